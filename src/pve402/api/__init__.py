@@ -1,0 +1,1 @@
+"""HTTP routes by noun, dependencies, the error table and the browser websocket."""

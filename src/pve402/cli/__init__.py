@@ -1,0 +1,1 @@
+"""What tenants run; knows the server by HTTP only."""

@@ -1,0 +1,1 @@
+"""One owner per guest: exec and console channels over one terminal session."""

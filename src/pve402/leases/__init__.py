@@ -1,0 +1,1 @@
+"""Use cases: the lease service, its workflows, the worker and the reconciler."""

@@ -1,0 +1,1 @@
+"""What operators run: doctor, metrics, revenue, reconcile, rebuild."""

@@ -1,0 +1,1 @@
+"""Words of x402: wire protocol, local checks, facilitators, settlement, wallet identity."""

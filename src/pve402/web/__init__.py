@@ -1,0 +1,1 @@
+"""Pages and static assets; they use the public API only."""
