@@ -1,0 +1,1 @@
+"""A simulated Proxmox VE: its REST API on loopback, with guests, tasks, rights and faults."""

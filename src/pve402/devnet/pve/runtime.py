@@ -1,0 +1,177 @@
+"""What the simulated Proxmox asks of the programs behind it: guests that run, consoles that talk.
+
+The REST side knows configurations, locks and tasks. Whether a guest is a real shell in namespaces
+or nothing at all is decided by the `GuestRuntime` it is given; who speaks on the console sockets
+is decided by the `TerminalService`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol, runtime_checkable
+
+from aiohttp import web
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestSpec:
+    """What a guest is started from: the parts of its configuration a runtime can honour."""
+
+    node: str
+    hostname: str
+    template: str
+    memory_mb: int = 512
+    swap_mb: int = 512
+    cores: int | None = None
+    disk_gb: float = 4.0
+    unprivileged: bool = True
+    cmode: str = "tty"
+    addresses: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    ssh_public_keys: str = ""
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestAddress:
+    """One network interface as the guest itself reports it."""
+
+    name: str
+    hardware_address: str
+    inet: str | None = None
+    inet6: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestUsage:
+    """Figures of a running guest; byte counts are since its start."""
+
+    cpu: float = 0.0
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+    net_in_bytes: int = 0
+    net_out_bytes: int = 0
+    uptime_seconds: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecResult:
+    """What a command left behind: standard output and error joined, as a task log shows them."""
+
+    exit_code: int
+    output: str
+
+
+class GuestRuntime(Protocol):
+    """The programs that are a running guest. Every method is safe to call twice.
+
+    A method that cannot do its work raises RuntimeError; the text becomes the end of the task.
+    """
+
+    async def start(self, vmid: int, spec: GuestSpec) -> None:
+        """Bring the guest up; return when its first process runs."""
+
+    async def stop(self, vmid: int) -> None:
+        """Kill the guest; return when nothing of it runs. A stopped guest is no error."""
+
+    async def shutdown(self, vmid: int, timeout_seconds: float) -> bool:
+        """Ask the guest to end. False says that it still ran after the time given."""
+
+    async def is_running(self, vmid: int) -> bool:
+        """Tell whether the first process of the guest is alive."""
+
+    async def addresses(self, vmid: int) -> Sequence[GuestAddress]:
+        """Report what the guest's interfaces hold; empty where the runtime has no network."""
+
+    async def destroy(self, vmid: int) -> None:
+        """Remove the guest's files. An unknown guest is no error."""
+
+    async def usage(self, vmid: int) -> GuestUsage | None:
+        """Measure a running guest; None where the runtime cannot."""
+
+    async def exec(self, vmid: int, argv: Sequence[str]) -> ExecResult:
+        """Run a command inside a running guest and wait for its end."""
+
+
+class NullRuntime:
+    """Guests without programs: started and stopped at once, for tests of the REST side alone."""
+
+    def __init__(self) -> None:
+        self._running: set[int] = set()
+
+    async def start(self, vmid: int, spec: GuestSpec) -> None:
+        self._running.add(vmid)
+
+    async def stop(self, vmid: int) -> None:
+        self._running.discard(vmid)
+
+    async def shutdown(self, vmid: int, timeout_seconds: float) -> bool:
+        self._running.discard(vmid)
+        return True
+
+    async def is_running(self, vmid: int) -> bool:
+        return vmid in self._running
+
+    async def addresses(self, vmid: int) -> Sequence[GuestAddress]:
+        return ()
+
+    async def destroy(self, vmid: int) -> None:
+        self._running.discard(vmid)
+
+    async def usage(self, vmid: int) -> GuestUsage | None:
+        return None
+
+    async def exec(self, vmid: int, argv: Sequence[str]) -> ExecResult:
+        if vmid not in self._running:
+            raise RuntimeError(f"CT {vmid} not running")
+        return ExecResult(exit_code=0, output=" ".join(argv) + "\n")
+
+
+class ConsoleKind(Enum):
+    """Which worker serves a console port."""
+
+    TERM = "term"  # termproxy: framed bytes of a terminal
+    VNC = "vnc"  # vncterm behind vncproxy: RFB 3.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsoleSession:
+    """One open console port, from the POST that made it to the end of its worker task.
+
+    `command` is the worker's command line as Proxmox prints it when the worker fails, so a
+    service that ends with exit code N raises `RuntimeError(session.failure(N))`.
+    """
+
+    kind: ConsoleKind
+    node: str
+    vmid: int
+    port: int
+    user: str
+    cmode: str
+    upid: str
+    command: str
+    ticket: str = field(repr=False)
+    password: str = field(default="", repr=False)
+    log: Callable[[str], None] = field(repr=False)
+
+    def failure(self, exit_code: int) -> str:
+        """Word the end of a worker that exited with a code other than 0."""
+        return f"command '{self.command}' failed: exit code {exit_code}"
+
+
+@runtime_checkable
+class TerminalService(Protocol):
+    """Who speaks on console ports. Tickets, ports, tasks and rights are settled before it is asked.
+
+    `open_term` and `open_vnc` are the whole life of a worker: they return when the console has
+    ended and are cancelled when its task is stopped. RuntimeError is the worker's failure text.
+    """
+
+    async def open_term(self, session: ConsoleSession) -> None:
+        """Be termproxy on `session.port` until the terminal ends; 10 s without a client fails."""
+
+    async def open_vnc(self, session: ConsoleSession) -> None:
+        """Be vncterm on `session.port` until the client leaves; 10 s without a client fails."""
+
+    async def websocket(self, request: web.Request, node: str, port: int) -> web.StreamResponse:
+        """Serve an upgrade whose ticket was found good; nobody may listen on the port any more."""
