@@ -1,0 +1,47 @@
+# `make demo` shows a lease from quote to expiry, `make test` checks everything.
+# Both set up what they need; see README.md.
+
+# The first that runs and is new enough; `make PYTHON=...` names another.
+ifndef PYTHON
+PYTHON := $(shell for python in python3.11 python3 python3.12 python3.13; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+endif
+BIN := .venv/bin
+
+# `make demo --keep` reads well, but make takes --keep for its own --keep-going.
+DEMO_ARGS ?= $(if $(findstring k,$(firstword -$(MAKEFLAGS))),--keep)
+
+.DEFAULT_GOAL := all
+.PHONY: all setup demo test test-fast lint types bench chaos conformance clean python
+
+all: python ## .venv with everything that develops and runs pve402
+	@$(PYTHON) scripts/setup.py develop
+	@echo "ready: $(BIN)/pve402"
+
+setup: python ## all that `make test` needs, programs of the distribution included
+	@$(PYTHON) scripts/setup.py test
+
+demo: python ## one lease, from quote to expiry, on this machine alone
+	@$(PYTHON) scripts/setup.py run
+	@$(BIN)/pve402 demo $(DEMO_ARGS)
+
+test: setup ## every check; what CI runs
+	@$(BIN)/python scripts/check.py all
+
+test-fast: python ## lint, types, layers and unit tests
+	@$(PYTHON) scripts/setup.py develop
+	@$(BIN)/python scripts/check.py fast
+
+lint types bench chaos conformance: python
+	@$(PYTHON) scripts/setup.py $(if $(filter lint types,$@),develop,test)
+	@$(BIN)/python scripts/check.py $@
+
+clean: ## remove everything that setup and the checks made
+	rm -rf .venv .venv-fakepve .venv-x402-legacy .cache build tests/npm/node_modules
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info
+	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+python:
+	@test -n "$(PYTHON)" || \
+	{ echo "pve402 needs Python 3.11 or later; on Debian: apt-get install python3" >&2; exit 2; }

@@ -1,0 +1,96 @@
+"""Set up what `make demo` or `make test` needs; safe to repeat, quick when nothing is missing.
+
+usage: python3 scripts/setup.py run|develop|test
+  run      .venv with the server and the devnet
+  develop  .venv with the tools for development as well
+  test     develop, the other clients and servers that tests meet, and the distribution's programs
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import environments
+import npm_tools
+import system_packages
+from environments import Environment
+from system_packages import Need, SetupError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What one kind of use asks of the machine."""
+
+    needs: tuple[Need, ...]
+    environments: tuple[Environment, ...]
+    npm: bool = False
+
+
+PROFILES = {
+    "run": Profile(system_packages.RUN_NEEDS, (environments.RUN,)),
+    "develop": Profile(system_packages.RUN_NEEDS, (environments.DEVELOP,)),
+    "test": Profile(
+        system_packages.TEST_NEEDS,
+        (environments.DEVELOP, environments.FAKEPVE, environments.LEGACY_CLIENT),
+        npm=True,
+    ),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Set up the profile named on the command line; 2 when the machine lacks something."""
+    if len(arguments) != 1 or arguments[0] not in PROFILES:
+        print(__doc__, file=sys.stderr)
+        return 2
+    os.chdir(ROOT)
+    started = time.monotonic()
+    try:
+        with _only_one_at_a_time():
+            done = _set_up(PROFILES[arguments[0]])
+    except SetupError as error:
+        print(f"setup: {error}", file=sys.stderr)
+        return 2
+    if done:
+        print(f"setup: ready after {time.monotonic() - started:.0f} s", flush=True)
+    return 0
+
+
+def _set_up(profile: Profile) -> list[str]:
+    """Do every step that is due; the steps' announcements are returned."""
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        print(f"setup: {text}", flush=True)
+
+    # An environment that is current proves that its Python could make it.
+    current = all(environment.is_current() for environment in profile.environments)
+    needs = [need for need in profile.needs if not (current and need in system_packages.RUN_NEEDS)]
+    system_packages.provide(needs, say)
+    for environment in profile.environments:
+        environments.provide(environment, say)
+    if profile.npm:
+        npm_tools.provide(say)
+    return said
+
+
+@contextlib.contextmanager
+def _only_one_at_a_time() -> Iterator[None]:
+    """Two setups at once would write one environment: the second waits for the first."""
+    Path(".cache/setup").mkdir(parents=True, exist_ok=True)
+    with Path(".cache/setup/lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
