@@ -1,0 +1,32 @@
+"""Who somebody is: a CAIP-10 account, `eip155:<chain id>:<address>`, stored in lower case."""
+
+import re
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_ACCOUNT = re.compile(r"(eip155:[1-9][0-9]{0,17}):(0x[0-9a-f]{40})")
+
+
+def account(network: str, address: str) -> str:
+    """Return the CAIP-10 account of an EVM address on a CAIP-2 network.
+
+    Raises ValueError if the address is not 20 bytes of hex with 0x before them.
+    """
+    if not _ADDRESS.fullmatch(address):
+        raise ValueError("an EVM address is 0x and 40 hex digits")
+    return f"{network}:{address.lower()}"
+
+
+def split(caip10: str) -> tuple[str, str]:
+    """Return the CAIP-2 network and the lower-case address of an account.
+
+    Raises ValueError if it is not an `eip155` account.
+    """
+    match = _ACCOUNT.fullmatch(caip10)
+    if not match:
+        raise ValueError("not an eip155 account of CAIP-10")
+    return match[1], match[2]
+
+
+def address_of(caip10: str) -> str:
+    """Return the lower-case address of an account."""
+    return split(caip10)[1]

@@ -1,0 +1,183 @@
+"""What the operator sells: skus with their rates and bounds, read from a TOML text."""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from pve402.domain import errors, lease, price
+
+MAX_MINUTES = 366 * 24 * 60
+_HARD_LIMITS = {"cores": 512, "memory_mb": 4 * 1024 * 1024, "disk_gb": 64 * 1024}
+
+
+class CatalogueError(ValueError):
+    """The catalogue file is wrong; the text says where."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """The least and the most of a number that a sku sells."""
+
+    least: int
+    most: int
+
+    def check(self, name: str, value: int) -> None:
+        """Raise OutOfBounds unless the value lies within, both ends included."""
+        if not self.least <= value <= self.most:
+            raise errors.OutOfBounds(
+                f"{name} must be between {self.least} and {self.most}, not {value}"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sku:
+    """One sellable shape."""
+
+    name: str
+    description: str
+    rates: price.Rates
+    cores: Bounds
+    memory_mb: Bounds
+    disk_gb: Bounds
+    runtime_minutes: Bounds
+    templates: Mapping[str, str]  # name as tenants see it -> volume id; empty: the operator's one
+    nodes: frozenset[str]  # empty: every node
+
+    def check(self, size: lease.Size, minutes: int) -> None:
+        """Raise OutOfBounds if a number of the request is outside what this sku sells."""
+        self.cores.check("cores", size.cores)
+        self.memory_mb.check("memoryMB", size.memory_mb)
+        self.disk_gb.check("diskGB", size.disk_gb)
+        self.runtime_minutes.check("runtimeMinutes", minutes)
+
+    def template_volume(self, name: str | None, default: str) -> str:
+        """Return the volume id of a template by the name tenants use, or the default's."""
+        if name is None:
+            return next(iter(self.templates.values()), default)
+        if name not in self.templates:
+            raise errors.UnknownTemplate
+        return self.templates[name]
+
+    @property
+    def smallest(self) -> lease.Size:
+        """The smallest size on sale."""
+        return lease.Size(
+            cores=self.cores.least, memory_mb=self.memory_mb.least, disk_gb=self.disk_gb.least
+        )
+
+    def lowest_price_usd(self) -> Fraction:
+        """Return what the smallest size costs for the shortest time."""
+        return price.lease_price_usd(self.rates, self.smallest, self.runtime_minutes.least)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """All skus by name, and the fee of a management call."""
+
+    skus: Mapping[str, Sku]
+    management_fee_usd: Fraction
+
+    def sku(self, name: str) -> Sku:
+        """Return the sku of that name or raise UnknownSku."""
+        found = self.skus.get(name)
+        if found is None:
+            raise errors.UnknownSku(f"unknown sku; on sale are: {', '.join(sorted(self.skus))}")
+        return found
+
+    def lowest_price_usd(self) -> Fraction:
+        """Return the lowest price that any lease can have."""
+        return min(sku.lowest_price_usd() for sku in self.skus.values())
+
+    def lowest_minute_usd(self) -> Fraction:
+        """Return the lowest price that a renewal can have."""
+        return min(
+            price.lease_price_usd(s.rates, s.smallest, s.runtime_minutes.least, with_base=False)
+            for s in self.skus.values()
+        )
+
+
+def parse(text: str) -> Catalogue:
+    """Read a catalogue from TOML; raise CatalogueError that names the place on anything odd."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CatalogueError(f"not TOML: {error}") from error
+    _refuse_unknown("the catalogue", data, {"fees", "sku"})
+    fees = _table(data, "fees")
+    _refuse_unknown("fees", fees, {"management_usd"})
+    skus = {name: _sku(name, table) for name, table in _table(data, "sku").items()}
+    if not skus:
+        raise CatalogueError("sku: at least one [sku.NAME] is needed")
+    fee = _usd("fees.management_usd", fees.get("management_usd", "0.001"))
+    return Catalogue(skus=skus, management_fee_usd=fee)
+
+
+_RATE_NAMES = tuple(field.name for field in dataclasses.fields(price.Rates))
+_SKU_NAMES = {"description", "cores", "memory_mb", "disk_gb", "runtime_minutes"} | {
+    "templates",
+    "nodes",
+    *_RATE_NAMES,
+}
+
+
+def _sku(name: str, table: Any) -> Sku:
+    where = f"sku.{name}"
+    if not isinstance(table, dict):
+        raise CatalogueError(f"{where}: must be a table")
+    _refuse_unknown(where, table, _SKU_NAMES)
+    rates = {key: _usd(f"{where}.{key}", table.get(key)) for key in _RATE_NAMES}
+    templates = _table(table, "templates")
+    if not all(isinstance(volume, str) for volume in templates.values()):
+        raise CatalogueError(f"{where}.templates: every template is a volume id")
+    return Sku(
+        name=name,
+        description=str(table.get("description", "")),
+        rates=price.Rates(**rates),
+        cores=_bounds(where, table, "cores", _HARD_LIMITS["cores"]),
+        memory_mb=_bounds(where, table, "memory_mb", _HARD_LIMITS["memory_mb"], least=16),
+        disk_gb=_bounds(where, table, "disk_gb", _HARD_LIMITS["disk_gb"]),
+        runtime_minutes=_bounds(where, table, "runtime_minutes", MAX_MINUTES),
+        templates=templates,
+        nodes=_node_names(where, table),
+    )
+
+
+def _node_names(where: str, table: dict[str, Any]) -> frozenset[str]:
+    nodes = table.get("nodes", [])
+    if not isinstance(nodes, list) or not all(isinstance(node, str) for node in nodes):
+        raise CatalogueError(f"{where}.nodes: must be a list of node names")
+    return frozenset(nodes)
+
+
+def _bounds(where: str, table: dict[str, Any], key: str, most: int, *, least: int = 1) -> Bounds:
+    found = table.get(key)
+    if not isinstance(found, dict) or set(found) != {"min", "max"}:
+        raise CatalogueError(f"{where}.{key}: must be {{ min = ..., max = ... }}")
+    low, high = found["min"], found["max"]
+    if type(low) is not int or type(high) is not int or not least <= low <= high <= most:
+        raise CatalogueError(f"{where}.{key}: needs {least} <= min <= max <= {most}")
+    return Bounds(least=low, most=high)
+
+
+def _usd(where: str, value: Any) -> Fraction:
+    if not isinstance(value, str):
+        raise CatalogueError(f'{where}: must be a decimal string such as "0.0002"')
+    try:
+        return price.parse_usd(value)
+    except ValueError as error:
+        raise CatalogueError(f"{where}: {error}") from error
+
+
+def _table(data: dict[str, Any], key: str) -> dict[str, Any]:
+    found = data.get(key, {})
+    if not isinstance(found, dict):
+        raise CatalogueError(f"{key}: must be a table")
+    return found
+
+
+def _refuse_unknown(where: str, table: dict[str, Any], known: set[str]) -> None:
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise CatalogueError(f"{where}: unknown key {unknown[0]!r}")

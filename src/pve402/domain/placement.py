@@ -1,0 +1,97 @@
+"""Where a new guest goes: the node with the most room, by measured and by promised capacity."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from pve402.domain import errors, lease
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NodeRoom:
+    """What a node has; None where the token may not see it (Sys.Audit)."""
+
+    node: str
+    online: bool
+    cores: int | None = None
+    memory_mb: int | None = None
+    memory_used_mb: int = 0
+    disk_free_gb: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Promise:
+    """A lease that takes room on a node, whether or not its guest exists yet."""
+
+    node: str
+    size: lease.Size
+    counted_by_node: bool  # the guest runs, so the node's own used memory has it already
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How far a node may be filled; None means no limit of the operator's."""
+
+    leases_per_node: int | None = None
+    memory_mb_per_node: int | None = None
+    cores_overcommit: float = 8.0
+    memory_reserve_mb: int = 1024
+
+
+def choose_node(
+    rooms: Sequence[NodeRoom],
+    promises: Iterable[Promise],
+    size: lease.Size,
+    *,
+    allowed: frozenset[str],
+    limits: Limits,
+) -> str:
+    """Return the allowed node with the most free memory (fewest leases where it is unknown).
+
+    Raises NoCapacity if the size fits nowhere.
+    """
+    by_node: dict[str, list[Promise]] = {}
+    for promise in promises:
+        by_node.setdefault(promise.node, []).append(promise)
+    candidates = [
+        (
+            _free_memory_mb(room, by_node.get(room.node, [])),
+            -len(by_node.get(room.node, [])),
+            room.node,
+        )
+        for room in rooms
+        if room.online
+        and (not allowed or room.node in allowed)
+        and _fits(room, by_node.get(room.node, []), size, limits)
+    ]
+    if not candidates:
+        raise errors.NoCapacity
+    return max(candidates)[2]
+
+
+def _fits(room: NodeRoom, promises: list[Promise], size: lease.Size, limits: Limits) -> bool:
+    if limits.leases_per_node is not None and len(promises) >= limits.leases_per_node:
+        return False
+    promised_mb = sum(promise.size.memory_mb for promise in promises) + size.memory_mb
+    if limits.memory_mb_per_node is not None and promised_mb > limits.memory_mb_per_node:
+        return False
+    if room.cores is not None:
+        promised = sum(promise.size.cores for promise in promises) + size.cores
+        if size.cores > room.cores or promised > room.cores * limits.cores_overcommit:
+            return False
+    if room.disk_free_gb is not None and size.disk_gb > room.disk_free_gb - _unmade_disk_gb(
+        promises
+    ):
+        return False
+    free_mb = _free_memory_mb(room, promises)
+    return room.memory_mb is None or size.memory_mb <= free_mb - limits.memory_reserve_mb
+
+
+def _free_memory_mb(room: NodeRoom, promises: list[Promise]) -> int:
+    if room.memory_mb is None:
+        return 0
+    promised = sum(promise.size.memory_mb for promise in promises)
+    return room.memory_mb - max(promised, room.memory_used_mb)
+
+
+def _unmade_disk_gb(promises: list[Promise]) -> int:
+    return sum(promise.size.disk_gb for promise in promises if not promise.counted_by_node)

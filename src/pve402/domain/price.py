@@ -1,0 +1,84 @@
+"""Exact prices: decimal rates in USD, integer atomic units out, rounded up once."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from fractions import Fraction
+from typing import Self
+
+from pve402.domain import lease
+
+_MEMORY_MB_PER_GB = 1024
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rates:
+    """What a sku costs, in USD: once, and a minute for each core, GiB of memory, GiB of disk."""
+
+    base_usd: Fraction
+    core_minute_usd: Fraction
+    memory_gb_minute_usd: Fraction
+    disk_gb_minute_usd: Fraction
+
+    @classmethod
+    def from_strings(cls, rates: Mapping[str, str]) -> Self:
+        """Build rates from decimal strings; raise ValueError on a missing, negative or odd one."""
+        return cls(
+            **{field.name: parse_usd(rates[field.name]) for field in dataclasses.fields(cls)}
+        )
+
+    def to_strings(self) -> dict[str, str]:
+        """Return the rates as decimal strings, to be stored with a lease."""
+        return {
+            field.name: format_usd(getattr(self, field.name)) for field in dataclasses.fields(self)
+        }
+
+
+def parse_usd(text: str) -> Fraction:
+    """Return the exact value of a decimal string such as `0.0002`.
+
+    Raises ValueError unless it is a finite number that is not negative, with at most 18 places.
+    """
+    try:
+        value = Decimal(text)
+    except ArithmeticError as error:
+        raise ValueError(f"not a decimal number of USD: {text!r}") from error
+    if not value.is_finite() or value < 0:
+        raise ValueError(f"not a price: {text!r}")
+    exponent = value.as_tuple().exponent
+    if not isinstance(exponent, int) or exponent < -18 or value > 10**9:
+        raise ValueError(f"a price has at most 18 decimal places: {text!r}")
+    return Fraction(value)
+
+
+def format_usd(value: Fraction) -> str:
+    """Return the shortest decimal string of an amount with at most 18 places."""
+    scaled = value * 10**18
+    if scaled.denominator != 1:
+        raise ValueError("more than 18 decimal places")
+    text = f"{Decimal(scaled.numerator).scaleb(-18):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def lease_price_usd(
+    rates: Rates, size: lease.Size, minutes: int, *, with_base: bool = True
+) -> Fraction:
+    """Return the exact price of a size for some minutes: base + minutes x (size at the rates)."""
+    a_minute = (
+        rates.core_minute_usd * size.cores
+        + rates.memory_gb_minute_usd * Fraction(size.memory_mb, _MEMORY_MB_PER_GB)
+        + rates.disk_gb_minute_usd * size.disk_gb
+    )
+    return (rates.base_usd if with_base else Fraction(0)) + minutes * a_minute
+
+
+def atomic_units(usd: Fraction, decimals: int) -> int:
+    """Return the amount in atomic units of an asset worth one USD: rounded up, one at least."""
+    scale: int = 10**decimals
+    return max(1, math.ceil(usd * scale))
+
+
+def usd_of(amount_atomic: int, decimals: int) -> str:
+    """Return an amount of atomic units as a decimal string of USD."""
+    return format_usd(Fraction(amount_atomic, 10**decimals))

@@ -1,0 +1,101 @@
+"""What a tenant asks for, parsed and checked; prices come from these values alone."""
+
+import dataclasses
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pve402.domain import catalogue, errors, lease
+
+_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_SSH_KEY = re.compile(
+    r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-ssh-ed25519@openssh\.com"
+    r"|sk-ecdsa-sha2-nistp256@openssh\.com) [A-Za-z0-9+/]{32,4000}={0,2}(?: [\x20-\x7e]{0,200})?"
+)
+_MAX_SSH_KEYS = 16
+_MAX_PASSWORD = 128
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{22,255}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CreationRequest:
+    """A container to be leased. The password never appears in a repr."""
+
+    sku: str
+    minutes: int
+    hostname: str
+    size: lease.Size
+    template: str | None = None
+    password: str | None = dataclasses.field(default=None, repr=False)
+    ssh_public_keys: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    def check(self, book: catalogue.Catalogue) -> catalogue.Sku:
+        """Return the sku; raise the InvalidRequest that says what cannot be sold."""
+        sku = book.sku(self.sku)
+        sku.check(self.size, self.minutes)
+        check_hostname(self.hostname)
+        if self.template is not None and self.template not in sku.templates:
+            raise errors.UnknownTemplate
+        if self.password is None and not self.ssh_public_keys:
+            raise errors.CredentialRequired
+        if self.password is not None:
+            check_password(self.password)
+        check_ssh_keys(self.ssh_public_keys)
+        return sku
+
+    def canonical(self) -> dict[str, Any]:
+        """Return everything that makes two requests the same, secrets included."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RenewalRequest:
+    """More minutes for a lease."""
+
+    lease_id: str
+    minutes: int
+
+    def canonical(self) -> dict[str, Any]:
+        """Return everything that makes two requests the same."""
+        return dataclasses.asdict(self)
+
+
+def fingerprint(route: str, canonical: Mapping[str, Any], key: bytes) -> str:
+    """Return a keyed hash of a request, so that a password in it cannot be guessed from it."""
+    text = json.dumps([route, canonical], sort_keys=True, ensure_ascii=False)
+    return hmac.new(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def check_hostname(hostname: str) -> None:
+    """Raise InvalidHostname unless it is a name of RFC 1123 whose labels fit.
+
+    Proxmox VE refuses underscores and accepts 64 characters, which Linux then cannot set;
+    63 in all is the safe limit.
+    """
+    labels = hostname.split(".")
+    if len(hostname) > 63 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise errors.InvalidHostname
+
+
+def check_password(password: str) -> None:
+    """Raise InvalidPassword outside 5 (Proxmox's minimum) to 128 printable characters."""
+    if not 5 <= len(password) <= _MAX_PASSWORD or not password.isprintable():
+        raise errors.InvalidPassword
+
+
+def check_ssh_keys(keys: tuple[str, ...]) -> None:
+    """Raise InvalidSshKey unless each is one line `type base64 comment`, 16 at most."""
+    if len(keys) > _MAX_SSH_KEYS:
+        raise errors.InvalidSshKey(f"at most {_MAX_SSH_KEYS} SSH public keys")
+    if not all(_SSH_KEY.fullmatch(key) for key in keys):
+        raise errors.InvalidSshKey
+
+
+def check_idempotency_key(key: str) -> None:
+    """Raise InvalidIdempotencyKey unless the key can hold 128 random bits."""
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise errors.InvalidIdempotencyKey
