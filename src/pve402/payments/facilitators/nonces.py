@@ -1,0 +1,134 @@
+"""The account nonces of our own signer, shared by every process that signs with one key.
+
+An Ethereum account's transactions are numbered without gaps: a nonce used twice loses one
+transaction, a nonce skipped holds up all later ones. So a nonce is taken only together with the
+signed transaction that uses it, in one atomic claim that another process loses. A crash then
+leaves either nothing, or a transaction that anybody can broadcast again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pve402.payments.payment import PaymentKey
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SignedTransaction:
+    """One signed transaction of ours that settles one payment."""
+
+    chain_id: int
+    signer: str
+    """Lower-case address."""
+    nonce: int
+    transaction: str
+    """Hash with `0x`, known before broadcast."""
+    raw: str = field(repr=False)
+    """The signed bytes as `0x` hex; anybody who has them can broadcast them."""
+    max_fee_per_gas_wei: int
+    priority_fee_per_gas_wei: int
+    payment: PaymentKey
+
+
+class SignerNonces(Protocol):
+    """The rows per (chain, signer), and per transaction not yet seen in a block."""
+
+    async def next_nonce(self, chain_id: int, signer: str) -> int | None:
+        """One more than the highest nonce ever claimed, or None if none was."""
+        ...
+
+    async def claim(self, transaction: SignedTransaction) -> bool:
+        """Take `transaction.nonce` and store the transaction, in one database transaction.
+
+        False when the nonce was taken by somebody else; then nothing was stored. Durable when
+        it returns: the broadcast follows.
+        """
+        ...
+
+    async def replace(self, transaction: SignedTransaction) -> bool:
+        """Store a dearer version of a claimed, unconfirmed transaction with the same nonce.
+
+        False when the nonce is no longer open. Earlier hashes of the nonce are kept: any of them
+        can be the one that lands.
+        """
+        ...
+
+    async def withdraw(self, transaction: SignedTransaction) -> bool:
+        """Give a nonce back whose transaction the node refused, if it is the highest claimed.
+
+        False when later nonces are claimed; then the transaction stays and is broadcast again,
+        so that no gap holds up the later ones.
+        """
+        ...
+
+    async def confirm(self, chain_id: int, signer: str, below_nonce: int) -> None:
+        """Close every nonce lower than `below_nonce`: the chain has counted past them."""
+        ...
+
+    async def unconfirmed(self, chain_id: int, signer: str) -> Sequence[SignedTransaction]:
+        """The newest version of every open nonce, lowest nonce first."""
+        ...
+
+    async def transactions(self, payment: PaymentKey) -> Sequence[str]:
+        """Hashes of everything ever signed for a payment, newest first."""
+        ...
+
+
+class InMemorySignerNonces:
+    """Nonces of one process that forgets them when it ends; for tests and the devnet."""
+
+    def __init__(self) -> None:
+        self._next: dict[tuple[int, str], int] = {}
+        self._open: dict[tuple[int, str], dict[int, SignedTransaction]] = {}
+        self._hashes: dict[PaymentKey, list[str]] = {}
+
+    async def next_nonce(self, chain_id: int, signer: str) -> int | None:
+        """See SignerNonces."""
+        return self._next.get((chain_id, signer))
+
+    async def claim(self, transaction: SignedTransaction) -> bool:
+        """See SignerNonces."""
+        account = (transaction.chain_id, transaction.signer)
+        if transaction.nonce < self._next.get(account, 0):
+            return False
+        self._next[account] = transaction.nonce + 1
+        self._store(transaction)
+        return True
+
+    async def replace(self, transaction: SignedTransaction) -> bool:
+        """See SignerNonces."""
+        if transaction.nonce not in self._open_of(transaction):
+            return False
+        self._store(transaction)
+        return True
+
+    async def withdraw(self, transaction: SignedTransaction) -> bool:
+        """See SignerNonces."""
+        account = (transaction.chain_id, transaction.signer)
+        if self._next.get(account) != transaction.nonce + 1:
+            return False
+        self._next[account] = transaction.nonce
+        self._open_of(transaction).pop(transaction.nonce, None)
+        return True
+
+    async def confirm(self, chain_id: int, signer: str, below_nonce: int) -> None:
+        """See SignerNonces."""
+        opened = self._open.get((chain_id, signer), {})
+        for nonce in [n for n in opened if n < below_nonce]:
+            del opened[nonce]
+
+    async def unconfirmed(self, chain_id: int, signer: str) -> Sequence[SignedTransaction]:
+        """See SignerNonces."""
+        opened = self._open.get((chain_id, signer), {})
+        return [opened[nonce] for nonce in sorted(opened)]
+
+    async def transactions(self, payment: PaymentKey) -> Sequence[str]:
+        """See SignerNonces."""
+        return tuple(reversed(self._hashes.get(payment, [])))
+
+    def _open_of(self, transaction: SignedTransaction) -> dict[int, SignedTransaction]:
+        return self._open.setdefault((transaction.chain_id, transaction.signer), {})
+
+    def _store(self, transaction: SignedTransaction) -> None:
+        self._open_of(transaction)[transaction.nonce] = transaction
+        self._hashes.setdefault(transaction.payment, []).append(transaction.transaction)

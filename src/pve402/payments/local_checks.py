@@ -1,0 +1,166 @@
+"""Everything about a payment that can be decided without asking anybody.
+
+Cheap checks come first and no network call before them: a payment that cannot settle must cost
+us microseconds, not a round trip to a facilitator. The digest is EIP-712 over EIP-3009's
+`TransferWithAuthorization`; the domain separator is computed once per token.
+"""
+
+import functools
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from coincurve import PublicKey
+
+from pve402.payments import addresses, errors
+from pve402.payments.errors import Code
+from pve402.payments.payment import Payment, Requirements, match
+
+_DOMAIN_TYPE: Final = addresses.keccak256(
+    b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+)
+_TRANSFER_TYPE: Final = addresses.keccak256(
+    b"TransferWithAuthorization(address from,address to,uint256 value,"
+    b"uint256 validAfter,uint256 validBefore,bytes32 nonce)"
+)
+_CURVE_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+
+class Standing(Enum):
+    """How far the signature could be judged here."""
+
+    PROVEN = "proven"  # the payer's own key signed it
+    NEEDS_FACILITATOR = "needs_facilitator"  # only the payer's contract can say (EIP-1271)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What is asked of a payment's window."""
+
+    min_remaining_seconds: int
+    """How much of the window must be left: the work before settlement, and settlement."""
+    clock_skew_seconds: int = 5
+    """How far a payer's clock may be ahead of ours."""
+
+
+def check(
+    payment: Payment,
+    requirements: Requirements,
+    *,
+    now_seconds: int,
+    limits: Limits,
+    payer_has_code: bool | None = None,
+) -> Standing:
+    """Judge terms, window and signature.
+
+    A signature that is not the payer's is refused only when the payer is known to have no code
+    (`payer_has_code=False`); a contract wallet's signature can look like anything.
+
+    Raises:
+        PaymentRejected: it can never settle under these terms, or not in the time we need.
+    """
+    match(payment, requirements)
+    check_window(payment, now_seconds=now_seconds, limits=limits)
+    return check_signature(payment, requirements, payer_has_code=payer_has_code)
+
+
+def check_window(payment: Payment, *, now_seconds: int, limits: Limits) -> None:
+    """Check validAfter and validBefore, which the token compares strictly with block time.
+
+    Raises:
+        PaymentRejected: not yet valid, expired, or too little time left.
+    """
+    if payment.valid_after > now_seconds + limits.clock_skew_seconds:
+        raise errors.PaymentRejected(Code.NOT_YET_VALID, "the payment is not valid yet")
+    remaining_seconds = payment.valid_before - now_seconds
+    if remaining_seconds <= 0:
+        raise errors.PaymentRejected(Code.EXPIRED, "the payment has expired")
+    if remaining_seconds < limits.min_remaining_seconds:
+        raise errors.PaymentRejected(
+            Code.EXPIRES_TOO_SOON,
+            f"the payment must stay valid for {limits.min_remaining_seconds} seconds, "
+            f"{remaining_seconds} are left",
+        )
+
+
+def check_signature(
+    payment: Payment, requirements: Requirements, *, payer_has_code: bool | None = None
+) -> Standing:
+    """Recover the signer as the token does for a payer without code.
+
+    USDC's ECRecover (v2.2 of circlefin/stablecoin-evm) takes 65 bytes, v of 27 or 28 (facilitators
+    also turn 0 and 1 into these) and reverts on the malleable twin, an s in the upper half.
+
+    Raises:
+        PaymentRejected: the signature is surely not good.
+    """
+    signature = payment.signature_bytes
+    if payer_has_code:
+        return Standing.NEEDS_FACILITATOR
+    if len(signature) != 65:
+        return _unproven(payer_has_code, "a payer without code signs with 65 bytes")
+    if recover(digest(payment, requirements), signature) != payment.payer:
+        return _unproven(payer_has_code, "the payer did not sign this payment")
+    if int.from_bytes(signature[32:64], "big") > _CURVE_ORDER // 2:
+        raise errors.PaymentRejected(
+            Code.SIGNATURE_INVALID, "the token refuses signatures with s in the upper half"
+        )
+    return Standing.PROVEN
+
+
+def digest(payment: Payment, requirements: Requirements) -> bytes:
+    """The 32 bytes that the payer signed, under the asset's EIP-712 domain."""
+    struct = b"".join(
+        (
+            _TRANSFER_TYPE,
+            _word(payment.payer),
+            _word(payment.pay_to),
+            payment.amount_atomic.to_bytes(32, "big"),
+            payment.valid_after.to_bytes(32, "big"),
+            payment.valid_before.to_bytes(32, "big"),
+            bytes.fromhex(payment.nonce[2:]),
+        )
+    )
+    separator = domain_separator(
+        requirements.asset_name,
+        requirements.asset_version,
+        requirements.chain.chain_id,
+        requirements.asset,
+    )
+    return addresses.keccak256(b"\x19\x01" + separator + addresses.keccak256(struct))
+
+
+@functools.lru_cache(maxsize=64)
+def domain_separator(name: str, version: str, chain_id: int, contract: str) -> bytes:
+    """The EIP-712 domain separator of a token (four fields, no salt)."""
+    return addresses.keccak256(
+        _DOMAIN_TYPE
+        + addresses.keccak256(name.encode())
+        + addresses.keccak256(version.encode())
+        + chain_id.to_bytes(32, "big")
+        + _word(contract)
+    )
+
+
+def recover(message_hash: bytes, signature: bytes) -> str | None:
+    """Address whose key made a 65-byte signature (r, s, v), or None if no key did."""
+    recovery_id = signature[64] - 27 if signature[64] >= 27 else signature[64]
+    if recovery_id not in (0, 1):
+        return None
+    try:
+        key = PublicKey.from_signature_and_message(
+            signature[:64] + bytes((recovery_id,)), message_hash, hasher=None
+        )
+    except Exception:  # noqa: BLE001  # coincurve raises bare Exception for an r or s off the curve
+        return None
+    return addresses.of_public_key(key.format(compressed=False))
+
+
+def _unproven(payer_has_code: bool | None, detail: str) -> Standing:
+    if payer_has_code is False:
+        raise errors.PaymentRejected(Code.SIGNATURE_INVALID, detail)
+    return Standing.NEEDS_FACILITATOR
+
+
+def _word(address: str) -> bytes:
+    return bytes(12) + bytes.fromhex(address[2:])

@@ -1,0 +1,224 @@
+"""The EVM networks that x402 payments can use here, and the stablecoin of each.
+
+x402 v1 names networks (`base-sepolia`), v2 uses CAIP-2 ids (`eip155:84532`). Inside the program a
+network is its CAIP-2 id. The token facts are those of the official SDK's tables
+(`x402.mechanisms.evm.default_assets`, `x402.mechanisms.evm.v1.constants`); tokens that cannot do
+EIP-3009 are left out. The EIP-712 name must be what the token's `name()` returns, and it differs:
+USDC is called "USD Coin" on Base and "USDC" on Base Sepolia.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from pve402.payments import errors
+
+PUBLIC_FACILITATOR_URL: Final = "https://x402.org/facilitator"
+CDP_FACILITATOR_URL: Final = "https://api.cdp.coinbase.com/platform/v2/x402"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Network:
+    """One EVM chain with the token that payments on it use."""
+
+    name: str
+    """Short name for settings and people; also the x402 v1 name when `v1` is set."""
+    chain_id: int
+    asset: str
+    """Contract address of the token, in EIP-55 form."""
+    asset_name: str
+    """EIP-712 domain name of the token."""
+    asset_version: str = "2"
+    """EIP-712 domain version of the token."""
+    symbol: str = "USDC"
+    decimals: int = 6
+    v1: bool = False
+    """Whether x402 v1 has a name for it."""
+    testnet: bool = False
+    rpc_url: str | None = field(default=None, repr=False)
+    """Public RPC endpoint; None where none is known, then the operator must set one."""
+    facilitator_url: str | None = None
+    """Default facilitator; None where the operator must name one or run the embedded one."""
+
+    @property
+    def caip2(self) -> str:
+        """The CAIP-2 id, such as `eip155:8453`."""
+        return f"eip155:{self.chain_id}"
+
+
+_CDP = CDP_FACILITATOR_URL
+
+NETWORKS: Final[tuple[Network, ...]] = (
+    Network(
+        name="base-sepolia",
+        chain_id=84532,
+        asset="0x036CbD53842c5426634e7929541eC2318f3dCF7e",
+        asset_name="USDC",
+        v1=True,
+        testnet=True,
+        rpc_url="https://sepolia.base.org",
+        facilitator_url=PUBLIC_FACILITATOR_URL,
+    ),
+    Network(
+        name="base",
+        chain_id=8453,
+        asset="0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913",
+        asset_name="USD Coin",
+        v1=True,
+        rpc_url="https://mainnet.base.org",
+        facilitator_url=_CDP,
+    ),
+    Network(
+        name="polygon",
+        chain_id=137,
+        asset="0x3c499c542cEF5E3811e1192ce70d8cC03d5c3359",
+        asset_name="USD Coin",
+        v1=True,
+        rpc_url="https://polygon-bor-rpc.publicnode.com",
+        facilitator_url=_CDP,
+    ),
+    Network(
+        name="polygon-amoy",
+        chain_id=80002,
+        asset="0x41E94Eb019C0762f9Bfcf9Fb1E58725BfB0e7582",
+        asset_name="USDC",
+        v1=True,
+        testnet=True,
+        rpc_url="https://rpc-amoy.polygon.technology",
+    ),
+    Network(
+        name="avalanche",
+        chain_id=43114,
+        asset="0xB97EF9Ef8734C71904D8002F8b6Bc66Dd9c48a6E",
+        asset_name="USD Coin",
+        v1=True,
+        rpc_url="https://api.avax.network/ext/bc/C/rpc",
+    ),
+    Network(
+        name="avalanche-fuji",
+        chain_id=43113,
+        asset="0x5425890298aed601595a70AB815c96711a31Bc65",
+        asset_name="USD Coin",
+        v1=True,
+        testnet=True,
+        rpc_url="https://api.avax-test.network/ext/bc/C/rpc",
+    ),
+    Network(
+        name="ethereum",
+        chain_id=1,
+        asset="0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48",
+        asset_name="USD Coin",
+        rpc_url="https://ethereum-rpc.publicnode.com",
+    ),
+    Network(
+        name="arbitrum",
+        chain_id=42161,
+        asset="0xaf88d065e77c8cC2239327C5EDb3A432268e5831",
+        asset_name="USD Coin",
+        rpc_url="https://arb1.arbitrum.io/rpc",
+        facilitator_url=_CDP,
+    ),
+    Network(
+        name="arbitrum-sepolia",
+        chain_id=421614,
+        asset="0x75faf114eafb1BDbe2F0316DF893fd58CE46AA4d",
+        asset_name="USD Coin",
+        testnet=True,
+        rpc_url="https://sepolia-rollup.arbitrum.io/rpc",
+    ),
+    Network(
+        name="sei",
+        chain_id=1329,
+        asset="0xe15fC38F6D8c56aF07bbCBe3BAf5708A2Bf42392",
+        asset_name="USDC",
+        v1=True,
+        rpc_url="https://evm-rpc.sei-apis.com",
+    ),
+    Network(
+        name="sei-testnet",
+        chain_id=1328,
+        asset="0x4fCF1784B31630811181f670Aea7A7bEF803eaED",
+        asset_name="USDC",
+        v1=True,
+        testnet=True,
+        rpc_url="https://evm-rpc-testnet.sei-apis.com",
+    ),
+    Network(
+        name="celo",
+        chain_id=42220,
+        asset="0xcebA9300f2b948710d2653dD7B07f33A8B32118C",
+        asset_name="USDC",
+        v1=True,
+        rpc_url="https://forno.celo.org",
+    ),
+    Network(
+        name="celo-sepolia",
+        chain_id=11142220,
+        asset="0x01C5C0122039549AD1493B8220cABEdD739BC44E",
+        asset_name="USDC",
+        testnet=True,
+        rpc_url="https://forno.celo-sepolia.celo-testnet.org",
+    ),
+    Network(
+        name="monad",
+        chain_id=143,
+        asset="0x754704Bc059F8C67012fEd69BC8A327a5aafb603",
+        asset_name="USDC",
+        v1=True,
+        rpc_url="https://rpc.monad.xyz",
+    ),
+    Network(
+        name="monad-testnet",
+        chain_id=10143,
+        asset="0x534b2f3A21130d7a60830c2Df862319e593943A3",
+        asset_name="USDC",
+        v1=True,
+        testnet=True,
+        rpc_url="https://testnet-rpc.monad.xyz",
+    ),
+    Network(
+        name="xdc",
+        chain_id=50,
+        asset="0xfA2958CB79b0491CC627c1557F441eF849Ca8eb1",
+        asset_name="USDC",
+        rpc_url="https://rpc.xinfin.network",
+    ),
+    Network(
+        name="arc-testnet",
+        chain_id=5042002,
+        asset="0x3600000000000000000000000000000000000000",
+        asset_name="USDC",
+        testnet=True,
+        rpc_url="https://rpc.testnet.arc.network",
+    ),
+)
+
+V1_EVERYWHERE: Final = frozenset({"base", "base-sepolia", "avalanche", "avalanche-fuji"})
+"""Names that every v1 client knows. Python's x402 1.0 rejects a whole offer over any other name."""
+
+BY_CAIP2: Final[Mapping[str, Network]] = MappingProxyType({n.caip2: n for n in NETWORKS})
+BY_NAME: Final[Mapping[str, Network]] = MappingProxyType({n.name: n for n in NETWORKS})
+
+
+def resolve(name_or_caip2: str) -> Network:
+    """Find a network by its short name (`base`) or CAIP-2 id (`eip155:8453`).
+
+    Raises:
+        UnknownNetwork: not in the table; the text lists what is, for the operator's settings page.
+    """
+    wanted = name_or_caip2.strip().lower()
+    found = BY_NAME.get(wanted) or BY_CAIP2.get(wanted)
+    if found is None:
+        known = ", ".join(BY_NAME)
+        raise errors.UnknownNetwork(
+            f"network {name_or_caip2[:64]!r} is not known; use one of {known}, "
+            f"or its CAIP-2 id such as {NETWORKS[0].caip2}"
+        )
+    return found
+
+
+def resolve_v1(name: str) -> Network | None:
+    """Find a network by the exact name that x402 v1 has for it."""
+    found = BY_NAME.get(name)
+    return found if found and found.v1 else None

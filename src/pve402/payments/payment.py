@@ -1,0 +1,189 @@
+"""The two values that every other module of payments speaks of: Requirements and Payment.
+
+`Requirements` is what we ask for, `Payment` is one signed EIP-3009 authorization that answers it.
+x402 v1 and v2 meet here: both wire forms become these types, and both are written from them.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple, Self
+
+from pve402.payments import addresses, errors, networks
+
+SCHEME: Final = "exact"
+UINT256_MAX: Final = 2**256 - 1
+
+Version = Literal[1, 2]
+
+
+class PaymentKey(NamedTuple):
+    """What makes a payment one payment: a token moves once per (payer, nonce) on one network.
+
+    All four are canonical (CAIP-2 id, lower-case hex), so equal payments have equal keys.
+    """
+
+    network: str
+    asset: str
+    payer: str
+    nonce: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Requirements:
+    """The terms under which one route is paid, on one network."""
+
+    network: str
+    """CAIP-2 id."""
+    amount_atomic: int
+    """Exact amount in atomic units of the asset; at least one."""
+    pay_to: str
+    """Our address, lower case."""
+    max_timeout_seconds: int
+    """How long the authorization must stay valid; covers the slowest work before settlement."""
+    resource_url: str
+    description: str = ""
+    mime_type: str = "application/json"
+    asset: str = ""
+    """Token contract, lower case; empty means the network's own stablecoin."""
+    asset_name: str = ""
+    """EIP-712 domain name of the asset; empty means that of the network's stablecoin."""
+    asset_version: str = ""
+    output_schema_json: str | None = None
+    """JSON text of the v1 `outputSchema`; text, so that terms are hashable and can be cached."""
+
+    def __post_init__(self) -> None:
+        """Fill in the network's token and bring addresses to one form.
+
+        Raises:
+            UnknownNetwork: the network is not in the table.
+            ValueError: an address or number that no payment could meet.
+        """
+        chain = networks.resolve(self.network)
+        if not 1 <= self.amount_atomic <= UINT256_MAX:
+            raise ValueError("amount_atomic must be at least one atomic unit")
+        if self.max_timeout_seconds < 1:
+            raise ValueError("max_timeout_seconds must be positive")
+        default_asset = not self.asset or self.asset.lower() == chain.asset.lower()
+        if not default_asset and not (self.asset_name and self.asset_version):
+            raise ValueError("an asset of one's own needs asset_name and asset_version")
+        _set(self, "network", chain.caip2)
+        _set(self, "pay_to", addresses.normalize(self.pay_to))
+        _set(self, "asset", addresses.normalize(self.asset or chain.asset))
+        _set(self, "asset_name", self.asset_name or chain.asset_name)
+        _set(self, "asset_version", self.asset_version or chain.asset_version)
+
+    @property
+    def chain(self) -> networks.Network:
+        """The network's row in the table."""
+        return networks.BY_CAIP2[self.network]
+
+    @property
+    def extra(self) -> dict[str, str]:
+        """The scheme's extra terms: the EIP-712 domain that the payer signs under."""
+        return {"name": self.asset_name, "version": self.asset_version}
+
+    @property
+    def v1_network(self) -> str | None:
+        """The v1 name, or None where v1 cannot express these terms.
+
+        A v1 payment names no asset, so only the network's own stablecoin can be asked for.
+        """
+        chain = self.chain
+        return chain.name if chain.v1 and self.asset == chain.asset.lower() else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Payment:
+    """One signed EIP-3009 `transferWithAuthorization`, as read from either wire version.
+
+    Every field is inside the signature except `version`, which says how to answer, and
+    `accepted_amount`. Addresses and nonce are lower-case hex. What the payer says about route,
+    resource or extensions is not kept: the signature does not cover it.
+    """
+
+    version: Version
+    network: str
+    asset: str
+    payer: str
+    pay_to: str
+    amount_atomic: int
+    valid_after: int
+    """Unix seconds; the token takes the transfer only after it."""
+    valid_before: int
+    """Unix seconds; the token takes the transfer only before it."""
+    nonce: str
+    signature: str = field(repr=False)
+    """`0x` and hex: 65 bytes from a key, anything from a contract wallet. Money until settled."""
+
+    @property
+    def key(self) -> PaymentKey:
+        """The identity of this payment; unique in the order table."""
+        return PaymentKey(self.network, self.asset, self.payer, self.nonce)
+
+    @property
+    def signature_bytes(self) -> bytes:
+        """The signature as bytes."""
+        return bytes.fromhex(self.signature[2:])
+
+    def to_json(self) -> str:
+        """Write the payment for storage. The text is money: encrypt it, erase it when settled."""
+        return json.dumps({name: getattr(self, name) for name in _FIELDS}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            PaymentMalformed: the text is not such a payment.
+        """
+        try:
+            stored = json.loads(text)
+            return cls(**{name: stored[name] for name in _FIELDS})
+        except (ValueError, KeyError, TypeError):
+            raise errors.PaymentMalformed(
+                errors.Code.MALFORMED, "the stored payment cannot be read"
+            ) from None
+
+
+_FIELDS: Final = (
+    "version",
+    "network",
+    "asset",
+    "payer",
+    "pay_to",
+    "amount_atomic",
+    "valid_after",
+    "valid_before",
+    "nonce",
+    "signature",
+)
+
+
+def match(payment: Payment, requirements: Requirements) -> None:
+    """Check that the payment pays exactly these terms. Says nothing about time or signature.
+
+    Raises:
+        PaymentRejected: with the code of the first term that differs.
+    """
+    if payment.network != requirements.network:
+        raise errors.PaymentRejected(
+            errors.Code.NETWORK_NOT_ACCEPTED, "this network is not accepted here"
+        )
+    if payment.asset != requirements.asset:
+        raise errors.PaymentRejected(
+            errors.Code.ASSET_MISMATCH, "the payment is in another asset than asked for"
+        )
+    if payment.pay_to != requirements.pay_to:
+        raise errors.PaymentRejected(
+            errors.Code.RECIPIENT_MISMATCH, "the payment goes to another address than asked for"
+        )
+    if payment.amount_atomic != requirements.amount_atomic:
+        raise errors.PaymentRejected(
+            errors.Code.AMOUNT_MISMATCH,
+            f"the price is {requirements.amount_atomic} atomic units, "
+            f"the payment is {payment.amount_atomic}",
+        )
+
+
+def _set(target: Requirements, name: str, value: object) -> None:
+    object.__setattr__(target, name, value)
