@@ -121,7 +121,7 @@ class Lease:
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Self:
+    def from_row(cls, row: Mapping[Any, Any]) -> Self:
         """Build the value from one row of the lease table."""
         names = {field.name for field in dataclasses.fields(cls)} - {"size", "status"}
         facts = {name: row[name] for name in names}

@@ -62,7 +62,7 @@ class Order:
     sealed_secrets: bytes | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Self:
+    def from_row(cls, row: Mapping[Any, Any]) -> Self:
         """Build the value from one row of the order table."""
         facts = {field.name: row[field.name] for field in dataclasses.fields(cls)}
         facts["kind"] = OrderKind(row["kind"])

@@ -1,0 +1,134 @@
+"""Queries on the order table; the unique payment is the claim."""
+
+import dataclasses
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pve402.domain import order
+from pve402.storage import database, tables
+
+_orders = tables.orders
+_OPEN = [status.value for status in order.OPEN]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Unsettled:
+    """How many creations wait for their money, and when the payer's last failures were."""
+
+    by_payer: int
+    by_address: int
+    in_all: int
+    payer_failures: int
+    payer_failed_at: datetime | None
+
+
+async def get(tx: AsyncConnection, order_id: str) -> order.Order | None:
+    """Return the order of that identity."""
+    return await _one(tx, _orders.c.order_id == order_id)
+
+
+async def get_by_payment(
+    tx: AsyncConnection, *, network: str, asset: str, payer: str, nonce: str
+) -> order.Order | None:
+    """Return the order that a payment was claimed for."""
+    return await _one(
+        tx,
+        _orders.c.network == network,
+        _orders.c.asset == asset,
+        _orders.c.payer == payer,
+        _orders.c.nonce == nonce,
+    )
+
+
+async def get_by_idempotency(tx: AsyncConnection, idempotency_hash: str) -> order.Order | None:
+    """Return the order that a client named so."""
+    return await _one(tx, _orders.c.idempotency_hash == idempotency_hash)
+
+
+async def get_creation(tx: AsyncConnection, lease_id: str) -> order.Order | None:
+    """Return the order that made a lease."""
+    return await _one(
+        tx, _orders.c.lease_id == lease_id, _orders.c.kind == order.OrderKind.CREATION.value
+    )
+
+
+async def list_by_lease(tx: AsyncConnection, lease_id: str) -> list[order.Order]:
+    """Return every order of a lease, oldest first."""
+    query = sa.select(_orders).where(_orders.c.lease_id == lease_id)
+    rows = await tx.execute(query.order_by(_orders.c.created_at))
+    return [order.Order.from_row(row) for row in rows.mappings()]
+
+
+async def insert(
+    db: database.Database,
+    tx: AsyncConnection,
+    new: order.Order,
+    *,
+    fence: str | None,
+    due_in_seconds: float,
+) -> bool:
+    """Claim the payment of a new order; False if the payment or the key was claimed before.
+
+    The row is written with a fence for the process that starts on it at once, and falls due for
+    any other after `due_in_seconds`.
+    """
+    values = {field.name: getattr(new, field.name) for field in dataclasses.fields(new)}
+    values |= {
+        "kind": new.kind.value,
+        "status": new.status.value,
+        "created_at": db.now(),
+        "due_at": db.now(due_in_seconds),
+        "fence": fence,
+    }
+    dialect = sqlite if db.is_sqlite else postgresql
+    query = dialect.insert(_orders).values(values).on_conflict_do_nothing()
+    return (await tx.execute(query)).rowcount == 1
+
+
+async def count_unsettled(
+    db: database.Database, tx: AsyncConnection, *, payer: str, client_address: str | None
+) -> Unsettled:
+    """Count open creations, and the payer's refused settlements of the last hour."""
+    creation = sa.and_(
+        _orders.c.kind == order.OrderKind.CREATION.value, _orders.c.status.in_(_OPEN)
+    )
+    failed = sa.and_(
+        _orders.c.payer == payer,
+        _orders.c.refusal == "settlement_refused",
+        _orders.c.created_at > db.now(-3600),
+    )
+    by_payer = sa.func.count(sa.case((sa.and_(creation, _orders.c.payer == payer), 1)))
+    by_address = sa.func.count(
+        sa.case((sa.and_(creation, _orders.c.client_address == client_address), 1))
+    )
+    in_all = sa.func.count(sa.case((creation, 1)))
+    failures = sa.func.count(sa.case((failed, 1)))
+    failed_at = sa.func.max(sa.case((failed, _orders.c.created_at)))
+    query = sa.select(by_payer, by_address, in_all, failures, failed_at).where(
+        sa.or_(creation, failed)
+    )
+    row = (await tx.execute(query)).one()
+    return Unsettled(
+        by_payer=row[0],
+        by_address=row[1],
+        in_all=row[2],
+        payer_failures=row[3],
+        payer_failed_at=row[4],
+    )
+
+
+def wait_after_failures(unsettled: Unsettled, now: datetime) -> int:
+    """Return the seconds a wallet must wait: a minute after its first failure, then double."""
+    if unsettled.payer_failed_at is None:
+        return 0
+    pause = timedelta(seconds=60 * 2 ** min(unsettled.payer_failures - 1, 6))
+    left = unsettled.payer_failed_at + pause - now
+    return max(0, int(left.total_seconds()) + 1) if left > timedelta(0) else 0
+
+
+async def _one(tx: AsyncConnection, *conditions: sa.ColumnElement[bool]) -> order.Order | None:
+    row = (await tx.execute(sa.select(_orders).where(*conditions))).mappings().one_or_none()
+    return None if row is None else order.Order.from_row(row)

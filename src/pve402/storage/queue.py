@@ -1,0 +1,112 @@
+"""Due rows: taken by one worker at a time, kept with a fence, given back by any later update.
+
+A row is due when `due_at` has passed. Taking it writes a fresh fence and moves `due_at` to the end
+of the worker's time limit, so a worker that dies leaves a row that falls due again by itself. Every
+later update names the fence; if no row matches, somebody else took over and the worker must stop.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pve402.storage import database
+
+Row = Mapping[Any, Any]
+
+
+class FenceLostError(Exception):
+    """Another worker, a renewal or the owner took the row over; nothing was written."""
+
+
+def new_fence() -> str:
+    """Return a fresh fence of 128 random bits."""
+    return secrets.token_hex(16)
+
+
+async def claim_due(
+    db: database.Database,
+    tx: AsyncConnection,
+    table: sa.Table,
+    *,
+    limit: int,
+    hold_seconds: float,
+) -> list[Row]:
+    """Take up to `limit` due rows for `hold_seconds`, the longest due first, and return them.
+
+    On PostgreSQL rows that another transaction is taking are passed over; on SQLite the one
+    writer makes that needless.
+    """
+    key = _key(table)
+    due = (
+        sa.select(key)
+        .where(table.c.due_at <= db.now())
+        .order_by(table.c.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    taken = (
+        table.update()
+        .where(key.in_(due.scalar_subquery()))
+        .values(
+            fence=new_fence(),
+            due_at=db.now(hold_seconds),
+            attempts=table.c.attempts + 1,
+        )
+        .returning(table)
+    )
+    return list((await tx.execute(taken)).mappings())
+
+
+async def next_due_at(tx: AsyncConnection, table: sa.Table) -> datetime | None:
+    """Return when the next row falls due, None if no row waits."""
+    found: datetime | None = await tx.scalar(sa.select(sa.func.min(table.c.due_at)))
+    return found
+
+
+async def keep(
+    db: database.Database,
+    tx: AsyncConnection,
+    table: sa.Table,
+    held: Sequence[tuple[str, str]],
+    hold_seconds: float,
+) -> None:
+    """Move the time limit of rows that are still worked on; `held` has (key, fence) pairs."""
+    for row_key, fence in held:
+        await tx.execute(
+            table.update()
+            .where(_key(table) == row_key, table.c.fence == fence)
+            .values(due_at=db.now(hold_seconds))
+        )
+
+
+async def update_fenced(
+    tx: AsyncConnection,
+    table: sa.Table,
+    row_key: str,
+    fence: str | None,
+    /,
+    *conditions: sa.ColumnElement[bool],
+    **values: Any,
+) -> Row:
+    """Write values on a row that still has the fence and return it as it is then.
+
+    Raises FenceLostError if the fence or one of the conditions does not hold any more.
+    """
+    query = (
+        table.update()
+        .where(_key(table) == row_key, table.c.fence == fence, *conditions)
+        .values(**values)
+        .returning(table)
+    )
+    row = (await tx.execute(query)).mappings().one_or_none()
+    if row is None:
+        raise FenceLostError
+    return row
+
+
+def _key(table: sa.Table) -> sa.Column[Any]:
+    return next(iter(table.primary_key.columns))

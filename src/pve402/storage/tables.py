@@ -1,0 +1,222 @@
+"""The tables. Times are milliseconds of the database's clock, amounts atomic units as text.
+
+Amounts are text because an atomic amount may have 78 digits, which no integer column holds.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class UtcMilliseconds(TypeDecorator[datetime]):
+    """An aware UTC time, stored as milliseconds since 1970 so that both databases compute alike."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Return the milliseconds to store."""
+        del dialect
+        return None if value is None else (value - _EPOCH) // timedelta(milliseconds=1)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """Return the time that was stored."""
+        del dialect
+        return None if value is None else _EPOCH + timedelta(milliseconds=value)
+
+
+class JsonText(TypeDecorator[dict[str, Any]]):
+    """A small JSON object, stored as text."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> str | None:
+        """Return the text to store."""
+        del dialect
+        return None if value is None else json.dumps(value, separators=(",", ":"))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, Any]:
+        """Return the object that was stored; an absent one is empty."""
+        del dialect
+        return {} if value is None else dict(json.loads(value))
+
+
+class Amount(TypeDecorator[int]):
+    """A non-negative integer of any size, stored as decimal text."""
+
+    impl = sa.String(78)
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> str | None:
+        """Return the digits to store."""
+        del dialect
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> int | None:
+        """Return the number that was stored."""
+        del dialect
+        return None if value is None else int(value)
+
+
+metadata = sa.MetaData()
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("lease_id", sa.String(32), primary_key=True),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("node", sa.String(64), nullable=False),
+    sa.Column("vmid", sa.Integer, nullable=False),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("sku", sa.String(64), nullable=False),
+    sa.Column("cores", sa.Integer, nullable=False),
+    sa.Column("memory_mb", sa.Integer, nullable=False),
+    sa.Column("disk_gb", sa.Integer, nullable=False),
+    sa.Column("hostname", sa.String(64), nullable=False),
+    sa.Column("template", sa.String(255), nullable=False),
+    sa.Column("rates", JsonText, nullable=False),
+    sa.Column("metadata", JsonText, nullable=False),
+    sa.Column("created_at", UtcMilliseconds, nullable=False),
+    sa.Column("expires_at", UtcMilliseconds),
+    sa.Column("deletes_at", UtcMilliseconds),
+    sa.Column("ended_at", UtcMilliseconds),
+    sa.Column("end_reason", sa.String(64)),
+    sa.Column("due_at", UtcMilliseconds),
+    sa.Column("fence", sa.String(32)),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("last_error", sa.String(500)),
+    sa.Column("hold_order_id", sa.String(32)),
+    sa.Column("hold_until", UtcMilliseconds),
+    sa.Column("upid", sa.String(255)),
+    sa.Column("create_sent_at", UtcMilliseconds),
+    sa.Column("restarts", sa.Integer, nullable=False),
+    sa.Column("restarts_since", UtcMilliseconds),
+)
+_due = leases.c.due_at.isnot(None)
+sa.Index("leases_due", leases.c.due_at, postgresql_where=_due, sqlite_where=_due)
+sa.Index("leases_owner", leases.c.owner, leases.c.created_at)
+sa.Index("leases_vmid", leases.c.vmid, leases.c.created_at)
+
+orders = sa.Table(
+    "orders",
+    metadata,
+    sa.Column("order_id", sa.String(32), primary_key=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("lease_id", sa.String(32)),
+    sa.Column("network", sa.String(64), nullable=False),
+    sa.Column("asset", sa.String(64), nullable=False),
+    sa.Column("payer", sa.String(64), nullable=False),
+    sa.Column("nonce", sa.String(80), nullable=False),
+    sa.Column("pay_to", sa.String(64), nullable=False),
+    sa.Column("amount_atomic", Amount, nullable=False),
+    sa.Column("valid_before", UtcMilliseconds, nullable=False),
+    sa.Column("minutes", sa.Integer, nullable=False),
+    sa.Column("request_hash", sa.String(64), nullable=False),
+    sa.Column("idempotency_hash", sa.String(64), unique=True),
+    sa.Column("created_at", UtcMilliseconds, nullable=False),
+    sa.Column("client_address", sa.String(64)),
+    sa.Column("transaction", sa.String(80)),
+    sa.Column("settled_at", UtcMilliseconds),
+    sa.Column("refusal", sa.String(64)),
+    sa.Column("final", sa.Boolean, nullable=False),
+    sa.Column("due_at", UtcMilliseconds),
+    sa.Column("fence", sa.String(32)),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("last_error", sa.String(500)),
+    sa.Column("expires_at", UtcMilliseconds),
+    sa.Column("sealed_payment", sa.LargeBinary),
+    sa.Column("sealed_secrets", sa.LargeBinary),
+    sa.UniqueConstraint("network", "asset", "payer", "nonce", name="orders_payment"),
+)
+_due = orders.c.due_at.isnot(None)
+sa.Index("orders_due", orders.c.due_at, postgresql_where=_due, sqlite_where=_due)
+sa.Index("orders_lease", orders.c.lease_id, orders.c.created_at)
+sa.Index("orders_payer", orders.c.payer, orders.c.created_at)
+
+vmids = sa.Table(
+    "vmids",
+    metadata,
+    sa.Column("vmid", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("lease_id", sa.String(32)),
+    sa.Column("reserved_at", UtcMilliseconds, nullable=False),
+    sa.Column("free_at", UtcMilliseconds),
+    sa.Column("note", sa.String(64)),
+)
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("token_hash", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("lease_id", sa.String(32)),
+    sa.Column("scope", sa.String(255), nullable=False),
+    sa.Column("primary_of_lease", sa.Boolean, nullable=False),
+    sa.Column("created_at", UtcMilliseconds, nullable=False),
+    sa.Column("expires_at", UtcMilliseconds),
+    sa.Column("revoked_at", UtcMilliseconds),
+)
+sa.Index("tokens_lease", tokens.c.lease_id)
+
+challenges = sa.Table(
+    "challenges",
+    metadata,
+    sa.Column("nonce", sa.String(64), primary_key=True),
+    sa.Column("expires_at", UtcMilliseconds, nullable=False),
+    sa.Column("used_at", UtcMilliseconds),
+)
+sa.Index("challenges_expiry", challenges.c.expires_at)
+
+node_slots = sa.Table(
+    "node_slots",
+    metadata,
+    sa.Column("node", sa.String(64), primary_key=True),
+    sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("holder", sa.String(32)),
+    sa.Column("held_until", UtcMilliseconds, nullable=False),
+)
+
+signer_nonces = sa.Table(
+    "signer_nonces",
+    metadata,
+    sa.Column("chain_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("signer", sa.String(64), primary_key=True),
+    sa.Column("next_nonce", sa.BigInteger, nullable=False),
+)
+
+signer_transactions = sa.Table(
+    "signer_transactions",
+    metadata,
+    sa.Column("chain_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("signer", sa.String(64), primary_key=True),
+    sa.Column("nonce", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("payment_key", sa.String(255), nullable=False),
+    sa.Column("transaction", sa.String(80), nullable=False),
+    sa.Column("raw", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", UtcMilliseconds, nullable=False),
+)
+sa.Index("signer_transactions_payment", signer_transactions.c.payment_key)
+
+guest_owners = sa.Table(
+    "guest_owners",
+    metadata,
+    sa.Column("guest", sa.String(80), primary_key=True),
+    sa.Column("replica", sa.String(64), nullable=False),
+    sa.Column("peer_url", sa.String(255)),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("held_until", UtcMilliseconds, nullable=False),
+)
+
+facts = sa.Table(
+    "facts",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)

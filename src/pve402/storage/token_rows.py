@@ -1,0 +1,88 @@
+"""Lease and wallet tokens, stored as hashes, and the nonces of wallet challenges."""
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pve402.storage import database, tables
+
+_tokens = tables.tokens
+_challenges = tables.challenges
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Token:
+    """What a token allows: everything of one lease, or of a wallet, or a narrower scope of it."""
+
+    token_hash: str = dataclasses.field(repr=False)
+    owner: str
+    lease_id: str | None
+    scope: str  # words separated by spaces; `*` is everything
+    primary_of_lease: bool  # the one that is replaced by a newer one
+    expires_at: datetime | None
+
+    @classmethod
+    def from_row(cls, row: Mapping[Any, Any]) -> Self:
+        """Build the value from one row."""
+        return cls(**{field.name: row[field.name] for field in dataclasses.fields(cls)})
+
+
+async def find(db: database.Database, tx: AsyncConnection, token_hash: str) -> Token | None:
+    """Return a token that is neither revoked nor expired."""
+    query = sa.select(_tokens).where(
+        _tokens.c.token_hash == token_hash,
+        _tokens.c.revoked_at.is_(None),
+        sa.or_(_tokens.c.expires_at.is_(None), _tokens.c.expires_at > db.now()),
+    )
+    row = (await tx.execute(query)).mappings().one_or_none()
+    return None if row is None else Token.from_row(row)
+
+
+async def insert(db: database.Database, tx: AsyncConnection, token: Token) -> None:
+    """Write a token; the primary one of a lease revokes its predecessor."""
+    if token.primary_of_lease:
+        older = sa.and_(_tokens.c.lease_id == token.lease_id, _tokens.c.primary_of_lease)
+        await _revoke(db, tx, older)
+    values = dataclasses.asdict(token)
+    await tx.execute(_tokens.insert().values(created_at=db.now(), **values))
+
+
+async def revoke(db: database.Database, tx: AsyncConnection, token_hash: str) -> bool:
+    """Revoke one token; False if it was not valid."""
+    return await _revoke(db, tx, _tokens.c.token_hash == token_hash) == 1
+
+
+async def revoke_of_lease(db: database.Database, tx: AsyncConnection, lease_id: str) -> None:
+    """Revoke every token of a lease, when it ends."""
+    await _revoke(db, tx, _tokens.c.lease_id == lease_id)
+
+
+async def add_challenge(
+    db: database.Database, tx: AsyncConnection, nonce: str, lifetime_seconds: float
+) -> None:
+    """Remember a nonce that we gave out, and forget those that expired an hour ago."""
+    await tx.execute(_challenges.delete().where(_challenges.c.expires_at < db.now(-3600)))
+    await tx.execute(_challenges.insert().values(nonce=nonce, expires_at=db.now(lifetime_seconds)))
+
+
+async def use_challenge(db: database.Database, tx: AsyncConnection, nonce: str) -> bool:
+    """Use a nonce up; True once only, and only before it expires."""
+    query = (
+        _challenges.update()
+        .where(
+            _challenges.c.nonce == nonce,
+            _challenges.c.used_at.is_(None),
+            _challenges.c.expires_at > db.now(),
+        )
+        .values(used_at=db.now())
+    )
+    return (await tx.execute(query)).rowcount == 1
+
+
+async def _revoke(db: database.Database, tx: AsyncConnection, which: sa.ColumnElement[bool]) -> int:
+    query = _tokens.update().where(which, _tokens.c.revoked_at.is_(None))
+    return (await tx.execute(query.values(revoked_at=db.now()))).rowcount

@@ -1,0 +1,56 @@
+"""Reserved vmids: one lease each, rotating through the range, not reused for a day."""
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pve402.domain import errors
+from pve402.storage import database, tables
+
+_vmids = tables.vmids
+REST_SECONDS = 24 * 3600.0
+"""How long a vmid rests after its guest is gone, so that nobody mistakes the next for the last."""
+
+
+async def reserve(
+    db: database.Database, tx: AsyncConnection, lease_id: str, *, least: int, most: int
+) -> int:
+    """Reserve the next free vmid after the newest one, both ends included, for a lease.
+
+    The caller holds the placement lock. Raises NoCapacity when every vmid is taken or resting.
+    """
+    await tx.execute(_vmids.delete().where(_vmids.c.free_at <= db.now()))
+    newest = sa.select(_vmids.c.vmid).order_by(_vmids.c.reserved_at.desc(), _vmids.c.vmid.desc())
+    last = await tx.scalar(newest.limit(1))
+    start = least if last is None or not least <= last < most else last + 1
+    vmid = await _first_free(tx, start, most)
+    if vmid is None:
+        vmid = await _first_free(tx, least, start - 1)
+    if vmid is None:
+        raise errors.NoCapacity("every container number is taken or resting")
+    await tx.execute(_vmids.insert().values(vmid=vmid, lease_id=lease_id, reserved_at=db.now()))
+    return vmid
+
+
+async def release(
+    db: database.Database, tx: AsyncConnection, vmid: int, lease_id: str, note: str | None = None
+) -> None:
+    """Let a vmid rest and then be free; with a note it was given up for a reason (quarantine)."""
+    await tx.execute(
+        _vmids.update()
+        .where(_vmids.c.vmid == vmid, _vmids.c.lease_id == lease_id)
+        .values(free_at=db.now(REST_SECONDS), note=note)
+    )
+
+
+async def _first_free(tx: AsyncConnection, least: int, most: int) -> int | None:
+    if least > most:
+        return None
+    taken = _vmids.alias()
+    following = sa.select(taken.c.vmid).where(taken.c.vmid == _vmids.c.vmid + 1).exists()
+    if not await tx.scalar(sa.select(_vmids.c.vmid).where(_vmids.c.vmid == least)):
+        return least
+    gap = sa.select(_vmids.c.vmid + 1).where(
+        _vmids.c.vmid >= least, _vmids.c.vmid < most, ~following
+    )
+    found: int | None = await tx.scalar(gap.order_by(_vmids.c.vmid).limit(1))
+    return found
