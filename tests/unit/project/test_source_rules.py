@@ -1,0 +1,94 @@
+"""Rules for our code that no linter brings."""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.support import project
+
+MOST_LINES = 400
+UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
+BROAD_EXCEPT = re.compile(r"^\s*except(\s+\(?(Base)?Exception\b.*)?:")
+NOQA = re.compile(r"#\s*noqa\b")
+REASONED_NOQA = re.compile(r"#\s*noqa: [A-Z0-9, ]+?\s*(--|#)\s*\S")
+SKIP = re.compile(r"mark\.(skip|xfail)\b(?!\(.*reason=)|mark\.skipif\((?!.*reason=).*\)\s*$")
+
+
+def _offences(folders: tuple[str, ...], is_offence: Callable[[str], bool]) -> list[str]:
+    return [
+        f"{file}:{number}: {line.strip()}"
+        for folder in folders
+        for file in project.python_files(folder)
+        for number, line in project.numbered_lines(file)
+        if is_offence(line)
+    ]
+
+
+def test_a_module_is_read_in_one_sitting() -> None:
+    lengths = {
+        str(file): sum(1 for _ in project.numbered_lines(file))
+        for file in project.python_files("src")
+    }
+
+    assert {file: lines for file, lines in lengths.items() if lines > MOST_LINES} == {}
+
+
+def test_nothing_is_left_unfinished() -> None:
+    assert _offences(("src",), lambda line: bool(UNFINISHED.search(line))) == []
+
+
+def test_a_broad_except_says_why() -> None:
+    offences = _offences(
+        ("src", "scripts"),
+        lambda line: bool(BROAD_EXCEPT.match(line)) and not REASONED_NOQA.search(line),
+    )
+
+    assert offences == []
+
+
+def test_a_silenced_lint_says_which_and_why() -> None:
+    offences = _offences(
+        ("src", "scripts"),
+        lambda line: bool(NOQA.search(line)) and not REASONED_NOQA.search(line),
+    )
+
+    assert offences == []
+
+
+def test_a_skipped_test_says_why() -> None:
+    assert _offences(("tests",), lambda line: bool(SKIP.search(line))) == []
+
+
+def test_every_test_checks_something() -> None:
+    files = [file for file in project.python_files("tests") if file.name.startswith("test_")]
+
+    idle = [
+        f"{file}: {function.name}"
+        for file in files
+        for function in _tests_of(file)
+        if not _checks_something(function)
+    ]
+
+    assert idle == []
+
+
+def _tests_of(file: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(project.parsed(file)):
+        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if is_function and node.name.startswith("test"):
+            yield node
+
+
+def _checks_something(function: ast.AST) -> bool:
+    """An assert, an expected exception or warning, or a call of a helper that asserts."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assert):
+            return True
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func).rpartition(".")[2].lstrip("_")
+            if called in {"raises", "warns", "fail"} or called.startswith(
+                ("assert", "check", "expect")
+            ):
+                return True
+    return False
