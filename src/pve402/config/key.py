@@ -1,0 +1,56 @@
+"""The secret key: given by the operator, or made once beside the SQLite file.
+
+Replicas that share a PostgreSQL must share the key, so there it is required and never made.
+"""
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+from pve402.config.settings import Settings, SettingsError
+
+_VARIABLE = "PVE402_SECRET_KEY"
+
+
+def secret_key(settings: Settings) -> bytes:
+    """Return the 32 bytes that other keys are derived from; makes the file at its first use.
+
+    Raises SettingsError if the key's file cannot be read or made.
+    """
+    if settings.pve402_secret_key is not None:
+        return _digest(settings.pve402_secret_key.get_secret_value())
+    file = key_file(settings)
+    if file is None:  # a database in memory ends with the process, and so may its key
+        return secrets.token_bytes(32)
+    try:
+        return _digest(_read_or_make(file))
+    except OSError as error:
+        reason = f"cannot be kept in {file}: {error.strerror}"
+        raise SettingsError({_VARIABLE: f"{_VARIABLE}: {reason}"}) from None
+
+
+def key_file(settings: Settings) -> Path | None:
+    """Return where the key of a SQLite file lies, or None for a database in memory."""
+    path = settings.database_url.get_secret_value().partition(":///")[2].partition("?")[0]
+    return None if path in {"", ":memory:"} else Path(f"{path}.key")
+
+
+def _read_or_make(file: Path) -> str:
+    """The file is linked into place when it is whole, so two first starts agree on one key."""
+    if not file.exists():
+        draft = file.with_name(f"{file.name}.{os.getpid()}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as out:
+            out.write(secrets.token_hex(32) + "\n")
+        try:
+            os.link(draft, file)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return file.read_text().strip()
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.strip().encode()).digest()

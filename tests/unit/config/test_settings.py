@@ -1,0 +1,193 @@
+"""Settings: what is read, what is refused, and in which words."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from pve402 import config
+
+REQUIRED = {
+    "PVE_HOST": "https://192.0.2.10:8006",
+    "PVE_TOKEN_ID": "pve402@pve!service",
+    "PVE_TOKEN_SECRET": "12345678-90ab-cdef-1234-567890abcdef",
+    "PVE_STORAGE": "local-lvm",
+    "PVE_OS_TEMPLATE": "local:vztmpl/debian-12.tar.zst",
+    "PAY_TO": "0x209693Bc6afc0C5328bA36FaF03C514EF312287C",
+}
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Write an env file; nothing of this machine's environment is seen."""
+    for name in [*REQUIRED, "ADDRESS", "NETWORK", "DATABASE_URL", "PVE402_SECRET_KEY"]:
+        monkeypatch.delenv(name, raising=False)
+
+    def write_file(**variables: str | None) -> Path:
+        merged = {**REQUIRED, **variables}
+        file = tmp_path / "settings.env"
+        file.write_text("".join(f"{k}={v}\n" for k, v in merged.items() if v is not None))
+        return file
+
+    return write_file
+
+
+def test_the_required_variables_are_enough(write):
+    settings = config.load(write())
+
+    assert settings.pve_host == "https://192.0.2.10:8006"
+    assert settings.network == ("eip155:84532",)
+    assert settings.pve402_port == 4021
+    assert settings.public_url == "http://127.0.0.1:4021"
+    assert settings.uses_sqlite
+
+
+def test_address_is_taken_for_pay_to(write):
+    settings = config.load(write(PAY_TO=None, ADDRESS=REQUIRED["PAY_TO"]))
+
+    assert settings.pay_to == REQUIRED["PAY_TO"].lower()
+
+
+def test_every_missing_variable_is_named_with_an_example(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in REQUIRED:
+        monkeypatch.delenv(name, raising=False)
+
+    with pytest.raises(config.SettingsError) as raised:
+        config.load()
+
+    assert set(raised.value.problems) == set(REQUIRED)
+    assert "Example: PVE_HOST=https://" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PVE_HOST", "http://pve.example.com"),
+        ("PVE_TOKEN_ID", "root@pam"),
+        ("PVE_VERIFY_SSL", "perhaps"),
+        ("PVE_FINGERPRINT", "AB:CD"),
+        ("PVE_CA_FILE", "/nowhere/ca.pem"),
+        ("PVE_IP", "10.0.0.5"),
+        ("PVE_VLAN", "4095"),
+        ("PVE_VMID_MAX", "500"),
+        ("PVE_EXEC", "ssh"),
+        ("PVE_CONSOLE_PASSWORD", "a password without its user"),
+        ("NETWORK", "dogecoin"),
+        ("PAY_TO", "0x209693bc6afc0C5328bA36FaF03C514EF312287C"),
+        ("RPC_URL", "localhost:8545"),
+        ("FACILITATOR_PRIVATE_KEY", "0x1234"),
+        ("DATABASE_URL", "mysql://localhost/x"),
+        ("PVE402_SECRET_KEY", "too short"),
+        ("PVE402_PUBLIC_URL", "https://rent.example.com/path"),
+        ("PVE402_PORT", "70000"),
+        ("PVE402_METRICS_BIND", "9402"),
+        ("PVE402_TRUSTED_PROXIES", "proxy.example.com"),
+        ("PVE402_STATS_NODE_FIELDS", "cpu,temperature"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(write, variable, value):
+    with pytest.raises(config.SettingsError) as raised:
+        config.load(write(**{variable: value}))
+
+    assert list(raised.value.problems) == [variable]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("FACILITATOR_PRIVATE_KEY", "0x1234567890"),
+        ("DATABASE_URL", "mysql://user:password@localhost/x"),
+        ("PVE402_SECRET_KEY", "too-short-but-secret"),
+    ],
+)
+def test_the_refusal_of_a_secret_does_not_repeat_it(write, variable, value):
+    with pytest.raises(config.SettingsError) as raised:
+        config.load(write(**{variable: value}))
+
+    assert value not in str(raised.value)
+    assert value not in repr(raised.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("changes", "variable"),
+    [
+        ({"DATABASE_URL": "postgresql://u:p@db/x"}, "PVE402_SECRET_KEY"),
+        ({"PVE_CONSOLE_MODE": "direct"}, "PVE_CONSOLE_HOST"),
+        ({"CDP_API_KEY_ID": "id"}, "CDP_API_KEY_SECRET"),
+        ({"NETWORK": "monad-testnet"}, "FACILITATOR_URL_MONAD_TESTNET"),
+        ({"FACILITATOR_URL_BASE_SEPOLIA": "nonsense"}, "FACILITATOR_URL_BASE_SEPOLIA"),
+    ],
+)
+def test_settings_that_disagree_name_the_variable_to_change(write, changes, variable):
+    with pytest.raises(config.SettingsError) as raised:
+        config.load(write(**changes))
+
+    assert list(raised.value.problems) == [variable]
+
+
+def test_a_network_can_have_addresses_of_its_own(write):
+    settings = config.load(
+        write(
+            NETWORK="base,base-sepolia",
+            RPC_URL="https://rpc.example.com",
+            RPC_URL_BASE_SEPOLIA="http://127.0.0.1:8545/",
+            FACILITATOR_URL_BASE="https://pay.example.com/x402",
+        )
+    )
+
+    assert settings.network == ("eip155:8453", "eip155:84532")
+    assert settings.rpc_url_of("eip155:84532") == "http://127.0.0.1:8545"
+    assert settings.rpc_url_of("eip155:8453") == "https://rpc.example.com"
+    assert settings.facilitator_url_of("eip155:8453") == "https://pay.example.com/x402"
+    assert settings.facilitator_url_of("eip155:84532") == "https://x402.org/facilitator"
+
+
+def test_with_a_key_and_no_address_we_settle_ourselves(write):
+    settings = config.load(write(FACILITATOR_PRIVATE_KEY="11" * 32))
+
+    assert settings.facilitator_url_of("eip155:84532") is None
+
+
+def test_the_environment_wins_over_the_file(write, monkeypatch):
+    monkeypatch.setenv("PVE402_PORT", "5000")
+
+    assert config.load(write(PVE402_PORT="6000")).pve402_port == 5000
+
+
+def test_a_named_file_must_be_there(tmp_path):
+    with pytest.raises(config.SettingsError, match="there is no file"):
+        config.load(tmp_path / "absent.env")
+
+
+def test_no_secret_stands_in_the_settings_text(write):
+    secrets = {
+        "PVE_ROOT_PASSWORD": "root-password-1",
+        "FACILITATOR_PRIVATE_KEY": "0x" + "ab" * 32,
+        "DATABASE_URL": "postgresql://user:db-password-2@db/x",
+        "PVE402_SECRET_KEY": "secret-key-3-" + "x" * 32,
+    }
+    settings = config.load(write(**secrets))
+
+    text = repr(settings) + str(settings)
+    assert not [value for value in [*secrets.values(), "db-password-2"] if value in text]
+    assert REQUIRED["PVE_TOKEN_SECRET"] not in text
+
+
+def test_the_secret_key_is_made_once_and_private(write, tmp_path):
+    settings = config.load(write(DATABASE_URL=f"sqlite:///{tmp_path}/leases.sqlite3"))
+
+    first, second = config.secret_key(settings), config.secret_key(settings)
+
+    assert first == second
+    assert len(first) == 32
+    file = tmp_path / "leases.sqlite3.key"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert list(tmp_path.glob("*.key*")) == [file]
+
+
+def test_a_secret_key_that_cannot_be_kept_is_a_settings_error(write):
+    settings = config.load(write(DATABASE_URL="sqlite:////nowhere/leases.sqlite3"))
+
+    with pytest.raises(config.SettingsError, match="PVE402_SECRET_KEY"):
+        config.secret_key(settings)
