@@ -1,0 +1,95 @@
+"""What process 1 of a guest starts: shells on terminals of the guest, and commands on pipes."""
+
+import fcntl
+import os
+import resource
+import signal
+import struct
+import termios
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from pve402.devnet.guests import login, wire
+
+Limits = dict[int, int]
+_NEUTRAL_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+
+
+def open_terminal(order: wire.Message, limits: Limits) -> tuple[int, int]:
+    """Start `argv` on a new terminal of the guest; return its pid and the terminal's master."""
+    master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        slave = _open_slave(master)
+        _set_size(slave, order["columns"], order["rows"])
+        pid = _fork(lambda: _become_terminal_program(slave, order, limits))
+    except BaseException:
+        os.close(master)
+        raise
+    os.close(slave)
+    return pid, master
+
+
+def run(order: wire.Message, output: int, limits: Limits) -> int:
+    """Start `argv` with both output streams on `output` and no input; return its pid."""
+
+    def start() -> None:
+        os.setsid()
+        _use_as_standard_streams(os.open("/dev/null", os.O_RDONLY), output)
+        _execute(order["argv"], order["environment"], limits)
+
+    return _fork(start)
+
+
+def _open_slave(master: int) -> int:
+    fcntl.ioctl(master, termios.TIOCSPTLCK, struct.pack("i", 0))
+    number = struct.unpack("i", fcntl.ioctl(master, termios.TIOCGPTN, struct.pack("i", 0)))[0]
+    return os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+
+
+def _set_size(descriptor: int, columns: int, rows: int) -> None:
+    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def _fork(body: Callable[[], Any]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        _run_in_child(body)
+    return pid
+
+
+def _run_in_child(body: Callable[[], Any]) -> NoReturn:
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in _NEUTRAL_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        body()
+    except OSError as error:
+        os.write(2, f"{error}\n".encode())
+    finally:
+        os._exit(127)
+
+
+def _become_terminal_program(slave: int, order: wire.Message, limits: Limits) -> None:
+    os.setsid()
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    _use_as_standard_streams(slave, slave)
+    if order["login"]:
+        login.ask()
+    _execute(order["argv"], order["environment"], limits)
+
+
+def _use_as_standard_streams(source: int, sink: int) -> None:
+    os.dup2(source, 0)
+    os.dup2(sink, 1)
+    os.dup2(sink, 2)
+
+
+def _execute(argv: list[str], environment: dict[str, str], limits: Limits) -> None:
+    for limit, value in limits.items():
+        resource.setrlimit(limit, (value, value))
+    os.chdir("/")
+    try:
+        os.execvpe(argv[0], argv, environment)  # noqa: S606 - running programs is what a guest is for
+    except OSError as error:
+        os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+        os._exit(126 if isinstance(error, PermissionError) else 127)

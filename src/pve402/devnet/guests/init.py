@@ -1,0 +1,145 @@
+"""Process 1 of a guest: reaps, opens terminals, runs commands, and ends the guest when asked.
+
+Its orders come over the control socket (see `wire`); the socket's end, which the kernel brings
+about however the runtime died, ends the guest. Signals from inside are those of a container's
+init: SIGPWR and SIGUSR1/SIGUSR2 (halt, poweroff) shut down, SIGTERM and SIGINT reboot.
+"""
+
+import contextlib
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from pve402.devnet.guests import children, linux, rootfs, wire
+
+HALTED = 0
+REBOOT = 77
+FAILED = 70
+_SHUTDOWN_SIGNALS = (signal.SIGPWR, signal.SIGUSR1, signal.SIGUSR2)
+_REBOOT_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_TERMINATE_SECONDS = 1.0
+
+
+def main(control: socket.socket, plan: wire.Message) -> NoReturn:
+    """Become process 1; never returns."""
+    try:
+        linux.set_death_signal(signal.SIGKILL)
+        linux.forbid_tracing()
+        os.setsid()
+        socket.sethostname(plan["root"]["hostname"])
+        linux.raise_loopback()
+        rootfs.enter(rootfs.RootPlan.from_message(plan["root"]))
+    except OSError:
+        wire.send(control, {"event": "failed", "text": traceback.format_exc(limit=-3)[:2000]})
+        os._exit(FAILED)
+    limits = {getattr(resource, name): value for name, value in plan["limits"].items()}
+    init = Init(control=control, limits=limits, obeys_shutdown=plan["obeys_shutdown"])
+    wire.send(control, {"event": "running"})
+    try:
+        os._exit(init.run())
+    except wire.WireClosed:
+        os._exit(HALTED)
+    except BaseException:  # noqa: BLE001 - process 1 has nobody to raise to, and must not unwind
+        traceback.print_exc(file=sys.stderr)
+        os._exit(FAILED)
+
+
+@dataclass(kw_only=True)
+class Init:
+    """The main loop of process 1 and what it knows of its children."""
+
+    control: socket.socket
+    limits: children.Limits
+    obeys_shutdown: bool = True
+    known: set[int] = field(default_factory=set)
+    signals: list[int] = field(default_factory=list)
+
+    def run(self) -> int:
+        """Serve until told to end; return the exit code of the guest."""
+        wakeup = self._watch_signals()
+        while True:
+            ready, _, _ = select.select([self.control, wakeup], [], [])
+            if wakeup in ready:
+                os.read(wakeup, 4096)
+            self._reap()
+            if self.control in ready:
+                self._obey(*wire.receive(self.control))
+            if self.signals and self.obeys_shutdown:
+                return self._end(self.signals[0])
+            self.signals.clear()
+
+    def _watch_signals(self) -> int:
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (*_SHUTDOWN_SIGNALS, *_REBOOT_SIGNALS):
+            signal.signal(number, lambda number, _frame: self.signals.append(number))
+        return reader
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in self.known:
+                self.known.discard(pid)
+                code = os.waitstatus_to_exitcode(status)
+                wire.send(self.control, {"event": "exit", "pid": pid, "code": code})
+
+    def _obey(self, order: wire.Message, descriptor: int | None) -> None:
+        name = order.get("order")
+        if name == "shutdown":
+            self.signals.append(signal.SIGPWR)
+        elif name == "terminal":
+            self._answer(order, lambda: children.open_terminal(order, self.limits))
+        elif name == "run" and descriptor is not None:
+            self._answer(order, lambda: (children.run(order, descriptor, self.limits), None))
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _answer(self, order: wire.Message, act: Callable[[], tuple[int, int | None]]) -> None:
+        try:
+            pid, master = act()
+        except OSError as error:
+            wire.send(self.control, {"reply": order["id"], "error": str(error)})
+            return
+        self.known.add(pid)
+        wire.send(self.control, {"reply": order["id"], "pid": pid}, master)
+        if master is not None:
+            os.close(master)
+
+    def _end(self, number: int) -> int:
+        """Ask every process to end, wait a moment, and leave the rest to the kernel."""
+        for request in (signal.SIGTERM, signal.SIGHUP, signal.SIGCONT):
+            _signal_all(request)
+        deadline = time.monotonic() + _TERMINATE_SECONDS
+        while _has_children() and time.monotonic() < deadline:
+            self._reap()
+            time.sleep(0.02)
+        return REBOOT if number in _REBOOT_SIGNALS else HALTED
+
+
+def _signal_all(number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, number)
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True

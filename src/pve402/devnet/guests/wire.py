@@ -1,0 +1,62 @@
+"""Messages between the runtime outside and the first process of a guest inside.
+
+One message is one packet on a SOCK_SEQPACKET pair: a JSON object, with at most one file
+descriptor beside it. Each side treats the other as a stranger: sizes are bounded, and
+what does not parse is a `WireError`.
+"""
+
+import json
+import os
+import socket
+from typing import Any
+
+MESSAGE_LIMIT = 128 * 1024
+
+Message = dict[str, Any]
+
+
+class WireError(Exception):
+    """The other side sent something that is no message of this protocol."""
+
+
+class WireClosed(Exception):
+    """The other side is gone."""
+
+
+def send(channel: socket.socket, message: Message, descriptor: int | None = None) -> None:
+    """Send one message; raises WireClosed where nobody reads any more."""
+    data = json.dumps(message).encode()
+    if len(data) > MESSAGE_LIMIT:
+        raise WireError("message too long")
+    try:
+        socket.send_fds(channel, [data], [] if descriptor is None else [descriptor])
+    except (BrokenPipeError, ConnectionResetError) as error:
+        raise WireClosed from error
+
+
+def receive(channel: socket.socket) -> tuple[Message, int | None]:
+    """Take one message and the descriptor beside it; the caller owns the descriptor."""
+    try:
+        data, descriptors, _flags, _address = socket.recv_fds(channel, MESSAGE_LIMIT, 1)
+    except ConnectionResetError as error:
+        raise WireClosed from error
+    descriptor = descriptors[0] if descriptors else None
+    if not data:
+        _close(descriptor)
+        raise WireClosed
+    try:
+        message = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        _close(descriptor)
+        raise WireError("not JSON") from error
+    if not isinstance(message, dict):
+        _close(descriptor)
+        raise WireError("not an object")
+    if descriptor is not None:
+        os.set_inheritable(descriptor, False)
+    return message, descriptor
+
+
+def _close(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)
