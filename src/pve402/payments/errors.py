@@ -35,6 +35,7 @@ class Code(StrEnum):
     NOT_YET_VALID = "payment_not_yet_valid"
     EXPIRED = "payment_expired"
     EXPIRES_TOO_SOON = "payment_expires_too_soon"
+    VALID_TOO_LONG = "payment_valid_too_long"
     SIGNATURE_INVALID = "payment_signature_invalid"
 
 

@@ -41,6 +41,9 @@ class Limits:
     """How much of the window must be left: the work before settlement, and settlement."""
     clock_skew_seconds: int = 5
     """How far a payer's clock may be ahead of ours."""
+    max_extra_seconds: int = 86_400
+    """How far validBefore may lie beyond `max_timeout_seconds`. A settlement whose outcome is
+    not known stays open until then, so a payment valid for ever could hold an order for ever."""
 
 
 def check(
@@ -60,15 +63,17 @@ def check(
         PaymentRejected: it can never settle under these terms, or not in the time we need.
     """
     match(payment, requirements)
-    check_window(payment, now_seconds=now_seconds, limits=limits)
+    check_window(payment, requirements, now_seconds=now_seconds, limits=limits)
     return check_signature(payment, requirements, payer_has_code=payer_has_code)
 
 
-def check_window(payment: Payment, *, now_seconds: int, limits: Limits) -> None:
+def check_window(
+    payment: Payment, requirements: Requirements, *, now_seconds: int, limits: Limits
+) -> None:
     """Check validAfter and validBefore, which the token compares strictly with block time.
 
     Raises:
-        PaymentRejected: not yet valid, expired, or too little time left.
+        PaymentRejected: not yet valid, expired, too little time left, or far too much.
     """
     if payment.valid_after > now_seconds + limits.clock_skew_seconds:
         raise errors.PaymentRejected(Code.NOT_YET_VALID, "the payment is not valid yet")
@@ -80,6 +85,11 @@ def check_window(payment: Payment, *, now_seconds: int, limits: Limits) -> None:
             Code.EXPIRES_TOO_SOON,
             f"the payment must stay valid for {limits.min_remaining_seconds} seconds, "
             f"{remaining_seconds} are left",
+        )
+    if remaining_seconds > requirements.max_timeout_seconds + limits.max_extra_seconds:
+        raise errors.PaymentRejected(
+            Code.VALID_TOO_LONG,
+            f"the payment should be valid for {requirements.max_timeout_seconds} seconds",
         )
 
 

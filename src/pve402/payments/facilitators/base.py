@@ -61,6 +61,9 @@ class Settlement:
 class Facilitator(Protocol):
     """Verifies payments and settles them. Safe to use from many tasks at once."""
 
+    refusals_are_final: bool
+    """Whether its no means that it has not submitted the payment, and never will."""
+
     async def verify(self, payment: Payment, requirements: Requirements) -> Verification:
         """Say whether the payment would settle now. Moves nothing.
 

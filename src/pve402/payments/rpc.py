@@ -1,0 +1,150 @@
+"""A small JSON-RPC client for EVM nodes: bounded in time and size, reads are tried again.
+
+The URL often holds an API key, so neither it nor a library's error text (which repeats it) gets
+into an exception.
+"""
+
+import asyncio
+import itertools
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+import aiohttp
+
+from pve402.payments import errors
+
+Sleep = Callable[[float], Awaitable[None]]
+
+_RATE_LIMITED: Final = frozenset({-32005, -32016, -32097, 429})
+_MAX_TEXT: Final = 300
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RpcOptions:
+    """Where the node is and how long to wait for it."""
+
+    url: str = field(repr=False)
+    timeout_seconds: float = 10.0
+    """Limit of one attempt."""
+    read_attempts: int = 3
+    retry_delay_seconds: float = 0.2
+    """Wait before the second attempt; doubles each time."""
+    max_response_bytes: int = 4 * 1024 * 1024
+    max_connections: int = 32
+
+
+class RpcError(errors.PaymentError):
+    """The node answered with a JSON-RPC error.
+
+    `message` is the node's own text, cut short: for our logs and decisions, not for tenants.
+    """
+
+    def __init__(self, method: str, code: int, message: str) -> None:
+        super().__init__(f"{method} was answered with error {code}")
+        self.method = method
+        self.code = code
+        self.message = message[:_MAX_TEXT]
+
+    @property
+    def reverted(self) -> bool:
+        """Whether a contract refused the call (code 3 in geth, a text elsewhere)."""
+        return self.code == 3 or "revert" in self.message.lower()
+
+
+class Rpc:
+    """One node's JSON-RPC endpoint."""
+
+    def __init__(self, options: RpcOptions, *, sleep: Sleep = asyncio.sleep) -> None:
+        self._options = options
+        self._sleep = sleep
+        self._session: aiohttp.ClientSession | None = None
+        self._ids = itertools.count(1)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def read(self, method: str, *params: Any) -> Any:
+        """Ask something that changes nothing; tried again when the node does not answer.
+
+        Raises:
+            ChainUnavailable: no usable answer after all attempts.
+            RpcError: the node answered with an error.
+        """
+        delay = self._options.retry_delay_seconds
+        for attempt in itertools.count(1):
+            try:
+                return await self.call(method, *params)
+            except errors.ChainUnavailable:
+                if attempt >= self._options.read_attempts:
+                    raise
+            await self._sleep(delay)
+            delay *= 2
+        raise AssertionError("unreachable")
+
+    async def call(self, method: str, *params: Any) -> Any:
+        """Send one request, once.
+
+        Raises:
+            ChainUnavailable: no usable answer; whether the node acted is not known.
+            RpcError: the node answered with an error.
+        """
+        request = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
+        try:
+            async with self._open().post(self._options.url, json=request) as response:
+                raw = await _read_bounded(response, self._options.max_response_bytes)
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise errors.ChainUnavailable(method, type(error).__name__) from None
+        return _result(method, request["id"], status, raw)
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=self._options.timeout_seconds),
+                connector=aiohttp.TCPConnector(limit=self._options.max_connections),
+            )
+        return self._session
+
+
+async def _read_bounded(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > limit_bytes:
+            raise ValueError("response too large")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _result(method: str, request_id: object, status: int, raw: bytes) -> Any:
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise errors.ChainUnavailable(method, f"HTTP {status} without JSON") from None
+    if not isinstance(document, dict):
+        raise errors.ChainUnavailable(method, f"HTTP {status} without a JSON-RPC answer")
+    fault = document.get("error")
+    if isinstance(fault, dict):
+        raise _fault(method, fault)
+    if document.get("id") != request_id or "result" not in document:
+        raise errors.ChainUnavailable(method, f"HTTP {status} without a result")
+    return document["result"]
+
+
+def _fault(method: str, fault: dict[str, Any]) -> errors.PaymentError:
+    code, message = fault.get("code"), fault.get("message")
+    if type(code) is not int or code in _RATE_LIMITED:
+        return errors.ChainUnavailable(method, "rate limited" if code else "error without a code")
+    return RpcError(method, code, message if isinstance(message, str) else "")
