@@ -1,0 +1,176 @@
+"""Raw transactions as wallets broadcast them: decoding, checking and who sent them.
+
+Known kinds: legacy (with and without EIP-155), EIP-2930 and EIP-1559. Blobs and EIP-7702
+delegations are refused, as nothing here makes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import coincurve
+import rlp  # type: ignore[import-untyped, unused-ignore]
+from eth_utils.crypto import keccak
+
+MAX_RAW_BYTES = 128 * 1024
+HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+LEGACY, ACCESS_LIST, DYNAMIC_FEE = 0, 1, 2
+FIELDS = {ACCESS_LIST: 11, DYNAMIC_FEE: 12}
+
+AccessList = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class InvalidTransaction(ValueError):
+    """The bytes are no transaction that this chain takes; the text says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transaction:
+    """One decoded transaction; fees in wei per gas, addresses in lower case."""
+
+    hash: bytes
+    kind: int
+    sender: str
+    to: str | None
+    nonce: int
+    gas_limit: int
+    max_fee_per_gas: int
+    max_priority_fee_per_gas: int
+    value: int
+    data: bytes
+    chain_id: int | None = None
+    access_list: AccessList = ()
+    v: int = 0
+    r: int = 0
+    s: int = 0
+
+    def effective_gas_price(self, base_fee: int) -> int:
+        """What one unit of gas costs in a block with that base fee (EIP-1559), in wei."""
+        return min(self.max_fee_per_gas, base_fee + self.max_priority_fee_per_gas)
+
+
+def decode(raw: bytes) -> Transaction:
+    """Parse a signed transaction and recover its sender.
+
+    Raises:
+        InvalidTransaction: not decodable, of an unknown kind, or with a bad signature.
+    """
+    if not raw or len(raw) > MAX_RAW_BYTES:
+        raise InvalidTransaction("transaction size is out of bounds")
+    try:
+        return _decode_typed(raw) if raw[0] < 0x80 else _decode_legacy(raw)
+    except InvalidTransaction:
+        raise
+    except (rlp.exceptions.RLPException, ValueError, TypeError, IndexError, KeyError) as error:
+        raise InvalidTransaction("failed to decode transaction") from error
+
+
+def unsigned(*, sender: str, to: str, nonce: int, data: bytes, gas_limit: int) -> Transaction:
+    """A transaction that the devnet makes for an account without a key, such as the minter."""
+    content = rlp.encode([b"devnet", sender.encode(), to.encode(), _bytes(nonce), data])
+    return Transaction(
+        hash=keccak(content),
+        kind=LEGACY,
+        sender=sender.lower(),
+        to=to.lower(),
+        nonce=nonce,
+        gas_limit=gas_limit,
+        max_fee_per_gas=0,
+        max_priority_fee_per_gas=0,
+        value=0,
+        data=data,
+    )
+
+
+def _decode_legacy(raw: bytes) -> Transaction:
+    fields: list[Any] = rlp.decode(raw)
+    if len(fields) != 9:
+        raise InvalidTransaction("failed to decode transaction")
+    v = _int(fields[6])
+    chain_id = (v - 35) // 2 if v >= 35 else None
+    content = fields[:6] if chain_id is None else [*fields[:6], _bytes(chain_id), b"", b""]
+    parity = v - 27 if chain_id is None else (v - 35) % 2
+    r, s = _int(fields[7]), _int(fields[8])
+    gas_price = _int(fields[1])
+    return Transaction(
+        hash=keccak(raw),
+        kind=LEGACY,
+        sender=_recover(keccak(rlp.encode(content)), parity, r, s),
+        chain_id=chain_id,
+        nonce=_int(fields[0]),
+        max_fee_per_gas=gas_price,
+        max_priority_fee_per_gas=gas_price,
+        gas_limit=_int(fields[2]),
+        to=_recipient(fields[3]),
+        value=_int(fields[4]),
+        data=fields[5],
+        v=v,
+        r=r,
+        s=s,
+    )
+
+
+def _decode_typed(raw: bytes) -> Transaction:
+    kind = raw[0]
+    if kind not in FIELDS:
+        raise InvalidTransaction("transaction type not supported")
+    fields: list[Any] = rlp.decode(raw[1:])
+    if len(fields) != FIELDS[kind]:
+        raise InvalidTransaction("failed to decode transaction")
+    signing_hash = keccak(bytes([kind]) + rlp.encode(fields[:-3]))
+    parity, r, s = (_int(field) for field in fields[-3:])
+    fees = fields[2:4] if kind == DYNAMIC_FEE else [fields[2], fields[2]]
+    gas_limit, to, value, data, access_list = fields[-8:-3]
+    return Transaction(
+        hash=keccak(raw),
+        kind=kind,
+        sender=_recover(signing_hash, parity, r, s),
+        chain_id=_int(fields[0]),
+        nonce=_int(fields[1]),
+        max_priority_fee_per_gas=_int(fees[0]),
+        max_fee_per_gas=_int(fees[1]),
+        gas_limit=_int(gas_limit),
+        to=_recipient(to),
+        value=_int(value),
+        data=data,
+        access_list=_access_list(access_list),
+        v=parity,
+        r=r,
+        s=s,
+    )
+
+
+def _recover(digest: bytes, parity: int, r: int, s: int) -> str:
+    if parity not in (0, 1) or not 0 < s <= HALF_ORDER:
+        raise InvalidTransaction("invalid transaction v, r, s values")
+    signature = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([parity])
+    try:
+        key = coincurve.PublicKey.from_signature_and_message(signature, digest, hasher=None)
+    except Exception as error:  # coincurve raises bare Exception for an impossible point
+        raise InvalidTransaction("invalid transaction v, r, s values") from error
+    return "0x" + keccak(key.format(compressed=False)[1:])[-20:].hex()
+
+
+def _recipient(field: bytes) -> str | None:
+    if not field:
+        return None
+    if len(field) != 20:
+        raise InvalidTransaction("failed to decode transaction")
+    return "0x" + field.hex()
+
+
+def _access_list(field: list[list[Any]]) -> AccessList:
+    return tuple(
+        ("0x" + address.hex(), tuple(_int(slot) for slot in slots)) for address, slots in field
+    )
+
+
+def _int(field: bytes) -> int:
+    if len(field) > 32 or field[:1] == b"\0":
+        raise InvalidTransaction("failed to decode transaction")
+    return int.from_bytes(field, "big")
+
+
+def _bytes(number: int) -> bytes:
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")
