@@ -1,0 +1,150 @@
+"""From an HTTP answer of Proxmox VE to a value or an error; holds no sockets.
+
+Statuses above 594 are those of AnyEvent::HTTP, which the API daemons pass on: 595 no
+connection to the daemon or node that should have served the call, 596 no answer from it
+within 30 s, 597 to 599 a transfer that broke.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pve402.proxmox import errors, messages
+
+_OUTCOME_UNKNOWN = frozenset({502, 503, 504, 596, 597, 598, 599})
+_SHORTEST_SECRET = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call of the API, named without its parameters."""
+
+    method: str
+    path: str
+
+    @property
+    def is_write(self) -> bool:
+        """Whether the call may change something and so must not be repeated blindly."""
+        return self.method != "GET"
+
+    @property
+    def name(self) -> str:
+        """How errors and logs call it."""
+        return f"{self.method} {self.path}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """An HTTP answer as it came, body read and bounded."""
+
+    status: int
+    reason: str
+    body: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What a successful call gives: its data, and `total` where a list is paged."""
+
+    data: Any
+    total: int | None = None
+
+
+def read(answer: Answer, call: Call, *, secrets: Collection[str] = ()) -> Reply:
+    """The reply in `answer`.
+
+    `secrets` are cut out of every text that goes into an error, because a server or a
+    proxy in between may echo what it was sent.
+
+    Raises the class of `pve402.proxmox.errors` that the answer stands for.
+    """
+    if answer.status == 200:
+        return _read_success(answer, call)
+    raise _refusal(answer, call, secrets)
+
+
+def unusable(call: Call, what: str, *, status: int | None = None) -> errors.ProxmoxError:
+    """The error for an answer that cannot be understood.
+
+    A write may have been executed all the same, so it is `OutcomeUnknown`.
+    """
+    if call.is_write:
+        return errors.OutcomeUnknown(what, call=call.name, status=status)
+    return errors.UnexpectedAnswer(what, call=call.name, status=status)
+
+
+def scrub(text: str, secrets: Collection[str]) -> str:
+    """`text` with every secret in it replaced."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, "<secret>")
+    return text
+
+
+def _read_success(answer: Answer, call: Call) -> Reply:
+    document = _parse(answer.body)
+    if not isinstance(document, dict) or "data" not in document:
+        raise unusable(call, "the answer is not JSON with `data`", status=answer.status)
+    total = document.get("total")
+    return Reply(data=document["data"], total=total if isinstance(total, int) else None)
+
+
+def _refusal(answer: Answer, call: Call, secrets: Collection[str]) -> errors.ProxmoxError:
+    document = _parse(answer.body)
+    fields: Mapping[str, Any] = document if isinstance(document, dict) else {}
+    message = _message(answer, fields, secrets)
+    status, name = answer.status, call.name
+    if status == 400:
+        return _bad_request(message, fields.get("errors"), call, secrets)
+    if status in _BY_STATUS:
+        return _BY_STATUS[status](message, call=name, status=status)
+    if status in _OUTCOME_UNKNOWN:
+        return errors.OutcomeUnknown(message, call=name, status=status)
+    if 500 <= status < 595:
+        return messages.classify(message, call=name, status=status)
+    return unusable(call, f"not a status Proxmox gives: {message}", status=status)
+
+
+_BY_STATUS: Mapping[int, type[errors.ProxmoxError]] = {
+    401: errors.AuthenticationFailed,
+    403: errors.PermissionDenied,
+    501: errors.CallNotSupported,
+    595: errors.Unreachable,
+}
+
+
+def _bad_request(
+    message: str, details: object, call: Call, secrets: Collection[str]
+) -> errors.ProxmoxError:
+    """A 400 names the parameters; a few of its texts are facts, not mistakes of ours."""
+    pairs = details.items() if isinstance(details, dict) else ()
+    texts = {
+        messages.tidy(str(name))[:64]: messages.tidy(scrub(str(text), secrets))
+        for name, text in list(pairs)[:50]
+    }
+    for text in texts.values():
+        if found := messages.known(text, call=call.name, status=400):
+            return found
+    return errors.InvalidParameters(message, call=call.name, status=400, errors=texts)
+
+
+def _message(answer: Answer, fields: Mapping[str, Any], secrets: Collection[str]) -> str:
+    """The text of a refusal: in the body or, where that is empty, in the reason phrase."""
+    text = fields.get("message")
+    if not isinstance(text, str) or not text.strip():
+        text = answer.reason or f"HTTP {answer.status}"
+    return messages.tidy(scrub(text, secrets))
+
+
+def _parse(body: bytes) -> object:
+    """The JSON document in `body`, or None where there is none."""
+    try:
+        document: object = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+    return document
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,218 @@
+"""Everything that can go wrong between us and Proxmox VE, as one tree.
+
+    ProxmoxError
+    ├── Unreachable               surely not executed
+    │   └── CertificateRejected
+    ├── OutcomeUnknown            perhaps executed: look before you repeat
+    │   └── ConnectionDropped
+    ├── AuthenticationFailed      401
+    ├── PermissionDenied          403
+    ├── InvalidParameters         400, or found by our own check before sending
+    ├── CallNotSupported          501
+    ├── GuestMissing, GuestExists, GuestLocked, GuestRunning, GuestNotRunning, GuestProtected
+    ├── NodeUnknown, NoQuorum
+    ├── StorageMissing, StorageFull, VolumeMissing, BridgeMissing
+    ├── ConfigChanged             the digest sent is not the current one
+    ├── UserMissing, UserExists
+    ├── TaskMissing, TaskFailed, TaskTimeout
+    └── ProxmoxFault              any other refusal of Proxmox
+        └── UnexpectedAnswer      not an answer Proxmox gives
+
+Proxmox answers 500 to nearly every refusal, so most classes are chosen by the text of
+the message (`pve402.proxmox.messages`). No text here ever holds a secret.
+"""
+
+import re
+from collections.abc import Mapping
+
+_PERMISSION = re.compile(r"Permission check failed \((?P<path>/[^,\s]*), (?P<privileges>[\w.|]+)\)")
+
+
+class ProxmoxError(Exception):
+    """Something went wrong between us and Proxmox VE."""
+
+    def __init__(
+        self, message: str = "", *, call: str = "", status: int | None = None, subject: str = ""
+    ) -> None:
+        #: What Proxmox said, or what we found; for operators, never for tenants.
+        self.message = message or (self.__doc__ or "").splitlines()[0]
+        super().__init__(_sentence(call, self.message, status))
+        #: Method and path of the call, without its parameters.
+        self.call = call
+        #: HTTP status, None where no answer came.
+        self.status = status
+        #: Name of the thing the error is about (vmid, lock, node, storage, ...), if told.
+        self.subject = subject
+
+
+class Unreachable(ProxmoxError):
+    """Proxmox could not be reached; the call was surely not executed."""
+
+
+class CertificateRejected(Unreachable):
+    """The TLS certificate of the host is not the one we trust."""
+
+
+class OutcomeUnknown(ProxmoxError):
+    """No whole answer came; the call may have been executed, or may still be."""
+
+
+class ConnectionDropped(OutcomeUnknown):
+    """The connection ended after sending and before a whole answer came."""
+
+
+class AuthenticationFailed(ProxmoxError):
+    """Proxmox does not accept our token, ticket or password (401)."""
+
+
+class PermissionDenied(ProxmoxError):
+    """We are known but lack a privilege (403)."""
+
+    @property
+    def path(self) -> str:
+        """The object the privilege was wanted on, such as `/vms/101`; empty if not told."""
+        match = _PERMISSION.search(self.message)
+        return match["path"] if match else ""
+
+    @property
+    def privileges(self) -> frozenset[str]:
+        """The privileges of which one would have been enough; empty if not told."""
+        match = _PERMISSION.search(self.message)
+        return frozenset(match["privileges"].split("|")) if match else frozenset()
+
+
+class InvalidParameters(ProxmoxError):
+    """A parameter was refused, by Proxmox (400) or by our own check before sending."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        call: str = "",
+        status: int | None = None,
+        errors: Mapping[str, str],
+    ) -> None:
+        details = "; ".join(f"{name}: {text}" for name, text in errors.items())
+        super().__init__(details or message, call=call, status=status)
+        #: Parameter name to what is wrong with it.
+        self.errors = dict(errors)
+
+
+class CallNotSupported(ProxmoxError):
+    """This Proxmox has no such call (501)."""
+
+
+class GuestError(ProxmoxError):
+    """A guest is not in the state the call needs."""
+
+    @property
+    def vmid(self) -> int | None:
+        """The guest's id, where the message names it."""
+        return int(self.subject) if self.subject.isdecimal() else None
+
+
+class GuestMissing(GuestError):
+    """There is no such guest."""
+
+
+class GuestExists(GuestError):
+    """The vmid is taken."""
+
+
+class GuestRunning(GuestError):
+    """The guest is running already, or must be stopped first."""
+
+
+class GuestNotRunning(GuestError):
+    """The guest is not running; Proxmox says so of guests that do not exist, too."""
+
+
+class GuestProtected(GuestError):
+    """The guest is protected against removal."""
+
+
+class GuestLocked(GuestError):
+    """The guest, or something the call needs, is locked by another operation."""
+
+    @property
+    def lock(self) -> str:
+        """Name of the lock: `create`, `backup`, ..., or the file that was waited for."""
+        return self.subject
+
+
+class NodeUnknown(ProxmoxError):
+    """There is no such node in the cluster."""
+
+
+class NoQuorum(ProxmoxError):
+    """The cluster has no quorum, so nothing can be changed."""
+
+
+class StorageMissing(ProxmoxError):
+    """The storage does not exist, or is not usable on this node."""
+
+
+class StorageFull(ProxmoxError):
+    """The storage has no room left."""
+
+
+class VolumeMissing(ProxmoxError):
+    """A template or disk is not on its storage."""
+
+
+class BridgeMissing(ProxmoxError):
+    """The node has no such bridge."""
+
+
+class ConfigChanged(ProxmoxError):
+    """The configuration changed since its digest was read."""
+
+
+class UserMissing(ProxmoxError):
+    """There is no such Proxmox user."""
+
+
+class UserExists(ProxmoxError):
+    """The Proxmox user exists already."""
+
+
+class TaskMissing(ProxmoxError):
+    """Proxmox knows no such task."""
+
+
+class TaskFailed(ProxmoxError):
+    """A task ended with an error."""
+
+    def __init__(
+        self, *, upid: str, exitstatus: str, cause: ProxmoxError, log_tail: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(f"task failed: {exitstatus}", call=upid, subject=cause.subject)
+        self.upid = upid
+        #: The task's own words for its end.
+        self.exitstatus = exitstatus
+        #: The same end as an error class, as if the call itself had been refused.
+        self.cause = cause
+        #: Last lines of the task's log; for operators only.
+        self.log_tail = log_tail
+
+
+class TaskTimeout(ProxmoxError):
+    """A task did not end within the time given; it may still be running."""
+
+    def __init__(self, *, upid: str, limit_seconds: float) -> None:
+        super().__init__(f"task still running after {limit_seconds:g} s", call=upid)
+        self.upid = upid
+        self.limit_seconds = limit_seconds
+
+
+class ProxmoxFault(ProxmoxError):
+    """Proxmox refused for a reason that has no class of its own."""
+
+
+class UnexpectedAnswer(ProxmoxFault):
+    """The answer is not one that Proxmox gives: not JSON, too large, or of another shape."""
+
+
+def _sentence(call: str, message: str, status: int | None) -> str:
+    place = f"{call}: " if call else ""
+    return f"{place}{message} (HTTP {status})" if status else f"{place}{message}"

@@ -1,0 +1,221 @@
+"""What a new guest shall be, checked before Proxmox VE is asked for it.
+
+Proxmox takes several values without complaint that cannot work, or that mean something
+else: a host name of 64 characters, a fraction of a GiB, `rootfs=storage:0` (a subvolume
+without limit), a memory of terabytes. Those checks are made here.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from ipaddress import AddressValueError, IPv4Address, IPv4Interface, NetmaskValueError, ip_address
+
+from pve402.proxmox import errors, parameters
+
+_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_STORAGE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*[A-Za-z0-9]")
+_TEMPLATE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*:vztmpl/[A-Za-z0-9._+~-]+")
+_BRIDGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
+_TAG = re.compile(r"[a-z0-9_][a-z0-9_.+-]*")
+_PUBLIC_KEY = re.compile(
+    r"(?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}(?: [^\x00-\x1f]*)?"
+)
+
+_HOSTNAME_LIMIT = 63
+_DESCRIPTION_LIMIT = 8192
+_PASSWORD_LIMITS = (5, 256)
+_PUBLIC_KEYS_LIMIT = 20
+_PUBLIC_KEY_LIMIT = 8192
+_VMID_LIMITS = (100, 999_999_999)
+_CORES_LIMIT = 8192
+_MEMORY_MINIMUM_MB = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """The guest's one network card, `eth0` on a bridge of the node.
+
+    `address` is `dhcp` or an IPv4 address with prefix length. `rate_megabytes` limits the
+    traffic, in megabytes per second.
+    """
+
+    bridge: str
+    address: str = "dhcp"
+    gateway: str | None = None
+    vlan_tag: int | None = None
+    firewall: bool = True
+    rate_megabytes: Decimal | None = None
+
+    def property_string(self) -> str:
+        """The card as the parameter `net0`."""
+        return parameters.property_string(
+            {
+                "name": "eth0",
+                "bridge": self.bridge,
+                "ip": self.address,
+                "gw": self.gateway,
+                "tag": self.vlan_tag,
+                "firewall": self.firewall,
+                "rate": self.rate_megabytes,
+                "type": "veth",
+            }
+        )
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the card, one sentence each."""
+        if not _BRIDGE.fullmatch(self.bridge):
+            yield "the bridge is not an interface name of 1 to 15 characters"
+        if self.address != "dhcp" and not _is_interface(self.address):
+            yield "the address is neither dhcp nor an IPv4 address with prefix length"
+        if self.gateway is not None and (self.address == "dhcp" or not _is_ipv4(self.gateway)):
+            yield "a gateway is an IPv4 address and goes with a static address"
+        if self.vlan_tag is not None and not 1 <= self.vlan_tag <= 4094:
+            yield "a VLAN tag is 1 to 4094"
+        if self.rate_megabytes is not None and self.rate_megabytes <= 0:
+            yield "the rate must be above 0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestSpec:
+    """A new guest. Sizes are in MiB and GiB, as Proxmox counts them.
+
+    It is always unprivileged, does not start with the node, and is not started by its
+    creation: Proxmox would start it in a task of its own that the answer does not name.
+    `cmode=shell` gives its console a root shell without login.
+    """
+
+    hostname: str
+    template: str
+    storage: str
+    disk_gb: int
+    memory_mb: int
+    cores: int
+    network: NetworkSpec
+    swap_mb: int = 0
+    cpu_limit: Decimal | None = None
+    password: str | None = field(default=None, repr=False)
+    ssh_public_keys: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    nameserver: str | None = None
+    search_domain: str | None = None
+    nesting: bool = False
+    pool: str | None = None
+
+    def parameters(self, vmid: int) -> parameters.Parameters:
+        """The parameters of the create call.
+
+        Raises InvalidParameters, naming each parameter, where Proxmox would refuse the
+        guest or should.
+        """
+        if found := dict(self._problems(vmid)):
+            raise errors.InvalidParameters("the guest cannot be created so", errors=found)
+        return {
+            "vmid": vmid,
+            "ostemplate": self.template,
+            "rootfs": f"{self.storage}:{self.disk_gb}",
+            "unprivileged": True,
+            "hostname": self.hostname,
+            "cores": self.cores,
+            "cpulimit": self.cpu_limit,
+            "memory": self.memory_mb,
+            "swap": self.swap_mb,
+            "net0": self.network.property_string(),
+            "cmode": "shell",
+            "onboot": False,
+            "features": "nesting=1" if self.nesting else None,
+            "password": self.password,
+            "ssh-public-keys": "\n".join(self.ssh_public_keys) or None,
+            "tags": ";".join(self.tags) or None,
+            "description": self.description or None,
+            "nameserver": self.nameserver,
+            "searchdomain": self.search_domain,
+            "pool": self.pool,
+        }
+
+    def _problems(self, vmid: int) -> Iterator[tuple[str, str]]:
+        yield from self._size_problems(vmid)
+        yield from self._name_problems()
+        yield from self._access_problems()
+        for problem in self.network.problems():
+            yield "net0", problem
+
+    def _size_problems(self, vmid: int) -> Iterator[tuple[str, str]]:
+        if not _VMID_LIMITS[0] <= vmid <= _VMID_LIMITS[1]:
+            yield "vmid", "must be 100 to 999999999"
+        if not _is_whole(self.disk_gb) or self.disk_gb < 1:
+            yield "rootfs", "the disk must be a whole number of GiB, at least 1"
+        if not _is_whole(self.memory_mb) or self.memory_mb < _MEMORY_MINIMUM_MB:
+            yield "memory", "must be a whole number of MiB, at least 16"
+        if not _is_whole(self.swap_mb) or self.swap_mb < 0:
+            yield "swap", "must be a whole number of MiB, at least 0"
+        if not _is_whole(self.cores) or not 1 <= self.cores <= _CORES_LIMIT:
+            yield "cores", "must be 1 to 8192"
+        if self.cpu_limit is not None and not 0 < self.cpu_limit <= _CORES_LIMIT:
+            yield "cpulimit", "must be above 0 and at most 8192"
+
+    def _name_problems(self) -> Iterator[tuple[str, str]]:
+        if not is_hostname(self.hostname):
+            yield "hostname", "must be a host name of RFC 1123 of at most 63 characters"
+        if not _TEMPLATE.fullmatch(self.template):
+            yield "ostemplate", "must read storage:vztmpl/file"
+        if not _STORAGE.fullmatch(self.storage):
+            yield "rootfs", "is not the name of a storage"
+        if not all(_TAG.fullmatch(tag) for tag in self.tags):
+            yield "tags", "hold other characters than a-z, 0-9, _, -, + and ."
+        if len(self.description) > _DESCRIPTION_LIMIT:
+            yield "description", "must be at most 8192 characters"
+        if self.nameserver is not None and not _are_addresses(self.nameserver):
+            yield "nameserver", "must be IP addresses with spaces between them"
+        if self.search_domain is not None and not is_hostname(self.search_domain):
+            yield "searchdomain", "must be a domain name"
+
+    def _access_problems(self) -> Iterator[tuple[str, str]]:
+        shortest, longest = _PASSWORD_LIMITS
+        password = self.password
+        if password is not None and not (
+            shortest <= len(password) <= longest and password.isprintable()
+        ):
+            yield "password", "must be 5 to 256 printable characters"
+        if len(self.ssh_public_keys) > _PUBLIC_KEYS_LIMIT:
+            yield "ssh-public-keys", "must be at most 20"
+        if not all(map(is_public_key, self.ssh_public_keys)):
+            yield "ssh-public-keys", "must each be one line of OpenSSH's public key format"
+
+
+def is_hostname(name: str) -> bool:
+    """Whether `name` is a host name by RFC 1123 that Linux takes, 63 characters at most."""
+    return len(name) <= _HOSTNAME_LIMIT and all(map(_LABEL.fullmatch, name.split(".")))
+
+
+def is_public_key(line: str) -> bool:
+    """Whether `line` looks like one line of an authorized_keys file, without options."""
+    return len(line) <= _PUBLIC_KEY_LIMIT and _PUBLIC_KEY.fullmatch(line) is not None
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
+
+
+def _is_interface(text: str) -> bool:
+    try:
+        IPv4Interface(text)
+    except (AddressValueError, NetmaskValueError, ValueError):
+        return False
+    return "/" in text
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except AddressValueError:
+        return False
+    return True
+
+
+def _are_addresses(text: str) -> bool:
+    try:
+        return all(ip_address(part) is not None for part in text.split()) and bool(text.split())
+    except ValueError:
+        return False

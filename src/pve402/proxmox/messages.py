@@ -1,0 +1,100 @@
+"""The one table that tells Proxmox's refusals apart by their text.
+
+Proxmox VE has no 404 and no 409: nearly everything it refuses is status 500 and a
+sentence, and a failed task ends with the same sentences. Each pattern stands for a
+text recorded on Proxmox VE 9.2 unless its comment names another source.
+"""
+
+import re
+from dataclasses import dataclass
+
+from pve402.proxmox import errors
+
+_MESSAGE_LIMIT = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A shape of message and the class it stands for; group `subject` names the thing."""
+
+    pattern: re.Pattern[str]
+    error: type[errors.ProxmoxError]
+
+
+def _rule(pattern: str, error: type[errors.ProxmoxError]) -> Rule:
+    return Rule(pattern=re.compile(pattern, re.IGNORECASE), error=error)
+
+
+#: First match wins. Task ends carry prefixes ("unable to create CT 110 - ..."), so patterns
+#: are searched for, and anchored only where the words are common.
+RULES = (
+    _rule(r"\b(?:CT|VM) (?P<subject>\d+) already exists", errors.GuestExists),
+    _rule(r"\b(?:CT|VM) (?P<subject>\d+) already running", errors.GuestRunning),
+    _rule(
+        r"unable to destroy (?:CT|VM) (?P<subject>\d+) - container is running", errors.GuestRunning
+    ),
+    # PVE/API2/Qemu.pm and older PVE/API2/LXC.pm
+    _rule(r"\b(?:CT|VM) (?P<subject>\d+) is running - destroy failed", errors.GuestRunning),
+    _rule(r"\b(?:CT|VM) (?P<subject>\d+) not running", errors.GuestNotRunning),
+    _rule(r"\b(?:CT|VM) is locked(?: \((?P<subject>[\w-]+)\))?", errors.GuestLocked),
+    _rule(
+        r"can't lock file '(?:[^']*/)?(?P<subject>[^'/]+?)(?:\.lock|\.lck)?'", errors.GuestLocked
+    ),
+    # PVE/Cluster.pm, cfs_lock: the cluster-wide locks of storages and users
+    _rule(r"cfs-locked? '(?P<subject>[^']+)'.*got lock (?:request )?timeout", errors.GuestLocked),
+    _rule(
+        r"can't remove (?:CT|VM) (?P<subject>\d+) - protection mode enabled", errors.GuestProtected
+    ),
+    _rule(
+        r"Configuration file 'nodes/[^']+/(?P<subject>\d+)\.conf' does not exist",
+        errors.GuestMissing,
+    ),
+    _rule(r"hostname lookup '(?P<subject>[^']+)' failed", errors.NodeUnknown),
+    # PVE/Cluster.pm, check_node_exists
+    _rule(r"no such cluster node '(?P<subject>[^']+)'", errors.NodeUnknown),
+    # PVE/Cluster.pm, check_cfs_quorum
+    _rule(r"no quorum", errors.NoQuorum),
+    _rule(r"storage '(?P<subject>[^']+)' does not exist", errors.StorageMissing),
+    _rule(r"No such storage", errors.StorageMissing),
+    # PVE/Storage.pm, storage_check_enabled
+    _rule(
+        r"storage '(?P<subject>[^']+)' is (?:disabled|not (?:available|online))",
+        errors.StorageMissing,
+    ),
+    _rule(r"volume '(?P<subject>[^']+)' does not exist", errors.VolumeMissing),
+    # texts of the LVM, ZFS and kernel layers below PVE/Storage
+    _rule(
+        r"no space left on device|out of (?:data )?space|insufficient (?:suitable )?"
+        r"(?:allocatable |free )?(?:space|extents)",
+        errors.StorageFull,
+    ),
+    _rule(r"bridge '(?P<subject>[^']+)' does not exist", errors.BridgeMissing),
+    _rule(r"detected modified configuration", errors.ConfigChanged),
+    _rule(r"no such task", errors.TaskMissing),
+    # PVE/AccessControl.pm and PVE/API2/User.pm
+    _rule(r"no such user \('(?P<subject>[^']+)'\)", errors.UserMissing),
+    _rule(r"user '(?P<subject>[^']+)' already exists", errors.UserExists),
+)
+
+
+def classify(message: str, *, call: str = "", status: int | None = None) -> errors.ProxmoxError:
+    """The error that `message` stands for; `ProxmoxFault` where no rule knows it."""
+    text = tidy(message)
+    return known(text, call=call, status=status) or errors.ProxmoxFault(
+        text, call=call, status=status
+    )
+
+
+def known(message: str, *, call: str, status: int | None) -> errors.ProxmoxError | None:
+    """The error that `message` stands for, or None where no rule knows it."""
+    for rule in RULES:
+        if match := rule.pattern.search(message):
+            subject = match.groupdict().get("subject") or ""
+            return rule.error(message, call=call, status=status, subject=subject)
+    return None
+
+
+def tidy(text: str) -> str:
+    """`text` on one line, without control characters and of bounded length."""
+    printable = "".join(char if char.isprintable() else " " for char in text[: 4 * _MESSAGE_LIMIT])
+    return " ".join(printable.split())[:_MESSAGE_LIMIT]

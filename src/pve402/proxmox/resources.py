@@ -1,0 +1,144 @@
+"""Rows of `/cluster/resources`: all guests, nodes and storages in one answer.
+
+Figures are a few seconds old. A guest being created has a stand-in name, no tags, default
+figures and for up to 10 s the status `unknown`.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from pve402.proxmox import answers, shapes
+
+_CALL = answers.Call(method="GET", path="/cluster/resources")
+
+
+class RunState(Enum):
+    """Whether a guest runs."""
+
+    RUNNING = "running"  # its processes run
+    STOPPED = "stopped"  # it exists and does not run
+    UNKNOWN = "unknown"  # Proxmox has no figures of it, yet or because its node is away
+
+    @classmethod
+    def read(cls, status: str) -> "RunState":
+        """The state for Proxmox's word; a word we do not know is UNKNOWN."""
+        return {"running": cls.RUNNING, "stopped": cls.STOPPED}.get(status, cls.UNKNOWN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestSummary:
+    """A container in the list of all guests; bytes and seconds, None where not told."""
+
+    node: str
+    vmid: int
+    name: str
+    state: RunState
+    lock: str
+    tags: tuple[str, ...]
+    uptime_seconds: int
+    cpu_usage: float | None
+    cpu_cores: int | None
+    memory_used: int | None
+    memory_total: int | None
+    disk_used: int | None
+    disk_total: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSummary:
+    """A node; its figures need Sys.Audit and are None without."""
+
+    node: str
+    online: bool
+    uptime_seconds: int
+    cpu_usage: float | None
+    cpu_cores: int | None
+    memory_used: int | None
+    memory_total: int | None
+    disk_used: int | None
+    disk_total: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageSummary:
+    """A storage of one node; bytes, None where not told."""
+
+    node: str
+    storage: str
+    available: bool
+    shared: bool
+    content: frozenset[str]
+    disk_used: int | None
+    disk_total: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterResources:
+    """Everything the cluster shows us at one moment.
+
+    `foreign_vmids` are those of virtual machines, which take vmids too.
+    """
+
+    guests: tuple[GuestSummary, ...]
+    nodes: tuple[NodeSummary, ...]
+    storages: tuple[StorageSummary, ...]
+    foreign_vmids: frozenset[int]
+
+
+def read(data: object) -> ClusterResources:
+    """The resources in the data of the call. Raises UnexpectedAnswer."""
+    rows = shapes.as_rows(data, _CALL)
+    return ClusterResources(
+        guests=tuple(guest(row) for row in rows if row.get("type") == "lxc"),
+        nodes=tuple(node(row) for row in rows if row.get("type") == "node"),
+        storages=tuple(_storage(row) for row in rows if row.get("type") == "storage"),
+        foreign_vmids=frozenset(
+            shapes.whole(row, "vmid", _CALL) for row in rows if row.get("type") == "qemu"
+        ),
+    )
+
+
+def guest(row: shapes.Fields) -> GuestSummary:
+    """One container's row. Raises UnexpectedAnswer."""
+    return GuestSummary(
+        node=shapes.text(row, "node", _CALL),
+        vmid=shapes.whole(row, "vmid", _CALL),
+        name=shapes.optional_text(row, "name"),
+        state=RunState.read(shapes.optional_text(row, "status")),
+        lock=shapes.optional_text(row, "lock"),
+        tags=shapes.tags(row),
+        uptime_seconds=shapes.optional_whole(row, "uptime") or 0,
+        cpu_usage=shapes.optional_number(row, "cpu"),
+        cpu_cores=shapes.optional_whole(row, "maxcpu"),
+        memory_used=shapes.optional_whole(row, "mem"),
+        memory_total=shapes.optional_whole(row, "maxmem"),
+        disk_used=shapes.optional_whole(row, "disk"),
+        disk_total=shapes.optional_whole(row, "maxdisk"),
+    )
+
+
+def node(row: shapes.Fields) -> NodeSummary:
+    """One node's row, here and in `/nodes`. Raises UnexpectedAnswer."""
+    return NodeSummary(
+        node=shapes.text(row, "node", _CALL),
+        online=row.get("status") == "online",
+        uptime_seconds=shapes.optional_whole(row, "uptime") or 0,
+        cpu_usage=shapes.optional_number(row, "cpu"),
+        cpu_cores=shapes.optional_whole(row, "maxcpu"),
+        memory_used=shapes.optional_whole(row, "mem"),
+        memory_total=shapes.optional_whole(row, "maxmem"),
+        disk_used=shapes.optional_whole(row, "disk"),
+        disk_total=shapes.optional_whole(row, "maxdisk"),
+    )
+
+
+def _storage(row: shapes.Fields) -> StorageSummary:
+    return StorageSummary(
+        node=shapes.text(row, "node", _CALL),
+        storage=shapes.text(row, "storage", _CALL),
+        available=row.get("status") == "available",
+        shared=bool(shapes.optional_whole(row, "shared")),
+        content=frozenset(shapes.optional_text(row, "content").split(",")) - {""},
+        disk_used=shapes.optional_whole(row, "disk"),
+        disk_total=shapes.optional_whole(row, "maxdisk"),
+    )

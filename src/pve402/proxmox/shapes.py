@@ -1,0 +1,74 @@
+"""Taking typed values out of the untyped data of an answer.
+
+Perl does not keep numbers and strings apart, so a number may come as either, and a figure
+without a value may be missing, null or empty.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pve402.proxmox import answers
+
+Fields = Mapping[str, Any]
+
+
+def as_object(data: object, call: answers.Call) -> Fields:
+    """`data` as an object. Raises UnexpectedAnswer (OutcomeUnknown after a write)."""
+    if isinstance(data, dict):
+        return data
+    raise answers.unusable(call, "the data is not an object", status=200)
+
+
+def as_rows(data: object, call: answers.Call) -> list[Fields]:
+    """`data` as a list of objects. Raises UnexpectedAnswer."""
+    if isinstance(data, list) and all(isinstance(row, dict) for row in data):
+        return data
+    raise answers.unusable(call, "the data is not a list of objects", status=200)
+
+
+def text(fields: Fields, name: str, call: answers.Call) -> str:
+    """The field `name`, which must be a non-empty text. Raises UnexpectedAnswer."""
+    value = fields.get(name)
+    if isinstance(value, str) and value:
+        return value
+    raise answers.unusable(call, f"the field {name} is missing", status=200)
+
+
+def whole(fields: Fields, name: str, call: answers.Call) -> int:
+    """The field `name`, which must be a whole number. Raises UnexpectedAnswer."""
+    value = optional_whole(fields, name)
+    if value is None:
+        raise answers.unusable(call, f"the field {name} is not a number", status=200)
+    return value
+
+
+def optional_text(fields: Fields, name: str) -> str:
+    """The field `name` as text, empty where it has none."""
+    value = fields.get(name)
+    return str(value) if isinstance(value, str | int | float) else ""
+
+
+def optional_whole(fields: Fields, name: str) -> int | None:
+    """The field `name` as a whole number, None where it is none."""
+    number = optional_number(fields, name)
+    return None if number is None else int(number)
+
+
+def optional_number(fields: Fields, name: str) -> float | None:
+    """The field `name` as a number, None where it is none."""
+    value = fields.get(name)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    # NaN and the infinities are not figures.
+    return number if abs(number) < float("inf") else None
+
+
+def tags(fields: Fields) -> tuple[str, ...]:
+    """The tags of a guest, which come as one text, with ` ` standing for none."""
+    return tuple(
+        tag for tag in optional_text(fields, "tags").replace(",", ";").split(";") if tag.strip()
+    )

@@ -1,0 +1,90 @@
+"""Storages: where guests' disks and the templates they are made of lie."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pve402.proxmox import answers, parameters, shapes
+from pve402.proxmox.client import ProxmoxClient
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageStatus:
+    """A storage on one node; bytes, None where not told."""
+
+    storage: str
+    active: bool
+    enabled: bool
+    shared: bool
+    content: frozenset[str]
+    used: int | None
+    total: int | None
+    available: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """A container template; `volid` is what `GuestSpec.template` takes."""
+
+    volid: str
+    size_bytes: int
+    created_at: datetime | None
+
+
+class Storages:
+    """Looks at the storages of a node.
+
+    Lists and status need Datastore.AllocateSpace or Datastore.Audit.
+    """
+
+    def __init__(self, client: ProxmoxClient) -> None:
+        self._client = client
+
+    async def list(self, node: str, *, content: str | None = None) -> tuple[StorageStatus, ...]:
+        """The storages of a node we may see, with `content` those that can hold it."""
+        call = answers.Call(method="GET", path=parameters.api_path("nodes", node, "storage"))
+        data = await self._client.call("GET", call.path, {"content": content})
+        rows = shapes.as_rows(data, call)
+        return tuple(_status(shapes.text(row, "storage", call), row) for row in rows)
+
+    async def status(self, node: str, storage: str) -> StorageStatus:
+        """One storage's room. Raises StorageMissing, PermissionDenied."""
+        path = parameters.api_path("nodes", node, "storage", storage, "status")
+        data = await self._client.call("GET", path)
+        return _status(storage, shapes.as_object(data, answers.Call(method="GET", path=path)))
+
+    async def templates(self, node: str, storage: str) -> tuple[Template, ...]:
+        """The container templates on a storage. Raises StorageMissing, PermissionDenied."""
+        path = parameters.api_path("nodes", node, "storage", storage, "content")
+        call = answers.Call(method="GET", path=path)
+        data = await self._client.call("GET", path, {"content": "vztmpl"})
+        rows = shapes.as_rows(data, call)
+        return tuple(_template(row, call) for row in rows if row.get("content") == "vztmpl")
+
+
+def _status(storage: str, fields: shapes.Fields) -> StorageStatus:
+    return StorageStatus(
+        storage=storage,
+        active=bool(shapes.optional_whole(fields, "active")),
+        enabled=bool(shapes.optional_whole(fields, "enabled")),
+        shared=bool(shapes.optional_whole(fields, "shared")),
+        content=frozenset(shapes.optional_text(fields, "content").split(",")) - {""},
+        used=shapes.optional_whole(fields, "used"),
+        total=shapes.optional_whole(fields, "total"),
+        available=shapes.optional_whole(fields, "avail"),
+    )
+
+
+def _template(row: shapes.Fields, call: answers.Call) -> Template:
+    created = shapes.optional_whole(row, "ctime")
+    return Template(
+        volid=shapes.text(row, "volid", call),
+        size_bytes=shapes.optional_whole(row, "size") or 0,
+        created_at=None if created is None else _moment(created),
+    )
+
+
+def _moment(seconds: int) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(seconds, tz=UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -1,0 +1,194 @@
+"""Tasks: what became of a call that answered with a UPID.
+
+A 200 with a UPID says only that a worker was started: a missing template, a missing guest
+or a lock shows in the task's end.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+
+import structlog
+
+from pve402.proxmox import answers, errors, messages, parameters, shapes
+from pve402.proxmox.client import ProxmoxClient
+from pve402.proxmox.upid import Upid
+
+__all__ = ["PollPolicy", "TaskEnd", "TaskLog", "Tasks", "Upid"]
+
+_log = structlog.get_logger(__name__)
+
+#: The end of a task as it may read for a moment after the worker left, and for good
+#: after it was killed (PVE/Tools.pm, upid_read_status).
+_UNSETTLED = frozenset({"unexpected status", ""})
+_UNSETTLED_LOOKS = 4
+_TAIL_LINES = 20
+_LOG_LIMIT = 5000
+_LIST_LIMIT = 100
+#: A status read gets this long even when the wait is nearly over; a 401 needs 3 s.
+_SHORTEST_READ_SECONDS = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PollPolicy:
+    """How often to look at a task: soon at first, then less and less often."""
+
+    first_seconds: float = 0.15
+    factor: float = 1.6
+    ceiling_seconds: float = 2.0
+
+    def pauses(self) -> Iterator[float]:
+        """Seconds to wait between looks, without end."""
+        pause = self.first_seconds
+        while True:
+            yield min(pause, self.ceiling_seconds)
+            pause = min(pause * self.factor, self.ceiling_seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskEnd:
+    """How a task ended."""
+
+    exitstatus: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the task did its work; warnings do not spoil it."""
+        return self.exitstatus == "OK" or self.warnings > 0
+
+    @property
+    def warnings(self) -> int:
+        """Number of warnings the task gave, 0 for none."""
+        count = self.exitstatus.removeprefix("WARNINGS: ")
+        return int(count) if count != self.exitstatus and count.isdecimal() else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskLog:
+    """A page of a task's log; `total` lines exist so far."""
+
+    lines: tuple[str, ...]
+    total: int
+
+
+class Tasks:
+    """Looks at tasks and waits for them."""
+
+    def __init__(
+        self,
+        client: ProxmoxClient,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._sleep = sleep
+
+    async def status(self, upid: Upid, *, limit_seconds: float | None = None) -> TaskEnd | None:
+        """How the task ended, None while it runs.
+
+        Raises TaskMissing, and PermissionDenied for another token's task.
+        """
+        path = _path(upid, "status")
+        data = await self._client.call("GET", path, limit_seconds=limit_seconds)
+        call = answers.Call(method="GET", path=path)
+        fields = shapes.as_object(data, call)
+        if shapes.text(fields, "status", call) == "running":
+            return None
+        return TaskEnd(exitstatus=shapes.optional_text(fields, "exitstatus"))
+
+    async def log(self, upid: Upid, *, start: int = 0, limit: int = 50) -> TaskLog:
+        """At most `limit` lines of the task's log from line `start`, counted from 0.
+
+        Raises TaskMissing. A limit of 0 would mean all lines and is refused with ValueError.
+        """
+        if not 0 < limit <= _LOG_LIMIT:
+            raise ValueError(f"limit must be 1 to {_LOG_LIMIT}")
+        path = _path(upid, "log")
+        reply = await self._client.request("GET", path, {"start": start, "limit": limit})
+        rows = shapes.as_rows(reply.data, answers.Call(method="GET", path=path))
+        lines = tuple(shapes.optional_text(row, "t") for row in rows[:limit])
+        if lines == ("unable to open file - No such file or directory",):
+            # Proxmox answers 200 with this line for a task it does not know.
+            raise errors.TaskMissing(lines[0], call=f"GET {path}", subject=upid.text)
+        return TaskLog(lines=lines, total=len(lines) if reply.total is None else reply.total)
+
+    async def tail(self, upid: Upid, *, lines: int = _TAIL_LINES) -> tuple[str, ...]:
+        """The last `lines` lines of the task's log. Raises TaskMissing."""
+        page = await self.log(upid, limit=lines)
+        if page.total > lines:
+            page = await self.log(upid, start=page.total - lines, limit=lines)
+        return page.lines
+
+    async def list_active(self, node: str, vmid: int) -> tuple[Upid, ...]:
+        """The tasks of one guest that are running now."""
+        rows = await self._list(node, {"source": "active", "vmid": vmid})
+        return tuple(_upid(row) for row in rows if row.get("status") in {None, "RUNNING"})
+
+    async def list_recent(self, node: str, vmid: int) -> tuple[Upid, ...]:
+        """The last tasks of one guest, running or ended, newest first, 100 at most."""
+        rows = await self._list(node, {"source": "all", "vmid": vmid})
+        return tuple(_upid(row) for row in rows)
+
+    async def wait_until_finished(
+        self, upid: Upid, *, limit_seconds: float, policy: PollPolicy | None = None
+    ) -> TaskEnd:
+        """Wait for the task's good end.
+
+        A look that fails for want of an answer is not the task's failure: the wait goes on.
+
+        Raises TaskFailed with the cause and the end of the log, TaskTimeout where the task
+        still runs after `limit_seconds`, TaskMissing, PermissionDenied.
+        """
+        deadline = self._clock() + limit_seconds
+        unsettled = 0
+        for pause in (policy or PollPolicy()).pauses():
+            end = await self._look(upid, deadline)
+            if end is not None and (
+                end.exitstatus not in _UNSETTLED or unsettled >= _UNSETTLED_LOOKS
+            ):
+                return await self._conclude(upid, end)
+            unsettled += end is not None
+            remaining = deadline - self._clock()
+            if remaining <= 0:
+                break
+            await self._sleep(min(pause, remaining))
+        raise errors.TaskTimeout(upid=upid.text, limit_seconds=limit_seconds)
+
+    async def _look(self, upid: Upid, deadline: float) -> TaskEnd | None:
+        remaining = max(deadline - self._clock(), _SHORTEST_READ_SECONDS)
+        try:
+            return await self.status(upid, limit_seconds=min(remaining, 20.0))
+        except (errors.Unreachable, errors.OutcomeUnknown) as error:
+            _log.warning("proxmox.task_not_seen", upid=upid.text, reason=str(error))
+            return None
+
+    async def _conclude(self, upid: Upid, end: TaskEnd) -> TaskEnd:
+        if end.ok:
+            return end
+        try:
+            tail = await self.tail(upid)
+        except errors.ProxmoxError as error:
+            _log.warning("proxmox.task_log_not_read", upid=upid.text, reason=str(error))
+            tail = ()
+        exitstatus = messages.tidy(end.exitstatus)
+        cause = messages.classify(exitstatus, call=upid.text)
+        raise errors.TaskFailed(upid=upid.text, exitstatus=exitstatus, cause=cause, log_tail=tail)
+
+    async def _list(self, node: str, filters: parameters.Parameters) -> list[shapes.Fields]:
+        path = parameters.api_path("nodes", node, "tasks")
+        data = await self._client.call("GET", path, {**filters, "limit": _LIST_LIMIT})
+        return shapes.as_rows(data, answers.Call(method="GET", path=path))
+
+
+def _path(upid: Upid, what: str) -> str:
+    return parameters.api_path("nodes", upid.node, "tasks", upid.text, what)
+
+
+def _upid(row: shapes.Fields) -> Upid:
+    try:
+        return Upid.parse(row.get("upid"))
+    except ValueError as error:
+        raise errors.UnexpectedAnswer("a task without a UPID", call="GET tasks") from error

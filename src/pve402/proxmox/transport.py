@@ -1,0 +1,226 @@
+"""The wire to one Proxmox VE host: one aiohttp session, TLS, time limits, bounds.
+
+Its own care is to know, when something breaks, whether the call may have been executed.
+Until a connection stands nothing was sent (`Unreachable`); from then on everything is
+open (`OutcomeUnknown`). aiohttp would by itself repeat a PUT or DELETE whose kept-alive
+connection broke; here only a read is repeated, once, and by us.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import structlog
+from yarl import URL
+
+from pve402.proxmox import answers, errors
+from pve402.proxmox.options import ProxmoxOptions, api_url, fingerprint_digest
+
+_log = structlog.get_logger(__name__)
+
+#: pveproxy sends websocket frames of at most 128 KiB.
+_WEBSOCKET_MESSAGE_BYTES = 1024 * 1024
+#: For how long a closing websocket waits for the other side's close frame.
+_WEBSOCKET_CLOSE_SECONDS = 2.0
+
+WebSocket = aiohttp.ClientWebSocketResponse
+
+
+@dataclass(kw_only=True)
+class _Attempt:
+    """One sending of a request; `connected` once its bytes may have left."""
+
+    connected: bool = False
+
+
+class _Dropped(Exception):
+    """A connection broke; hides the error from aiohttp, which would repeat the request."""
+
+
+class Transport:
+    """Sends requests to one host and returns its answers, or says what became of them."""
+
+    def __init__(self, options: ProxmoxOptions) -> None:
+        self._root = api_url(options.host)
+        self._options = options
+        self._limits = options.limits
+        self._tls = _tls_setting(options)
+        self._slots = asyncio.Semaphore(options.max_parallel_calls)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close every connection; calling it twice does no harm."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def exchange(
+        self,
+        call: answers.Call,
+        *,
+        parameters: Mapping[str, str],
+        headers: Mapping[str, str],
+        limit_seconds: float | None = None,
+    ) -> answers.Answer:
+        """Send one call and return the answer, whatever its status.
+
+        Raises Unreachable, OutcomeUnknown, or UnexpectedAnswer for an answer too large.
+        """
+        limits = self._limits
+        default = limits.write_seconds if call.is_write else limits.read_seconds
+        limit = default if limit_seconds is None else limit_seconds
+        try:
+            return await self._exchange_once(call, parameters, headers, limit)
+        except errors.ConnectionDropped:
+            if call.is_write:
+                raise
+        return await self._exchange_once(call, parameters, headers, limit)
+
+    async def open_websocket(
+        self, call: answers.Call, *, parameters: Mapping[str, str], headers: Mapping[str, str]
+    ) -> WebSocket:
+        """Upgrade one connection to a websocket of binary frames.
+
+        Raises Unreachable where none opened, else what the refusing status stands for.
+        """
+        try:
+            async with asyncio.timeout(self._limits.console_seconds):
+                return await self._open_session().ws_connect(
+                    self._url(call.path).with_query(dict(parameters)),
+                    protocols=("binary",),
+                    headers=dict(headers),
+                    timeout=aiohttp.ClientWSTimeout(ws_close=_WEBSOCKET_CLOSE_SECONDS),
+                    max_msg_size=_WEBSOCKET_MESSAGE_BYTES,
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            refusal = answers.Answer(status=error.status, reason="")
+        except (aiohttp.ClientError, OSError, _Dropped) as error:
+            # Not chained: aiohttp puts the URL, and so the ticket, into some of its texts.
+            problem = f"no websocket was opened: {type(error).__name__}"
+            raise errors.Unreachable(problem, call=call.name) from None
+        if refusal.status in {101, 200}:
+            problem = "the answer to the websocket upgrade is not one"
+            raise errors.UnexpectedAnswer(problem, call=call.name, status=refusal.status)
+        answers.read(refusal, call)
+        raise AssertionError("a refusal always raises")
+
+    async def _exchange_once(
+        self,
+        call: answers.Call,
+        parameters: Mapping[str, str],
+        headers: Mapping[str, str],
+        limit_seconds: float,
+    ) -> answers.Answer:
+        attempt = _Attempt()
+        started = time.monotonic()
+        in_query = call.method in {"GET", "DELETE"}
+        async with (
+            _translated(call, attempt, limit_seconds),
+            asyncio.timeout(limit_seconds),
+            self._slots,
+            self._open_session().request(
+                call.method,
+                self._url(call.path).with_query(dict(parameters) if in_query else None),
+                data=None if in_query else aiohttp.FormData(dict(parameters)),
+                headers={"Accept": "application/json", "Accept-Encoding": "identity", **headers},
+                allow_redirects=False,
+                trace_request_ctx=attempt,
+            ) as response,
+        ):
+            body = await self._read_bounded(response, call)
+        elapsed_ms = round((time.monotonic() - started) * 1000)
+        _log.debug("proxmox.call", call=call.name, status=response.status, elapsed_ms=elapsed_ms)
+        return answers.Answer(status=response.status, reason=response.reason or "", body=body)
+
+    async def _read_bounded(self, response: aiohttp.ClientResponse, call: answers.Call) -> bytes:
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > self._options.max_answer_bytes:
+                response.close()
+                raise answers.unusable(call, "the answer is too large", status=response.status)
+        return bytes(body)
+
+    def _url(self, path: str) -> URL:
+        return URL(f"{self._root}{path}", encoded=True)
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        """The one session, made at first use because aiohttp wants a running loop."""
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                ssl=self._tls,
+                limit=0,  # consoles hold connections for hours; calls are bounded by the slots
+                keepalive_timeout=self._limits.idle_connection_seconds,
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(sock_connect=self._limits.connect_seconds),
+                trace_configs=[_connection_trace()],
+                middlewares=(_never_repeat,),
+            )
+        return self._session
+
+
+async def _never_repeat(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending a request again that it may have sent before."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _Dropped(type(error).__name__) from error
+
+
+def _connection_trace() -> aiohttp.TraceConfig:
+    async def mark(_session: aiohttp.ClientSession, context: SimpleNamespace, _: Any) -> None:
+        attempt = context.trace_request_ctx
+        if isinstance(attempt, _Attempt):
+            attempt.connected = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(mark)
+    trace.on_connection_reuseconn.append(mark)
+    return trace
+
+
+@asynccontextmanager
+async def _translated(
+    call: answers.Call, attempt: _Attempt, limit_seconds: float
+) -> AsyncIterator[None]:
+    """Turn what aiohttp raises into what is known of the call."""
+    name = call.name
+    try:
+        yield
+    except (aiohttp.ServerFingerprintMismatch, aiohttp.ClientConnectorCertificateError) as error:
+        problem = f"the certificate is not trusted: {type(error).__name__}"
+        raise errors.CertificateRejected(problem, call=name) from error
+    except TimeoutError as error:
+        if attempt.connected:
+            problem = f"no whole answer within {limit_seconds:g} s"
+            raise errors.OutcomeUnknown(problem, call=name) from error
+        raise errors.Unreachable("no connection in time", call=name) from error
+    except (aiohttp.ClientError, OSError, _Dropped) as error:
+        problem = f"{type(error.__cause__ or error).__name__}"
+        if attempt.connected:
+            raise errors.ConnectionDropped(f"connection broke: {problem}", call=name) from None
+        raise errors.Unreachable(f"no connection: {problem}", call=name) from error
+
+
+def _tls_setting(options: ProxmoxOptions) -> ssl.SSLContext | aiohttp.Fingerprint | bool:
+    if options.fingerprint_sha256 is not None:
+        return aiohttp.Fingerprint(fingerprint_digest(options.fingerprint_sha256))
+    if not options.verify_ssl:
+        _log.warning("proxmox.certificate_not_verified", host=options.host)
+        return False
+    if options.ca_file is not None:
+        return ssl.create_default_context(cafile=str(options.ca_file))
+    return True
