@@ -1,0 +1,29 @@
+"""The reference pages say what the code says."""
+
+import re
+import tomllib
+
+import pytest
+from scripts import reference
+from tests.support import project
+
+from pve402.domain import catalogue
+
+REFERENCE = project.ROOT / "docs" / "reference"
+
+
+@pytest.mark.parametrize("part", reference.PARTS)
+def test_generated_parts_are_up_to_date(part: str) -> None:
+    page, expected = reference.page_with_part(part)
+
+    assert page.read_text(encoding="utf-8") == expected, "run scripts/reference.py"
+
+
+def test_the_catalogue_shown_is_the_one_shipped() -> None:
+    page = (REFERENCE / "settings.md").read_text(encoding="utf-8")
+    shown = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
+    shipped = project.ROOT / "src" / "pve402" / "domain" / "default_catalogue.toml"
+
+    assert shown
+    assert catalogue.parse(shown[1])
+    assert tomllib.loads(shown[1]) == tomllib.loads(shipped.read_text(encoding="utf-8"))
