@@ -137,11 +137,13 @@ class Chain:
         """Whether the nonce was used or cancelled. True proves no payment."""
         data = eip3009.authorization_state(payment.payer, payment.nonce)
         answer = await self._eth_call(payment.asset, data, at_block)
-        return _quantity("eth_call", answer) != 0
+        return rpc.quantity("eth_call", answer) != 0
 
     async def balance_of(self, asset: str, holder: str) -> int:
         """Balance in atomic units."""
-        return _quantity("eth_call", await self._eth_call(asset, eip3009.balance_of(holder), None))
+        return rpc.quantity(
+            "eth_call", await self._eth_call(asset, eip3009.balance_of(holder), None)
+        )
 
     async def is_final(self, transaction: str, *, confirmations: int) -> bool:
         """Whether a transaction is in a block that has this many blocks on and above it."""
@@ -199,8 +201,8 @@ class Chain:
         if not isinstance(answer, dict):
             _unusable("eth_getBlockByNumber")
         return Block(
-            number=_quantity("eth_getBlockByNumber", answer.get("number")),
-            timestamp_seconds=_quantity("eth_getBlockByNumber", answer.get("timestamp")),
+            number=rpc.quantity("eth_getBlockByNumber", answer.get("number")),
+            timestamp_seconds=rpc.quantity("eth_getBlockByNumber", answer.get("timestamp")),
         )
 
     async def _eth_call(self, to: str, data: str, at_block: int | None) -> Any:
@@ -268,8 +270,8 @@ def _parse_receipt(answer: Any) -> Receipt | None:
     logs = [_parse_log(method, log) for log in answer["logs"][:_MAX_LOGS]]
     return Receipt(
         transaction=_text(method, answer.get("transactionHash")),
-        block_number=_quantity(method, answer["blockNumber"]),
-        succeeded=_quantity(method, answer.get("status")) == 1,
+        block_number=rpc.quantity(method, answer["blockNumber"]),
+        succeeded=rpc.quantity(method, answer.get("status")) == 1,
         logs=logs,
     )
 
@@ -295,14 +297,6 @@ def _text(method: str, value: Any) -> str:
     if not isinstance(value, str) or not value.startswith("0x"):
         _unusable(method)
     return value.lower()
-
-
-def _quantity(method: str, value: Any) -> int:
-    text = _text(method, value)
-    try:
-        return int(text, 16)
-    except ValueError:
-        _unusable(method)
 
 
 def _unusable(method: str) -> NoReturn:

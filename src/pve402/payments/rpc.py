@@ -117,6 +117,20 @@ class Rpc:
         return self._session
 
 
+def quantity(method: str, value: object) -> int:
+    """Read a number of the node's, such as `0x1b4`; at most 256 bits.
+
+    Raises:
+        ChainUnavailable: it is not one.
+    """
+    try:
+        if isinstance(value, str) and value.startswith("0x") and len(value) <= 66:
+            return int(value, 16)
+    except ValueError:
+        pass
+    raise errors.ChainUnavailable(method, "an answer of another shape")
+
+
 async def _read_bounded(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
     chunks: list[bytes] = []
     size = 0

@@ -1,0 +1,262 @@
+"""Gets transactions of one account into blocks: in order, without gaps, from many tasks at once.
+
+Each transaction is claimed in the store (nonce, signed bytes and hash) before the node hears of
+it. What is claimed is owed to the chain: when a node's answer is unclear, the same bytes are sent
+again, which the chain takes once; when they do not get in, a dearer version with the same nonce.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final
+
+import structlog
+
+from pve402.payments import errors, rpc
+from pve402.payments.facilitators.nonces import SignedTransaction, SignerNonces
+from pve402.payments.facilitators.transactions import SigningKey, Transaction
+from pve402.payments.payment import PaymentKey
+
+log = structlog.get_logger(__name__)
+
+_CLAIM_ATTEMPTS: Final = 50
+_BUMP_PERCENT: Final = 25  # nodes ask for 10 to 12.5 more before they replace a transaction
+
+RecordTransaction = Callable[[PaymentKey, str], Awaitable[None]]
+"""Stores a payment's transaction hash; awaited before the transaction is broadcast."""
+
+
+class NotBroadcast(errors.PaymentError):
+    """The transaction was surely not taken by the node, and its nonce is free again."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _Answer(Enum):
+    """What a node's answer to a broadcast means."""
+
+    TAKEN = "taken"  # in its pool, or in a block
+    UNCLEAR = "unclear"  # no answer; it may have been taken
+    NONCE_PASSED = "nonce_passed"  # the account is further on: somebody else signs with the key
+    REFUSED = "refused"  # surely not in the pool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeeOptions:
+    """What a transaction may cost."""
+
+    max_fee_per_gas_wei: int = 100 * 10**9
+    """Cap. A dearer chain is waited out."""
+    priority_fee_per_gas_wei: int = 10**6
+    """Tip; rollups need next to none. The node's own suggestion is used when higher."""
+    max_priority_fee_per_gas_wei: int = 5 * 10**9
+    max_gas: int = 500_000
+    """A plain transfer takes 60,000 to 90,000; contract wallets' checks come on top."""
+
+
+class Broadcaster:
+    """One account on one chain."""
+
+    def __init__(
+        self,
+        endpoint: rpc.Rpc,
+        key: SigningKey,
+        nonces: SignerNonces,
+        *,
+        chain_id: int,
+        fees: FeeOptions,
+        record_transaction: RecordTransaction,
+    ) -> None:
+        self._rpc = endpoint
+        self._key = key
+        self._nonces = nonces
+        self._chain_id = chain_id
+        self._fees = fees
+        self._record = record_transaction
+        self._in_order = asyncio.Lock()
+        self._synchronized = False
+
+    @property
+    def address(self) -> str:
+        """The account that pays for gas, lower case."""
+        return self._key.address
+
+    async def send(self, payment: PaymentKey, *, to: str, data: str) -> SignedTransaction:
+        """Sign and broadcast one call. When it returns, the transaction is owed to the chain.
+
+        Raises:
+            RpcError: the node's simulation of the call failed; nothing was signed.
+            NotBroadcast: the node did not take it.
+            ChainUnavailable: the node did not answer before anything was signed.
+        """
+        gas_limit = await self._estimate_gas(to, data)
+        tip, max_fee = await self._current_fees()
+        draft = Transaction(
+            chain_id=self._chain_id,
+            nonce=0,
+            priority_fee_per_gas_wei=tip,
+            max_fee_per_gas_wei=max_fee,
+            gas_limit=gas_limit,
+            to=to,
+            data=data,
+        )
+        async with self._in_order:  # broadcasts leave in the order of their nonces
+            return await self._send_in_turn(payment, draft)
+
+    async def send_again(self, signed: SignedTransaction) -> None:
+        """Broadcast the same bytes again; the chain takes them once."""
+        answer = await self._broadcast(signed)
+        log.info("transaction_sent_again", transaction=signed.transaction, answer=answer.value)
+
+    async def outbid(self, signed: SignedTransaction, *, to: str, data: str) -> SignedTransaction:
+        """Replace a stuck transaction by a dearer one with the same nonce, within the cap.
+
+        Gives the transaction that now stands for the nonce: the same one when the cap is reached
+        or the nonce is no longer open.
+        """
+        tip = _bumped(signed.priority_fee_per_gas_wei)
+        max_fee = _bumped(signed.max_fee_per_gas_wei)
+        if max_fee > self._fees.max_fee_per_gas_wei:
+            return signed
+        draft = Transaction(
+            chain_id=self._chain_id,
+            nonce=signed.nonce,
+            priority_fee_per_gas_wei=min(tip, max_fee),
+            max_fee_per_gas_wei=max_fee,
+            gas_limit=self._fees.max_gas,
+            to=to,
+            data=data,
+        )
+        dearer = self._sign(signed.payment, draft)
+        if not await self._nonces.replace(dearer):
+            return signed
+        await self._record(dearer.payment, dearer.transaction)
+        answer = await self._broadcast(dearer)
+        log.info("transaction_outbid", transaction=dearer.transaction, answer=answer.value)
+        return dearer
+
+    async def sweep(self) -> int:
+        """Broadcast again what is claimed and not in a block; give how many that were.
+
+        For start-up and from time to time: this is what completes the work of a process that
+        ended between claim and broadcast.
+
+        Raises:
+            ChainUnavailable: the node did not answer.
+        """
+        await self._forget_mined()
+        waiting = await self._nonces.unconfirmed(self._chain_id, self.address)
+        for signed in waiting:
+            await self._broadcast(signed)
+        return len(waiting)
+
+    async def _send_in_turn(self, payment: PaymentKey, draft: Transaction) -> SignedTransaction:
+        floor = 0
+        for _attempt in range(_CLAIM_ATTEMPTS):
+            nonce = max(floor, await self._free_nonce())
+            signed = self._sign(payment, replace(draft, nonce=nonce))
+            if not await self._nonces.claim(signed):
+                continue  # another process was faster; the next number
+            await self._record(payment, signed.transaction)
+            answer = await self._broadcast(signed)
+            if answer in (_Answer.TAKEN, _Answer.UNCLEAR):
+                return signed
+            self._synchronized = False
+            withdrawn = await self._nonces.withdraw(signed)
+            if answer is _Answer.NONCE_PASSED:
+                floor = nonce + 1
+                continue
+            if not withdrawn:  # later nonces wait for this one, so it goes out again
+                return signed
+            raise NotBroadcast("the node refused the transaction")
+        raise NotBroadcast("no nonce could be claimed")
+
+    async def _free_nonce(self) -> int:
+        claimed = await self._nonces.next_nonce(self._chain_id, self.address)
+        if claimed is not None and self._synchronized:
+            return claimed
+        on_chain = await self._count("pending")
+        self._synchronized = True
+        return max(on_chain, claimed or 0)
+
+    async def _forget_mined(self) -> None:
+        mined = await self._count("latest")
+        await self._nonces.confirm(self._chain_id, self.address, mined)
+
+    async def _count(self, at: str) -> int:
+        answer = await self._rpc.read("eth_getTransactionCount", self.address, at)
+        return rpc.quantity("eth_getTransactionCount", answer)
+
+    async def _estimate_gas(self, to: str, data: str) -> int:
+        call = {"from": self.address, "to": to, "data": data}
+        gas = rpc.quantity("eth_estimateGas", await self._rpc.read("eth_estimateGas", call))
+        if gas > self._fees.max_gas:
+            raise NotBroadcast("the call needs more gas than is allowed")
+        return min(gas * 5 // 4, self._fees.max_gas)
+
+    async def _current_fees(self) -> tuple[int, int]:
+        block, suggested = await asyncio.gather(
+            self._rpc.read("eth_getBlockByNumber", "latest", False), self._suggested_tip()
+        )
+        if not isinstance(block, dict):
+            raise errors.ChainUnavailable("eth_getBlockByNumber", "an answer of another shape")
+        base_fee = rpc.quantity("eth_getBlockByNumber", block.get("baseFeePerGas", "0x0"))
+        tip = max(suggested, self._fees.priority_fee_per_gas_wei)
+        tip = min(tip, self._fees.max_priority_fee_per_gas_wei)
+        if base_fee + tip > self._fees.max_fee_per_gas_wei:
+            raise NotBroadcast("the chain's fees are above the cap")
+        return tip, min(2 * base_fee + tip, self._fees.max_fee_per_gas_wei)
+
+    async def _suggested_tip(self) -> int:
+        try:
+            answer = await self._rpc.read("eth_maxPriorityFeePerGas")
+        except rpc.RpcError:  # not every node has the method
+            return 0
+        return rpc.quantity("eth_maxPriorityFeePerGas", answer)
+
+    def _sign(self, payment: PaymentKey, draft: Transaction) -> SignedTransaction:
+        raw, transaction = self._key.sign(draft)
+        return SignedTransaction(
+            chain_id=self._chain_id,
+            signer=self.address,
+            nonce=draft.nonce,
+            transaction=transaction,
+            raw=raw,
+            max_fee_per_gas_wei=draft.max_fee_per_gas_wei,
+            priority_fee_per_gas_wei=draft.priority_fee_per_gas_wei,
+            payment=payment,
+        )
+
+    async def _broadcast(self, signed: SignedTransaction) -> _Answer:
+        try:
+            await self._rpc.call("eth_sendRawTransaction", signed.raw)
+        except errors.ChainUnavailable:
+            return _Answer.UNCLEAR
+        except rpc.RpcError as error:
+            answer = _meaning(error.message)
+            log.warning(
+                "transaction_not_taken",
+                transaction=signed.transaction,
+                nonce=signed.nonce,
+                answer=answer.value,
+                message=error.message,
+            )
+            return answer
+        return _Answer.TAKEN
+
+
+def _bumped(fee_wei: int) -> int:
+    return fee_wei * (100 + _BUMP_PERCENT) // 100 + 1
+
+
+def _meaning(message: str) -> _Answer:
+    """Tell node errors apart by text: there are no codes for them, geth's words are the custom."""
+    text = message.lower()
+    if any(words in text for words in ("already known", "known transaction", "already imported")):
+        return _Answer.TAKEN
+    if any(words in text for words in ("nonce too low", "replacement transaction underpriced")):
+        return _Answer.NONCE_PASSED
+    return _Answer.REFUSED

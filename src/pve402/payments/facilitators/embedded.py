@@ -1,0 +1,220 @@
+"""A facilitator of our own: signs and broadcasts the transfer itself, through one RPC endpoint.
+
+Nothing here blocks the event loop: the node is asked asynchronously, and a signature takes a tenth
+of a millisecond. Broadcasts go out in order; receipts are awaited side by side.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from pve402.payments import chain as chains
+from pve402.payments import eip3009, errors, networks, rpc
+from pve402.payments.facilitators.base import Outcome, Settlement, Verification
+from pve402.payments.facilitators.broadcaster import (
+    Broadcaster,
+    FeeOptions,
+    NotBroadcast,
+    RecordTransaction,
+)
+from pve402.payments.facilitators.nonces import SignedTransaction, SignerNonces
+from pve402.payments.facilitators.transactions import SigningKey
+from pve402.payments.payment import Payment, Requirements
+
+log = structlog.get_logger(__name__)
+
+_REVERTS: Final = (
+    ("authorization is used", "nonce_already_used"),
+    ("exceeds balance", "insufficient_funds"),
+    ("invalid signature", "invalid_signature"),
+    ("authorization is expired", "authorization_expired"),
+    ("authorization is not yet valid", "authorization_not_yet_valid"),
+    ("blacklist", "account_blocked_by_token"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbeddedOptions:
+    """How our own facilitator works on one network."""
+
+    network: str
+    """CAIP-2 id."""
+    private_key: str = field(repr=False)
+    """Hex key of the account that pays for gas."""
+    settle_timeout_seconds: float = 45.0
+    outbid_after_seconds: float = 20.0
+    """How long a transaction may wait for a block before its fee is raised."""
+    first_interval_seconds: float = 0.02
+    longest_interval_seconds: float = 1.0
+    fees: FeeOptions = field(default_factory=FeeOptions)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clock:
+    """Monotonic time and sleep, so that tests need not wait."""
+
+    monotonic_seconds: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+class EmbeddedFacilitator:
+    """See `Facilitator`."""
+
+    refusals_are_final = True
+
+    def __init__(
+        self,
+        options: EmbeddedOptions,
+        endpoint: rpc.Rpc,
+        nonces: SignerNonces,
+        *,
+        record_transaction: RecordTransaction,
+        clock: Clock | None = None,
+    ) -> None:
+        """Read the key.
+
+        Raises:
+            ValueError: the key is not one.
+            UnknownNetwork: the network is not in the table.
+        """
+        self._options = options
+        self._rpc = endpoint
+        self._chain_id = networks.resolve(options.network).chain_id
+        self._chain = chains.Chain(endpoint)
+        self._nonces = nonces
+        self._clock = clock or Clock()
+        self._broadcaster = Broadcaster(
+            endpoint,
+            SigningKey(options.private_key),
+            nonces,
+            chain_id=self._chain_id,
+            fees=options.fees,
+            record_transaction=record_transaction,
+        )
+
+    @property
+    def address(self) -> str:
+        """The account that pays for gas, lower case."""
+        return self._broadcaster.address
+
+    async def verify(self, payment: Payment, requirements: Requirements) -> Verification:
+        """See `Facilitator`. The node simulates the transfer, whatever kind of signature it has."""
+        call = {
+            "from": self.address,
+            "to": requirements.asset,
+            "data": eip3009.transfer_with_authorization(payment),
+        }
+        try:
+            await self._rpc.read("eth_call", call, "latest")
+        except rpc.RpcError as error:
+            if error.reverted:
+                return Verification(valid=False, payer=payment.payer, reason=_why(error.message))
+            raise errors.FacilitatorUnavailable(f"the node answered {error.code}") from error
+        except errors.ChainUnavailable as error:
+            raise errors.FacilitatorUnavailable(error.reason) from error
+        return Verification(valid=True, payer=payment.payer)
+
+    async def settle(self, payment: Payment, requirements: Requirements) -> Settlement:
+        """See `Facilitator`. What was signed for the payment before is followed, not repeated."""
+        hashes = list(await self._nonces.transactions(payment.key))
+        ended = await self._ended(payment, hashes)
+        if ended is not None and ended.outcome is Outcome.SETTLED:
+            return ended
+        try:
+            signed = await self._still_open(payment) if hashes and ended is None else None
+            if signed is None:
+                signed = await self._send(payment, requirements)
+        except rpc.RpcError as error:
+            outcome = Outcome.REFUSED if error.reverted else Outcome.UNKNOWN
+            return Settlement.of(payment, outcome, reason=_why(error.message))
+        except NotBroadcast as error:
+            log.warning("settlement_not_broadcast", reason=error.reason, network=payment.network)
+            return Settlement.of(payment, Outcome.UNKNOWN, reason="not_broadcast")
+        except errors.ChainUnavailable:
+            return Settlement.of(payment, Outcome.UNKNOWN, reason="chain_unavailable")
+        return await self._follow(payment, requirements, signed, hashes)
+
+    async def sweep(self) -> int:
+        """Broadcast again what an earlier process claimed and did not get into a block.
+
+        Raises:
+            ChainUnavailable: the node did not answer.
+        """
+        return await self._broadcaster.sweep()
+
+    async def close(self) -> None:
+        """See `Facilitator`. The endpoint belongs to who made it."""
+
+    async def _send(self, payment: Payment, requirements: Requirements) -> SignedTransaction:
+        data = eip3009.transfer_with_authorization(payment)
+        return await self._broadcaster.send(payment.key, to=requirements.asset, data=data)
+
+    async def _still_open(self, payment: Payment) -> SignedTransaction | None:
+        """The transaction that an earlier attempt left without a block, broadcast once more."""
+        for signed in await self._nonces.unconfirmed(self._chain_id, self.address):
+            if signed.payment == payment.key:
+                await self._broadcaster.send_again(signed)
+                return signed
+        return None
+
+    async def _follow(
+        self,
+        payment: Payment,
+        requirements: Requirements,
+        signed: SignedTransaction,
+        hashes: list[str],
+    ) -> Settlement:
+        """Wait until one of the payment's transactions is in a block, raising the fee if need be."""
+        started = outbid_at = self._clock.monotonic_seconds()
+        interval = self._options.first_interval_seconds
+        while True:
+            if signed.transaction not in hashes:
+                hashes.insert(0, signed.transaction)
+            ended = await self._ended(payment, hashes)
+            if ended is not None:
+                await self._nonces.confirm(signed.chain_id, signed.signer, signed.nonce + 1)
+                return ended
+            now = self._clock.monotonic_seconds()
+            if now - started >= self._options.settle_timeout_seconds:
+                return Settlement.of(
+                    payment, Outcome.UNKNOWN, transaction=signed.transaction, reason="not_in_block"
+                )
+            if now - outbid_at >= self._options.outbid_after_seconds:
+                signed = await self._outbid(payment, requirements, signed)
+                outbid_at = now
+            await self._clock.sleep(interval)
+            interval = min(interval * 2, self._options.longest_interval_seconds)
+
+    async def _outbid(
+        self, payment: Payment, requirements: Requirements, signed: SignedTransaction
+    ) -> SignedTransaction:
+        data = eip3009.transfer_with_authorization(payment)
+        return await self._broadcaster.outbid(signed, to=requirements.asset, data=data)
+
+    async def _ended(self, payment: Payment, hashes: Sequence[str]) -> Settlement | None:
+        """How any of these transactions ended; None while none of them is in a block."""
+        reverted: Settlement | None = None
+        for transaction in hashes:
+            try:
+                receipt = await self._chain.receipt(transaction)
+            except errors.ChainUnavailable:
+                continue
+            if receipt is None:
+                continue
+            finding = chains.judge(receipt, payment)
+            if finding is not None and finding.fate is chains.Fate.PAID:
+                return Settlement.of(payment, Outcome.SETTLED, transaction=transaction)
+            reverted = Settlement.of(
+                payment, Outcome.REFUSED, transaction=transaction, reason="transaction_reverted"
+            )
+        return reverted
+
+
+def _why(message: str) -> str:
+    """A short word for a revert, from the token's own texts (FiatToken v2.2)."""
+    text = message.lower()
+    return next((word for words, word in _REVERTS if words in text), "transaction_would_fail")

@@ -1,0 +1,131 @@
+"""A facilitator reached over HTTP: `POST /verify` and `POST /settle` of the x402 specification.
+
+Bounded in time and size, follows no redirect with a signed payment, and turns whatever comes back
+into one of the interface's answers. After a settle that was not answered well, nothing is known:
+the transfer may have landed.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+import structlog
+
+from pve402.payments import errors
+from pve402.payments.facilitators import wire
+from pve402.payments.facilitators.base import Outcome, Settlement, Verification
+from pve402.payments.payment import Payment, Requirements
+
+log = structlog.get_logger(__name__)
+
+_ATTEMPTS: Final = 2  # the second is for a kept-alive connection that the other side had closed
+_SAYS_NO: Final = frozenset({400, 402, 409, 412, 422})
+"""Statuses with which facilitators send a well-formed no; 401, 403, 404, 429 are about us."""
+
+Authorize = Callable[[str, str], str]
+"""Makes an Authorization header from method and URL."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HttpFacilitatorOptions:
+    """Where the facilitator is and how long to wait for it."""
+
+    url: str
+    verify_timeout_seconds: float = 10.0
+    settle_timeout_seconds: float = 45.0
+    """Covers the wait for a block; must stay well below the payments' window."""
+    max_response_bytes: int = 64 * 1024
+    max_connections: int = 64
+    authorize: Authorize | None = field(default=None, repr=False)
+
+
+class HttpFacilitator:
+    """See `Facilitator`."""
+
+    refusals_are_final = False
+
+    def __init__(self, options: HttpFacilitatorOptions) -> None:
+        self._options = options
+        self._url = options.url.rstrip("/")
+        self._session: aiohttp.ClientSession | None = None
+
+    async def verify(self, payment: Payment, requirements: Requirements) -> Verification:
+        """See `Facilitator`."""
+        try:
+            status, raw = await self._ask(
+                "verify", payment, requirements, self._options.verify_timeout_seconds
+            )
+            return wire.read_verification(status, raw)
+        except wire.Unusable as error:
+            log.warning("facilitator_unusable", call="verify", reason=str(error))
+            raise errors.FacilitatorUnavailable(str(error)) from None
+
+    async def settle(self, payment: Payment, requirements: Requirements) -> Settlement:
+        """See `Facilitator`."""
+        started = time.monotonic()
+        try:
+            status, raw = await self._ask(
+                "settle", payment, requirements, self._options.settle_timeout_seconds
+            )
+            return wire.read_settlement(status, raw, payment)
+        except wire.Unusable as error:
+            seconds = round(time.monotonic() - started, 3)
+            log.warning("facilitator_unusable", call="settle", reason=str(error), seconds=seconds)
+            return Settlement.of(payment, Outcome.UNKNOWN, reason="facilitator_unavailable")
+
+    async def close(self) -> None:
+        """See `Facilitator`."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _ask(
+        self, call: str, payment: Payment, requirements: Requirements, timeout_seconds: float
+    ) -> tuple[int, bytes]:
+        body = wire.request_body(payment, requirements)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return await self._post(f"{self._url}/{call}", body, timeout_seconds)
+            except TimeoutError:
+                raise wire.Unusable("timeout") from None
+            except aiohttp.ClientConnectionError as error:
+                if attempt == _ATTEMPTS:
+                    raise wire.Unusable(type(error).__name__) from None
+            except (aiohttp.ClientError, OSError) as error:
+                raise wire.Unusable(type(error).__name__) from None
+        raise AssertionError("unreachable")
+
+    async def _post(
+        self, url: str, body: dict[str, Any], timeout_seconds: float
+    ) -> tuple[int, bytes]:
+        headers = {}
+        if self._options.authorize:
+            headers["Authorization"] = self._options.authorize("POST", url)
+        async with self._open().post(
+            url,
+            json=body,
+            headers=headers,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=timeout_seconds),
+        ) as response:
+            if response.status != 200 and response.status not in _SAYS_NO:
+                raise wire.Unusable(f"HTTP {response.status}")
+            return response.status, await self._read(response)
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        raw = bytearray()
+        async for chunk in response.content.iter_any():
+            raw += chunk
+            if len(raw) > self._options.max_response_bytes:
+                raise wire.Unusable("answer too large")
+        return bytes(raw)
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                limit=self._options.max_connections, keepalive_timeout=15
+            )
+            self._session = aiohttp.ClientSession(connector=connector)
+        return self._session

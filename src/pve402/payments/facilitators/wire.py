@@ -1,0 +1,135 @@
+"""What is sent to a facilitator, and what its answers are worth.
+
+The request is written from our own typed values, never from the payer's document: the
+authorization as signed, with the terms that we asked for. Answers are a stranger's JSON: nothing
+in them is believed that does not name this payment.
+"""
+
+import json
+import re
+from typing import Any, Final
+
+from pve402.payments import addresses, challenge, networks
+from pve402.payments.facilitators.base import Outcome, Settlement, Verification
+from pve402.payments.payment import SCHEME, Payment, Requirements
+
+PENDING: Final = "settlement_pending"
+"""The official SDK's word for a transaction that was broadcast and not seen in a block."""
+
+_REASON: Final = re.compile(r"[A-Za-z0-9_.:-]{1,80}", re.ASCII)
+_TRANSACTION: Final = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
+
+
+class Unusable(Exception):
+    """An answer that says nothing about this payment."""
+
+
+def request_body(payment: Payment, requirements: Requirements) -> dict[str, Any]:
+    """Body of `/verify` and `/settle`, in the wire version of the payment."""
+    payload: dict[str, Any] = {
+        "x402Version": payment.version,
+        "payload": {"signature": payment.signature, "authorization": _authorization(payment)},
+    }
+    if payment.version == 1:
+        payload |= {"scheme": SCHEME, "network": requirements.chain.name}
+        terms = challenge.v1_terms(requirements)
+    else:
+        terms = challenge.v2_terms(requirements)
+        payload |= {"accepted": terms, "resource": challenge.v2_resource(requirements)}
+    return {
+        "x402Version": payment.version,
+        "paymentPayload": payload,
+        "paymentRequirements": terms,
+    }
+
+
+def read_verification(status: int, raw: bytes) -> Verification:
+    """Read the answer to `/verify`.
+
+    Raises:
+        Unusable: it is not such an answer.
+    """
+    answer = _object(raw)
+    valid = answer.get("isValid")
+    if not isinstance(valid, bool):
+        raise Unusable("isValid is missing")
+    if valid:
+        _require_ok(status)
+    return Verification(
+        valid=valid,
+        payer=_payer(answer),
+        reason=None if valid else _reason(answer.get("invalidReason")),
+    )
+
+
+def read_settlement(status: int, raw: bytes, payment: Payment) -> Settlement:
+    """Read the answer to `/settle`.
+
+    A yes about another payer or network is no answer about this payment. A yes without a
+    usable hash is still a yes, to be looked for on the chain.
+
+    Raises:
+        Unusable: it is not an answer about this payment.
+    """
+    answer = _object(raw)
+    success = answer.get("success")
+    if not isinstance(success, bool):
+        raise Unusable("success is missing")
+    transaction = _transaction(answer.get("transaction"))
+    if not success:
+        reason = _reason(answer.get("errorReason"))
+        outcome = Outcome.UNKNOWN if reason == PENDING else Outcome.REFUSED
+        return Settlement.of(payment, outcome, transaction=transaction, reason=reason)
+    _require_ok(status)
+    if _payer(answer) not in (None, payment.payer):
+        raise Unusable("another payer")
+    if not _is_network(answer.get("network"), payment):
+        raise Unusable("another network")
+    return Settlement.of(payment, Outcome.SETTLED, transaction=transaction)
+
+
+def _authorization(payment: Payment) -> dict[str, str]:
+    return {
+        "from": addresses.checksum(payment.payer),
+        "to": addresses.checksum(payment.pay_to),
+        "value": str(payment.amount_atomic),
+        "validAfter": str(payment.valid_after),
+        "validBefore": str(payment.valid_before),
+        "nonce": payment.nonce,
+    }
+
+
+def _require_ok(status: int) -> None:
+    """A no may come with a 4xx; a yes that does is believed by nobody."""
+    if status != 200:
+        raise Unusable(f"a yes with HTTP {status}")
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise Unusable("not JSON") from None
+    if not isinstance(document, dict):
+        raise Unusable("not a JSON object")
+    return document
+
+
+def _payer(answer: dict[str, Any]) -> str | None:
+    payer = answer.get("payer")
+    return payer.lower() if isinstance(payer, str) and payer else None
+
+
+def _is_network(stated: object, payment: Payment) -> bool:
+    return stated in (payment.network, networks.BY_CAIP2[payment.network].name)
+
+
+def _reason(stated: object) -> str:
+    """A short word from outside, or our own: free text of others goes to no tenant and no log."""
+    return stated if isinstance(stated, str) and _REASON.fullmatch(stated) else "refused"
+
+
+def _transaction(stated: object) -> str | None:
+    if isinstance(stated, str) and _TRANSACTION.fullmatch(stated):
+        return stated.lower()
+    return None
