@@ -8,6 +8,7 @@ from scripts import reference
 from tests.support import project
 
 from pve402.domain import catalogue
+from pve402.payments import errors as payment_errors
 
 REFERENCE = project.ROOT / "docs" / "reference"
 
@@ -27,3 +28,12 @@ def test_the_catalogue_shown_is_the_one_shipped() -> None:
     assert shown
     assert catalogue.parse(shown[1])
     assert tomllib.loads(shown[1]) == tomllib.loads(shipped.read_text(encoding="utf-8"))
+
+
+def test_every_reason_to_reject_a_payment_is_explained() -> None:
+    page = (REFERENCE / "errors.md").read_text(encoding="utf-8")
+    _, _, reasons = page.partition("## Why a payment")
+
+    explained = re.findall(r"^\| `([a-z0-9_]+)` \|", reasons, re.MULTILINE)
+
+    assert sorted(explained) == sorted(payment_errors.Code)
