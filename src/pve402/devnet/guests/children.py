@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from pve402.devnet.guests import login, wire
 
 Limits = dict[int, int]
+_TIOCSPTLCK, _TIOCGPTN = 0x4004_5431, 0x8004_5430  # ioctl_tty(2); not in Python's termios
 _NEUTRAL_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
 
 
@@ -41,8 +42,8 @@ def run(order: wire.Message, output: int, limits: Limits) -> int:
 
 
 def _open_slave(master: int) -> int:
-    fcntl.ioctl(master, termios.TIOCSPTLCK, struct.pack("i", 0))
-    number = struct.unpack("i", fcntl.ioctl(master, termios.TIOCGPTN, struct.pack("i", 0)))[0]
+    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+    number = struct.unpack("i", fcntl.ioctl(master, _TIOCGPTN, struct.pack("i", 0)))[0]
     return os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
 
 

@@ -11,7 +11,6 @@ import resource
 import select
 import signal
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -38,7 +37,7 @@ def main(control: socket.socket, plan: wire.Message) -> NoReturn:
         linux.raise_loopback()
         rootfs.enter(rootfs.RootPlan.from_message(plan["root"]))
     except OSError:
-        wire.send(control, {"event": "failed", "text": traceback.format_exc(limit=-3)[:2000]})
+        _report(control)
         os._exit(FAILED)
     limits = {getattr(resource, name): value for name, value in plan["limits"].items()}
     init = Init(control=control, limits=limits, obeys_shutdown=plan["obeys_shutdown"])
@@ -48,8 +47,13 @@ def main(control: socket.socket, plan: wire.Message) -> NoReturn:
     except wire.WireClosed:
         os._exit(HALTED)
     except BaseException:  # noqa: BLE001 - process 1 has nobody to raise to, and must not unwind
-        traceback.print_exc(file=sys.stderr)
+        _report(control)
         os._exit(FAILED)
+
+
+def _report(control: socket.socket) -> None:
+    with contextlib.suppress(wire.WireClosed):
+        wire.send(control, {"event": "failed", "text": traceback.format_exc(limit=-3)[-2000:]})
 
 
 @dataclass(kw_only=True)

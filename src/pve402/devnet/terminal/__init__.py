@@ -1,0 +1,1 @@
+"""Consoles of simulated guests: termproxy, dtach, vncterm and the websocket before them."""

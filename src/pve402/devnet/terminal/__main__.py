@@ -1,0 +1,59 @@
+"""`python -m pve402.devnet.terminal`: guests 101 to 105 with consoles, for work on a client."""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+
+from pve402.devnet.guests.options import RuntimeOptions
+from pve402.devnet.guests.runtime import NamespaceRuntime
+from pve402.devnet.pve.runtime import GuestSpec
+from pve402.devnet.terminal import standalone
+from pve402.devnet.terminal.manners import POLITE, TerminalManners
+from pve402.devnet.terminal.service import Consoles
+
+TEMPLATES = {
+    101: "busybox-alpine",
+    102: "dash",
+    103: "bash",
+    104: "busybox-nobase64",
+    105: "dash-nobase64",
+}
+
+
+def make(disks: str, manners: TerminalManners) -> standalone.Standalone:
+    """Build guests 101 to 105, each in cmode shell, and their consoles."""
+    runtime = NamespaceRuntime(RuntimeOptions(disks=disks))
+    specs = {
+        vmid: GuestSpec(
+            node=standalone.NODE, hostname=f"ct{vmid}", template=template, cmode="shell"
+        )
+        for vmid, template in TEMPLATES.items()
+    }
+    consoles = Consoles(runtime, manners)
+    return standalone.Standalone(runtime=runtime, consoles=consoles, specs=specs)
+
+
+async def run(port: int, manners: TerminalManners) -> None:
+    """Serve until interrupted."""
+    with tempfile.TemporaryDirectory(prefix="pve402-guests-") as disks:
+        async with standalone.serve(make(disks, manners), port) as url:
+            sys.stdout.write(f"{url}\n")
+            sys.stdout.flush()
+            await asyncio.Event().wait()
+
+
+def main() -> None:
+    """Read the command line and serve."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8006)
+    parser.add_argument("--polite", action="store_true", help="switch every bad manner off")
+    arguments = parser.parse_args()
+    try:
+        asyncio.run(run(arguments.port, POLITE if arguments.polite else TerminalManners()))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The one terminal all consoles of a guest share, as dtach keeps it.
+
+It outlives its clients: shell, terminal modes and running commands stay. Output goes to every
+client; while there is none it is read and thrown away.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import struct
+import termios
+from typing import Protocol
+
+from pve402.devnet.terminal.manners import TerminalManners
+
+CLEAR = b"\x1b[H\x1b[J"
+TRAILER = b"\x1b[999H\r\n[EOF - dtach terminating]\r\n\x1b[?25h"
+DETACHED = b"\x1b[999H\r\n[detached]\r\n\x1b[?25h"
+_READ_BYTES = 65_536
+_LAST_OUTPUT_SECONDS = 0.01
+# The second terminal of the real chain buffers as much again as the first before writers block.
+_SPARE_INPUT_BYTES = 22_528
+
+
+class Client(Protocol):
+    """Who is attached to a shared terminal."""
+
+    def deliver(self, data: bytes) -> None:
+        """Take output; never blocks."""
+
+    def has_room(self) -> bool:
+        """Tell whether more output would be taken now."""
+
+    def on_end(self) -> None:
+        """The program of the terminal has ended, after the last output."""
+
+
+class SharedTerminal:
+    """Owns the master of one guest's terminal until the program on it ends."""
+
+    def __init__(self, master: int, manners: TerminalManners) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._master = master
+        self._manners = manners
+        self._clients: list[Client] = []
+        self._unsent = bytearray()
+        self._reading = False
+        self.ended = False
+        os.set_blocking(master, False)
+        self._resume()
+
+    def attach(self, client: Client) -> None:
+        """Add a client and clear its screen."""
+        self._clients.append(client)
+        client.deliver(CLEAR)
+        self.room_made()
+
+    def detach(self, client: Client) -> None:
+        """Remove a client; nothing happens to the program."""
+        with contextlib.suppress(ValueError):
+            self._clients.remove(client)
+        self.room_made()
+
+    def write(self, data: bytes) -> None:
+        """Type into the terminal."""
+        if self.ended:
+            return
+        was_empty = not self._unsent
+        self._unsent += data
+        if was_empty:
+            self._flush()
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Set the size for everyone; the program is told by SIGWINCH if it changed."""
+        if not self.ended:
+            size = struct.pack("HHHH", rows & 0xFFFF, columns & 0xFFFF, 0, 0)
+            fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
+
+    def room_made(self) -> None:
+        """A client can take output again."""
+        if self._may_read():
+            self._resume()
+
+    def end(self) -> None:
+        """Tell the clients that the program is gone, and close. Safe to call twice."""
+        if self.ended:
+            return
+        self.ended = True
+        self._pause()
+        self._loop.remove_writer(self._master)
+        os.close(self._master)
+        for client in tuple(self._clients):
+            client.on_end()
+        self._clients.clear()
+
+    def end_soon(self) -> None:
+        """The program is gone; take the output that it still left, then end."""
+        self._loop.call_later(_LAST_OUTPUT_SECONDS, self.end)
+
+    def _may_read(self) -> bool:
+        wedged = self._manners.wedges_on_unread_input and len(self._unsent) > _SPARE_INPUT_BYTES
+        waiting = bool(self._clients) and not any(c.has_room() for c in self._clients)
+        return not (self.ended or wedged or waiting)
+
+    def _resume(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self._loop.add_reader(self._master, self._on_output)
+
+    def _pause(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._master)
+
+    def _on_output(self) -> None:
+        try:
+            data = os.read(self._master, _READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:  # EIO: nobody has the terminal open any more
+            data = b""
+        if not data:
+            self.end()
+            return
+        if self._manners.doubles_returns:
+            data = data.replace(b"\n", b"\r\n")
+        for client in tuple(self._clients):
+            if client.has_room() or not self._manners.drops_when_shared:
+                client.deliver(data)
+        if not self._may_read():
+            self._pause()
+
+    def _flush(self) -> None:
+        with contextlib.suppress(BlockingIOError, OSError):
+            sent = os.write(self._master, self._unsent)
+            del self._unsent[:sent]
+        if self._unsent:
+            self._loop.add_writer(self._master, self._flush)
+        else:
+            self._loop.remove_writer(self._master)
+        if self._may_read():
+            self._resume()
+        else:
+            self._pause()
