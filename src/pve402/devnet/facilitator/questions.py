@@ -1,0 +1,40 @@
+"""What callers ask: reading bodies that may be anything at all."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+Json = dict[str, Any]
+
+DEFAULT_NETWORK = "eip155:84532"
+
+
+def json_or_none(text: str | None) -> Json | None:
+    """A JSON object, or None for everything else."""
+    try:
+        found = json.loads(text or "")
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def authorization(question: Json) -> Json:
+    """The EIP-3009 authorization of a payment, empty when there is none."""
+    found: Any = question
+    for name in ("paymentPayload", "payload", "authorization"):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def network(question: Json) -> str:
+    """The network that the requirements name."""
+    requirements = question.get("paymentRequirements")
+    found = requirements.get("network") if isinstance(requirements, dict) else None
+    return str(found or DEFAULT_NETWORK)
+
+
+def payment_key(question: Json) -> str:
+    """What tells one payment from another: payer and nonce."""
+    found = authorization(question)
+    return f"{found.get('from')}/{found.get('nonce')}".lower()
