@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import structlog
@@ -28,6 +29,13 @@ _log = structlog.get_logger(__name__)
 _WEBSOCKET_MESSAGE_BYTES = 1024 * 1024
 #: For how long a closing websocket waits for the other side's close frame.
 _WEBSOCKET_CLOSE_SECONDS = 2.0
+
+#: Answers uncompressed, so that their size is bounded as it comes.
+_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/x-www-form-urlencoded",
+}
 
 WebSocket = aiohttp.ClientWebSocketResponse
 
@@ -92,7 +100,7 @@ class Transport:
         try:
             async with asyncio.timeout(self._limits.console_seconds):
                 return await self._open_session().ws_connect(
-                    self._url(call.path).with_query(dict(parameters)),
+                    self._url(call.path, query=parameters),
                     protocols=("binary",),
                     headers=dict(headers),
                     timeout=aiohttp.ClientWSTimeout(ws_close=_WEBSOCKET_CLOSE_SECONDS),
@@ -126,9 +134,9 @@ class Transport:
             self._slots,
             self._open_session().request(
                 call.method,
-                self._url(call.path).with_query(dict(parameters) if in_query else None),
-                data=None if in_query else aiohttp.FormData(dict(parameters)),
-                headers={"Accept": "application/json", "Accept-Encoding": "identity", **headers},
+                self._url(call.path, query=parameters if in_query else {}),
+                data=None if in_query else urlencode(parameters, quote_via=quote).encode(),
+                headers={**_HEADERS, **headers},
                 allow_redirects=False,
                 trace_request_ctx=attempt,
             ) as response,
@@ -147,8 +155,10 @@ class Transport:
                 raise answers.unusable(call, "the answer is too large", status=response.status)
         return bytes(body)
 
-    def _url(self, path: str) -> URL:
-        return URL(f"{self._root}{path}", encoded=True)
+    def _url(self, path: str, *, query: Mapping[str, str]) -> URL:
+        # Tickets hold colons, slashes and plus signs, all of which must be encoded.
+        suffix = f"?{urlencode(query, quote_via=quote, safe='')}" if query else ""
+        return URL(f"{self._root}{path}{suffix}", encoded=True)
 
     def _open_session(self) -> aiohttp.ClientSession:
         """The one session, made at first use because aiohttp wants a running loop."""
