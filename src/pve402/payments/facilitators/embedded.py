@@ -124,8 +124,10 @@ class EmbeddedFacilitator:
         ended = await self._ended(payment, hashes)
         if ended is not None and ended.outcome is Outcome.SETTLED:
             return ended
+        if ended is not None:
+            hashes = []  # an earlier transaction reverted; it says nothing about a new one
         try:
-            signed = await self._still_open(payment) if hashes and ended is None else None
+            signed = await self._still_open(payment) if hashes else None
             if signed is None:
                 signed = await self._send(payment, requirements)
         except rpc.RpcError as error:
@@ -168,7 +170,7 @@ class EmbeddedFacilitator:
         signed: SignedTransaction,
         hashes: list[str],
     ) -> Settlement:
-        """Wait until one of the payment's transactions is in a block, raising the fee if need be."""
+        """Wait until one of the transactions is in a block, raising the fee if need be."""
         started = outbid_at = self._clock.monotonic_seconds()
         interval = self._options.first_interval_seconds
         while True:

@@ -1,0 +1,262 @@
+"""Proves who holds a wallet: an EIP-4361 text made here, signed there, checked here, once.
+
+Nothing in the signed text is the client's choice. The text is rebuilt from its parsed fields and
+must be equal to what came, character by character, and its nonce carries a MAC over all the other
+fields. So a text that passes was written by this service, and nothing need be stored when a
+stranger asks for one: only a used nonce is.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Final, Protocol
+
+from yarl import URL
+
+from pve402.payments import addresses, errors, local_checks, networks
+from pve402.payments.accounts import Account
+from pve402.payments.chain import Chain
+
+MAX_MESSAGE_CHARACTERS: Final = 4096
+MAX_SIGNATURE_BYTES: Final = 4096
+MAX_RESOURCES: Final = 8
+STATEMENT: Final = "Prove that you hold this wallet, to manage the leases it paid for."
+
+_SALT_DIGITS: Final = 24
+_MAC_DIGITS: Final = 32
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
+_RESOURCE: Final = re.compile(r"[\x21-\x7e]{1,256}", re.ASCII)
+_SIGNATURE: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})+", re.ASCII)
+_FIELDS: Final = re.compile(
+    r"[^\n]+\n(?P<address>0x[0-9a-fA-F]{40})\n\n[^\n]+\n\nURI: [^\n]+\nVersion: 1\n"
+    r"Chain ID: (?P<chain_id>[0-9]{1,12})\nNonce: (?P<nonce>[0-9a-f]{56})\n"
+    r"Issued At: (?P<issued_at>[0-9TZ:-]{20})\nExpiration Time: (?P<expires_at>[0-9TZ:-]{20})"
+    r"(?:\nResources:(?P<resources>(?:\n- [\x21-\x7e]{1,256}){1,8}))?",
+    re.ASCII,
+)
+
+
+class Code(StrEnum):
+    """Why a wallet was not believed."""
+
+    MALFORMED = "wallet_message_malformed"  # not a text of ours, or changed since
+    EXPIRED = "wallet_challenge_expired"
+    USED = "wallet_challenge_used"
+    SIGNATURE_INVALID = "wallet_signature_invalid"
+    UNSUPPORTED_NETWORK = "unsupported_network"  # a contract wallet on a chain not served here
+
+
+class WalletRejected(errors.PaymentError):
+    """The signature proves nothing."""
+
+    def __init__(self, code: Code, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+class ChallengeNonces(Protocol):
+    """Remembers the nonces that were used, until they would have expired anyway."""
+
+    async def consume(self, nonce: str, *, expires_at: datetime) -> bool:
+        """Take a nonce, atomically across replicas; False when it was taken before."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WalletOptions:
+    """What challenges are bound to."""
+
+    public_url: str
+    """Our own address; the only source of the message's domain and URI."""
+    secret: bytes = field(repr=False)
+    """Keys the MAC; the same on all replicas, derived for this purpose alone."""
+    lifetime_seconds: int = 300
+    clock_skew_seconds: int = 5
+    """How far another replica's clock may be ahead."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WalletChallenge:
+    """A text to be signed as it is."""
+
+    message: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProvenWallet:
+    """Who signed."""
+
+    account: Account
+    by_key: bool
+    """True when a key signed: then it is this address on every EVM chain."""
+
+    def is_account(self, other: Account) -> bool:
+        """Whether this proof is good for that account."""
+        if self.account.address != other.address:
+            return False
+        return self.by_key or self.account.network == other.network
+
+
+class WalletAuthenticator:
+    """Makes challenges and checks what comes back."""
+
+    def __init__(
+        self,
+        options: WalletOptions,
+        nonces: ChallengeNonces,
+        chains: Mapping[str, Chain],
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
+        """`chains` is by CAIP-2 id: where contract wallets can be asked. `now` is aware UTC."""
+        self._options = options
+        self._nonces = nonces
+        self._chains = chains
+        self._now = now
+        self._domain = URL(options.public_url).authority
+
+    def challenge(self, account: Account, *, resources: Sequence[str] = ()) -> WalletChallenge:
+        """Make the text that this account is to sign. Stores nothing.
+
+        Raises:
+            ValueError: too many resources, or one that is not a plain URI.
+        """
+        if len(resources) > MAX_RESOURCES or not all(map(_RESOURCE.fullmatch, resources)):
+            raise ValueError("resources are at most eight URIs of visible ASCII")
+        issued_at = self._now().astimezone(UTC).replace(microsecond=0)
+        text = _Text(
+            account=account,
+            salt=secrets.token_hex(_SALT_DIGITS // 2),
+            issued_at=issued_at,
+            expires_at=issued_at + timedelta(seconds=self._options.lifetime_seconds),
+            resources=tuple(resources),
+        )
+        return WalletChallenge(message=self._write(text), expires_at=text.expires_at)
+
+    async def verify(self, message: str, signature: str) -> ProvenWallet:
+        """Check a signed challenge and use it up.
+
+        The nonce is taken last, so that a failure can be mended and only signers write rows.
+
+        Raises:
+            WalletRejected: with the code of what is wrong.
+            ChainUnavailable: a contract wallet could not be asked.
+        """
+        text = self._read(message)
+        self._check_time(text)
+        by_key = await self._check_signature(text.account, message, _signature_bytes(signature))
+        nonce = self._nonce(text)
+        if not await self._nonces.consume(nonce, expires_at=text.expires_at):
+            raise WalletRejected(Code.USED, "this challenge was used; ask for a new one")
+        return ProvenWallet(account=text.account, by_key=by_key)
+
+    def _read(self, message: str) -> "_Text":
+        text = _parse(message)
+        if text is None or not hmac.compare_digest(self._write(text).encode(), message.encode()):
+            raise WalletRejected(Code.MALFORMED, "this is not a challenge of this service")
+        return text
+
+    def _check_time(self, text: "_Text") -> None:
+        now = self._now()
+        earliest = text.issued_at - timedelta(seconds=self._options.clock_skew_seconds)
+        if not earliest <= now < text.expires_at:
+            raise WalletRejected(Code.EXPIRED, "this challenge has expired; ask for a new one")
+
+    async def _check_signature(self, account: Account, message: str, signature: bytes) -> bool:
+        """True when a key signed, False when a contract stands by it; raises otherwise."""
+        message_hash = personal_hash(message)
+        if len(signature) == 65 and local_checks.recover(message_hash, signature) == (
+            account.address
+        ):
+            return True
+        chain = self._chains.get(account.network)
+        if chain is None:
+            raise WalletRejected(
+                Code.UNSUPPORTED_NETWORK, "contract wallets of this network cannot be asked"
+            )
+        if await chain.stands_by(account.address, message_hash, signature):
+            return False
+        raise WalletRejected(Code.SIGNATURE_INVALID, "the wallet did not sign this challenge")
+
+    def _write(self, text: "_Text") -> str:
+        return self._compose(text, self._nonce(text))
+
+    def _nonce(self, text: "_Text") -> str:
+        unsealed = self._compose(text, text.salt).encode()
+        mac = hmac.new(self._options.secret, unsealed, hashlib.sha256).hexdigest()
+        return text.salt + mac[:_MAC_DIGITS]
+
+    def _compose(self, text: "_Text", nonce: str) -> str:
+        """Write the message as EIP-4361 lays it out."""
+        lines = [
+            f"{self._domain} wants you to sign in with your Ethereum account:",
+            addresses.checksum(text.account.address),
+            "",
+            STATEMENT,
+            "",
+            f"URI: {self._options.public_url}",
+            "Version: 1",
+            f"Chain ID: {networks.resolve(text.account.network).chain_id}",
+            f"Nonce: {nonce}",
+            f"Issued At: {text.issued_at.strftime(_TIME)}",
+            f"Expiration Time: {text.expires_at.strftime(_TIME)}",
+        ]
+        if text.resources:
+            lines += ["Resources:", *(f"- {resource}" for resource in text.resources)]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Text:
+    """The fields of a message that differ from one to the next."""
+
+    account: Account
+    salt: str
+    issued_at: datetime
+    expires_at: datetime
+    resources: tuple[str, ...]
+
+
+def personal_hash(message: str) -> bytes:
+    """The hash that wallets sign for a text (EIP-191, version 0x45)."""
+    raw = message.encode()
+    return addresses.keccak256(b"\x19Ethereum Signed Message:\n%d" % len(raw) + raw)
+
+
+def _parse(message: str) -> _Text | None:
+    """Read the fields of a message; what they are worth is for the comparison to say."""
+    found = _FIELDS.fullmatch(message) if len(message) <= MAX_MESSAGE_CHARACTERS else None
+    if found is None:
+        return None
+    network = networks.BY_CAIP2.get(f"eip155:{int(found['chain_id'])}")
+    issued_at, expires_at = _time(found["issued_at"]), _time(found["expires_at"])
+    if network is None or issued_at is None or expires_at is None:
+        return None
+    listed = found["resources"] or ""
+    return _Text(
+        account=Account(network=network.caip2, address=found["address"].lower()),
+        salt=found["nonce"][:_SALT_DIGITS],
+        issued_at=issued_at,
+        expires_at=expires_at,
+        resources=tuple(line.removeprefix("- ") for line in listed.split("\n")[1:]),
+    )
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _signature_bytes(signature: str) -> bytes:
+    if len(signature) <= 2 + 2 * MAX_SIGNATURE_BYTES and _SIGNATURE.fullmatch(signature):
+        return bytes.fromhex(signature[2:])
+    raise WalletRejected(Code.SIGNATURE_INVALID, "the signature is not 0x and hex")
