@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.support import project
+from tests.support import pages, project
 
-PAGES = [file for file in project.tracked_files() if file.suffix == ".md"]
+PAGES = pages.pages()
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|mailto:)([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 
@@ -63,7 +63,7 @@ def test_the_readme_leads_to_every_page_for_readers() -> None:
     readme = (project.ROOT / "README.md").read_text(encoding="utf-8")
     folders = ("docs/tutorial", "docs/how-to", "docs/reference")
 
-    pages = [page for page in PAGES if str(page.parent) in folders]
-    missing = [str(page) for page in pages if str(page) not in readme]
+    for_readers = [page for page in PAGES if str(page.parent) in folders]
+    missing = [str(page) for page in for_readers if str(page) not in readme]
 
     assert missing == []
