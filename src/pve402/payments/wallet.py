@@ -18,8 +18,8 @@ from typing import Final, Protocol
 
 from yarl import URL
 
+from pve402.domain import account as accounts
 from pve402.payments import addresses, errors, local_checks, networks
-from pve402.payments.accounts import Account
 from pve402.payments.chain import Chain
 
 MAX_MESSAGE_CHARACTERS: Final = 4096
@@ -86,6 +86,7 @@ class WalletChallenge:
     """A text to be signed as it is."""
 
     message: str
+    nonce: str
     expires_at: datetime
 
 
@@ -93,15 +94,17 @@ class WalletChallenge:
 class ProvenWallet:
     """Who signed."""
 
-    account: Account
+    account: str
+    """CAIP-10."""
     by_key: bool
-    """True when a key signed: then it is this address on every EVM chain."""
+    """True when a key signed: then it is this address on every EVM chain. A contract counts only
+    on its own chain, where somebody else cannot hold the address."""
 
-    def is_account(self, other: Account) -> bool:
-        """Whether this proof is good for that account."""
-        if self.account.address != other.address:
-            return False
-        return self.by_key or self.account.network == other.network
+    def is_account(self, other: str) -> bool:
+        """Whether this proof is good for that CAIP-10 account."""
+        if self.by_key:
+            return accounts.address_of(self.account) == accounts.address_of(other)
+        return self.account == other
 
 
 class WalletAuthenticator:
@@ -122,23 +125,29 @@ class WalletAuthenticator:
         self._now = now
         self._domain = URL(options.public_url).authority
 
-    def challenge(self, account: Account, *, resources: Sequence[str] = ()) -> WalletChallenge:
-        """Make the text that this account is to sign. Stores nothing.
+    def challenge(self, account: str, *, resources: Sequence[str] = ()) -> WalletChallenge:
+        """Make the text that this CAIP-10 account is to sign. Stores nothing.
 
         Raises:
-            ValueError: too many resources, or one that is not a plain URI.
+            UnknownNetwork: the account is on a network that is not in the table.
+            ValueError: not a CAIP-10 account, too many resources, or one that is not a plain URI.
         """
         if len(resources) > MAX_RESOURCES or not all(map(_RESOURCE.fullmatch, resources)):
             raise ValueError("resources are at most eight URIs of visible ASCII")
+        network, address = accounts.split(account)
+        networks.resolve(network)
         issued_at = self._now().astimezone(UTC).replace(microsecond=0)
         text = _Text(
-            account=account,
+            network=network,
+            address=address,
             salt=secrets.token_hex(_SALT_DIGITS // 2),
             issued_at=issued_at,
             expires_at=issued_at + timedelta(seconds=self._options.lifetime_seconds),
             resources=tuple(resources),
         )
-        return WalletChallenge(message=self._write(text), expires_at=text.expires_at)
+        nonce = self._nonce(text)
+        message = self._compose(text, nonce)
+        return WalletChallenge(message=message, nonce=nonce, expires_at=text.expires_at)
 
     async def verify(self, message: str, signature: str) -> ProvenWallet:
         """Check a signed challenge and use it up.
@@ -151,15 +160,16 @@ class WalletAuthenticator:
         """
         text = self._read(message)
         self._check_time(text)
-        by_key = await self._check_signature(text.account, message, _signature_bytes(signature))
+        by_key = await self._check_signature(text, message, _signature_bytes(signature))
         nonce = self._nonce(text)
         if not await self._nonces.consume(nonce, expires_at=text.expires_at):
             raise WalletRejected(Code.USED, "this challenge was used; ask for a new one")
-        return ProvenWallet(account=text.account, by_key=by_key)
+        account = accounts.account(text.network, text.address)
+        return ProvenWallet(account=account, by_key=by_key)
 
     def _read(self, message: str) -> "_Text":
         text = _parse(message)
-        if text is None or not hmac.compare_digest(self._write(text).encode(), message.encode()):
+        if text is None or not self._is_ours(text, message):
             raise WalletRejected(Code.MALFORMED, "this is not a challenge of this service")
         return text
 
@@ -169,24 +179,23 @@ class WalletAuthenticator:
         if not earliest <= now < text.expires_at:
             raise WalletRejected(Code.EXPIRED, "this challenge has expired; ask for a new one")
 
-    async def _check_signature(self, account: Account, message: str, signature: bytes) -> bool:
+    async def _check_signature(self, text: "_Text", message: str, signature: bytes) -> bool:
         """True when a key signed, False when a contract stands by it; raises otherwise."""
         message_hash = personal_hash(message)
-        if len(signature) == 65 and local_checks.recover(message_hash, signature) == (
-            account.address
-        ):
+        if len(signature) == 65 and local_checks.recover(message_hash, signature) == (text.address):
             return True
-        chain = self._chains.get(account.network)
+        chain = self._chains.get(text.network)
         if chain is None:
             raise WalletRejected(
                 Code.UNSUPPORTED_NETWORK, "contract wallets of this network cannot be asked"
             )
-        if await chain.stands_by(account.address, message_hash, signature):
+        if await chain.stands_by(text.address, message_hash, signature):
             return False
         raise WalletRejected(Code.SIGNATURE_INVALID, "the wallet did not sign this challenge")
 
-    def _write(self, text: "_Text") -> str:
-        return self._compose(text, self._nonce(text))
+    def _is_ours(self, text: "_Text", message: str) -> bool:
+        written = self._compose(text, self._nonce(text))
+        return hmac.compare_digest(written.encode(), message.encode())
 
     def _nonce(self, text: "_Text") -> str:
         unsealed = self._compose(text, text.salt).encode()
@@ -197,13 +206,13 @@ class WalletAuthenticator:
         """Write the message as EIP-4361 lays it out."""
         lines = [
             f"{self._domain} wants you to sign in with your Ethereum account:",
-            addresses.checksum(text.account.address),
+            addresses.checksum(text.address),
             "",
             STATEMENT,
             "",
             f"URI: {self._options.public_url}",
             "Version: 1",
-            f"Chain ID: {networks.resolve(text.account.network).chain_id}",
+            f"Chain ID: {networks.resolve(text.network).chain_id}",
             f"Nonce: {nonce}",
             f"Issued At: {text.issued_at.strftime(_TIME)}",
             f"Expiration Time: {text.expires_at.strftime(_TIME)}",
@@ -217,7 +226,8 @@ class WalletAuthenticator:
 class _Text:
     """The fields of a message that differ from one to the next."""
 
-    account: Account
+    network: str
+    address: str
     salt: str
     issued_at: datetime
     expires_at: datetime
@@ -241,7 +251,8 @@ def _parse(message: str) -> _Text | None:
         return None
     listed = found["resources"] or ""
     return _Text(
-        account=Account(network=network.caip2, address=found["address"].lower()),
+        network=network.caip2,
+        address=found["address"].lower(),
         salt=found["nonce"][:_SALT_DIGITS],
         issued_at=issued_at,
         expires_at=expires_at,

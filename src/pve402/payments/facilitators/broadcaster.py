@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from pve402.payments import errors, rpc
+from pve402.payments.facilitators import transactions
 from pve402.payments.facilitators.nonces import SignedTransaction, SignerNonces
 from pve402.payments.facilitators.transactions import SigningKey, Transaction
 from pve402.payments.payment import PaymentKey
@@ -117,8 +118,7 @@ class Broadcaster:
         Gives the transaction that now stands for the nonce: the same one when the cap is reached
         or the nonce is no longer open.
         """
-        tip = _bumped(signed.priority_fee_per_gas_wei)
-        max_fee = _bumped(signed.max_fee_per_gas_wei)
+        tip, max_fee = map(_bumped, transactions.fees_of(signed.raw))
         if max_fee > self._fees.max_fee_per_gas_wei:
             return signed
         draft = Transaction(
@@ -225,8 +225,6 @@ class Broadcaster:
             nonce=draft.nonce,
             transaction=transaction,
             raw=raw,
-            max_fee_per_gas_wei=draft.max_fee_per_gas_wei,
-            priority_fee_per_gas_wei=draft.priority_fee_per_gas_wei,
             payment=payment,
         )
 

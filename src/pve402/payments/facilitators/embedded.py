@@ -120,16 +120,12 @@ class EmbeddedFacilitator:
 
     async def settle(self, payment: Payment, requirements: Requirements) -> Settlement:
         """See `Facilitator`. What was signed for the payment before is followed, not repeated."""
-        hashes = list(await self._nonces.transactions(payment.key))
-        ended = await self._ended(payment, hashes)
-        if ended is not None and ended.outcome is Outcome.SETTLED:
-            return ended
-        if ended is not None:
-            hashes = []  # an earlier transaction reverted; it says nothing about a new one
         try:
-            signed = await self._still_open(payment) if hashes else None
+            signed = await self._nonces.open_for(payment.key)
             if signed is None:
                 signed = await self._send(payment, requirements)
+            else:
+                await self._broadcaster.send_again(signed)
         except rpc.RpcError as error:
             outcome = Outcome.REFUSED if error.reverted else Outcome.UNKNOWN
             return Settlement.of(payment, outcome, reason=_why(error.message))
@@ -138,7 +134,7 @@ class EmbeddedFacilitator:
             return Settlement.of(payment, Outcome.UNKNOWN, reason="not_broadcast")
         except errors.ChainUnavailable:
             return Settlement.of(payment, Outcome.UNKNOWN, reason="chain_unavailable")
-        return await self._follow(payment, requirements, signed, hashes)
+        return await self._follow(payment, requirements, signed)
 
     async def sweep(self) -> int:
         """Broadcast again what an earlier process claimed and did not get into a block.
@@ -155,22 +151,11 @@ class EmbeddedFacilitator:
         data = eip3009.transfer_with_authorization(payment)
         return await self._broadcaster.send(payment.key, to=requirements.asset, data=data)
 
-    async def _still_open(self, payment: Payment) -> SignedTransaction | None:
-        """The transaction that an earlier attempt left without a block, broadcast once more."""
-        for signed in await self._nonces.unconfirmed(self._chain_id, self.address):
-            if signed.payment == payment.key:
-                await self._broadcaster.send_again(signed)
-                return signed
-        return None
-
     async def _follow(
-        self,
-        payment: Payment,
-        requirements: Requirements,
-        signed: SignedTransaction,
-        hashes: list[str],
+        self, payment: Payment, requirements: Requirements, signed: SignedTransaction
     ) -> Settlement:
         """Wait until one of the transactions is in a block, raising the fee if need be."""
+        hashes: list[str] = []  # an outbid version can still be the one that lands
         started = outbid_at = self._clock.monotonic_seconds()
         interval = self._options.first_interval_seconds
         while True:

@@ -25,8 +25,6 @@ class SignedTransaction:
     """Hash with `0x`, known before broadcast."""
     raw: str = field(repr=False)
     """The signed bytes as `0x` hex; anybody who has them can broadcast them."""
-    max_fee_per_gas_wei: int
-    priority_fee_per_gas_wei: int
     payment: PaymentKey
 
 
@@ -48,8 +46,7 @@ class SignerNonces(Protocol):
     async def replace(self, transaction: SignedTransaction) -> bool:
         """Store a dearer version of a claimed, unconfirmed transaction with the same nonce.
 
-        False when the nonce is no longer open. Earlier hashes of the nonce are kept: any of them
-        can be the one that lands.
+        False when the nonce is no longer open.
         """
         ...
 
@@ -69,8 +66,8 @@ class SignerNonces(Protocol):
         """The newest version of every open nonce, lowest nonce first."""
         ...
 
-    async def transactions(self, payment: PaymentKey) -> Sequence[str]:
-        """Hashes of everything ever signed for a payment, newest first."""
+    async def open_for(self, payment: PaymentKey) -> SignedTransaction | None:
+        """The newest open transaction that settles this payment, if there is one."""
         ...
 
 
@@ -80,7 +77,6 @@ class InMemorySignerNonces:
     def __init__(self) -> None:
         self._next: dict[tuple[int, str], int] = {}
         self._open: dict[tuple[int, str], dict[int, SignedTransaction]] = {}
-        self._hashes: dict[PaymentKey, list[str]] = {}
 
     async def next_nonce(self, chain_id: int, signer: str) -> int | None:
         """See SignerNonces."""
@@ -122,13 +118,14 @@ class InMemorySignerNonces:
         opened = self._open.get((chain_id, signer), {})
         return [opened[nonce] for nonce in sorted(opened)]
 
-    async def transactions(self, payment: PaymentKey) -> Sequence[str]:
+    async def open_for(self, payment: PaymentKey) -> SignedTransaction | None:
         """See SignerNonces."""
-        return tuple(reversed(self._hashes.get(payment, [])))
+        everything = (signed for opened in self._open.values() for signed in opened.values())
+        found = [signed for signed in everything if signed.payment == payment]
+        return max(found, key=lambda signed: signed.nonce, default=None)
 
     def _open_of(self, transaction: SignedTransaction) -> dict[int, SignedTransaction]:
         return self._open.setdefault((transaction.chain_id, transaction.signer), {})
 
     def _store(self, transaction: SignedTransaction) -> None:
         self._open_of(transaction)[transaction.nonce] = transaction
-        self._hashes.setdefault(transaction.payment, []).append(transaction.transaction)

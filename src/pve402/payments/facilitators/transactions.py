@@ -60,6 +60,19 @@ class SigningKey:
         return "0x" + raw.hex(), "0x" + addresses.keccak256(raw).hex()
 
 
+def fees_of(raw: str) -> tuple[int, int]:
+    """Read priority fee and maximum fee per gas (wei) back from our own signed bytes."""
+    body = bytes.fromhex(raw[2:])[1:]
+    at = 1 if body[0] < 0xF8 else 1 + body[0] - 0xF7
+    numbers: list[int] = []
+    for _field in range(4):  # chain id, nonce, priority fee, maximum fee: each shorter than 56
+        size = body[at] - 0x80 if body[at] >= 0x80 else 0
+        start = at + 1 if size or body[at] == 0x80 else at
+        at = start + size if body[at] >= 0x80 else at + 1
+        numbers.append(int.from_bytes(body[start:at], "big"))
+    return numbers[2], numbers[3]
+
+
 def rlp(item: _Item) -> bytes:
     """Encode by the recursive length prefix of the Ethereum Yellow Paper, appendix B."""
     if isinstance(item, list):
