@@ -1,6 +1,7 @@
 """Who somebody is: a CAIP-10 account, `eip155:<chain id>:<address>`, stored in lower case."""
 
 import re
+from collections.abc import Iterable
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _ACCOUNT = re.compile(r"(eip155:[1-9][0-9]{0,17}):(0x[0-9a-f]{40})")
@@ -30,3 +31,18 @@ def split(caip10: str) -> tuple[str, str]:
 def address_of(caip10: str) -> str:
     """Return the lower-case address of an account."""
     return split(caip10)[1]
+
+
+def is_same(one: str, other: str, *, any_chain: bool) -> bool:
+    """Tell whether two accounts are one owner.
+
+    The same address on another chain is the same owner only if a key stands behind it; a contract
+    wallet may have another owner there.
+    """
+    return one == other or (any_chain and address_of(one) == address_of(other))
+
+
+def on_networks(caip10: str, networks: Iterable[str]) -> list[str]:
+    """Return the accounts that the address has on these networks, its own among them."""
+    own, address = split(caip10)
+    return [f"{network}:{address}" for network in dict.fromkeys([own, *networks])]

@@ -93,10 +93,12 @@ class Database:
     async def time(self) -> datetime:
         """Return the database's time."""
         async with self.read() as tx:
-            found: datetime | None = await tx.scalar(
-                sa.select(sa.type_coerce(self.now(), tables.UtcMilliseconds()))
-            )
-        assert found is not None  # noqa: S101 - a clock without a time cannot be
+            return await self.time_in(tx)
+
+    async def time_in(self, tx: AsyncConnection) -> datetime:
+        """Return the database's time within a transaction."""
+        moment = sa.type_coerce(self.now(), tables.UtcMilliseconds())
+        found: datetime = (await tx.execute(sa.select(moment))).scalar_one()
         return found
 
     def _make_engines(self) -> tuple[AsyncEngine, AsyncEngine]:

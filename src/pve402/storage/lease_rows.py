@@ -30,11 +30,11 @@ async def get_by_vmid(tx: AsyncConnection, vmid: int) -> lease.Lease | None:
     return await _one(tx, query)
 
 
-async def list_by_owner(
-    tx: AsyncConnection, owner: str, *, include_over: bool, limit: int = 5000
+async def list_by_owners(
+    tx: AsyncConnection, owners: Sequence[str], *, include_over: bool, limit: int = 5000
 ) -> list[lease.Lease]:
-    """Return an owner's leases, oldest first; those that are over only where asked for."""
-    query = sa.select(_leases).where(_leases.c.owner == owner)
+    """Return the leases of some accounts, oldest first; those that are over only if asked for."""
+    query = sa.select(_leases).where(_leases.c.owner.in_(owners))
     if not include_over:
         query = query.where(_leases.c.status.notin_([*_OVER, lease.LeaseStatus.UNWINDING.value]))
     return await _many(tx, query.order_by(_leases.c.created_at).limit(limit))

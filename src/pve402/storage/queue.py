@@ -7,13 +7,12 @@ later update names the fence; if no row matches, somebody else took over and the
 
 import secrets
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pve402.storage import database
+from pve402.storage import database, tables
 
 Row = Mapping[Any, Any]
 
@@ -61,10 +60,14 @@ async def claim_due(
     return list((await tx.execute(taken)).mappings())
 
 
-async def next_due_at(tx: AsyncConnection, table: sa.Table) -> datetime | None:
-    """Return when the next row falls due, None if no row waits."""
-    found: datetime | None = await tx.scalar(sa.select(sa.func.min(table.c.due_at)))
-    return found
+async def seconds_until_due(
+    db: database.Database, tx: AsyncConnection, among: Sequence[sa.Table]
+) -> float:
+    """Return how long until the next row of some tables falls due; infinity if none waits."""
+    earliest = [sa.select(sa.func.min(table.c.due_at)).scalar_subquery() for table in among]
+    now, *dues = (await tx.execute(sa.select(db.now(), *earliest))).one()
+    moments = [tables.to_milliseconds(due) for due in dues if due is not None]
+    return (min(moments) - now) / 1000 if moments else float("inf")
 
 
 async def keep(
@@ -102,7 +105,7 @@ async def update_fenced(
         .values(**values)
         .returning(table)
     )
-    row = (await tx.execute(query)).mappings().one_or_none()
+    row: Row | None = (await tx.execute(query)).mappings().one_or_none()
     if row is None:
         raise FenceLostError
     return row

@@ -14,6 +14,11 @@ from sqlalchemy.types import TypeDecorator
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def to_milliseconds(moment: datetime) -> int:
+    """Return an aware time as it is stored."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
 class UtcMilliseconds(TypeDecorator[datetime]):
     """An aware UTC time, stored as milliseconds since 1970 so that both databases compute alike."""
 
@@ -23,7 +28,7 @@ class UtcMilliseconds(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
         """Return the milliseconds to store."""
         del dialect
-        return None if value is None else (value - _EPOCH) // timedelta(milliseconds=1)
+        return None if value is None else to_milliseconds(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """Return the time that was stored."""

@@ -1,0 +1,142 @@
+"""What the cluster looks like: one call for all nodes, storages and guests, shared by all askers.
+
+Placement, lists, statistics and readiness all read the same view. It is refreshed in the background
+and, for those who want it younger, on demand; askers that come together share one call. A slow or
+absent Proxmox so never makes a request wait that does not need it.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from pve402.domain import errors, placement
+from pve402.leases import workflow
+from pve402.proxmox import errors as pve
+from pve402.proxmox import nodes as pve_nodes
+from pve402.proxmox import resources
+from pve402.storage import database, lease_rows
+
+log = structlog.get_logger(__name__)
+
+_MB = 1024 * 1024
+_GB = 1024 * _MB
+REFRESH_SECONDS = 5.0
+_STALE_SECONDS = 30.0
+_PROMISES_SECONDS = 2.0
+
+
+class ClusterView:
+    """The newest answer of `/cluster/resources`."""
+
+    def __init__(
+        self,
+        nodes: pve_nodes.Nodes,
+        *,
+        storage: str,
+        fixed_node: str | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._nodes = nodes
+        self._storage = storage
+        self._fixed_node = fixed_node
+        self._clock = clock
+        self._seen: resources.ClusterResources | None = None
+        self._seen_at = float("-inf")
+        self._asking: asyncio.Task[resources.ClusterResources] | None = None
+        self._promised: list[placement.Promise] = []
+        self._promised_at = float("-inf")
+        self._loop: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Refresh in the background from now on."""
+        self._loop = asyncio.create_task(self._refresh_for_ever(), name="cluster-view")
+
+    async def stop(self) -> None:
+        """End the background refresh."""
+        tasks = [task for task in (self._loop, self._asking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago Proxmox was last seen."""
+        return self._clock() - self._seen_at
+
+    async def fresh(self, within_seconds: float = 1.0) -> resources.ClusterResources:
+        """Return a view at most so old, asking Proxmox if need be.
+
+        Raises ProxmoxError when it has to be asked and does not answer.
+        """
+        if self._seen is not None and self.age_seconds <= within_seconds:
+            return self._seen
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        return await asyncio.shield(self._asking)
+
+    def latest(self) -> resources.ClusterResources | None:
+        """Return the last view if it is at most 30 seconds old; asks nobody."""
+        return self._seen if self.age_seconds <= _STALE_SECONDS else None
+
+    async def rooms(self) -> list[placement.NodeRoom]:
+        """Return what the nodes have; raise ProxmoxUnavailable if nobody knows."""
+        seen = self.latest()
+        if seen is None:
+            try:
+                seen = await self.fresh(_STALE_SECONDS)
+            except pve.ProxmoxError as error:
+                raise errors.ProxmoxUnavailable(retry_after_seconds=10) from error
+        return [
+            self._room(node, seen.storages)
+            for node in seen.nodes
+            if self._fixed_node in (None, node.node)
+        ]
+
+    async def promises(self, db: database.Database) -> list[placement.Promise]:
+        """Return the room that leases take, at most two seconds old; for looks before a claim.
+
+        The claim itself reads them in its own transaction.
+        """
+        if self._clock() - self._promised_at > _PROMISES_SECONDS:
+            async with db.read() as tx:
+                self._promised = await lease_rows.list_promises(tx)
+            self._promised_at = self._clock()
+        return self._promised
+
+    def _room(
+        self, node: resources.NodeSummary, storages: tuple[resources.StorageSummary, ...]
+    ) -> placement.NodeRoom:
+        here = [s for s in storages if s.node == node.node and s.storage == self._storage]
+        free = next(
+            (
+                (s.disk_total - s.disk_used) // _GB
+                for s in here
+                if s.disk_total is not None and s.disk_used is not None
+            ),
+            None,
+        )
+        return placement.NodeRoom(
+            node=node.node,
+            online=node.online,
+            cores=node.cpu_cores,
+            memory_mb=None if node.memory_total is None else node.memory_total // _MB,
+            memory_used_mb=(node.memory_used or 0) // _MB,
+            disk_free_gb=free,
+        )
+
+    async def _ask(self) -> resources.ClusterResources:
+        seen = await self._nodes.cluster_resources()
+        self._seen, self._seen_at = seen, self._clock()
+        return seen
+
+    async def _refresh_for_ever(self) -> None:
+        while True:
+            try:
+                await self.fresh(REFRESH_SECONDS / 2)
+            except pve.ProxmoxError as error:
+                log.warning("proxmox_not_seen", error=workflow.reason_of(error))
+            except Exception:
+                log.exception("cluster_view_failed")
+            await asyncio.sleep(REFRESH_SECONDS)

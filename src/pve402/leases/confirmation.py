@@ -1,0 +1,94 @@
+"""The workflow after a settlement: tell the guest until when it is paid, look at the chain again.
+
+    what is found                     then
+    the transfer is deep enough       the order is final, its payment erased
+    it is there, but not deep yet     look again later
+    the chain went another way        settle again while the payment is valid
+    it can never be settled again     the lease is stopped, because nobody paid for it
+
+One confirmation hands a lease over, so that tenants wait seconds; this is the other half of that.
+"""
+
+import structlog
+
+from pve402.domain import lease, order
+from pve402.leases import books, machine, money, options, workflow
+from pve402.payments import facilitators
+from pve402.payments.settlement import Recheck
+from pve402.proxmox import errors as pve
+from pve402.storage import lease_rows, tables
+
+log = structlog.get_logger(__name__)
+
+_LOOK_AGAIN_SECONDS = 5.0
+
+
+class Confirmation:
+    """Finishes settled orders of creations and renewals."""
+
+    def __init__(
+        self,
+        ledger: books.Books,
+        machines: machine.Machines,
+        funds: money.Money,
+        settings: options.LeaseOptions,
+    ) -> None:
+        self._books = ledger
+        self._machines = machines
+        self._money = funds
+        self._settings = settings
+
+    async def run(self, row: order.Order) -> None:
+        """Describe and confirm; raises RetryLater until both are done."""
+        deal = await self._books.open_deal(row)
+        await self._describe(deal)
+        if row.sealed_payment is not None:
+            deal = await self._confirm(deal)
+        await self._books.finish(deal.order)
+
+    async def _describe(self, deal: books.Deal) -> None:
+        """Rewrite the guest's description, unless a later order has, or the guest is gone."""
+        current = deal.lease
+        over = current.status not in {lease.LeaseStatus.ACTIVE, lease.LeaseStatus.STOPPED}
+        if over or current.expires_at is None or current.expires_at != deal.order.expires_at:
+            return
+        try:
+            await self._machines.write_description(current, current.expires_at)
+        except pve.GuestMissing:
+            log.info("guest_gone_before_description", lease=current.lease_id)
+
+    async def _confirm(self, deal: books.Deal) -> books.Deal:
+        found = await self._money.recheck(deal.order)
+        if found.standing is Recheck.TOO_EARLY:
+            raise workflow.RetryLater("not deep enough yet", after_seconds=_LOOK_AGAIN_SECONDS)
+        if found.standing is Recheck.VANISHED:
+            return await self._settle_again(deal)
+        if found.standing is Recheck.LOST:
+            await self._take_back(deal, "payment_reverted")
+        return deal
+
+    async def _settle_again(self, deal: books.Deal) -> books.Deal:
+        log.warning("settlement_vanished", order=deal.order.order_id)
+        again = await self._money.settle(deal.order)
+        if again.outcome is facilitators.Outcome.REFUSED:
+            await self._take_back(deal, again.reason or "refused")
+            return deal
+        await self._books.remember(deal.order, again.transaction)
+        raise workflow.RetryLater("settled again", after_seconds=_LOOK_AGAIN_SECONDS)
+
+    async def _take_back(self, deal: books.Deal, reason: str) -> None:
+        """Stop a lease whose money went away."""
+        log.error("settlement_lost", order=deal.order.order_id, reason=reason)
+        async with self._books.db.begin() as tx:
+            await self._books.write_order(tx, deal.order, last_error=reason)
+            if deal.lease.status is not lease.LeaseStatus.ACTIVE:
+                return
+            await lease_rows.move(
+                tx,
+                deal.lease,
+                lease.LeaseStatus.STOPPING,
+                tables.leases.c.hold_order_id.is_(None),
+                end_reason="payment_reverted",
+                due_at=self._books.db.now(),
+                fence=None,
+            )

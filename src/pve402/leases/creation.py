@@ -1,0 +1,209 @@
+"""The workflow that makes a lease: create, start, settle, hand over.
+
+    state of the lease   step                              taken back by
+    RESERVED             ask Proxmox for the guest         destroying the guest, freeing the vmid
+    CREATING             wait for the creation task        destroying the guest
+    STARTING             start the guest                   destroying the guest
+    SETTLING             settle the payment, hand over     nothing: this is the last step
+
+Until the money is settled, any failure refuses the order, whose payment is then never settled, and
+the lease unwinds (pve402.leases.lifetime) until its guest is gone. A step that meets a passing
+fault is tried again; a creation that outlasts its limit, or its payment's window, is given up.
+"""
+
+import json
+from datetime import datetime, timedelta
+
+import structlog
+
+from pve402.domain import lease, order
+from pve402.leases import books, machine, money, options, vault, workflow
+from pve402.payments import facilitators
+from pve402.proxmox import errors as pve
+
+log = structlog.get_logger(__name__)
+
+Deal = books.Deal
+Status = lease.LeaseStatus
+
+
+class Creation:
+    """Runs the creation workflow of one order at a time; holds no state between steps."""
+
+    def __init__(
+        self,
+        ledger: books.Books,
+        machines: machine.Machines,
+        funds: money.Money,
+        settings: options.LeaseOptions,
+        keys: vault.Vault,
+    ) -> None:
+        self._books = ledger
+        self._machines = machines
+        self._money = funds
+        self._settings = settings
+        self._keys = keys
+        destroyed = "the guest is destroyed and the vmid freed"
+        self.steps = {
+            Status.RESERVED: workflow.Step(name="create", do=self._create, undo=destroyed),
+            Status.CREATING: workflow.Step(name="await", do=self._await_guest, undo=destroyed),
+            Status.STARTING: workflow.Step(name="start", do=self._start, undo=destroyed),
+            Status.SETTLING: workflow.Step(name="settle", do=self._settle, undo="nothing follows"),
+        }
+
+    async def run(self, row: order.Order) -> None:
+        """Take a claimed order as far as it goes.
+
+        Raises RetryLater when it must be looked at again, FenceLostError when another process has
+        it, and never for a failure of the order itself, which is written on it.
+        """
+        deal = await self._books.open_deal(row)
+        try:
+            await workflow.run(self.steps, deal, lambda deal: deal.lease.status)
+        except workflow.GiveUp as end:
+            await self._refuse(row, end)
+
+    async def _create(self, deal: Deal) -> Deal:
+        """Ask for the guest. After an earlier try of unknown outcome, look before asking again."""
+        first_try = deal.lease.create_sent_at is None
+        found = await (self._probe(deal) if first_try else self._adopt(deal))
+        if found is not None:
+            return found
+        sent = await self._books.advance(
+            deal, lease_values={"create_sent_at": self._books.db.now()}
+        )
+        try:
+            upid = await self._machines.ask_to_create(
+                sent.lease, self._secrets(sent.order), self._planned_expiry(sent)
+            )
+        except pve.GuestExists:
+            await self._check_time(sent)
+            raise workflow.RetryLater("the vmid was taken meanwhile", after_seconds=0.2) from None
+        except pve.ProxmoxError as error:
+            raise await self._passing_or_final(deal, error, "create_failed") from error
+        return await self._books.advance(
+            sent,
+            order_status=order.OrderStatus.WORKING,
+            lease_status=Status.CREATING,
+            lease_values={"upid": upid.text},
+        )
+
+    async def _probe(self, deal: Deal) -> Deal | None:
+        """Move to another vmid if a guest of somebody else has ours; None if the vmid is free."""
+        try:
+            free = await self._machines.is_vmid_free(deal.lease.vmid)
+        except pve.ProxmoxError as error:
+            raise await self._passing_or_final(deal, error, "create_failed") from error
+        return None if free else await self._books.reassign_vmid(deal, "taken by a foreign guest")
+
+    async def _adopt(self, deal: Deal) -> Deal | None:
+        """Find out what became of an earlier request; None if it may be sent (again)."""
+        sight = await self._look(deal)
+        if sight is machine.Sight.IN_MAKING:
+            return await self._adopt_making(deal)
+        if sight in {machine.Sight.STOPPED, machine.Sight.RUNNING}:
+            return await self._books.advance(
+                deal, order_status=order.OrderStatus.WORKING, lease_status=Status.CREATING
+            )
+        if sight is machine.Sight.FOREIGN:
+            return await self._books.reassign_vmid(deal, "taken by a foreign guest")
+        return None
+
+    async def _adopt_making(self, deal: Deal) -> Deal:
+        upid = await self._machines.find_creation(deal.lease)
+        if upid is None:
+            log.error("guest_locked_without_task", vmid=deal.lease.vmid, node=deal.lease.node)
+            return await self._books.reassign_vmid(deal, "locked for creation without a task")
+        return await self._books.advance(
+            deal,
+            order_status=order.OrderStatus.WORKING,
+            lease_status=Status.CREATING,
+            lease_values={"upid": upid.text},
+        )
+
+    async def _await_guest(self, deal: Deal) -> Deal:
+        """Wait for the task of the creation; without one, the guest was found ready."""
+        if deal.lease.upid is not None:
+            try:
+                await self._machines.wait_until_created(deal.lease, deal.lease.upid)
+            except pve.TaskMissing:
+                await self._look_for_guest(deal)
+            except pve.ProxmoxError as error:
+                raise await self._passing_or_final(deal, error, "create_failed") from error
+        else:
+            await self._look_for_guest(deal)
+        return await self._books.advance(deal, lease_status=Status.STARTING)
+
+    async def _start(self, deal: Deal) -> Deal:
+        """Start the guest; the money is asked for only while there is time to settle."""
+        fresh = deal.order.attempts == 0
+        try:
+            await self._machines.ensure_running(deal.lease, look_first=not fresh)
+        except pve.ProxmoxError as error:
+            raise await self._passing_or_final(deal, error, "start_failed") from error
+        await self._check_time(deal)
+        return await self._books.advance(
+            deal, order_status=order.OrderStatus.SETTLING, lease_status=Status.SETTLING
+        )
+
+    async def _settle(self, deal: Deal) -> None:
+        """Move the money. Only a transfer seen on chain hands the lease over."""
+        settlement = await self._money.settle(deal.order)
+        if settlement.outcome is facilitators.Outcome.REFUSED:
+            raise workflow.GiveUp("settlement_refused", settlement.reason or "refused")
+        if settlement.outcome is facilitators.Outcome.UNKNOWN:
+            await self._books.remember(deal.order, settlement.transaction)
+            raise workflow.RetryLater(f"settlement unknown: {settlement.reason}")
+        recheck = self._money.needs_recheck(deal.order.network)
+        await self._books.activate(deal, settlement.transaction, recheck=recheck)
+
+    async def _look(self, deal: Deal) -> machine.Sight:
+        try:
+            return await self._machines.look(deal.lease)
+        except pve.ProxmoxError as error:
+            raise await self._passing_or_final(deal, error, "create_failed") from error
+
+    async def _look_for_guest(self, deal: Deal) -> None:
+        sight = await self._look(deal)
+        if sight is machine.Sight.IN_MAKING:
+            await self._check_time(deal)
+            raise workflow.RetryLater("the guest is still being made")
+        if sight not in {machine.Sight.STOPPED, machine.Sight.RUNNING}:
+            raise workflow.GiveUp("create_failed", f"no guest after its creation: {sight.value}")
+
+    async def _refuse(self, row: order.Order, end: workflow.GiveUp) -> None:
+        """Write the refusal on the order and its lease as they stand now."""
+        log.warning("creation_refused", order=row.order_id, refusal=end.refusal, reason=end.reason)
+        deal = await self._books.open_deal(row)
+        await self._books.refuse(deal, end.refusal, end.reason)
+
+    async def _passing_or_final(
+        self, deal: Deal, error: pve.ProxmoxError, refusal: str
+    ) -> Exception:
+        """Return what a failure of Proxmox means: try again while there is time, or give up."""
+        reason = workflow.reason_of(error)
+        if not isinstance(error, workflow.TRANSIENT):
+            return workflow.GiveUp(refusal, reason)
+        await self._check_time(deal)
+        return workflow.RetryLater(reason)
+
+    async def _check_time(self, deal: Deal) -> None:
+        """Give up a creation that took too long, or whose payment could not be settled in time."""
+        now = await self._books.db.time()
+        limit = timedelta(seconds=self._settings.creation_limit_seconds)
+        margin = timedelta(seconds=self._settings.settle_margin_seconds)
+        if now > deal.order.created_at + limit:
+            raise workflow.GiveUp("creation_timed_out", "the creation took too long")
+        if now > deal.order.valid_before - margin:
+            raise workflow.GiveUp("payment_expired", "the payment's window ends before settlement")
+
+    def _planned_expiry(self, deal: Deal) -> datetime:
+        return deal.order.created_at + timedelta(minutes=deal.order.minutes)
+
+    def _secrets(self, of: order.Order) -> machine.Secrets:
+        if of.sealed_secrets is None:
+            raise workflow.GiveUp("secrets_erased", "the secrets of this order were erased")
+        stored = json.loads(self._keys.unseal(of.sealed_secrets, of.order_id))
+        return machine.Secrets(
+            password=stored["password"], ssh_public_keys=tuple(stored["ssh_public_keys"])
+        )

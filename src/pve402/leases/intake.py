@@ -1,0 +1,351 @@
+"""How an order is taken: one transaction that claims the payment, and what is promised with it.
+
+The unique payment is the claim. Whoever comes second finds the first order: the same request joins
+it, another request is refused. A client that signs a new payment instead of resending the first is
+recognised by its Idempotency-Key, and its second payment is never claimed.
+"""
+
+import dataclasses
+import json
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pve402.domain import (
+    account,
+    catalogue,
+    errors,
+    lease,
+    order,
+    placement,
+    price,
+    request,
+)
+from pve402.leases import books, money, options, vault
+from pve402.payments import protocol
+from pve402.storage import (
+    database,
+    lease_rows,
+    order_rows,
+    queue,
+    tables,
+    vmid_rows,
+)
+
+CREATE_ROUTE = "POST /lease/container"
+RENEW_ROUTE = "POST /lease/{ctid}/renew"
+_HOLD_MARGIN = timedelta(seconds=120)  # for the last look after the payment has expired
+_LONGEST_WINDOW_SECONDS = 3600
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Purchase:
+    """A payment that passed the local checks, and how its sender wants to be served."""
+
+    payment: protocol.Payment
+    requirements: protocol.Requirements
+    client_address: str | None = None
+    idempotency_key: str | None = None
+    by_key: bool = True  # the payer's own key signed; False for a contract wallet
+    wait_seconds: float = 60.0  # 0: answer as soon as the order is written
+
+    @property
+    def owner(self) -> str:
+        """The CAIP-10 account that signed."""
+        return account.account(self.payment.network, self.payment.payer)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Taken:
+    """An order that a purchase led to; `new` if this purchase made it."""
+
+    order: order.Order
+    new: bool
+    named: bool = False  # the purchaser showed the order's Idempotency-Key
+
+
+class Intake:
+    """Writes orders."""
+
+    def __init__(
+        self,
+        db: database.Database,
+        settings: options.LeaseOptions,
+        worker_hold_seconds: float,
+        funds: money.Money,
+        keys: vault.Vault,
+    ) -> None:
+        self._db = db
+        self._settings = settings
+        self._hold_seconds = worker_hold_seconds
+        self._money = funds
+        self._keys = keys
+        self._request_key = keys.key("request")
+
+    async def find(
+        self, purchase: Purchase, route: str, canonical: Mapping[str, object]
+    ) -> Taken | None:
+        """Return the order that this purchase belongs to already, if there is one.
+
+        Raises PaymentReused or IdempotencyKeyReused if it was made for another request.
+        """
+        async with self._db.read() as tx:
+            return await self._find(tx, purchase, route, self._fingerprint(route, canonical))
+
+    async def take_creation(
+        self,
+        asked: request.CreationRequest,
+        sku: catalogue.Sku,
+        purchase: Purchase,
+        rooms: Sequence[placement.NodeRoom],
+    ) -> Taken:
+        """Claim the payment, choose a node, reserve a vmid and write order and lease.
+
+        Raises NoCapacity, TooManyUnsettled, WalletMustWait, PaymentReused, IdempotencyKeyReused.
+        """
+        lease_id = lease.new_lease_id()
+        new = self._new_order(purchase, CREATE_ROUTE, asked.canonical(), order.OrderKind.CREATION)
+        new = dataclasses.replace(
+            new,
+            lease_id=lease_id,
+            minutes=asked.minutes,
+            sealed_secrets=self._seal_secrets(new.order_id, asked),
+        )
+        async with self._db.begin() as tx:
+            await books.lock_placement(self._db, tx)
+            found = await self._find(tx, purchase, CREATE_ROUTE, new.request_hash)
+            if found is not None:
+                return found
+            await self._check_free_riding(tx, purchase)
+            node = placement.choose_node(
+                rooms,
+                await lease_rows.list_promises(tx),
+                asked.size,
+                allowed=sku.nodes,
+                limits=self._settings.limits,
+            )
+            vmid = await vmid_rows.reserve(
+                self._db,
+                tx,
+                lease_id,
+                least=self._settings.vmid_min,
+                most=self._settings.vmid_max,
+            )
+            row = self._new_lease(lease_id, asked, sku, purchase.owner, node, vmid)
+            await lease_rows.insert(self._db, tx, row, due=False)
+            return await self._insert(tx, new)
+
+    async def take_renewal(self, of: lease.Lease, minutes: int, purchase: Purchase) -> Taken:
+        """Claim the payment and take the hold on the lease, so that expiry cannot pass it.
+
+        Raises LeaseBusy, LeaseOver, LeaseNotReady, PaidTooFarAhead, PaymentReused.
+        """
+        canonical = request.RenewalRequest(lease_id=of.lease_id, minutes=minutes).canonical()
+        new = self._new_order(purchase, RENEW_ROUTE, canonical, order.OrderKind.RENEWAL)
+        new = dataclasses.replace(new, lease_id=of.lease_id, minutes=minutes)
+        async with self._db.begin() as tx:
+            found = await self._find(tx, purchase, RENEW_ROUTE, new.request_hash)
+            if found is not None:
+                return found
+            await self._hold(tx, of, new)
+            return await self._insert(tx, new)
+
+    async def take_fee(
+        self, purchase: Purchase, route: str, canonical: Mapping[str, object]
+    ) -> Taken:
+        """Claim the payment of a management call; PaymentReused if it was claimed before."""
+        new = self._new_order(purchase, route, canonical, order.OrderKind.FEE)
+        new = dataclasses.replace(new, idempotency_hash=None)
+        async with self._db.begin() as tx:
+            return await self._insert(tx, new)
+
+    async def _insert(self, tx: AsyncConnection, new: order.Order) -> Taken:
+        fence = queue.new_fence()
+        written = await order_rows.insert(
+            self._db, tx, new, fence=fence, due_in_seconds=self._hold_seconds
+        )
+        if not written:
+            raise errors.PaymentReused
+        found = await order_rows.get(tx, new.order_id)
+        if found is None:
+            raise LookupError("the order just written is not there")
+        return Taken(order=found, new=True)
+
+    async def _find(
+        self, tx: AsyncConnection, purchase: Purchase, route: str, fingerprint: str
+    ) -> Taken | None:
+        named = await self._find_named(tx, purchase, route)
+        if named is not None:
+            if named.request_hash != fingerprint:
+                raise errors.IdempotencyKeyReused
+            return Taken(order=named, new=False, named=True)
+        key = purchase.payment.key
+        paid = await order_rows.get_by_payment(
+            tx, network=key.network, asset=key.asset, payer=key.payer, nonce=key.nonce
+        )
+        if paid is None:
+            return None
+        if paid.request_hash != fingerprint:
+            raise errors.PaymentReused
+        return Taken(order=paid, new=False)
+
+    async def _find_named(
+        self, tx: AsyncConnection, purchase: Purchase, route: str
+    ) -> order.Order | None:
+        hashed = self._idempotency_hash(purchase, route)
+        return None if hashed is None else await order_rows.get_by_idempotency(tx, hashed)
+
+    async def _check_free_riding(self, tx: AsyncConnection, purchase: Purchase) -> None:
+        """Refuse a creation when too many wait for money, or the wallet's last one failed."""
+        unsettled = await order_rows.count_unsettled(
+            self._db,
+            tx,
+            payer=purchase.payment.payer,
+            client_address=purchase.client_address,
+        )
+        settings = self._settings
+        if unsettled.by_payer >= settings.unsettled_per_wallet:
+            raise errors.TooManyUnsettled(retry_after_seconds=10)
+        if (
+            purchase.client_address is not None
+            and unsettled.by_address >= settings.unsettled_per_address
+        ):
+            raise errors.TooManyUnsettled(retry_after_seconds=10)
+        if unsettled.in_all >= settings.unsettled_in_all:
+            raise errors.Overloaded(retry_after_seconds=10)
+        now = await self._db.time_in(tx)
+        wait = order_rows.wait_after_failures(unsettled, now)
+        if wait:
+            raise errors.WalletMustWait(retry_after_seconds=wait)
+
+    async def _hold(self, tx: AsyncConnection, of: lease.Lease, new: order.Order) -> None:
+        current = await lease_rows.get(tx, of.lease_id)
+        now = await self._db.time_in(tx)
+        check_renewable(current, new.minutes, now, self._settings)
+        if current is None:
+            raise errors.LeaseNotFound
+        held = await lease_rows.move(
+            tx,
+            current,
+            current.status,
+            tables.leases.c.hold_order_id.is_(None),
+            hold_order_id=new.order_id,
+            hold_until=new.valid_before + _HOLD_MARGIN,
+            fence=None,
+        )
+        if held is None:
+            raise errors.LeaseBusy(retry_after_seconds=5)
+
+    def _new_order(
+        self,
+        purchase: Purchase,
+        route: str,
+        canonical: Mapping[str, object],
+        kind: order.OrderKind,
+    ) -> order.Order:
+        payment = purchase.payment
+        _check_window(payment)
+        order_id = f"o{secrets.token_hex(15)}"
+        return order.Order(
+            order_id=order_id,
+            kind=kind,
+            status=order.OrderStatus.CLAIMED,
+            lease_id=None,
+            network=payment.network,
+            asset=payment.asset,
+            payer=payment.payer,
+            nonce=payment.nonce,
+            pay_to=payment.pay_to,
+            amount_atomic=payment.amount_atomic,
+            valid_before=datetime.fromtimestamp(payment.valid_before, UTC),
+            minutes=0,
+            request_hash=self._fingerprint(route, canonical),
+            idempotency_hash=self._idempotency_hash(purchase, route),
+            created_at=datetime.now(UTC),  # the insert writes the database's own time
+            client_address=purchase.client_address,
+            sealed_payment=self._money.seal(order_id, payment, purchase.requirements),
+        )
+
+    def _new_lease(
+        self,
+        lease_id: str,
+        asked: request.CreationRequest,
+        sku: catalogue.Sku,
+        owner: str,
+        node: str,
+        vmid: int,
+    ) -> lease.Lease:
+        return lease.Lease(
+            lease_id=lease_id,
+            status=lease.LeaseStatus.RESERVED,
+            node=node,
+            vmid=vmid,
+            owner=owner,
+            sku=sku.name,
+            size=asked.size,
+            hostname=asked.hostname,
+            template=sku.template_volume(asked.template, self._settings.default_template),
+            rates=sku.rates.to_strings(),
+            created_at=datetime.now(UTC),  # the insert writes the database's own time
+            metadata=asked.metadata,
+        )
+
+    def _seal_secrets(self, order_id: str, asked: request.CreationRequest) -> bytes:
+        text = json.dumps(
+            {"password": asked.password, "ssh_public_keys": list(asked.ssh_public_keys)}
+        )
+        return self._keys.seal(text.encode(), order_id)
+
+    def _fingerprint(self, route: str, canonical: Mapping[str, object]) -> str:
+        return request.fingerprint(route, canonical, self._request_key)
+
+    def _idempotency_hash(self, purchase: Purchase, route: str) -> str | None:
+        key = purchase.idempotency_key
+        if key is None:
+            return None
+        return self._keys.idempotency_hash(purchase.owner, route, key)
+
+
+def check_renewable(
+    of: lease.Lease | None, minutes: int, now: datetime, settings: options.LeaseOptions
+) -> None:
+    """Raise the refusal of a renewal that the lease's state does not allow.
+
+    LeaseNotFound, LeaseOver, LeaseNotReady (not handed over yet), LeaseBusy (held, or being
+    stopped), PaidTooFarAhead.
+    """
+    if of is None:
+        raise errors.LeaseNotFound
+    if of.status in lease.OVER or of.status is lease.LeaseStatus.DELETING:
+        raise errors.LeaseOver
+    if of.expires_at is None:
+        raise errors.LeaseNotReady
+    if of.status is lease.LeaseStatus.STOPPING or of.hold_order_id is not None:
+        raise errors.LeaseBusy(retry_after_seconds=5)
+    if of.deletes_at is not None and of.deletes_at <= now:
+        raise errors.LeaseOver
+    ahead = max(0.0, (of.expires_at - now).total_seconds()) + minutes * 60
+    if ahead > settings.paid_ahead_limit_seconds:
+        days = settings.paid_ahead_limit_seconds / 86400
+        raise errors.PaidTooFarAhead(f"at most {days:g} days may be paid ahead")
+
+
+def renewal_rates(of: lease.Lease, book: catalogue.Catalogue) -> price.Rates:
+    """Return today's rates of the lease's sku, or those it was made with if the sku is gone."""
+    sku = book.skus.get(of.sku)
+    return sku.rates if sku is not None else price.Rates.from_strings(of.rates)
+
+
+def _check_window(payment: protocol.Payment) -> None:
+    """Refuse a payment that stays valid for hours: its outcome could stay open as long.
+
+    Official clients sign for the `maxTimeoutSeconds` that they were told, minutes from now.
+    """
+    if payment.valid_before > time.time() + _LONGEST_WINDOW_SECONDS:
+        raise errors.PaymentRefused(
+            "the payment must not stay valid for more than an hour",
+            reason="payment_window_too_long",
+        )

@@ -1,0 +1,154 @@
+"""The workflow that ends a lease: stop, keep for a while, destroy; and the unwinding of a new one.
+
+    state of the lease   step                                       then
+    ACTIVE               the time is over                           STOPPING
+    STOPPING             shut the guest down, hard after a limit    STOPPED, or DELETING if told so
+    STOPPED              the grace is over                          DELETING
+    DELETING             destroy the guest, free the vmid           ENDED
+    UNWINDING            destroy the guest, free the vmid           FAILED
+
+Nothing here is taken back, and nothing is given up: a step that fails is tried again for ever, with
+longer pauses, and shows in `last_error` and in the metrics. A state is written only when it is
+true: STOPPED after the guest was seen down, ENDED and FAILED after it was seen gone. A renewal that
+takes its hold clears the fence, so whatever runs here then writes nothing.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+
+from pve402.domain import lease
+from pve402.leases import machine, options, workflow
+from pve402.storage import database, lease_rows, queue, tables, token_rows, vmid_rows
+
+log = structlog.get_logger(__name__)
+
+Status = lease.LeaseStatus
+_leases = tables.leases
+
+
+class Lifetime:
+    """Runs the steps of leases that fall due."""
+
+    def __init__(
+        self,
+        db: database.Database,
+        machines: machine.Machines,
+        settings: options.LeaseOptions,
+        on_end: Callable[[lease.Lease, str], Awaitable[None]],
+    ) -> None:
+        """Take the parts; `on_end(lease, reason)` closes consoles when a guest goes down."""
+        self._db = db
+        self._machines = machines
+        self._settings = settings
+        self._on_end = on_end
+        stays = "nothing: it is tried again until it is true"
+        self.steps = {
+            Status.ACTIVE: workflow.Step(name="expire", do=self._expire, undo="a renewal"),
+            Status.STOPPING: workflow.Step(name="stop", do=self._stop, undo="a renewal"),
+            Status.STOPPED: workflow.Step(name="end grace", do=self._end_grace, undo=stays),
+            Status.DELETING: workflow.Step(name="delete", do=self._delete, undo=stays),
+            Status.UNWINDING: workflow.Step(name="unwind", do=self._unwind, undo=stays),
+        }
+
+    async def run(self, row: lease.Lease) -> None:
+        """Take a lease that fell due as far as it goes.
+
+        Raises RetryLater, FenceLostError, or what an outside call raised; the row stays as it is.
+        """
+        await workflow.run(self.steps, row, lambda row: row.status)
+
+    async def _expire(self, row: lease.Lease) -> lease.Lease | None:
+        """Begin to stop a lease whose time is over and which no renewal holds."""
+        if row.expires_at is None:
+            raise LookupError(f"lease {row.lease_id} is active without an end")
+        now = await self._db.time()
+        if now < row.expires_at:
+            await self._wait_until(row, row.expires_at)
+            return None
+        if row.hold_until is not None and now < row.hold_until:
+            await self._wait_until(row, row.hold_until)
+            return None
+        return await self._move(row, Status.STOPPING, end_reason=row.end_reason or "expired")
+
+    async def _stop(self, row: lease.Lease) -> lease.Lease | None:
+        await self._on_end(row, row.end_reason or "expired")
+        sight = await self._machines.ensure_stopped(row)
+        if sight is machine.Sight.RUNNING:
+            raise workflow.RetryLater("the guest still runs after it was stopped")
+        if sight is machine.Sight.IN_MAKING:
+            raise workflow.RetryLater("something is being made on the vmid")
+        if sight in {machine.Sight.ABSENT, machine.Sight.FOREIGN}:
+            await self._finish(row, Status.ENDED, reason="guest_vanished")
+            return None
+        now = await self._db.time()
+        to_be_deleted = row.deletes_at is not None and row.deletes_at <= now
+        if to_be_deleted and row.hold_order_id is None:
+            return await self._move(row, Status.DELETING)
+        deletes_at = self._db.now(self._settings.grace_seconds)
+        await self._move(row, Status.STOPPED, deletes_at=deletes_at, due_at=deletes_at, fence=None)
+        return None
+
+    async def _end_grace(self, row: lease.Lease) -> lease.Lease | None:
+        if row.hold_order_id is not None:
+            raise workflow.RetryLater("a renewal holds the lease")
+        if row.deletes_at is not None and await self._db.time() < row.deletes_at:
+            await self._wait_until(row, row.deletes_at)
+            return None
+        return await self._move(row, Status.DELETING)
+
+    async def _delete(self, row: lease.Lease) -> None:
+        if not await self._machines.ensure_gone(row):
+            raise workflow.RetryLater("something is being made on the vmid")
+        await self._finish(row, Status.ENDED, reason=row.end_reason or "expired")
+
+    async def _unwind(self, row: lease.Lease) -> None:
+        """Destroy what a failed creation left, and wait out a creation that may appear late."""
+        if not await self._machines.ensure_gone(row):
+            raise workflow.RetryLater("the guest is still being made", after_seconds=1)
+        if row.upid is None and row.create_sent_at is not None:
+            late = timedelta(seconds=self._settings.late_create_seconds)
+            if await self._db.time() < row.create_sent_at + late:
+                raise workflow.RetryLater("a creation of unknown outcome may appear late")
+        await self._finish(row, Status.FAILED, reason=row.end_reason or "failed")
+
+    async def _finish(self, row: lease.Lease, to: lease.LeaseStatus, *, reason: str) -> None:
+        """Close a lease whose guest is gone: free the vmid, revoke the tokens."""
+        async with self._db.begin() as tx:
+            await self._write(
+                tx, row, to, ended_at=self._db.now(), end_reason=reason, due_at=None, fence=None
+            )
+            await vmid_rows.release(self._db, tx, row.vmid, row.lease_id)
+            await token_rows.revoke_of_lease(self._db, tx, row.lease_id)
+        await self._on_end(row, reason)
+        log.info("lease_over", lease=row.lease_id, vmid=row.vmid, reason=reason)
+
+    async def _wait_until(self, row: lease.Lease, when: Any) -> None:
+        async with self._db.begin() as tx:
+            await self._write(tx, row, row.status, due_at=when, fence=None, attempts=0)
+
+    async def _move(self, row: lease.Lease, to: lease.LeaseStatus, **values: Any) -> lease.Lease:
+        async with self._db.begin() as tx:
+            return await self._write(tx, row, to, attempts=0, last_error=None, **values)
+
+    async def _write(
+        self, tx: Any, row: lease.Lease, to: lease.LeaseStatus, **values: Any
+    ) -> lease.Lease:
+        """Write a state, if the row still has our fence and no renewal came in between.
+
+        A hold that ran out does not keep a lease from being stopped, but while its order is open,
+        the guest is not destroyed: the money may have moved.
+        """
+        conditions = [_leases.c.fence == row.fence]
+        if to is Status.STOPPING:
+            over = _leases.c.hold_until <= self._db.now()
+            conditions.append(sa.or_(_leases.c.hold_until.is_(None), over))
+        if to is Status.DELETING:
+            conditions.append(_leases.c.hold_order_id.is_(None))
+        moved = await lease_rows.move(tx, row, to, *conditions, **values)
+        if moved is None:
+            raise queue.FenceLostError
+        return moved

@@ -1,0 +1,217 @@
+"""The guest of a lease: made, started, stopped and destroyed, each safe to ask for twice.
+
+Nothing here believes a vmid alone. Before a guest is started, stopped, changed or destroyed its
+tags are compared with the lease's; a foreign guest on our vmid is left as it is.
+"""
+
+import dataclasses
+from datetime import datetime
+from enum import Enum
+
+import structlog
+
+from pve402.domain import lease
+from pve402.leases import mark, options, vault, workflow
+from pve402.proxmox import errors as pve
+from pve402.proxmox import guests as pve_guests
+from pve402.proxmox import tasks as pve_tasks
+from pve402.storage import slots
+
+log = structlog.get_logger(__name__)
+
+_TASK_LIMIT_SECONDS = 300.0
+_CREATE_TASK = "vzcreate"
+_CREATE_LOCK = "create"
+_POLL = pve_tasks.PollPolicy(first_seconds=0.04, factor=1.25, ceiling_seconds=1.0)
+
+
+class Sight(Enum):
+    """What stands on a vmid."""
+
+    ABSENT = "absent"  # no guest
+    IN_MAKING = "in making"  # locked for creation; tags are not written yet
+    FOREIGN = "foreign"  # a guest that does not carry this lease's tags
+    STOPPED = "stopped"  # this lease's guest, down
+    RUNNING = "running"  # this lease's guest, up
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Secrets:
+    """How the tenant gets in."""
+
+    password: str | None = dataclasses.field(default=None, repr=False)
+    ssh_public_keys: tuple[str, ...] = ()
+
+
+class Machines:
+    """Does to guests what workflows ask for."""
+
+    def __init__(
+        self,
+        guests: pve_guests.Guests,
+        tasks: pve_tasks.Tasks,
+        node_slots: slots.NodeSlots,
+        settings: options.LeaseOptions,
+        keys: vault.Vault,
+        template: pve_guests.GuestSpec,
+    ) -> None:
+        """Take the parts; `template` is a spec with the operator's network and defaults."""
+        self._guests = guests
+        self._tasks = tasks
+        self._slots = node_slots
+        self._settings = settings
+        self._mark_key = keys.key("guest description")
+        self._template = template
+
+    async def look(self, of: lease.Lease) -> Sight:
+        """Return what stands on the lease's vmid, by one call."""
+        try:
+            status = await self._guests.status(_ref(of))
+        except pve.GuestMissing:
+            return Sight.ABSENT
+        if status.lock == _CREATE_LOCK:
+            return Sight.IN_MAKING
+        if not mark.is_marked(status.tags, self._settings.instance, of.lease_id):
+            return Sight.FOREIGN
+        return Sight.RUNNING if status.state is pve_guests.RunState.RUNNING else Sight.STOPPED
+
+    async def is_vmid_free(self, vmid: int) -> bool:
+        """Tell whether the cluster has no guest with this vmid."""
+        try:
+            await self._guests.next_vmid(vmid)
+        except pve.GuestExists:
+            return False
+        return True
+
+    async def ask_to_create(
+        self, of: lease.Lease, secrets: Secrets, planned_expiry: datetime
+    ) -> pve_tasks.Upid:
+        """Ask Proxmox for the guest and return the creation task.
+
+        Raises ProxmoxError; after OutcomeUnknown the guest may exist or appear later.
+        """
+        spec = dataclasses.replace(
+            self._template,
+            hostname=of.hostname,
+            template=of.template,
+            cores=of.size.cores,
+            memory_mb=of.size.memory_mb,
+            disk_gb=of.size.disk_gb,
+            password=secrets.password,
+            ssh_public_keys=secrets.ssh_public_keys,
+            tags=self._tags(of),
+            description=self.description(of, planned_expiry),
+        )
+        async with self._slots.hold(of.node):
+            return await self._guests.create(_ref(of), spec)
+
+    async def wait_until_created(self, of: lease.Lease, upid: str) -> None:
+        """Wait for the creation task; raise the error it ended with."""
+        await self._wait(pve_tasks.Upid.parse(upid))
+
+    async def find_creation(self, of: lease.Lease) -> pve_tasks.Upid | None:
+        """Return the running task that creates something on the lease's vmid, if there is one."""
+        running = await self._tasks.list_active(of.node, of.vmid)
+        return next((upid for upid in running if upid.type == _CREATE_TASK), None)
+
+    async def ensure_running(self, of: lease.Lease, *, look_first: bool = True) -> None:
+        """Start the guest unless it runs; `look_first=False` right after its creation.
+
+        Raises GuestMissing if there is no guest of this lease, and what the start ended with.
+        """
+        if look_first:
+            sight = await self.look(of)
+            if sight is Sight.RUNNING:
+                return
+            if sight is not Sight.STOPPED:
+                raise pve.GuestMissing(f"guest {of.vmid} is {sight.value}")
+        try:
+            async with self._slots.hold(of.node):
+                await self._wait(await self._guests.start(_ref(of)))
+        except pve.GuestRunning:
+            return
+
+    async def ensure_stopped(self, of: lease.Lease) -> Sight:
+        """Shut the guest down, hard after the operator's limit; return what then stands there.
+
+        Raises ProxmoxError if it could not be stopped; nothing is assumed then.
+        """
+        sight = await self.look(of)
+        if sight is not Sight.RUNNING:
+            return sight
+        async with self._slots.hold(of.node):
+            try:
+                await self._shut_down(of)
+            except pve.GuestNotRunning:
+                log.info("guest_was_down", vmid=of.vmid)
+        return await self.look(of)
+
+    async def ensure_gone(self, of: lease.Lease) -> bool:
+        """Destroy the lease's guest; True when it is gone, False while it is still being made.
+
+        A foreign guest on the vmid is left alone and counts as gone: ours is not there.
+        """
+        sight = await self.look(of)
+        if sight is Sight.IN_MAKING:
+            return await self._wait_for_making(of)
+        if sight in {Sight.ABSENT, Sight.FOREIGN}:
+            return True
+        async with self._slots.hold(of.node):
+            try:
+                await self._wait(await self._guests.delete(_ref(of), force=True))
+            except pve.GuestMissing:
+                return True
+        return True
+
+    async def write_description(self, of: lease.Lease, expires_at: datetime) -> None:
+        """Write on the guest until when it is paid, if it is the lease's guest."""
+        if await self.look(of) in {Sight.STOPPED, Sight.RUNNING}:
+            await self._guests.update_config(
+                _ref(of), {"description": self.description(of, expires_at)}
+            )
+
+    def description(self, of: lease.Lease, expires_at: datetime) -> str:
+        """Return the signed description of the lease's guest."""
+        record = mark.GuestRecord(
+            lease_id=of.lease_id, owner=of.owner, sku=of.sku, size=of.size, expires_at=expires_at
+        )
+        return mark.describe(record, self._mark_key)
+
+    def read_description(self, description: str) -> mark.GuestRecord | None:
+        """Return what a guest's description says, if we signed it."""
+        return mark.read_description(description, self._mark_key)
+
+    async def _shut_down(self, of: lease.Lease) -> None:
+        limit = self._settings.shutdown_limit_seconds
+        try:
+            await self._wait(
+                await self._guests.shutdown(_ref(of), limit_seconds=limit, force_stop=True)
+            )
+        except (pve.ProxmoxFault, pve.TaskTimeout) as error:
+            log.warning("shutdown_failed", vmid=of.vmid, error=workflow.reason_of(error))
+            await self._wait(await self._guests.stop(_ref(of)))
+
+    async def _wait_for_making(self, of: lease.Lease) -> bool:
+        upid = await self.find_creation(of)
+        if upid is None:
+            raise workflow.RetryLater("locked for creation without a task", after_seconds=60)
+        try:
+            await self._wait(upid)
+        except pve.ProxmoxError as error:
+            log.info("late_creation_failed", vmid=of.vmid, error=workflow.reason_of(error))
+        return False
+
+    async def _wait(self, upid: pve_tasks.Upid) -> None:
+        try:
+            await self._tasks.wait_until_finished(
+                upid, limit_seconds=_TASK_LIMIT_SECONDS, policy=_POLL
+            )
+        except pve.TaskFailed as error:
+            raise error.cause from error
+
+    def _tags(self, of: lease.Lease) -> tuple[str, ...]:
+        return (mark.instance_tag(self._settings.instance), mark.lease_tag(of.lease_id))
+
+
+def _ref(of: lease.Lease) -> pve_guests.GuestRef:
+    return pve_guests.GuestRef(node=of.node, vmid=of.vmid)

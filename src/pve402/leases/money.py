@@ -1,0 +1,79 @@
+"""The money of an order: the sealed payment, its settlement, and what became of it later."""
+
+import json
+from collections.abc import Collection
+
+from pve402.domain import order
+from pve402.leases import vault, workflow
+from pve402.payments import facilitators, protocol, settlement
+
+
+class Money:
+    """Settles the payments of orders."""
+
+    def __init__(
+        self,
+        settler: settlement.Settler,
+        keys: vault.Vault,
+        *,
+        trusted_networks: Collection[str] = (),
+        confirmations: int = 10,
+    ) -> None:
+        """Take the settler; on trusted networks nothing is looked up on chain."""
+        self._settler = settler
+        self._keys = keys
+        self._trusted = frozenset(trusted_networks)
+        self._confirmations = confirmations
+
+    def seal(
+        self, order_id: str, payment: protocol.Payment, requirements: protocol.Requirements
+    ) -> bytes:
+        """Return the payment as the order row keeps it while it may still be settled."""
+        terms = {
+            "payment": payment.to_json(),
+            "resource_url": requirements.resource_url,
+            "description": requirements.description,
+            "max_timeout_seconds": requirements.max_timeout_seconds,
+            "asset_name": requirements.asset_name,
+            "asset_version": requirements.asset_version,
+        }
+        return self._keys.seal(json.dumps(terms).encode(), order_id)
+
+    async def settle(self, of: order.Order) -> facilitators.Settlement:
+        """Move the money of an order, or find that it moved; safe to repeat, never raises."""
+        payment, requirements = self._open(of)
+        return await self._settler.settle(
+            payment,
+            requirements,
+            since_seconds=int(of.created_at.timestamp()),
+            attempted_before=of.attempts > 0,
+            known_transaction=of.transaction,
+        )
+
+    async def recheck(self, of: order.Order) -> settlement.Rechecked:
+        """Look again at a settlement that was seen on chain; raises ChainUnavailable."""
+        payment, _ = self._open(of)
+        return await self._settler.recheck(
+            payment,
+            transaction=of.transaction or "",
+            since_seconds=int(of.created_at.timestamp()),
+            confirmations=self._confirmations,
+        )
+
+    def needs_recheck(self, network: str) -> bool:
+        """Tell whether settlements of a network are checked on chain at all."""
+        return network not in self._trusted
+
+    def _open(self, of: order.Order) -> tuple[protocol.Payment, protocol.Requirements]:
+        if of.sealed_payment is None:
+            raise workflow.GiveUp("payment_erased", "the payment of this order was erased")
+        terms = json.loads(self._keys.unseal(of.sealed_payment, of.order_id))
+        payment = protocol.Payment.from_json(terms.pop("payment"))
+        requirements = protocol.Requirements(
+            network=of.network,
+            amount_atomic=of.amount_atomic,
+            pay_to=of.pay_to,
+            asset=of.asset,
+            **terms,
+        )
+        return payment, requirements

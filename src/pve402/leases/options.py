@@ -1,0 +1,46 @@
+"""The numbers that the operator may set for leases; every time limit is in seconds."""
+
+import dataclasses
+
+from pve402.domain import placement
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LeaseOptions:
+    """How leases are made, kept and ended."""
+
+    instance: str  # names this installation in the tags of its guests
+    storage: str
+    default_template: str
+    fixed_node: str | None = None  # all guests on this node; None: wherever there is room
+    vmid_min: int = 10_000
+    vmid_max: int = 99_999
+    limits: placement.Limits = dataclasses.field(default_factory=placement.Limits)
+    creation_limit_seconds: float = 240.0  # from the claim to the start of the settlement
+    settle_margin_seconds: float = 15.0  # of the payment's window, kept for settling itself
+    shutdown_limit_seconds: int = 30  # then the guest is stopped hard
+    grace_seconds: float = 24 * 3600.0  # a stopped guest is kept so long for a renewal
+    paid_ahead_limit_seconds: float = 30 * 24 * 3600.0
+    late_create_seconds: float = 90.0  # a creation of unknown outcome may still appear so long
+    restarts_an_hour: int = 3  # of a guest found stopped inside its lease
+    unsettled_per_wallet: int = 8
+    unsettled_per_address: int = 16
+    unsettled_in_all: int = 256
+    confirmations: int = 10  # blocks after which a settlement is looked at again
+    confirm_after_seconds: float = 25.0
+    writes_per_node: int = 4  # Proxmox tasks of ours at once on one node, over all replicas
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """How due rows are taken and worked on."""
+
+    at_once: int = 64  # rows in work in this process
+    hold_seconds: float = 15.0  # a dead process's rows are taken over after this
+    idle_seconds: float = 1.0  # the longest sleep between two looks at the table
+    retry_least_seconds: float = 0.5
+    retry_most_seconds: float = 60.0
+
+    def retry_after(self, attempts: int) -> float:
+        """Return the pause after a number of attempts: doubled each time, capped."""
+        return min(self.retry_most_seconds, self.retry_least_seconds * 2.0 ** min(attempts, 20))

@@ -1,0 +1,138 @@
+"""The workflow that adds minutes to a lease: wake the guest, settle, extend.
+
+    state of the order   step                                     taken back by
+    CLAIMED              see that the guest runs, or start it     stopping it again, in grace
+    WORKING              (a start is under way; the same step)    stopping it again, in grace
+    SETTLING             settle the payment, extend the lease     nothing: this is the last step
+
+The order holds its lease from the claim to its end, so that neither the expiry nor a second renewal
+nor the owner's DELETE passes it. Nothing is charged if the guest does not start.
+"""
+
+from datetime import timedelta
+
+import structlog
+
+from pve402.domain import lease, order
+from pve402.leases import books, machine, money, options, workflow
+from pve402.payments import facilitators
+from pve402.proxmox import errors as pve
+from pve402.storage import lease_rows, tables
+
+log = structlog.get_logger(__name__)
+
+Deal = books.Deal
+_HOLD_AGAIN_SECONDS = 120.0
+
+
+class Renewal:
+    """Runs the renewal workflow of one order at a time; holds no state between steps."""
+
+    def __init__(
+        self,
+        ledger: books.Books,
+        machines: machine.Machines,
+        funds: money.Money,
+        settings: options.LeaseOptions,
+    ) -> None:
+        self._books = ledger
+        self._machines = machines
+        self._money = funds
+        self._settings = settings
+        stopped = "a guest woken from grace is stopped again"
+        self.steps = {
+            order.OrderStatus.CLAIMED: workflow.Step(name="wake", do=self._wake, undo=stopped),
+            order.OrderStatus.WORKING: workflow.Step(name="wake", do=self._wake, undo=stopped),
+            order.OrderStatus.SETTLING: workflow.Step(
+                name="settle", do=self._settle, undo="nothing follows"
+            ),
+        }
+
+    async def run(self, row: order.Order) -> None:
+        """Take a claimed order as far as it goes; raises like Creation.run."""
+        deal = await self._hold_again(await self._books.open_deal(row))
+        try:
+            await workflow.run(self.steps, deal, lambda deal: deal.order.status)
+        except workflow.GiveUp as end:
+            log.warning("renewal_refused", order=row.order_id, refusal=end.refusal)
+            await self._books.refuse(await self._books.open_deal(row), end.refusal, end.reason)
+
+    async def _hold_again(self, deal: Deal) -> Deal:
+        """Lengthen the hold of an order that was taken over, before anything else is done."""
+        if deal.order.attempts == 0:
+            return deal
+        async with self._books.db.begin() as tx:
+            held = await lease_rows.move(
+                tx,
+                deal.lease,
+                deal.lease.status,
+                tables.leases.c.hold_order_id == deal.order.order_id,
+                hold_until=self._books.db.now(_HOLD_AGAIN_SECONDS),
+            )
+        if held is None:
+            raise workflow.RetryLater("the hold on the lease was lost")
+        return books.Deal(order=deal.order, lease=held)
+
+    async def _wake(self, deal: Deal) -> Deal:
+        """See that the lease's guest runs; a guest that cannot be started costs nothing."""
+        try:
+            sight = await self._machines.look(deal.lease)
+            if sight is machine.Sight.STOPPED:
+                deal = await self._start(deal)
+            elif sight is not machine.Sight.RUNNING:
+                raise workflow.GiveUp("guest_missing", f"the guest is {sight.value}")
+        except pve.ProxmoxError as error:
+            raise await self._passing_or_final(deal, error) from error
+        await self._check_time(deal)
+        return await self._books.advance(deal, order_status=order.OrderStatus.SETTLING)
+
+    async def _start(self, deal: Deal) -> Deal:
+        to = deal.lease.status
+        if to is lease.LeaseStatus.STOPPED:
+            to = lease.LeaseStatus.STARTING
+        started = await self._books.advance(
+            deal,
+            order_status=order.OrderStatus.WORKING,
+            lease_status=to,
+        )
+        await self._machines.ensure_running(started.lease, look_first=False)
+        return started
+
+    async def _settle(self, deal: Deal) -> None:
+        settlement = await self._money.settle(deal.order)
+        if settlement.outcome is facilitators.Outcome.REFUSED:
+            raise workflow.GiveUp("settlement_refused", settlement.reason or "refused")
+        if settlement.outcome is facilitators.Outcome.UNKNOWN:
+            await self._books.remember(deal.order, settlement.transaction)
+            raise workflow.RetryLater(f"settlement unknown: {settlement.reason}")
+        await self._books.remember(deal.order, settlement.transaction)
+        deal = await self._revive(deal)
+        recheck = self._money.needs_recheck(deal.order.network)
+        await self._books.extend(deal, settlement.transaction, recheck=recheck)
+
+    async def _revive(self, deal: Deal) -> Deal:
+        """Bring back a lease that expired under a hold which ran out while nobody could settle.
+
+        The money has moved by now, so nothing is given up here; it is tried until it is true.
+        """
+        if deal.lease.status is lease.LeaseStatus.STOPPING:
+            raise workflow.RetryLater("paid; the guest is just being stopped", after_seconds=1)
+        if deal.lease.status is lease.LeaseStatus.STOPPED:
+            deal = await self._books.advance(deal, lease_status=lease.LeaseStatus.STARTING)
+            await self._machines.ensure_running(deal.lease)
+        elif deal.lease.status is lease.LeaseStatus.STARTING and deal.order.attempts > 0:
+            await self._machines.ensure_running(deal.lease)
+        return deal
+
+    async def _passing_or_final(self, deal: Deal, error: pve.ProxmoxError) -> Exception:
+        reason = workflow.reason_of(error)
+        if not isinstance(error, workflow.TRANSIENT):
+            return workflow.GiveUp("start_failed", reason)
+        await self._check_time(deal)
+        return workflow.RetryLater(reason)
+
+    async def _check_time(self, deal: Deal) -> None:
+        now = await self._books.db.time()
+        margin = timedelta(seconds=self._settings.settle_margin_seconds)
+        if now > deal.order.valid_before - margin:
+            raise workflow.GiveUp("payment_expired", "the payment's window ends before settlement")

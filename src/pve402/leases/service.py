@@ -1,0 +1,338 @@
+"""What tenants can have done: quote, lease, renew, look, end. The HTTP layer calls this alone."""
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Literal
+
+from pve402.domain import account, catalogue, errors, lease, order, placement, price, request
+from pve402.leases import cluster, fees, intake, options, vault, worker
+from pve402.leases.intake import Purchase
+from pve402.payments import errors as payment_errors
+from pve402.payments import settlement
+from pve402.payments.facilitators import Verification
+from pve402.proxmox import errors as pve
+from pve402.proxmox import resources
+from pve402.storage import database, lease_rows, order_rows, tables
+
+__all__ = ["Answer", "Caller", "LeaseService", "LeaseView", "Purchase"]
+
+_POLL_SECONDS = 0.5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Somebody who proved who they are.
+
+    A wallet or a payer is its account; a lease token stands for its lease alone.
+    """
+
+    owner: str
+    lease_id: str | None = None
+    scope: frozenset[str] = frozenset({"*"})
+    how: Literal["token", "wallet", "payment"] = "token"
+    by_key: bool = False  # proven by the address's own key, which is the same on every chain
+
+    def may(self, action: str) -> bool:
+        """Tell whether the scope covers an action."""
+        return "*" in self.scope or action in self.scope
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answer:
+    """How an order stands; the token only for whoever may have it."""
+
+    lease: lease.Lease
+    order: order.Order
+    access_token: str | None = dataclasses.field(default=None, repr=False)
+    replayed: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LeaseView:
+    """A lease and its guest as Proxmox shows it now."""
+
+    lease: lease.Lease
+    guest: resources.GuestSummary | None
+    seen: bool  # False: Proxmox could not be asked, so the guest's state is unknown
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the service works with."""
+
+    db: database.Database
+    book: catalogue.Catalogue
+    settings: options.LeaseOptions
+    keys: vault.Vault
+    view: cluster.ClusterView
+    taker: intake.Intake
+    settler: settlement.Settler
+    crew: worker.Worker
+    fees: fees.Fees
+    networks: tuple[str, ...]  # CAIP-2, those that payments are accepted on
+
+
+class LeaseService:
+    """The use cases of tenants."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._db = parts.db
+        self.book = parts.book
+
+    async def check_room(self, sku: catalogue.Sku, size: lease.Size) -> None:
+        """Raise NoCapacity or ProxmoxUnavailable if a lease of this size could not be placed now.
+
+        Asks nobody while the view of the cluster and the promises are fresh.
+        """
+        rooms = await self._parts.view.rooms()
+        placement.choose_node(
+            rooms,
+            await self._parts.view.promises(self._db),
+            size,
+            allowed=sku.nodes,
+            limits=self._parts.settings.limits,
+        )
+
+    def creation_price_usd(self, asked: request.CreationRequest) -> Fraction:
+        """Return the exact price of a creation; raise InvalidRequest if it cannot be sold."""
+        sku = asked.check(self.book)
+        return price.lease_price_usd(sku.rates, asked.size, asked.minutes)
+
+    def renewal_price_usd(self, of: lease.Lease, minutes: int) -> Fraction:
+        """Return the exact price of a renewal, from the size that is stored with the lease."""
+        if not 1 <= minutes <= catalogue.MAX_MINUTES:
+            raise errors.OutOfBounds(f"runtimeMinutes must be 1 to {catalogue.MAX_MINUTES}")
+        rates = intake.renewal_rates(of, self.book)
+        return price.lease_price_usd(rates, of.size, minutes, with_base=False)
+
+    async def check_renewable(self, of: lease.Lease, minutes: int) -> None:
+        """Raise what a renewal would be refused with now, before money is mentioned."""
+        intake.check_renewable(of, minutes, await self._db.time(), self._parts.settings)
+
+    async def create(self, asked: request.CreationRequest, purchase: Purchase) -> Answer:
+        """Lease a container: claim, create, start, settle, hand over.
+
+        Raises what `pve402.domain.errors` names for payments, capacity and limits; after
+        ProvisioningFailed and PaymentRefused nothing was charged, after OrderPending and
+        SettlementPending the outcome is still to come.
+        """
+        sku = asked.check(self.book)
+        taken = await self._parts.taker.find(purchase, intake.CREATE_ROUTE, asked.canonical())
+        if taken is None:
+            rooms = await self._parts.view.rooms()
+            await self._verify(purchase)
+            taken = await self._parts.taker.take_creation(asked, sku, purchase, rooms)
+            if taken.new:
+                self._parts.crew.begin(taken.order)
+        return await self._answer(taken, purchase)
+
+    async def renew(
+        self, of: lease.Lease, minutes: int, purchase: Purchase, caller: Caller | None = None
+    ) -> Answer:
+        """Add minutes to a lease: hold, start if need be, settle, extend.
+
+        The payer must be the owner, or the caller hold a token of the lease; else LeaseNotFound.
+        """
+        payer_owns = account.is_same(purchase.owner, of.owner, any_chain=purchase.by_key)
+        if not payer_owns and not _may_manage(caller, of):
+            raise errors.LeaseNotFound
+        canonical = request.RenewalRequest(lease_id=of.lease_id, minutes=minutes).canonical()
+        taken = await self._parts.taker.find(purchase, intake.RENEW_ROUTE, canonical)
+        if taken is None:
+            await self._verify(purchase)
+            taken = await self._parts.taker.take_renewal(of, minutes, purchase)
+            if taken.new:
+                self._parts.crew.begin(taken.order)
+        return await self._answer(taken, purchase)
+
+    async def pay_fee(
+        self, purchase: Purchase, route: str, canonical: Mapping[str, object]
+    ) -> order.Order:
+        """Settle the fee of a management call; the payer is thereby proven.
+
+        Raises PaymentReused for any payment seen before, PaymentRefused, SettlementPending.
+        """
+        await self._verify(purchase)
+        taken = await self._parts.taker.take_fee(purchase, route, canonical)
+        settled = await self._parts.fees.settle(taken.order)
+        if settled.status is order.OrderStatus.SETTLED:
+            return settled
+        if settled.status is order.OrderStatus.REFUSED:
+            raise errors.PaymentRefused(reason=settled.refusal or "settlement_refused")
+        self._parts.crew.wake()
+        raise errors.SettlementPending(retry_after_seconds=5)
+
+    async def find(self, id_text: str, caller: Caller | None = None) -> lease.Lease:
+        """Return a lease by its leaseId, or by the ctid that it holds now.
+
+        With a caller, only a lease that is theirs. Raises LeaseNotFound.
+        """
+        async with self._db.read() as tx:
+            if lease.is_lease_id(id_text):
+                found = await lease_rows.get(tx, id_text)
+            elif id_text.isascii() and id_text.isdigit() and len(id_text) <= 9:
+                found = await lease_rows.get_by_vmid(tx, int(id_text))
+            else:
+                found = None
+        hidden = found is not None and not found.handed_over and caller is None
+        if found is None or hidden or (caller is not None and not _may_manage(caller, found)):
+            raise errors.LeaseNotFound
+        return found
+
+    async def list_leases(self, caller: Caller, *, include_over: bool = False) -> list[LeaseView]:
+        """Return the caller's leases with their guests' state, by one call to Proxmox."""
+        accounts = [caller.owner]
+        if caller.by_key:
+            accounts = account.on_networks(caller.owner, self._parts.networks)
+        async with self._db.read() as tx:
+            found = await lease_rows.list_by_owners(tx, accounts, include_over=include_over)
+        return await self._views([row for row in found if _may_manage(caller, row)])
+
+    async def view(self, of: lease.Lease) -> LeaseView:
+        """Return one lease with its guest's state."""
+        return (await self._views([of]))[0]
+
+    async def end(self, of: lease.Lease) -> lease.Lease:
+        """End a lease early: the guest is stopped and destroyed, nothing is refunded.
+
+        Raises LeaseBusy while a renewal holds it, LeaseNotReady before it was handed over.
+        Ending a lease that is ending is success.
+        """
+        if of.status in lease.OVER or of.status is lease.LeaseStatus.DELETING:
+            return of
+        if not of.handed_over or of.status is lease.LeaseStatus.STARTING:
+            raise errors.LeaseNotReady
+        to = {
+            lease.LeaseStatus.ACTIVE: lease.LeaseStatus.STOPPING,
+            lease.LeaseStatus.STOPPED: lease.LeaseStatus.DELETING,
+        }.get(of.status, of.status)
+        async with self._db.begin() as tx:
+            moved = await lease_rows.move(
+                tx,
+                of,
+                to,
+                tables.leases.c.hold_order_id.is_(None),
+                end_reason="ended_by_owner",
+                deletes_at=self._db.now(),
+                due_at=self._db.now(),
+                fence=None,
+                attempts=0,
+            )
+        if moved is None:
+            raise errors.LeaseBusy(retry_after_seconds=5)
+        self._parts.crew.wake()
+        return moved
+
+    async def _verify(self, purchase: Purchase) -> None:
+        """Ask the facilitator whether the payment would settle; nothing is claimed before."""
+        try:
+            found: Verification = await self._parts.settler.verify(
+                purchase.payment, purchase.requirements
+            )
+        except payment_errors.FacilitatorUnavailable as error:
+            raise errors.FacilitatorUnavailable(retry_after_seconds=10) from error
+        if not found.valid:
+            reason = found.reason or "payment_invalid"
+            raise errors.PaymentRefused(f"the payment was refused: {reason}", reason=reason)
+
+    async def _views(self, found: list[lease.Lease]) -> list[LeaseView]:
+        if not any(row.status not in lease.OVER for row in found):
+            return [LeaseView(lease=row, guest=None, seen=True) for row in found]
+        try:
+            guests = {guest.vmid: guest for guest in (await self._parts.view.fresh()).guests}
+        except pve.ProxmoxError:
+            return [LeaseView(lease=row, guest=None, seen=False) for row in found]
+        return [
+            LeaseView(
+                lease=row,
+                guest=None if row.status in lease.OVER else guests.get(row.vmid),
+                seen=True,
+            )
+            for row in found
+        ]
+
+    async def _answer(self, taken: intake.Taken, purchase: Purchase) -> Answer:
+        """Wait for an order within its sender's patience and say how it stands."""
+        if purchase.wait_seconds > 0:
+            row = await self._wait(taken.order, purchase.wait_seconds)
+        else:
+            row = taken.order
+        if row.status is order.OrderStatus.REFUSED:
+            raise _refusal_of(row)
+        if row.is_open and purchase.wait_seconds > 0:
+            if row.status is order.OrderStatus.SETTLING:
+                raise errors.SettlementPending(retry_after_seconds=5)
+            raise errors.OrderPending(retry_after_seconds=5)
+        found = await self._lease_of(row)
+        may_see_token = row.kind is order.OrderKind.CREATION and not row.is_open
+        token = self._parts.keys.lease_token(row.order_id) if may_see_token else None
+        return Answer(
+            lease=found,
+            order=row,
+            access_token=token if taken.new or taken.named else None,
+            replayed=not taken.new,
+        )
+
+    async def _wait(self, row: order.Order, limit_seconds: float) -> order.Order:
+        deadline = asyncio.get_running_loop().time() + limit_seconds
+        with self._parts.crew.watch(row.order_id) as changed:
+            while row.is_open:
+                changed.clear()
+                row = await self._read_order(row.order_id)
+                left = deadline - asyncio.get_running_loop().time()
+                if not row.is_open or left <= 0:
+                    break
+                try:
+                    await asyncio.wait_for(changed.wait(), min(_POLL_SECONDS, left))
+                except TimeoutError:
+                    continue
+        return row
+
+    async def _read_order(self, order_id: str) -> order.Order:
+        async with self._db.read() as tx:
+            found = await order_rows.get(tx, order_id)
+        if found is None:
+            raise LookupError("an order vanished")
+        return found
+
+    async def _lease_of(self, row: order.Order) -> lease.Lease:
+        async with self._db.read() as tx:
+            found = await lease_rows.get(tx, row.lease_id or "")
+        if found is None:
+            raise LookupError("an order without its lease")
+        return found
+
+
+_NOT_CHARGED = {
+    "create_failed": "The container could not be created; nothing was charged.",
+    "start_failed": "The container could not be started; nothing was charged.",
+    "creation_timed_out": "The container took too long to come up; nothing was charged.",
+    "guest_missing": "The container is gone; nothing was charged.",
+    "payment_expired": "The payment would have expired before it was settled; nothing was charged.",
+}
+
+
+def _refusal_of(row: order.Order) -> errors.Pve402Error:
+    refusal = row.refusal or "settlement_refused"
+    if refusal in _NOT_CHARGED:
+        return errors.ProvisioningFailed(_NOT_CHARGED[refusal])
+    return errors.PaymentRefused(
+        "The payment was not settled; nothing was charged.", reason=refusal
+    )
+
+
+def _guest_of(
+    row: lease.Lease, guests: Mapping[int, resources.GuestSummary]
+) -> resources.GuestSummary | None:
+    return None if row.status in lease.OVER else guests.get(row.vmid)
+
+
+def _may_manage(caller: Caller | None, of: lease.Lease) -> bool:
+    if caller is None:
+        return False
+    if caller.lease_id is not None:
+        return caller.lease_id == of.lease_id
+    return account.is_same(caller.owner, of.owner, any_chain=caller.by_key)

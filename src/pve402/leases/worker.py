@@ -1,0 +1,245 @@
+"""Takes due orders and leases and runs their workflows; one a process, any number of processes.
+
+Orders come before leases, so that a renewal that is being paid is seen before an expiry. What a
+process holds is kept by moving its time limit; what a dead process held falls due by itself and is
+taken by whoever looks next. No error ends the loop.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
+
+import sqlalchemy as sa
+import structlog
+
+from pve402.domain import errors, lease, order
+from pve402.leases import confirmation, creation, lifetime, options, renewal, workflow
+from pve402.storage import database, queue, tables
+
+log = structlog.get_logger(__name__)
+
+_ORDER_KEY = tables.orders.name
+_LEASE_KEY = tables.leases.name
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Workflows:
+    """What may be run on a due row."""
+
+    creation: creation.Creation
+    renewal: renewal.Renewal
+    confirmation: confirmation.Confirmation
+    lifetime: lifetime.Lifetime
+    fee: Callable[[order.Order], Awaitable[None]]
+
+
+class Worker:
+    """Runs workflows: of new orders at once, of due rows when their time comes."""
+
+    def __init__(
+        self, db: database.Database, workflows: Workflows, settings: options.WorkerOptions
+    ) -> None:
+        self._db = db
+        self._workflows = workflows
+        self._settings = settings
+        self._held: dict[tuple[str, str], str] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._woken = asyncio.Event()
+        self._watchers: dict[str, set[asyncio.Event]] = {}
+        self._loops: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self.recovered = False
+        self.lag_seconds = 0.0  # how late the last due row was taken
+
+    async def start(self) -> None:
+        """Look at the table once, so that recovery has begun, then go on in the background."""
+        await self._take_due()
+        self.recovered = True
+        self._loops = [
+            asyncio.create_task(self._loop(self._take_due, self._pause), name="worker"),
+            asyncio.create_task(self._loop(self._keep, self._keep_pause), name="worker-keep"),
+        ]
+
+    async def stop(self, limit_seconds: float = 20.0) -> None:
+        """Take nothing new, let what runs come to an end, hand the rest over."""
+        self._stopping = True
+        for loop in self._loops[:1]:
+            loop.cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=limit_seconds)
+        for task in [*self._running, *self._loops]:
+            task.cancel()
+        await asyncio.gather(*self._running, *self._loops, return_exceptions=True)
+        await self._hand_over()
+
+    def begin(self, row: order.Order) -> None:
+        """Work on an order that this process has just written with its own fence."""
+        self._launch(_ORDER_KEY, row.order_id, row.fence or "", self._run_order(row))
+
+    def wake(self) -> None:
+        """Look at the table now: something was made due."""
+        self._woken.set()
+
+    @contextlib.contextmanager
+    def watch(self, order_id: str) -> Iterator[asyncio.Event]:
+        """Yield an event that is set whenever this process did something to the order."""
+        event = asyncio.Event()
+        self._watchers.setdefault(order_id, set()).add(event)
+        try:
+            yield event
+        finally:
+            watchers = self._watchers[order_id]
+            watchers.discard(event)
+            if not watchers:
+                del self._watchers[order_id]
+
+    @property
+    def busy(self) -> int:
+        """How many rows this process works on."""
+        return len(self._running)
+
+    async def _loop(
+        self, action: Callable[[], Awaitable[None]], pause: Callable[[], Awaitable[None]]
+    ) -> None:
+        while True:
+            try:
+                await action()
+            except errors.DatabaseUnavailable as error:
+                log.warning("worker_without_database", error=workflow.reason_of(error))
+            except Exception:
+                log.exception("worker_loop_failed")
+            await pause()
+
+    async def _pause(self) -> None:
+        """Sleep until a row falls due, something wakes us, or the idle limit is over."""
+        pause = min(self._settings.idle_seconds, await self._seconds_until_due())
+        if pause > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), pause)
+        self._woken.clear()
+
+    async def _seconds_until_due(self) -> float:
+        try:
+            async with self._db.read() as tx:
+                return await queue.seconds_until_due(self._db, tx, _TABLES)
+        except errors.DatabaseUnavailable:
+            return self._settings.idle_seconds
+
+    async def _keep_pause(self) -> None:
+        await asyncio.sleep(self._settings.hold_seconds / 3)
+
+    async def _take_due(self) -> None:
+        room = self._settings.at_once - len(self._running)
+        if room <= 0:
+            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED, timeout=1)
+            return
+        for table in _TABLES:
+            async with self._db.begin() as tx:
+                rows = await queue.claim_due(
+                    self._db, tx, table, limit=room, hold_seconds=self._settings.hold_seconds
+                )
+            for row in rows:
+                self._launch_row(table, row)
+            room = max(1, room - len(rows))
+
+    def _launch_row(self, table: sa.Table, row: queue.Row) -> None:
+        if table is tables.orders:
+            found = order.Order.from_row(row)
+            self._launch(_ORDER_KEY, found.order_id, row["fence"], self._run_order(found))
+        else:
+            due = lease.Lease.from_row(row)
+            self._launch(_LEASE_KEY, due.lease_id, row["fence"], self._run_lease(due))
+
+    def _launch(self, table: str, key: str, fence: str, work: Awaitable[None]) -> None:
+        self._held[table, key] = fence
+        task = asyncio.ensure_future(self._guarded(table, key, fence, work))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _guarded(self, table: str, key: str, fence: str, work: Awaitable[None]) -> None:
+        """Run one row's workflow and write down how it ended; nothing escapes."""
+        try:
+            with structlog.contextvars.bound_contextvars(row=key):
+                await work
+        except queue.FenceLostError:
+            log.info("row_taken_over", row=key)
+        except workflow.RetryLater as later:
+            await self._postpone(table, key, fence, later.reason, later.after_seconds)
+        except workflow.TRANSIENT as error:
+            await self._postpone(table, key, fence, workflow.reason_of(error), None)
+        except Exception as error:
+            log.exception("workflow_failed", row=key)
+            await self._postpone(table, key, fence, workflow.reason_of(error), None)
+        finally:
+            if self._held.get((table, key)) == fence:
+                del self._held[table, key]
+            for event in self._watchers.get(key, ()):
+                event.set()
+
+    async def _postpone(
+        self, name: str, key: str, fence: str, reason: str, after_seconds: float | None
+    ) -> None:
+        """Let a row fall due again after a pause, if it is still ours."""
+        table = tables.metadata.tables[name]
+        pause = sa.case(
+            *[
+                (table.c.attempts <= n, self._db.now(self._settings.retry_after(n)))
+                for n in range(8)
+            ],
+            else_=self._db.now(self._settings.retry_most_seconds),
+        )
+        due = pause if after_seconds is None else self._db.now(after_seconds)
+        log.info("row_postponed", row=key, reason=reason)
+        self._woken.set()
+        with contextlib.suppress(queue.FenceLostError, errors.DatabaseUnavailable):
+            async with self._db.begin() as tx:
+                await queue.update_fenced(
+                    tx,
+                    table,
+                    key,
+                    fence,
+                    due_at=due,
+                    fence=None,
+                    last_error=reason[:500],
+                )
+
+    async def _run_order(self, row: order.Order) -> None:
+        if row.kind is order.OrderKind.FEE:
+            await self._workflows.fee(row)
+        elif row.status is order.OrderStatus.SETTLED:
+            await self._workflows.confirmation.run(row)
+        elif row.kind is order.OrderKind.CREATION:
+            await self._workflows.creation.run(row)
+        else:
+            await self._workflows.renewal.run(row)
+
+    async def _run_lease(self, row: lease.Lease) -> None:
+        await self._workflows.lifetime.run(row)
+
+    async def _keep(self) -> None:
+        """Move the time limit of everything in work."""
+        for table in _TABLES:
+            held = [(key, fence) for (name, key), fence in self._held.items() if name == table.name]
+            if held:
+                async with self._db.begin() as tx:
+                    await queue.keep(self._db, tx, table, held, self._settings.hold_seconds)
+
+    async def _hand_over(self) -> None:
+        """Make due, for others, what was not finished."""
+        for (name, key), fence in list(self._held.items()):
+            table = tables.metadata.tables[name]
+            with contextlib.suppress(queue.FenceLostError, errors.DatabaseUnavailable):
+                async with self._db.begin() as tx:
+                    await queue.update_fenced(
+                        tx, table, key, fence, due_at=self._db.now(), fence=None
+                    )
+
+
+_TABLES = (tables.orders, tables.leases)
+
+
+def lateness_seconds(row: lease.Lease, now: datetime) -> float:
+    """Return how long after its end a lease is looked at; the figure of the expiry metric."""
+    return max(0.0, (now - row.expires_at).total_seconds()) if row.expires_at else 0.0

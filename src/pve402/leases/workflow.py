@@ -1,0 +1,82 @@
+"""What workflows share: the steps, how a step ends early, and how a row is taken to its end.
+
+A workflow is a table from the state of a row to the step that follows. A step does one outside
+effect, may be run twice ("already there" and "already gone" are success), and writes its outcome in
+one transaction that names the fence. A process may die between any two lines: the row then falls
+due, and another worker runs the step of the state it finds.
+"""
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
+from typing import Generic, TypeVar
+
+import structlog
+
+from pve402.domain import errors
+from pve402.payments import errors as payment_errors
+from pve402.proxmox import errors as pve
+
+log = structlog.get_logger(__name__)
+
+RowT = TypeVar("RowT")
+StateT = TypeVar("StateT", bound=Enum)
+
+
+class RetryLater(Exception):
+    """The step did not come to an end; the row falls due again after a pause."""
+
+    def __init__(self, reason: str, *, after_seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.after_seconds = after_seconds  # None: by the number of attempts
+
+
+class GiveUp(Exception):
+    """The step can never succeed; the workflow unwinds. `refusal` is a stable code."""
+
+    def __init__(self, refusal: str, reason: str) -> None:
+        super().__init__(reason)
+        self.refusal = refusal
+        self.reason = reason
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Step(Generic[RowT]):
+    """One step: what it does, and what takes it back when a later step fails."""
+
+    name: str
+    do: Callable[[RowT], Awaitable[RowT | None]]  # the row afterwards, None when nothing is left
+    undo: str  # what the unwinding does about it, in words; one unwinding serves all steps
+
+
+async def run(
+    steps: Mapping[StateT, Step[RowT]], row: RowT, state: Callable[[RowT], StateT]
+) -> None:
+    """Take a row through its steps until none is left for its state, or a step ends early."""
+    current: RowT | None = row
+    while current is not None:
+        step = steps.get(state(current))
+        if step is None:
+            return
+        log.debug("step", step=step.name)
+        current = await step.do(current)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what may be stored and shown to operators about a failure; never a secret."""
+    text = str(error).replace("\n", " ").strip()
+    return f"{type(error).__name__}: {text}"[:500]
+
+
+TRANSIENT = (
+    pve.Unreachable,
+    pve.OutcomeUnknown,
+    pve.GuestLocked,
+    pve.NoQuorum,
+    pve.TaskTimeout,
+    payment_errors.FacilitatorUnavailable,
+    payment_errors.ChainUnavailable,
+    errors.DatabaseUnavailable,
+)
+"""Failures that say nothing about the request: the same step is tried again."""
