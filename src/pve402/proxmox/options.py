@@ -8,6 +8,7 @@ from pathlib import Path
 from yarl import URL
 
 DEFAULT_PORT = 8006
+_PATHS = frozenset({"", "/api2/json"})
 _TOKEN_ID = re.compile(r"[^\s:/@!]+@[A-Za-z][A-Za-z0-9._-]*![A-Za-z][A-Za-z0-9._-]*")
 _USERNAME = re.compile(r"[^\s:/@!]+@[A-Za-z][A-Za-z0-9._-]*")
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
@@ -87,7 +88,7 @@ def api_url(host: str) -> URL:
 
     Raises ValueError where `host` cannot be read so.
     """
-    text = host.strip().rstrip("/")
+    text = host.strip()
     if _is_bare_ipv6(text):
         text = f"[{text}]"
     try:
@@ -95,7 +96,7 @@ def api_url(host: str) -> URL:
         name, port = url.host, url.explicit_port
     except ValueError:
         raise ValueError("host is not a name, an address or a URL") from None
-    if not name or url.scheme not in {"https", "http"} or url.path not in {"", "/", "/api2/json"}:
+    if not name or url.scheme not in {"https", "http"} or url.path.rstrip("/") not in _PATHS:
         raise ValueError("host must read name, name:port or https://name:port")
     if url.user is not None or url.query_string or url.fragment:
         raise ValueError("host must not carry credentials, a query or a fragment")

@@ -183,9 +183,8 @@ async def test_what_a_server_echoes_of_our_secrets_is_cut_out(
 
     with capture_logs() as logs, pytest.raises(errors.ProxmoxFault) as caught:
         await client.call("POST", "/nodes/pve/lxc", {"password": "hunter22"})
-    shown = (
-        "".join(traceback.format_exception(caught.value)) + repr(logs) + repr(vars(caught.value))
-    )
+    error = caught.value
+    shown = f"{error} {error!r} {vars(error)} {error.__cause__} {error.__context__} {logs}"
     assert error.message == "bad <secret> with <secret> [31m"
     assert TOKEN_SECRET not in shown
     assert "hunter22" not in shown
