@@ -70,11 +70,11 @@ class Init:
         """Serve until told to end; return the exit code of the guest."""
         wakeup = self._watch_signals()
         while True:
-            ready, _, _ = select.select([self.control, wakeup], [], [])
+            ready, _, _ = select.select([self.control.fileno(), wakeup], [], [])
             if wakeup in ready:
                 os.read(wakeup, 4096)
             self._reap()
-            if self.control in ready:
+            if self.control.fileno() in ready:
                 self._obey(*wire.receive(self.control))
             if self.signals and self.obeys_shutdown:
                 return self._end(self.signals[0])

@@ -20,7 +20,7 @@ class OutputPipe:
         asyncio.get_running_loop().add_reader(self._reader, self._on_readable)
 
     async def finish(self) -> bytes:
-        """Take the rest after the command's end; what it left in the background is not waited for."""
+        """Take the rest after the command's end; what it left running is not waited for."""
         self.close_writer()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._at_end.wait(), _DRAIN_SECONDS)

@@ -75,7 +75,7 @@ class GuestProcess:
         return await self._ask(order, argv)
 
     async def run(self, argv: Sequence[str], output: int) -> Started:
-        """Start a program whose output goes to the descriptor `output`, which stays the caller's."""
+        """Start a program that writes to the descriptor `output`, which stays the caller's."""
         return await self._ask({"order": "run"}, argv, output)
 
     async def shutdown(self, limit_seconds: float) -> bool:
@@ -95,7 +95,8 @@ class GuestProcess:
         self, order: wire.Message, argv: Sequence[str], descriptor: int | None = None
     ) -> Started:
         number = next(self._numbers)
-        reply = self._replies[number] = self._loop.create_future()
+        reply: asyncio.Future[Started] = self._loop.create_future()
+        self._replies[number] = reply
         order |= {"id": number, "argv": list(argv), "environment": ENVIRONMENT}
         try:
             wire.send(self._control, order, descriptor)

@@ -58,8 +58,10 @@ class RootPlan:
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> "RootPlan":
         """Read the plan as JSON left it."""
-        lists = ("applets", "hidden_commands")
-        return cls(**{key: tuple(v) if key in lists else v for key, v in message.items()})
+        fields = {**message}
+        for name in ("applets", "hidden_commands"):
+            fields[name] = tuple(fields[name])
+        return cls(**fields)
 
 
 def enter(plan: RootPlan) -> None:

@@ -11,6 +11,7 @@ from pve402.devnet.terminal.manners import TerminalManners
 from pve402.devnet.terminal.peers import FRAME_LIMIT_BYTES, Peer
 from pve402.devnet.terminal.sessions import ConsoleSource, Terminals
 from pve402.devnet.terminal.termproxy import TermproxyWorker, WorkerFailed
+from pve402.devnet.terminal.vncterm import VnctermWorker
 
 _CONNECT_SECONDS = 10.0
 _DEAD_PORT_SECONDS = 5.0
@@ -36,6 +37,7 @@ class Consoles:
         """Be termproxy on `session.port`; RuntimeError is the failure text of its task."""
         try:
             peer = await self._accept(session)
+            session.log(f"client connection: {peer.address}")
             worker = TermproxyWorker(
                 session=session,
                 peer=peer,
@@ -51,8 +53,16 @@ class Consoles:
             raise RuntimeError(session.failure(1)) from None
 
     async def open_vnc(self, session: ConsoleSession) -> None:
-        """Be vncterm on `session.port`."""
-        raise RuntimeError(session.failure(1))
+        """Be vncterm on `session.port`; RuntimeError is the failure text of its task."""
+        try:
+            peer = await self._accept(session)
+        except WorkerFailed:
+            raise RuntimeError(session.failure(1)) from None
+        worker = VnctermWorker(session=session, peer=peer, terminals=self._terminals)
+        try:
+            await worker.run()
+        finally:
+            peer.drop()
 
     async def websocket(self, request: web.Request, node: str, port: int) -> web.StreamResponse:
         """Serve an upgrade whose ticket was found good."""
@@ -87,7 +97,6 @@ class Consoles:
         finally:
             if self._ports.get(key) is listening:
                 del self._ports[key]
-        session.log(f"client connection: {peer.address}")
         return peer
 
 

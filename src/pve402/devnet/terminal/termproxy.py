@@ -3,7 +3,6 @@
 import asyncio
 import hmac
 import random
-from collections.abc import Iterator
 
 from pve402.devnet.pve.runtime import ConsoleSession
 from pve402.devnet.terminal import links, packets, shared
