@@ -15,7 +15,7 @@ from system_packages import SetupError
 
 FOLDER = Path("tests/npm")
 STAMP = FOLDER / "node_modules" / ".pve402-setup"
-OPTIONS = ("--ignore-scripts", "--no-audit", "--no-fund", "--omit-lockfile-registry-resolved")
+OPTIONS = ("--ignore-scripts", "--no-audit", "--no-fund")
 
 
 def provide(say: Callable[[str], None]) -> None:
