@@ -226,9 +226,9 @@ class Settings(BaseSettings):
         8, description="Creations of one wallet that wait for their settlement."
     )
     pve402_max_unsettled_per_address: Positive = Field(
-        32, description="The same for one client address."
+        16, description="The same for one client address."
     )
-    pve402_max_unsettled: Positive = Field(128, description="The same in all.")
+    pve402_max_unsettled: Positive = Field(256, description="The same in all.")
     pve402_max_paid_ahead_days: float = Field(
         30, gt=0, le=366, description="How far ahead a lease can be paid."
     )
@@ -246,7 +246,7 @@ class Settings(BaseSettings):
         1024, ge=0, description="Memory of a node that is never rented out, in MiB."
     )
     pve402_node_writes: Positive = Field(
-        2, description="Writing calls that one node gets at the same time."
+        4, description="Writing calls that one node gets at the same time."
     )
     pve402_create_wait_seconds: float = Field(
         180, ge=1, le=1800, description="How long a paid request waits for its container."
@@ -307,7 +307,7 @@ class Settings(BaseSettings):
         if self.pve402_public_url:
             return self.pve402_public_url
         host = self.pve402_host
-        reachable = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104
+        reachable = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 -- compared, not bound
         bracketed = f"[{reachable}]" if ":" in reachable else reachable
         return f"http://{bracketed}:{self.pve402_port}"
 

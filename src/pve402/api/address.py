@@ -1,0 +1,56 @@
+"""Whose request it is, by network address: the peer, or whom a trusted proxy names."""
+
+import ipaddress
+from collections.abc import Sequence
+
+from starlette.types import Scope
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class ClientAddresses:
+    """Reads client addresses; X-Forwarded-For counts only where our own proxies wrote it."""
+
+    def __init__(self, trusted_proxies: Sequence[str]) -> None:
+        self._trusted: tuple[Network, ...] = tuple(
+            ipaddress.ip_network(proxy) for proxy in trusted_proxies
+        )
+
+    def of(self, scope: Scope) -> str | None:
+        """Return the address of a request, or None if it has none (a unix socket).
+
+        From the right, each entry was written by the one after it, so the first address that is
+        no proxy of ours is the client's, whatever stands to the left of it.
+        """
+        peer = scope["client"][0] if scope.get("client") else None
+        if not self._trusted or peer is None or not self._is_trusted(peer):
+            return peer
+        for entry in reversed(_forwarded(scope)):
+            address = _parsed(entry)
+            if address is None:
+                break
+            peer = address
+            if not self._is_trusted(address):
+                break
+        return peer
+
+    def _is_trusted(self, address: str) -> bool:
+        parsed = _parsed(address)
+        return parsed is not None and any(
+            ipaddress.ip_address(parsed) in network for network in self._trusted
+        )
+
+
+def _forwarded(scope: Scope) -> list[str]:
+    values = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    return b",".join(values)[:4096].decode("latin-1").split(",")
+
+
+def _parsed(text: str) -> str | None:
+    """The canonical form of an address, or None; an IPv4 address within IPv6 counts as IPv4."""
+    try:
+        address = ipaddress.ip_address(text.strip())
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)

@@ -1,0 +1,167 @@
+"""Reads request bodies: bounded in size and time, strictly JSON, then one of the schemas.
+
+Whatever a stranger sends ends in a value or in one of the refusals below, never in a 500.
+"""
+
+import asyncio
+import json
+from typing import Any, Final, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect, Request
+
+from pve402.domain import errors
+
+MAX_BYTES: Final = 64 * 1024
+MAX_DEPTH: Final = 32
+LIMIT_SECONDS: Final = 10.0
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class BodyTooLarge(errors.Pve402Error):
+    """The body may have 65,536 bytes at most."""
+
+    code = "body_too_large"
+
+
+class BodyTooSlow(errors.Pve402Error):
+    """The body did not arrive within 10 seconds."""
+
+    code = "body_too_slow"
+
+
+class BodyNotJson(errors.InvalidRequest):
+    """The body is not JSON."""
+
+    code = "invalid_json"
+
+
+class BodyInvalid(errors.InvalidRequest):
+    """The body has fields that are missing or wrong."""
+
+    code = "invalid_body"
+
+    def __init__(self, problems: list[dict[str, str]]) -> None:
+        self.problems = problems
+        first = problems[0]
+        super().__init__(f"{first['field'] or 'the body'}: {first['message']}")
+
+
+async def read(request: Request) -> bytes:
+    """Return the body without blanks at its ends; empty if there is none.
+
+    Raises BodyTooLarge, BodyTooSlow.
+    """
+    announced = request.headers.get("content-length", "0")
+    if len(announced) > 9 or (announced.isdigit() and int(announced) > MAX_BYTES):
+        raise BodyTooLarge
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            return (await _collect(request)).strip()
+    except TimeoutError:
+        raise BodyTooSlow from None
+    except ClientDisconnect:
+        raise BodyNotJson("the connection was closed within the body") from None
+
+
+async def _collect(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body = body + chunk if body else chunk
+        if len(body) > MAX_BYTES:
+            raise BodyTooLarge
+    return body
+
+
+def parse(raw: bytes, model: type[Model]) -> Model:
+    """Return the body as a schema. Raises BodyNotJson, BodyInvalid."""
+    document = strict_json(raw)
+    if not isinstance(document, dict):
+        raise BodyInvalid([{"field": "", "message": "must be a JSON object"}])
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise BodyInvalid(_problems(error)) from None
+
+
+def strict_json(raw: bytes) -> Any:
+    """Return what the bytes say in JSON of RFC 8259, read the one way it can be meant.
+
+    Refused, because readers differ about them or break on them: NaN and Infinity, numbers too
+    large for a float, doubled keys, half surrogate pairs, and more than 32 levels.
+    Raises BodyNotJson.
+    """
+    try:
+        document = _DECODER.decode(raw.decode("utf-8"))
+    except (ValueError, RecursionError):  # UnicodeDecodeError and huge integers are ValueErrors
+        raise BodyNotJson from None
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _too_deep(document):
+        raise BodyNotJson(f"the body has more than {MAX_DEPTH} levels")
+    if b"\\u" in raw:
+        _refuse_half_surrogates(document)
+    return document
+
+
+def check_size(field: str, value: Any, most_characters: int) -> None:
+    """Raise BodyInvalid if a free-form field is longer as JSON than `most_characters`."""
+    if value and len(json.dumps(value, ensure_ascii=False)) > most_characters:
+        message = f"must have {most_characters} characters of JSON at most"
+        raise BodyInvalid([{"field": field, "message": message}])
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError("a number is too large")
+    return number
+
+
+def _no_constant(_name: str) -> NoReturn:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+def _single_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("a key stands twice")
+    return document
+
+
+_DECODER = json.JSONDecoder(
+    parse_float=_finite, parse_constant=_no_constant, object_pairs_hook=_single_keys
+)
+
+
+def _too_deep(document: Any) -> bool:
+    level, values = 0, [document]
+    while values:
+        level += 1
+        inner: list[Any] = []
+        for value in values:
+            if isinstance(value, dict):
+                inner.extend(value.values())
+            elif isinstance(value, list):
+                inner.extend(value)
+        values = [value for value in inner if isinstance(value, dict | list)]
+    return level > MAX_DEPTH
+
+
+def _refuse_half_surrogates(document: Any) -> None:
+    try:
+        json.dumps(document, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise BodyNotJson("a text holds half of a surrogate pair") from None
+
+
+def _problems(error: ValidationError) -> list[dict[str, str]]:
+    """Name each field and what is wrong with it; what was sent is not repeated."""
+    return [
+        {
+            "field": ".".join(str(part) for part in problem["loc"])[:120],
+            "message": problem["msg"].removeprefix("Value error, ")[:200],
+        }
+        for problem in error.errors(include_url=False, include_input=False, include_context=False)[
+            :16
+        ]
+    ]

@@ -1,0 +1,127 @@
+"""Who calls: the holder of a token, or the wallet that pays the management fee.
+
+A name in a header proves nothing and is not looked at. The fee's route answers strangers alike
+whatever they name, so nobody learns which leases there are; a proven caller who does not own the
+lease gets 404 before anything is settled.
+"""
+
+import dataclasses
+import re
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pve402.api import context, gate
+from pve402.domain import errors
+from pve402.domain.lease import Lease, is_lease_id
+from pve402.leases import service
+from pve402.payments import errors as payment_errors
+from pve402.payments import local_checks
+
+_BEARER: Final = re.compile(r"[Bb]earer +([\x21-\x7e]{16,256})")
+_CTID: Final = re.compile(r"[1-9][0-9]{2,8}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Call:
+    """A management call that may go ahead."""
+
+    caller: service.Caller
+    lease: Lease | None
+
+    @property
+    def the_lease(self) -> Lease:
+        """The lease of a call that was authorized for one."""
+        if self.lease is None:
+            raise errors.LeaseNotFound
+        return self.lease
+
+
+async def bearer(request: Request, scope: str) -> service.Caller | None:
+    """Return who holds the request's token; None if there is no token.
+
+    Raises Unauthenticated if it is not one of ours, NotAllowed if it is narrower than `scope`.
+    """
+    token = token_text(request)
+    if token is None:
+        return None
+    caller = await context.of(request).access.authenticate(token)
+    if not caller.may(scope):
+        raise errors.NotAllowed
+    return caller
+
+
+def token_text(request: Request) -> str | None:
+    """Return the request's bearer token. Raises Unauthenticated if it can be none of ours."""
+    header = request.headers.get("authorization")
+    if header is None:
+        return None
+    match = _BEARER.fullmatch(header)
+    if match is None:
+        raise errors.Unauthenticated
+    return match[1]
+
+
+def lease_text(request: Request) -> str:
+    """Return the ctid or leaseId of the path. Raises LeaseNotFound if it is neither."""
+    return checked_lease_text(request.path_params["ctid"])
+
+
+def checked_lease_text(text: str) -> str:
+    """Return a ctid or leaseId as it stands. Raises LeaseNotFound if it is neither."""
+    if _CTID.fullmatch(text) or is_lease_id(text):
+        return text
+    raise errors.LeaseNotFound
+
+
+async def authorize(
+    request: Request, *, scope: str, description: str, find_lease: bool
+) -> Call | Response:
+    """Let a call go ahead for a token of `scope` or the management fee, else return the 402.
+
+    With the fee, the lease is looked up for the payer first and the fee is settled then.
+    """
+    app = context.of(request)
+    text = lease_text(request) if find_lease else None
+    holder = await bearer(request, scope)
+    if holder is not None:
+        found = await app.leases.find(text, holder) if text else None
+        return Call(caller=holder, lease=found)
+    offers = app.gate.offers(app.leases.book.management_fee_usd, request.scope["path"], description)
+    if not app.gate.carries_payment(request):
+        return app.gate.unpaid(offers)
+    return await _by_fee(request, app, offers, text)
+
+
+async def _by_fee(
+    request: Request, app: context.Context, offers: gate.Offers, text: str | None
+) -> Call:
+    paid = app.gate.judge(request, offers)
+    by_key = paid.standing is local_checks.Standing.PROVEN
+    payer = service.Caller(owner=gate.payer(paid), how="payment", by_key=by_key)
+    found = await _find(app, text, payer, paid.standing) if text else None
+    purchase = app.gate.purchase(request, paid)
+    canonical: dict[str, Any] = {"lease": found.lease_id if found else None}
+    route = f"{request.method} {request.scope['route'].path}"
+    paying = app.leases.pay_fee(purchase, route, canonical)
+    settled = await app.gate.charge(offers, paid, paying)
+    gate.attach_receipt(request, paid, settled)
+    return Call(caller=payer, lease=found)
+
+
+async def _find(
+    app: context.Context,
+    text: str,
+    payer: service.Caller,
+    standing: local_checks.Standing,
+) -> Lease:
+    """Look up the payer's lease; one who has proven nothing yet does not learn of its absence."""
+    try:
+        return await app.leases.find(text, payer)
+    except errors.LeaseNotFound:
+        if standing is local_checks.Standing.PROVEN:
+            raise
+        raise payment_errors.PaymentRejected(
+            payment_errors.Code.SIGNATURE_INVALID, "the payer did not sign this payment"
+        ) from None

@@ -1,0 +1,26 @@
+"""What handlers find on the application: the service, the gate, and what is said of both."""
+
+import dataclasses
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from starlette.requests import Request
+
+from pve402.api import gate
+from pve402.leases import access, service
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Context:
+    """Everything that handlers work with."""
+
+    leases: service.LeaseService
+    access: access.Access
+    gate: gate.Gate
+    stats_fields: frozenset[str]  # what is shown of nodes
+    readiness: Callable[[], Awaitable[dict[str, bool]]]
+
+
+def of(request: Request) -> Context:
+    """Return the context of the application that serves the request."""
+    return cast("Context", request.app.state.context)

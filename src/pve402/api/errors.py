@@ -1,0 +1,110 @@
+"""From refusals to answers: one table of statuses, one shape of body.
+
+Every refusal is `{"detail": ..., "code": ...}`. Payments that are not good are answered by the
+gate with the terms again. What is not in the table is a bug: 500, without a word about it.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pve402.api import body
+from pve402.domain import errors
+from pve402.payments import errors as payment_errors
+from pve402.proxmox import errors as proxmox_errors
+
+STATUSES: Final[dict[type[Exception], int]] = {
+    errors.InvalidRequest: 422,
+    errors.Unauthenticated: 401,
+    errors.NotAllowed: 403,
+    errors.LeaseNotFound: 404,
+    errors.Conflict: 409,
+    errors.PaymentRefused: 402,
+    errors.TooMany: 429,
+    errors.ProvisioningFailed: 502,
+    errors.TryLater: 503,
+    body.BodyTooLarge: 413,
+    body.BodyTooSlow: 408,
+}
+
+RETRY_AFTER_SECONDS: Final[dict[type[Exception], int]] = {
+    errors.OrderPending: 3,
+    errors.SettlementPending: 5,
+    errors.LeaseBusy: 3,
+    errors.Overloaded: 2,
+    errors.TryLater: 10,
+    errors.TooMany: 30,
+    errors.NoCapacity: 60,
+}
+
+
+def install(app: FastAPI) -> None:
+    """Have every exception of ours, and those of routing, answered by this table."""
+    app.add_exception_handler(errors.Pve402Error, _refusal)
+    app.add_exception_handler(payment_errors.PaymentError, _payment_error)
+    app.add_exception_handler(proxmox_errors.ProxmoxError, _proxmox_error)
+    app.add_exception_handler(HTTPException, _routing_error)
+
+
+def status_of(kind: type[Exception]) -> int:
+    """Return the status for a class of refusal: its own, or that of its nearest ancestor."""
+    return _nearest(STATUSES, kind) or 500
+
+
+def problem(status: int, code: str, detail: str, **more: Any) -> Response:
+    """Build the answer of a refusal."""
+    content = json.dumps({"detail": detail, "code": code, **more}).encode()
+    return Response(content, status, media_type="application/json")
+
+
+def answer(error: errors.Pve402Error) -> Response:
+    """Build the answer to one of our refusals."""
+    more = {"errors": error.problems} if isinstance(error, body.BodyInvalid) else {}
+    response = problem(status_of(type(error)), error.code, error.detail, **more)
+    seconds = error.retry_after_seconds or _nearest(RETRY_AFTER_SECONDS, type(error))
+    if seconds:
+        response.headers["retry-after"] = str(math.ceil(seconds))
+    if isinstance(error, errors.Unauthenticated):
+        response.headers["www-authenticate"] = "Bearer"
+    return response
+
+
+def _nearest(table: Mapping[type[Exception], int], kind: type[Exception]) -> int | None:
+    return next((table[base] for base in kind.__mro__ if base in table), None)
+
+
+def _refusal(_request: Request, error: Any) -> Response:
+    return answer(error)
+
+
+def _payment_error(_request: Request, error: Exception) -> Response:
+    """A part of payments that is away; rejected payments are the gate's."""
+    if isinstance(error, payment_errors.PaymentRejected):
+        return problem(error.status, error.code, error.detail)
+    return answer(errors.FacilitatorUnavailable())
+
+
+def _proxmox_error(_request: Request, _error: Exception) -> Response:
+    """What Proxmox VE says is for the operator's log alone."""
+    return answer(errors.ProxmoxUnavailable())
+
+
+_ROUTING_WORDS: Final = {
+    404: ("not_found", "There is no such route."),
+    405: ("method_not_allowed", "This route does not take this method."),
+}
+
+
+def _routing_error(request: Request, error: Any) -> Response:
+    if error.status_code == 405 and request.method == "OPTIONS":
+        return Response(status_code=204, headers=error.headers)
+    code, detail = _ROUTING_WORDS.get(error.status_code, ("invalid_request", str(error.detail)))
+    response = problem(error.status_code, code, detail)
+    response.headers.update(error.headers or {})
+    return response

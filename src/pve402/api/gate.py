@@ -1,0 +1,177 @@
+"""The paygate: what a request must pay, and what its payment header is worth.
+
+It speaks both wire versions through `payments`, and makes no call to anything: an unpaid request
+is answered from memory, and the same price for the same resource is the very same answer.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import time
+from collections.abc import Awaitable, Iterator
+from fractions import Fraction
+from typing import Any, Final, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pve402.api import address, headers
+from pve402.domain import account, errors, order, price
+from pve402.domain.request import check_idempotency_key
+from pve402.leases import service
+from pve402.payments import errors as payment_errors
+from pve402.payments import local_checks, networks, paygate, protocol
+
+Result = TypeVar("Result")
+Offers = tuple[protocol.Requirements, ...]
+
+_CACHED: Final = 4096
+
+
+class PaymentNeeded(Exception):
+    """The request must be paid, or be paid otherwise; carries the answer that says so."""
+
+    def __init__(
+        self, challenge: protocol.Challenge, receipt: tuple[str, str] | None = None
+    ) -> None:
+        super().__init__("payment needed")
+        self.challenge = challenge
+        self.receipt = receipt
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GateOptions:
+    """To whom, on which networks, and for how long payments are asked for."""
+
+    networks: tuple[str, ...]  # CAIP-2 ids, the preferred one first
+    pay_to: str
+    public_url: str
+    payment_seconds: int  # maxTimeoutSeconds
+    create_wait_seconds: float
+    min_remaining_seconds: int = 30  # a payment that expires sooner is refused at once
+
+
+class Gate:
+    """Makes offers, and turns payment headers into purchases."""
+
+    def __init__(self, options: GateOptions, clients: address.ClientAddresses) -> None:
+        self._options = options
+        self._clients = clients
+        self._limits = local_checks.Limits(min_remaining_seconds=options.min_remaining_seconds)
+        self.offers = functools.lru_cache(maxsize=_CACHED)(self._offers)
+        self._challenge = functools.lru_cache(maxsize=_CACHED)(protocol.challenge)
+
+    def _offers(self, usd: Fraction, path: str, description: str) -> Offers:
+        """One way to pay a price for each accepted network."""
+        return tuple(
+            protocol.Requirements(
+                network=network,
+                amount_atomic=price.atomic_units(usd, networks.BY_CAIP2[network].decimals),
+                pay_to=self._options.pay_to,
+                max_timeout_seconds=self._options.payment_seconds,
+                resource_url=self._options.public_url + path,
+                description=description,
+            )
+            for network in self._options.networks
+        )
+
+    def unpaid(self, offers: Offers) -> Response:
+        """Build the 402 that asks for one of the offers."""
+        return challenge_response(self._challenge(offers))
+
+    def carries_payment(self, request: Request) -> bool:
+        """Whether there is a payment header, good or not."""
+        found = request.headers
+        return protocol.V2_HEADER in found or protocol.V1_HEADER in found
+
+    def judge(self, request: Request, offers: Offers) -> paygate.Paid:
+        """Return the payment if it meets one of the offers; nothing is claimed by that.
+
+        Raises PaymentNeeded with the terms again, or PaymentMalformed.
+        """
+        decision = paygate.decide(
+            offers, request.headers, now_seconds=int(time.time()), limits=self._limits
+        )
+        if isinstance(decision, paygate.Paid):
+            return decision
+        if decision.challenge is None:
+            raise payment_errors.PaymentMalformed(decision.code, decision.detail)
+        raise PaymentNeeded(decision.challenge)
+
+    def purchase(self, request: Request, paid: paygate.Paid) -> service.Purchase:
+        """Gather what the service needs to know about a payment. Raises InvalidIdempotencyKey."""
+        key = request.headers.get("idempotency-key")
+        if key is not None:
+            check_idempotency_key(key)
+        respond_async = "respond-async" in request.headers.get("prefer", "")
+        return service.Purchase(
+            payment=paid.payment,
+            requirements=paid.requirements,
+            client_address=self._clients.of(request.scope),
+            idempotency_key=key,
+            wait_seconds=0.0 if respond_async else self._options.create_wait_seconds,
+        )
+
+    async def charge(self, offers: Offers, paid: paygate.Paid, action: Awaitable[Result]) -> Result:
+        """Run what a payment pays for, to its end even if the client goes away.
+
+        Raises PaymentNeeded if the payment is refused, and what the action raises.
+        """
+        with self._refusals(offers, paid):
+            return await asyncio.shield(asyncio.ensure_future(action))
+
+    @contextlib.contextmanager
+    def _refusals(self, offers: Offers, paid: paygate.Paid) -> Iterator[None]:
+        try:
+            yield
+        except errors.PaymentRefused as refusal:
+            again = protocol.challenge(offers, error=refusal.detail, code=refusal.reason)
+            raise PaymentNeeded(again, _refused_receipt(paid.payment, refusal.reason)) from None
+        except payment_errors.PaymentRejected as rejection:
+            refused = paygate.reject(offers, rejection)
+            if refused.challenge is None:
+                raise
+            raise PaymentNeeded(refused.challenge) from None
+
+
+def payer(paid: paygate.Paid) -> str:
+    """Return the CAIP-10 account that a payment names as its payer."""
+    return account.account(paid.payment.network, paid.payment.payer)
+
+
+def attach_receipt(request: Request, paid: paygate.Paid, settled: order.Order) -> None:
+    """Have the answer carry the receipt of a settled order, in the words the client spoke."""
+    if settled.status is not order.OrderStatus.SETTLED:
+        return
+    receipt = protocol.receipt_header(
+        paid.payment.version,
+        success=True,
+        network=settled.network,
+        payer=settled.payer,
+        transaction=settled.transaction or "",
+        amount_atomic=settled.amount_atomic,
+    )
+    headers.attach_receipt(request, receipt)
+
+
+def payment_needed(request: Request, error: Any) -> Response:
+    """Answer a PaymentNeeded."""
+    if error.receipt:
+        headers.attach_receipt(request, error.receipt)
+    return challenge_response(error.challenge)
+
+
+def challenge_response(challenge: protocol.Challenge) -> Response:
+    """Build the response of a challenge."""
+    return Response(challenge.body, challenge.status, headers=dict(challenge.headers))
+
+
+def _refused_receipt(payment: protocol.Payment, reason: str) -> tuple[str, str]:
+    return protocol.receipt_header(
+        payment.version,
+        success=False,
+        network=payment.network,
+        payer=payment.payer,
+        reason=reason,
+    )

@@ -1,0 +1,118 @@
+"""Keeps the service standing: bounded requests under way, bounded time, no unknown exception out.
+
+Two lanes share one bound: requests that carry a payment or a token may wait for machines and
+chains, so they have a smaller bound of their own. However slow those are, catalogue, quotes and
+402 answers stay fast. What is over a bound is told to come back, before it costs memory.
+"""
+
+import asyncio
+import dataclasses
+from typing import Final
+
+import structlog
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pve402.api import errors as error_table
+from pve402.api import metrics
+from pve402.domain import errors
+
+logger = structlog.get_logger(__name__)
+
+_CREDENTIALS: Final = frozenset({b"authorization", b"x-payment", b"payment-signature"})
+_ALWAYS_SERVED: Final = frozenset({"/healthz", "/readyz"})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GuardLimits:
+    """How many requests may be under way, and for how many seconds."""
+
+    requests: int
+    paid_requests: int
+    request_seconds: float
+    paid_request_seconds: float
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Lane:
+    """Requests of one kind that are under way."""
+
+    limit: int
+    limit_seconds: float
+    under_way: int = 0
+
+
+class Guard:
+    """ASGI middleware with the bounds."""
+
+    def __init__(self, app: ASGIApp, *, limits: GuardLimits) -> None:
+        self._app = app
+        self._free = _Lane(limit=limits.requests, limit_seconds=limits.request_seconds)
+        self._paid = _Lane(limit=limits.paid_requests, limit_seconds=limits.paid_request_seconds)
+        self._limit = limits.requests
+
+    @property
+    def under_way(self) -> int:
+        """How many requests are being served now."""
+        return self._free.under_way + self._paid.under_way
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request within the bounds, or say that there are too many."""
+        if scope["type"] != "http" or scope["path"] in _ALWAYS_SERVED:
+            await self._app(scope, receive, send)
+            return
+        lane = self._lane_of(scope)
+        if lane.under_way >= lane.limit or self.under_way >= self._limit:
+            metrics.OVERLOADED.inc()
+            await error_table.answer(errors.Overloaded())(scope, receive, send)
+            return
+        lane.under_way += 1
+        try:
+            await self._serve(lane, scope, receive, send)
+        finally:
+            lane.under_way -= 1
+
+    def _lane_of(self, scope: Scope) -> _Lane:
+        for name, _value in scope["headers"]:
+            if name in _CREDENTIALS:
+                return self._paid
+        return self._free
+
+    async def _serve(self, lane: _Lane, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer even where the application does not: too late, or an exception nobody expected."""
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                metrics.answered(scope, message["status"])
+            await send(message)
+
+        try:
+            async with asyncio.timeout(lane.limit_seconds) as limit:
+                await self._app(scope, receive, watch)
+        except Exception as error:
+            late = isinstance(error, TimeoutError) and limit.expired()
+            _log(scope, error, late=late)
+            if started:  # half an answer cannot be mended; the server closes the connection
+                raise
+            await _apology(late=late)(scope, receive, watch)
+
+
+def _log(scope: Scope, error: Exception, *, late: bool) -> None:
+    facts = {"method": scope["method"], "path": scope["path"][:200]}
+    if late:
+        logger.warning("request_too_slow", **facts)
+    else:
+        logger.error("request_failed", exc_info=error, **facts)
+
+
+def _apology(*, late: bool) -> Response:
+    if not late:
+        return error_table.problem(500, "internal_error", "Something went wrong on our side.")
+    return error_table.answer(
+        errors.TryLater(
+            "This took too long; if a payment was sent, ask again with the same payment."
+        )
+    )

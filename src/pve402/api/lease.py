@@ -1,0 +1,170 @@
+"""Leases: price, buy, look at, renew, end."""
+
+from fractions import Fraction
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pve402 import schemas
+from pve402.api import body, caller, context, gate, openapi, routing, shapes
+from pve402.domain import errors, lease
+from pve402.domain.catalogue import Sku
+from pve402.domain.request import CreationRequest
+from pve402.leases import service
+
+router = routing.router("lease")
+
+_LEASE = "A container by the minute"
+_RENEWAL = "More minutes for a container"
+_LOOK = "A look at a lease"
+_END = "The early end of a lease"
+
+
+@router.post("/lease/container", **openapi.paid(schemas.LeaseRequest, schemas.LeaseAnswer))
+async def lease_container(request: Request) -> Response:
+    """Lease a container.
+
+    Without a body the answer is 402 with the lowest price; a body that cannot be served is refused
+    before any price is asked. The container is made first, and paid when it runs.
+    """
+    app = context.of(request)
+    raw = await body.read(request)
+    if not raw and not app.gate.carries_payment(request):
+        return app.gate.unpaid(_offers(app, request, app.leases.book.lowest_price_usd(), _LEASE))
+    wish = creation_request(body.parse(raw, schemas.LeaseRequest))
+    offers = _offers(app, request, app.leases.creation_price_usd(wish), _LEASE)
+    if not app.gate.carries_payment(request):
+        await app.leases.check_room(app.leases.book.sku(wish.sku), wish.size)
+        return app.gate.unpaid(offers)
+    paid = app.gate.judge(request, offers)
+    creating = app.leases.create(wish, app.gate.purchase(request, paid))
+    answer = await app.gate.charge(offers, paid, creating)
+    gate.attach_receipt(request, paid, answer.order)
+    return _bought(answer, "The container is ready")
+
+
+@router.post("/lease/{ctid}/renew", **openapi.paid(schemas.RenewRequest, schemas.LeaseAnswer))
+async def renew_lease(request: Request) -> Response:
+    """Add minutes to a lease, for the price of its own size.
+
+    They count from the later of now and the lease's end. A stopped container is started first.
+    The owner's payment renews; any payment does with a token of the lease.
+    """
+    app = context.of(request)
+    text = caller.lease_text(request)
+    raw = await body.read(request)
+    if not raw and not app.gate.carries_payment(request):
+        lowest = app.leases.book.lowest_minute_usd()
+        return app.gate.unpaid(_offers(app, request, lowest, _RENEWAL))
+    minutes = body.parse(raw, schemas.RenewRequest).runtime_minutes
+    holder = await caller.bearer(request, "renew")
+    found = await app.leases.find(text, holder)
+    offers = _offers(app, request, app.leases.renewal_price_usd(found, minutes), _RENEWAL)
+    if not app.gate.carries_payment(request):
+        await app.leases.check_renewable(found, minutes)
+        return app.gate.unpaid(offers)
+    paid = app.gate.judge(request, offers)
+    renewing = app.leases.renew(found, minutes, app.gate.purchase(request, paid), holder)
+    answer = await app.gate.charge(offers, paid, renewing)
+    gate.attach_receipt(request, paid, answer.order)
+    return _bought(answer, "The lease is renewed")
+
+
+@router.post("/lease/quote", **openapi.free(schemas.Quote, request=schemas.LeaseQuoteRequest))
+async def quote(request: Request) -> Response:
+    """Say what a new lease or a renewal costs, exactly, on each accepted network."""
+    app = context.of(request)
+    raw = await body.read(request)
+    document = body.strict_json(raw)
+    if isinstance(document, dict) and "ctid" in document:
+        return await _renewal_quote(app, body.parse(raw, schemas.RenewalQuoteRequest))
+    wish = creation_request(body.parse(raw, schemas.LeaseQuoteRequest), priced_only=True)
+    return shapes.respond(await _creation_quote(app, wish))
+
+
+@router.get("/lease/{ctid}", **openapi.fee(schemas.LeaseItem))
+async def show_lease(request: Request) -> Response:
+    """Show one lease with the live status of its container."""
+    call = await caller.authorize(request, scope="read", description=_LOOK, find_lease=True)
+    if isinstance(call, Response):
+        return call
+    view = await context.of(request).leases.view(call.the_lease)
+    return shapes.respond(shapes.lease_item(view))
+
+
+@router.delete("/lease/{ctid}", **openapi.fee(schemas.LeaseItem, status=202))
+async def end_lease(request: Request) -> Response:
+    """End a lease early: the container is stopped and destroyed, and nothing is refunded."""
+    call = await caller.authorize(request, scope="end", description=_END, find_lease=True)
+    if isinstance(call, Response):
+        return call
+    leases = context.of(request).leases
+    ended = await leases.end(call.the_lease)
+    return shapes.respond(shapes.lease_item(await leases.view(ended)), 202)
+
+
+def creation_request(wish: schemas.LeaseRequest, *, priced_only: bool = False) -> CreationRequest:
+    """Turn the body into the domain's words; what it does not name is not looked at."""
+    keys = tuple(wish.ssh_public_keys)
+    password = wish.password
+    if priced_only and password is None and not keys:
+        password = "unused-in-a-quote"  # noqa: S105 -- a price needs no credential
+    return CreationRequest(
+        sku=wish.sku,
+        minutes=wish.runtime_minutes,
+        hostname=wish.hostname,
+        size=lease.Size(cores=wish.cores, memory_mb=wish.memory_mb, disk_gb=wish.disk_gb),
+        template=wish.template,
+        password=password,
+        ssh_public_keys=keys,
+        metadata=_metadata(wish),
+    )
+
+
+def _metadata(wish: schemas.LeaseRequest) -> dict[str, Any]:
+    named = {"requester": wish.requester, "payload": wish.payload}
+    metadata = {name: value for name, value in named.items() if value is not None}
+    body.check_size("payload", metadata, schemas.MAX_METADATA_CHARACTERS)
+    return metadata
+
+
+def _offers(app: context.Context, request: Request, usd: Fraction, what: str) -> gate.Offers:
+    return app.gate.offers(usd, request.scope["path"], what)
+
+
+def _bought(answer: service.Answer, words: str) -> Response:
+    """Shape the answer of a purchase; one that is still being worked on is 202."""
+    bought = answer.lease
+    if bought.tenant_status == "provisioning":
+        message = "The container is being made; ask again with the same payment."
+        return shapes.respond(shapes.lease_answer(answer, message), 202)
+    message = f"{words}{shapes.until(bought.expires_at)}."
+    return shapes.respond(shapes.lease_answer(answer, message))
+
+
+async def _creation_quote(app: context.Context, wish: CreationRequest) -> schemas.Quote:
+    usd = app.leases.creation_price_usd(wish)
+    offers = app.gate.offers(usd, "/lease/container", _LEASE)
+    available = await _has_room(app, app.leases.book.sku(wish.sku), wish.size)
+    return shapes.quote(wish.sku, wish.size, wish.minutes, usd, offers, available=available)
+
+
+async def _renewal_quote(app: context.Context, wish: schemas.RenewalQuoteRequest) -> Response:
+    found = await app.leases.find(caller.checked_lease_text(wish.ctid))
+    await app.leases.check_renewable(found, wish.runtime_minutes)
+    usd = app.leases.renewal_price_usd(found, wish.runtime_minutes)
+    offers = app.gate.offers(usd, f"/lease/{wish.ctid}/renew", _RENEWAL)
+    priced = shapes.quote(found.sku, found.size, wish.runtime_minutes, usd, offers, available=True)
+    return shapes.respond(priced)
+
+
+async def _has_room(app: context.Context, sku: Sku, size: lease.Size) -> bool | None:
+    """Whether a size fits somewhere now; None if the machines cannot be seen."""
+    try:
+        await app.leases.check_room(sku, size)
+    except errors.NoCapacity:
+        return False
+    except errors.TryLater:
+        return None
+    return True

@@ -1,0 +1,142 @@
+"""The OpenAPI document: what handlers read by themselves, told in full.
+
+`paid`, `fee` and `free` give a route's documentation; `document` completes what FastAPI collects:
+schemas of request bodies, both payment headers, the 402 answer.
+"""
+
+import dataclasses
+import http
+from collections.abc import Sequence
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from pve402 import __version__, schemas
+from pve402.api import openapi_parts as parts
+
+_BASIC: Final = (408, 413, 422, 429, 503)
+
+
+def paid(request: type, answer: Any) -> dict[str, Any]:
+    """Document a route with a price of its own."""
+    return _route(
+        answer,
+        request=request,
+        headers=[*parts.PAYMENT_HEADERS, *parts.PURCHASE_HEADERS],
+        refusals=[400, 401, 402, 403, 404, 409, 502, *_BASIC],
+        more={202: answer},
+    )
+
+
+def fee(answer: Any, *, status: int = 200, query: Sequence[str] = ()) -> dict[str, Any]:
+    """Document a route that a token opens, or the management fee."""
+    return _route(
+        answer,
+        status=status,
+        headers=parts.PAYMENT_HEADERS,
+        query=query,
+        refusals=[400, 401, 402, 403, 404, 409, 429, 503],
+    )
+
+
+def free(
+    answer: Any, *, request: type | None = None, refusals: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """Document a route that costs nothing."""
+    bodied = [401, 404, 409, *_BASIC] if request else [503]
+    return _route(answer, request=request, refusals=bodied if refusals is None else refusals)
+
+
+def revocation() -> dict[str, Any]:
+    """Document DELETE /auth/token."""
+    return {"status_code": 204} | _route(None, status=204, refusals=[401, 503])
+
+
+def readiness() -> dict[str, Any]:
+    """Document GET /readyz."""
+    return _route(schemas.Health, more={503: schemas.Health})
+
+
+def _route(
+    answer: Any,
+    *,
+    request: type | None = None,
+    status: int = 200,
+    headers: Sequence[dict[str, Any]] = (),
+    query: Sequence[str] = (),
+    refusals: Sequence[int] = (),
+    more: dict[int, Any] | None = None,
+) -> dict[str, Any]:
+    responses: dict[int | str, dict[str, Any]] = {
+        code: {"model": schemas.Problem, "description": http.HTTPStatus(code).phrase}
+        for code in sorted(set(refusals) - {402})
+    }
+    if 402 in refusals:
+        responses[402] = parts.PAYMENT_REQUIRED
+    for code, model in (more or {}).items():
+        responses[code] = {"model": model, "description": http.HTTPStatus(code).phrase}
+    extra: dict[str, Any] = {"parameters": [*headers, *(parts.QUERIES[name] for name in query)]}
+    if request is not None:
+        extra["requestBody"] = parts.request_body(request)
+    return {
+        "response_model": answer,
+        "status_code": status,
+        "responses": responses,
+        "openapi_extra": extra,
+    }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Document:
+    """Makes the document once and keeps it."""
+
+    app: FastAPI
+    public_url: str
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the document."""
+        if self.app.openapi_schema is None:
+            self.app.openapi_schema = self._made()
+        return self.app.openapi_schema
+
+    def _made(self) -> dict[str, Any]:
+        document = get_openapi(
+            title="pve402",
+            version=__version__,
+            summary="Proxmox VE containers by the minute, paid with x402.",
+            description=parts.DESCRIPTION,
+            routes=self.app.routes,
+            servers=[{"url": self.public_url}],
+            license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        )
+        _, extra = models_json_schema(
+            [(model, "validation") for model in parts.REQUESTS],
+            ref_template="#/components/schemas/{model}",
+        )
+        components = document.setdefault("components", {})
+        known = components.setdefault("schemas", {})
+        known.update(extra["$defs"] | parts.SCHEMAS)
+        components["securitySchemes"] = parts.SECURITY_SCHEMES
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                _complete(path, operation)
+        return document
+
+
+def _complete(path: str, operation: dict[str, Any]) -> None:
+    """Add the path's parameter, the receipts of paid answers, and who may call."""
+    parameters = operation["parameters"]
+    if "{ctid}" in path:
+        parameters.insert(0, parts.CTID)
+    takes_payment = any(parameter["name"] == "X-PAYMENT" for parameter in parameters)
+    if takes_payment:
+        operation["security"] = [{}, {"token": []}]
+        for status in ("200", "202"):
+            if status in operation["responses"]:
+                operation["responses"][status]["headers"] = parts.RECEIPTS
+    if path == "/auth/token" and "204" in operation["responses"]:
+        operation["security"] = [{"token": []}]
+    if not parameters:
+        del operation["parameters"]

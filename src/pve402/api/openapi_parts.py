@@ -1,0 +1,154 @@
+"""Pieces of the OpenAPI document that no model gives: headers, parameters, the 402 answer."""
+
+from typing import Any, Final
+
+from pve402 import schemas
+
+DESCRIPTION: Final = (
+    "Ask for a container, be answered 402 with its price, pay with an x402 client (version 1 or "
+    "2), and get a running container. The management fee, or the lease's token, opens the rest."
+)
+
+REQUESTS: Final = (
+    schemas.LeaseRequest,
+    schemas.RenewRequest,
+    schemas.LeaseQuoteRequest,
+    schemas.RenewalQuoteRequest,
+    schemas.ChallengeRequest,
+    schemas.TokenRequest,
+)
+
+
+def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": description,
+        "schema": {"type": "string", **schema},
+    }
+
+
+PAYMENT_HEADERS: Final = (
+    _header("X-PAYMENT", "A payment in x402 version 1: base64 of JSON.", maxLength=16384),
+    _header("PAYMENT-SIGNATURE", "A payment in x402 version 2: base64 of JSON.", maxLength=16384),
+)
+PURCHASE_HEADERS: Final = (
+    _header(
+        "Idempotency-Key",
+        "At least 128 random bits. A request with the same key joins the first order, and its own "
+        "payment is not taken.",
+        minLength=22,
+        maxLength=255,
+    ),
+    _header("Prefer", "`respond-async` answers 202 at once and goes on."),
+)
+QUERIES: Final = {
+    "all": {
+        "name": "all",
+        "in": "query",
+        "required": False,
+        "description": "`true` lists leases that are over as well.",
+        "schema": {"type": "boolean", "default": False},
+    }
+}
+CTID: Final = {
+    "name": "ctid",
+    "in": "path",
+    "required": True,
+    "description": "A ctid, which means the lease that holds it now, or a leaseId.",
+    "schema": {"type": "string", "pattern": "^([1-9][0-9]{2,8}|l[0-9a-z]{25})$"},
+    "example": "10000",
+}
+SECURITY_SCHEMES: Final = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The accessToken of a lease, or a wallet's token from /auth/token.",
+    }
+}
+
+
+def _text_header(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}}
+
+
+RECEIPTS: Final = {
+    "PAYMENT-RESPONSE": _text_header("Receipt for a payment of version 2: base64 of JSON."),
+    "X-PAYMENT-RESPONSE": _text_header("Receipt for a payment of version 1: base64 of JSON."),
+}
+
+_REFERENCE: Final = "#/components/schemas/"
+
+_TERMS: Final = {
+    "type": "object",
+    "description": "One way to pay, in x402 version 1.",
+    "required": ["scheme", "network", "maxAmountRequired", "payTo", "asset", "maxTimeoutSeconds"],
+    "properties": {
+        "scheme": {"type": "string", "const": "exact"},
+        "network": {"type": "string"},
+        "maxAmountRequired": {"type": "string", "pattern": "^[0-9]+$"},
+        "resource": {"type": "string"},
+        "description": {"type": "string"},
+        "mimeType": {"type": "string"},
+        "payTo": {"type": "string"},
+        "maxTimeoutSeconds": {"type": "integer"},
+        "asset": {"type": "string"},
+        "extra": {"type": "object"},
+    },
+}
+
+SCHEMAS: Final[dict[str, Any]] = {
+    "PaymentTerms": _TERMS,
+    "PaymentRequired": {
+        "type": "object",
+        "description": "The terms in x402 version 1; the header holds those of version 2.",
+        "required": ["x402Version", "accepts", "error", "code", "detail"],
+        "properties": {
+            "x402Version": {"type": "integer", "enum": [1, 2]},
+            "accepts": {"type": "array", "items": {"$ref": f"{_REFERENCE}PaymentTerms"}},
+            "error": {"type": "string"},
+            "code": {"type": "string"},
+            "detail": {"type": "string"},
+        },
+    },
+}
+
+_ACCEPTS: Final = {
+    "maxAmountRequired": "2640",
+    "scheme": "exact",
+    "network": "base-sepolia",
+    "resource": "https://rent.example.com/lease/container",
+    "description": "A container by the minute",
+    "mimeType": "application/json",
+    "payTo": "0x209693Bc6afc0C5328bA36FaF03C514EF312287C",
+    "maxTimeoutSeconds": 600,
+    "asset": "0x036CbD53842c5426634e7929541eC2318f3dCF7e",
+    "extra": {"name": "USDC", "version": "2"},
+}
+
+PAYMENT_REQUIRED: Final[dict[str, Any]] = {
+    "description": "Payment required: the terms, or why the payment was not taken",
+    "headers": {"PAYMENT-REQUIRED": _text_header("Terms in x402 version 2: base64 of JSON.")},
+    "content": {
+        "application/json": {
+            "schema": {"$ref": f"{_REFERENCE}PaymentRequired"},
+            "example": {
+                "x402Version": 1,
+                "accepts": [_ACCEPTS],
+                "error": "payment is required",
+                "code": "payment_required",
+                "detail": "payment is required",
+            },
+        }
+    },
+}
+
+
+def request_body(model: type) -> dict[str, Any]:
+    """Return the body of a request; a quote takes either of two."""
+    schema: dict[str, Any] = {"$ref": f"{_REFERENCE}{model.__name__}"}
+    if model is schemas.LeaseQuoteRequest:
+        renewal = {"$ref": f"{_REFERENCE}{schemas.RenewalQuoteRequest.__name__}"}
+        schema = {"anyOf": [schema, renewal]}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}

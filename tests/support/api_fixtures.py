@@ -1,0 +1,112 @@
+"""The HTTP layer over a lease service in memory."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+from tests.support import asgi, fake_leases
+
+from pve402.api import address, app, context, gate, guard
+from pve402.domain import errors
+from pve402.leases import access, service
+
+PAY_TO = "0x209693bc6afc0c5328ba36faf03c514ef312287c"
+NETWORK = "eip155:84532"
+PUBLIC_URL = "https://rent.example.com"
+
+BODY: dict[str, Any] = {
+    "sku": "standard-lxc",
+    "runtimeMinutes": 60,
+    "hostname": "demo-server",
+    "cores": 1,
+    "memoryMB": 512,
+    "diskGB": 8,
+    "password": "root_password_here",
+}
+
+
+@dataclasses.dataclass(kw_only=True)
+class FakeAccess:
+    """Tokens by their text."""
+
+    callers: dict[str, service.Caller] = dataclasses.field(default_factory=dict)
+    revoked: list[str] = dataclasses.field(default_factory=list)
+
+    async def authenticate(self, token: str) -> service.Caller:
+        if token not in self.callers:
+            raise errors.Unauthenticated
+        return self.callers[token]
+
+    async def revoke(self, token: str) -> None:
+        await self.authenticate(token)
+        self.revoked.append(token)
+
+    async def issue_token(self, message: str, signature: str, **how: Any) -> access.IssuedToken:
+        return access.IssuedToken(
+            token="issued-token-0123456789",
+            owner=f"{NETWORK}:{PAY_TO}",
+            lease_id=how["lease_id"],
+            scope=frozenset(how["scope"] or ["*"]),
+            expires_at=how["expires_at"],
+        )
+
+
+@dataclasses.dataclass(kw_only=True)
+class Api:
+    """The application, a client of it, and what stands behind it."""
+
+    leases: fake_leases.FakeLeases
+    access: FakeAccess
+    checks: dict[str, bool]
+    app: Any
+    client: asgi.Asgi
+
+
+def make_api(
+    *, networks: tuple[str, ...] = (NETWORK,), trusted: tuple[str, ...] = (), **limits: Any
+) -> Api:
+    """Put an application together for a test."""
+    leases, tokens, checks = fake_leases.FakeLeases(), FakeAccess(), {"database": True}
+
+    async def readiness() -> dict[str, bool]:
+        return checks
+
+    options = gate.GateOptions(
+        networks=networks,
+        pay_to=PAY_TO,
+        public_url=PUBLIC_URL,
+        payment_seconds=600,
+        create_wait_seconds=5,
+    )
+    made = context.Context(
+        leases=leases,  # type: ignore[arg-type]
+        access=tokens,  # type: ignore[arg-type]
+        gate=gate.Gate(options, address.ClientAddresses(trusted)),
+        stats_fields=frozenset({"cpu", "memory", "disk"}),
+        readiness=readiness,
+    )
+    bounds = {
+        "requests": 100,
+        "paid_requests": 50,
+        "request_seconds": 5.0,
+        "paid_request_seconds": 10.0,
+    }
+    application = app.assemble(
+        made,
+        public_url=PUBLIC_URL,
+        limits=guard.GuardLimits(**(bounds | limits)),
+        cors_origins=("*",),
+    )
+    return Api(
+        leases=leases,
+        access=tokens,
+        checks=checks,
+        app=application,
+        client=asgi.Asgi(application),
+    )
+
+
+@pytest.fixture
+def api() -> Api:
+    """An application with the usual settings."""
+    return make_api()

@@ -1,0 +1,191 @@
+"""A lease service in memory, for tests of the HTTP layer: same calls, no machines, no chain.
+
+It keeps what it was asked for in `calls`, and fails with what a test puts into `failures`.
+"""
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from importlib import resources as package_files
+from typing import Any
+
+from pve402.domain import account, catalogue, errors, lease, order, price
+from pve402.leases import service
+from pve402.proxmox import resources
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+TRANSACTION = "0x" + "5e" * 32
+
+
+def book() -> catalogue.Catalogue:
+    """The catalogue that ships with the program."""
+    text = package_files.files("pve402.domain").joinpath("default_catalogue.toml").read_text()
+    return catalogue.parse(text)
+
+
+def make_lease(owner: str, *, vmid: int = 10000, **changes: Any) -> lease.Lease:
+    """An active lease of the smallest kind."""
+    made = lease.Lease(
+        lease_id=lease.new_lease_id(),
+        status=lease.LeaseStatus.ACTIVE,
+        node="pve1",
+        vmid=vmid,
+        owner=owner,
+        sku="standard-lxc",
+        size=lease.Size(cores=1, memory_mb=512, disk_gb=8),
+        hostname="demo-server",
+        template="local:vztmpl/debian.tar.zst",
+        rates=book().skus["standard-lxc"].rates.to_strings(),
+        created_at=NOW,
+        expires_at=NOW + timedelta(hours=1),
+    )
+    return made.evolve(**changes)
+
+
+def make_guest(of: lease.Lease) -> resources.GuestSummary:
+    """The running guest of a lease."""
+    return resources.GuestSummary(
+        node=of.node,
+        vmid=of.vmid,
+        name=of.hostname,
+        state=resources.RunState.RUNNING,
+        lock="",
+        tags=(),
+        uptime_seconds=60,
+        cpu_usage=0.25,
+        cpu_cores=1,
+        memory_used=128 * 2**20,
+        memory_total=512 * 2**20,
+        disk_used=2**30,
+        disk_total=8 * 2**30,
+    )
+
+
+@dataclasses.dataclass(kw_only=True)
+class FakeLeases:
+    """Leases by id, payments by key."""
+
+    book: catalogue.Catalogue = dataclasses.field(default_factory=book)
+    leases: dict[str, lease.Lease] = dataclasses.field(default_factory=dict)
+    payments: set[Any] = dataclasses.field(default_factory=set)
+    calls: list[tuple[str, Any]] = dataclasses.field(default_factory=list)
+    failures: dict[str, Exception] = dataclasses.field(default_factory=dict)
+    proxmox_seen: bool = True
+    pending: bool = False  # creations stay under work
+
+    def add(self, made: lease.Lease) -> lease.Lease:
+        """Keep a lease."""
+        self.leases[made.lease_id] = made
+        return made
+
+    def named(self, call: str) -> list[Any]:
+        """What was given to the calls of one name."""
+        return [given for name, given in self.calls if name == call]
+
+    def _called(self, call: str, given: Any = None) -> None:
+        self.calls.append((call, given))
+        if call in self.failures:
+            raise self.failures[call]
+
+    async def check_room(self, sku: catalogue.Sku, size: lease.Size) -> None:
+        self._called("check_room", size)
+
+    def creation_price_usd(self, asked: Any) -> Fraction:
+        sku = asked.check(self.book)
+        return price.lease_price_usd(sku.rates, asked.size, asked.minutes)
+
+    def renewal_price_usd(self, of: lease.Lease, minutes: int) -> Fraction:
+        rates = self.book.skus[of.sku].rates
+        return price.lease_price_usd(rates, of.size, minutes, with_base=False)
+
+    async def check_renewable(self, of: lease.Lease, minutes: int) -> None:
+        self._called("check_renewable", minutes)
+
+    async def create(self, asked: Any, purchase: service.Purchase) -> service.Answer:
+        self._called("create", (asked, purchase))
+        self._claim(purchase)
+        owner = account.account(purchase.payment.network, purchase.payment.payer)
+        made = make_lease(owner, vmid=10000 + len(self.leases), size=asked.size)
+        if self.pending or purchase.wait_seconds == 0:
+            made = made.evolve(status=lease.LeaseStatus.RESERVED, expires_at=None)
+            return service.Answer(lease=self.add(made), order=_order(purchase, settled=False))
+        return service.Answer(
+            lease=self.add(made), order=_order(purchase), access_token="token-of-the-lease-1234"
+        )
+
+    async def renew(
+        self,
+        of: lease.Lease,
+        minutes: int,
+        purchase: service.Purchase,
+        caller: service.Caller | None = None,
+    ) -> service.Answer:
+        self._called("renew", (of, minutes, purchase, caller))
+        self._claim(purchase)
+        longer = of.evolve(expires_at=(of.expires_at or NOW) + timedelta(minutes=minutes))
+        return service.Answer(lease=self.add(longer), order=_order(purchase))
+
+    async def pay_fee(self, purchase: service.Purchase, route: str, canonical: Any) -> order.Order:
+        self._called("pay_fee", (purchase, route))
+        self._claim(purchase)
+        return _order(purchase)
+
+    async def find(self, id_text: str, caller: service.Caller | None = None) -> lease.Lease:
+        self._called("find", (id_text, caller))
+        for found in self.leases.values():
+            if id_text in {found.lease_id, found.ctid} and _theirs(caller, found):
+                return found
+        raise errors.LeaseNotFound
+
+    async def list_leases(
+        self, caller: service.Caller, *, include_over: bool = False
+    ) -> list[service.LeaseView]:
+        self._called("list_leases", (caller, include_over))
+        return [self._view(row) for row in self.leases.values() if _theirs(caller, row)]
+
+    async def view(self, of: lease.Lease) -> service.LeaseView:
+        self._called("view", of)
+        return self._view(of)
+
+    async def end(self, of: lease.Lease) -> lease.Lease:
+        self._called("end", of)
+        return self.add(of.evolve(status=lease.LeaseStatus.STOPPING))
+
+    def _claim(self, purchase: service.Purchase) -> None:
+        if purchase.payment.key in self.payments:
+            raise errors.PaymentReused
+        self.payments.add(purchase.payment.key)
+
+    def _view(self, of: lease.Lease) -> service.LeaseView:
+        guest = make_guest(of) if self.proxmox_seen else None
+        return service.LeaseView(lease=of, guest=guest, seen=self.proxmox_seen)
+
+
+def _theirs(caller: service.Caller | None, of: lease.Lease) -> bool:
+    if caller is None:
+        return True
+    if caller.lease_id is not None:
+        return caller.lease_id == of.lease_id
+    return caller.owner == of.owner
+
+
+def _order(purchase: service.Purchase, *, settled: bool = True) -> order.Order:
+    payment = purchase.payment
+    return order.Order(
+        order_id="o1",
+        kind=order.OrderKind.CREATION,
+        status=order.OrderStatus.SETTLED if settled else order.OrderStatus.WORKING,
+        lease_id=None,
+        network=payment.network,
+        asset=payment.asset,
+        payer=payment.payer,
+        nonce=payment.nonce,
+        pay_to=payment.pay_to,
+        amount_atomic=payment.amount_atomic,
+        valid_before=NOW,
+        minutes=1,
+        request_hash="",
+        idempotency_hash=None,
+        created_at=NOW,
+        transaction=TRANSACTION if settled else None,
+    )
