@@ -7,7 +7,9 @@ from typing import Any, Protocol
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from pve402 import config
 from pve402.api import (
+    address,
     auth,
     catalogue,
     context,
@@ -21,9 +23,11 @@ from pve402.api import (
     stats,
 )
 from pve402.api import headers as answer_headers
+from pve402.leases import access, service
 from pve402.payments import protocol
 
-EXPOSED = [*protocol.EXPOSED_HEADERS, "Retry-After", "Location"]
+_PAID_MARGIN_SECONDS: Final = 60  # a paid request says by itself that its order is pending
+EXPOSED: Final = [*protocol.EXPOSED_HEADERS, "Retry-After", "Location"]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
 
