@@ -77,6 +77,7 @@ def enter(plan: RootPlan) -> None:
     _mount_devices()
     _write_identity(plan)
     linux.detach(_HOST)
+    Path(_HOST).rmdir()
 
 
 def _pivot() -> None:

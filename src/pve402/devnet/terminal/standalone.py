@@ -36,6 +36,7 @@ class Standalone:
     consoles: Consoles
     specs: dict[int, GuestSpec]
     open_ports: dict[int, ConsoleSession] = field(default_factory=dict)
+    logs: list[str] = field(default_factory=list)
     workers: set[asyncio.Task[None]] = field(default_factory=set)
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
@@ -110,7 +111,7 @@ class Standalone:
             command=f"/usr/bin/termproxy {port}",
             ticket=f"{password}:{ticket}" if is_vnc else ticket,
             password=password if is_vnc else "",
-            log=lambda text: logger.info("console_log", vmid=vmid, text=text),
+            log=self.logs.append,
         )
         return session
 

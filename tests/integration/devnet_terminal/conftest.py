@@ -1,0 +1,58 @@
+"""Guests with real shells, and consoles on them, for every test of this folder."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pve402.devnet.guests.options import RuntimeOptions
+from pve402.devnet.guests.runtime import NamespaceRuntime
+from pve402.devnet.pve.runtime import GuestSpec
+from pve402.devnet.terminal import standalone
+from pve402.devnet.terminal.manners import TerminalManners
+from pve402.devnet.terminal.service import Consoles
+from tests.support.console_client import ConsoleClient
+
+
+def spec(template: str = "busybox-alpine", cmode: str = "shell", password: str = "") -> GuestSpec:
+    return GuestSpec(
+        node="pve", hostname="ct", template=template, cmode=cmode, password=password
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """A client and the guests behind what it speaks to."""
+
+    client: ConsoleClient
+    runtime: NamespaceRuntime
+    logs: list[str]
+
+
+Serve = Callable[..., contextlib.AbstractAsyncContextManager[Bench]]
+
+
+@pytest.fixture
+async def runtime(tmp_path: Path) -> AsyncIterator[NamespaceRuntime]:
+    made = NamespaceRuntime(RuntimeOptions(disks=str(tmp_path / "disks")))
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def serve(runtime: NamespaceRuntime) -> Serve:
+    """Serve the guests given by vmid, with the manners given."""
+
+    @contextlib.asynccontextmanager
+    async def run(manners: TerminalManners, **guests: GuestSpec) -> AsyncIterator[Bench]:
+        specs = {int(name.removeprefix("ct")): value for name, value in guests.items()}
+        consoles = Consoles(runtime, manners)
+        stand = standalone.Standalone(
+            runtime=runtime, consoles=consoles, specs=specs or {140: spec()}
+        )
+        async with standalone.serve(stand) as url, ConsoleClient(url) as client:
+            yield Bench(client=client, runtime=runtime, logs=stand.logs)
+
+    return run
