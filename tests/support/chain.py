@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from eth_account import Account
-from eth_account.messages import encode_typed_data
+from eth_account.messages import SignableMessage, encode_typed_data
 from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 
@@ -82,16 +82,17 @@ def sign(
     key: LocalAccount, message: dict[str, Any], *, kind: str = "TransferWithAuthorization"
 ) -> bytes:
     """The 65 bytes of a plain account's signature over an EIP-3009 message."""
-    return bytes(key.sign_message(_signable(message, kind)).signature)
+    return bytes(key.sign_message(typed_data(message, kind)).signature)
 
 
 def digest(message: dict[str, Any], *, kind: str = "TransferWithAuthorization") -> bytes:
     """What a wallet signs for that message on chain 84532 (EIP-712)."""
-    signable = _signable(message, kind)
+    signable = typed_data(message, kind)
     return bytes(keccak(b"\x19" + signable.version + signable.header + signable.body))
 
 
-def _signable(message: dict[str, Any], kind: str) -> Any:
+def typed_data(message: dict[str, Any], kind: str) -> SignableMessage:
+    """An EIP-3009 message with the token's domain, ready to be signed."""
     return encode_typed_data(
         full_message={
             "types": {"EIP712Domain": DOMAIN_FIELDS, kind: MESSAGE_FIELDS[kind]},

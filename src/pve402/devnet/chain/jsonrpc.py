@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pydantic_core
+
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
@@ -66,8 +68,10 @@ class Dispatcher:
         if len(body) > MAX_REQUEST_BYTES:
             return _encode(_failure(None, INVALID_REQUEST, "request too large"))
         try:
-            question = json.loads(body)
-        except (ValueError, RecursionError):
+            # Not json.loads: Ethereum libraries raise the recursion limit of the whole process so
+            # far that deeply nested brackets end it. This parser has a limit of its own.
+            question = pydantic_core.from_json(body, allow_inf_nan=False)
+        except ValueError:
             return _encode(_failure(None, PARSE_ERROR, "parse error"))
         if not isinstance(question, list):
             return _encode(self._answer(question))

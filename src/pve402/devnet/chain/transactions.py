@@ -161,8 +161,13 @@ def _recipient(field: bytes) -> str | None:
 
 
 def _access_list(field: list[list[Any]]) -> AccessList:
+    entries = tuple((address, tuple(slots)) for address, slots in field)
+    for address, slots in entries:
+        if len(address) != 20 or any(len(slot) != 32 for slot in slots):
+            raise InvalidTransaction("failed to decode transaction")
     return tuple(
-        ("0x" + address.hex(), tuple(_int(slot) for slot in slots)) for address, slots in field
+        ("0x" + address.hex(), tuple(int.from_bytes(slot, "big") for slot in slots))
+        for address, slots in entries
     )
 
 

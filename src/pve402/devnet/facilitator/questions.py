@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
+
+import pydantic_core
 
 Json = dict[str, Any]
 
@@ -13,8 +14,10 @@ DEFAULT_NETWORK = "eip155:84532"
 def json_or_none(text: str | None) -> Json | None:
     """A JSON object, or None for everything else."""
     try:
-        found = json.loads(text or "")
-    except (ValueError, RecursionError):
+        # Not json.loads: the SDK's libraries raise the recursion limit of the whole process so
+        # far that deeply nested brackets end it. This parser has a limit of its own.
+        found = pydantic_core.from_json(text or "", allow_inf_nan=False)
+    except ValueError:
         return None
     return found if isinstance(found, dict) else None
 
