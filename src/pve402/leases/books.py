@@ -11,9 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pve402.domain import lease, order
 from pve402.leases import options, vault
+from pve402.payments import protocol
 from pve402.storage import (
     database,
     lease_rows,
+    order_rows,
     queue,
     tables,
     token_rows,
@@ -139,6 +141,18 @@ class Books:
         """Close a settled order for good and erase its payment."""
         async with self.db.begin() as tx:
             await self.write_order(tx, of, final=True, **_CLOSED)
+
+    async def record_transaction(self, payment: protocol.PaymentKey, transaction: str) -> None:
+        """Keep the hash of a transaction of our own before it is broadcast."""
+        async with self.db.begin() as tx:
+            await order_rows.record_transaction(
+                tx,
+                network=payment.network,
+                asset=payment.asset,
+                payer=payment.payer,
+                nonce=payment.nonce,
+                transaction=transaction,
+            )
 
     async def leave_open(self, of: order.Order, transaction: str | None) -> order.Order:
         """Write that the settlement of an order was asked for and its outcome is not known."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Literal
 
@@ -194,6 +194,13 @@ class LeaseService:
     async def view(self, of: lease.Lease) -> LeaseView:
         """Return one lease with its guest's state."""
         return (await self._views([of]))[0]
+
+    async def node_figures(self) -> Sequence[resources.NodeSummary]:
+        """Return the nodes' figures, some seconds old; raise ProxmoxUnavailable without any."""
+        seen = self._parts.view.latest()
+        if seen is None:
+            raise errors.ProxmoxUnavailable(retry_after_seconds=10)
+        return seen.nodes
 
     async def end(self, of: lease.Lease) -> lease.Lease:
         """End a lease early: the guest is stopped and destroyed, nothing is refunded.

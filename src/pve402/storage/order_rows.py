@@ -34,13 +34,15 @@ async def get_by_payment(
     tx: AsyncConnection, *, network: str, asset: str, payer: str, nonce: str
 ) -> order.Order | None:
     """Return the order that a payment was claimed for."""
-    return await _one(
-        tx,
-        _orders.c.network == network,
-        _orders.c.asset == asset,
-        _orders.c.payer == payer,
-        _orders.c.nonce == nonce,
-    )
+    return await _one(tx, *_pays(network, asset, payer, nonce))
+
+
+async def record_transaction(
+    tx: AsyncConnection, *, network: str, asset: str, payer: str, nonce: str, transaction: str
+) -> None:
+    """Keep the hash of the transaction that settles a payment, whoever works on its order."""
+    query = _orders.update().where(*_pays(network, asset, payer, nonce))
+    await tx.execute(query.values(transaction=transaction))
 
 
 async def get_by_idempotency(tx: AsyncConnection, idempotency_hash: str) -> order.Order | None:
@@ -127,6 +129,15 @@ def wait_after_failures(unsettled: Unsettled, now: datetime) -> int:
     pause = timedelta(seconds=60 * 2 ** min(unsettled.payer_failures - 1, 6))
     left = unsettled.payer_failed_at + pause - now
     return max(0, int(left.total_seconds()) + 1) if left > timedelta(0) else 0
+
+
+def _pays(network: str, asset: str, payer: str, nonce: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        _orders.c.network == network,
+        _orders.c.asset == asset,
+        _orders.c.payer == payer,
+        _orders.c.nonce == nonce,
+    )
 
 
 async def _one(tx: AsyncConnection, *conditions: sa.ColumnElement[bool]) -> order.Order | None:

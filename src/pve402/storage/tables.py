@@ -164,20 +164,20 @@ tokens = sa.Table(
     sa.Column("lease_id", sa.String(32)),
     sa.Column("scope", sa.String(255), nullable=False),
     sa.Column("primary_of_lease", sa.Boolean, nullable=False),
+    sa.Column("by_key", sa.Boolean, nullable=False),
     sa.Column("created_at", UtcMilliseconds, nullable=False),
     sa.Column("expires_at", UtcMilliseconds),
     sa.Column("revoked_at", UtcMilliseconds),
 )
 sa.Index("tokens_lease", tokens.c.lease_id)
 
-challenges = sa.Table(
-    "challenges",
+used_nonces = sa.Table(
+    "used_nonces",
     metadata,
     sa.Column("nonce", sa.String(64), primary_key=True),
     sa.Column("expires_at", UtcMilliseconds, nullable=False),
-    sa.Column("used_at", UtcMilliseconds),
 )
-sa.Index("challenges_expiry", challenges.c.expires_at)
+sa.Index("used_nonces_expiry", used_nonces.c.expires_at)
 
 node_slots = sa.Table(
     "node_slots",
@@ -204,7 +204,7 @@ signer_transactions = sa.Table(
     sa.Column("nonce", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("payment_key", sa.String(255), nullable=False),
     sa.Column("transaction", sa.String(80), nullable=False),
-    sa.Column("raw", sa.LargeBinary, nullable=False),
+    sa.Column("raw", sa.Text, nullable=False),
     sa.Column("created_at", UtcMilliseconds, nullable=False),
 )
 sa.Index("signer_transactions_payment", signer_transactions.c.payment_key)

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any, Self
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pve402.storage import database, tables
 
 _tokens = tables.tokens
-_challenges = tables.challenges
+_used_nonces = tables.used_nonces
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class Token:
     scope: str  # words separated by spaces; `*` is everything
     primary_of_lease: bool  # the one that is replaced by a newer one
     expires_at: datetime | None
+    by_key: bool = False  # the wallet proved itself by a key, which is good on every chain
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Self:
@@ -61,26 +63,14 @@ async def revoke_of_lease(db: database.Database, tx: AsyncConnection, lease_id: 
     await _revoke(db, tx, _tokens.c.lease_id == lease_id)
 
 
-async def add_challenge(
-    db: database.Database, tx: AsyncConnection, nonce: str, lifetime_seconds: float
-) -> None:
-    """Remember a nonce that we gave out, and forget those that expired an hour ago."""
-    await tx.execute(_challenges.delete().where(_challenges.c.expires_at < db.now(-3600)))
-    await tx.execute(_challenges.insert().values(nonce=nonce, expires_at=db.now(lifetime_seconds)))
-
-
-async def use_challenge(db: database.Database, tx: AsyncConnection, nonce: str) -> bool:
-    """Use a nonce up; True once only, and only before it expires."""
-    query = (
-        _challenges.update()
-        .where(
-            _challenges.c.nonce == nonce,
-            _challenges.c.used_at.is_(None),
-            _challenges.c.expires_at > db.now(),
-        )
-        .values(used_at=db.now())
-    )
-    return (await tx.execute(query)).rowcount == 1
+async def use_nonce(
+    db: database.Database, tx: AsyncConnection, nonce: str, expires_at: datetime
+) -> bool:
+    """Use up the nonce of a wallet challenge; True once only. Forgets those long expired."""
+    await tx.execute(_used_nonces.delete().where(_used_nonces.c.expires_at < db.now(-3600)))
+    dialect = sqlite if db.is_sqlite else postgresql
+    query = dialect.insert(_used_nonces).values(nonce=nonce, expires_at=expires_at)
+    return (await tx.execute(query.on_conflict_do_nothing())).rowcount == 1
 
 
 async def _revoke(db: database.Database, tx: AsyncConnection, which: sa.ColumnElement[bool]) -> int:

@@ -1,0 +1,302 @@
+"""The one place where objects are built: settings in, a running installation out."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib import resources
+from typing import Self
+
+import structlog
+
+from pve402 import config
+from pve402.domain import catalogue, lease, placement
+from pve402.leases import (
+    access,
+    books,
+    cluster,
+    confirmation,
+    creation,
+    fees,
+    intake,
+    lifetime,
+    machine,
+    money,
+    nonces,
+    options,
+    reconciler,
+    renewal,
+    service,
+    vault,
+    worker,
+)
+from pve402.payments import chain, rpc, settlement, wallet
+from pve402.payments import networks as chains
+from pve402.payments.facilitators import base as facilitators
+from pve402.payments.facilitators import cdp, http
+from pve402.proxmox import client as pve_client
+from pve402.proxmox import guests as pve_guests
+from pve402.proxmox import nodes as pve_nodes
+from pve402.proxmox import options as pve_options
+from pve402.proxmox import tasks as pve_tasks
+from pve402.storage import database, slots
+
+log = structlog.get_logger(__name__)
+
+_SEEN_WITHIN_SECONDS = 30.0
+
+
+@dataclasses.dataclass(kw_only=True)
+class Components:
+    """One running installation; `async with` opens the database and starts what runs on."""
+
+    settings: config.Settings
+    db: database.Database
+    proxmox: pve_client.ProxmoxClient
+    guests: pve_guests.Guests
+    nodes: pve_nodes.Nodes
+    settler: settlement.Settler
+    view: cluster.ClusterView
+    crew: worker.Worker
+    watch: reconciler.Reconciler
+    leases: service.LeaseService
+    access: access.Access
+    keys: vault.Vault
+    lease_options: options.LeaseOptions
+    machines: machine.Machines
+
+    async def __aenter__(self) -> Self:
+        """Open, recover, then go on; raises DatabaseBusyError and DatabaseUnavailable."""
+        await self.db.open()
+        self.view.start()
+        await self.crew.start()
+        self.watch.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Finish or hand over what runs, then close everything."""
+        await self.watch.stop()
+        await self.crew.stop()
+        await self.view.stop()
+        await self.settler.close()
+        await self.proxmox.close()
+        await self.db.close()
+
+    async def readiness(self) -> dict[str, bool]:
+        """Tell what a request needs: the database, recovery done, Proxmox seen lately."""
+        try:
+            await self.db.time()
+            database_answers = True
+        except Exception:  # noqa: BLE001 - whatever it is, we are not ready
+            database_answers = False
+        return {
+            "database": database_answers,
+            "recovery": self.crew.recovered,
+            "proxmox": self.view.age_seconds <= _SEEN_WITHIN_SECONDS,
+        }
+
+
+def build(settings: config.Settings) -> Components:
+    """Build an installation from its settings; nothing is opened or asked yet.
+
+    Raises SettingsError or CatalogueError for a file that cannot be used.
+    """
+    keys = vault.Vault(config.secret_key(settings))
+    lease_options = _lease_options(settings, keys)
+    db = database.Database(settings.database_url.get_secret_value())
+    proxmox = pve_client.ProxmoxClient(_proxmox_options(settings))
+    guests, tasks = pve_guests.Guests(proxmox), pve_tasks.Tasks(proxmox)
+    nodes = pve_nodes.Nodes(proxmox)
+    view = cluster.ClusterView(
+        nodes, storage=settings.pve_storage, fixed_node=lease_options.fixed_node
+    )
+    ledger = books.Books(db, lease_options, keys)
+    routes = _routes(settings, db, ledger)
+    settler = settlement.Settler(routes)
+    trusted = settings.network if settings.trust_facilitator else ()
+    funds = money.Money(
+        settler, keys, trusted_networks=trusted, confirmations=lease_options.confirmations
+    )
+    node_slots = slots.NodeSlots(db, per_node=lease_options.writes_per_node)
+    machines = machine.Machines(
+        guests, tasks, node_slots, lease_options, keys, _guest_template(settings)
+    )
+    fee_flow = fees.Fees(ledger, funds)
+    worker_options = options.WorkerOptions()
+    flows = worker.Workflows(
+        creation=creation.Creation(ledger, machines, funds, lease_options, keys),
+        renewal=renewal.Renewal(ledger, machines, funds, lease_options),
+        confirmation=confirmation.Confirmation(ledger, machines, funds, lease_options),
+        lifetime=lifetime.Lifetime(db, machines, lease_options, _nothing_open),
+        fee=fee_flow.run,
+    )
+    crew = worker.Worker(db, flows, worker_options)
+    parts = service.Parts(
+        db=db,
+        book=load_catalogue(settings),
+        settings=lease_options,
+        keys=keys,
+        view=view,
+        taker=intake.Intake(db, lease_options, worker_options.hold_seconds, funds, keys),
+        settler=settler,
+        crew=crew,
+        fees=fee_flow,
+        networks=settings.network,
+    )
+    return Components(
+        settings=settings,
+        db=db,
+        proxmox=proxmox,
+        guests=guests,
+        nodes=nodes,
+        settler=settler,
+        view=view,
+        crew=crew,
+        watch=reconciler.Reconciler(db, view, machines, lease_options),
+        leases=service.LeaseService(parts),
+        access=_access(settings, db, keys, routes),
+        keys=keys,
+        lease_options=lease_options,
+        machines=machines,
+    )
+
+
+def load_catalogue(settings: config.Settings) -> catalogue.Catalogue:
+    """Read the operator's catalogue, or the one that is shipped. Raises CatalogueError."""
+    if settings.pve402_catalogue is not None:
+        return catalogue.parse(settings.pve402_catalogue.read_text())
+    shipped = resources.files("pve402.domain") / "default_catalogue.toml"
+    return catalogue.parse(shipped.read_text())
+
+
+async def _nothing_open(_of: lease.Lease, _reason: str) -> None:
+    """Nobody has a console open."""
+
+
+def _lease_options(settings: config.Settings, keys: vault.Vault) -> options.LeaseOptions:
+    return options.LeaseOptions(
+        instance=settings.pve402_instance or keys.key("instance").hex()[:10],
+        storage=settings.pve_storage,
+        default_template=settings.pve_os_template,
+        fixed_node=settings.pve_node or None,
+        vmid_min=settings.pve_vmid_min,
+        vmid_max=settings.pve_vmid_max,
+        limits=placement.Limits(
+            leases_per_node=settings.pve402_leases_per_node,
+            memory_mb_per_node=settings.pve402_memory_mb_per_node,
+            cores_overcommit=settings.pve402_cores_overcommit,
+            memory_reserve_mb=settings.pve402_memory_reserve_mb,
+        ),
+        grace_seconds=settings.pve402_grace_hours * 3600,
+        paid_ahead_limit_seconds=settings.pve402_max_paid_ahead_days * 86400,
+        unsettled_per_wallet=settings.pve402_max_unsettled_per_wallet,
+        unsettled_per_address=settings.pve402_max_unsettled_per_address,
+        unsettled_in_all=settings.pve402_max_unsettled,
+        writes_per_node=settings.pve402_node_writes,
+    )
+
+
+def _proxmox_options(settings: config.Settings) -> pve_options.ProxmoxOptions:
+    return pve_options.ProxmoxOptions(
+        host=settings.pve_host,
+        token_id=settings.pve_token_id,
+        token_secret=settings.pve_token_secret.get_secret_value(),
+        verify_ssl=settings.pve_verify_ssl,
+        ca_file=settings.pve_ca_file,
+        fingerprint_sha256=settings.pve_fingerprint,
+    )
+
+
+def _guest_template(settings: config.Settings) -> pve_guests.GuestSpec:
+    """Return what all guests have in common; the lease's own facts replace the rest."""
+    rate = settings.pve_rate_mbps
+    network = pve_guests.NetworkSpec(
+        bridge=settings.pve_bridge,
+        address=settings.pve_ip,
+        gateway=settings.pve_gateway,
+        vlan_tag=settings.pve_vlan,
+        firewall=settings.pve_firewall,
+        rate_megabytes=None if rate is None else Decimal(str(rate)),
+    )
+    return pve_guests.GuestSpec(
+        hostname="lease",
+        template=settings.pve_os_template,
+        storage=settings.pve_storage,
+        disk_gb=1,
+        memory_mb=128,
+        cores=1,
+        network=network,
+        nameserver=settings.pve_nameserver,
+        pool=settings.pve_pool,
+    )
+
+
+def _routes(
+    settings: config.Settings, db: database.Database, ledger: books.Books
+) -> Mapping[str, settlement.Route]:
+    routes = {}
+    for network in settings.network:
+        endpoint = rpc.Rpc(rpc.RpcOptions(url=settings.rpc_url_of(network) or ""))
+        routes[network] = settlement.Route(
+            facilitator=_facilitator(settings, network, endpoint, db, ledger),
+            chain=chain.Chain(endpoint),
+            trust_facilitator=settings.trust_facilitator,
+        )
+    return routes
+
+
+def _facilitator(
+    settings: config.Settings,
+    network: str,
+    endpoint: rpc.Rpc,
+    db: database.Database,
+    ledger: books.Books,
+) -> facilitators.Facilitator:
+    url = settings.facilitator_url_of(network)
+    if url is None:
+        return _embedded(settings, network, endpoint, db, ledger)
+    authorize = None
+    if settings.cdp_api_key_id and settings.cdp_api_key_secret:
+        key = cdp.CdpKey(
+            key_id=settings.cdp_api_key_id, secret=settings.cdp_api_key_secret.get_secret_value()
+        )
+        authorize = cdp.CdpAuth(key, now_seconds=time.time).header
+    return http.HttpFacilitator(http.HttpFacilitatorOptions(url=url, authorize=authorize))
+
+
+def _embedded(
+    settings: config.Settings,
+    network: str,
+    endpoint: rpc.Rpc,
+    db: database.Database,
+    ledger: books.Books,
+) -> facilitators.Facilitator:
+    """Our own signer; imported only here, because most installations use a facilitator."""
+    from pve402.payments.facilitators import embedded  # noqa: PLC0415
+
+    secret = settings.facilitator_private_key
+    own = embedded.EmbeddedOptions(
+        network=network, private_key=secret.get_secret_value() if secret else ""
+    )
+    return embedded.EmbeddedFacilitator(
+        own,
+        endpoint,
+        nonces.StoredSignerNonces(db),
+        record_transaction=ledger.record_transaction,
+    )
+
+
+def _access(
+    settings: config.Settings,
+    db: database.Database,
+    keys: vault.Vault,
+    routes: Mapping[str, settlement.Route],
+) -> access.Access:
+    wallets = wallet.WalletAuthenticator(
+        wallet.WalletOptions(public_url=settings.public_url, secret=keys.key("wallet challenge")),
+        nonces.StoredChallengeNonces(db),
+        {network: route.chain for network, route in routes.items()},
+        now=lambda: datetime.now(UTC),
+    )
+    return access.Access(db, wallets, chains.resolve(settings.network[0]).caip2)

@@ -1,0 +1,173 @@
+"""Who may manage what: tokens and the wallet signatures they are given for."""
+
+import dataclasses
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from pve402.domain import account, errors, lease
+from pve402.leases import vault
+from pve402.leases.service import Caller
+from pve402.payments import errors as payment_errors
+from pve402.payments import wallet
+from pve402.storage import database, lease_rows, token_rows
+
+SCOPES = frozenset({"read", "exec", "console", "files", "renew", "end"})
+_WALLET_TOKEN_HOURS = 12
+_MAX_TOKEN_CHARACTERS = 200
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IssuedToken:
+    """A token as it is given out, once."""
+
+    token: str = dataclasses.field(repr=False)
+    owner: str
+    lease_id: str | None
+    scope: frozenset[str]
+    expires_at: datetime | None
+
+
+class Access:
+    """Gives out tokens and recognises them."""
+
+    def __init__(
+        self,
+        db: database.Database,
+        wallets: wallet.WalletAuthenticator,
+        default_network: str,
+    ) -> None:
+        self._db = db
+        self._wallets = wallets
+        self._default_network = default_network
+
+    async def authenticate(self, token: str) -> Caller:
+        """Return whom a token stands for; raise Unauthenticated if it is not valid now."""
+        if len(token) > _MAX_TOKEN_CHARACTERS:
+            raise errors.Unauthenticated
+        async with self._db.read() as tx:
+            found = await token_rows.find(self._db, tx, vault.token_hash(token))
+        if found is None:
+            raise errors.Unauthenticated
+        return Caller(
+            owner=found.owner,
+            lease_id=found.lease_id,
+            scope=frozenset(found.scope.split()),
+            how="token" if found.lease_id else "wallet",
+            by_key=found.by_key,
+        )
+
+    async def new_challenge(self, address: str, chain: str | None) -> wallet.WalletChallenge:
+        """Return the text that a wallet signs to prove itself.
+
+        `chain` is a CAIP-2 id, by default the first accepted network.
+        """
+        return self._wallets.challenge(account.account(chain or self._default_network, address))
+
+    async def issue_token(
+        self,
+        message: str,
+        signature: str,
+        *,
+        lease_id: str | None,
+        scope: Sequence[str] | None,
+        expires_at: datetime | None,
+    ) -> IssuedToken:
+        """Trade a signed challenge for a token.
+
+        With a leaseId it is a token of that lease: in full scope it replaces the one given before,
+        which is revoked. Without, it stands for the wallet, for 12 hours at most.
+        Raises Unauthenticated, LeaseNotFound, InvalidRequest.
+        """
+        proven = await self._prove(message, signature)
+        words = _checked_scope(scope)
+        now = await self._db.time()
+        if expires_at is not None and expires_at <= now:
+            raise errors.InvalidRequest("expiresAt lies in the past")
+        if lease_id is None:
+            latest = now + timedelta(hours=_WALLET_TOKEN_HOURS)
+            return await self._issue_for_wallet(proven, words, min(expires_at or latest, latest))
+        return await self._issue_for_lease(proven, lease_id, words, expires_at)
+
+    async def revoke(self, token: str) -> None:
+        """Revoke a token; raise Unauthenticated if it is not valid."""
+        async with self._db.begin() as tx:
+            revoked = await token_rows.revoke(self._db, tx, vault.token_hash(token))
+        if not revoked:
+            raise errors.Unauthenticated
+
+    async def _prove(self, message: str, signature: str) -> wallet.ProvenWallet:
+        try:
+            return await self._wallets.verify(message, signature)
+        except wallet.WalletRejected as rejection:
+            raise errors.Unauthenticated(rejection.detail) from rejection
+        except payment_errors.ChainUnavailable as error:
+            raise errors.TryLater(
+                "the chain of this wallet cannot be asked now", retry_after_seconds=10
+            ) from error
+
+    async def _issue_for_wallet(
+        self, proven: wallet.ProvenWallet, scope: frozenset[str], expires_at: datetime
+    ) -> IssuedToken:
+        token = _new_token(proven.account, None, scope, expires_at, by_key=proven.by_key)
+        async with self._db.begin() as tx:
+            await token_rows.insert(self._db, tx, token[1])
+        return _issued(*token)
+
+    async def _issue_for_lease(
+        self,
+        proven: wallet.ProvenWallet,
+        lease_id: str,
+        scope: frozenset[str],
+        expires_at: datetime | None,
+    ) -> IssuedToken:
+        async with self._db.begin() as tx:
+            found = await lease_rows.get(tx, lease_id)
+            if found is None or not found.handed_over or not proven.is_account(found.owner):
+                raise errors.LeaseNotFound
+            if found.status in lease.OVER:
+                raise errors.LeaseOver
+            token = _new_token(found.owner, lease_id, scope, expires_at, by_key=False)
+            await token_rows.insert(self._db, tx, token[1])
+        return _issued(*token)
+
+
+def _checked_scope(scope: Sequence[str] | None) -> frozenset[str]:
+    words = frozenset(scope or ["*"])
+    if "*" in words:
+        return frozenset({"*"})
+    if not words <= SCOPES:
+        raise errors.InvalidRequest(f"scope is a list of: {', '.join(sorted(SCOPES))}")
+    return words
+
+
+def _new_token(
+    owner: str,
+    lease_id: str | None,
+    scope: frozenset[str],
+    expires_at: datetime | None,
+    *,
+    by_key: bool,
+) -> tuple[str, token_rows.Token]:
+    text = f"pve402_{secrets.token_hex(32)}"
+    full = lease_id is not None and scope == {"*"} and expires_at is None
+    row = token_rows.Token(
+        token_hash=vault.token_hash(text),
+        owner=owner,
+        lease_id=lease_id,
+        scope=" ".join(sorted(scope)),
+        primary_of_lease=full,
+        by_key=by_key,
+        expires_at=expires_at,
+    )
+    return text, row
+
+
+def _issued(text: str, row: token_rows.Token) -> IssuedToken:
+    return IssuedToken(
+        token=text,
+        owner=row.owner,
+        lease_id=row.lease_id,
+        scope=frozenset(row.scope.split()),
+        expires_at=row.expires_at,
+    )

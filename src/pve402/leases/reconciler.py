@@ -1,0 +1,192 @@
+"""Compares what we leased with what runs, closes the gaps that are surely ours, reports the rest.
+
+    found                                         done
+    an active lease whose guest is gone           the lease ends, with a reason
+    an active lease whose guest is down           the guest is started, a few times an hour
+    a guest on another node than its lease        the lease follows it
+    a stopped lease whose guest runs              it is stopped again
+    a guest of ours without a standing lease      reported; only an operator's word stops it
+    a guest locked for creation without a task    reported; only root on its node can clear it
+
+Guests without our instance's tag are nobody's business here. One answer of the cluster is believed
+only about guests it shows: before a lease is called gone, the guest itself is asked for.
+"""
+
+import asyncio
+import dataclasses
+from datetime import timedelta
+
+import sqlalchemy as sa
+import structlog
+
+from pve402.domain import lease
+from pve402.leases import cluster, machine, mark, options, workflow
+from pve402.proxmox import errors as pve
+from pve402.proxmox import resources
+from pve402.storage import database, lease_rows, tables
+
+log = structlog.get_logger(__name__)
+
+Status = lease.LeaseStatus
+_leases = tables.leases
+_INTERVAL_SECONDS = 30.0
+_SETTLED_DOWN = timedelta(seconds=20)  # `/cluster/resources` lags behind by some seconds
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stranger:
+    """A guest with our tag that no standing lease accounts for."""
+
+    node: str
+    vmid: int
+    lease_id: str | None
+    running: bool
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """What one comparison found."""
+
+    strangers: tuple[Stranger, ...]
+    ours: int  # guests with our tag
+    standing: int  # leases that are not over
+
+
+class Reconciler:
+    """Runs the comparison every half minute; any number of replicas may."""
+
+    def __init__(
+        self,
+        db: database.Database,
+        view: cluster.ClusterView,
+        machines: machine.Machines,
+        settings: options.LeaseOptions,
+    ) -> None:
+        self._db = db
+        self._view = view
+        self._machines = machines
+        self._settings = settings
+        self._loop: asyncio.Task[None] | None = None
+        self.last_report: Report | None = None
+
+    def start(self) -> None:
+        """Compare in the background from now on."""
+        self._loop = asyncio.create_task(self._run_for_ever(), name="reconciler")
+
+    async def stop(self) -> None:
+        """End the background comparison."""
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+
+    async def run_once(self) -> Report:
+        """Compare once; raises ProxmoxError if the cluster cannot be asked."""
+        async with self._db.read() as tx:
+            standing = await lease_rows.list_standing(tx)
+        seen = await self._view.fresh(0.0)
+        guests = {guest.vmid: guest for guest in seen.guests}
+        for row in standing:
+            await self._close_gap(row, guests.get(row.vmid))
+        self.last_report = self._report(standing, seen)
+        for stranger in self.last_report.strangers:
+            log.warning("stranger", **dataclasses.asdict(stranger))
+        return self.last_report
+
+    async def _run_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(_INTERVAL_SECONDS)
+            try:
+                await self.run_once()
+            except pve.ProxmoxError as error:
+                log.warning("not_reconciled", error=workflow.reason_of(error))
+            except Exception:
+                log.exception("reconciler_failed")
+
+    async def _close_gap(self, row: lease.Lease, guest: resources.GuestSummary | None) -> None:
+        """Mend one lease; a failure here concerns this lease alone and is tried again."""
+        if row.hold_order_id is not None or row.status not in {Status.ACTIVE, Status.STOPPED}:
+            return
+        try:
+            if guest is None:
+                await self._missing(row)
+            elif self._is_of(guest, row):
+                await self._present(row, guest)
+        except (pve.ProxmoxError, workflow.RetryLater) as error:
+            log.warning("gap_left", lease=row.lease_id, error=workflow.reason_of(error))
+
+    async def _present(self, row: lease.Lease, guest: resources.GuestSummary) -> None:
+        if guest.node != row.node:
+            log.info("guest_moved", lease=row.lease_id, node=guest.node)
+            await self._write(row, node=guest.node)
+            return
+        if row.status is Status.ACTIVE and guest.state is resources.RunState.STOPPED:
+            await self._restart(row)
+        if row.status is Status.STOPPED and guest.state is resources.RunState.RUNNING:
+            await self._stop_again(row)
+
+    async def _missing(self, row: lease.Lease) -> None:
+        """End a lease whose guest is gone, after asking its node for it."""
+        if await self._machines.look(row) is not machine.Sight.ABSENT:
+            return
+        log.error("guest_vanished", lease=row.lease_id, vmid=row.vmid)
+        to = Status.STOPPING if row.status is Status.ACTIVE else Status.DELETING
+        await self._write(row, to, end_reason="guest_vanished", due_at=self._db.now(), fence=None)
+
+    async def _restart(self, row: lease.Lease) -> None:
+        """Start a guest that went down inside its paid time, unless it keeps going down."""
+        now = await self._db.time()
+        if row.expires_at is None or row.expires_at - now < _SETTLED_DOWN:
+            return
+        fresh_hour = row.restarts_since is None or now - row.restarts_since > timedelta(hours=1)
+        restarts = 0 if fresh_hour else row.restarts
+        if restarts >= self._settings.restarts_an_hour:
+            return
+        since = self._db.now() if fresh_hour else row.restarts_since
+        if await self._write(row, restarts=restarts + 1, restarts_since=since):
+            log.info("guest_restarted", lease=row.lease_id, vmid=row.vmid)
+            await self._machines.ensure_running(row)
+
+    async def _stop_again(self, row: lease.Lease) -> None:
+        """Stop a guest that runs although its lease is over; the grace goes on as it was."""
+        if await self._machines.look(row) is machine.Sight.RUNNING:
+            log.warning("guest_runs_after_expiry", lease=row.lease_id, vmid=row.vmid)
+            await self._machines.ensure_stopped(row)
+
+    async def _write(self, row: lease.Lease, to: Status | None = None, **values: object) -> bool:
+        async with self._db.begin() as tx:
+            unheld = _leases.c.hold_order_id.is_(None)
+            unchanged = sa.and_(unheld, _leases.c.node == row.node)
+            moved = await lease_rows.move(tx, row, to or row.status, unchanged, **values)
+        return moved is not None
+
+    def _is_of(self, guest: resources.GuestSummary, row: lease.Lease) -> bool:
+        return mark.is_marked(guest.tags, self._settings.instance, row.lease_id)
+
+    def _report(self, standing: list[lease.Lease], seen: resources.ClusterResources) -> Report:
+        known = {row.lease_id for row in standing}
+        tag = mark.instance_tag(self._settings.instance)
+        ours = [guest for guest in seen.guests if tag in guest.tags]
+        strangers = [
+            _stranger(guest) for guest in ours if not known & set(mark.leases_named(guest.tags))
+        ]
+        vmids = {row.vmid for row in standing if row.status is not Status.RESERVED}
+        locked = [
+            dataclasses.replace(_stranger(guest), reason="locked for creation")
+            for guest in seen.guests
+            if guest.lock == "create" and self._in_range(guest.vmid) and guest.vmid not in vmids
+        ]
+        return Report(strangers=(*strangers, *locked), ours=len(ours), standing=len(standing))
+
+    def _in_range(self, vmid: int) -> bool:
+        return self._settings.vmid_min <= vmid <= self._settings.vmid_max
+
+
+def _stranger(guest: resources.GuestSummary) -> Stranger:
+    return Stranger(
+        node=guest.node,
+        vmid=guest.vmid,
+        lease_id=next(iter(mark.leases_named(guest.tags)), None),
+        running=guest.state is resources.RunState.RUNNING,
+        reason="no standing lease",
+    )

@@ -1,0 +1,89 @@
+"""Account nonces of our own signers and the signed transactions that use them.
+
+A nonce is taken together with its transaction, in one database transaction, so that a crash leaves
+either nothing or something that anybody can broadcast again.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pve402.storage import database, tables
+
+_nonces = tables.signer_nonces
+_sent = tables.signer_transactions
+Row = Mapping[Any, Any]
+
+
+async def next_nonce(tx: AsyncConnection, chain_id: int, signer: str) -> int | None:
+    """Return the nonce after the highest one ever taken, None if none was."""
+    found: int | None = await tx.scalar(
+        sa.select(_nonces.c.next_nonce).where(*_of(_nonces, chain_id, signer))
+    )
+    return found
+
+
+async def take(db: database.Database, tx: AsyncConnection, row: dict[str, Any]) -> bool:
+    """Take the nonce of a signed transaction and store it; False if somebody else took it."""
+    after = row["nonce"] + 1
+    dialect = sqlite if db.is_sqlite else postgresql
+    first = dialect.insert(_nonces).values(
+        chain_id=row["chain_id"], signer=row["signer"], next_nonce=after
+    )
+    keys = ["chain_id", "signer"]
+    query = first.on_conflict_do_update(
+        index_elements=keys,
+        set_={"next_nonce": after},
+        where=_nonces.c.next_nonce <= row["nonce"],
+    )
+    if (await tx.execute(query)).rowcount != 1:
+        return False
+    await tx.execute(_sent.insert().values(**row, created_at=db.now()))
+    return True
+
+
+async def replace(tx: AsyncConnection, row: dict[str, Any]) -> bool:
+    """Store a dearer version of an open transaction; False if its nonce is closed."""
+    query = _sent.update().where(
+        *_of(_sent, row["chain_id"], row["signer"]), _sent.c.nonce == row["nonce"]
+    )
+    values = {"transaction": row["transaction"], "raw": row["raw"]}
+    return (await tx.execute(query.values(**values))).rowcount == 1
+
+
+async def withdraw(tx: AsyncConnection, chain_id: int, signer: str, nonce: int) -> bool:
+    """Give the highest nonce back; False if a later one was taken."""
+    query = _nonces.update().where(
+        *_of(_nonces, chain_id, signer), _nonces.c.next_nonce == nonce + 1
+    )
+    if (await tx.execute(query.values(next_nonce=nonce))).rowcount != 1:
+        return False
+    await tx.execute(_sent.delete().where(*_of(_sent, chain_id, signer), _sent.c.nonce == nonce))
+    return True
+
+
+async def confirm(tx: AsyncConnection, chain_id: int, signer: str, below_nonce: int) -> None:
+    """Close every nonce below one that the chain has counted past."""
+    await tx.execute(
+        _sent.delete().where(*_of(_sent, chain_id, signer), _sent.c.nonce < below_nonce)
+    )
+
+
+async def list_open(tx: AsyncConnection, chain_id: int, signer: str) -> Sequence[Row]:
+    """Return the open transactions of a signer, lowest nonce first."""
+    query = sa.select(_sent).where(*_of(_sent, chain_id, signer)).order_by(_sent.c.nonce)
+    return (await tx.execute(query)).mappings().all()
+
+
+async def find_open(tx: AsyncConnection, payment_key: str) -> Row | None:
+    """Return the newest open transaction that settles a payment."""
+    query = sa.select(_sent).where(_sent.c.payment_key == payment_key)
+    newest = query.order_by(_sent.c.nonce.desc()).limit(1)
+    return (await tx.execute(newest)).mappings().one_or_none()
+
+
+def _of(table: sa.Table, chain_id: int, signer: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return (table.c.chain_id == chain_id, table.c.signer == signer)
