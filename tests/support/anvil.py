@@ -62,7 +62,9 @@ def anvil() -> Iterator[Anvil]:
     command = [str(PROGRAM), "--port", "0", "--chain-id", "84532", "--no-cors"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield _planted(f"http://127.0.0.1:{_port(process)}")
+            running = _planted(f"http://127.0.0.1:{_port(process)}")
+            yield running
+            running.node.close()
         finally:
             process.terminate()
             process.communicate(timeout=10)

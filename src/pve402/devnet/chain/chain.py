@@ -130,7 +130,7 @@ class Chain:
         transaction = transactions.decode(raw)
         self.pool.add(transaction, self._view(transaction.sender))
         if self.automine:
-            self.mine()
+            self.mine_waiting()
         return transaction.hash
 
     def act(self, *, sender: str, to: str, data: bytes) -> bytes:
@@ -160,6 +160,11 @@ class Chain:
         if timestamp is not None:
             self.set_next_timestamp(timestamp)
         return self._append(tuple(self._take_from_pool()))
+
+    def mine_waiting(self) -> None:
+        """Make a block if there is a transaction whose turn has come."""
+        if taken := self._take_from_pool():
+            self._append(tuple(taken))
 
     # Time
 

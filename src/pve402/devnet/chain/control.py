@@ -88,8 +88,8 @@ def _rollback(chain: Chain, params: Parameters) -> None:
 
 def _set_automine(chain: Chain, params: Parameters) -> None:
     chain.automine = params.flag(0, default=True)
-    if chain.automine and len(chain.pool):
-        chain.mine()
+    if chain.automine:
+        chain.mine_waiting()
 
 
 def _set_code(chain: Chain, params: Parameters) -> None:

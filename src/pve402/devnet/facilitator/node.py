@@ -36,6 +36,7 @@ class HttpNode:
         self._path = parts.path or "/"
         self._timeout_seconds = timeout_seconds
         self._local = threading.local()
+        self._connections: list[http.client.HTTPConnection] = []
 
     def __call__(self, method: str, /, *params: Any) -> Any:
         """Call a method.
@@ -49,6 +50,11 @@ class HttpNode:
         if "error" in answer:
             raise NodeRefused(answer["error"].get("message", "unknown error"))
         return answer["result"]
+
+    def close(self) -> None:
+        """Close every thread's connection."""
+        while self._connections:
+            self._connections.pop().close()
 
     def _post(self, body: bytes) -> bytes:
         connection = self._connection()
@@ -65,4 +71,5 @@ class HttpNode:
             host, port = self._address
             connection = http.client.HTTPConnection(host, port, timeout=self._timeout_seconds)
             self._local.connection = connection
+            self._connections.append(connection)
         return connection
