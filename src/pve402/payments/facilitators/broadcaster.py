@@ -107,10 +107,19 @@ class Broadcaster:
         async with self._in_order:  # broadcasts leave in the order of their nonces
             return await self._send_in_turn(payment, draft)
 
-    async def send_again(self, signed: SignedTransaction) -> None:
-        """Broadcast the same bytes again; the chain takes them once."""
+    async def send_again(self, signed: SignedTransaction) -> bool:
+        """Broadcast the same bytes again; the chain takes them once.
+
+        False when they can never get in any more: the account has used the nonce otherwise.
+        """
         answer = await self._broadcast(signed)
         log.info("transaction_sent_again", transaction=signed.transaction, answer=answer.value)
+        if answer is not _Answer.NONCE_PASSED:
+            return True
+        mined = await self._rpc.read("eth_getTransactionReceipt", signed.transaction)
+        if mined is None:
+            await self._nonces.confirm(signed.chain_id, signed.signer, signed.nonce + 1)
+        return mined is not None
 
     async def outbid(self, signed: SignedTransaction, *, to: str, data: str) -> SignedTransaction:
         """Replace a stuck transaction by a dearer one with the same nonce, within the cap.

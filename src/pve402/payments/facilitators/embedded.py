@@ -122,10 +122,8 @@ class EmbeddedFacilitator:
         """See `Facilitator`. What was signed for the payment before is followed, not repeated."""
         try:
             signed = await self._nonces.open_for(payment.key)
-            if signed is None:
+            if signed is None or not await self._broadcaster.send_again(signed):
                 signed = await self._send(payment, requirements)
-            else:
-                await self._broadcaster.send_again(signed)
         except rpc.RpcError as error:
             outcome = Outcome.REFUSED if error.reverted else Outcome.UNKNOWN
             return Settlement.of(payment, outcome, reason=_why(error.message))

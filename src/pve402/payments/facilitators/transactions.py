@@ -65,10 +65,10 @@ def fees_of(raw: str) -> tuple[int, int]:
     body = bytes.fromhex(raw[2:])[1:]
     at = 1 if body[0] < 0xF8 else 1 + body[0] - 0xF7
     numbers: list[int] = []
-    for _field in range(4):  # chain id, nonce, priority fee, maximum fee: each shorter than 56
-        size = body[at] - 0x80 if body[at] >= 0x80 else 0
-        start = at + 1 if size or body[at] == 0x80 else at
-        at = start + size if body[at] >= 0x80 else at + 1
+    while len(numbers) < 4:  # chain id, nonce, priority fee, maximum fee
+        size = max(0, body[at] - 0x80)
+        start = at + (body[at] >= 0x80)
+        at = start + (size if body[at] >= 0x80 else 1)
         numbers.append(int.from_bytes(body[start:at], "big"))
     return numbers[2], numbers[3]
 
