@@ -103,6 +103,9 @@ def _refusal(answer: Answer, call: Call, secrets: Collection[str]) -> errors.Pro
         return errors.OutcomeUnknown(message, call=name, status=status)
     if 500 <= status < 595:
         return messages.classify(message, call=name, status=status)
+    if 300 <= status < 500:
+        # Not of Proxmox but of something in between, which did not pass the call on.
+        return errors.UnexpectedAnswer(message, call=name, status=status)
     return unusable(call, f"not a status Proxmox gives: {message}", status=status)
 
 

@@ -17,6 +17,8 @@ _TICKET_CALL = answers.Call(method="POST", path="/access/ticket")
 #: Renewed after 90 of its 120 minutes.
 _TICKET_RENEWAL_SECONDS = 90 * 60
 _TICKET_LIFE_SECONDS = 2 * 60 * 60
+#: Proxmox decodes the cookie; what tickets are made of passes as it is in any case.
+_COOKIE_SAFE = ":@/=+!"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class Ticket:
 
     def cookie(self) -> str:
         """The Cookie header; a secret."""
-        return f"PVEAuthCookie={quote(self.ticket, safe='')}"
+        return f"PVEAuthCookie={quote(self.ticket, safe=_COOKIE_SAFE)}"
 
 
 class Login(Protocol):

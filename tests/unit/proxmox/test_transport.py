@@ -122,8 +122,10 @@ async def test_a_call_that_waits_for_a_slot_only_was_not_sent(
         (599, errors.OutcomeUnknown),
         (502, errors.OutcomeUnknown),
         (504, errors.OutcomeUnknown),
-        (301, errors.OutcomeUnknown),
-        (404, errors.OutcomeUnknown),
+        (201, errors.OutcomeUnknown),
+        (700, errors.OutcomeUnknown),
+        (301, errors.UnexpectedAnswer),
+        (404, errors.UnexpectedAnswer),
     ],
 )
 async def test_statuses_of_the_wire_tell_whether_a_write_was_executed(
