@@ -26,6 +26,7 @@ class GuestSpec:
     disk_gb: float = 4.0
     unprivileged: bool = True
     cmode: str = "tty"
+    entrypoint: str = "/sbin/init"
     addresses: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     ssh_public_keys: str = ""
@@ -94,19 +95,25 @@ class GuestRuntime(Protocol):
 
 
 class NullRuntime:
-    """Guests without programs: started and stopped at once, for tests of the REST side alone."""
+    """Guests without programs: started and stopped at once, for tests of the REST side alone.
+
+    A guest whose entrypoint is not an init ignores the shutdown signal, as such a program does.
+    """
 
     def __init__(self) -> None:
-        self._running: set[int] = set()
+        self._running: dict[int, GuestSpec] = {}
 
     async def start(self, vmid: int, spec: GuestSpec) -> None:
-        self._running.add(vmid)
+        self._running[vmid] = spec
 
     async def stop(self, vmid: int) -> None:
-        self._running.discard(vmid)
+        self._running.pop(vmid, None)
 
     async def shutdown(self, vmid: int, timeout_seconds: float) -> bool:
-        self._running.discard(vmid)
+        spec = self._running.get(vmid)
+        if spec is not None and spec.entrypoint != GuestSpec.entrypoint:
+            return False
+        self._running.pop(vmid, None)
         return True
 
     async def is_running(self, vmid: int) -> bool:
@@ -116,7 +123,7 @@ class NullRuntime:
         return ()
 
     async def destroy(self, vmid: int) -> None:
-        self._running.discard(vmid)
+        self._running.pop(vmid, None)
 
     async def usage(self, vmid: int) -> GuestUsage | None:
         return None

@@ -1,0 +1,196 @@
+"""Tasks: the workers behind UPIDs, their logs, their ends, and the two lists they stand in.
+
+Proxmox keeps running and recent tasks in an `active` file and ended ones in an index. The files
+are brought up to date when a worker is forked by the daemon or one of its workers ends. The end
+of a worker that another worker forked goes unnoticed until then, so it still reads RUNNING.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import itertools
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+
+import structlog
+
+from pve402.devnet.pve import clock, errors, upid
+
+_log = structlog.get_logger(__name__)
+
+MAX_LISTED = 25
+_FIRST_PID = 4096
+_TICKS_PER_SECOND = 100
+_BOOT_SECONDS_AGO = 5600
+
+
+class Killed(Exception):
+    """The worker died without a last word; its task reads `unexpected status`."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Task:
+    """One worker: its name, what it wrote, and how it ended."""
+
+    upid: upid.Upid
+    forked_by_worker: bool
+    lines: list[str] = field(default_factory=list)
+    warnings: int = 0
+    exit_status: str | None = None
+    ended_at: float | None = None
+    saved_in_refresh: int | None = None
+    job: "asyncio.Task[None] | None" = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def running(self) -> bool:
+        """Whether the worker's process is there."""
+        return self.ended_at is None
+
+    def log(self, *lines: str) -> None:
+        """Write lines to the task's log."""
+        self.lines.extend(lines)
+
+    def warn(self, text: str) -> None:
+        """Write a warning; the task will end in WARNINGS instead of OK."""
+        self.warnings += 1
+        self.lines.append(f"WARN: {text}")
+
+
+Work = Callable[[Task], Awaitable[None]]
+
+current_task: contextvars.ContextVar[Task | None] = contextvars.ContextVar(
+    "current_task", default=None
+)
+"""The worker that is running, if the code runs in one."""
+
+
+class TaskRegistry:
+    """Every task of the cluster, newest last."""
+
+    def __init__(self, time: clock.Clock) -> None:
+        self._clock = time
+        self._booted_at = time.now() - _BOOT_SECONDS_AGO
+        self._pids = itertools.count(_FIRST_PID, 7)
+        self._tasks: dict[str, Task] = {}
+        self._archive: list[Task] = []
+        self._active: list[Task] = []
+        self._refreshes = 0
+        self.forced_ends: list[tuple[str, str]] = []
+
+    def fork(self, node: str, kind: str, subject: str, user: str, work: Work) -> str:
+        """Start a worker and return its UPID."""
+        now = self._clock.now()
+        name = upid.Upid(
+            node=node,
+            pid=next(self._pids),
+            pstart=int((now - self._booted_at) * _TICKS_PER_SECOND),
+            start=int(now),
+            type=kind,
+            id=subject,
+            user=user,
+        )
+        task = Task(upid=name, forked_by_worker=current_task.get() is not None)
+        self._tasks[str(name)] = task
+        self._active.insert(0, task)
+        self.refresh()
+        context = contextvars.copy_context()
+        context.run(current_task.set, task)
+        context.run(clock.answering_a_request.set, False)
+        task.job = asyncio.get_running_loop().create_task(self._run(task, work), context=context)
+        _log.debug("task started", upid=str(name))
+        return str(name)
+
+    def find(self, name: str) -> Task | None:
+        """Look a task up by its UPID."""
+        return self._tasks.get(name)
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self._tasks.values())
+
+    def running(self, kind: str, subject: str) -> list[Task]:
+        """List the workers of one kind that are busy with one guest."""
+        return [t for t in self if t.running and (t.upid.type, t.upid.id) == (kind, subject)]
+
+    def archived(self) -> list[Task]:
+        """List what the index holds, newest first."""
+        return list(reversed(self._archive))
+
+    def active(self) -> list[Task]:
+        """List what the `active` file holds: running tasks and the last ended ones."""
+        return list(self._active)
+
+    @property
+    def refreshes(self) -> int:
+        """How often the files were brought up to date."""
+        return self._refreshes
+
+    def refresh(self) -> None:
+        """Bring both files up to date."""
+        running = [t for t in self._active if t.running]
+        ended = [t for t in self._active if not t.running]
+        ended.sort(key=lambda t: t.upid.start, reverse=True)
+        fresh = [t for t in ended if t.saved_in_refresh is None]
+        if fresh:
+            self._refreshes += 1
+        for task in reversed(fresh):
+            task.saved_in_refresh = self._refreshes
+            self._archive.append(task)
+        self._active = running + ended[: max(0, MAX_LISTED - len(running))]
+
+    async def interrupt(self, task: Task) -> None:
+        """Send the worker an interrupt and wait until it is gone."""
+        if task.job is not None and not task.job.done():
+            task.job.cancel()
+            await task.ended.wait()
+
+    async def close(self) -> None:
+        """End all workers without ceremony."""
+        jobs = [t.job for t in self if t.job is not None and not t.job.done()]
+        for _ in range(2):  # a worker may answer the first interrupt by cleaning up
+            for job in jobs:
+                job.cancel()
+            await asyncio.sleep(0)
+        await asyncio.gather(*jobs, return_exceptions=True)
+
+    async def _run(self, task: Task, work: Work) -> None:
+        try:
+            with contextlib.suppress(Killed):
+                await self._work_to_an_end(task, work)
+        finally:
+            task.ended_at = self._clock.now()
+            task.exit_status = _read_status(task.lines)
+            task.ended.set()
+            if not task.forked_by_worker:
+                self.refresh()
+
+    async def _work_to_an_end(self, task: Task, work: Work) -> None:
+        try:
+            await work(task)
+            self._end_as_told(task)
+        except errors.ApiError as failure:
+            task.log(f"TASK ERROR: {failure.text}")
+        except RuntimeError as failure:
+            task.log(f"TASK ERROR: {failure}")
+        except asyncio.CancelledError:
+            task.log("TASK ERROR: received interrupt")
+        else:
+            task.log(f"TASK WARNINGS: {task.warnings}" if task.warnings else "TASK OK")
+
+    def _end_as_told(self, task: Task) -> None:
+        """A fault may have ordered the next task of a kind to fail with a text."""
+        for order in self.forced_ends:
+            if order[0] == task.upid.type:
+                self.forced_ends.remove(order)
+                raise errors.Failure(order[1])
+
+
+def _read_status(lines: list[str]) -> str:
+    last = lines[-1] if lines else ""
+    if last == "TASK OK":
+        return "OK"
+    if last.startswith("TASK WARNINGS: "):
+        return last.removeprefix("TASK ")
+    if last.startswith("TASK ERROR: "):
+        return last.removeprefix("TASK ERROR: ")
+    return "unexpected status"
