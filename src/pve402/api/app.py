@@ -1,13 +1,14 @@
 """Puts the application together from what bootstrap built."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Final
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from pve402 import config
+from pve402 import bootstrap
 from pve402.api import (
     address,
     auth,
@@ -23,7 +24,6 @@ from pve402.api import (
     stats,
 )
 from pve402.api import headers as answer_headers
-from pve402.leases import access, service
 from pve402.payments import protocol
 
 _PAID_MARGIN_SECONDS: Final = 60  # a paid request says by itself that its order is pending
@@ -47,9 +47,7 @@ def assemble(
     app.state.context = app_context
     errors.install(app)
     app.add_exception_handler(gate.PaymentNeeded, gate.payment_needed)
-    for noun in (lease, management, stats, catalogue, auth, health):
-        app.include_router(noun.router)
-    app.openapi = openapi.Document(app=app, public_url=public_url)  # type: ignore[method-assign]
+    _add_routes(app, public_url)
     app.add_middleware(guard.Guard, limits=limits)
     app.add_middleware(answer_headers.Headers, public_url=public_url)
     app.add_middleware(
@@ -63,34 +61,27 @@ def assemble(
     return app
 
 
-class Components(Protocol):
-    """What bootstrap builds, as far as the HTTP layer needs it."""
-
-    settings: config.Settings
-    leases: service.LeaseService
-    access: access.Access
-
-    async def start(self) -> None:
-        """Open what must be open before the first request, and recover what was cut off."""
-
-    async def stop(self) -> None:
-        """Finish or hand over what runs, and close everything."""
-
-    async def readiness(self) -> dict[str, bool]:
-        """Say of each part whether it lets us serve: database, recovery, proxmox."""
+def openapi_text(public_url: str) -> str:
+    """Return the OpenAPI document as it is kept in docs/reference."""
+    app = FastAPI(docs_url=None, redoc_url=None)
+    _add_routes(app, public_url)
+    return json.dumps(app.openapi(), indent=2) + "\n"
 
 
-def create_app(components: Components) -> FastAPI:
+def _add_routes(app: FastAPI, public_url: str) -> None:
+    for noun in (lease, management, stats, catalogue, auth, health):
+        app.include_router(noun.router)
+    app.openapi = openapi.Document(app=app, public_url=public_url)  # type: ignore[method-assign]
+
+
+def create_app(components: bootstrap.Components) -> FastAPI:
     """Make the application of a set of components; its life starts and stops them."""
     settings = components.settings
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await components.start()
-        try:
+        async with components:
             yield
-        finally:
-            await components.stop()
 
     return assemble(
         _context(components),
@@ -106,7 +97,7 @@ def create_app(components: Components) -> FastAPI:
     )
 
 
-def _context(components: Components) -> context.Context:
+def _context(components: bootstrap.Components) -> context.Context:
     settings = components.settings
     options = gate.GateOptions(
         networks=settings.network,

@@ -191,7 +191,7 @@ class Settings(BaseSettings):
         None, description="TOML file of what is on sale.", examples=["/etc/pve402/catalogue.toml"]
     )
     pve402_host: str = Field("127.0.0.1", description="Address to listen on.")
-    pve402_port: int = Field(4021, ge=0, le=65535, description="Port to listen on; 0: a free one.")
+    pve402_port: int = Field(4021, ge=1, le=65535, description="Port to listen on.")
     pve402_peer_bind: Bind | None = Field(
         None,
         description="Address where other replicas reach this one; not public.",
@@ -200,10 +200,11 @@ class Settings(BaseSettings):
     pve402_metrics_bind: Bind | None = Field(
         None, description="Address of Prometheus metrics.", examples=["127.0.0.1:9402"]
     )
-    pve402_instance: str = Field(
-        "main",
+    pve402_instance: str | None = Field(
+        None,
         pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$",
-        description="Name of this installation; marks its containers on Proxmox VE.",
+        description="Name of this installation, which marks its containers; else made of the key.",
+        examples=["main"],
     )
     pve402_grace_hours: float = Field(
         24, ge=0, le=24 * 366, description="Hours a stopped container is kept for a renewal."

@@ -1,0 +1,103 @@
+"""Runs the service: settings, components, application, and a server until it is told to stop."""
+
+import contextlib
+import gc
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import prometheus_client
+import structlog
+import uvicorn
+import uvloop
+from typing_extensions import override
+
+from pve402 import bootstrap, config
+from pve402.api import app as application
+from pve402.api import connections, logs
+from pve402.domain.catalogue import CatalogueError
+
+logger = structlog.get_logger(__name__)
+
+EXIT_BAD_SETTINGS: Final = 2
+EXIT_NOT_STARTED: Final = 3
+_GRACE_SECONDS: Final = 30
+_WEBSOCKET_MESSAGE_BYTES: Final = 1024 * 1024
+
+
+def serve(env_file: Path | None, **overrides: Any) -> int:
+    """Serve until SIGTERM or SIGINT and return the exit code; bad settings are told and are 2."""
+    try:
+        settings = config.load(env_file, **overrides)
+        logs.configure(settings.pve402_log_level, settings.pve402_log_format)
+        components = bootstrap.build(settings)
+    except (config.SettingsError, CatalogueError) as error:
+        sys.stderr.write(f"pve402 cannot start, these settings are missing or wrong:\n\n{error}\n")
+        return EXIT_BAD_SETTINGS
+    server = Server(_uvicorn_config(application.create_app(components), settings))
+    with _metrics(settings.pve402_metrics_bind):
+        uvloop.run(server.serve())
+    return 0 if server.started else EXIT_NOT_STARTED
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which freezes what start-up made, and ends with 0 after a signal."""
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start; what lives on from here is not looked at by the garbage collector any more."""
+        await super().startup(sockets)
+        if not self.started:
+            return
+        gc.collect()
+        gc.freeze()
+        logger.info("listening", host=self.config.host, port=self.config.port)
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on the usual signals; uvicorn would die of them after all is closed."""
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _uvicorn_config(app: Any, settings: config.Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.pve402_host,
+        port=settings.pve402_port,
+        http=connections.BoundedHttp,
+        ws="websockets-sansio",
+        ws_max_size=_WEBSOCKET_MESSAGE_BYTES,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # X-Forwarded-For is read by address.py alone
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+
+
+@contextlib.contextmanager
+def _metrics(bind: str | None) -> Iterator[None]:
+    """Serve Prometheus metrics on an address of their own, from a thread of their own."""
+    if bind is None:
+        yield
+        return
+    host, _, port = bind.rpartition(":")
+    server, thread = prometheus_client.start_http_server(int(port), host.strip("[]"))
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
