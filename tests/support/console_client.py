@@ -120,7 +120,7 @@ class ConsoleClient:
 
     def __init__(self, url: str, headers: dict[str, str] | None = None) -> None:
         self.session = aiohttp.ClientSession(headers=headers)
-        self._lxc = f"{url}/api2/json/nodes/pve/lxc"
+        self.lxc = f"{url}/api2/json/nodes/pve/lxc"
 
     async def __aenter__(self) -> "ConsoleClient":
         return self
@@ -135,7 +135,7 @@ class ConsoleClient:
 
     async def post(self, vmid: int, call: str, **params: Any) -> Any:
         """Make one call on a guest and return its data."""
-        async with self.session.post(f"{self._lxc}/{vmid}/{call}", data=params) as answer:
+        async with self.session.post(f"{self.lxc}/{vmid}/{call}", data=params) as answer:
             assert answer.status == 200, (answer.status, answer.reason)
             return (await answer.json())["data"]
 
@@ -143,7 +143,7 @@ class ConsoleClient:
         """Open a console port and connect to it, without a word on the socket."""
         answer = await self.post(vmid, call, **params)
         socket = await self.session.ws_connect(
-            f"{self._lxc}/{vmid}/vncwebsocket",
+            f"{self.lxc}/{vmid}/vncwebsocket",
             params={"port": answer["port"], "vncticket": answer["ticket"]},
             protocols=("binary",),
             max_msg_size=0,

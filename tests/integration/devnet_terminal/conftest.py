@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.support.console_client import ConsoleClient
 
 from pve402.devnet.guests.options import RuntimeOptions
 from pve402.devnet.guests.runtime import NamespaceRuntime
@@ -13,13 +14,10 @@ from pve402.devnet.pve.runtime import GuestSpec
 from pve402.devnet.terminal import standalone
 from pve402.devnet.terminal.manners import TerminalManners
 from pve402.devnet.terminal.service import Consoles
-from tests.support.console_client import ConsoleClient
 
 
 def spec(template: str = "busybox-alpine", cmode: str = "shell", password: str = "") -> GuestSpec:
-    return GuestSpec(
-        node="pve", hostname="ct", template=template, cmode=cmode, password=password
-    )
+    return GuestSpec(node="pve", hostname="ct", template=template, cmode=cmode, password=password)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,10 @@ import asyncio
 import re
 
 import pytest
-
-from pve402.devnet.terminal.manners import SessionEnd, TerminalManners
 from tests.integration.devnet_terminal.conftest import Bench, Serve, spec
 from tests.support.console_client import Console, Frame, transcript
+
+from pve402.devnet.terminal.manners import SessionEnd, TerminalManners
 
 pytestmark = pytest.mark.namespaces
 

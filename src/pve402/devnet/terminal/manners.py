@@ -30,6 +30,9 @@ class TerminalManners:
     end, seed: what the end of a session looks like.
     refuses_tokens: API tokens pass the API but not the console, as before pve-container 6.1.3.
     stopped_seconds: how long a console of a stopped guest takes to say so.
+    connect_limit_seconds, line_limit_seconds: how long a worker waits for its client, and then for
+    the client's first line.
+    dead_port_seconds: how long a websocket to a port nobody listens on takes to die.
     """
 
     attach_seconds: float = 0.02
@@ -44,6 +47,9 @@ class TerminalManners:
     seed: int = 0
     refuses_tokens: bool = False
     stopped_seconds: float = 0.7
+    connect_limit_seconds: float = 10.0
+    line_limit_seconds: float = 10.0
+    dead_port_seconds: float = 5.0
 
 
 # A chain that does what one would wish, for tests of everything else.

@@ -49,6 +49,11 @@ class Peer:
         """Tell whether the queue is short."""
         return len(self._outgoing) < _ROOM_BYTES
 
+    def is_open(self) -> bool:
+        """Tell whether the connection is still there, without reading from it."""
+        transport = self._request.transport
+        return not self._dropping and transport is not None and not transport.is_closing()
+
     def drop(self) -> None:
         """Close the TCP connection after what is queued, without a word. Safe to call twice."""
         self._dropping = True

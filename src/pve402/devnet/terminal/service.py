@@ -13,9 +13,6 @@ from pve402.devnet.terminal.sessions import ConsoleSource, Terminals
 from pve402.devnet.terminal.termproxy import TermproxyWorker, WorkerFailed
 from pve402.devnet.terminal.vncterm import VnctermWorker
 
-_CONNECT_SECONDS = 10.0
-_DEAD_PORT_SECONDS = 5.0
-
 
 @dataclass(kw_only=True)
 class _Port:
@@ -68,7 +65,7 @@ class Consoles:
         """Serve an upgrade whose ticket was found good."""
         listening = self._ports.pop((node, port), None)
         if listening is None or listening.client.done():
-            return await _die_unanswered(request)
+            return await _die_unanswered(request, self._manners.dead_port_seconds)
         socket = web.WebSocketResponse(
             protocols=("binary", "base64"),
             autoclose=False,
@@ -89,20 +86,24 @@ class Consoles:
         key = (session.node, session.port)
         listening = self._ports[key] = _Port()
         try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
+            async with asyncio.timeout(self._manners.connect_limit_seconds):
                 peer = await listening.client
         except TimeoutError:
             session.log("failed waiting for client: timed out")
             raise WorkerFailed from None
+        except asyncio.CancelledError:
+            if listening.client.done() and not listening.client.cancelled():
+                listening.client.result().drop()
+            raise
         finally:
             if self._ports.get(key) is listening:
                 del self._ports[key]
         return peer
 
 
-async def _die_unanswered(request: web.Request) -> web.StreamResponse:
-    """Close the connection after 5 s without an HTTP answer, as with a port nobody listens on."""
-    await asyncio.sleep(_DEAD_PORT_SECONDS)
+async def _die_unanswered(request: web.Request, delay_seconds: float) -> web.StreamResponse:
+    """Close the connection without an HTTP answer, as with a port nobody listens on."""
+    await asyncio.sleep(delay_seconds)
     if request.transport:
         request.transport.close()
     return web.Response()

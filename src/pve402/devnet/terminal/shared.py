@@ -10,6 +10,7 @@ import fcntl
 import os
 import struct
 import termios
+from collections.abc import Callable
 from typing import Protocol
 
 from pve402.devnet.terminal.manners import TerminalManners
@@ -18,7 +19,12 @@ CLEAR = b"\x1b[H\x1b[J"
 TRAILER = b"\x1b[999H\r\n[EOF - dtach terminating]\r\n\x1b[?25h"
 DETACHED = b"\x1b[999H\r\n[detached]\r\n\x1b[?25h"
 _READ_BYTES = 65_536
+_INPUT_LIMIT_BYTES = 128 * 1024
 _LAST_OUTPUT_SECONDS = 0.01
+_LAST_OUTPUT_ROUNDS = 100
+# What a client is sure to get while others are attached, and how fast that grows again.
+_SHARED_BYTES = 64 * 1024
+_SHARED_BYTES_PER_SECOND = 1024 * 1024
 # The second terminal of the real chain buffers as much again as the first before writers block.
 _SPARE_INPUT_BYTES = 22_528
 
@@ -36,6 +42,25 @@ class Client(Protocol):
         """The program of the terminal has ended, after the last output."""
 
 
+class Allowance:
+    """How much output a client gets while it is not alone: dtach waits for no slow one then."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._bytes = float(_SHARED_BYTES)
+        self._at = clock()
+
+    def take(self, count: int) -> bool:
+        """Spend `count` bytes, or say that they are lost."""
+        now = self._clock()
+        grown = self._bytes + (now - self._at) * _SHARED_BYTES_PER_SECOND
+        self._bytes, self._at = min(grown, _SHARED_BYTES), now
+        if count > self._bytes:
+            return False
+        self._bytes -= count
+        return True
+
+
 class SharedTerminal:
     """Owns the master of one guest's terminal until the program on it ends."""
 
@@ -43,23 +68,23 @@ class SharedTerminal:
         self._loop = asyncio.get_running_loop()
         self._master = master
         self._manners = manners
-        self._clients: list[Client] = []
+        self._clients: dict[Client, Allowance] = {}
         self._unsent = bytearray()
         self._reading = False
+        self._quiet = True
         self.ended = False
         os.set_blocking(master, False)
         self._resume()
 
     def attach(self, client: Client) -> None:
         """Add a client and clear its screen."""
-        self._clients.append(client)
+        self._clients[client] = Allowance(self._loop.time)
         client.deliver(CLEAR)
         self.room_made()
 
     def detach(self, client: Client) -> None:
         """Remove a client; nothing happens to the program."""
-        with contextlib.suppress(ValueError):
-            self._clients.remove(client)
+        self._clients.pop(client, None)
         self.room_made()
 
     def write(self, data: bytes) -> None:
@@ -95,13 +120,32 @@ class SharedTerminal:
         self._clients.clear()
 
     def end_soon(self) -> None:
-        """The program is gone; take the output that it still left, then end."""
-        self._loop.call_later(_LAST_OUTPUT_SECONDS, self.end)
+        """The program is gone; take the output that it left, then end.
+
+        What it started may hold the terminal open, so its end is not waited for.
+        """
+        self._quiet = False
+        self._loop.call_later(_LAST_OUTPUT_SECONDS, self._end_when_quiet, _LAST_OUTPUT_ROUNDS)
+
+    def is_full(self) -> bool:
+        """Tell whether input should wait until the program has read some."""
+        return len(self._unsent) > _INPUT_LIMIT_BYTES
+
+    def _end_when_quiet(self, rounds: int) -> None:
+        if (self._quiet and self._reading) or not rounds:
+            self.end()
+        else:
+            self._quiet = True
+            self._loop.call_later(_LAST_OUTPUT_SECONDS, self._end_when_quiet, rounds - 1)
 
     def _may_read(self) -> bool:
-        wedged = self._manners.wedges_on_unread_input and len(self._unsent) > _SPARE_INPUT_BYTES
-        waiting = bool(self._clients) and not any(c.has_room() for c in self._clients)
-        return not (self.ended or wedged or waiting)
+        if self.ended or self._is_wedged():
+            return False
+        ready = [client.has_room() for client in self._clients]
+        return any(ready) if self._manners.drops_when_shared and ready else all(ready)
+
+    def _is_wedged(self) -> bool:
+        return self._manners.wedges_on_unread_input and len(self._unsent) > _SPARE_INPUT_BYTES
 
     def _resume(self) -> None:
         if not self._reading:
@@ -125,11 +169,16 @@ class SharedTerminal:
             return
         if self._manners.doubles_returns:
             data = data.replace(b"\n", b"\r\n")
-        for client in tuple(self._clients):
-            if client.has_room() or not self._manners.drops_when_shared:
-                client.deliver(data)
+        self._quiet = False
+        self._distribute(data)
         if not self._may_read():
             self._pause()
+
+    def _distribute(self, data: bytes) -> None:
+        drops = self._manners.drops_when_shared and len(self._clients) > 1
+        for client, allowance in tuple(self._clients.items()):
+            if not drops or (client.has_room() and allowance.take(len(data))):
+                client.deliver(data)
 
     def _flush(self) -> None:
         with contextlib.suppress(BlockingIOError, OSError):

@@ -12,6 +12,7 @@ from pve402.devnet.terminal.sessions import GuestStopped, Terminals
 
 _LINE_LIMIT_BYTES = 4096
 _DETACH_KEY = 0x1C
+_FULL_SECONDS = 0.02
 _CHUNK_BYTES = 8  # what dtach reads from its terminal at a time
 _PTY_GONE = "error reading from pty: Input/output error (os error 5)"
 
@@ -85,7 +86,7 @@ class TermproxyWorker:
         """Read `user:ticket` and a newline; return what came behind it."""
         line = b""
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(self._manners.line_limit_seconds):
                 while b"\n" not in line and len(line) < _LINE_LIMIT_BYTES:
                     data = await self._peer.receive()
                     if not data:
@@ -129,7 +130,13 @@ class TermproxyWorker:
         data = rest or await self._peer.receive()
         while data:
             self._from_client.write(data)
+            while self._must_wait():  # noqa: ASYNC110 - a transport tells of its end to no event
+                await asyncio.sleep(_FULL_SECONDS)
             data = await self._peer.receive()
+
+    def _must_wait(self) -> bool:
+        full = self._terminal is not None and self._terminal.is_full()
+        return full and self._peer.is_open()
 
     def _on_bytes(self, data: bytes) -> None:
         for event in self._reader.feed(data):
