@@ -12,7 +12,7 @@ with the same nonce.
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final, NoReturn
 
@@ -127,7 +127,7 @@ class Chain:
             lower = max(0, upper - self._search.blocks_per_query + 1)
             found = await self._search_range(payment, lower, upper)
             if found is not None:
-                return found
+                return await self._not_older(found, not_before_seconds)
             if lower == 0 or (await self.block(lower)).timestamp_seconds < not_before_seconds:
                 return Finding(fate=Fate.SPENT_BEFORE)
             upper = lower - 1
@@ -179,6 +179,13 @@ class Chain:
             else:
                 high = middle
         return low
+
+    async def _not_older(self, found: Finding, not_before_seconds: int) -> Finding:
+        """What was spent too early is no answer to this order, even if it was paid to us."""
+        block = await self.block(found.block_number or 0)
+        if block.timestamp_seconds < not_before_seconds:
+            return replace(found, fate=Fate.SPENT_BEFORE)
+        return found
 
     async def _search_range(self, payment: Payment, lower: int, upper: int) -> Finding | None:
         events = [eip3009.AUTHORIZATION_USED, eip3009.AUTHORIZATION_CANCELED]

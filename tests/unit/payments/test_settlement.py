@@ -1,0 +1,334 @@
+"""The table of what is concluded from a facilitator's word and the chain."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from tests.support import payments as make
+
+from pve402.payments import chain as chains
+from pve402.payments import errors, protocol, settlement
+from pve402.payments.facilitators import Outcome, Settlement, Verification
+from pve402.payments.settlement import Recheck
+
+SETTLED, REFUSED, UNKNOWN = Outcome.SETTLED, Outcome.REFUSED, Outcome.UNKNOWN
+TX, OTHER_TX = make.TRANSACTION, make.OTHER_TRANSACTION
+PAID = make.payment()
+Landing = Callable[[make.FakeNode], None]
+
+
+@dataclass
+class ScriptedFacilitator:
+    """Says what it is told to, and lets something land on the chain while it is asked."""
+
+    says: Outcome
+    transaction: str | None = None
+    reason: str | None = None
+    refusals_are_final: bool = False
+    node: make.FakeNode = field(default_factory=make.FakeNode)
+    landing: Landing | None = None
+    verification: Verification = field(
+        default_factory=lambda: Verification(valid=True, payer=PAID.payer)
+    )
+    settled: int = 0
+    closed: bool = False
+
+    async def verify(
+        self, payment: protocol.Payment, requirements: protocol.Requirements
+    ) -> Verification:
+        return self.verification
+
+    async def settle(
+        self, payment: protocol.Payment, requirements: protocol.Requirements
+    ) -> Settlement:
+        self.settled += 1
+        if self.landing:
+            self.landing(self.node)
+        return Settlement.of(payment, self.says, transaction=self.transaction, reason=self.reason)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def _settler(facilitator: ScriptedFacilitator, *, trusted: bool = False) -> settlement.Settler:
+    async def no_wait(_seconds: float) -> None:
+        return None
+
+    route = settlement.Route(
+        facilitator=facilitator,
+        chain=chains.Chain(facilitator.node),
+        trust_facilitator=trusted,
+    )
+    return settlement.Settler({PAID.network: route}, sleep=no_wait)
+
+
+async def _settle(facilitator: ScriptedFacilitator, *, trusted: bool = False) -> Settlement:
+    settler = _settler(facilitator, trusted=trusted)
+    return await settler.settle(PAID, make.requirements(), since_seconds=make.NOW - 60)
+
+
+def pays(node: make.FakeNode) -> None:
+    node.mine(TX, make.used(PAID), make.transfer(PAID))
+
+
+def pays_somebody_else(node: make.FakeNode) -> None:
+    node.mine(TX, make.used(PAID), make.transfer(PAID, to=make.SOMEBODY))
+
+
+def cancels(node: make.FakeNode) -> None:
+    node.mine(TX, make.cancelled(PAID))
+
+
+def spent_long_ago(node: make.FakeNode) -> None:
+    node.mine(TX, make.used(PAID), make.transfer(PAID), block=1)
+
+
+def unrelated(node: make.FakeNode) -> None:
+    other = make.payment()
+    node.mine(OTHER_TX, make.used(other), make.transfer(other))
+
+
+def expires(node: make.FakeNode) -> None:
+    node.newest_seconds = PAID.valid_before + 60
+
+
+def expires_only_just(node: make.FakeNode) -> None:
+    node.newest_seconds = PAID.valid_before
+
+
+def would_revert(node: make.FakeNode) -> None:
+    node.reverting = True
+
+
+def goes_down(node: make.FakeNode) -> None:
+    node.unavailable = True
+
+
+def reverts_on_chain(node: make.FakeNode) -> None:
+    node.mine(TX, status=0)
+
+
+TABLE = [
+    # facilitator says, its transaction, what happens on chain, conclusion, transaction, reason
+    (SETTLED, TX, pays, SETTLED, TX, None),
+    (SETTLED, None, pays, SETTLED, TX, None),
+    (SETTLED, OTHER_TX, pays, SETTLED, TX, None),
+    (REFUSED, None, pays, SETTLED, TX, None),
+    (REFUSED, TX, pays, SETTLED, TX, None),
+    (UNKNOWN, None, pays, SETTLED, TX, None),
+    (UNKNOWN, TX, pays, SETTLED, TX, None),
+    (SETTLED, TX, pays_somebody_else, REFUSED, None, "nonce_spent_elsewhere"),
+    (UNKNOWN, None, pays_somebody_else, REFUSED, None, "nonce_spent_elsewhere"),
+    (SETTLED, TX, cancels, REFUSED, None, "authorization_cancelled"),
+    (REFUSED, None, cancels, REFUSED, None, "authorization_cancelled"),
+    (UNKNOWN, None, spent_long_ago, REFUSED, None, "nonce_spent_before"),
+    (SETTLED, TX, None, UNKNOWN, TX, "unspent"),
+    (SETTLED, None, None, UNKNOWN, None, "unspent"),
+    (SETTLED, OTHER_TX, unrelated, UNKNOWN, OTHER_TX, "unspent"),
+    (SETTLED, TX, reverts_on_chain, UNKNOWN, TX, "unspent"),
+    (SETTLED, TX, expires, REFUSED, None, "authorization_expired"),
+    (REFUSED, None, expires, REFUSED, None, "authorization_expired"),
+    (UNKNOWN, TX, expires, REFUSED, None, "authorization_expired"),
+    (UNKNOWN, None, expires_only_just, UNKNOWN, None, "unspent"),
+    (REFUSED, None, would_revert, REFUSED, None, "insufficient_funds"),
+    (REFUSED, None, None, UNKNOWN, None, "unspent"),
+    (UNKNOWN, None, None, UNKNOWN, None, "unspent"),
+    (UNKNOWN, TX, None, UNKNOWN, TX, "unspent"),
+    (UNKNOWN, None, would_revert, UNKNOWN, None, "unspent"),
+    (SETTLED, TX, goes_down, UNKNOWN, TX, "chain_unavailable"),
+    (REFUSED, None, goes_down, UNKNOWN, None, "chain_unavailable"),
+    (UNKNOWN, None, goes_down, UNKNOWN, None, "chain_unavailable"),
+]
+
+
+@pytest.mark.parametrize(("says", "claimed", "landing", "outcome", "transaction", "reason"), TABLE)
+async def test_the_chain_decides(
+    says: Outcome,
+    claimed: str | None,
+    landing: Landing | None,
+    outcome: Outcome,
+    transaction: str | None,
+    reason: str | None,
+) -> None:
+    told = "insufficient_funds" if says is REFUSED else None
+    facilitator = ScriptedFacilitator(says, claimed, reason=told, landing=landing)
+
+    concluded = await _settle(facilitator)
+
+    assert (concluded.outcome, concluded.transaction, concluded.reason) == (
+        outcome,
+        transaction,
+        reason,
+    )
+
+
+async def test_our_own_signers_no_is_final() -> None:
+    facilitator = ScriptedFacilitator(REFUSED, reason="insufficient_funds", refusals_are_final=True)
+
+    assert (await _settle(facilitator)).outcome is REFUSED
+
+
+async def test_a_trusted_yes_asks_the_chain_nothing() -> None:
+    facilitator = ScriptedFacilitator(SETTLED, TX)
+
+    concluded = await _settle(facilitator, trusted=True)
+
+    assert (concluded.outcome, facilitator.node.calls) == (SETTLED, [])
+
+
+async def test_a_trusted_facilitators_no_is_checked_all_the_same() -> None:
+    assert (await _settle(ScriptedFacilitator(REFUSED, landing=pays), trusted=True)).outcome is (
+        SETTLED
+    )
+
+
+async def test_a_plain_settlement_costs_one_call_to_the_chain() -> None:
+    facilitator = ScriptedFacilitator(SETTLED, TX, landing=pays)
+
+    await _settle(facilitator)
+
+    assert facilitator.node.calls == ["eth_getTransactionReceipt"]
+
+
+async def test_a_transfer_that_our_node_shows_late_is_waited_for() -> None:
+    facilitator = ScriptedFacilitator(SETTLED, TX)
+    asked = 0
+
+    async def lands_at_the_third_look(_seconds: float) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            pays(facilitator.node)
+
+    route = settlement.Route(facilitator=facilitator, chain=chains.Chain(facilitator.node))
+    settler = settlement.Settler({PAID.network: route}, sleep=lands_at_the_third_look)
+
+    concluded = await settler.settle(PAID, make.requirements(), since_seconds=make.NOW)
+
+    assert (concluded.outcome, asked) == (SETTLED, 3)
+
+
+@pytest.mark.parametrize("known", [None, TX, OTHER_TX])
+async def test_what_landed_before_is_not_settled_again(known: str | None) -> None:
+    facilitator = ScriptedFacilitator(REFUSED)
+    pays(facilitator.node)
+
+    concluded = await _settler(facilitator).settle(
+        PAID,
+        make.requirements(),
+        since_seconds=make.NOW - 60,
+        attempted_before=True,
+        known_transaction=known,
+    )
+
+    assert (concluded.outcome, facilitator.settled) == (SETTLED, 0)
+
+
+async def test_an_attempt_that_did_not_land_is_made_again() -> None:
+    facilitator = ScriptedFacilitator(SETTLED, TX, landing=pays)
+
+    concluded = await _settler(facilitator).settle(
+        PAID, make.requirements(), since_seconds=make.NOW, known_transaction=OTHER_TX
+    )
+
+    assert (concluded.outcome, facilitator.settled) == (SETTLED, 1)
+
+
+async def test_a_transfer_in_the_last_moment_is_not_taken_for_expired() -> None:
+    """The state and the time must be of one block: the nonce was free, then was paid, then late."""
+    facilitator = ScriptedFacilitator(UNKNOWN)
+    node = facilitator.node
+
+    class Moves(chains.Chain):
+        async def authorization_state(
+            self, payment: protocol.Payment, *, at_block: int | None = None
+        ) -> bool:
+            spent = await super().authorization_state(payment, at_block=at_block)
+            pays(node)
+            node.head, node.newest_seconds = node.head + 60, PAID.valid_before + 60
+            return spent
+
+    route = settlement.Route(facilitator=facilitator, chain=Moves(node))
+    settler = settlement.Settler({PAID.network: route})
+
+    first = await settler.look(PAID, since_seconds=make.NOW)
+    second = await settler.look(PAID, since_seconds=make.NOW)
+
+    assert (first.outcome, second.outcome) == (UNKNOWN, SETTLED)
+
+
+async def _recheck(node: make.FakeNode) -> settlement.Rechecked:
+    settler = _settler(ScriptedFacilitator(UNKNOWN, node=node))
+    return await settler.recheck(PAID, transaction=TX, since_seconds=make.NOW - 60)
+
+
+async def test_ten_blocks_later_a_settlement_is_final() -> None:
+    node = make.FakeNode()
+    node.mine(TX, make.used(PAID), make.transfer(PAID), block=node.head - 9)
+
+    assert (await _recheck(node)).standing is Recheck.FINAL
+
+
+async def test_earlier_it_is_looked_at_again() -> None:
+    node = make.FakeNode()
+    pays(node)
+
+    assert (await _recheck(node)).standing is Recheck.TOO_EARLY
+
+
+async def test_a_transfer_that_a_reorganisation_dropped_has_vanished() -> None:
+    node = make.FakeNode()
+    pays(node)
+    node.drop(TX)
+
+    assert (await _recheck(node)).standing is Recheck.VANISHED
+
+
+async def test_a_transfer_that_moved_to_another_transaction_is_followed() -> None:
+    node = make.FakeNode()
+    node.mine(OTHER_TX, make.used(PAID), make.transfer(PAID), block=node.head - 20)
+
+    found = await _recheck(node)
+
+    assert (found.standing, found.transaction) == (Recheck.FINAL, OTHER_TX)
+
+
+@pytest.mark.parametrize("then", [expires, cancels, pays_somebody_else])
+async def test_a_transfer_that_can_never_come_back_is_lost(then: Landing) -> None:
+    node = make.FakeNode()
+    then(node)
+
+    assert (await _recheck(node)).standing is Recheck.LOST
+
+
+async def test_a_recheck_without_an_answer_says_so() -> None:
+    node = make.FakeNode()
+    node.unavailable = True
+
+    with pytest.raises(errors.ChainUnavailable):
+        await _recheck(node)
+
+
+@pytest.mark.parametrize(
+    ("answer", "valid"),
+    [
+        (Verification(valid=True, payer=None), True),
+        (Verification(valid=True, payer=PAID.payer), True),
+        (Verification(valid=True, payer=make.SOMEBODY), False),
+        (Verification(valid=False, payer=PAID.payer, reason="insufficient_funds"), False),
+    ],
+)
+async def test_a_verification_of_another_payer_is_not_believed(
+    answer: Verification, valid: bool
+) -> None:
+    settler = _settler(ScriptedFacilitator(UNKNOWN, verification=answer))
+
+    assert (await settler.verify(PAID, make.requirements())).valid is valid
+
+
+async def test_closing_closes_the_facilitators() -> None:
+    facilitator = ScriptedFacilitator(UNKNOWN)
+
+    await _settler(facilitator).close()
+
+    assert facilitator.closed
