@@ -30,7 +30,11 @@ class ContractCaller:
 
     def read(self, signature: str, *values: Any, returns: str, sender: str = STRANGER) -> Any:
         """Call without effect and decode one value; raises Reverted."""
-        question = {"from": sender, "to": self.address, "data": _data(signature, values)}
+        question = {
+            "from": sender,
+            "to": self.address,
+            "data": "0x" + call_data(signature, values).hex(),
+        }
         try:
             answer = self.chain.rpc("eth_call", question, "latest")
         except jsonrpc.RpcError as error:
@@ -39,14 +43,13 @@ class ContractCaller:
 
     def write(self, signature: str, *values: Any, sender: str = STRANGER) -> Receipt:
         """Run in a block of its own; raises Reverted with the reason."""
-        content = _data(signature, values)
-        question = {"from": sender, "to": self.address, "data": content}
+        data = call_data(signature, values)
+        question = {"from": sender, "to": self.address, "data": "0x" + data.hex()}
         try:
             self.chain.rpc("eth_call", question, "latest")
         except jsonrpc.RpcError as error:
             raise Reverted(error.message) from error
         try:
-            data = bytes.fromhex(content[2:])
             done = self.chain.chain.act(sender=sender.lower(), to=self.address, data=data)
         except Rejected as error:
             raise Reverted(str(error)) from error
@@ -96,7 +99,8 @@ def word(address: str) -> bytes:
     return bytes.fromhex(address[2:]).rjust(32, b"\0")
 
 
-def _data(signature: str, values: tuple[Any, ...]) -> str:
+def call_data(signature: str, values: tuple[Any, ...]) -> bytes:
+    """What a call of that function with those values sends."""
     inside = signature[signature.index("(") + 1 : -1]
     types = inside.split(",") if inside else []
-    return "0x" + (keccak(text=signature)[:4] + encode(types, values)).hex()
+    return bytes(keccak(text=signature)[:4] + encode(types, values))

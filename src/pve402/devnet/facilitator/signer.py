@@ -13,6 +13,7 @@ from typing import Any
 from eth_abi.abi import decode
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
 from x402.mechanisms.evm.multicall import encode_contract_call
 from x402.mechanisms.evm.types import TransactionReceipt
 from x402.mechanisms.evm.verify import verify_typed_data_strict
@@ -92,7 +93,7 @@ class NodeSigner:
                 "type": 2,
                 "chainId": self.get_chain_id(),
                 "nonce": int(self._call_node("eth_getTransactionCount", sender, "pending"), 16),
-                "to": to,
+                "to": to_checksum_address(to),
                 "value": 0,
                 "data": question["data"],
                 "gas": gas * GAS_MARGIN_PERCENT // 100,
