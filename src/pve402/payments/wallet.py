@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final, Protocol
-
-from yarl import URL
+from urllib.parse import urlsplit
 
 from pve402.domain import account as accounts
 from pve402.payments import addresses, errors, local_checks, networks
@@ -33,7 +32,8 @@ _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _RESOURCE: Final = re.compile(r"[\x21-\x7e]{1,256}", re.ASCII)
 _SIGNATURE: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})+", re.ASCII)
 _FIELDS: Final = re.compile(
-    r"[^\n]+\n(?P<address>0x[0-9a-fA-F]{40})\n\n[^\n]+\n\nURI: [^\n]+\nVersion: 1\n"
+    r"[\x21-\x7e]+ [\x20-\x7e]+\n(?P<address>0x[0-9a-fA-F]{40})\n\n[\x20-\x7e]+\n\n"
+    r"URI: [\x21-\x7e]+\nVersion: 1\n"
     r"Chain ID: (?P<chain_id>[0-9]{1,12})\nNonce: (?P<nonce>[0-9a-f]{56})\n"
     r"Issued At: (?P<issued_at>[0-9TZ:-]{20})\nExpiration Time: (?P<expires_at>[0-9TZ:-]{20})"
     r"(?:\nResources:(?P<resources>(?:\n- [\x21-\x7e]{1,256}){1,8}))?",
@@ -123,7 +123,7 @@ class WalletAuthenticator:
         self._nonces = nonces
         self._chains = chains
         self._now = now
-        self._domain = URL(options.public_url).authority
+        self._domain = urlsplit(options.public_url).netloc
 
     def challenge(self, account: str, *, resources: Sequence[str] = ()) -> WalletChallenge:
         """Make the text that this CAIP-10 account is to sign. Stores nothing.

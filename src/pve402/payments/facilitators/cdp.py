@@ -12,11 +12,11 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
-from yarl import URL
 
 LIFETIME_SECONDS: Final = 120
 
@@ -46,7 +46,7 @@ class CdpAuth:
 
     def header(self, method: str, url: str) -> str:
         """Value of the Authorization header for one request."""
-        target = URL(url)
+        target = urlsplit(url)
         now = int(self._now_seconds())
         algorithm = "EdDSA" if isinstance(self._private_key, ed25519.Ed25519PrivateKey) else "ES256"
         head = {
@@ -61,7 +61,7 @@ class CdpAuth:
             "iat": now,
             "nbf": now,
             "exp": now + LIFETIME_SECONDS,
-            "uris": [f"{method} {target.authority}{target.path}"],
+            "uris": [f"{method} {target.netloc}{target.path}"],
         }
         signed = f"{_part(head)}.{_part(claims)}"
         return f"Bearer {signed}.{_base64url(self._sign(signed.encode()))}"
