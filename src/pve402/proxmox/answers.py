@@ -12,6 +12,12 @@ from typing import Any
 
 from pve402.proxmox import errors, messages
 
+_BY_STATUS: Mapping[int, type[errors.ProxmoxError]] = {
+    401: errors.AuthenticationFailed,
+    403: errors.PermissionDenied,
+    501: errors.CallNotSupported,
+    595: errors.Unreachable,
+}
 _OUTCOME_UNKNOWN = frozenset({502, 503, 504, 596, 597, 598, 599})
 _SHORTEST_SECRET = 4
 
@@ -61,7 +67,27 @@ def read(answer: Answer, call: Call, *, secrets: Collection[str] = ()) -> Reply:
     """
     if answer.status == 200:
         return _read_success(answer, call)
-    raise _refusal(answer, call, secrets)
+    raise refusal(answer, call, secrets=secrets)
+
+
+def refusal(answer: Answer, call: Call, *, secrets: Collection[str] = ()) -> errors.ProxmoxError:
+    """The error that an answer of any status but 200 stands for."""
+    document = _parse(answer.body)
+    fields: Mapping[str, Any] = document if isinstance(document, dict) else {}
+    message = _message(answer, fields, secrets)
+    status, name = answer.status, call.name
+    if status == 400:
+        return _bad_request(message, fields.get("errors"), call, secrets)
+    if status in _BY_STATUS:
+        return _BY_STATUS[status](message, call=name, status=status)
+    if status in _OUTCOME_UNKNOWN:
+        return errors.OutcomeUnknown(message, call=name, status=status)
+    if 500 <= status < 595:
+        return messages.classify(message, call=name, status=status)
+    if 300 <= status < 500:
+        # Not of Proxmox but of something in between, which did not pass the call on.
+        return errors.UnexpectedAnswer(message, call=name, status=status)
+    return unusable(call, f"not a status Proxmox gives: {message}", status=status)
 
 
 def unusable(call: Call, what: str, *, status: int | None = None) -> errors.ProxmoxError:
@@ -88,33 +114,6 @@ def _read_success(answer: Answer, call: Call) -> Reply:
         raise unusable(call, "the answer is not JSON with `data`", status=answer.status)
     total = document.get("total")
     return Reply(data=document["data"], total=total if isinstance(total, int) else None)
-
-
-def _refusal(answer: Answer, call: Call, secrets: Collection[str]) -> errors.ProxmoxError:
-    document = _parse(answer.body)
-    fields: Mapping[str, Any] = document if isinstance(document, dict) else {}
-    message = _message(answer, fields, secrets)
-    status, name = answer.status, call.name
-    if status == 400:
-        return _bad_request(message, fields.get("errors"), call, secrets)
-    if status in _BY_STATUS:
-        return _BY_STATUS[status](message, call=name, status=status)
-    if status in _OUTCOME_UNKNOWN:
-        return errors.OutcomeUnknown(message, call=name, status=status)
-    if 500 <= status < 595:
-        return messages.classify(message, call=name, status=status)
-    if 300 <= status < 500:
-        # Not of Proxmox but of something in between, which did not pass the call on.
-        return errors.UnexpectedAnswer(message, call=name, status=status)
-    return unusable(call, f"not a status Proxmox gives: {message}", status=status)
-
-
-_BY_STATUS: Mapping[int, type[errors.ProxmoxError]] = {
-    401: errors.AuthenticationFailed,
-    403: errors.PermissionDenied,
-    501: errors.CallNotSupported,
-    595: errors.Unreachable,
-}
 
 
 def _bad_request(

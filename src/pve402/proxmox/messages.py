@@ -41,7 +41,9 @@ RULES = (
         r"can't lock file '(?:[^']*/)?(?P<subject>[^'/]+?)(?:\.lock|\.lck)?'", errors.GuestLocked
     ),
     # PVE/Cluster.pm, cfs_lock: the cluster-wide locks of storages and users
-    _rule(r"cfs-lock(?:ed)? '(?P<subject>[^']+)'.*got lock (?:request )?timeout", errors.GuestLocked),
+    _rule(
+        r"cfs-lock(?:ed)? '(?P<subject>[^']+)'.*got lock (?:request )?timeout", errors.GuestLocked
+    ),
     _rule(
         r"can't remove (?:CT|VM) (?P<subject>\d+) - protection mode enabled", errors.GuestProtected
     ),

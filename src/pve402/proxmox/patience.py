@@ -64,16 +64,16 @@ class LockRetry:
         other error at once.
         """
         deadline = self._clock() + self._patience.limit_seconds
-        for pause in self._patience.pauses(self._draw):
+        pauses = self._patience.pauses(self._draw)
+        while True:
             try:
                 return await action()
             except (errors.GuestLocked, errors.TaskFailed) as error:
-                lock = locked_by(error)
+                lock, pause = locked_by(error), next(pauses)
                 if lock is None or self._clock() + pause > deadline:
                     raise
                 _log.info("proxmox.locked", lock=lock.lock, again_in_seconds=round(pause, 1))
             await self._sleep(pause)
-        raise AssertionError("pauses have no end")
 
 
 def locked_by(error: errors.ProxmoxError) -> errors.GuestLocked | None:

@@ -25,6 +25,7 @@ _UNSETTLED = frozenset({"unexpected status", ""})
 _UNSETTLED_LOOKS = 4
 _TAIL_LINES = 20
 _LOG_LIMIT = 5000
+_PAGE_LINES = 500
 _LIST_LIMIT = 100
 #: A status read gets this long even when the wait is nearly over; a 401 needs 3 s.
 _SHORTEST_READ_SECONDS = 4.0
@@ -114,6 +115,19 @@ class Tasks:
             # Proxmox answers 200 with this line for a task it does not know.
             raise errors.TaskMissing(lines[0], call=f"GET {path}", subject=upid.text)
         return TaskLog(lines=lines, total=len(lines) if reply.total is None else reply.total)
+
+    async def read_log(self, upid: Upid, *, line_limit: int = 2000) -> TaskLog:
+        """The task's log from its start, page by page, at most `line_limit` lines of it.
+
+        Raises TaskMissing.
+        """
+        lines: list[str] = []
+        while True:
+            wanted = min(_PAGE_LINES, line_limit - len(lines))
+            page = await self.log(upid, start=len(lines), limit=wanted)
+            lines += page.lines
+            if not page.lines or len(lines) >= min(page.total, line_limit):
+                return TaskLog(lines=tuple(lines), total=page.total)
 
     async def tail(self, upid: Upid, *, lines: int = _TAIL_LINES) -> tuple[str, ...]:
         """The last `lines` lines of the task's log. Raises TaskMissing."""

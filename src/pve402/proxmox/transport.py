@@ -30,7 +30,7 @@ _WEBSOCKET_MESSAGE_BYTES = 1024 * 1024
 #: For how long a closing websocket waits for the other side's close frame.
 _WEBSOCKET_CLOSE_SECONDS = 2.0
 
-#: Answers uncompressed, so that their size is bounded as it comes.
+#: Answers shall come uncompressed: one that does not cannot grow here, it is unreadable.
 _HEADERS = {
     "Accept": "application/json",
     "Accept-Encoding": "identity",
@@ -95,7 +95,8 @@ class Transport:
     ) -> WebSocket:
         """Upgrade one connection to a websocket of binary frames.
 
-        Raises Unreachable where none opened, else what the refusing status stands for.
+        Raises Unreachable where none opened, else what the refusing status stands for. No
+        error is chained: aiohttp puts the URL, and so the ticket, into some of its texts.
         """
         try:
             async with asyncio.timeout(self._limits.console_seconds):
@@ -107,16 +108,10 @@ class Transport:
                     max_msg_size=_WEBSOCKET_MESSAGE_BYTES,
                 )
         except aiohttp.WSServerHandshakeError as error:
-            refusal = answers.Answer(status=error.status, reason="")
+            raise _handshake_error(call, error.status) from None
         except (aiohttp.ClientError, OSError, _Dropped) as error:
-            # Not chained: aiohttp puts the URL, and so the ticket, into some of its texts.
             problem = f"no websocket was opened: {type(error).__name__}"
             raise errors.Unreachable(problem, call=call.name) from None
-        if refusal.status in {101, 200}:
-            problem = "the answer to the websocket upgrade is not one"
-            raise errors.UnexpectedAnswer(problem, call=call.name, status=refusal.status)
-        answers.read(refusal, call)
-        raise AssertionError("a refusal always raises")
 
     async def _exchange_once(
         self,
@@ -171,6 +166,7 @@ class Transport:
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
                 timeout=aiohttp.ClientTimeout(sock_connect=self._limits.connect_seconds),
                 trace_configs=[_connection_trace()],
                 middlewares=(_never_repeat,),
@@ -223,6 +219,14 @@ async def _translated(
         if attempt.connected:
             raise errors.ConnectionDropped(f"connection broke: {problem}", call=name) from None
         raise errors.Unreachable(f"no connection: {problem}", call=name) from error
+
+
+def _handshake_error(call: answers.Call, status: int) -> errors.ProxmoxError:
+    """What a handshake stands for that did not end in a websocket."""
+    if status in {101, 200}:
+        problem = "the answer to the websocket upgrade is not one"
+        return errors.UnexpectedAnswer(problem, call=call.name, status=status)
+    return answers.refusal(answers.Answer(status=status, reason=""), call)
 
 
 def _tls_setting(options: ProxmoxOptions) -> ssl.SSLContext | aiohttp.Fingerprint | bool:

@@ -227,6 +227,35 @@ async def test_the_log_of_an_unknown_task_is_missing(server: ScriptedServer, tas
         await tasks.log(UPID)
 
 
+@pytest.mark.parametrize(
+    ("total", "limit", "pages"),
+    [(0, 2000, [500]), (3, 2000, [500]), (1200, 2000, [500] * 3), (1200, 600, [500, 100])],
+)
+async def test_a_long_log_is_read_by_pages_up_to_a_limit(
+    total: int, limit: int, pages: list[int], server: ScriptedServer, tasks: Tasks
+) -> None:
+    lines = [f"line {number}" for number in range(total)]
+    starts = [sum(pages[:number]) for number in range(len(pages))]
+    server.script = [
+        log(lines[start : start + size], total) for start, size in zip(starts, pages, strict=True)
+    ]
+
+    found = await tasks.read_log(UPID, line_limit=limit)
+
+    assert found.lines == tuple(lines[:limit])
+    assert found.total == total
+    assert [int(request.query["limit"]) for request in server.requests] == pages
+    assert [int(request.query["start"]) for request in server.requests] == starts
+
+
+async def test_a_log_that_promises_more_than_it_gives_ends(
+    server: ScriptedServer, tasks: Tasks
+) -> None:
+    server.script = [log(["a"], 10), log([], 10)]
+
+    assert (await tasks.read_log(UPID)).lines == ("a",)
+
+
 @pytest.mark.parametrize("limit", [0, -1, 5001])
 async def test_a_log_page_is_bounded(limit: int, tasks: Tasks) -> None:
     with pytest.raises(ValueError, match="limit"):

@@ -1,6 +1,7 @@
 """What is known of a call when the wire breaks, stalls or carries something else."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -70,6 +71,50 @@ async def test_calls_share_a_kept_alive_connection(
         await client.call("GET", "/cluster/nextid")
 
     assert server.connections == 1
+
+
+async def test_a_connection_that_idled_too_long_is_not_used_again(
+    server: ScriptedServer, options: ProxmoxOptions
+) -> None:
+    server.script = [GOOD, GOOD]
+    limits = TimeLimits(idle_connection_seconds=0.02)
+    async with ProxmoxClient(replace(options, limits=limits)) as client:
+        await client.call("GET", "/cluster/nextid")
+        await asyncio.sleep(0.1)
+        await client.call("POST", "/nodes/pve/lxc")
+
+    assert server.connections == 2
+
+
+async def test_a_write_goes_over_a_new_connection_where_the_server_closed_the_old_one(
+    server: ScriptedServer, client: ProxmoxClient
+) -> None:
+    closing = scripted_server.answer(401, "No ticket", headers={"Connection": "close"})
+    server.script = [closing, GOOD]
+
+    with pytest.raises(errors.AuthenticationFailed):
+        await client.call("GET", "/version")
+    await client.call("POST", "/nodes/pve/lxc")
+
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("silent", [True, False], ids=["says nothing", "speaks plainly"])
+async def test_a_host_that_does_not_speak_tls_is_unreachable(
+    silent: bool, options: ProxmoxOptions
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not silent:
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    plain = await asyncio.start_server(serve, "127.0.0.1", 0)
+    host = f"https://127.0.0.1:{plain.sockets[0].getsockname()[1]}"
+    limits = TimeLimits(connect_seconds=0.2)
+    async with plain, ProxmoxClient(replace(options, host=host, limits=limits)) as client:
+        with pytest.raises(errors.Unreachable):
+            await client.call("POST", "/nodes/pve/lxc")
 
 
 async def test_nobody_listening_is_unreachable(unused_tcp_port: int) -> None:
@@ -146,6 +191,7 @@ NONSENSE = {
     "bytes": bytes(range(256)),
     "deep": b"[" * 900,
     "not a number": b'{"data":NaN}',
+    "compressed": gzip.compress(b'{"data":null}'),
     "too large": b'{"data":"' + b"x" * 1000 + b'"}',
 }
 

@@ -1,0 +1,87 @@
+"""Consoles: the websocket that is opened, and what passes through it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import WSMsgType, web
+
+from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
+from pve402.proxmox.guests import GuestRef, Guests, TerminalTicket
+from pve402.proxmox.upid import Upid
+
+REF = GuestRef(node="pve", vmid=101)
+TICKET = TerminalTicket(
+    user="svc@pve!test",
+    ticket="PVEVNC:6B01E963::sig+na/ture==",
+    port=5902,
+    upid=Upid.parse("UPID:pve:00001492:00097C11:6B01E963:vncproxy:101:svc@pve!test:"),
+)
+
+
+class Console:
+    """A server that returns what it is sent and keeps how it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[web.Request] = []
+        self.compressed = False
+
+    async def serve(self, request: web.Request) -> web.WebSocketResponse:
+        self.asked.append(request)
+        socket = web.WebSocketResponse(protocols=("binary",))
+        await socket.prepare(request)
+        self.compressed = bool(socket.compress)
+        async for message in socket:
+            await socket.send_bytes(message.data)
+        return socket
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console()
+
+
+@pytest.fixture
+async def guests(console: Console) -> AsyncIterator[Guests]:
+    application = web.Application()
+    application.router.add_get("/api2/json/nodes/pve/lxc/101/vncwebsocket", console.serve)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    options = ProxmoxOptions(host=host, token_id="svc@pve!test", token_secret="secret")
+    async with ProxmoxClient(options) as client:
+        yield Guests(client)
+    await runner.cleanup()
+
+
+async def test_a_console_is_opened_with_its_ticket_and_our_login(
+    console: Console, guests: Guests
+) -> None:
+    socket = await guests.connect(REF, TICKET)
+    await socket.close()
+
+    (request,) = console.asked
+    assert dict(request.query) == {"port": "5902", "vncticket": TICKET.ticket}
+    assert request.headers["Authorization"] == "PVEAPIToken=svc@pve!test=secret"
+    assert request.headers["Sec-WebSocket-Protocol"] == "binary"
+    assert not console.compressed
+
+
+async def test_every_byte_passes_unchanged(guests: Guests) -> None:
+    payload = bytes(range(256)) * 512
+
+    socket = await guests.connect(REF, TICKET)
+    await socket.send_bytes(payload)
+    message = await socket.receive()
+    await socket.close()
+
+    assert (message.type, message.data) == (WSMsgType.BINARY, payload)
+
+
+async def test_consoles_do_not_take_the_slots_of_calls(console: Console, guests: Guests) -> None:
+    sockets = [await guests.connect(REF, TICKET) for _ in range(40)]
+
+    for socket in sockets:
+        await socket.close()
+
+    assert len(console.asked) == 40
