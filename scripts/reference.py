@@ -8,16 +8,20 @@ A test holds the pages to what this writes.
 
 from __future__ import annotations
 
+import functools
 import importlib
-import pkgutil
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
+from prometheus_client import REGISTRY
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from pve402 import api
+import pve402
+from pve402.api import app, context, guard
 from pve402.api.errors import status_of as _status
 from pve402.config import Settings
 from pve402.domain import errors as domain_errors
@@ -42,20 +46,47 @@ def settings() -> str:
 
 def errors() -> str:
     """All codes of refusals with their status and sentence, by status."""
-    for module in pkgutil.walk_packages(api.__path__, f"{api.__name__}."):
-        importlib.import_module(module.name)  # some define refusals of their own
-    kinds = {kind.code: kind for kind in _subclasses(domain_errors.Pve402Error)}
-    lines = ["| status | code | meaning |", "| --- | --- | --- |"]
-    for code, kind in sorted(kinds.items(), key=lambda item: (_status(item[1]), item[0])):
-        meaning = (kind.__doc__ or "").strip().splitlines()[0]
-        lines.append(f"| {_status(kind)} | `{code}` | {meaning} |")
+    _import_all()  # some modules define refusals of their own
+    rows = {
+        f"| {status} | `{kind.code}` | {(kind.__doc__ or '').strip().splitlines()[0]} |"
+        for kind in _subclasses(domain_errors.Pve402Error)
+        if (status := _status(kind)) != 500  # no route answers the others
+    }
+    return "\n".join(["| status | code | meaning |", "| --- | --- | --- |", *sorted(rows)]) + "\n"
+
+
+def metrics() -> str:
+    """All metrics of the service, by name."""
+    _import_all()
+    lines = ["| metric | kind | meaning |", "| --- | --- | --- |"]
+    for family in sorted(REGISTRY.collect(), key=lambda family: family.name):
+        if family.name.startswith("pve402_"):
+            name = family.name + ("_total" if family.type == "counter" else "")
+            lines.append(f"| `{name}` | {family.type} | {family.documentation} |")
     return "\n".join(lines) + "\n"
+
+
+def openapi() -> str:
+    """The document that the service serves at /openapi.json, for a server on its usual port."""
+    document = app.assemble(
+        cast("context.Context", None),  # routes are described, none is called
+        public_url="http://127.0.0.1:4021",
+        limits=guard.GuardLimits(
+            requests=1, paid_requests=1, request_seconds=1, paid_request_seconds=1
+        ),
+        cors_origins=(),
+    ).openapi()
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("settings.md", settings),
     "errors": ("errors.md", errors),
+    "metrics": ("metrics.md", metrics),
 }
+
+
+FILES: dict[str, Callable[[], str]] = {"openapi.json": openapi}
 
 
 def page_with_part(name: str) -> tuple[Path, str]:
@@ -70,9 +101,10 @@ def page_with_part(name: str) -> tuple[Path, str]:
 
 def main() -> int:
     """Bring every generated part up to date."""
-    for name in PARTS:
-        path, text = page_with_part(name)
-        if text != path.read_text(encoding="utf-8"):
+    texts = dict(page_with_part(name) for name in PARTS)
+    texts |= {PAGES / name: render() for name, render in FILES.items()}
+    for path, text in texts.items():
+        if not path.exists() or text != path.read_text(encoding="utf-8"):
             path.write_text(text, encoding="utf-8")
             print(f"written: {path}")
     return 0
@@ -88,6 +120,16 @@ def _setting_lines() -> Iterator[str]:
         meaning = str(field.description)
         example = f" Example: `{field.examples[0]}`" if field.examples else ""
         yield f"| `{name.upper()}` | {_default(field)} | {meaning}{example} |"
+
+
+@functools.cache
+def _import_all() -> None:
+    """Import every module of the server."""
+    root = Path(pve402.__file__).parent
+    for file in sorted(root.rglob("*.py")):
+        parts = file.relative_to(root.parent).with_suffix("").parts
+        if parts[1] not in {"devnet", "__main__"} and "migrations" not in parts:
+            importlib.import_module(".".join(parts).removesuffix(".__init__"))
 
 
 def _subclasses(

@@ -1,5 +1,6 @@
 """The reference pages say what the code says."""
 
+import json
 import re
 import tomllib
 
@@ -9,6 +10,7 @@ from tests.support import project
 
 from pve402.domain import catalogue
 from pve402.payments import errors as payment_errors
+from pve402.proxmox import access
 
 REFERENCE = project.ROOT / "docs" / "reference"
 
@@ -37,3 +39,32 @@ def test_every_reason_to_reject_a_payment_is_explained() -> None:
     explained = re.findall(r"^\| `([a-z0-9_]+)` \|", reasons, re.MULTILINE)
 
     assert sorted(explained) == sorted(payment_errors.Code)
+
+
+@pytest.mark.parametrize("name", reference.FILES)
+def test_generated_files_are_up_to_date(name: str) -> None:
+    kept = (REFERENCE / name).read_text(encoding="utf-8")
+
+    assert kept == reference.FILES[name](), "run scripts/reference.py"
+
+
+def test_every_route_is_described_and_none_besides() -> None:
+    page = (REFERENCE / "api.md").read_text(encoding="utf-8")
+    described = re.findall(r"^\| (GET|POST|PUT|DELETE) \| `([^`]+)` \|", page, re.MULTILINE)
+
+    paths = json.loads(reference.openapi())["paths"]
+
+    routes = [(method.upper(), path) for path, methods in paths.items() for method in methods]
+    assert sorted(described) == sorted(routes)
+
+
+def test_the_page_on_rights_grants_what_is_needed() -> None:
+    page = (project.ROOT / "docs" / "how-to" / "proxmox-rights.md").read_text(encoding="utf-8")
+    roles = dict(re.findall(r'pveum role add (\w+) --privs "([^"]+)"', page))
+
+    assert set(roles["Pve402Guests"].split()) == access.GUEST_PRIVILEGES
+    assert [roles[name] for name in ("Pve402Storage", "Pve402Bridge", "Pve402Node")] == [
+        "Datastore.AllocateSpace",
+        "SDN.Use",
+        "Sys.Audit",
+    ]

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.support import project
@@ -10,6 +10,7 @@ from tests.support import project
 MOST_LINES = 400
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
 BROAD = {"Exception", "BaseException"}
+CHECKING_CALLS = ("assert", "check", "expect", "fail", "raises", "read_until", "wait_", "warns")
 REASONED_NOQA = re.compile(r"#\s*noqa: [A-Z0-9, ]+?\s*(-|#)\s*\S")
 SKIP = re.compile(r"mark\.(skip|xfail)\b(?!\(.*reason=)|mark\.skipif\((?!.*reason=).*\)\s*$")
 
@@ -57,14 +58,36 @@ def test_a_skipped_test_says_why() -> None:
 def test_every_test_checks_something() -> None:
     files = [file for file in project.python_files("tests") if file.name.startswith("test_")]
 
-    idle = [
-        f"{file}: {function.name}"
-        for file in files
-        for function in _tests_of(file)
-        if not _checks_something(function)
-    ]
+    idle = [f"{file}: {name}" for file in files for name in _idle_tests(project.parsed(file))]
 
     assert idle == []
+
+
+def _idle_tests(module: ast.Module) -> list[str]:
+    """Tests that check nothing, neither by themselves nor through a function of their module."""
+    functions = [
+        node
+        for node in ast.walk(module)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    helpers = {function.name for function in functions if _checks_something(function, set())}
+    return [
+        function.name
+        for function in functions
+        if function.name.startswith("test") and not _checks_something(function, helpers)
+    ]
+
+
+def _checks_something(function: ast.AST, helpers: set[str]) -> bool:
+    """An assert, an expected exception or warning, or a call of what fails when it should."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assert):
+            return True
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func).rpartition(".")[2]
+            if called in helpers or called.lstrip("_").startswith(CHECKING_CALLS):
+                return True
+    return False
 
 
 def _is_broad(handler: ast.ExceptHandler) -> bool:
@@ -81,24 +104,3 @@ def _passes_on(handler: ast.ExceptHandler) -> bool:
 
 def _line(file: Path, number: int) -> str:
     return dict(project.numbered_lines(file))[number]
-
-
-def _tests_of(file: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(project.parsed(file)):
-        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        if is_function and node.name.startswith("test"):
-            yield node
-
-
-def _checks_something(function: ast.AST) -> bool:
-    """An assert, an expected exception or warning, or a call of a helper that asserts."""
-    for node in ast.walk(function):
-        if isinstance(node, ast.Assert):
-            return True
-        if isinstance(node, ast.Call):
-            called = ast.unparse(node.func).rpartition(".")[2].lstrip("_")
-            if called in {"raises", "warns", "fail"} or called.startswith(
-                ("assert", "check", "expect")
-            ):
-                return True
-    return False
