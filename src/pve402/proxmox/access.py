@@ -33,8 +33,9 @@ class Needs:
     """What a leasing service touches, to ask which privileges it lacks there.
 
     `storages` holds those of disks and of templates; `node_figures` asks for the one
-    privilege that is needed for nothing but figures. SDN zones other than that of plain
-    bridges are named by `sdn_zone`.
+    privilege that is needed for nothing but figures, `console_users` for those that making
+    and removing users takes. SDN zones other than that of plain bridges are named by
+    `sdn_zone`.
     """
 
     vmid: int
@@ -44,6 +45,7 @@ class Needs:
     sdn_zone: str = "localnetwork"
     pool: str | None = None
     node_figures: bool = True
+    console_users: bool = False
 
     def privileges(self) -> Mapping[str, frozenset[str]]:
         """Privileges by the path they are needed on."""
@@ -56,6 +58,10 @@ class Needs:
             needed[f"/pool/{self.pool}"] = frozenset({"VM.Allocate"})
         if self.node_figures:
             needed[f"/nodes/{self.node}"] = frozenset({"Sys.Audit"})
+        if self.console_users:
+            # PVE/API2/User.pm; granting the role then takes VM.Allocate alone.
+            needed["/access/realm/pve"] = frozenset({"Realm.AllocateUser"})
+            needed["/access/groups"] = frozenset({"User.Modify"})
         return needed
 
 
@@ -87,7 +93,11 @@ class Access:
         return await self._client.fetch_ticket(username, password)
 
     async def set_role(self, role: str, privileges: Iterable[str]) -> None:
-        """Make a role, or give the role there is these privileges. Needs Sys.Modify."""
+        """Make a role, or give the role there is these privileges.
+
+        Needs Sys.Modify on /access, which a lessor should not have: better an operator
+        makes the role once.
+        """
         wanted = ",".join(sorted(privileges))
         try:
             await self._client.call("POST", "/access/roles", {"roleid": role, "privs": wanted})
@@ -98,15 +108,15 @@ class Access:
             await self._client.call("PUT", path, {"privs": wanted})
 
     async def create_user(self, username: str, password: str, *, comment: str = "") -> None:
-        """Make a user of Proxmox's own realm, `name@pve`. Needs User.Modify.
+        """Make a user of Proxmox's own realm, `name@pve`; see `Needs.console_users`.
 
-        Raises UserExists, InvalidParameters for a password of less than 8 characters.
+        Raises UserExists, InvalidParameters for a password not of 8 to 64 characters.
         """
         form = {"userid": username, "password": password, "comment": comment or None}
         await self._client.call("POST", "/access/users", form)
 
     async def grant(self, username: str, role: str, ref: GuestRef) -> None:
-        """Give a user a role on one guest. Needs Permissions.Modify there."""
+        """Give a user a role on one guest, of no more privileges than we have there."""
         form: parameters.Parameters = {
             "path": f"/vms/{ref.vmid}",
             "users": username,

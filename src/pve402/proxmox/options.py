@@ -10,6 +10,8 @@ from yarl import URL
 DEFAULT_PORT = 8006
 _PATHS = frozenset({"", "/api2/json"})
 _TOKEN_ID = re.compile(r"[^\s:/@!]+@[A-Za-z][A-Za-z0-9._-]*![A-Za-z][A-Za-z0-9._-]*")
+#: termproxy closes the console of a longer name without a word.
+_TOKEN_ID_LIMIT = 64
 _USERNAME = re.compile(r"[^\s:/@!]+@[A-Za-z][A-Za-z0-9._-]*")
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 
@@ -76,6 +78,8 @@ class ProxmoxOptions:
     def _check_token(self) -> None:
         if not _TOKEN_ID.fullmatch(self.token_id) or not _HEADER_SAFE.fullmatch(self.token_id):
             raise ValueError("token_id must read user@realm!name")
+        if len(self.token_id) > _TOKEN_ID_LIMIT:
+            raise ValueError("token_id must be at most 64 characters: longer ones open no console")
         if not _HEADER_SAFE.fullmatch(self.token_secret):
             raise ValueError("token_secret must be printable ASCII without spaces")
 

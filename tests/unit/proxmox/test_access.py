@@ -1,6 +1,7 @@
 """Which privileges are lacking, and users for one guest's console."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from tests.support import recordings, scripted_server
@@ -78,6 +79,15 @@ def test_a_pool_and_no_figures_change_what_is_needed() -> None:
         "/storage/b",
         "/sdn/zones/localnetwork/v",
         "/pool/rented",
+    }
+
+
+def test_console_users_take_more_privileges() -> None:
+    plain = set(NEEDS.privileges())
+
+    assert set(replace(NEEDS, console_users=True).privileges()) - plain == {
+        "/access/realm/pve",
+        "/access/groups",
     }
 
 

@@ -66,6 +66,7 @@ def test_a_fingerprint_is_read_with_or_without_colons(text: str) -> None:
         {"token_id": "svc!test", "token_secret": "secret"},
         {"token_id": "svc@pve!test", "token_secret": ""},
         {"token_id": "svc@pve!test", "token_secret": "hunter22\r\nX-Evil: 1"},
+        {"token_id": "svc@pve!" + "t" * 57, "token_secret": "hunter22"},
         {"token_id": "svc@pve!te\nst", "token_secret": "hunter22"},
         {**TOKEN, "username": "a@pve", "password": "hunter22"},
         {"username": "a@pve"},
