@@ -62,11 +62,11 @@ class LeaseRequest(_Wire):
     sku: ShortText = Field(examples=["standard-lxc"])
     runtime_minutes: Minutes
     hostname: ShortText = Field(examples=["demo-server"])
-    cores: Whole = Field(1, examples=[1])
-    memory_mb: Whole = Field(512, description="MiB.", examples=[512])
-    disk_gb: Whole = Field(8, description="GiB.", examples=[8])
+    cores: Whole = Field(default=1, examples=[1])
+    memory_mb: Whole = Field(default=512, description="MiB.", examples=[512])
+    disk_gb: Whole = Field(default=8, description="GiB.", examples=[8])
     password: str | None = Field(
-        None,
+        default=None,
         max_length=1024,
         description="Of root; not needed with a key.",
         examples=["correct horse battery"],
@@ -75,9 +75,13 @@ class LeaseRequest(_Wire):
     ssh_public_keys: list[Annotated[str, Field(max_length=8192)]] = Field(
         default_factory=list, max_length=64, description="One line each, as OpenSSH writes them."
     )
-    template: ShortText | None = Field(None, description="One of the sku's templates.")
-    requester: ShortText | None = Field(None, description="Kept with the lease; proves nothing.")
-    payload: Any = Field(None, description="Kept with the lease; 4,096 characters of JSON at most.")
+    template: ShortText | None = Field(default=None, description="One of the sku's templates.")
+    requester: ShortText | None = Field(
+        default=None, description="Kept with the lease; proves nothing."
+    )
+    payload: Any = Field(
+        default=None, description="Kept with the lease; 4,096 characters of JSON at most."
+    )
 
 
 class RenewRequest(_Wire):
@@ -108,7 +112,7 @@ class ChallengeRequest(_New):
         pattern=r"^0x[0-9a-fA-F]{40}$", examples=["0x857b06519E91e3A54538791bDbb0E22373e36b66"]
     )
     chain: ShortText | None = Field(
-        None, description="Network name or CAIP-2 id; the first accepted one if not given."
+        default=None, description="Network name or CAIP-2 id; the first accepted one if not given."
     )
 
 
@@ -118,9 +122,10 @@ class TokenRequest(_New):
     message: str = Field(max_length=4096)
     signature: str = Field(pattern=r"^0x([0-9a-fA-F]{2}){1,4096}$")
     lease_id: ShortText | None = Field(
-        None, description="Token of one lease, which revokes its old one; else one of the wallet."
+        default=None,
+        description="Token of one lease, which revokes its old one; else one of the wallet.",
     )
-    scope: list[Scope] | None = Field(None, min_length=1, max_length=8)
+    scope: list[Scope] | None = Field(default=None, min_length=1, max_length=8)
     expires_at: datetime | None = None
 
 

@@ -37,7 +37,7 @@ def configure(level: str, log_format: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("uvicorn.access", "aiosqlite", "alembic", "web3"):
+    for chatty in ("uvicorn", "aiosqlite", "alembic", "asyncio", "web3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

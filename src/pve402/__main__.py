@@ -1,0 +1,77 @@
+"""The command `pve402`: hands each subcommand, and nothing before it is asked for, to its part."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="pve402",
+    help="Rent out Proxmox VE containers by the minute, paid over HTTP with x402.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    add_completion=False,
+)
+_PASSED_ON = {
+    "allow_extra_args": True,
+    "ignore_unknown_options": True,
+    "help_option_names": ["--no-such-help"],
+}
+
+
+@app.command()
+def serve(
+    env_file: Annotated[
+        Path | None, typer.Option(help="File with settings; `.env` unless given.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+) -> None:
+    """Run the service until SIGTERM; exits 2 on a bad setting and says which."""
+    from pve402.api import server
+
+    given = {"pve402_host": host, "pve402_port": port}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    raise typer.Exit(server.serve(env_file, **overrides))
+
+
+@app.command(context_settings=_PASSED_ON)
+def devnet(context: typer.Context) -> None:
+    """Simulate Proxmox VE, an EVM chain and a facilitator on this machine."""
+    from pve402.devnet import main as devnet_main
+
+    raise typer.Exit(devnet_main.main(context.args))
+
+
+@app.command(context_settings=_PASSED_ON)
+def ops(context: typer.Context) -> None:
+    """What operators do: look, reconcile, rebuild."""
+    from pve402.ops import main as ops_main
+
+    raise typer.Exit(ops_main.main(context.args))
+
+
+@app.command()
+def openapi(
+    public_url: Annotated[str, typer.Option(help="Address in the document.")] = (
+        "https://rent.example.com"
+    ),
+) -> None:
+    """Print the OpenAPI document."""
+    from pve402.api import app as api_app
+
+    sys.stdout.write(api_app.openapi_text(public_url))
+
+
+def main() -> None:
+    """Run the command line."""
+    from pve402.cli import demo, tenant
+
+    tenant.add_to(app)
+    demo.add_to(app)
+    app()
+
+
+if __name__ == "__main__":
+    main()

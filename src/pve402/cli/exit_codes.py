@@ -1,0 +1,43 @@
+"""Exit codes of the tenants' commands, and which refusal of the service is which.
+
+0  done
+1  something unexpected
+2  wrong usage: an option, a missing key, a request that cannot be served (422)
+3  not paid: over the cap, declined, or the payment was refused (402)
+4  not allowed, or no such lease (401, 403, 404)
+5  the state does not allow it: no capacity, busy, over (409), or it failed uncharged (502)
+6  come back later; the outcome of a payment may be open (429, 503)
+7  the service cannot be reached
+"""
+
+from typing import Final
+
+from pve402 import client
+
+FAILED: Final = 1
+USAGE: Final = 2
+NOT_PAID: Final = 3
+NOT_ALLOWED: Final = 4
+NOT_NOW: Final = 5
+LATER: Final = 6
+UNREACHABLE: Final = 7
+
+_BY_STATUS: Final = {
+    **dict.fromkeys((400, 413, 422), USAGE),
+    402: NOT_PAID,
+    **dict.fromkeys((401, 403, 404), NOT_ALLOWED),
+    **dict.fromkeys((409, 502), NOT_NOW),
+    **dict.fromkeys((408, 429, 503), LATER),
+}
+
+
+def of(error: client.ClientError) -> int:
+    """Return the exit code for what went wrong."""
+    if isinstance(error, client.Refused):
+        return _BY_STATUS.get(error.status, FAILED)
+    by_kind = {
+        client.ServiceUnreachable: UNREACHABLE,
+        client.OverCap: NOT_PAID,
+        client.KeyNeeded: USAGE,
+    }
+    return by_kind.get(type(error), FAILED)

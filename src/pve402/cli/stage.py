@@ -1,0 +1,151 @@
+"""Starts devnet and server as processes of their own for the demo, and ends them by their ids."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from dotenv import dotenv_values
+
+_START_LIMIT_SECONDS: Final = 90.0
+_STOP_LIMIT_SECONDS: Final = 30.0
+_INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LOGNAME")
+
+
+class StageFailed(Exception):
+    """A part did not come up, or went away."""
+
+
+@dataclass(kw_only=True)
+class Part:
+    """One process with its log."""
+
+    name: str
+    process: asyncio.subprocess.Process
+    log: Path
+
+    def check(self) -> None:
+        """Raise StageFailed, with the end of the log, if the process has ended."""
+        if self.process.returncode is not None:
+            code = self.process.returncode
+            raise StageFailed(f"{self.name} ended with {code}:\n{self.last_words()}")
+
+    def last_words(self) -> str:
+        """The end of the log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
+
+    async def end(self) -> None:
+        """Ask the process to end, and make it end if it does not."""
+        if self.process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self.process.wait(), _STOP_LIMIT_SECONDS)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+            await self.process.wait()
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """A devnet and a server that uses it."""
+
+    folder: Path
+    url: str
+    settings: Mapping[str, str] = field(repr=False)
+    parts: tuple[Part, ...]
+
+    def check(self) -> None:
+        """Raise StageFailed if a part has gone away."""
+        for part in self.parts:
+            part.check()
+
+
+@asynccontextmanager
+async def open_stage(say: Callable[[str], None]) -> AsyncIterator[Stage]:
+    """Bring up devnet and server on free ports; afterwards both are gone with their files."""
+    folder = Path(tempfile.mkdtemp(prefix="pve402-demo-"))
+    parts: list[Part] = []
+    try:
+        env_file = folder / "devnet.env"
+        say("starting the devnet: a simulated Proxmox VE, an EVM chain, a facilitator")
+        parts.append(await _start("devnet", folder, ["devnet", "--env-file", str(env_file)], {}))
+        await _until(env_file.exists, parts[0])
+        say("starting the server")
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        arguments = ["serve", "--env-file", str(env_file), "--port", str(port)]
+        own = {"DATABASE_URL": f"sqlite:///{folder}/pve402.sqlite3", "PVE402_PUBLIC_URL": url}
+        parts.append(await _start("serve", folder, arguments, own))
+        await _until_ready(url, parts[1])
+        settings = {name: value for name, value in dotenv_values(env_file).items() if value}
+        yield Stage(folder=folder, url=url, settings=settings, parts=tuple(parts))
+    finally:
+        for part in reversed(parts):
+            await part.end()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    """Return a port of loopback that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def _start(
+    name: str, folder: Path, arguments: list[str], settings: Mapping[str, str]
+) -> Part:
+    """Start one command of ours; of our own environment it gets what is no setting."""
+    environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
+    log = folder / f"{name}.log"
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "pve402",
+            *arguments,
+            env={**environment, **settings},
+            cwd=folder,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+        )
+    return Part(name=name, process=process, log=log)
+
+
+async def _until(true: Callable[[], bool], part: Part) -> None:
+    give_up_at = time.monotonic() + _START_LIMIT_SECONDS
+    while not true():
+        part.check()
+        if time.monotonic() > give_up_at:
+            raise StageFailed(f"{part.name} is not up after a while:\n{part.last_words()}")
+        await asyncio.sleep(0.1)
+
+
+async def _until_ready(url: str, part: Part) -> None:
+    give_up_at = time.monotonic() + _START_LIMIT_SECONDS
+    async with aiohttp.ClientSession() as session:
+        while True:
+            part.check()
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.get(f"{url}/readyz") as response:
+                    if response.status == 200:
+                        return
+            if time.monotonic() > give_up_at:
+                raise StageFailed(f"the server is not ready:\n{part.last_words()}")
+            await asyncio.sleep(0.1)
