@@ -3,11 +3,11 @@
 import asyncio
 import itertools
 import re
-import uuid
 from dataclasses import dataclass, field
 
 from pve402.devnet.pve import (
     access,
+    certificate,
     clock,
     config,
     credentials,
@@ -68,9 +68,12 @@ class Cluster:
         self.locks = locks.ConfigLocks(self.clock)
         self.storages = storage.Storages(chosen)
         self.faults = faults.Faults()
+        self.firewalls: dict[int, dict[str, config.Value]] = {}
         self.consoles: dict[int, runtime.ConsoleSession] = {}
         self.daemon_slots = {name: asyncio.Semaphore(chosen.daemon_workers) for name in self.nodes}
-        self.boot_id = uuid.uuid4()
+        made = certificate.make(chosen.host)
+        self.root_certificate, self.fingerprint = made.pem, made.fingerprint_sha256
+        self.started_at = self.clock.now()
         self._pids = itertools.count(_FIRST_GUEST_PID, 11)
 
     @property

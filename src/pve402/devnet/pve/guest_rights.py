@@ -51,8 +51,10 @@ def require_changes(
         _require_option(call, name, old, {}, on_guest, unprivileged=unprivileged)
 
 
-def require_volume(call: rest.Call, volume_id: str, content: str, vmid: int | None = None) -> None:
-    """Raise what Proxmox raises for a volume the caller may not use, or not for this."""
+def require_volume(
+    call: rest.Call, volume_id: str, content: str | None, vmid: int | None = None
+) -> None:
+    """Raise what Proxmox raises for a volume the caller may not use, or not as this content."""
     parts = storage.split_volume_id(volume_id)
     if parts is None:
         if call.is_root:
@@ -60,7 +62,8 @@ def require_volume(call: rest.Call, volume_id: str, content: str, vmid: int | No
         raise errors.Failure(_ARBITRARY_PATH)
     call.world.storages.require(parts[0], call.world.local_node)
     volume = storage.parse_volume_name(parts[1])
-    if volume.content not in {content, "images" if content == "rootdir" else content}:
+    fits = content in (None, volume.content) or (content, volume.content) == ("rootdir", "images")
+    if not fits:
         raise errors.Failure(
             f"unable to use volume {volume_id} - content type needs to be '{content}'"
         )
@@ -109,7 +112,7 @@ def _require_option(
     elif re.fullmatch(r"net\d+", name):
         on_guest("VM.Config.Network")
         for options in (old, new):
-            _require_bridge(call, str(options.get(name, "")))
+            require_bridge(call, str(options.get(name, "")))
     elif re.fullmatch(r"dev\d+", name):
         raise errors.PermissionDenied("configuring device passthrough is only allowed for root@pam")
     elif name == "features":
@@ -134,7 +137,8 @@ def _require_volume_option(call: rest.Call, name: str, new: _Options) -> None:
         require_volume(call, volume, "rootdir", call.vmid)
 
 
-def _require_bridge(call: rest.Call, text: str) -> None:
+def require_bridge(call: rest.Call, text: str) -> None:
+    """Raise `errors.PermissionDenied` for a bridge or VLAN the caller may not use."""
     network = schema.parse_property_string(text, guest_schema.NETWORK) if text else {}
     bridge, tag = network.get("bridge"), network.get("tag")
     if bridge is None:

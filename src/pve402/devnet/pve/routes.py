@@ -1,7 +1,22 @@
 """Every call the simulated API knows."""
 
 from pve402.devnet.pve import options, rest
-from pve402.devnet.pve.api import cluster_wide, guests_config, guests_create, guests_status, tasks
+from pve402.devnet.pve.api import (
+    access,
+    cluster_wide,
+    consoles,
+    extras,
+    guests_config,
+    guests_create,
+    guests_disks,
+    guests_status,
+    nodes,
+    pools,
+    snapshots,
+    storages,
+    tasks,
+    users,
+)
 
 
 def every_route(chosen: options.SimulatorOptions) -> tuple[rest.Route, ...]:
@@ -11,5 +26,15 @@ def every_route(chosen: options.SimulatorOptions) -> tuple[rest.Route, ...]:
         *guests_create.ROUTES,
         *guests_status.ROUTES,
         *guests_config.ROUTES,
+        *guests_disks.ROUTES,
+        *snapshots.ROUTES,
+        *consoles.ROUTES,
+        *extras.ROUTES,
+        *(extras.EXEC_ROUTES if chosen.exec_endpoint else ()),
         *tasks.ROUTES,
+        *nodes.ROUTES,
+        *storages.ROUTES,
+        *access.ROUTES,
+        *users.ROUTES,
+        *pools.ROUTES,
     )

@@ -105,6 +105,10 @@ class TaskRegistry:
         """Look a task up by its UPID."""
         return self._tasks.get(name)
 
+    def require(self, name: str) -> Task:
+        """Look up a task that is known to be there."""
+        return self._tasks[name]
+
     def __iter__(self) -> Iterator[Task]:
         return iter(self._tasks.values())
 

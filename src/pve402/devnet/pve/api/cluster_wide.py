@@ -1,6 +1,6 @@
 """`/`, `/version`, `/cluster/...`: what is true of all nodes."""
 
-from pve402.devnet.pve import errors, figures, guest_schema, rest
+from pve402.devnet.pve import cluster, errors, figures, guest_schema, rest
 from pve402.devnet.pve.guest_schema import text
 from pve402.devnet.pve.schema import Property
 
@@ -88,7 +88,7 @@ async def status(call: rest.Call) -> rest.Json:
 def node_rows(call: rest.Call) -> list[dict[str, object]]:
     """The nodes as lists show them; figures need Sys.Audit on the node."""
     world = call.world
-    uptime = _UPTIME_BASE_SECONDS + int(world.clock.now()) % _UPTIME_BASE_SECONDS
+    uptime = uptime_seconds(world)
     rows = []
     for node in world.nodes.values():
         row: dict[str, object] = {
@@ -105,6 +105,11 @@ def node_rows(call: rest.Call) -> list[dict[str, object]]:
             row.update(zip(_NODE_FIGURES, (*values, *limits), strict=True))
         rows.append(row)
     return rows
+
+
+def uptime_seconds(world: cluster.Cluster) -> int:
+    """How long the nodes have been up."""
+    return _UPTIME_BASE_SECONDS + int(world.clock.now() - world.started_at)
 
 
 async def _guests(call: rest.Call) -> list[dict[str, object]]:
