@@ -1,0 +1,120 @@
+"""What runs on one slot of a session: a program's pieces, or a console's bytes.
+
+A channel checks everything the guest says about it: sequence numbers, lengths, encoding. A
+piece that does not fit fails this channel alone.
+"""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pve402.hub import errors
+from pve402.hub.request import EventKind
+
+_STREAMS = {"o": EventKind.STDOUT, "e": EventKind.STDERR}
+#: Lines of stdin that may wait in the guest for the program to read: they fit into one pipe page.
+STDIN_LINES = 2
+#: Largest piece of output once decoded.
+_LARGEST_PIECE_BYTES = 64 * 1024
+
+
+class Sink(Protocol):
+    """Where a channel's output goes."""
+
+    def add_output(self, kind: EventKind, data: bytes) -> bool: ...
+
+    def finish(self, exit_code: int) -> None: ...
+
+    def fail(self, error: errors.HubError) -> None: ...
+
+
+@dataclass(kw_only=True)
+class Channel:
+    """One program in the guest. `name` is `SLOT.GENERATION`."""
+
+    slot: int
+    generation: int
+    sink: Sink = field(repr=False)
+    encoding: str
+    drop_output: Callable[["Channel"], None] = field(repr=False)
+    #: Exit code learned before the output ended.
+    exit_code: int | None = None
+    stdin_closed: bool = False
+    is_over: bool = False
+    stdin_credit: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(STDIN_LINES), repr=False
+    )
+    groups_signalled: asyncio.Future[int] | None = field(default=None, repr=False)
+    _numbers: dict[str, int] = field(default_factory=lambda: {"o": 0, "e": 0}, repr=False)
+    _passed_lines: int = 0
+    _dropping: bool = False
+
+    @property
+    def name(self) -> str:
+        """How the guest's program calls this channel."""
+        return f"{self.slot}.{self.generation}"
+
+    def take_piece(self, stream: str, number: str, length: str, data: str) -> None:
+        """A piece of output. Raises OutputDamaged where it does not fit."""
+        if number != str(self._numbers[stream]) or length != str(len(data)):
+            raise errors.OutputDamaged
+        self._numbers[stream] += 1
+        wanted = self.sink.add_output(_STREAMS[stream], self._decode(data))
+        if not wanted and not self._dropping:
+            self._dropping = True
+            self.drop_output(self)
+
+    def take_exit(self, code: str, pieces_out: str, pieces_err: str) -> None:
+        """The program ended. Raises OutputDamaged where pieces are missing."""
+        if not (code.isdigit() and len(code) <= 3):
+            raise errors.OutputDamaged
+        if (pieces_out, pieces_err) != (str(self._numbers["o"]), str(self._numbers["e"])):
+            raise errors.OutputDamaged
+        self.finish(int(code))
+
+    def take_stdin_passed(self, count: str) -> None:
+        """The program's pipe took one more line of stdin."""
+        if count == str(self._passed_lines + 1):
+            self._passed_lines += 1
+            self.stdin_credit.release()
+
+    def take_stdin_broken(self) -> None:
+        """Nobody reads the program's stdin any more."""
+        self.stdin_closed = True
+        self.stdin_credit.release()
+
+    def take_groups(self, count: str) -> None:
+        """How many process groups were signalled."""
+        if self.groups_signalled is not None and not self.groups_signalled.done():
+            self.groups_signalled.set_result(int(count) if count.isdigit() else 0)
+
+    def finish(self, exit_code: int) -> None:
+        """End the channel with an exit code."""
+        if not self.is_over:
+            self._close()
+            self.sink.finish(exit_code)
+
+    def fail(self, error: errors.HubError) -> None:
+        """End the channel with an error."""
+        if not self.is_over:
+            self._close()
+            self.sink.fail(error)
+
+    def _close(self) -> None:
+        self.is_over = True
+        self.stdin_closed = True
+        self.stdin_credit.release()
+        self.take_groups("0")
+
+    def _decode(self, data: str) -> bytes:
+        if len(data) > 2 * _LARGEST_PIECE_BYTES:
+            raise errors.OutputDamaged
+        try:
+            if self.encoding == "hex":
+                return bytes.fromhex(data)
+            return base64.b64decode(data, validate=True)
+        except (ValueError, binascii.Error):
+            raise errors.OutputDamaged from None

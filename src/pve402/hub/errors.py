@@ -1,0 +1,147 @@
+"""Everything that can go wrong between a caller and a program inside a guest, as one tree.
+
+    HubError
+    ├── RequestRefused            422  the request cannot be run as written
+    │   └── FileTooLarge          413
+    ├── Unavailable               409  the guest or its terminal does not allow it now
+    │   ├── GuestNotRunning
+    │   ├── NoShell
+    │   ├── TerminalStuck
+    │   ├── ConsoleBusy
+    │   └── ConsoleUnsupported
+    ├── TooManyCommands           429  a limit protects the others
+    │   └── TooManySessions
+    ├── ExecNotFound              404  no such execution, or it is forgotten
+    ├── FileMissing               404
+    ├── FileRefused               409  the guest's file system says no
+    ├── SessionFailed             502  the way into the guest broke; carries the exec_id
+    │   ├── SessionLost
+    │   ├── OutputDamaged
+    │   └── TerminalUnreachable
+    └── Moved                     another replica owns the guest's terminal
+
+The numbers are what the HTTP layer answers. No text here holds anything the guest wrote.
+"""
+
+from typing import ClassVar
+
+from pve402.domain import errors
+
+
+class HubError(errors.Pve402Error):
+    """The hub cannot do this."""
+
+    code: ClassVar[str] = "hub_error"
+
+    def __init__(self, detail: str | None = None, *, exec_id: str = "") -> None:
+        super().__init__(detail)
+        #: The execution this is about, if there is one.
+        self.exec_id = exec_id
+
+
+class RequestRefused(HubError):
+    """The request cannot be run as written."""
+
+    code = "invalid_request"
+
+
+class FileTooLarge(RequestRefused):
+    """The file is larger than the limit."""
+
+    code = "file_too_large"
+
+
+class Unavailable(HubError):
+    """The guest does not allow this now."""
+
+    code = "guest_unavailable"
+
+
+class GuestNotRunning(Unavailable):
+    """The guest is not running."""
+
+    code = "guest_not_running"
+
+
+class NoShell(Unavailable):
+    """The guest has no usable POSIX shell on its terminal."""
+
+    code = "no_shell"
+
+
+class TerminalStuck(Unavailable):
+    """A program holds the guest's terminal and does not let go; restart the guest."""
+
+    code = "terminal_stuck"
+
+
+class ConsoleBusy(Unavailable):
+    """The guest's terminal is held by a console; close it first."""
+
+    code = "console_busy"
+
+
+class ConsoleUnsupported(Unavailable):
+    """The guest has no program that makes a pseudo terminal."""
+
+    code = "console_unsupported"
+
+
+class TooManyCommands(HubError):
+    """Too many commands run in this guest; wait for one to end."""
+
+    code = "too_many_commands"
+
+
+class TooManySessions(TooManyCommands):
+    """Too many terminals are open on the machines; try again in a moment."""
+
+    code = "too_many_sessions"
+
+
+class ExecNotFound(HubError):
+    """There is no such execution."""
+
+    code = "exec_not_found"
+
+
+class FileMissing(HubError):
+    """There is no such file in the guest."""
+
+    code = "file_missing"
+
+
+class FileRefused(HubError):
+    """The guest's file system refused this."""
+
+    code = "file_refused"
+
+
+class SessionFailed(HubError):
+    """The connection into the guest failed."""
+
+    code = "session_failed"
+
+
+class SessionLost(SessionFailed):
+    """The connection into the guest was lost while the command ran; its outcome is unknown."""
+
+    code = "session_lost"
+
+
+class OutputDamaged(SessionFailed):
+    """Output was lost on the way, perhaps because somebody else opened the guest's terminal."""
+
+    code = "output_damaged"
+
+
+class TerminalUnreachable(SessionFailed):
+    """The guest's terminal could not be opened."""
+
+    code = "terminal_unreachable"
+
+
+class Moved(HubError):
+    """Another replica owns the terminal of this guest."""
+
+    code = "moved"

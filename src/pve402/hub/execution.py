@@ -1,0 +1,134 @@
+"""One execution as its callers see it: events that can be followed and replayed, and a result.
+
+What is kept is bounded by the request's output limit and by a number of events; the rest is
+dropped and the result says so. A slow follower reads from what is kept and holds nobody up.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from pve402.hub import errors
+from pve402.hub.request import EventKind, ExecEvent, ExecRequest, ExecResult
+
+#: Events kept of one execution; pieces that nobody has seen yet are joined first.
+LARGEST_EVENTS = 8192
+_LARGEST_JOINED_BYTES = 32 * 1024
+
+_STREAMS = (EventKind.STDOUT, EventKind.STDERR)
+
+
+class Execution:
+    """A program that runs or ran in a guest."""
+
+    def __init__(self, exec_id: str, request: ExecRequest, *, clock: Callable[[], float]) -> None:
+        self.exec_id = exec_id
+        self.request = request
+        self.started_at = clock()
+        self.ended_at: float | None = None
+        self.truncated = False
+        self.timed_out = False
+        self._clock = clock
+        self._events: list[ExecEvent] = []
+        self._kept_bytes = 0
+        self._seen = 0
+        self._changed = asyncio.Event()
+        self._over = asyncio.Event()
+        self._add(EventKind.START)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the end is still to come."""
+        return self.ended_at is None
+
+    @property
+    def kept_bytes(self) -> int:
+        """Output held in memory."""
+        return self._kept_bytes
+
+    def add_output(self, kind: EventKind, data: bytes) -> bool:
+        """Keep a piece of output; False once the limit is reached and the rest is unwanted."""
+        room = self.request.output_limit_bytes - self._kept_bytes
+        if len(self._events) >= LARGEST_EVENTS:
+            room = 0
+        self.truncated |= len(data) > room
+        piece = data[:room]
+        self._kept_bytes += len(piece)
+        if piece:
+            self._keep(kind, piece)
+        return not self.truncated
+
+    def finish(self, exit_code: int) -> None:
+        """The program ended."""
+        if self.is_running:
+            self.ended_at = self._clock()
+            self._add(EventKind.EXIT, result=self._result(exit_code))
+            self._over.set()
+
+    def fail(self, error: errors.HubError) -> None:
+        """The program's fate is unknown to us."""
+        if self.is_running:
+            error.exec_id = self.exec_id
+            self.ended_at = self._clock()
+            self._add(EventKind.ERROR, error=error)
+            self._over.set()
+
+    async def wait(self) -> ExecResult:
+        """Wait for the end. Raises the HubError the execution failed with."""
+        await self._over.wait()
+        last = self._events[-1]
+        if last.error is not None:
+            raise last.error
+        if last.result is None:
+            raise AssertionError("an execution ends with a result or an error")
+        return last.result
+
+    async def follow(self, after_id: int = 0) -> AsyncIterator[ExecEvent]:
+        """Yield the events after `after_id`, those to come as they come, until the last."""
+        position = max(0, after_id)
+        while True:
+            while position < len(self._events):
+                event = self._events[position]
+                position += 1
+                self._seen = max(self._seen, position)
+                yield event
+            if not self.is_running:
+                return
+            await self._changed.wait()
+
+    def _add(
+        self,
+        kind: EventKind,
+        data: bytes = b"",
+        *,
+        result: ExecResult | None = None,
+        error: errors.HubError | None = None,
+    ) -> None:
+        number = len(self._events) + 1
+        self._events.append(ExecEvent(id=number, kind=kind, data=data, result=result, error=error))
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _keep(self, kind: EventKind, data: bytes) -> None:
+        """Add an event, or lengthen the last one while nobody has seen it."""
+        last = self._events[-1]
+        joined = last.data + data
+        if last.kind is kind and self._seen < last.id and len(joined) <= _LARGEST_JOINED_BYTES:
+            self._events[-1] = ExecEvent(id=last.id, kind=kind, data=joined)
+        else:
+            self._add(kind, data)
+
+    def _result(self, exit_code: int) -> ExecResult:
+        ended_at = self.ended_at if self.ended_at is not None else self._clock()
+        return ExecResult(
+            exec_id=self.exec_id,
+            exit_code=exit_code,
+            stdout=self._collect(EventKind.STDOUT),
+            stderr=self._collect(EventKind.STDERR),
+            output=self._collect(*_STREAMS),
+            timed_out=self.timed_out,
+            truncated=self.truncated,
+            duration_ms=round((ended_at - self.started_at) * 1000),
+        )
+
+    def _collect(self, *kinds: EventKind) -> bytes:
+        return b"".join(event.data for event in self._events if event.kind in kinds)

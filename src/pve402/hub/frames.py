@@ -1,0 +1,109 @@
+"""Reads what the guest's program writes to the terminal: frames, and everything between them.
+
+A frame is `ESC _ NONCE TYPE FIELDS ESC \\` (an application program command of ECMA-48, which
+terminal emulators skip silently, so that an administrator who looks on sees none of it). Bytes
+outside of frames are the output of an open console, or of somebody else.
+
+The guest may be hostile: a frame has a largest size, and only printable ASCII inside.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+#: A piece of output is at most 48 KiB, twice that in hexadecimal.
+LARGEST_BODY_BYTES = 110_000
+
+_END = b"\x1b\\"
+_UNPRINTABLE = re.compile(rb"[^\x20-\x7e]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """One message of the guest's program."""
+
+    kind: str
+    fields: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outside:
+    """Bytes between frames, with the `\\r` that the chain put before each `\\n` taken out."""
+
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damaged:
+    """A frame that lost its end, is too large, or holds what no frame holds."""
+
+
+Event = Frame | Outside | Damaged
+
+
+class FrameReader:
+    """Splits the output of a terminal into frames and the rest, however it is cut."""
+
+    def __init__(self, nonce: str) -> None:
+        self._start = f"\x1b_{nonce} ".encode()
+        self._buffer = bytearray()
+        self._inside = False
+        self._searched = 0
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """Take received bytes; yields what is complete."""
+        self._buffer += data
+        while self._buffer:
+            before = len(self._buffer), self._inside
+            event = self._read_inside() if self._inside else self._read_outside()
+            if event is not None:
+                yield event
+            if (len(self._buffer), self._inside) == before:
+                return
+
+    def _read_outside(self) -> Outside | None:
+        start = self._buffer.find(self._start)
+        if start < 0:
+            return self._take_outside(len(self._buffer) - self._held_back())
+        event = self._take_outside(start)
+        del self._buffer[: len(self._start)]
+        self._inside, self._searched = True, 0
+        return event
+
+    def _take_outside(self, size: int) -> Outside | None:
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return Outside(data=data.replace(b"\r\n", b"\n")) if data else None
+
+    def _held_back(self) -> int:
+        """How many bytes at the end may belong to a frame's start or to a `\\r\\n`."""
+        tail = bytes(self._buffer[-len(self._start) :])
+        for size in range(min(len(tail), len(self._start) - 1), 0, -1):
+            if self._start.startswith(tail[-size:]):
+                return size
+        return 1 if tail.endswith(b"\r") else 0
+
+    def _read_inside(self) -> Frame | Damaged | None:
+        end = self._buffer.find(b"\x1b", self._searched)
+        if end < 0 or end + 1 == len(self._buffer):
+            self._searched = max(0, len(self._buffer) - 1)
+            return self._give_up_if_large()
+        self._inside = False
+        whole = self._buffer.startswith(_END, end)
+        body = bytes(self._buffer[:end])
+        del self._buffer[: end + len(_END) if whole else end]
+        return _parse(body) if whole else Damaged()
+
+    def _give_up_if_large(self) -> Damaged | None:
+        if len(self._buffer) <= LARGEST_BODY_BYTES:
+            return None
+        self._buffer.clear()
+        self._inside = False
+        return Damaged()
+
+
+def _parse(body: bytes) -> Frame | Damaged:
+    if len(body) > LARGEST_BODY_BYTES or _UNPRINTABLE.search(body):
+        return Damaged()
+    kind, *fields = body.decode("ascii").split(" ")
+    return Frame(kind=kind, fields=tuple(fields))

@@ -1,0 +1,185 @@
+# The guest's side of the hub: runs commands and answers in frames on the terminal.
+#
+# Sent through the terminal by `program.py`, without these comments, behind a line that
+# sets K, the nonce of the session. Works in bash, dash and busybox ash.
+#
+# In:  K SEQUENCE LENGTH BODY      one line; BODY is shell text calling the functions below
+# Out: ESC _ K TYPE FIELDS ESC \   never with a newline; each written in one write(), so
+#                                  that frames of many processes do not mix
+#   H version encoding tools directory  we are there       A sequence slot=code...  consumed
+#   R sequence / S sequence             line damaged / not ours, send again from here
+#   o|e channel number length data      a piece of output
+#   X channel sequence code o e         ended, with the numbers of pieces
+#   I channel count / B channel         stdin lines passed on / nobody reads stdin
+#   G channel count                     process groups that were signalled
+#   Z channel                           given up: nothing more comes on this channel
+#   F what                              the guest lacks something we need
+# bash reads ahead from a terminal and hands what it read to any other `read`, so files are
+# sourced or passed through cat, and `read` serves the terminal and the stdin pipes alone.
+# A channel is SLOT.GENERATION; files of a slot are reused, late frames are told apart.
+LC_ALL=C
+N='
+'
+exec 2>/dev/null
+umask 077
+Z=49152
+Q=0
+
+say() { printf '\033_%s %s\033\\' "$K" "$1"; }
+
+# A built-in printf splits what is longer than its buffer; dd gathers it into one write.
+say_piece() {
+  if [ ${#1} -lt 900 ]; then say "$1"; else say "$1" | dd ibs=4096 obs=262144; fi
+}
+
+pump() {
+  q=0
+  while x=$(dd bs=$Z count=1 | $E) && [ "$x" ]; do
+    say_piece "$2 $1 $q ${#x} $x"
+    q=$((q + 1))
+    if [ -e "$D/$s.t" ]; then cat >/dev/null; break; fi
+  done
+  echo "$2=$q" >"$D/$s.$2"
+}
+
+# Descriptor 8 takes the process group; the command keeps no other descriptor of ours.
+run() {
+  $S sh -c "$@" 2>&4 4>&- 8>"$D/$s.p" <"$i"
+  echo "x=$?" >"$D/$s.x"
+}
+
+job() {
+  c=$1 s=${1%.*} i=$2 f= x=255 o=0 e=0
+  shift 2
+  if [ "$i" != /dev/null ]; then feed 5<&9 & f=$!; exec 9>&-; fi
+  { { run "$@" 3>&- | pump "$c" o >&3 4>&-; } 4>&1 | pump "$c" e >&3; } 3>&1
+  for l in x o e; do . "$D/$s.$l"; done
+  say "X $c $Q $x $o $e"
+  [ -z "$f" ] || kill $f
+  : >"$D/$s.j"
+}
+
+# Each line is a printf format, so that stdin costs no process. `e` closes.
+feed() {
+  trap '' PIPE
+  exec 9>&- 6>"$D/$s.i"
+  n=0
+  while IFS= read -r l <&5; do
+    [ "$l" != e ] || break
+    printf "${l#d}" >&6 || { say "B $c"; break; }
+    n=$((n + 1))
+    say "I $c $n"
+  done
+}
+
+# The pseudo terminal is made by whatever the guest has; its output goes out as it is.
+console() {
+  c=$1 s=${1%.*} i=$D/${1%.*}.i
+  feed 5<&9 & f=$!
+  exec 9>&-
+  eval "$2" <"$i"
+  say "X $c $Q $? 0 0"
+  kill $f
+  : >"$D/$s.j"
+}
+
+# Job control gives each job a process group of its own and leaves SIGINT alone.
+start() {
+  s=${2%.*}
+  eval "[ -z \"\$J$s\" ] || wait \$J$s"
+  for l in x o e p; do : >"$D/$s.$l"; done
+  [ ! -e "$D/$s.t" ] || rm -f "$D/$s.t"
+  echo 1 >"$D/$s.j"
+  set -m
+  "$@" </dev/null &
+  eval "J$s=$!"
+  set +m
+}
+
+x() { start job "$@"; }
+xi() { c=$1; fifos "${1%.*}"; shift; start job "$c" "$D/${c%.*}.i" "$@"; exec 9>&-; }
+xc() { fifos "${1%.*}"; start console "$@"; exec 9>&-; }
+# Held open from before the fork: what is written before the reader runs is kept.
+fifos() { [ -p "$D/$1.i" ] || mkfifo "$D/$1.i" "$D/$1.f"; exec 9<>"$D/$1.f"; }
+i() { printf '%s\n' "$2" 1<>"$D/$1.f"; }
+k() {
+  n=0
+  for p in $(cat "$D/${1%.*}.p"); do
+    case $p in *[!0-9]*) ;; *) kill -s "$2" -- "-$p" && n=$((n + 1)) ;; esac
+  done
+  say "G $1 $n"
+}
+z() { end "${1%.*}"; say "Z $1"; }
+end() { [ ! -s "$D/$1.j" ] || eval "kill -s KILL -- -\$J$1"; }
+t() { : >"$D/$1.t"; }
+a() { say "A $Q"; }
+v() { l=$(printf "$2."); eval "V$1=\$V$1\${l%.}"; }
+w() { p=$(cat "$D/${1%.*}.y") && stty rows "$2" cols "$3" <"$p"; }
+h() {
+  r=
+  for f in "$D"/*.x; do
+    [ ! -s "$f" ] || { . "$f"; f=${f##*/}; r="$r ${f%.x}=$x"; }
+  done
+  say "A $Q$r"
+}
+
+quit() {
+  trap '' HUP TERM
+  for f in "$D"/*.j; do
+    [ ! -s "$f" ] || { f=${f##*/}; k "${f%.j}" KILL; end "${f%.j}"; }
+  done
+  rm -rf "$D"
+  stty sane
+  exit
+}
+
+encoding() {
+  T=base64
+  if [ "$(printf A | base64 -w0)" = QQ== ]; then E='base64 -w0'; return; fi
+  if [ "$(printf A | base64)" = QQ== ]; then E="eval base64|tr -d '\\n'"; return; fi
+  T=hex
+  if [ "$(printf A | od -An -v -tx1 | tr -d ' \n')" = 41 ]; then E="eval od -An -v -tx1|tr -d ' \\n'"
+  elif [ "$(printf A | hexdump -ve '1/1 "%02x"')" = 41 ]; then E="eval hexdump -ve '1/1 \"%02x\"'"
+  else say 'F encoder'; quit
+  fi
+}
+
+workplace() {
+  for B in /run /dev/shm /tmp /var/tmp /dev; do
+    rm -rf "$B"/.pve402-s-*
+    D=$B/.pve402-s-$K
+    if mkdir "$D" && echo t=1 >"$D/t" && . "$D/t"; then return; fi
+  done
+  say 'F workplace'
+  quit
+}
+
+tools() {
+  r=
+  for x in script python3 perl sha256sum setsid su; do
+    ! command -v $x >/dev/null || r="$r,$x"
+  done
+  case $r in *setsid*) S=setsid ;; *) S= ;; esac
+}
+
+export HOME="${HOME:-/root}" PATH="${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}"
+export LANG="${LANG:-C.UTF-8}" USER=root LOGNAME=root SHELL="${SHELL:-/bin/sh}"
+cd "$HOME" || cd /
+trap quit HUP TERM
+encoding
+workplace
+tools
+say "H 1 $T $B$r"
+while IFS= read -r l; do
+  case $l in
+    "$K "*) ;;
+    *pve402-quit*) quit ;;
+    '') continue ;;
+    *) say "S $Q"; continue ;;
+  esac
+  l=${l#* } q=${l#* }
+  q=${l%% *} l=${l#* }
+  n=${l%% *} l=${l#* }
+  if [ "$q" = $Q ] && [ ${#l} = "$n" ]; then Q=$((Q + 1)); eval "$l"; else say "R $Q"; fi
+done
+quit

@@ -1,0 +1,148 @@
+"""The numbered lines to the guest's program: window, acknowledgement and sending again.
+
+Sans-I/O: lines go in, bytes for the terminal come out; the acknowledgements arrive as
+numbers. Never more than `SAFE_UNREAD_BYTES` are under way unacknowledged, headers included,
+because termproxy loses packets beyond that and a flooding guest could wedge the chain.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from pve402.proxmox import terminal
+
+#: Longest line; two of them fit into the window.
+LONGEST_LINE = 1850
+#: From this many unacknowledged bytes on, a line asks for an acknowledgement.
+_ASK_BYTES = 1200
+#: How often one line is sent again before the session is given up.
+_LARGEST_ATTEMPTS = 5
+_ASK = b";a"
+#: Complaints about one loss arrive within this time.
+_COMPLAINTS_SECONDS = 0.1
+
+
+class LinkBroken(Exception):
+    """A line does not reach the guest's program, however often it is sent."""
+
+
+@dataclass(kw_only=True)
+class _Line:
+    sequence: int
+    wire: bytes = field(repr=False)
+    attempts: int = 0
+    sent_at: float = 0.0
+    asks: bool = False
+
+    @property
+    def cost(self) -> int:
+        return len(self.wire) + terminal.HEADER_BYTES
+
+
+class Link:
+    """Numbers the lines of one session and gets each of them there, once and in order."""
+
+    def __init__(
+        self, nonce: str, *, window_bytes: int = terminal.SAFE_UNREAD_BYTES, again_seconds: float
+    ) -> None:
+        self._nonce = nonce.encode()
+        self._window = window_bytes
+        self._again_seconds = again_seconds
+        self._waiting: deque[bytes] = deque()
+        self._flying: deque[_Line] = deque()
+        self._next = 0
+        self._resend = False
+
+    @property
+    def unacknowledged_bytes(self) -> int:
+        """Bytes under way, headers included."""
+        return sum(line.cost for line in self._flying)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return not self._waiting and not self._flying
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether lines wait to be sent."""
+        return bool(self._waiting) or self._resend
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that wait to be sent."""
+        return sum(map(len, self._waiting))
+
+    @property
+    def awaits_acknowledgement(self) -> bool:
+        """Whether the guest's program owes us an acknowledgement."""
+        return any(line.asks for line in self._flying)
+
+    def put(self, body: bytes) -> None:
+        """Queue one line of shell text for the guest's program."""
+        if len(body) > LONGEST_LINE:
+            raise ValueError("the line is too long")
+        self._waiting.append(body)
+
+    def take(self, now: float) -> bytes:
+        """What may be sent now, as the contents of one packet."""
+        packet = bytearray()
+        if self._resend:
+            self._resend = False
+            for line in self._flying:
+                packet += self._send(line, now)
+        while self._waiting:
+            line = self._number(self._waiting[0])
+            if self._flying and self.unacknowledged_bytes + line.cost > self._window:
+                break
+            self._waiting.popleft()
+            self._next += 1
+            self._flying.append(line)
+            packet += self._send(line, now)
+        return bytes(packet)
+
+    def acknowledge(self, sequence: int) -> None:
+        """The program has executed every line before `sequence`.
+
+        Raises LinkBroken for a number that we never sent.
+        """
+        if sequence > self._next:
+            raise LinkBroken("a line was acknowledged that was never sent")
+        while self._flying and self._flying[0].sequence < sequence:
+            self._flying.popleft()
+
+    def expect(self, sequence: int, now: float) -> None:
+        """The program waits for line `sequence`: send it again, and all behind it.
+
+        Raises LinkBroken for a number that we never sent; `take` when it happens too often.
+        """
+        self.acknowledge(sequence)
+        oldest = self._flying[0] if self._flying else None
+        if oldest is None:
+            return
+        # Each line behind a lost one is complained about; one answer serves them all.
+        self._resend |= oldest.attempts == 1 or now - oldest.sent_at > _COMPLAINTS_SECONDS
+
+    def next_deadline(self) -> float | None:
+        """When to call `expire`: an acknowledgement will be overdue."""
+        asked = [line.sent_at for line in self._flying if line.asks or line.attempts > 1]
+        return min(asked) + self._again_seconds if asked else None
+
+    def expire(self, now: float) -> None:
+        """Send again what should have been acknowledged by now."""
+        deadline = self.next_deadline()
+        if deadline is not None and now >= deadline:
+            self._resend = True
+
+    def _number(self, body: bytes) -> _Line:
+        asks = self.unacknowledged_bytes + len(body) > _ASK_BYTES
+        body = body + _ASK if asks else body
+        wire = b"%b %d %d %b\r" % (self._nonce, self._next, len(body), body)
+        return _Line(sequence=self._next, wire=wire, asks=asks)
+
+    def _send(self, line: _Line, now: float) -> bytes:
+        if line.attempts >= _LARGEST_ATTEMPTS:
+            raise LinkBroken("a line does not get through")
+        line.attempts += 1
+        line.sent_at = now
+        # The first newline ends whatever a stranger may have typed.
+        return line.wire if line.attempts == 1 else b"\r" + line.wire

@@ -1,0 +1,224 @@
+"""Gets from a terminal in any state to our program answering there. Sans-I/O.
+
+What is on the terminal is not known: a prompt, a half-typed line, an open quote, an editor,
+a running command, or a program of ours that another process left behind. So the steps are:
+
+    wait until the terminal is attached      what is typed earlier is lost
+    Ctrl-C, newline, the quit line           ends a command, a quote, a stale program of ours
+    the boot line                            its answer shows that a shell read it
+    rescue by rescue, the boot line again    editors, pagers, interpreters, stopped jobs
+    the program                              acknowledged piece by piece
+
+`opening` is a generator of `Type` and `Hear`; whoever drives it does the typing and hearing.
+"""
+
+import re
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+from pve402.hub import errors, frames, program
+from pve402.proxmox import terminal
+
+#: After `OK`: how long to wait for output at most, and how long for the end of it.
+_ATTACH_SECONDS = 0.25
+_QUIET_SECONDS = 0.02
+#: Output beyond the clearing of the screen, which attaching alone writes.
+_BEYOND_CLEARING = re.compile(rb"\A(?:\x1b\[H\x1b\[J)?[^\x1b]|\A\x1b\[H\x1b\[J\x1b")
+_ANYTHING = re.compile(rb"[\s\S]")
+
+_INTERRUPT = b"\x03"
+_NEWLINE = b"\n"
+_BOOT_SECONDS = 0.5
+_PROGRAM_SECONDS = 5.0
+_LARGEST_OUTPUT_BYTES = 256 * 1024
+_PACKET_BYTES = terminal.SAFE_UNREAD_BYTES - terminal.HEADER_BYTES
+
+# Each is what a person would try next; the pauses let ESC stand alone.
+_RESCUES: tuple[tuple[bytes, ...], ...] = (
+    (_INTERRUPT,),
+    (b"\x1b", b"\x1b", b":q!\r"),  # vi
+    (b"q", _INTERRUPT),  # less, top
+    (b"\x1a",),  # a program that ignores the interrupt: stop it
+    (b"\x04", _INTERRUPT),  # interpreters, cat without signals
+    (b"\x18n", _INTERRUPT),  # nano
+    (_INTERRUPT, _INTERRUPT),
+)
+_RESCUE_PAUSE_SECONDS = 0.12
+
+_NOT_RUNNING = re.compile(rb"Failed to get attach context|is not running|Failed to get init pid")
+_NO_SHELL = re.compile(rb"Failed to exec|No such file or directory - |login: ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Type:
+    """Send these bytes to the terminal."""
+
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hear:
+    """Listen until `until` matches, or it is quiet for `quiet_seconds`, or the limit passes.
+
+    `quiet_seconds` counts once `after` has matched, from the last byte.
+    """
+
+    limit_seconds: float
+    until: re.Pattern[bytes] | None = None
+    after: re.Pattern[bytes] | None = None
+    quiet_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What was heard, from the beginning of this listening on."""
+
+    output: bytes = field(default=b"", repr=False)
+    matched: bool = False
+    ended: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hello:
+    """What the guest's program says of itself; `rest` is output that came behind it."""
+
+    encoding: str
+    directory: str
+    tools: frozenset[str]
+    rest: bytes = field(repr=False)
+
+
+class StaleProgram(Exception):
+    """The terminal's session ended while we recovered it; open a new one."""
+
+
+Steps = Generator[Type | Hear, Heard | None, Hello]
+
+
+def opening(mark: str, nonce: str) -> Steps:
+    """The steps to a running program; returns its hello.
+
+    Raises StaleProgram, GuestNotRunning, NoShell, TerminalStuck.
+    """
+    yield from _wait_until_attached()
+    yield from _reach_loader(mark)
+    return (yield from _load(mark, nonce))
+
+
+def _wait_until_attached() -> Generator[Type | Hear, Heard | None, None]:
+    heard = yield Hear(
+        limit_seconds=_ATTACH_SECONDS, after=_BEYOND_CLEARING, quiet_seconds=_QUIET_SECONDS
+    )
+    _check(heard)
+
+
+def _reach_loader(mark: str) -> Generator[Type | Hear, Heard | None, None]:
+    boot = program.boot_line(mark) + _NEWLINE
+    clear = (_INTERRUPT, _NEWLINE + program.QUIT_LINE + _NEWLINE)
+    if (yield from _try_boot(mark, clear, boot, _QUIET_SECONDS)):
+        return
+    for rescue in _RESCUES:
+        keys = (*rescue, _INTERRUPT, _NEWLINE)
+        if (yield from _try_boot(mark, keys, boot, _RESCUE_PAUSE_SECONDS)):
+            return
+    raise errors.TerminalStuck
+
+
+def _try_boot(
+    mark: str, keys: tuple[bytes, ...], boot: bytes, pause_seconds: float
+) -> Generator[Type | Hear, Heard | None, bool]:
+    answer = re.compile(re.escape(program.started(mark)))
+    for key in keys:
+        yield Type(data=key)
+        heard = yield Hear(
+            limit_seconds=max(pause_seconds, 0.1),
+            until=answer,
+            after=_ANYTHING,
+            quiet_seconds=pause_seconds,
+        )
+        if _check(heard).matched:
+            return True
+    yield Type(data=boot)
+    heard = yield Hear(limit_seconds=_BOOT_SECONDS, until=answer)
+    return _check(heard).matched
+
+
+def _load(mark: str, nonce: str) -> Generator[Type | Hear, Heard | None, Hello]:
+    packets = program.load_packets(mark, nonce, _PACKET_BYTES)
+    for packet in packets[:-1]:
+        yield Type(data=packet)
+        loaded = re.compile(re.escape(program.loaded(mark)))
+        heard = yield Hear(limit_seconds=_PROGRAM_SECONDS, until=loaded)
+        if not _check(heard).matched:
+            raise errors.TerminalStuck("the guest's shell stopped reading")
+    yield Type(data=packets[-1])
+    hello = re.compile(rb"\x1b_" + nonce.encode() + rb" [HF] [^\x1b]*\x1b\\")
+    heard = yield Hear(limit_seconds=_PROGRAM_SECONDS, until=hello)
+    if not _check(heard).matched:
+        raise errors.NoShell("the guest's shell does not run our program")
+    return _read_hello(_check(heard).output, hello, nonce)
+
+
+def _read_hello(output: bytes, hello: re.Pattern[bytes], nonce: str) -> Hello:
+    found = hello.search(output)
+    assert found is not None
+    frame = next(iter(frames.FrameReader(nonce).feed(found.group())))
+    if not isinstance(frame, frames.Frame) or frame.kind != "H" or len(frame.fields) != 3:
+        raise errors.NoShell("the guest lacks a tool that our program needs")
+    _, encoding, place = frame.fields
+    directory, *tools = place.split(",")
+    if encoding not in {"base64", "hex"} or not re.fullmatch(r"(/[a-z.0-9-]+)+", directory):
+        raise errors.NoShell("the guest's shell answers nonsense")
+    return Hello(
+        encoding=encoding,
+        directory=directory,
+        tools=frozenset(tools),
+        rest=output[found.end() :],
+    )
+
+
+def _check(heard: Heard | None) -> Heard:
+    """Look for the known ways in which a terminal says that there is no shell."""
+    if heard is None:
+        raise RuntimeError("a Hear is answered by what was heard")
+    if not heard.ended and not terminal.find_trailer(heard.output):
+        return heard
+    if _NOT_RUNNING.search(heard.output):
+        raise errors.GuestNotRunning
+    if _NO_SHELL.search(heard.output):
+        raise errors.NoShell
+    raise StaleProgram
+
+
+class Listener:
+    """Decides when a `Hear` is over: bytes and times go in, `Heard` comes out."""
+
+    def __init__(self, hear: Hear, now: float) -> None:
+        self._hear = hear
+        self._limit = now + hear.limit_seconds
+        self._last = now
+        self._output = bytearray()
+
+    def deadline(self) -> float:
+        """When to call `heard` again if nothing arrives."""
+        quiet = self._hear.quiet_seconds
+        if quiet is None or not self._started():
+            return self._limit
+        return min(self._limit, self._last + quiet)
+
+    def feed(self, data: bytes, now: float) -> None:
+        """Take received bytes; beyond a bound the oldest are forgotten."""
+        self._output += data
+        self._last = now
+        if len(self._output) > _LARGEST_OUTPUT_BYTES:
+            del self._output[: -_LARGEST_OUTPUT_BYTES // 2]
+
+    def heard(self, now: float, *, ended: bool = False) -> Heard | None:
+        """What was heard if listening is over, else None."""
+        matched = self._hear.until is not None and bool(self._hear.until.search(self._output))
+        if not (matched or ended or now >= self.deadline()):
+            return None
+        return Heard(output=bytes(self._output), matched=matched, ended=ended)
+
+    def _started(self) -> bool:
+        return self._hear.after is None or bool(self._hear.after.search(self._output))

@@ -1,0 +1,42 @@
+"""The limits of the hub."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubOptions:
+    """Limits of the hub; times in seconds.
+
+    max_sessions: terminals open at once; a Proxmox node has ports for 100 consoles.
+    max_commands: programs running at once in one guest, its consoles among them.
+    idle_seconds: how long an unused session stays open.
+    open_seconds: limit of opening a session, recovery included.
+    heartbeat_seconds: how often a silent session is asked for life while it is needed.
+    silence_seconds: how long it may stay silent then before it counts as lost.
+    default_timeout_seconds, max_timeout_seconds: time limit of a program.
+    kill_after_seconds: from TERM to KILL, and from KILL until we give up on its output.
+    drain_seconds: how long output may follow a program's exit, from jobs it left behind.
+    max_output_bytes: upper bound of what a caller may ask to keep.
+    max_file_bytes: largest file either way.
+    kept_executions, kept_seconds: how many finished ones can be looked up, and how long.
+    spool_bytes: kept in the guest of each stream of a detached program.
+    max_detached: detached programs kept per guest, finished ones included.
+    """
+
+    max_sessions: int = 80
+    max_commands: int = 16
+    idle_seconds: float = 300.0
+    open_seconds: float = 20.0
+    heartbeat_seconds: float = 3.0
+    silence_seconds: float = 8.0
+    acknowledge_seconds: float = 1.5
+    default_timeout_seconds: float = 600.0
+    max_timeout_seconds: float = 3600.0
+    kill_after_seconds: float = 5.0
+    drain_seconds: float = 0.5
+    max_output_bytes: int = 16 * 1024 * 1024
+    max_file_bytes: int = 1024 * 1024 * 1024
+    kept_executions: int = 64
+    kept_seconds: float = 300.0
+    spool_bytes: int = 1024 * 1024
+    max_detached: int = 32

@@ -1,0 +1,57 @@
+"""The text we type into a guest: the boot line, and behind it the program of `guest/agent.sh`."""
+
+import functools
+from importlib import resources
+
+#: Any program of ours, of whatever session, ends at this line. To a shell it does nothing.
+QUIT_LINE = b": pve402-quit"
+
+# busybox ash edits about 1,000 bytes at its prompt; the line stays far below.
+# No newline is typed, and no character that a C shell or history expansion would replace.
+_BOOT = (
+    " exec sh -c 'stty raw -echo icrnl -tostop;"
+    'printf "\\033_%s b\\033\\\\" @;N=$(printf "\\n.");N=${N%.};P=;'
+    "while IFS= read -r l;do case $l in "
+    '@.k)printf "\\033_%s k\\033\\\\" @;;'
+    '@.e)eval "$P";exit;;'
+    "@.*)P=$P${l#*.}$N;;"
+    "*pve402-quit*)stty sane;exit;;"
+    "esac;done'"
+)
+
+
+def boot_line(mark: str) -> bytes:
+    """The line that turns a shell into a loader; it answers `started`."""
+    return _BOOT.replace("@", mark).encode()
+
+
+def started(mark: str) -> bytes:
+    """What the loader writes when it runs. Differs from its own echo in the escape bytes."""
+    return f"\x1b_{mark} b\x1b\\".encode()
+
+
+def loaded(mark: str) -> bytes:
+    """What the loader writes when it has read everything before `checkpoint`."""
+    return f"\x1b_{mark} k\x1b\\".encode()
+
+
+def load_packets(mark: str, nonce: str, largest_bytes: int) -> list[bytes]:
+    """The program as input of the loader, cut so that each piece may be sent unacknowledged."""
+    checkpoint = f"{mark}.k\r".encode()
+    lines = [f"{mark}.{line}\r".encode() for line in (f"K={nonce}", *_source_lines())]
+    packets = [bytearray()]
+    for line in lines:
+        if len(packets[-1]) + len(line) + len(checkpoint) > largest_bytes:
+            packets[-1] += checkpoint
+            packets.append(bytearray())
+        packets[-1] += line
+    packets[-1] += f"{mark}.e\r".encode()
+    return [bytes(packet) for packet in packets]
+
+
+@functools.cache
+def _source_lines() -> tuple[str, ...]:
+    """The program without comments, indentation and empty lines, to keep opening short."""
+    source = resources.files("pve402.hub").joinpath("guest/agent.sh").read_text("utf-8")
+    lines = (line.strip() for line in source.splitlines())
+    return tuple(line for line in lines if line and not line.startswith("#"))

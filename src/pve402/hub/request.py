@@ -1,0 +1,82 @@
+"""What a caller asks for and what becomes of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+
+from pve402.hub import errors
+
+#: Output kept of one execution, stdout and stderr together, unless asked otherwise.
+DEFAULT_OUTPUT_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecRequest:
+    """A program to run in a guest: `command` for the shell, or `argv` without one.
+
+    extra_args: arguments of a command string, as `"$@"`.
+    stdin: what the program reads; `open_stdin` keeps it open for more.
+    timeout_seconds: then the process group gets TERM, and KILL some seconds later.
+    output_limit_bytes: what is kept of stdout and stderr together; the rest is dropped.
+    detach: run on in the guest, output spooled there, also across our own restart.
+
+    Raises RequestRefused.
+    """
+
+    command: str | None = field(default=None, repr=False)
+    argv: tuple[str, ...] | None = field(default=None, repr=False)
+    extra_args: tuple[str, ...] = field(default=(), repr=False)
+    env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    cwd: str = ""
+    user: str = ""
+    stdin: bytes | None = field(default=None, repr=False)
+    open_stdin: bool = False
+    timeout_seconds: float | None = None
+    output_limit_bytes: int = DEFAULT_OUTPUT_BYTES
+    detach: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.command is None) == (self.argv is None):
+            raise errors.RequestRefused("give either command or argv")
+        if self.argv is not None and (not self.argv or self.extra_args):
+            raise errors.RequestRefused("argv is not empty and takes no extra arguments")
+        if self.timeout_seconds is not None and self.timeout_seconds <= 0:
+            raise errors.RequestRefused("the time limit is above zero")
+        if self.output_limit_bytes < 0:
+            raise errors.RequestRefused("the output limit is not negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecResult:
+    """How an execution ended. A time-out is a result, not an error."""
+
+    exec_id: str
+    exit_code: int
+    stdout: bytes = field(repr=False)
+    stderr: bytes = field(repr=False)
+    output: bytes = field(repr=False)
+    timed_out: bool
+    truncated: bool
+    duration_ms: int
+
+
+class EventKind(Enum):
+    """What an event of an execution tells."""
+
+    START = "start"  # the program was handed to the guest
+    STDOUT = "stdout"  # a piece of its output
+    STDERR = "stderr"  # a piece of its error output
+    EXIT = "exit"  # it ended
+    ERROR = "error"  # we lost it
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecEvent:
+    """One thing that happened to an execution. Ids count from 1 without gaps."""
+
+    id: int
+    kind: EventKind
+    data: bytes = field(default=b"", repr=False)
+    result: ExecResult | None = field(default=None, repr=False)
+    error: errors.HubError | None = None

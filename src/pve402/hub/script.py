@@ -1,0 +1,84 @@
+"""Turns a request into the shell script the guest's program runs, and checks it first."""
+
+import re
+from dataclasses import dataclass, field
+
+from pve402.hub import errors
+from pve402.hub.request import ExecRequest
+
+
+#: The kernel takes at most 128 KiB in one argument (MAX_ARG_STRLEN).
+LARGEST_ARGUMENT_BYTES = 120 * 1024
+LARGEST_ARGUMENTS_BYTES = 256 * 1024
+LARGEST_ARGUMENTS = 256
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+# Tells its process group, then lets go of the descriptor for it.
+_ANNOUNCE = "echo $$ >&8;exec 8>&-;"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """Arguments of `sh -c`: the script, `$0`, and `$1` onwards."""
+
+    argv: tuple[bytes, ...] = field(repr=False)
+
+
+def build(request: ExecRequest) -> Script:
+    """Write the script of a request.
+
+    A command string runs as `sh -c 'COMMAND "$@"' sh EXTRA...`.
+
+    Raises RequestRefused.
+    """
+    settings = "".join(_setting(name, value) for name, value in request.env.items())
+    start = _ANNOUNCE + settings + _change_directory(request.cwd)
+    arguments = [_encode(argument) for argument in request.extra_args]
+    if request.argv is not None:
+        body, arguments = 'exec "$@"', [_encode(argument) for argument in request.argv]
+    else:
+        body = f'{request.command} "$@"' if arguments else request.command or ""
+    script = _encode(start + body)
+    if request.user not in {"", "root"}:
+        script, arguments = _as_user(request.user, script, arguments)
+    argv = (script, b"sh", *arguments)
+    _check(argv)
+    return Script(argv=argv)
+
+
+def _as_user(user: str, script: bytes, arguments: list[bytes]) -> tuple[bytes, list[bytes]]:
+    if not _USER.fullmatch(user):
+        raise errors.RequestRefused("the user name is not one")
+    # `su` opens a session of its own, so the inner script announces its group too.
+    outer = 'echo $$ >&8;c=$1;u=$2;shift 2;exec su -s /bin/sh -c "$c" -- "$u" sh "$@"'
+    return outer.encode(), [script, user.encode(), *arguments]
+
+
+def _setting(name: str, value: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise errors.RequestRefused("an environment variable has no proper name")
+    return f"{name}={_literal(value)};export {name};"
+
+
+def _change_directory(cwd: str) -> str:
+    return f"cd -- {_literal(cwd)}||exit 126;" if cwd else ""
+
+
+def _literal(value: str) -> str:
+    return "'" + value.replace("'", "'\\''") + "'"
+
+
+def _encode(text: str) -> bytes:
+    data = text.encode("utf-8", "surrogateescape")
+    if b"\0" in data:
+        raise errors.RequestRefused("a command cannot hold the character NUL")
+    return data
+
+
+def _check(argv: tuple[bytes, ...]) -> None:
+    sizes = [len(argument) for argument in argv]
+    if max(sizes) > LARGEST_ARGUMENT_BYTES or sum(sizes) > LARGEST_ARGUMENTS_BYTES:
+        raise errors.RequestRefused("the command is too long")
+    if len(argv) > LARGEST_ARGUMENTS:
+        raise errors.RequestRefused("the command has too many arguments")

@@ -1,0 +1,411 @@
+"""One warm session: a terminal with our program on it, and the channels that share it.
+
+The session reads everything that comes, sends what is queued in one loop turn as one packet,
+and keeps the chain awake. Small exchanges would stall for 40 ms between pveproxy and
+termproxy, so 1 ms after the last received frame a packet that carries nothing is sent, only
+while the guest owes us an answer and nothing else is to be sent.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
+from typing import Protocol
+
+import structlog
+
+from pve402.hub import errors, frames
+from pve402.hub.channels import Channel, Sink
+from pve402.hub.link import Link, LinkBroken
+from pve402.hub.opening import Hello
+from pve402.hub.options import HubOptions
+from pve402.hub.program import QUIT_LINE
+from pve402.hub.script import Script
+from pve402.hub.words import write_words
+from pve402.proxmox import terminal
+
+_log = structlog.get_logger(__name__)
+
+_NO_OPERATION_SECONDS = 0.001
+#: First look for programs that ended while a job of theirs holds the output; then doubling.
+_FIRST_POLL_SECONDS = 0.25
+_QUIT_SECONDS = 0.5
+
+
+class TerminalSocket(Protocol):
+    """An authenticated terminal: bytes as binary messages, nothing at the end."""
+
+    async def send(self, data: bytes) -> None: ...
+
+    async def receive(self) -> bytes | None: ...
+
+    async def close(self) -> None: ...
+
+
+class Session:
+    """A terminal on which our program answers. Built by `opener.open_session`."""
+
+    def __init__(
+        self,
+        socket: TerminalSocket,
+        nonce: str,
+        hello: Hello,
+        options: HubOptions,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        name: str = "",
+    ) -> None:
+        self.hello = hello
+        self.strangers = 0
+        self.damaged_frames = 0
+        self.last_used_at = clock()
+        #: Takes bytes outside of frames while a console is open.
+        self.outside: Callable[[bytes], None] | None = None
+        self.ended = asyncio.Event()
+        self._name = name
+        self._socket = socket
+        self._options = options
+        self._clock = clock
+        self._frames = frames.FrameReader(nonce)
+        self._link = Link(nonce, again_seconds=options.acknowledge_seconds)
+        self._trailer = terminal.TrailerWatch()
+        self._channels: dict[int, Channel] = {}
+        self._generations = [0] * options.max_commands
+        self._wake = asyncio.Event()
+        self._last_received = clock()
+        self._poll_at: float | None = None
+        self._poll_seconds = _FIRST_POLL_SECONDS
+        self._asked_at: float | None = None
+        self._suspected_at: float | None = None
+        self._no_operation: asyncio.TimerHandle | None = None
+        self._resize: bytes = b""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin to read and to write."""
+        self._receive(self.hello.rest)
+        for work in (self._read(), self._write(), self._keep()):
+            self._spawn(work)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything runs on it."""
+        return bool(self._channels)
+
+    @property
+    def is_tainted(self) -> bool:
+        """Whether somebody else was noticed on the terminal; a new session helps."""
+        return bool(self.strangers or self.damaged_frames)
+
+    @property
+    def silent_seconds(self) -> float:
+        """Since when nothing has come."""
+        return self._clock() - self._last_received
+
+    def open_channel(self, sink: Sink, script: Script, *, with_stdin: bool) -> Channel:
+        """Start a program. Raises TooManyCommands, SessionLost."""
+        channel = self._allocate(sink)
+        words = write_words(list(script.argv))
+        call = f"xi {channel.name}" if with_stdin else f"x {channel.name} /dev/null"
+        for line in words.lines:
+            self.put(line.encode())
+        self.put(f"{call} {words.text}".encode())
+        self._expect_answers()
+        return channel
+
+    def open_console(self, sink: Sink, command: str) -> Channel:
+        """Start a program whose output is the bytes outside of frames."""
+        channel = self._allocate(sink)
+        words = write_words([command.encode()])
+        for line in words.lines:
+            self.put(line.encode())
+        self.put(f"xc {channel.name} {words.text}".encode())
+        self._expect_answers()
+        return channel
+
+    def put(self, line: bytes) -> None:
+        """Queue one line for the guest's program."""
+        self._link.put(line)
+        self._wake.set()
+
+    async def put_slowly(self, line: bytes) -> None:
+        """Queue one line, after waiting until the queue is short; for bulk."""
+        while self._link.waiting_bytes > terminal.SAFE_UNREAD_BYTES and not self.ended.is_set():
+            await asyncio.sleep(_NO_OPERATION_SECONDS)
+        self.put(line)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Tell the chain the window's size; the last one wins."""
+        self._resize = terminal.resize_packet(columns, rows)
+        self._wake.set()
+
+    async def signal(self, channel: Channel, name: str) -> bool:
+        """Signal the process groups of a program; False if there was none (any more)."""
+        channel.groups_signalled = asyncio.get_running_loop().create_future()
+        self.put(f"k {channel.name} {name}".encode())
+        self._expect_answers()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._options.silence_seconds):
+                return await channel.groups_signalled > 0
+        return False
+
+    def abandon(self, channel: Channel) -> None:
+        """Kill what carries a channel's output; its end is answered by the guest."""
+        if self._is_current(channel):
+            self.put(f"z {channel.name}".encode())
+            self._expect_answers()
+
+    async def check_alive(self) -> bool:
+        """Ask for a sign of life; False if none comes soon."""
+        asked_at = self._clock()
+        self._ask()
+        while self._last_received <= asked_at and not self.ended.is_set():
+            if self._clock() - asked_at > self._options.acknowledge_seconds:
+                return False
+            await asyncio.sleep(_NO_OPERATION_SECONDS)
+        return not self.ended.is_set()
+
+    async def close(self, *, quit_program: bool = True) -> None:
+        """End the session; programs that still run in it are killed with it."""
+        if quit_program and not self.ended.is_set():
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(_QUIT_SECONDS):
+                    await self._socket.send(terminal.input_packet(b"\r" + QUIT_LINE + b"\r"))
+                    await self.ended.wait()
+        self._end()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_QUIT_SECONDS):
+                await self._socket.close()
+
+    def _allocate(self, sink: Sink) -> Channel:
+        if self.ended.is_set():
+            raise errors.SessionLost
+        free = next((n for n in range(self._options.max_commands) if n not in self._channels), None)
+        if free is None:
+            raise errors.TooManyCommands
+        self._generations[free] += 1
+        channel = Channel(
+            slot=free,
+            generation=self._generations[free],
+            sink=sink,
+            encoding=self.hello.encoding,
+            drop_output=lambda channel: self.put(f"t {channel.slot}".encode()),
+        )
+        self._channels[free] = channel
+        return channel
+
+    def _is_current(self, channel: Channel) -> bool:
+        return self._channels.get(channel.slot) is channel
+
+    def _release(self, channel: Channel) -> None:
+        if self._is_current(channel):
+            del self._channels[channel.slot]
+        self.last_used_at = self._clock()
+
+    # receiving
+
+    async def _read(self) -> None:
+        with suppress(OSError):
+            while (data := await self._socket.receive()) is not None:
+                self._receive(data)
+        self._end()
+
+    def _receive(self, data: bytes) -> None:
+        self._last_received = self._clock()
+        self._asked_at = None
+        for event in self._frames.feed(data):
+            match event:
+                case frames.Frame():
+                    self._suspected_at = None
+                    self._take_frame(event)
+                case frames.Outside():
+                    self._take_outside(event.data)
+                case frames.Damaged():
+                    self.damaged_frames += 1
+        self._schedule_no_operation()
+
+    def _take_outside(self, data: bytes) -> None:
+        if self._trailer.feed(data) is not None:
+            if self.outside is None:
+                self._end()
+                return
+            # A console may print these words too: a real end closes the socket on data.
+            self._suspected_at = self._clock()
+            self._ask()
+        if self.outside is not None:
+            self.outside(data)
+
+    def _take_frame(self, frame: frames.Frame) -> None:
+        try:
+            self._dispatch(frame.kind, frame.fields)
+        except LinkBroken:
+            self._end()
+        except (ValueError, IndexError):
+            self.damaged_frames += 1
+
+    def _dispatch(self, kind: str, fields: tuple[str, ...]) -> None:
+        if kind in {"A", "R", "S"}:
+            self._take_sequence(kind, fields)
+            return
+        channel = self._find(fields[0])
+        if channel is None:
+            return
+        try:
+            self._take_channel_frame(channel, kind, fields[1:])
+        except errors.OutputDamaged as error:
+            self._give_up(channel, error)
+
+    def _take_channel_frame(self, channel: Channel, kind: str, fields: tuple[str, ...]) -> None:
+        match kind, fields:
+            case (("o" | "e"), (number, length, data)):
+                channel.take_piece(kind, number, length, data)
+            case "X", (sequence, code, out, err):
+                self._link.acknowledge(int(sequence))
+                channel.take_exit(code, out, err)
+                self._release(channel)
+            case "I", (count,):
+                channel.take_stdin_passed(count)
+            case "B", ():
+                channel.take_stdin_broken()
+            case "G", (count,):
+                channel.take_groups(count)
+            case "Z", ():
+                channel.finish(137 if channel.exit_code is None else channel.exit_code)
+                self._release(channel)
+            case _:
+                raise errors.OutputDamaged
+
+    def _take_sequence(self, kind: str, fields: tuple[str, ...]) -> None:
+        sequence = int(fields[0])
+        if kind == "A":
+            self._link.acknowledge(sequence)
+            self._take_exit_codes(fields[1:])
+            return
+        if kind == "S":
+            self.strangers += 1
+            _log.warning("hub.stranger_on_terminal", guest=self._name)
+        self._link.expect(sequence, self._clock())
+        self._wake.set()
+
+    def _take_exit_codes(self, pairs: tuple[str, ...]) -> None:
+        """Programs that ended while something they started still holds their output."""
+        for slot, _, code in (pair.partition("=") for pair in pairs):
+            channel = self._channels.get(int(slot))
+            if channel is not None and channel.exit_code is None and code.isdigit():
+                channel.exit_code = min(int(code), 255)
+                loop = asyncio.get_running_loop()
+                loop.call_later(self._options.drain_seconds, self.abandon, channel)
+
+    def _find(self, name: str) -> Channel | None:
+        slot = name.partition(".")[0]
+        channel = self._channels.get(int(slot)) if slot.isdigit() and len(slot) < 4 else None
+        return channel if channel is not None and channel.name == name else None
+
+    def _give_up(self, channel: Channel, error: errors.HubError) -> None:
+        """Fail one channel; its slot is free again once the guest has let go of it."""
+        _log.warning("hub.channel_failed", guest=self._name, error=error.code)
+        self.damaged_frames += 1
+        channel.fail(error)
+        self.put(f"k {channel.name} KILL".encode())
+        self.abandon(channel)
+
+    # sending
+
+    async def _write(self) -> None:
+        try:
+            while not self.ended.is_set():
+                await self._wake.wait()
+                self._wake.clear()
+                await self._flush()
+        except (OSError, LinkBroken):
+            self._end()
+
+    async def _flush(self) -> None:
+        resize, self._resize = self._resize, b""
+        if resize:
+            await self._socket.send(resize)
+        packet = self._link.take(self._clock())
+        if packet:
+            self._cancel_no_operation()
+            await self._socket.send(terminal.input_packet(packet))
+
+    def _schedule_no_operation(self) -> None:
+        self._cancel_no_operation()
+        owed = self._channels or not self._link.is_idle
+        if owed and not self.ended.is_set():
+            loop = asyncio.get_running_loop()
+            self._no_operation = loop.call_later(_NO_OPERATION_SECONDS, self._spawn_no_operation)
+
+    def _cancel_no_operation(self) -> None:
+        if self._no_operation is not None:
+            self._no_operation.cancel()
+            self._no_operation = None
+
+    def _spawn_no_operation(self) -> None:
+        if not self._link.has_waiting and not self.ended.is_set():
+            self._spawn(self._send_no_operation())
+
+    async def _send_no_operation(self) -> None:
+        with suppress(OSError):
+            await self._socket.send(terminal.NO_OPERATION)
+
+    # keeping alive
+
+    def _expect_answers(self) -> None:
+        """Something was started: look after it soon, then ever more seldom."""
+        self._poll_seconds = _FIRST_POLL_SECONDS
+        self._poll_at = self._clock() + self._poll_seconds
+
+    async def _keep(self) -> None:
+        while not self.ended.is_set():
+            now = self._clock()
+            self._look_after(now)
+            await asyncio.sleep(max(0.01, min(self._deadlines(now)) - now))
+
+    def _deadlines(self, now: float) -> Iterator[float]:
+        yield now + _FIRST_POLL_SECONDS
+        if self._poll_at is not None:
+            yield self._poll_at
+        resend = self._link.next_deadline()
+        if resend is not None:
+            yield resend
+
+    def _look_after(self, now: float) -> None:
+        self._link.expire(now)
+        if self._link.has_waiting:
+            self._wake.set()
+        asked, suspected = self._asked_at, self._suspected_at
+        if asked is not None and now - asked > self._options.silence_seconds:
+            self._end()
+        elif suspected is not None and now - suspected > self._options.acknowledge_seconds:
+            self._end()
+        elif self._channels and self._poll_at is not None and now >= self._poll_at:
+            self._poll_seconds = min(self._poll_seconds * 2, self._options.heartbeat_seconds)
+            self._poll_at = now + self._poll_seconds
+            self._ask()
+
+    def _ask(self) -> None:
+        """Ask for a sign of life, and for programs that ended; real data shows a dead socket."""
+        if self._asked_at is None:
+            self._asked_at = self._clock()
+        if self._link.waiting_bytes < terminal.SAFE_UNREAD_BYTES:
+            self.put(b"h")
+
+    def _end(self) -> None:
+        if self.ended.is_set():
+            return
+        self.ended.set()
+        self._cancel_no_operation()
+        self._wake.set()
+        _log.info("hub.session_ended", guest=self._name)
+        for channel in tuple(self._channels.values()):
+            channel.fail(errors.SessionLost())
+        self._channels.clear()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,106 @@
+"""A guest's terminal over termproxy and vncwebsocket, authenticated.
+
+API tokens open termproxy only since pve-container 6.1.3 and 5.3.4. Before that the API says
+200, the socket opens, and the authentication line is dropped without a word; then a user
+with a password is tried, if there is one, and used from then on.
+"""
+
+import asyncio
+from contextlib import suppress
+
+import aiohttp
+import structlog
+
+from pve402.hub import errors
+from pve402.proxmox import errors as proxmox_errors
+from pve402.proxmox import terminal
+from pve402.proxmox.client import WebSocket
+from pve402.proxmox.guests import GuestRef, Guests
+
+_log = structlog.get_logger(__name__)
+
+#: termproxy waits 10 s for the line; its answer takes milliseconds.
+_GREETING_SECONDS = 5.0
+
+
+class WebSocketTerminal:
+    """The bytes of a console's websocket, behind the greeting."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+        self._ahead = b""
+
+    async def authenticate(self, user: str, ticket: str) -> bool:
+        """Send the first line; False if the other side drops it or stays silent."""
+        greeting = terminal.GreetingReader()
+        with suppress(TimeoutError, OSError, terminal.ProtocolViolation):
+            await self.send(terminal.auth_line(user, ticket))
+            async with asyncio.timeout(_GREETING_SECONDS):
+                while not greeting.accepted:
+                    data = await self.receive()
+                    if data is None:
+                        return False
+                    self._ahead = greeting.feed(data)
+        return greeting.accepted
+
+    async def send(self, data: bytes) -> None:
+        """Send one binary message. Raises OSError when the socket is gone."""
+        try:
+            await self._socket.send_bytes(data)
+        except (aiohttp.ClientError, RuntimeError) as error:
+            raise ConnectionError(type(error).__name__) from None
+
+    async def receive(self) -> bytes | None:
+        """The bytes of the next message; None at the end."""
+        if self._ahead:
+            data, self._ahead = self._ahead, b""
+            return data
+        message = await self._socket.receive()
+        if message.type in {aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT}:
+            return message.data if isinstance(message.data, bytes) else message.data.encode()
+        return None
+
+    async def close(self) -> None:
+        """Close the socket."""
+        await self._socket.close()
+
+
+class TermproxyOpener:
+    """Opens terminals as the API token, or as the console user where tokens are refused."""
+
+    def __init__(self, guests: Guests, console_guests: Guests | None = None) -> None:
+        self._guests = guests
+        self._console_guests = console_guests
+        self._token_refused = False
+
+    async def __call__(self, guest: GuestRef) -> WebSocketTerminal:
+        """Open the terminal of a guest.
+
+        Raises GuestNotRunning, TerminalUnreachable.
+        """
+        if not (self._token_refused and self._console_guests):
+            opened = await self._open(self._guests, guest)
+            if opened is not None:
+                return opened
+            _log.warning("hub.token_refused_by_termproxy", node=guest.node, vmid=guest.vmid)
+        if self._console_guests is None:
+            raise errors.TerminalUnreachable("the terminal refuses the API token")
+        opened = await self._open(self._console_guests, guest)
+        if opened is None:
+            raise errors.TerminalUnreachable("the terminal refuses the console user")
+        self._token_refused = True
+        return opened
+
+    async def _open(self, guests: Guests, guest: GuestRef) -> WebSocketTerminal | None:
+        try:
+            ticket = await guests.open_terminal(guest)
+            opened = WebSocketTerminal(await guests.connect(guest, ticket))
+        except (proxmox_errors.GuestMissing, proxmox_errors.GuestNotRunning) as error:
+            raise errors.GuestNotRunning from error
+        except proxmox_errors.ProxmoxError as error:
+            raise errors.TerminalUnreachable from error
+        if await opened.authenticate(ticket.user, ticket.ticket):
+            return opened
+        with suppress(OSError):
+            await opened.close()
+        return None
