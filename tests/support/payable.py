@@ -1,0 +1,74 @@
+"""The smallest shop that takes x402: one route, priced, verified, settled, receipted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from pve402.payments import local_checks, paygate, protocol, settlement
+from pve402.payments.facilitators import Outcome
+
+LIMITS = local_checks.Limits(min_remaining_seconds=30)
+
+
+class Shop:
+    """Sells the same thing to everybody, and remembers who paid by which version."""
+
+    def __init__(
+        self, settler: settlement.Settler, offers: Sequence[protocol.Requirements]
+    ) -> None:
+        self._settler = settler
+        self._offers = offers
+        self.sold: list[protocol.Payment] = []
+        self.url = ""
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer one request."""
+        now = int(time.time())
+        decision = paygate.decide(self._offers, request.headers, now_seconds=now, limits=LIMITS)
+        if isinstance(decision, paygate.Unpaid):
+            return _challenge(decision.challenge)
+        if isinstance(decision, paygate.Rejected):
+            assert decision.challenge is not None
+            return _challenge(decision.challenge)
+        payment = decision.payment
+        verified = await self._settler.verify(payment, decision.requirements)
+        settled = await self._settler.settle(payment, decision.requirements, since_seconds=now)
+        success = verified.valid and settled.outcome is Outcome.SETTLED
+        name, value = protocol.receipt_header(
+            payment.version,
+            success=success,
+            network=payment.network,
+            payer=payment.payer,
+            transaction=settled.transaction or "",
+            reason=settled.reason,
+        )
+        if success:
+            self.sold.append(payment)
+        return web.json_response({"sold": success}, headers={name: value})
+
+
+def _challenge(made: protocol.Challenge) -> web.Response:
+    return web.Response(status=made.status, headers=dict(made.headers), body=made.body)
+
+
+@asynccontextmanager
+async def running(
+    settler: settlement.Settler, offers: Sequence[protocol.Requirements]
+) -> AsyncIterator[Shop]:
+    """A shop on a free loopback port."""
+    shop = Shop(settler, offers)
+    app = web.Application()
+    app.router.add_route("*", "/thing", shop.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    shop.url = f"http://127.0.0.1:{runner.addresses[0][1]}/thing"
+    try:
+        yield shop
+    finally:
+        await runner.cleanup()
