@@ -1,12 +1,15 @@
 """What process 1 of a guest starts: shells on terminals of the guest, and commands on pipes."""
 
+import contextlib
 import fcntl
 import os
 import resource
 import signal
 import struct
 import termios
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from pve402.devnet.guests import login, wire
@@ -39,6 +42,45 @@ def run(order: wire.Message, output: int, limits: Limits) -> int:
         _execute(order["argv"], order["environment"], limits)
 
     return _fork(start)
+
+
+def signal_descendants(number: int) -> None:
+    """Signal everything below the caller: the whole namespace where it is process 1."""
+    if os.getpid() == 1:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, number)
+        return
+    for pid in _descendants(os.getpid()):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def kill_descendants(limit_seconds: float) -> None:
+    """Leave nothing behind; for process 1 the kernel does that anyway."""
+    deadline = time.monotonic() + limit_seconds
+    while os.getpid() != 1 and are_left() and time.monotonic() < deadline:
+        signal_descendants(signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
+        time.sleep(0.005)
+
+
+def are_left() -> bool:
+    """Tell whether the caller has children, dead or alive."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _descendants(pid: int) -> list[int]:
+    try:
+        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    found = [int(child) for child in listed.split()]
+    return found + [deeper for child in found for deeper in _descendants(child)]
 
 
 def _open_slave(master: int) -> int:
@@ -88,7 +130,6 @@ def _use_as_standard_streams(source: int, sink: int) -> None:
 def _execute(argv: list[str], environment: dict[str, str], limits: Limits) -> None:
     for limit, value in limits.items():
         resource.setrlimit(limit, (value, value))
-    os.chdir("/")
     try:
         os.execvpe(argv[0], argv, environment)  # noqa: S606 - running programs is what a guest is for
     except OSError as error:

@@ -17,38 +17,43 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from pve402.devnet.guests import children, linux, rootfs, wire
+from pve402.devnet.guests import children, exits, linux, rootfs, wire
 
-HALTED = 0
-REBOOT = 77
-FAILED = 70
 _SHUTDOWN_SIGNALS = (signal.SIGPWR, signal.SIGUSR1, signal.SIGUSR2)
 _REBOOT_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _TERMINATE_SECONDS = 1.0
+_KILL_SECONDS = 1.0
 
 
 def main(control: socket.socket, plan: wire.Message) -> NoReturn:
     """Become process 1; never returns."""
+    code = exits.FAILED
     try:
-        linux.set_death_signal(signal.SIGKILL)
-        linux.forbid_tracing()
-        os.setsid()
-        socket.sethostname(plan["root"]["hostname"])
-        linux.raise_loopback()
-        rootfs.enter(rootfs.RootPlan.from_message(plan["root"]))
-    except OSError:
-        _report(control)
-        os._exit(FAILED)
-    limits = {getattr(resource, name): value for name, value in plan["limits"].items()}
-    init = Init(control=control, limits=limits, obeys_shutdown=plan["obeys_shutdown"])
-    wire.send(control, {"event": "running"})
-    try:
-        os._exit(init.run())
+        _prepare(plan)
+        limits = {getattr(resource, name): value for name, value in plan["limits"].items()}
+        init = Init(control=control, limits=limits, obeys_shutdown=plan["obeys_shutdown"])
+        wire.send(control, {"event": "running"})
+        code = init.run()
     except wire.WireClosed:
-        os._exit(HALTED)
+        code = exits.HALTED
     except BaseException:  # noqa: BLE001 - process 1 has nobody to raise to, and must not unwind
         _report(control)
-        os._exit(FAILED)
+    finally:
+        children.kill_descendants(_KILL_SECONDS)
+        os._exit(code)
+
+
+def _prepare(plan: wire.Message) -> None:
+    linux.set_death_signal(signal.SIGKILL)
+    linux.adopt_orphans()
+    linux.forbid_tracing()
+    linux.rename_process("/sbin/init")
+    os.setsid()
+    if plan["root"] is None:
+        return
+    socket.sethostname(plan["root"]["hostname"])
+    linux.raise_loopback()
+    rootfs.enter(rootfs.RootPlan.from_message(plan["root"]))
 
 
 def _report(control: socket.socket) -> None:
@@ -126,24 +131,11 @@ class Init:
             os.close(master)
 
     def _end(self, number: int) -> int:
-        """Ask every process to end, wait a moment, and leave the rest to the kernel."""
+        """Ask every process to end, and give them a moment."""
         for request in (signal.SIGTERM, signal.SIGHUP, signal.SIGCONT):
-            _signal_all(request)
+            children.signal_descendants(request)
         deadline = time.monotonic() + _TERMINATE_SECONDS
-        while _has_children() and time.monotonic() < deadline:
+        while children.are_left() and time.monotonic() < deadline:
             self._reap()
             time.sleep(0.02)
-        return REBOOT if number in _REBOOT_SIGNALS else HALTED
-
-
-def _signal_all(number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(-1, number)
-
-
-def _has_children() -> bool:
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
+        return exits.REBOOT if number in _REBOOT_SIGNALS else exits.HALTED

@@ -13,20 +13,27 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from pve402.devnet.guests import init, linux, wire
+from pve402.devnet.guests import children, exits, init, linux, wire
+
+_KILL_SECONDS = 1.0
 
 
 def main(descriptor: int) -> int:
     """Launch the guest described by the first message; return the exit code of its process 1."""
     control = socket.socket(fileno=descriptor)
-    plan, _ = wire.receive(control)
+    # Held back until there is a process 1 that the signal can be passed on to.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
+        plan, _ = wire.receive(control)
         _leave_host(control, plan)
         child = os.fork()
+    except wire.WireClosed:
+        return exits.FAILED
     except OSError as error:
-        wire.send(control, {"event": "failed", "text": f"namespaces: {error}"})
-        return 1
+        wire.send(control, {"event": "failed", "text": f"namespaces: {error.strerror}"})
+        return exits.FAILED
     if child == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         init.main(control, plan)
     return _wait_for(child, control)
 
@@ -37,6 +44,13 @@ def _leave_host(control: socket.socket, plan: wire.Message) -> None:
         os.setgroups([])
         os.setresgid(outside_id, outside_id, outside_id)
         os.setresuid(outside_id, outside_id, outside_id)
+    if plan["root"] is not None:
+        _make_namespaces(control, outside_id)
+    linux.adopt_orphans()
+    _die_with(plan["runtime_pid"])
+
+
+def _make_namespaces(control: socket.socket, outside_id: int | None) -> None:
     user, group = os.getuid(), os.getgid()
     linux.unshare(linux.ALL_NAMESPACES)
     if outside_id is None:
@@ -46,7 +60,6 @@ def _leave_host(control: socket.socket, plan: wire.Message) -> None:
         wire.receive(control)
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
-    _die_with(plan["runtime_pid"])
 
 
 def _map_only(user: int, group: int) -> None:
@@ -68,8 +81,10 @@ def _wait_for(child: int, control: socket.socket) -> int:
         os.kill(child, signal.SIGKILL)
 
     signal.signal(signal.SIGTERM, kill)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     control.close()
     _pid, status = os.waitpid(child, 0)
+    children.kill_descendants(_KILL_SECONDS)  # of a guest without a namespace of processes
     return max(0, os.waitstatus_to_exitcode(status))
 
 

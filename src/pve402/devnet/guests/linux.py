@@ -9,6 +9,7 @@ import fcntl
 import os
 import socket
 import struct
+from pathlib import Path
 
 CLONE_NEWNS = 0x0002_0000
 CLONE_NEWCGROUP = 0x0200_0000
@@ -42,6 +43,8 @@ MNT_DETACH = 0x2
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
 _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
@@ -104,6 +107,21 @@ def set_death_signal(number: int) -> None:
 def forbid_tracing() -> None:
     """Keep /proc/PID of the caller and ptrace from everyone without rights outside."""
     _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends, as process 1 is anyway."""
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), 0, 0, 0))
+
+
+def rename_process(name: str) -> None:
+    """Write `name` over the caller's command line, which others see in /proc."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end of proc(5)
+    ctypes.memset(start, 0, end - start)
+    ctypes.memmove(start, name.encode()[: end - start - 1], min(len(name), end - start - 1))
+    short = ctypes.create_string_buffer(name.rpartition("/")[2].encode()[:15])
+    _check(_libc.prctl(_PR_SET_NAME, short, 0, 0, 0))
 
 
 def raise_loopback() -> None:

@@ -15,7 +15,7 @@ class GuestShell(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class GuestLimits:
-    """Bounds on what a guest may take from the machine; each holds per process but the first."""
+    """Bounds on what a guest may take from the machine; memory and files hold per process."""
 
     processes: int = 256
     open_files: int = 1024
@@ -52,6 +52,7 @@ class RuntimeOptions:
 
     `disks` is the directory that holds one directory per guest. `first_outside_id` is the first of
     the 65,536 ids a guest is given when the runtime is root; 100000 is what Proxmox uses.
+    `unsafe_shells` allows guests without any isolation on machines that refuse namespaces.
     """
 
     disks: str
@@ -59,6 +60,7 @@ class RuntimeOptions:
     busybox: str = "busybox"
     limits: GuestLimits = GuestLimits()
     templates: tuple[tuple[str, TemplateManners], ...] = DEFAULT_TEMPLATES
+    unsafe_shells: bool = False
     start_limit_seconds: float = 20.0
     exec_limit_seconds: float = 300.0
     exec_output_bytes: int = 4 << 20

@@ -89,6 +89,9 @@ class GuestProcess:
         """End the guest now; returns when no process of it is left."""
         if not self.ended.done():
             self._launcher.send_signal(signal.SIGTERM)
+            # A launcher that has no process 1 yet only waits for us.
+            with contextlib.suppress(OSError):
+                self._control.shutdown(socket.SHUT_RDWR)
         await asyncio.shield(self.ended)
 
     async def _ask(
@@ -112,6 +115,13 @@ class GuestProcess:
         except (wire.WireClosed, wire.WireError):
             self._loop.remove_reader(self._control)
             return
+        try:
+            self._take(message, descriptor)
+        except (KeyError, TypeError, OSError) as error:
+            # Only a process 1 that the guest has taken over speaks like that.
+            logger.warning("guest_message_refused", error=type(error).__name__)
+
+    def _take(self, message: wire.Message, descriptor: int | None) -> None:
         if "reply" in message:
             self._on_reply(message, descriptor)
         elif message["event"] == "exit":
@@ -119,7 +129,7 @@ class GuestProcess:
         elif message["event"] == "unshared":
             self._map_ids(self._plan["outside_id"])
         elif message["event"] == "running":
-            self._running.set_result(None)
+            self._note_running()
         elif message["event"] == "failed":
             self._fail(message["text"])
 
@@ -145,6 +155,10 @@ class GuestProcess:
         (process / "uid_map").write_text(f"0 {first} {_MAPPED_IDS}")
         (process / "gid_map").write_text(f"0 {first} {_MAPPED_IDS}")
         wire.send(self._control, {"order": "mapped"})
+
+    def _note_running(self) -> None:
+        if not self._running.done():
+            self._running.set_result(None)
 
     def _fail(self, text: str) -> None:
         logger.warning("guest_start_failed", text=text)

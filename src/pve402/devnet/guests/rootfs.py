@@ -17,7 +17,9 @@ _STAGE = "/tmp"  # noqa: S108 - a mount point that exists on every host, covered
 _HOST = "/.host"
 _PROGRAM_DIRECTORIES = ("bin", "lib", "lib32", "lib64", "libexec", "sbin", "share")
 _TOP_LINKS = ("bin", "lib", "lib32", "lib64", "sbin")
+_PROGRAMS = "/usr/programs"
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_POWER_SIGNALS = {"halt": "USR1", "poweroff": "USR2", "reboot": "TERM"}
 _DIRECTORIES = {
     "/dev": 0o755,
     "/etc": 0o755,
@@ -70,9 +72,10 @@ def enter(plan: RootPlan) -> None:
     for path, mode in _DIRECTORIES.items():
         _ensure_directory(path, mode)
     if plan.busybox:
-        _install_busybox(plan.busybox, plan.applets)
+        _install_busybox(plan.busybox, plan.applets, plan.hidden_commands)
     else:
         _show_host_programs(plan.hidden_commands)
+        _write_power_commands()
     _mount_proc()
     _mount_devices()
     _write_identity(plan)
@@ -116,9 +119,27 @@ def _show_host_programs(hidden: tuple[str, ...]) -> None:
     if Path(f"{_HOST}/etc/alternatives").is_dir():
         _ensure_directory("/etc/alternatives", 0o755)
         linux.bind_read_only(f"{_HOST}/etc/alternatives", "/etc/alternatives")
-    for name in hidden:
-        if Path(f"/usr/bin/{name}").is_file():
-            linux.mount(f"{_HOST}/dev/null", f"/usr/bin/{name}", flags=linux.MS_BIND)
+    if hidden:
+        _leave_out(hidden)
+
+
+def _leave_out(hidden: tuple[str, ...]) -> None:
+    """Make /usr/bin a directory of links to the host's programs, all but the hidden ones.
+
+    A program that is merely covered would still be found by the shells' `command -v`.
+    """
+    _ensure_directory(_PROGRAMS, 0o755)
+    linux.bind_read_only(f"{_HOST}/usr/bin", _PROGRAMS)
+    linux.mount("programs", "/usr/bin", "tmpfs", linux.MS_NODEV, "mode=755")
+    for entry in os.scandir(_PROGRAMS):
+        if entry.name not in hidden:
+            Path(f"/usr/bin/{entry.name}").symlink_to(f"{_PROGRAMS}/{entry.name}")
+
+
+def _write_power_commands() -> None:
+    """Give halt, poweroff and reboot of the host's init a meaning in the guest."""
+    for name, number in _POWER_SIGNALS.items():
+        _write_once(Path("/usr/local/sbin") / name, f"#!/bin/sh\nkill -{number} 1\n", mode=0o755)
 
 
 def _show_top(name: str) -> None:
@@ -131,17 +152,29 @@ def _show_top(name: str) -> None:
         linux.bind_read_only(str(host), f"/{name}")
 
 
-def _install_busybox(source: str, applets: tuple[str, ...]) -> None:
+def _install_busybox(source: str, applets: tuple[str, ...], hidden: tuple[str, ...]) -> None:
     _ensure_directory("/bin", 0o755)
     _replace_link("/sbin", "bin")
     target = Path("/bin/busybox")
     target.unlink(missing_ok=True)
-    target.touch()
-    linux.bind_read_only(_HOST + source, str(target))
+    if hidden:
+        target.write_bytes(_without_applets(Path(_HOST + source).read_bytes(), hidden))
+        target.chmod(0o755)
+    else:
+        target.touch()
+        linux.bind_read_only(_HOST + source, str(target))
     for name in applets:
         link = Path("/bin") / name
         if not link.exists():
             _replace_link(str(link), "busybox")
+
+
+def _without_applets(program: bytes, names: tuple[str, ...]) -> bytes:
+    """Rename applets in busybox's own sorted table, because its shell runs them without a PATH."""
+    for name in names:
+        known = b"\0%b\0" % name.encode()
+        program = program.replace(known, known[:-2] + b"_\0")
+    return program
 
 
 def _replace_link(path: str, target: str) -> None:

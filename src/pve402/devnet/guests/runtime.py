@@ -2,25 +2,32 @@
 
 import asyncio
 import os
-import shutil
-import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from pve402.devnet.guests import login, output, process, removal, rootfs, usage, wire
-from pve402.devnet.guests.options import GuestLimits, GuestShell, RuntimeOptions, TemplateManners
+import structlog
+
+from pve402.devnet.guests import exits, output, plans, process, removal, usage
+from pve402.devnet.guests.options import RuntimeOptions
 from pve402.devnet.pve import runtime as pve
 
-_SHELLS = {GuestShell.BASH: "/bin/bash", GuestShell.DASH: "/bin/dash", GuestShell.ASH: "/bin/sh"}
+logger = structlog.get_logger(__name__)
+
+_REFUSAL = (
+    "guests need Linux user namespaces, and this machine refuses them: {error}. "
+    "With --unsafe-shells they are plain processes without any isolation."
+)
+_REBOOT_SECONDS = 0.2
 _COLUMNS, _ROWS = 80, 20  # what termproxy 2.1 gives a new terminal
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Guest:
     process: process.GuestProcess
-    shell: GuestShell
+    spec: pve.GuestSpec
     started_at: float
 
 
@@ -34,24 +41,39 @@ class NamespaceRuntime:
         self._options = options
         self._guests: dict[int, _Guest] = {}
         self._locks: dict[int, asyncio.Lock] = {}
-        self._applets: tuple[str, ...] | None = None
+        self._restarts: set[asyncio.Task[None]] = set()
+        self._isolated: bool | None = None
+
+    async def check(self) -> None:
+        """Start and end a guest; RuntimeError says why this machine cannot have any.
+
+        With `unsafe_shells` that is no error, and later guests are plain processes.
+        """
+        with tempfile.TemporaryDirectory(prefix="pve402-probe-") as directory:
+            disk = self._prepare_disk(Path(directory) / "0")
+            spec = pve.GuestSpec(node="", hostname="probe", template="dash")
+            try:
+                await (await self._launch(spec, disk, isolated=True)).kill()
+            except RuntimeError as error:
+                self._isolated = False
+                if not self._options.unsafe_shells:
+                    raise RuntimeError(_REFUSAL.format(error=error)) from error
+                logger.warning("guests_not_isolated", error=str(error))
+                return
+        self._isolated = True
 
     async def start(self, vmid: int, spec: pve.GuestSpec) -> None:
         """Bring the guest up; RuntimeError where the machine refuses namespaces."""
+        if self._isolated is None and self._options.unsafe_shells:
+            await self.check()
         async with self._lock(vmid):
             if vmid in self._guests:
                 return
-            manners = self._options.manners_of(spec.template)
-            disk = self._prepare_disk(vmid)
-            started = process.GuestProcess(self._plan(spec, manners), disk)
-            try:
-                await started.wait_until_running(self._options.start_limit_seconds)
-            except BaseException:
-                await started.kill()
-                raise
-            guest = _Guest(process=started, shell=manners.shell, started_at=time.monotonic())
+            disk = self._prepare_disk(self._disk(vmid))
+            started = await self._launch(spec, disk, isolated=self._isolated is not False)
+            guest = _Guest(process=started, spec=spec, started_at=time.monotonic())
             self._guests[vmid] = guest
-            started.ended.add_done_callback(lambda _: self._forget(vmid, guest))
+            started.ended.add_done_callback(lambda ended: self._on_end(vmid, guest, ended.result()))
 
     async def stop(self, vmid: int) -> None:
         """Kill the guest; returns when nothing of it runs."""
@@ -67,6 +89,10 @@ class NamespaceRuntime:
     async def is_running(self, vmid: int) -> bool:
         """Tell whether the first process of the guest is alive."""
         return vmid in self._guests
+
+    def running(self) -> frozenset[int]:
+        """Name the guests that run now."""
+        return frozenset(self._guests)
 
     async def addresses(self, vmid: int) -> Sequence[pve.GuestAddress]:
         """Report loopback, the only interface such a guest has."""
@@ -125,14 +151,29 @@ class NamespaceRuntime:
         RuntimeError says that the guest does not run. The caller owns the terminal.
         """
         guest = self._require(vmid)
-        argv = [_SHELLS[guest.shell]]
+        shell = self._options.manners_of(guest.spec.template).shell
+        argv = [plans.SHELLS[shell]]
         return await guest.process.open_terminal(
             argv, login=cmode != "shell", columns=_COLUMNS, rows=_ROWS
         )
 
     async def close(self) -> None:
         """Kill every guest; disks stay."""
+        for restart in self._restarts:
+            restart.cancel()
         await asyncio.gather(*(self.stop(vmid) for vmid in tuple(self._guests)))
+
+    async def _launch(
+        self, spec: pve.GuestSpec, disk: Path, *, isolated: bool
+    ) -> process.GuestProcess:
+        plan = plans.make_plan(self._options, spec, isolated=isolated)
+        launched = process.GuestProcess(plan, disk)
+        try:
+            await launched.wait_until_running(self._options.start_limit_seconds)
+        except BaseException:
+            await launched.kill()
+            raise
+        return launched
 
     def _require(self, vmid: int) -> _Guest:
         guest = self._guests.get(vmid)
@@ -140,9 +181,20 @@ class NamespaceRuntime:
             raise RuntimeError(f"CT {vmid} not running")
         return guest
 
-    def _forget(self, vmid: int, guest: _Guest) -> None:
+    def _on_end(self, vmid: int, guest: _Guest, code: int) -> None:
         if self._guests.get(vmid) is guest:
             del self._guests[vmid]
+        if code == exits.REBOOT:  # asked for inside; lxc-start starts such a guest again
+            task = asyncio.create_task(self._restart(vmid, guest.spec))
+            self._restarts.add(task)
+            task.add_done_callback(self._restarts.discard)
+
+    async def _restart(self, vmid: int, spec: pve.GuestSpec) -> None:
+        await asyncio.sleep(_REBOOT_SECONDS)
+        try:
+            await self.start(vmid, spec)
+        except RuntimeError as error:
+            logger.warning("guest_reboot_failed", vmid=vmid, error=str(error))
 
     def _lock(self, vmid: int) -> asyncio.Lock:
         return self._locks.setdefault(vmid, asyncio.Lock())
@@ -150,51 +202,10 @@ class NamespaceRuntime:
     def _disk(self, vmid: int) -> Path:
         return Path(self._options.disks) / str(vmid)
 
-    def _prepare_disk(self, vmid: int) -> Path:
-        disk = self._disk(vmid)
+    def _prepare_disk(self, disk: Path) -> Path:
         if not disk.exists():
             disk.mkdir(parents=True, mode=0o755)
             if os.getuid() == 0:
                 first = self._options.first_outside_id
                 os.chown(disk, first, first)
         return disk
-
-    def _plan(self, spec: pve.GuestSpec, manners: TemplateManners) -> wire.Message:
-        root = rootfs.RootPlan(
-            hostname=spec.hostname,
-            login_shell=_SHELLS[manners.shell],
-            busybox=self._busybox() if manners.shell is GuestShell.ASH else None,
-            applets=self._applet_names(manners) if manners.shell is GuestShell.ASH else (),
-            hidden_commands=manners.missing_commands,
-            shadow=login.seal(spec.password),
-        )
-        return {
-            "root": asdict(root),
-            "limits": _as_rlimits(self._options.limits, spec.memory_mb),
-            "obeys_shutdown": manners.obeys_shutdown,
-            "outside_id": self._options.first_outside_id if os.getuid() == 0 else None,
-        }
-
-    def _busybox(self) -> str:
-        found = shutil.which(self._options.busybox)
-        if found is None:
-            raise RuntimeError("busybox is not installed (Debian: busybox-static)")
-        return str(Path(found).resolve())
-
-    def _applet_names(self, manners: TemplateManners) -> tuple[str, ...]:
-        if self._applets is None:
-            listed = subprocess.run(  # noqa: S603 - a program of this machine, no shell
-                [self._busybox(), "--list"], capture_output=True, text=True, check=True, env={}
-            )
-            self._applets = tuple(listed.stdout.split())
-        return tuple(name for name in self._applets if name not in manners.missing_commands)
-
-
-def _as_rlimits(limits: GuestLimits, memory_mb: int) -> dict[str, int]:
-    return {
-        "RLIMIT_NPROC": limits.processes,
-        "RLIMIT_NOFILE": limits.open_files,
-        "RLIMIT_FSIZE": limits.file_bytes,
-        "RLIMIT_DATA": max(memory_mb << 20, limits.memory_floor_bytes),
-        "RLIMIT_CORE": 0,
-    }
