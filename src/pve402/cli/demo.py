@@ -87,9 +87,8 @@ class Play:
         self._wallet: Any = Account.create()
         self._step = 0
         self._paid_atomic = 0
-        self._tenant = client.Client(
-            scene.url, key=f"0x{self._wallet.key.hex().removeprefix('0x')}"
-        )
+        self._key = "0x" + self._wallet.key.hex().removeprefix("0x")
+        self._tenant = client.Client(scene.url, key=self._key)
 
     async def all_steps(self) -> None:
         """Play the whole life of a lease. Raises DemoFailed where something is not as told."""

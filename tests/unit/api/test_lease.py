@@ -1,0 +1,300 @@
+"""Routes of leases: what is asked, in which order, and what is answered."""
+
+import base64
+import json
+from datetime import timedelta
+
+import pytest
+from tests.support import fake_leases, wallets
+from tests.support.api_fixtures import BODY, NETWORK, PUBLIC_URL, Api, make_api
+
+from pve402.domain import errors, lease
+from pve402.leases import service
+
+OWNER = f"{NETWORK}:{wallets.ALICE.address.lower()}"
+KEY = {"Idempotency-Key": "k" * 22}
+
+
+async def paid(api: Api, path: str, body: object, *, who=wallets.ALICE, **more):
+    """Ask, sign what the 402 says, ask again."""
+    version = more.pop("version", 2)
+    headers = more.pop("headers", {})
+    unpaid = await api.client.post(path, body, headers=headers)
+    assert unpaid.status == 402, unpaid.body
+    signed = wallets.payment_headers(who, unpaid, version=version)
+    return await api.client.post(path, body, headers={**headers, **signed})
+
+
+async def test_an_empty_body_is_402_with_the_lowest_price(api: Api):
+    reply = await api.client.post("/lease/container")
+
+    assert reply.status == 402
+    assert reply.json()["accepts"][0]["maxAmountRequired"] == "2223"
+    assert api.leases.calls == []
+
+
+async def test_one_402_speaks_both_versions(api: Api):
+    reply = await api.client.post("/lease/container", BODY)
+
+    v1, v2 = reply.json(), json.loads(base64.b64decode(reply.headers["payment-required"]))
+    assert (v1["x402Version"], v2["x402Version"]) == (1, 2)
+    assert v1["accepts"][0]["network"] == "base-sepolia"
+    assert v2["accepts"][0]["network"] == NETWORK
+    assert v1["accepts"][0]["maxAmountRequired"] == v2["accepts"][0]["amount"] == "21800"
+    assert v1["accepts"][0]["resource"] == f"{PUBLIC_URL}/lease/container"
+    assert v1["code"] == "payment_required"
+
+
+async def test_a_body_that_cannot_be_served_is_refused_before_money_is_mentioned(api: Api):
+    reply = await api.client.post("/lease/container", {**BODY, "cores": 10_000})
+
+    assert (reply.status, reply.code) == (422, "out_of_bounds")
+    assert "payment-required" not in reply.headers
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"sku": "gold"}, "unknown_sku"),
+        ({"hostname": "under_score"}, "invalid_hostname"),
+        ({"password": "abc"}, "invalid_password"),
+        ({"password": None}, "credential_required"),
+        ({"sshPublicKeys": ["ssh-rsa nonsense"]}, "invalid_ssh_key"),
+        ({"template": "windows"}, "unknown_template"),
+        ({"runtimeMinutes": 10**9}, "out_of_bounds"),
+        ({"diskGB": 0}, "out_of_bounds"),
+        ({"cores": "many"}, "invalid_body"),
+    ],
+)
+async def test_each_bad_field_has_its_code(api: Api, change: dict, code: str):
+    reply = await api.client.post("/lease/container", {**BODY, **change})
+
+    assert (reply.status, reply.code) == (422, code)
+
+
+async def test_no_capacity_is_409_before_any_402(api: Api):
+    api.leases.failures["check_room"] = errors.NoCapacity()
+
+    reply = await api.client.post("/lease/container", BODY)
+
+    assert (reply.status, reply.code) == (409, "no_capacity")
+    assert "payment-required" not in reply.headers
+    assert int(reply.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("version", "header"), [(1, "x-payment-response"), (2, "payment-response")]
+)
+async def test_a_paid_lease_is_answered_in_the_clients_own_version(
+    api: Api, version: int, header: str
+):
+    reply = await paid(api, "/lease/container", BODY, version=version)
+
+    assert reply.status == 200
+    receipt = wallets.decoded(reply.headers[header])
+    assert receipt["transaction"] == fake_leases.TRANSACTION
+    assert receipt["payer"] == wallets.ALICE.address
+    other = {"x-payment-response", "payment-response"} - {header}
+    assert other.isdisjoint(reply.headers)
+
+
+async def test_the_answer_of_a_lease_has_the_fields_of_the_first_service(api: Api):
+    answer = (await paid(api, "/lease/container", BODY)).json()
+
+    assert answer["ctid"] == "10000"
+    assert answer["ownerWallet"] == wallets.ALICE.address
+    assert answer["status"] == "active"
+    assert answer["expiresAt"] == "2026-11-21T13:00:00Z"
+    assert answer["accessToken"] == "token-of-the-lease-1234"
+    assert answer["leaseId"].startswith("l")
+    assert answer["transaction"] == fake_leases.TRANSACTION
+
+
+async def test_unknown_fields_are_ignored_and_named_ones_kept(api: Api):
+    body = {**BODY, "requester": "agent-7", "payload": {"job": 1}, "colour": "green"}
+
+    await paid(api, "/lease/container", body)
+
+    asked, _purchase = api.leases.named("create")[0]
+    assert asked.metadata == {"requester": "agent-7", "payload": {"job": 1}}
+
+
+async def test_respond_async_waits_for_nothing_and_shows_no_ctid(api: Api):
+    reply = await paid(api, "/lease/container", BODY, headers={"Prefer": "respond-async"})
+
+    assert reply.status == 202
+    answer = reply.json()
+    assert (answer["status"], answer["ctid"], answer["accessToken"]) == ("provisioning", None, None)
+    assert "payment-response" not in reply.headers
+    assert api.leases.named("create")[0][1].wait_seconds == 0
+
+
+async def test_the_idempotency_key_reaches_the_service(api: Api):
+    await paid(api, "/lease/container", BODY, headers=KEY)
+
+    assert api.leases.named("create")[0][1].idempotency_key == "k" * 22
+
+
+async def test_a_short_idempotency_key_is_refused(api: Api):
+    reply = await paid(api, "/lease/container", BODY, headers={"Idempotency-Key": "1"})
+
+    assert (reply.status, reply.code) == (422, "invalid_idempotency_key")
+    assert api.leases.named("create") == []
+
+
+async def test_a_payment_for_another_price_is_402_with_the_terms_again(api: Api):
+    cheap = await api.client.post("/lease/container", {**BODY, "runtimeMinutes": 1})
+    signed = wallets.payment_headers(wallets.ALICE, cheap)
+
+    reply = await api.client.post("/lease/container", BODY, headers=signed)
+
+    assert (reply.status, reply.code) == (402, "payment_amount_mismatch")
+    assert reply.json()["accepts"][0]["maxAmountRequired"] == "21800"
+    assert api.leases.named("create") == []
+
+
+@pytest.mark.parametrize("value", ["nonsense", "e30=", "W10=", "bnVsbA=="])
+@pytest.mark.parametrize("header", ["X-PAYMENT", "PAYMENT-SIGNATURE"])
+async def test_a_payment_header_that_cannot_be_read_is_400(api: Api, header: str, value: str):
+    reply = await api.client.post("/lease/container", BODY, headers={header: value})
+
+    assert reply.status == 400
+    assert reply.code.startswith("payment_")
+
+
+async def test_a_refused_payment_is_402_with_terms_and_a_receipt_of_the_failure(api: Api):
+    api.leases.failures["create"] = errors.PaymentRefused(reason="insufficient_funds")
+
+    reply = await paid(api, "/lease/container", BODY)
+
+    assert (reply.status, reply.code) == (402, "insufficient_funds")
+    receipt = wallets.decoded(reply.headers["payment-response"])
+    assert (receipt["success"], receipt["errorReason"]) == (False, "insufficient_funds")
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "code"),
+    [
+        (errors.OrderPending(retry_after_seconds=7), 503, "order_pending"),
+        (errors.SettlementPending(), 503, "settlement_pending"),
+        (errors.FacilitatorUnavailable(), 503, "facilitator_unavailable"),
+        (errors.ProvisioningFailed(), 502, "provisioning_failed"),
+        (errors.PaymentReused(), 409, "payment_reused"),
+        (errors.IdempotencyKeyReused(), 409, "idempotency_key_reused"),
+        (errors.TooManyUnsettled(), 429, "too_many_unsettled"),
+        (RuntimeError("a bug with a secret"), 500, "internal_error"),
+    ],
+)
+async def test_each_failure_of_the_service_has_its_answer(api: Api, failure, status, code):
+    api.leases.failures["create"] = failure
+
+    reply = await paid(api, "/lease/container", BODY)
+
+    assert (reply.status, reply.code) == (status, code)
+    assert ("retry-after" in reply.headers) == (status in {429, 503})
+    assert b"secret" not in reply.body
+
+
+async def test_a_renewal_is_priced_by_the_leases_own_size(api: Api):
+    big = lease.Size(cores=4, memory_mb=8192, disk_gb=64)
+    made = api.leases.add(fake_leases.make_lease(OWNER, size=big))
+    body = {"runtimeMinutes": 10, "cores": -100_000, "memoryMB": 1}
+
+    reply = await api.client.post(f"/lease/{made.ctid}/renew", body)
+
+    assert reply.status == 402
+    assert reply.json()["accepts"][0]["maxAmountRequired"] == "22400"
+
+
+async def test_an_empty_renewal_is_402_whatever_it_names(api: Api):
+    reply = await api.client.post("/lease/99999/renew")
+
+    assert reply.status == 402
+    assert api.leases.calls == []
+
+
+async def test_a_renewal_answers_the_new_end(api: Api):
+    made = api.leases.add(fake_leases.make_lease(OWNER))
+
+    reply = await paid(api, f"/lease/{made.lease_id}/renew", {"runtimeMinutes": 30})
+
+    assert reply.status == 200
+    assert made.expires_at
+    expected = (made.expires_at + timedelta(minutes=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert reply.json()["expiresAt"] == expected
+    assert reply.json()["accessToken"] is None
+
+
+async def test_a_renewal_with_a_token_names_its_holder(api: Api):
+    made = api.leases.add(fake_leases.make_lease(OWNER))
+    holder = service.Caller(owner=OWNER, lease_id=made.lease_id)
+    api.access.callers["token-0123456789abcdef"] = holder
+    bearer = {"Authorization": "Bearer token-0123456789abcdef"}
+
+    reply = await paid(
+        api, f"/lease/{made.ctid}/renew", {"runtimeMinutes": 5}, who=wallets.BOB, headers=bearer
+    )
+
+    assert reply.status == 200
+    assert api.leases.named("renew")[0][3] == holder
+
+
+async def test_a_lease_that_cannot_be_renewed_is_refused_before_money_is_mentioned(api: Api):
+    made = api.leases.add(fake_leases.make_lease(OWNER))
+    api.leases.failures["check_renewable"] = errors.PaidTooFarAhead()
+
+    reply = await api.client.post(f"/lease/{made.ctid}/renew", {"runtimeMinutes": 5})
+
+    assert (reply.status, reply.code) == (409, "paid_too_far_ahead")
+
+
+@pytest.mark.parametrize("ctid", ["0", "abc", "99", "l123", "1e3", "%2e%2e", "9" * 30])
+async def test_what_names_no_lease_is_404(api: Api, ctid: str):
+    reply = await api.client.post(f"/lease/{ctid}/renew", {"runtimeMinutes": 5})
+
+    assert (reply.status, reply.code) == (404, "lease_not_found")
+
+
+async def test_a_quote_is_the_price_of_the_402(api: Api):
+    quoted = (await api.client.post("/lease/quote", BODY)).json()
+    asked = (await api.client.post("/lease/container", BODY)).json()
+
+    assert quoted["accepts"][0]["amount"] == asked["accepts"][0]["maxAmountRequired"]
+    assert quoted["priceUsd"] == "0.0218"
+    assert quoted["available"] is True
+
+
+async def test_a_quote_offers_every_accepted_network():
+    api = make_api(networks=("eip155:84532", "eip155:8453"))
+
+    quoted = (await api.client.post("/lease/quote", BODY)).json()
+
+    assert [offer["network"] for offer in quoted["accepts"]] == ["base-sepolia", "base"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "available"), [(errors.NoCapacity(), False), (errors.ProxmoxUnavailable(), None)]
+)
+async def test_a_quote_says_whether_there_is_room(api: Api, failure, available):
+    api.leases.failures["check_room"] = failure
+
+    quoted = (await api.client.post("/lease/quote", BODY)).json()
+
+    assert quoted["available"] is available
+
+
+async def test_a_quote_needs_no_credential_but_refuses_unknown_fields(api: Api):
+    bare = {key: value for key, value in BODY.items() if key != "password"}
+
+    assert (await api.client.post("/lease/quote", bare)).status == 200
+    reply = await api.client.post("/lease/quote", {**bare, "colour": "green"})
+    assert (reply.status, reply.code) == (422, "invalid_body")
+
+
+async def test_a_renewal_can_be_quoted(api: Api):
+    made = api.leases.add(fake_leases.make_lease(OWNER))
+
+    quoted = await api.client.post("/lease/quote", {"ctid": made.ctid, "runtimeMinutes": 60})
+
+    assert quoted.json()["priceUsd"] == "0.0198"
+    assert quoted.json()["cores"] == made.size.cores
