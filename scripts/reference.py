@@ -10,20 +10,24 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any
 
+import typer
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 import pve402
-from pve402.api import app, context, guard
+from pve402 import __main__ as entry
+from pve402.api import app
 from pve402.api.errors import status_of as _status
+from pve402.cli import demo, tenant
 from pve402.config import Settings
+from pve402.devnet import main as devnet
 from pve402.domain import errors as domain_errors
 
 PAGES = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -66,23 +70,21 @@ def metrics() -> str:
     return "\n".join(lines) + "\n"
 
 
+def commands() -> str:
+    """Every command with its options, as `--help` has them."""
+    return "\n".join(_command_lines())
+
+
 def openapi() -> str:
-    """The document that the service serves at /openapi.json, for a server on its usual port."""
-    document = app.assemble(
-        cast("context.Context", None),  # routes are described, none is called
-        public_url="http://127.0.0.1:4021",
-        limits=guard.GuardLimits(
-            requests=1, paid_requests=1, request_seconds=1, paid_request_seconds=1
-        ),
-        cors_origins=(),
-    ).openapi()
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    """The document that the service serves at /openapi.json."""
+    return app.openapi_text("https://rent.example.com")
 
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("settings.md", settings),
     "errors": ("errors.md", errors),
     "metrics": ("metrics.md", metrics),
+    "commands": ("cli.md", commands),
 }
 
 
@@ -122,6 +124,43 @@ def _setting_lines() -> Iterator[str]:
         yield f"| `{name.upper()}` | {_default(field)} | {meaning}{example} |"
 
 
+def _command_lines() -> Iterator[str]:
+    for name, command in _command_group().commands.items():
+        help_text = inspect.cleandoc(command.help or "")
+        yield f"### pve402 {name}\n\n{help_text}\n"
+        rows = [_parameter_row(parameter) for parameter in command.params]
+        rows += _devnet_rows() if name == "devnet" else []
+        if rows:
+            yield "\n".join(["| option | default | meaning |", "| --- | --- | --- |", *rows]) + "\n"
+
+
+@functools.cache
+def _command_group() -> typer.core.TyperGroup:
+    """The command line as its own `main` completes it."""
+    tenant.add_to(entry.app)
+    demo.add_to(entry.app)
+    group = typer.main.get_command(entry.app)
+    assert isinstance(group, typer.core.TyperGroup)  # noqa: S101 -- it has several commands
+    return group
+
+
+def _parameter_row(parameter: Any) -> str:
+    names = " ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
+    if parameter.param_type_name == "argument":
+        names = f"`{str(parameter.name).upper()}`"
+    variable = f" Also `{parameter.envvar}`." if parameter.envvar else ""
+    default = "**required**" if parameter.required else _shown(parameter.default)
+    return f"| {names} | {default} | {getattr(parameter, 'help', '') or ''}{variable} |"
+
+
+def _devnet_rows() -> Iterator[str]:
+    """The devnet parses its own options, since it shares nothing with the rest."""
+    for action in devnet._parser()._actions:
+        if "--help" not in action.option_strings:
+            names = " ".join(f"`{name}`" for name in action.option_strings)
+            yield f"| {names} | {_shown(action.default)} | {action.help} |"
+
+
 @functools.cache
 def _import_all() -> None:
     """Import every module of the server."""
@@ -141,16 +180,20 @@ def _subclasses(
 
 
 def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "**required**"
-    value = field.get_default()
+    return "**required**" if field.is_required() else _shown(field.get_default())
+
+
+def _shown(value: object) -> str:
+    """A default as a table shows it."""
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
-    if isinstance(value, bool):
-        value = str(value).lower()
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         value = ",".join(value)
-    return f"`{value}`" if value not in {None, ""} else "not set"
+    if value is False:
+        return "off"
+    if value in {None, ""}:
+        return "not set"
+    return f"`{str(value).lower() if value is True else value}`"
 
 
 if __name__ == "__main__":
