@@ -22,6 +22,7 @@ from pve402.devnet.proxmox import GuestsRefused
 
 FAILED = 1
 BAD_USE = 2
+RECURSION_LIMIT = 1000  # what Python itself sets
 ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    # Ethereum libraries raise it so far that nested JSON from outside could end the process.
+    sys.setrecursionlimit(RECURSION_LIMIT)
     try:
         asyncio.run(_serve(_options(chosen), chosen.env_file))
     except (GuestsRefused, OSError) as error:

@@ -16,7 +16,7 @@ EMPTY_UNCLES = bytes.fromhex("1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0
 EMPTY_TRIE = bytes.fromhex("56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421")
 ZERO_HASH = bytes(32)
 COINBASE = bytes(20)
-BLOOM_BYTES = 256
+EMPTY_BLOOM = bytes(256)
 
 Json = dict[str, Any]
 
@@ -78,7 +78,7 @@ def bloom(receipts: Iterable[Receipt]) -> bytes:
                 digest = keccak(item)
                 for offset in (0, 2, 4):
                     bits |= 1 << (int.from_bytes(digest[offset : offset + 2], "big") & 2047)
-    return bits.to_bytes(BLOOM_BYTES, "big")
+    return bits.to_bytes(len(EMPTY_BLOOM), "big") if bits else EMPTY_BLOOM
 
 
 def block_json(block: Block, *, with_transactions: bool) -> Json:

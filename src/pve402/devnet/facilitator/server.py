@@ -7,6 +7,7 @@ GET /devnet/calls. In process the same is `faults` and `calls`.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -227,9 +228,13 @@ class SimulatedFacilitator:
 
 
 def _make_core(options: FacilitatorOptions) -> Core:
+    # A library below the SDK sets the recursion limit of the whole process to 100,000 when it is
+    # imported; with that, nested JSON from outside can end the process.
+    limit = sys.getrecursionlimit()
     from pve402.devnet.facilitator.core import Core  # noqa: PLC0415 - slow to load
     from pve402.devnet.facilitator.signer import NodeSigner  # noqa: PLC0415 - slow to load
 
+    sys.setrecursionlimit(limit)
     signer = NodeSigner(
         call_node=options.call_node,
         private_key=options.private_key,

@@ -1,0 +1,155 @@
+"""The contract: every exchange recorded on Proxmox VE 9.2, replayed against the simulator.
+
+The exchanges were made in the order of the file, so one simulated world is carried through all of
+them. Where a recording's `given` names a state that earlier ones did not leave behind, it is set
+up; where lines stand beside their kin instead of in the order of sending, they are sent earlier.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import aiohttp
+import pytest
+from tests.integration.devnet import replay_states as states
+from tests.support import pve_compare as compare
+from tests.support import pve_replay
+
+from pve402.devnet.pve import SimulatedProxmox
+
+DOCUMENTS = {document["name"]: document for document in pve_replay.load()}
+REPLAYED = [name for name in DOCUMENTS if name not in states.EXCLUDED]
+
+
+class Run:
+    """What came of the replay, by name."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, pve_replay.Answer] = {}
+        self.waiting: dict[str, asyncio.Task[pve_replay.Answer]] = {}
+        self.task_ends: dict[str, tuple[str | None, list[str]]] = {}
+
+    async def play(self, replay: pve_replay.Replay) -> None:
+        for name in REPLAYED:
+            await self._send_what_came_before(replay, name)
+            await self._send(replay, name)
+            await self._wait_for_task(replay, name)
+
+    async def _send_what_came_before(self, replay: pve_replay.Replay, name: str) -> None:
+        if name in self.answers or name in self.waiting:
+            return
+        document = DOCUMENTS[name]
+        await replay.prepare(document["given"])
+        if name in states.SETUPS:
+            await states.SETUPS[name](replay)
+        for earlier in states.SENT_BEFORE.get(name, ()):
+            if isinstance(earlier, float):
+                await replay.tick(earlier)
+            elif earlier in states.NOT_WAITED_FOR:
+                self.waiting[earlier] = await replay.start_sending(DOCUMENTS[earlier])
+            else:
+                self.answers[earlier] = await replay.send(DOCUMENTS[earlier])
+        if name in states.AFTER_THOSE:
+            await states.AFTER_THOSE[name](replay)
+
+    async def _send(self, replay: pve_replay.Replay, name: str) -> None:
+        if name in self.waiting:
+            self.answers[name] = await replay.until(self.waiting.pop(name))
+            replay.learn(DOCUMENTS[name], self.answers[name])
+        if name in self.answers:
+            return
+        together = states.TOGETHER.get(name, (name,))
+        answers = await replay.send_together([DOCUMENTS[n] for n in together])
+        if len(together) > 1:
+            answers = _in_recorded_order([DOCUMENTS[n] for n in together], answers)
+            for one, answer in zip(together, answers, strict=True):
+                replay.learn(DOCUMENTS[one], answer)
+        self.answers.update(zip(together, answers, strict=True))
+
+    async def _wait_for_task(self, replay: pve_replay.Replay, name: str) -> None:
+        body = self.answers[name].body
+        upid = body.get("data") if isinstance(body, dict) else None
+        if "task" not in DOCUMENTS[name] or not isinstance(upid, str):
+            return
+        for one in states.TOGETHER.get(name, (name,)):
+            data = (self.answers[one].body or {}).get("data")
+            if isinstance(data, str):
+                await replay.wait_for_task(data)
+        task = await replay.wait_for_task(upid)
+        self.task_ends[name] = (task.exit_status, list(task.lines))
+
+
+def _in_recorded_order(
+    documents: list[dict[str, Any]], answers: list[pve_replay.Answer]
+) -> list[pve_replay.Answer]:
+    """Who wins a race is chance: give each recorded answer one of ours that reads the same."""
+    left = list(answers)
+    ordered = []
+    for document in documents:
+        recorded = document["response"]
+        same = (a for a in left if not list(compare.status_line_differences(recorded, a)))
+        chosen = next(same, left[0])
+        left.remove(chosen)
+        ordered.append(chosen)
+    return ordered
+
+
+async def _replay_all() -> Run:
+    run = Run()
+    connector = aiohttp.TCPConnector(force_close=True, limit=0)
+    async with (
+        SimulatedProxmox(pve_replay.options()) as proxmox,
+        aiohttp.ClientSession(connector=connector) as http,
+    ):
+        replay = pve_replay.Replay(proxmox, http)
+        await replay.log_in()
+        await run.play(replay)
+        replay.close_websockets()
+    return run
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    return asyncio.run(_replay_all())
+
+
+@pytest.mark.parametrize("name", REPLAYED)
+def test_answers_as_recorded(run: Run, name: str) -> None:
+    recorded, answer = DOCUMENTS[name]["response"], run.answers[name]
+
+    differences = [
+        *compare.status_line_differences(recorded, answer),
+        *compare.header_differences(recorded, answer),
+    ]
+    if name in states.COMPARED_BY_SHAPE:
+        if compare.shape(recorded["body"]) != compare.shape(answer.body):
+            differences.append(f"shape of {answer.body!r}, recorded {recorded['body']!r}")
+    elif recorded["status"] not in (None, 101):
+        differences += compare.body_differences(recorded["body"], answer.body)
+
+    ignored = states.IGNORED_DIFFERENCES.get(name, "\0")
+    assert [d for d in differences if ignored not in d] == []
+
+
+@pytest.mark.parametrize("name", [n for n in REPLAYED if "task" in DOCUMENTS[n]])
+def test_tasks_end_as_recorded(run: Run, name: str) -> None:
+    recorded = DOCUMENTS[name]["task"]
+
+    exit_status, lines = run.task_ends[name]
+
+    assert compare.normal(exit_status or "") == compare.normal(recorded["exitstatus"])
+    expected = [line for line in recorded["log"] if not states.is_of_the_rig(line)]
+    if name in states.LOCK_LINES_BY_CHANCE:
+        expected = [line for line in expected if line not in states.LOCK_LINES]
+        lines = [line for line in lines if line not in states.LOCK_LINES]
+    assert list(compare.log_differences(expected, lines)) == []
+
+
+def test_almost_everything_is_replayed(capsys: pytest.CaptureFixture[str]) -> None:
+    share = len(REPLAYED) / len(DOCUMENTS)
+
+    with capsys.disabled():
+        print(f"\n{len(REPLAYED)} of {len(DOCUMENTS)} recordings replayed ({share:.1%})")
+
+    assert set(states.EXCLUDED) <= set(DOCUMENTS)
+    assert share >= 0.95
