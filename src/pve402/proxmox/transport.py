@@ -29,6 +29,7 @@ _log = structlog.get_logger(__name__)
 _WEBSOCKET_MESSAGE_BYTES = 1024 * 1024
 #: For how long a closing websocket waits for the other side's close frame.
 _WEBSOCKET_CLOSE_SECONDS = 2.0
+_TLS_GOODBYE_SECONDS = 0.1
 
 #: Answers shall come uncompressed: one that does not cannot grow here, it is unreadable.
 _HEADERS = {
@@ -65,8 +66,12 @@ class Transport:
     async def close(self) -> None:
         """Close every connection; calling it twice does no harm."""
         session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        if session is None:
+            return
+        await session.close()
+        if self._root.scheme == "https":
+            # aiohttp does not wait for connections that are still saying goodbye in TLS.
+            await asyncio.sleep(_TLS_GOODBYE_SECONDS)
 
     async def exchange(
         self,
