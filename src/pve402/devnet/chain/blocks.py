@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,11 +76,17 @@ def bloom(receipts: Iterable[Receipt]) -> bytes:
     bits = 0
     for receipt in receipts:
         for event in receipt.events:
-            for item in (bytes.fromhex(event.address[2:]), *event.topics):
-                digest = keccak(item)
-                for offset in (0, 2, 4):
-                    bits |= 1 << (int.from_bytes(digest[offset : offset + 2], "big") & 2047)
+            bits |= _bloom_bits(bytes.fromhex(event.address[2:]))
+            for topic in event.topics:
+                bits |= _bloom_bits(topic)
     return bits.to_bytes(len(EMPTY_BLOOM), "big") if bits else EMPTY_BLOOM
+
+
+@functools.lru_cache(maxsize=4096)
+def _bloom_bits(item: bytes) -> int:
+    digest = keccak(item)
+    positions = (int.from_bytes(digest[at : at + 2], "big") & 2047 for at in (0, 2, 4))
+    return functools.reduce(operator.or_, (1 << position for position in positions))
 
 
 def block_json(block: Block, *, with_transactions: bool) -> Json:

@@ -260,18 +260,23 @@ class Chain:
 
     def _append(self, chosen: tuple[Transaction, ...]) -> Block:
         number = len(self._blocks)
-        parent = self._blocks[-1] if self._blocks else None
-        block = Block(
+        context = BlockContext(
             number=number,
-            parent_hash=parent.hash if parent else ZERO_HASH,
             timestamp=self._take_timestamp(),
             base_fee=self.options.base_fee if number else 0,
             randomness=keccak(secrets.token_bytes(32)),
         )
         receipts: list[Receipt] = []
         for transaction in chosen:
-            receipts.append(self._run(transaction, block, receipts))
-        block = replace(block, receipts=tuple(receipts))
+            receipts.append(self._run(transaction, context, receipts))
+        block = Block(
+            number=number,
+            parent_hash=self._blocks[-1].hash if self._blocks else ZERO_HASH,
+            timestamp=context.timestamp,
+            base_fee=context.base_fee,
+            randomness=context.randomness,
+            receipts=tuple(receipts),
+        )
         self._blocks.append(block)
         self._history.end_block()
         self._by_hash[block.hash] = block
@@ -285,8 +290,10 @@ class Chain:
         self._clock_offset = timestamp - int(self._clock())
         return timestamp
 
-    def _run(self, transaction: Transaction, block: Block, earlier: list[Receipt]) -> Receipt:
-        price = transaction.effective_gas_price(block.base_fee)
+    def _run(
+        self, transaction: Transaction, context: BlockContext, earlier: list[Receipt]
+    ) -> Receipt:
+        price = transaction.effective_gas_price(context.base_fee)
         message = Message(
             sender=transaction.sender,
             to=transaction.to,
@@ -294,7 +301,6 @@ class Chain:
             value=transaction.value,
             gas_limit=transaction.gas_limit,
         )
-        context = block.context()
         state = self.state()
         outcome = state.execute(message, context)
         fee = outcome.gas_used * price

@@ -91,7 +91,7 @@ def _estimate_gas(chain: Chain, params: Parameters) -> str:
     if chain.call(_with_gas(message, low), number).ending is Ending.SUCCESS:
         return quantity(low)
     # Refunds, and the 64th that each inner call holds back (EIP-150), need more than was used.
-    while high - low > 100:
+    while high - low > max(100, low // 32):
         middle = min((low + high) // 2, low * 2)
         enough = chain.call(_with_gas(message, middle), number).ending is Ending.SUCCESS
         low, high = (low, middle) if enough else (middle, high)

@@ -11,19 +11,17 @@ import time
 from typing import Any
 
 from eth_abi.abi import decode
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
-from eth_utils.address import to_checksum_address
 from x402.mechanisms.evm.multicall import encode_contract_call
 from x402.mechanisms.evm.types import TransactionReceipt
 from x402.mechanisms.evm.verify import verify_typed_data_strict
 
+from pve402.devnet.facilitator import wallet
 from pve402.devnet.facilitator.node import CallNode
 
 Abi = list[dict[str, Any]]
 
 BALANCE_OF = "0x70a08231"
-GAS_MARGIN_PERCENT = 130
+GAS_LIMIT = 1_000_000  # enough to deploy a contract wallet on the way
 FEE_FACTOR = 2
 POLL_SECONDS = 0.02
 
@@ -39,17 +37,20 @@ class NodeSigner:
         self, *, call_node: CallNode, private_key: str, receipt_timeout_seconds: float
     ) -> None:
         self._call_node = call_node
-        self._account: LocalAccount = Account.from_key(private_key)
+        self._wallet = wallet.Wallet(private_key)
+        self._chain_id: int | None = None
         self._receipt_timeout_seconds = receipt_timeout_seconds
         self._sending = threading.Lock()
 
     def get_addresses(self) -> list[str]:
         """The one address this signer pays gas from."""
-        return [self._account.address]
+        return [self._wallet.address]
 
     def get_chain_id(self) -> int:
         """Of the chain behind the node."""
-        return int(self._call_node("eth_chainId"), 16)
+        if self._chain_id is None:
+            self._chain_id = int(self._call_node("eth_chainId"), 16)
+        return self._chain_id
 
     def get_code(self, address: str) -> bytes:
         """Runtime code of an account, empty for a plain one."""
@@ -84,23 +85,18 @@ class NodeSigner:
 
     def send_transaction(self, to: str, data: bytes) -> str:
         """Broadcast a transaction; what would revert is refused before any gas is spent."""
-        question = self._question(to, data)
         with self._sending:
-            gas = int(self._call_node("eth_estimateGas", question), 16)
+            self._call_node("eth_call", self._question(to, data), "latest")
             fee = int(self._call_node("eth_gasPrice"), 16) * FEE_FACTOR
-            sender = self._account.address
-            transaction: dict[str, Any] = {
-                "type": 2,
-                "chainId": self.get_chain_id(),
-                "nonce": int(self._call_node("eth_getTransactionCount", sender, "pending"), 16),
-                "to": to_checksum_address(to),
-                "value": 0,
-                "data": question["data"],
-                "gas": gas * GAS_MARGIN_PERCENT // 100,
-                "maxFeePerGas": fee,
-                "maxPriorityFeePerGas": int(self._call_node("eth_maxPriorityFeePerGas"), 16),
-            }
-            raw = bytes(self._account.sign_transaction(transaction).raw_transaction)
+            count = self._call_node("eth_getTransactionCount", self._wallet.address, "pending")
+            raw = self._wallet.sign(
+                chain_id=self.get_chain_id(),
+                nonce=int(count, 16),
+                fee_per_gas=fee,
+                gas_limit=GAS_LIMIT,
+                to=to,
+                data=data,
+            )
             return str(self._call_node("eth_sendRawTransaction", "0x" + raw.hex()))
 
     def wait_for_transaction_receipt(self, tx_hash: str) -> TransactionReceipt:
@@ -136,7 +132,7 @@ class NodeSigner:
         )
 
     def _question(self, to: str, data: bytes) -> dict[str, str]:
-        return {"from": self._account.address, "to": to, "data": "0x" + data.hex()}
+        return {"from": self._wallet.address, "to": to, "data": "0x" + data.hex()}
 
 
 def _function(abi: Abi, name: str) -> dict[str, Any]:
