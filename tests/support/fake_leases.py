@@ -71,6 +71,7 @@ class FakeLeases:
     calls: list[tuple[str, Any]] = dataclasses.field(default_factory=list)
     failures: dict[str, Exception] = dataclasses.field(default_factory=dict)
     proxmox_seen: bool = True
+    guests_missing: bool = False
     pending: bool = False  # creations stay under work
 
     def add(self, made: lease.Lease) -> lease.Lease:
@@ -147,6 +148,21 @@ class FakeLeases:
         self._called("view", of)
         return self._view(of)
 
+    async def node_figures(self) -> list[resources.NodeSummary]:
+        self._called("node_figures")
+        node = resources.NodeSummary(
+            node="pve1",
+            online=True,
+            uptime_seconds=3600,
+            cpu_usage=0.5,
+            cpu_cores=8,
+            memory_used=4 * 2**30,
+            memory_total=16 * 2**30,
+            disk_used=10 * 2**30,
+            disk_total=100 * 2**30,
+        )
+        return [node]
+
     async def end(self, of: lease.Lease) -> lease.Lease:
         self._called("end", of)
         return self.add(of.evolve(status=lease.LeaseStatus.STOPPING))
@@ -157,7 +173,8 @@ class FakeLeases:
         self.payments.add(purchase.payment.key)
 
     def _view(self, of: lease.Lease) -> service.LeaseView:
-        guest = make_guest(of) if self.proxmox_seen else None
+        shown = self.proxmox_seen and not self.guests_missing
+        guest = make_guest(of) if shown else None
         return service.LeaseView(lease=of, guest=guest, seen=self.proxmox_seen)
 
 

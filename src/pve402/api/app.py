@@ -43,7 +43,8 @@ def assemble(
 
     CORS is outermost: a browser reads no answer without it, refusals and failures included.
     """
-    app = FastAPI(docs_url=None, redoc_url=None, lifespan=lifespan)
+    # A redirect would be built from the Host header, which is the client's to choose.
+    app = FastAPI(docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
     app.state.context = app_context
     errors.install(app)
     app.add_exception_handler(gate.PaymentNeeded, gate.payment_needed)

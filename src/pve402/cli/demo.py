@@ -99,8 +99,8 @@ class Play:
             short = await self._lease("brief", minutes=1)
             long = await self._lease("demo-server", minutes=30)
             await self._running(long.ctid)
-            await self._list({short.lease_id, long.lease_id})
             await self._renew(long)
+            await self._list({short.lease_id, long.lease_id})
             await self._expire(short)
         earned = await self._world.usdc(self._world.pay_to) - earned_before
         self._check(earned == self._paid_atomic, f"the operator earned {outside.dollars(earned)}")
@@ -167,14 +167,16 @@ class Play:
         token = await self._tenant.log_in()
         self._say(f"signed in as {token.owner}, without an account")
         items = await self._tenant.leases()
-        table = Table("ctid", "status", "guest", "expires (UTC)", "hostname", "leaseId")
+        table = Table("leaseId", "ctid", "status", "guest", "until", "hostname", box=None)
         for item in items:
             until = f"{item.expires_at:%H:%M:%S}" if item.expires_at else ""
-            table.add_row(
-                item.ctid, item.status, item.vm_status.status, until, item.hostname, item.lease_id
-            )
+            guest = item.vm_status.status
+            table.add_row(item.lease_id, item.ctid, item.status, guest, until, item.hostname)
         self._console.print(table)
-        self._check({item.lease_id for item in items} == expected, "both leases are listed")
+        self._check(
+            {item.lease_id for item in items} == expected,
+            "both leases are listed, by one call to Proxmox VE",
+        )
 
     async def _renew(self, lease: schemas.LeaseAnswer) -> None:
         self._title(f"Renew {lease.hostname!r} by 30 min")
