@@ -112,7 +112,8 @@ class Books:
     async def extend(self, deal: Deal, transaction: str | None, *, recheck: bool) -> Deal:
         """Add the minutes of a settled renewal, from the later of now and the lease's end."""
         now = self.db.now()
-        later = sa.case((_leases.c.expires_at > now, _leases.c.expires_at), else_=now)
+        end = sa.type_coerce(_leases.c.expires_at, sa.BigInteger)
+        later = sa.case((end > now, end), else_=now)
         ends = later + deal.order.minutes * _MINUTE_MS
         async with self.db.begin() as tx:
             longer = await self.move_lease(

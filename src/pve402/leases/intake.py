@@ -8,7 +8,6 @@ recognised by its Idempotency-Key, and its second payment is never claimed.
 import dataclasses
 import json
 import secrets
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -119,7 +118,9 @@ class Intake:
             found = await self._find(tx, purchase, CREATE_ROUTE, new.request_hash)
             if found is not None:
                 return found
-            await self._check_free_riding(tx, purchase)
+            now = await self._db.time_in(tx)
+            _check_window(purchase.payment, now)
+            await self._check_free_riding(tx, purchase, now)
             node = placement.choose_node(
                 rooms,
                 await lease_rows.list_promises(tx),
@@ -150,8 +151,19 @@ class Intake:
             found = await self._find(tx, purchase, RENEW_ROUTE, new.request_hash)
             if found is not None:
                 return found
-            await self._hold(tx, of, new)
+            now = await self._db.time_in(tx)
+            _check_window(purchase.payment, now)
+            await self._hold(tx, of, new, now)
             return await self._insert(tx, new)
+
+    async def was_claimed(self, purchase: Purchase) -> bool:
+        """Tell whether the payment was used before, for whatever request."""
+        key = purchase.payment.key
+        async with self._db.read() as tx:
+            found = await order_rows.get_by_payment(
+                tx, network=key.network, asset=key.asset, payer=key.payer, nonce=key.nonce
+            )
+        return found is not None
 
     async def take_fee(
         self, purchase: Purchase, route: str, canonical: Mapping[str, object]
@@ -160,6 +172,7 @@ class Intake:
         new = self._new_order(purchase, route, canonical, order.OrderKind.FEE)
         new = dataclasses.replace(new, idempotency_hash=None)
         async with self._db.begin() as tx:
+            _check_window(purchase.payment, await self._db.time_in(tx))
             return await self._insert(tx, new)
 
     async def _insert(self, tx: AsyncConnection, new: order.Order) -> Taken:
@@ -198,7 +211,9 @@ class Intake:
         hashed = self._idempotency_hash(purchase, route)
         return None if hashed is None else await order_rows.get_by_idempotency(tx, hashed)
 
-    async def _check_free_riding(self, tx: AsyncConnection, purchase: Purchase) -> None:
+    async def _check_free_riding(
+        self, tx: AsyncConnection, purchase: Purchase, now: datetime
+    ) -> None:
         """Refuse a creation when too many wait for money, or the wallet's last one failed."""
         unsettled = await order_rows.count_unsettled(
             self._db,
@@ -216,14 +231,14 @@ class Intake:
             raise errors.TooManyUnsettled(retry_after_seconds=10)
         if unsettled.in_all >= settings.unsettled_in_all:
             raise errors.Overloaded(retry_after_seconds=10)
-        now = await self._db.time_in(tx)
         wait = order_rows.wait_after_failures(unsettled, now)
         if wait:
             raise errors.WalletMustWait(retry_after_seconds=wait)
 
-    async def _hold(self, tx: AsyncConnection, of: lease.Lease, new: order.Order) -> None:
+    async def _hold(
+        self, tx: AsyncConnection, of: lease.Lease, new: order.Order, now: datetime
+    ) -> None:
         current = await lease_rows.get(tx, of.lease_id)
-        now = await self._db.time_in(tx)
         check_renewable(current, new.minutes, now, self._settings)
         if current is None:
             raise errors.LeaseNotFound
@@ -247,7 +262,6 @@ class Intake:
         kind: order.OrderKind,
     ) -> order.Order:
         payment = purchase.payment
-        _check_window(payment)
         order_id = f"o{secrets.token_hex(15)}"
         return order.Order(
             order_id=order_id,
@@ -339,12 +353,12 @@ def renewal_rates(of: lease.Lease, book: catalogue.Catalogue) -> price.Rates:
     return sku.rates if sku is not None else price.Rates.from_strings(of.rates)
 
 
-def _check_window(payment: protocol.Payment) -> None:
+def _check_window(payment: protocol.Payment, now: datetime) -> None:
     """Refuse a payment that stays valid for hours: its outcome could stay open as long.
 
     Official clients sign for the `maxTimeoutSeconds` that they were told, minutes from now.
     """
-    if payment.valid_before > time.time() + _LONGEST_WINDOW_SECONDS:
+    if payment.valid_before > now.timestamp() + _LONGEST_WINDOW_SECONDS:
         raise errors.PaymentRefused(
             "the payment must not stay valid for more than an hour",
             reason="payment_window_too_long",

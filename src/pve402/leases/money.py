@@ -45,7 +45,7 @@ class Money:
         return await self._settler.settle(
             payment,
             requirements,
-            since_seconds=int(of.created_at.timestamp()),
+            since_seconds=_since(of),
             attempted_before=of.attempts > 0,
             known_transaction=of.transaction,
         )
@@ -56,7 +56,7 @@ class Money:
         return await self._settler.recheck(
             payment,
             transaction=of.transaction or "",
-            since_seconds=int(of.created_at.timestamp()),
+            since_seconds=_since(of),
             confirmations=self._confirmations,
         )
 
@@ -77,3 +77,15 @@ class Money:
             **terms,
         )
         return payment, requirements
+
+
+_LONGEST_WINDOW_SECONDS = 3600
+
+
+def _since(of: order.Order) -> int:
+    """Return since when the payment's transfer is searched on chain, in Unix seconds.
+
+    A payment older than its window would not have been taken, and one that was used has its order,
+    so an hour back costs no safety, while a database whose clock is wrong would cost the payer.
+    """
+    return int(of.created_at.timestamp()) - _LONGEST_WINDOW_SECONDS

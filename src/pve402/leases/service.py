@@ -155,6 +155,8 @@ class LeaseService:
 
         Raises PaymentReused for any payment seen before, PaymentRefused, SettlementPending.
         """
+        if await self._parts.taker.was_claimed(purchase):
+            raise errors.PaymentReused
         await self._verify(purchase)
         taken = await self._parts.taker.take_fee(purchase, route, canonical)
         settled = await self._parts.fees.settle(taken.order)

@@ -1,0 +1,201 @@
+"""A process that dies at any outside call: another one takes over, and everything comes out right.
+
+A crash point hangs just before or just after one call, and the process is then killed without
+handing anything over. A second process opens the same database and must bring it to an end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.installation import Installation, creation, running
+
+from pve402.devnet.chain import SimulatedChain
+from pve402.devnet.facilitator import SimulatedFacilitator
+from pve402.devnet.pve.faults import FaultKind
+from pve402.devnet.pve.simulator import SimulatedProxmox
+from pve402.domain import lease, order
+
+World = tuple[SimulatedProxmox, SimulatedChain, SimulatedFacilitator]
+
+CREATION = [
+    ("guests", "next_vmid"),
+    ("ledger", "advance"),
+    ("guests", "create"),
+    ("tasks", "wait_until_finished"),
+    ("guests", "start"),
+    ("settler", "settle"),
+    ("ledger", "activate"),
+]
+RENEWAL = [("guests", "status"), ("guests", "start"), ("settler", "settle"), ("ledger", "extend")]
+ENDING = [
+    ("guests", "status"),
+    ("guests", "shutdown"),
+    ("tasks", "wait_until_finished"),
+    ("guests", "delete"),
+]
+WHEN = ["before", "after"]
+
+
+@pytest.fixture
+def world(
+    proxmox: SimulatedProxmox, chain: SimulatedChain, facilitator: SimulatedFacilitator
+) -> World:
+    """What lives on when a process dies."""
+    return proxmox, chain, facilitator
+
+
+@pytest.mark.parametrize("when", WHEN)
+@pytest.mark.parametrize("point", CREATION, ids=".".join)
+async def test_a_creation_survives_a_crash(
+    tmp_path: Path, world: World, point: tuple[str, str], when: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    wish = creation()
+    async with running(url, *world) as first:
+        purchase = first.buy(first.tenant(), wish, wait_seconds=0.0)
+        reached = hang_at(first, point, when)
+        await first.leases.create(wish, purchase)
+        await asyncio.wait_for(reached.wait(), 10)
+        await first.die()
+
+    async with running(url, *world) as second:
+        await come_round(second)
+        (row,), (paid,) = await second.leases_now(), await second.orders_now()
+        again = await second.leases.create(wish, purchase)
+
+        assert row.status is lease.LeaseStatus.ACTIVE
+        assert paid.status is order.OrderStatus.SETTLED
+        assert second.marked_guests == {row.vmid}
+        assert second.runs(row.vmid)
+        assert second.earned == second.price_of(wish)
+        assert again.lease.lease_id == row.lease_id
+
+
+@pytest.mark.parametrize("when", WHEN)
+@pytest.mark.parametrize("point", RENEWAL, ids=".".join)
+async def test_a_renewal_out_of_grace_survives_a_crash(
+    tmp_path: Path, world: World, point: tuple[str, str], when: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    async with running(url, *world) as first:
+        tenant = first.tenant()
+        await first.lease(tenant, minutes=10)
+        first.pass_time(700)
+        stopped = await first.until_status(lease.LeaseStatus.STOPPED)
+        purchase = first.renewal(tenant, stopped, 30, wait_seconds=0.0)
+        earned = first.earned
+        reached = hang_at(first, point, when)
+        await first.leases.renew(stopped, 30, purchase)
+        await asyncio.wait_for(reached.wait(), 10)
+        await first.die()
+
+    async with running(url, *world) as second:
+        await come_round(second, 700)
+        (row,) = await second.leases_now()
+
+        assert row.status is lease.LeaseStatus.ACTIVE
+        assert row.hold_order_id is None
+        assert second.runs(row.vmid)
+        assert second.earned - earned == purchase.payment.amount_atomic
+
+
+@pytest.mark.parametrize("when", WHEN)
+@pytest.mark.parametrize("point", ENDING, ids=".".join)
+async def test_an_ending_survives_a_crash(
+    tmp_path: Path, world: World, point: tuple[str, str], when: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    async with running(url, *world) as first:
+        row = (await first.lease()).lease
+        reached = hang_at(first, point, when)
+        await first.leases.end(row)
+        await asyncio.wait_for(reached.wait(), 10)
+        await first.die()
+
+    async with running(url, *world) as second:
+        await come_round(second)
+        (ended,) = await second.leases_now()
+
+        assert ended.status is lease.LeaseStatus.ENDED
+        assert second.marked_guests == set()
+
+
+@pytest.mark.parametrize("when", WHEN)
+@pytest.mark.parametrize("point", [("guests", "status"), ("guests", "delete")], ids=".".join)
+async def test_an_unwinding_survives_a_crash(
+    tmp_path: Path, world: World, point: tuple[str, str], when: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    async with running(url, *world) as first:
+        wish = creation()
+        first.fail_call(r"POST .*/status/start$")
+        reached = hang_at(first, point, when)
+        await first.leases.create(wish, first.buy(first.tenant(), wish, wait_seconds=0.0))
+        await asyncio.wait_for(reached.wait(), 10)
+        await first.die()
+
+    async with running(url, *world) as second:
+        await come_round(second)
+        (row,), (paid,) = await second.leases_now(), await second.orders_now()
+
+        assert row.status is lease.LeaseStatus.FAILED
+        assert paid.status is order.OrderStatus.REFUSED
+        assert second.marked_guests == set()
+        assert second.earned == 0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [r"POST /nodes/pve/lxc$", r"POST .*/status/start$", r"GET .*/tasks/"],
+)
+async def test_a_creation_whose_every_answer_is_lost_once_comes_out_right(
+    installation: Installation, call: str
+) -> None:
+    installation.fail_call(call, FaultKind.DROP, executed=True)
+
+    answer = await installation.lease()
+
+    assert installation.marked_guests == {answer.lease.vmid}
+    assert installation.earned == installation.price_of(creation())
+
+
+async def come_round(second: Installation, already_passed: float = 0) -> None:
+    """Let the dead process's time limits run out and the workflows come to their ends."""
+    second.pass_time(already_passed + 20)
+    await second.settled_down()
+    second.pass_time(120)
+    await second.settled_down()
+
+
+def hang_at(installation: Installation, point: tuple[str, str], when: str) -> asyncio.Event:
+    """Hang for ever at the next such call; the event tells that it was reached."""
+    owner, name = seam(installation, point[0]), point[1]
+    honest: Callable[..., Awaitable[Any]] = getattr(owner, name)
+    reached = asyncio.Event()
+
+    async def hanging(*arguments: Any, **named: Any) -> Any:
+        if when == "after":
+            with contextlib.suppress(Exception):
+                await honest(*arguments, **named)
+        reached.set()
+        await asyncio.Event().wait()
+
+    setattr(owner, name, hanging)
+    return reached
+
+
+def seam(installation: Installation, name: str) -> Any:
+    """The object behind a crash point."""
+    parts = installation.parts
+    return {
+        "guests": parts.machines._guests,
+        "tasks": parts.machines._tasks,
+        "settler": parts.settler,
+        "ledger": parts.crew._workflows.creation._books,
+    }[name]

@@ -1,0 +1,207 @@
+"""One payment, one use: the same payment again, at once and later, with and without a key."""
+
+import asyncio
+
+import pytest
+from tests.support.installation import Installation, creation
+
+from pve402.devnet.pve.faults import FaultKind
+from pve402.domain import errors, lease
+
+KEY = "an-idempotency-key-of-a-client"
+
+
+async def test_one_payment_sent_five_times_at_once_makes_one_container(
+    installation: Installation,
+) -> None:
+    wish = creation()
+    purchase = installation.buy(installation.tenant(), wish)
+
+    answers = await asyncio.gather(*(installation.leases.create(wish, purchase) for _ in range(5)))
+
+    assert len({answer.lease.lease_id for answer in answers}) == 1
+    assert len(installation.marked_guests) == 1
+    assert sum(answer.access_token is not None for answer in answers) == 1
+    assert installation.earned == installation.price_of(wish)
+
+
+async def test_a_replay_gets_the_facts_and_the_receipt_but_no_secret(
+    installation: Installation,
+) -> None:
+    wish = creation()
+    purchase = installation.buy(installation.tenant(), wish)
+    first = await installation.leases.create(wish, purchase)
+
+    again = await installation.leases.create(wish, purchase)
+
+    assert again.lease == first.lease
+    assert again.order.transaction == first.order.transaction
+    assert again.replayed
+    assert again.access_token is None
+
+
+async def test_the_same_payment_with_another_request_is_refused(
+    installation: Installation,
+) -> None:
+    wish = creation()
+    purchase = installation.buy(installation.tenant(), wish)
+    await installation.leases.create(wish, purchase)
+
+    with pytest.raises(errors.PaymentReused):
+        await installation.leases.create(creation(hostname="another"), purchase)
+
+    assert len(installation.marked_guests) == 1
+
+
+async def test_the_same_payment_with_another_password_is_refused(
+    installation: Installation,
+) -> None:
+    wish = creation()
+    purchase = installation.buy(installation.tenant(), wish)
+    await installation.leases.create(wish, purchase)
+
+    with pytest.raises(errors.PaymentReused):
+        await installation.leases.create(creation(password="another one"), purchase)
+
+
+async def test_a_new_payment_with_the_same_key_joins_and_is_never_settled(
+    installation: Installation,
+) -> None:
+    tenant, wish = installation.tenant(), creation()
+    first = await installation.leases.create(
+        wish, installation.buy(tenant, wish, idempotency_key=KEY)
+    )
+
+    again = await installation.leases.create(
+        wish, installation.buy(tenant, wish, idempotency_key=KEY)
+    )
+
+    assert again.lease.lease_id == first.lease.lease_id
+    assert again.access_token == first.access_token
+    assert installation.earned == installation.price_of(wish)
+
+
+async def test_two_payments_with_one_key_at_once_make_one_container(
+    installation: Installation,
+) -> None:
+    tenant, wish = installation.tenant(), creation()
+
+    answers = await asyncio.gather(
+        *(
+            installation.leases.create(wish, installation.buy(tenant, wish, idempotency_key=KEY))
+            for _ in range(4)
+        )
+    )
+
+    assert len({answer.lease.lease_id for answer in answers}) == 1
+    assert installation.earned == installation.price_of(wish)
+
+
+async def test_the_key_with_another_request_is_refused(installation: Installation) -> None:
+    tenant, wish, other = installation.tenant(), creation(), creation(minutes=61)
+    await installation.leases.create(wish, installation.buy(tenant, wish, idempotency_key=KEY))
+
+    with pytest.raises(errors.IdempotencyKeyReused):
+        await installation.leases.create(
+            other, installation.buy(tenant, other, idempotency_key=KEY)
+        )
+
+
+async def test_the_key_of_another_wallet_is_another_key(installation: Installation) -> None:
+    wish = creation()
+    for _ in range(2):
+        purchase = installation.buy(installation.tenant(), wish, idempotency_key=KEY)
+        await installation.leases.create(wish, purchase)
+
+    assert len(installation.marked_guests) == 2
+
+
+async def test_respond_async_answers_before_the_container_is_there(
+    installation: Installation,
+) -> None:
+    wish = creation()
+    purchase = installation.buy(installation.tenant(), wish, wait_seconds=0.0)
+
+    early = await installation.leases.create(wish, purchase)
+    await installation.until_status(lease.LeaseStatus.ACTIVE)
+
+    assert early.lease.tenant_status == "provisioning"
+    assert early.access_token is None
+
+
+async def test_an_impatient_sender_is_told_to_come_back_and_the_creation_goes_on(
+    installation: Installation,
+) -> None:
+    installation.fail_call(r"POST .*/status/start$", FaultKind.SLOW, seconds=0.5)
+    wish = creation()
+    tenant = installation.tenant()
+    purchase = installation.buy(tenant, wish, wait_seconds=0.1)
+
+    with pytest.raises(errors.OrderPending):
+        await installation.leases.create(wish, purchase)
+    row = await installation.until_status(lease.LeaseStatus.ACTIVE)
+
+    assert installation.runs(row.vmid)
+
+
+async def test_a_wallet_can_have_so_many_unsettled_creations_and_no_more(
+    installation: Installation,
+) -> None:
+    tenant, wish = installation.tenant(), creation()
+    installation.fail_call(r"POST /nodes/pve/lxc$", FaultKind.SLOW, seconds=1.0, times=50)
+    for _ in range(8):
+        await installation.leases.create(wish, installation.buy(tenant, wish, wait_seconds=0.0))
+
+    with pytest.raises(errors.TooManyUnsettled):
+        await installation.leases.create(wish, installation.buy(tenant, wish, wait_seconds=0.0))
+
+
+async def test_a_wallet_whose_settlement_failed_waits(installation: Installation) -> None:
+    tenant, wish = installation.tenant(), creation()
+    purchase = installation.buy(tenant, wish, wait_seconds=10)
+    installation.fail_call(r"POST .*/status/start$", FaultKind.SLOW, seconds=0.5)
+    attempt = asyncio.create_task(installation.leases.create(wish, purchase))
+    await installation.until_status(lease.LeaseStatus.STARTING)
+    await installation.spend_elsewhere(purchase)
+    with pytest.raises(errors.PaymentRefused):
+        await attempt
+
+    with pytest.raises(errors.WalletMustWait) as told:
+        await installation.leases.create(wish, installation.buy(tenant, wish))
+
+    assert told.value.retry_after_seconds is not None
+
+
+async def test_a_payment_that_would_stay_open_for_hours_is_refused(
+    installation: Installation,
+) -> None:
+    wish = creation()
+    purchase = installation.buy(installation.tenant(), wish, valid_seconds=100_000)
+
+    with pytest.raises(errors.PaymentRefused):
+        await installation.leases.create(wish, purchase)
+
+    assert await installation.orders_now() == []
+
+
+async def test_nothing_is_claimed_when_the_facilitator_is_away(
+    installation: Installation,
+) -> None:
+    await installation.facilitator.stop()
+
+    with pytest.raises(errors.FacilitatorUnavailable):
+        await installation.lease()
+
+    assert await installation.orders_now() == []
+    assert installation.marked_guests == set()
+
+
+async def test_a_management_fee_is_paid_once(installation: Installation) -> None:
+    purchase = installation.purchase(installation.tenant(), 1000)
+    paid = await installation.leases.pay_fee(purchase, "GET /management/list", {})
+
+    with pytest.raises(errors.PaymentReused):
+        await installation.leases.pay_fee(purchase, "GET /management/list", {})
+
+    assert paid.transaction is not None
+    assert installation.earned == 1000
