@@ -42,8 +42,10 @@ def configure(level: str, log_format: str) -> None:
 
 
 def _formatter(shared: list[Any], *, for_people: bool) -> logging.Formatter:
+    # Tracebacks stay plain: the colourful ones print local variables, secrets among them.
+    plain = structlog.dev.plain_traceback
     ending: list[Any] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
         if for_people
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
