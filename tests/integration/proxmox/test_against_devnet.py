@@ -2,8 +2,10 @@
 
 import sys
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from itertools import count
 
+import dotenv
 import pytest
 from aiohttp import WSMsgType
 from tests.support import programs
@@ -16,11 +18,34 @@ from pve402.proxmox.nodes import Nodes
 from pve402.proxmox.storage import Storages
 from pve402.proxmox.tasks import PollPolicy, Tasks
 
-NEEDED = ("PVE_HOST", "PVE_NODE", "PVE_TOKEN_ID", "PVE_TOKEN_SECRET")
+pytestmark = pytest.mark.namespaces
+
 QUICK = PollPolicy(first_seconds=0.02, ceiling_seconds=0.2)
 BRIDGE, STORAGE = "vmbr0", "local"
 MISSING = GuestRef(node="pve", vmid=99999)
 _vmids = count(10000)
+
+
+@pytest.fixture(scope="module")
+def devnet_options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxmoxOptions]:
+    """The whole devnet; its token has the least rights a lessor needs."""
+    env_file = tmp_path_factory.mktemp("devnet") / "devnet.env"
+    command = [sys.executable, "-m", "pve402.devnet.main", "--latency", "0.05"]
+    with programs.running(
+        [*command, "--env-file", env_file], is_ready=lambda lines: env_file.exists()
+    ):
+        told = dotenv.dotenv_values(env_file)
+        yield ProxmoxOptions(
+            host=told["PVE_HOST"] or "",
+            token_id=told["PVE_TOKEN_ID"] or "",
+            token_secret=told["PVE_TOKEN_SECRET"] or "",
+        )
+
+
+@pytest.fixture
+async def devnet(devnet_options: ProxmoxOptions) -> AsyncIterator[ProxmoxClient]:
+    async with ProxmoxClient(devnet_options) as client:
+        yield client
 
 
 def settings_of(lines: list[str]) -> dict[str, str]:
@@ -28,10 +53,11 @@ def settings_of(lines: list[str]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def devnet_options() -> Iterator[ProxmoxOptions]:
+def root_options() -> Iterator[ProxmoxOptions]:
+    """The simulated Proxmox VE alone, as root; its guests run nothing."""
     command = [sys.executable, "-m", "pve402.devnet.pve", "--port", "0", "--latency", "0.05"]
     with programs.running(
-        command, is_ready=lambda lines: set(NEEDED) <= set(settings_of(lines))
+        command, is_ready=lambda lines: "PVE_TOKEN_SECRET" in settings_of(lines)
     ) as lines:
         told = settings_of(lines)
         yield ProxmoxOptions(
@@ -42,8 +68,8 @@ def devnet_options() -> Iterator[ProxmoxOptions]:
 
 
 @pytest.fixture
-async def devnet(devnet_options: ProxmoxOptions) -> AsyncIterator[ProxmoxClient]:
-    async with ProxmoxClient(devnet_options) as client:
+async def root(root_options: ProxmoxOptions) -> AsyncIterator[ProxmoxClient]:
+    async with ProxmoxClient(root_options) as client:
         yield client
 
 
@@ -137,28 +163,34 @@ async def test_exec_is_not_supported(devnet: ProxmoxClient) -> None:
         await Guests(devnet).execute(await make(devnet), "ls", "-la")
 
 
-async def test_nodes_storages_and_privileges_are_read(devnet: ProxmoxClient) -> None:
+async def test_nodes_and_storages_are_read(devnet: ProxmoxClient) -> None:
     nodes = Nodes(devnet)
-    needs = Needs(vmid=10000, node="pve", storages=(STORAGE,), bridge=BRIDGE)
 
     status = await nodes.status("pve")
     found = await nodes.cluster_resources()
 
     assert status.memory.total >= status.memory.used > 0
     assert [node.node for node in found.nodes] == ["pve"]
-    assert STORAGE in [storage.storage for storage in found.storages]
-    assert BRIDGE in await nodes.bridges("pve")
-    assert await Access(devnet).missing_privileges(needs) == {}
+    assert STORAGE in [storage.storage for storage in await Storages(devnet).list("pve")]
 
 
-async def test_unknown_nodes_and_storages_are_told_apart(devnet: ProxmoxClient) -> None:
+async def test_the_token_of_the_devnet_has_what_leasing_needs_and_no_more(
+    devnet: ProxmoxClient,
+) -> None:
+    needs = Needs(vmid=10000, node="pve", storages=(STORAGE,), bridge=BRIDGE)
+
+    missing = await Access(devnet).missing_privileges(replace(needs, console_users=True))
+
+    assert set(missing) == {"/access/realm/pve", "/access/groups"}
+
+
+async def test_unknown_nodes_and_storages_are_told_apart(root: ProxmoxClient) -> None:
     with pytest.raises(errors.NodeUnknown):
-        await Nodes(devnet).status("nosuch")
+        await Nodes(root).status("nosuch")
     with pytest.raises(errors.StorageMissing):
-        await Storages(devnet).templates("pve", "nosuch")
+        await Storages(root).templates("pve", "nosuch")
 
 
-@pytest.mark.namespaces
 async def test_a_terminal_opens_with_its_ticket(devnet: ProxmoxClient) -> None:
     guests, ref = Guests(devnet), await make(devnet)
     await start(devnet, ref)
@@ -197,14 +229,14 @@ async def test_a_ticket_of_another_guest_opens_nothing(devnet: ProxmoxClient) ->
 
 
 async def test_a_console_user_sees_one_guest_and_is_gone_afterwards(
-    devnet: ProxmoxClient, devnet_options: ProxmoxOptions
+    root: ProxmoxClient, root_options: ProxmoxOptions
 ) -> None:
-    access, ref = Access(devnet), await make(devnet)
+    access, ref = Access(root), await make(root)
     await access.set_role("Console", {"VM.Console"})
     await access.create_user("lease-x@pve", "a long password")
     await access.grant("lease-x@pve", "Console", ref)
     user = ProxmoxOptions(
-        host=devnet_options.host, username="lease-x@pve", password="a long password"
+        host=root_options.host, username="lease-x@pve", password="a long password"
     )
 
     async with ProxmoxClient(user) as client:
