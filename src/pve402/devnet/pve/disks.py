@@ -24,6 +24,18 @@ _COPY_REPORT = (
     "sent 2,036,341 bytes  received 1,362 bytes  4,075,406.00 bytes/sec",
     "total size is 2,028,500  speedup is 1.00",
 )
+_ONLINE_FAILURE = (
+    "Failed to update the container's filesystem: command 'unshare -m -- sh -c 'mount"
+    " --make-rprivate / && mount /dev/loop0 /tmp && resize2fs /dev/loop0'' failed: exit code 1"
+)
+_ONLINE_GROWTH = (  # the image has grown, its file system grows at the next start
+    "resize2fs 1.47.2 (1-Jan-2025)",
+    "resize2fs: Permission denied to resize filesystem",
+    "Filesystem at /dev/loop0 is mounted on /tmp; on-line resizing required",
+    "old_desc_blocks = 1, new_desc_blocks = 1",
+    _ONLINE_FAILURE,
+    "",
+)
 _CHECKS = (
     "Pass 1: Checking inodes, blocks, and sizes",
     "Pass 2: Checking directory structure",
@@ -52,9 +64,7 @@ async def resize(
     guest.config.put(name, config.print_volume(name, {**volume, "size": str(new_size)}))
     task.log("Image resized.")
     if await world.is_running(guest.vmid):
-        blocks = new_size // _BLOCK
-        task.log("resize2fs 1.47.2 (1-Jan-2025)")
-        task.log(f"The filesystem on /dev/loop0 is now {blocks} (4k) blocks long.", "")
+        task.log(*_ONLINE_GROWTH)
         return
     task.log(*_grow_log(path, old_size, new_size))
     await world.clock.sleep(world.latencies.resize)

@@ -5,6 +5,7 @@ import asyncio
 from pve402.devnet.pve import changes, cluster, errors, tasks
 
 _SHUTDOWN_GRACE_SECONDS = 5  # lxc-stop gets that much more than it was told
+_UP_AFTER = 0.6  # the share of a start after which the guest reads as running
 
 
 async def start(world: cluster.Cluster, node: str, vmid: int, *, skip_lock: bool = False) -> None:
@@ -66,7 +67,6 @@ async def destroy(
                 raise errors.Failure(f"unable to destroy CT {vmid} - container is running")
             task.log(f"forced to stop CT {vmid} before destroying!")
             await _kill(world, guest)
-        guest.config.put("lock", "destroyed")
         await world.clock.sleep(world.latencies.destroy)
         await world.runtime.destroy(vmid)
         remove(world, guest)
@@ -102,11 +102,12 @@ def _require_usable(guest: cluster.Guest, *, skip_lock: bool) -> None:
 async def _bring_up(world: cluster.Cluster, guest: cluster.Guest) -> None:
     changes.apply_all(world, guest)
     world.require_bridges(guest)
-    await world.clock.sleep(world.latencies.start)
+    await world.clock.sleep(world.latencies.start * _UP_AFTER)
     if await world.is_running(guest.vmid):
         return
     await world.runtime.start(guest.vmid, cluster.guest_spec(guest))
     world.mark_started(guest)
+    await world.clock.sleep(world.latencies.start * (1 - _UP_AFTER))
 
 
 async def _kill(world: cluster.Cluster, guest: cluster.Guest) -> None:

@@ -1,8 +1,7 @@
 """Tasks: the workers behind UPIDs, their logs, their ends, and the two lists they stand in.
 
-Proxmox keeps running and recent tasks in an `active` file and ended ones in an index. The files
-are brought up to date when a worker is forked by the daemon or one of its workers ends. The end
-of a worker that another worker forked goes unnoticed until then, so it still reads RUNNING.
+Proxmox keeps running and recent tasks in an `active` file and ended ones in an index; both are
+brought up to date when a worker is forked and when one ends.
 """
 
 import asyncio
@@ -33,7 +32,6 @@ class Task:
     """One worker: its name, what it wrote, and how it ended."""
 
     upid: upid.Upid
-    forked_by_worker: bool
     lines: list[str] = field(default_factory=list)
     warnings: int = 0
     exit_status: str | None = None
@@ -90,7 +88,7 @@ class TaskRegistry:
             id=subject,
             user=user,
         )
-        task = Task(upid=name, forked_by_worker=current_task.get() is not None)
+        task = Task(upid=name)
         self._tasks[str(name)] = task
         self._active.insert(0, task)
         self.refresh()
@@ -135,8 +133,7 @@ class TaskRegistry:
         ended = [t for t in self._active if not t.running]
         ended.sort(key=lambda t: t.upid.start, reverse=True)
         fresh = [t for t in ended if t.saved_in_refresh is None]
-        if fresh:
-            self._refreshes += 1
+        self._refreshes += 1
         for task in reversed(fresh):
             task.saved_in_refresh = self._refreshes
             self._archive.append(task)
@@ -165,8 +162,7 @@ class TaskRegistry:
             task.ended_at = self._clock.now()
             task.exit_status = _read_status(task.lines)
             task.ended.set()
-            if not task.forked_by_worker:
-                self.refresh()
+            self.refresh()
 
     async def _work_to_an_end(self, task: Task, work: Work) -> None:
         try:

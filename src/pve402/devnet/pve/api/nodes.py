@@ -96,17 +96,23 @@ async def network(call: rest.Call) -> rest.Json:
 
 
 async def rrd_data(call: rest.Call) -> rest.Json:
-    """Past figures of a guest, one point a step; none are kept, so all are of now."""
+    """Past figures of a guest, a point a step, empty before it was made; values are of now."""
     guest = call.guest
     shown = await figures.status_of(call.world, guest)
     step = _RRD_STEP_SECONDS[call.text("timeframe")]
     last = int(call.world.clock.now()) // step * step
-    point = {key: shown[key] for key in ("maxmem", "maxdisk", "disk")}
-    point["maxcpu"] = shown["cpus"]
-    if shown["status"] == "running":
-        names = ("cpu", "mem", "netin", "netout", "diskread", "diskwrite")
-        point |= {name: shown[name] for name in names}
-    return [{**point, "time": last - n * step} for n in reversed(range(_RRD_POINTS))]
+    limits = {key: shown[key] for key in ("maxmem", "maxdisk", "disk")}
+    limits["maxcpu"] = shown["cpus"]
+    names = ("cpu", "mem", "netin", "netout", "diskread", "diskwrite")
+    figures_of_life = {**limits, **{name: shown[name] for name in names}}
+    started_at = guest.started_at or float("inf")
+
+    def point(when: int) -> dict[str, object]:
+        if when >= started_at:
+            return {"time": when, **figures_of_life}
+        return {"time": when, **(limits if when + step > guest.created_at else {})}
+
+    return [point(last - n * step) for n in reversed(range(_RRD_POINTS))]
 
 
 def _memory(node: options.NodeOptions) -> dict[str, object]:
