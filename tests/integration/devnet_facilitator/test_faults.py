@@ -61,6 +61,8 @@ def payment(chain: SimulatedChain) -> paywall.Payment:
         (FaultKind.ERROR_AFTER_TRANSFER, 500, 700),
         (FaultKind.MALFORMED, 200, 700),
         (FaultKind.WRONG_SHAPE, 200, 700),
+        (FaultKind.NESTED, 200, 700),
+        (FaultKind.HUGE, 200, 700),
         (FaultKind.LYING_YES, 200, 0),
         (FaultKind.BORROWED_YES, 200, 0),
         (FaultKind.LYING_NO, 200, 700),

@@ -25,6 +25,8 @@ class FaultKind(enum.StrEnum):
     SILENT_AFTER_TRANSFER = "silent_after_transfer"  # the transfer lands, no answer comes
     MALFORMED = "malformed"  # the transfer lands, the answer is no JSON
     WRONG_SHAPE = "wrong_shape"  # the transfer lands, the answer is JSON without the fields
+    NESTED = "nested"  # the transfer lands, the answer is brackets within brackets
+    HUGE = "huge"  # the transfer lands, the answer has no end in sight
     LYING_YES = "lying_yes"  # yes with an invented transaction, nothing done
     BORROWED_YES = "borrowed_yes"  # yes with the transaction of an earlier payment
     LYING_NO = "lying_no"  # the transfer lands, the answer is no

@@ -23,6 +23,8 @@ AFTER_TRANSFER = frozenset(
         FaultKind.SILENT_AFTER_TRANSFER,
         FaultKind.MALFORMED,
         FaultKind.WRONG_SHAPE,
+        FaultKind.NESTED,
+        FaultKind.HUGE,
         FaultKind.LYING_NO,
         FaultKind.WRONG_PAYER,
         FaultKind.WRONG_NETWORK,
@@ -34,6 +36,8 @@ FIXED = {
     FaultKind.ERROR_AFTER_TRANSFER: (500, '{"error": "internal error"}'),
     FaultKind.MALFORMED: (200, '{"success": tru'),
     FaultKind.WRONG_SHAPE: (200, '{"ok": "certainly"}'),
+    FaultKind.NESTED: (200, "[" * 60_000),
+    FaultKind.HUGE: (200, '{"success": true, "padding": "' + "x" * 16 * 2**20 + '"}'),
 }
 TWISTED = {
     FaultKind.WRONG_PAYER: {"payer": STRANGER},
