@@ -120,6 +120,7 @@ class ConsoleClient:
 
     def __init__(self, url: str, headers: dict[str, str] | None = None) -> None:
         self.session = aiohttp.ClientSession(headers=headers)
+        self._consoles: list[Console] = []
         self.lxc = f"{url}/api2/json/nodes/pve/lxc"
 
     async def __aenter__(self) -> "ConsoleClient":
@@ -131,6 +132,8 @@ class ConsoleClient:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
+        for console in self._consoles:
+            await console.close()
         await self.session.close()
 
     async def post(self, vmid: int, call: str, **params: Any) -> Any:
@@ -150,7 +153,9 @@ class ConsoleClient:
             autoping=False,
             autoclose=False,
         )
-        return Console(socket=socket, answer=answer)
+        console = Console(socket=socket, answer=answer)
+        self._consoles.append(console)
+        return console
 
     async def open(self, vmid: int) -> Console:
         """Open a text console, authenticate, and wait until it is quiet."""

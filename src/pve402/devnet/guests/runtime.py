@@ -69,7 +69,7 @@ class NamespaceRuntime:
         async with self._lock(vmid):
             if vmid in self._guests:
                 return
-            disk = self._prepare_disk(self._disk(vmid))
+            disk = self._prepare_disk(self.disk(vmid))
             started = await self._launch(spec, disk, isolated=self._isolated is not False)
             guest = _Guest(process=started, spec=spec, started_at=time.monotonic())
             self._guests[vmid] = guest
@@ -111,7 +111,7 @@ class NamespaceRuntime:
         """Kill the guest and remove its disk."""
         await self.stop(vmid)
         async with self._lock(vmid):
-            await asyncio.to_thread(removal.remove_tree, self._disk(vmid))
+            await asyncio.to_thread(removal.remove_tree, self.disk(vmid))
         self._locks.pop(vmid, None)
 
     async def usage(self, vmid: int) -> pve.GuestUsage | None:
@@ -121,7 +121,7 @@ class NamespaceRuntime:
             return None
         uptime = time.monotonic() - guest.started_at
         tree = await asyncio.to_thread(usage.measure_tree, guest.process.pid)
-        disk_bytes = await asyncio.to_thread(usage.measure_disk, self._disk(vmid))
+        disk_bytes = await asyncio.to_thread(usage.measure_disk, self.disk(vmid))
         return pve.GuestUsage(
             cpu=tree.cpu_seconds / max(uptime, 1.0),
             memory_bytes=tree.memory_bytes,
@@ -199,7 +199,8 @@ class NamespaceRuntime:
     def _lock(self, vmid: int) -> asyncio.Lock:
         return self._locks.setdefault(vmid, asyncio.Lock())
 
-    def _disk(self, vmid: int) -> Path:
+    def disk(self, vmid: int) -> Path:
+        """Name the directory that is, or would be, the guest's disk."""
         return Path(self._options.disks) / str(vmid)
 
     def _prepare_disk(self, disk: Path) -> Path:
