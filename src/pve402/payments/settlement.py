@@ -15,7 +15,7 @@ What is concluded, from what the facilitator says and what the chain shows:
 | silent, broken | free, still valid           | UNKNOWN: it may be on its way                 |
 | any            | spent, not found in limits  | UNKNOWN: only an operator's node can tell     |
 | any            | chain does not answer       | UNKNOWN                                       |
-| yes, trusted   | not asked                   | SETTLED                                       |
+| yes, trusted   | not asked                   | SETTLED, if it names a transaction            |
 
 REFUSED undoes a tenant's order, so it must never be wrong about money that moves later. One
 line is weaker than proof: a payer who is short of funds, is refused, and fills up within the
@@ -121,7 +121,9 @@ class Settler:
         attempted_before: bool = False,
         known_transaction: str | None = None,
     ) -> Settlement:
-        """Move the money unless it has moved, and conclude by the table above. Never raises.
+        """Move the money unless it has moved, and conclude by the table above.
+
+        Raises nothing of payments: what went wrong there is in the outcome.
 
         `since_seconds` is when the order was claimed (Unix time): events are searched back to
         it. After an attempt whose outcome is unknown, `attempted_before` makes the chain be
@@ -135,7 +137,7 @@ class Settler:
             if before.outcome is not Outcome.UNKNOWN:
                 return before
         said = await route.facilitator.settle(payment, requirements)
-        if said.outcome is Outcome.SETTLED and route.trust_facilitator:
+        if said.outcome is Outcome.SETTLED and said.transaction and route.trust_facilitator:
             return said
         seen = await self._watch(payment, said, since_seconds=since_seconds)
         if seen.outcome is Outcome.UNKNOWN and said.outcome is Outcome.REFUSED:
@@ -153,7 +155,7 @@ class Settler:
     async def look(
         self, payment: Payment, *, since_seconds: int, known_transaction: str | None = None
     ) -> Settlement:
-        """Conclude from the chain alone; moves nothing, never raises."""
+        """Conclude from the chain alone; moves nothing. Raises nothing of payments."""
         try:
             return await self._look(payment, since_seconds, known_transaction)
         except errors.ChainUnavailable as error:

@@ -92,6 +92,7 @@ async def signers(chain: Any) -> Any:
 
     yield make_signer
     for signer in made:
+        await signer.facilitator.close()
         await signer.wire.close()
 
 
@@ -115,7 +116,6 @@ async def test_a_payment_is_verified_and_settled(
 
     assert (verified.valid, settled.outcome) == (True, SETTLED)
     assert (_earned(chain), signer.recorded) == (1, [settled.transaction])
-    assert await signer.open_transactions() == 0
 
 
 async def test_the_hash_is_stored_before_the_broadcast(signers: Any, paid: Sign) -> None:
@@ -148,11 +148,74 @@ async def test_what_cannot_settle_is_refused_and_nothing_is_sent(
     assert (_sent(chain), signer.wire.events) == (0, [])
 
 
-async def test_a_second_settle_moves_nothing_and_the_chain_knows(
+async def test_a_second_settle_moves_nothing_and_finds_the_first(
     signers: Any, chain: Any, paid: Sign
 ) -> None:
     signer, payment = signers(), paid()
-    await signer.settle(payment)
+    first = await signer.settle(payment)
+
+    second = await signer.settle(payment)
+
+    assert (second.outcome, second.transaction) == (SETTLED, first.transaction)
+    assert (_earned(chain), _sent(chain)) == (1, 1)
+
+
+async def test_a_claimed_transaction_is_forgotten_when_it_is_final(
+    signers: Any, chain: Any, paid: Sign
+) -> None:
+    signer = signers()
+    await signer.settle(paid())
+    opened = [await signer.open_transactions()]
+    for _block in range(12):
+        chain.rpc("evm_mine")
+
+    await signer.facilitator.sweep()
+
+    assert [*opened, await signer.open_transactions()] == [1, 0]
+
+
+async def test_a_transfer_that_a_reorganisation_threw_out_is_sent_again(
+    signers: Any, chain: Any, paid: Sign
+) -> None:
+    signer, lost = signers(), paid()
+    before = await signer.settle(lost)
+    chain.rpc("devnet_reorg", 1)
+    earned = [_earned(chain)]
+
+    swept = await signer.facilitator.sweep()
+    after = await signer.settle(lost)
+    later = await signer.settle(paid())
+
+    assert (earned, swept) == ([0], 1)
+    assert (after.outcome, after.transaction) == (SETTLED, before.transaction)
+    assert (later.outcome, _earned(chain), _sent(chain)) == (SETTLED, 2, 2)
+
+
+async def test_cancelling_a_settlement_leaves_no_gap(signers: Any, chain: Any, paid: Sign) -> None:
+    signer = signers()
+    claimed = asyncio.Event()
+    record = signer.facilitator._broadcaster._record
+
+    async def slowly(payment: protocol.PaymentKey, transaction: str) -> None:
+        await record(payment, transaction)
+        claimed.set()
+        await asyncio.sleep(0.05)
+
+    signer.facilitator._broadcaster._record = slowly
+    left = asyncio.create_task(signer.settle(paid()))
+    await claimed.wait()
+    left.cancel()
+
+    settled = await signer.settle(paid())
+
+    assert (settled.outcome, _earned(chain), _sent(chain)) == (SETTLED, 2, 2)
+
+
+async def test_a_payment_that_is_spent_is_refused_and_the_chain_knows_better(
+    signers: Any, chain: Any, paid: Sign
+) -> None:
+    signer, payment = signers(), paid()
+    await signers().settle(payment)
     route = settlement.Route(facilitator=signer.facilitator, chain=chains.Chain(signer.wire))
     settler = settlement.Settler({payment.network: route})
 
@@ -302,7 +365,7 @@ async def test_a_stuck_transaction_is_outbid(signers: Any, chain: Any, paid: Sig
     assert settled.outcome is SETTLED
     assert len(signer.recorded) > 1
     assert settled.transaction == signer.recorded[-1]
-    assert (_sent(chain), await signer.open_transactions()) == (1, 0)
+    assert _sent(chain) == 1
 
 
 async def test_one_that_never_gets_in_ends_unknown_and_stays_claimed(
@@ -332,6 +395,7 @@ async def test_a_node_that_is_down_makes_it_unavailable(signers: Any, paid: Sign
     with pytest.raises(errors.FacilitatorUnavailable):
         await signer.facilitator.verify(payment, TERMS)
     assert (await signer.settle(payment)).outcome is UNKNOWN
+    await signer.facilitator.close()
     await signer.wire.close()
 
 
@@ -348,8 +412,9 @@ async def test_on_anvil_it_settles_and_outbids_too(anvil: Anvil) -> None:
 
     outbid = await stuck.settle(make.payment(**window))
 
-    await quick.wire.close()
-    await stuck.wire.close()
+    for signer in (quick, stuck):
+        await signer.facilitator.close()
+        await signer.wire.close()
     assert {one.outcome for one in [*settled, outbid]} == {SETTLED}
     assert outbid.transaction == stuck.recorded[-1] != stuck.recorded[0]
     assert anvil.usdc_balance(make.OUR_ADDRESS) == 6 * TERMS.amount_atomic

@@ -73,7 +73,7 @@ class Facilitator(Protocol):
         ...
 
     async def settle(self, payment: Payment, requirements: Requirements) -> Settlement:
-        """Move the money. Never raises: what went wrong is in the outcome.
+        """Move the money. Raises nothing of payments: what went wrong is in the outcome.
 
         Safe to repeat with the same payment, because the token takes a nonce only once.
         """

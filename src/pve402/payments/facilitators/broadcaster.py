@@ -22,6 +22,7 @@ from pve402.payments.payment import PaymentKey
 log = structlog.get_logger(__name__)
 
 _CLAIM_ATTEMPTS: Final = 50
+_FINAL_BLOCKS: Final = 12
 _BUMP_PERCENT: Final = 25  # nodes ask for 10 to 12.5 more before they replace a transaction
 
 RecordTransaction = Callable[[PaymentKey, str], Awaitable[None]]
@@ -79,6 +80,7 @@ class Broadcaster:
         self._record = record_transaction
         self._in_order = asyncio.Lock()
         self._synchronized = False
+        self._underway: set[asyncio.Task[SignedTransaction]] = set()
 
     @property
     def address(self) -> str:
@@ -87,6 +89,9 @@ class Broadcaster:
 
     async def send(self, payment: PaymentKey, *, to: str, data: str) -> SignedTransaction:
         """Sign and broadcast one call. When it returns, the transaction is owed to the chain.
+
+        A caller that is cancelled meanwhile does not stop it half-way: a nonce that is claimed
+        and not broadcast would hold up all later ones.
 
         Raises:
             RpcError: the node's simulation of the call failed; nothing was signed.
@@ -104,8 +109,10 @@ class Broadcaster:
             to=to,
             data=data,
         )
-        async with self._in_order:  # broadcasts leave in the order of their nonces
-            return await self._send_in_turn(payment, draft)
+        task = asyncio.create_task(self._send_in_turn(payment, draft))
+        self._underway.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
 
     async def send_again(self, signed: SignedTransaction) -> bool:
         """Broadcast the same bytes again; the chain takes them once.
@@ -113,13 +120,7 @@ class Broadcaster:
         False when they can never get in any more: the account has used the nonce otherwise.
         """
         answer = await self._broadcast(signed)
-        log.info("transaction_sent_again", transaction=signed.transaction, answer=answer.value)
-        if answer is not _Answer.NONCE_PASSED:
-            return True
-        mined = await self._rpc.read("eth_getTransactionReceipt", signed.transaction)
-        if mined is None:
-            await self._nonces.confirm(signed.chain_id, signed.signer, signed.nonce + 1)
-        return mined is not None
+        return answer is not _Answer.NONCE_PASSED or await self._is_mined(signed)
 
     async def outbid(self, signed: SignedTransaction, *, to: str, data: str) -> SignedTransaction:
         """Replace a stuck transaction by a dearer one with the same nonce, within the cap.
@@ -148,40 +149,68 @@ class Broadcaster:
         return dearer
 
     async def sweep(self) -> int:
-        """Broadcast again what is claimed and not in a block; give how many that were.
+        """Forget what is final, broadcast again what is in no block; give how many those were.
 
-        For start-up and from time to time: this is what completes the work of a process that
-        ended between claim and broadcast.
+        For start-up and from time to time. It completes the work of a process that ended between
+        claim and broadcast, and brings back what a reorganisation of the chain threw out.
 
         Raises:
             ChainUnavailable: the node did not answer.
         """
-        await self._forget_mined()
-        waiting = await self._nonces.unconfirmed(self._chain_id, self.address)
-        for signed in waiting:
-            await self._broadcast(signed)
+        newest = rpc.quantity("eth_blockNumber", await self._rpc.read("eth_blockNumber"))
+        final = await self._count(hex(max(0, newest - _FINAL_BLOCKS)))
+        await self._nonces.confirm(self._chain_id, self.address, final)
+        async with self._in_order:
+            mined = await self._count("latest")
+            opened = await self._nonces.unconfirmed(self._chain_id, self.address)
+            waiting = [signed for signed in opened if signed.nonce >= mined]
+            for signed in waiting:
+                await self._broadcast(signed)
         return len(waiting)
 
+    async def close(self) -> None:
+        """Wait for broadcasts that are under way."""
+        await asyncio.gather(*self._underway, return_exceptions=True)
+
     async def _send_in_turn(self, payment: PaymentKey, draft: Transaction) -> SignedTransaction:
-        floor = 0
-        for _attempt in range(_CLAIM_ATTEMPTS):
-            nonce = max(floor, await self._free_nonce())
-            signed = self._sign(payment, replace(draft, nonce=nonce))
-            if not await self._nonces.claim(signed):
-                continue  # another process was faster; the next number
-            await self._record(payment, signed.transaction)
-            answer = await self._broadcast(signed)
-            if answer in (_Answer.TAKEN, _Answer.UNCLEAR):
-                return signed
-            self._synchronized = False
-            withdrawn = await self._nonces.withdraw(signed)
-            if answer is _Answer.NONCE_PASSED:
+        async with self._in_order:  # broadcasts leave in the order of their nonces
+            floor = 0
+            for _attempt in range(_CLAIM_ATTEMPTS):
+                nonce = max(floor, await self._free_nonce())
+                signed = self._sign(payment, replace(draft, nonce=nonce))
+                if not await self._nonces.claim(signed):
+                    continue  # another process was faster; the next number
+                await self._record(payment, signed.transaction)
+                if await self._is_owed(signed):
+                    return signed
                 floor = nonce + 1
-                continue
-            if not withdrawn:  # later nonces wait for this one, so it goes out again
-                return signed
-            raise NotBroadcast("the node refused the transaction")
         raise NotBroadcast("no nonce could be claimed")
+
+    async def _is_owed(self, signed: SignedTransaction) -> bool:
+        """Broadcast what was just claimed. False: the nonce is somebody else's, take another.
+
+        Raises:
+            NotBroadcast: the node refused it, and the nonce is free again.
+        """
+        answer = await self._broadcast(signed)
+        if answer in (_Answer.TAKEN, _Answer.UNCLEAR):
+            return True
+        if answer is _Answer.NONCE_PASSED and await self._is_mined(signed):
+            return True  # another process swept it up meanwhile
+        self._synchronized = False
+        withdrawn = await self._nonces.withdraw(signed)
+        if answer is _Answer.REFUSED and withdrawn:
+            raise NotBroadcast("the node refused the transaction")
+        return answer is _Answer.REFUSED  # later nonces wait for this one, so it goes out again
+
+    async def _is_mined(self, signed: SignedTransaction) -> bool:
+        found = await self._rpc.read("eth_getTransactionReceipt", signed.transaction)
+        return found is not None
+
+    def _done(self, task: "asyncio.Task[SignedTransaction]") -> None:
+        self._underway.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen here when the caller has gone
 
     async def _free_nonce(self) -> int:
         claimed = await self._nonces.next_nonce(self._chain_id, self.address)
@@ -190,10 +219,6 @@ class Broadcaster:
         on_chain = await self._count("pending")
         self._synchronized = True
         return max(on_chain, claimed or 0)
-
-    async def _forget_mined(self) -> None:
-        mined = await self._count("latest")
-        await self._nonces.confirm(self._chain_id, self.address, mined)
 
     async def _count(self, at: str) -> int:
         answer = await self._rpc.read("eth_getTransactionCount", self.address, at)

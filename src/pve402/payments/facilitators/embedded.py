@@ -48,6 +48,8 @@ class EmbeddedOptions:
     settle_timeout_seconds: float = 45.0
     outbid_after_seconds: float = 20.0
     """How long a transaction may wait for a block before its fee is raised."""
+    sweep_interval_seconds: float = 30.0
+    """How often transactions that fell out of the chain or the node's pool are sent again."""
     first_interval_seconds: float = 0.02
     longest_interval_seconds: float = 1.0
     fees: FeeOptions = field(default_factory=FeeOptions)
@@ -87,6 +89,7 @@ class EmbeddedFacilitator:
         self._chain = chains.Chain(endpoint)
         self._nonces = nonces
         self._clock = clock or Clock()
+        self._sweeper: asyncio.Task[None] | None = None
         self._broadcaster = Broadcaster(
             endpoint,
             SigningKey(options.private_key),
@@ -120,6 +123,8 @@ class EmbeddedFacilitator:
 
     async def settle(self, payment: Payment, requirements: Requirements) -> Settlement:
         """See `Facilitator`. What was signed for the payment before is followed, not repeated."""
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep_for_ever())
         try:
             signed = await self._nonces.open_for(payment.key)
             if signed is None or not await self._broadcaster.send_again(signed):
@@ -135,7 +140,7 @@ class EmbeddedFacilitator:
         return await self._follow(payment, requirements, signed)
 
     async def sweep(self) -> int:
-        """Broadcast again what an earlier process claimed and did not get into a block.
+        """Broadcast again what was claimed and is in no block; it is done by itself as well.
 
         Raises:
             ChainUnavailable: the node did not answer.
@@ -144,6 +149,18 @@ class EmbeddedFacilitator:
 
     async def close(self) -> None:
         """See `Facilitator`. The endpoint belongs to who made it."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        await self._broadcaster.close()
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._options.sweep_interval_seconds)
+            try:
+                await self._broadcaster.sweep()
+            except Exception:  # one failure must not end what heals failures
+                log.exception("sweep_failed", network=self._options.network)
 
     async def _send(self, payment: Payment, requirements: Requirements) -> SignedTransaction:
         data = eip3009.transfer_with_authorization(payment)
@@ -161,7 +178,6 @@ class EmbeddedFacilitator:
                 hashes.insert(0, signed.transaction)
             ended = await self._ended(payment, hashes)
             if ended is not None:
-                await self._nonces.confirm(signed.chain_id, signed.signer, signed.nonce + 1)
                 return ended
             now = self._clock.monotonic_seconds()
             if now - started >= self._options.settle_timeout_seconds:

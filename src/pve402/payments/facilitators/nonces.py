@@ -59,7 +59,7 @@ class SignerNonces(Protocol):
         ...
 
     async def confirm(self, chain_id: int, signer: str, below_nonce: int) -> None:
-        """Close every nonce lower than `below_nonce`: the chain has counted past them."""
+        """Close every nonce lower than `below_nonce`: they are in blocks that are final."""
         ...
 
     async def unconfirmed(self, chain_id: int, signer: str) -> Sequence[SignedTransaction]:
