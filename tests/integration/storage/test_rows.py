@@ -1,0 +1,193 @@
+"""What the queries promise: one claim a payment, rotating vmids, slots, nonces, tokens."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.integration.storage.test_queue import new_lease
+
+from pve402.domain import errors, order
+from pve402.storage import database, order_rows, signer_rows, slots, token_rows, vmid_rows
+
+
+def new_order(number: int, *, nonce: str = "0x01", idempotency: str | None = None) -> order.Order:
+    return order.Order(
+        order_id=f"o{number}",
+        kind=order.OrderKind.CREATION,
+        status=order.OrderStatus.CLAIMED,
+        lease_id=None,
+        network="eip155:84532",
+        asset="0xasset",
+        payer="0xpayer",
+        nonce=nonce,
+        pay_to="0xpayee",
+        amount_atomic=2**200,
+        valid_before=datetime.now(UTC) + timedelta(minutes=10),
+        minutes=10,
+        request_hash="hash",
+        idempotency_hash=idempotency,
+        created_at=datetime.now(UTC),
+    )
+
+
+async def test_one_payment_is_claimed_once_however_many_ask(db: database.Database) -> None:
+    claims = await asyncio.gather(*(insert(db, new_order(number)) for number in range(8)))
+
+    assert claims.count(True) == 1
+
+
+async def test_one_idempotency_key_is_claimed_once(db: database.Database) -> None:
+    claims = [await insert(db, new_order(n, nonce=f"0x{n}", idempotency="key")) for n in range(3)]
+
+    assert claims == [True, False, False]
+
+
+async def test_an_amount_of_any_size_comes_back_exactly(db: database.Database) -> None:
+    await insert(db, new_order(1))
+
+    async with db.read() as tx:
+        found = await order_rows.get(tx, "o1")
+
+    assert found is not None
+    assert found.amount_atomic == 2**200
+
+
+async def test_failed_settlements_of_a_wallet_make_it_wait_longer_each_time(
+    db: database.Database,
+) -> None:
+    waits = []
+    for number in range(3):
+        refused = new_order(number, nonce=f"0x{number}")
+        refused = order.Order(
+            **{
+                **{f: getattr(refused, f) for f in refused.__dataclass_fields__},
+                "status": order.OrderStatus.REFUSED,
+                "refusal": "settlement_refused",
+            }
+        )
+        await insert(db, refused)
+        async with db.read() as tx:
+            found = await order_rows.count_unsettled(db, tx, payer="0xpayer", client_address=None)
+            waits.append(order_rows.wait_after_failures(found, await db.time_in(tx)))
+
+    assert [round(wait / 60) for wait in waits] == [1, 2, 4]
+
+
+async def test_vmids_rotate_and_rest(db: database.Database) -> None:
+    first, second = await reserve(db, "a"), await reserve(db, "b")
+    async with db.begin() as tx:
+        await vmid_rows.release(db, tx, first, "a")
+    third = await reserve(db, "c")
+    with pytest.raises(errors.NoCapacity):
+        await reserve(db, "d")
+    db.shift_seconds = vmid_rows.REST_SECONDS + 1
+
+    assert [first, second, third] == [100, 101, 102]
+    assert await reserve(db, "e") == 100
+
+
+async def test_a_write_slot_is_waited_for(db: database.Database) -> None:
+    handed_out = slots.NodeSlots(db, per_node=2)
+    at_once, most = 0, 0
+
+    async def work() -> None:
+        nonlocal at_once, most
+        async with handed_out.hold("pve"):
+            at_once += 1
+            most = max(most, at_once)
+            await asyncio.sleep(0.02)
+            at_once -= 1
+
+    await asyncio.gather(*(work() for _ in range(6)))
+
+    assert most == 2
+
+
+@pytest.mark.postgres
+async def test_write_slots_are_shared_by_replicas(postgres_url: str) -> None:
+    db = await database.Database(postgres_url).open()
+    one, other = (slots.NodeSlots(db, per_node=1) for _ in range(2))
+
+    async with one.hold("pve"):
+        waiting = asyncio.create_task(_hold_once(other))
+        await asyncio.sleep(0.4)
+        was_waiting = not waiting.done()
+    await asyncio.wait_for(waiting, 10)
+    await db.close()
+
+    assert was_waiting
+
+
+async def test_a_signer_nonce_is_taken_once(db: database.Database) -> None:
+    takes = await asyncio.gather(*(take(db, 7, f"p{n}") for n in range(5)))
+
+    async with db.read() as tx:
+        following = await signer_rows.next_nonce(tx, 84532, "0xsigner")
+        listed = await signer_rows.list_open(tx, 84532, "0xsigner")
+    assert takes.count(True) == 1
+    assert following == 8
+    assert [row["nonce"] for row in listed] == [7]
+
+
+async def test_only_the_highest_signer_nonce_can_be_given_back(db: database.Database) -> None:
+    await take(db, 7, "p7")
+    await take(db, 8, "p8")
+    async with db.begin() as tx:
+        low = await signer_rows.withdraw(tx, 84532, "0xsigner", 7)
+        high = await signer_rows.withdraw(tx, 84532, "0xsigner", 8)
+        following = await signer_rows.next_nonce(tx, 84532, "0xsigner")
+
+    assert (low, high, following) == (False, True, 8)
+
+
+async def test_a_new_primary_token_revokes_the_old_one(db: database.Database) -> None:
+    async with db.begin() as tx:
+        await token_rows.insert(db, tx, _token("old"))
+        await token_rows.insert(db, tx, _token("narrow", primary=False))
+        await token_rows.insert(db, tx, _token("new"))
+
+    async with db.read() as tx:
+        found = [await token_rows.find(db, tx, name) for name in ("old", "narrow", "new")]
+    assert [token is not None for token in found] == [False, True, True]
+
+
+async def test_a_challenge_nonce_is_used_once(db: database.Database) -> None:
+    until = datetime.now(UTC) + timedelta(minutes=5)
+
+    async def use() -> bool:
+        async with db.begin() as tx:
+            return await token_rows.use_nonce(db, tx, "nonce", until)
+
+    assert [await use(), await use()] == [True, False]
+
+
+async def _hold_once(handed_out: slots.NodeSlots) -> None:
+    async with handed_out.hold("pve"):
+        return
+
+
+async def insert(db: database.Database, new: order.Order) -> bool:
+    async with db.begin() as tx:
+        return await order_rows.insert(db, tx, new, fence="f", due_in_seconds=15)
+
+
+async def reserve(db: database.Database, lease_id: str) -> int:
+    async with db.begin() as tx:
+        return await vmid_rows.reserve(db, tx, lease_id, least=100, most=102)
+
+
+async def take(db: database.Database, nonce: int, payment: str) -> bool:
+    row = {"chain_id": 84532, "signer": "0xsigner", "nonce": nonce, "payment_key": payment}
+    async with db.begin() as tx:
+        return await signer_rows.take(db, tx, {**row, "transaction": "0x1", "raw": "0x2"})
+
+
+def _token(name: str, *, primary: bool = True) -> token_rows.Token:
+    return token_rows.Token(
+        token_hash=name,
+        owner=new_lease(1).owner,
+        lease_id="lease",
+        scope="*",
+        primary_of_lease=primary,
+        expires_at=None,
+    )
