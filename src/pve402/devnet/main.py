@@ -57,35 +57,35 @@ def _parser() -> argparse.ArgumentParser:
         " loopback, until Ctrl-C. Keys and tokens are drawn anew for each run.",
     )
     add = parser.add_argument
-    add(
-        "--env-file",
-        type=_file,
-        metavar="FILE",
-        help="settings for `pve402 serve`, once all answer",
-    )
+    add("--env-file", type=_file, metavar="FILE", help="Write the settings for `pve402 serve`.")
     for name, what in (
         ("pve", "Proxmox VE"),
-        ("chain", "the chain"),
+        ("chain", "the chain's JSON-RPC"),
         ("facilitator", "the facilitator"),
     ):
-        add(f"--{name}-port", type=_port, default=0, metavar="N", help=f"port of {what}; else any")
+        told = f"Port of {what}; 0 takes a free one."
+        add(f"--{name}-port", type=_port, default=0, metavar="N", help=told)
     add(
         "--latency",
         type=_scale,
         default=1.0,
         metavar="SCALE",
-        help="times of Proxmox VE as measured on a real one, times this (1.0); 0 for none",
+        help="Scale of Proxmox VE's times, measured on a real one; 0 for no waiting.",
     )
-    add("--unsafe-shells", action="store_true", help="guests without namespaces where refused")
-    add("--old-proxmox", action="store_true", help="consoles refuse API tokens")
-    add("--exec-api", action="store_true", help="offer POST .../exec, which stock Proxmox lacks")
+    add(
+        "--unsafe-shells",
+        action="store_true",
+        help="Run guests without isolation where this machine refuses namespaces.",
+    )
+    add("--old-proxmox", action="store_true", help="Consoles refuse API tokens, as they once did.")
+    add("--exec-api", action="store_true", help="Offer the exec call that stock Proxmox VE lacks.")
     add(
         "--fund",
         type=_address,
         action="append",
         default=[],
         metavar="ADDRESS",
-        help="give this account test money; may be repeated",
+        help="Give this account test money; may be repeated.",
     )
     return parser
 
