@@ -101,9 +101,7 @@ class Access:
         wanted = ",".join(sorted(privileges))
         try:
             await self._client.call("POST", "/access/roles", {"roleid": role, "privs": wanted})
-        except errors.ProxmoxFault as error:
-            if "already exists" not in error.message:
-                raise
+        except errors.RoleExists:
             path = parameters.api_path("access", "roles", role)
             await self._client.call("PUT", path, {"privs": wanted})
 

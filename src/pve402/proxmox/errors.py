@@ -13,7 +13,7 @@
     ├── NodeUnknown, NoQuorum
     ├── StorageMissing, StorageFull, VolumeMissing, BridgeMissing
     ├── ConfigChanged             the digest sent is not the current one
-    ├── UserMissing, UserExists
+    ├── UserMissing, UserExists, RoleExists
     ├── TaskMissing, TaskFailed, TaskTimeout
     └── ProxmoxFault              any other refusal of Proxmox
         └── UnexpectedAnswer      not an answer Proxmox gives
@@ -174,6 +174,10 @@ class UserMissing(ProxmoxError):
 
 class UserExists(ProxmoxError):
     """The Proxmox user exists already."""
+
+
+class RoleExists(ProxmoxError):
+    """The role exists already."""
 
 
 class TaskMissing(ProxmoxError):

@@ -44,9 +44,7 @@ RULES = (
     _rule(
         r"cfs-lock(?:ed)? '(?P<subject>[^']+)'.*got lock (?:request )?timeout", errors.GuestLocked
     ),
-    _rule(
-        r"can't remove (?:CT|VM) (?P<subject>\d+) - protection mode enabled", errors.GuestProtected
-    ),
+    _rule(r"(?:\b(?:CT|VM) (?P<subject>\d+) )?- protection mode enabled", errors.GuestProtected),
     _rule(
         r"Configuration file 'nodes/[^']+/(?P<subject>\d+)\.conf' does not exist",
         errors.GuestMissing,
@@ -63,6 +61,8 @@ RULES = (
         r"storage '(?P<subject>[^']+)' is (?:disabled|not (?:available|online))",
         errors.StorageMissing,
     ),
+    # PVE/Storage.pm, activate_storage
+    _rule(r"connection check for storage '(?P<subject>[^']+)' failed", errors.StorageMissing),
     _rule(r"volume '(?P<subject>[^']+)' does not exist", errors.VolumeMissing),
     # texts of the LVM, ZFS and kernel layers below PVE/Storage
     _rule(
@@ -75,7 +75,10 @@ RULES = (
     _rule(r"no such task", errors.TaskMissing),
     # PVE/AccessControl.pm and PVE/API2/User.pm
     _rule(r"no such user \('(?P<subject>[^']+)'\)", errors.UserMissing),
+    _rule(r"user '(?P<subject>[^']+)' does not exist", errors.UserMissing),
     _rule(r"user '(?P<subject>[^']+)' already exists", errors.UserExists),
+    # PVE/API2/Role.pm
+    _rule(r"role '(?P<subject>[^']+)' already exists", errors.RoleExists),
 )
 
 
