@@ -33,6 +33,11 @@ class Core:
         self._facilitator.register([network], v2)
         self._facilitator.register_v1([network_v1], v1)
         self.address = signer.get_addresses()[0]
+        self._signer = signer
+
+    def close(self) -> None:
+        """Give up every wait for a block."""
+        self._signer.close()
 
     def supported(self) -> Json:
         """The answer of GET /supported."""

@@ -108,8 +108,10 @@ class SimulatedFacilitator:
         return self
 
     async def stop(self) -> None:
-        """Close the port and let silent calls go."""
+        """Close the port and let go of calls that are silent or wait for a block."""
         self._stopping.set()
+        if self._core is not None:
+            self._core.close()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

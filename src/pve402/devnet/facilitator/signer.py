@@ -41,6 +41,11 @@ class NodeSigner:
         self._chain_id: int | None = None
         self._receipt_timeout_seconds = receipt_timeout_seconds
         self._sending = threading.Lock()
+        self._closing = threading.Event()
+
+    def close(self) -> None:
+        """Give up every wait for a receipt."""
+        self._closing.set()
 
     def get_addresses(self) -> list[str]:
         """The one address this signer pays gas from."""
@@ -107,9 +112,8 @@ class NodeSigner:
         """
         deadline = time.monotonic() + self._receipt_timeout_seconds
         while (found := self._call_node("eth_getTransactionReceipt", tx_hash)) is None:
-            if time.monotonic() >= deadline:
+            if self._closing.wait(POLL_SECONDS) or time.monotonic() >= deadline:
                 raise ReceiptTimeout("no receipt in time")
-            time.sleep(POLL_SECONDS)
         return TransactionReceipt(
             status=int(found["status"], 16),
             block_number=int(found["blockNumber"], 16),
