@@ -14,6 +14,8 @@ from pve402.leases import service
 from pve402.payments import addresses, networks, protocol
 from pve402.proxmox import resources
 
+_MB: Final = 2**20
+_GB: Final = 2**30
 _VM_WORDS: Final[Mapping[resources.RunState, schemas.VmWord]] = {
     resources.RunState.RUNNING: "running",
     resources.RunState.STOPPED: "stopped",
@@ -99,14 +101,19 @@ def vm_status(view: service.LeaseView) -> schemas.VmStatus:
 
 
 def guest_stats(view: service.LeaseView) -> schemas.GuestStats:
-    """Describe what a lease's guest uses."""
-    shown, guest = view.lease, view.guest
+    """Describe what a lease's guest uses.
+
+    Proxmox VE has no figures of a guest in its first seconds: then it has its size, and uses none.
+    """
+    shown, guest, size = view.lease, view.guest, view.lease.size
     figures: dict[str, Any] = {"cpu": None, "memory": None, "disk": None}
     if guest is not None:
+        memory_total = guest.memory_total or size.memory_mb * _MB
+        disk_total = guest.disk_total or size.disk_gb * _GB
         figures = {
-            "cpu": cpu(guest.cpu_usage, guest.cpu_cores),
-            "memory": space(guest.memory_used, guest.memory_total),
-            "disk": space(guest.disk_used, guest.disk_total),
+            "cpu": cpu(guest.cpu_usage or 0.0, guest.cpu_cores or size.cores),
+            "memory": space(guest.memory_used or 0, memory_total),
+            "disk": space(guest.disk_used or 0, disk_total),
         }
     missing = "the container is gone" if view.seen else "the machines cannot be reached now"
     return schemas.GuestStats(

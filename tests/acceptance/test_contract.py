@@ -1,0 +1,145 @@
+"""The first service's clients work unchanged: paths, field names and types of its routes.
+
+Exec and console have contracts of their own beside their tests.
+"""
+
+import re
+from typing import Any
+
+import pytest
+import requests
+from tests.support.api_fixtures import BODY
+from tests.support.processes import ServeProcess
+
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+CPU = {"usage": float, "cores": int, "pct": float}
+MEMORY = {"total": int, "used": int, "free": int, "pct": float}
+CREATED = {
+    "leaseId": str,
+    "status": str,
+    "ctid": re.compile(r"[0-9]+"),
+    "expiresAt": RFC3339,
+    "message": str,
+    "ownerWallet": ADDRESS,
+    "accessToken": str,
+}
+LISTED = {
+    "leaseId": str,
+    "ctid": re.compile(r"[0-9]+"),
+    "status": str,
+    "expiresAt": RFC3339,
+    "network": str,
+    "createdAt": RFC3339,
+    "vmStatus": {"status": str},
+}
+NODE = {"node": str, "cpu": CPU, "memory": MEMORY, "disk": MEMORY}
+GUEST = {
+    "leaseId": str,
+    "ctid": re.compile(r"[0-9]+"),
+    "sku": str,
+    "status": str,
+    "cpu": CPU,
+    "memory": MEMORY,
+    "disk": MEMORY,
+    "error": type(None),
+}
+
+
+@pytest.fixture(scope="module")
+def tenant(service: ServeProcess) -> requests.Session:
+    return service.tenant()
+
+
+@pytest.fixture(scope="module")
+def lease(service: ServeProcess, tenant: requests.Session) -> dict[str, Any]:
+    answer = tenant.post(f"{service.url}/lease/container", json=BODY, timeout=60)
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def test_a_lease_answers_with_the_known_names_and_types(lease: dict[str, Any]):
+    _check(lease, CREATED)
+    assert lease["status"] == "active"
+
+
+def test_a_renewal_answers_with_the_known_names_and_types(service, tenant, lease):
+    url = f"{service.url}/lease/{lease['ctid']}/renew"
+
+    renewed = tenant.post(url, json={"runtimeMinutes": 1}, timeout=60).json()
+
+    _check(renewed, {k: v for k, v in CREATED.items() if k != "accessToken"})
+
+
+def test_the_list_has_the_known_names_and_types(service, tenant, lease):
+    listed = tenant.get(f"{service.url}/management/list", timeout=60).json()
+
+    assert [item["leaseId"] for item in listed] == [lease["leaseId"]]
+    _check(listed[0], LISTED)
+    assert listed[0]["network"] == "base-sepolia"
+
+
+def test_node_figures_have_the_known_names_and_types(service):
+    _check(requests.get(f"{service.url}/stats/node", timeout=30).json(), NODE)
+
+
+def test_guest_figures_have_the_known_names_and_types(service, tenant, lease):
+    figures = tenant.get(f"{service.url}/stats/lxc", timeout=60).json()
+
+    assert [item["leaseId"] for item in figures] == [lease["leaseId"]]
+    _check({**figures[0]}, GUEST)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/lease/container", {**BODY, "sku": "gold"}, 422),
+        ("POST", "/lease/container", {}, 422),
+        ("POST", "/lease/99999/renew", {"runtimeMinutes": 5}, 404),
+        ("GET", "/nowhere", None, 404),
+        ("GET", "/management/list", None, 402),
+    ],
+)
+def test_every_error_has_a_detail_and_a_code(service, method, path, body, status):
+    reply = requests.request(method, service.url + path, json=body, timeout=30)
+
+    assert reply.status_code == status
+    assert isinstance(reply.json()["detail"], str)
+    assert re.fullmatch(r"[a-z0-9_]+", reply.json()["code"])
+
+
+def test_a_v1_challenge_has_what_clients_of_version_1_read(service):
+    terms = requests.post(f"{service.url}/lease/container", json=BODY, timeout=30).json()
+
+    _check(
+        terms["accepts"][0],
+        {
+            "scheme": str,
+            "network": str,
+            "maxAmountRequired": re.compile(r"[0-9]+"),
+            "resource": str,
+            "description": str,
+            "mimeType": str,
+            "payTo": ADDRESS,
+            "maxTimeoutSeconds": int,
+            "asset": ADDRESS,
+            "extra": {"name": str, "version": str},
+        },
+    )
+
+
+def _check(value: Any, shape: Any) -> None:
+    """Assert that a value has the names and types of a shape; more names are allowed."""
+    if isinstance(shape, dict):
+        assert isinstance(value, dict)
+        for name, inner in shape.items():
+            assert name in value
+            _check(value[name], inner)
+    elif isinstance(shape, re.Pattern):
+        assert isinstance(value, str)
+        assert shape.fullmatch(value), value
+    elif shape is float:
+        assert isinstance(value, (int, float))
+        assert not isinstance(value, bool)
+    else:
+        assert isinstance(value, shape), (value, shape)
