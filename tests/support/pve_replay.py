@@ -10,48 +10,12 @@ from typing import Any
 
 import aiohttp
 import yarl
-from tests.support import recordings
+from tests.support import pve_rig, recordings
 
-from pve402.devnet.pve import (
-    AccessOptions,
-    AclOptions,
-    Progress,
-    SimulatedProxmox,
-    SimulatorOptions,
-    TokenOptions,
-    clock,
-    config,
-    lifecycle,
-    tasks,
-)
+from pve402.devnet.pve import SimulatedProxmox, clock, config, lifecycle, tasks
 
-GUEST_PRIVILEGES = (
-    "VM.Allocate",
-    "VM.Audit",
-    "VM.Config.Disk",
-    "VM.Config.CPU",
-    "VM.Config.Memory",
-    "VM.Config.Network",
-    "VM.Config.Options",
-    "VM.PowerMgmt",
-    "VM.Console",
-)
-SERVICE_PRIVILEGES = (
-    *GUEST_PRIVILEGES,
-    "Datastore.AllocateSpace",
-    "Datastore.Audit",
-    "SDN.Use",
-    "Sys.Audit",
-    "Pool.Audit",
-)
-LEAST_RIGHTS = (
-    ("/vms", "guests"),
-    ("/storage/local", "storage"),
-    ("/sdn/zones/localnetwork/vmbr0", "bridge"),
-)
 TOKENS = {"token": "svc@pve!test", "least": "lp@pve!tt", "noprivs": "svc@pve!nopriv"}
 ROOT_TOKEN = "root@pam!rootnopriv"
-PASSWORD = "correct-horse"
 TEMPLATE = "local:vztmpl/busybox-alpine-3.22_1_amd64.tar.gz"
 UPID = re.compile(r"UPID:\w+:[0-9A-F]{8}:[0-9A-F]{8}:[0-9A-F]{8}:[^:]+:[^:]*:[^:]+:")
 DIGEST = re.compile(r"[0-9a-f]{40}")
@@ -67,37 +31,6 @@ class Answer:
     reason: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
     body: Any = None
-
-
-def options() -> SimulatorOptions:
-    """The users and rights of the recordings; time stands still unless ticked."""
-    least = [
-        AclOptions(path=path, who=who, role=role)
-        for path, role in LEAST_RIGHTS
-        for who in ("lp@pve", "lp@pve!tt")
-    ]
-    service = [AclOptions(path="/", who=who, role="service") for who in ("svc@pve", "svc@pve!test")]
-    return SimulatorOptions(
-        progress=Progress.BY_TICK,
-        auth_failure_seconds=3.0,
-        publish_interval_seconds=1e9,
-        access=AccessOptions(
-            passwords=(("svc@pve", PASSWORD), ("lp@pve", PASSWORD)),
-            roles=(
-                ("service", SERVICE_PRIVILEGES),
-                ("guests", GUEST_PRIVILEGES),
-                ("storage", ("Datastore.AllocateSpace",)),
-                ("bridge", ("SDN.Use",)),
-            ),
-            tokens=(
-                TokenOptions(user="svc@pve", name="test"),
-                TokenOptions(user="lp@pve", name="tt"),
-                TokenOptions(user="svc@pve", name="nopriv"),
-                TokenOptions(user="root@pam", name="rootnopriv", privilege_separated=False),
-            ),
-            acl=(*service, *least),
-        ),
-    )
 
 
 class Replay:
@@ -269,7 +202,7 @@ class Replay:
     def _password(self, request: dict[str, Any]) -> str:
         if request["password_is_wrong"]:
             return "four"
-        return PASSWORD if request["path"].endswith("/ticket") else "long-enough"
+        return pve_rig.PASSWORD if request["path"].endswith("/ticket") else "long-enough"
 
     def _headers(self, request: dict[str, Any]) -> dict[str, str]:
         headers = {k: self._header(k, v) for k, v in request.get("headers", {}).items()}
@@ -326,7 +259,7 @@ class Replay:
     async def log_in(self) -> None:
         """Get the ticket that the cookie tests use."""
         answer = await self.call(
-            "POST", "/access/ticket", "none", username="svc@pve", password=PASSWORD
+            "POST", "/access/ticket", "none", username="svc@pve", password=pve_rig.PASSWORD
         )
         data = answer.body["data"]
         self._login = {

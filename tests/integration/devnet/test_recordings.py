@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from tests.integration.devnet import replay_states as states
 from tests.support import pve_compare as compare
-from tests.support import pve_replay
+from tests.support import pve_replay, pve_rig
 
 from pve402.devnet.pve import SimulatedProxmox
 
@@ -116,7 +116,7 @@ async def _replay_all() -> Run:
     run = Run()
     connector = aiohttp.TCPConnector(limit=0)
     async with (
-        SimulatedProxmox(pve_replay.options()) as proxmox,
+        SimulatedProxmox(pve_rig.options()) as proxmox,
         aiohttp.ClientSession(connector=connector) as http,
     ):
         replay = pve_replay.Replay(proxmox, http)

@@ -23,6 +23,7 @@ _APPLIED_WHILE_RUNNING = frozenset(
 )
 _CGROUP_OPTIONS = frozenset({"cpulimit", "cpuunits", "memory", "swap"})
 _DELETED_WHILE_RUNNING = re.compile(r"swap|cpulimit|cpuunits|net\d|unused\d+")
+_SMALLEST_WEIGHT = 2  # of CPU shares, as a node with control groups of version 1 keeps them
 _REQUIRED = ("memory", "ostype", "rootfs")
 
 
@@ -117,6 +118,8 @@ def _checked_value(
 ) -> config.Value:
     if name == "tags":
         return unique_tags(str(value))
+    if name == "cpuunits":
+        return max(_SMALLEST_WEIGHT, int(value))
     if name in ("nameserver", "searchdomain"):
         return " ".join(formats.split_list(str(value)))
     if re.fullmatch(r"net\d+", name):

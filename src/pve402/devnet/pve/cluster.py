@@ -64,10 +64,10 @@ class Cluster:
         self.access = access.Access(chosen.access, chosen.root_password)
         self.tickets = tickets.TicketOffice(self.clock)
         self.doorkeeper = credentials.Doorkeeper(self.access, self.tickets, self.clock)
-        self.tasks = tasks.TaskRegistry(self.clock)
+        self.faults = faults.Faults()
+        self.tasks = tasks.TaskRegistry(self.clock, self.faults)
         self.locks = locks.ConfigLocks(self.clock)
         self.storages = storage.Storages(chosen)
-        self.faults = faults.Faults()
         self.firewalls: dict[int, dict[str, config.Value]] = {}
         self.consoles: dict[int, runtime.ConsoleSession] = {}
         self.daemon_slots = {name: asyncio.Semaphore(chosen.daemon_workers) for name in self.nodes}

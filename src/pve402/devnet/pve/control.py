@@ -57,7 +57,6 @@ class ControlServer:
 
     async def _clear_faults(self, _: web.Request) -> web.Response:
         self._world.faults.clear()
-        self._world.tasks.forced_ends.clear()
         return web.json_response({"waiting": 0})
 
     async def _change_state(self, request: web.Request) -> web.Response:
@@ -73,9 +72,7 @@ class ControlServer:
             for storage in self._world.storages:
                 storage.full = storage.name in full
         for order in _list(body.get("failTasks", [])):
-            if isinstance(order, dict):
-                ending = (str(order.get("type")), str(order.get("text")))
-                self._world.tasks.forced_ends.append(ending)
+            self._world.faults.order_for_task(_task_fault(order))
         return await self._show_state(request)
 
     async def _show_state(self, _: web.Request) -> web.Response:
@@ -108,6 +105,14 @@ async def _body(request: web.Request) -> Mapping[str, object]:
     if not isinstance(body, dict):
         raise web.HTTPBadRequest(text="the body is not an object")
     return body
+
+
+def _task_fault(order: object) -> faults.TaskFault:
+    if not isinstance(order, dict) or not {"type", "text"} <= order.keys():
+        raise web.HTTPBadRequest(text="a task's fault has a type and a text")
+    return faults.TaskFault(
+        type=str(order["type"]), text=str(order["text"]), executed=bool(order.get("executed"))
+    )
 
 
 def _list(value: object) -> list[object]:

@@ -150,6 +150,7 @@ async def _unpack(
         raise errors.Failure(f"{command} failed: received interrupt") from None
     if world.faults.take_create_kill():
         raise tasks.Killed
+    world.faults.fail_task(tasks.CREATE, executed=False)
     _report_unpacking(world, plan, template, command, task)
 
 

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from pve402.devnet.pve import errors
+
 
 class FaultKind(Enum):
     """What goes wrong with a call."""
@@ -36,11 +38,21 @@ class CallFault:
         return self.times > 0 and re.search(self.pattern, f"{method} {path}") is not None
 
 
+@dataclass(frozen=True, kw_only=True)
+class TaskFault:
+    """The next task of a type, such as `vzstart`, fails with a text; with `executed`, too late."""
+
+    type: str
+    text: str
+    executed: bool = False
+
+
 @dataclass(kw_only=True)
 class Faults:
     """The faults on order, and those that happened."""
 
     waiting: list[CallFault] = field(default_factory=list)
+    waiting_for_tasks: list[TaskFault] = field(default_factory=list)
     happened: list[tuple[str, str, FaultKind]] = field(default_factory=list)
     kill_creates: int = 0
 
@@ -58,6 +70,17 @@ class Faults:
                 return fault
         return None
 
+    def order_for_task(self, fault: TaskFault) -> None:
+        """Have a task fail."""
+        self.waiting_for_tasks.append(fault)
+
+    def fail_task(self, kind: str, *, executed: bool) -> None:
+        """Raise `errors.Failure` where a task of this type is due to fail at this point."""
+        for fault in self.waiting_for_tasks:
+            if (fault.type, fault.executed) == (kind, executed):
+                self.waiting_for_tasks.remove(fault)
+                raise errors.Failure(fault.text)
+
     def take_create_kill(self) -> bool:
         """Tell whether the create worker that asks is to be killed."""
         if self.kill_creates < 1:
@@ -68,4 +91,5 @@ class Faults:
     def clear(self) -> None:
         """Forget what has not happened yet."""
         self.waiting.clear()
+        self.waiting_for_tasks.clear()
         self.kill_creates = 0

@@ -5,7 +5,6 @@ brought up to date when a worker is forked and when one ends.
 """
 
 import asyncio
-import contextlib
 import contextvars
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,10 +12,11 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from pve402.devnet.pve import clock, errors, upid
+from pve402.devnet.pve import clock, errors, faults, upid
 
 _log = structlog.get_logger(__name__)
 
+CREATE = "vzcreate"
 MAX_LISTED = 25
 _FIRST_PID = 4096
 _TICKS_PER_SECOND = 100
@@ -66,15 +66,15 @@ current_task: contextvars.ContextVar[Task | None] = contextvars.ContextVar(
 class TaskRegistry:
     """Every task of the cluster, newest last."""
 
-    def __init__(self, time: clock.Clock) -> None:
+    def __init__(self, time: clock.Clock, ordered_faults: faults.Faults) -> None:
         self._clock = time
+        self._faults = ordered_faults
         self._booted_at = time.now() - _BOOT_SECONDS_AGO
         self._pids = itertools.count(_FIRST_PID, 7)
         self._tasks: dict[str, Task] = {}
         self._archive: list[Task] = []
         self._active: list[Task] = []
         self._refreshes = 0
-        self.forced_ends: list[tuple[str, str]] = []
 
     def fork(self, node: str, kind: str, subject: str, user: str, work: Work) -> str:
         """Start a worker and return its UPID."""
@@ -96,6 +96,7 @@ class TaskRegistry:
         context.run(current_task.set, task)
         context.run(clock.answering_a_request.set, False)
         task.job = asyncio.get_running_loop().create_task(self._run(task, work), context=context)
+        task.job.add_done_callback(lambda job: self._finish(task, job))
         _log.debug("task started", upid=str(name))
         return str(name)
 
@@ -154,20 +155,23 @@ class TaskRegistry:
             await asyncio.sleep(0)
         await asyncio.gather(*jobs, return_exceptions=True)
 
-    async def _run(self, task: Task, work: Work) -> None:
-        try:
-            with contextlib.suppress(Killed):
-                await self._work_to_an_end(task, work)
-        finally:
-            task.ended_at = self._clock.now()
-            task.exit_status = _read_status(task.lines)
-            task.ended.set()
-            self.refresh()
+    def _finish(self, task: Task, job: "asyncio.Task[None]") -> None:
+        task.ended_at = self._clock.now()
+        task.exit_status = _read_status(task.lines)
+        task.ended.set()
+        self.refresh()
+        if not job.cancelled() and isinstance(job.exception(), Exception):
+            _log.error("worker broke", upid=str(task.upid), exc_info=job.exception())
 
-    async def _work_to_an_end(self, task: Task, work: Work) -> None:
+    async def _run(self, task: Task, work: Work) -> None:
+        kind = task.upid.type
         try:
+            if kind != CREATE:  # a create fails from within, for it cleans up behind itself
+                self._faults.fail_task(kind, executed=False)
             await work(task)
-            self._end_as_told(task)
+            self._faults.fail_task(kind, executed=True)
+        except Killed:
+            return
         except errors.ApiError as failure:
             task.log(f"TASK ERROR: {failure.text}")
         except RuntimeError as failure:
@@ -176,13 +180,6 @@ class TaskRegistry:
             task.log("TASK ERROR: received interrupt")
         else:
             task.log(f"TASK WARNINGS: {task.warnings}" if task.warnings else "TASK OK")
-
-    def _end_as_told(self, task: Task) -> None:
-        """A fault may have ordered the next task of a kind to fail with a text."""
-        for order in self.forced_ends:
-            if order[0] == task.upid.type:
-                self.forced_ends.remove(order)
-                raise errors.Failure(order[1])
 
 
 def _read_status(lines: list[str]) -> str:

@@ -18,6 +18,12 @@ async def domains(call: rest.Call) -> rest.Json:
     ]
 
 
+async def index(call: rest.Call) -> rest.Json:
+    """What lies under `/access`."""
+    names = "users groups roles acl domains openid tfa ticket password"
+    return [{"subdir": name} for name in names.split()]
+
+
 async def empty(call: rest.Call) -> rest.Json:
     """Nothing, for forms that ask before they send."""
     return None
@@ -85,6 +91,7 @@ def _require_privileges(call: rest.Call, user: str, path: str, wanted: str) -> N
 
 
 ROUTES = (
+    rest.Route(method="GET", path="/access", handler=index, permission=rest.any_user),
     rest.Route(method="GET", path="/access/domains", handler=domains, permission=rest.anyone),
     rest.Route(method="GET", path="/access/ticket", handler=empty, permission=rest.anyone),
     rest.Route(

@@ -17,6 +17,15 @@ async def root(call: rest.Call) -> rest.Json:
     return [{"subdir": name} for name in names]
 
 
+async def cluster_index(call: rest.Call) -> rest.Json:
+    """What lies under `/cluster`."""
+    names = (
+        "acme backup backup-info bulk-action ceph config firewall ha jobs log mapping metrics"
+        " notifications nextid options qemu replication resources status tasks sdn"
+    )
+    return [{"name": name} for name in names.split()]
+
+
 async def version(call: rest.Call) -> rest.Json:
     """Versions of the API."""
     return dict(VERSION)
@@ -181,6 +190,7 @@ def _open(path: str, handler: rest.Handler, **parameters: Property) -> rest.Rout
 ROUTES = (
     _open("/", root),
     _open("/version", version),
+    _open("/cluster", cluster_index),
     _open(
         "/cluster/nextid",
         next_id,

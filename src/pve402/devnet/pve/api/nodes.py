@@ -2,7 +2,7 @@
 
 from pve402.devnet.pve import errors, figures, guest_schema, options, rest
 from pve402.devnet.pve.api import cluster_wide
-from pve402.devnet.pve.guest_schema import text
+from pve402.devnet.pve.guest_schema import flag, text
 from pve402.devnet.pve.schema import Property
 
 _NODE = {"node": guest_schema.NODE}
@@ -69,6 +69,11 @@ async def status(call: rest.Call) -> rest.Json:
         "ksm": {"shared": 0},
         "cpuinfo": _processors(node),
     }
+
+
+async def list_machines(call: rest.Call) -> rest.Json:
+    """The virtual machines of a node: there are none."""
+    return []
 
 
 async def time(call: rest.Call) -> rest.Json:
@@ -202,6 +207,7 @@ ROUTES = (
     _open("/nodes", list_nodes),
     _open("/nodes/{node}", index, **_NODE),
     _open("/nodes/{node}/version", cluster_wide.version, **_NODE),
+    _open("/nodes/{node}/qemu", list_machines, **_NODE, full=flag()),
     _audited("status", status),
     _audited("time", time),
     _audited("dns", dns),

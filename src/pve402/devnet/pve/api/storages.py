@@ -47,6 +47,15 @@ async def list_on_node(call: rest.Call) -> rest.Json:
     ]
 
 
+async def index(call: rest.Call) -> rest.Json:
+    """What lies under a storage of a node."""
+    names = (
+        "content download-url file-restore import-metadata identity oci-registry-pull"
+        " prunebackups rrd rrddata status upload"
+    )
+    return [{"subdir": name} for name in names.split()]
+
+
 async def status(call: rest.Call) -> rest.Json:
     """The room of one storage."""
     found = call.world.storages.get(call.text("storage"))
@@ -170,6 +179,7 @@ ROUTES = (
         target=text(format="pve-node"),
         format=flag(),
     ),
+    _on_node("/{storage}", index, _READS, storage=_STORAGE),
     _on_node("/{storage}/status", status, _READS, storage=_STORAGE),
     _on_node(
         "/{storage}/content",

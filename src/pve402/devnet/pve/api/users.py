@@ -1,16 +1,14 @@
-"""`/access/users`, their tokens, `/access/roles` and `/access/acl`."""
+"""`/access/users` and their tokens."""
 
-import re
 import uuid
 from collections.abc import Mapping
 
-from pve402.devnet.pve import access, errors, formats, privileges, rest
+from pve402.devnet.pve import access, errors, rest
 from pve402.devnet.pve.guest_schema import flag, number, text
 from pve402.devnet.pve.schema import Property
 
 _USER = Property(format="pve-userid", max_length=64)
 _TOKEN = Property(pattern=r"[A-Za-z][A-Za-z0-9.\-_]+")
-_ROLE = Property(format="pve-roleid")
 _ACCOUNT = {
     "enable": flag(),
     "expire": number(0),
@@ -22,11 +20,6 @@ _ACCOUNT = {
     "groups": text(format="pve-groupid-list"),
 }
 _TOKEN_SETTINGS = {"expire": number(0), "privsep": flag(), "comment": text()}
-_ACL_PATH = re.compile(
-    r"/|/(access|nodes|pool|sdn|storage|vms|mapping)"
-    r"|/access/(groups|realm)(/[\w.-]+)?|/nodes/[\w.-]+|/pool(/[\w.-]+){1,3}"
-    r"|/sdn/zones(/[\w.-]+){0,3}|/storage/[\w.-]+|/vms/[1-9][0-9]{2,}|/mapping(/[\w.-]+){1,2}"
-)
 
 
 async def list_users(call: rest.Call) -> rest.Json:
@@ -135,101 +128,6 @@ async def delete_token(call: rest.Call) -> rest.Json:
     return None
 
 
-async def list_roles(call: rest.Call) -> rest.Json:
-    """Every role with its privileges."""
-    return [
-        {
-            "roleid": name,
-            "privs": ",".join(sorted(held)),
-            "special": int(name in privileges.BUILT_IN_ROLES),
-        }
-        for name, held in sorted(call.world.access.roles.items())
-    ]
-
-
-async def create_role(call: rest.Call) -> rest.Json:
-    """Make a role."""
-    name = call.text("roleid")
-    if name in call.world.access.roles:
-        raise errors.Failure(f"create role failed: role '{name}' already exists")
-    if name.startswith("PVE"):
-        text_ = "role ID must not start with the (reserved) prefix 'PVE'"
-        raise errors.ParameterErrors({"roleid": text_})
-    call.world.access.roles[name] = _privileges(call)
-    return None
-
-
-async def read_role(call: rest.Call) -> rest.Json:
-    """The privileges of a role."""
-    return dict.fromkeys(sorted(_role(call)), 1)
-
-
-async def update_role(call: rest.Call) -> rest.Json:
-    """Set or extend the privileges of a role that did not come with the system."""
-    name = call.text("roleid")
-    _refuse_built_in(name, "modified")
-    before = _role(call) if call.flag("append") else frozenset()
-    _role(call)
-    call.world.access.roles[name] = before | _privileges(call)
-    return None
-
-
-async def delete_role(call: rest.Call) -> rest.Json:
-    """Remove a role."""
-    name = call.text("roleid")
-    _refuse_built_in(name, "deleted")
-    _role(call)
-    del call.world.access.roles[name]
-    return None
-
-
-async def list_rules(call: rest.Call) -> rest.Json:
-    """The access rules the caller may see."""
-    return [
-        {
-            "path": path,
-            "type": "token" if "!" in who else "user",
-            "ugid": who,
-            "roleid": role,
-            "propagate": propagate,
-        }
-        for path, holders in sorted(call.world.access.rules.items())
-        if call.may("/access", "Sys.Audit") or call.may(path, "Permissions.Modify")
-        for who, roles in holders.items()
-        for role, propagate in roles.items()
-    ]
-
-
-async def change_rules(call: rest.Call) -> rest.Json:
-    """Give or take roles on a path."""
-    known, path = call.world.access, call.text("path")
-    holders = formats.split_list(f"{call.text('users')} {call.text('tokens')}")
-    if not holders:
-        needed = "either 'users', 'groups' or 'tokens' is required."
-        raise errors.ParameterErrors(dict.fromkeys(("users", "groups", "tokens"), needed))
-    if not call.flag("delete") and _ACL_PATH.fullmatch(path) is None:
-        raise errors.ParameterErrors({"path": f"invalid ACL path '{path}'"})
-    for role in formats.split_list(call.text("roles")):
-        if role not in known.roles:
-            raise errors.Failure(f"ACL update failed: role '{role}' does not exist")
-        for who in holders:
-            _require_holder(call, who)
-            if call.flag("delete"):
-                known.revoke(path, who, role)
-            else:
-                propagate = bool(call.params.get("propagate", 1))
-                known.grant(path, who, role, propagate=propagate)
-    return None
-
-
-def _require_holder(call: rest.Call, who: str) -> None:
-    name, separator, token = who.partition("!")
-    if name not in call.world.access.users:
-        raise errors.Failure(f"ACL update failed: user '{name}' does not exist")
-    if separator and call.world.access.token(who) is None:
-        raise errors.Failure(f"ACL update failed: no such token '{token}' for user '{name}'")
-
-
 def _shown(user: access.User) -> dict[str, object]:
     shown: dict[str, object] = {"enable": int(user.enabled), "expire": user.expire}
     if user.comment:
@@ -253,22 +151,6 @@ def _token(call: rest.Call) -> access.Token:
     return token
 
 
-def _role(call: rest.Call) -> frozenset[str]:
-    name = call.text("roleid")
-    if name not in call.world.access.roles:
-        raise errors.Failure(f"role '{name}' does not exist")
-    return call.world.access.roles[name]
-
-
-def _refuse_built_in(name: str, verb: str) -> None:
-    if name in privileges.BUILT_IN_ROLES:
-        raise errors.Failure(f"auto-generated role '{name}' cannot be {verb}")
-
-
-def _privileges(call: rest.Call) -> frozenset[str]:
-    return frozenset(formats.split_list(call.text("privs")))
-
-
 def _manages_users(known: access.Access, user: str, values: Mapping[str, object]) -> None:
     realm = str(values.get("userid", "")).rpartition("@")[2]
     known.require(user, f"/access/realm/{realm}", "Realm.AllocateUser")
@@ -278,14 +160,6 @@ def _manages_users(known: access.Access, user: str, values: Mapping[str, object]
 def _self_or_manager(known: access.Access, user: str, values: Mapping[str, object]) -> None:
     if user != values.get("userid") and not known.may(user, "/access/groups", "User.Modify"):
         raise errors.PermissionDenied
-
-
-def _modifies_rules(known: access.Access, user: str, values: Mapping[str, object]) -> None:
-    path = str(values.get("path", "/"))
-    area = path.strip("/").split("/")
-    wider = {"storage": "Datastore.Allocate", "vms": "VM.Allocate", "pool": "Pool.Allocate"}
-    enough = [wider[area[0]]] if len(area) > 1 and area[0] in wider else []
-    known.require_any(user, path, "Permissions.Modify", *enough)
 
 
 def _route(
@@ -307,10 +181,8 @@ def _route(
 
 
 _READS_USERS = rest.needs_any("/access/groups", "User.Modify", "Sys.Audit")
-_CHANGES_ROLES = rest.needs("/access", "Sys.Modify")
 _CHANGES_USERS = rest.needs_any("/access/groups", "User.Modify")
 _USER_TOKEN = {"userid": _USER, "tokenid": _TOKEN}
-_PRIVS = text(format="pve-priv-list")
 
 ROUTES = (
     _route("GET", "users", list_users, rest.any_user, enabled=flag(), full=flag()),
@@ -354,32 +226,5 @@ ROUTES = (
     ),
     _route(
         "DELETE", "users/{userid}/token/{tokenid}", delete_token, _self_or_manager, **_USER_TOKEN
-    ),
-    _route("GET", "roles", list_roles, rest.any_user),
-    _route("POST", "roles", create_role, _CHANGES_ROLES, roleid=_ROLE, privs=_PRIVS),
-    _route("GET", "roles/{roleid}", read_role, rest.any_user, roleid=_ROLE),
-    _route(
-        "PUT",
-        "roles/{roleid}",
-        update_role,
-        _CHANGES_ROLES,
-        roleid=_ROLE,
-        privs=_PRIVS,
-        append=Property(type="boolean", optional=True, requires="privs"),
-    ),
-    _route("DELETE", "roles/{roleid}", delete_role, _CHANGES_ROLES, roleid=_ROLE),
-    _route("GET", "acl", list_rules, rest.any_user),
-    _route(
-        "PUT",
-        "acl",
-        change_rules,
-        _modifies_rules,
-        path=Property(),
-        roles=Property(format="pve-roleid-list"),
-        users=text(format="pve-userid-list"),
-        groups=text(format="pve-groupid-list"),
-        tokens=text(format="pve-tokenid-list"),
-        propagate=flag(),
-        delete=flag(),
     ),
 )
