@@ -1,6 +1,6 @@
 """A whole installation in one process: simulated Proxmox, chain and facilitator, our own parts.
 
-Fixtures for conftest.py: `chain`, `facilitator`, `proxmox`, `installation`. Nothing here knows how
+`proxmox` is a fixture; `running` starts an installation on a database. Nothing here knows how
 the parts work inside; tests order faults at the simulators and look at what stands afterwards.
 """
 
@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,19 +43,6 @@ async def proxmox() -> AsyncIterator[simulator.SimulatedProxmox]:
     )
     async with simulator.SimulatedProxmox(chosen) as running:
         yield running
-
-
-@pytest.fixture
-async def installation(
-    tmp_path: Path,
-    proxmox: simulator.SimulatedProxmox,
-    chain: SimulatedChain,
-    facilitator: SimulatedFacilitator,
-) -> AsyncIterator[Installation]:
-    """An installation on a SQLite file."""
-    url = f"sqlite:///{tmp_path}/pve402.sqlite3"
-    async with running(url, proxmox, chain, facilitator) as made:
-        yield made
 
 
 @contextlib.asynccontextmanager
