@@ -22,6 +22,11 @@ from pve402.devnet.proxmox import GuestsRefused
 
 FAILED = 1
 BAD_USE = 2
+SERVICES = (
+    ("pve", "Proxmox VE"),
+    ("chain", "the chain's JSON-RPC"),
+    ("facilitator", "the facilitator"),
+)
 RECURSION_LIMIT = 1000  # what Python itself sets
 ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
@@ -58,11 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--env-file", type=_file, metavar="FILE", help="Write the settings for `pve402 serve`.")
-    for name, what in (
-        ("pve", "Proxmox VE"),
-        ("chain", "the chain's JSON-RPC"),
-        ("facilitator", "the facilitator"),
-    ):
+    for name, what in SERVICES:
         told = f"Port of {what}; 0 takes a free one."
         add(f"--{name}-port", type=_port, default=0, metavar="N", help=told)
     add(

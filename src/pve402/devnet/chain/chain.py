@@ -6,40 +6,21 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from eth_utils.crypto import keccak
 
-from pve402.devnet.chain import contracts, transactions
+from pve402.devnet.chain import contracts, execution, transactions
 from pve402.devnet.chain.blocks import ZERO_HASH, Block, Receipt
-from pve402.devnet.chain.evm import BLOCK_GAS_LIMIT, BlockContext, Ending, Evm, Message, Outcome
+from pve402.devnet.chain.evm import BLOCK_GAS_LIMIT, BlockContext, Evm, Message, Outcome
 from pve402.devnet.chain.history import History, Mark
 from pve402.devnet.chain.mempool import AccountView, Mempool, Rejected, Rules
+from pve402.devnet.chain.options import ChainOptions
 from pve402.devnet.chain.transactions import Transaction
-
-BASE_SEPOLIA = 84532
 
 
 class UnknownBlock(LookupError):
     """The chain has no such block."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChainOptions:
-    """How a chain behaves.
-
-    `automine` puts a transaction into a block at once; `block_interval_seconds` makes blocks by
-    the clock as well (or only so, without automine), empty ones included, so that chain time
-    goes on; None makes none. `base_fee` is in wei per gas and stays as it is.
-    """
-
-    chain_id: int = BASE_SEPOLIA
-    host: str = "127.0.0.1"
-    port: int = 0
-    automine: bool = True
-    block_interval_seconds: float | None = None
-    base_fee: int = 10_000_000
-    priority_fee: int = 1_000_000
 
 
 class Chain:
@@ -268,7 +249,7 @@ class Chain:
         )
         receipts: list[Receipt] = []
         for transaction in chosen:
-            receipts.append(self._run(transaction, context, receipts))
+            receipts.append(execution.run(self._history, transaction, context, receipts))
         block = Block(
             number=number,
             parent_hash=self._blocks[-1].hash if self._blocks else ZERO_HASH,
@@ -290,48 +271,9 @@ class Chain:
         self._clock_offset = timestamp - int(self._clock())
         return timestamp
 
-    def _run(
-        self, transaction: Transaction, context: BlockContext, earlier: list[Receipt]
-    ) -> Receipt:
-        price = transaction.effective_gas_price(context.base_fee)
-        message = Message(
-            sender=transaction.sender,
-            to=transaction.to,
-            data=transaction.data,
-            value=transaction.value,
-            gas_limit=transaction.gas_limit,
-        )
-        state = self.state()
-        outcome = state.execute(message, context)
-        fee = outcome.gas_used * price
-        _charge(state, message.sender, fee)
-        self._history.record(lambda state: _repeat(state, message, context, fee))
-        return Receipt(
-            transaction=transaction,
-            index=len(earlier),
-            succeeded=outcome.ending is Ending.SUCCESS,
-            gas_used=outcome.gas_used,
-            cumulative_gas_used=sum(r.gas_used for r in earlier) + outcome.gas_used,
-            effective_gas_price=price,
-            events=outcome.events,
-            first_log=sum(len(r.events) for r in earlier),
-            created=outcome.created,
-        )
-
     def _forget_blocks(self, height: int) -> None:
         for block in self._blocks[height:]:
             self._by_hash.pop(block.hash, None)
             for receipt in block.receipts:
                 self._receipts.pop(receipt.transaction.hash, None)
         del self._blocks[height:]
-
-
-def _charge(state: Evm, sender: str, fee: int) -> None:
-    """The whole fee is burnt: nobody on a devnet lives on tips."""
-    if fee:
-        state.set_balance(sender, max(0, state.balance(sender) - fee))
-
-
-def _repeat(state: Evm, message: Message, context: BlockContext, fee: int) -> None:
-    state.execute(message, context)
-    _charge(state, message.sender, fee)

@@ -14,8 +14,9 @@ import structlog
 from aiohttp import web
 
 from pve402.devnet.chain import contracts, control, eth, jsonrpc
-from pve402.devnet.chain.chain import Chain, ChainOptions
+from pve402.devnet.chain.chain import Chain
 from pve402.devnet.chain.jsonrpc import Dispatcher, Method
+from pve402.devnet.chain.options import ChainOptions
 from pve402.devnet.chain.parameters import Parameters
 
 WEI_PER_ETH = 10**18

@@ -12,12 +12,8 @@ from x402.mechanisms.evm.exact.facilitator import ExactEvmScheme, ExactEvmScheme
 from x402.mechanisms.evm.exact.v1.facilitator import ExactEvmSchemeV1, ExactEvmSchemeV1Config
 from x402.schemas import SchemeNotFoundError, helpers
 
-from pve402.devnet.facilitator.questions import Json
+from pve402.devnet.facilitator.questions import BadQuestion, Json
 from pve402.devnet.facilitator.signer import NodeSigner
-
-
-class BadQuestion(ValueError):
-    """The body of a call is not a payment with requirements of one x402 version."""
 
 
 class Core:

@@ -11,6 +11,10 @@ Json = dict[str, Any]
 DEFAULT_NETWORK = "eip155:84532"
 
 
+class BadQuestion(ValueError):
+    """The body of a call is not a payment with requirements of one x402 version."""
+
+
 def json_or_none(text: str | None) -> Json | None:
     """A JSON object, or None for everything else."""
     try:

@@ -161,12 +161,10 @@ class SimulatedFacilitator:
         self, work: Callable[[Json], Json], question: Json
     ) -> Callable[[], Awaitable[misconduct.Answer]]:
         async def honest() -> misconduct.Answer:
-            from pve402.devnet.facilitator.core import BadQuestion  # noqa: PLC0415 - slow to load
-
             loop = asyncio.get_running_loop()
             try:
                 answer = await loop.run_in_executor(self._workers, work, question)
-            except BadQuestion as error:
+            except questions.BadQuestion as error:
                 return misconduct.Answer(status=400, body={"error": str(error)})
             return misconduct.Answer(status=200, body=answer)
 
