@@ -16,7 +16,17 @@ from pve402.devnet.guests import login, wire
 
 Limits = dict[int, int]
 _TIOCSPTLCK, _TIOCGPTN = 0x4004_5431, 0x8004_5430  # ioctl_tty(2); not in Python's termios
-_NEUTRAL_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+_KEYBOARD_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+_NEUTRAL_SIGNALS = (
+    *_KEYBOARD_SIGNALS,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGTERM,
+    signal.SIGPWR,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGCHLD,
+)
 
 
 def open_terminal(order: wire.Message, limits: Limits) -> tuple[int, int]:
@@ -117,8 +127,19 @@ def _become_terminal_program(slave: int, order: wire.Message, limits: Limits) ->
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
     _use_as_standard_streams(slave, slave)
     if order["login"]:
-        login.ask()
+        _serve_logins(order, limits)
     _execute(order["argv"], order["environment"], limits)
+
+
+def _serve_logins(order: wire.Message, limits: Limits) -> NoReturn:
+    """Be a getty: prompt, run the shell as a child, and prompt again after its end."""
+    for number in _KEYBOARD_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    while True:
+        login.ask()
+        shell = _fork(lambda: _execute(order["argv"], order["environment"], limits))
+        os.waitpid(shell, 0)
+        os.tcsetpgrp(0, os.getpgrp())
 
 
 def _use_as_standard_streams(source: int, sink: int) -> None:

@@ -35,6 +35,7 @@ def _root(options: RuntimeOptions, spec: GuestSpec, manners: TemplateManners) ->
         busybox=busybox,
         applets=tuple(name for name in applets if name not in manners.missing_commands),
         hidden_commands=manners.missing_commands,
+        ssh_public_keys=spec.ssh_public_keys,
         shadow=login.seal(spec.password),
     )
 

@@ -55,6 +55,7 @@ class RootPlan:
     applets: tuple[str, ...] = ()
     hidden_commands: tuple[str, ...] = ()
     release: str = 'PRETTY_NAME="Devnet Linux"\nNAME="Devnet Linux"\nID=devnet\n'
+    ssh_public_keys: str = ""
     shadow: str = field(default="*", repr=False)
 
     @classmethod
@@ -219,6 +220,9 @@ def _write_identity(plan: RootPlan) -> None:
     _write_once(etc / "passwd", _accounts(plan.login_shell))
     _write_once(etc / "group", "root:x:0:\ndaemon:x:1:\nnogroup:x:65534:\n")
     _write_once(etc / "shadow", f"root:{plan.shadow}:19000:0:99999:7:::\n", mode=0o600)
+    if plan.ssh_public_keys:
+        _ensure_directory("/root/.ssh", 0o700)
+        _write_once(Path("/root/.ssh/authorized_keys"), plan.ssh_public_keys, mode=0o600)
 
 
 def _accounts(login_shell: str) -> str:

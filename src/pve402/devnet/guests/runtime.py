@@ -31,6 +31,20 @@ class _Guest:
     started_at: float
 
 
+@dataclass(frozen=True)
+class _Cpu:
+    """Processor time used, and when that was measured, in seconds since the start."""
+
+    used_seconds: float = 0.0
+    at_seconds: float = 0.0
+
+    def share_since(self, before: "_Cpu") -> float:
+        elapsed = self.at_seconds - before.at_seconds
+        if elapsed <= 0:  # started again since
+            return self.used_seconds / max(self.at_seconds, 1.0)
+        return max(0.0, self.used_seconds - before.used_seconds) / elapsed
+
+
 class NamespaceRuntime:
     """Every guest a real process tree: root inside, unprivileged outside (`pve.GuestRuntime`).
 
@@ -41,6 +55,7 @@ class NamespaceRuntime:
         self._options = options
         self._guests: dict[int, _Guest] = {}
         self._locks: dict[int, asyncio.Lock] = {}
+        self._cpu: dict[int, _Cpu] = {}
         self._restarts: set[asyncio.Task[None]] = set()
         self._isolated: bool | None = None
 
@@ -113,6 +128,7 @@ class NamespaceRuntime:
         async with self._lock(vmid):
             await asyncio.to_thread(removal.remove_tree, self.disk(vmid))
         self._locks.pop(vmid, None)
+        self._cpu.pop(vmid, None)
 
     async def usage(self, vmid: int) -> pve.GuestUsage | None:
         """Measure memory, CPU time and disk; the guest has no network to count."""
@@ -121,9 +137,10 @@ class NamespaceRuntime:
             return None
         uptime = time.monotonic() - guest.started_at
         tree = await asyncio.to_thread(usage.measure_tree, guest.process.pid)
+        before, self._cpu[vmid] = self._cpu.get(vmid, _Cpu()), _Cpu(tree.cpu_seconds, uptime)
         disk_bytes = await asyncio.to_thread(usage.measure_disk, self.disk(vmid))
         return pve.GuestUsage(
-            cpu=tree.cpu_seconds / max(uptime, 1.0),
+            cpu=self._cpu[vmid].share_since(before),
             memory_bytes=tree.memory_bytes,
             disk_bytes=disk_bytes,
             uptime_seconds=int(uptime),

@@ -9,6 +9,8 @@ from aiohttp import web
 
 FRAME_LIMIT_BYTES = 128 * 1024
 _ROOM_BYTES = 64 * 1024
+_FRAME_BYTES = 64 * 1024
+_FLUSH_SECONDS = 1.0
 
 
 class Peer:
@@ -56,12 +58,19 @@ class Peer:
 
     def drop(self) -> None:
         """Close the TCP connection after what is queued, without a word. Safe to call twice."""
-        self._dropping = True
-        self._wake.set()
+        if not self._dropping:
+            self._dropping = True
+            self._wake.set()
+            asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._abort)
 
     async def wait_closed(self) -> None:
         """Wait until `drop` has done its work."""
         await self._closed.wait()
+
+    def _abort(self) -> None:
+        """Give up on a client that does not even take the rest."""
+        if not self._closed.is_set() and self._request.transport:
+            self._request.transport.abort()
 
     async def _write_frames(self) -> None:
         with contextlib.suppress(ConnectionError):
@@ -76,8 +85,8 @@ class Peer:
 
     async def _write_queue(self) -> None:
         while self._outgoing:
-            frame = bytes(self._outgoing)
-            self._outgoing.clear()
+            frame = bytes(self._outgoing[:_FRAME_BYTES])
+            del self._outgoing[: len(frame)]
             await self._socket.send_bytes(frame)
             self.on_room()
 

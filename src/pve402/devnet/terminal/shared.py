@@ -5,7 +5,6 @@ client; while there is none it is read and thrown away.
 """
 
 import asyncio
-import contextlib
 import fcntl
 import os
 import struct
@@ -181,9 +180,13 @@ class SharedTerminal:
                 client.deliver(data)
 
     def _flush(self) -> None:
-        with contextlib.suppress(BlockingIOError, OSError):
+        try:
             sent = os.write(self._master, self._unsent)
             del self._unsent[:sent]
+        except BlockingIOError:
+            pass
+        except OSError:  # EIO: nobody has the terminal open any more
+            self._unsent.clear()
         if self._unsent:
             self._loop.add_writer(self._master, self._flush)
         else:
