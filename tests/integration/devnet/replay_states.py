@@ -5,29 +5,34 @@ from collections.abc import Mapping
 
 from tests.support.pve_replay import Replay, Setup
 
-_NEEDS_A_SHELL = "a console session ends in it; replayed with real shells in test_console_tasks"
-
 EXCLUDED: Mapping[str, str] = {
-    "task-status-termproxy-bad-auth": _NEEDS_A_SHELL,
-    "task-log-termproxy-bad-auth": _NEEDS_A_SHELL,
-    "task-status-termproxy-exit": _NEEDS_A_SHELL,
-    "task-log-termproxy-exit": _NEEDS_A_SHELL,
-    "task-status-termproxy-ct-stopped": _NEEDS_A_SHELL,
-    "task-status-termproxy-stopped-shell": _NEEDS_A_SHELL,
-    "task-log-termproxy-stopped-shell": _NEEDS_A_SHELL,
-    "task-status-termproxy-stopped-tty": _NEEDS_A_SHELL,
-    "task-log-termproxy-stopped-tty": _NEEDS_A_SHELL,
-    "task-status-vncproxy-closed": _NEEDS_A_SHELL,
-    "task-log-vncproxy-closed": _NEEDS_A_SHELL,
-    "task-status-termproxy-client-close": _NEEDS_A_SHELL,
-    "task-log-termproxy-client-close": _NEEDS_A_SHELL,
-    "task-status-termproxy-reattach": _NEEDS_A_SHELL,
-    "task-status-termproxy-exit-3": _NEEDS_A_SHELL,
-    "task-log-termproxy-exit-3": _NEEDS_A_SHELL,
     "http-plain-instead-of-tls": "the server speaks TLS or plain HTTP on a port, never both",
     "start-parallel-2": "failed because a start took 10 s on the recording machine",
     "task-list-start-good-later": "a start still ran after 2.5 s on the recording machine",
 }
+
+
+WITH_REAL_SHELLS = frozenset(
+    {
+        "task-status-termproxy-bad-auth",
+        "task-log-termproxy-bad-auth",
+        "task-status-termproxy-exit",
+        "task-log-termproxy-exit",
+        "task-status-termproxy-ct-stopped",
+        "task-status-termproxy-stopped-shell",
+        "task-log-termproxy-stopped-shell",
+        "task-status-termproxy-stopped-tty",
+        "task-log-termproxy-stopped-tty",
+        "task-status-vncproxy-closed",
+        "task-log-vncproxy-closed",
+        "task-status-termproxy-client-close",
+        "task-log-termproxy-client-close",
+        "task-status-termproxy-reattach",
+        "task-status-termproxy-exit-3",
+        "task-log-termproxy-exit-3",
+    }
+)
+"""A console session ends in these: test_console_tasks replays them with shells on the ports."""
 
 
 def passed(seconds: float) -> Setup:
