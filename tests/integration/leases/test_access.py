@@ -1,0 +1,144 @@
+"""Tokens and wallet signatures: who may manage what, and for how long."""
+
+from datetime import timedelta
+
+import pytest
+from eth_account.messages import encode_defunct
+from eth_account.signers.local import LocalAccount
+from tests.support.installation import NETWORK, Installation, owner_of
+
+from pve402.domain import errors, lease
+from pve402.leases.access import IssuedToken
+
+
+async def test_a_signature_gives_a_token_for_all_leases_of_the_wallet(
+    installation: Installation,
+) -> None:
+    tenant = installation.tenant()
+    row = (await installation.lease(tenant)).lease
+
+    issued = await sign_in(installation, tenant)
+    caller = await installation.parts.access.authenticate(issued.token)
+
+    assert caller.owner == owner_of(tenant)
+    assert issued.expires_at is not None
+    assert (await installation.leases.find(row.ctid, caller)).lease_id == row.lease_id
+
+
+async def test_a_new_lease_token_revokes_the_old_one(installation: Installation) -> None:
+    tenant = installation.tenant()
+    answer = await installation.lease(tenant)
+
+    issued = await sign_in(installation, tenant, lease_id=answer.lease.lease_id)
+
+    found = await installation.parts.access.authenticate(issued.token)
+    assert found.lease_id == answer.lease.lease_id
+    with pytest.raises(errors.Unauthenticated):
+        await installation.parts.access.authenticate(answer.access_token or "")
+
+
+async def test_a_narrow_token_leaves_the_old_one_and_may_less(installation: Installation) -> None:
+    tenant = installation.tenant()
+    answer = await installation.lease(tenant)
+
+    issued = await sign_in(installation, tenant, lease_id=answer.lease.lease_id, scope=["exec"])
+
+    narrow = await installation.parts.access.authenticate(issued.token)
+    full = await installation.parts.access.authenticate(answer.access_token or "")
+    assert narrow.may("exec")
+    assert not narrow.may("renew")
+    assert full.may("renew")
+
+
+async def test_a_token_ends_at_its_time(installation: Installation) -> None:
+    tenant = installation.tenant()
+    answer = await installation.lease(tenant)
+    until = await installation.parts.db.time() + timedelta(minutes=5)
+    issued = await sign_in(installation, tenant, lease_id=answer.lease.lease_id, expires_at=until)
+
+    installation.pass_time(301)
+
+    with pytest.raises(errors.Unauthenticated):
+        await installation.parts.access.authenticate(issued.token)
+
+
+async def test_a_challenge_is_good_once(installation: Installation) -> None:
+    tenant = installation.tenant()
+    message, signature = await signed_challenge(installation, tenant)
+    access = installation.parts.access
+    await access.issue_token(message, signature, lease_id=None, scope=None, expires_at=None)
+
+    with pytest.raises(errors.Unauthenticated):
+        await access.issue_token(message, signature, lease_id=None, scope=None, expires_at=None)
+
+
+async def test_another_wallet_gets_no_token_of_a_lease(installation: Installation) -> None:
+    answer = await installation.lease()
+
+    with pytest.raises(errors.LeaseNotFound):
+        await sign_in(installation, installation.tenant(), lease_id=answer.lease.lease_id)
+
+
+async def test_a_signature_of_somebody_else_proves_nothing(installation: Installation) -> None:
+    owner, thief = installation.tenant(), installation.tenant()
+    challenge = await installation.parts.access.new_challenge(owner.address, NETWORK)
+
+    with pytest.raises(errors.Unauthenticated):
+        await installation.parts.access.issue_token(
+            challenge.message,
+            signature_of(thief, challenge.message),
+            lease_id=None,
+            scope=None,
+            expires_at=None,
+        )
+
+
+async def test_a_token_of_a_lease_opens_no_other_lease_of_the_owner(
+    installation: Installation,
+) -> None:
+    tenant = installation.tenant()
+    one, other = await installation.lease(tenant), await installation.lease(tenant)
+
+    caller = await installation.parts.access.authenticate(one.access_token or "")
+
+    with pytest.raises(errors.LeaseNotFound):
+        await installation.leases.find(other.lease.ctid, caller)
+    (listed,) = await installation.leases.list_leases(caller)
+    assert listed.lease.lease_id == one.lease.lease_id
+
+
+async def test_a_revoked_token_is_gone(installation: Installation) -> None:
+    answer = await installation.lease()
+    await installation.parts.access.revoke(answer.access_token or "")
+
+    with pytest.raises(errors.Unauthenticated):
+        await installation.parts.access.authenticate(answer.access_token or "")
+
+
+async def test_no_token_is_given_for_a_lease_that_is_over(installation: Installation) -> None:
+    tenant = installation.tenant()
+    row = (await installation.lease(tenant)).lease
+    await installation.leases.end(row)
+    await installation.until_status(lease.LeaseStatus.ENDED)
+
+    with pytest.raises(errors.LeaseOver):
+        await sign_in(installation, tenant, lease_id=row.lease_id)
+
+
+async def sign_in(
+    installation: Installation, tenant: LocalAccount, **wishes: object
+) -> IssuedToken:
+    """Trade a fresh signature for a token."""
+    message, signature = await signed_challenge(installation, tenant)
+    chosen = {"lease_id": None, "scope": None, "expires_at": None, **wishes}
+    return await installation.parts.access.issue_token(message, signature, **chosen)  # type: ignore[arg-type]
+
+
+async def signed_challenge(installation: Installation, tenant: LocalAccount) -> tuple[str, str]:
+    challenge = await installation.parts.access.new_challenge(tenant.address, None)
+    return challenge.message, signature_of(tenant, challenge.message)
+
+
+def signature_of(tenant: LocalAccount, message: str) -> str:
+    signed = tenant.sign_message(encode_defunct(text=message))
+    return "0x" + bytes(signed.signature).hex()

@@ -1,0 +1,130 @@
+"""What was leased against what runs: gaps that are surely ours are closed, the rest is reported."""
+
+import copy
+
+from tests.support.installation import Installation
+
+from pve402.devnet.pve import cluster
+from pve402.domain import lease
+
+
+async def test_an_active_lease_whose_guest_is_gone_ends_with_a_reason(
+    installation: Installation,
+) -> None:
+    row = (await installation.lease()).lease
+    del installation.proxmox.world.guests[row.vmid]
+
+    await reconcile(installation)
+    ended = await installation.until_status(lease.LeaseStatus.ENDED)
+
+    assert ended.end_reason == "guest_vanished"
+
+
+async def test_a_guest_that_went_down_in_its_paid_time_is_started_again(
+    installation: Installation,
+) -> None:
+    row = (await installation.lease()).lease
+    go_down(installation, row.vmid)
+
+    await reconcile(installation)
+
+    assert installation.runs(row.vmid)
+
+
+async def test_a_guest_that_keeps_going_down_is_left_after_some_tries(
+    installation: Installation,
+) -> None:
+    row = (await installation.lease()).lease
+    limit = installation.parts.lease_options.restarts_an_hour
+    for _ in range(limit):
+        go_down(installation, row.vmid)
+        await reconcile(installation)
+    go_down(installation, row.vmid)
+
+    await reconcile(installation)
+
+    assert not installation.runs(row.vmid)
+
+
+async def test_a_guest_that_runs_after_its_end_is_stopped_again(
+    installation: Installation,
+) -> None:
+    row = (await installation.lease(minutes=10)).lease
+    installation.pass_time(601)
+    stopped = await installation.until_status(lease.LeaseStatus.STOPPED)
+    await installation.parts.machines.ensure_running(stopped)
+
+    await reconcile(installation)
+
+    (now,) = await installation.leases_now()
+    assert not installation.runs(row.vmid)
+    assert now.deletes_at == stopped.deletes_at
+
+
+async def test_a_guest_of_ours_without_a_lease_is_reported_and_left(
+    installation: Installation,
+) -> None:
+    row = (await installation.lease()).lease
+    orphan = add_copy(installation, row.vmid, tags="pve402-test;lease-l" + "0" * 25)
+
+    report = await reconcile(installation)
+
+    assert [stranger.vmid for stranger in report.strangers] == [orphan.vmid]
+    assert orphan.vmid in installation.proxmox.world.guests
+
+
+async def test_another_installation_is_nobodys_business(installation: Installation) -> None:
+    row = (await installation.lease()).lease
+    add_copy(installation, row.vmid, tags="pve402-other;lease-l" + "0" * 25)
+    add_copy(installation, row.vmid + 1, tags="")
+
+    report = await reconcile(installation)
+
+    assert report.strangers == ()
+    assert report.ours == 1
+
+
+async def test_a_creation_lock_without_a_lease_is_reported(installation: Installation) -> None:
+    row = (await installation.lease()).lease
+    locked = add_copy(installation, row.vmid, tags="")
+    locked.config.options["lock"] = "create"
+
+    report = await reconcile(installation)
+
+    assert [stranger.reason for stranger in report.strangers] == ["locked for creation"]
+
+
+async def test_nothing_is_done_to_a_lease_whose_vmid_shows_a_foreign_guest(
+    installation: Installation,
+) -> None:
+    row = (await installation.lease()).lease
+    guest = installation.proxmox.world.guests[row.vmid]
+    guest.config.options["tags"] = "somebody-else"
+    go_down(installation, row.vmid)
+
+    await reconcile(installation)
+
+    (now,) = await installation.leases_now()
+    assert now.status is lease.LeaseStatus.ACTIVE
+    assert not installation.runs(row.vmid)
+
+
+async def reconcile(installation: Installation):  # type: ignore[no-untyped-def]
+    """Compare once, with guest figures as they are now."""
+    await installation.proxmox.publish()
+    return await installation.parts.watch.run_once()
+
+
+def go_down(installation: Installation, vmid: int) -> None:
+    """Have a guest go down by itself."""
+    guest = installation.proxmox.world.guests[vmid]
+    guest.pid = guest.started_at = None
+
+
+def add_copy(installation: Installation, like: int, *, tags: str) -> cluster.Guest:
+    """Put a copy of a guest on the next vmid, with other tags."""
+    guest = copy.deepcopy(installation.proxmox.world.guests[like])
+    guest.vmid = like + 1
+    guest.config.options["tags"] = tags
+    installation.proxmox.world.guests[guest.vmid] = guest
+    return guest
