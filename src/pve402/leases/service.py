@@ -19,6 +19,7 @@ from pve402.storage import database, lease_rows, order_rows, tables
 __all__ = ["Answer", "Caller", "LeaseService", "LeaseView", "Purchase"]
 
 _POLL_SECONDS = 0.5
+_VIEW_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -251,17 +252,22 @@ class LeaseService:
         if not any(row.status not in lease.OVER for row in found):
             return [LeaseView(lease=row, guest=None, seen=True) for row in found]
         try:
-            guests = {guest.vmid: guest for guest in (await self._parts.view.fresh()).guests}
+            guests = await self._guests([row for row in found if row.status not in lease.OVER])
         except pve.ProxmoxError:
             return [LeaseView(lease=row, guest=None, seen=False) for row in found]
-        return [
-            LeaseView(
-                lease=row,
-                guest=None if row.status in lease.OVER else guests.get(row.vmid),
-                seen=True,
-            )
-            for row in found
-        ]
+        return [LeaseView(lease=row, guest=_guest_of(row, guests), seen=True) for row in found]
+
+    async def _guests(self, rows: list[lease.Lease]) -> Mapping[int, resources.GuestSummary]:
+        """Return all guests by vmid, by one call at most.
+
+        What was seen a second ago will do, unless a guest of these is newer than that.
+        """
+        view = self._parts.view
+        seen = view.latest() if view.age_seconds <= _VIEW_SECONDS else None
+        guests = {guest.vmid: guest for guest in seen.guests} if seen else {}
+        if seen is None or any(row.vmid not in guests for row in rows):
+            guests = {guest.vmid: guest for guest in (await view.fresh(0.0)).guests}
+        return guests
 
     async def _answer(self, taken: intake.Taken, purchase: Purchase) -> Answer:
         """Wait for an order within its sender's patience and say how it stands."""
