@@ -32,7 +32,7 @@ ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a devnet until SIGINT or SIGTERM; returns the exit status.
+    """Run a devnet until SIGINT, SIGTERM or SIGHUP; returns the exit status.
 
     0 after such an end; 1 when a part cannot start (a port is taken, guests are refused, the
     settings cannot be written); 2 for a bad command line.
@@ -107,7 +107,7 @@ def _options(chosen: argparse.Namespace) -> DevnetOptions:
 async def _serve(options: DevnetOptions, env_file: Path | None) -> None:
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, ending.set)
     async with Devnet(options) as devnet:
         if env_file is not None:

@@ -70,7 +70,7 @@ async def start_a_guest(settings: dict[str, str]) -> None:
     pytest.fail("the guest never ran")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_a_signal_ends_it_with_its_guests_and_files(
     tmp_path: Path, number: signal.Signals
 ) -> None:

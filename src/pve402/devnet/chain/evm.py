@@ -42,7 +42,6 @@ class Message:
     data: bytes = b""
     value: int = 0
     gas_limit: int = BLOCK_GAS_LIMIT
-    gas_price: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
