@@ -79,7 +79,7 @@ class Console:
             pass
         return self._take(count)
 
-    async def read_quiet(self, quiet_seconds: float = 0.3) -> bytes:
+    async def read_quiet(self, quiet_seconds: float = 0.15) -> bytes:
         """Take output until none came for a while."""
         while not self.closed:
             try:

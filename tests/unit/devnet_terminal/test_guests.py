@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pve402.devnet.guests import linux, login, plans, removal, rootfs, usage, wire
+from pve402.devnet.guests import identity, linux, login, plans, removal, rootfs, usage, wire
 from pve402.devnet.guests.options import GuestShell, RuntimeOptions
 from pve402.devnet.pve.runtime import GuestSpec
 
@@ -103,22 +103,46 @@ def spec(template: str, memory_mb: int = 512) -> GuestSpec:
 def test_the_memory_limit_is_the_guests_but_never_too_small(
     memory_mb: int, bytes_allowed: int
 ) -> None:
-    plan = plans.make_plan(RuntimeOptions(disks=""), spec("dash", memory_mb), isolated=True)
+    plan = plans.make_plan(RuntimeOptions(disks=""), spec("dash", memory_mb), None, isolated=True)
     assert plan["limits"]["RLIMIT_DATA"] == bytes_allowed
     assert plan["limits"]["RLIMIT_CORE"] == 0
 
 
 def test_a_plan_does_not_show_its_password() -> None:
-    plan = plans.make_plan(RuntimeOptions(disks=""), spec("dash"), isolated=True)
+    plan = plans.make_plan(RuntimeOptions(disks=""), spec("dash"), None, isolated=True)
     root = rootfs.RootPlan.from_message(plan["root"])
     assert "horse" not in repr(plan)
     assert root.shadow not in repr(root)
 
 
+@pytest.mark.parametrize(
+    ("uid", "owned", "ids"),
+    [
+        (1000, "0 0 4294967295\n", None),
+        (0, "0 0 4294967295\n", (100_000, 65_536)),
+        (0, "0 1000 1\n", None),
+        (0, "0 1000 1\n1 100000 65536\n", (32_769, 32_768)),
+        (0, "0 100000 200000\n", (100_000, 65_536)),
+    ],
+)
+def test_the_ids_of_a_guest_are_some_that_root_owns(
+    uid: int,
+    owned: str,
+    ids: tuple[int, int] | None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "uid_map").write_text(owned)
+    monkeypatch.setattr(identity, "_MAP", tmp_path / "uid_map")
+    monkeypatch.setattr(os, "getuid", lambda: uid)
+    chosen = identity.choose(100_000)
+    assert (chosen and (chosen.first, chosen.count)) == ids
+
+
 def test_a_missing_busybox_is_named_with_its_package() -> None:
     options = RuntimeOptions(disks="", busybox="no-such-busybox")
     with pytest.raises(RuntimeError, match="busybox-static"):
-        plans.make_plan(options, spec("alpine"), isolated=True)
+        plans.make_plan(options, spec("alpine"), None, isolated=True)
 
 
 def test_an_applet_is_renamed_in_the_table_and_nowhere_else() -> None:

@@ -2,7 +2,7 @@
 
 Run in a bare interpreter by the runtime, one per guest:
 `python -I -S -c BOOT <control descriptor> <source directory>`. Started as root it becomes an
-unprivileged user first, and the runtime maps 65,536 ids for it, as Proxmox does. Started as an
+unprivileged user first, and the runtime maps a range of ids for it, as Proxmox does. Started as an
 ordinary user it maps that one user to root.
 """
 
@@ -39,25 +39,26 @@ def main(descriptor: int) -> int:
 
 
 def _leave_host(control: socket.socket, plan: wire.Message) -> None:
-    outside_id = plan["outside_id"]
-    if outside_id is not None:
+    is_mapped_by_runtime = plan["outside_ids"] is not None
+    if is_mapped_by_runtime:
+        outside_id = plan["outside_ids"][0]
         os.setgroups([])
         os.setresgid(outside_id, outside_id, outside_id)
         os.setresuid(outside_id, outside_id, outside_id)
     if plan["root"] is not None:
-        _make_namespaces(control, outside_id)
+        _make_namespaces(control, is_mapped_by_runtime=is_mapped_by_runtime)
     linux.adopt_orphans()
     _die_with(plan["runtime_pid"])
 
 
-def _make_namespaces(control: socket.socket, outside_id: int | None) -> None:
+def _make_namespaces(control: socket.socket, *, is_mapped_by_runtime: bool) -> None:
     user, group = os.getuid(), os.getgid()
     linux.unshare(linux.ALL_NAMESPACES)
-    if outside_id is None:
-        _map_only(user, group)
-    else:
+    if is_mapped_by_runtime:
         wire.send(control, {"event": "unshared"})
         wire.receive(control)
+    else:
+        _map_only(user, group)
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
 

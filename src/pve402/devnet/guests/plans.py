@@ -1,27 +1,32 @@
 """Turn what Proxmox knows of a guest into the plan its launcher is given."""
 
-import os
 import shutil
 import subprocess
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-from pve402.devnet.guests import login, rootfs, wire
+from pve402.devnet.guests import identity, login, rootfs, wire
 from pve402.devnet.guests.options import GuestLimits, GuestShell, RuntimeOptions, TemplateManners
 from pve402.devnet.pve.runtime import GuestSpec
 
 SHELLS = {GuestShell.BASH: "/bin/bash", GuestShell.DASH: "/bin/dash", GuestShell.ASH: "/bin/sh"}
 
 
-def make_plan(options: RuntimeOptions, spec: GuestSpec, *, isolated: bool) -> wire.Message:
+def make_plan(
+    options: RuntimeOptions,
+    spec: GuestSpec,
+    ids: identity.OutsideIds | None,
+    *,
+    isolated: bool,
+) -> wire.Message:
     """Describe a guest; RuntimeError where a program it needs is not installed."""
     manners = options.manners_of(spec.template)
     return {
         "root": asdict(_root(options, spec, manners)) if isolated else None,
         "limits": _as_rlimits(options.limits, spec.memory_mb),
         "obeys_shutdown": manners.obeys_shutdown,
-        "outside_id": options.first_outside_id if os.getuid() == 0 else None,
+        "outside_ids": [ids.first, ids.count] if ids else None,
     }
 
 

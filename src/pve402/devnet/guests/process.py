@@ -23,7 +23,6 @@ ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "container": "lxc",
 }
-_MAPPED_IDS = 65_536
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[2]);"
     "from pve402.devnet.guests import launcher; sys.exit(launcher.main(int(sys.argv[1])))"
@@ -127,7 +126,7 @@ class GuestProcess:
         elif message["event"] == "exit":
             self._on_exit(message["pid"], message["code"])
         elif message["event"] == "unshared":
-            self._map_ids(self._plan["outside_id"])
+            self._map_ids(*self._plan["outside_ids"])
         elif message["event"] == "running":
             self._note_running()
         elif message["event"] == "failed":
@@ -150,10 +149,10 @@ class GuestProcess:
         if waiting and not waiting.done():
             waiting.set_result(code)
 
-    def _map_ids(self, first: int) -> None:
+    def _map_ids(self, first: int, count: int) -> None:
         process = Path(f"/proc/{self._launcher.pid}")
-        (process / "uid_map").write_text(f"0 {first} {_MAPPED_IDS}")
-        (process / "gid_map").write_text(f"0 {first} {_MAPPED_IDS}")
+        (process / "uid_map").write_text(f"0 {first} {count}")
+        (process / "gid_map").write_text(f"0 {first} {count}")
         wire.send(self._control, {"order": "mapped"})
 
     def _note_running(self) -> None:

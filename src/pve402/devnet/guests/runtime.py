@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from pve402.devnet.guests import exits, output, plans, process, removal, usage
+from pve402.devnet.guests import exits, identity, output, plans, process, removal, usage
 from pve402.devnet.guests.options import RuntimeOptions
 from pve402.devnet.pve import runtime as pve
 
@@ -57,6 +57,7 @@ class NamespaceRuntime:
         self._locks: dict[int, asyncio.Lock] = {}
         self._cpu: dict[int, _Cpu] = {}
         self._restarts: set[asyncio.Task[None]] = set()
+        self._ids = identity.choose(options.first_outside_id)
         self._isolated: bool | None = None
 
     async def check(self) -> None:
@@ -183,7 +184,7 @@ class NamespaceRuntime:
     async def _launch(
         self, spec: pve.GuestSpec, disk: Path, *, isolated: bool
     ) -> process.GuestProcess:
-        plan = plans.make_plan(self._options, spec, isolated=isolated)
+        plan = plans.make_plan(self._options, spec, self._ids, isolated=isolated)
         launched = process.GuestProcess(plan, disk)
         try:
             await launched.wait_until_running(self._options.start_limit_seconds)
@@ -223,7 +224,6 @@ class NamespaceRuntime:
     def _prepare_disk(self, disk: Path) -> Path:
         if not disk.exists():
             disk.mkdir(parents=True, mode=0o755)
-            if os.getuid() == 0:
-                first = self._options.first_outside_id
-                os.chown(disk, first, first)
+            if self._ids:
+                os.chown(disk, self._ids.first, self._ids.first)
         return disk
