@@ -66,7 +66,7 @@ def test_a_wallet_without_money_is_refused_and_gets_nothing(service: ServeProces
 def test_the_same_payment_again_gives_the_facts_but_no_secret(service: ServeProcess):
     url = f"{service.url}/lease/container"
     unpaid = requests.post(url, json=BODY, timeout=30)
-    signed = wallets.payment_headers(service.devnet.wallet(), _challenge(unpaid))
+    signed = wallets.payment_headers(service.devnet.wallet(), wallets.of(unpaid))
 
     first = requests.post(url, json=BODY, headers=signed, timeout=60)
     again = requests.post(url, json=BODY, headers=signed, timeout=60)
@@ -106,8 +106,3 @@ def test_respond_async_is_followed_by_its_lease_id(service: ServeProcess):
     assert accepted.json()["ctid"] is None
     shown = tenant.get(f"{service.url}/lease/{accepted.json()['leaseId']}", timeout=30)
     assert shown.json()["status"] in {"provisioning", "active"}
-
-
-def _challenge(reply: requests.Response):
-    reply.body = reply.content  # type: ignore[attr-defined]
-    return reply

@@ -1,7 +1,9 @@
 """Wallets of tests: sign x402 payments with the official SDK, for either wire version."""
 
 import base64
+import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from eth_account import Account
@@ -21,6 +23,19 @@ def payment_headers(
     headers = dict(challenge.headers) if version == 2 else {}
     paid, _payload = client.handle_402_response(headers, challenge.body, url)
     return paid
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """A 402 answer as `payment_headers` takes it."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def of(reply: Any) -> Terms:
+    """The 402 answer that `requests` received."""
+    return Terms(headers=dict(reply.headers), body=reply.content)
 
 
 def decoded(header: str) -> Any:

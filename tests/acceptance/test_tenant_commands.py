@@ -1,0 +1,82 @@
+"""The tenants' commands against a running service, with their exit codes."""
+
+import json
+
+import pytest
+from tests.support import processes
+from tests.support.processes import ServeProcess
+
+OFFER = ("--minutes", "5", "--memory-mb", "256", "--disk-gb", "4")
+
+
+@pytest.fixture
+def settings(service: ServeProcess) -> dict[str, str]:
+    """Address and wallet of a tenant, as the commands read them."""
+    account = service.devnet.wallet(1_000_000)
+    return {
+        "PVE402_URL": service.url,
+        "PVE402_WALLET_KEY": "0x" + account.key.hex().removeprefix("0x"),
+        "PVE402_ROOT_PASSWORD": "a-good-password",
+    }
+
+
+def test_a_lease_from_quote_to_end(settings: dict[str, str]):
+    quoted = _json("quote", *OFFER, **settings)
+    bought = _json("lease", "--hostname", "demo", "--max-usd", "0.01", *OFFER, **settings)
+    ctid = bought["ctid"]
+    renewed = _json("renew", ctid, "--minutes", "5", "--max-usd", "0.01", **settings)
+    (listed,) = _json("list", **settings)
+    ended = _json("end", ctid, **settings)
+
+    assert bought["amount"] == quoted["accepts"][0]["amount"]
+    assert renewed["expiresAt"] > bought["expiresAt"]
+    assert listed["leaseId"] == bought["leaseId"]
+    assert ended["status"] in {"stopping", "stopped", "ended"}
+
+
+def test_a_token_lists_and_ends_without_a_key(settings: dict[str, str]):
+    bought = _json("lease", "--hostname", "demo", "--max-usd", "0.01", *OFFER, **settings)
+    holder = {"PVE402_URL": settings["PVE402_URL"], "PVE402_TOKEN": bought["accessToken"]}
+
+    (listed,) = _json("list", **holder)
+    ended = _json("end", bought["leaseId"], **holder)
+
+    assert listed["ctid"] == bought["ctid"]
+    assert ended["leaseId"] == bought["leaseId"]
+
+
+@pytest.mark.parametrize(
+    ("command", "changes", "code", "said"),
+    [
+        (("lease", "--hostname", "demo", "--max-usd", "0.001"), {}, 3, "cap"),
+        (("lease", "--hostname", "demo"), {}, 2, "--max-usd"),
+        (("lease", "--hostname", "a_b", "--max-usd", "1"), {}, 2, "invalid_hostname"),
+        (("lease", "--hostname", "demo", "--max-usd", "x"), {}, 2, "--max-usd"),
+        (("list",), {"PVE402_WALLET_KEY": ""}, 2, "PVE402_WALLET_KEY"),
+        (("end", "99999"), {}, 4, "lease_not_found"),
+        (("quote", "--cores", "600"), {}, 2, "out_of_bounds"),
+        (("list",), {"PVE402_TOKEN": "x" * 40}, 4, "unauthenticated"),
+        (("quote",), {"PVE402_URL": "http://127.0.0.1:9"}, 7, "127.0.0.1:9"),
+    ],
+)
+def test_what_goes_wrong_has_its_exit_code(settings, command, changes, code, said):
+    done = processes.run(*command, **{**settings, **changes})
+
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_table_of_leases_can_be_read_by_people(settings: dict[str, str]):
+    _json("lease", "--hostname", "for-people", "--max-usd", "0.01", *OFFER, **settings)
+
+    done = processes.run("list", **settings)
+
+    assert done.returncode == 0
+    assert "for-people" in done.stdout
+
+
+def _json(*command: str, **settings: str):
+    done = processes.run(*command, "--json", **settings)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
