@@ -55,6 +55,7 @@ RUN_NEEDS = (Need("Python's venv module", ("python3-venv",), _venv_module),)
 TEST_NEEDS = (
     *RUN_NEEDS,
     Need("git", ("git",), _program("git")),
+    Need("curl", ("curl",), _program("curl")),
     Need("bash", ("bash",), _program("bash")),
     Need("dash", ("dash",), _program("dash")),
     Need("busybox", ("busybox-static",), _program("busybox")),

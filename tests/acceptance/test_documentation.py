@@ -9,7 +9,7 @@ import pytest
 from tests.support import pages
 from tests.support.processes import ServeProcess
 
-PRINTED = re.compile(r"^[1-9][0-9]+ \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+PRINTED = re.compile(r"^[1-9][0-9]+ \d{4}-\d\d-\d\dT\d\d:\d\d:[\d.]+Z")
 ADDRESSES = ("http://127.0.0.1:4021", "https://rent.example.com", "$SERVICE")
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEJ1c3kgZXhhbXBsZSBrZXksIG5vdCBhIHJlYWwga2V5 reader"
 
