@@ -49,7 +49,8 @@ class Channel:
     )
     groups_signalled: asyncio.Future[int] | None = field(default=None, repr=False)
     _numbers: dict[str, int] = field(default_factory=lambda: {"o": 0, "e": 0}, repr=False)
-    _passed_lines: int = 0
+    #: Lines of stdin that the program's pipe has taken.
+    passed_lines: int = 0
     _dropping: bool = False
 
     @property
@@ -77,8 +78,8 @@ class Channel:
 
     def take_stdin_passed(self, count: str) -> None:
         """The program's pipe took one more line of stdin."""
-        if count == str(self._passed_lines + 1):
-            self._passed_lines += 1
+        if count == str(self.passed_lines + 1):
+            self.passed_lines += 1
             self.stdin_credit.release()
 
     def take_stdin_broken(self) -> None:

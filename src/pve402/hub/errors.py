@@ -145,3 +145,8 @@ class Moved(HubError):
     """Another replica owns the terminal of this guest."""
 
     code = "moved"
+
+    def __init__(self, detail: str | None = None, *, owner_address: str = "") -> None:
+        super().__init__(detail)
+        #: Where the owner is reached by its peers.
+        self.owner_address = owner_address

@@ -27,12 +27,15 @@ class Execution:
         self.ended_at: float | None = None
         self.truncated = False
         self.timed_out = False
+        self.cancelled = False
+        self.is_let_go = False
         self._clock = clock
         self._events: list[ExecEvent] = []
         self._kept_bytes = 0
         self._seen = 0
         self._changed = asyncio.Event()
         self._over = asyncio.Event()
+        self._cancel = asyncio.Event()
         self._add(EventKind.START)
 
     @property
@@ -71,6 +74,27 @@ class Execution:
             self.ended_at = self._clock()
             self._add(EventKind.ERROR, error=error)
             self._over.set()
+
+    def cancel(self) -> None:
+        """Ask for the program to be ended; it is up to whoever looks after it."""
+        self.cancelled = True
+        self._cancel.set()
+
+    def let_go(self) -> None:
+        """Ask for an end without ending the program, which took itself over."""
+        self.is_let_go = True
+        self._cancel.set()
+
+    async def wait_over(self, limit_seconds: float, *, ignore_cancel: bool = False) -> bool:
+        """Wait for the end, False if the limit passes or cancelling is asked before it."""
+        events = [self._over] if ignore_cancel else [self._over, self._cancel]
+        waits = [asyncio.create_task(event.wait()) for event in events]
+        try:
+            await asyncio.wait(waits, timeout=limit_seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return not self.is_running
 
     async def wait(self) -> ExecResult:
         """Wait for the end. Raises the HubError the execution failed with."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pve402.hub import errors
 from pve402.hub.request import ExecRequest
 
-
 #: The kernel takes at most 128 KiB in one argument (MAX_ARG_STRLEN).
 LARGEST_ARGUMENT_BYTES = 120 * 1024
 LARGEST_ARGUMENTS_BYTES = 256 * 1024
@@ -16,6 +15,17 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 # Tells its process group, then lets go of the descriptor for it.
 _ANNOUNCE = "echo $$ >&8;exec 8>&-;"
+# setpriv keeps process group and session; `su` is for guests whose setpriv is too small, and
+# opens a session of its own, so the inner script announces its group too.
+_AS_USER = (
+    "c=$1;u=$2;shift 2;"
+    'g=$(id -g -- "$u")||exit 126;'
+    'while IFS=: read -r n _ _ _ _ h s;do [ "$n" != "$u" ]||break;done </etc/passwd;'
+    "HOME=${h:-/} USER=$u LOGNAME=$u SHELL=${s:-/bin/sh};export HOME USER LOGNAME SHELL;"
+    'p="setpriv --reuid $u --regid $g --init-groups";'
+    'if $p true 2>/dev/null;then echo $$ >&8;exec $p sh -c "$c" sh "$@";fi;'
+    'echo $$ >&8;exec su -s /bin/sh -c "$c" -- "$u" sh "$@"'
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +60,7 @@ def build(request: ExecRequest) -> Script:
 def _as_user(user: str, script: bytes, arguments: list[bytes]) -> tuple[bytes, list[bytes]]:
     if not _USER.fullmatch(user):
         raise errors.RequestRefused("the user name is not one")
-    # `su` opens a session of its own, so the inner script announces its group too.
-    outer = 'echo $$ >&8;c=$1;u=$2;shift 2;exec su -s /bin/sh -c "$c" -- "$u" sh "$@"'
-    return outer.encode(), [script, user.encode(), *arguments]
+    return _AS_USER.encode(), [script, user.encode(), *arguments]
 
 
 def _setting(name: str, value: str) -> str:

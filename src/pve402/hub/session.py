@@ -61,6 +61,8 @@ class Session:
         self.last_used_at = clock()
         #: Takes bytes outside of frames while a console is open.
         self.outside: Callable[[bytes], None] | None = None
+        #: Something was typed into the console and nothing has come back yet.
+        self.echo_owed = False
         self.ended = asyncio.Event()
         self._name = name
         self._socket = socket
@@ -236,6 +238,7 @@ class Session:
             self._suspected_at = self._clock()
             self._ask()
         if self.outside is not None:
+            self.echo_owed = False
             self.outside(data)
 
     def _take_frame(self, frame: frames.Frame) -> None:
@@ -334,10 +337,15 @@ class Session:
 
     def _schedule_no_operation(self) -> None:
         self._cancel_no_operation()
-        owed = self._channels or not self._link.is_idle
-        if owed and not self.ended.is_set():
+        if self._is_answer_owed() and not self.ended.is_set():
             loop = asyncio.get_running_loop()
             self._no_operation = loop.call_later(_NO_OPERATION_SECONDS, self._spawn_no_operation)
+
+    def _is_answer_owed(self) -> bool:
+        """Whether more is to come. What is sent needlessly stalls what is sent next."""
+        if self._link.awaits_acknowledgement or self.echo_owed:
+            return True
+        return len(self._channels) > (self.outside is not None)
 
     def _cancel_no_operation(self) -> None:
         if self._no_operation is not None:
@@ -378,9 +386,7 @@ class Session:
         if self._link.has_waiting:
             self._wake.set()
         asked, suspected = self._asked_at, self._suspected_at
-        if asked is not None and now - asked > self._options.silence_seconds:
-            self._end()
-        elif suspected is not None and now - suspected > self._options.acknowledge_seconds:
+        if (asked is not None and now - asked > self._options.silence_seconds) or (suspected is not None and now - suspected > self._options.acknowledge_seconds):
             self._end()
         elif self._channels and self._poll_at is not None and now >= self._poll_at:
             self._poll_seconds = min(self._poll_seconds * 2, self._options.heartbeat_seconds)

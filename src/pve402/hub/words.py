@@ -5,6 +5,7 @@ other bytes specially while they read. So a line to the guest's program holds on
 ASCII; everything else becomes an octal escape of `printf`.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -20,9 +21,8 @@ _FORMAT = {
 } | {ord("%"): "%%", ord("\\"): "\\\\"}
 # Through the pipe to a command's stdin, read by `read -r` and written by printf, the upper
 # half passes as it is; only the range that dash uses for its own marks is left out.
-_STDIN = {byte: _FORMAT[byte].encode() for byte in range(256)} | {
-    byte: bytes([byte]) for byte in range(0xA0, 0x100)
-}
+_STDIN_ESCAPED = re.compile(rb"[^\x20-\x7e\xa0-\xff]|['%\\]")
+_STDIN = {bytes([byte]): text.encode() for byte, text in _FORMAT.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,18 +71,22 @@ def octal(value: bytes) -> str:
 
 def stdin_formats(data: bytes, longest: int) -> Iterator[tuple[bytes, int]]:
     """Cut stdin into formats of `printf`; yields each with the number of bytes it stands for."""
-    piece = bytearray()
-    count = 0
-    for byte in data:
-        text = b"\\055" if not count and byte == ord("-") else _STDIN[byte]
-        if len(piece) + len(text) > longest:
-            yield bytes(piece), count
-            piece.clear()
-            count = 0
-        piece += text
-        count += 1
-    if count:
-        yield bytes(piece), count
+    start = 0
+    while start < len(data):
+        size = longest
+        piece = _stdin_format(data[start : start + size])
+        while len(piece) > longest:
+            size = max(1, min(size - 1, size * longest // len(piece)))
+            piece = _stdin_format(data[start : start + size])
+        size = min(size, len(data) - start)
+        yield piece, size
+        start += size
+
+
+def _stdin_format(data: bytes) -> bytes:
+    text = _STDIN_ESCAPED.sub(lambda found: _STDIN[found.group()], data)
+    # A format that starts with a hyphen would be taken for an option.
+    return b"\\055" + text[1:] if text.startswith(b"-") else text
 
 
 def _assignments(number: int, value: bytes) -> Iterator[str]:

@@ -110,7 +110,10 @@ k() {
   say "G $1 $n"
 }
 z() { end "${1%.*}"; say "Z $1"; }
-end() { [ ! -s "$D/$1.j" ] || eval "kill -s KILL -- -\$J$1"; }
+end() {
+  [ ! -s "$D/$1.j" ] || eval "kill -s KILL -- -\$J$1"
+  : >"$D/$1.j"
+}
 t() { : >"$D/$1.t"; }
 a() { say "A $Q"; }
 v() { l=$(printf "$2."); eval "V$1=\$V$1\${l%.}"; }

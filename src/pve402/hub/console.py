@@ -1,0 +1,191 @@
+"""The interactive console of a guest: one shell, any number of windows onto it.
+
+Each window sees all output and may type, as with Proxmox's own consoles. A window that
+opens later is given the last part of the output first. A window that reads too slowly loses
+output, not we memory, and is told so.
+"""
+
+import asyncio
+from collections import deque
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from pve402.hub import errors, opener
+from pve402.hub.options import HubOptions
+from pve402.hub.pty_shell import SharedShell, Shell, SoleShell
+from pve402.proxmox import terminal
+
+if TYPE_CHECKING:
+    from pve402.hub.guest_terminal import GuestTerminal
+
+#: Output kept for windows that open later.
+_REPLAY_BYTES = 64 * 1024
+#: Output that may wait for one window.
+_WINDOW_BYTES = 1024 * 1024
+_SKIPPED = b"\r\n\x1b[0m[output skipped]\r\n"
+#: How long the shell stays when its last window is gone, for a browser that reconnects.
+_LINGER_SECONDS = 60.0
+_MAX_WINDOWS = 16
+
+
+class ConsoleChannel:
+    """One window onto a guest's console."""
+
+    def __init__(self, console: "Console") -> None:
+        #: Why it was closed: exit, session_lost, ended, or closed; empty while open.
+        self.close_reason = ""
+        self._console = console
+        self._pieces: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._changed = asyncio.Event()
+
+    async def write(self, data: bytes) -> None:
+        """Type bytes into the shell; waits while the shell does not take them."""
+        if not self.close_reason:
+            await self._console.write(data)
+
+    async def read(self) -> bytes | None:
+        """The next output, all that waits; None once the console is closed."""
+        while not self._pieces:
+            if self.close_reason:
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        self._waiting_bytes = 0
+        return data
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Set the size of the shell's terminal; the last window to do so wins."""
+        if not self.close_reason:
+            self._console.resize(columns, rows)
+
+    async def close(self) -> None:
+        """Close this window; the shell lives on for a while."""
+        await self._console.detach(self, "closed")
+
+    def take(self, data: bytes) -> None:
+        """Output for this window."""
+        self._pieces.append(data)
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes > _WINDOW_BYTES:
+            self._pieces.clear()
+            self._pieces.append(_SKIPPED)
+            self._waiting_bytes = len(_SKIPPED)
+        self._changed.set()
+
+    def end(self, reason: str) -> None:
+        """No more output comes."""
+        self.close_reason = self.close_reason or reason
+        self._changed.set()
+
+
+class Console:
+    """The shell of one guest and its windows."""
+
+    def __init__(
+        self, guest: "GuestTerminal", open_terminal: opener.OpenTerminal, options: HubOptions
+    ) -> None:
+        self.is_over = False
+        self._guest = guest
+        self._open_terminal = open_terminal
+        self._options = options
+        self._shell: Shell | None = None
+        self._windows: set[ConsoleChannel] = set()
+        self._replay = bytearray()
+        self._lock = asyncio.Lock()
+        self._holding = AsyncExitStack()
+        self._lingering: asyncio.Task[None] | None = None
+
+    async def attach(self, columns: int, rows: int) -> ConsoleChannel:
+        """Open a window, and the shell with the first.
+
+        Raises Unavailable, SessionFailed, TooManyCommands.
+        """
+        columns, rows = terminal.clamp_size(columns, rows)
+        async with self._lock:
+            if len(self._windows) >= _MAX_WINDOWS:
+                raise errors.TooManyCommands("too many windows onto this console")
+            first = self._shell is None
+            if self._shell is None:
+                await self._open(columns, rows)
+            if self._lingering is not None:
+                self._lingering.cancel()
+                self._lingering = None
+        window = ConsoleChannel(self)
+        if self._replay:
+            window.take(bytes(self._replay))
+        if self.is_over:
+            window.end("exit")
+            return window
+        self._windows.add(window)
+        if not first:
+            self.resize(columns, rows)
+        return window
+
+    async def write(self, data: bytes) -> None:
+        """Type into the shell."""
+        if self._shell is not None and not self.is_over:
+            await self._shell.write(data)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Set the shell's terminal's size."""
+        if self._shell is not None and not self.is_over:
+            self._shell.resize(columns, rows)
+
+    async def detach(self, window: ConsoleChannel, reason: str) -> None:
+        """Close a window; with the last one the shell begins to linger."""
+        self._windows.discard(window)
+        window.end(reason)
+        if not self._windows and not self.is_over and self._lingering is None:
+            self._lingering = asyncio.create_task(self._linger())
+
+    async def close(self, reason: str) -> None:
+        """End the shell and all windows."""
+        self._end(reason)
+        if self._lingering is not None and self._lingering is not asyncio.current_task():
+            self._lingering.cancel()
+        if self._shell is not None:
+            await self._shell.close()
+        await self._holding.aclose()
+
+    async def _open(self, columns: int, rows: int) -> None:
+        session = await self._guest.session()
+        if SharedShell.is_possible(session):
+            self._shell = SharedShell(
+                session, columns=columns, rows=rows, output=self._output, ended=self._end
+            )
+            return
+        await self._holding.enter_async_context(self._guest.held("console"))
+        try:
+            socket = await self._open_terminal(self._guest.guest)
+        except BaseException:
+            await self._holding.aclose()
+            raise
+        self._shell = SoleShell(socket, output=self._output, ended=self._end)
+        self._shell.resize(columns, rows)
+
+    async def _linger(self) -> None:
+        await asyncio.sleep(_LINGER_SECONDS)
+        await self.close("closed")
+
+    def _output(self, data: bytes) -> None:
+        self._replay += data
+        if len(self._replay) > 2 * _REPLAY_BYTES:
+            del self._replay[:-_REPLAY_BYTES]
+        for window in self._windows:
+            window.take(data)
+
+    def _end(self, reason: str) -> None:
+        if self.is_over:
+            return
+        self.is_over = True
+        for window in self._windows:
+            window.end(reason)
+        self._windows.clear()
+        if isinstance(self._shell, SoleShell):
+            self._lingering = asyncio.create_task(self._let_go())
+
+    async def _let_go(self) -> None:
+        await self._holding.aclose()

@@ -1,0 +1,207 @@
+"""Files into a guest and out of it, streamed over the guest's session.
+
+A file is written beside its place and moved there once its checksum was compared, so that a
+broken transfer leaves nothing behind under its name.
+"""
+
+import hashlib
+import posixpath
+import re
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from pve402.hub import errors, scripts
+from pve402.hub.hub import Hub
+from pve402.hub.request import ExecResult
+from pve402.proxmox.guests import GuestRef
+
+_BLOCK_BYTES = 64 * 1024
+_BLOCKS_AT_ONCE = 32
+#: Larger files are not read twice for a checksum.
+_SUMMED_BYTES = 64 * 1024 * 1024
+_TRANSFER_SECONDS = 3600.0
+_LOOK = re.compile(r"(\d{1,19}) ([0-7]{1,5}|-) ([0-9a-f]{64}|-)\n")
+_WRITTEN = re.compile(r"(\d{1,19}) ([0-9a-f]{64}|-)\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileInfo:
+    """A file in a guest. `sha256` is empty where it is too large or the guest has no tool."""
+
+    size_bytes: int
+    mode: int | None
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """A file being read: what it is, and its bytes as they come."""
+
+    info: FileInfo
+    chunks: AsyncIterator[bytes] = field(repr=False)
+
+
+class Files:
+    """Reads and writes files in guests as root."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    async def put_file(
+        self,
+        guest: GuestRef,
+        path: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        mode: int | None = 0o644,
+        limit_bytes: int | None = None,
+        sha256: str = "",
+    ) -> FileInfo:
+        """Write a file; `sha256`, if given, is what the caller expects of the bytes.
+
+        Raises FileTooLarge, FileMissing (no such directory), FileRefused, OutputDamaged.
+        """
+        _check_path(path)
+        temporary = posixpath.join(posixpath.dirname(path), f".pve402-{secrets.token_hex(8)}")
+        limit = self._hub.options.max_file_bytes if limit_bytes is None else limit_bytes
+        upload = _Upload(chunks, limit)
+        try:
+            result = await self._write(guest, path, temporary, upload)
+            info = _compare(result, upload, mode, sha256)
+            mode_text = "-" if mode is None else f"{mode:o}"
+            await self._run(guest, "keep", path, temporary, mode_text)
+        except BaseException:
+            with suppress(errors.HubError):
+                await self._run(guest, "drop", path, temporary)
+            raise
+        return info
+
+    async def look(self, guest: GuestRef, path: str) -> FileInfo:
+        """What a file is. Raises FileMissing, FileRefused."""
+        _check_path(path)
+        info = _read_look(await self._run(guest, "look", path, "0"))
+        if info.size_bytes > _SUMMED_BYTES:
+            return info
+        return _read_look(await self._run(guest, "look", path, "1"))
+
+    async def get_file(
+        self, guest: GuestRef, path: str, *, limit_bytes: int | None = None
+    ) -> Download:
+        """Begin to read a file.
+
+        Raises FileMissing, FileRefused, FileTooLarge; the chunks raise OutputDamaged where
+        the file changed meanwhile.
+        """
+        info = await self.look(guest, path)
+        limit = self._hub.options.max_file_bytes if limit_bytes is None else limit_bytes
+        if info.size_bytes > limit:
+            raise errors.FileTooLarge
+        return Download(info=info, chunks=self._read(guest, path, info))
+
+    async def _read(self, guest: GuestRef, path: str, info: FileInfo) -> AsyncIterator[bytes]:
+        digest, position = hashlib.sha256(), 0
+        while position < info.size_bytes:
+            skip = str(position // _BLOCK_BYTES)
+            result = await self._run(guest, "read", path, skip, str(_BLOCKS_AT_ONCE))
+            data = result.stdout[: info.size_bytes - position]
+            expected = min(_BLOCKS_AT_ONCE * _BLOCK_BYTES, info.size_bytes - position)
+            if len(data) != expected:
+                raise errors.OutputDamaged("the file changed while it was read")
+            digest.update(data)
+            position += len(data)
+            yield data
+        if info.sha256 and digest.hexdigest() != info.sha256:
+            raise errors.OutputDamaged("the file changed while it was read")
+
+    async def _write(
+        self, guest: GuestRef, path: str, temporary: str, upload: "_Upload"
+    ) -> ExecResult:
+        request = scripts.request(
+            "files", "write", path, temporary, timeout_seconds=_TRANSFER_SECONDS
+        )
+        execution = await self._hub.start(guest, request, stdin=upload.chunks())
+        upload.cancel = execution.cancel
+        try:
+            result = await execution.wait()
+        except BaseException:
+            execution.cancel()
+            raise
+        if upload.error is not None:
+            raise upload.error
+        return _checked(result)
+
+    async def _run(self, guest: GuestRef, *arguments: str) -> ExecResult:
+        limit = _BLOCK_BYTES * (_BLOCKS_AT_ONCE + 1)
+        request = scripts.request("files", *arguments, output_limit_bytes=limit)
+        return _checked(await self._hub.exec(guest, request))
+
+
+class _Upload:
+    """Counts and sums what passes, and stops at the limit."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], limit_bytes: int) -> None:
+        self.size_bytes = 0
+        self.digest = hashlib.sha256()
+        self.error: BaseException | None = None
+        self.cancel: Callable[[], None] = _nothing
+        self._chunks = chunks
+        self._limit_bytes = limit_bytes
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The bytes. On an error the program in the guest is cancelled, and the error kept."""
+        try:
+            async for chunk in self._chunks:
+                self.size_bytes += len(chunk)
+                if self.size_bytes > self._limit_bytes:
+                    raise errors.FileTooLarge
+                self.digest.update(chunk)
+                yield chunk
+        except Exception as error:  # noqa: BLE001 - whatever the source raises goes to the caller
+            self.error = error
+            self.cancel()
+
+
+def _compare(result: ExecResult, upload: _Upload, mode: int | None, sha256: str) -> FileInfo:
+    found = _WRITTEN.fullmatch(result.stdout.decode("ascii", "replace"))
+    digest = upload.digest.hexdigest()
+    if sha256 and sha256.lower() != digest:
+        raise errors.RequestRefused("the checksum given is not that of the bytes sent")
+    if not found or int(found[1]) != upload.size_bytes or found[2] not in {"-", digest}:
+        raise errors.OutputDamaged("the file did not arrive whole")
+    return FileInfo(size_bytes=upload.size_bytes, mode=mode, sha256=digest)
+
+
+def _read_look(result: ExecResult) -> FileInfo:
+    found = _LOOK.fullmatch(result.stdout.decode("ascii", "replace"))
+    if not found:
+        raise errors.FileRefused
+    return FileInfo(
+        size_bytes=int(found[1]),
+        mode=None if found[2] == "-" else int(found[2], 8),
+        sha256="" if found[3] == "-" else found[3],
+    )
+
+
+def _checked(result: ExecResult) -> ExecResult:
+    match result.exit_code:
+        case 0:
+            return result
+        case 20:
+            raise errors.FileMissing
+        case 21:
+            raise errors.FileRefused("this is not a plain file")
+        case _:
+            raise errors.FileRefused
+
+
+def _nothing() -> None:
+    """Nothing is to be cancelled yet."""
+
+
+def _check_path(path: str) -> None:
+    if not path.startswith("/") or len(path.encode("utf-8", "surrogateescape")) > 4096:
+        raise errors.RequestRefused("the path is absolute and at most 4,096 bytes long")
+    if path.endswith("/"):
+        raise errors.RequestRefused("the path names a file")

@@ -1,0 +1,69 @@
+# Looks after detached programs. Arguments: spool directory, what to do, id, and more.
+#   list [ID]            a line each: id state code started out err truncated timedout
+#   follow ID OUT ERR    their output from these offsets on, until the end
+#   signal ID NAME       to the process groups; 5 if there is none
+#   stdin ID             passes our stdin on
+#   close ID             ends its stdin
+#   delete ID            kills it and forgets it
+base=$1 what=$2 d=$1/$3 id=$3
+
+booted() { read -r l </proc/1/stat; l=${l##*) }; set -- $l; echo "${20}"; }
+
+state() {
+  if [ -e "$1/exit" ]; then echo exited; return; fi
+  read -r b t <"$1/start"
+  if [ "$b" = "$(booted)" ]; then
+    for p in $(cat "$1/group"); do
+      if kill -s 0 -- "-$p" 2>/dev/null; then echo running; return; fi
+    done
+    [ -s "$1/group" ] || { echo running; return; }
+  fi
+  echo lost
+}
+
+size() { n=$(wc -c <"$1") && echo $((n)); }
+
+line() {
+  s=$(state "$1")
+  c=-
+  [ ! -e "$1/exit" ] || read -r c <"$1/exit"
+  read -r b t <"$1/start"
+  x=0 y=0
+  [ ! -e "$1/truncated" ] || x=1
+  [ ! -e "$1/timedout" ] || y=1
+  echo "${1##*/} $s $c $t $(size "$1/out") $(size "$1/err") $x $y"
+}
+
+# What was written since offset $2 of file $1, up to its present end, which becomes $m.
+since() {
+  m=$(size "$1")
+  [ "$m" -le "$2" ] || tail -c +$(($2 + 1)) "$1" | head -c $((m - $2))
+}
+
+follow() {
+  o=$1 e=$2 last=
+  while :; do
+    since "$d/out" "$o"; moved=$((m - o)); o=$m
+    since "$d/err" "$e" >&2; moved=$((moved + m - e)); e=$m
+    [ "$moved" -eq 0 ] || continue
+    [ -z "$last" ] || return
+    if [ "$(state "$d")" != running ]; then last=1; fi
+    sleep 0.2 2>/dev/null || sleep 1
+  done
+}
+
+groups() { n=5; for p in $(cat "$d/group"); do kill -s "$1" -- "-$p" && n=0; done; }
+
+if [ "$what" = list ] && [ -z "$id" ]; then
+  for d in "$base"/*; do [ ! -e "$d/start" ] || line "$d"; done
+  exit 0
+fi
+[ -e "$d/start" ] || exit 6
+case $what in
+  list) line "$d" ;;
+  follow) follow "$4" "$5" ;;
+  signal) groups "$4"; exit $n ;;
+  stdin) [ -p "$d/in" ] && [ -e "$d/keeper" ] || exit 5; cat 1<>"$d/in" ;;
+  close) [ -e "$d/keeper" ] || exit 5; kill "$(cat "$d/keeper")"; rm -f "$d/keeper" ;;
+  delete) groups KILL 2>/dev/null; rm -rf "$d" ;;
+esac

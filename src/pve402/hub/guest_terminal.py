@@ -1,0 +1,138 @@
+"""The hub's view of one guest: at most one session, the executions on it, who holds it."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from pve402.hub import errors, opener
+from pve402.hub.execution import Execution
+from pve402.hub.options import HubOptions
+from pve402.hub.session import Session
+from pve402.proxmox.guests import GuestRef
+
+#: A session that was silent for longer is asked for life before it is used.
+_TRUST_SECONDS = 5.0
+
+
+class GuestTerminal:
+    """Opens the guest's session when it is needed and keeps what ran on it."""
+
+    def __init__(
+        self,
+        guest: GuestRef,
+        open_terminal: opener.OpenTerminal,
+        options: HubOptions,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.guest = guest
+        self.last_used_at = clock()
+        self.executions: OrderedDict[str, Execution] = OrderedDict()
+        #: Who holds the terminal for itself alone, if anybody.
+        self.holder = ""
+        self._open_terminal = open_terminal
+        self._options = options
+        self._clock = clock
+        self._session: Session | None = None
+        self._lock = asyncio.Lock()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a session is up."""
+        return self._session is not None and not self._session.ended.is_set()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything runs or somebody holds the terminal."""
+        running = self.is_open and self._session is not None and self._session.is_busy
+        return running or bool(self.holder) or self._lock.locked()
+
+    async def session(self) -> Session:
+        """The live session, opened if need be.
+
+        Raises ConsoleBusy, and what opening raises.
+        """
+        async with self._lock:
+            self.last_used_at = self._clock()
+            if self.holder:
+                raise errors.ConsoleBusy
+            if self._session is not None and not await self._is_fit(self._session):
+                session, self._session = self._session, None
+                await session.close()
+            if self._session is None:
+                self._session = await opener.open_session(
+                    self._open_terminal, self.guest, self._options
+                )
+            return self._session
+
+    def register(self, execution: Execution) -> None:
+        """Remember an execution, and forget old finished ones."""
+        self.executions[execution.exec_id] = execution
+        self.forget_old()
+
+    def forget_old(self) -> None:
+        """Drop finished executions beyond their number, time and memory."""
+        finished = [e for e in self.executions.values() if e.ended_at is not None]
+        kept_bytes = sum(execution.kept_bytes for execution in finished)
+        horizon = self._clock() - self._options.kept_seconds
+        excess = len(finished) - self._options.kept_executions
+        for number, execution in enumerate(finished):
+            old = (execution.ended_at or 0.0) < horizon
+            if number < excess or old or kept_bytes > self._options.max_output_bytes:
+                del self.executions[execution.exec_id]
+                kept_bytes -= execution.kept_bytes
+
+    @asynccontextmanager
+    async def held(self, holder: str) -> AsyncIterator[None]:
+        """Hold the terminal alone: no session of ours is up meanwhile.
+
+        Raises ConsoleBusy while anything runs or another holds it.
+        """
+        async with self._lock:
+            if self.holder or (self._session is not None and self._session.is_busy):
+                raise errors.ConsoleBusy
+            self.holder = holder
+            await self._close_session()
+        try:
+            yield
+        finally:
+            self.holder = ""
+            self.last_used_at = self._clock()
+
+    async def close(self) -> None:
+        """End the session; what runs on it is lost."""
+        async with self._lock:
+            await self._close_session()
+
+    async def close_if_idle(self) -> bool:
+        """Close a session that was not used for long; whether there is none now."""
+        if self.is_busy or not self.is_open:
+            return not self.is_open
+        if self._clock() - self._last_use() < self._options.idle_seconds:
+            return False
+        await self.close()
+        return True
+
+    def idle_since(self) -> float | None:
+        """Since when nothing runs; None while something does or none is open."""
+        return None if self.is_busy or not self.is_open else self._last_use()
+
+    def _last_use(self) -> float:
+        session_use = self._session.last_used_at if self._session is not None else 0.0
+        return max(self.last_used_at, session_use)
+
+    async def _is_fit(self, session: Session) -> bool:
+        if session.ended.is_set():
+            return False
+        if session.is_busy:
+            return True
+        if session.is_tainted:
+            return False
+        return session.silent_seconds < _TRUST_SECONDS or await session.check_alive()
+
+    async def _close_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()

@@ -1,0 +1,218 @@
+"""The hub: programs, files and consoles in guests, over one warm terminal session per guest."""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import structlog
+
+from pve402.hub import errors, opener, ownership, running, script
+from pve402.hub.console import Console, ConsoleChannel
+from pve402.hub.execution import Execution
+from pve402.hub.guest_terminal import GuestTerminal
+from pve402.hub.options import HubOptions
+from pve402.hub.request import ExecRequest, ExecResult
+from pve402.hub.session import Session
+from pve402.proxmox.guests import GuestRef
+
+_log = structlog.get_logger(__name__)
+
+_TIDY_SECONDS = 2.0
+
+
+class Hub:
+    """Owns the terminals of guests. Use as an async context manager, or `close` it."""
+
+    def __init__(
+        self,
+        options: HubOptions,
+        open_terminal: opener.OpenTerminal,
+        *,
+        owners: ownership.GuestOwnership | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.options = options
+        self._open_terminal = open_terminal
+        self._owners = owners or ownership.InMemoryOwnership()
+        self._clock = clock
+        self._guests: dict[GuestRef, GuestTerminal] = {}
+        self._consoles: dict[GuestRef, Console] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._tidying: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Hub":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def exec(self, guest: GuestRef, request: ExecRequest) -> ExecResult:
+        """Run a program and wait for its end; cancelling this kills it.
+
+        Raises RequestRefused, Unavailable, TooManyCommands, SessionFailed, Moved.
+        """
+        execution = await self.start(guest, request)
+        try:
+            return await execution.wait()
+        except asyncio.CancelledError:
+            execution.cancel()
+            raise
+
+    async def start(
+        self, guest: GuestRef, request: ExecRequest, stdin: running.Source | None = None
+    ) -> Execution:
+        """Start a program whose events are followed through the returned execution.
+
+        `stdin` replaces the request's. Raises as `exec`.
+        """
+        prepared = script.build(request)
+        if request.output_limit_bytes > self.options.max_output_bytes:
+            raise errors.RequestRefused("the output limit is too large")
+        terminal = await self._terminal(guest)
+        session = await terminal.session()
+        execution = Execution(new_exec_id(), request, clock=self._clock)
+        source = running.one(request.stdin) if request.stdin is not None else stdin
+        channel = session.open_channel(execution, prepared, with_stdin=source is not None)
+        terminal.register(execution)
+        work = running.look_after(session, channel, execution, self.options, source)
+        self._spawn(self._guarded(work, execution))
+        return execution
+
+    async def session(self, guest: GuestRef) -> Session:
+        """The guest's session, opened if need be. Raises as `exec`."""
+        return await (await self._terminal(guest)).session()
+
+    def find(self, guest: GuestRef, exec_id: str) -> Execution:
+        """A running or recently finished attached execution. Raises ExecNotFound."""
+        terminal = self._guests.get(guest)
+        execution = terminal.executions.get(exec_id) if terminal else None
+        if execution is None:
+            raise errors.ExecNotFound
+        return execution
+
+    def executions(self, guest: GuestRef) -> Sequence[Execution]:
+        """Attached executions, running and recently finished."""
+        terminal = self._guests.get(guest)
+        return tuple(terminal.executions.values()) if terminal else ()
+
+    async def open_console(self, guest: GuestRef, columns: int, rows: int) -> ConsoleChannel:
+        """Open a window onto the guest's interactive shell; all windows share one shell.
+
+        Raises Unavailable, SessionFailed, TooManyCommands, Moved.
+        """
+        console = self._consoles.get(guest)
+        if console is None or console.is_over:
+            terminal = await self._terminal(guest)
+            console = self._consoles.get(guest)
+            if console is None or console.is_over:
+                console = Console(terminal, self._open_terminal, self.options)
+                self._consoles[guest] = console
+        return await console.attach(columns, rows)
+
+    def reserve_terminal(self, guest: GuestRef, holder: str) -> AbstractAsyncContextManager[None]:
+        """Keep the hub off the guest's terminal, for another kind of console.
+
+        Raises ConsoleBusy while programs or consoles run.
+        """
+        return self._reserved(guest, holder)
+
+    async def close_guest(self, guest: GuestRef) -> None:
+        """End everything of ours in a guest, because its lease ends or it is stopped."""
+        console = self._consoles.pop(guest, None)
+        if console is not None:
+            await console.close("ended")
+        terminal = self._guests.pop(guest, None)
+        if terminal is not None:
+            await terminal.close()
+            await self._owners.release(guest)
+
+    async def close(self) -> None:
+        """End all sessions; attached programs are killed, detached ones run on."""
+        if self._tidying is not None:
+            self._tidying.cancel()
+        await asyncio.gather(*(self.close_guest(guest) for guest in tuple(self._guests)))
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def open_sessions(self) -> int:
+        """How many terminals are open."""
+        return sum(terminal.is_open for terminal in self._guests.values())
+
+    @asynccontextmanager
+    async def _reserved(self, guest: GuestRef, holder: str) -> AsyncIterator[None]:
+        terminal = await self._terminal(guest)
+        async with terminal.held(holder):
+            yield
+
+    async def _terminal(self, guest: GuestRef) -> GuestTerminal:
+        claim = await self._owners.claim(guest)
+        if not claim.is_ours:
+            raise errors.Moved(owner_address=claim.owner_address)
+        terminal = self._guests.get(guest)
+        if terminal is None:
+            terminal = GuestTerminal(guest, self._open_terminal, self.options, clock=self._clock)
+            self._guests[guest] = terminal
+        if not terminal.is_open:
+            await self._make_room()
+        if self._tidying is None:
+            self._tidying = asyncio.create_task(self._tidy())
+        return terminal
+
+    async def _make_room(self) -> None:
+        """Close the session that was idle longest if all are in use."""
+        if self.open_sessions < self.options.max_sessions:
+            return
+        idle = [(t.idle_since(), t) for t in self._guests.values()]
+        oldest = min(
+            ((since, t) for since, t in idle if since is not None),
+            key=lambda pair: pair[0],
+            default=None,
+        )
+        if oldest is None:
+            raise errors.TooManySessions
+        await oldest[1].close()
+
+    async def _guarded(self, work: Coroutine[None, None, None], execution: Execution) -> None:
+        try:
+            await work
+        except errors.HubError as error:
+            execution.fail(error)
+        except asyncio.CancelledError:
+            execution.fail(errors.SessionLost())
+            raise
+        except Exception:
+            _log.exception("hub.execution_failed", exec_id=execution.exec_id)
+            execution.fail(errors.SessionFailed())
+
+    async def _tidy(self) -> None:
+        """Renew claims, close idle sessions, forget what is old."""
+        while True:
+            await asyncio.sleep(_TIDY_SECONDS)
+            for guest, terminal in tuple(self._guests.items()):
+                with contextlib.suppress(errors.HubError):
+                    await self._tidy_guest(guest, terminal)
+
+    async def _tidy_guest(self, guest: GuestRef, terminal: GuestTerminal) -> None:
+        terminal.forget_old()
+        if not await self._owners.renew(guest):
+            _log.warning("hub.ownership_lost", node=guest.node, vmid=guest.vmid)
+            await self.close_guest(guest)
+            return
+        if await terminal.close_if_idle() and not terminal.executions and not terminal.is_busy:
+            self._guests.pop(guest, None)
+            await self._owners.release(guest)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def new_exec_id() -> str:
+    """A fresh id: 96 random bits, starts with a letter."""
+    return f"e{secrets.token_hex(12)}"

@@ -1,0 +1,173 @@
+"""The two ways to an interactive shell in a guest, behind one face.
+
+`SharedShell` runs beside the programs of the session, on a pseudo terminal made by whatever
+the guest has for it; its output travels unframed, its input in our lines. `SoleShell` is for
+guests that have nothing of the kind: the terminal itself, with nothing of ours on it.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Protocol
+
+from pve402.hub import errors
+from pve402.hub.channels import Channel
+from pve402.hub.request import EventKind
+from pve402.hub.session import Session, TerminalSocket
+from pve402.hub.words import stdin_formats
+from pve402.proxmox import terminal
+
+Output = Callable[[bytes], None]
+Ended = Callable[[str], None]
+
+#: Sole shell: input goes in pieces, because nothing acknowledges it.
+_SOLE_PIECE_BYTES = 1024
+_SOLE_PAUSE_SECONDS = 0.01
+_LONGEST_FORMAT = 1780
+_NO_OPERATION_SECONDS = 0.001
+
+# Runs on the new terminal: tells where it is, gives it a sane state, becomes root's shell.
+_INNER = (
+    'tty >"$Y.y";echo $$ >"$Y.p";unset Y;stty sane rows {rows} cols {columns};'
+    "TERM=xterm-256color;export TERM;"
+    'while IFS=: read -r u p i g n h s;do [ "$u" = root ]&&break;done </etc/passwd;'
+    '[ -x "$s" ]||s=/bin/sh;SHELL=$s;export SHELL;cd;exec "$s" -il'
+)
+_PYTHON = (
+    "import os,pty,sys;sys.exit(os.waitstatus_to_exitcode(pty.spawn(['sh','-c',sys.argv[1]])))"
+)
+_OUTER = {
+    "script": 'script -qfc "$I" /dev/null',
+    "python3": f'python3 -c "{_PYTHON}" "$I"',
+}
+
+
+class Shell(Protocol):
+    """An interactive shell on a terminal."""
+
+    async def write(self, data: bytes) -> None: ...
+
+    def resize(self, columns: int, rows: int) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class SharedShell:
+    """A shell on a pseudo terminal of its own, over the session."""
+
+    def __init__(
+        self, session: Session, *, columns: int, rows: int, output: Output, ended: Ended
+    ) -> None:
+        self._session = session
+        self._ended = ended
+        self._lock = asyncio.Lock()
+        tool = next(tool for tool in _OUTER if tool in session.hello.tools)
+        inner = _INNER.format(rows=rows, columns=columns).replace("'", "'\\''")
+        command = f"I='{inner}';Y=\"$D/$s\";export Y;{_OUTER[tool]}"
+        self._channel: Channel = session.open_console(self, command)
+        session.outside = output
+
+    @staticmethod
+    def is_possible(session: Session) -> bool:
+        """Whether the guest has a program that makes a pseudo terminal."""
+        return any(tool in session.hello.tools for tool in _OUTER)
+
+    async def write(self, data: bytes) -> None:
+        """Type bytes, no faster than the shell's terminal takes them."""
+        async with self._lock:
+            for piece, _ in stdin_formats(data, _LONGEST_FORMAT):
+                await self._channel.stdin_credit.acquire()
+                if self._channel.stdin_closed:
+                    return
+                self._session.echo_owed = True
+                self._session.put(b"i %d 'd%b'" % (self._channel.slot, piece))
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Set the size of the pseudo terminal."""
+        columns, rows = terminal.clamp_size(columns, rows)
+        self._session.put(f"w {self._channel.name} {rows} {columns}".encode())
+
+    async def close(self) -> None:
+        """Hang up."""
+        if not self._channel.is_over:
+            await self._session.signal(self._channel, "HUP")
+            self._session.abandon(self._channel)
+
+    def add_output(self, kind: EventKind, data: bytes) -> bool:
+        """A console has no framed output."""
+        raise errors.OutputDamaged
+
+    def finish(self, exit_code: int) -> None:
+        """The shell ended."""
+        self._over("exit")
+
+    def fail(self, error: errors.HubError) -> None:
+        """The session ended, or the guest's program said nonsense."""
+        self._over("session_lost")
+
+    def _over(self, reason: str) -> None:
+        self._session.outside = None
+        self._ended(reason)
+
+
+class SoleShell:
+    """The guest's terminal itself."""
+
+    def __init__(self, socket: TerminalSocket, *, output: Output, ended: Ended) -> None:
+        self._socket = socket
+        self._output = output
+        self._ended = ended
+        self._lock = asyncio.Lock()
+        self._trailer = terminal.TrailerWatch()
+        self._no_operation: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._spawn(self._read())
+
+    async def write(self, data: bytes) -> None:
+        """Type bytes, slowly enough for a terminal that acknowledges nothing."""
+        async with self._lock:
+            for start in range(0, len(data), _SOLE_PIECE_BYTES):
+                if start:
+                    await asyncio.sleep(_SOLE_PAUSE_SECONDS)
+                # At the start of a chunk this byte would detach us.
+                piece = data[start : start + _SOLE_PIECE_BYTES].replace(b"\x1c", b"")
+                if piece:
+                    await self._send(terminal.input_packet(piece))
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Set the size of the terminal."""
+        self._spawn(self._send(terminal.resize_packet(columns, rows)))
+
+    async def close(self) -> None:
+        """Leave; what runs on the terminal is ended by the next session."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._socket.close()
+
+    async def _read(self) -> None:
+        with suppress(OSError):
+            while (data := await self._socket.receive()) is not None:
+                self._output(data.replace(b"\r\r\n", b"\r\n"))
+                if self._trailer.feed(data) is not None:
+                    break
+                self._keep_awake()
+        self._ended("exit")
+
+    def _keep_awake(self) -> None:
+        if self._no_operation is not None:
+            self._no_operation.cancel()
+        self._no_operation = asyncio.get_running_loop().call_later(
+            _NO_OPERATION_SECONDS,
+            lambda: self._spawn(self._send(terminal.NO_OPERATION)),
+        )
+
+    async def _send(self, packet: bytes) -> None:
+        with suppress(OSError):
+            await self._socket.send(packet)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

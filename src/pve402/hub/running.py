@@ -1,0 +1,85 @@
+"""Looks after one attached program from its start to its end: stdin, time limit, cancelling."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from pve402.hub.channels import Channel
+from pve402.hub.execution import Execution
+from pve402.hub.options import HubOptions
+from pve402.hub.session import Session
+from pve402.hub.words import stdin_formats
+
+#: Longest format of one line of stdin; two of them fit into the smallest pipe, 4,096 bytes.
+_LONGEST_FORMAT = 1780
+
+Source = AsyncIterator[bytes]
+
+
+async def look_after(
+    session: Session,
+    channel: Channel,
+    execution: Execution,
+    options: HubOptions,
+    stdin: Source | None = None,
+) -> None:
+    """Wait until a program ends, is lost, or is killed. The outcome is in `execution`."""
+    feeder = asyncio.create_task(feed(session, channel, stdin)) if stdin is not None else None
+    try:
+        if await execution.wait_over(_time_limit(execution, options)):
+            return
+        if execution.is_let_go:
+            session.abandon(channel)
+            return
+        execution.timed_out = not execution.cancelled
+        await end(session, channel, execution, options)
+    except asyncio.CancelledError:
+        session.put(f"k {channel.name} KILL".encode())
+        session.abandon(channel)
+        raise
+    finally:
+        if feeder is not None:
+            feeder.cancel()
+
+
+async def end(
+    session: Session, channel: Channel, execution: Execution, options: HubOptions
+) -> None:
+    """TERM, some seconds later KILL, and at last give up on the output."""
+    for signal in ("TERM", "KILL"):
+        # A program that is only just starting has no group yet.
+        for _ in range(5):
+            if await session.signal(channel, signal) or not execution.is_running:
+                break
+            await asyncio.sleep(0.05)
+        if await execution.wait_over(options.kill_after_seconds, ignore_cancel=True):
+            return
+    session.abandon(channel)
+    if not await execution.wait_over(options.kill_after_seconds, ignore_cancel=True):
+        channel.finish(137)
+
+
+async def feed(session: Session, channel: Channel, stdin: Source) -> None:
+    """Pass stdin on, never more than the program's pipe has room for."""
+    lines = 0
+    async for data in stdin:
+        for piece, _ in stdin_formats(data, _LONGEST_FORMAT):
+            await channel.stdin_credit.acquire()
+            if channel.stdin_closed:
+                return
+            session.put(b"i %d 'd%b'" % (channel.slot, piece))
+            lines += 1
+    while channel.passed_lines < lines and not channel.stdin_closed:
+        await channel.stdin_credit.acquire()
+    if not channel.is_over:
+        session.put(b"i %d e" % channel.slot)
+
+
+async def one(data: bytes) -> Source:
+    """A stdin of one piece."""
+    yield data
+
+
+def _time_limit(execution: Execution, options: HubOptions) -> float:
+    asked = execution.request.timeout_seconds
+    limit = options.default_timeout_seconds if asked is None else asked
+    return min(limit, options.max_timeout_seconds)

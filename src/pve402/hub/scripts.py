@@ -1,0 +1,28 @@
+"""The shell scripts the hub runs in guests as programs of its own."""
+
+import functools
+from importlib import resources
+
+from pve402.hub.request import ExecRequest
+
+
+@functools.cache
+def source(name: str) -> str:
+    """A script without comments and indentation."""
+    text = resources.files("pve402.hub").joinpath("guest", f"{name}.sh").read_text("utf-8")
+    lines = (line.strip() for line in text.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("#"))
+
+
+def request(
+    name: str,
+    *arguments: str,
+    output_limit_bytes: int = 64 * 1024,
+    timeout_seconds: float = 60.0,
+) -> ExecRequest:
+    """Ask for a script of ours with arguments."""
+    return ExecRequest(
+        argv=("sh", "-c", source(name), "sh", *arguments),
+        output_limit_bytes=output_limit_bytes,
+        timeout_seconds=timeout_seconds,
+    )
