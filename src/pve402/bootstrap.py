@@ -78,6 +78,10 @@ class Components:
         """Finish or hand over what runs, then close everything."""
         await self.watch.stop()
         await self.crew.stop()
+        await self.close()
+
+    async def close(self) -> None:
+        """Close connections; enough where nothing was started."""
         await self.view.stop()
         await self.settler.close()
         await self.proxmox.close()

@@ -80,11 +80,14 @@ class Reconciler:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
 
+    async def compare(self) -> Report:
+        """Compare and change nothing; raises ProxmoxError if the cluster cannot be asked."""
+        standing, seen = await self._look()
+        return self._report(standing, seen)
+
     async def run_once(self) -> Report:
-        """Compare once; raises ProxmoxError if the cluster cannot be asked."""
-        async with self._db.read() as tx:
-            standing = await lease_rows.list_standing(tx)
-        seen = await self._view.fresh(0.0)
+        """Compare and close gaps; raises ProxmoxError if the cluster cannot be asked."""
+        standing, seen = await self._look()
         guests = {guest.vmid: guest for guest in seen.guests}
         for row in standing:
             await self._close_gap(row, guests.get(row.vmid))
@@ -92,6 +95,11 @@ class Reconciler:
         for stranger in self.last_report.strangers:
             log.warning("stranger", **dataclasses.asdict(stranger))
         return self.last_report
+
+    async def _look(self) -> tuple[list[lease.Lease], resources.ClusterResources]:
+        async with self._db.read() as tx:
+            standing = await lease_rows.list_standing(tx)
+        return standing, await self._view.fresh(0.0)
 
     async def _run_for_ever(self) -> None:
         while True:

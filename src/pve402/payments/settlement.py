@@ -180,6 +180,10 @@ class Settler:
         standing = Recheck.FINAL if final else Recheck.TOO_EARLY
         return Rechecked(standing=standing, transaction=seen.transaction)
 
+    def chain_of(self, network: str) -> chains.Chain:
+        """The chain of an accepted network, by its CAIP-2 id."""
+        return self._routes[network].chain
+
     async def close(self) -> None:
         """Close every facilitator and endpoint."""
         for route in self._routes.values():

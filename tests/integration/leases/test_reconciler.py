@@ -126,5 +126,7 @@ def add_copy(installation: Installation, like: int, *, tags: str) -> cluster.Gue
     guest = copy.deepcopy(installation.proxmox.world.guests[like])
     guest.vmid = like + 1
     guest.config.options["tags"] = tags
-    installation.proxmox.world.guests[guest.vmid] = guest
+    world = installation.proxmox.world
+    world.guests[guest.vmid] = guest
+    world.runtime._running[guest.vmid] = world.runtime._running[like]
     return guest

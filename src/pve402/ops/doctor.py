@@ -1,0 +1,139 @@
+"""Checks everything that the service will need, and says of each thing what is wrong with it."""
+
+import dataclasses
+import time
+from collections.abc import Awaitable, Callable
+
+from rich.console import Console
+
+from pve402 import bootstrap
+from pve402.payments import errors as payment_errors
+from pve402.payments import networks
+from pve402.proxmox import access, storage
+from pve402.proxmox import errors as pve
+
+_CLOCKS_APART_SECONDS = 60
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What one check found."""
+
+    ok: bool
+    what: str
+    detail: str
+
+
+Check = Callable[[bootstrap.Components], Awaitable[list[Finding]]]
+
+
+async def examine(parts: bootstrap.Components, console: Console) -> int:
+    """Print a line for each check; 0 if all is well, 1 if not."""
+    findings = [finding for check in CHECKS for finding in await _guarded(check, parts)]
+    for finding in findings:
+        mark = "[green]ok[/green]  " if finding.ok else "[red]FAIL[/red]"
+        console.print(f"{mark} {finding.what}: {finding.detail}")
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+async def _guarded(check: Check, parts: bootstrap.Components) -> list[Finding]:
+    try:
+        return await check(parts)
+    except (pve.ProxmoxError, payment_errors.PaymentError, OSError) as error:
+        return [Finding(ok=False, what=check.__name__.strip("_"), detail=str(error))]
+
+
+async def _settings(parts: bootstrap.Components) -> list[Finding]:
+    chosen = parts.settings
+    findings = [_good("settings", f"instance {parts.lease_options.instance}")]
+    if chosen.pve_token_id.startswith("root@pam!"):
+        detail = "is a token of root@pam, which may do everything; see the page on rights"
+        findings.append(_good("PVE_TOKEN_ID", detail))
+    if chosen.trust_facilitator:
+        detail = "is on: if the facilitator lies, the loss is yours"
+        findings.append(_good("TRUST_FACILITATOR", detail))
+    return findings
+
+
+async def _database(parts: bootstrap.Components) -> list[Finding]:
+    try:
+        now = await parts.db.time()
+    except Exception as error:  # noqa: BLE001 - drivers raise what they like
+        return [_bad("database", type(error).__name__)]
+    apart = abs(now.timestamp() - time.time())
+    if apart > _CLOCKS_APART_SECONDS:
+        return [_bad("database", f"its clock is {apart:.0f} s away from ours")]
+    return [_good("database", "answers")]
+
+
+async def _proxmox(parts: bootstrap.Components) -> list[Finding]:
+    version = await parts.nodes.version()
+    return [_good("Proxmox VE", f"version {version.version}")]
+
+
+async def _rights(parts: bootstrap.Components) -> list[Finding]:
+    chosen = parts.settings
+    template_storage = chosen.pve_os_template.partition(":")[0]
+    seen = await parts.nodes.cluster_resources()
+    names = [chosen.pve_node] if chosen.pve_node else [node.node for node in seen.nodes]
+    needs = access.Needs(
+        vmid=chosen.pve_vmid_min,
+        node=names[0] if names else "pve",
+        storages=tuple(dict.fromkeys((chosen.pve_storage, template_storage))),
+        bridge=chosen.pve_bridge,
+        pool=chosen.pve_pool,
+        console_users=chosen.pve_console_mode == "direct",
+    )
+    lacking = await access.Access(parts.proxmox).missing_privileges(needs)
+    return [
+        _bad("rights", f"{', '.join(sorted(names))} on {path}") for path, names in lacking.items()
+    ] or [_good("rights", "the token may do all that is needed")]
+
+
+async def _nodes(parts: bootstrap.Components) -> list[Finding]:
+    chosen = parts.settings
+    seen = await parts.nodes.cluster_resources()
+    names = [node.node for node in seen.nodes if chosen.pve_node in ("", node.node)]
+    if not names:
+        return [_bad("nodes", f"there is no node {chosen.pve_node!r}")]
+    return [finding for name in names for finding in await _node(parts, name)]
+
+
+async def _node(parts: bootstrap.Components, name: str) -> list[Finding]:
+    chosen, storages = parts.settings, storage.Storages(parts.proxmox)
+    disks = await storages.status(name, chosen.pve_storage)
+    where = chosen.pve_os_template.partition(":")[0]
+    templates = {template.volid for template in await storages.templates(name, where)}
+    usable = disks.active and "rootdir" in disks.content
+    findings = [
+        _judge(usable, f"storage {chosen.pve_storage} on {name}", "holds containers", "does not")
+    ]
+    there = chosen.pve_os_template in templates
+    findings.append(_judge(there, f"template on {name}", "is there", chosen.pve_os_template))
+    return findings
+
+
+async def _chains(parts: bootstrap.Components) -> list[Finding]:
+    findings = []
+    for network in parts.settings.network:
+        chain = parts.settler.chain_of(network)
+        name = networks.BY_CAIP2[network].name
+        newest = await chain.latest_block()
+        age = time.time() - newest.timestamp_seconds
+        findings.append(_good(f"chain {name}", f"block {newest.number}, {age:.0f} s old"))
+    return findings
+
+
+CHECKS: tuple[Check, ...] = (_settings, _database, _proxmox, _rights, _nodes, _chains)
+
+
+def _judge(ok: bool, what: str, yes: str, no: str) -> Finding:
+    return _good(what, yes) if ok else _bad(what, no)
+
+
+def _good(what: str, detail: str) -> Finding:
+    return Finding(ok=True, what=what, detail=detail)
+
+
+def _bad(what: str, detail: str) -> Finding:
+    return Finding(ok=False, what=what, detail=detail)

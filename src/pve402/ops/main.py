@@ -1,0 +1,111 @@
+"""The commands of operators: `pve402 ops doctor | revenue | leases | reconcile | rebuild`."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pve402 import bootstrap, config
+from pve402.domain import errors
+from pve402.domain.catalogue import CatalogueError
+from pve402.ops import doctor as doctors
+from pve402.ops import leases as lease_list
+from pve402.ops import rebuild as rebuilding
+from pve402.ops import reconcile as reconciling
+from pve402.ops import revenue as revenues
+from pve402.proxmox import errors as pve
+from pve402.storage.database import DatabaseBusyError
+
+EXIT_FINDINGS = 1
+EXIT_BAD_SETTINGS = 2
+EXIT_UNREACHABLE = 3
+
+app = typer.Typer(
+    name="pve402 ops",
+    help="What operators do.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    add_completion=False,
+)
+EnvFile = Annotated[Path | None, typer.Option(help="File with settings; `.env` unless given.")]
+Apply = Annotated[bool, typer.Option("--apply", help="Do it; without, it is only shown.")]
+
+Work = Callable[[bootstrap.Components, Console], Awaitable[int]]
+
+
+@app.command()
+def doctor(env_file: EnvFile = None) -> None:
+    """Check settings, database, Proxmox VE, rights, templates, chain and facilitator."""
+    _run(env_file, doctors.examine)
+
+
+@app.command()
+def revenue(
+    env_file: EnvFile = None,
+    since_days: Annotated[int, typer.Option(min=1, help="How many days back.")] = 30,
+    output: Annotated[str, typer.Option(help="table, csv or json.")] = "table",
+) -> None:
+    """Show what was earned: every settled order with its transaction, and the sums."""
+    _run(env_file, revenues.Revenue(since_days=since_days, output=output).show)
+
+
+@app.command()
+def leases(env_file: EnvFile = None) -> None:
+    """Show every standing lease: whose, where, until when, and what last went wrong."""
+    _run(env_file, lease_list.show)
+
+
+@app.command()
+def reconcile(env_file: EnvFile = None, apply: Apply = False) -> None:
+    """Show guests of ours that no lease accounts for; with --apply, stop those that run."""
+    _run(env_file, reconciling.Reconcile(apply=apply).run)
+
+
+@app.command()
+def rebuild(env_file: EnvFile = None, apply: Apply = False) -> None:
+    """Write the lease table again from the guests' signed descriptions, after it was lost.
+
+    The service must not run. Tenants get new tokens by the signature of their wallet.
+    """
+    _run(env_file, rebuilding.Rebuild(apply=apply).run)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one of the commands and return its exit code."""
+    try:
+        result = app(args=list(arguments), standalone_mode=False)
+    except typer.Exit as end:
+        return end.exit_code
+    except typer.Abort:
+        return 130
+    except Exception as error:
+        if not hasattr(error, "exit_code") or not hasattr(error, "show"):
+            raise
+        error.show()
+        return int(error.exit_code)
+    return result if isinstance(result, int) else 0
+
+
+def _run(env_file: Path | None, work: Work) -> None:
+    try:
+        components = bootstrap.build(config.load(env_file))
+        code = asyncio.run(_with(components, work))
+    except (config.SettingsError, CatalogueError) as error:
+        sys.stderr.write(f"these settings are missing or wrong:\n\n{error}\n")
+        raise typer.Exit(EXIT_BAD_SETTINGS) from None
+    except (pve.ProxmoxError, errors.TryLater, DatabaseBusyError) as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(EXIT_UNREACHABLE) from None
+    raise typer.Exit(code)
+
+
+async def _with(components: bootstrap.Components, work: Work) -> int:
+    """Run a command beside the service: nothing is started, connections are closed after it."""
+    try:
+        return await work(components, Console())
+    finally:
+        await components.close()

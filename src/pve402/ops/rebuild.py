@@ -1,0 +1,122 @@
+"""Writes the lease table again from the guests' signed descriptions, after the database was lost.
+
+Only descriptions with a valid HMAC of this installation's secret key count, so that whoever may
+edit a guest on Proxmox cannot make himself its owner. A lease that is in the table already is left
+as it is. What cannot come back: orders, receipts, tokens; tenants sign for a new token.
+"""
+
+import dataclasses
+from datetime import datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from pve402 import bootstrap
+from pve402.domain import lease, price
+from pve402.leases import mark
+from pve402.proxmox import guests as pve_guests
+from pve402.proxmox import resources
+from pve402.storage import lease_rows, tables
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Found:
+    """A guest and the lease that its description tells of."""
+
+    guest: resources.GuestSummary
+    record: mark.GuestRecord
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rebuild:
+    """Whether to write what was found."""
+
+    apply: bool
+
+    async def run(self, parts: bootstrap.Components, console: Console) -> int:
+        """Show the leases that can come back and write them if told to; 1 if some cannot."""
+        if self.apply:
+            await parts.db.open()
+        found, unreadable = await _read_guests(parts)
+        missing = await _not_in_table(parts, found)
+        _show(missing, console)
+        for guest in unreadable:
+            console.print(f"[yellow]{guest.vmid}: no description of ours, left alone[/yellow]")
+        if self.apply:
+            now = await parts.db.time()
+            for one in missing:
+                await _write(parts, one, now)
+            console.print(f"{len(missing)} leases were written.")
+        elif missing:
+            console.print("Nothing was written. With --apply, these leases are.")
+        return 1 if unreadable else 0
+
+
+async def _read_guests(
+    parts: bootstrap.Components,
+) -> tuple[list[Found], list[resources.GuestSummary]]:
+    """Read the description of every guest with our tag."""
+    tag = mark.instance_tag(parts.lease_options.instance)
+    seen = await parts.nodes.cluster_resources()
+    found, unreadable = [], []
+    for guest in seen.guests:
+        if tag not in guest.tags:
+            continue
+        ref = pve_guests.GuestRef(node=guest.node, vmid=guest.vmid)
+        config = await parts.guests.config(ref)
+        record = parts.machines.read_description(config.description)
+        if record is None or mark.lease_tag(record.lease_id) not in config.tags:
+            unreadable.append(guest)
+        else:
+            found.append(Found(guest=guest, record=record))
+    return found, unreadable
+
+
+async def _not_in_table(parts: bootstrap.Components, found: list[Found]) -> list[Found]:
+    async with parts.db.read() as tx:
+        known = await lease_rows.list_by_ids(tx, [one.record.lease_id for one in found])
+    ids = {row.lease_id for row in known}
+    return [one for one in found if one.record.lease_id not in ids]
+
+
+async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None:
+    """Write one lease: active until its end, and due at once if that has passed."""
+    record, guest = one.record, one.guest
+    row = lease.Lease(
+        lease_id=record.lease_id,
+        status=lease.LeaseStatus.ACTIVE,
+        node=guest.node,
+        vmid=guest.vmid,
+        owner=record.owner,
+        sku=record.sku,
+        size=record.size,
+        hostname=guest.name,
+        template="",
+        rates=_rates(parts, record.sku),
+        created_at=now,
+    )
+    ends = {"expires_at": record.expires_at, "due_at": record.expires_at}
+    async with parts.db.begin() as tx:
+        await lease_rows.insert(parts.db, tx, row, due=False)
+        await lease_rows.move(tx, row, lease.LeaseStatus.ACTIVE, **ends)
+        await tx.execute(
+            tables.vmids.insert().values(
+                vmid=guest.vmid, lease_id=row.lease_id, reserved_at=parts.db.now()
+            )
+        )
+
+
+def _rates(parts: bootstrap.Components, name: str) -> dict[str, str]:
+    """Return today's rates of a sku, or the cheapest sku's if it is not on sale any more."""
+    skus = parts.leases.book.skus
+    sku = skus.get(name) or min(skus.values(), key=lambda one: one.lowest_price_usd())
+    return price.Rates.to_strings(sku.rates)
+
+
+def _show(missing: list[Found], console: Console) -> None:
+    table = Table("leaseId", "guest", "owner", "until")
+    for one in missing:
+        until = one.record.expires_at.strftime("%Y-%m-%d %H:%M UTC")
+        place = f"{one.guest.node}/{one.guest.vmid}"
+        table.add_row(one.record.lease_id, place, one.record.owner, until)
+    console.print(table)

@@ -1,0 +1,88 @@
+"""Shows guests of ours that no lease accounts for, and stops them on the operator's word.
+
+Nothing is destroyed here. It refuses when the lease table is empty, or when more than a twentieth
+of our guests are unknown: then it is the table that is wrong, and `rebuild` is the remedy.
+"""
+
+import dataclasses
+
+from rich.console import Console
+from rich.table import Table
+
+from pve402 import bootstrap
+from pve402.leases import mark
+from pve402.leases.reconciler import Report, Stranger
+from pve402.proxmox import errors as pve
+from pve402.proxmox import guests as pve_guests
+from pve402.proxmox import tasks as pve_tasks
+
+_MOST_UNKNOWN = 0.05
+_STOP_SECONDS = 120.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reconcile:
+    """Whether to stop what was found."""
+
+    apply: bool
+
+    async def run(self, parts: bootstrap.Components, console: Console) -> int:
+        """Show, then stop if told to; 0 when nothing is left over, 1 when something is."""
+        report = await parts.watch.compare()
+        _show(report, console)
+        if not report.strangers:
+            return 0
+        if not self.apply:
+            console.print("Nothing was done. With --apply, those that run are stopped.")
+            return 1
+        refusal = why_not(report)
+        if refusal:
+            console.print(f"[red]Refused:[/red] {refusal}")
+            return 1
+        return await self._stop(parts, report, console)
+
+    async def _stop(self, parts: bootstrap.Components, report: Report, console: Console) -> int:
+        failed = 0
+        for stranger in report.strangers:
+            if stranger.running and stranger.lease_id is not None:
+                failed += not await _stop_one(parts, stranger, console)
+        return 1 if failed else 0
+
+
+def why_not(report: Report) -> str | None:
+    """Return why nothing may be stopped by this comparison; None if it may."""
+    if report.standing == 0:
+        return "there is no standing lease at all; was the database lost? See `rebuild`."
+    unknown = sum(stranger.lease_id is not None for stranger in report.strangers)
+    if unknown > max(1, report.ours * _MOST_UNKNOWN):
+        return f"{unknown} of {report.ours} guests are unknown; is this the right database?"
+    return None
+
+
+async def _stop_one(parts: bootstrap.Components, stranger: Stranger, console: Console) -> bool:
+    """Stop one guest, after its tags were read again."""
+    ref = pve_guests.GuestRef(node=stranger.node, vmid=stranger.vmid)
+    try:
+        status = await parts.guests.status(ref)
+        named = mark.is_marked(status.tags, parts.lease_options.instance, stranger.lease_id or "")
+        if not named:
+            console.print(f"{stranger.vmid}: its tags changed, left alone")
+            return False
+        upid = await parts.guests.stop(ref)
+        await pve_tasks.Tasks(parts.proxmox).wait_until_finished(upid, limit_seconds=_STOP_SECONDS)
+    except pve.ProxmoxError as error:
+        console.print(f"{stranger.vmid}: not stopped: {error}")
+        return False
+    console.print(f"{stranger.vmid}: stopped")
+    return True
+
+
+def _show(report: Report, console: Console) -> None:
+    console.print(f"{report.standing} standing leases, {report.ours} guests with our tag")
+    table = Table("node", "vmid", "leaseId", "running", "why")
+    for stranger in report.strangers:
+        running = "yes" if stranger.running else "no"
+        facts = (stranger.node, str(stranger.vmid), stranger.lease_id or "-")
+        table.add_row(*facts, running, stranger.reason)
+    if report.strangers:
+        console.print(table)

@@ -1,0 +1,186 @@
+"""What operators run, against a running installation."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from tests.integration.leases.test_reconciler import add_copy
+from tests.support.installation import Installation, creation, running, settings
+
+from pve402 import bootstrap
+from pve402.devnet.chain import SimulatedChain
+from pve402.devnet.facilitator import SimulatedFacilitator
+from pve402.devnet.pve.simulator import SimulatedProxmox
+from pve402.domain import lease
+from pve402.ops import doctor, leases, rebuild, reconcile, revenue
+from pve402.storage import lease_rows
+
+ORPHAN = "l" + "0" * 25
+
+
+class Screen:
+    """Catches what a command prints."""
+
+    def __init__(self) -> None:
+        self.console = Console(file=io.StringIO(), width=300)
+
+    @property
+    def text(self) -> str:
+        """Everything printed so far."""
+        file: Any = self.console.file
+        return str(file.getvalue())
+
+
+async def test_the_doctor_finds_a_good_installation_good(installation: Installation) -> None:
+    screen = Screen()
+
+    code = await doctor.examine(installation.parts, screen.console)
+
+    assert "FAIL" not in screen.text
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"pve_os_template": "local:vztmpl/missing.tar.gz"}, "template"),
+        ({"pve_storage": "missing"}, "missing"),
+        ({"pve_node": "elsewhere"}, "elsewhere"),
+        ({"rpc_url": "http://127.0.0.1:9"}, "chain"),
+        ({"pve_token_secret": "00000000-0000-0000-0000-000000000000"}, "401"),
+    ],
+)
+async def test_the_doctor_names_what_is_wrong(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+    change: dict[str, Any],
+    word: str,
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    parts = bootstrap.build(settings(url, proxmox, chain, facilitator, **change))
+    screen = Screen()
+
+    code = await doctor.examine(parts, screen.console)
+    await parts.close()
+
+    assert code == 1
+    assert any(word in line for line in screen.text.splitlines() if "FAIL" in line)
+
+
+async def test_revenue_lists_every_settled_order(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = await installation.lease()
+
+    await revenue.Revenue(since_days=1, output="json").show(installation.parts, Screen().console)
+
+    printed = capsys.readouterr().out
+    (row,) = json.loads(printed[printed.index("[\n") :])
+    assert row["transaction"] == answer.order.transaction
+    assert float(row["amount"]) * 10**6 == installation.price_of(creation())
+
+
+async def test_the_list_names_what_went_wrong(installation: Installation) -> None:
+    row = (await installation.lease()).lease
+    screen = Screen()
+
+    await leases.show(installation.parts, screen.console)
+
+    assert row.lease_id in screen.text
+    assert "active" in screen.text
+
+
+async def test_reconcile_shows_and_stops_only_when_told(installation: Installation) -> None:
+    vmids = [(await installation.lease()).lease.vmid for _ in range(2)]
+    orphan = add_copy(installation, max(vmids), tags=f"pve402-test;lease-{ORPHAN}")
+    await installation.proxmox.publish()
+
+    shown = await reconcile.Reconcile(apply=False).run(installation.parts, Screen().console)
+    ran = installation.runs(orphan.vmid)
+    done = await reconcile.Reconcile(apply=True).run(installation.parts, Screen().console)
+
+    assert (shown, done) == (1, 0)
+    assert ran
+    assert not installation.runs(orphan.vmid)
+    assert orphan.vmid in installation.proxmox.world.guests
+    assert all(installation.runs(vmid) for vmid in vmids)
+
+
+async def test_reconcile_refuses_with_an_empty_table(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> None:
+    world = (proxmox, chain, facilitator)
+    async with running(f"sqlite:///{tmp_path}/lost.sqlite3", *world) as lost:
+        row = (await lost.lease()).lease
+        await proxmox.publish()
+    async with running(f"sqlite:///{tmp_path}/new.sqlite3", *world) as empty:
+        screen = Screen()
+
+        code = await reconcile.Reconcile(apply=True).run(empty.parts, screen.console)
+
+        assert code == 1
+        assert "Refused" in screen.text
+        assert empty.runs(row.vmid)
+
+
+async def test_rebuild_brings_leases_back_with_owner_end_and_size(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> None:
+    world = (proxmox, chain, facilitator)
+    async with running(f"sqlite:///{tmp_path}/lost.sqlite3", *world) as lost:
+        row = (await lost.lease(minutes=60)).lease
+        lost.pass_time(60)
+        await lost.settled_down()
+        await proxmox.publish()
+    url = f"sqlite:///{tmp_path}/new.sqlite3"
+    parts = bootstrap.build(settings(url, *world))
+    await rebuild.Rebuild(apply=True).run(parts, Screen().console)
+    await parts.close()
+
+    async with running(url, *world) as again:
+        (back,) = await again.leases_now()
+        assert row.expires_at is not None
+        assert back.expires_at == row.expires_at.replace(microsecond=0)
+        assert (back.lease_id, back.owner, back.size) == (row.lease_id, row.owner, row.size)
+        assert back.status is lease.LeaseStatus.ACTIVE
+        again.pass_time(3700)
+        await again.until_status(lease.LeaseStatus.STOPPED)
+        assert not again.runs(row.vmid)
+
+
+async def test_rebuild_believes_no_forged_description(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> None:
+    world = (proxmox, chain, facilitator)
+    async with running(f"sqlite:///{tmp_path}/lost.sqlite3", *world) as lost:
+        row = (await lost.lease()).lease
+        config = proxmox.world.guests[row.vmid].config
+        honest = config.text("description")
+        config.options["description"] = honest.replace("pve402:v1:e", "pve402:v1:f")
+        await proxmox.publish()
+    parts = bootstrap.build(settings(f"sqlite:///{tmp_path}/new.sqlite3", *world))
+    screen = Screen()
+
+    code = await rebuild.Rebuild(apply=True).run(parts, screen.console)
+    async with parts.db.read() as tx:
+        count = await lease_rows.count(tx)
+    await parts.close()
+
+    assert code == 1
+    assert count == 0
