@@ -123,6 +123,8 @@ class FakeLeases:
     ) -> service.Answer:
         self._called("renew", (of, minutes, purchase, caller))
         self._claim(purchase)
+        if purchase.wait_seconds == 0:
+            return service.Answer(lease=of, order=_order(purchase, settled=False))
         longer = of.evolve(expires_at=(of.expires_at or NOW) + timedelta(minutes=minutes))
         return service.Answer(lease=self.add(longer), order=_order(purchase))
 

@@ -136,10 +136,12 @@ def _offers(app: context.Context, request: Request, usd: Fraction, what: str) ->
 def _bought(answer: service.Answer, words: str) -> Response:
     """Shape the answer of a purchase; one that is still being worked on is 202."""
     bought = answer.lease
-    if bought.tenant_status == "provisioning":
-        message = "The container is being made; ask again with the same payment."
+    if answer.order.is_open:
+        message = "This is being worked on; ask again with the same payment."
         return shapes.respond(shapes.lease_answer(answer, message), 202)
     message = f"{words}{shapes.until(bought.expires_at)}."
+    if bought.tenant_status != "active":  # a payment that is sent again long afterwards
+        message = f"The lease is {bought.tenant_status}."
     return shapes.respond(shapes.lease_answer(answer, message))
 
 

@@ -225,6 +225,16 @@ async def test_a_renewal_answers_the_new_end(api: Api):
     assert reply.json()["accessToken"] is None
 
 
+async def test_a_renewal_that_nobody_waits_for_is_202_with_the_old_end(api: Api):
+    made = api.leases.add(fake_leases.make_lease(OWNER))
+    wish, asynchronous = {"runtimeMinutes": 30}, {"Prefer": "respond-async"}
+
+    reply = await paid(api, f"/lease/{made.lease_id}/renew", wish, headers=asynchronous)
+
+    assert (reply.status, reply.json()["expiresAt"]) == (202, "2026-11-21T13:00:00Z")
+    assert reply.json()["transaction"] is None
+
+
 async def test_a_renewal_with_a_token_names_its_holder(api: Api):
     made = api.leases.add(fake_leases.make_lease(OWNER))
     holder = service.Caller(owner=OWNER, lease_id=made.lease_id)
