@@ -66,6 +66,7 @@ class TickClock:
 
     async def tick(self, seconds: float) -> None:
         """Move the time forward, waking sleepers in their order."""
+        await self._settle()
         end = self._now + seconds
         while (sleeper := self._next()) is not None and sleeper.wake_at <= end:
             heapq.heappop(self._sleepers)

@@ -5,6 +5,7 @@ Each check takes the text sent and raises `FormatError` with Proxmox's words, li
 
 import ipaddress
 import re
+import zoneinfo
 from collections.abc import Callable
 
 _CONFIG_ID = re.compile(r"[a-z][a-z0-9_-]+", re.IGNORECASE)
@@ -14,7 +15,6 @@ _TAG = re.compile(r"[a-z0-9_][a-z0-9_\-+.]*", re.IGNORECASE)
 _MAC = re.compile(r"[a-f0-9][02468ace](?::[a-f0-9]{2}){5}", re.IGNORECASE)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT](?:iB)?)?")
 _STORAGE_ID = re.compile(r"[a-z][a-z0-9\-_.]*[a-z0-9]", re.IGNORECASE)
-_BRIDGE_ID = re.compile(r"[-_.\w]+")
 _POOL_ID = re.compile(r"[A-Za-z0-9.\-_]+(?:/[A-Za-z0-9.\-_]+){0,2}")
 _USER_ID = re.compile(r"[^\s:/]+@[A-Za-z][A-Za-z0-9.\-_]+")
 _TOKEN_ID = re.compile(r"[^\s:/]+@[A-Za-z][A-Za-z0-9.\-_]+![A-Za-z][A-Za-z0-9.\-_]+")
@@ -137,8 +137,16 @@ def _startup_order(text: str) -> None:
 
 
 def _time_zone(text: str) -> None:
-    if text not in ("host", "UTC") and re.fullmatch(r"[A-Z]\w+(/[\w+-]+)+", text) is None:
+    known = zoneinfo.available_timezones()
+    if text not in ("host", "UTC") and known and text not in known:
         raise FormatError(f"invalid time zone '{text}'\n")
+
+
+def _storage_id(text: str) -> None:
+    if len(text) < 2:
+        raise FormatError(f"storage ID '{text}' cannot be shorter than 2 characters\n")
+    if _STORAGE_ID.fullmatch(text) is None:
+        raise FormatError(f"storage ID '{text}' contains illegal characters\n")
 
 
 def _content_type(text: str) -> None:
@@ -163,7 +171,6 @@ CHECKS: dict[str, Callable[[str], None]] = {
     "pve-ipv6-config": _ip_config(6, ("auto", "dhcp", "manual")),
     "mac-addr": _matching(_MAC, "value does not look like a valid unicast MAC address\n"),
     "disk-size": _disk_size,
-    "pve-bridge-id": _matching(_BRIDGE_ID, "(bridge) ID '{}' contains illegal characters\n"),
     "pve-configid": _matching(_CONFIG_ID, "invalid configuration ID '{}'\n"),
     "pve-ct-timezone": _time_zone,
     "pve-lxc-dev-string": _device_path,
@@ -183,7 +190,7 @@ CHECKS: dict[str, Callable[[str], None]] = {
     ),
     "pve-startup-order": _startup_order,
     "pve-storage-content": _content_type,
-    "pve-storage-id": _matching(_STORAGE_ID, "storage ID '{}' contains illegal characters\n"),
+    "pve-storage-id": _storage_id,
     "pve-tag": _matching(_TAG, "invalid characters in tag\n"),
     "pve-task-status-type": _matching(_TASK_STATUS, "invalid status '{}'\n"),
     "pve-tokenid": _matching(_TOKEN_ID, "value '{}' does not look like a valid token ID\n"),

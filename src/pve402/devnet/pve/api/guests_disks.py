@@ -46,6 +46,7 @@ async def clone(call: rest.Call) -> rest.Json:
         world.access.require_pool(pool)
     if call.text("storage"):
         world.storages.require(call.text("storage"), node)
+    _require_target(call)
     world.require_quorum()
     source = await _lock_source(call)
     try:
@@ -90,6 +91,12 @@ async def make_template(call: rest.Call) -> rest.Json:
             raise errors.Failure("you can't convert a CT to template if the CT is running")
         guest.config.put("template", 1)
     return None
+
+
+def _require_target(call: rest.Call) -> None:
+    target = call.text("target", call.node)
+    if target not in ("localhost", *call.world.nodes):
+        raise errors.Failure(f"no such cluster node '{target}'")
 
 
 def _require_growth(call: rest.Call) -> int:
@@ -155,6 +162,9 @@ async def _plan_copy(call: rest.Call, source: cluster.Guest) -> config.GuestConf
         if not full:
             name = volume["volume"]
             raise errors.Failure(f"Linked clone feature for '{name}' is not available")
+    if call.world.resolve_node(call.text("target", call.node)) != call.node:
+        target = call.text("target")
+        raise errors.Failure(f"can't clone CT to node '{target}' (CT uses local storage)")
     return _copy_options(call, options)
 
 
