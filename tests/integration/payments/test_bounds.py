@@ -60,7 +60,7 @@ BAD_ANSWERS = {
     "500": answer(500, "oh", b'{"success": true}'),
     "200 with text": answer(200, "OK", b"fine"),
     "yes with 400": answer(400, "no", b'{"isValid": true, "success": true}'),
-    "redirect": answer(307, "there", headers={"Location": "http://127.0.0.1:9/"}),
+    "redirect": answer(307, "there", headers={"Location": "/elsewhere"}),
     "too large": answer(200, "OK", b" " * 2000 + b'{"isValid": true}'),
     "silence": Behaviour.SILENCE,
     "cut short": answer(200, "OK", b"{}").replace(b"Length: 2", b"Length: 20"),
@@ -78,6 +78,17 @@ async def test_no_usable_answer_means_unavailable_or_unknown(
     settled = await remote.settle(make.payment(), TERMS)
 
     assert (settled.outcome, settled.reason) == (Outcome.UNKNOWN, "facilitator_unavailable")
+
+
+async def test_a_signed_payment_is_not_sent_where_a_redirect_points(
+    server: ScriptedServer, remote: HttpFacilitator
+) -> None:
+    elsewhere = answer(307, "there", headers={"Location": "/elsewhere"})
+    server.script = [elsewhere, answer(200, "OK", SETTLED)]
+
+    settled = await remote.settle(make.payment(), TERMS)
+
+    assert (settled.outcome, len(server.requests)) == (Outcome.UNKNOWN, 1)
 
 
 @pytest.mark.parametrize("broken", [Behaviour.DROP, Behaviour.RESET])

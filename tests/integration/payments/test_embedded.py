@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -32,11 +32,16 @@ class Wire(rpc.Rpc):
         self.refuse: list[str] = []  # answers to coming broadcasts that never reach the node
         self.cut = False  # broadcasts are lost
         self.deaf = False  # broadcasts arrive, their answers are lost
+        self.stale_count: str | None = None  # a transaction count from long ago
+        self.sent: list[str] = []
 
     async def call(self, method: str, *params: Any) -> Any:
+        if method == "eth_getTransactionCount" and self.stale_count:
+            return self.stale_count
         if method != "eth_sendRawTransaction":
             return await super().call(method, *params)
         self.events.append("broadcast")
+        self.sent.append(params[0])
         if self.refuse:
             raise rpc.RpcError(method, -32000, self.refuse.pop(0))
         if self.cut:
@@ -61,6 +66,7 @@ class Signer:
         self.wire = Wire(url)
         self.nonces = nonces or InMemorySignerNonces()
         self.recorded: list[str] = []
+        self.between_record_and_broadcast: Callable[[], Awaitable[Any]] | None = None
         self.facilitator = EmbeddedFacilitator(
             EmbeddedOptions(network="base-sepolia", private_key=KEY.key.hex(), **options),
             self.wire,
@@ -72,6 +78,8 @@ class Signer:
     async def _record(self, _payment: protocol.PaymentKey, transaction: str) -> None:
         self.wire.events.append("record")
         self.recorded.append(transaction)
+        if self.between_record_and_broadcast:
+            await self.between_record_and_broadcast()
 
     async def settle(self, payment: protocol.Payment) -> Any:
         return await self.facilitator.settle(payment, TERMS)
@@ -192,16 +200,14 @@ async def test_a_transfer_that_a_reorganisation_threw_out_is_sent_again(
 
 
 async def test_cancelling_a_settlement_leaves_no_gap(signers: Any, chain: Any, paid: Sign) -> None:
-    signer = signers()
+    signer = signers(settle_timeout_seconds=3)
     claimed = asyncio.Event()
-    record = signer.facilitator._broadcaster._record
 
-    async def slowly(payment: protocol.PaymentKey, transaction: str) -> None:
-        await record(payment, transaction)
+    async def slowly() -> None:
         claimed.set()
         await asyncio.sleep(0.05)
 
-    signer.facilitator._broadcaster._record = slowly
+    signer.between_record_and_broadcast = slowly
     left = asyncio.create_task(signer.settle(paid()))
     await claimed.wait()
     left.cancel()
@@ -209,6 +215,30 @@ async def test_cancelling_a_settlement_leaves_no_gap(signers: Any, chain: Any, p
     settled = await signer.settle(paid())
 
     assert (settled.outcome, _earned(chain), _sent(chain)) == (SETTLED, 2, 2)
+
+
+async def test_a_claim_that_another_process_sweeps_up_meanwhile_is_not_repeated(
+    signers: Any, chain: Any, paid: Sign
+) -> None:
+    store = InMemorySignerNonces()
+    signer, sweeper = signers(nonces=store), signers(nonces=store)
+    signer.between_record_and_broadcast = sweeper.facilitator.sweep
+
+    settled = await signer.settle(paid())
+
+    assert (settled.outcome, len(signer.recorded), _sent(chain)) == (SETTLED, 1, 1)
+
+
+async def test_a_node_that_lags_does_not_give_a_used_nonce_twice(
+    signers: Any, chain: Any, paid: Sign
+) -> None:
+    await signers().settle(paid())
+    signer = signers()
+    signer.wire.stale_count = "0x0"
+
+    settled = await signer.settle(paid())
+
+    assert (settled.outcome, _sent(chain)) == (SETTLED, 2)
 
 
 async def test_a_payment_that_is_spent_is_refused_and_the_chain_knows_better(
@@ -366,6 +396,24 @@ async def test_a_stuck_transaction_is_outbid(signers: Any, chain: Any, paid: Sig
     assert len(signer.recorded) > 1
     assert settled.transaction == signer.recorded[-1]
     assert _sent(chain) == 1
+
+
+async def test_an_outbid_transaction_can_still_be_the_one_that_lands(
+    signers: Any, chain: Any, paid: Sign
+) -> None:
+    def mine_the_first() -> None:
+        chain.rpc("anvil_dropTransaction", signer.recorded[-1])
+        chain.rpc("eth_sendRawTransaction", signer.wire.sent[0])
+        chain.rpc("evm_mine")
+
+    hurry = Hurry(mine_the_first, after_sleeps=60)
+    signer = signers(clock=hurry.clock(), settle_timeout_seconds=600)
+    chain.rpc("evm_setAutomine", False)
+
+    settled = await signer.settle(paid())
+
+    assert len(signer.recorded) > 1
+    assert (settled.outcome, settled.transaction) == (SETTLED, signer.recorded[0])
 
 
 async def test_one_that_never_gets_in_ends_unknown_and_stays_claimed(
