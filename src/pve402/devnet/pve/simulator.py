@@ -30,6 +30,7 @@ class SimulatedProxmox:
 
     Without tokens in its options it makes `root@pam!devnet`, which may do everything, with a
     random secret. State is open to inspection: `world` holds guests, tasks, storages and faults.
+    Raises `server.NotLoopback` for an address that others could reach.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class SimulatedProxmox:
         terminal: runtime.TerminalService | None = None,
     ) -> None:
         self.options = chosen or options.SimulatorOptions()
+        server.require_loopback(self.options.host)
         service = terminal or console.NullTerminal()
         self.world = cluster.Cluster(self.options, guest_runtime or runtime.NullRuntime(), service)
         if isinstance(service, console.NullTerminal):
