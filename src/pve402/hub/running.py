@@ -48,7 +48,7 @@ async def end(
     for signal in ("TERM", "KILL"):
         # A program that is only just starting has no group yet.
         for _ in range(5):
-            if await session.signal(channel, signal) or not execution.is_running:
+            if channel.is_over or await session.signal(channel, signal):
                 break
             await asyncio.sleep(0.05)
         if await execution.wait_over(options.kill_after_seconds, ignore_cancel=True):

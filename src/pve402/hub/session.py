@@ -295,8 +295,8 @@ class Session:
 
     def _take_exit_codes(self, pairs: tuple[str, ...]) -> None:
         """Programs that ended while something they started still holds their output."""
-        for slot, _, code in (pair.partition("=") for pair in pairs):
-            channel = self._channels.get(int(slot))
+        for name, _, code in (pair.partition("=") for pair in pairs):
+            channel = self._find(name)
             if channel is not None and channel.exit_code is None and code.isdigit():
                 channel.exit_code = min(int(code), 255)
                 loop = asyncio.get_running_loop()

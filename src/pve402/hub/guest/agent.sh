@@ -6,7 +6,7 @@
 # In:  K SEQUENCE LENGTH BODY      one line; BODY is shell text calling the functions below
 # Out: ESC _ K TYPE FIELDS ESC \   never with a newline; each written in one write(), so
 #                                  that frames of many processes do not mix
-#   H version encoding tools directory  we are there       A sequence slot=code...  consumed
+#   H version encoding tools directory  we are there       A sequence channel=code...  consumed
 #   R sequence / S sequence             line damaged / not ours, send again from here
 #   o|e channel number length data      a piece of output
 #   X channel sequence code o e         ended, with the numbers of pieces
@@ -45,7 +45,7 @@ pump() {
 # Descriptor 8 takes the process group; the command keeps no other descriptor of ours.
 run() {
   $S sh -c "$@" 2>&4 4>&- 8>"$D/$s.p" <"$i"
-  echo "x=$?" >"$D/$s.x"
+  echo "x=$? y=$c" >"$D/$s.x"
 }
 
 job() {
@@ -86,6 +86,7 @@ console() {
 # Job control gives each job a process group of its own and leaves SIGINT alone.
 start() {
   s=${2%.*}
+  eval "C$s=$2"
   eval "[ -z \"\$J$s\" ] || wait \$J$s"
   for l in x o e p; do : >"$D/$s.$l"; done
   [ ! -e "$D/$s.t" ] || rm -f "$D/$s.t"
@@ -102,16 +103,21 @@ xc() { fifos "${1%.*}"; start console "$@"; exec 9>&-; }
 # Held open from before the fork: what is written before the reader runs is kept.
 fifos() { [ -p "$D/$1.i" ] || mkfifo "$D/$1.i" "$D/$1.f"; exec 9<>"$D/$1.f"; }
 i() { printf '%s\n' "$2" 1<>"$D/$1.f"; }
+ours() { eval "[ \"\$C${1%.*}\" = \"$1\" ]"; }
 k() {
   n=0
-  for p in $(cat "$D/${1%.*}.p"); do
-    case $p in *[!0-9]*) ;; *) kill -s "$2" -- "-$p" && n=$((n + 1)) ;; esac
-  done
+  ! ours "$1" || signal "${1%.*}" "$2"
   say "G $1 $n"
 }
-z() { end "${1%.*}"; say "Z $1"; }
+# The one form of kill that all shells understand.
+signal() {
+  for p in $(cat "$D/$1.p"); do
+    case $p in *[!0-9]*) ;; *) kill "-$2" "-$p" && n=$((n + 1)) ;; esac
+  done
+}
+z() { ! ours "$1" || end "${1%.*}"; say "Z $1"; }
 end() {
-  [ ! -s "$D/$1.j" ] || eval "kill -s KILL -- -\$J$1"
+  [ ! -s "$D/$1.j" ] || eval "kill -KILL -\$J$1"
   : >"$D/$1.j"
 }
 t() { : >"$D/$1.t"; }
@@ -121,7 +127,7 @@ w() { p=$(cat "$D/${1%.*}.y") && stty rows "$2" cols "$3" <"$p"; }
 h() {
   r=
   for f in "$D"/*.x; do
-    [ ! -s "$f" ] || { . "$f"; f=${f##*/}; r="$r ${f%.x}=$x"; }
+    [ ! -s "$f" ] || { . "$f"; r="$r $y=$x"; }
   done
   say "A $Q$r"
 }
@@ -129,7 +135,7 @@ h() {
 quit() {
   trap '' HUP TERM
   for f in "$D"/*.j; do
-    [ ! -s "$f" ] || { f=${f##*/}; k "${f%.j}" KILL; end "${f%.j}"; }
+    [ ! -s "$f" ] || { f=${f##*/}; signal "${f%.j}" KILL; end "${f%.j}"; }
   done
   rm -rf "$D"
   stty sane

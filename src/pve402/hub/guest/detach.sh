@@ -28,7 +28,7 @@ watch_time() {
   [ ! -e "$d/exit" ] || return
   : >"$d/timedout"
   for s in TERM KILL; do
-    for p in $(cat "$d/group"); do kill -s $s -- "-$p"; done
+    for p in $(cat "$d/group"); do kill -$s "-$p"; done
     n=0
     while [ ! -e "$d/exit" ] && [ $n -lt 5 ]; do sleep 1; n=$((n + 1)); done
   done

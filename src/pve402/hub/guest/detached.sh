@@ -14,7 +14,7 @@ state() {
   read -r b t <"$1/start"
   if [ "$b" = "$(booted)" ]; then
     for p in $(cat "$1/group"); do
-      if kill -s 0 -- "-$p" 2>/dev/null; then echo running; return; fi
+      if kill -0 "-$p" 2>/dev/null; then echo running; return; fi
     done
     [ -s "$1/group" ] || { echo running; return; }
   fi
@@ -52,7 +52,7 @@ follow() {
   done
 }
 
-groups() { n=5; for p in $(cat "$d/group"); do kill -s "$1" -- "-$p" && n=0; done; }
+groups() { n=5; for p in $(cat "$d/group"); do kill "-$1" "-$p" && n=0; done; }
 
 if [ "$what" = list ] && [ -z "$id" ]; then
   for d in "$base"/*; do [ ! -e "$d/start" ] || line "$d"; done
