@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pve402.domain import lease, order
-from pve402.leases import options, vault
+from pve402.leases import metrics, options, vault
 from pve402.payments import protocol
 from pve402.storage import (
     database,
@@ -107,6 +107,7 @@ class Books:
                 expires_at=None,
             )
             await token_rows.insert(self.db, tx, token)
+        metrics.count(settled)
         return Deal(order=settled, lease=active)
 
     async def extend(self, deal: Deal, transaction: str | None, *, recheck: bool) -> Deal:
@@ -130,6 +131,7 @@ class Books:
                 **_NO_HOLD,
             )
             settled = await self._settle(tx, deal.order, transaction, longer, recheck=recheck)
+        metrics.count(settled)
         return Deal(order=settled, lease=longer)
 
     async def remember(self, of: order.Order, transaction: str | None) -> None:
@@ -168,7 +170,7 @@ class Books:
     async def settle_fee(self, of: order.Order, transaction: str | None) -> order.Order:
         """Record that a management fee was paid; nothing else hangs on it."""
         async with self.db.begin() as tx:
-            return await self.write_order(
+            settled = await self.write_order(
                 tx,
                 of,
                 status=order.OrderStatus.SETTLED.value,
@@ -177,35 +179,38 @@ class Books:
                 final=True,
                 **_CLOSED,
             )
+        metrics.count(settled)
+        return settled
 
     async def refuse(self, deal: Deal, refusal: str, reason: str) -> Deal:
         """Close an order that will never be settled: a new lease unwinds, an old one is let go."""
         async with self.db.begin() as tx:
-            refused = await self.write_order(
-                tx,
-                deal.order,
-                status=order.OrderStatus.REFUSED.value,
-                refusal=refusal,
-                last_error=reason[:500],
-                **_CLOSED,
-            )
+            refused = await self._refuse(tx, deal.order, refusal, reason)
             if deal.order.kind is order.OrderKind.CREATION:
                 back = await self._unwind(tx, deal.lease, refusal)
             else:
                 back = await self._let_go(tx, deal.lease)
+        metrics.count(refused)
         return Deal(order=refused, lease=back)
 
     async def refuse_fee(self, of: order.Order, refusal: str, reason: str) -> order.Order:
         """Close the order of a management fee that was not paid."""
         async with self.db.begin() as tx:
-            return await self.write_order(
-                tx,
-                of,
-                status=order.OrderStatus.REFUSED.value,
-                refusal=refusal,
-                last_error=reason[:500],
-                **_CLOSED,
-            )
+            refused = await self._refuse(tx, of, refusal, reason)
+        metrics.count(refused)
+        return refused
+
+    async def _refuse(
+        self, tx: AsyncConnection, of: order.Order, refusal: str, reason: str
+    ) -> order.Order:
+        return await self.write_order(
+            tx,
+            of,
+            status=order.OrderStatus.REFUSED.value,
+            refusal=refusal,
+            last_error=reason[:500],
+            **_CLOSED,
+        )
 
     async def reassign_vmid(self, deal: Deal, note: str) -> Deal:
         """Give a new lease another vmid, because something foreign stands on its own."""

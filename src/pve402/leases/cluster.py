@@ -12,7 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from pve402.domain import errors, placement
-from pve402.leases import workflow
+from pve402.leases import metrics, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import nodes as pve_nodes
 from pve402.proxmox import resources
@@ -133,6 +133,7 @@ class ClusterView:
 
     async def _refresh_for_ever(self) -> None:
         while True:
+            metrics.PROXMOX_AGE.set(self.age_seconds)
             try:
                 await self.fresh(REFRESH_SECONDS / 2)
             except pve.ProxmoxError as error:

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 import structlog
 
 from pve402.domain import lease
-from pve402.leases import machine, options, workflow
+from pve402.leases import machine, metrics, options, workflow
 from pve402.storage import database, lease_rows, queue, tables, token_rows, vmid_rows
 
 log = structlog.get_logger(__name__)
@@ -85,6 +85,8 @@ class Lifetime:
             await self._finish(row, Status.ENDED, reason="guest_vanished")
             return None
         now = await self._db.time()
+        if row.expires_at is not None and row.expires_at <= now:
+            metrics.EXPIRY_LAG.observe((now - row.expires_at).total_seconds())
         to_be_deleted = row.deletes_at is not None and row.deletes_at <= now
         if to_be_deleted and row.hold_order_id is None:
             return await self._move(row, Status.DELETING)
@@ -124,6 +126,7 @@ class Lifetime:
             await vmid_rows.release(self._db, tx, row.vmid, row.lease_id)
             await token_rows.revoke_of_lease(self._db, tx, row.lease_id)
         await self._on_end(row, reason)
+        metrics.LEASES_OVER.labels(reason).inc()
         log.info("lease_over", lease=row.lease_id, vmid=row.vmid, reason=reason)
 
     async def _wait_until(self, row: lease.Lease, when: Any) -> None:

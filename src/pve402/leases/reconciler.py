@@ -20,7 +20,7 @@ import sqlalchemy as sa
 import structlog
 
 from pve402.domain import lease
-from pve402.leases import cluster, machine, mark, options, workflow
+from pve402.leases import cluster, machine, mark, metrics, options, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
 from pve402.storage import database, lease_rows, tables
@@ -92,6 +92,7 @@ class Reconciler:
         for row in standing:
             await self._close_gap(row, guests.get(row.vmid))
         self.last_report = self._report(standing, seen)
+        metrics.STRANGERS.set(len(self.last_report.strangers))
         for stranger in self.last_report.strangers:
             log.warning("stranger", **dataclasses.asdict(stranger))
         return self.last_report

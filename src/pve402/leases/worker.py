@@ -9,13 +9,12 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import datetime
 
 import sqlalchemy as sa
 import structlog
 
 from pve402.domain import errors, lease, order
-from pve402.leases import confirmation, creation, lifetime, options, renewal, workflow
+from pve402.leases import confirmation, creation, lifetime, metrics, options, renewal, workflow
 from pve402.storage import database, queue, tables
 
 log = structlog.get_logger(__name__)
@@ -51,7 +50,6 @@ class Worker:
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
         self.recovered = False
-        self.lag_seconds = 0.0  # how late the last due row was taken
 
     async def start(self) -> None:
         """Look at the table once, so that recovery has begun, then go on in the background."""
@@ -156,6 +154,7 @@ class Worker:
         self._held[table, key] = fence
         task = asyncio.ensure_future(self._guarded(table, key, fence, work))
         self._running.add(task)
+        metrics.BUSY.set(len(self._running))
         task.add_done_callback(self._running.discard)
 
     async def _guarded(self, table: str, key: str, fence: str, work: Awaitable[None]) -> None:
@@ -171,6 +170,7 @@ class Worker:
             await self._postpone(table, key, fence, workflow.reason_of(error), None)
         except Exception as error:
             log.exception("workflow_failed", row=key)
+            metrics.FAILED.labels(table).inc()
             await self._postpone(table, key, fence, workflow.reason_of(error), None)
         finally:
             if self._held.get((table, key)) == fence:
@@ -192,6 +192,7 @@ class Worker:
         )
         due = pause if after_seconds is None else self._db.now(after_seconds)
         log.info("row_postponed", row=key, reason=reason)
+        metrics.POSTPONED.labels(name).inc()
         self._woken.set()
         with contextlib.suppress(queue.FenceLostError, errors.DatabaseUnavailable):
             async with self._db.begin() as tx:
@@ -238,8 +239,3 @@ class Worker:
 
 
 _TABLES = (tables.orders, tables.leases)
-
-
-def lateness_seconds(row: lease.Lease, now: datetime) -> float:
-    """Return how long after its end a lease is looked at; the figure of the expiry metric."""
-    return max(0.0, (now - row.expires_at).total_seconds()) if row.expires_at else 0.0

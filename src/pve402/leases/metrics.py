@@ -1,0 +1,40 @@
+"""What operators watch, for Prometheus: orders, expiry, what fails again and again."""
+
+import prometheus_client
+
+from pve402.domain import order
+
+ORDERS = prometheus_client.Counter(
+    "pve402_orders_total", "Orders that came to an end, by kind and outcome.", ("kind", "outcome")
+)
+EARNED = prometheus_client.Counter(
+    "pve402_earned_atomic_total", "Settled amounts in atomic units, by network.", ("network",)
+)
+LEASES_OVER = prometheus_client.Counter(
+    "pve402_leases_over_total", "Leases that ended, by reason.", ("reason",)
+)
+EXPIRY_LAG = prometheus_client.Histogram(
+    "pve402_expiry_lag_seconds",
+    "Time from a lease's end until its guest was seen stopped.",
+    buckets=(0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200),
+)
+POSTPONED = prometheus_client.Counter(
+    "pve402_rows_postponed_total", "Workflow steps that are tried again, by table.", ("table",)
+)
+FAILED = prometheus_client.Counter(
+    "pve402_workflow_bugs_total", "Workflows that raised what they should not.", ("table",)
+)
+BUSY = prometheus_client.Gauge("pve402_rows_in_work", "Rows this process works on.")
+STRANGERS = prometheus_client.Gauge(
+    "pve402_strangers", "Guests with our tag that no standing lease accounts for."
+)
+PROXMOX_AGE = prometheus_client.Gauge(
+    "pve402_proxmox_age_seconds", "How long ago Proxmox VE was last seen."
+)
+
+
+def count(closed: order.Order) -> None:
+    """Count an order that came to an end."""
+    ORDERS.labels(closed.kind.value, closed.status.value).inc()
+    if closed.status is order.OrderStatus.SETTLED:
+        EARNED.labels(closed.network).inc(closed.amount_atomic)
