@@ -57,8 +57,8 @@ def format_usd(value: Fraction) -> str:
     scaled = value * 10**18
     if scaled.denominator != 1:
         raise ValueError("more than 18 decimal places")
-    text = f"{Decimal(scaled.numerator).scaleb(-18):f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    whole, places = divmod(scaled.numerator, 10**18)
+    return f"{whole}.{places:018d}".rstrip("0").rstrip(".")
 
 
 def lease_price_usd(

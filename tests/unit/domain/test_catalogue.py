@@ -1,0 +1,93 @@
+"""The catalogue: what is read, what is refused with its place, what the bounds keep out."""
+
+from fractions import Fraction
+from importlib import resources
+
+import pytest
+
+from pve402.domain import catalogue, errors, lease
+
+SHIPPED = (resources.files("pve402.domain") / "default_catalogue.toml").read_text()
+GOOD = SHIPPED
+
+
+def test_the_shipped_catalogue_sells_the_standard_container() -> None:
+    book = catalogue.parse(SHIPPED)
+
+    sku = book.sku("standard-lxc")
+    assert book.management_fee_usd == Fraction("0.001")
+    assert sku.runtime_minutes.least == 1
+    assert sku.templates == {}
+
+
+def test_the_lowest_price_is_that_of_the_smallest_size_for_the_shortest_time() -> None:
+    book = catalogue.parse(SHIPPED)
+
+    assert 0 < book.lowest_price_usd() == book.sku("standard-lxc").lowest_price_usd()
+    assert 0 < book.lowest_minute_usd() < book.lowest_price_usd()
+
+
+def test_an_unknown_sku_is_told_with_those_there_are() -> None:
+    with pytest.raises(errors.UnknownSku, match="standard-lxc"):
+        catalogue.parse(SHIPPED).sku("no-such-sku")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("[fees]", "[fees", "TOML"),
+        ("[sku.standard-lxc]", "[other.standard-lxc]", "other"),
+        ('base_usd = "0.002"', "base_usd = 0.002", "base_usd"),
+        ('base_usd = "0.002"', 'base_usd = "-1"', "base_usd"),
+        ('base_usd = "0.002"', 'surprise = "1"', "surprise"),
+        ("cores = { min = 1, max = 8 }", "cores = { min = 0, max = 8 }", "cores"),
+        ("cores = { min = 1, max = 8 }", "cores = { min = 9, max = 8 }", "cores"),
+        ("cores = { min = 1, max = 8 }", "cores = 8", "cores"),
+        ("cores = { min = 1, max = 8 }", "cores = { min = true, max = 8 }", "cores"),
+        ("memory_mb = { min = 128,", "memory_mb = { min = 8,", "memory_mb"),
+        ("max = 43200 }", "max = 99999999 }", "runtime_minutes"),
+    ],
+)
+def test_a_wrong_catalogue_is_refused_with_the_place(old: str, new: str, place: str) -> None:
+    assert old in GOOD
+
+    with pytest.raises(catalogue.CatalogueError, match=place):
+        catalogue.parse(GOOD.replace(old, new))
+
+
+def test_a_catalogue_that_sells_nothing_is_refused() -> None:
+    with pytest.raises(catalogue.CatalogueError, match="sku"):
+        catalogue.parse("")
+
+
+@pytest.mark.parametrize(
+    ("changes", "minutes", "name"),
+    [
+        ({"cores": 0}, 60, "cores"),
+        ({"cores": -100_000}, 60, "cores"),
+        ({"memory_mb": 10**12}, 60, "memoryMB"),
+        ({"disk_gb": 0}, 60, "diskGB"),
+        ({}, 0, "runtimeMinutes"),
+        ({}, -150, "runtimeMinutes"),
+        ({}, 10**9, "runtimeMinutes"),
+    ],
+)
+def test_every_number_has_bounds(changes: dict[str, int], minutes: int, name: str) -> None:
+    size = lease.Size(**{"cores": 1, "memory_mb": 512, "disk_gb": 8, **changes})
+
+    with pytest.raises(errors.OutOfBounds, match=name):
+        catalogue.parse(SHIPPED).sku("standard-lxc").check(size, minutes)
+
+
+def test_templates_are_named_or_the_operators() -> None:
+    named = GOOD + '\ntemplates = { debian = "local:vztmpl/debian.tar.zst" }\n'
+    sku, plain = (
+        catalogue.parse(named).sku("standard-lxc"),
+        catalogue.parse(GOOD).sku("standard-lxc"),
+    )
+
+    assert sku.template_volume("debian", "default") == "local:vztmpl/debian.tar.zst"
+    assert sku.template_volume(None, "default") == "local:vztmpl/debian.tar.zst"
+    assert plain.template_volume(None, "default") == "default"
+    with pytest.raises(errors.UnknownTemplate):
+        plain.template_volume("debian", "default")

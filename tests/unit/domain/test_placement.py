@@ -1,0 +1,71 @@
+"""Where a guest goes: by capacity, never by a constant."""
+
+from dataclasses import replace
+
+import pytest
+
+from pve402.domain import errors, lease, placement
+
+SIZE = lease.Size(cores=2, memory_mb=2048, disk_gb=10)
+ROOM = placement.NodeRoom(
+    node="a", online=True, cores=8, memory_mb=16_384, memory_used_mb=1024, disk_free_gb=100
+)
+LIMITS = placement.Limits()
+
+
+def choose(rooms: list[placement.NodeRoom], *promises: placement.Promise, **changes: object) -> str:
+    given: dict[str, object] = {"allowed": frozenset(), "limits": LIMITS, **changes}
+    return placement.choose_node(rooms, promises, SIZE, **given)  # type: ignore[arg-type]
+
+
+def promise(node: str, memory_mb: int = 4096) -> placement.Promise:
+    size = lease.Size(cores=1, memory_mb=memory_mb, disk_gb=5)
+    return placement.Promise(node=node, size=size, counted_by_node=False)
+
+
+def test_the_node_with_the_most_free_memory_is_chosen() -> None:
+    other = replace(ROOM, node="b", memory_used_mb=8192)
+
+    assert choose([other, ROOM]) == "a"
+
+
+def test_promises_count_before_their_guests_exist() -> None:
+    other = replace(ROOM, node="b", memory_used_mb=4096)
+
+    assert choose([ROOM, other], promise("a", 12_000)) == "b"
+
+
+@pytest.mark.parametrize(
+    "room",
+    [
+        replace(ROOM, online=False),
+        replace(ROOM, cores=1),
+        replace(ROOM, memory_mb=2048),
+        replace(ROOM, memory_used_mb=14_000),
+        replace(ROOM, disk_free_gb=9),
+    ],
+)
+def test_a_node_without_room_is_passed_over(room: placement.NodeRoom) -> None:
+    with pytest.raises(errors.NoCapacity):
+        choose([room])
+
+
+def test_only_the_nodes_of_the_sku_are_used() -> None:
+    with pytest.raises(errors.NoCapacity):
+        choose([ROOM], allowed=frozenset({"b"}))
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [placement.Limits(leases_per_node=1), placement.Limits(memory_mb_per_node=5000)],
+)
+def test_the_operators_limits_hold(limits: placement.Limits) -> None:
+    with pytest.raises(errors.NoCapacity):
+        choose([ROOM], promise("a"), limits=limits)
+
+
+def test_nodes_whose_figures_may_not_be_seen_take_turns_by_leases() -> None:
+    blind = [placement.NodeRoom(node=name, online=True) for name in ("a", "b")]
+
+    assert choose(blind, promise("b")) == "a"
+    assert choose(blind, promise("a")) == "b"

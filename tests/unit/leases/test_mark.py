@@ -1,0 +1,67 @@
+"""Whose a guest is: tags, and a description that only our key can have written."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pve402.domain import lease
+from pve402.leases import mark
+
+KEY = b"k" * 32
+RECORD = mark.GuestRecord(
+    lease_id="l" + "0" * 25,
+    owner="eip155:84532:0x" + "ab" * 20,
+    sku="standard-lxc",
+    size=lease.Size(cores=1, memory_mb=512, disk_gb=8),
+    expires_at=datetime(2026, 11, 21, 12, 0, tzinfo=UTC),
+)
+
+
+def test_a_description_tells_what_was_written() -> None:
+    assert mark.read_description(mark.describe(RECORD, KEY), KEY) == RECORD
+
+
+def test_what_people_add_around_the_line_does_no_harm() -> None:
+    text = "a note\n" + mark.describe(RECORD, KEY) + "\nanother note\n"
+
+    assert mark.read_description(text, KEY) == RECORD
+
+
+def test_a_line_of_another_key_does_not_count() -> None:
+    assert mark.read_description(mark.describe(RECORD, b"x" * 32), KEY) is None
+
+
+@given(st.integers(0, 10_000), st.characters(codec="ascii"))
+def test_a_changed_line_does_not_count(position: int, letter: str) -> None:
+    text = mark.describe(RECORD, KEY)
+    start = text.index("pve402:v1:") + len("pve402:v1:")
+    place = start + position % (len(text) - 1 - start)
+    changed = text[:place] + letter + text[place + 1 :]
+
+    assert changed == text or mark.read_description(changed, KEY) is None
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_read_without_harm(text: str) -> None:
+    assert mark.read_description(text, KEY) is None
+
+
+@pytest.mark.parametrize(
+    ("tags", "ours"),
+    [
+        (["pve402-main", "lease-" + RECORD.lease_id], True),
+        (["lease-" + RECORD.lease_id], False),
+        (["pve402-main"], False),
+        (["pve402-other", "lease-" + RECORD.lease_id], False),
+        (["pve402-main", "lease-l" + "1" * 25], False),
+        ([], False),
+    ],
+)
+def test_both_tags_are_needed(tags: list[str], ours: bool) -> None:
+    assert mark.is_marked(tags, "main", RECORD.lease_id) is ours
+
+
+def test_only_identities_are_read_from_tags() -> None:
+    assert mark.leases_named(["lease-", "lease-x", "lease-" + RECORD.lease_id]) == [RECORD.lease_id]
