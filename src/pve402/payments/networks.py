@@ -14,7 +14,8 @@ from typing import Final
 
 from pve402.payments import errors
 
-PUBLIC_FACILITATOR_URL: Final = "https://x402.org/facilitator"
+PUBLIC_FACILITATOR_URL: Final = "https://www.x402.org/facilitator"
+"""Without `www.` it answers 308."""
 CDP_FACILITATOR_URL: Final = "https://api.cdp.coinbase.com/platform/v2/x402"
 
 
@@ -167,6 +168,7 @@ NETWORKS: Final[tuple[Network, ...]] = (
         asset_name="USDC",
         v1=True,
         rpc_url="https://rpc.monad.xyz",
+        facilitator_url=_CDP,
     ),
     Network(
         name="monad-testnet",

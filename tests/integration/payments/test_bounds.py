@@ -11,7 +11,7 @@ from tests.support import scripted_server
 from tests.support.scripted_server import Behaviour, ScriptedServer, answer
 
 from pve402.payments import errors, rpc
-from pve402.payments.facilitators import Outcome
+from pve402.payments.facilitators import Outcome, http, wire
 from pve402.payments.facilitators.http import HttpFacilitator, HttpFacilitatorOptions
 
 TERMS = make.requirements()
@@ -60,7 +60,10 @@ BAD_ANSWERS = {
     "500": answer(500, "oh", b'{"success": true}'),
     "200 with text": answer(200, "OK", b"fine"),
     "yes with 400": answer(400, "no", b'{"isValid": true, "success": true}'),
-    "redirect": answer(307, "there", headers={"Location": "/elsewhere"}),
+    "moved": answer(302, "there", headers={"Location": "/elsewhere"}),
+    "loop": answer(308, "there", headers={"Location": "/x402/verify"}),
+    "nowhere": answer(308, "there"),
+    "no address": answer(308, "there", headers={"Location": "http://["}),
     "too large": answer(200, "OK", b" " * 2000 + b'{"isValid": true}'),
     "silence": Behaviour.SILENCE,
     "cut short": answer(200, "OK", b"{}").replace(b"Length: 2", b"Length: 20"),
@@ -80,15 +83,49 @@ async def test_no_usable_answer_means_unavailable_or_unknown(
     assert (settled.outcome, settled.reason) == (Outcome.UNKNOWN, "facilitator_unavailable")
 
 
-async def test_a_signed_payment_is_not_sent_where_a_redirect_points(
+async def test_a_signed_payment_is_taken_to_no_other_host(
     server: ScriptedServer, remote: HttpFacilitator
 ) -> None:
-    elsewhere = answer(307, "there", headers={"Location": "/elsewhere"})
-    server.script = [elsewhere, answer(200, "OK", SETTLED)]
+    async with scripted_server.running() as other:
+        elsewhere = answer(307, "there", headers={"Location": other.url + "/settle"})
+        server.script = [elsewhere]
+
+        settled = await remote.settle(make.payment(), TERMS)
+
+        assert (settled.outcome, other.requests) == (Outcome.UNKNOWN, [])
+
+
+async def test_a_redirect_on_the_same_host_is_followed_and_authorized_anew(
+    server: ScriptedServer, remote: HttpFacilitator
+) -> None:
+    moved = answer(308, "there", headers={"Location": "/v2/settle"})
+    server.script = [moved, answer(200, "OK", SETTLED)]
 
     settled = await remote.settle(make.payment(), TERMS)
 
-    assert (settled.outcome, len(server.requests)) == (Outcome.UNKNOWN, 1)
+    first, second = server.requests
+    assert (settled.outcome, second.path) == (Outcome.SETTLED, "/v2/settle")
+    assert (second.method, second.body) == ("POST", first.body)
+    assert second.headers["authorization"].endswith("/v2/settle")
+
+
+@pytest.mark.parametrize(
+    ("url", "location", "target"),
+    [
+        ("https://x402.org/f/verify", "https://www.x402.org/f/verify", True),
+        ("https://www.x402.org/f/verify", "https://x402.org/f/verify", True),
+        ("https://x402.org/f/verify", "http://www.x402.org/f/verify", False),
+        ("https://x402.org/f/verify", "https://x402.org.evil.example/f", False),
+        ("https://x402.org/f/verify", "https://x402.org@evil.example/f", False),
+        ("https://x402.org/f/verify", "//evil.example/f", False),
+    ],
+)
+def test_a_redirect_stays_with_the_host_and_with_tls(url: str, location: str, target: bool) -> None:
+    if target:
+        assert http._redirected(url, location) == location
+        return
+    with pytest.raises(wire.Unusable):
+        http._redirected(url, location)
 
 
 @pytest.mark.parametrize("broken", [Behaviour.DROP, Behaviour.RESET])

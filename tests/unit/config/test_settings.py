@@ -140,7 +140,7 @@ def test_a_network_can_have_addresses_of_its_own(write):
     assert settings.rpc_url_of("eip155:84532") == "http://127.0.0.1:8545"
     assert settings.rpc_url_of("eip155:8453") == "https://rpc.example.com"
     assert settings.facilitator_url_of("eip155:8453") == "https://pay.example.com/x402"
-    assert settings.facilitator_url_of("eip155:84532") == "https://x402.org/facilitator"
+    assert settings.facilitator_url_of("eip155:84532") == "https://www.x402.org/facilitator"
 
 
 def test_with_a_key_and_no_address_we_settle_ourselves(write):

@@ -1,14 +1,17 @@
 """A facilitator reached over HTTP: `POST /verify` and `POST /settle` of the x402 specification.
 
-Bounded in time and size, follows no redirect with a signed payment, and turns whatever comes back
+Bounded in time and size, takes a signed payment to no other host, and turns whatever comes back
 into one of the interface's answers. After a settle that was not answered well, nothing is known:
 the transfer may have landed.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import structlog
@@ -23,6 +26,9 @@ log = structlog.get_logger(__name__)
 _ATTEMPTS: Final = 2  # the second is for a kept-alive connection that the other side had closed
 _SAYS_NO: Final = frozenset({400, 402, 409, 412, 422})
 """Statuses with which facilitators send a well-formed no; 401, 403, 404, 429 are about us."""
+
+_SAME_METHOD: Final = frozenset({307, 308})
+_MAX_REDIRECTS: Final = 2
 
 Authorize = Callable[[str, str], str]
 """Makes an Authorization header from method and URL."""
@@ -93,26 +99,30 @@ class HttpFacilitator:
             except aiohttp.ClientConnectionError as error:
                 if attempt == _ATTEMPTS:
                     raise wire.Unusable(type(error).__name__) from None
-            except (aiohttp.ClientError, OSError) as error:
+            except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise wire.Unusable(type(error).__name__) from None
         raise AssertionError("unreachable")
 
     async def _post(
         self, url: str, body: dict[str, Any], timeout_seconds: float
     ) -> tuple[int, bytes]:
-        headers = {}
-        if self._options.authorize:
-            headers["Authorization"] = self._options.authorize("POST", url)
-        async with self._open().post(
-            url,
-            json=body,
-            headers=headers,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=timeout_seconds),
-        ) as response:
-            if response.status != 200 and response.status not in _SAYS_NO:
-                raise wire.Unusable(f"HTTP {response.status}")
-            return response.status, await self._read(response)
+        async with asyncio.timeout(timeout_seconds):
+            for _hop in range(_MAX_REDIRECTS + 1):
+                async with self._send(url, body) as response:
+                    if response.status in _SAME_METHOD:
+                        url = _redirected(url, response.headers.get("Location", ""))
+                        continue
+                    if response.status != 200 and response.status not in _SAYS_NO:
+                        raise wire.Unusable(f"HTTP {response.status}")
+                    return response.status, await self._read(response)
+        raise wire.Unusable("too many redirects")
+
+    def _send(
+        self, url: str, body: dict[str, Any]
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        authorize = self._options.authorize
+        headers = {"Authorization": authorize("POST", url)} if authorize else {}
+        return self._open().post(url, json=body, headers=headers, allow_redirects=False)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         raw = bytearray()
@@ -129,3 +139,21 @@ class HttpFacilitator:
             )
             self._session = aiohttp.ClientSession(connector=connector)
         return self._session
+
+
+def _redirected(url: str, location: str) -> str:
+    """Where to go on. The public facilitator moves callers to its `www.` name, and no further.
+
+    Raises:
+        Unusable: the redirect leads to another host, or away from TLS.
+    """
+    try:
+        here, there = urlsplit(url), urlsplit(urljoin(url, location))
+    except ValueError:
+        raise wire.Unusable("a redirect to no address") from None
+    if (here.scheme, here.netloc.removeprefix("www.")) != (
+        there.scheme,
+        there.netloc.removeprefix("www."),
+    ):
+        raise wire.Unusable("a redirect to another host")
+    return there.geturl()
