@@ -15,8 +15,8 @@ UNKNOWN_PROPERTY = (
 )
 MISSING_PROPERTY = "property is missing and it is not optional"
 
-_INTEGER = re.compile(r"[+-]?\d+")
-_NUMBER = re.compile(r"[+-]?(?:\d+\.\d+|\d+\.|\.\d+|\d+)(?:[eE][+-]?\d+)?")
+_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)  # longer ones are no size of anything
+_NUMBER = re.compile(r"[+-]?(?:\d+\.\d+|\d+\.|\.\d+|\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _TYPE_PATTERNS = {"boolean": re.compile("[01]"), "integer": _INTEGER, "number": _NUMBER}
 
 Parameters = Mapping[str, object]

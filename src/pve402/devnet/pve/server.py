@@ -43,7 +43,7 @@ class ApiServer:
         """Listen; port 0 takes a free one. Raises `NotLoopback`."""
         require_loopback(host)
         app = web.Application(client_max_size=2 * wire.MAX_POST_BYTES)
-        app.router.add_route("*", "/{tail:.*}", self._handle)
+        app.router.add_route("*", r"/{tail:[\s\S]*}", self._handle)
         app.on_response_prepare.append(wire.finish_headers)
         self._runner = web.AppRunner(
             app, access_log=None, keepalive_timeout=KEEP_ALIVE_SECONDS, shutdown_timeout=0.1
@@ -60,6 +60,9 @@ class ApiServer:
             self._runner = None
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        return wire.compressed(request, await self._respond(request))
+
+    async def _respond(self, request: web.Request) -> web.StreamResponse:
         clock.answering_a_request.set(True)
         if request.method not in _METHODS:
             return wire.method_refused(request.method)

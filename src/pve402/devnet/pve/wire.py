@@ -1,10 +1,12 @@
 """The outside of the API: how requests are read and answers written (PVE::APIServer::AnyEvent)."""
 
 import email.utils
+import gzip
 import json
 import re
 import urllib.parse
 from collections.abc import Mapping
+from typing import Any
 
 from aiohttp import web
 
@@ -14,6 +16,9 @@ SERVER = "pve-api-daemon/3.0"
 JSON_TYPE = "application/json;charset=UTF-8"
 MAX_POST_BYTES = 512 * 1024
 MAX_HEADERS = 64
+_LONGEST_NUMBER = 19
+_SHOWN_OF_BAD_JSON = 20
+_COMPRESS_ABOVE_BYTES = 1024
 FORMATS = ("json", "extjs")
 
 _BASE = re.compile(r"/api2/+([a-z][a-z0-9]+)(/.*)?")
@@ -62,12 +67,22 @@ def _parse_body(request: web.Request, body: bytes) -> dict[str, object]:
     if _media_type(request.headers.get("Content-Type", "")) != "application/json":
         return parse_form(body.decode("utf-8", "replace"))
     try:
-        values = json.loads(body)
-    except ValueError:
+        values = json.loads(body.decode("utf-8", "replace"), parse_int=_whole_number)
+    except (ValueError, RecursionError):
         raise errors.PlainError(500, _json_problem(body.decode("utf-8", "replace"))) from None
     if not isinstance(values, dict):
         raise errors.PlainError(500, f"Not a HASH reference {_PERL_SOURCE}\n")
-    return values
+    return {_writable(name): _writable(value) for name, value in values.items()}
+
+
+def _whole_number(text: str) -> int | str:
+    """Numbers too long for any parameter stay text, to be refused by their schema."""
+    return int(text) if len(text) <= _LONGEST_NUMBER else text
+
+
+def _writable(value: Any) -> Any:
+    """Replace half characters, which JSON can spell and UTF-8 cannot."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def parse_form(text: str) -> dict[str, object]:
@@ -154,6 +169,12 @@ class _Answer(web.Response):
     has_type = False
     has_body = False
 
+    def compress_body(self) -> None:
+        """Replace a body of more than a kibibyte by its compressed form."""
+        if isinstance(self.body, bytes) and len(self.body) > _COMPRESS_ABOVE_BYTES:
+            self.body = gzip.compress(self.body, mtime=0)
+            self.headers["Content-Encoding"] = "gzip"
+
     def drop_unmeant_headers(self) -> None:
         """Take away what the server library added by itself."""
         if not self.has_type:
@@ -163,7 +184,17 @@ class _Answer(web.Response):
             self.headers.popall("Transfer-Encoding", None)
 
 
+def compressed(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """Compress a long body for a client that can read it."""
+    wanted = "gzip" in request.headers.get("Accept-Encoding", "")
+    if isinstance(response, _Answer) and wanted:
+        response.compress_body()
+    return response
+
+
 def _answer(status: int, reason: str, body: str, headers: Mapping[str, str]) -> web.Response:
+    if "\r" in reason:  # would end the status line early
+        status, reason, body = 400, "Bad Request", ""
     answer = _Answer(status=status, reason=reason, body=body.encode(), headers=dict(headers))
     answer.has_type = "Content-Type" in headers
     answer.has_body = bool(body)
@@ -180,8 +211,13 @@ def _unquote(text: str) -> str:
 
 def _json_problem(text: str) -> str:
     """Say what Perl's JSON says of the two commonest mistakes."""
-    shown = text.removeprefix("{")
-    if text.startswith("{"):
-        return f'\'"\' expected, at character offset 1 (before "{shown}") {_PERL_SOURCE}\n'
-    problem = "malformed JSON string, neither tag, array, object, number, string or atom"
-    return f'{problem}, at character offset 0 (before "{shown}") {_PERL_SOURCE}\n'
+    offset = int(text.startswith("{"))
+    shown = text[offset : offset + _SHOWN_OF_BAD_JSON]
+    shown += "..." if len(text) - offset > _SHOWN_OF_BAD_JSON else ""
+    problem = (
+        "'\"' expected"
+        if offset
+        else "malformed JSON string, neither tag, array, object, number, string or atom"
+    )
+    where = f'at character offset {offset} (before "{shown}")'
+    return f"{problem}, {where} {_PERL_SOURCE}\n"
