@@ -24,7 +24,7 @@ from pve402.devnet.chain import SimulatedChain
 from pve402.devnet.facilitator import SimulatedFacilitator
 from pve402.devnet.pve import simulator
 from pve402.devnet.pve.faults import CallFault, FaultKind
-from pve402.devnet.pve.options import Progress, SimulatorOptions
+from pve402.devnet.pve.options import NodeOptions, Progress, SimulatorOptions
 from pve402.domain import account, lease, order, price, request
 from pve402.leases import mark, service
 from pve402.payments import protocol
@@ -38,11 +38,19 @@ NETWORK = "eip155:84532"
 @pytest.fixture
 async def proxmox() -> AsyncIterator[simulator.SimulatedProxmox]:
     """A cluster of one node whose work takes no time."""
-    chosen = SimulatorOptions(
-        progress=Progress.IMMEDIATELY, publish_interval_seconds=0.05, auth_failure_seconds=0.0
-    )
-    async with simulator.SimulatedProxmox(chosen) as running:
+    async with simulated_proxmox() as running:
         yield running
+
+
+def simulated_proxmox(*nodes: str) -> simulator.SimulatedProxmox:
+    """A cluster whose work takes no time."""
+    chosen = SimulatorOptions(
+        nodes=tuple(NodeOptions(name=name) for name in nodes or ("pve",)),
+        progress=Progress.IMMEDIATELY,
+        publish_interval_seconds=0.05,
+        auth_failure_seconds=0.0,
+    )
+    return simulator.SimulatedProxmox(chosen)
 
 
 @contextlib.asynccontextmanager

@@ -4,11 +4,12 @@
     the transfer is deep enough       the order is final, its payment erased
     it is there, but not deep yet     look again later
     the chain went another way        settle again while the payment is valid
-    it can never be settled again     the lease is stopped, because nobody paid for it
+    it can never be settled again     its minutes are taken back; without others the lease stops
 
 One confirmation hands a lease over, so that tenants wait seconds; this is the other half of that.
 """
 
+import sqlalchemy as sa
 import structlog
 
 from pve402.domain import lease, order
@@ -20,6 +21,7 @@ from pve402.storage import lease_rows, tables
 
 log = structlog.get_logger(__name__)
 
+_leases = tables.leases
 _LOOK_AGAIN_SECONDS = 5.0
 
 
@@ -77,18 +79,24 @@ class Confirmation:
         raise workflow.RetryLater("settled again", after_seconds=_LOOK_AGAIN_SECONDS)
 
     async def _take_back(self, deal: books.Deal, reason: str) -> None:
-        """Stop a lease whose money went away."""
+        """Take back the minutes whose money went away; a lease with none left stops at once."""
         log.error("settlement_lost", order=deal.order.order_id, reason=reason)
+        if deal.lease.status is not lease.LeaseStatus.ACTIVE:
+            return
+        end = sa.type_coerce(_leases.c.expires_at, sa.BigInteger) - deal.order.minutes * 60_000
         async with self._books.db.begin() as tx:
-            await self._books.write_order(tx, deal.order, last_error=reason)
-            if deal.lease.status is not lease.LeaseStatus.ACTIVE:
-                return
-            await lease_rows.move(
+            await self._books.write_order(
+                tx, deal.order, status=order.OrderStatus.REFUSED.value, refusal="payment_reverted"
+            )
+            taken = await lease_rows.move(
                 tx,
                 deal.lease,
-                lease.LeaseStatus.STOPPING,
-                tables.leases.c.hold_order_id.is_(None),
+                deal.lease.status,
+                _leases.c.hold_order_id.is_(None),
+                expires_at=end,
+                due_at=end,
                 end_reason="payment_reverted",
-                due_at=self._books.db.now(),
                 fence=None,
             )
+        if taken is None:
+            raise workflow.RetryLater("the lease is held by a renewal")

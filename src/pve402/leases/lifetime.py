@@ -59,7 +59,18 @@ class Lifetime:
 
         Raises RetryLater, FenceLostError, or what an outside call raised; the row stays as it is.
         """
-        await workflow.run(self.steps, row, lambda row: row.status)
+        try:
+            await workflow.run(self.steps, row, lambda row: row.status)
+        except machine.GuestMovedError as moved:
+            await self._follow(row, moved.node)
+
+    async def _follow(self, row: lease.Lease, node: str) -> None:
+        """Note the node that the guest was migrated to, and look again at once."""
+        log.info("guest_moved", lease=row.lease_id, node=node)
+        async with self._db.begin() as tx:
+            await queue.update_fenced(
+                tx, _leases, row.lease_id, row.fence, node=node, due_at=self._db.now(), fence=None
+            )
 
     async def _expire(self, row: lease.Lease) -> lease.Lease | None:
         """Begin to stop a lease whose time is over and which no renewal holds."""

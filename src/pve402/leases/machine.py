@@ -35,6 +35,14 @@ class Sight(Enum):
     RUNNING = "running"  # this lease's guest, up
 
 
+class GuestMovedError(Exception):
+    """The lease's guest stands on another node than the lease says, after a migration."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__(f"the guest is on node {node}")
+        self.node = node
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Secrets:
     """How the tenant gets in."""
@@ -64,10 +72,14 @@ class Machines:
         self._template = template
 
     async def look(self, of: lease.Lease) -> Sight:
-        """Return what stands on the lease's vmid, by one call."""
+        """Return what stands on the lease's vmid: one call, and one more where its node has none.
+
+        Raises GuestMovedError if the cluster has the guest on another node.
+        """
         try:
             status = await self._guests.status(_ref(of))
         except pve.GuestMissing:
+            await self._look_elsewhere(of)
             return Sight.ABSENT
         if status.lock == _CREATE_LOCK:
             return Sight.IN_MAKING
@@ -180,6 +192,12 @@ class Machines:
     def read_description(self, description: str) -> mark.GuestRecord | None:
         """Return what a guest's description says, if we signed it."""
         return mark.read_description(description, self._mark_key)
+
+    async def _look_elsewhere(self, of: lease.Lease) -> None:
+        for guest in await self._guests.list_all():
+            marked = mark.is_marked(guest.tags, self._settings.instance, of.lease_id)
+            if guest.vmid == of.vmid and guest.node != of.node and marked:
+                raise GuestMovedError(guest.node)
 
     async def _shut_down(self, of: lease.Lease) -> None:
         limit = self._settings.shutdown_limit_seconds

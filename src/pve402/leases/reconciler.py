@@ -121,6 +121,8 @@ class Reconciler:
                 await self._missing(row)
             elif self._is_of(guest, row):
                 await self._present(row, guest)
+        except machine.GuestMovedError as moved:
+            await self._write(row, node=moved.node)
         except (pve.ProxmoxError, workflow.RetryLater) as error:
             log.warning("gap_left", lease=row.lease_id, error=workflow.reason_of(error))
 

@@ -53,9 +53,17 @@ class Renewal:
         deal = await self._hold_again(await self._books.open_deal(row))
         try:
             await workflow.run(self.steps, deal, lambda deal: deal.order.status)
+        except machine.GuestMovedError as moved:
+            await self._follow(row, moved.node)
         except workflow.GiveUp as end:
             log.warning("renewal_refused", order=row.order_id, refusal=end.refusal)
             await self._books.refuse(await self._books.open_deal(row), end.refusal, end.reason)
+
+    async def _follow(self, row: order.Order, node: str) -> None:
+        """Note the node that the guest was migrated to, and look again at once."""
+        deal = await self._books.open_deal(row)
+        await self._books.advance(deal, lease_values={"node": node})
+        raise workflow.RetryLater("the guest was migrated", after_seconds=0)
 
     async def _hold_again(self, deal: Deal) -> Deal:
         """Lengthen the hold of an order that was taken over, before anything else is done."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Literal
@@ -82,6 +83,7 @@ class LeaseService:
         self._parts = parts
         self._db = parts.db
         self.book = parts.book
+        self._price_usd = functools.lru_cache(maxsize=4096)(self._exact_price_usd)
 
     async def check_room(self, sku: catalogue.Sku, size: lease.Size) -> None:
         """Raise NoCapacity or ProxmoxUnavailable if a lease of this size could not be placed now.
@@ -99,8 +101,8 @@ class LeaseService:
 
     def creation_price_usd(self, asked: request.CreationRequest) -> Fraction:
         """Return the exact price of a creation; raise InvalidRequest if it cannot be sold."""
-        sku = asked.check(self.book)
-        return price.lease_price_usd(sku.rates, asked.size, asked.minutes)
+        asked.check(self.book)
+        return self._price_usd(asked.sku, asked.size, asked.minutes)
 
     def renewal_price_usd(self, of: lease.Lease, minutes: int) -> Fraction:
         """Return the exact price of a renewal, from the size that is stored with the lease."""
@@ -235,6 +237,9 @@ class LeaseService:
             raise errors.LeaseBusy(retry_after_seconds=5)
         self._parts.crew.wake()
         return moved
+
+    def _exact_price_usd(self, sku: str, size: lease.Size, minutes: int) -> Fraction:
+        return price.lease_price_usd(self.book.sku(sku).rates, size, minutes)
 
     async def _verify(self, purchase: Purchase) -> None:
         """Ask the facilitator whether the payment would settle; nothing is claimed before."""

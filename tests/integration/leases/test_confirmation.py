@@ -1,0 +1,103 @@
+"""After the hand-over: the chain is looked at again, and what vanished is not kept."""
+
+import pytest
+from tests.support.installation import Installation
+
+from pve402.devnet.facilitator import Endpoint, Fault, FaultKind
+from pve402.domain import lease, order
+
+
+def mine(installation: Installation, blocks: int) -> None:
+    for _ in range(blocks):
+        installation.chain.rpc("evm_mine")
+
+
+async def confirm(installation: Installation) -> order.Order:
+    """Let the confirmation fall due and come to its end."""
+    installation.pass_time(30)
+    await installation.settled_down()
+    return (await installation.orders_now())[0]
+
+
+async def test_a_settlement_ten_blocks_deep_is_final(installation: Installation) -> None:
+    await installation.lease()
+    mine(installation, 12)
+
+    done = await confirm(installation)
+
+    assert done.final
+    assert done.sealed_payment is None
+
+
+async def test_the_guests_description_tells_the_true_end(installation: Installation) -> None:
+    row = (await installation.lease()).lease
+    mine(installation, 12)
+
+    await confirm(installation)
+
+    text = installation.proxmox.world.guests[row.vmid].config.text("description")
+    record = installation.parts.machines.read_description(text)
+    assert record is not None
+    assert row.expires_at is not None
+    assert record.expires_at == row.expires_at.replace(microsecond=0)
+
+
+async def test_a_transfer_that_a_reorganisation_drops_is_settled_again(
+    installation: Installation,
+) -> None:
+    answer = await installation.lease()
+    installation.chain.rpc("devnet_reorg", 1)
+    vanished = installation.earned
+
+    await confirm(installation)
+    mine(installation, 12)
+    done = await confirm(installation)
+
+    assert vanished == 0
+    assert done.final
+    assert done.status is order.OrderStatus.SETTLED
+    assert installation.earned == answer.order.amount_atomic
+    assert installation.runs(answer.lease.vmid)
+
+
+async def test_a_transfer_that_is_lost_for_good_takes_its_minutes_back(
+    installation: Installation,
+) -> None:
+    wish_minutes = 60
+    tenant = installation.tenant()
+    row = (await installation.lease(tenant, minutes=wish_minutes)).lease
+    (paid,) = await installation.orders_now()
+    installation.chain.rpc("devnet_reorg", 1)
+    installation.facilitator.faults.add(
+        Fault(kind=FaultKind.PENDING_LOST, endpoint=Endpoint.SETTLE, times=None)
+    )
+    installation.chain.rpc("evm_setNextBlockTimestamp", int(paid.valid_before.timestamp()) + 10)
+    mine(installation, 4)
+
+    done = await confirm(installation)
+    await installation.until_status(lease.LeaseStatus.STOPPED)
+
+    assert done.status is order.OrderStatus.REFUSED
+    assert not installation.runs(row.vmid)
+
+
+@pytest.mark.parametrize("renewed", [30])
+async def test_a_renewal_that_is_lost_leaves_the_time_paid_before(
+    installation: Installation, renewed: int
+) -> None:
+    tenant = installation.tenant()
+    first = (await installation.lease(tenant, minutes=60)).lease
+    await installation.leases.renew(first, renewed, installation.renewal(tenant, first, renewed))
+    paid = (await installation.orders_now())[-1]
+    installation.chain.rpc("devnet_reorg", 1)
+    installation.facilitator.faults.add(
+        Fault(kind=FaultKind.PENDING_LOST, endpoint=Endpoint.SETTLE, times=None)
+    )
+    installation.chain.rpc("evm_setNextBlockTimestamp", int(paid.valid_before.timestamp()) + 10)
+    mine(installation, 4)
+
+    await confirm(installation)
+
+    (now,) = await installation.leases_now()
+    assert now.status is lease.LeaseStatus.ACTIVE
+    assert now.expires_at == first.expires_at
