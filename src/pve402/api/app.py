@@ -71,7 +71,7 @@ def openapi_text(public_url: str) -> str:
 
 def _add_routes(app: FastAPI, public_url: str) -> None:
     for noun in (lease, management, stats, catalogue, auth, health):
-        app.include_router(noun.router)
+        app.router.routes.extend(noun.router.routes)
     app.openapi = openapi.Document(app=app, public_url=public_url)  # type: ignore[method-assign]
 
 

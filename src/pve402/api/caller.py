@@ -88,10 +88,11 @@ async def authorize(
     if holder is not None:
         found = await app.leases.find(text, holder) if text else None
         return Call(caller=holder, lease=found)
-    offers = app.gate.offers(app.leases.book.management_fee_usd, request.scope["path"], description)
+    fee_usd = app.leases.book.management_fee_usd
+    priced = app.gate.priced(fee_usd, request.scope["path"], description)
     if not app.gate.carries_payment(request):
-        return app.gate.unpaid(offers)
-    return await _by_fee(request, app, offers, text)
+        return priced.unpaid
+    return await _by_fee(request, app, priced.offers, text)
 
 
 async def _by_fee(
@@ -105,7 +106,7 @@ async def _by_fee(
     canonical: dict[str, Any] = {"lease": found.lease_id if found else None}
     route = f"{request.method} {request.scope['route'].path}"
     paying = app.leases.pay_fee(purchase, route, canonical)
-    settled = await app.gate.charge(offers, paid, paying)
+    settled = await app.gate.charge(request, offers, paid, paying)
     gate.attach_receipt(request, paid, settled)
     return Call(caller=payer, lease=found)
 

@@ -14,10 +14,10 @@ async def show_catalogue(request: Request) -> Response:
     """Show every sku with its bounds and rates, the management fee, and the accepted networks."""
     app = context.of(request)
     book = app.leases.book
-    offers = app.gate.offers(book.management_fee_usd, "/management/list", "Management fee")
+    fee = app.gate.priced(book.management_fee_usd, "/management/list", "Management fee")
     answer = schemas.CatalogueAnswer(
         skus=[shapes.sku_item(sku) for sku in book.skus.values()],
         management_fee_usd=shapes.usd(book.management_fee_usd),
-        networks=[shapes.offer(terms) for terms in offers],
+        networks=[shapes.offer(terms) for terms in fee.offers],
     )
     return shapes.respond(answer)

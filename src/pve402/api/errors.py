@@ -30,7 +30,6 @@ STATUSES: Final[dict[type[Exception], int]] = {
     errors.ProvisioningFailed: 502,
     errors.TryLater: 503,
     body.BodyTooLarge: 413,
-    body.BodyTooSlow: 408,
 }
 
 RETRY_AFTER_SECONDS: Final[dict[type[Exception], int]] = {

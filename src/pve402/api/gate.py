@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pve402.api import address, headers
+from pve402.api import address, guard, headers
 from pve402.domain import account, errors, order, price
 from pve402.domain.request import check_idempotency_key
 from pve402.leases import service
@@ -52,6 +52,14 @@ class GateOptions:
     min_remaining_seconds: int = 30  # a payment that expires sooner is refused at once
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Priced:
+    """A price for one resource. Responses keep no state, so one is sent to everybody."""
+
+    offers: Offers
+    unpaid: Response
+
+
 class Gate:
     """Makes offers, and turns payment headers into purchases."""
 
@@ -59,12 +67,11 @@ class Gate:
         self._options = options
         self._clients = clients
         self._limits = local_checks.Limits(min_remaining_seconds=options.min_remaining_seconds)
-        self.offers = functools.lru_cache(maxsize=_CACHED)(self._offers)
-        self._challenge = functools.lru_cache(maxsize=_CACHED)(protocol.challenge)
+        self.priced = functools.lru_cache(maxsize=_CACHED)(self._priced)
 
-    def _offers(self, usd: Fraction, path: str, description: str) -> Offers:
-        """One way to pay a price for each accepted network."""
-        return tuple(
+    def _priced(self, usd: Fraction, path: str, description: str) -> Priced:
+        """Make the offers of a price, one for each accepted network, and the 402 that asks."""
+        offers = tuple(
             protocol.Requirements(
                 network=network,
                 amount_atomic=price.atomic_units(usd, networks.BY_CAIP2[network].decimals),
@@ -75,10 +82,7 @@ class Gate:
             )
             for network in self._options.networks
         )
-
-    def unpaid(self, offers: Offers) -> Response:
-        """Build the 402 that asks for one of the offers."""
-        return challenge_response(self._challenge(offers))
+        return Priced(offers=offers, unpaid=challenge_response(protocol.challenge(offers)))
 
     def carries_payment(self, request: Request) -> bool:
         """Whether there is a payment header, good or not."""
@@ -113,11 +117,14 @@ class Gate:
             wait_seconds=0.0 if respond_async else self._options.create_wait_seconds,
         )
 
-    async def charge(self, offers: Offers, paid: paygate.Paid, action: Awaitable[Result]) -> Result:
+    async def charge(
+        self, request: Request, offers: Offers, paid: paygate.Paid, action: Awaitable[Result]
+    ) -> Result:
         """Run what a payment pays for, to its end even if the client goes away.
 
         Raises PaymentNeeded if the payment is refused, and what the action raises.
         """
+        guard.allow_time_for_payment(request)
         with self._refusals(offers, paid):
             return await asyncio.shield(asyncio.ensure_future(action))
 

@@ -10,6 +10,7 @@ import dataclasses
 from typing import Final
 
 import structlog
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,12 +21,13 @@ from pve402.domain import errors
 logger = structlog.get_logger(__name__)
 
 _CREDENTIALS: Final = frozenset({b"authorization", b"x-payment", b"payment-signature"})
+_CLOCK: Final = "pve402.clock"
 _ALWAYS_SERVED: Final = frozenset({"/healthz", "/readyz"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GuardLimits:
-    """How many requests may be under way, and for how many seconds."""
+    """How many requests may be under way, and for how many seconds, their bodies included."""
 
     requests: int
     paid_requests: int
@@ -38,8 +40,27 @@ class _Lane:
     """Requests of one kind that are under way."""
 
     limit: int
-    limit_seconds: float
     under_way: int = 0
+
+
+class _Clock:
+    """The time that one request has; a payment that is good gets it more."""
+
+    def __init__(self, timeout: asyncio.Timeout, paid_seconds: float) -> None:
+        self._timeout = timeout
+        self._paid_seconds = paid_seconds
+
+    def allow_time_for_payment(self) -> None:
+        """Start to count anew, with the limit of paid requests."""
+        now = asyncio.get_running_loop().time()
+        self._timeout.reschedule(now + self._paid_seconds)
+
+
+def allow_time_for_payment(request: Request) -> None:
+    """Let a request wait for machines and chains, now that its payment was found good."""
+    clock = request.scope.get(_CLOCK)
+    if clock is not None:
+        clock.allow_time_for_payment()
 
 
 class Guard:
@@ -47,9 +68,9 @@ class Guard:
 
     def __init__(self, app: ASGIApp, *, limits: GuardLimits) -> None:
         self._app = app
-        self._free = _Lane(limit=limits.requests, limit_seconds=limits.request_seconds)
-        self._paid = _Lane(limit=limits.paid_requests, limit_seconds=limits.paid_request_seconds)
-        self._limit = limits.requests
+        self._limits = limits
+        self._free = _Lane(limit=limits.requests)
+        self._paid = _Lane(limit=limits.paid_requests)
 
     @property
     def under_way(self) -> int:
@@ -62,13 +83,13 @@ class Guard:
             await self._app(scope, receive, send)
             return
         lane = self._lane_of(scope)
-        if lane.under_way >= lane.limit or self.under_way >= self._limit:
+        if lane.under_way >= lane.limit or self.under_way >= self._limits.requests:
             metrics.OVERLOADED.inc()
             await error_table.answer(errors.Overloaded())(scope, receive, send)
             return
         lane.under_way += 1
         try:
-            await self._serve(lane, scope, receive, send)
+            await self._serve(scope, receive, send)
         finally:
             lane.under_way -= 1
 
@@ -78,7 +99,7 @@ class Guard:
                 return self._paid
         return self._free
 
-    async def _serve(self, lane: _Lane, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer even where the application does not: too late, or an exception nobody expected."""
         started = False
 
@@ -90,7 +111,8 @@ class Guard:
             await send(message)
 
         try:
-            async with asyncio.timeout(lane.limit_seconds) as limit:
+            async with asyncio.timeout(self._limits.request_seconds) as limit:
+                scope[_CLOCK] = _Clock(limit, self._limits.paid_request_seconds)
                 await self._app(scope, receive, watch)
         except Exception as error:
             late = isinstance(error, TimeoutError) and limit.expired()

@@ -31,15 +31,15 @@ async def lease_container(request: Request) -> Response:
     app = context.of(request)
     raw = await body.read(request)
     if not raw and not app.gate.carries_payment(request):
-        return app.gate.unpaid(_offers(app, request, app.leases.book.lowest_price_usd(), _LEASE))
+        return _priced(app, request, app.leases.book.lowest_price_usd(), _LEASE).unpaid
     wish = creation_request(body.parse(raw, schemas.LeaseRequest))
-    offers = _offers(app, request, app.leases.creation_price_usd(wish), _LEASE)
+    priced = _priced(app, request, app.leases.creation_price_usd(wish), _LEASE)
     if not app.gate.carries_payment(request):
         await app.leases.check_room(app.leases.book.sku(wish.sku), wish.size)
-        return app.gate.unpaid(offers)
-    paid = app.gate.judge(request, offers)
+        return priced.unpaid
+    paid = app.gate.judge(request, priced.offers)
     creating = app.leases.create(wish, app.gate.purchase(request, paid))
-    answer = await app.gate.charge(offers, paid, creating)
+    answer = await app.gate.charge(request, priced.offers, paid, creating)
     gate.attach_receipt(request, paid, answer.order)
     return _bought(answer, "The container is ready")
 
@@ -55,18 +55,17 @@ async def renew_lease(request: Request) -> Response:
     text = caller.lease_text(request)
     raw = await body.read(request)
     if not raw and not app.gate.carries_payment(request):
-        lowest = app.leases.book.lowest_minute_usd()
-        return app.gate.unpaid(_offers(app, request, lowest, _RENEWAL))
+        return _priced(app, request, app.leases.book.lowest_minute_usd(), _RENEWAL).unpaid
     minutes = body.parse(raw, schemas.RenewRequest).runtime_minutes
     holder = await caller.bearer(request, "renew")
     found = await app.leases.find(text, holder)
-    offers = _offers(app, request, app.leases.renewal_price_usd(found, minutes), _RENEWAL)
+    priced = _priced(app, request, app.leases.renewal_price_usd(found, minutes), _RENEWAL)
     if not app.gate.carries_payment(request):
         await app.leases.check_renewable(found, minutes)
-        return app.gate.unpaid(offers)
-    paid = app.gate.judge(request, offers)
+        return priced.unpaid
+    paid = app.gate.judge(request, priced.offers)
     renewing = app.leases.renew(found, minutes, app.gate.purchase(request, paid), holder)
-    answer = await app.gate.charge(offers, paid, renewing)
+    answer = await app.gate.charge(request, priced.offers, paid, renewing)
     gate.attach_receipt(request, paid, answer.order)
     return _bought(answer, "The lease is renewed")
 
@@ -129,8 +128,8 @@ def _metadata(wish: schemas.LeaseRequest) -> dict[str, Any]:
     return metadata
 
 
-def _offers(app: context.Context, request: Request, usd: Fraction, what: str) -> gate.Offers:
-    return app.gate.offers(usd, request.scope["path"], what)
+def _priced(app: context.Context, request: Request, usd: Fraction, what: str) -> gate.Priced:
+    return app.gate.priced(usd, request.scope["path"], what)
 
 
 def _bought(answer: service.Answer, words: str) -> Response:
@@ -147,7 +146,7 @@ def _bought(answer: service.Answer, words: str) -> Response:
 
 async def _creation_quote(app: context.Context, wish: CreationRequest) -> schemas.Quote:
     usd = app.leases.creation_price_usd(wish)
-    offers = app.gate.offers(usd, "/lease/container", _LEASE)
+    offers = app.gate.priced(usd, "/lease/container", _LEASE).offers
     available = await _has_room(app, app.leases.book.sku(wish.sku), wish.size)
     return shapes.quote(wish.sku, wish.size, wish.minutes, usd, offers, available=available)
 
@@ -156,7 +155,7 @@ async def _renewal_quote(app: context.Context, wish: schemas.RenewalQuoteRequest
     found = await app.leases.find(caller.checked_lease_text(wish.ctid))
     await app.leases.check_renewable(found, wish.runtime_minutes)
     usd = app.leases.renewal_price_usd(found, wish.runtime_minutes)
-    offers = app.gate.offers(usd, f"/lease/{wish.ctid}/renew", _RENEWAL)
+    offers = app.gate.priced(usd, f"/lease/{wish.ctid}/renew", _RENEWAL).offers
     priced = shapes.quote(found.sku, found.size, wish.runtime_minutes, usd, offers, available=True)
     return shapes.respond(priced)
 

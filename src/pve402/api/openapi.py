@@ -16,7 +16,7 @@ from pydantic.json_schema import models_json_schema
 from pve402 import __version__, schemas
 from pve402.api import openapi_parts as parts
 
-_BASIC: Final = (408, 413, 422, 429, 503)
+_BASIC: Final = (413, 422, 429, 503)
 
 
 def paid(request: type, answer: Any) -> dict[str, Any]:

@@ -5,23 +5,24 @@ read bodies with bounds of their own and answer with ready responses, so all tha
 what remains of FastAPI is routing and the OpenAPI document.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
-from typing_extensions import override
+from starlette.routing import request_response
+
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 class PlainRoute(APIRoute):
     """A route that calls its endpoint with the request alone."""
 
-    @override
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return endpoint
+    def __init__(self, path: str, endpoint: Handler, **documentation: Any) -> None:
+        super().__init__(path, endpoint, **documentation)
+        self.app = request_response(endpoint)
 
 
 def router(tag: str) -> APIRouter:
