@@ -1,0 +1,276 @@
+"""What must hold afterwards, read where it is: on the chain, on Proxmox, in the database.
+
+Nothing here asks the service. The chain says what was paid, Proxmox what stands, the database what
+was promised, and the tenants what they signed; each is compared with the others.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext import asyncio as sa_asyncio
+from tests.chaos import payments, stage
+
+from pve402.domain import lease, order
+from pve402.leases import mark
+from pve402.payments import eip3009
+from pve402.storage import tables
+
+_TRANSACTION_SECONDS = 1.0  # the database's clock moves while a transaction is written
+_GUEST_OUGHT_TO_RUN = {lease.LeaseStatus.ACTIVE}
+_INSTANCE = "chaos"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """Money that came to the operator."""
+
+    transaction: str
+    payer: str
+    nonce: str
+    amount_atomic: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Findings:
+    """Everything that was read."""
+
+    transfers: Sequence[Transfer]
+    leases: Sequence[lease.Lease]
+    orders: Sequence[order.Order]
+    guests: Sequence[Mapping[str, Any]]
+    vmids: Sequence[Mapping[str, Any]]
+    signed: Sequence[payments.Signed]
+    minute_seconds: float
+
+
+async def read_rows(database_url: str, table: sa.Table) -> list[dict[str, Any]]:
+    """All rows of a table, read beside the servers."""
+    url = sa.make_url(database_url)
+    driver = "sqlite+aiosqlite" if url.get_backend_name() == "sqlite" else "postgresql+asyncpg"
+    engine = sa_asyncio.create_async_engine(url.set(drivername=driver))
+    try:
+        async with engine.connect() as tx:
+            return [dict(row) for row in (await tx.execute(sa.select(table))).mappings()]
+    finally:
+        await engine.dispose()
+
+
+async def read(
+    where: stage.Stage, signed: Sequence[payments.Signed], minute_seconds: float
+) -> Findings:
+    """Read everything."""
+    url = where.database_url
+    return Findings(
+        transfers=await _transfers(where),
+        leases=[lease.Lease.from_row(row) for row in await read_rows(url, tables.leases)],
+        orders=[order.Order.from_row(row) for row in await read_rows(url, tables.orders)],
+        vmids=await read_rows(url, tables.vmids),
+        guests=await where.guests(),
+        signed=signed,
+        minute_seconds=minute_seconds,
+    )
+
+
+async def _transfers(where: stage.Stage) -> list[Transfer]:
+    used = await where.rpc(
+        "eth_getLogs",
+        {"fromBlock": "0x0", "toBlock": "latest", "topics": [eip3009.AUTHORIZATION_USED]},
+    )
+    to_us = [eip3009.TRANSFER, None, "0x" + eip3009.address_word(stage.PAY_TO)]
+    paid = await where.rpc(
+        "eth_getLogs", {"fromBlock": "0x0", "toBlock": "latest", "topics": to_us}
+    )
+    amounts = {log["transactionHash"]: int(log["data"], 16) for log in paid}
+    return [
+        Transfer(
+            transaction=log["transactionHash"],
+            payer="0x" + log["topics"][1][-40:],
+            nonce=log["topics"][2],
+            amount_atomic=amounts[log["transactionHash"]],
+        )
+        for log in used
+        if log["transactionHash"] in amounts
+    ]
+
+
+def violations(of: Findings) -> list[str]:
+    """Everything that should not be; empty if all came out right."""
+    checks = (
+        _money_and_orders,
+        _orders_and_leases,
+        _minutes,
+        _guests,
+        _refused,
+        _vmids,
+        _nothing_open,
+        _promises,
+    )
+    return [words for check in checks for words in check(of)]
+
+
+def _money_and_orders(of: Findings) -> Iterator[str]:
+    """Every transfer belongs to one settled order, and every settled order to one transfer."""
+    orders = {(one.payer, one.nonce): one for one in of.orders}
+    if len(orders) != len(of.orders):
+        yield "one payment has several orders"
+    for transfer in of.transfers:
+        found = orders.pop((transfer.payer, transfer.nonce), None)
+        if found is None:
+            yield f"transfer {transfer.transaction} has no order"
+        elif found.status is not order.OrderStatus.SETTLED:
+            yield f"order {found.order_id} was paid and is {found.status.value}: {found.last_error}"
+        elif found.transaction != transfer.transaction:
+            yield f"order {found.order_id} names another transaction than its own"
+        elif found.amount_atomic != transfer.amount_atomic:
+            yield f"order {found.order_id} was paid {transfer.amount_atomic}"
+    for left in orders.values():
+        if left.status is order.OrderStatus.SETTLED:
+            yield f"order {left.order_id} is settled without a transfer"
+
+
+def _orders_and_leases(of: Findings) -> Iterator[str]:
+    """Every lease that was handed over was made by one settled order, and the other way round."""
+    creations = Counter(
+        one.lease_id
+        for one in of.orders
+        if one.kind is order.OrderKind.CREATION and one.status is order.OrderStatus.SETTLED
+    )
+    for row in of.leases:
+        paid = creations.pop(row.lease_id, 0)
+        if row.handed_over and paid != 1:
+            yield f"lease {row.lease_id} was handed over and paid {paid} times"
+        if not row.handed_over and paid:
+            yield f"lease {row.lease_id} was paid and never handed over ({row.status.value})"
+    for lease_id in creations:
+        yield f"a settled order names the lease {lease_id}, which is not there"
+
+
+def _minutes(of: Findings) -> Iterator[str]:
+    """Each lease ends when its orders say: so many minutes from the later of then and its end."""
+    by_lease: dict[str | None, list[order.Order]] = {}
+    for one in of.orders:
+        if one.kind is not order.OrderKind.FEE and one.status is order.OrderStatus.SETTLED:
+            by_lease.setdefault(one.lease_id, []).append(one)
+    for row in of.leases:
+        settled = sorted(by_lease.get(row.lease_id, ()), key=lambda one: one.expires_at or 0)
+        yield from _minutes_of(row, settled, of.minute_seconds)
+
+
+def _minutes_of(
+    row: lease.Lease, settled: Sequence[order.Order], minute_seconds: float
+) -> Iterator[str]:
+    end = None
+    for one in settled:
+        if one.settled_at is None or one.expires_at is None:
+            yield f"order {one.order_id} is settled without its times"
+            return
+        begin = one.settled_at if end is None else max(end, one.settled_at)
+        bought = timedelta(seconds=one.minutes * minute_seconds)
+        off = abs((one.expires_at - begin - bought).total_seconds())
+        if off > _TRANSACTION_SECONDS:
+            yield f"order {one.order_id} ({one.kind.value}) gave {off:.1f} s too many or too few"
+        end = one.expires_at
+    if settled and row.expires_at != end:
+        yield f"lease {row.lease_id} ends at {row.expires_at}, its orders say {end}"
+
+
+def _guests(of: Findings) -> Iterator[str]:
+    """No guest without a lease, and each in the state that its lease is in."""
+    ours = {
+        guest["vmid"]: guest
+        for guest in of.guests
+        if mark.instance_tag(_INSTANCE) in guest["tags"].split(";")
+    }
+    standing = {row.vmid: row for row in of.leases if row.status not in lease.OVER}
+    for vmid, guest in ours.items():
+        row = standing.get(vmid)
+        if row is None or mark.lease_tag(row.lease_id) not in guest["tags"].split(";"):
+            yield f"guest {vmid} ({guest['tags']}) stands without a lease"
+        elif guest["running"] and row.status is lease.LeaseStatus.STOPPED:
+            yield f"guest {vmid} runs and its lease {row.lease_id} is stopped"
+    for vmid, row in standing.items():
+        runs = vmid in ours and ours[vmid]["running"]
+        if row.status in _GUEST_OUGHT_TO_RUN and not runs:
+            yield f"lease {row.lease_id} is active and its guest {vmid} does not run"
+
+
+def leftovers(of: Findings) -> list[int]:
+    """Guests locked for creation by a task that died: nothing but root can clear them."""
+    return [guest["vmid"] for guest in of.guests if guest["lock"] == "create"]
+
+
+def _refused(of: Findings) -> Iterator[str]:
+    """Every failed creation was not charged, and is gone."""
+    paid = {(transfer.payer, transfer.nonce) for transfer in of.transfers}
+    leases = {row.lease_id: row for row in of.leases}
+    locked = set(leftovers(of))
+    for one in of.orders:
+        if one.status is not order.OrderStatus.REFUSED:
+            continue
+        if (one.payer, one.nonce) in paid:
+            yield f"order {one.order_id} was refused ({one.refusal}) and charged"
+        row = leases.get(one.lease_id or "")
+        failed = row is not None and (row.status is lease.LeaseStatus.FAILED or row.vmid in locked)
+        if one.kind is order.OrderKind.CREATION and not failed:
+            yield f"order {one.order_id} was refused, its lease is {row and row.status.value}"
+
+
+def _vmids(of: Findings) -> Iterator[str]:
+    """No vmid served two leases: all of it took less than a vmid's rest."""
+    for vmid, uses in Counter(row.vmid for row in of.leases).items():
+        if uses > 1:
+            yield f"vmid {vmid} was used by {uses} leases"
+    resting = {row["vmid"] for row in of.vmids}
+    for row in of.leases:
+        if row.vmid not in resting:
+            yield f"vmid {row.vmid} of lease {row.lease_id} does not rest"
+
+
+def _nothing_open(of: Findings) -> Iterator[str]:
+    """Every order came to its end, and nobody holds or waits for anything."""
+    for one in of.orders:
+        if one.is_open or one.due_at is not None or one.fence is not None:
+            yield (
+                f"order {one.order_id} ({one.kind.value}) is left {one.status.value}, "
+                f"final {one.final}, attempts {one.attempts}: {one.last_error}"
+            )
+        if one.sealed_payment is not None:
+            yield f"order {one.order_id} still keeps its payment"
+    for row in of.leases:
+        if row.hold_order_id is not None:
+            yield f"lease {row.lease_id} ({row.status.value}) is held by {row.hold_order_id}"
+
+
+def _promises(of: Findings) -> Iterator[str]:
+    """What tenants signed and were told is what the orders say."""
+    orders = {(one.payer, one.nonce): one for one in of.orders}
+    for signed in of.signed:
+        yield from (f"{signed.kind} {signed.nonce}: {words}" for words in signed.violations)
+        found = orders.get((signed.payment.payer, signed.nonce))
+        good = any(status == 200 for status, _ in signed.told)
+        if found is None:
+            if good:
+                yield f"payment {signed.nonce} was answered 200 and has no order"
+            continue
+        if good and found.status is not order.OrderStatus.SETTLED:
+            yield f"order {found.order_id} was answered 200 and is {found.status.value}"
+        if (found.kind.value, found.minutes) != (signed.kind, signed.minutes):
+            yield f"order {found.order_id} is not what was signed"
+        if signed.lease_id is not None and found.lease_id != signed.lease_id:
+            yield f"order {found.order_id} is for another lease than the tenant was told"
+
+
+def after_expiry(leases: Iterable[lease.Lease], guests: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is left when all time is over: nothing."""
+    wrong = [
+        f"lease {row.lease_id} is {row.status.value} long after its end: {row.last_error}"
+        for row in leases
+        if row.status not in lease.OVER
+    ]
+    tag = mark.instance_tag(_INSTANCE)
+    ours = [guest for guest in guests if tag in guest["tags"].split(";")]
+    return wrong + [f"guest {guest['vmid']} is there long after its end" for guest in ours]

@@ -1,0 +1,135 @@
+"""Where a server can be killed: before and after every call that leaves a step of a workflow.
+
+The seams are the methods through which workflows reach Proxmox, the facilitator, the chain and the
+database. Each is wrapped from outside, on the objects of one installation, so that the program
+itself knows nothing of it. A point is named `step/seam/when`, as in `create/guests.create/after`.
+"""
+
+import contextvars
+import dataclasses
+import functools
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pve402 import bootstrap
+
+_step: contextvars.ContextVar[str] = contextvars.ContextVar("step", default="request")
+
+SEAMS: Mapping[str, tuple[str, ...]] = {
+    "request": (
+        "facilitator.verify",
+        "taker.take_creation",
+        "taker.take_renewal",
+        "service.end",
+    ),
+    "create": ("guests.next_vmid", "ledger.advance", "guests.create"),
+    "await": ("tasks.wait_until_finished", "ledger.advance"),
+    "start": ("guests.start", "tasks.wait_until_finished", "ledger.advance"),
+    "settle": ("facilitator.settle", "chain.find_settlement", "ledger.activate", "ledger.refuse"),
+    "wake": ("guests.status", "guests.start", "tasks.wait_until_finished", "ledger.advance"),
+    "settle renewal": (
+        "facilitator.settle",
+        "chain.check_transaction",
+        "ledger.remember",
+        "ledger.extend",
+    ),
+    "confirm": ("guests.update_config", "settler.recheck", "ledger.finish"),
+    "fee": ("facilitator.settle", "ledger.settle_fee"),
+    "expire": ("lifetime.move",),
+    "stop": ("guests.status", "guests.shutdown", "tasks.wait_until_finished", "lifetime.move"),
+    "end grace": ("lifetime.move",),
+    "delete": ("guests.delete", "tasks.wait_until_finished", "lifetime.finish"),
+    "unwind": ("guests.status", "guests.delete", "lifetime.finish"),
+}
+"""The seams of each step; `settle` and `settle renewal` are the steps of that name."""
+
+POINTS = tuple(
+    f"{step}/{seam}/{when}"
+    for step, seams in SEAMS.items()
+    for seam in seams
+    for when in ("before", "after")
+)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Fuse:
+    """Kills this process at the first armed point it comes to, and writes down which it was."""
+
+    armed: frozenset[str]
+    armed_at: float  # of time.monotonic()
+    hits: Path
+
+    def pass_point(self, seam: str, when: str) -> None:
+        """Come to a point."""
+        name = f"{_step.get()}/{seam}/{when}"
+        if name in self.armed and time.monotonic() >= self.armed_at:
+            with self.hits.open("a") as file:
+                file.write(f"{name}\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def wrap(self, owner: Any, method: str, seam: str) -> None:
+        """Put a point before and one after every call of a method of one object."""
+        honest: Callable[..., Awaitable[Any]] = getattr(owner, method)
+
+        @functools.wraps(honest)
+        async def passing(*arguments: Any, **named: Any) -> Any:
+            self.pass_point(seam, "before")
+            try:
+                return await honest(*arguments, **named)
+            finally:
+                self.pass_point(seam, "after")
+
+        setattr(owner, method, passing)
+
+
+def install(parts: bootstrap.Components, fuse: Fuse) -> None:
+    """Wrap every seam and name every step of an installation that has not been opened yet."""
+    flows = parts.crew._workflows
+    owners: dict[str, tuple[Any, str]] = {
+        "guests": (parts.machines._guests, ""),
+        "tasks": (parts.machines._tasks, ""),
+        "settler": (parts.settler, ""),
+        "ledger": (flows.creation._books, ""),
+        "lifetime": (flows.lifetime, "_"),
+        "taker": (parts.leases._parts.taker, ""),
+        "service": (parts.leases, ""),
+    }
+    route = next(iter(parts.settler._routes.values()))
+    owners |= {"facilitator": (route.facilitator, ""), "chain": (route.chain, "")}
+    for seam in sorted({seam for seams in SEAMS.values() for seam in seams}):
+        owner, method = seam.split(".")
+        fuse.wrap(owners[owner][0], owners[owner][1] + method, seam)
+    flows.creation.steps = _named(flows.creation.steps)
+    flows.renewal.steps = _named(flows.renewal.steps, {"settle": "settle renewal"})
+    flows.lifetime.steps = _named(flows.lifetime.steps)
+    _name(flows.confirmation, "run", "confirm")
+    _name(parts.leases._parts.fees, "settle", "fee")
+
+
+def _named(steps: Mapping[Any, Any], other_names: Mapping[str, str] | None = None) -> Any:
+    return {
+        state: dataclasses.replace(
+            step, do=_in_step((other_names or {}).get(step.name, step.name), step.do)
+        )
+        for state, step in steps.items()
+    }
+
+
+def _name(owner: Any, method: str, step: str) -> None:
+    setattr(owner, method, _in_step(step, getattr(owner, method)))
+
+
+def _in_step(name: str, do: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    @functools.wraps(do)
+    async def doing(*arguments: Any) -> Any:
+        token = _step.set(name)
+        try:
+            return await do(*arguments)
+        finally:
+            _step.reset(token)
+
+    return doing

@@ -1,0 +1,126 @@
+"""Starts `pve402 serve` in children of its own: imports once, forks for every start.
+
+A line of JSON on standard input starts one server, the answer is its process id; a line
+`{"reap": pid}` waits for its end and answers the exit code (negative: the signal). The children
+are what an operator runs, but for two things: crash points are hung in from outside, and the
+clockwork is faster, so that a lease's life fits into seconds.
+"""
+
+import dataclasses
+import gc
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.chaos import crash_points
+
+from pve402 import bootstrap, config
+from pve402.api import server
+from pve402.leases import books, confirmation, options, reconciler
+from pve402.storage import slots
+
+MINUTE_SECONDS = 4.0
+"""How long a paid minute lasts in the loop."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Start:
+    """What one server is started with."""
+
+    settings: dict[str, str]
+    log: str
+    hits: str
+    armed: tuple[str, ...] = ()
+    armed_after_seconds: float = 0.0
+    clock_ahead_seconds: float = 0.0
+    minute_seconds: float = MINUTE_SECONDS
+
+
+def main() -> None:
+    """Serve the standard input until it ends."""
+    gc.freeze()
+    for line in sys.stdin:
+        order = json.loads(line)
+        answer = _reap(order["reap"]) if "reap" in order else _fork(Start(**order))
+        print(answer, flush=True)
+
+
+def _reap(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _fork(start: Start) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        code = _serve(start)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _serve(start: Start) -> int:
+    log = os.open(start.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for number, target in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(number, target)
+    os.environ.update(start.settings)
+    honest_build = bootstrap.build
+
+    def build(settings: config.Settings) -> bootstrap.Components:
+        parts = honest_build(settings)
+        _hasten(parts, start)
+        fuse = crash_points.Fuse(
+            armed=frozenset(start.armed),
+            armed_at=time.monotonic() + start.armed_after_seconds,
+            hits=Path(start.hits),
+        )
+        crash_points.install(parts, fuse)
+        return parts
+
+    bootstrap.build = build
+    return server.serve(None)
+
+
+def _hasten(parts: bootstrap.Components, start: Start) -> None:
+    """Shorten every limit that the program waits out, and let minutes be seconds."""
+    parts.db.shift_seconds = start.clock_ahead_seconds
+    books._MINUTE_MS = int(start.minute_seconds * 1000)  # type: ignore[misc]
+    reconciler._INTERVAL_SECONDS = 3.0  # type: ignore[misc]
+    confirmation._LOOK_AGAIN_SECONDS = 1.0  # type: ignore[misc]
+    slots._HOLD_SECONDS = 4.0  # type: ignore[misc]
+    pace = dataclasses.replace(
+        options.WorkerOptions(), hold_seconds=3.0, retry_least_seconds=0.2, retry_most_seconds=3.0
+    )
+    parts.crew._settings = pace
+    parts.leases._parts.taker._hold_seconds = pace.hold_seconds
+    faster: dict[str, Any] = {
+        "late_create_seconds": 6.0,
+        "confirm_after_seconds": 1.0,
+        "creation_limit_seconds": 40.0,
+        "shutdown_limit_seconds": 3,
+    }
+    flows = parts.crew._workflows
+    quick = dataclasses.replace(parts.lease_options, **faster)
+    holders: tuple[Any, ...] = (
+        flows.creation,
+        flows.renewal,
+        flows.confirmation,
+        flows.lifetime,
+        flows.creation._books,
+        parts.machines,
+        parts.watch,
+        parts.leases._parts.taker,
+    )
+    for holder in holders:
+        holder._settings = quick
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Kills servers and starts them again at once: at crash points, and at random times."""
+
+import asyncio
+import collections
+import dataclasses
+import random
+import signal
+import time
+
+from tests.chaos import crash_points, stage
+
+_ARMED_AT_ONCE = 8
+_RANDOM = "at a random time"
+
+
+@dataclasses.dataclass(kw_only=True)
+class Reaper:
+    """Sees to it that no server lives long, and counts where each died."""
+
+    stage: stage.Stage
+    dice: random.Random
+    longest_life_seconds: float = 4.0
+    kills: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    unasked: list[str] = dataclasses.field(default_factory=list)
+    _misses: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+
+    async def haunt(self, replica: stage.Replica, ending: asyncio.Event) -> None:
+        """Let a server live a short while and die, again and again; it runs at the end."""
+        while not ending.is_set():
+            await self._one_life(replica, ending)
+        await replica.start()
+
+    async def _one_life(self, replica: stage.Replica, ending: asyncio.Event) -> None:
+        armed = self._choose()
+        await replica.start(armed, armed_after_seconds=self.dice.uniform(0.4, 2.0))
+        await self._until_dead(replica, ending)
+        by_itself = not replica.is_alive()
+        code = await replica.end(signal.SIGKILL)
+        if not by_itself:
+            self.kills[_RANDOM] += 1
+            self._misses.update(armed)
+        elif code != -signal.SIGKILL:
+            self.unasked.append(f"{replica.name} ended with {code}:\n{replica.last_words()}")
+        self.count_hits()
+
+    async def _until_dead(self, replica: stage.Replica, ending: asyncio.Event) -> None:
+        give_up_at = time.monotonic() + self.longest_life_seconds * self.dice.uniform(0.6, 1.4)
+        while replica.is_alive() and time.monotonic() < give_up_at and not ending.is_set():
+            await asyncio.sleep(0.02)
+
+    def _choose(self) -> tuple[str, ...]:
+        """The points that were hit least, those that are never come to later than others."""
+        weight = {
+            point: (self.kills[point] + 0.2 * self._misses[point], self.dice.random())
+            for point in crash_points.POINTS
+        }
+        return tuple(sorted(crash_points.POINTS, key=weight.__getitem__)[:_ARMED_AT_ONCE])
+
+    def count_hits(self) -> None:
+        """Read which points were come to."""
+        hits = self.stage.folder / "hits"
+        if hits.exists():
+            by_random = self.kills[_RANDOM]
+            self.kills.clear()
+            self.kills.update(hits.read_text().splitlines())
+            self.kills[_RANDOM] = by_random

@@ -1,0 +1,360 @@
+"""Tenants: programs that lease, renew, look, end, pay with bad money, and never give up asking.
+
+A tenant knows what it signed and what it was told. Whatever breaks, it sends the same payment
+again until it gets a final answer or its patience ends; the audit compares the rest.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import random
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import aiohttp
+from eth_account.signers.local import LocalAccount
+from tests.chaos import payments, stage
+from tests.support import wallets
+
+from pve402.payments import eip3009
+
+MINUTES = (1, 1, 2, 3, 5, 8)
+SPOILED_SHARE = 0.10
+_PATIENCE_SECONDS = 45.0
+_WALLET_USDC = 50_000_000
+_AGAIN = {429, 500, 502, 503, 504}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Told:
+    """A final answer."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+    @property
+    def code(self) -> str:
+        """The refusal's code, if it is one."""
+        return str(self.body.get("code", "")) if isinstance(self.body, dict) else ""
+
+
+@dataclasses.dataclass(kw_only=True)
+class Book:
+    """Everything that tenants signed, and how far they may go."""
+
+    leases_wanted: int
+    give_up_at: float  # of time.monotonic()
+    signed: list[payments.Signed] = dataclasses.field(default_factory=list)
+    leases: int = 0
+    renewals: int = 0
+    violations: list[str] = dataclasses.field(default_factory=list)
+    statuses: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def goes_on(self) -> bool:
+        """Whether tenants should begin something new."""
+        return self.leases < self.leases_wanted and time.monotonic() < self.give_up_at
+
+    def count(self, what: str) -> None:
+        """Count one answer."""
+        self.statuses[what] = self.statuses.get(what, 0) + 1
+
+
+class Tenant:
+    """One tenant with a wallet of its own."""
+
+    def __init__(self, where: stage.Stage, book: Book, number: int) -> None:
+        self._stage = where
+        self._book = book
+        self._dice = random.Random(number)
+        self._wallet = payments.new_wallet()
+
+    async def live(self) -> None:
+        """Lease after lease, until the book says that it is enough."""
+        await self._fund(self._wallet, _WALLET_USDC)
+        while self._book.goes_on():
+            await self._one_lease()
+
+    async def _one_lease(self) -> None:
+        if self._dice.random() < SPOILED_SHARE:
+            await self._lease_with_bad_money()
+            return
+        bought = await self._lease()
+        if bought is None:
+            return
+        signed, answer = bought
+        if self._dice.random() < 0.25:
+            await self._replay(signed, answer)
+        if self._dice.random() < 0.6:
+            await self._renew(signed, answer)
+        if self._dice.random() < 0.2:
+            await self._list(answer)
+        if self._dice.random() < 0.35:
+            await self._end(answer)
+
+    # Buying
+
+    async def _lease(self) -> tuple[payments.Signed, dict[str, Any]] | None:
+        minutes = self._dice.choice(MINUTES)
+        signed = await self._sign(self._wallet, "/lease/container", _wish(minutes), "creation")
+        if signed is None:
+            return None
+        headers = dict(signed.header)
+        if self._dice.random() < 0.4:
+            headers["Idempotency-Key"] = secrets.token_hex(16)
+        if self._dice.random() < 0.2:
+            headers["Prefer"] = "respond-async"
+        twice = self._dice.random() < 0.15
+        told = await self._buy(signed, "/lease/container", _wish(minutes), headers, twice=twice)
+        if told is None or told.status != 200:
+            return None
+        self._book.leases += 1
+        return signed, told.body
+
+    async def _lease_with_bad_money(self) -> None:
+        wallet = payments.new_wallet()
+        minutes = self._dice.choice(MINUTES)
+        await self._fund(wallet, _WALLET_USDC)
+        signed = await self._sign(wallet, "/lease/container", _wish(minutes), "creation")
+        if signed is not None:
+            await self._spoil(signed, "/lease/container", _wish(minutes), signed.header)
+
+    async def _renew(self, first: payments.Signed, answer: Mapping[str, Any]) -> None:
+        """Renew at once, or when the lease may be in its grace."""
+        if self._dice.random() < 0.35:
+            await asyncio.sleep(self._dice.uniform(2, 8))
+        path = f"/lease/{answer['leaseId']}/renew"
+        minutes = self._dice.choice(MINUTES)
+        token = answer.get("accessToken")
+        spoil = token is not None and self._dice.random() < SPOILED_SHARE
+        wallet = payments.new_wallet() if spoil else first.key
+        if spoil:
+            await self._fund(wallet, _WALLET_USDC)
+        signed = await self._sign(
+            wallet, path, {"runtimeMinutes": minutes}, "renewal", answer["leaseId"]
+        )
+        if signed is None:
+            return
+        headers = dict(signed.header)
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        if spoil:
+            await self._spoil(signed, path, {"runtimeMinutes": minutes}, headers)
+            return
+        twice = self._dice.random() < 0.15
+        told = await self._buy(signed, path, {"runtimeMinutes": minutes}, headers, twice=twice)
+        if told is not None and told.status == 200:
+            self._book.renewals += 1
+
+    async def _spoil(
+        self, signed: payments.Signed, path: str, body: Any, headers: Mapping[str, str]
+    ) -> None:
+        """Send a payment and make it worthless while it is being worked on."""
+        how = self._dice.choice(payments.SPOILINGS)
+        signed.spoiled = how
+        if how == "balance moved":
+            await self._empty(signed)
+        buying = asyncio.create_task(self._buy(signed, path, body, headers))
+        await asyncio.sleep(self._dice.uniform(0.0, 0.25))
+        signed.spoiled_in_time = await self._stage.transact(payments.spoiling_call(signed, how))
+        await buying
+
+    async def _empty(self, signed: payments.Signed) -> None:
+        """Leave the wallet just what the payment is worth, so that one transfer empties it."""
+        surplus = _WALLET_USDC - signed.payment.amount_atomic
+        rest = payments.sign(signed.key, surplus, kind="rest")
+        await self._stage.transact(payments.spoiling_call(rest, "balance moved"))
+
+    async def _buy(
+        self,
+        signed: payments.Signed,
+        path: str,
+        body: Any,
+        headers: Mapping[str, str],
+        *,
+        twice: bool = False,
+    ) -> Told | None:
+        asks = [self._until_answered(signed, "POST", path, body, headers)]
+        if twice:
+            signed.asked_again = True
+            asks.append(self._until_answered(signed, "POST", path, body, headers))
+        answers = [told for told in await asyncio.gather(*asks) if told is not None]
+        good = [told for told in answers if told.status == 200]
+        for told in good:
+            await self._check_bought(signed, told)
+        if len({told.body["leaseId"] for told in good}) > 1:
+            signed.violations.append("one payment was answered with two leases")
+        with_token = [told for told in good if told.body.get("accessToken")]
+        return next(iter([*with_token, *good, *answers]), None)
+
+    async def _replay(self, signed: payments.Signed, answer: Mapping[str, Any]) -> None:
+        """Send a used payment again: the same facts and no secret; for something else nothing."""
+        wish = _wish(signed.minutes)
+        told = await self._until_answered(signed, "POST", "/lease/container", wish, signed.header)
+        if told is not None and told.status == 200:
+            if told.body["leaseId"] != answer["leaseId"]:
+                signed.violations.append("a replay was answered with another lease")
+            if told.body.get("accessToken"):
+                signed.violations.append("a replay was answered with a token")
+        other = {**wish, "hostname": "other"}
+        told = await self._until_answered(signed, "POST", "/lease/container", other, signed.header)
+        if told is not None and told.status not in {409, 429}:
+            signed.violations.append(f"a payment for something else was answered {told.status}")
+
+    async def _list(self, answer: Mapping[str, Any]) -> None:
+        """List by paying the fee, as the first clients do."""
+        signed = await self._sign(self._wallet, "/management/list", None, "fee")
+        if signed is None:
+            return
+        told = await self._until_answered(
+            signed, "GET", "/management/list?all=true", None, signed.header
+        )
+        if told is None or told.status != 200:
+            return
+        await self._check_paid(signed, _receipt(told)["transaction"])
+        if answer["leaseId"] not in {item["leaseId"] for item in told.body}:
+            signed.violations.append("a lease is missing in its owner's list")
+
+    async def _end(self, answer: Mapping[str, Any]) -> None:
+        token = answer.get("accessToken")
+        if token is None:
+            return
+        headers = {"Authorization": f"Bearer {token}"}
+        for _ in range(20):
+            told = await self._ask("DELETE", f"/lease/{answer['leaseId']}", None, headers)
+            if told is not None and told.status in {202, 401, 404}:
+                return
+            await asyncio.sleep(0.3)
+
+    # Checking what was told
+
+    async def _check_bought(self, signed: payments.Signed, told: Told) -> None:
+        if told.body["status"] == "provisioning":
+            signed.violations.append("200 for a lease that is not there yet")
+            return
+        if signed.lease_id not in {None, told.body["leaseId"]}:
+            signed.violations.append("a payment was answered with another lease")
+        signed.lease_id = told.body["leaseId"]
+        if not told.body.get("transaction"):
+            signed.violations.append("200 without a transaction")
+            return
+        await self._check_paid(signed, told.body["transaction"])
+
+    async def _check_paid(self, signed: payments.Signed, transaction: str) -> None:
+        """See that the money was there when the answer came."""
+        topics = [eip3009.AUTHORIZATION_USED, _word(signed.payment.payer), signed.nonce]
+        receipt = await self._stage.rpc("eth_getTransactionReceipt", transaction)
+        if receipt is None or all(log["topics"] != topics for log in receipt["logs"]):
+            signed.violations.append("200 without a transfer on the chain")
+
+    # Asking
+
+    async def _until_answered(
+        self,
+        signed: payments.Signed,
+        method: str,
+        path: str,
+        body: Any,
+        headers: Mapping[str, str],
+    ) -> Told | None:
+        """Ask until there is a final answer; None if there is none in a while."""
+        give_up_at = time.monotonic() + _PATIENCE_SECONDS
+        while time.monotonic() < give_up_at:
+            told = await self._ask(method, path, body, headers)
+            if told is not None:
+                signed.told.append((told.status, told.code))
+                self._book.count(f"{told.status} {told.code}".strip())
+            final = told is not None and told.status not in _AGAIN | {202}
+            if final or (told is not None and told.code == "provisioning_failed"):
+                return told
+            signed.asked_again = True
+            await asyncio.sleep(self._dice.uniform(0.1, 0.6))
+        return None
+
+    async def _ask(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str]
+    ) -> Told | None:
+        data = None if body is None else json.dumps(body)
+        url = f"{self._stage.any_url()}{path}"
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+            async with self._stage.session.request(
+                method, url, data=data, headers={"Content-Type": "application/json", **headers}
+            ) as response:
+                content = json.loads(await response.read() or b"null")
+                return Told(status=response.status, body=content, headers=dict(response.headers))
+        return None
+
+    async def _sign(
+        self, key: LocalAccount, path: str, body: Any, kind: str, lease_id: str | None = None
+    ) -> payments.Signed | None:
+        """Ask for the price and sign what it says; None if it is not sold now."""
+        told = await self._price(path, body)
+        if told is None:
+            return None
+        amount = int(told.body["accepts"][0]["maxAmountRequired"])
+        minutes = (body or {}).get("runtimeMinutes", 0)
+        version = self._dice.choice((1, 2))
+        signed = payments.sign(key, amount, version, kind=kind, minutes=minutes, lease_id=lease_id)
+        if self._dice.random() < 0.05:
+            _sign_officially(signed, told, version)
+        self._book.signed.append(signed)
+        return signed
+
+    async def _price(self, path: str, body: Any) -> Told | None:
+        for _ in range(40):
+            told = await self._ask("GET" if body is None else "POST", path, body, {})
+            if told is not None and told.status == 402:
+                return told
+            if told is not None and told.status in {404, 409}:
+                return None
+            await asyncio.sleep(0.2)
+        return None
+
+    async def _fund(self, wallet: LocalAccount, amount_atomic: int) -> None:
+        await self._stage.rpc("devnet_mintUsdc", wallet.address, hex(amount_atomic))
+
+
+def _sign_officially(signed: payments.Signed, told: Told, version: int) -> None:
+    """Have the official client sign instead; the payment is what it put into the header."""
+    terms = wallets.Terms(headers=told.headers, body=json.dumps(told.body).encode())
+    signed.header = wallets.payment_headers(signed.key, terms, version=version)
+    document = wallets.decoded(next(iter(signed.header.values())))
+    authorization = document["payload"]["authorization"]
+    signed.payment = dataclasses.replace(
+        signed.payment,
+        nonce=authorization["nonce"],
+        valid_after=int(authorization["validAfter"]),
+        valid_before=int(authorization["validBefore"]),
+        signature=document["payload"]["signature"],
+    )
+
+
+def _receipt(told: Told) -> Any:
+    """What the answer's receipt says, in either wire version."""
+    names = ("payment-response", "x-payment-response")
+    found = {name.lower(): value for name, value in told.headers.items()}
+    return wallets.decoded(next(found[name] for name in names if name in found))
+
+
+def _wish(minutes: int) -> dict[str, Any]:
+    return {
+        "sku": "standard-lxc",
+        "runtimeMinutes": minutes,
+        "hostname": "chaos",
+        "cores": 1,
+        "memoryMB": 128,
+        "diskGB": 1,
+        "password": "correct horse",
+    }
+
+
+def _word(address: str) -> str:
+    return "0x" + eip3009.address_word(address)
+
+
+def violations_of(signed: Iterable[payments.Signed]) -> list[str]:
+    """Everything that tenants saw and that must not be."""
+    return [f"{one.kind} {one.nonce}: {words}" for one in signed for words in one.violations]

@@ -1,0 +1,127 @@
+"""What outlives every crash, in one process: simulated Proxmox, chain, facilitator.
+
+Writes one line of JSON with the addresses when all of it answers, and ends with its input.
+"""
+
+import asyncio
+import json
+import secrets
+import sys
+
+import structlog
+from aiohttp import web
+from eth_account import Account
+
+from pve402.devnet.chain import ChainOptions, SimulatedChain, contracts
+from pve402.devnet.facilitator import FacilitatorOptions, SimulatedFacilitator
+from pve402.devnet.pve import SimulatedProxmox, options
+
+NODES = ("pve1", "pve2", "pve3")
+LATENCY_SCALE = 0.02
+_BLOCK_SECONDS = 0.3
+_HUGE = 1 << 44
+
+
+async def run() -> None:
+    """Run until the standard input ends."""
+    async with (
+        SimulatedChain(ChainOptions(block_interval_seconds=_BLOCK_SECONDS)) as chain,
+        SimulatedProxmox(_cluster()) as proxmox,
+    ):
+        gas = Account.from_key(secrets.token_bytes(32))
+        chain.fund(gas.address, eth=1_000)
+        chosen = FacilitatorOptions(
+            call_node=chain.rpc,
+            private_key=gas.key.hex(),
+            wallet_factories=(contracts.WALLET_FACTORY_ADDRESS,),
+        )
+        async with SimulatedFacilitator(chosen) as facilitator, _Hand(chain, proxmox) as hand:
+            addresses = {
+                "proxmox": proxmox.base_url,
+                "token_id": proxmox.token_id,
+                "token_secret": proxmox.token_secret,
+                "control": proxmox.control_url,
+                "rpc": chain.url,
+                "facilitator": facilitator.url,
+                "hand": hand.url,
+            }
+            print(json.dumps(addresses), flush=True)
+            await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+def _cluster() -> options.SimulatorOptions:
+    """Three roomy machines that are fifty times as fast as real ones."""
+    return options.SimulatorOptions(
+        control_port=0,
+        nodes=tuple(
+            options.NodeOptions(name=name, cpus=10_000, memory_bytes=_HUGE) for name in NODES
+        ),
+        storages=(options.StorageOptions(total_bytes=_HUGE, used_bytes=0),),
+        latency_scale=LATENCY_SCALE,
+        publish_interval_seconds=0.5,
+        proxy_timeout_seconds=5.0,
+        auth_failure_seconds=0.0,
+    )
+
+
+class _Hand:
+    """Does what strangers to the service do: tenants' own transactions, an operator's looks."""
+
+    def __init__(self, chain: SimulatedChain, proxmox: SimulatedProxmox) -> None:
+        self._chain = chain
+        self._proxmox = proxmox
+        app = web.Application(client_max_size=1 << 16)
+        app.router.add_post("/transact", self._transact)
+        app.router.add_get("/guests", self._guests)
+        app.router.add_delete("/locked", self._clear_locked)
+        self._runner = web.AppRunner(app, access_log=None)
+        self.url = ""
+
+    async def __aenter__(self) -> "_Hand":
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    async def _transact(self, request: web.Request) -> web.Response:
+        """Run a transaction that needs no key of its own; 409 if the contract refuses it."""
+        body = await request.json()
+        try:
+            self._chain.chain.act(
+                sender="0x" + "57" * 20,
+                to=contracts.USDC_ADDRESS.lower(),
+                data=bytes.fromhex(body["data"]),
+            )
+        except Exception as error:  # noqa: BLE001 - whatever the contract said
+            raise web.HTTPConflict(text=str(error)) from None
+        return web.json_response({})
+
+    async def _guests(self, _: web.Request) -> web.Response:
+        """Show every guest as its node knows it, now and not as of the last publication."""
+        world = self._proxmox.world
+        shown = [
+            {
+                "vmid": guest.vmid,
+                "tags": guest.config.text("tags"),
+                "lock": guest.config.text("lock"),
+                "description": guest.config.text("description"),
+                "running": guest.pid is not None,
+            }
+            for guest in world.guests.values()
+        ]
+        return web.json_response(shown)
+
+    async def _clear_locked(self, _: web.Request) -> web.Response:
+        guests = self._proxmox.world.guests
+        for vmid in [v for v, guest in guests.items() if guest.config.text("lock") == "create"]:
+            del guests[vmid]
+        return web.json_response({})
+
+
+if __name__ == "__main__":
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    sys.setrecursionlimit(1000)
+    asyncio.run(run())
