@@ -23,7 +23,7 @@ from pve402.devnet import proxmox
 from pve402.devnet.chain import ChainOptions, SimulatedChain, contracts
 from pve402.devnet.facilitator import FacilitatorOptions, SimulatedFacilitator
 from pve402.devnet.guests import removal
-from pve402.devnet.options import HOST, PUBLIC_URL, DevnetOptions
+from pve402.devnet.options import HOST, DevnetOptions
 from pve402.devnet.pve import SimulatedProxmox
 
 NETWORK = "base-sepolia"
@@ -106,7 +106,6 @@ class Devnet:
             "RPC_URL": self.chain.url,
             "FACILITATOR_URL": self.facilitator.url,
             "DATABASE_URL": database,
-            "PVE402_PUBLIC_URL": PUBLIC_URL,
             "DEVNET_TENANT_KEY": "0x" + self.tenant.key.hex(),
         }
 

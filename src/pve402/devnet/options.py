@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 HOST = "127.0.0.1"
-PUBLIC_URL = "http://127.0.0.1:4021"
-"""Where `pve402 serve` listens unless told otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,11 +39,10 @@ async def proxmox(devnet: Devnet, path: str) -> object:
 async def test_the_settings_are_complete(devnet: Devnet) -> None:
     expected = {"PVE_HOST", "PVE_TOKEN_ID", "PVE_TOKEN_SECRET", "PVE_NODE", "PVE_STORAGE"}
     expected |= {"PVE_OS_TEMPLATE", "PVE_VERIFY_SSL", "NETWORK", "PAY_TO", "RPC_URL"}
-    expected |= {"FACILITATOR_URL", "DATABASE_URL", "PVE402_PUBLIC_URL", "DEVNET_TENANT_KEY"}
+    expected |= {"FACILITATOR_URL", "DATABASE_URL", "DEVNET_TENANT_KEY"}
 
     assert set(devnet.settings) == expected
     assert devnet.settings["NETWORK"] == "base-sepolia"
-    assert devnet.settings["PVE402_PUBLIC_URL"] == "http://127.0.0.1:4021"
 
 
 async def test_the_template_is_there_for_the_token(devnet: Devnet) -> None:
