@@ -1,10 +1,13 @@
 """Faults on order: what the next matching calls and tasks suffer instead of, or after, success."""
 
 import re
+from collections import deque
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from pve402.devnet.pve import errors
+
+_REMEMBERED = 1000
 
 
 class FaultKind(Enum):
@@ -53,7 +56,9 @@ class Faults:
 
     waiting: list[CallFault] = field(default_factory=list)
     waiting_for_tasks: list[TaskFault] = field(default_factory=list)
-    happened: list[tuple[str, str, FaultKind]] = field(default_factory=list)
+    happened: deque[tuple[str, str, FaultKind]] = field(
+        default_factory=lambda: deque(maxlen=_REMEMBERED)
+    )
     kill_creates: int = 0
 
     def order(self, fault: CallFault) -> None:

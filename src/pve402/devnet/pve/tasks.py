@@ -18,6 +18,7 @@ _log = structlog.get_logger(__name__)
 
 CREATE = "vzcreate"
 MAX_LISTED = 25
+MAX_ARCHIVED = 2000  # the index is rotated at about a thousand lines, and one old one is kept
 _FIRST_PID = 4096
 _TICKS_PER_SECOND = 100
 _BOOT_SECONDS_AGO = 5600
@@ -44,6 +45,11 @@ class Task:
     def running(self) -> bool:
         """Whether the worker's process is there."""
         return self.ended_at is None
+
+    def when_ended(self, act: Callable[[], object]) -> None:
+        """Have something done when the worker is gone, however it went."""
+        if self.job is not None:
+            self.job.add_done_callback(lambda _: act())
 
     def log(self, *lines: str) -> None:
         """Write lines to the task's log."""
@@ -138,6 +144,9 @@ class TaskRegistry:
         for task in reversed(fresh):
             task.saved_in_refresh = self._refreshes
             self._archive.append(task)
+        for forgotten in self._archive[:-MAX_ARCHIVED]:
+            self._tasks.pop(str(forgotten.upid), None)
+        del self._archive[:-MAX_ARCHIVED]
         self._active = running + ended[: max(0, MAX_LISTED - len(running))]
 
     async def interrupt(self, task: Task) -> None:

@@ -1,10 +1,23 @@
 """`termproxy`, `vncproxy` and `vncwebsocket`: console ports and their tickets."""
 
+from dataclasses import dataclass, field
+
 from pve402.devnet.pve import cluster, console, guest_schema, rest, runtime, tasks, tickets
 from pve402.devnet.pve.guest_schema import flag, number
 from pve402.devnet.pve.schema import Property
 
 _GUEST = "/nodes/{node}/lxc/{vmid}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Opening:
+    """What a console worker is started with."""
+
+    kind: runtime.ConsoleKind
+    port: int
+    command: str
+    ticket: str = field(repr=False)
+    password: str = field(default="", repr=False)
 
 
 async def open_term(call: rest.Call) -> rest.Json:
@@ -15,15 +28,8 @@ async def open_term(call: rest.Call) -> rest.Json:
         f"/usr/bin/termproxy {port} --path /vms/{call.vmid} --perm VM.Console"
         f" --vncticket-endpoint --verify-port --ticket-fd 6 -- {_shell_command(guest)}"
     )
-    upid = _start(
-        call,
-        guest,
-        kind=runtime.ConsoleKind.TERM,
-        port=port,
-        ticket=ticket,
-        command=command,
-        password="",
-    )
+    opening = _Opening(kind=runtime.ConsoleKind.TERM, port=port, ticket=ticket, command=command)
+    upid = _start(call, guest, opening)
     return {"user": call.user, "ticket": ticket, "port": str(port), "upid": upid}
 
 
@@ -33,28 +39,22 @@ async def open_vnc(call: rest.Call) -> rest.Json:
     port, ticket = _reserve(call)
     size = "".join(f" -{n} {call.params[n]}" for n in ("width", "height") if n in call.params)
     local = " -notls -listen localhost" if by_websocket else ""
-    command = (
-        f"/usr/bin/vncterm -rfbport {port} -timeout 10 -authpath /vms/{call.vmid}"
-        f" -perm VM.Console -verify-port{size}{local} -c {_shell_command(guest)}"
-    )
-    password = tickets.draw_vnc_password() if by_websocket else ""
-    upid = _start(
-        call,
-        guest,
+    opening = _Opening(
         kind=runtime.ConsoleKind.VNC,
         port=port,
         ticket=ticket,
-        command=command,
-        password=password,
+        command=f"/usr/bin/vncterm -rfbport {port} -timeout 10 -authpath /vms/{call.vmid}"
+        f" -perm VM.Console -verify-port{size}{local} -c {_shell_command(guest)}",
+        password=tickets.draw_vnc_password() if by_websocket else "",
     )
     answer = {
         "user": call.user,
-        "ticket": f"{password}:{ticket}" if by_websocket else ticket,
+        "ticket": f"{opening.password}:{ticket}" if by_websocket else ticket,
         "port": str(port),
-        "upid": upid,
+        "upid": _start(call, guest, opening),
         "cert": call.world.root_certificate,
     }
-    return {**answer, "password": password} if by_websocket else answer
+    return {**answer, "password": opening.password} if by_websocket else answer
 
 
 async def websocket(call: rest.Call) -> rest.Json:
@@ -79,43 +79,33 @@ def _shell_command(guest: cluster.Guest) -> str:
     return f"/usr/bin/dtach -A /var/run/dtach/vzctlconsole{vmid} -r winch -z {inner}"
 
 
-def _start(
-    call: rest.Call,
-    guest: cluster.Guest,
-    *,
-    kind: runtime.ConsoleKind,
-    port: int,
-    ticket: str,
-    command: str,
-    password: str,
-) -> str:
-    world = call.world
+def _start(call: rest.Call, guest: cluster.Guest, opening: _Opening) -> str:
+    world, port = call.world, opening.port
 
     async def work(_: tasks.Task) -> None:
         session = world.consoles[port]
-        try:
-            if kind is runtime.ConsoleKind.TERM:
-                await world.terminal.open_term(session)
-            else:
-                await world.terminal.open_vnc(session)
-        finally:
-            del world.consoles[port]
+        if opening.kind is runtime.ConsoleKind.TERM:
+            await world.terminal.open_term(session)
+        else:
+            await world.terminal.open_vnc(session)
 
-    task = world.tasks.fork(call.node, "vncproxy", str(call.vmid), call.user, work)
+    upid = world.tasks.fork(call.node, "vncproxy", str(call.vmid), call.user, work)
+    task = world.tasks.require(upid)
+    task.when_ended(lambda: world.consoles.pop(port, None))
     world.consoles[port] = runtime.ConsoleSession(
-        kind=kind,
+        kind=opening.kind,
         node=guest.node,
         vmid=guest.vmid,
         port=port,
         user=call.user,
         cmode=guest.config.text("cmode", "tty"),
-        upid=task,
-        command=command,
-        ticket=ticket,
-        password=password,
-        log=world.tasks.require(task).log,
+        upid=upid,
+        command=opening.command,
+        ticket=opening.ticket,
+        password=opening.password,
+        log=task.log,
     )
-    return task
+    return upid
 
 
 def _route(method: str, name: str, handler: rest.Handler, **parameters: Property) -> rest.Route:
