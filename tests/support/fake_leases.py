@@ -128,6 +128,14 @@ class FakeLeases:
         longer = of.evolve(expires_at=(of.expires_at or NOW) + timedelta(minutes=minutes))
         return service.Answer(lease=self.add(longer), order=_order(purchase))
 
+    async def rejoin(self, asked: Any, purchase: service.Purchase) -> service.Answer | None:
+        self._called("rejoin", asked)
+        if purchase.payment.key not in self.payments:
+            return None
+        return service.Answer(
+            lease=next(iter(self.leases.values())), order=_order(purchase), replayed=True
+        )
+
     async def pay_fee(self, purchase: service.Purchase, route: str, canonical: Any) -> order.Order:
         self._called("pay_fee", (purchase, route))
         self._claim(purchase)

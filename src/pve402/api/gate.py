@@ -27,6 +27,13 @@ Result = TypeVar("Result")
 Offers = tuple[protocol.Requirements, ...]
 
 _CACHED: Final = 4096
+_ONCE_GOOD: Final = frozenset(
+    {
+        payment_errors.Code.AMOUNT_MISMATCH,
+        payment_errors.Code.EXPIRED,
+        payment_errors.Code.EXPIRES_TOO_SOON,
+    }
+)
 
 
 class PaymentNeeded(Exception):
@@ -38,6 +45,14 @@ class PaymentNeeded(Exception):
         super().__init__("payment needed")
         self.challenge = challenge
         self.receipt = receipt
+
+
+class PaymentStale(PaymentNeeded):
+    """The payment can buy nothing now, but may have bought: its window or its price is past."""
+
+    def __init__(self, challenge: protocol.Challenge, paid: paygate.Paid) -> None:
+        super().__init__(challenge)
+        self.paid = paid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +107,8 @@ class Gate:
     def judge(self, request: Request, offers: Offers) -> paygate.Paid:
         """Return the payment if it meets one of the offers; nothing is claimed by that.
 
-        Raises PaymentNeeded with the terms again, or PaymentMalformed.
+        Raises PaymentNeeded with the terms again, as PaymentStale where it may have been good
+        once, or PaymentMalformed.
         """
         decision = paygate.decide(
             offers, request.headers, now_seconds=int(time.time()), limits=self._limits
@@ -101,6 +117,8 @@ class Gate:
             return decision
         if decision.challenge is None:
             raise payment_errors.PaymentMalformed(decision.code, decision.detail)
+        if isinstance(decision, paygate.Rejected) and decision.code in _ONCE_GOOD:
+            raise PaymentStale(decision.challenge, _unproven(request, offers))
         raise PaymentNeeded(decision.challenge)
 
     def purchase(self, request: Request, paid: paygate.Paid) -> service.Purchase:
@@ -140,6 +158,18 @@ class Gate:
             if refused.challenge is None:
                 raise
             raise PaymentNeeded(refused.challenge) from None
+
+
+def _unproven(request: Request, offers: Offers) -> paygate.Paid:
+    """The payment of a request whose terms or window were not met; its signature is unseen."""
+    payment = protocol.read_payment(request.headers)
+    if payment is None:
+        raise PaymentNeeded(protocol.challenge(offers))
+    return paygate.Paid(
+        payment=payment,
+        requirements=paygate.choose(offers, payment),
+        standing=local_checks.Standing.NEEDS_FACILITATOR,
+    )
 
 
 def payer(paid: paygate.Paid) -> str:

@@ -10,8 +10,9 @@ from pve402 import schemas
 from pve402.api import body, caller, context, gate, openapi, routing, shapes
 from pve402.domain import errors, lease
 from pve402.domain.catalogue import Sku
-from pve402.domain.request import CreationRequest
+from pve402.domain.request import CreationRequest, RenewalRequest
 from pve402.leases import service
+from pve402.payments import paygate
 
 router = routing.router("lease")
 
@@ -37,9 +38,10 @@ async def lease_container(request: Request) -> Response:
     if not app.gate.carries_payment(request):
         await app.leases.check_room(app.leases.book.sku(wish.sku), wish.size)
         return priced.unpaid
-    paid = app.gate.judge(request, priced.offers)
-    creating = app.leases.create(wish, app.gate.purchase(request, paid))
-    answer = await app.gate.charge(request, priced.offers, paid, creating)
+    paid, answer = await _judged(app, request, priced, wish)
+    if answer is None:
+        creating = app.leases.create(wish, app.gate.purchase(request, paid))
+        answer = await app.gate.charge(request, priced.offers, paid, creating)
     gate.attach_receipt(request, paid, answer.order)
     return _bought(answer, "The container is ready")
 
@@ -63,9 +65,11 @@ async def renew_lease(request: Request) -> Response:
     if not app.gate.carries_payment(request):
         await app.leases.check_renewable(found, minutes)
         return priced.unpaid
-    paid = app.gate.judge(request, priced.offers)
-    renewing = app.leases.renew(found, minutes, app.gate.purchase(request, paid), holder)
-    answer = await app.gate.charge(request, priced.offers, paid, renewing)
+    wish = RenewalRequest(lease_id=found.lease_id, minutes=minutes)
+    paid, answer = await _judged(app, request, priced, wish)
+    if answer is None:
+        renewing = app.leases.renew(found, minutes, app.gate.purchase(request, paid), holder)
+        answer = await app.gate.charge(request, priced.offers, paid, renewing)
     gate.attach_receipt(request, paid, answer.order)
     return _bought(answer, "The lease is renewed")
 
@@ -130,6 +134,22 @@ def _metadata(wish: schemas.LeaseRequest) -> dict[str, Any]:
 
 def _priced(app: context.Context, request: Request, usd: Fraction, what: str) -> gate.Priced:
     return app.gate.priced(usd, request.scope["path"], what)
+
+
+async def _judged(
+    app: context.Context,
+    request: Request,
+    priced: gate.Priced,
+    wish: CreationRequest | RenewalRequest,
+) -> tuple[paygate.Paid, service.Answer | None]:
+    """Judge the payment; one that comes too late gets the answer of what it bought in time."""
+    try:
+        return app.gate.judge(request, priced.offers), None
+    except gate.PaymentStale as stale:
+        known = await app.leases.rejoin(wish, app.gate.purchase(request, stale.paid))
+        if known is None:
+            raise
+        return stale.paid, known
 
 
 def _bought(answer: service.Answer, words: str) -> Response:

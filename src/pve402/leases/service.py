@@ -151,6 +151,18 @@ class LeaseService:
                 self._parts.crew.begin(taken.order)
         return await self._answer(taken, purchase)
 
+    async def rejoin(
+        self, asked: request.CreationRequest | request.RenewalRequest, purchase: Purchase
+    ) -> Answer | None:
+        """Return how the order of a payment stands if there is one; nothing new is ordered.
+
+        For a payment that is too old or too small to buy anything now: it may have bought before.
+        """
+        creation = isinstance(asked, request.CreationRequest)
+        route = intake.CREATE_ROUTE if creation else intake.RENEW_ROUTE
+        taken = await self._parts.taker.find(purchase, route, asked.canonical())
+        return None if taken is None else await self._answer(taken, purchase)
+
     async def pay_fee(
         self, purchase: Purchase, route: str, canonical: Mapping[str, object]
     ) -> order.Order:

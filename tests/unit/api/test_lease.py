@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from datetime import timedelta
 
 import pytest
@@ -150,6 +151,38 @@ async def test_a_payment_for_another_price_is_402_with_the_terms_again(api: Api)
 
     assert (reply.status, reply.code) == (402, "payment_amount_mismatch")
     assert reply.json()["accepts"][0]["maxAmountRequired"] == "21800"
+    assert api.leases.named("create") == []
+
+
+@pytest.mark.parametrize("seconds", [580, 3600])
+async def test_a_payment_sent_again_too_late_gets_what_it_bought(
+    api: Api, monkeypatch: pytest.MonkeyPatch, seconds: int
+):
+    unpaid = await api.client.post("/lease/container", BODY)
+    signed = wallets.payment_headers(wallets.ALICE, unpaid)
+    first = await api.client.post("/lease/container", BODY, headers=signed)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + seconds)
+
+    again = await api.client.post("/lease/container", BODY, headers=signed)
+
+    assert again.status == 200
+    assert again.json()["leaseId"] == first.json()["leaseId"]
+    assert again.json()["accessToken"] is None
+    assert wallets.decoded(again.headers["payment-response"])["success"] is True
+
+
+async def test_a_payment_that_bought_nothing_in_time_is_402(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    unpaid = await api.client.post("/lease/container", BODY)
+    signed = wallets.payment_headers(wallets.ALICE, unpaid)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3600)
+
+    reply = await api.client.post("/lease/container", BODY, headers=signed)
+
+    assert (reply.status, reply.code) == (402, "payment_expired")
     assert api.leases.named("create") == []
 
 
