@@ -30,6 +30,7 @@ class Execution:
         self.cancelled = False
         self.is_let_go = False
         self._clock = clock
+        self.stdin = StdinQueue(request)
         self._events: list[ExecEvent] = []
         self._kept_bytes = 0
         self._seen = 0
@@ -156,3 +157,36 @@ class Execution:
 
     def _collect(self, *kinds: EventKind) -> bytes:
         return b"".join(event.data for event in self._events if event.kind in kinds)
+
+
+class StdinQueue:
+    """Stdin of an execution: what the request holds, and more while it is kept open."""
+
+    def __init__(self, request: ExecRequest) -> None:
+        self._first = request.stdin
+        self._is_open = request.open_stdin
+        # One piece at a time: whoever writes waits until the program's pipe took the last.
+        self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
+
+    def source(self) -> AsyncIterator[bytes] | None:
+        """The bytes as they come; None for a program without stdin."""
+        return self._iterate() if self._is_open or self._first is not None else None
+
+    async def put(self, data: bytes, *, close: bool) -> None:
+        """Add a piece, and the end if asked. Raises RequestRefused for a closed stdin."""
+        if not self._is_open:
+            raise errors.RequestRefused("the stdin of this execution is closed")
+        self._is_open = not close
+        if data:
+            await self._pieces.put(data)
+        if close:
+            await self._pieces.put(None)
+
+    async def _iterate(self) -> AsyncIterator[bytes]:
+        if self._first:
+            yield self._first
+        self._first = None
+        if not self._is_open and self._pieces.empty():
+            return
+        while (piece := await self._pieces.get()) is not None:
+            yield piece

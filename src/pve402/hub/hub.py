@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -21,6 +22,7 @@ from pve402.proxmox.guests import GuestRef
 _log = structlog.get_logger(__name__)
 
 _TIDY_SECONDS = 2.0
+_SIGNAL = re.compile(r"[A-Z][A-Z0-9+]{1,8}")
 
 
 class Hub:
@@ -74,7 +76,7 @@ class Hub:
         terminal = await self._terminal(guest)
         session = await terminal.session()
         execution = Execution(new_exec_id(), request, clock=self._clock)
-        source = running.one(request.stdin) if request.stdin is not None else stdin
+        source = stdin if stdin is not None else execution.stdin.source()
         channel = session.open_channel(execution, prepared, with_stdin=source is not None)
         terminal.register(execution)
         work = running.look_after(session, channel, execution, self.options, source)
@@ -97,6 +99,27 @@ class Hub:
         """Attached executions, running and recently finished."""
         terminal = self._guests.get(guest)
         return tuple(terminal.executions.values()) if terminal else ()
+
+    async def signal(self, guest: GuestRef, exec_id: str, name: str) -> bool:
+        """Signal the process group of an attached execution; False if it is over.
+
+        Raises ExecNotFound, RequestRefused.
+        """
+        if not _SIGNAL.fullmatch(name):
+            raise errors.RequestRefused("the signal has no proper name")
+        execution = self.find(guest, exec_id)
+        session = await self.session(guest)
+        channel = session.channel_of(execution)
+        return channel is not None and await session.signal(channel, name)
+
+    async def send_stdin(
+        self, guest: GuestRef, exec_id: str, data: bytes, *, close: bool = False
+    ) -> None:
+        """Write to the stdin of an execution started with `open_stdin`; may close it.
+
+        Waits while the program reads too slowly. Raises ExecNotFound, RequestRefused.
+        """
+        await self.find(guest, exec_id).stdin.put(data, close=close)
 
     async def open_console(self, guest: GuestRef, columns: int, rows: int) -> ConsoleChannel:
         """Open a window onto the guest's interactive shell; all windows share one shell.

@@ -74,11 +74,6 @@ async def feed(session: Session, channel: Channel, stdin: Source) -> None:
         session.put(b"i %d e" % channel.slot)
 
 
-async def one(data: bytes) -> Source:
-    """A stdin of one piece."""
-    yield data
-
-
 def _time_limit(execution: Execution, options: HubOptions) -> float:
     asked = execution.request.timeout_seconds
     limit = options.default_timeout_seconds if asked is None else asked

@@ -141,6 +141,10 @@ class Session:
         self._resize = terminal.resize_packet(columns, rows)
         self._wake.set()
 
+    def channel_of(self, sink: Sink) -> Channel | None:
+        """The channel whose output goes there, while it runs."""
+        return next((c for c in self._channels.values() if c.sink is sink), None)
+
     async def signal(self, channel: Channel, name: str) -> bool:
         """Signal the process groups of a program; False if there was none (any more)."""
         channel.groups_signalled = asyncio.get_running_loop().create_future()
@@ -386,7 +390,9 @@ class Session:
         if self._link.has_waiting:
             self._wake.set()
         asked, suspected = self._asked_at, self._suspected_at
-        if (asked is not None and now - asked > self._options.silence_seconds) or (suspected is not None and now - suspected > self._options.acknowledge_seconds):
+        if (asked is not None and now - asked > self._options.silence_seconds) or (
+            suspected is not None and now - suspected > self._options.acknowledge_seconds
+        ):
             self._end()
         elif self._channels and self._poll_at is not None and now >= self._poll_at:
             self._poll_seconds = min(self._poll_seconds * 2, self._options.heartbeat_seconds)

@@ -1,0 +1,98 @@
+"""Detached programs: spooled in the guest, found again, bounded."""
+
+import asyncio
+
+import pytest
+
+from pve402.hub import errors
+from pve402.hub.detached import DetachedPrograms, DetachedState
+from pve402.hub.hub import Hub
+from pve402.hub.request import EventKind, ExecRequest
+from pve402.proxmox.guests import GuestRef
+from tests.support.guest_consoles import Consoles
+
+pytestmark = pytest.mark.namespaces
+
+
+async def test_output_is_followed_and_found_again(hub: Hub, any_guest: GuestRef) -> None:
+    programs = DetachedPrograms(hub)
+    script = "echo one; sleep 0.4; echo two; echo err >&2; exit 5"
+    exec_id = await programs.start(any_guest, ExecRequest(command=script))
+    assert (await programs.get(any_guest, exec_id)).state is DetachedState.RUNNING
+    events = [e async for e in programs.follow(any_guest, exec_id) if e.data]
+    assert _join(events, EventKind.STDOUT) == b"one\ntwo\n"
+    assert _join(events, EventKind.STDERR) == b"err\n"
+    after_first = [e async for e in programs.follow(any_guest, exec_id, events[0].id) if e.data]
+    assert _join(after_first, EventKind.STDOUT) == b"two\n"
+    (known,) = [d for d in await programs.list(any_guest) if d.exec_id == exec_id]
+    assert (known.state, known.exit_code, known.stdout_bytes) == (DetachedState.EXITED, 5, 8)
+    await programs.delete(any_guest, exec_id)
+    with pytest.raises(errors.ExecNotFound):
+        await programs.get(any_guest, exec_id)
+
+
+async def test_spool_is_bounded(chain: Consoles, any_guest: GuestRef) -> None:
+    async with chain.hub(spool_bytes=100_000) as hub:
+        programs = DetachedPrograms(hub)
+        request = ExecRequest(command="yes | head -c 5000000; echo end >&2")
+        exec_id = await programs.start(any_guest, request)
+        out = [e async for e in programs.follow(any_guest, exec_id) if e.kind is EventKind.STDOUT]
+        known = await programs.get(any_guest, exec_id)
+        await programs.delete(any_guest, exec_id)
+    assert sum(len(event.data) for event in out) == 100_000
+    assert (known.truncated, known.exit_code, known.stdout_bytes) == (True, 0, 100_000)
+
+
+async def test_stdin_signal_and_time_limit(hub: Hub, any_guest: GuestRef) -> None:
+    programs = DetachedPrograms(hub)
+    reader = await programs.start(any_guest, ExecRequest(command="cat", open_stdin=True))
+    await programs.stdin(any_guest, reader, b"a\0b", close=False)
+    await programs.stdin(any_guest, reader, b"c\n", close=True)
+    sleeper = await programs.start(any_guest, ExecRequest(command="sleep 60"))
+    await programs.signal(any_guest, sleeper, "INT")
+    slow = await programs.start(any_guest, ExecRequest(command="sleep 60", timeout_seconds=1))
+    ended = [await _wait(programs, any_guest, name) for name in (reader, sleeper, slow)]
+    assert [known.exit_code for known in ended] == [0, 130, 143]
+    assert [known.timed_out for known in ended] == [False, False, True]
+    out = [e async for e in programs.follow(any_guest, reader)]
+    assert _join(out, EventKind.STDOUT) == b"a\0bc\n"
+    for name in (reader, sleeper, slow):
+        await programs.delete(any_guest, name)
+
+
+async def test_given_stdin_and_number_limit(chain: Consoles, guest: GuestRef) -> None:
+    async with chain.hub(max_detached=1) as hub:
+        programs = DetachedPrograms(hub)
+        first = await programs.start(guest, ExecRequest(command="md5sum", stdin=b"x" * 9000))
+        with pytest.raises(errors.TooManyCommands):
+            await programs.start(guest, ExecRequest(command="true"))
+        await _wait(programs, guest, first)
+        out = [e async for e in programs.follow(guest, first)]
+        assert _join(out, EventKind.STDOUT).startswith(b"fde0ad0949d86322d7ea73771b2e6db8")
+        await programs.delete(guest, first)
+
+
+async def test_delete_kills(hub: Hub, any_guest: GuestRef) -> None:
+    programs = DetachedPrograms(hub)
+    exec_id = await programs.start(any_guest, ExecRequest(command="exec sleep 87.5"))
+    await programs.delete(any_guest, exec_id)
+    look = ExecRequest(command=r"cat /proc/[0-9]*/cmdline | tr '\0' ' ' | grep -c 'sleep [8]7.5'")
+    assert (await hub.exec(any_guest, look)).stdout == b"0\n"
+
+
+async def test_unknown_ids_are_not_found(hub: Hub, guest: GuestRef) -> None:
+    programs = DetachedPrograms(hub)
+    for exec_id in ("e" + "0" * 24, "../../etc", "", "e;id"):
+        with pytest.raises(errors.ExecNotFound):
+            await programs.get(guest, exec_id or "x")
+
+
+async def _wait(programs: DetachedPrograms, guest: GuestRef, exec_id: str):
+    async with asyncio.timeout(20):
+        while (known := await programs.get(guest, exec_id)).state is DetachedState.RUNNING:
+            await asyncio.sleep(0.1)
+    return known
+
+
+def _join(events, kind: EventKind) -> bytes:
+    return b"".join(event.data for event in events if event.kind is kind)
