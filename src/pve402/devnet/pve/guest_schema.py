@@ -1,5 +1,7 @@
 """What a container's configuration may hold (PVE::LXC::Config): one table for create and change."""
 
+from dataclasses import replace
+
 from pve402.devnet.pve.schema import Properties, Property
 
 NEW_DISK = r"([^:\s]+):(\d+(?:\.\d+)?)"
@@ -162,7 +164,8 @@ OPTIONS: Properties = {
 VOLUME_KEYS = ("rootfs", *(f"mp{n}" for n in range(MOUNT_POINTS)))
 
 NODE = Property(format="pve-node")
-VMID = Property(type="integer", format="pve-vmid")
+VMID = Property(type="integer", format="pve-vmid", minimum=100, maximum=999_999_999)
+VMID_OPTIONAL = replace(VMID, optional=True)
 SNAPSHOT_NAME = Property(format="pve-configid", max_length=40)
 DIGEST = text(max_length=40)
 

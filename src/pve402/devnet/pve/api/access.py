@@ -101,7 +101,7 @@ ROUTES = (
         permission=rest.anyone,
         parameters={
             "username": Property(max_length=64),
-            "realm": text(format="pve-realm"),
+            "realm": text(format="pve-realm", max_length=32),
             "password": Property(),
             "otp": text(),
             "path": Property(optional=True, max_length=64, requires="privs"),

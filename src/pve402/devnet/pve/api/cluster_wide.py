@@ -194,7 +194,7 @@ ROUTES = (
     _open(
         "/cluster/nextid",
         next_id,
-        vmid=Property(type="integer", format=guest_schema.VMID.format, optional=True),
+        vmid=guest_schema.VMID_OPTIONAL,
     ),
     _open("/cluster/resources", resources, type=text(enum=("vm", "storage", "node", "sdn"))),
     _open("/cluster/options", options),

@@ -8,6 +8,7 @@ from pve402.devnet.pve.schema import Property
 
 _GUEST = "/nodes/{node}/lxc/{vmid}"
 _NO_MAIL = "unable to find command 'sendmail'"
+_LOG_LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug", "nolog")
 _FIREWALL_DEFAULTS = {"enable": 0, "policy_in": "DROP", "policy_out": "ACCEPT"}
 
 
@@ -78,6 +79,8 @@ def _firewall(method: str, path: str, handler: rest.Handler, privilege: str) -> 
         "radv": flag(),
         "macfilter": flag(),
         "ipfilter": flag(),
+        "log_level_in": text(enum=_LOG_LEVELS),
+        "log_level_out": text(enum=_LOG_LEVELS),
         "policy_in": text(enum=("ACCEPT", "REJECT", "DROP")),
         "policy_out": text(enum=("ACCEPT", "REJECT", "DROP")),
         "delete": text(format="pve-configid-list"),
@@ -107,9 +110,9 @@ ROUTES = (
             "compress": text(enum=("0", "1", "gzip", "lzo", "zstd")),
             "all": flag(),
             "remove": flag(),
-            "protected": flag(),
+            "protected": Property(type="boolean", optional=True, requires="storage"),
             "bwlimit": number(0),
-            "notes-template": text(max_length=1024),
+            "notes-template": Property(optional=True, max_length=1024, requires="storage"),
             "mailto": text(),
             "mailnotification": text(enum=("always", "failure")),
             "notification-mode": text(enum=("auto", "legacy-sendmail", "notification-system")),

@@ -15,16 +15,16 @@ _INDEX = (
 _KERNEL = "6.18.44-pve"
 _KERNEL_BUILD = "#1 SMP PREEMPT_DYNAMIC"
 _INTERFACE_TYPES = (
-    "bond",
     "bridge",
-    "alias",
+    "bond",
     "eth",
+    "alias",
     "vlan",
     "fabric",
-    "OVSBond",
     "OVSBridge",
-    "OVSIntPort",
+    "OVSBond",
     "OVSPort",
+    "OVSIntPort",
     "vnet",
     "any_bridge",
     "any_local_bridge",
@@ -217,7 +217,7 @@ ROUTES = (
         path="/nodes/{node}/network/{iface}",
         handler=interface,
         permission=rest.needs("/nodes/{node}", "Sys.Audit"),
-        parameters={**_NODE, "iface": Property()},
+        parameters={**_NODE, "iface": Property(min_length=2, max_length=20)},
     ),
     rest.Route(
         method="GET",

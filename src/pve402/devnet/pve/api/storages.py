@@ -8,6 +8,22 @@ from pve402.devnet.pve.schema import Property
 
 _NODE = {"node": guest_schema.NODE}
 _STORAGE = Property(format="pve-storage-id")
+_TYPES = (
+    "btrfs",
+    "cephfs",
+    "cifs",
+    "dir",
+    "esxi",
+    "iscsi",
+    "iscsidirect",
+    "lvm",
+    "lvmthin",
+    "nfs",
+    "pbs",
+    "rbd",
+    "zfs",
+    "zfspool",
+)
 _READERS = ("Datastore.Audit", "Datastore.AllocateSpace")
 _TEMPLATE_FORMATS = {"gz": "tgz", "xz": "txz", "zst": "tzst", "bz2": "tbz2", "tar": "tar"}
 
@@ -167,7 +183,7 @@ ROUTES = (
         path="/storage",
         handler=list_configured,
         permission=rest.any_user,
-        parameters={"type": text()},
+        parameters={"type": text(enum=_TYPES)},
     ),
     _on_node(
         "",
@@ -187,13 +203,13 @@ ROUTES = (
         _READS,
         storage=_STORAGE,
         content=text(format="pve-storage-content"),
-        vmid=Property(type="integer", format="pve-vmid", optional=True),
+        vmid=guest_schema.VMID_OPTIONAL,
     ),
     _on_node(
         "/{storage}/content/{volume...}",
         volume,
         rest.any_user,
-        storage=_STORAGE,
+        storage=text(format="pve-storage-id"),
         volume=Property(),
     ),
 )

@@ -225,7 +225,7 @@ ROUTES = (
             "limit": number(0),
             "userfilter": text(),
             "typefilter": text(),
-            "vmid": Property(type="integer", format="pve-vmid", optional=True),
+            "vmid": guest_schema.VMID_OPTIONAL,
             "errors": flag(),
             "source": text(enum=("archive", "active", "all")),
             "since": number(),

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping
 
-from pve402.devnet.pve import access, errors, rest
+from pve402.devnet.pve import access, errors, formats, rest
 from pve402.devnet.pve.guest_schema import flag, number, text
 from pve402.devnet.pve.schema import Property
 
@@ -116,7 +116,15 @@ async def update_token(call: rest.Call) -> rest.Json:
         token.privilege_separated = call.flag("privsep")
     token.expire = call.integer("expire", token.expire)
     token.comment = call.text("comment", token.comment)
-    return token.info()
+    for name in formats.split_list(call.text("delete")):
+        if name != "comment":
+            raise errors.ParameterErrors({"delete": f"unknown option '{name}'"})
+        token.comment = ""
+    if not call.flag("regenerate"):
+        return token.info()
+    token.secret = str(uuid.uuid4())
+    full_id = f"{call.text('userid')}!{call.text('tokenid')}"
+    return {**token.info(), "value": token.secret, "full-tokenid": full_id}
 
 
 async def delete_token(call: rest.Call) -> rest.Json:
@@ -221,6 +229,8 @@ ROUTES = (
         "users/{userid}/token/{tokenid}",
         update_token,
         _self_or_manager,
+        regenerate=flag(),
+        delete=text(format="pve-configid-list"),
         **_USER_TOKEN,
         **_TOKEN_SETTINGS,
     ),
