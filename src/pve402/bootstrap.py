@@ -11,20 +11,26 @@ from typing import Self
 import structlog
 
 from pve402 import config
-from pve402.domain import catalogue, lease, placement
+from pve402.domain import catalogue, placement
+from pve402.hub import detached, files, hub, termproxy
+from pve402.hub import options as hub_options
 from pve402.leases import (
     access,
     books,
     cluster,
+    commands,
     confirmation,
     creation,
     fees,
+    guest_work,
     intake,
     lifetime,
     machine,
     money,
     nonces,
     options,
+    ownership,
+    peers,
     reconciler,
     renewal,
     service,
@@ -65,6 +71,8 @@ class Components:
     keys: vault.Vault
     lease_options: options.LeaseOptions
     machines: machine.Machines
+    guest_work: guest_work.GuestWork
+    console_login: pve_client.ProxmoxClient | None
 
     async def __aenter__(self) -> Self:
         """Open, recover, then go on; raises DatabaseBusyError and DatabaseUnavailable."""
@@ -82,9 +90,12 @@ class Components:
 
     async def close(self) -> None:
         """Close connections; enough where nothing was started."""
+        await self.guest_work.close()
         await self.view.stop()
         await self.settler.close()
         await self.proxmox.close()
+        if self.console_login is not None:
+            await self.console_login.close()
         await self.db.close()
 
     async def readiness(self) -> dict[str, bool]:
@@ -126,13 +137,15 @@ def build(settings: config.Settings) -> Components:
     machines = machine.Machines(
         guests, tasks, node_slots, lease_options, keys, _guest_template(settings)
     )
+    console_login = _console_login(settings)
+    inside = _guest_work(settings, lease_options, db, keys, proxmox, console_login)
     fee_flow = fees.Fees(ledger, funds)
     worker_options = options.WorkerOptions()
     flows = worker.Workflows(
         creation=creation.Creation(ledger, machines, funds, lease_options, keys),
         renewal=renewal.Renewal(ledger, machines, funds, lease_options),
         confirmation=confirmation.Confirmation(ledger, machines, funds, lease_options),
-        lifetime=lifetime.Lifetime(db, machines, lease_options, _nothing_open),
+        lifetime=lifetime.Lifetime(db, machines, lease_options, inside.end),
         fee=fee_flow.run,
     )
     crew = worker.Worker(db, flows, worker_options)
@@ -163,6 +176,8 @@ def build(settings: config.Settings) -> Components:
         keys=keys,
         lease_options=lease_options,
         machines=machines,
+        guest_work=inside,
+        console_login=console_login,
     )
 
 
@@ -174,8 +189,53 @@ def load_catalogue(settings: config.Settings) -> catalogue.Catalogue:
     return catalogue.parse(shipped.read_text())
 
 
-async def _nothing_open(_of: lease.Lease, _reason: str) -> None:
-    """Nobody has a console open."""
+def _guest_work(
+    settings: config.Settings,
+    lease_options: options.LeaseOptions,
+    db: database.Database,
+    keys: vault.Vault,
+    proxmox: pve_client.ProxmoxClient,
+    console_login: pve_client.ProxmoxClient | None,
+) -> guest_work.GuestWork:
+    """The hub and what uses it; with SQLite there is one process, which owns every guest."""
+    guests = pve_guests.Guests(proxmox)
+    console_guests = pve_guests.Guests(console_login) if console_login is not None else None
+    owners = None
+    if not db.is_sqlite:
+        owners = ownership.StoredOwnership(db, settings.pve402_peer_bind or "")
+    opener = guest_work.OwnGuestsOnly(
+        termproxy.TermproxyOpener(guests, console_guests), guests, lease_options.instance
+    )
+    terminal = hub.Hub(hub_options.HubOptions(), opener, owners=owners)
+    return guest_work.GuestWork(
+        hub=terminal,
+        commands=commands.Commands(
+            terminal, guests, pve_tasks.Tasks(proxmox), mode=settings.pve_exec
+        ),
+        files=files.Files(terminal),
+        detached=detached.DetachedPrograms(terminal),
+        owners=owners,
+        peers=peers.Peers(signer=peers.Signer(keys.key("peer"))) if owners else None,
+    )
+
+
+def _console_login(settings: config.Settings) -> pve_client.ProxmoxClient | None:
+    """A user for consoles of Proxmox VE that refuses API tokens there; used on our side only."""
+    user, secret = settings.pve_console_user, settings.pve_console_password
+    if user is None:
+        user, secret = "root@pam", settings.pve_root_password
+    if secret is None:
+        return None
+    with_token = _proxmox_options(settings)
+    return pve_client.ProxmoxClient(
+        dataclasses.replace(
+            with_token,
+            token_id="",
+            token_secret="",
+            username=user,
+            password=secret.get_secret_value(),
+        )
+    )
 
 
 def _lease_options(settings: config.Settings, keys: vault.Vault) -> options.LeaseOptions:

@@ -1,0 +1,141 @@
+"""Attached commands: through the guest's terminal, or through the exec call some hosts provide.
+
+`auto` tries the call with the first command that it can run, and remembers a host without it. The
+call takes a program and arguments and answers with a task, whose log is the output: it has no
+stdin, mixes both streams, and its lines are text. What it cannot do goes through the terminal.
+"""
+
+import asyncio
+import re
+import shlex
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Literal
+
+import structlog
+
+from pve402.hub import errors, hub, script
+from pve402.hub.execution import Execution
+from pve402.hub.request import EventKind, ExecRequest
+from pve402.proxmox import errors as pve
+from pve402.proxmox import guests as pve_guests
+from pve402.proxmox import tasks as pve_tasks
+
+log = structlog.get_logger(__name__)
+
+Mode = Literal["auto", "terminal", "api"]
+
+_EXIT_CODE = re.compile(r"exit code (\d{1,3})")
+_POLL = pve_tasks.PollPolicy(first_seconds=0.05, factor=1.3, ceiling_seconds=1.0)
+_TASK_GRACE_SECONDS = 30.0
+_LARGEST_PARAMETERS_BYTES = 48 * 1024
+
+
+class Commands:
+    """Starts attached commands the way this installation runs them."""
+
+    def __init__(
+        self,
+        terminal: hub.Hub,
+        guests: pve_guests.Guests,
+        tasks: pve_tasks.Tasks,
+        *,
+        mode: Mode,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._hub = terminal
+        self._guests = guests
+        self._tasks = tasks
+        self._clock = clock
+        self._has_call = {"auto": None, "terminal": False, "api": True}[mode]
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def start(
+        self,
+        guest: pve_guests.GuestRef,
+        request: ExecRequest,
+        stdin: AsyncIterator[bytes] | None = None,
+    ) -> Execution:
+        """Start a command whose events are followed through the returned execution.
+
+        Raises RequestRefused, Unavailable, TooManyCommands, SessionFailed, Moved.
+        """
+        if self._has_call is not False and _fits_the_call(request, stdin):
+            started = await self._try_call(guest, request)
+            if started is not None:
+                return started
+        return await self._hub.start(guest, request, stdin)
+
+    async def close(self) -> None:
+        """Stop to look after what runs through the call; there it runs on."""
+        for task in tuple(self._running):
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _try_call(self, guest: pve_guests.GuestRef, request: ExecRequest) -> Execution | None:
+        """Start through the call; None if this host has none or does not let us."""
+        argv = [word.decode("utf-8", "surrogateescape") for word in script.build(request).argv]
+        try:
+            upid = await self._guests.execute(guest, "sh", shlex.join(["-c", *_quiet(argv)]))
+        except pve.CallNotSupported as error:
+            if self._has_call:
+                raise errors.TerminalUnreachable("the host has no exec call") from error
+            self._has_call = False
+            log.info("proxmox_has_no_exec_call")
+            return None
+        except (pve.GuestMissing, pve.GuestNotRunning) as error:
+            raise errors.GuestNotRunning from error
+        except pve.ProxmoxError as error:
+            raise errors.TerminalUnreachable("the host refused the command") from error
+        self._has_call = True
+        execution = Execution(hub.new_exec_id(), request, clock=self._clock)
+        self._spawn(self._look_after(upid, execution))
+        return execution
+
+    async def _look_after(self, upid: pve_tasks.Upid, execution: Execution) -> None:
+        limit = execution.request.timeout_seconds or self._hub.options.default_timeout_seconds
+        exit_code = 0
+        try:
+            await self._tasks.wait_until_finished(upid, limit_seconds=limit, policy=_POLL)
+        except pve.TaskTimeout:
+            execution.timed_out, exit_code = True, 124
+        except pve.TaskFailed as failure:
+            exit_code = _exit_code(failure.exitstatus)
+        except (pve.ProxmoxError, asyncio.CancelledError):
+            execution.fail(errors.SessionLost())
+            return
+        await self._finish(upid, execution, exit_code)
+
+    async def _finish(self, upid: pve_tasks.Upid, execution: Execution, exit_code: int) -> None:
+        try:
+            read = await self._tasks.read_log(upid)
+        except pve.ProxmoxError:
+            execution.fail(errors.OutputDamaged())
+            return
+        for line in read.lines:
+            execution.add_output(EventKind.STDOUT, f"{line}\n".encode())
+        execution.truncated |= read.total > len(read.lines)
+        execution.finish(exit_code)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+
+def _fits_the_call(request: ExecRequest, stdin: AsyncIterator[bytes] | None) -> bool:
+    has_stdin = stdin is not None or request.stdin is not None or request.open_stdin
+    words = (request.command or "", *(request.argv or ()), *request.extra_args)
+    size = sum(len(word) for word in (*words, *request.env.values()))
+    return not has_stdin and not request.detach and size < _LARGEST_PARAMETERS_BYTES
+
+
+def _quiet(argv: list[str]) -> list[str]:
+    """The script tells its process group to descriptor 8, which nobody reads here."""
+    return [f"exec 8>/dev/null;{argv[0]}", *argv[1:]]
+
+
+def _exit_code(exitstatus: str) -> int:
+    """Return the code that the task's end names; 255 where it names none."""
+    found = _EXIT_CODE.search(exitstatus)
+    return min(int(found[1]), 255) if found else 255

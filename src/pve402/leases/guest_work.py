@@ -1,0 +1,93 @@
+"""What is done inside guests, for those who may: commands, files, and their end with the lease."""
+
+import asyncio
+import dataclasses
+
+import structlog
+
+from pve402.domain import errors, lease
+from pve402.hub import errors as hub_errors
+from pve402.hub import opener
+from pve402.hub.detached import DetachedPrograms
+from pve402.hub.files import Files
+from pve402.hub.hub import Hub
+from pve402.hub.session import TerminalSocket
+from pve402.leases import mark
+from pve402.leases.commands import Commands
+from pve402.leases.ownership import StoredOwnership
+from pve402.leases.peers import Peers, PeerUnreachable
+from pve402.proxmox import errors as pve
+from pve402.proxmox import guests as pve_guests
+
+log = structlog.get_logger(__name__)
+
+_END_SECONDS = 5.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GuestWork:
+    """The ways into guests; `owners` and `peers` only where replicas share a database."""
+
+    hub: Hub
+    commands: Commands
+    files: Files
+    detached: DetachedPrograms
+    owners: StoredOwnership | None = None
+    peers: Peers | None = None
+
+    async def end(self, of: lease.Lease, reason: str) -> None:
+        """Close everything that is open in a lease's guest, wherever it is held; never fails."""
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await self.hub.close_guest(ref(of))
+                await self._end_elsewhere(of, reason)
+        except (TimeoutError, errors.Pve402Error, PeerUnreachable):
+            log.warning("guest_work_not_ended", lease=of.lease_id, vmid=of.vmid)
+
+    async def close(self) -> None:
+        """End what is attached; detached programs run on."""
+        await self.commands.close()
+        await self.hub.close()
+        if self.peers is not None:
+            await self.peers.close()
+
+    async def _end_elsewhere(self, of: lease.Lease, reason: str) -> None:
+        if self.owners is None or self.peers is None:
+            return
+        address = await self.owners.address_of_other(ref(of))
+        if address:
+            await self.peers.end(address, of.lease_id, reason)
+
+
+class OwnGuestsOnly:
+    """Opens the terminals of running guests that carry our tag, and of no others.
+
+    A vmid may be another guest's by now. Its status is also what tells soonest that it is down.
+    """
+
+    def __init__(
+        self, open_terminal: opener.OpenTerminal, guests: pve_guests.Guests, instance: str
+    ) -> None:
+        self._open_terminal = open_terminal
+        self._guests = guests
+        self._tag = mark.instance_tag(instance)
+
+    async def __call__(self, guest: pve_guests.GuestRef) -> TerminalSocket:
+        """Open a guest's terminal. Raises GuestNotRunning, TerminalUnreachable."""
+        try:
+            status = await self._guests.status(guest)
+        except pve.GuestMissing as error:
+            raise hub_errors.GuestNotRunning from error
+        except pve.ProxmoxError as error:
+            raise hub_errors.TerminalUnreachable from error
+        if self._tag not in status.tags:
+            log.error("foreign_guest_on_leased_vmid", node=guest.node, vmid=guest.vmid)
+            raise hub_errors.GuestNotRunning
+        if status.state is not pve_guests.RunState.RUNNING:
+            raise hub_errors.GuestNotRunning
+        return await self._open_terminal(guest)
+
+
+def ref(of: lease.Lease) -> pve_guests.GuestRef:
+    """Return the guest of a lease."""
+    return pve_guests.GuestRef(node=of.node, vmid=of.vmid)

@@ -1,0 +1,133 @@
+"""Which replica owns a guest's terminal, kept in the database: the hub's ownership over rows.
+
+A claim is good for some seconds, counted here from before the database was asked, and a second
+less than there, so that we stop believing in it before another replica may take it. Within that
+time nothing is asked. One statement renews all claims of a replica.
+"""
+
+import asyncio
+import dataclasses
+import secrets
+import time
+from collections.abc import Callable
+
+import structlog
+
+from pve402.domain import errors
+from pve402.hub import ownership
+from pve402.proxmox.guests import GuestRef
+from pve402.storage import database, owner_rows
+
+log = structlog.get_logger(__name__)
+
+HOLD_SECONDS = 6.0
+_MARGIN_SECONDS = 1.0
+_TRIES = 5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Tenure:
+    """A claim of ours, and until when we believe in it."""
+
+    epoch: int
+    until: float
+
+
+class StoredOwnership:
+    """Ownership among replicas that share a database."""
+
+    def __init__(
+        self,
+        db: database.Database,
+        peer_address: str,
+        *,
+        hold_seconds: float = HOLD_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the database and the address where peers reach us; empty if they cannot."""
+        self._db = db
+        self._peer_address = peer_address
+        self._hold_seconds = hold_seconds
+        self._clock = clock
+        self._replica = secrets.token_hex(16)
+        self._held: dict[str, _Tenure] = {}
+        self._renewing = asyncio.Lock()
+
+    async def claim(self, guest: GuestRef) -> ownership.Claim:
+        """Become the owner unless another's claim still holds. Raises DatabaseUnavailable."""
+        name = _name(guest)
+        if self._is_believed(name):
+            return ownership.Claim(is_ours=True)
+        for _ in range(_TRIES):
+            until = self._deadline()
+            owner = await self._ask(name)
+            if owner is not None and owner.replica == self._replica:
+                self._held[name] = _Tenure(epoch=owner.epoch, until=until)
+                return ownership.Claim(is_ours=True)
+            if owner is not None:
+                self._held.pop(name, None)
+                return ownership.Claim(is_ours=False, owner_address=owner.peer_url)
+        raise errors.TryLater("the guest's terminal changes hands", retry_after_seconds=1)
+
+    async def renew(self, guest: GuestRef) -> bool:
+        """Hold on; False where the claim ran out and another owns it now."""
+        name = _name(guest)
+        async with self._renewing:
+            tenure = self._held.get(name)
+            if tenure is None:
+                return False
+            if tenure.until - self._clock() < self._hold_seconds - 2 * _MARGIN_SECONDS:
+                await self._renew_all()
+        return self._is_believed(name)
+
+    async def release(self, guest: GuestRef) -> None:
+        """Let go, if it is ours; if the database is away, our time runs out by itself."""
+        tenure = self._held.pop(_name(guest), None)
+        if tenure is None:
+            return
+        try:
+            async with self._db.begin() as tx:
+                await owner_rows.release(self._db, tx, _name(guest), self._replica, tenure.epoch)
+        except errors.DatabaseUnavailable:
+            log.warning("guest_not_released", vmid=guest.vmid)
+
+    async def address_of_other(self, guest: GuestRef) -> str:
+        """Return where another replica that owns the guest is reached; empty if none does."""
+        if self._is_believed(_name(guest)):
+            return ""
+        async with self._db.read() as tx:
+            owner = await owner_rows.find(self._db, tx, _name(guest))
+        return owner.peer_url if owner is not None and owner.replica != self._replica else ""
+
+    async def _ask(self, name: str) -> owner_rows.Owner | None:
+        wish = owner_rows.Owner(replica=self._replica, peer_url=self._peer_address, epoch=0)
+        async with self._db.begin() as tx:
+            return await owner_rows.claim(self._db, tx, name, wish, self._hold_seconds)
+
+    async def _renew_all(self) -> None:
+        until = self._deadline()
+        asked = {name: tenure.epoch for name, tenure in self._held.items()}
+        try:
+            async with self._db.begin() as tx:
+                ours = await owner_rows.renew(
+                    self._db, tx, self._replica, asked, self._hold_seconds
+                )
+        except errors.DatabaseUnavailable:
+            return  # believed for as long as it was to last
+        for name, epoch in asked.items():
+            if name not in ours:
+                self._held.pop(name, None)
+            elif name in self._held:
+                self._held[name] = _Tenure(epoch=epoch, until=until)
+
+    def _is_believed(self, name: str) -> bool:
+        tenure = self._held.get(name)
+        return tenure is not None and self._clock() < tenure.until
+
+    def _deadline(self) -> float:
+        return self._clock() + self._hold_seconds - _MARGIN_SECONDS
+
+
+def _name(guest: GuestRef) -> str:
+    """A vmid is one guest in the whole cluster, whichever node it stands on."""
+    return f"lxc/{guest.vmid}"

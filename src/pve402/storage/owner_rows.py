@@ -1,0 +1,98 @@
+"""Who owns the terminal of a guest: one row a guest, with a time limit and an epoch.
+
+The epoch grows with every change of the owner and names a tenure: an owner renews and releases its
+own tenure only. Rows are never deleted, so that an epoch does not come back.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pve402.storage import database, tables
+
+_owners = tables.guest_owners
+_NOBODY = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Owner:
+    """Whose turn it is."""
+
+    replica: str
+    peer_url: str  # where its peers reach it; empty where they cannot
+    epoch: int
+
+
+async def claim(
+    db: database.Database, tx: AsyncConnection, guest: str, wish: Owner, hold_seconds: float
+) -> Owner | None:
+    """Become the owner unless another's time still runs; return who owns it now.
+
+    A row of our own address is of an earlier life of ours, since an address has one process, and
+    is taken over at once. None if the row changed in between: try again.
+    """
+    dialect = sqlite if db.is_sqlite else postgresql
+    same = _owners.c.replica == wish.replica
+    before = _owners.c.peer_url == wish.peer_url if wish.peer_url else sa.false()
+    query = dialect.insert(_owners).values(
+        guest=guest,
+        replica=wish.replica,
+        peer_url=wish.peer_url,
+        epoch=1,
+        held_until=db.now(hold_seconds),
+    )
+    taken = query.on_conflict_do_update(
+        index_elements=[_owners.c.guest],
+        set_={
+            "replica": wish.replica,
+            "peer_url": wish.peer_url,
+            "epoch": _owners.c.epoch + sa.case((same, 0), else_=1),
+            "held_until": db.now(hold_seconds),
+        },
+        where=sa.or_(same, before, _owners.c.held_until <= db.now()),
+    ).returning(_owners.c.epoch)
+    epoch = await tx.scalar(taken)
+    if epoch is not None:
+        return dataclasses.replace(wish, epoch=epoch)
+    return await find(db, tx, guest)
+
+
+async def find(db: database.Database, tx: AsyncConnection, guest: str) -> Owner | None:
+    """Return the owner whose time still runs."""
+    query = sa.select(_owners).where(_owners.c.guest == guest, _owners.c.held_until > db.now())
+    row = (await tx.execute(query)).mappings().one_or_none()
+    if row is None:
+        return None
+    return Owner(replica=row["replica"], peer_url=row["peer_url"] or "", epoch=row["epoch"])
+
+
+async def renew(
+    db: database.Database,
+    tx: AsyncConnection,
+    replica: str,
+    tenures: Mapping[str, int],
+    hold_seconds: float,
+) -> frozenset[str]:
+    """Hold on to guests, given with their epochs; return those that are still ours."""
+    query = (
+        _owners.update()
+        .where(_owners.c.replica == replica, _owners.c.guest.in_(tenures))
+        .values(held_until=db.now(hold_seconds))
+        .returning(_owners.c.guest, _owners.c.epoch)
+    )
+    rows = (await tx.execute(query)).all()
+    return frozenset(guest for guest, epoch in rows if tenures[guest] == epoch)
+
+
+async def release(
+    db: database.Database, tx: AsyncConnection, guest: str, replica: str, epoch: int
+) -> None:
+    """Let go of a guest, if the tenure is still ours."""
+    await tx.execute(
+        _owners.update()
+        .where(_owners.c.guest == guest, _owners.c.replica == replica, _owners.c.epoch == epoch)
+        .values(replica=_NOBODY, peer_url=_NOBODY, held_until=db.now(-1))
+    )
