@@ -118,6 +118,8 @@ def _checked_value(
 ) -> config.Value:
     if name == "tags":
         return unique_tags(str(value))
+    if name == "hookscript":
+        _refuse_script(str(value))
     if name == "cpuunits":
         return max(_SMALLEST_WEIGHT, int(value))
     if name in ("nameserver", "searchdomain"):
@@ -137,6 +139,15 @@ def _require_root_directories(world: cluster.Cluster, node: str, name: str, valu
         raise errors.Failure(
             f"storage '{parts[0]}' does not allow content type 'rootdir' (Container)"
         )
+
+
+def _refuse_script(volume_id: str) -> None:
+    """No storage here holds scripts, so none can be hooked in."""
+    parts = storage.split_volume_id(volume_id)
+    name = parts[1] if parts else volume_id
+    if storage.parse_volume_name(name).content != "snippets":
+        raise errors.Failure(f"'{volume_id}' is not in the snippets directory")
+    raise errors.Failure(f"script '{volume_id}' does not exist")
 
 
 def _require_sane_network(world: cluster.Cluster, node: str, name: str, value: str) -> None:

@@ -15,6 +15,8 @@ async def start(world: cluster.Cluster, node: str, vmid: int, *, skip_lock: bool
         if guest.config.options.get("template"):
             raise errors.Failure("you can't start a CT if it's a template")
         _require_usable(guest, skip_lock=skip_lock)
+        if guest.config.options.get("unprivileged") and _has_quota(guest):
+            raise errors.Failure("Quotas are not supported by unprivileged containers.")
         await _bring_up(world, guest)
 
 
@@ -97,6 +99,10 @@ def remove(world: cluster.Cluster, guest: cluster.Guest) -> None:
 def _require_usable(guest: cluster.Guest, *, skip_lock: bool) -> None:
     if not skip_lock and guest.config.lock != "mounted":
         guest.config.require_unlocked()
+
+
+def _has_quota(guest: cluster.Guest) -> bool:
+    return any(volume.get("quota") == "1" for volume in guest.config.volumes().values())
 
 
 async def _bring_up(world: cluster.Cluster, guest: cluster.Guest) -> None:

@@ -89,7 +89,11 @@ async def make_template(call: rest.Call) -> rest.Json:
             raise errors.Failure("you can't convert a template to a template")
         if await call.world.is_running(call.vmid):
             raise errors.Failure("you can't convert a CT to template if the CT is running")
-        guest.config.put("template", 1)
+
+        async def work(_: tasks.Task) -> None:
+            guest.config.put("template", 1)
+
+        call.world.tasks.fork(call.node, "vztemplate", str(call.vmid), call.user, work)
     return None
 
 
