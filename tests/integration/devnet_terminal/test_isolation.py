@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,40 @@ async def test_the_environment_is_empty(
     await runtime.start(101, spec(template))
     names = {line.partition("=")[0] for line in (await shell(runtime, "env")).splitlines()}
     assert names <= {"PATH", "container", "PWD", "SHLVL", "_", "OLDPWD"}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="an ordinary user has one id to give")
+@pytest.mark.parametrize("template", TEMPLATES)
+async def test_root_of_a_guest_may_become_another_user_of_it(
+    runtime: NamespaceRuntime, template: str
+) -> None:
+    await runtime.start(101, spec(template))
+    script = "su -s /bin/sh nobody -c 'id -u; cat /etc/shadow'"
+    result = await runtime.exec(101, ["sh", "-c", script])
+    assert result.output.startswith("65534\n")
+    assert "denied" in result.output
+
+
+async def test_keys_of_the_tenant_are_on_the_disk(runtime: NamespaceRuntime) -> None:
+    keys = "ssh-ed25519 AAAA tenant\n"
+    await runtime.start(101, replace(spec(), ssh_public_keys=keys))
+    assert await shell(runtime, "cat /root/.ssh/authorized_keys") == keys
+
+
+async def test_a_running_guest_is_measured(runtime: NamespaceRuntime) -> None:
+    await runtime.start(101, spec())
+    await shell(runtime, "head -c 1000000 /dev/zero > /root/big")
+    before = await runtime.usage(101)
+    await shell(runtime, "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done")
+    after = await runtime.usage(101)
+    assert before is not None
+    assert after is not None
+    assert after.cpu > 0
+    assert 1 << 20 < after.memory_bytes < 64 << 20
+    assert 1_000_000 <= after.disk_bytes < 20_000_000
+    await runtime.stop(101)
+    assert await runtime.usage(101) is None
+    assert await runtime.addresses(101) == ()
 
 
 async def test_the_number_of_processes_is_limited(tmp_path: Path) -> None:

@@ -20,6 +20,12 @@ _TOP_LINKS = ("bin", "lib", "lib32", "lib64", "sbin")
 _PROGRAMS = "/usr/programs"
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _POWER_SIGNALS = {"halt": "USR1", "poweroff": "USR2", "reboot": "TERM"}
+# The host's su and runuser ask PAM; in the guest, root may become anybody, and nobody else may.
+_PAM = """auth sufficient pam_rootok.so
+auth requisite pam_deny.so
+account required pam_permit.so
+session required pam_permit.so
+"""
 _DIRECTORIES = {
     "/dev": 0o755,
     "/etc": 0o755,
@@ -122,6 +128,8 @@ def _show_host_programs(hidden: tuple[str, ...]) -> None:
         linux.bind_read_only(f"{_HOST}/etc/alternatives", "/etc/alternatives")
     if hidden:
         _leave_out(hidden)
+    _ensure_directory("/etc/pam.d", 0o755)
+    _write_once(Path("/etc/pam.d/other"), _PAM)
 
 
 def _leave_out(hidden: tuple[str, ...]) -> None:

@@ -25,7 +25,7 @@ def measure_tree(launcher_pid: int) -> TreeUsage:
     for pid in _descendants(launcher_pid):
         fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
         if fields:
-            ticks += int(fields[11]) + int(fields[12])
+            ticks += sum(int(field) for field in fields[11:15])  # its own, and of ended children
             pages += int(fields[21])
     return TreeUsage(cpu_seconds=ticks / _TICKS, memory_bytes=pages * _PAGE_BYTES)
 

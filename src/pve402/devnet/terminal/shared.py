@@ -88,7 +88,7 @@ class SharedTerminal:
 
     def write(self, data: bytes) -> None:
         """Type into the terminal."""
-        if self.ended:
+        if self.ended or not data:
             return
         was_empty = not self._unsent
         self._unsent += data

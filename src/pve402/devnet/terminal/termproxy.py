@@ -59,11 +59,14 @@ class TermproxyWorker:
         rest = await self._authenticate()
         self._to_client.write(b"OK")
         attaching = asyncio.create_task(self._attach())
+        attaching.add_done_callback(self._on_attached)
         relaying = asyncio.create_task(self._relay(rest))
         try:
             await asyncio.wait([relaying, self._failed], return_when=asyncio.FIRST_COMPLETED)
             if self._failed.done():
-                raise WorkerFailed
+                self._failed.result()
+            else:
+                relaying.result()
         finally:
             attaching.cancel()
             relaying.cancel()
@@ -126,6 +129,11 @@ class TermproxyWorker:
         for data in self._early:
             terminal.write(data)
 
+    def _on_attached(self, attaching: asyncio.Task[None]) -> None:
+        error = None if attaching.cancelled() else attaching.exception()
+        if error and not self._failed.done():
+            self._failed.set_exception(error)
+
     async def _relay(self, rest: bytes) -> None:
         data = rest or await self._peer.receive()
         while data:
@@ -183,9 +191,10 @@ class TermproxyWorker:
     def _end_with_failure(self) -> None:
         if not self._failed.done():
             self._session.log(_PTY_GONE)
-            self._failed.set_result(None)
+            self._failed.set_exception(WorkerFailed())
 
     def _leave(self) -> None:
+        self._failed.cancel()
         if self._terminal:
             self._terminal.detach(self)
         self._to_client.close(flush=True)
