@@ -13,6 +13,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 MAX_METADATA_CHARACTERS = 4096
+MAX_COMMAND_CHARACTERS = 120 * 1024
+MAX_COMMAND_WORDS = 250
+MAX_STDIN_CHARACTERS = 1024 * 1024
+MAX_OUTPUT_BYTES = 16 * 1024 * 1024
+MAX_DETACHED_SECONDS = 30 * 24 * 3600
 
 _UNITS = re.compile(r"(?<=[a-z])(Mb|Gb)(?=[A-Z]|$)")
 
@@ -28,6 +33,9 @@ Whole = Annotated[int, BeforeValidator(_no_bool), Field(ge=-(2**53), le=2**53)]
 Minutes = Annotated[Whole, Field(ge=1, description="Minutes to rent.", examples=[60])]
 ShortText = Annotated[str, Field(max_length=255)]
 Status = Literal["provisioning", "active", "stopping", "stopped", "ended", "failed"]
+ExecEncoding = Literal["utf-8", "base64"]
+ExecState = Literal["running", "exited", "lost"]
+CommandWord = Annotated[str, Field(max_length=MAX_COMMAND_CHARACTERS)]
 VmWord = Literal["running", "stopped", "unknown", "missing"]
 Scope = Literal["*", "read", "exec", "console", "files", "renew", "end"]
 
@@ -103,6 +111,58 @@ class RenewalQuoteRequest(_New):
 
     ctid: ShortText = Field(examples=["10000"])
     runtime_minutes: Minutes
+
+
+class ExecRequest(_Wire):
+    """A command to run in a container: `command` for its shell, or `argv` without one."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    command: str | None = Field(
+        default=None,
+        max_length=MAX_COMMAND_CHARACTERS,
+        description="Run by sh, with `extraArgs` as its arguments.",
+        examples=["uptime"],
+        repr=False,
+    )
+    extra_args: list[CommandWord] = Field(
+        default_factory=list, max_length=MAX_COMMAND_WORDS, examples=[["-p"]], repr=False
+    )
+    argv: list[CommandWord] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_COMMAND_WORDS,
+        description="A program and its arguments, in place of `command`.",
+        repr=False,
+    )
+    env: dict[Annotated[str, Field(max_length=128)], CommandWord] = Field(
+        default_factory=dict, max_length=128, repr=False
+    )
+    cwd: Annotated[str, Field(max_length=4096)] = Field(default="", description="Where it runs.")
+    user: Annotated[str, Field(max_length=32)] = Field(default="", description="root if empty.")
+    stdin: str | None = Field(
+        default=None, max_length=MAX_STDIN_CHARACTERS, description="As `encoding` says.", repr=False
+    )
+    open_stdin: bool = Field(default=False, description="Keep stdin open for more.")
+    encoding: ExecEncoding = Field(
+        default="utf-8", description="Of stdin and of output; utf-8 replaces what is no text."
+    )
+    timeout_seconds: float | None = Field(
+        default=None,
+        ge=0.1,
+        le=MAX_DETACHED_SECONDS,
+        description="600 if not given and 3,600 at most; detached, none unless given.",
+    )
+    max_output_bytes: Whole | None = Field(
+        default=None, ge=0, le=MAX_OUTPUT_BYTES, description="1 MiB if not given; for a stream 16."
+    )
+    detach: bool = Field(default=False, description="Answer at once; it runs on by itself.")
+
+
+class SignalRequest(_New):
+    """A signal for a command's processes."""
+
+    signal: str = Field(pattern=r"^(SIG)?[A-Z][A-Z0-9+]{1,8}$", examples=["TERM"])
 
 
 class ChallengeRequest(_New):
@@ -309,6 +369,48 @@ class TokenAnswer(_Wire):
     scope: list[str]
 
 
+class ExecAnswer(_Wire):
+    """A command: how it ended, or how far it is."""
+
+    ctid: str
+    upid: str = Field(description="The same as execId.")
+    exec_id: str
+    output: str = Field(description="Both streams, in the order they came.")
+    stdout: str
+    stderr: str
+    encoding: ExecEncoding = Field(description="Of output, stdout and stderr.")
+    exit_code: int | None = Field(description="Null while it runs.")
+    timed_out: bool
+    truncated: bool = Field(description="Whether output beyond the limit was dropped.")
+    duration_ms: int | None
+    detached: bool
+    state: ExecState
+
+
+class ExecItem(_Wire):
+    """One command of a container, running or ended a while ago."""
+
+    exec_id: str
+    state: ExecState
+    detached: bool
+    exit_code: int | None
+    timed_out: bool
+    truncated: bool
+    stdout_bytes: int
+    stderr_bytes: int
+    started_at: datetime
+
+
+class FileAnswer(_Wire):
+    """A file in a container."""
+
+    ctid: str
+    path: str
+    size_bytes: int
+    mode: str | None = Field(description="Octal.", examples=["0644"])
+    sha256: str | None = Field(description="Of its bytes, in hexadecimal.")
+
+
 class FieldProblem(_Wire):
     """One field of a request that cannot be taken."""
 
@@ -322,6 +424,7 @@ class Problem(_Wire):
     detail: str
     code: str
     errors: list[FieldProblem] | None = None
+    exec_id: str | None = Field(default=None, description="The execution that this is about.")
 
 
 class Health(_Wire):

@@ -18,7 +18,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class BodyTooLarge(errors.Pve402Error):
-    """The body may have 65,536 bytes at most."""
+    """The body has more bytes than the call takes, which is 65,536 for most."""
 
     code = "body_too_large"
 
@@ -40,7 +40,7 @@ class BodyInvalid(errors.InvalidRequest):
         super().__init__(f"{first['field'] or 'the body'}: {first['message']}")
 
 
-async def read(request: Request) -> bytes:
+async def read(request: Request, most_bytes: int = MAX_BYTES) -> bytes:
     """Return the body without blanks at its ends; empty if there is none.
 
     Raises BodyTooLarge. How long it may take is the guard's to say.
@@ -51,8 +51,8 @@ async def read(request: Request) -> bytes:
         if message["type"] == "http.disconnect":
             raise BodyNotJson("the connection was closed within the body")
         body += message.get("body", b"")
-        if len(body) > MAX_BYTES:
-            raise BodyTooLarge
+        if len(body) > most_bytes:
+            raise BodyTooLarge(f"The body may have {most_bytes:,} bytes at most.")
         more = message.get("more_body", False)
     return body.strip()
 

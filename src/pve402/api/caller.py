@@ -7,6 +7,7 @@ lease gets 404 before anything is settled.
 
 import dataclasses
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -76,39 +77,55 @@ def checked_lease_text(text: str) -> str:
 
 
 async def authorize(
-    request: Request, *, scope: str, description: str, find_lease: bool
+    request: Request,
+    *,
+    scope: str,
+    description: str,
+    find_lease: bool,
+    check: Callable[[Call], Awaitable[None]] | None = None,
 ) -> Call | Response:
     """Let a call go ahead for a token of `scope` or the management fee, else return the 402.
 
-    With the fee, the lease is looked up for the payer first and the fee is settled then.
+    With the fee, the lease is looked up for the payer first, then `check` may refuse the call by
+    raising, and the fee is settled last.
     """
     app = context.of(request)
     text = lease_text(request) if find_lease else None
     holder = await bearer(request, scope)
     if holder is not None:
         found = await app.leases.find(text, holder) if text else None
-        return Call(caller=holder, lease=found)
+        call = Call(caller=holder, lease=found)
+        if check is not None:
+            await check(call)
+        return call
     fee_usd = app.leases.book.management_fee_usd
     priced = app.gate.priced(fee_usd, request.scope["path"], description)
     if not app.gate.carries_payment(request):
         return priced.unpaid
-    return await _by_fee(request, app, priced.offers, text)
+    return await _by_fee(request, app, priced.offers, text, check)
 
 
 async def _by_fee(
-    request: Request, app: context.Context, offers: gate.Offers, text: str | None
+    request: Request,
+    app: context.Context,
+    offers: gate.Offers,
+    text: str | None,
+    check: Callable[[Call], Awaitable[None]] | None,
 ) -> Call:
     paid = app.gate.judge(request, offers)
     by_key = paid.standing is local_checks.Standing.PROVEN
     payer = service.Caller(owner=gate.payer(paid), how="payment", by_key=by_key)
     found = await _find(app, text, payer, paid.standing) if text else None
+    call = Call(caller=payer, lease=found)
+    if check is not None:
+        await check(call)
     purchase = app.gate.purchase(request, paid)
     canonical: dict[str, Any] = {"lease": found.lease_id if found else None}
     route = f"{request.method} {request.scope['route'].path}"
     paying = app.leases.pay_fee(purchase, route, canonical)
     settled = await app.gate.charge(request, offers, paid, paying)
     gate.attach_receipt(request, paid, settled)
-    return Call(caller=payer, lease=found)
+    return call
 
 
 async def _find(

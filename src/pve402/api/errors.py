@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from pve402.api import body
 from pve402.domain import errors
+from pve402.hub import errors as hub_errors
 from pve402.payments import errors as payment_errors
 from pve402.proxmox import errors as proxmox_errors
 
@@ -30,6 +31,15 @@ STATUSES: Final[dict[type[Exception], int]] = {
     errors.ProvisioningFailed: 502,
     errors.TryLater: 503,
     body.BodyTooLarge: 413,
+    hub_errors.RequestRefused: 422,
+    hub_errors.FileTooLarge: 413,
+    hub_errors.Unavailable: 409,
+    hub_errors.TooManyCommands: 429,
+    hub_errors.ExecNotFound: 404,
+    hub_errors.FileMissing: 404,
+    hub_errors.FileRefused: 409,
+    hub_errors.SessionFailed: 502,
+    hub_errors.Moved: 503,
 }
 
 RETRY_AFTER_SECONDS: Final[dict[type[Exception], int]] = {
@@ -40,6 +50,8 @@ RETRY_AFTER_SECONDS: Final[dict[type[Exception], int]] = {
     errors.TryLater: 10,
     errors.TooMany: 30,
     errors.NoCapacity: 60,
+    hub_errors.TooManyCommands: 2,
+    hub_errors.Moved: 2,
 }
 
 
@@ -64,14 +76,21 @@ def problem(status: int, code: str, detail: str, **more: Any) -> Response:
 
 def answer(error: errors.Pve402Error) -> Response:
     """Build the answer to one of our refusals."""
-    more = {"errors": error.problems} if isinstance(error, body.BodyInvalid) else {}
-    response = problem(status_of(type(error)), error.code, error.detail, **more)
+    response = problem(status_of(type(error)), error.code, error.detail, **_more(error))
     seconds = error.retry_after_seconds or _nearest(RETRY_AFTER_SECONDS, type(error))
     if seconds:
         response.headers["retry-after"] = str(math.ceil(seconds))
     if isinstance(error, errors.Unauthenticated):
         response.headers["www-authenticate"] = "Bearer"
     return response
+
+
+def _more(error: errors.Pve402Error) -> dict[str, Any]:
+    if isinstance(error, body.BodyInvalid):
+        return {"errors": error.problems}
+    if isinstance(error, hub_errors.HubError) and error.exec_id:
+        return {"execId": error.exec_id}
+    return {}
 
 
 def _nearest(table: Mapping[type[Exception], int], kind: type[Exception]) -> int | None:

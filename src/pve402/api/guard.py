@@ -46,14 +46,45 @@ class _Lane:
 class _Clock:
     """The time that one request has; a payment that is good gets it more."""
 
-    def __init__(self, timeout: asyncio.Timeout, paid_seconds: float) -> None:
+    def __init__(self, timeout: asyncio.Timeout, paid_seconds: float, place: "_Place") -> None:
         self._timeout = timeout
         self._paid_seconds = paid_seconds
+        self._place = place
 
     def allow_time_for_payment(self) -> None:
         """Start to count anew, with the limit of paid requests."""
-        now = asyncio.get_running_loop().time()
-        self._timeout.reschedule(now + self._paid_seconds)
+        self._count_anew(self._paid_seconds)
+
+    def hold(self, seconds: float) -> None:
+        """Start to count anew, in the lane of long requests."""
+        self._place.move()
+        self._count_anew(seconds)
+
+    def _count_anew(self, seconds: float) -> None:
+        self._timeout.reschedule(asyncio.get_running_loop().time() + seconds)
+
+
+class _Place:
+    """A request's place in a lane."""
+
+    def __init__(self, lane: _Lane, long: _Lane) -> None:
+        self._lane = lane
+        self._long = long
+        lane.under_way += 1
+
+    def move(self) -> None:
+        """Change to the lane of long requests. Raises Overloaded if it is full."""
+        if self._lane is self._long:
+            return
+        if self._long.under_way >= self._long.limit:
+            raise errors.Overloaded
+        self.leave()
+        self._lane = self._long
+        self._lane.under_way += 1
+
+    def leave(self) -> None:
+        """Give the place up."""
+        self._lane.under_way -= 1
 
 
 def allow_time_for_payment(request: Request) -> None:
@@ -61,6 +92,16 @@ def allow_time_for_payment(request: Request) -> None:
     clock = request.scope.get(_CLOCK)
     if clock is not None:
         clock.allow_time_for_payment()
+
+
+def hold(request: Request, seconds: float) -> None:
+    """Let a request, whose caller is known by now, take as long as what it does may take.
+
+    Raises Overloaded where too many of this kind are under way.
+    """
+    clock = request.scope.get(_CLOCK)
+    if clock is not None:
+        clock.hold(seconds)
 
 
 class Guard:
@@ -71,10 +112,11 @@ class Guard:
         self._limits = limits
         self._free = _Lane(limit=limits.requests)
         self._paid = _Lane(limit=limits.paid_requests)
+        self._long = _Lane(limit=limits.paid_requests)
 
     @property
     def under_way(self) -> int:
-        """How many requests are being served now."""
+        """How many requests are being served now, long ones left out."""
         return self._free.under_way + self._paid.under_way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,11 +129,11 @@ class Guard:
             metrics.OVERLOADED.inc()
             await error_table.answer(errors.Overloaded())(scope, receive, send)
             return
-        lane.under_way += 1
+        place = _Place(lane, self._long)
         try:
-            await self._serve(scope, receive, send)
+            await self._serve(place, scope, receive, send)
         finally:
-            lane.under_way -= 1
+            place.leave()
 
     def _lane_of(self, scope: Scope) -> _Lane:
         for name, _value in scope["headers"]:
@@ -99,7 +141,7 @@ class Guard:
                 return self._paid
         return self._free
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, place: _Place, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer even where the application does not: too late, or an exception nobody expected."""
         started = False
 
@@ -112,7 +154,7 @@ class Guard:
 
         try:
             async with asyncio.timeout(self._limits.request_seconds) as limit:
-                scope[_CLOCK] = _Clock(limit, self._limits.paid_request_seconds)
+                scope[_CLOCK] = _Clock(limit, self._limits.paid_request_seconds, place)
                 await self._app(scope, receive, watch)
         except Exception as error:
             late = isinstance(error, TimeoutError) and limit.expired()
