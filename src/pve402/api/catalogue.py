@@ -1,5 +1,7 @@
 """The catalogue: what is on sale and how it can be paid."""
 
+import functools
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,7 +14,12 @@ router = routing.router("catalogue")
 @router.get("/catalogue", **openapi.free(schemas.CatalogueAnswer))
 async def show_catalogue(request: Request) -> Response:
     """Show every sku with its bounds and rates, the management fee, and the accepted networks."""
-    app = context.of(request)
+    return _answer(context.of(request))
+
+
+@functools.lru_cache(maxsize=8)
+def _answer(app: context.Context) -> Response:
+    """The catalogue never changes while we run, so it is written once."""
     book = app.leases.book
     fee = app.gate.priced(book.management_fee_usd, "/management/list", "Management fee")
     answer = schemas.CatalogueAnswer(

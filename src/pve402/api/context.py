@@ -10,9 +10,9 @@ from pve402.api import gate
 from pve402.leases import access, service
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Context:
-    """Everything that handlers work with."""
+    """Everything that handlers work with; one for each application."""
 
     leases: service.LeaseService
     access: access.Access

@@ -1,0 +1,174 @@
+"""The tenants' client: pays within its cap, and repeats without buying twice."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+from tests.support import wallets
+from tests.support.api_fixtures import NETWORK, PAY_TO
+
+from pve402 import client, schemas
+from pve402.payments import protocol
+
+KEY = "0x" + "a1" * 32
+WISH = schemas.LeaseRequest(sku="standard-lxc", runtime_minutes=5, hostname="demo")
+LEASE = {
+    "leaseId": "l" + "0" * 25,
+    "status": "active",
+    "ctid": "10000",
+    "expiresAt": "2026-11-21T13:00:00Z",
+    "message": "",
+    "ownerWallet": wallets.ALICE.address,
+    "accessToken": "token",
+    "sku": "standard-lxc",
+    "hostname": "demo",
+    "cores": 1,
+    "memoryMB": 512,
+    "diskGB": 8,
+    "createdAt": "2026-11-21T12:00:00Z",
+    "deletesAt": None,
+    "network": "base-sepolia",
+    "amount": "2000",
+    "transaction": "0x" + "5e" * 32,
+}
+
+
+@dataclass(kw_only=True)
+class Script:
+    """A service that answers paid requests from a list, and keeps what it was sent."""
+
+    answers: list[Any]
+    url: str = ""
+    amount_atomic: int = 2000
+    paid: list[dict[str, str]] = field(default_factory=list)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if "PAYMENT-SIGNATURE" not in request.headers:
+            terms = protocol.Requirements(
+                network=NETWORK,
+                amount_atomic=self.amount_atomic,
+                pay_to=PAY_TO,
+                max_timeout_seconds=600,
+                resource_url="http://test",
+            )
+            challenge = protocol.challenge([terms])
+            return web.Response(status=402, body=challenge.body, headers=dict(challenge.headers))
+        self.paid.append(dict(request.headers))
+        answer = self.answers.pop(0)
+        if answer is None:
+            assert request.transport
+            request.transport.close()
+            return web.Response()
+        status, document, headers = answer
+        return web.json_response(document, status=status, headers=headers)
+
+
+@pytest.fixture
+async def script(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Script]:
+    made = Script(answers=[])
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", made.handle)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    async def no_wait(_seconds: float) -> None:
+        return None
+
+    monkeypatch.setattr(asyncio, "sleep", no_wait)
+    yield made
+    await runner.cleanup()
+
+
+def receipt(**facts: Any) -> dict[str, str]:
+    known = {"success": True, "transaction": "0x1", "network": NETWORK, "payer": "0x2", **facts}
+    return {"PAYMENT-RESPONSE": base64.b64encode(json.dumps(known).encode()).decode()}
+
+
+PENDING = (503, {"detail": "wait", "code": "order_pending"}, {"Retry-After": "1"})
+UNSETTLED = (503, {"detail": "wait", "code": "settlement_pending"}, {})
+DONE = (200, LEASE, receipt())
+
+
+@pytest.mark.parametrize(
+    "answers", [[DONE], [PENDING, DONE], [UNSETTLED, UNSETTLED, DONE], [None, PENDING, DONE]]
+)
+async def test_one_payment_is_sent_until_its_outcome_is_known(script: Script, answers: list):
+    script.answers = list(answers)
+
+    async with client.Client(script.url, key=KEY) as tenant:
+        bought = await tenant.lease(WISH)
+
+    assert bought.answer.ctid == "10000"
+    assert bought.receipt
+    assert bought.receipt.transaction == "0x1"
+    assert len({request["PAYMENT-SIGNATURE"] for request in script.paid}) == 1
+    keys = {request["Idempotency-Key"] for request in script.paid}
+    assert len(keys) == 1
+    assert len(keys.pop()) >= 22
+
+
+async def test_a_price_over_the_cap_is_not_signed(script: Script):
+    script.amount_atomic = 500_001
+
+    async with client.Client(script.url, key=KEY, cap_usd="0.50") as tenant:
+        with pytest.raises(client.OverCap):
+            await tenant.lease(WISH)
+
+    assert script.paid == []
+
+
+async def test_without_a_key_nothing_is_paid(script: Script):
+    async with client.Client(script.url) as tenant:
+        with pytest.raises(client.KeyNeeded):
+            await tenant.leases()
+
+
+async def test_a_refusal_keeps_status_code_and_time(script: Script):
+    script.answers = [(409, {"detail": "full", "code": "no_capacity"}, {"Retry-After": "60"})]
+
+    async with client.Client(script.url, key=KEY) as tenant:
+        with pytest.raises(client.Refused) as raised:
+            await tenant.lease(WISH)
+
+    refused = raised.value
+    assert (refused.status, refused.code, refused.retry_after_seconds) == (409, "no_capacity", 60)
+
+
+async def test_an_answer_that_is_none_of_ours_is_a_refusal(script: Script):
+    script.answers = [(502, ["a proxy's page"], {})]
+
+    async with client.Client(script.url, key=KEY) as tenant:
+        with pytest.raises(client.Refused, match="unexpected_answer"):
+            await tenant.lease(WISH)
+
+
+async def test_patience_has_an_end(script: Script):
+    script.answers = [PENDING] * 3
+
+    async with client.Client(script.url, key=KEY, patience_seconds=0) as tenant:
+        with pytest.raises(client.Refused, match="order_pending"):
+            await tenant.lease(WISH)
+
+    assert len(script.paid) == 1
+
+
+async def test_a_service_that_is_not_there_is_said_so():
+    async with client.Client("http://127.0.0.1:9") as tenant:
+        with pytest.raises(client.ServiceUnreachable):
+            await tenant.catalogue()
+
+
+async def test_a_token_goes_along(script: Script):
+    script.answers = [(200, [], {})]
+
+    async with client.Client(script.url, key=KEY, token="t" * 20) as tenant:
+        assert await tenant.leases() == []
+
+    assert script.paid[0]["Authorization"] == "Bearer " + "t" * 20

@@ -1,0 +1,81 @@
+"""Exit codes of the tenants' commands, and the money they agree to."""
+
+from decimal import Decimal
+
+import pytest
+import typer
+
+from pve402 import client, schemas
+from pve402.api import errors as error_table
+from pve402.cli import exit_codes, outside, tenant
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (client.Refused(402, "insufficient_funds", ""), exit_codes.NOT_PAID),
+        (client.Refused(404, "lease_not_found", ""), exit_codes.NOT_ALLOWED),
+        (client.Refused(409, "no_capacity", ""), exit_codes.NOT_NOW),
+        (client.Refused(503, "order_pending", ""), exit_codes.LATER),
+        (client.Refused(500, "internal_error", ""), exit_codes.FAILED),
+        (client.OverCap(), exit_codes.NOT_PAID),
+        (client.KeyNeeded(), exit_codes.USAGE),
+        (client.ServiceUnreachable(), exit_codes.UNREACHABLE),
+        (client.ClientError(), exit_codes.FAILED),
+    ],
+)
+def test_each_failure_has_its_exit_code(error: client.ClientError, code: int):
+    assert exit_codes.of(error) == code
+
+
+@pytest.mark.parametrize("status", sorted(set(error_table.STATUSES.values())))
+def test_every_status_of_a_refusal_has_an_exit_code(status: int):
+    assert exit_codes.of(client.Refused(status, "some_code", "")) != exit_codes.FAILED
+
+
+def test_a_cap_is_a_number():
+    assert tenant._cap("0.50", _quote("100")) == Decimal("0.50")
+    with pytest.raises(typer.Exit) as raised:
+        tenant._cap("much", _quote("100"))
+    assert raised.value.exit_code == exit_codes.USAGE
+
+
+@pytest.mark.parametrize(("agreed", "code"), [(True, None), (False, exit_codes.NOT_PAID)])
+def test_who_is_asked_agrees_to_the_very_price(monkeypatch, agreed: bool, code: int | None):
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    asked = []
+    monkeypatch.setattr(typer, "confirm", lambda text, **_: asked.append(text) or agreed)
+
+    if agreed:
+        assert tenant._cap(None, _quote("2640")) == Decimal("0.002640")
+    else:
+        with pytest.raises(typer.Exit) as raised:
+            tenant._cap(None, _quote("2640"))
+        assert raised.value.exit_code == code
+    assert asked == ["Pay 0.002640 USD?"]
+
+
+def test_amounts_are_shown_in_full():
+    assert outside.dollars("2640") == "0.002640 USDC"
+
+
+def _quote(amount: str) -> schemas.Quote:
+    offer = schemas.Offer(
+        network="base-sepolia",
+        network_id="eip155:84532",
+        asset="0x",
+        symbol="USDC",
+        decimals=6,
+        amount=amount,
+        pay_to="0x",
+    )
+    return schemas.Quote(
+        sku="standard-lxc",
+        runtime_minutes=1,
+        cores=1,
+        memory_mb=1,
+        disk_gb=1,
+        price_usd="0",
+        accepts=[offer],
+        available=True,
+    )
