@@ -35,7 +35,11 @@ async def test_down_and_up_again(database_url: str) -> None:
 async def test_opening_twice_changes_nothing(database_url: str) -> None:
     for _ in range(2):
         db = await database.Database(database_url).open()
+        async with db.begin() as tx:
+            differences = await tx.run_sync(_differences)
         await db.close()
+
+        assert differences == []
 
 
 async def test_a_second_process_on_one_sqlite_file_is_refused(tmp_path: Path) -> None:
