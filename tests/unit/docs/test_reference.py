@@ -68,3 +68,10 @@ def test_the_page_on_rights_grants_what_is_needed() -> None:
         "SDN.Use",
         "Sys.Audit",
     ]
+
+
+def test_alarms_are_on_metrics_that_exist() -> None:
+    page = (REFERENCE / "metrics.md").read_text(encoding="utf-8")
+    table, _, alarms = page.partition("## What to set an alarm on")
+
+    assert set(re.findall(r"pve402_\w+", alarms)) <= set(re.findall(r"pve402_\w+", table))
