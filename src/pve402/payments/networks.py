@@ -186,14 +186,6 @@ NETWORKS: Final[tuple[Network, ...]] = (
         asset_name="USDC",
         rpc_url="https://rpc.xinfin.network",
     ),
-    Network(
-        name="arc-testnet",
-        chain_id=5042002,
-        asset="0x3600000000000000000000000000000000000000",
-        asset_name="USDC",
-        testnet=True,
-        rpc_url="https://rpc.testnet.arc.network",
-    ),
 )
 
 V1_EVERYWHERE: Final = frozenset({"base", "base-sepolia", "avalanche", "avalanche-fuji"})
