@@ -30,7 +30,11 @@ def _no_bool(value: Any) -> Any:
 
 
 Whole = Annotated[int, BeforeValidator(_no_bool), Field(ge=-(2**53), le=2**53)]
-Minutes = Annotated[Whole, Field(ge=1, description="Minutes to rent.", examples=[60])]
+Minutes = Annotated[
+    int,
+    BeforeValidator(_no_bool),
+    Field(ge=1, le=2**53, description="Minutes to rent.", examples=[60]),
+]
 ShortText = Annotated[str, Field(max_length=255)]
 Status = Literal["provisioning", "active", "stopping", "stopped", "ended", "failed"]
 ExecEncoding = Literal["utf-8", "base64"]

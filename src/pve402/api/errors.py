@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from pve402.api import body
 from pve402.domain import errors
@@ -120,9 +121,20 @@ _ROUTING_WORDS: Final = {
 
 
 def _routing_error(request: Request, error: Any) -> Response:
-    if error.status_code == 405 and request.method == "OPTIONS":
-        return Response(status_code=204, headers=error.headers)
     code, detail = _ROUTING_WORDS.get(error.status_code, ("invalid_request", str(error.detail)))
     response = problem(error.status_code, code, detail)
-    response.headers.update(error.headers or {})
+    if error.status_code == 405:
+        if request.method == "OPTIONS":
+            response = Response(status_code=204)
+        response.headers["allow"] = ", ".join(sorted(_methods_of(request)))
     return response
+
+
+def _methods_of(request: Request) -> set[str]:
+    """Which methods the path takes, over all routes; the router names those of the first."""
+    return {
+        method
+        for route in request.app.routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
