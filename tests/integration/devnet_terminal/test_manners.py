@@ -7,7 +7,7 @@ from dataclasses import replace
 import aiohttp
 import pytest
 from tests.integration.devnet_terminal.conftest import Serve, spec
-from tests.support.console_client import CLEAR, TRAILER, packet
+from tests.support.console_client import CLEAR, TRAILER, Console, packet
 
 from pve402.devnet.terminal.manners import POLITE, SessionEnd, TerminalManners
 
@@ -43,6 +43,28 @@ async def test_a_newline_of_a_raw_terminal(
         await console.type(b"stty raw -echo; printf '<%s>' 'a\nb\n'; stty sane\n")
         await console.read_until(b"<a")
         assert b"a" + await console.read_until(b">") == expected + b">"
+
+
+async def read_with_answers(console: Console, wanted: bytes) -> None:
+    """Read up to `wanted`, answering each frame before it with a no-op packet."""
+    seen = b""
+    while wanted not in seen:
+        more = await console.read_quiet(0.05)
+        seen += more
+        if more and wanted not in seen:
+            await console.send(b"2")
+
+
+async def test_a_second_small_answer_waits_until_the_client_sends_something(serve: Serve) -> None:
+    # With an acknowledgement that takes for ever, what passes without one is seen.
+    async with serve(replace(STAYS, stall_seconds=600)) as bench:
+        console = await bench.client.connect(140)
+        await console.authenticate()
+        await read_with_answers(console, b"/ # ")
+        await console.type(b"sleep 0.2; echo answ''er\n")
+        assert b"answer" not in await console.read_quiet(0.6)
+        await console.send(b"2")
+        await console.read_until(b"answer")
 
 
 async def test_the_shell_and_its_modes_outlive_the_client(serve: Serve) -> None:

@@ -48,6 +48,8 @@ class GuestProcess:
         self._children: dict[int, asyncio.Future[int]] = {}
         self._numbers = itertools.count(1)
         self._running: asyncio.Future[None] = self._loop.create_future()
+        # Nobody may be waiting any more when it fails.
+        self._running.add_done_callback(lambda running: running.exception())
         self.ended: asyncio.Future[int] = self._loop.create_future()
         self._control, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with inner:
