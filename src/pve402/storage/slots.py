@@ -20,7 +20,7 @@ from pve402.domain import errors
 from pve402.storage import database, queue, tables
 
 _slots = tables.node_slots
-_HOLD_SECONDS = 30.0  # renewed while held, so a dead process's slots are free soon
+_HOLD_SECONDS = 10.0  # renewed while held, so a dead process's slots are free soon
 _PAUSE_SECONDS = 0.1
 
 
