@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from tests.support import asgi, fake_leases
+from tests.support import asgi, fake_leases, guest_work
 
 from pve402.api import address, app, context, gate, guard
 from pve402.domain import errors
@@ -82,6 +82,7 @@ def make_api(
         leases=leases,  # type: ignore[arg-type]
         access=tokens,  # type: ignore[arg-type]
         gate=gate.Gate(options, address.ClientAddresses(trusted)),
+        work=guest_work.unreachable(),
         stats_fields=frozenset({"cpu", "memory", "disk"}),
         readiness=readiness,
     )

@@ -23,6 +23,7 @@ from pve402.api import (
     openapi,
     stats,
 )
+from pve402.api import exec as commands
 from pve402.api import headers as answer_headers
 from pve402.payments import protocol
 
@@ -70,7 +71,7 @@ def openapi_text(public_url: str) -> str:
 
 
 def _add_routes(app: FastAPI, public_url: str) -> None:
-    for noun in (lease, management, stats, catalogue, auth, health):
+    for noun in (lease, management, commands, stats, catalogue, auth, health):
         app.router.routes.extend(noun.router.routes)
     app.openapi = openapi.Document(app=app, public_url=public_url)  # type: ignore[method-assign]
 
@@ -112,6 +113,7 @@ def _context(components: bootstrap.Components) -> context.Context:
         leases=components.leases,
         access=components.access,
         gate=gate.Gate(options, clients),
+        work=components.guest_work,
         stats_fields=frozenset(settings.pve402_stats_node_fields),
         readiness=components.readiness,
     )

@@ -45,6 +45,11 @@ async def read(request: Request, most_bytes: int = MAX_BYTES) -> bytes:
 
     Raises BodyTooLarge. How long it may take is the guard's to say.
     """
+    return (await read_bytes(request, most_bytes)).strip()
+
+
+async def read_bytes(request: Request, most_bytes: int) -> bytes:
+    """Return the body as it is. Raises as `read`."""
     body, more = b"", True
     while more:
         message = await request.receive()
@@ -54,7 +59,7 @@ async def read(request: Request, most_bytes: int = MAX_BYTES) -> bytes:
         if len(body) > most_bytes:
             raise BodyTooLarge(f"The body may have {most_bytes:,} bytes at most.")
         more = message.get("more_body", False)
-    return body.strip()
+    return body
 
 
 def parse(raw: bytes, model: type[Model]) -> Model:

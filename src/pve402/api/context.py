@@ -7,7 +7,7 @@ from typing import cast
 from starlette.requests import Request
 
 from pve402.api import gate
-from pve402.leases import access, service
+from pve402.leases import access, guest_work, service
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -17,6 +17,7 @@ class Context:
     leases: service.LeaseService
     access: access.Access
     gate: gate.Gate
+    work: guest_work.GuestWork
     stats_fields: frozenset[str]  # what is shown of nodes
     readiness: Callable[[], Awaitable[dict[str, bool]]]
 

@@ -41,6 +41,71 @@ def fee(answer: Any, *, status: int = 200, query: Sequence[str] = ()) -> dict[st
     )
 
 
+def execution() -> dict[str, Any]:
+    """Document POST /management/exec/{ctid}."""
+    return _inside(
+        schemas.ExecAnswer,
+        request=schemas.ExecRequest,
+        headers=[parts.LAST_EVENT_ID],
+        more={202: schemas.ExecAnswer},
+        events=True,
+    )
+
+
+def execution_followed() -> dict[str, Any]:
+    """Document GET /management/exec/{ctid}/{execId}."""
+    return _inside(
+        schemas.ExecAnswer, headers=[parts.LAST_EVENT_ID], query=["encoding"], events=True
+    )
+
+
+def execution_stdin() -> dict[str, Any]:
+    """Document the call that writes to a command's stdin."""
+    return _inside(None, status=204, query=["close"], content=parts.BYTES_BODY)
+
+
+def execution_change(request: type | None = None) -> dict[str, Any]:
+    """Document a call that acts on a command and answers nothing."""
+    return _inside(None, status=204, request=request)
+
+
+def file_written() -> dict[str, Any]:
+    """Document PUT /management/files/{ctid}."""
+    return _inside(
+        schemas.FileAnswer,
+        headers=[parts.CONTENT_DIGEST],
+        query=["path", "mode"],
+        content=parts.BYTES_BODY,
+    )
+
+
+def file_read() -> dict[str, Any]:
+    """Document GET /management/files/{ctid}."""
+    documented = _inside(None, query=["path"])
+    documented["responses"][200] = parts.FILE_BYTES
+    return documented
+
+
+def _inside(
+    answer: Any,
+    *,
+    headers: Sequence[dict[str, Any]] = (),
+    content: dict[str, Any] | None = None,
+    events: bool = False,
+    **more: Any,
+) -> dict[str, Any]:
+    """Document a route that reaches into a container."""
+    refusals = [400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503]
+    documented = _route(
+        answer, headers=[*parts.PAYMENT_HEADERS, *headers], refusals=refusals, **more
+    )
+    if content is not None:
+        documented["openapi_extra"]["requestBody"] = content
+    if events:
+        documented["responses"].setdefault(200, {})["content"] = parts.EVENT_STREAM
+    return documented
+
+
 def free(
     answer: Any, *, request: type | None = None, refusals: Sequence[int] | None = None
 ) -> dict[str, Any]:
@@ -128,6 +193,8 @@ class Document:
 def _complete(path: str, operation: dict[str, Any]) -> None:
     """Add the path's parameter, the receipts of paid answers, and who may call."""
     parameters = operation["parameters"]
+    if "{execId}" in path:
+        parameters.insert(0, parts.EXEC_ID)
     if "{ctid}" in path:
         parameters.insert(0, parts.CTID)
     takes_payment = any(parameter["name"] == "X-PAYMENT" for parameter in parameters)

@@ -16,6 +16,8 @@ REQUESTS: Final = (
     schemas.RenewalQuoteRequest,
     schemas.ChallengeRequest,
     schemas.TokenRequest,
+    schemas.ExecRequest,
+    schemas.SignalRequest,
 )
 
 
@@ -50,7 +52,65 @@ QUERIES: Final = {
         "required": False,
         "description": "`true` lists leases that are over as well.",
         "schema": {"type": "boolean", "default": False},
+    },
+    "close": {
+        "name": "close",
+        "in": "query",
+        "required": False,
+        "description": "`true` closes stdin after the body.",
+        "schema": {"type": "boolean", "default": False},
+    },
+    "encoding": {
+        "name": "encoding",
+        "in": "query",
+        "required": False,
+        "description": "How output is written in JSON.",
+        "schema": {"type": "string", "enum": ["utf-8", "base64"], "default": "utf-8"},
+    },
+    "path": {
+        "name": "path",
+        "in": "query",
+        "required": True,
+        "description": "Absolute path of a file in the container.",
+        "schema": {"type": "string", "minLength": 2, "maxLength": 4096},
+        "example": "/etc/hostname",
+    },
+    "mode": {
+        "name": "mode",
+        "in": "query",
+        "required": False,
+        "description": "Octal permissions of the file.",
+        "schema": {"type": "string", "pattern": "^0?[0-7]{3,4}$", "default": "0644"},
+    },
+}
+LAST_EVENT_ID: Final = _header(
+    "Last-Event-ID",
+    "Where to go on, as the last event said.",
+    pattern="^e[0-9a-f]{24}:[0-9]{1,20}$",
+)
+CONTENT_DIGEST: Final = _header(
+    "Content-Digest",
+    "SHA-256 that the body must have, as RFC 9530 writes it.",
+    pattern="^sha-256=:[A-Za-z0-9+/]{43}=:$",
+)
+BYTES_BODY: Final = {
+    "required": True,
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}
+EVENT_STREAM: Final = {
+    "text/event-stream": {
+        "schema": {
+            "type": "string",
+            "description": "Events start, stdout, stderr (base64), exit and error.",
+        }
     }
+}
+EXEC_ID: Final = {
+    "name": "execId",
+    "in": "path",
+    "required": True,
+    "description": "The execId of a command.",
+    "schema": {"type": "string", "pattern": "^e[0-9a-f]{24}$"},
 }
 CTID: Final = {
     "name": "ctid",
@@ -95,6 +155,18 @@ _TERMS: Final = {
         "maxTimeoutSeconds": {"type": "integer"},
         "asset": {"type": "string"},
         "extra": {"type": "object"},
+    },
+}
+
+FILE_BYTES: Final[dict[str, Any]] = {
+    "description": "The file",
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    "headers": {
+        "ETag": _text_header(
+            "SHA-256 of the file in quotes, unless it is too large to be read twice."
+        ),
+        "Repr-Digest": _text_header("The same, as RFC 9530 writes it."),
+        "Pve402-File-Mode": _text_header("Octal permissions."),
     },
 }
 

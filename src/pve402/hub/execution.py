@@ -45,6 +45,11 @@ class Execution:
         return self.ended_at is None
 
     @property
+    def events(self) -> tuple[ExecEvent, ...]:
+        """What has happened so far."""
+        return tuple(self._events)
+
+    @property
     def kept_bytes(self) -> int:
         """Output held in memory."""
         return self._kept_bytes

@@ -6,12 +6,21 @@ from importlib import resources
 from pve402.hub.request import ExecRequest
 
 
+_NAMES = ("detach", "detached", "files")
+
+
 @functools.cache
 def source(name: str) -> str:
     """A script without comments and indentation."""
     text = resources.files("pve402.hub").joinpath("guest", f"{name}.sh").read_text("utf-8")
     lines = (line.strip() for line in text.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("#"))
+
+
+def is_ours(request: ExecRequest) -> bool:
+    """Whether a request runs one of these, on behalf of a file or a detached program."""
+    argv = request.argv or ()
+    return argv[:2] == ("sh", "-c") and argv[2] in {source(name) for name in _NAMES}
 
 
 def request(

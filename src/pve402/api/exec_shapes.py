@@ -1,0 +1,201 @@
+"""From executions to answers and events."""
+
+import base64
+import contextlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, cast
+
+from pve402 import schemas
+from pve402.api import sse, visit
+from pve402.hub.detached import Detached
+from pve402.hub.execution import Execution
+from pve402.hub.request import EventKind, ExecEvent, ExecResult
+
+_STREAMS: Final = (EventKind.STDOUT, EventKind.STDERR)
+
+
+def ended(
+    of: visit.Visit, result: ExecResult, encoding: schemas.ExecEncoding
+) -> schemas.ExecAnswer:
+    """Describe a command that ended."""
+    return schemas.ExecAnswer(
+        **_names(of, result.exec_id),
+        output=_text(result.output, encoding),
+        stdout=_text(result.stdout, encoding),
+        stderr=_text(result.stderr, encoding),
+        encoding=encoding,
+        exit_code=result.exit_code,
+        timed_out=result.timed_out,
+        truncated=result.truncated,
+        duration_ms=result.duration_ms,
+        detached=False,
+        state="exited",
+    )
+
+
+def attached(
+    of: visit.Visit, execution: Execution, encoding: schemas.ExecEncoding
+) -> schemas.ExecAnswer:
+    """Describe a command that is followed from here, as far as it is."""
+    result = execution.events[-1].result
+    if result is not None:
+        return ended(of, result, encoding)
+    return schemas.ExecAnswer(
+        **_names(of, execution.exec_id),
+        **_output(execution.events, encoding),
+        exit_code=None,
+        timed_out=execution.timed_out,
+        truncated=execution.truncated,
+        duration_ms=None,
+        detached=False,
+        state="running" if execution.is_running else "lost",
+    )
+
+
+def detached(
+    of: visit.Visit, found: Detached, pieces: Iterable[ExecEvent], encoding: schemas.ExecEncoding
+) -> schemas.ExecAnswer:
+    """Describe a detached command and what was read of its output."""
+    return schemas.ExecAnswer(
+        **_names(of, found.exec_id),
+        **_output(pieces, encoding),
+        exit_code=found.exit_code,
+        timed_out=found.timed_out,
+        truncated=found.truncated,
+        duration_ms=None,
+        detached=True,
+        state=found.state.value,
+    )
+
+
+def attached_item(execution: Execution) -> schemas.ExecItem:
+    """Describe a command in a list."""
+    last = execution.events[-1]
+    age = timedelta(seconds=time.monotonic() - execution.started_at)
+    return schemas.ExecItem(
+        exec_id=execution.exec_id,
+        state="running" if execution.is_running else "exited" if last.result else "lost",
+        detached=False,
+        exit_code=last.result.exit_code if last.result else None,
+        timed_out=execution.timed_out,
+        truncated=execution.truncated,
+        stdout_bytes=_size(execution.events, EventKind.STDOUT),
+        stderr_bytes=_size(execution.events, EventKind.STDERR),
+        started_at=datetime.now(UTC) - age,
+    )
+
+
+def detached_item(found: Detached) -> schemas.ExecItem:
+    """Describe a detached command in a list; its clock is the container's."""
+    return schemas.ExecItem(
+        exec_id=found.exec_id,
+        state=found.state.value,
+        detached=True,
+        exit_code=found.exit_code,
+        timed_out=found.timed_out,
+        truncated=found.truncated,
+        stdout_bytes=found.stdout_bytes,
+        stderr_bytes=found.stderr_bytes,
+        started_at=datetime.fromtimestamp(min(found.started_at, _LATEST_SECONDS), UTC),
+    )
+
+
+async def events(of: visit.Visit, execution: Execution, position: int) -> AsyncIterator[bytes]:
+    """Write the events of a command from a position on."""
+    exec_id = execution.exec_id
+    async for event in execution.follow(position):
+        if event.kind in _STREAMS:
+            yield sse.output_event(exec_id, event)
+        elif event.result is not None:
+            yield sse.fact_event(event.kind, exec_id, event.id, exit_facts(event.result))
+        elif event.error is not None:
+            yield sse.error_event(exec_id, event.error, event.id)
+        else:
+            yield sse.fact_event(event.kind, exec_id, event.id, _names(of, exec_id, wire=True))
+
+
+async def detached_events(of: visit.Visit, exec_id: str, position: int) -> AsyncIterator[bytes]:
+    """Write the output of a detached command from a position on, and how it ended.
+
+    What cannot be followed any longer ends without an exit, for the client to take up again.
+    """
+    if position == 0:
+        yield sse.fact_event(EventKind.START, exec_id, 0, _names(of, exec_id, wire=True))
+    async for event in of.work.detached.follow(of.guest, exec_id, position):
+        position = event.id
+        if event.kind in _STREAMS:
+            yield sse.output_event(exec_id, event)
+        elif event.error is not None:
+            yield sse.error_event(exec_id, event.error)
+            return
+        elif event.result is not None and event.result.timed_out:
+            return
+    found = await of.work.detached.get(of.guest, exec_id)
+    facts = {
+        "execId": exec_id,
+        "exitCode": found.exit_code,
+        "timedOut": found.timed_out,
+        "truncated": found.truncated,
+        "state": found.state.value,
+    }
+    if found.state.value != "running":
+        yield sse.fact_event(EventKind.EXIT, exec_id, position, facts)
+
+
+async def output_so_far(of: visit.Visit, found: Detached) -> list[ExecEvent]:
+    """Read what a detached command has written by now."""
+    pieces: list[ExecEvent] = []
+    left = found.stdout_bytes + found.stderr_bytes
+    if left == 0:
+        return pieces
+    follower = cast("AsyncGenerator[ExecEvent]", of.work.detached.follow(of.guest, found.exec_id))
+    async with contextlib.aclosing(follower):
+        async for event in follower:
+            if event.kind in _STREAMS:
+                pieces.append(event)
+                left -= len(event.data)
+            if left <= 0 or event.error is not None:
+                break
+    return pieces
+
+
+def exit_facts(result: ExecResult) -> dict[str, Any]:
+    """Return what the end of a command is told with."""
+    return {
+        "execId": result.exec_id,
+        "exitCode": result.exit_code,
+        "timedOut": result.timed_out,
+        "truncated": result.truncated,
+        "durationMs": result.duration_ms,
+    }
+
+
+_LATEST_SECONDS: Final = 253_402_300_799  # the end of the year 9999
+
+
+def _names(of: visit.Visit, exec_id: str, *, wire: bool = False) -> dict[str, Any]:
+    id_name = "execId" if wire else "exec_id"
+    return {"ctid": of.lease.ctid, "upid": exec_id, id_name: exec_id}
+
+
+def _output(pieces: Iterable[ExecEvent], encoding: schemas.ExecEncoding) -> dict[str, Any]:
+    kept = [event for event in pieces if event.kind in _STREAMS]
+    streams = {
+        "output": b"".join(event.data for event in kept),
+        "stdout": b"".join(event.data for event in kept if event.kind is EventKind.STDOUT),
+        "stderr": b"".join(event.data for event in kept if event.kind is EventKind.STDERR),
+    }
+    texts: dict[str, Any] = {name: _text(data, encoding) for name, data in streams.items()}
+    return {**texts, "encoding": encoding}
+
+
+def _size(pieces: Iterable[ExecEvent], kind: EventKind) -> int:
+    return sum(len(event.data) for event in pieces if event.kind is kind)
+
+
+def _text(data: bytes, encoding: schemas.ExecEncoding) -> str:
+    if encoding == "base64":
+        return base64.b64encode(data).decode()
+    return data.decode("utf-8", "replace")

@@ -1,0 +1,90 @@
+"""Executions as server-sent events, with ids that a lost stream is taken up again by.
+
+An id names the execution and a position in it, so that whoever sends the first request again with
+`Last-Event-ID` follows what runs and does not start it twice. Output is base64: it may be anything.
+"""
+
+import asyncio
+import base64
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from pve402.domain import errors
+from pve402.hub import errors as hub_errors
+from pve402.hub.request import EventKind, ExecEvent
+
+MEDIA_TYPE: Final = "text/event-stream"
+
+Item = TypeVar("Item")
+
+_KEEP_ALIVE: Final = b": still here\n\n"
+_KEEP_ALIVE_SECONDS: Final = 15.0
+_ID: Final = re.compile(r"(e[0-9a-f]{24}):([0-9]{1,20})")
+
+
+def is_wanted(request: Request) -> bool:
+    """Whether the client asks for events."""
+    return MEDIA_TYPE in request.headers.get("accept", "")
+
+
+def last_event(request: Request) -> tuple[str, int] | None:
+    """Return the execution and the position that a client got to. Raises InvalidRequest."""
+    text = request.headers.get("last-event-id")
+    if not text:
+        return None
+    found = _ID.fullmatch(text)
+    if found is None:
+        raise errors.InvalidRequest("Last-Event-ID is none of ours")
+    return found[1], int(found[2])
+
+
+def respond(events: AsyncIterator[bytes]) -> StreamingResponse:
+    """Build the response that carries events, with a sign of life where there are none."""
+    return StreamingResponse(
+        _kept_alive(events), media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"}
+    )
+
+
+def output_event(exec_id: str, event: ExecEvent) -> bytes:
+    """Write a piece of output."""
+    return _write(event.kind, exec_id, event.id, base64.b64encode(event.data).decode())
+
+
+def fact_event(kind: EventKind, exec_id: str, number: int, facts: Mapping[str, Any]) -> bytes:
+    """Write what was learned of an execution."""
+    return _write(kind, exec_id, number, json.dumps(dict(facts), separators=(",", ":")))
+
+
+def error_event(exec_id: str, error: hub_errors.HubError, number: int | None = None) -> bytes:
+    """Write that an execution was lost; without a number it can be taken up again."""
+    facts = {"code": error.code, "detail": error.detail, "execId": exec_id}
+    return _write(EventKind.ERROR, exec_id, number, json.dumps(facts, separators=(",", ":")))
+
+
+def _write(kind: EventKind, exec_id: str, number: int | None, data: str) -> bytes:
+    position = f"id: {exec_id}:{number}\n" if number is not None else ""
+    return f"event: {kind.value}\n{position}data: {data}\n\n".encode()
+
+
+async def _kept_alive(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    waiting: asyncio.Future[bytes] | None = None
+    try:
+        while True:
+            waiting = waiting or asyncio.ensure_future(anext(events))
+            done, _ = await asyncio.wait([waiting], timeout=_KEEP_ALIVE_SECONDS)
+            if not done:
+                yield _KEEP_ALIVE
+                continue
+            finished, waiting = waiting, None
+            try:
+                yield finished.result()
+            except StopAsyncIteration:
+                return
+    finally:
+        if waiting is not None:
+            waiting.cancel()

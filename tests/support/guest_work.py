@@ -1,0 +1,25 @@
+"""Ways into guests that lead nowhere, for tests of what does not need them."""
+
+from pve402.hub import errors, options
+from pve402.hub.detached import DetachedPrograms
+from pve402.hub.files import Files
+from pve402.hub.hub import Hub
+from pve402.hub.session import TerminalSocket
+from pve402.leases.commands import Commands
+from pve402.leases.guest_work import GuestWork
+from pve402.proxmox.guests import GuestRef
+
+
+def unreachable() -> GuestWork:
+    """Every terminal refuses to open."""
+    terminal = Hub(options.HubOptions(), _refuse)
+    return GuestWork(
+        hub=terminal,
+        commands=Commands(terminal, None, None, mode="terminal"),  # type: ignore[arg-type]
+        files=Files(terminal),
+        detached=DetachedPrograms(terminal),
+    )
+
+
+async def _refuse(_guest: GuestRef) -> TerminalSocket:
+    raise errors.TerminalUnreachable
