@@ -79,6 +79,8 @@ class DetachedPrograms:
         async for event in execution.follow():
             if event.kind is EventKind.STDOUT and event.data.startswith(b"ok"):
                 execution.let_go()
+                # Until the guest's program has let go too, its end would be this one's end.
+                await execution.wait()
                 return exec_id
             if event.result is not None:
                 raise _refusal(event.result.exit_code)

@@ -28,14 +28,14 @@ _ANYTHING = re.compile(rb"[\s\S]")
 
 _INTERRUPT = b"\x03"
 _NEWLINE = b"\n"
-_BOOT_SECONDS = 0.5
+_BOOT_SECONDS = 0.35
+_LAST_BOOT_SECONDS = 2.0
 _PROGRAM_SECONDS = 5.0
 _LARGEST_OUTPUT_BYTES = 256 * 1024
 _PACKET_BYTES = terminal.SAFE_UNREAD_BYTES - terminal.HEADER_BYTES
 
 # Each is what a person would try next; the pauses let ESC stand alone.
 _RESCUES: tuple[tuple[bytes, ...], ...] = (
-    (_INTERRUPT,),
     (b"\x1b", b"\x1b", b":q!\r"),  # vi
     (b"q", _INTERRUPT),  # less, top
     (b"\x1a",),  # a program that ignores the interrupt: stop it
@@ -113,21 +113,25 @@ def _wait_until_attached() -> Generator[Type | Hear, Heard | None, None]:
 
 
 def _reach_loader(mark: str) -> Generator[Type | Hear, Heard | None, None]:
-    boot = program.boot_line(mark) + _NEWLINE
     clear = (_INTERRUPT, _NEWLINE + program.QUIT_LINE + _NEWLINE)
-    if (yield from _try_boot(mark, clear, boot, _QUIET_SECONDS)):
-        return
-    for rescue in _RESCUES:
-        keys = (*rescue, _INTERRUPT, _NEWLINE)
-        if (yield from _try_boot(mark, keys, boot, _RESCUE_PAUSE_SECONDS)):
-            return
-    raise errors.TerminalStuck
-
-
-def _try_boot(
-    mark: str, keys: tuple[bytes, ...], boot: bytes, pause_seconds: float
-) -> Generator[Type | Hear, Heard | None, bool]:
     answer = re.compile(re.escape(program.started(mark)))
+    boot = program.boot_line(mark) + _NEWLINE
+    for rescue in ((), *_RESCUES):
+        pause = _RESCUE_PAUSE_SECONDS if rescue else _QUIET_SECONDS
+        if (yield from _press((*rescue, *clear), answer, pause)):
+            return
+        yield Type(data=boot)
+        if _check((yield Hear(limit_seconds=_BOOT_SECONDS, until=answer))).matched:
+            return
+    # A slow guest may have read the boot line only now.
+    if not _check((yield Hear(limit_seconds=_LAST_BOOT_SECONDS, until=answer))).matched:
+        raise errors.TerminalStuck
+
+
+def _press(
+    keys: tuple[bytes, ...], answer: re.Pattern[bytes], pause_seconds: float
+) -> Generator[Type | Hear, Heard | None, bool]:
+    """Type each of the keys, with a pause behind it; True if the loader answers meanwhile."""
     for key in keys:
         yield Type(data=key)
         heard = yield Hear(
@@ -138,9 +142,7 @@ def _try_boot(
         )
         if _check(heard).matched:
             return True
-    yield Type(data=boot)
-    heard = yield Hear(limit_seconds=_BOOT_SECONDS, until=answer)
-    return _check(heard).matched
+    return False
 
 
 def _load(mark: str, nonce: str) -> Generator[Type | Hear, Heard | None, Hello]:

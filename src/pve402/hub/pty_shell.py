@@ -23,6 +23,8 @@ Ended = Callable[[str], None]
 #: Sole shell: input goes in pieces, because nothing acknowledges it.
 _SOLE_PIECE_BYTES = 1024
 _SOLE_PAUSE_SECONDS = 0.01
+_ATTACH_SECONDS = 0.3
+_QUIET_SECONDS = 0.03
 _LONGEST_FORMAT = 1780
 _NO_OPERATION_SECONDS = 0.001
 
@@ -121,11 +123,15 @@ class SoleShell:
         self._trailer = terminal.TrailerWatch()
         self._no_operation: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._attached = asyncio.Event()
+        self._heard = asyncio.Event()
         self._spawn(self._read())
+        self._spawn(self._wait_until_attached())
 
     async def write(self, data: bytes) -> None:
         """Type bytes, slowly enough for a terminal that acknowledges nothing."""
         async with self._lock:
+            await self._attached.wait()
             for start in range(0, len(data), _SOLE_PIECE_BYTES):
                 if start:
                     await asyncio.sleep(_SOLE_PAUSE_SECONDS)
@@ -149,11 +155,25 @@ class SoleShell:
     async def _read(self) -> None:
         with suppress(OSError):
             while (data := await self._socket.receive()) is not None:
+                self._heard.set()
                 self._output(data.replace(b"\r\r\n", b"\r\n"))
                 if self._trailer.feed(data) is not None:
                     break
                 self._keep_awake()
         self._ended("exit")
+
+    async def _wait_until_attached(self) -> None:
+        """What is typed before the shell's first words are over is lost."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ATTACH_SECONDS):
+                await self._heard.wait()
+                await self._until_quiet()
+        self._attached.set()
+
+    async def _until_quiet(self) -> None:
+        while self._heard.is_set():
+            self._heard.clear()
+            await asyncio.sleep(_QUIET_SECONDS)
 
     def _keep_awake(self) -> None:
         if self._no_operation is not None:
