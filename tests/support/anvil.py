@@ -9,6 +9,8 @@ from __future__ import annotations
 import http.client
 import re
 import subprocess
+import threading
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,12 +64,17 @@ def anvil() -> Iterator[Anvil]:
     command = [str(PROGRAM), "--port", "0", "--chain-id", "84532", "--no-cors"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            running = _planted(f"http://127.0.0.1:{_port(process)}")
+            port = _port(process)
+            # anvil writes a line for every call, and stops when the pipe is full
+            drain = threading.Thread(target=deque, args=(process.stdout, 0), daemon=True)
+            drain.start()
+            running = _planted(f"http://127.0.0.1:{port}")
             yield running
             running.node.close()
         finally:
             process.terminate()
-            process.communicate(timeout=10)
+            process.wait(timeout=10)
+        drain.join(timeout=10)
 
 
 def _port(process: subprocess.Popen[str]) -> int:

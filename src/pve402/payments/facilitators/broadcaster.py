@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 _CLAIM_ATTEMPTS: Final = 50
 _FINAL_BLOCKS: Final = 12
+_FEES_SECONDS: Final = 1.0
 _BUMP_PERCENT: Final = 25  # nodes ask for 10 to 12.5 more before they replace a transaction
 
 RecordTransaction = Callable[[PaymentKey, str], Awaitable[None]]
@@ -80,6 +81,7 @@ class Broadcaster:
         self._record = record_transaction
         self._in_order = asyncio.Lock()
         self._synchronized = False
+        self._current, self._fees_expire_at = (0, 0), 0.0
         self._underway: set[asyncio.Task[SignedTransaction]] = set()
 
     @property
@@ -232,6 +234,14 @@ class Broadcaster:
         return min(gas * 5 // 4, self._fees.max_gas)
 
     async def _current_fees(self) -> tuple[int, int]:
+        """Tip and maximum fee per gas; asked for once a second, for many settle at once."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._fees_expire_at:
+            self._current = await self._ask_fees()
+            self._fees_expire_at = now + _FEES_SECONDS
+        return self._current
+
+    async def _ask_fees(self) -> tuple[int, int]:
         block, suggested = await asyncio.gather(
             self._rpc.read("eth_getBlockByNumber", "latest", False), self._suggested_tip()
         )

@@ -193,6 +193,10 @@ class EmbeddedFacilitator:
     async def _outbid(
         self, payment: Payment, requirements: Requirements, signed: SignedTransaction
     ) -> SignedTransaction:
+        try:
+            await self._chain.latest_block()
+        except errors.ChainUnavailable:
+            return signed  # nobody knows that it is stuck: it is the node that does not answer
         data = eip3009.transfer_with_authorization(payment)
         return await self._broadcaster.outbid(signed, to=requirements.asset, data=data)
 
