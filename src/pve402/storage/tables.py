@@ -171,6 +171,19 @@ tokens = sa.Table(
 )
 sa.Index("tokens_lease", tokens.c.lease_id)
 
+console_tickets = sa.Table(
+    "console_tickets",
+    metadata,
+    sa.Column("ticket_hash", sa.String(64), primary_key=True),
+    sa.Column("lease_id", sa.String(32), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("token_hash", sa.String(64)),
+    sa.Column("expires_at", UtcMilliseconds, nullable=False),
+    sa.Column("used_at", UtcMilliseconds),
+)
+sa.Index("console_tickets_expiry", console_tickets.c.expires_at)
+sa.Index("console_tickets_lease", console_tickets.c.lease_id)
+
 used_nonces = sa.Table(
     "used_nonces",
     metadata,

@@ -12,6 +12,20 @@ depends_on = None
 def upgrade() -> None:
     """Make the change."""
     op.create_table(
+        "console_tickets",
+        sa.Column("ticket_hash", sa.String(length=64), nullable=False),
+        sa.Column("lease_id", sa.String(length=32), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("token_hash", sa.String(length=64), nullable=True),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("ticket_hash"),
+    )
+    with op.batch_alter_table("console_tickets", schema=None) as batch_op:
+        batch_op.create_index("console_tickets_expiry", ["expires_at"], unique=False)
+        batch_op.create_index("console_tickets_lease", ["lease_id"], unique=False)
+
+    op.create_table(
         "facts",
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
@@ -217,3 +231,8 @@ def downgrade() -> None:
     op.drop_table("leases")
     op.drop_table("guest_owners")
     op.drop_table("facts")
+    with op.batch_alter_table("console_tickets", schema=None) as batch_op:
+        batch_op.drop_index("console_tickets_lease")
+        batch_op.drop_index("console_tickets_expiry")
+
+    op.drop_table("console_tickets")

@@ -1,0 +1,97 @@
+"""Tickets of consoles, stored as hashes and good once, and what open consoles stand on."""
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pve402.domain import lease
+from pve402.storage import database, tables
+
+_tickets = tables.console_tickets
+_tokens = tables.tokens
+_leases = tables.leases
+
+_KEPT_SECONDS = 3600
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ticket:
+    """What a ticket opens: one kind of console of one lease, for whom a token let in, if any."""
+
+    lease_id: str
+    kind: str
+    token_hash: str | None = dataclasses.field(default=None, repr=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Whether a lease is still active, and until when."""
+
+    status: lease.LeaseStatus
+    expires_at: datetime | None
+    end_reason: str | None
+
+
+async def insert(
+    db: database.Database, tx: AsyncConnection, ticket_hash: str, of: Ticket, seconds: float
+) -> datetime:
+    """Write a ticket that is good for some seconds; returns its end. Forgets those long over."""
+    await tx.execute(_tickets.delete().where(_tickets.c.expires_at < db.now(-_KEPT_SECONDS)))
+    query = _tickets.insert().values(
+        ticket_hash=ticket_hash, expires_at=db.now(seconds), **dataclasses.asdict(of)
+    )
+    ends: datetime = (await tx.execute(query.returning(_tickets.c.expires_at))).scalar_one()
+    return ends
+
+
+async def use(
+    db: database.Database, tx: AsyncConnection, ticket_hash: str, kind: str
+) -> Ticket | None:
+    """Use up a ticket and return it; None if it is unknown, used, over, or of another kind."""
+    query = (
+        _tickets.update()
+        .where(
+            _tickets.c.ticket_hash == ticket_hash,
+            _tickets.c.kind == kind,
+            _tickets.c.used_at.is_(None),
+            _tickets.c.expires_at > db.now(),
+        )
+        .values(used_at=db.now())
+        .returning(_tickets.c.lease_id, _tickets.c.kind, _tickets.c.token_hash)
+    )
+    row = (await tx.execute(query)).mappings().one_or_none()
+    return None if row is None else Ticket(**row)
+
+
+async def void_of_lease(tx: AsyncConnection, lease_id: str) -> None:
+    """Remove every ticket of a lease, when it ends."""
+    await tx.execute(_tickets.delete().where(_tickets.c.lease_id == lease_id))
+
+
+async def standings(tx: AsyncConnection, lease_ids: Sequence[str]) -> dict[str, Standing]:
+    """Return how leases stand, by their identity."""
+    columns = (_leases.c.lease_id, _leases.c.status, _leases.c.expires_at, _leases.c.end_reason)
+    rows = await tx.execute(sa.select(*columns).where(_leases.c.lease_id.in_(lease_ids)))
+    return {
+        row.lease_id: Standing(
+            status=lease.LeaseStatus(row.status),
+            expires_at=row.expires_at,
+            end_reason=row.end_reason,
+        )
+        for row in rows
+    }
+
+
+async def valid_tokens(
+    db: database.Database, tx: AsyncConnection, token_hashes: Sequence[str]
+) -> frozenset[str]:
+    """Return which of these tokens are neither revoked nor expired."""
+    query = sa.select(_tokens.c.token_hash).where(
+        _tokens.c.token_hash.in_(token_hashes),
+        _tokens.c.revoked_at.is_(None),
+        sa.or_(_tokens.c.expires_at.is_(None), _tokens.c.expires_at > db.now()),
+    )
+    return frozenset((await tx.execute(query)).scalars())
