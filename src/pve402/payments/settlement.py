@@ -142,14 +142,7 @@ class Settler:
         seen = await self._watch(payment, said, since_seconds=since_seconds)
         if seen.outcome is Outcome.UNKNOWN and said.outcome is Outcome.REFUSED:
             seen = await self._second_opinion(payment, said, seen)
-        log.info(
-            "payment_settlement",
-            network=payment.network,
-            facilitator=said.outcome.value,
-            outcome=seen.outcome.value,
-            reason=seen.reason,
-            transaction=seen.transaction,
-        )
+        _report(said, seen)
         return seen
 
     async def look(
@@ -249,6 +242,17 @@ class Settler:
         except errors.ChainUnavailable:
             return _unknown(payment, said.transaction, "chain_unavailable")
         return seen if would_settle else refused
+
+
+def _report(said: Settlement, seen: Settlement) -> None:
+    log.info(
+        "payment_settlement",
+        network=seen.network,
+        facilitator=said.outcome.value,
+        outcome=seen.outcome.value,
+        reason=seen.reason,
+        transaction=seen.transaction,
+    )
 
 
 def _concluded(
