@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,6 +72,18 @@ def metrics() -> str:
     return "\n".join(lines) + "\n"
 
 
+def routes() -> str:
+    """Every route with its first sentence and what opens it."""
+    paths = json.loads(openapi())["paths"]
+    rows = [
+        f"| {method.upper()} | `{path}` | {_first_sentence(its)} | {_opened_by(its)} |"
+        for path, methods in paths.items()
+        for method, its in methods.items()
+    ]
+    heads = ["| method | path | what | opened by |", "| --- | --- | --- | --- |"]
+    return "\n".join([*heads, *rows]) + "\n"
+
+
 def commands() -> str:
     """Every command with its options, as `--help` has them."""
     return "\n".join(_command_lines())
@@ -86,6 +99,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "errors": ("errors.md", errors),
     "metrics": ("metrics.md", metrics),
     "commands": ("cli.md", commands),
+    "routes": ("api.md", routes),
 }
 
 
@@ -123,6 +137,20 @@ def _setting_lines() -> Iterator[str]:
         meaning = str(field.description)
         example = f" Example: `{field.examples[0]}`" if field.examples else ""
         yield f"| `{name.upper()}` | {_default(field)} | {meaning}{example} |"
+
+
+def _first_sentence(operation: dict[str, Any]) -> str:
+    sentence, _, _ = operation["description"].replace("\n", " ").partition(". ")
+    return sentence.rstrip(".") + "."
+
+
+def _opened_by(operation: dict[str, Any]) -> str:
+    headers = {parameter["name"] for parameter in operation.get("parameters", ())}
+    if "Idempotency-Key" in headers:
+        return "a payment of the price"
+    if "X-PAYMENT" in headers:
+        return "a token, or the management fee"
+    return "a token" if operation.get("security") else "anybody, free"
 
 
 def _command_lines() -> Iterator[str]:
