@@ -164,6 +164,14 @@ class ExecRequest(_Wire):
     detach: bool = Field(default=False, description="Answer at once; it runs on by itself.")
 
 
+class ExecSocketRequest(ExecRequest):
+    """The first message on the websocket of a command."""
+
+    token: str | None = Field(
+        default=None, max_length=256, description="In place of a header.", repr=False
+    )
+
+
 class SignalRequest(_New):
     """A signal for a command's processes."""
 
@@ -185,7 +193,7 @@ class TokenRequest(_New):
     """A signed challenge in return for a token."""
 
     message: str = Field(max_length=4096)
-    signature: str = Field(pattern=r"^0x([0-9a-fA-F]{2}){1,4096}$")
+    signature: str = Field(pattern=r"^0x([0-9a-fA-F]{2}){1,4096}$", repr=False)
     lease_id: ShortText | None = Field(
         default=None,
         description="Token of one lease, which revokes its old one; else one of the wallet.",

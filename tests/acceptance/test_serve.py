@@ -86,6 +86,26 @@ def test_leases_survive_a_restart(serve: Callable[..., ServeProcess], tmp_path):
     assert shown.json()["leaseId"] == bought["leaseId"]
 
 
+def test_metrics_have_an_address_of_their_own(serve: Callable[..., ServeProcess]):
+    bind = f"127.0.0.1:{processes.free_port()}"
+    service = serve(PVE402_METRICS_BIND=bind)
+    requests.get(f"{service.url}/catalogue", timeout=30)
+
+    shown = requests.get(f"http://{bind}/metrics", timeout=30).text
+
+    assert 'pve402_http_answers_total{route="/catalogue",status="200"} 1.0' in shown
+    assert requests.get(f"{service.url}/metrics", timeout=30).status_code == 404
+
+
+def test_a_mistyped_setting_is_warned_about(serve: Callable[..., ServeProcess]):
+    service = serve(PVE402_GRACE_HOUR="1")
+
+    said = service.process.said()
+
+    assert "unknown_setting" in said
+    assert "PVE402_GRACE_HOURS" in said
+
+
 def test_a_head_without_end_is_refused(service: ServeProcess):
     with _connected(service) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nX-Endless: ")

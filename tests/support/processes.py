@@ -162,6 +162,14 @@ def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def free_port() -> int:
+    """A port of loopback that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def wait_until(true: Callable[[], bool], process: Process, what: str) -> None:
     """Wait for something that a process should bring about, while it lives."""
     give_up_at = time.monotonic() + START_LIMIT_SECONDS
@@ -190,9 +198,7 @@ def serving(
     folder: Path, devnet: DevnetProcess, *, until: str = "ready", **settings: str
 ) -> Iterator[ServeProcess]:
     """Run a server on a devnet, with vmids that no other server of this session uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url, block = f"http://127.0.0.1:{port}", next(_vmid_blocks) * 1000
     own = {
         "DATABASE_URL": f"sqlite:///{folder}/pve402-{port}.sqlite3",

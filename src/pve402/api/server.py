@@ -5,7 +5,7 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,11 +33,14 @@ def serve(env_file: Path | None, **overrides: Any) -> int:
     try:
         settings = config.load(env_file, **overrides)
         logs.configure(settings.pve402_log_level, settings.pve402_log_format)
+        for name, meant in config.unknown_variables(env_file).items():
+            logger.warning("unknown_setting", name=name, perhaps=meant)
         components = bootstrap.build(settings)
     except (config.SettingsError, CatalogueError) as error:
         sys.stderr.write(f"pve402 cannot start, these settings are missing or wrong:\n\n{error}\n")
         return EXIT_BAD_SETTINGS
-    server = Server(_uvicorn_config(application.create_app(components), settings))
+    app = application.create_app(components)
+    server = Server(_uvicorn_config(app, settings), components.guest_work.close)
     with _metrics(settings.pve402_metrics_bind):
         uvloop.run(server.serve())
     return 0 if server.started else EXIT_NOT_STARTED
@@ -45,6 +48,16 @@ def serve(env_file: Path | None, **overrides: Any) -> int:
 
 class Server(uvicorn.Server):
     """uvicorn's server, which freezes what start-up made, and ends with 0 after a signal."""
+
+    def __init__(self, options: uvicorn.Config, before_end: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(options)
+        self._before_end = before_end
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End; commands that are waited for are told first, so that nobody waits for them."""
+        await self._before_end()
+        await super().shutdown(sockets)
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

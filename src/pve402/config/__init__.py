@@ -2,5 +2,6 @@
 
 from pve402.config.key import secret_key
 from pve402.config.settings import Settings, SettingsError, load
+from pve402.config.unknown import unknown_variables
 
-__all__ = ["Settings", "SettingsError", "load", "secret_key"]
+__all__ = ["Settings", "SettingsError", "load", "secret_key", "unknown_variables"]

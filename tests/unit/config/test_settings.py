@@ -191,3 +191,12 @@ def test_a_secret_key_that_cannot_be_kept_is_a_settings_error(write):
 
     with pytest.raises(config.SettingsError, match="PVE402_SECRET_KEY"):
         config.secret_key(settings)
+
+
+def test_variables_that_look_mistyped_are_found(write, monkeypatch):
+    monkeypatch.setenv("PVE402_WALLET_KEY", "a tenant's own")
+    file = write(PVE402_PUBLIK_URL="https://x.example.com", RPC_URL_BASE="http://localhost:1")
+
+    found = config.unknown_variables(file)
+
+    assert found == {"PVE402_PUBLIK_URL": "PVE402_PUBLIC_URL"}

@@ -1,0 +1,36 @@
+"""Finds variables that look like settings and are none: most are mistyped."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from dotenv import dotenv_values
+
+from pve402.config.settings import Settings
+from pve402.payments import networks
+
+_TENANTS_OWN: Final = frozenset(
+    {"PVE402_URL", "PVE402_TOKEN", "PVE402_WALLET_KEY", "PVE402_MAX_USD", "PVE402_ROOT_PASSWORD"}
+)
+_PREFIXES: Final = ("PVE_", "PVE402_", "RPC_URL_", "FACILITATOR_")
+
+
+def unknown_variables(env_file: Path | None) -> Mapping[str, str | None]:
+    """Return each unknown variable of environment and file, with the setting it may mean."""
+    given = {*os.environ, *dotenv_values(env_file or ".env")}
+    known = _known()
+    suspects = (name for name in given if name.upper().startswith(_PREFIXES))
+    return {name: _nearest(name, known) for name in sorted(suspects) if name.upper() not in known}
+
+
+def _known() -> frozenset[str]:
+    suffixes = [network.name.replace("-", "_").upper() for network in networks.NETWORKS]
+    per_network = {f"{kind}_URL_{s}" for kind in ("RPC", "FACILITATOR") for s in suffixes}
+    fields = {name.upper() for name in Settings.model_fields}
+    return frozenset(fields | per_network | _TENANTS_OWN)
+
+
+def _nearest(name: str, known: frozenset[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(name.upper(), known, n=1)), None)
