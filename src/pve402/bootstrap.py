@@ -12,7 +12,7 @@ import structlog
 
 from pve402 import config
 from pve402.domain import catalogue, placement
-from pve402.hub import detached, files, hub, termproxy
+from pve402.hub import detached, files, hub, termproxy, vnc
 from pve402.hub import options as hub_options
 from pve402.leases import (
     access,
@@ -20,6 +20,7 @@ from pve402.leases import (
     cluster,
     commands,
     confirmation,
+    consoles,
     creation,
     fees,
     guest_work,
@@ -206,6 +207,9 @@ def _guest_work(
     opener = guest_work.OwnGuestsOnly(
         termproxy.TermproxyOpener(guests, console_guests), guests, lease_options.instance
     )
+    open_vnc = guest_work.OwnGuestsOnly(
+        vnc.VncOpener(guests, console_guests), guests, lease_options.instance
+    )
     terminal = hub.Hub(hub_options.HubOptions(), opener, owners=owners)
     return guest_work.GuestWork(
         hub=terminal,
@@ -214,6 +218,8 @@ def _guest_work(
         ),
         files=files.Files(terminal),
         detached=detached.DetachedPrograms(terminal),
+        consoles=consoles.Consoles(db),
+        open_vnc=open_vnc,
         owners=owners,
         peers=peers.Peers(signer=peers.Signer(keys.key("peer"))) if owners else None,
     )

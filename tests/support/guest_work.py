@@ -6,7 +6,8 @@ from pve402.hub.files import Files
 from pve402.hub.hub import Hub
 from pve402.hub.session import TerminalSocket
 from pve402.leases.commands import Commands
-from pve402.leases.guest_work import GuestWork
+from pve402.leases.consoles import Consoles
+from pve402.leases.guest_work import GuestWork, OwnGuestsOnly
 from pve402.proxmox.guests import GuestRef
 
 
@@ -18,6 +19,8 @@ def unreachable() -> GuestWork:
         commands=Commands(terminal, None, None, mode="terminal"),  # type: ignore[arg-type]
         files=Files(terminal),
         detached=DetachedPrograms(terminal),
+        consoles=Consoles(None),  # type: ignore[arg-type]
+        open_vnc=OwnGuestsOnly(_refuse, None, "test"),  # type: ignore[arg-type]
     )
 
 

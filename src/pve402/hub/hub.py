@@ -135,6 +135,12 @@ class Hub:
                 self._consoles[guest] = console
         return await console.attach(columns, rows)
 
+    async def check_console(self, guest: GuestRef) -> None:
+        """See that a window onto the guest's shell can be opened. Raises as `open_console`."""
+        console = self._consoles.get(guest)
+        if console is None or console.is_over:
+            await self.session(guest)
+
     def reserve_terminal(self, guest: GuestRef, holder: str) -> AbstractAsyncContextManager[None]:
         """Keep the hub off the guest's terminal, for another kind of console.
 

@@ -2,18 +2,20 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
 
 import structlog
 
 from pve402.domain import errors, lease
 from pve402.hub import errors as hub_errors
-from pve402.hub import opener
 from pve402.hub.detached import DetachedPrograms
 from pve402.hub.files import Files
 from pve402.hub.hub import Hub
-from pve402.hub.session import TerminalSocket
+from pve402.hub.vnc import VncStream
 from pve402.leases import mark
 from pve402.leases.commands import Commands
+from pve402.leases.consoles import Consoles
 from pve402.leases.ownership import StoredOwnership
 from pve402.leases.peers import Peers, PeerUnreachable
 from pve402.proxmox import errors as pve
@@ -23,56 +25,26 @@ log = structlog.get_logger(__name__)
 
 _END_SECONDS = 5.0
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GuestWork:
-    """The ways into guests; `owners` and `peers` only where replicas share a database."""
-
-    hub: Hub
-    commands: Commands
-    files: Files
-    detached: DetachedPrograms
-    owners: StoredOwnership | None = None
-    peers: Peers | None = None
-
-    async def end(self, of: lease.Lease, reason: str) -> None:
-        """Close everything that is open in a lease's guest, wherever it is held; never fails."""
-        try:
-            async with asyncio.timeout(_END_SECONDS):
-                await self.hub.close_guest(ref(of))
-                await self._end_elsewhere(of, reason)
-        except (TimeoutError, errors.Pve402Error, PeerUnreachable):
-            log.warning("guest_work_not_ended", lease=of.lease_id, vmid=of.vmid)
-
-    async def close(self) -> None:
-        """End what is attached; detached programs run on."""
-        await self.commands.close()
-        await self.hub.close()
-        if self.peers is not None:
-            await self.peers.close()
-
-    async def _end_elsewhere(self, of: lease.Lease, reason: str) -> None:
-        if self.owners is None or self.peers is None:
-            return
-        address = await self.owners.address_of_other(ref(of))
-        if address:
-            await self.peers.end(address, of.lease_id, reason)
+Opened = TypeVar("Opened")
 
 
-class OwnGuestsOnly:
+class OwnGuestsOnly(Generic[Opened]):
     """Opens the terminals of running guests that carry our tag, and of no others.
 
     A vmid may be another guest's by now. Its status is also what tells soonest that it is down.
     """
 
     def __init__(
-        self, open_terminal: opener.OpenTerminal, guests: pve_guests.Guests, instance: str
+        self,
+        open_terminal: Callable[[pve_guests.GuestRef], Awaitable[Opened]],
+        guests: pve_guests.Guests,
+        instance: str,
     ) -> None:
         self._open_terminal = open_terminal
         self._guests = guests
         self._tag = mark.instance_tag(instance)
 
-    async def __call__(self, guest: pve_guests.GuestRef) -> TerminalSocket:
+    async def __call__(self, guest: pve_guests.GuestRef) -> Opened:
         """Open a guest's terminal. Raises GuestNotRunning, TerminalUnreachable."""
         try:
             status = await self._guests.status(guest)
@@ -86,6 +58,52 @@ class OwnGuestsOnly:
         if status.state is not pve_guests.RunState.RUNNING:
             raise hub_errors.GuestNotRunning
         return await self._open_terminal(guest)
+
+
+@dataclasses.dataclass(kw_only=True)
+class GuestWork:
+    """The ways into guests; `owners` and `peers` only where replicas share a database."""
+
+    hub: Hub
+    commands: Commands
+    files: Files
+    detached: DetachedPrograms
+    consoles: Consoles
+    open_vnc: OwnGuestsOnly[VncStream]
+    owners: StoredOwnership | None = None
+    peers: Peers | None = None
+    is_closing: bool = False
+
+    async def end(self, of: lease.Lease, reason: str) -> None:
+        """Close everything that is open in a lease's guest, wherever it is held; never fails."""
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await self.consoles.end(of.lease_id, reason)
+                await self.end_here(of, reason)
+                await self._end_elsewhere(of, reason)
+        except (TimeoutError, errors.Pve402Error, PeerUnreachable):
+            log.warning("guest_work_not_ended", lease=of.lease_id, vmid=of.vmid)
+
+    async def end_here(self, of: lease.Lease, reason: str) -> None:
+        """Close everything that this process holds open in a lease's guest."""
+        log.info("guest_work_ends", lease=of.lease_id, vmid=of.vmid, reason=reason)
+        await self.hub.close_guest(ref(of))
+
+    async def close(self) -> None:
+        """End what is attached, and let nobody in any more; detached programs run on."""
+        self.is_closing = True
+        await self.consoles.close()
+        await self.commands.close()
+        await self.hub.close()
+        if self.peers is not None:
+            await self.peers.close()
+
+    async def _end_elsewhere(self, of: lease.Lease, reason: str) -> None:
+        if self.owners is None or self.peers is None:
+            return
+        address = await self.owners.address_of_other(ref(of))
+        if address:
+            await self.peers.end(address, of.lease_id, reason)
 
 
 def ref(of: lease.Lease) -> pve_guests.GuestRef:

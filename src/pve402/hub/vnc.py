@@ -1,0 +1,161 @@
+"""The picture of a guest's terminal: RFB from vncproxy, past its password, for viewers without.
+
+We answer the password towards Proxmox VE and offer the viewer the security type None, so that no
+credential of the host goes out. What follows the opening passes through unread. For a container
+the picture shows the terminal that programs of the hub use, so the terminal must be reserved.
+"""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from pve402.hub import errors
+from pve402.hub.termproxy import WebSocketTerminal
+from pve402.proxmox import errors as proxmox_errors
+from pve402.proxmox import vnc
+from pve402.proxmox.guests import GuestRef, Guests
+
+_log = structlog.get_logger(__name__)
+
+#: vncterm answers within milliseconds.
+_OPENING_SECONDS = 5.0
+#: What a viewer may send in its opening: 13 bytes, and some that follow at once.
+_LARGEST_OPENING_BYTES = 4096
+
+
+class VncStream:
+    """An RFB connection behind its opening: what follows is ClientInit."""
+
+    def __init__(self, socket: WebSocketTerminal, ahead: bytes = b"") -> None:
+        self._socket = socket
+        self._ahead = ahead
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes. Raises OSError when the socket is gone."""
+        await self._socket.send(data)
+
+    async def receive(self) -> bytes | None:
+        """The next bytes; None at the end."""
+        if self._ahead:
+            data, self._ahead = self._ahead, b""
+            return data
+        return await self._socket.receive()
+
+    async def close(self) -> None:
+        """Close the socket."""
+        await self._socket.close()
+
+
+class VncOpener:
+    """Opens VNC as the API token, or as the console user where the token is refused."""
+
+    def __init__(self, guests: Guests, console_guests: Guests | None = None) -> None:
+        self._ways = (guests,) if console_guests is None else (guests, console_guests)
+
+    async def __call__(self, guest: GuestRef) -> VncStream:
+        """Open the picture of a guest's terminal. Raises GuestNotRunning, TerminalUnreachable."""
+        for way in self._ways:
+            opened = await _open(way, guest)
+            if opened is not None:
+                return opened
+        _log.warning("hub.vnc_refused", node=guest.node, vmid=guest.vmid)
+        raise errors.TerminalUnreachable
+
+
+class VncChannel:
+    """A viewer's side of one VNC connection, in the manner of a console's window."""
+
+    def __init__(self, stream: VncStream) -> None:
+        #: Why it was closed: session_lost, refused, or closed; empty while open.
+        self.close_reason = ""
+        self._stream = stream
+        self._opening = vnc.server_handshake()
+        self._opening_bytes = 0
+        self._changed = asyncio.Event()
+
+    async def write(self, data: bytes) -> None:
+        """Take bytes of the viewer; waits while the server does not take them."""
+        if not self._opening.is_done:
+            data = self._open(data)
+        if data and not self.close_reason:
+            with suppress(OSError):  # the end shows in what is read
+                await self._stream.send(data)
+
+    async def read(self) -> bytes | None:
+        """The next bytes for the viewer; None once the connection is over."""
+        while not self.close_reason:
+            if data := self._opening.bytes_to_send():
+                return data
+            if self._opening.is_done:
+                return await self._receive()
+            await self._changed.wait()
+            self._changed.clear()
+        return None
+
+    def resize(self, columns: int, rows: int) -> None:
+        """A picture keeps its size."""
+
+    async def close(self) -> None:
+        """End the connection."""
+        self._end("closed")
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._stream.close()
+
+    def _open(self, data: bytes) -> bytes:
+        """Take bytes of the opening; returns those that follow it."""
+        self._opening_bytes += len(data)
+        try:
+            if self._opening_bytes > _LARGEST_OPENING_BYTES:
+                raise vnc.VncFailed("the viewer's opening does not end")
+            self._opening.receive(data)
+        except vnc.VncFailed:
+            self._end("refused")
+            return b""
+        self._changed.set()
+        return self._opening.rest() if self._opening.is_done else b""
+
+    async def _receive(self) -> bytes | None:
+        data = None
+        with suppress(OSError):
+            data = await self._stream.receive()
+        if data is None:
+            self._end("session_lost")
+        return data
+
+    def _end(self, reason: str) -> None:
+        self.close_reason = self.close_reason or reason
+        self._changed.set()
+
+
+async def _open(guests: Guests, guest: GuestRef) -> VncStream | None:
+    try:
+        ticket = await guests.open_vnc(guest)
+        socket = WebSocketTerminal(await guests.connect(guest, ticket))
+    except (proxmox_errors.GuestMissing, proxmox_errors.GuestNotRunning) as error:
+        raise errors.GuestNotRunning from error
+    except proxmox_errors.PermissionDenied:
+        return None
+    except proxmox_errors.ProxmoxError as error:
+        raise errors.TerminalUnreachable from error
+    try:
+        return await _authenticated(socket, ticket.password)
+    except (vnc.VncFailed, TimeoutError, OSError):
+        with suppress(OSError):
+            await socket.close()
+        return None
+
+
+async def _authenticated(socket: WebSocketTerminal, password: str) -> VncStream:
+    """Get past the password. Raises VncFailed, OSError, TimeoutError."""
+    opening = vnc.client_handshake(password)
+    async with asyncio.timeout(_OPENING_SECONDS):
+        while not opening.is_done:
+            data = await socket.receive()
+            if data is None:
+                raise vnc.VncFailed("the VNC server left")
+            opening.receive(data)
+            if reply := opening.bytes_to_send():
+                await socket.send(reply)
+    return VncStream(socket, opening.rest())
