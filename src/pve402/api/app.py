@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -15,12 +15,14 @@ from pve402.api import (
     catalogue,
     context,
     errors,
+    files,
     gate,
     guard,
     health,
     lease,
     management,
     openapi,
+    peer,
     stats,
 )
 from pve402.api import exec as commands
@@ -28,7 +30,7 @@ from pve402.api import headers as answer_headers
 from pve402.payments import protocol
 
 _PAID_MARGIN_SECONDS: Final = 60  # a paid request says by itself that its order is pending
-EXPOSED: Final = [*protocol.EXPOSED_HEADERS, "Retry-After", "Location"]
+EXPOSED: Final = [*protocol.EXPOSED_HEADERS, "Retry-After", "Location", "ETag", "Repr-Digest"]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
 
@@ -71,7 +73,7 @@ def openapi_text(public_url: str) -> str:
 
 
 def _add_routes(app: FastAPI, public_url: str) -> None:
-    for noun in (lease, management, commands, stats, catalogue, auth, health):
+    for noun in (lease, management, commands, files, stats, catalogue, auth, health):
         app.router.routes.extend(noun.router.routes)
     app.openapi = openapi.Document(app=app, public_url=public_url)  # type: ignore[method-assign]
 
@@ -79,14 +81,15 @@ def _add_routes(app: FastAPI, public_url: str) -> None:
 def create_app(components: bootstrap.Components) -> FastAPI:
     """Make the application of a set of components; its life starts and stops them."""
     settings = components.settings
+    app_context = _context(components)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with components:
+        async with components, _peers(components, app_context):
             yield
 
     return assemble(
-        _context(components),
+        app_context,
         public_url=settings.public_url,
         limits=guard.GuardLimits(
             requests=settings.pve402_max_requests,
@@ -97,6 +100,16 @@ def create_app(components: bootstrap.Components) -> FastAPI:
         cors_origins=settings.pve402_cors_origins,
         lifespan=lifespan,
     )
+
+
+def _peers(
+    components: bootstrap.Components, app_context: context.Context
+) -> AbstractAsyncContextManager[None]:
+    """Listen for other replicas, where there can be any."""
+    address, calls = components.settings.pve402_peer_bind, components.guest_work.peers
+    if address is None or calls is None:
+        return nullcontext()
+    return peer.listening(peer.assemble(app_context, address, calls.signer), address)
 
 
 def _context(components: bootstrap.Components) -> context.Context:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from pve402.api import context, gate
@@ -53,7 +53,7 @@ async def bearer(request: Request, scope: str) -> service.Caller | None:
     return caller
 
 
-def token_text(request: Request) -> str | None:
+def token_text(request: HTTPConnection) -> str | None:
     """Return the request's bearer token. Raises Unauthenticated if it can be none of ours."""
     header = request.headers.get("authorization")
     if header is None:

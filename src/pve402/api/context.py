@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from pve402.api import gate
 from pve402.leases import access, guest_work, service
@@ -22,6 +22,6 @@ class Context:
     readiness: Callable[[], Awaitable[dict[str, bool]]]
 
 
-def of(request: Request) -> Context:
+def of(request: HTTPConnection) -> Context:
     """Return the context of the application that serves the request."""
     return cast("Context", request.app.state.context)

@@ -1,8 +1,6 @@
 """Commands in containers: run, follow, feed, signal, end."""
 
 import asyncio
-import base64
-import binascii
 import re
 from typing import Final
 
@@ -10,14 +8,26 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pve402 import schemas
-from pve402.api import body, exec_shapes, forward, openapi, routing, shapes, sse, visit
+from pve402.api import (
+    body,
+    exec_shapes,
+    exec_socket,
+    exec_wish,
+    forward,
+    openapi,
+    routing,
+    shapes,
+    sse,
+    visit,
+)
 from pve402.domain import errors
 from pve402.hub import errors as hub_errors
 from pve402.hub import request as hub_request
-from pve402.hub import script, scripts
+from pve402.hub import scripts
 from pve402.hub.execution import Execution
 
 router = routing.router("exec")
+router.add_websocket_route(exec_socket.PATH, exec_socket.serve)
 
 MAX_REQUEST_BYTES: Final = 2 * 1024 * 1024
 MAX_STDIN_BYTES: Final = 1024 * 1024
@@ -85,28 +95,6 @@ async def end_command(request: Request) -> Response:
     return await visit.enter(request, _END, _nothing, _end)
 
 
-def read_request(wish: schemas.ExecRequest, *, streams: bool) -> hub_request.ExecRequest:
-    """Turn the body into the hub's words. Raises what cannot be run as written."""
-    default = schemas.MAX_OUTPUT_BYTES if streams else hub_request.DEFAULT_OUTPUT_BYTES
-    asked = hub_request.ExecRequest(
-        command=wish.command,
-        argv=None if wish.argv is None else tuple(wish.argv),
-        extra_args=tuple(wish.extra_args),
-        env=wish.env,
-        cwd=wish.cwd,
-        user=wish.user,
-        stdin=_stdin(wish),
-        open_stdin=wish.open_stdin,
-        timeout_seconds=wish.timeout_seconds,
-        output_limit_bytes=default if wish.max_output_bytes is None else wish.max_output_bytes,
-        detach=wish.detach,
-    )
-    script.build(asked)
-    if not wish.detach and (wish.timeout_seconds or 0) > schemas.MAX_ATTACHED_SECONDS:
-        raise hub_errors.RequestRefused("timeoutSeconds is 3,600 at most, unless detached")
-    return asked
-
-
 class _Wish:
     """A command as it was asked for."""
 
@@ -115,19 +103,10 @@ class _Wish:
         self.resumed = sse.last_event(request) if self.streams else None
         model = body.parse(raw, schemas.ExecRequest)
         self.encoding = model.encoding
-        self.asked = read_request(model, streams=self.streams)
+        self.asked = exec_wish.to_request(model, streams=self.streams)
 
 
 _read_wish = _Wish
-
-
-def _stdin(wish: schemas.ExecRequest) -> bytes | None:
-    if wish.stdin is None or wish.encoding == "utf-8":
-        return None if wish.stdin is None else wish.stdin.encode()
-    try:
-        return base64.b64decode(wish.stdin, validate=True)
-    except binascii.Error:
-        raise hub_errors.RequestRefused("stdin is not base64") from None
 
 
 def _nothing(_request: Request, _raw: bytes) -> None:

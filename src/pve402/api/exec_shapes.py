@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 from pve402 import schemas
 from pve402.api import sse, visit
+from pve402.domain.lease import Lease
 from pve402.hub.detached import Detached
 from pve402.hub.execution import Execution
 from pve402.hub.request import EventKind, ExecEvent, ExecResult
@@ -21,7 +22,7 @@ def ended(
 ) -> schemas.ExecAnswer:
     """Describe a command that ended."""
     return schemas.ExecAnswer(
-        **_names(of, result.exec_id),
+        **_names(of.lease, result.exec_id),
         output=_text(result.output, encoding),
         stdout=_text(result.stdout, encoding),
         stderr=_text(result.stderr, encoding),
@@ -43,7 +44,7 @@ def attached(
     if result is not None:
         return ended(of, result, encoding)
     return schemas.ExecAnswer(
-        **_names(of, execution.exec_id),
+        **_names(of.lease, execution.exec_id),
         **_output(execution.events, encoding),
         exit_code=None,
         timed_out=execution.timed_out,
@@ -59,7 +60,7 @@ def detached(
 ) -> schemas.ExecAnswer:
     """Describe a detached command and what was read of its output."""
     return schemas.ExecAnswer(
-        **_names(of, found.exec_id),
+        **_names(of.lease, found.exec_id),
         **_output(pieces, encoding),
         exit_code=found.exit_code,
         timed_out=found.timed_out,
@@ -113,7 +114,7 @@ async def events(of: visit.Visit, execution: Execution, position: int) -> AsyncI
         elif event.error is not None:
             yield sse.error_event(exec_id, event.error, event.id)
         else:
-            yield sse.fact_event(event.kind, exec_id, event.id, _names(of, exec_id, wire=True))
+            yield sse.fact_event(event.kind, exec_id, event.id, names(of.lease, exec_id))
 
 
 async def detached_events(of: visit.Visit, exec_id: str, position: int) -> AsyncIterator[bytes]:
@@ -122,7 +123,7 @@ async def detached_events(of: visit.Visit, exec_id: str, position: int) -> Async
     What cannot be followed any longer ends without an exit, for the client to take up again.
     """
     if position == 0:
-        yield sse.fact_event(EventKind.START, exec_id, 0, _names(of, exec_id, wire=True))
+        yield sse.fact_event(EventKind.START, exec_id, 0, names(of.lease, exec_id))
     async for event in of.work.detached.follow(of.guest, exec_id, position):
         position = event.id
         if event.kind in _STREAMS:
@@ -172,12 +173,16 @@ def exit_facts(result: ExecResult) -> dict[str, Any]:
     }
 
 
+def names(of: Lease, exec_id: str) -> dict[str, str]:
+    """Return what a command is told with when it starts."""
+    return {"ctid": of.ctid, "upid": exec_id, "execId": exec_id}
+
+
 _LATEST_SECONDS: Final = 253_402_300_799  # the end of the year 9999
 
 
-def _names(of: visit.Visit, exec_id: str, *, wire: bool = False) -> dict[str, Any]:
-    id_name = "execId" if wire else "exec_id"
-    return {"ctid": of.lease.ctid, "upid": exec_id, id_name: exec_id}
+def _names(of: Lease, exec_id: str) -> dict[str, Any]:
+    return {"ctid": of.ctid, "upid": exec_id, "exec_id": exec_id}
 
 
 def _output(pieces: Iterable[ExecEvent], encoding: schemas.ExecEncoding) -> dict[str, Any]:

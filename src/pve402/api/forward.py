@@ -12,8 +12,9 @@ from typing import Final, TypeVar
 
 import aiohttp
 import structlog
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Scope
 
 from pve402.api import sse
 from pve402.domain import errors
@@ -61,12 +62,12 @@ class Errand:
         return f"{path}?{query}" if query else path
 
 
-def mark_as_peer_call(scope: dict[str, object], lease_id: str) -> None:
+def mark_as_peer_call(scope: Scope, lease_id: str) -> None:
     """Note that a peer let this call in, for a lease."""
     scope[_PEER_LEASE] = lease_id
 
 
-def lease_of_peer_call(request: Request) -> str | None:
+def lease_of_peer_call(request: HTTPConnection) -> str | None:
     """Return the leaseId of a peer's call; None for a call of anybody else."""
     found = request.scope.get(_PEER_LEASE)
     return found if isinstance(found, str) else None

@@ -71,6 +71,8 @@ async def enter(
 ) -> Response:
     """Serve a call into a guest; `parse` refuses what cannot be served, `act` does it."""
     raw, wishes = b"", []
+    if context.of(request).work.is_closing:
+        raise errors.TryLater("the service is stopping", retry_after_seconds=2)
 
     async def check(call: caller.Call) -> None:
         nonlocal raw

@@ -62,6 +62,11 @@ class PeerCall:
         parts = ("pve402 peer 1", self.address, self.method, self.target, self.lease_id)
         return "\n".join((*parts, self.body, str(self.made_at), self.nonce)).encode()
 
+    def check_body(self, body: bytes) -> None:
+        """Raise BodyNotAuthentic if this is not the body that was signed."""
+        if not hmac.compare_digest(hashlib.sha256(body).hexdigest(), self.body):
+            raise BodyNotAuthentic
+
 
 class Signer:
     """Signs calls, and knows calls signed by others."""

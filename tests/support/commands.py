@@ -1,0 +1,128 @@
+"""Commands in containers over HTTP, as a tenant with a lease sends them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+from tests.support.api_fixtures import BODY
+from tests.support.processes import ServeProcess
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One server-sent event."""
+
+    kind: str
+    id: str
+    data: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What an event other than output tells."""
+        found: dict[str, Any] = json.loads(self.data)
+        return found
+
+    @property
+    def output(self) -> bytes:
+        """The bytes of a piece of output."""
+        return base64.b64decode(self.data, validate=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """A leased container and its token, at one server."""
+
+    service: ServeProcess
+    ctid: str
+    lease_id: str
+    token: str = field(repr=False)
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The header that opens it."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+    @property
+    def url(self) -> str:
+        """Where its commands are."""
+        return f"{self.service.url}/management/exec/{self.ctid}"
+
+    @property
+    def files_url(self) -> str:
+        """Where its files are."""
+        return f"{self.service.url}/management/files/{self.ctid}"
+
+    def at(self, service: ServeProcess) -> Container:
+        """The same container at another server."""
+        return Container(
+            service=service, ctid=self.ctid, lease_id=self.lease_id, token=self.token
+        )
+
+    def post(self, **body: Any) -> requests.Response:
+        """Ask for a command."""
+        return requests.post(self.url, json=body, headers=self.bearer, timeout=60)
+
+    def run(self, **body: Any) -> dict[str, Any]:
+        """Run a command to its end."""
+        reply = self.post(**body)
+        assert reply.status_code in {200, 202}, reply.text
+        answer: dict[str, Any] = reply.json()
+        return answer
+
+    def output(self, command: str) -> str:
+        """What a command prints."""
+        return str(self.run(command=command)["output"])
+
+    def stream(self, **body: Any) -> requests.Response:
+        """Ask for a command's events."""
+        headers = {**self.bearer, "Accept": "text/event-stream"}
+        return requests.post(self.url, json=body, headers=headers, stream=True, timeout=60)
+
+    def follow(self, exec_id: str, last_event_id: str = "") -> requests.Response:
+        """Take up the events of a command."""
+        headers = {**self.bearer, "Accept": "text/event-stream"}
+        if last_event_id:
+            headers["Last-Event-ID"] = last_event_id
+        return requests.get(f"{self.url}/{exec_id}", headers=headers, stream=True, timeout=60)
+
+    def look(self, exec_id: str) -> requests.Response:
+        """Ask how a command stands."""
+        return requests.get(f"{self.url}/{exec_id}", headers=self.bearer, timeout=60)
+
+    def call(self, method: str, exec_id: str, **more: Any) -> requests.Response:
+        """Act on a command."""
+        return requests.request(
+            method, f"{self.url}/{exec_id}", headers=self.bearer, timeout=60, **more
+        )
+
+
+def lease(service: ServeProcess, **changes: Any) -> Container:
+    """Lease a container with a payment of the official client."""
+    bought = service.tenant().post(
+        f"{service.url}/lease/container", json={**BODY, **changes}, timeout=60
+    )
+    assert bought.status_code == 200, bought.text
+    found = bought.json()
+    return Container(
+        service=service,
+        ctid=found["ctid"],
+        lease_id=found["leaseId"],
+        token=found["accessToken"],
+    )
+
+
+def events(reply: requests.Response) -> Iterator[Event]:
+    """Read events as they come; comments are passed over."""
+    fields: dict[str, str] = {}
+    for line in reply.iter_lines(chunk_size=1, decode_unicode=True):
+        if line and not line.startswith(":"):
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        elif not line and fields:
+            yield Event(kind=fields["event"], id=fields.get("id", ""), data=fields["data"])
+            fields = {}
