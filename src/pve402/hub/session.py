@@ -264,6 +264,8 @@ class Session:
             self._take_channel_frame(channel, kind, fields[1:])
         except errors.OutputDamaged as error:
             self._give_up(channel, error)
+        except ValueError:
+            self._give_up(channel, errors.OutputDamaged())
 
     def _take_channel_frame(self, channel: Channel, kind: str, fields: tuple[str, ...]) -> None:
         match kind, fields:

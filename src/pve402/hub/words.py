@@ -92,7 +92,7 @@ def _stdin_format(data: bytes) -> bytes:
 def _assignments(number: int, value: bytes) -> Iterator[str]:
     name = f"V{number}"
     yield f"{name}="
-    step = LONGEST_PIECE // 4
+    step = LONGEST_PIECE // 6  # a newline takes six characters
     for start in range(0, len(value), step):
         piece = value[start : start + step]
         if is_plain(piece):

@@ -1,0 +1,107 @@
+"""Events are kept, bounded, followed and replayed."""
+
+import asyncio
+
+import pytest
+
+from pve402.hub import errors
+from pve402.hub.execution import LARGEST_EVENTS, Execution
+from pve402.hub.request import EventKind, ExecRequest
+
+OUT, ERR = EventKind.STDOUT, EventKind.STDERR
+
+
+def make(limit: int = 100, **more: object) -> Execution:
+    times = iter(range(1000))
+    request = ExecRequest(command="x", output_limit_bytes=limit, **more)  # type: ignore[arg-type]
+    return Execution("e1", request, clock=lambda: float(next(times)))
+
+
+async def test_result_holds_streams_apart_and_together() -> None:
+    execution = make()
+    for kind, data in ((OUT, b"a"), (ERR, b"b"), (OUT, b"c")):
+        assert execution.add_output(kind, data)
+    execution.finish(3)
+    result = await execution.wait()
+    assert (result.stdout, result.stderr, result.output) == (b"ac", b"b", b"abc")
+    assert (result.exit_code, result.duration_ms, result.truncated) == (3, 1000, False)
+
+
+async def test_output_beyond_the_limit_is_cut() -> None:
+    execution = make(limit=5)
+    assert execution.add_output(OUT, b"abc")
+    assert not execution.add_output(ERR, b"defg")
+    assert not execution.add_output(OUT, b"x")
+    execution.finish(0)
+    result = await execution.wait()
+    assert (result.output, result.truncated) == (b"abcde", True)
+
+
+async def test_exactly_the_limit_is_not_cut() -> None:
+    execution = make(limit=3)
+    assert execution.add_output(OUT, b"abc")
+    assert not execution.truncated
+
+
+async def test_unseen_pieces_are_joined_and_seen_ones_are_not() -> None:
+    execution = make()
+    execution.add_output(OUT, b"a")
+    execution.add_output(OUT, b"b")
+    follower = execution.follow()
+    assert [(await anext(follower)).data for _ in range(2)] == [b"", b"ab"]
+    execution.add_output(OUT, b"c")
+    execution.finish(0)
+    assert [event.data async for event in follower] == [b"c", b""]
+    assert [event.id async for event in execution.follow()] == [1, 2, 3, 4]
+
+
+async def test_number_of_events_is_bounded() -> None:
+    execution = make(limit=10**9)
+    for _ in range(LARGEST_EVENTS):
+        execution.add_output(OUT, b"a")
+        execution.add_output(ERR, b"b")
+    assert execution.truncated
+    assert execution.kept_bytes < LARGEST_EVENTS
+
+
+async def test_error_reaches_everybody_with_the_id() -> None:
+    execution = make()
+    waiting = asyncio.create_task(execution.wait())
+    execution.fail(errors.SessionLost())
+    execution.finish(0)
+    with pytest.raises(errors.SessionLost) as caught:
+        await waiting
+    assert caught.value.exec_id == "e1"
+    assert [e.kind async for e in execution.follow(1)] == [EventKind.ERROR]
+
+
+async def test_waiting_for_the_end_can_be_cancelled_or_time_out() -> None:
+    execution = make()
+    assert not await execution.wait_over(0.01)
+    execution.cancel()
+    assert not await execution.wait_over(10)
+    execution.finish(1)
+    assert await execution.wait_over(10, ignore_cancel=True)
+
+
+async def test_stdin_of_a_request_is_one_piece() -> None:
+    source = make(stdin=b"abc").stdin.source()
+    assert source is not None
+    assert [piece async for piece in source] == [b"abc"]
+    assert make().stdin.source() is None
+
+
+async def test_open_stdin_ends_when_it_is_closed() -> None:
+    execution = make(stdin=b"a", open_stdin=True)
+    source = execution.stdin.source()
+    assert source is not None
+    reading = asyncio.create_task(_collect(source))
+    await execution.stdin.put(b"b", close=False)
+    await execution.stdin.put(b"", close=True)
+    assert await reading == [b"a", b"b"]
+    with pytest.raises(errors.RequestRefused):
+        await execution.stdin.put(b"c", close=False)
+
+
+async def _collect(source) -> list[bytes]:
+    return [piece async for piece in source]

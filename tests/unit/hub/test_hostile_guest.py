@@ -1,0 +1,183 @@
+"""Whatever a guest sends, no crash, no hang past a deadline, no memory without bound."""
+
+import asyncio
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pve402.hub import errors, running, script
+from pve402.hub.execution import Execution
+from pve402.hub.opening import Hello
+from pve402.hub.options import HubOptions
+from pve402.hub.request import ExecRequest
+from pve402.hub.session import Session
+
+NONCE = "0123456789ab"
+OPTIONS = HubOptions(
+    heartbeat_seconds=0.01,
+    silence_seconds=0.02,
+    acknowledge_seconds=0.02,
+    kill_after_seconds=0.01,
+    drain_seconds=0.01,
+)
+
+
+class FakeSocket:
+    """A terminal whose other side is the test."""
+
+    def __init__(self) -> None:
+        self.sent = bytearray()
+        self.incoming: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    async def send(self, data: bytes) -> None:
+        self.sent += data
+
+    async def receive(self) -> bytes | None:
+        return await self.incoming.get()
+
+    async def close(self) -> None:
+        self.incoming.put_nowait(None)
+
+
+def frame(*fields: str) -> bytes:
+    return f"\x1b_{NONCE} {' '.join(fields)}\x1b\\".encode()
+
+
+def open_session(socket: FakeSocket, **hello: object) -> Session:
+    values = {"encoding": "base64", "directory": "/run", "tools": frozenset[str](), "rest": b""}
+    session = Session(socket, NONCE, Hello(**(values | hello)), OPTIONS)  # type: ignore[arg-type]
+    session.start()
+    return session
+
+
+def start(session: Session, **values: object) -> Execution:
+    request = ExecRequest(command="x", **values)  # type: ignore[arg-type]
+    execution = Execution("e", request, clock=lambda: 0.0)
+    channel = session.open_channel(execution, script.build(request), with_stdin=False)
+    work = running.look_after(session, channel, execution, OPTIONS)
+    execution.task = asyncio.create_task(work)  # type: ignore[attr-defined]
+    return execution
+
+
+_fields = st.one_of(
+    st.sampled_from(["0.1", "0", "1", "2", "99999", "-1", "0=0", "0.1=5", "QUI=", "=", "", "é"]),
+    st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=12),
+)
+_frame = st.builds(frame, st.sampled_from("oeXIBGZARSHF?"), _fields, _fields, _fields, _fields)
+_short = st.builds(
+    lambda kind, fields: frame(kind, *fields),
+    st.sampled_from("oeXIBGZARS"),
+    st.lists(_fields, max_size=6),
+)
+_noise = st.one_of(st.binary(max_size=40), st.just(f"\x1b_{NONCE} ".encode()), st.just(b"\x1b\\"))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.one_of(_frame, _short, _noise), max_size=25))
+def test_any_frames_end_within_the_deadlines(messages: list[bytes]) -> None:
+    async def scenario() -> None:
+        socket = FakeSocket()
+        session = open_session(socket)
+        execution = start(session, timeout_seconds=0.02)
+        for message in messages:
+            socket.incoming.put_nowait(message)
+        async with asyncio.timeout(5):
+            try:
+                result = await execution.wait()
+                assert 0 <= result.exit_code <= 999
+            except errors.SessionFailed:
+                pass
+        await session.close(quit_program=False)
+        execution.task.cancel()  # type: ignore[attr-defined]
+
+    asyncio.run(scenario())
+
+
+async def test_silent_guest_ends_the_session() -> None:
+    session = open_session(FakeSocket())
+    execution = start(session)
+    with pytest.raises(errors.SessionLost):
+        async with asyncio.timeout(5):
+            await execution.wait()
+    await session.close(quit_program=False)
+
+
+async def test_missing_piece_fails_that_channel_alone() -> None:
+    socket = FakeSocket()
+    session = open_session(socket)
+    first, second = start(session), start(session)
+    socket.incoming.put_nowait(frame("o", "0.1", "1", "4", "QUJD"))
+    socket.incoming.put_nowait(
+        frame("o", "1.1", "0", "4", "QUJD") + frame("X", "1.1", "0", "0", "1", "0")
+    )
+    with pytest.raises(errors.OutputDamaged):
+        await first.wait()
+    assert (await second.wait()).stdout == b"ABC"
+    await session.close(quit_program=False)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ("o", "0.1", "0", "5", "QUJD"),
+        ("o", "0.1", "0", "4", "Q*JD"),
+        ("o", "0.1", "0", "3", "QUJ"),
+        ("X", "0.1", "0", "0", "7", "0"),
+        ("X", "0.1", "0", "x", "0", "0"),
+        ("X", "0.1", "0", "99999", "0", "0"),
+        ("X", "0.1", "x", "0", "0", "0"),
+        ("X", "0.1"),
+        ("Y", "0.1", "what"),
+    ],
+)
+async def test_damaged_frame_fails_the_command(fields: tuple[str, ...]) -> None:
+    socket = FakeSocket()
+    session = open_session(socket)
+    execution = start(session)
+    socket.incoming.put_nowait(frame(*fields))
+    with pytest.raises(errors.OutputDamaged):
+        await execution.wait()
+    assert session.is_tainted
+    await session.close(quit_program=False)
+
+
+async def test_late_frames_of_an_older_generation_are_ignored() -> None:
+    socket = FakeSocket()
+    session = open_session(socket)
+    first = start(session)
+    socket.incoming.put_nowait(frame("X", "0.1", "0", "0", "0", "0"))
+    await first.wait()
+    second = start(session)
+    for late in (("o", "0.1", "0", "4", "QUJD"), ("X", "0.1", "0", "9", "0", "0"), ("Z", "0.1")):
+        socket.incoming.put_nowait(frame(*late))
+    socket.incoming.put_nowait(frame("X", "0.2", "0", "4", "0", "0"))
+    result = await second.wait()
+    assert (result.exit_code, result.stdout) == (4, b"")
+    await session.close(quit_program=False)
+
+
+async def test_flood_keeps_memory_bounded() -> None:
+    socket = FakeSocket()
+    session = open_session(socket)
+    execution = start(session, output_limit_bytes=1000, timeout_seconds=5)
+    piece = "QUJD" * 12_000
+    for number in range(200):
+        socket.incoming.put_nowait(frame("o", "0.1", str(number), str(len(piece)), piece))
+    socket.incoming.put_nowait(frame("X", "0.1", "0", "0", "200", "0"))
+    result = await execution.wait()
+    assert (len(result.output), result.truncated) == (1000, True)
+    assert b"t 0" in socket.sent
+    await session.close(quit_program=False)
+
+
+async def test_console_bytes_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    socket = FakeSocket()
+    session = open_session(socket)
+    execution = start(session)
+    socket.incoming.put_nowait(b"\x1b]0;evil\x07\x1b[2J" + frame("o", "0.1", "\x7f", "1", "A"))
+    socket.incoming.put_nowait(frame("o", "0.1", "9", "1", "\x1b[31m") + frame("S", "1"))
+    with pytest.raises(errors.SessionFailed):
+        await execution.wait()
+    await session.close(quit_program=False)
+    assert "evil" not in capsys.readouterr().out

@@ -1,0 +1,119 @@
+"""Lines arrive once and in order whatever happens to them, within the window."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pve402.hub.link import LONGEST_LINE, Link, LinkBroken
+from pve402.proxmox.terminal import SAFE_UNREAD_BYTES
+
+NONCE = "abcdefabcdef"
+
+
+class Program:
+    """The guest's side of the link, as guest/agent.sh does it."""
+
+    def __init__(self) -> None:
+        self.next = 0
+        self.executed: list[bytes] = []
+
+    def read(self, line: bytes) -> tuple[str, int] | None:
+        fields = line.split(b" ", 3)
+        if fields[0] != NONCE.encode() or len(fields) < 4:
+            return ("S", self.next) if line else None
+        if fields[1:3] != [b"%d" % self.next, b"%d" % len(fields[3])]:
+            return "R", self.next
+        self.next += 1
+        body = fields[3].removesuffix(b";a")
+        self.executed.append(body)
+        return ("A", self.next) if body != fields[3] else None
+
+
+def run(lines: list[bytes], damage: random.Random, rate: float) -> Program:
+    link, program, now = Link(NONCE, again_seconds=1.0), Program(), 0.0
+    for line in lines:
+        link.put(line)
+    for _ in range(5000):
+        now += 0.2
+        link.expire(now)
+        packet = link.take(now)
+        assert link.unacknowledged_bytes <= SAFE_UNREAD_BYTES
+        answers = [program.read(line) for line in hurt(packet, damage, rate).split(b"\r")]
+        for answer in filter(None, answers):
+            if answer[0] == "A":
+                link.acknowledge(answer[1])
+            else:
+                link.expect(answer[1], now)
+        if not packet and not link.has_waiting and program.next == len(lines):
+            break
+        if not packet and program.next < len(lines) and link.next_deadline() is None:
+            link.put(b"h")  # the heartbeat finds what got lost silently
+            lines.append(b"h")
+    return program
+
+
+def hurt(packet: bytes, damage: random.Random, rate: float) -> bytes:
+    if not packet or damage.random() >= rate:
+        return packet
+    place = damage.randrange(len(packet))
+    size = damage.randrange(1, 40)
+    if damage.random() < 0.5:
+        return packet[:place] + packet[place + size :]
+    return packet[:place] + bytes([damage.choice(b"xyz\r ")]) + packet[place:]
+
+
+_lines = st.lists(st.binary(min_size=1, max_size=900).filter(lambda d: b"\r" not in d), max_size=30)
+
+
+@given(_lines)
+def test_lines_arrive_in_order(lines: list[bytes]) -> None:
+    assert run(list(lines), random.Random(0), 0.0).executed[: len(lines)] == lines
+
+
+@settings(deadline=None)
+@given(_lines, st.integers())
+def test_lines_arrive_once_over_a_bad_wire(lines: list[bytes], seed: int) -> None:
+    try:
+        program = run(list(lines), random.Random(seed), 0.15)
+    except LinkBroken:
+        return
+    assert program.executed[: len(lines)] == lines
+
+
+def test_window_is_kept_without_acknowledgement() -> None:
+    link = Link(NONCE, again_seconds=1.0)
+    for _ in range(20):
+        link.put(b"x" * 1000)
+    assert len(link.take(0.0)) <= SAFE_UNREAD_BYTES
+    assert link.take(0.1) == b""
+    assert link.awaits_acknowledgement
+
+
+def test_small_lines_ask_for_nothing() -> None:
+    link = Link(NONCE, again_seconds=1.0)
+    link.put(b"x 0.1 /dev/null 'true'")
+    packet = link.take(0.0)
+    assert packet == b"abcdefabcdef 0 22 x 0.1 /dev/null 'true'\r"
+    assert not link.awaits_acknowledgement
+
+
+def test_line_that_never_arrives_breaks_the_link() -> None:
+    link = Link(NONCE, again_seconds=1.0)
+    link.put(b"x" * 1500)
+    with pytest.raises(LinkBroken):
+        for second in range(20):
+            link.expire(float(second))
+            link.take(float(second))
+
+
+def test_acknowledging_what_was_never_sent_breaks_the_link() -> None:
+    link = Link(NONCE, again_seconds=1.0)
+    with pytest.raises(LinkBroken):
+        link.acknowledge(1)
+
+
+def test_too_long_a_line_is_refused() -> None:
+    with pytest.raises(ValueError, match="too long"):
+        Link(NONCE, again_seconds=1.0).put(b"x" * (LONGEST_LINE + 1))
