@@ -166,7 +166,7 @@ class Play:
         self._title("The tenant's leases")
         token = await self._tenant.log_in()
         self._say(f"signed in as {token.owner}, without an account")
-        items = await self._tenant.leases()
+        items = await self._listed_running()
         table = Table("leaseId", "ctid", "status", "guest", "until", "hostname", box=None)
         for item in items:
             until = f"{item.expires_at:%H:%M:%S}" if item.expires_at else ""
@@ -177,6 +177,15 @@ class Play:
             {item.lease_id for item in items} == expected,
             "both leases are listed, by one call to Proxmox VE",
         )
+
+    async def _listed_running(self) -> list[schemas.LeaseItem]:
+        """The list once Proxmox VE's own, which is up to ten seconds behind, has the newest guest."""
+        for _attempt in range(30):
+            items = await self._tenant.leases()
+            if all(item.vm_status.status == "running" for item in items):
+                break
+            await asyncio.sleep(0.5)
+        return items
 
     async def _renew(self, lease: schemas.LeaseAnswer) -> None:
         self._title(f"Renew {lease.hostname!r} by 30 min")
