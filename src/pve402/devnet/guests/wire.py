@@ -11,6 +11,7 @@ import socket
 from typing import Any
 
 MESSAGE_LIMIT = 128 * 1024
+_BRACKETS_LIMIT = 1000
 
 Message = dict[str, Any]
 
@@ -45,8 +46,8 @@ def receive(channel: socket.socket) -> tuple[Message, int | None]:
         _close(descriptor)
         raise WireClosed
     try:
-        message = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        message = _parse(data)
+    except ValueError as error:
         _close(descriptor)
         raise WireError("not JSON") from error
     if not isinstance(message, dict):
@@ -55,6 +56,13 @@ def receive(channel: socket.socket) -> tuple[Message, int | None]:
     if descriptor is not None:
         os.set_inheritable(descriptor, False)
     return message, descriptor
+
+
+def _parse(data: bytes) -> object:
+    """Read JSON whose nesting is bounded, because a deep one can end the process."""
+    if data.count(b"[") + data.count(b"{") > _BRACKETS_LIMIT:
+        raise ValueError("too many brackets")
+    return json.loads(data)
 
 
 def _close(descriptor: int | None) -> None:
