@@ -47,7 +47,7 @@ async def end(
     """TERM, some seconds later KILL, and at last give up on the output."""
     for signal in ("TERM", "KILL"):
         # A program that is only just starting has no group yet.
-        for _ in range(5):
+        for _ in range(3):
             if channel.is_over or await session.signal(channel, signal):
                 break
             await asyncio.sleep(0.05)

@@ -73,7 +73,7 @@ _short = st.builds(
 _noise = st.one_of(st.binary(max_size=40), st.just(f"\x1b_{NONCE} ".encode()), st.just(b"\x1b\\"))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.one_of(_frame, _short, _noise), max_size=25))
 def test_any_frames_end_within_the_deadlines(messages: list[bytes]) -> None:
     async def scenario() -> None:
