@@ -179,7 +179,7 @@ class Play:
         )
 
     async def _listed_running(self) -> list[schemas.LeaseItem]:
-        """The list once Proxmox VE's own, which is up to ten seconds behind, has the newest guest."""
+        """The list once Proxmox VE knows the newest guest, which takes up to ten seconds."""
         for _attempt in range(30):
             items = await self._tenant.leases()
             if all(item.vm_status.status == "running" for item in items):

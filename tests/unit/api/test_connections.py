@@ -1,0 +1,96 @@
+"""Connections: a head may be neither endless nor slow, and there may not be too many."""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from pve402.api import connections
+
+
+async def hello(scope, receive, send):
+    """Answer anything, once it is there."""
+    while (await receive()).get("more_body"):
+        pass
+    headers = [(b"content-length", b"5")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    """A server of nothing but our connections."""
+    config = uvicorn.Config(hello, http=connections.BoundedHttp, log_config=None, lifespan="off")
+    config.load()
+    protocol = functools.partial(connections.BoundedHttp, config, ServerState(), {})
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+
+
+async def talk(port: int, *pieces: bytes) -> bytes:
+    """Send pieces one by one and return everything that comes until the connection is closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+        return await asyncio.wait_for(reader.read(), 10)
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+async def test_a_usual_request_is_answered(port: int):
+    answer = await talk(port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_head_in_pieces_is_answered(port: int):
+    head = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+    assert (await talk(port, head[:9], head[9:20], head[20:])).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("piece", [b"a" * 8192, b"X-One: more\r\n" * 700])
+async def test_a_head_without_end_is_refused(port: int, piece: bytes):
+    answer = await talk(port, b"GET / HTTP/1.1\r\nX-First: ", *[piece] * 6)
+
+    assert b"200" not in answer
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+
+
+async def test_a_large_body_is_no_large_head(port: int):
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 60000\r\n\r\n"
+
+    assert (await talk(port, head, b"x" * 30_000, b"x" * 30_000)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nX-Slow: "])
+async def test_a_head_that_does_not_come_closes_the_connection(
+    port: int, begun: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(connections, "HEAD_LIMIT_SECONDS", 0.05)
+
+    assert await talk(port, begun) == b""
+
+
+async def test_a_second_request_has_a_limit_of_its_own(port: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connections, "HEAD_LIMIT_SECONDS", 0.05)
+
+    answer = await talk(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTT")
+
+    assert answer.count(b"HTTP/1.1 200") == 1
+
+
+async def test_connections_over_the_bound_are_closed(port: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 0)
+
+    assert await talk(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") == b""
