@@ -1,4 +1,4 @@
-"""The command `pve402`: hands each subcommand, and nothing before it is asked for, to its part."""
+"""The command `pve402`: hands each subcommand to its part, which is imported only then."""
 
 import sys
 from pathlib import Path
