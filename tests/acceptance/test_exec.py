@@ -79,9 +79,7 @@ def test_stdin_reaches_the_command_unchanged(container: Container):
 def test_all_byte_values_pass_both_ways(container: Container):
     every = bytes(range(256)) * 64
 
-    answer = container.run(
-        command="cat", stdin=base64.b64encode(every).decode(), encoding="base64"
-    )
+    answer = container.run(command="cat", stdin=base64.b64encode(every).decode(), encoding="base64")
 
     assert base64.b64decode(answer["stdout"]) == every
 

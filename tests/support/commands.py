@@ -59,9 +59,7 @@ class Container:
 
     def at(self, service: ServeProcess) -> Container:
         """The same container at another server."""
-        return Container(
-            service=service, ctid=self.ctid, lease_id=self.lease_id, token=self.token
-        )
+        return Container(service=service, ctid=self.ctid, lease_id=self.lease_id, token=self.token)
 
     def post(self, **body: Any) -> requests.Response:
         """Ask for a command."""
@@ -118,11 +116,11 @@ def lease(service: ServeProcess, **changes: Any) -> Container:
 
 def events(reply: requests.Response) -> Iterator[Event]:
     """Read events as they come; comments are passed over."""
-    fields: dict[str, str] = {}
-    for line in reply.iter_lines(chunk_size=1, decode_unicode=True):
-        if line and not line.startswith(":"):
-            name, _, value = line.partition(": ")
-            fields[name] = value
-        elif not line and fields:
-            yield Event(kind=fields["event"], id=fields.get("id", ""), data=fields["data"])
-            fields = {}
+    waiting = b""
+    for chunk in reply.raw.stream(65_536):
+        *whole, waiting = (waiting + chunk).split(b"\n\n")
+        for text in whole:
+            lines = text.decode().splitlines()
+            fields = dict(line.split(": ", 1) for line in lines if not line.startswith(":"))
+            if fields:
+                yield Event(kind=fields["event"], id=fields.get("id", ""), data=fields["data"])
