@@ -71,11 +71,13 @@ CONFORMANCE = (
 )
 """Against what others made: recorded exchanges, an independent fake, official clients."""
 
+KILL_LOOP = _pytest("kill-loop", "tests/chaos", limit_seconds=330)
+
 CHECKS: dict[str, tuple[Section, ...]] = {
     "lint": LINT,
     "types": TYPES,
     "fast": (*LINT, *TYPES, UNIT),
-    "all": (*LINT, *TYPES, UNIT, INTEGRATION, ACCEPTANCE),
+    "all": (*LINT, *TYPES, UNIT, INTEGRATION, ACCEPTANCE, KILL_LOOP),
     "bench": (_pytest("bench", "tests/bench", "-s", limit_seconds=1800),),
     "chaos": tuple(_chaos(database) for database in ("sqlite", "postgresql")),
     "conformance": (_pytest("conformance", *CONFORMANCE, *IN_PARALLEL, limit_seconds=900),),

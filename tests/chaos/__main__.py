@@ -18,8 +18,9 @@ def main() -> int:
     parser.add_argument("--leases", type=int, default=100)
     parser.add_argument("--tenants", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=90)
+    parser.add_argument("--life", type=float, default=3)
     parser.add_argument("--seed", type=int, default=402)
-    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--fair", action="store_true")
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="pve402-chaos-"))
     with contextlib.ExitStack() as stack:
@@ -36,6 +37,8 @@ def main() -> int:
             tenants=chosen.tenants,
             most_seconds=chosen.seconds,
             seed=chosen.seed,
+            fair=chosen.fair,
+            life_seconds=chosen.life,
         )
         figures = asyncio.run(loop.run(plan, folder))
     print(loop.table(figures))

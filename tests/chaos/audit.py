@@ -21,6 +21,13 @@ from pve402.storage import tables
 
 _TRANSACTION_SECONDS = 1.0  # the database's clock moves while a transaction is written
 _GUEST_OUGHT_TO_RUN = {lease.LeaseStatus.ACTIVE}
+_BEING_MADE = {
+    lease.LeaseStatus.RESERVED,
+    lease.LeaseStatus.CREATING,
+    lease.LeaseStatus.STARTING,
+    lease.LeaseStatus.SETTLING,
+    lease.LeaseStatus.UNWINDING,
+}
 _INSTANCE = "chaos"
 
 
@@ -72,6 +79,19 @@ async def read(
         guests=await where.guests(),
         signed=signed,
         minute_seconds=minute_seconds,
+    )
+
+
+async def is_at_rest(where: stage.Stage) -> bool:
+    """Whether every order has come to its end, and every lease that was begun is there or gone."""
+    orders = await read_rows(where.database_url, tables.orders)
+    if any(row["due_at"] is not None for row in orders):
+        return False
+    leases = await read_rows(where.database_url, tables.leases)
+    locked = {guest["vmid"] for guest in await where.guests() if guest["lock"] == "create"}
+    return not any(
+        lease.LeaseStatus(row["status"]) in _BEING_MADE and row["vmid"] not in locked
+        for row in leases
     )
 
 

@@ -29,7 +29,8 @@ SEAMS: Mapping[str, tuple[str, ...]] = {
     "create": ("guests.next_vmid", "ledger.advance", "guests.create"),
     "await": ("tasks.wait_until_finished", "ledger.advance"),
     "start": ("guests.start", "tasks.wait_until_finished", "ledger.advance"),
-    "settle": ("facilitator.settle", "chain.find_settlement", "ledger.activate", "ledger.refuse"),
+    "settle": ("facilitator.settle", "chain.find_settlement", "ledger.activate"),
+    "refuse": ("ledger.refuse",),
     "wake": ("guests.status", "guests.start", "tasks.wait_until_finished", "ledger.advance"),
     "settle renewal": (
         "facilitator.settle",
@@ -106,6 +107,7 @@ def install(parts: bootstrap.Components, fuse: Fuse) -> None:
     flows.creation.steps = _named(flows.creation.steps)
     flows.renewal.steps = _named(flows.renewal.steps, {"settle": "settle renewal"})
     flows.lifetime.steps = _named(flows.lifetime.steps)
+    _name(flows.creation, "_refuse", "refuse")
     _name(flows.confirmation, "run", "confirm")
     _name(parts.leases._parts.fees, "settle", "fee")
 

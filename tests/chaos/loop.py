@@ -29,6 +29,7 @@ class Plan:
     most_seconds: float = 90.0  # of load; the calm afterwards has limits of its own
     life_seconds: float = 3.0  # of a server
     spared: int = 0  # servers that are not killed
+    fair: bool = False  # nobody is killed and nothing fails
     seed: int = 402
     settle_seconds: float = 90.0
     after_load: Callable[[stage.Stage], None] | None = None
@@ -43,6 +44,7 @@ class Figures:
     refused: Counter[str] = dataclasses.field(default_factory=Counter)
     spoiled: Counter[str] = dataclasses.field(default_factory=Counter)
     kills: Counter[str] = dataclasses.field(default_factory=Counter)
+    stalls: int = 0
     weather: dict[str, int] = dataclasses.field(default_factory=dict)
     answers: dict[str, int] = dataclasses.field(default_factory=dict)
     transfers: int = 0
@@ -73,24 +75,31 @@ async def run(plan: Plan, folder: Path) -> Figures:
 async def _load(plan: Plan, where: stage.Stage, figures: Figures) -> tenants.Book:
     """Let tenants work while servers die and outside systems fail."""
     dice = random.Random(plan.seed)
-    death = reaper.Reaper(stage=where, dice=dice, longest_life_seconds=plan.life_seconds)
+    death = reaper.Reaper(
+        stage=where,
+        dice=dice,
+        longest_life_seconds=plan.life_seconds,
+        stall_share=0.25 if plan.replicas > 1 else 0.0,
+    )
     storm = weather.Weather(stage=where, dice=dice)
     began = time.monotonic()
     book = tenants.Book(leases_wanted=plan.leases, give_up_at=began + plan.most_seconds)
     ending = asyncio.Event()
-    for spared in where.replicas[: plan.spared]:
-        await spared.start()
-    haunted = [death.haunt(one, ending) for one in where.replicas[plan.spared :]]
+    spared = plan.replicas if plan.fair else plan.spared
+    for one in where.replicas[:spared]:
+        await one.start()
+    haunted = [death.haunt(one, ending) for one in where.replicas[spared:]]
     people = [tenants.Tenant(where, book, plan.seed + n) for n in range(plan.tenants)]
     async with asyncio.TaskGroup() as group:
         reapers = [group.create_task(haunt) for haunt in haunted]
-        async with _blowing(storm):
+        async with contextlib.nullcontext() if plan.fair else _blowing(storm):
             await asyncio.gather(*(person.live() for person in people))
         await where.calm()
         ending.set()
         await asyncio.gather(*reapers)
     figures.load_seconds = time.monotonic() - began
     figures.kills, figures.weather = death.kills, storm.happened
+    figures.stalls = death.stalls
     figures.violations += [f"a server ended by itself: {words}" for words in death.unasked]
     return book
 
@@ -112,8 +121,7 @@ async def _come_to_rest(plan: Plan, where: stage.Stage, figures: Figures) -> flo
     for replica in where.replicas:
         await replica.until_ready(where.session)
     while time.monotonic() - began < plan.settle_seconds:
-        rows = await audit.read_rows(where.database_url, tables.orders)
-        if not any(row["due_at"] is not None for row in rows):
+        if await audit.is_at_rest(where):
             break
         await asyncio.sleep(0.5)
     else:
@@ -160,9 +168,9 @@ def table(figures: Figures) -> str:
     """The figures as a table for people."""
     lines = [
         f"leases {figures.leases}, renewals {figures.renewals}, transfers {figures.transfers}",
-        f"load {figures.load_seconds:.0f} s, then at rest after {figures.calm_seconds:.0f} s, "
-        f"all over {figures.over_seconds:.0f} s later",
-        f"kills {figures.kills.total()} at {len(figures.kills)} points",
+        f"load {figures.load_seconds:.0f} s, at rest {figures.calm_seconds:.0f} s later",
+        f"hours later, all was stopped and gone after {figures.over_seconds:.0f} s",
+        f"kills {figures.kills.total()} at {len(figures.kills)} points, stalls {figures.stalls}",
     ]
     lines += [f"  {count:5} {point}" for point, count in sorted(figures.kills.items())]
     missed = sorted(set(reaper.crash_points.POINTS) - set(figures.kills))

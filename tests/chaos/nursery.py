@@ -94,7 +94,7 @@ def _hasten(parts: bootstrap.Components, start: Start) -> None:
     books._MINUTE_MS = int(start.minute_seconds * 1000)  # type: ignore[misc]
     reconciler._INTERVAL_SECONDS = 3.0  # type: ignore[misc]
     confirmation._LOOK_AGAIN_SECONDS = 1.0  # type: ignore[misc]
-    slots._HOLD_SECONDS = 4.0  # type: ignore[misc]
+    slots._HOLD_SECONDS = 1.5  # type: ignore[misc]
     pace = dataclasses.replace(
         options.WorkerOptions(), hold_seconds=3.0, retry_least_seconds=0.2, retry_most_seconds=3.0
     )

@@ -2,7 +2,9 @@
 
 import asyncio
 import collections
+import contextlib
 import dataclasses
+import os
 import random
 import signal
 import time
@@ -20,6 +22,8 @@ class Reaper:
     stage: stage.Stage
     dice: random.Random
     longest_life_seconds: float = 4.0
+    stall_share: float = 0.0  # of lives in which the server stands still for a while
+    stalls: int = 0
     kills: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     unasked: list[str] = dataclasses.field(default_factory=list)
     _misses: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
@@ -32,7 +36,11 @@ class Reaper:
 
     async def _one_life(self, replica: stage.Replica, ending: asyncio.Event) -> None:
         armed = self._choose()
-        await replica.start(armed, armed_after_seconds=self.dice.uniform(0.4, 2.0))
+        await replica.start(
+            armed, armed_after_seconds=self.dice.uniform(0.1, 0.6) * self.longest_life_seconds
+        )
+        if self.dice.random() < self.stall_share:
+            await self._stall(replica)
         await self._until_dead(replica, ending)
         by_itself = not replica.is_alive()
         code = await replica.end(signal.SIGKILL)
@@ -45,8 +53,19 @@ class Reaper:
 
     async def _until_dead(self, replica: stage.Replica, ending: asyncio.Event) -> None:
         give_up_at = time.monotonic() + self.longest_life_seconds * self.dice.uniform(0.6, 1.4)
-        while replica.is_alive() and time.monotonic() < give_up_at and not ending.is_set():
-            await asyncio.sleep(0.02)
+        while replica.is_alive() and time.monotonic() < give_up_at:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ending.wait(), 0.02)
+                return
+
+    async def _stall(self, replica: stage.Replica) -> None:
+        """Stop a server, unseen by itself, for so long that others take over what it works on."""
+        await asyncio.sleep(self.dice.uniform(0.2, 0.5) * self.longest_life_seconds)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(replica.pid, signal.SIGSTOP)
+            await asyncio.sleep(self.dice.uniform(3.2, 4.5))
+            os.kill(replica.pid, signal.SIGCONT)
+            self.stalls += 1
 
     def _choose(self) -> tuple[str, ...]:
         """The points that were hit least, those that are never come to later than others."""

@@ -141,7 +141,7 @@ class Replica:
 
     def open_files(self) -> int:
         """File handles of the server now."""
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -24,6 +24,7 @@ from pve402.payments import eip3009
 MINUTES = (1, 1, 2, 3, 5, 8)
 SPOILED_SHARE = 0.10
 _PATIENCE_SECONDS = 45.0
+_LAST_PATIENCE_SECONDS = 10.0  # when all should come to an end
 _WALLET_USDC = 50_000_000
 _AGAIN = {429, 500, 502, 503, 504}
 
@@ -261,7 +262,9 @@ class Tenant:
         headers: Mapping[str, str],
     ) -> Told | None:
         """Ask until there is a final answer; None if there is none in a while."""
-        give_up_at = time.monotonic() + _PATIENCE_SECONDS
+        give_up_at = min(
+            time.monotonic() + _PATIENCE_SECONDS, self._book.give_up_at + _LAST_PATIENCE_SECONDS
+        )
         while time.monotonic() < give_up_at:
             told = await self._ask(method, path, body, headers)
             if told is not None:
