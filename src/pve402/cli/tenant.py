@@ -41,6 +41,9 @@ Sku = Annotated[str, typer.Option(help="What to rent.")]
 Cores = Annotated[int, typer.Option(min=1, help="Processor cores.")]
 Memory = Annotated[int, typer.Option(min=1, help="Memory, in MiB.")]
 Disk = Annotated[int, typer.Option(min=1, help="Disk, in GiB.")]
+SshKeys = Annotated[
+    list[Path] | None, typer.Option(help="File with an SSH public key; may be repeated.")
+]
 Ctid = Annotated[str, typer.Argument(help="ctid or leaseId.")]
 
 DEFAULT_URL = "http://127.0.0.1:4021"
@@ -87,9 +90,7 @@ def lease(  # noqa: PLR0913 -- one option each
     memory_mb: Memory = 512,
     disk_gb: Disk = 8,
     template: Annotated[str | None, typer.Option(help="One of the sku's templates.")] = None,
-    ssh_key: Annotated[
-        list[Path] | None, typer.Option(help="File with an SSH public key; may be repeated.")
-    ] = None,
+    ssh_key: SshKeys = None,
     max_usd: Cap = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
