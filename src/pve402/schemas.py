@@ -38,6 +38,7 @@ Minutes = Annotated[
 ]
 ShortText = Annotated[str, Field(max_length=255)]
 Status = Literal["provisioning", "active", "stopping", "stopped", "ended", "failed"]
+ConsoleKind = Literal["vnc", "terminal"]
 ExecEncoding = Literal["utf-8", "base64"]
 ExecState = Literal["running", "exited", "lost"]
 CommandWord = Annotated[str, Field(max_length=MAX_COMMAND_CHARACTERS)]
@@ -116,6 +117,28 @@ class RenewalQuoteRequest(_New):
 
     ctid: ShortText = Field(examples=["10000"])
     runtime_minutes: Minutes
+
+
+class ConsoleRequest(_Wire):
+    """A console in the browser."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    console_type: ConsoleKind = Field(default="vnc", examples=["terminal"])
+
+
+class ConsoleHello(_Wire):
+    """The first message of a console's websocket, as JSON text."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    ticket: Annotated[str, Field(max_length=128)] = Field(default="", repr=False)
+    columns: Whole = Field(default=80, description="Width of the window, in characters.")
+    rows: Whole = Field(default=24, description="Its height.")
+    window: Whole | None = Field(
+        default=None,
+        description="Bytes of output that may be under way; then `ack` says what was taken.",
+    )
 
 
 class ExecRequest(_Wire):
@@ -429,6 +452,22 @@ class FieldProblem(_Wire):
 
     field: str
     message: str
+
+
+class ConsoleAnswer(_Wire):
+    """How to open a console: in a browser by its link, once, or as a program by websocket."""
+
+    ctid: str
+    host: str
+    port: int
+    ticket: str = Field(description="Good once, for 30 seconds.", repr=False)
+    user: str
+    cert: str = Field(description="Of Proxmox VE in direct mode; else empty.")
+    websocket: str = Field(description="The same as `websocketUrl`.", repr=False)
+    proxy: str = Field(description="Address of the service that serves the console.")
+    console_url: str = Field(description="Open it in a browser, at once.", repr=False)
+    websocket_url: str = Field(description="For programs; see the guide on consoles.", repr=False)
+    expires_at: datetime = Field(description="Until when the ticket is good.")
 
 
 class Problem(_Wire):

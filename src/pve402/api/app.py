@@ -13,6 +13,8 @@ from pve402.api import (
     address,
     auth,
     catalogue,
+    console,
+    console_socket,
     context,
     errors,
     files,
@@ -22,6 +24,7 @@ from pve402.api import (
     lease,
     management,
     openapi,
+    pages,
     peer,
     stats,
 )
@@ -73,7 +76,8 @@ def openapi_text(public_url: str) -> str:
 
 
 def _add_routes(app: FastAPI, public_url: str) -> None:
-    for noun in (lease, management, commands, files, stats, catalogue, auth, health):
+    shared = (lease, management, commands, files, console, console_socket)
+    for noun in (*shared, pages, stats, catalogue, auth, health):
         app.router.routes.extend(noun.router.routes)
     app.openapi = openapi.Document(app=app, public_url=public_url)  # type: ignore[method-assign]
 

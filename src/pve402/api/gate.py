@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Iterator
 from fractions import Fraction
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -83,6 +84,8 @@ class Gate:
         self._clients = clients
         self._limits = local_checks.Limits(min_remaining_seconds=options.min_remaining_seconds)
         self.priced = functools.lru_cache(maxsize=_CACHED)(self._priced)
+        self.public_url = options.public_url
+        self.origin = _origin(options.public_url)
 
     def _priced(self, usd: Fraction, path: str, description: str) -> Priced:
         """Make the offers of a price, one for each accepted network, and the 402 that asks."""
@@ -158,6 +161,16 @@ class Gate:
             if refused.challenge is None:
                 raise
             raise PaymentNeeded(refused.challenge) from None
+
+
+def _origin(public_url: str) -> str:
+    """What browsers send as Origin from our pages (RFC 6454, 6.2): no default port, no path."""
+    parts = urlsplit(public_url)
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    host = parts.hostname or ""
+    bracketed = f"[{host}]" if ":" in host else host
+    port = f":{parts.port}" if parts.port and parts.port != default else ""
+    return f"{parts.scheme}://{bracketed}{port}"
 
 
 def _unproven(request: Request, offers: Offers) -> paygate.Paid:

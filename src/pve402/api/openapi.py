@@ -52,6 +52,11 @@ def execution() -> dict[str, Any]:
     )
 
 
+def console() -> dict[str, Any]:
+    """Document POST /management/console/{ctid}."""
+    return _inside(schemas.ConsoleAnswer, request=schemas.ConsoleRequest)
+
+
 def execution_followed() -> dict[str, Any]:
     """Document GET /management/exec/{ctid}/{execId}."""
     return _inside(

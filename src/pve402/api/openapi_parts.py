@@ -18,6 +18,7 @@ REQUESTS: Final = (
     schemas.TokenRequest,
     schemas.ExecRequest,
     schemas.SignalRequest,
+    schemas.ConsoleRequest,
 )
 
 

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
-from pve402.api import connections, context, errors, files, forward, routing
+from pve402.api import connections, console_socket, context, errors, files, forward, routing
 from pve402.api import exec as commands
 from pve402.leases import peers
 
@@ -47,7 +47,7 @@ def assemble(app_context: context.Context, address: str, signer: peers.Signer) -
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.state.context = app_context
     errors.install(app)
-    for noun in (commands, files):
+    for noun in (commands, files, console_socket):
         app.router.routes.extend(noun.router.routes)
     app.router.routes.extend(router.routes)
     return _Signed(app, address, signer)

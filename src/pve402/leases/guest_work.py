@@ -46,6 +46,11 @@ class OwnGuestsOnly(Generic[Opened]):
 
     async def __call__(self, guest: pve_guests.GuestRef) -> Opened:
         """Open a guest's terminal. Raises GuestNotRunning, TerminalUnreachable."""
+        await self.check(guest)
+        return await self._open_terminal(guest)
+
+    async def check(self, guest: pve_guests.GuestRef) -> None:
+        """See that a guest of ours runs. Raises GuestNotRunning, TerminalUnreachable."""
         try:
             status = await self._guests.status(guest)
         except pve.GuestMissing as error:
@@ -57,7 +62,6 @@ class OwnGuestsOnly(Generic[Opened]):
             raise hub_errors.GuestNotRunning
         if status.state is not pve_guests.RunState.RUNNING:
             raise hub_errors.GuestNotRunning
-        return await self._open_terminal(guest)
 
 
 @dataclasses.dataclass(kw_only=True)

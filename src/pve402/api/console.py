@@ -1,0 +1,85 @@
+"""Consoles in the browser: a link that opens once."""
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pve402 import schemas
+from pve402.api import body, caller, console_channels, context, openapi, routing, shapes, visit
+from pve402.domain.lease import Lease
+from pve402.hub import errors as hub_errors
+from pve402.leases import consoles, guest_work
+from pve402.leases.consoles import Kind
+
+router = routing.router("console")
+
+_DESCRIPTION: Final = "A console of a container"
+
+
+@router.post("/management/console/{ctid}", **openapi.console())
+async def open_console(request: Request) -> Response:
+    """Make a link to the container's terminal, or to its picture by VNC.
+
+    The link opens once, within 30 seconds. Programs use `websocketUrl` with the ticket as their
+    first message.
+    """
+    kinds: list[Kind] = []
+
+    async def check(call: caller.Call) -> None:
+        visit.require_active(call.the_lease)
+        wish = body.parse(await body.read(request) or b"{}", schemas.ConsoleRequest)
+        kinds.append(Kind(wish.console_type))
+        await _check_guest(context.of(request).work, call, kinds[0])
+
+    call = await caller.authorize(
+        request, scope="console", description=_DESCRIPTION, find_lease=True, check=check
+    )
+    if isinstance(call, Response):
+        return call
+    app = context.of(request)
+    issued = await app.work.consoles.issue(call.the_lease, kinds[0], caller.token_text(request))
+    return shapes.respond(_answer(app.gate.public_url, call.the_lease, kinds[0], issued))
+
+
+async def _check_guest(work: guest_work.GuestWork, call: caller.Call, kind: Kind) -> None:
+    """Before a fee is settled, see that the console can be had.
+
+    Somebody whose signature is only seen at settlement may not make us open a terminal. Where
+    another replica holds the terminal, only opening the console tells.
+    """
+    guest = guest_work.ref(call.the_lease)
+    await work.open_vnc.check(guest)
+    if call.caller.how == "payment" and not call.caller.by_key:
+        return
+    try:
+        if kind is Kind.TERMINAL:
+            await work.hub.check_console(guest)
+        else:
+            async with work.hub.reserve_terminal(guest, "vnc"):
+                return
+    except hub_errors.Moved:
+        return
+
+
+def _answer(
+    public_url: str, of: Lease, kind: Kind, issued: consoles.Issued
+) -> schemas.ConsoleAnswer:
+    parts = urlsplit(public_url)
+    secure = parts.scheme == "https"
+    scheme = "wss" if secure else "ws"
+    websocket = f"{scheme}://{parts.netloc}{console_channels.PATHS[kind]}"
+    return schemas.ConsoleAnswer(
+        ctid=of.ctid,
+        host=parts.hostname or "",
+        port=parts.port or (443 if secure else 80),
+        ticket=issued.ticket,
+        user=shapes.owner_wallet(of.owner),
+        cert="",
+        websocket=websocket,
+        proxy=public_url,
+        console_url=f"{public_url}/console/{kind.value}#{issued.ticket}",
+        websocket_url=websocket,
+        expires_at=issued.expires_at,
+    )

@@ -1,0 +1,142 @@
+// What both consoles have around them: name, state, time left, notices, the way to renew.
+
+import { Connection } from "./connection.js";
+import { explain, mayRenew, mayRetry } from "./words.js";
+
+const STATES = {
+  connecting: "connecting",
+  connected: "connected",
+  waiting: "connection lost, trying again",
+  over: "disconnected",
+};
+const MINUTE_MS = 60_000;
+const ANNOUNCED_MINUTES = [10, 5, 1];
+
+export const element = (id) => document.getElementById(id);
+
+export class Frame {
+  constructor() {
+    this.expiresAt = null;
+    this.clockAheadMs = 0;
+    this.announced = new Set();
+    setInterval(() => this.showTimeLeft(), 1000);
+  }
+
+  // Connects to `path` with the page's ticket; `on` as Connection wants it, less what is done here.
+  open(path, on, options) {
+    const connection = new Connection(
+      path,
+      {
+        ...on,
+        state: (word) => {
+          element("state").textContent = STATES[word];
+          document.body.dataset.state = word;
+          on.state?.(word);
+        },
+        ready: (facts, isFirst) => {
+          this.greet(facts);
+          on.ready(facts, isFirst);
+        },
+        lease: (facts) => this.setEnd(facts.expiresAt),
+        over: (reason, canRetry, wasOpen) => {
+          this.notice(reason, canRetry, wasOpen);
+          on.over?.(reason);
+        },
+      },
+      options,
+    );
+    element("again").onclick = () => connection.again();
+    connection.start(globalThis.takeTicket());
+    return connection;
+  }
+
+  greet(facts) {
+    document.title = `${facts.hostname} (${facts.ctid})`;
+    element("name").textContent = facts.hostname;
+    for (const id of ["renew", "notice-renew"]) {
+      element(id).href = `/console/renew#${facts.leaseId}`;
+    }
+    element("renew").hidden = false;
+    element("notice").hidden = true;
+    this.clockAheadMs = Date.now() - Date.parse(facts.now);
+    this.setEnd(facts.expiresAt);
+  }
+
+  setEnd(expiresAt) {
+    this.expiresAt = expiresAt ? Date.parse(expiresAt) : null;
+    this.announced.clear();
+    this.showTimeLeft();
+  }
+
+  showTimeLeft() {
+    const shown = element("time-left");
+    shown.hidden = this.expiresAt === null;
+    if (shown.hidden) return;
+    const leftMs = Math.max(0, this.expiresAt - (Date.now() - this.clockAheadMs));
+    const text = `${inWords(leftMs)} left`;
+    if (shown.textContent !== text) shown.textContent = text;
+    shown.classList.toggle("soon", leftMs < 5 * MINUTE_MS);
+    this.announce(leftMs);
+  }
+
+  // Screen readers are told at a few moments only.
+  announce(leftMs) {
+    const due = ANNOUNCED_MINUTES.filter((minutes) => leftMs <= minutes * MINUTE_MS);
+    const minutes = due.at(-1);
+    if (minutes === undefined || this.announced.has(minutes) || !leftMs) return;
+    due.forEach((passed) => this.announced.add(passed));
+    if (document.body.dataset.state === "connected") {
+      element("state").textContent = `connected, less than ${minutes} min left`;
+    }
+  }
+
+  notice(reason, canRetry, wasOpen) {
+    element("notice-text").textContent = explain(reason, wasOpen);
+    element("again").hidden = !(canRetry && mayRetry(reason));
+    element("notice-renew").hidden = !(mayRenew(reason) && wasOpen);
+    element("notice").hidden = false;
+  }
+
+  say(text) {
+    element("notice-text").textContent = text;
+    element("again").hidden = element("notice-renew").hidden = true;
+    element("notice").hidden = false;
+    setTimeout(() => {
+      if (element("notice-text").textContent === text) element("notice").hidden = true;
+    }, 6000);
+  }
+}
+
+// The bar of keys that phones do not have. `press(name)` types one; control holds for one key.
+export function keyBar(press, focus) {
+  const bar = document.querySelector(".keys");
+  const control = bar.querySelector('[data-key="control"]');
+  const hold = (on) => control.setAttribute("aria-pressed", String(on));
+  const isHeld = () => control.getAttribute("aria-pressed") === "true";
+  bar.addEventListener("click", (event) => {
+    const key = event.target.dataset?.key;
+    if (!key) return;
+    if (key === "control") hold(!isHeld());
+    else press(key);
+    focus();
+  });
+  return { isHeld, release: () => hold(false) };
+}
+
+// Shift+F6 goes from the console to the buttons.
+export function isWayOut(event) {
+  if (event.key !== "F6" || !event.shiftKey) return false;
+  if (event.type === "keydown") document.querySelector(".tools button").focus();
+  event.preventDefault();
+  return true;
+}
+
+function inWords(milliseconds) {
+  const seconds = Math.floor(milliseconds / 1000);
+  const minutes = Math.floor(seconds / 60);
+  const hours = Math.floor(minutes / 60);
+  if (hours >= 48) return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+  if (hours) return `${hours} h ${minutes % 60} min`;
+  if (minutes >= 5) return `${minutes} min`;
+  return `${minutes}:${String(seconds % 60).padStart(2, "0")} min`;
+}

@@ -1,0 +1,35 @@
+// What the page says when a console ends, by the reason that the service gives.
+
+const WORDS = {
+  console_ticket_refused: "This link was already used, or it has expired. Ask for a new one.",
+  invalid_request: "This page was opened without a link. Ask for a new one.",
+  wrong_origin: "This page does not belong to the service it tries to reach.",
+  expired: "The lease has ended: its time is over.",
+  ended_by_owner: "The lease was ended.",
+  lease_ended: "The lease has ended.",
+  lease_not_ready: "The lease is not active.",
+  token_revoked: "The access token that opened this console is no longer valid.",
+  guest_not_running: "The container is stopped.",
+  exit: "The shell has ended.",
+  closed: "The console was closed.",
+  console_busy: "The terminal is in use by another kind of console or by a command. Close that first.",
+  too_many_consoles: "Too many consoles are open. Close one first.",
+  too_many_commands: "Too much runs in this container. Wait until something ends.",
+  terminal_stuck: "A program holds the terminal and does not let go. Restart the container.",
+  no_shell: "The container has no usable shell.",
+  session_lost: "The connection to the container was lost.",
+  terminal_unreachable: "The container's terminal cannot be reached now.",
+  overloaded: "The service is busy.",
+  refused: "The viewer and the service do not understand each other.",
+};
+
+const MAY_RETRY = new Set(["exit", "closed", "console_busy", "guest_not_running", "terminal_stuck"]);
+const MAY_RENEW = new Set(["expired", "lease_ended", "lease_not_ready"]);
+
+export function explain(reason, wasOpen) {
+  if (WORDS[reason]) return WORDS[reason];
+  return wasOpen ? "The connection was lost." : "The service cannot be reached.";
+}
+
+export const mayRetry = (reason) => MAY_RETRY.has(reason) || !WORDS[reason];
+export const mayRenew = (reason) => MAY_RENEW.has(reason);
