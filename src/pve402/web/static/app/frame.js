@@ -85,9 +85,7 @@ export class Frame {
     const minutes = due.at(-1);
     if (minutes === undefined || this.announced.has(minutes) || !leftMs) return;
     due.forEach((passed) => this.announced.add(passed));
-    if (document.body.dataset.state === "connected") {
-      element("state").textContent = `connected, less than ${minutes} min left`;
-    }
+    element("spoken").textContent = `Less than ${minutes} ${minutes > 1 ? "minutes" : "minute"} left`;
   }
 
   notice(reason, canRetry, wasOpen) {
