@@ -59,7 +59,7 @@ LINT = (
 )
 TYPES = (Section("types", ("mypy",)),)
 UNIT = _pytest("unit", "tests/unit", *SLOWEST, *IN_PARALLEL, limit_seconds=420)
-INTEGRATION = _pytest("integration", "tests/integration", *SLOWEST, *IN_PARALLEL, limit_seconds=480)
+INTEGRATION = _pytest("integration", "tests/integration", *SLOWEST, *IN_PARALLEL, limit_seconds=600)
 ACCEPTANCE = _pytest("acceptance", "tests/acceptance", *SLOWEST, *IN_PARALLEL, limit_seconds=600)
 
 CONFORMANCE = (
