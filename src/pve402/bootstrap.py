@@ -118,6 +118,7 @@ def build(settings: config.Settings) -> Components:
 
     Raises SettingsError or CatalogueError for a file that cannot be used.
     """
+    _warn(settings)
     keys = vault.Vault(config.secret_key(settings))
     lease_options = _lease_options(settings, keys)
     db = database.Database(settings.database_url.get_secret_value())
@@ -180,6 +181,14 @@ def build(settings: config.Settings) -> Components:
         guest_work=inside,
         console_login=console_login,
     )
+
+
+def _warn(settings: config.Settings) -> None:
+    """Say what works, and yet should not stay so."""
+    if settings.pve_token_id.startswith("root@pam!"):
+        log.warning("token_of_root", setting="PVE_TOKEN_ID", remedy="a user with the rights needed")
+    if settings.trust_facilitator:
+        log.warning("facilitator_trusted", setting="TRUST_FACILITATOR", loss="the operator's")
 
 
 def load_catalogue(settings: config.Settings) -> catalogue.Catalogue:
