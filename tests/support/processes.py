@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -195,9 +195,17 @@ def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevnetProcess]:
 
 @contextlib.contextmanager
 def serving(
-    folder: Path, devnet: DevnetProcess, *, until: str = "ready", **settings: str
+    folder: Path,
+    devnet: DevnetProcess,
+    *,
+    until: str = "ready",
+    without: Collection[str] = (),
+    **settings: str,
 ) -> Iterator[ServeProcess]:
-    """Run a server on a devnet, with vmids that no other server of this session uses."""
+    """Run a server on a devnet, with vmids that no other server of this session uses.
+
+    `without` names settings of the devnet's file that are left out.
+    """
     port = free_port()
     url, block = f"http://127.0.0.1:{port}", next(_vmid_blocks) * 1000
     own = {
@@ -207,7 +215,10 @@ def serving(
         "PVE_VMID_MAX": str(10_999 + block),
         **settings,
     }
-    arguments = ("serve", "--env-file", str(devnet.env_file), "--port", str(port))
+    env_file = folder / f"serve-{port}.env"
+    kept = {name: value for name, value in devnet.settings.items() if name not in without}
+    env_file.write_text("".join(f"{name}='{value}'\n" for name, value in kept.items()))
+    arguments = ("serve", "--env-file", str(env_file), "--port", str(port))
     process = start(folder, *arguments, **own)
     made = ServeProcess(process=process, url=url, devnet=devnet)
     try:

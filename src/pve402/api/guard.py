@@ -22,6 +22,9 @@ logger = structlog.get_logger(__name__)
 
 _CREDENTIALS: Final = frozenset({b"authorization", b"x-payment", b"payment-signature"})
 _CLOCK: Final = "pve402.clock"
+_STOPPING: Final = (
+    "The service is being restarted; if a payment was sent, ask again with the same payment."
+)
 _ALWAYS_SERVED: Final = frozenset({"/healthz", "/readyz"})
 
 
@@ -162,6 +165,10 @@ class Guard:
             if started:  # half an answer cannot be mended; the server closes the connection
                 raise
             await _apology(late=late)(scope, receive, watch)
+        except asyncio.CancelledError:  # we are being stopped, and the patience with that is over
+            if started:
+                raise
+            await error_table.answer(errors.OrderPending(_STOPPING))(scope, receive, watch)
 
 
 def _log(scope: Scope, error: Exception, *, late: bool) -> None:

@@ -24,7 +24,7 @@ logger = structlog.get_logger(__name__)
 
 EXIT_BAD_SETTINGS: Final = 2
 EXIT_NOT_STARTED: Final = 3
-_GRACE_SECONDS: Final = 30
+_GRACE_SECONDS: Final = 10
 _WEBSOCKET_MESSAGE_BYTES: Final = 1024 * 1024
 
 

@@ -93,6 +93,18 @@ async def test_a_request_that_takes_too_long_is_ended():
     assert made.under_way == 0
 
 
+async def test_a_request_that_is_cut_off_by_our_end_is_told_to_come_back():
+    made, client = guarded(Slow())
+    asking = asyncio.create_task(client.get("/", headers=PAID))
+    await started(made, 1)
+
+    asking.cancel()
+    reply = await asking
+
+    assert (reply.status, reply.code) == (503, "order_pending")
+    assert int(reply.headers["retry-after"]) > 0
+
+
 async def test_an_unknown_exception_is_a_500_without_a_word_about_it():
     async def broken(scope: Any, receive: Any, send: Any) -> None:
         raise RuntimeError("a secret detail")
