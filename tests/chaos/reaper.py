@@ -9,10 +9,11 @@ import random
 import signal
 import time
 
-from tests.chaos import crash_points, stage
+from tests.chaos import crash_points, plan, stage
 
 _ARMED_AT_ONCE = 8
 _RANDOM = "at a random time"
+_STALL_SHARE = 0.25
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -21,8 +22,7 @@ class Reaper:
 
     stage: stage.Stage
     dice: random.Random
-    longest_life_seconds: float = 4.0
-    stall_share: float = 0.0  # of lives in which the server stands still for a while
+    plan: plan.Plan
     stalls: int = 0
     kills: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     unasked: list[str] = dataclasses.field(default_factory=list)
@@ -37,22 +37,25 @@ class Reaper:
     async def _one_life(self, replica: stage.Replica, ending: asyncio.Event) -> None:
         armed = self._choose()
         await replica.start(
-            armed, armed_after_seconds=self.dice.uniform(0.1, 0.6) * self.longest_life_seconds
+            armed, armed_after_seconds=self.dice.uniform(0.1, 0.6) * self.plan.life_seconds
         )
-        if self.dice.random() < self.stall_share:
+        if self.plan.ending is not signal.SIGKILL:  # one that barely started has no handler yet
+            await replica.until_ready(self.stage.session)
+        if self.plan.stall_seconds and self.dice.random() < _STALL_SHARE:
             await self._stall(replica)
         await self._until_dead(replica, ending)
         by_itself = not replica.is_alive()
-        code = await replica.end(signal.SIGKILL)
+        code = await replica.end(self.plan.ending)
         if not by_itself:
             self.kills[_RANDOM] += 1
             self._misses.update(armed)
-        elif code != -signal.SIGKILL:
+        asked = code == -signal.SIGKILL or (code == 0 and not by_itself)
+        if not asked:
             self.unasked.append(f"{replica.name} ended with {code}:\n{replica.last_words()}")
         self.count_hits()
 
     async def _until_dead(self, replica: stage.Replica, ending: asyncio.Event) -> None:
-        give_up_at = time.monotonic() + self.longest_life_seconds * self.dice.uniform(0.6, 1.4)
+        give_up_at = time.monotonic() + self.plan.life_seconds * self.dice.uniform(0.6, 1.4)
         while replica.is_alive() and time.monotonic() < give_up_at:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ending.wait(), 0.02)
@@ -60,15 +63,17 @@ class Reaper:
 
     async def _stall(self, replica: stage.Replica) -> None:
         """Stop a server, unseen by itself, for so long that others take over what it works on."""
-        await asyncio.sleep(self.dice.uniform(0.2, 0.5) * self.longest_life_seconds)
+        await asyncio.sleep(self.dice.uniform(0.2, 0.5) * self.plan.life_seconds)
         with contextlib.suppress(ProcessLookupError):
             os.kill(replica.pid, signal.SIGSTOP)
-            await asyncio.sleep(self.dice.uniform(3.2, 4.5))
+            await asyncio.sleep(self.plan.stall_seconds * self.dice.uniform(0.8, 1.2))
             os.kill(replica.pid, signal.SIGCONT)
             self.stalls += 1
 
     def _choose(self) -> tuple[str, ...]:
         """The points that were hit least, those that are never come to later than others."""
+        if self.plan.ending is not signal.SIGKILL:
+            return ()
         weight = {
             point: (self.kills[point] + 0.2 * self._misses[point], self.dice.random())
             for point in crash_points.POINTS

@@ -218,7 +218,7 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def open_stage(
-    folder: Path, database_url: str, replicas: int, **settings: str
+    folder: Path, database_url: str, replicas: int, settings: Mapping[str, str]
 ) -> AsyncIterator[Stage]:
     """Start the world and the places of servers, none of which runs yet."""
     async with contextlib.AsyncExitStack() as stack:
@@ -232,7 +232,7 @@ async def open_stage(
         nurse = await _start(stack, "tests.chaos.nursery", folder)
         addresses = await world.ask()
         made = tuple(
-            _replica(number, folder, nurse, _settings(addresses, database_url) | settings)
+            _replica(number, folder, nurse, {**_settings(addresses, database_url), **settings})
             for number in range(replicas)
         )
         stack.push_async_callback(_end_all, made)

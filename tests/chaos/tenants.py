@@ -22,7 +22,6 @@ from tests.support import wallets
 from pve402.payments import eip3009
 
 MINUTES = (1, 1, 2, 3, 5, 8)
-SPOILED_SHARE = 0.10
 _PATIENCE_SECONDS = 45.0
 _LAST_PATIENCE_SECONDS = 10.0  # when all should come to an end
 _WALLET_USDC = 50_000_000
@@ -49,6 +48,7 @@ class Book:
 
     leases_wanted: int
     give_up_at: float  # of time.monotonic()
+    spoiled_share: float = 0.1
     signed: list[payments.Signed] = dataclasses.field(default_factory=list)
     leases: int = 0
     renewals: int = 0
@@ -80,7 +80,7 @@ class Tenant:
             await self._one_lease()
 
     async def _one_lease(self) -> None:
-        if self._dice.random() < SPOILED_SHARE:
+        if self._dice.random() < self._book.spoiled_share:
             await self._lease_with_bad_money()
             return
         bought = await self._lease()
@@ -130,7 +130,7 @@ class Tenant:
         path = f"/lease/{answer['leaseId']}/renew"
         minutes = self._dice.choice(MINUTES)
         token = answer.get("accessToken")
-        spoil = token is not None and self._dice.random() < SPOILED_SHARE
+        spoil = token is not None and self._dice.random() < self._book.spoiled_share
         wallet = payments.new_wallet() if spoil else first.key
         if spoil:
             await self._fund(wallet, _WALLET_USDC)

@@ -43,6 +43,7 @@ class PostgresServer:
     programs: Path
     folder: Path
     account: str | None
+    postmaster: subprocess.Popen[bytes] | None = None
     _numbers: Iterator[int] = field(default_factory=itertools.count, repr=False)
 
     def create_database(self, *, template: str | None = None) -> str:
@@ -73,6 +74,28 @@ class PostgresServer:
             "psql", "-h", str(self.folder), "-U", SUPERUSER, "-d", "postgres", "-qc", statement
         )
 
+    def start(self) -> None:
+        """Start the postmaster and wait until it answers."""
+        log_path = self.folder / "log"
+        with log_path.open("ab") as log:
+            self.postmaster = subprocess.Popen(
+                [self.programs / "postgres", "-D", self.folder / "data", *_options(self)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                **_rights_of(self.account),
+                start_new_session=True,  # Ctrl-C is for the tests; the server is stopped below
+            )
+        _wait_until_ready(self, self.postmaster, log_path)
+
+    def stop(self, number: signal.Signals = signal.SIGQUIT) -> None:
+        """Stop the postmaster: at once (SIGQUIT, as a crash does) or in order (SIGINT)."""
+        if self.postmaster is not None:
+            self.postmaster.send_signal(number)
+            self.postmaster.wait(timeout=START_LIMIT_SECONDS)
+            self.postmaster = None
+
     def run(self, program: str, *arguments: str) -> None:
         """Run one of PostgreSQL's programs under the server's account."""
         done = subprocess.run(
@@ -100,8 +123,11 @@ def running_server() -> Iterator[PostgresServer]:
             shutil.chown(folder, server.account)
         data = ("-D", str(folder / "data"), "--encoding", "UTF8", "--no-sync")
         server.run("initdb", *data, "--username", SUPERUSER, "--auth", "trust")
-        with _postmaster(server):
+        try:
+            server.start()
             yield server
+        finally:
+            server.stop()  # nothing of it is kept
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -149,29 +175,6 @@ def _rights_of(account: str | None) -> dict[str, Any]:
     if account is None:
         return {}
     return {"user": account, "group": pwd.getpwnam(account).pw_gid, "extra_groups": []}
-
-
-@contextmanager
-def _postmaster(server: PostgresServer) -> Iterator[None]:
-    log_path = server.folder / "log"
-    with (
-        log_path.open("wb") as log,
-        subprocess.Popen(
-            [server.programs / "postgres", "-D", server.folder / "data", *_options(server)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=server.folder,
-            **_rights_of(server.account),
-            start_new_session=True,  # Ctrl-C is for the tests; the server is stopped below
-        ) as process,
-    ):
-        try:
-            _wait_until_ready(server, process, log_path)
-            yield
-        finally:
-            process.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept
-            process.wait(timeout=START_LIMIT_SECONDS)
 
 
 def _options(server: PostgresServer) -> list[str]:
