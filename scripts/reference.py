@@ -140,7 +140,8 @@ def _setting_lines() -> Iterator[str]:
 
 
 def _first_sentence(operation: dict[str, Any]) -> str:
-    sentence, _, _ = operation["description"].replace("\n", " ").partition(". ")
+    text: str = operation["description"]
+    sentence, _, _ = text.replace("\n", " ").partition(". ")
     return sentence.rstrip(".") + "."
 
 

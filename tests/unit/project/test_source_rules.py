@@ -10,7 +10,10 @@ from tests.support import project
 MOST_LINES = 400
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
 BROAD = {"Exception", "BaseException"}
-CHECKING_CALLS = ("assert", "check", "expect", "fail", "raises", "read_until", "wait_", "warns")
+CHECKING_CALLS = (
+    *("assert", "check", "expect", "fail", "raises", "read_until", "wait_", "warns"),
+    "given",  # of hypothesis: that nothing else is raised, whatever comes, is a check
+)
 REASONED_NOQA = re.compile(r"#\s*noqa: [A-Z0-9, ]+?\s*(-|#)\s*\S")
 SKIP = re.compile(r"mark\.(skip|xfail)\b(?!\(.*reason=)|mark\.skipif\((?!.*reason=).*\)\s*$")
 
