@@ -22,6 +22,7 @@ from pve402.leases import (
     confirmation,
     consoles,
     creation,
+    direct_consoles,
     fees,
     guest_work,
     intake,
@@ -42,6 +43,7 @@ from pve402.payments import chain, rpc, settlement, wallet
 from pve402.payments import networks as chains
 from pve402.payments.facilitators import base as facilitators
 from pve402.payments.facilitators import cdp, http
+from pve402.proxmox import access as pve_access
 from pve402.proxmox import client as pve_client
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import nodes as pve_nodes
@@ -81,6 +83,8 @@ class Components:
         self.view.start()
         await self.crew.start()
         self.watch.start()
+        if self.guest_work.direct is not None:
+            self.guest_work.direct.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -228,9 +232,30 @@ def _guest_work(
         files=files.Files(terminal),
         detached=detached.DetachedPrograms(terminal),
         consoles=consoles.Consoles(db),
+        direct=_direct_consoles(settings, lease_options, db, keys, proxmox),
         open_vnc=open_vnc,
         owners=owners,
         peers=peers.Peers(signer=peers.Signer(keys.key("peer"))) if owners else None,
+    )
+
+
+def _direct_consoles(
+    settings: config.Settings,
+    lease_options: options.LeaseOptions,
+    db: database.Database,
+    keys: vault.Vault,
+    proxmox: pve_client.ProxmoxClient,
+) -> direct_consoles.DirectConsoles | None:
+    """Consoles from Proxmox VE itself, only where the operator asked for them."""
+    if settings.pve_console_mode != "direct":
+        return None
+    return direct_consoles.DirectConsoles(
+        pve_access.Access(proxmox),
+        db,
+        lambda name, password: _client_of_user(settings, name, password),
+        console_host=settings.pve_console_host or "",
+        instance=lease_options.instance,
+        key=keys.key("console users"),
     )
 
 
@@ -241,14 +266,16 @@ def _console_login(settings: config.Settings) -> pve_client.ProxmoxClient | None
         user, secret = "root@pam", settings.pve_root_password
     if secret is None:
         return None
+    return _client_of_user(settings, user, secret.get_secret_value())
+
+
+def _client_of_user(
+    settings: config.Settings, user: str, password: str
+) -> pve_client.ProxmoxClient:
     with_token = _proxmox_options(settings)
     return pve_client.ProxmoxClient(
         dataclasses.replace(
-            with_token,
-            token_id="",
-            token_secret="",
-            username=user,
-            password=secret.get_secret_value(),
+            with_token, token_id="", token_secret="", username=user, password=password
         )
     )
 

@@ -462,7 +462,7 @@ class ConsoleAnswer(_Wire):
     port: int
     ticket: str = Field(description="Good once, for 30 seconds.", repr=False)
     user: str
-    cert: str = Field(description="Of Proxmox VE in direct mode; else empty.")
+    cert: str = Field(description="Empty; no certificate is needed but that of the address.")
     websocket: str = Field(description="The same as `websocketUrl`.", repr=False)
     proxy: str = Field(description="Address of the service that serves the console.")
     console_url: str = Field(description="Open it in a browser, at once.", repr=False)

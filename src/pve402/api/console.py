@@ -1,7 +1,8 @@
 """Consoles in the browser: a link that opens once."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,11 +11,14 @@ from pve402 import schemas
 from pve402.api import body, caller, console_channels, context, openapi, routing, shapes, visit
 from pve402.domain.lease import Lease
 from pve402.hub import errors as hub_errors
-from pve402.leases import consoles, guest_work
+from pve402.leases import consoles, direct_consoles, guest_work
 from pve402.leases.consoles import Kind
+from pve402.proxmox import options as pve_options
 
 router = routing.router("console")
 
+#: Proxmox VE waits 10 s for the client of a console made ready.
+_TICKET_SECONDS: Final = 10
 _DESCRIPTION: Final = "A console of a container"
 
 
@@ -39,6 +43,11 @@ async def open_console(request: Request) -> Response:
     if isinstance(call, Response):
         return call
     app = context.of(request)
+    if app.work.direct is not None:
+        console = await app.work.direct.open(call.the_lease, vnc=kinds[0] is Kind.VNC)
+        return shapes.respond(
+            direct_answer(app.work.direct.console_host, call.the_lease, kinds[0], console)
+        )
     issued = await app.work.consoles.issue(call.the_lease, kinds[0], caller.token_text(request))
     return shapes.respond(_answer(app.gate.public_url, call.the_lease, kinds[0], issued))
 
@@ -51,6 +60,9 @@ async def _check_guest(work: guest_work.GuestWork, call: caller.Call, kind: Kind
     """
     guest = guest_work.ref(call.the_lease)
     await work.open_vnc.check(guest)
+    if work.direct is not None:
+        await work.direct.check(call.the_lease)
+        return
     if call.caller.how == "payment" and not call.caller.by_key:
         return
     try:
@@ -82,4 +94,34 @@ def _answer(
         console_url=f"{public_url}/console/{kind.value}#{issued.ticket}",
         websocket_url=websocket,
         expires_at=issued.expires_at,
+    )
+
+
+def direct_answer(
+    console_host: str, of: Lease, kind: Kind, console: direct_consoles.DirectConsole
+) -> schemas.ConsoleAnswer:
+    """Describe a console of Proxmox VE: its websocket wants the login as a cookie.
+
+    The link carries the login behind the `#`, so that it is sent to nobody; who opens the link
+    sets the cookie first (docs/how-to/console.md).
+    """
+    root = pve_options.api_url(console_host).origin()
+    ticket = console.ticket
+    path = f"/api2/json/nodes/{of.node}/lxc/{of.vmid}/vncwebsocket"
+    query = urlencode({"port": ticket.port, "vncticket": ticket.ticket}, quote_via=quote, safe="")
+    websocket = f"{'wss' if root.scheme == 'https' else 'ws'}://{root.authority}{path}?{query}"
+    viewer = "novnc" if kind is Kind.VNC else "xtermjs"
+    page = urlencode({"console": "lxc", viewer: 1, "vmid": of.vmid, "node": of.node})
+    return schemas.ConsoleAnswer(
+        ctid=of.ctid,
+        host=root.host or "",
+        port=ticket.port,
+        ticket=ticket.ticket,
+        user=console.login.username,
+        cert="",
+        websocket=websocket,
+        proxy=str(root),
+        console_url=f"{root}?{page}#{console.login.cookie()}",
+        websocket_url=websocket,
+        expires_at=datetime.now(UTC) + timedelta(seconds=_TICKET_SECONDS),
     )

@@ -16,6 +16,7 @@ from pve402.hub.vnc import VncStream
 from pve402.leases import mark
 from pve402.leases.commands import Commands
 from pve402.leases.consoles import Consoles
+from pve402.leases.direct_consoles import DirectConsoles
 from pve402.leases.ownership import StoredOwnership
 from pve402.leases.peers import Peers, PeerUnreachable
 from pve402.proxmox import errors as pve
@@ -74,6 +75,7 @@ class GuestWork:
     detached: DetachedPrograms
     consoles: Consoles
     open_vnc: OwnGuestsOnly[VncStream]
+    direct: DirectConsoles | None = None
     owners: StoredOwnership | None = None
     peers: Peers | None = None
     is_closing: bool = False
@@ -83,9 +85,11 @@ class GuestWork:
         try:
             async with asyncio.timeout(_END_SECONDS):
                 await self.consoles.end(of.lease_id, reason)
+                if self.direct is not None:
+                    await self.direct.remove(of)
                 await self.end_here(of, reason)
                 await self._end_elsewhere(of, reason)
-        except (TimeoutError, errors.Pve402Error, PeerUnreachable):
+        except (TimeoutError, errors.Pve402Error, pve.ProxmoxError, PeerUnreachable):
             log.warning("guest_work_not_ended", lease=of.lease_id, vmid=of.vmid)
 
     async def end_here(self, of: lease.Lease, reason: str) -> None:
@@ -97,6 +101,8 @@ class GuestWork:
         """End what is attached, and let nobody in any more; detached programs run on."""
         self.is_closing = True
         await self.consoles.close()
+        if self.direct is not None:
+            await self.direct.stop()
         await self.commands.close()
         await self.hub.close()
         if self.peers is not None:

@@ -28,6 +28,13 @@ GUEST_PRIVILEGES = frozenset(
 )
 
 
+#: What making and removing console users needs, by path (PVE/API2/User.pm).
+CONSOLE_USER_PRIVILEGES: Mapping[str, frozenset[str]] = {
+    "/access/realm/pve": frozenset({"Realm.AllocateUser"}),
+    "/access/groups": frozenset({"User.Modify"}),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Needs:
     """What a leasing service touches, to ask which privileges it lacks there.
@@ -59,9 +66,8 @@ class Needs:
         if self.node_figures:
             needed[f"/nodes/{self.node}"] = frozenset({"Sys.Audit"})
         if self.console_users:
-            # PVE/API2/User.pm; granting the role then takes VM.Allocate alone.
-            needed["/access/realm/pve"] = frozenset({"Realm.AllocateUser"})
-            needed["/access/groups"] = frozenset({"User.Modify"})
+            # Granting the role then takes VM.Allocate alone.
+            needed |= CONSOLE_USER_PRIVILEGES
         return needed
 
 
@@ -82,9 +88,13 @@ class Access:
 
     async def missing_privileges(self, needs: Needs) -> Mapping[str, frozenset[str]]:
         """The privileges we lack, by path; empty where nothing is lacking."""
+        return await self.lacking(needs.privileges())
+
+    async def lacking(self, needed: Mapping[str, frozenset[str]]) -> Mapping[str, frozenset[str]]:
+        """Which of these privileges we lack, by path; empty where nothing is lacking."""
         missing = {
-            path: needed - await self.permissions_on(path)
-            for path, needed in needs.privileges().items()
+            path: privileges - await self.permissions_on(path)
+            for path, privileges in needed.items()
         }
         return {path: lacking for path, lacking in missing.items() if lacking}
 
@@ -104,6 +114,20 @@ class Access:
         except errors.RoleExists:
             path = parameters.api_path("access", "roles", role)
             await self._client.call("PUT", path, {"privs": wanted})
+
+    async def role_privileges(self, role: str) -> frozenset[str] | None:
+        """The privileges of a role; None if there is no such role."""
+        call = answers.Call(method="GET", path="/access/roles")
+        for fields in shapes.as_rows(await self._client.call(call.method, call.path), call):
+            if fields.get("roleid") == role:
+                return frozenset(str(fields.get("privs", "")).split(",")) - {""}
+        return None
+
+    async def users(self) -> tuple[str, ...]:
+        """The names of all users that we may see, as `name@realm`."""
+        call = answers.Call(method="GET", path="/access/users")
+        rows = shapes.as_rows(await self._client.call(call.method, call.path), call)
+        return tuple(shapes.text(fields, "userid", call) for fields in rows)
 
     async def create_user(self, username: str, password: str, *, comment: str = "") -> None:
         """Make a user of Proxmox's own realm, `name@pve`; see `Needs.console_users`.

@@ -1,0 +1,176 @@
+"""Consoles served by Proxmox VE itself, for operators who switched that on.
+
+The tenant is given the ticket of a user who was made for the one lease and whose only right is
+VM.Console on its guest. The user goes when the lease ends; those that a crash left behind are found
+by their name. A fresh user it must be: a role on /vms/ID replaces what a user inherits from /vms.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from pve402.domain import errors, lease
+from pve402.proxmox import access
+from pve402.proxmox import client as pve_client
+from pve402.proxmox import errors as pve
+from pve402.proxmox import guests as pve_guests
+from pve402.storage import database, lease_rows
+
+log = structlog.get_logger(__name__)
+
+ROLE = "Pve402Console"
+_PRIVILEGES = frozenset({"VM.Console"})
+_SWEEP_SECONDS = 600.0
+
+
+class DirectConsoleRefused(errors.TryLater):
+    """The service may not give out consoles of Proxmox VE; its operator's log says why."""
+
+    code = "direct_console_unavailable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectConsole:
+    """A console of Proxmox VE, made ready, and the login that may open it."""
+
+    login: access.Ticket = field(repr=False)
+    ticket: pve_guests.TerminalTicket | pve_guests.VncTicket = field(repr=False)
+
+
+class DirectConsoles:
+    """Makes and removes the users of leases, and opens consoles as them.
+
+    `as_user(name, password)` builds a client that is that user.
+    """
+
+    def __init__(
+        self,
+        rights: access.Access,
+        db: database.Database,
+        as_user: Callable[[str, str], pve_client.ProxmoxClient],
+        *,
+        console_host: str,
+        instance: str,
+        key: bytes,
+    ) -> None:
+        #: Where tenants' browsers reach Proxmox VE.
+        self.console_host = console_host
+        self._rights = rights
+        self._db = db
+        self._as_user = as_user
+        self._instance = instance
+        self._key = key
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def check(self, of: lease.Lease) -> None:
+        """See that we may make a lease's user, and that the role gives no more than it should.
+
+        Raises DirectConsoleRefused, after telling the operator; ProxmoxUnavailable.
+        """
+        needed = dict(access.CONSOLE_USER_PRIVILEGES)
+        needed[f"/vms/{of.vmid}"] = frozenset({"VM.Allocate", *_PRIVILEGES})
+        try:
+            held = await self._rights.role_privileges(ROLE)
+            lacking = await self._rights.lacking(needed)
+        except pve.ProxmoxError as error:
+            raise errors.ProxmoxUnavailable from error
+        if held == _PRIVILEGES and not lacking:
+            return
+        log.error(
+            "direct_console_refused",
+            missing_rights={path: sorted(names) for path, names in lacking.items()},
+            role=ROLE,
+            role_has=None if held is None else sorted(held),
+            role_needs=sorted(_PRIVILEGES),
+        )
+        raise DirectConsoleRefused
+
+    async def open(self, of: lease.Lease, *, vnc: bool) -> DirectConsole:
+        """Make a console ready for a lease's own user.
+
+        Raises DirectConsoleRefused, ProxmoxUnavailable, LeaseNotReady if it has just ended.
+        """
+        try:
+            login = await self._login(of)
+            return DirectConsole(login=login, ticket=await self._open(of, login, vnc=vnc))
+        except pve.Unreachable as error:
+            raise errors.ProxmoxUnavailable from error
+        except pve.ProxmoxError as error:
+            log.error("direct_console_failed", lease=of.lease_id, error=type(error).__name__)
+            raise DirectConsoleRefused from error
+
+    async def remove(self, of: lease.Lease) -> None:
+        """Remove the user of a lease; one that is not there is no error. Raises ProxmoxError."""
+        await self._rights.delete_user(self._name(of.lease_id))
+
+    async def sweep(self) -> None:
+        """Remove the users of leases that are not active. Raises ProxmoxError."""
+        prefix, suffix = self._name("").split("@")
+        ours = {
+            name.removeprefix(prefix).removesuffix(f"@{suffix}"): name
+            for name in await self._rights.users()
+            if name.startswith(prefix) and name.endswith(f"@{suffix}")
+        }
+        async with self._db.read() as tx:
+            found = await lease_rows.list_by_ids(tx, list(ours))
+        active = {row.lease_id for row in found if row.status is lease.LeaseStatus.ACTIVE}
+        for lease_id in ours.keys() - active:
+            log.info("console_user_removed", lease=lease_id)
+            await self._rights.delete_user(ours[lease_id])
+
+    def start(self) -> None:
+        """Begin to sweep, now and then again and again."""
+        self._sweeping = asyncio.create_task(self._sweep_for_ever())
+
+    async def stop(self) -> None:
+        """End the sweeping."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
+
+    async def _login(self, of: lease.Lease) -> access.Ticket:
+        """Log the lease's user in, who is made first if need be."""
+        name, password = self._name(of.lease_id), self._password(of.lease_id)
+        with contextlib.suppress(pve.UserExists):
+            await self._rights.create_user(name, password, comment=f"console of {of.lease_id}")
+        ref = pve_guests.GuestRef(node=of.node, vmid=of.vmid)
+        await self._rights.grant(name, ROLE, ref)
+        if not await self._is_active(of.lease_id):  # its end came meanwhile, and found no user
+            await self._rights.delete_user(name)
+            raise errors.LeaseNotReady
+        return await self._rights.login(name, password)
+
+    async def _open(
+        self, of: lease.Lease, login: access.Ticket, *, vnc: bool
+    ) -> pve_guests.TerminalTicket | pve_guests.VncTicket:
+        ref = pve_guests.GuestRef(node=of.node, vmid=of.vmid)
+        # A ticket stands for the password, and both logins are then of one user.
+        async with self._as_user(login.username, login.ticket) as client:
+            own = pve_guests.Guests(client)
+            return await own.open_vnc(ref) if vnc else await own.open_terminal(ref)
+
+    async def _is_active(self, lease_id: str) -> bool:
+        async with self._db.read() as tx:
+            found = await lease_rows.get(tx, lease_id)
+        return found is not None and found.status is lease.LeaseStatus.ACTIVE
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except (pve.ProxmoxError, errors.DatabaseUnavailable) as error:
+                log.warning("console_users_not_swept", error=type(error).__name__)
+            await asyncio.sleep(_SWEEP_SECONDS)
+
+    def _name(self, lease_id: str) -> str:
+        """At most 63 of the 64 characters of a user's name."""
+        return f"{self._instance}.{lease_id}@pve"
+
+    def _password(self, lease_id: str) -> str:
+        """64 digits, never stored; nobody but us logs in with it."""
+        return hmac.new(self._key, lease_id.encode(), hashlib.sha256).hexdigest()
