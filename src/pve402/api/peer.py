@@ -85,6 +85,7 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         http=connections.BoundedHttp,
         ws="websockets-sansio",
         ws_max_size=_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # 300 KB a connection, and slower than most links
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -90,6 +90,7 @@ def _uvicorn_config(app: Any, settings: config.Settings) -> uvicorn.Config:
         http=connections.BoundedHttp,
         ws="websockets-sansio",
         ws_max_size=_WEBSOCKET_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # 300 KB a connection, and slower than most links
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -101,7 +101,7 @@ class DirectConsoles:
         except pve.Unreachable as error:
             raise errors.ProxmoxUnavailable from error
         except pve.ProxmoxError as error:
-            log.error("direct_console_failed", lease=of.lease_id, error=type(error).__name__)
+            log.warning("direct_console_failed", lease=of.lease_id, problem=str(error))
             raise DirectConsoleRefused from error
 
     async def remove(self, of: lease.Lease) -> None:
