@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from pve402.hub.hub import Hub
-from pve402.hub.detached import DetachedPrograms
 from pve402.hub.options import HubOptions
 from pve402.hub.termproxy import TermproxyOpener, WebSocketTerminal
 from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions

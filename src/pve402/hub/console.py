@@ -70,10 +70,14 @@ class ConsoleChannel:
         self._pieces.append(data)
         self._waiting_bytes += len(data)
         if self._waiting_bytes > _WINDOW_BYTES:
-            self._pieces.clear()
-            self._pieces.append(_SKIPPED)
-            self._waiting_bytes = len(_SKIPPED)
+            self._skip()
         self._changed.set()
+
+    def _skip(self) -> None:
+        """Keep the end of what waits: the screen that matters is the last one."""
+        last = b"".join(self._pieces)[-_REPLAY_BYTES:]
+        self._pieces = deque([_SKIPPED, last])
+        self._waiting_bytes = len(_SKIPPED) + len(last)
 
     def end(self, reason: str) -> None:
         """No more output comes."""

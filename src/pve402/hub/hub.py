@@ -214,7 +214,7 @@ class Hub:
         except asyncio.CancelledError:
             execution.fail(errors.SessionLost())
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - a fault of ours must reach whoever waits
             _log.exception("hub.execution_failed", exec_id=execution.exec_id)
             execution.fail(errors.SessionFailed())
 

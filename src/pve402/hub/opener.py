@@ -98,9 +98,7 @@ async def _hear(hear: opening.Hear, socket: TerminalSocket) -> opening.Heard:
         except TimeoutError:
             continue
         if data is None:
-            ended = listener.heard(time.monotonic(), ended=True)
-            assert ended is not None
-            return ended
+            return listener.end()
         listener.feed(data, time.monotonic())
 
 

@@ -155,16 +155,15 @@ def _load(mark: str, nonce: str) -> Generator[Type | Hear, Heard | None, Hello]:
             raise errors.TerminalStuck("the guest's shell stopped reading")
     yield Type(data=packets[-1])
     hello = re.compile(rb"\x1b_" + nonce.encode() + rb" [HF] [^\x1b]*\x1b\\")
-    heard = yield Hear(limit_seconds=_PROGRAM_SECONDS, until=hello)
-    if not _check(heard).matched:
+    heard = _check((yield Hear(limit_seconds=_PROGRAM_SECONDS, until=hello)))
+    found = hello.search(heard.output)
+    if found is None:
         raise errors.NoShell("the guest's shell does not run our program")
-    return _read_hello(_check(heard).output, hello, nonce)
+    return _read_hello(found.group(), heard.output[found.end() :], nonce)
 
 
-def _read_hello(output: bytes, hello: re.Pattern[bytes], nonce: str) -> Hello:
-    found = hello.search(output)
-    assert found is not None
-    frame = next(iter(frames.FrameReader(nonce).feed(found.group())))
+def _read_hello(hello: bytes, rest: bytes, nonce: str) -> Hello:
+    frame = next(iter(frames.FrameReader(nonce).feed(hello)))
     if not isinstance(frame, frames.Frame) or frame.kind != "H" or len(frame.fields) != 3:
         raise errors.NoShell("the guest lacks a tool that our program needs")
     _, encoding, place = frame.fields
@@ -175,7 +174,7 @@ def _read_hello(output: bytes, hello: re.Pattern[bytes], nonce: str) -> Hello:
         encoding=encoding,
         directory=directory,
         tools=frozenset(tools),
-        rest=output[found.end() :],
+        rest=rest,
     )
 
 
@@ -215,12 +214,18 @@ class Listener:
         if len(self._output) > _LARGEST_OUTPUT_BYTES:
             del self._output[: -_LARGEST_OUTPUT_BYTES // 2]
 
-    def heard(self, now: float, *, ended: bool = False) -> Heard | None:
+    def heard(self, now: float) -> Heard | None:
         """What was heard if listening is over, else None."""
-        matched = self._hear.until is not None and bool(self._hear.until.search(self._output))
-        if not (matched or ended or now >= self.deadline()):
+        if not (self._matched() or now >= self.deadline()):
             return None
-        return Heard(output=bytes(self._output), matched=matched, ended=ended)
+        return Heard(output=bytes(self._output), matched=self._matched())
+
+    def end(self) -> Heard:
+        """What was heard when nothing more can come."""
+        return Heard(output=bytes(self._output), matched=self._matched(), ended=True)
+
+    def _matched(self) -> bool:
+        return self._hear.until is not None and bool(self._hear.until.search(self._output))
 
     def _started(self) -> bool:
         return self._hear.after is None or bool(self._hear.after.search(self._output))

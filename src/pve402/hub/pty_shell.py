@@ -12,6 +12,7 @@ from typing import Protocol
 
 from pve402.hub import errors
 from pve402.hub.channels import Channel
+from pve402.hub.pace import Nudge
 from pve402.hub.request import EventKind
 from pve402.hub.session import Session, TerminalSocket
 from pve402.hub.words import stdin_formats
@@ -26,7 +27,6 @@ _SOLE_PAUSE_SECONDS = 0.01
 _ATTACH_SECONDS = 0.3
 _QUIET_SECONDS = 0.03
 _LONGEST_FORMAT = 1780
-_NO_OPERATION_SECONDS = 0.001
 
 # Runs on the new terminal: tells where it is, gives it a sane state, becomes root's shell.
 _INNER = (
@@ -121,7 +121,7 @@ class SoleShell:
         self._ended = ended
         self._lock = asyncio.Lock()
         self._trailer = terminal.TrailerWatch()
-        self._no_operation: asyncio.TimerHandle | None = None
+        self._pace = Nudge(lambda: self._spawn(self._send(terminal.NO_OPERATION)))
         self._tasks: set[asyncio.Task[None]] = set()
         self._attached = asyncio.Event()
         self._heard = asyncio.Event()
@@ -159,7 +159,8 @@ class SoleShell:
                 self._output(data.replace(b"\r\r\n", b"\r\n"))
                 if self._trailer.feed(data) is not None:
                     break
-                self._keep_awake()
+                self._pace.received(owed=True)
+                await asyncio.sleep(0)
         self._ended("exit")
 
     async def _wait_until_attached(self) -> None:
@@ -174,14 +175,6 @@ class SoleShell:
         while self._heard.is_set():
             self._heard.clear()
             await asyncio.sleep(_QUIET_SECONDS)
-
-    def _keep_awake(self) -> None:
-        if self._no_operation is not None:
-            self._no_operation.cancel()
-        self._no_operation = asyncio.get_running_loop().call_later(
-            _NO_OPERATION_SECONDS,
-            lambda: self._spawn(self._send(terminal.NO_OPERATION)),
-        )
 
     async def _send(self, packet: bytes) -> None:
         with suppress(OSError):

@@ -5,7 +5,6 @@ from importlib import resources
 
 from pve402.hub.request import ExecRequest
 
-
 _NAMES = ("detach", "detached", "files")
 
 

@@ -1,14 +1,13 @@
 """One warm session: a terminal with our program on it, and the channels that share it.
 
-The session reads everything that comes, sends what is queued in one loop turn as one packet,
-and keeps the chain awake. Small exchanges would stall for 40 ms between pveproxy and
-termproxy, so 1 ms after the last received frame a packet that carries nothing is sent, only
-while the guest owes us an answer and nothing else is to be sent.
+The session reads everything that comes, gives each frame to its channel, and sends what is
+queued in one loop turn as one packet. When to nudge the chain and when to doubt it is told by
+`pace` and `pulse`; what gets there, and in which order, by `link`.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Protocol
 
@@ -19,16 +18,15 @@ from pve402.hub.channels import Channel, Sink
 from pve402.hub.link import Link, LinkBroken
 from pve402.hub.opening import Hello
 from pve402.hub.options import HubOptions
+from pve402.hub.pace import Nudge
 from pve402.hub.program import QUIT_LINE
+from pve402.hub.pulse import Pulse, Verdict
 from pve402.hub.script import Script
 from pve402.hub.words import write_words
 from pve402.proxmox import terminal
 
 _log = structlog.get_logger(__name__)
 
-_NO_OPERATION_SECONDS = 0.001
-#: First look for programs that ended while a job of theirs holds the output; then doubling.
-_FIRST_POLL_SECONDS = 0.25
 _QUIT_SECONDS = 0.5
 
 
@@ -74,12 +72,9 @@ class Session:
         self._channels: dict[int, Channel] = {}
         self._generations = [0] * options.max_commands
         self._wake = asyncio.Event()
-        self._last_received = clock()
-        self._poll_at: float | None = None
-        self._poll_seconds = _FIRST_POLL_SECONDS
-        self._asked_at: float | None = None
-        self._suspected_at: float | None = None
-        self._no_operation: asyncio.TimerHandle | None = None
+        self._pulse = Pulse(options, clock())
+        self._heard = asyncio.Event()
+        self._pace = Nudge(self._nudge)
         self._resize: bytes = b""
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -102,7 +97,7 @@ class Session:
     @property
     def silent_seconds(self) -> float:
         """Since when nothing has come."""
-        return self._clock() - self._last_received
+        return self._clock() - self._pulse.last_received
 
     def open_channel(self, sink: Sink, script: Script, *, with_stdin: bool) -> Channel:
         """Start a program. Raises TooManyCommands, SessionLost."""
@@ -129,12 +124,6 @@ class Session:
         """Queue one line for the guest's program."""
         self._link.put(line)
         self._wake.set()
-
-    async def put_slowly(self, line: bytes) -> None:
-        """Queue one line, after waiting until the queue is short; for bulk."""
-        while self._link.waiting_bytes > terminal.SAFE_UNREAD_BYTES and not self.ended.is_set():
-            await asyncio.sleep(_NO_OPERATION_SECONDS)
-        self.put(line)
 
     def resize(self, columns: int, rows: int) -> None:
         """Tell the chain the window's size; the last one wins."""
@@ -163,13 +152,13 @@ class Session:
 
     async def check_alive(self) -> bool:
         """Ask for a sign of life; False if none comes soon."""
-        asked_at = self._clock()
+        self._heard.clear()
         self._ask()
-        while self._last_received <= asked_at and not self.ended.is_set():
-            if self._clock() - asked_at > self._options.acknowledge_seconds:
-                return False
-            await asyncio.sleep(_NO_OPERATION_SECONDS)
-        return not self.ended.is_set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._options.acknowledge_seconds):
+                await self._heard.wait()
+                return not self.ended.is_set()
+        return False
 
     async def close(self, *, quit_program: bool = True) -> None:
         """End the session; programs that still run in it are killed with it."""
@@ -217,21 +206,23 @@ class Session:
         with suppress(OSError):
             while (data := await self._socket.receive()) is not None:
                 self._receive(data)
+                # A flood must not keep the loop from everybody else.
+                await asyncio.sleep(0)
         self._end()
 
     def _receive(self, data: bytes) -> None:
-        self._last_received = self._clock()
-        self._asked_at = None
+        self._pulse.received(self._clock())
+        self._heard.set()
         for event in self._frames.feed(data):
             match event:
                 case frames.Frame():
-                    self._suspected_at = None
+                    self._pulse.answered()
                     self._take_frame(event)
                 case frames.Outside():
                     self._take_outside(event.data)
                 case frames.Damaged():
                     self.damaged_frames += 1
-        self._schedule_no_operation()
+        self._pace.received(owed=self._is_answer_owed() and not self.ended.is_set())
 
     def _take_outside(self, data: bytes) -> None:
         if self._trailer.feed(data) is not None:
@@ -239,7 +230,7 @@ class Session:
                 self._end()
                 return
             # A console may print these words too: a real end closes the socket on data.
-            self._suspected_at = self._clock()
+            self._pulse.suspected(self._clock())
             self._ask()
         if self.outside is not None:
             self.echo_owed = False
@@ -338,14 +329,8 @@ class Session:
             await self._socket.send(resize)
         packet = self._link.take(self._clock())
         if packet:
-            self._cancel_no_operation()
+            self._pace.sent()
             await self._socket.send(terminal.input_packet(packet))
-
-    def _schedule_no_operation(self) -> None:
-        self._cancel_no_operation()
-        if self._is_answer_owed() and not self.ended.is_set():
-            loop = asyncio.get_running_loop()
-            self._no_operation = loop.call_later(_NO_OPERATION_SECONDS, self._spawn_no_operation)
 
     def _is_answer_owed(self) -> bool:
         """Whether more is to come. What is sent needlessly stalls what is sent next."""
@@ -353,12 +338,7 @@ class Session:
             return True
         return len(self._channels) > (self.outside is not None)
 
-    def _cancel_no_operation(self) -> None:
-        if self._no_operation is not None:
-            self._no_operation.cancel()
-            self._no_operation = None
-
-    def _spawn_no_operation(self) -> None:
+    def _nudge(self) -> None:
         if not self._link.has_waiting and not self.ended.is_set():
             self._spawn(self._send_no_operation())
 
@@ -369,42 +349,30 @@ class Session:
     # keeping alive
 
     def _expect_answers(self) -> None:
-        """Something was started: look after it soon, then ever more seldom."""
-        self._poll_seconds = _FIRST_POLL_SECONDS
-        self._poll_at = self._clock() + self._poll_seconds
+        self._pulse.started(self._clock())
 
     async def _keep(self) -> None:
         while not self.ended.is_set():
             now = self._clock()
             self._look_after(now)
-            await asyncio.sleep(max(0.01, min(self._deadlines(now)) - now))
-
-    def _deadlines(self, now: float) -> Iterator[float]:
-        yield now + _FIRST_POLL_SECONDS
-        if self._poll_at is not None:
-            yield self._poll_at
-        resend = self._link.next_deadline()
-        if resend is not None:
-            yield resend
+            resend = self._link.next_deadline() or now + self._options.acknowledge_seconds
+            await asyncio.sleep(max(0.01, min(self._pulse.next_look(now), resend) - now))
 
     def _look_after(self, now: float) -> None:
         self._link.expire(now)
         if self._link.has_waiting:
             self._wake.set()
-        asked, suspected = self._asked_at, self._suspected_at
-        if (asked is not None and now - asked > self._options.silence_seconds) or (
-            suspected is not None and now - suspected > self._options.acknowledge_seconds
-        ):
-            self._end()
-        elif self._channels and self._poll_at is not None and now >= self._poll_at:
-            self._poll_seconds = min(self._poll_seconds * 2, self._options.heartbeat_seconds)
-            self._poll_at = now + self._poll_seconds
-            self._ask()
+        match self._pulse.look(now, busy=self.is_busy):
+            case Verdict.LOST:
+                self._end()
+            case Verdict.ASK:
+                self._ask()
+            case Verdict.WAIT:
+                pass
 
     def _ask(self) -> None:
         """Ask for a sign of life, and for programs that ended; real data shows a dead socket."""
-        if self._asked_at is None:
-            self._asked_at = self._clock()
+        self._pulse.asked(self._clock())
         if self._link.waiting_bytes < terminal.SAFE_UNREAD_BYTES:
             self.put(b"h")
 
@@ -412,7 +380,8 @@ class Session:
         if self.ended.is_set():
             return
         self.ended.set()
-        self._cancel_no_operation()
+        self._heard.set()
+        self._pace.sent()
         self._wake.set()
         _log.info("hub.session_ended", guest=self._name)
         for channel in tuple(self._channels.values()):

@@ -3,14 +3,14 @@
 import asyncio
 
 import pytest
+from tests.support import guest_consoles
+from tests.support.guest_consoles import ASH, BASH, DASH, Consoles
 
 from pve402.hub import errors
 from pve402.hub.console import ConsoleChannel
 from pve402.hub.hub import Hub
 from pve402.hub.request import ExecRequest
 from pve402.proxmox.guests import GuestRef
-from tests.support import guest_consoles
-from tests.support.guest_consoles import ASH, BASH, DASH, Consoles
 
 pytestmark = pytest.mark.namespaces
 

@@ -4,13 +4,13 @@ import asyncio
 import hashlib
 
 import pytest
+from tests.support.guest_consoles import Consoles
 
 from pve402.hub import errors
 from pve402.hub.detached import DetachedPrograms, DetachedState
 from pve402.hub.hub import Hub
 from pve402.hub.request import EventKind, ExecRequest
 from pve402.proxmox.guests import GuestRef
-from tests.support.guest_consoles import Consoles
 
 pytestmark = pytest.mark.namespaces
 
@@ -92,7 +92,9 @@ async def test_unknown_ids_are_not_found(hub: Hub, guest: GuestRef) -> None:
 
 async def _wait(programs: DetachedPrograms, guest: GuestRef, exec_id: str):
     async with asyncio.timeout(20):
-        while (known := await programs.get(guest, exec_id)).state is DetachedState.RUNNING:
+        while (  # noqa: ASYNC110 - only asking tells
+            known := await programs.get(guest, exec_id)
+        ).state is DetachedState.RUNNING:
             await asyncio.sleep(0.1)
     return known
 

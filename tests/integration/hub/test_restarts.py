@@ -6,11 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from tests.support import guest_consoles
+from tests.support.guest_consoles import ASH, BASH, DASH, Consoles
 
 from pve402.hub import errors
 from pve402.hub.request import ExecRequest
-from tests.support import guest_consoles
-from tests.support.guest_consoles import ASH, BASH, DASH, Consoles
 
 pytestmark = pytest.mark.namespaces
 
@@ -95,7 +95,7 @@ async def test_idle_session_is_closed_and_opened_again(chain: Consoles) -> None:
     async with chain.hub(idle_seconds=0.1) as hub:
         await hub.exec(guest, ExecRequest(command="true"))
         async with asyncio.timeout(10):
-            while hub.open_sessions:
+            while hub.open_sessions:  # noqa: ASYNC110 - only looking tells
                 await asyncio.sleep(0.05)
         assert (await hub.exec(guest, ExecRequest(command="echo up"))).stdout == b"up\n"
 

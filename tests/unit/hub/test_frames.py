@@ -1,5 +1,7 @@
 """Frames are found however the stream is cut, and nothing grows without bound."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +27,7 @@ def read(chunks: list[bytes]) -> list[Event]:
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     edges = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
 
 
 @given(st.lists(st.one_of(_frames, _outside), max_size=8), st.lists(st.integers(0, 10_000)))

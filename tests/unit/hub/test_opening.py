@@ -3,10 +3,10 @@
 import re
 
 import pytest
+from tests.support import transcripts
 
 from pve402.hub import errors, opening, program
-from pve402.hub.opening import Heard, Hear, Hello, Listener, StaleProgram, Type
-from tests.support import transcripts
+from pve402.hub.opening import Hear, Heard, Hello, Listener, StaleProgram, Type
 
 MARK, NONCE = "0a1b2c3d", "0123456789ab"
 CLEAR = b"\x1b[H\x1b[J"

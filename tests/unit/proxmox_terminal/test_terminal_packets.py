@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support import transcripts
 
 from pve402.proxmox import terminal
 from pve402.proxmox.terminal import Input, NoOperation, PacketReader, Resize
-from tests.support import transcripts
 
 _packets = st.lists(
     st.one_of(

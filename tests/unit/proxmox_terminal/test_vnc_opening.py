@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support import transcripts
 
 from pve402.proxmox import vnc
-from tests.support import transcripts
 
 CHALLENGE = bytes(range(16))
 
