@@ -91,7 +91,7 @@ def _serve(start: Start) -> int:
 def _hasten(parts: bootstrap.Components, start: Start) -> None:
     """Shorten every limit that the program waits out, and let minutes be seconds."""
     parts.db.shift_seconds = start.clock_ahead_seconds
-    books._MINUTE_MS = int(start.minute_seconds * 1000)  # type: ignore[misc]
+    books.MINUTE_MS = int(start.minute_seconds * 1000)  # type: ignore[misc]
     reconciler._INTERVAL_SECONDS = 3.0  # type: ignore[misc]
     confirmation._LOOK_AGAIN_SECONDS = 1.0  # type: ignore[misc]
     slots._HOLD_SECONDS = 1.5  # type: ignore[misc]

@@ -24,7 +24,7 @@ from pve402.storage import (
 
 _leases = tables.leases
 _orders = tables.orders
-_MINUTE_MS = 60_000
+MINUTE_MS = 60_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,9 +46,9 @@ class Books:
         self._keys = keys
 
     async def open_deal(self, row: order.Order) -> Deal:
-        """Read the lease of an order that a worker has taken."""
+        """Read the lease of an order that a worker has taken, which may be another by now."""
         async with self.db.read() as tx:
-            found = await lease_rows.get(tx, row.lease_id or "")
+            found = await lease_rows.get_of_order(tx, row.order_id)
         if found is None:
             raise LookupError(f"order {row.order_id} names a lease that is not there")
         return Deal(order=row, lease=found)
@@ -92,7 +92,7 @@ class Books:
     async def activate(self, deal: Deal, transaction: str | None, *, recheck: bool) -> Deal:
         """Hand a new lease over: order settled, lease active from now, its token valid."""
         now = self.db.now()
-        ends = now + deal.order.minutes * _MINUTE_MS
+        ends = now + deal.order.minutes * MINUTE_MS
         async with self.db.begin() as tx:
             active = await self.move_lease(
                 tx, deal.lease, lease.LeaseStatus.ACTIVE, expires_at=ends, due_at=ends, upid=None
@@ -115,7 +115,7 @@ class Books:
         now = self.db.now()
         end = sa.type_coerce(_leases.c.expires_at, sa.BigInteger)
         later = sa.case((end > now, end), else_=now)
-        ends = later + deal.order.minutes * _MINUTE_MS
+        ends = later + deal.order.minutes * MINUTE_MS
         async with self.db.begin() as tx:
             longer = await self.move_lease(
                 tx,
@@ -140,10 +140,14 @@ class Books:
             async with self.db.begin() as tx:
                 await self.write_order(tx, of, transaction=transaction)
 
-    async def finish(self, of: order.Order) -> None:
-        """Close a settled order for good and erase its payment."""
+    async def finish(self, of: order.Order, transaction: str | None = None) -> None:
+        """Close a settled order for good, with the transaction that stands, and erase its payment.
+
+        Without a transaction the one that was seen before stands.
+        """
+        stands = transaction or of.transaction
         async with self.db.begin() as tx:
-            await self.write_order(tx, of, final=True, **_CLOSED)
+            await self.write_order(tx, of, final=True, transaction=stands, **_CLOSED)
 
     async def record_transaction(self, payment: protocol.PaymentKey, transaction: str) -> None:
         """Keep the hash of a transaction of our own before it is broadcast."""

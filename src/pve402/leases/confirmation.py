@@ -11,6 +11,7 @@ One confirmation hands a lease over, so that tenants wait seconds; this is the o
 
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pve402.domain import lease, order
 from pve402.leases import books, machine, money, options, workflow
@@ -44,9 +45,8 @@ class Confirmation:
         """Describe and confirm; raises RetryLater until both are done."""
         deal = await self._books.open_deal(row)
         await self._describe(deal)
-        if row.sealed_payment is not None:
-            deal = await self._confirm(deal)
-        await self._books.finish(deal.order)
+        stands = await self._confirm(deal) if row.sealed_payment is not None else None
+        await self._books.finish(deal.order, stands)
 
     async def _describe(self, deal: books.Deal) -> None:
         """Rewrite the guest's description, unless a later order has, or the guest is gone."""
@@ -59,44 +59,51 @@ class Confirmation:
         except pve.GuestMissing:
             log.info("guest_gone_before_description", lease=current.lease_id)
 
-    async def _confirm(self, deal: books.Deal) -> books.Deal:
+    async def _confirm(self, deal: books.Deal) -> str | None:
+        """Return the transaction that stands; after a reorganisation it may be another one."""
         found = await self._money.recheck(deal.order)
         if found.standing is Recheck.TOO_EARLY:
             raise workflow.RetryLater("not deep enough yet", after_seconds=_LOOK_AGAIN_SECONDS)
         if found.standing is Recheck.VANISHED:
-            return await self._settle_again(deal)
+            await self._settle_again(deal)
         if found.standing is Recheck.LOST:
             await self._take_back(deal, "payment_reverted")
-        return deal
+        return found.transaction
 
-    async def _settle_again(self, deal: books.Deal) -> books.Deal:
+    async def _settle_again(self, deal: books.Deal) -> None:
         log.warning("settlement_vanished", order=deal.order.order_id)
         again = await self._money.settle(deal.order)
         if again.outcome is facilitators.Outcome.REFUSED:
             await self._take_back(deal, again.reason or "refused")
-            return deal
+            return
         await self._books.remember(deal.order, again.transaction)
         raise workflow.RetryLater("settled again", after_seconds=_LOOK_AGAIN_SECONDS)
 
     async def _take_back(self, deal: books.Deal, reason: str) -> None:
-        """Take back the minutes whose money went away; a lease with none left stops at once."""
+        """Refuse the order and take its minutes back; a lease with none left stops at once.
+
+        Both or neither: while a renewal holds the lease, the order stays as it is.
+        """
         log.error("settlement_lost", order=deal.order.order_id, reason=reason)
-        if deal.lease.status is not lease.LeaseStatus.ACTIVE:
-            return
-        end = sa.type_coerce(_leases.c.expires_at, sa.BigInteger) - deal.order.minutes * 60_000
         async with self._books.db.begin() as tx:
             await self._books.write_order(
                 tx, deal.order, status=order.OrderStatus.REFUSED.value, refusal="payment_reverted"
             )
-            taken = await lease_rows.move(
-                tx,
-                deal.lease,
-                deal.lease.status,
-                _leases.c.hold_order_id.is_(None),
-                expires_at=end,
-                due_at=end,
-                end_reason="payment_reverted",
-                fence=None,
-            )
+            if deal.lease.status is lease.LeaseStatus.ACTIVE:
+                await self._shorten(tx, deal)
+
+    async def _shorten(self, tx: AsyncConnection, deal: books.Deal) -> None:
+        bought = deal.order.minutes * books.MINUTE_MS
+        end = sa.type_coerce(_leases.c.expires_at, sa.BigInteger) - bought
+        taken = await lease_rows.move(
+            tx,
+            deal.lease,
+            deal.lease.status,
+            _leases.c.hold_order_id.is_(None),
+            expires_at=end,
+            due_at=end,
+            end_reason="payment_reverted",
+            fence=None,
+        )
         if taken is None:
             raise workflow.RetryLater("the lease is held by a renewal")

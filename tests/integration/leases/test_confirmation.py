@@ -5,6 +5,7 @@ from tests.support.installation import Installation
 
 from pve402.devnet.facilitator import Endpoint, Fault, FaultKind
 from pve402.domain import lease, order
+from pve402.storage import lease_rows
 
 
 def mine(installation: Installation, blocks: int) -> None:
@@ -101,3 +102,71 @@ async def test_a_renewal_that_is_lost_leaves_the_time_paid_before(
     (now,) = await installation.leases_now()
     assert now.status is lease.LeaseStatus.ACTIVE
     assert now.expires_at == first.expires_at
+
+
+async def test_a_settlement_found_in_another_transaction_is_kept_with_that_one(
+    installation: Installation,
+) -> None:
+    paid = (await installation.lease()).order
+    installation.chain.rpc("devnet_reorg", 1)
+    await installation.lease()  # takes the place of the first transaction
+    signed, terms = installation.parts.crew._workflows.confirmation._money._open(paid)
+    route = installation.parts.settler._routes[paid.network]
+    again = await route.facilitator.settle(signed, terms)
+    mine(installation, 12)
+
+    done = await confirm(installation)
+
+    assert again.transaction != paid.transaction
+    assert done.transaction == again.transaction
+    assert done.final
+
+
+@pytest.mark.parametrize("held", [True, False])
+async def test_minutes_are_taken_back_with_the_order_or_not_at_all(
+    installation: Installation, held: bool
+) -> None:
+    row = (await installation.lease(minutes=60)).lease
+    (paid,) = await installation.orders_now()
+    lose_for_good(installation, paid)
+    if held:
+        await hold(installation, row, seconds=1000)
+
+    installation.pass_time(30)
+    await installation.settled_down()
+
+    (done,), (now,) = await installation.orders_now(), await installation.leases_now()
+    both = (done.status is order.OrderStatus.REFUSED, now.end_reason == "payment_reverted")
+    assert both == (not held, not held)
+
+
+async def test_an_order_lost_after_its_lease_was_stopped_is_refused(
+    installation: Installation,
+) -> None:
+    row = (await installation.lease(minutes=60)).lease
+    (paid,) = await installation.orders_now()
+    await installation.leases.end(row)
+    await installation.until_status(lease.LeaseStatus.ENDED)
+    lose_for_good(installation, paid)
+
+    done = await confirm(installation)
+
+    assert done.status is order.OrderStatus.REFUSED
+    assert done.final
+
+
+def lose_for_good(installation: Installation, paid: order.Order) -> None:
+    """Drop a transfer from the chain, and let its window pass before it can be sent again."""
+    installation.chain.rpc("devnet_reorg", 1)
+    installation.facilitator.faults.add(
+        Fault(kind=FaultKind.PENDING_LOST, endpoint=Endpoint.SETTLE, times=None)
+    )
+    installation.chain.rpc("evm_setNextBlockTimestamp", int(paid.valid_before.timestamp()) + 10)
+    mine(installation, 4)
+
+
+async def hold(installation: Installation, row: lease.Lease, *, seconds: float) -> None:
+    """Hold a lease as a renewal under way does."""
+    db = installation.parts.db
+    async with db.begin() as tx:
+        await lease_rows.move(tx, row, row.status, hold_order_id="o1", hold_until=db.now(seconds))
