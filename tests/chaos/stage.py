@@ -246,7 +246,7 @@ async def open_stage(
 
 
 async def _start(stack: contextlib.AsyncExitStack, module: str, folder: Path) -> Helper:
-    kept = ("PATH", "HOME", "LANG", "TMPDIR")
+    kept = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH")
     with (folder / f"{module.rpartition('.')[2]}.log").open("wb") as errors:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
