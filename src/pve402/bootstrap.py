@@ -11,7 +11,7 @@ from typing import Self
 import structlog
 
 from pve402 import config
-from pve402.domain import catalogue, placement
+from pve402.domain import catalogue, errors, placement
 from pve402.hub import detached, files, hub, termproxy, vnc
 from pve402.hub import options as hub_options
 from pve402.leases import (
@@ -33,7 +33,10 @@ from pve402.leases import (
     options,
     ownership,
     peers,
+    pool,
+    pooled,
     reconciler,
+    rekey,
     renewal,
     service,
     vault,
@@ -69,6 +72,7 @@ class Components:
     view: cluster.ClusterView
     crew: worker.Worker
     watch: reconciler.Reconciler
+    filler: pool.Filler
     leases: service.LeaseService
     access: access.Access
     keys: vault.Vault
@@ -89,6 +93,7 @@ class Components:
 
     async def __aexit__(self, *_: object) -> None:
         """Finish or hand over what runs, then close everything."""
+        await self.filler.stop()
         await self.watch.stop()
         await self.crew.stop()
         await self.close()
@@ -147,17 +152,23 @@ def build(settings: config.Settings) -> Components:
     inside = _guest_work(settings, lease_options, db, keys, proxmox, console_login)
     fee_flow = fees.Fees(ledger, funds)
     worker_options = options.WorkerOptions()
+    book = load_catalogue(settings)
+    _check_pool(settings, book)
+    rekeying = rekey.HubRekey(inside.hub)
+    ready = pooled.PooledGuests(ledger, machines, rekeying, view, book, lease_options)
+    filler = pool.Filler(db, view, lease_options, book)
     flows = worker.Workflows(
-        creation=creation.Creation(ledger, machines, funds, lease_options, keys),
+        creation=creation.Creation(ledger, machines, funds, lease_options, keys, ready),
         renewal=renewal.Renewal(ledger, machines, funds, lease_options),
         confirmation=confirmation.Confirmation(ledger, machines, funds, lease_options),
         lifetime=lifetime.Lifetime(db, machines, lease_options, inside.end),
         fee=fee_flow.run,
+        filling=pool.Filling(db, machines, rekeying),
     )
     crew = worker.Worker(db, flows, worker_options)
     parts = service.Parts(
         db=db,
-        book=load_catalogue(settings),
+        book=book,
         settings=lease_options,
         keys=keys,
         view=view,
@@ -165,6 +176,7 @@ def build(settings: config.Settings) -> Components:
         settler=settler,
         crew=crew,
         fees=fee_flow,
+        filler=filler,
         networks=settings.network,
     )
     return Components(
@@ -177,6 +189,7 @@ def build(settings: config.Settings) -> Components:
         view=view,
         crew=crew,
         watch=reconciler.Reconciler(db, view, machines, lease_options),
+        filler=filler,
         leases=service.LeaseService(parts),
         access=_access(settings, db, keys, routes),
         keys=keys,
@@ -300,7 +313,18 @@ def _lease_options(settings: config.Settings, keys: vault.Vault) -> options.Leas
         unsettled_per_address=settings.pve402_max_unsettled_per_address,
         unsettled_in_all=settings.pve402_max_unsettled,
         writes_per_node=settings.pve402_node_writes,
+        shelves=settings.pve402_pool,
     )
+
+
+def _check_pool(settings: config.Settings, book: catalogue.Catalogue) -> None:
+    """Raise SettingsError for guests in the pool that no tenant could ask for."""
+    for wanted in settings.pve402_pool:
+        try:
+            wanted.check(book)
+        except errors.InvalidRequest as error:
+            reason = f"PVE402_POOL: {wanted.sku}: {error}"
+            raise config.SettingsError({"PVE402_POOL": reason}) from None
 
 
 def _proxmox_options(settings: config.Settings) -> pve_options.ProxmoxOptions:

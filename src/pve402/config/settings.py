@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from pve402.config import values
+from pve402.domain.shelf import Shelf
 from pve402.payments import networks
 
 _PER_NETWORK = {"rpc_url": "rpc_urls", "facilitator_url": "facilitator_urls"}
@@ -249,6 +250,11 @@ class Settings(BaseSettings):
     pve402_node_writes: Positive = Field(
         4, description="Writing calls that one node gets at the same time."
     )
+    pve402_pool: Annotated[tuple[Shelf, ...], NoDecode, AfterValidator(values.pool)] = Field(
+        (),
+        description="Guests kept ready, with commas between: sku:cores:memoryMB:diskGB=count.",
+        examples=["standard-lxc:1:512:8=2"],
+    )
     pve402_create_wait_seconds: float = Field(
         180, ge=1, le=1800, description="How long a paid request waits for its container."
     )
@@ -283,6 +289,14 @@ class Settings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         """A list is written with commas."""
         return values.split(value) if isinstance(value, str) else value
+
+    @pydantic.field_validator("pve402_pool", mode="before")
+    @classmethod
+    def _read_pool(cls, value: Any) -> Any:
+        """Each kind of guest is one part of a list."""
+        if not isinstance(value, str):
+            return value
+        return tuple(Shelf.parse(part) for part in values.split(value))
 
     @pydantic.model_validator(mode="after")
     def _agree(self) -> Self:

@@ -11,6 +11,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from pve402.domain import shelf
 from pve402.payments import addresses, errors, networks
 from pve402.proxmox import options
 
@@ -140,6 +141,14 @@ def stats_fields(parts: tuple[str, ...]) -> tuple[str, ...]:
     if unknown:
         raise ValueError(f"must be some of {', '.join(STATS_FIELDS)}, or none")
     return names(parts)
+
+
+def pool(shelves: tuple[shelf.Shelf, ...]) -> tuple[shelf.Shelf, ...]:
+    """Kinds of guests to keep ready, each named once."""
+    kinds = {(one.sku, one.size) for one in shelves}
+    if len(kinds) < len(shelves):
+        raise ValueError("must name each kind of guest once")
+    return shelves
 
 
 def check_together(settings: "Settings") -> None:

@@ -47,6 +47,9 @@ TRANSITIONS: Mapping[LeaseStatus, frozenset[LeaseStatus]] = {
     LeaseStatus.FAILED: frozenset(),
 }
 
+NOBODY = ""
+"""The owner of a guest that is made ahead of its tenant."""
+
 OVER = frozenset({LeaseStatus.ENDED, LeaseStatus.FAILED})
 """States that nothing follows."""
 
@@ -97,7 +100,7 @@ class Lease:
     status: LeaseStatus
     node: str
     vmid: int
-    owner: str  # CAIP-10 account, EVM addresses in lower case
+    owner: str  # CAIP-10 account, EVM addresses in lower case; NOBODY while it stands ready
     sku: str
     size: Size
     hostname: str
@@ -118,6 +121,7 @@ class Lease:
     create_sent_at: datetime | None = None
     restarts: int = 0
     restarts_since: datetime | None = None
+    pooled_at: datetime | None = None  # since when it stood ready; None: made for its tenant
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod
@@ -131,6 +135,11 @@ class Lease:
     def evolve(self, **changes: Any) -> Self:
         """Return a copy with some facts replaced."""
         return dataclasses.replace(self, **changes)
+
+    @property
+    def is_unowned(self) -> bool:
+        """Whether nobody has it: it is being made for the pool, stands there, or is discarded."""
+        return self.owner == NOBODY
 
     @property
     def ctid(self) -> str:

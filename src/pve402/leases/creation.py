@@ -6,6 +6,9 @@
     STARTING             start the guest                   destroying the guest
     SETTLING             settle the payment, hand over     nothing: this is the last step
 
+A lease whose guest stood ready (pve402.leases.pooled) begins at the last step, with a look at that
+guest before the money and its re-keying after it.
+
 Until the money is settled, any failure refuses the order, whose payment is then never settled, and
 the lease unwinds (pve402.leases.lifetime) until its guest is gone. A step that meets a passing
 fault is tried again; a creation that outlasts its limit, or its payment's window, is given up.
@@ -16,8 +19,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from pve402.domain import lease, order
-from pve402.leases import books, machine, money, options, vault, workflow
+from pve402.domain import errors, lease, order
+from pve402.leases import books, machine, money, options, pooled, vault, workflow
 from pve402.payments import facilitators
 from pve402.proxmox import errors as pve
 
@@ -37,7 +40,9 @@ class Creation:
         funds: money.Money,
         settings: options.LeaseOptions,
         keys: vault.Vault,
+        ready: pooled.PooledGuests,
     ) -> None:
+        self._ready = ready
         self._books = ledger
         self._machines = machines
         self._money = funds
@@ -146,16 +151,34 @@ class Creation:
             deal, order_status=order.OrderStatus.SETTLING, lease_status=Status.SETTLING
         )
 
-    async def _settle(self, deal: Deal) -> None:
+    async def _look_at_ready(self, deal: Deal) -> Deal:
+        """See that a guest that stood ready is sound; one that is not is replaced by a new one."""
+        await self._check_time(deal)
+        if await self._ready.is_sound(deal.lease, self._planned_expiry(deal)):
+            return await self._books.advance(deal, order_status=order.OrderStatus.SETTLING)
+        try:
+            return await self._ready.replace(deal)
+        except errors.NoCapacity as error:
+            raise workflow.GiveUp("create_failed", "no room for another guest") from error
+        except errors.ProxmoxUnavailable as error:
+            raise workflow.RetryLater("no node is seen") from error
+
+    async def _settle(self, deal: Deal) -> Deal | None:
         """Move the money. Only a transfer seen on chain hands the lease over."""
+        if deal.order.status is order.OrderStatus.CLAIMED:
+            return await self._look_at_ready(deal)
         settlement = await self._money.settle(deal.order)
         if settlement.outcome is facilitators.Outcome.REFUSED:
             raise workflow.GiveUp("settlement_refused", settlement.reason or "refused")
         if settlement.outcome is facilitators.Outcome.UNKNOWN:
             await self._books.remember(deal.order, settlement.transaction)
             raise workflow.RetryLater(f"settlement unknown: {settlement.reason}")
+        if deal.lease.pooled_at is not None:
+            await self._books.remember(deal.order, settlement.transaction)
+            await self._ready.hand_over(deal, self._secrets(deal.order))
         recheck = self._money.needs_recheck(deal.order.network)
         await self._books.activate(deal, settlement.transaction, recheck=recheck)
+        return None
 
     async def _look(self, deal: Deal) -> machine.Sight:
         try:

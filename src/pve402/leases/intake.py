@@ -101,18 +101,18 @@ class Intake:
         purchase: Purchase,
         rooms: Sequence[placement.NodeRoom],
     ) -> Taken:
-        """Claim the payment, choose a node, reserve a vmid and write order and lease.
+        """Claim the payment; take a guest that stands ready, or choose a node and reserve a vmid.
+
+        An order that is answered before it is done keeps the leaseId it was told, so its guest is
+        made for it: one that stood ready may yet be found broken, and its leaseId with it.
 
         Raises NoCapacity, TooManyUnsettled, WalletMustWait, PaymentReused, IdempotencyKeyReused.
         """
-        lease_id = lease.new_lease_id()
         new = self._new_order(purchase, CREATE_ROUTE, asked.canonical(), order.OrderKind.CREATION)
         new = dataclasses.replace(
-            new,
-            lease_id=lease_id,
-            minutes=asked.minutes,
-            sealed_secrets=self._seal_secrets(new.order_id, asked),
+            new, minutes=asked.minutes, sealed_secrets=self._seal_secrets(new.order_id, asked)
         )
+        wanted = self._new_lease(lease.new_lease_id(), asked, sku, purchase.owner)
         async with self._db.begin() as tx:
             await books.lock_placement(self._db, tx)
             found = await self._find(tx, purchase, CREATE_ROUTE, new.request_hash)
@@ -121,23 +121,49 @@ class Intake:
             now = await self._db.time_in(tx)
             _check_window(purchase.payment, now)
             await self._check_free_riding(tx, purchase, now)
-            node = placement.choose_node(
-                rooms,
-                await lease_rows.list_promises(tx),
-                asked.size,
-                allowed=sku.nodes,
-                limits=self._settings.limits,
-            )
-            vmid = await vmid_rows.reserve(
-                self._db,
-                tx,
-                lease_id,
-                least=self._settings.vmid_min,
-                most=self._settings.vmid_max,
-            )
-            row = self._new_lease(lease_id, asked, sku, purchase.owner, node, vmid)
-            await lease_rows.insert(self._db, tx, row, due=False)
-            return await self._insert(tx, new)
+            taken = None
+            if purchase.wait_seconds > 0:
+                taken = await self._take_ready(tx, wanted, sku, rooms)
+            if taken is None:
+                taken = await self._reserve(tx, wanted, sku, rooms)
+            return await self._insert(tx, dataclasses.replace(new, lease_id=taken.lease_id))
+
+    async def _take_ready(
+        self,
+        tx: AsyncConnection,
+        wanted: lease.Lease,
+        sku: catalogue.Sku,
+        rooms: Sequence[placement.NodeRoom],
+    ) -> lease.Lease | None:
+        """Take a guest of the pool, on a node that is there and that the sku may use."""
+        if not self._settings.shelves:
+            return None
+        online = {room.node for room in rooms if room.online}
+        allowed = online & sku.nodes if sku.nodes else online
+        return await lease_rows.take_from_pool(self._db, tx, wanted, allowed)
+
+    async def _reserve(
+        self,
+        tx: AsyncConnection,
+        wanted: lease.Lease,
+        sku: catalogue.Sku,
+        rooms: Sequence[placement.NodeRoom],
+    ) -> lease.Lease:
+        """Choose a node, reserve a vmid and write the lease that a guest will be made for."""
+        settings = self._settings
+        node = placement.choose_node(
+            rooms,
+            await lease_rows.list_promises(tx),
+            wanted.size,
+            allowed=sku.nodes,
+            limits=settings.limits,
+        )
+        vmid = await vmid_rows.reserve(
+            self._db, tx, wanted.lease_id, least=settings.vmid_min, most=settings.vmid_max
+        )
+        row = wanted.evolve(node=node, vmid=vmid)
+        await lease_rows.insert(self._db, tx, row, due=False)
+        return row
 
     async def take_renewal(self, of: lease.Lease, minutes: int, purchase: Purchase) -> Taken:
         """Claim the payment and take the hold on the lease, so that expiry cannot pass it.
@@ -289,14 +315,12 @@ class Intake:
         asked: request.CreationRequest,
         sku: catalogue.Sku,
         owner: str,
-        node: str,
-        vmid: int,
     ) -> lease.Lease:
         return lease.Lease(
             lease_id=lease_id,
             status=lease.LeaseStatus.RESERVED,
-            node=node,
-            vmid=vmid,
+            node="",  # chosen with its vmid in the transaction
+            vmid=0,
             owner=owner,
             sku=sku.name,
             size=asked.size,

@@ -182,6 +182,14 @@ class Machines:
                 _ref(of), {"description": self.description(of, expires_at)}
             )
 
+    async def describe_running(self, of: lease.Lease, expires_at: datetime) -> None:
+        """Write the lease's name and time on its guest. Raises GuestMissing unless it runs."""
+        sight = await self.look(of)
+        if sight is not Sight.RUNNING:
+            raise pve.GuestMissing(f"guest {of.vmid} is {sight.value}")
+        changes = {"hostname": of.hostname, "description": self.description(of, expires_at)}
+        await self._guests.update_config(_ref(of), changes)
+
     def description(self, of: lease.Lease, expires_at: datetime) -> str:
         """Return the signed description of the lease's guest."""
         record = mark.GuestRecord(

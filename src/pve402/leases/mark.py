@@ -26,7 +26,7 @@ class GuestRecord:
     """What the description of a guest tells about its lease."""
 
     lease_id: str
-    owner: str
+    owner: str  # empty while it stands ready for anybody; `expires_at` then says nothing
     sku: str
     size: lease.Size
     expires_at: datetime
@@ -60,7 +60,8 @@ def describe(record: GuestRecord, key: bytes) -> str:
     text = json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
     body = base64.urlsafe_b64encode(text).rstrip(b"=").decode()
     until = record.expires_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return f"Leased by pve402 until {until}.\npve402:v1:{body}:{_sign(body, key)}\n"
+    standing = f"Leased by pve402 until {until}." if record.owner else "Kept ready by pve402."
+    return f"{standing}\npve402:v1:{body}:{_sign(body, key)}\n"
 
 
 def read_description(description: str, key: bytes) -> GuestRecord | None:

@@ -31,6 +31,12 @@ STRANGERS = prometheus_client.Gauge(
 PROXMOX_AGE = prometheus_client.Gauge(
     "pve402_proxmox_age_seconds", "How long ago Proxmox VE was last seen."
 )
+POOL = prometheus_client.Gauge(
+    "pve402_pool_guests", "Guests kept ready, by sku and whether they are.", ("sku", "state")
+)
+FROM_POOL = prometheus_client.Counter(
+    "pve402_pool_taken_total", "Guests taken from the pool, by what became of them.", ("outcome",)
+)
 
 
 def count(closed: order.Order) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from pve402.domain import placement
+from pve402.domain import placement, shelf
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,7 @@ class LeaseOptions:
     unsettled_in_all: int = 256
     confirmations: int = 10  # blocks after which a settlement is looked at again
     confirm_after_seconds: float = 25.0
+    shelves: tuple[shelf.Shelf, ...] = ()  # guests kept ready
     writes_per_node: int = 4  # Proxmox tasks of ours at once on one node, over all replicas
 
 

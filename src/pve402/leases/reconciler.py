@@ -5,6 +5,7 @@
     an active lease whose guest is down           the guest is started, a few times an hour
     a guest on another node than its lease        the lease follows it
     a stopped lease whose guest runs              it is stopped again
+    a guest of the pool that is gone or down      it is discarded, the pool makes another
     a guest of ours without a standing lease      reported; only an operator's word stops it
     a guest locked for creation without a task    reported; only root on its node can clear it
 
@@ -20,7 +21,7 @@ import sqlalchemy as sa
 import structlog
 
 from pve402.domain import lease
-from pve402.leases import cluster, machine, mark, metrics, options, workflow
+from pve402.leases import cluster, machine, mark, metrics, options, pooled, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
 from pve402.storage import database, lease_rows, tables
@@ -28,6 +29,7 @@ from pve402.storage import database, lease_rows, tables
 log = structlog.get_logger(__name__)
 
 Status = lease.LeaseStatus
+_WATCHED = {Status.ACTIVE, Status.STOPPED, Status.POOLED}
 _leases = tables.leases
 _INTERVAL_SECONDS = 30.0
 _SETTLED_DOWN = timedelta(seconds=20)  # `/cluster/resources` lags behind by some seconds
@@ -114,10 +116,12 @@ class Reconciler:
 
     async def _close_gap(self, row: lease.Lease, guest: resources.GuestSummary | None) -> None:
         """Mend one lease; a failure here concerns this lease alone and is tried again."""
-        if row.hold_order_id is not None or row.status not in {Status.ACTIVE, Status.STOPPED}:
+        if row.hold_order_id is not None or row.status not in _WATCHED:
             return
         try:
-            if guest is None:
+            if row.status is Status.POOLED:
+                await self._pooled(row, guest)
+            elif guest is None:
                 await self._missing(row)
             elif self._is_of(guest, row):
                 await self._present(row, guest)
@@ -135,6 +139,16 @@ class Reconciler:
             await self._restart(row)
         if row.status is Status.STOPPED and guest.state is resources.RunState.RUNNING:
             await self._stop_again(row)
+
+    async def _pooled(self, row: lease.Lease, guest: resources.GuestSummary | None) -> None:
+        """Discard a guest of the pool that does not run, after asking its node for it."""
+        if guest is not None and guest.state is resources.RunState.RUNNING:
+            return
+        if await self._machines.look(row) is not machine.Sight.RUNNING:
+            log.warning("pooled_guest_down", lease=row.lease_id, vmid=row.vmid)
+            await self._write(
+                row, Status.UNWINDING, end_reason=pooled.BROKEN, due_at=self._db.now(), fence=None
+            )
 
     async def _missing(self, row: lease.Lease) -> None:
         """End a lease whose guest is gone, after asking its node for it."""

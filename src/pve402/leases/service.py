@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Literal
 
 from pve402.domain import account, catalogue, errors, lease, order, placement, price, request
-from pve402.leases import cluster, fees, intake, options, vault, worker
+from pve402.leases import cluster, fees, intake, options, pool, vault, worker
 from pve402.leases.intake import Purchase
 from pve402.payments import errors as payment_errors
 from pve402.payments import settlement
@@ -73,6 +73,7 @@ class Parts:
     settler: settlement.Settler
     crew: worker.Worker
     fees: fees.Fees
+    filler: pool.Filler
     networks: tuple[str, ...]  # CAIP-2, those that payments are accepted on
 
 
@@ -91,13 +92,23 @@ class LeaseService:
         Asks nobody while the view of the cluster and the promises are fresh.
         """
         rooms = await self._parts.view.rooms()
-        placement.choose_node(
-            rooms,
-            await self._parts.view.promises(self._db),
-            size,
-            allowed=sku.nodes,
-            limits=self._parts.settings.limits,
-        )
+        try:
+            placement.choose_node(
+                rooms,
+                await self._parts.view.promises(self._db),
+                size,
+                allowed=sku.nodes,
+                limits=self._parts.settings.limits,
+            )
+        except errors.NoCapacity:
+            if not await self._stands_ready(sku, size):
+                raise
+
+    async def _stands_ready(self, sku: catalogue.Sku, size: lease.Size) -> bool:
+        if not self._parts.settings.shelves:
+            return False
+        async with self._db.read() as tx:
+            return await lease_rows.stands_ready(tx, sku.name, size)
 
     def creation_price_usd(self, asked: request.CreationRequest) -> Fraction:
         """Return the exact price of a creation; raise InvalidRequest if it cannot be sold."""
@@ -130,6 +141,7 @@ class LeaseService:
             taken = await self._parts.taker.take_creation(asked, sku, purchase, rooms)
             if taken.new:
                 self._parts.crew.begin(taken.order)
+                self._parts.filler.wake()
         return await self._answer(taken, purchase)
 
     async def renew(
@@ -194,8 +206,9 @@ class LeaseService:
                 found = await lease_rows.get_by_vmid(tx, int(id_text))
             else:
                 found = None
-        hidden = found is not None and not found.handed_over and caller is None
-        if found is None or hidden or (caller is not None and not _may_manage(caller, found)):
+        if found is None or found.is_unowned or not (found.handed_over or caller):
+            raise errors.LeaseNotFound
+        if caller is not None and not _may_manage(caller, found):
             raise errors.LeaseNotFound
         return found
 

@@ -14,7 +14,16 @@ import sqlalchemy as sa
 import structlog
 
 from pve402.domain import errors, lease, order
-from pve402.leases import confirmation, creation, lifetime, metrics, options, renewal, workflow
+from pve402.leases import (
+    confirmation,
+    creation,
+    lifetime,
+    metrics,
+    options,
+    pool,
+    renewal,
+    workflow,
+)
 from pve402.storage import database, queue, tables
 
 log = structlog.get_logger(__name__)
@@ -32,6 +41,7 @@ class Workflows:
     confirmation: confirmation.Confirmation
     lifetime: lifetime.Lifetime
     fee: Callable[[order.Order], Awaitable[None]]
+    filling: pool.Filling
 
 
 class Worker:
@@ -217,7 +227,10 @@ class Worker:
             await self._workflows.renewal.run(row)
 
     async def _run_lease(self, row: lease.Lease) -> None:
-        await self._workflows.lifetime.run(row)
+        if row.is_unowned and row.status in self._workflows.filling.steps:
+            await self._workflows.filling.run(row)
+        else:
+            await self._workflows.lifetime.run(row)
 
     async def _keep(self) -> None:
         """Move the time limit of everything in work."""

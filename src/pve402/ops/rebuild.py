@@ -80,11 +80,15 @@ async def _not_in_table(parts: bootstrap.Components, found: list[Found]) -> list
 
 
 async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None:
-    """Write one lease: active until its end, and due at once if that has passed."""
+    """Write one lease: active until its end, and due at once if that has passed.
+
+    A guest that stood ready for anybody comes back as such, and the pool decides about it.
+    """
     record, guest = one.record, one.guest
+    active = record.owner != lease.NOBODY
     row = lease.Lease(
         lease_id=record.lease_id,
-        status=lease.LeaseStatus.ACTIVE,
+        status=lease.LeaseStatus.ACTIVE if active else lease.LeaseStatus.POOLED,
         node=guest.node,
         vmid=guest.vmid,
         owner=record.owner,
@@ -95,10 +99,10 @@ async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None
         rates=_rates(parts, record.sku),
         created_at=now,
     )
-    ends = {"expires_at": record.expires_at, "due_at": record.expires_at}
+    ends = {"expires_at": record.expires_at, "due_at": record.expires_at} if active else {}
     async with parts.db.begin() as tx:
         await lease_rows.insert(parts.db, tx, row, due=False)
-        await lease_rows.move(tx, row, lease.LeaseStatus.ACTIVE, **ends)
+        await lease_rows.move(tx, row, row.status, **ends)
         await tx.execute(
             tables.vmids.insert().values(
                 vmid=guest.vmid, lease_id=row.lease_id, reserved_at=parts.db.now()

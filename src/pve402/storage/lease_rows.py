@@ -1,6 +1,7 @@
 """Queries on the lease table."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,12 +11,21 @@ from pve402.storage import database, tables
 
 _leases = tables.leases
 _OVER = [status.value for status in lease.OVER]
+_KEPT_READY = ["reserved", "creating", "starting", "pooled"]
 _GUEST_RUNS = {lease.LeaseStatus.SETTLING, lease.LeaseStatus.ACTIVE, lease.LeaseStatus.POOLED}
 
 
 async def get(tx: AsyncConnection, lease_id: str) -> lease.Lease | None:
     """Return the lease of that identity."""
     return await _one(tx, sa.select(_leases).where(_leases.c.lease_id == lease_id))
+
+
+async def get_of_order(tx: AsyncConnection, order_id: str) -> lease.Lease | None:
+    """Return the lease that an order is about now."""
+    of_order = sa.select(tables.orders.c.lease_id).where(tables.orders.c.order_id == order_id)
+    return await _one(
+        tx, sa.select(_leases).where(_leases.c.lease_id == of_order.scalar_subquery())
+    )
 
 
 async def get_by_vmid(tx: AsyncConnection, vmid: int) -> lease.Lease | None:
@@ -43,6 +53,69 @@ async def list_by_owners(
 async def list_standing(tx: AsyncConnection) -> list[lease.Lease]:
     """Return every lease that is not over."""
     return await _many(tx, sa.select(_leases).where(_leases.c.status.notin_(_OVER)))
+
+
+async def list_pool(tx: AsyncConnection) -> list[lease.Lease]:
+    """Return the guests that stand ready or are being made to, oldest first."""
+    query = sa.select(_leases).where(
+        _leases.c.owner == lease.NOBODY, _leases.c.status.in_(_KEPT_READY)
+    )
+    return await _many(tx, query.order_by(_leases.c.created_at))
+
+
+async def list_pool_failures(
+    tx: AsyncConnection, reasons: Collection[str], since: sa.ColumnElement[datetime]
+) -> list[lease.Lease]:
+    """Return the guests of the pool made since a time that ended for one of these reasons."""
+    query = sa.select(_leases).where(
+        _leases.c.owner == lease.NOBODY,
+        _leases.c.created_at >= since,
+        _leases.c.end_reason.in_(reasons),
+    )
+    return await _many(tx, query)
+
+
+async def take_from_pool(
+    db: database.Database, tx: AsyncConnection, wanted: lease.Lease, nodes: Collection[str]
+) -> lease.Lease | None:
+    """Give the guest that stood ready longest, of the wanted kind on these nodes, to its tenant.
+
+    Returns the lease with its own identity and the wanted owner, host name, rates and metadata;
+    None if no such guest is ready. Two takers never get the same one.
+    """
+    ready = (
+        sa.select(_leases.c.lease_id)
+        .where(*_is_ready(wanted.sku, wanted.size), _leases.c.template == wanted.template)
+        .where(_leases.c.node.in_(nodes))
+        .order_by(_leases.c.pooled_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    query = (
+        _leases.update()
+        .where(_leases.c.lease_id == ready.scalar_subquery())
+        .where(_leases.c.status == lease.LeaseStatus.POOLED.value)
+        .values(
+            status=lease.LeaseStatus.SETTLING.value,
+            owner=wanted.owner,
+            hostname=wanted.hostname,
+            rates=dict(wanted.rates),
+            metadata=dict(wanted.metadata),
+            created_at=db.now(),
+            due_at=None,
+            fence=None,
+            attempts=0,
+        )
+        .returning(_leases)
+    )
+    row = (await tx.execute(query)).mappings().one_or_none()
+    return None if row is None else lease.Lease.from_row(row)
+
+
+async def stands_ready(tx: AsyncConnection, sku: str, size: lease.Size) -> bool:
+    """Tell whether a guest of a kind stands ready, on whatever node."""
+    query = sa.select(_leases.c.lease_id).where(*_is_ready(sku, size)).limit(1)
+    return await tx.scalar(query) is not None
 
 
 async def list_by_ids(tx: AsyncConnection, lease_ids: Sequence[str]) -> list[lease.Lease]:
@@ -119,6 +192,17 @@ async def move(
     )
     row = (await tx.execute(query)).mappings().one_or_none()
     return None if row is None else lease.Lease.from_row(row)
+
+
+def _is_ready(sku: str, size: lease.Size) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        _leases.c.owner == lease.NOBODY,
+        _leases.c.status == lease.LeaseStatus.POOLED.value,
+        _leases.c.sku == sku,
+        _leases.c.cores == size.cores,
+        _leases.c.memory_mb == size.memory_mb,
+        _leases.c.disk_gb == size.disk_gb,
+    )
 
 
 async def _one(tx: AsyncConnection, query: sa.Select[tuple[object, ...]]) -> lease.Lease | None:

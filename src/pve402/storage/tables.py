@@ -103,6 +103,7 @@ leases = sa.Table(
     sa.Column("create_sent_at", UtcMilliseconds),
     sa.Column("restarts", sa.Integer, nullable=False),
     sa.Column("restarts_since", UtcMilliseconds),
+    sa.Column("pooled_at", UtcMilliseconds),
 )
 _due = leases.c.due_at.isnot(None)
 sa.Index("leases_due", leases.c.due_at, postgresql_where=_due, sqlite_where=_due)

@@ -1,0 +1,35 @@
+"""What is kept ready: so many guests of one sku and size, created ahead of their tenants."""
+
+import dataclasses
+import re
+
+from pve402.domain import catalogue, lease
+
+MOST_GUESTS = 1000
+_FORM = re.compile(r"([^\s:,=]{1,64}):(\d{1,4}):(\d{1,8}):(\d{1,6})=(\d{1,4})")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shelf:
+    """One kind of guest and how many of it stand ready."""
+
+    sku: str
+    size: lease.Size
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Shelf":
+        """Read `sku:cores:memoryMB:diskGB=count`; raise ValueError for anything else."""
+        match = _FORM.fullmatch(text)
+        if match is None:
+            raise ValueError(f"must be sku:cores:memoryMB:diskGB=count, not {text[:100]!r}")
+        cores, memory_mb, disk_gb, count = (int(number) for number in match.groups()[1:])
+        if not 1 <= count <= MOST_GUESTS:
+            raise ValueError(f"a pool keeps 1 to {MOST_GUESTS} guests of a kind")
+        size = lease.Size(cores=cores, memory_mb=memory_mb, disk_gb=disk_gb)
+        return cls(sku=match[1], size=size, count=count)
+
+    def check(self, book: catalogue.Catalogue) -> None:
+        """Raise the InvalidRequest that a tenant would get for a guest of this kind."""
+        sku = book.sku(self.sku)
+        sku.check(self.size, sku.runtime_minutes.least)

@@ -1,0 +1,294 @@
+"""The warm pool: keeps so many guests of a kind ready, ahead of their tenants.
+
+The filler is a reconciler. Under the placement lock, so with any number of replicas, it compares
+what stands ready or is being made with what the operator wants, adds what lacks, a few at a time,
+and discards what is too much, of an old template, or not on sale any more. Each new guest is a
+lease row without an owner, and its making is a workflow of that row:
+
+    state of the lease   step                                         then
+    RESERVED             ask Proxmox for the guest                    CREATING
+    CREATING             wait for the creation task                   STARTING
+    STARTING             start it, see that its shell answers         POOLED
+
+A guest that makes trouble on the way is destroyed (UNWINDING, then FAILED) and never tried twice;
+the next one waits, longer after each failure. What becomes of a guest that was taken is told in
+pve402.leases.pooled.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pve402.domain import catalogue, errors, lease, placement, shelf
+from pve402.leases import (
+    books,
+    cluster,
+    machine,
+    metrics,
+    options,
+    pooled,
+    rekey,
+    workflow,
+)
+from pve402.proxmox import errors as pve
+from pve402.storage import database, lease_rows, queue, tables, vmid_rows
+
+log = structlog.get_logger(__name__)
+
+Status = lease.LeaseStatus
+FAILED = "pool_failed"
+SURPLUS = "pool_surplus"
+_INTERVAL_SECONDS = 5.0
+_MAKING_AT_ONCE = 2  # of one kind, so that paying tenants find write slots free
+_TRIES = 5
+_TROUBLE = (FAILED, pooled.BROKEN)
+_TROUBLE_SECONDS = 900.0
+_PAUSE_LEAST_SECONDS = 15.0
+_PAUSE_MOST_SECONDS = 600.0
+
+
+class Filler:
+    """Orders guests for the pool and discards what it has too many of."""
+
+    def __init__(
+        self,
+        db: database.Database,
+        view: cluster.ClusterView,
+        settings: options.LeaseOptions,
+        book: catalogue.Catalogue,
+    ) -> None:
+        self._db = db
+        self._view = view
+        self._settings = settings
+        self._book = book
+        self._woken = asyncio.Event()
+        self._loop: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Fill in the background from now on; without a pool, discard once what is left of one."""
+        self._loop = asyncio.create_task(self._run_for_ever(), name="pool")
+
+    async def stop(self) -> None:
+        """End the background filling; guests in the making are the worker's."""
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+
+    def wake(self) -> None:
+        """Look now: a guest may have been taken."""
+        self._woken.set()
+
+    async def run_once(self) -> None:
+        """Close the gap between what is wanted and what stands. Raises ProxmoxUnavailable."""
+        async with self._db.read() as tx:
+            if not self._needs_change(await lease_rows.list_pool(tx)):
+                return
+        rooms = await self._view.rooms() if self._settings.shelves else []
+        async with self._db.begin() as tx:
+            await books.lock_placement(self._db, tx)
+            rows = await lease_rows.list_pool(tx)
+            for row in self._surplus(rows):
+                await self._discard(tx, row)
+            for wanted in self._settings.shelves:
+                await self._add(tx, wanted, rows, rooms)
+
+    def _needs_change(self, rows: Sequence[lease.Lease]) -> bool:
+        """Compare without a lock; also shows the operator how the pool stands."""
+        for wanted in self._settings.shelves:
+            ready = [row for row in self._of(wanted, rows) if row.status is Status.POOLED]
+            metrics.POOL.labels(wanted.sku, "ready").set(len(ready))
+            metrics.POOL.labels(wanted.sku, "wanted").set(wanted.count)
+        lacks = any(len(self._of(one, rows)) < one.count for one in self._settings.shelves)
+        return lacks or bool(self._surplus(rows))
+
+    def _of(self, wanted: shelf.Shelf, rows: Sequence[lease.Lease]) -> list[lease.Lease]:
+        """Return the guests that count for a kind, those that stand ready first."""
+        template = self._template(wanted)
+        mine = [
+            row
+            for row in rows
+            if (row.sku, row.size, row.template) == (wanted.sku, wanted.size, template)
+        ]
+        return sorted(mine, key=lambda row: row.status is not Status.POOLED)
+
+    def _template(self, wanted: shelf.Shelf) -> str:
+        return self._book.sku(wanted.sku).template_volume(None, self._settings.default_template)
+
+    def _surplus(self, rows: Sequence[lease.Lease]) -> list[lease.Lease]:
+        """Return what stands ready beyond what is wanted; what is being made comes to that."""
+        kept = {
+            row.lease_id
+            for wanted in self._settings.shelves
+            for row in self._of(wanted, rows)[: wanted.count]
+        }
+        return [row for row in rows if row.status is Status.POOLED and row.lease_id not in kept]
+
+    async def _discard(self, tx: AsyncConnection, row: lease.Lease) -> None:
+        log.info("pool_discards", lease=row.lease_id, vmid=row.vmid)
+        due = {"due_at": self._db.now(), "fence": None, "end_reason": SURPLUS}
+        await lease_rows.move(tx, row, Status.UNWINDING, **due)
+
+    async def _add(
+        self,
+        tx: AsyncConnection,
+        wanted: shelf.Shelf,
+        rows: Sequence[lease.Lease],
+        rooms: Sequence[placement.NodeRoom],
+    ) -> None:
+        mine = self._of(wanted, rows)
+        making = sum(row.status is not Status.POOLED for row in mine)
+        lacking = min(wanted.count - len(mine), _MAKING_AT_ONCE - making)
+        if lacking <= 0 or await self._must_pause(tx, wanted):
+            return
+        with contextlib.suppress(errors.NoCapacity):  # tenants have the room; later, perhaps
+            for _ in range(lacking):
+                await self._order(tx, wanted, rooms)
+
+    async def _must_pause(self, tx: AsyncConnection, wanted: shelf.Shelf) -> bool:
+        """Tell whether guests of this kind failed so lately that the next would too."""
+        since = self._db.now(-_TROUBLE_SECONDS)
+        failed = await lease_rows.list_pool_failures(tx, _TROUBLE, since)
+        times = [row.created_at for row in failed if (row.sku, row.size) == _kind(wanted)]
+        if not times:
+            return False
+        pause = min(_PAUSE_MOST_SECONDS, _PAUSE_LEAST_SECONDS * 2.0 ** (len(times) - 1))
+        return await self._db.time_in(tx) < max(times) + timedelta(seconds=pause)
+
+    async def _order(
+        self, tx: AsyncConnection, wanted: shelf.Shelf, rooms: Sequence[placement.NodeRoom]
+    ) -> None:
+        sku, settings = self._book.sku(wanted.sku), self._settings
+        node = placement.choose_node(
+            rooms,
+            await lease_rows.list_promises(tx),
+            wanted.size,
+            allowed=sku.nodes,
+            limits=settings.limits,
+        )
+        lease_id = lease.new_lease_id()
+        vmid = await vmid_rows.reserve(
+            self._db, tx, lease_id, least=settings.vmid_min, most=settings.vmid_max
+        )
+        row = lease.Lease(
+            lease_id=lease_id,
+            status=Status.RESERVED,
+            node=node,
+            vmid=vmid,
+            owner=lease.NOBODY,
+            sku=sku.name,
+            size=wanted.size,
+            hostname=f"ready-{vmid}",
+            template=self._template(wanted),
+            rates=sku.rates.to_strings(),
+            created_at=datetime.now(UTC),  # the insert writes the database's own time
+        )
+        await lease_rows.insert(self._db, tx, row, due=True)
+
+    async def _run_for_ever(self) -> None:
+        while True:
+            try:
+                await self.run_once()
+                if not self._settings.shelves:
+                    return
+            except errors.Pve402Error as error:
+                log.warning("pool_not_filled", error=workflow.reason_of(error))
+            except Exception:
+                log.exception("pool_failed")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), _INTERVAL_SECONDS)
+            self._woken.clear()
+
+
+def _kind(wanted: shelf.Shelf) -> tuple[str, lease.Size]:
+    return wanted.sku, wanted.size
+
+
+class Filling:
+    """Makes the guests that the filler ordered; holds no state between steps."""
+
+    def __init__(
+        self, db: database.Database, machines: machine.Machines, keys_to: rekey.Rekey
+    ) -> None:
+        self._db = db
+        self._machines = machines
+        self._rekey = keys_to
+        destroyed = "the guest is destroyed and the vmid freed"
+        self.steps = {
+            Status.RESERVED: workflow.Step(name="create", do=self._create, undo=destroyed),
+            Status.CREATING: workflow.Step(name="await", do=self._await_guest, undo=destroyed),
+            Status.STARTING: workflow.Step(name="start", do=self._start, undo=destroyed),
+        }
+
+    async def run(self, row: lease.Lease) -> None:
+        """Take a row of the pool as far as it goes.
+
+        Raises RetryLater, FenceLostError, or a passing failure of Proxmox.
+        """
+        try:
+            await workflow.run(self.steps, row, lambda row: row.status)
+        except workflow.GiveUp as end:
+            log.warning("pool_guest_failed", lease=row.lease_id, vmid=row.vmid, reason=end.reason)
+            await self._unwind(row, end)
+
+    async def _create(self, row: lease.Lease) -> lease.Lease:
+        """Ask for the guest once; whatever became of an earlier request is destroyed."""
+        if row.create_sent_at is not None:
+            raise workflow.GiveUp(FAILED, "the outcome of the creation is not known")
+        if not await self._machines.is_vmid_free(row.vmid):
+            raise workflow.GiveUp(FAILED, "a foreign guest has the vmid")
+        sent = await self._write(row, Status.RESERVED, create_sent_at=self._db.now())
+        try:
+            upid = await self._machines.ask_to_create(sent, machine.Secrets(), row.created_at)
+        except pve.ProxmoxError as error:
+            raise workflow.GiveUp(FAILED, workflow.reason_of(error)) from error
+        return await self._write(sent, Status.CREATING, upid=upid.text)
+
+    async def _await_guest(self, row: lease.Lease) -> lease.Lease:
+        try:
+            await self._machines.wait_until_created(row, row.upid or "")
+        except pve.ProxmoxError as error:
+            raise _passing_or_final(row, error) from error
+        return await self._write(row, Status.STARTING)
+
+    async def _start(self, row: lease.Lease) -> None:
+        """Start the guest and try its shell; its session is closed, any replica may sell it."""
+        try:
+            await self._machines.ensure_running(row)
+            await self._rekey.check(row)
+        except (pve.ProxmoxError, rekey.NotReady, machine.GuestMovedError) as error:
+            raise _passing_or_final(row, error) from error
+        finally:
+            await self._rekey.leave(row)
+        ready = {"pooled_at": self._db.now(), "due_at": None, "fence": None}
+        await self._write(row, Status.POOLED, **ready)
+        log.info("pool_guest_ready", lease=row.lease_id, vmid=row.vmid, sku=row.sku)
+
+    async def _unwind(self, row: lease.Lease, end: workflow.GiveUp) -> None:
+        async with self._db.begin() as tx:
+            current = await lease_rows.get(tx, row.lease_id)
+            if current is None or current.fence != row.fence:
+                raise queue.FenceLostError
+            due = {"due_at": self._db.now(), "fence": None, "last_error": end.reason[:500]}
+            await lease_rows.move(tx, current, Status.UNWINDING, end_reason=end.refusal, **due)
+
+    async def _write(self, row: lease.Lease, to: lease.LeaseStatus, **values: Any) -> lease.Lease:
+        fenced = tables.leases.c.fence == row.fence
+        async with self._db.begin() as tx:
+            moved = await lease_rows.move(tx, row, to, fenced, attempts=0, **values)
+        if moved is None:
+            raise queue.FenceLostError
+        return moved
+
+
+def _passing_or_final(row: lease.Lease, error: Exception) -> Exception:
+    """Return what a failure means: try this guest again a few times, or give it up."""
+    reason = workflow.reason_of(error)
+    passing = isinstance(error, (*workflow.TRANSIENT, rekey.NotReady))
+    if passing and row.attempts < _TRIES:
+        return workflow.RetryLater(reason)
+    return workflow.GiveUp(FAILED, reason)
