@@ -72,10 +72,11 @@ def test_it_is_signalled(container: Container):
 
 def test_it_is_killed_and_forgotten(container: Container):
     exec_id = container.run(argv=["sleep", "4713"], detach=True)["execId"]
+    container.wait_until_running("sleep", "4713")
 
     assert container.call("DELETE", exec_id).status_code == 204
     assert container.look(exec_id).status_code == 404
-    assert "sleep 4713" not in container.output("ps | grep -v grep")
+    container.wait_until_gone("sleep", "4713")
 
 
 def test_it_ends_at_its_time_limit(container: Container):
@@ -104,6 +105,7 @@ def test_it_outlives_a_killed_server(serve: Callable[..., ServeProcess], tmp_pat
     )["execId"]
     with container.stream(argv=["sleep", "4714"]) as attached:
         lost_id = next(commands.events(attached)).facts["execId"]
+        container.wait_until_running("sleep", "4714")
         first.process.end(signal.SIGKILL)
 
     second = container.at(serve(**database))
@@ -113,7 +115,7 @@ def test_it_outlives_a_killed_server(serve: Callable[..., ServeProcess], tmp_pat
     ended = _until(second, exec_id, "exited")
 
     assert (ended["exitCode"], ended["stdout"]) == (8, "before\nafter\n")
-    assert "sleep 4714" not in second.output("ps | grep -v grep")
+    second.wait_until_gone("sleep", "4714")
 
 
 def test_a_server_that_stops_tells_those_who_wait(serve: Callable[..., ServeProcess]):

@@ -22,9 +22,7 @@ def container(service: ServeProcess) -> Container:
 def _put(container: Container, path: str, data: bytes, **more: str) -> requests.Response:
     headers = {**container.bearer, **more.pop("headers", {})}  # type: ignore[dict-item]
     query = {"path": path, **more}
-    return requests.put(
-        container.files_url, params=query, data=data, headers=headers, timeout=60
-    )
+    return requests.put(container.files_url, params=query, data=data, headers=headers, timeout=60)
 
 
 def _get(container: Container, path: str, **headers: str) -> requests.Response:
@@ -81,9 +79,7 @@ def test_a_path_may_hold_anything(container: Container):
 def test_a_body_without_its_checksum_changes_nothing(container: Container):
     _put(container, "/root/kept", b"old")
 
-    refused = _put(
-        container, "/root/kept", b"new", headers={"Content-Digest": _digest(b"other")}
-    )
+    refused = _put(container, "/root/kept", b"new", headers={"Content-Digest": _digest(b"other")})
     taken = _put(container, "/root/new", b"new", headers={"Content-Digest": _digest(b"new")})
 
     assert (refused.status_code, taken.status_code) == (422, 200)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from tests.support.api_fixtures import BODY
@@ -76,6 +80,25 @@ class Container:
         """What a command prints."""
         return str(self.run(command=command)["output"])
 
+    def runs(self, *argv: str) -> bool:
+        """Whether a program runs in the container with exactly these arguments."""
+        listed = self.output("for p in /proc/[0-9]*; do tr '\\0' '\\t' <$p/cmdline; echo; done")
+        return "\t".join(argv) + "\t" in listed.splitlines()
+
+    def wait_until_running(self, *argv: str) -> None:
+        """Wait until a program runs."""
+        give_up_at = time.monotonic() + 30
+        while not self.runs(*argv):
+            assert time.monotonic() < give_up_at
+            time.sleep(0.1)
+
+    def wait_until_gone(self, *argv: str) -> None:
+        """Wait until no such program runs any more."""
+        give_up_at = time.monotonic() + 30
+        while self.runs(*argv):
+            assert time.monotonic() < give_up_at
+            time.sleep(0.1)
+
     def stream(self, **body: Any) -> requests.Response:
         """Ask for a command's events."""
         headers = {**self.bearer, "Accept": "text/event-stream"}
@@ -90,7 +113,7 @@ class Container:
 
     def look(self, exec_id: str) -> requests.Response:
         """Ask how a command stands."""
-        return requests.get(f"{self.url}/{exec_id}", headers=self.bearer, timeout=60)
+        return requests.get(f"{self.url}/{exec_id}", headers=self.bearer, timeout=15)
 
     def call(self, method: str, exec_id: str, **more: Any) -> requests.Response:
         """Act on a command."""
@@ -112,6 +135,19 @@ def lease(service: ServeProcess, **changes: Any) -> Container:
         lease_id=found["leaseId"],
         token=found["accessToken"],
     )
+
+
+@contextlib.contextmanager
+def asking(container: Container, **body: Any) -> Iterator[socket.socket]:
+    """Ask for a command over a connection of one's own, to close while it waits."""
+    content = json.dumps(body).encode()
+    address = urlsplit(container.url)
+    lines = [f"POST {address.path} HTTP/1.1", f"Host: {address.netloc}"]
+    lines += [f"{name}: {value}" for name, value in container.bearer.items()]
+    lines += [f"Content-Length: {len(content)}", "", ""]
+    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+        connection.sendall("\r\n".join(lines).encode() + content)
+        yield connection
 
 
 def events(reply: requests.Response) -> Iterator[Event]:

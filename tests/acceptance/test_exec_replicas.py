@@ -1,0 +1,223 @@
+"""Two servers on one PostgreSQL: one holds a guest's terminal, the other hands calls on to it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+import requests
+from tests.support import commands, processes
+from tests.support.commands import Container
+from tests.support.processes import DevnetProcess, ServeProcess
+from websockets.sync.client import connect
+
+pytestmark = pytest.mark.postgres
+
+
+@dataclass(kw_only=True)
+class Pair:
+    """A container whose terminal is held by one server, seen at the holder and at the other."""
+
+    at_holder: Container
+    at_other: Container
+    peer_of_holder: str
+
+
+def _free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def start_pair(
+    devnet: DevnetProcess, postgres_server, tmp_path_factory
+) -> Iterator[Callable[[], Pair]]:
+    """Start two servers on a fresh database, and lease a container that one of them holds."""
+    with ExitStack() as stack:
+
+        def start() -> Pair:
+            url = postgres_server.create_database()
+            first, peer = _server(stack, devnet, url, tmp_path_factory)
+            second, _ = _server(stack, devnet, url, tmp_path_factory)
+            container = commands.lease(first)
+            assert container.output("echo held") == "held\n"
+            return Pair(at_holder=container, at_other=container.at(second), peer_of_holder=peer)
+
+        yield start
+
+
+def _server(
+    stack: ExitStack, devnet: DevnetProcess, url: str, tmp_path_factory
+) -> tuple[ServeProcess, str]:
+    address = _free_address()
+    settings = {
+        "DATABASE_URL": url.replace("postgresql+asyncpg", "postgresql"),
+        "PVE402_SECRET_KEY": "0123456789abcdef" * 4,
+        "PVE402_PEER_BIND": address,
+        "PVE402_INSTANCE": hashlib.sha256(url.encode()).hexdigest()[:12],
+    }
+    folder = tmp_path_factory.mktemp("replica")
+    return stack.enter_context(processes.serving(folder, devnet, **settings)), address
+
+
+@pytest.fixture(scope="module")
+def pair(start_pair: Callable[[], Pair]) -> Pair:
+    """Two servers that both live through this module."""
+    return start_pair()
+
+
+def test_a_command_is_handed_on(pair: Pair):
+    answer = pair.at_other.run(command="cat; exit 3", stdin="over there")
+
+    assert (answer["stdout"], answer["exitCode"]) == ("over there", 3)
+    assert pair.at_holder.look(answer["execId"]).json()["stdout"] == "over there"
+
+
+def test_refusals_are_handed_back(pair: Pair):
+    assert pair.at_other.look("e" + "0" * 24).json()["code"] == "exec_not_found"
+    reply = requests.get(
+        pair.at_other.files_url,
+        params={"path": "/no/such"},
+        headers=pair.at_other.bearer,
+        timeout=30,
+    )
+    assert (reply.status_code, reply.json()["code"]) == (404, "file_missing")
+
+
+def test_events_are_handed_on_as_they_come(pair: Pair):
+    with pair.at_other.stream(command="echo one; read x; echo $x", openStdin=True) as reply:
+        seen = commands.events(reply)
+        exec_id = next(seen).facts["execId"]
+        assert next(seen).output == b"one\n"
+        pair.at_other.call("POST", f"{exec_id}/stdin?close=true", data=b"two\n")
+        rest = list(seen)
+
+    assert (rest[0].output, rest[-1].kind) == (b"two\n", "exit")
+
+
+def test_files_are_handed_on_both_ways(pair: Pair):
+    data = os.urandom(400_000)
+    query = {"path": "/root/handed on"}
+    put = requests.put(
+        pair.at_other.files_url,
+        params=query,
+        data=iter([data[:150_000], data[150_000:]]),
+        headers=pair.at_other.bearer,
+        timeout=60,
+    )
+    got = requests.get(
+        pair.at_other.files_url, params=query, headers=pair.at_other.bearer, timeout=60
+    )
+
+    assert put.json()["sha256"] == hashlib.sha256(data).hexdigest()
+    assert got.content == data
+    assert got.headers["etag"] == put.headers["etag"]
+
+
+def test_a_websocket_is_handed_on(pair: Pair):
+    url = pair.at_other.url.replace("http://", "ws://") + "/ws"
+    received = {1: b"", 2: b"", 3: b""}
+    with connect(url, additional_headers=pair.at_other.bearer, proxy=None) as there:
+        there.send(json.dumps({"command": "cat; exit 9", "openStdin": True}))
+        assert "execId" in json.loads(there.recv())
+        there.send(b"\x00through two servers")
+        there.send(b"\xff\x00")
+        for message in there:
+            received[bytes(message)[0]] += bytes(message)[1:]
+
+    assert received[1] == b"through two servers"
+    assert json.loads(received[3])["exitCode"] == 9
+    assert there.close_code == 1000
+
+
+def test_a_client_that_goes_away_at_the_other_ends_its_command(pair: Pair):
+    with commands.asking(pair.at_other, argv=["sleep", "4715"]) as client:
+        pair.at_holder.wait_until_running("sleep", "4715")
+        client.close()
+
+    pair.at_holder.wait_until_gone("sleep", "4715")
+
+
+def test_both_may_be_used_at_once(pair: Pair):
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        places = [pair.at_holder, pair.at_other] * 6
+        asked = [pool.submit(at.output, f"seq {n} {n + 300}") for n, at in enumerate(places)]
+        answers = [work.result() for work in asked]
+
+    assert answers == ["".join(f"{i}\n" for i in range(n, n + 301)) for n in range(12)]
+
+
+@pytest.mark.parametrize("path", ["/management/exec/{ctid}", "/peer/end", "/lease/container"])
+def test_the_peer_address_serves_nobody_else(pair: Pair, path: str):
+    url = f"http://{pair.peer_of_holder}{path.format(ctid=pair.at_holder.ctid)}"
+
+    bare = requests.post(url, json={"command": "id"}, timeout=30)
+    with_token = requests.post(
+        url, json={"command": "id"}, headers=pair.at_holder.bearer, timeout=30
+    )
+    forged = requests.post(
+        url,
+        json={"command": "id"},
+        headers={
+            "pve402-peer-lease": pair.at_holder.lease_id,
+            "pve402-peer-body": "0" * 64,
+            "pve402-peer-time": str(int(time.time())),
+            "pve402-peer-nonce": "0" * 32,
+            "pve402-peer-signature": "0" * 64,
+        },
+        timeout=30,
+    )
+
+    assert [bare.status_code, with_token.status_code, forged.status_code] == [401, 401, 401]
+    assert (bare.content, forged.content) == (b"", b"")
+
+
+def test_the_public_port_takes_no_peer_call(pair: Pair):
+    headers = {"pve402-peer-lease": pair.at_other.lease_id, "pve402-peer-signature": "0" * 64}
+
+    assert requests.post(pair.at_other.url, json={}, headers=headers, timeout=30).status_code == 402
+    there = requests.post(f"{pair.at_other.service.url}/peer/end", timeout=30)
+    assert there.status_code == 404
+
+
+def test_the_end_of_a_lease_at_one_ends_what_the_other_holds(start_pair: Callable[[], Pair]):
+    pair = start_pair()
+    with pair.at_holder.stream(command="echo here; sleep 600") as reply:
+        seen = commands.events(reply)
+        assert [next(seen).kind, next(seen).kind] == ["start", "stdout"]
+
+        ended = requests.delete(
+            f"{pair.at_other.service.url}/lease/{pair.at_other.lease_id}",
+            headers=pair.at_other.bearer,
+            timeout=30,
+        )
+
+        assert ended.status_code == 202
+        assert list(seen)[-1].kind in {"error", "exit"}
+
+
+def test_a_killed_holder_is_replaced_within_seconds(start_pair: Callable[[], Pair]):
+    pair = start_pair()
+    detached = pair.at_holder.run(command="echo kept; sleep 30", detach=True)["execId"]
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(pair.at_other.post, argv=["sleep", "4716"])
+        pair.at_holder.wait_until_running("sleep", "4716")
+        pair.at_holder.service.process.end(signal.SIGKILL)
+        lost = waiting.result()
+
+    answer = pair.at_other.run(command="echo mine")
+
+    assert (lost.status_code, lost.json()["code"]) == (502, "session_lost")
+    assert answer["stdout"] == "mine\n"
+    pair.at_other.wait_until_gone("sleep", "4716")
+    assert pair.at_other.look(detached).json()["stdout"] == "kept\n"
