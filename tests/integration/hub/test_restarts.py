@@ -10,6 +10,7 @@ from tests.support import guest_consoles
 from tests.support.guest_consoles import ASH, BASH, DASH, Consoles
 
 from pve402.hub import errors
+from pve402.hub.detached import DetachedPrograms
 from pve402.hub.request import ExecRequest
 
 pytestmark = pytest.mark.namespaces
@@ -47,7 +48,7 @@ async def test_killed_server_leaves_nothing_the_next_one_stumbles_over(
     await server.wait()
     async with chain.hub() as hub:
         assert (await hub.exec(guest, ExecRequest(command="echo back"))).stdout == b"back\n"
-        programs = guest_consoles.DetachedPrograms(hub)
+        programs = DetachedPrograms(hub)
         output = [event.data async for event in programs.follow(guest, exec_id)]
         assert b"".join(output) == b"1\n2\n3\n4\n5\n6\n"
         assert (await programs.get(guest, exec_id)).exit_code == 6

@@ -43,6 +43,7 @@ shift
 mkdir "$d" || exit 3
 : >"$d/out"; : >"$d/err"; : >"$d/group"
 echo "$(booted) $(date +%s)" >"$d/start" || exit 3
+echo $$ >"$d/runner"
 i=/dev/null
 case $stdin in
   given) i=$d/in; cat >"$i" || exit 3 ;;

@@ -52,7 +52,16 @@ follow() {
   done
 }
 
-groups() { n=5; for p in $(cat "$d/group"); do kill "-$1" "-$p" && n=0; done; }
+# A program that is only just starting has not told its group yet.
+await_group() {
+  n=0
+  while [ ! -s "$d/group" ] && [ ! -e "$d/exit" ] && [ $n -lt 20 ]; do
+    sleep 0.05 2>/dev/null || sleep 1
+    n=$((n + 1))
+  done
+}
+
+groups() { await_group; n=5; for p in $(cat "$d/group"); do kill "-$1" "-$p" && n=0; done; }
 
 if [ "$what" = list ] && [ -z "$id" ]; then
   for d in "$base"/*; do [ ! -e "$d/start" ] || line "$d"; done
@@ -65,5 +74,9 @@ case $what in
   signal) groups "$4"; exit $n ;;
   stdin) [ -p "$d/in" ] && [ -e "$d/keeper" ] || exit 5; cat 1<>"$d/in" ;;
   close) [ -e "$d/keeper" ] || exit 5; kill "$(cat "$d/keeper")"; rm -f "$d/keeper" ;;
-  delete) groups KILL 2>/dev/null; rm -rf "$d" ;;
+  delete)
+    groups KILL 2>/dev/null
+    for p in $(cat "$d/runner"); do kill -KILL "-$p" 2>/dev/null; done
+    rm -rf "$d"
+    ;;
 esac
