@@ -87,6 +87,7 @@ class Components:
         self.view.start()
         await self.crew.start()
         self.watch.start()
+        self.filler.start()
         if self.guest_work.direct is not None:
             self.guest_work.direct.start()
         return self
