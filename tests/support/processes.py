@@ -51,7 +51,7 @@ class Process:
         if self.popen.poll() is None:
             self.popen.send_signal(number)
         try:
-            return self.popen.wait(30)
+            return self.popen.wait(60)
         except subprocess.TimeoutExpired:
             self.popen.kill()
             return self.popen.wait()
@@ -97,6 +97,18 @@ class DevnetProcess:
         node = self.guests()[ctid]["node"]
         found: dict[str, Any] = self.pve(f"/nodes/{node}/lxc/{ctid}/status/current")
         return found
+
+    def stop_guest(self, ctid: str) -> None:
+        """Stop a container behind the service's back."""
+        node = self.guests()[ctid]["node"]
+        token = f"{self.settings['PVE_TOKEN_ID']}={self.settings['PVE_TOKEN_SECRET']}"
+        url = f"{self.settings['PVE_HOST']}/api2/json/nodes/{node}/lxc/{ctid}/status/stop"
+        headers = {"Authorization": f"PVEAPIToken={token}"}
+        requests.post(url, headers=headers, timeout=30).raise_for_status()
+        give_up_at = time.monotonic() + START_LIMIT_SECONDS
+        while self.guest(ctid)["status"] != "stopped":
+            assert time.monotonic() < give_up_at
+            time.sleep(0.05)
 
     def faults(self, kind: str, endpoint: str = "settle", times: int = 1) -> None:
         """Have the facilitator misbehave."""
@@ -182,9 +194,15 @@ def wait_until(true: Callable[[], bool], process: Process, what: str) -> None:
 @pytest.fixture(scope="session")
 def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevnetProcess]:
     """A devnet whose Proxmox VE takes no time."""
-    folder = tmp_path_factory.mktemp("devnet")
+    with running_devnet(tmp_path_factory.mktemp("devnet")) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def running_devnet(folder: Path, *options: str) -> Iterator[DevnetProcess]:
+    """Run a devnet with options of its own."""
     env_file = folder / "devnet.env"
-    process = start(folder, "devnet", "--env-file", str(env_file), "--latency", "0")
+    process = start(folder, "devnet", "--env-file", str(env_file), "--latency", "0", *options)
     try:
         wait_until(env_file.exists, process, "up")
         settings = {k: v for k, v in dotenv_values(env_file).items() if v is not None}

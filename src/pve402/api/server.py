@@ -24,7 +24,9 @@ logger = structlog.get_logger(__name__)
 
 EXIT_BAD_SETTINGS: Final = 2
 EXIT_NOT_STARTED: Final = 3
-_GRACE_SECONDS: Final = 10
+_GRACE_SECONDS: Final = (
+    5  # the worker takes up to 20 more, and 30 in all is what most supervisors give
+)
 _WEBSOCKET_MESSAGE_BYTES: Final = 1024 * 1024
 
 

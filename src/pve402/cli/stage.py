@@ -19,7 +19,7 @@ import aiohttp
 from dotenv import dotenv_values
 
 _START_LIMIT_SECONDS: Final = 90.0
-_STOP_LIMIT_SECONDS: Final = 30.0
+_STOP_LIMIT_SECONDS: Final = 40.0
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LOGNAME")
 
 
