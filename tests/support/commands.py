@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from eth_account.signers.local import LocalAccount
 from tests.support.api_fixtures import BODY
 from tests.support.processes import ServeProcess
 
@@ -122,9 +123,9 @@ class Container:
         )
 
 
-def lease(service: ServeProcess, **changes: Any) -> Container:
-    """Lease a container with a payment of the official client."""
-    bought = service.tenant().post(
+def lease(service: ServeProcess, account: LocalAccount | None = None, **changes: Any) -> Container:
+    """Lease a container with a payment of the official client, from a wallet of one's own."""
+    bought = service.tenant(account).post(
         f"{service.url}/lease/container", json={**BODY, **changes}, timeout=60
     )
     assert bought.status_code == 200, bought.text

@@ -25,7 +25,9 @@ log = structlog.get_logger(__name__)
 
 Mode = Literal["auto", "terminal", "api"]
 
-_EXIT_CODE = re.compile(r"exit code (\d{1,3})")
+# The text before may hold the command, which may hold anything.
+_EXIT_CODE = re.compile(r"failed: exit code (\d{1,3})\Z")
+_LAST_LINE = re.compile(r"TASK (OK|WARNINGS: \d+|ERROR: .*)")
 _POLL = pve_tasks.PollPolicy(first_seconds=0.05, factor=1.3, ceiling_seconds=1.0)
 _TASK_GRACE_SECONDS = 30.0
 _LARGEST_PARAMETERS_BYTES = 48 * 1024
@@ -112,7 +114,10 @@ class Commands:
         except pve.ProxmoxError:
             execution.fail(errors.OutputDamaged())
             return
-        for line in read.lines:
+        lines = read.lines
+        if lines and _LAST_LINE.fullmatch(lines[-1]):  # Proxmox's own word on the task
+            lines = lines[:-1]
+        for line in lines:
             execution.add_output(EventKind.STDOUT, f"{line}\n".encode())
         execution.truncated |= read.total > len(read.lines)
         execution.finish(exit_code)
