@@ -33,9 +33,23 @@ export class Connection {
   }
 
   start(ticket) {
+    this.leave();
     this.ticket = ticket;
     this.attempt = 0;
     this.connect();
+  }
+
+  // Closes what there is, without a word about it.
+  leave() {
+    clearTimeout(this.waiting);
+    const socket = this.socket;
+    this.socket = null;
+    this.isOpen = false;
+    this.dropInput();
+    if (socket) {
+      socket.onmessage = null;
+      socket.close();
+    }
   }
 
   connect() {

@@ -1,7 +1,7 @@
 // What both consoles have around them: name, state, time left, notices, the way to renew.
 
 import { Connection } from "./connection.js";
-import { explain, mayRenew, mayRetry } from "./words.js";
+import { explain, isLeaseOver, mayRenew, mayRetry } from "./words.js";
 
 const STATES = {
   connecting: "connecting",
@@ -46,6 +46,7 @@ export class Frame {
       options,
     );
     element("again").onclick = () => connection.again();
+    globalThis.onNewTicket = () => connection.start(globalThis.takeTicket());
     connection.start(globalThis.takeTicket());
     return connection;
   }
@@ -89,6 +90,10 @@ export class Frame {
   }
 
   notice(reason, canRetry, wasOpen) {
+    if (isLeaseOver(reason)) {
+      this.setEnd(null);
+      element("renew").hidden = true;
+    }
     element("notice-text").textContent = explain(reason, wasOpen);
     element("again").hidden = !(canRetry && mayRetry(reason));
     element("notice-renew").hidden = !(mayRenew(reason) && wasOpen);
