@@ -30,7 +30,6 @@ _REFUSALS: Final = {
         hub_errors.NoShell,
         hub_errors.TerminalStuck,
         hub_errors.ConsoleBusy,
-        hub_errors.ConsoleUnsupported,
         hub_errors.TooManyCommands,
         hub_errors.TooManySessions,
     )

@@ -7,8 +7,7 @@
     │   ├── GuestNotRunning
     │   ├── NoShell
     │   ├── TerminalStuck
-    │   ├── ConsoleBusy
-    │   └── ConsoleUnsupported
+    │   └── ConsoleBusy
     ├── TooManyCommands           429  a limit protects the others
     │   └── TooManySessions
     ├── ExecNotFound              404  no such execution, or it is forgotten
@@ -79,12 +78,6 @@ class ConsoleBusy(Unavailable):
     """The guest's terminal is held by a console; close it first."""
 
     code = "console_busy"
-
-
-class ConsoleUnsupported(Unavailable):
-    """The guest has no program that makes a pseudo terminal."""
-
-    code = "console_unsupported"
 
 
 class TooManyCommands(HubError):
