@@ -168,7 +168,8 @@ class Intake:
     async def take_renewal(self, of: lease.Lease, minutes: int, purchase: Purchase) -> Taken:
         """Claim the payment and take the hold on the lease, so that expiry cannot pass it.
 
-        Raises LeaseBusy, LeaseOver, LeaseNotReady, PaidTooFarAhead, PaymentReused.
+        Raises LeaseBusy, LeaseOver, LeaseNotReady, PaidTooFarAhead, PaymentReused, WalletMustWait:
+        a lease must not be kept up by renewals whose settlement fails, by whatever wallets.
         """
         canonical = request.RenewalRequest(lease_id=of.lease_id, minutes=minutes).canonical()
         new = self._new_order(purchase, RENEW_ROUTE, canonical, order.OrderKind.RENEWAL)
@@ -180,6 +181,10 @@ class Intake:
             now = await self._db.time_in(tx)
             _check_window(purchase.payment, now)
             await self._hold(tx, of, new, now)
+            unsettled = await order_rows.count_unsettled(
+                self._db, tx, payer=new.payer, client_address=None, lease_id=of.lease_id
+            )
+            _check_failures(unsettled, now)
             return await self._insert(tx, new)
 
     async def was_claimed(self, purchase: Purchase) -> bool:
@@ -257,9 +262,7 @@ class Intake:
             raise errors.TooManyUnsettled(retry_after_seconds=10)
         if unsettled.in_all >= settings.unsettled_in_all:
             raise errors.Overloaded(retry_after_seconds=10)
-        wait = order_rows.wait_after_failures(unsettled, now)
-        if wait:
-            raise errors.WalletMustWait(retry_after_seconds=wait)
+        _check_failures(unsettled, now)
 
     async def _hold(
         self, tx: AsyncConnection, of: lease.Lease, new: order.Order, now: datetime
@@ -375,6 +378,12 @@ def renewal_rates(of: lease.Lease, book: catalogue.Catalogue) -> price.Rates:
     """Return today's rates of the lease's sku, or those it was made with if the sku is gone."""
     sku = book.skus.get(of.sku)
     return sku.rates if sku is not None else price.Rates.from_strings(of.rates)
+
+
+def _check_failures(unsettled: order_rows.Unsettled, now: datetime) -> None:
+    wait = order_rows.wait_after_failures(unsettled, now)
+    if wait:
+        raise errors.WalletMustWait(retry_after_seconds=wait)
 
 
 def _check_window(payment: protocol.Payment, now: datetime) -> None:

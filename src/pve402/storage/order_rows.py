@@ -16,13 +16,13 @@ _OPEN = [status.value for status in order.OPEN]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Unsettled:
-    """How many creations wait for their money, and when the payer's last failures were."""
+    """How many creations wait for their money, and the last failures of the payer or the lease."""
 
     by_payer: int
     by_address: int
     in_all: int
-    payer_failures: int
-    payer_failed_at: datetime | None
+    failures: int
+    failed_at: datetime | None
 
 
 async def get(tx: AsyncConnection, order_id: str) -> order.Order | None:
@@ -91,14 +91,23 @@ async def insert(
 
 
 async def count_unsettled(
-    db: database.Database, tx: AsyncConnection, *, payer: str, client_address: str | None
+    db: database.Database,
+    tx: AsyncConnection,
+    *,
+    payer: str,
+    client_address: str | None,
+    lease_id: str | None = None,
 ) -> Unsettled:
-    """Count open creations, and the payer's refused settlements of the last hour."""
+    """Count open creations, and the refused settlements of the last hour.
+
+    Those of the payer count, and those of the lease to be renewed, whoever was to pay them.
+    """
     creation = sa.and_(
         _orders.c.kind == order.OrderKind.CREATION.value, _orders.c.status.in_(_OPEN)
     )
+    of_lease = sa.false() if lease_id is None else _orders.c.lease_id == lease_id
     failed = sa.and_(
-        _orders.c.payer == payer,
+        sa.or_(_orders.c.payer == payer, of_lease),
         _orders.c.refusal == "settlement_refused",
         _orders.c.created_at > db.now(-3600),
     )
@@ -117,17 +126,17 @@ async def count_unsettled(
         by_payer=row[0],
         by_address=row[1],
         in_all=row[2],
-        payer_failures=row[3],
-        payer_failed_at=row[4],
+        failures=row[3],
+        failed_at=row[4],
     )
 
 
 def wait_after_failures(unsettled: Unsettled, now: datetime) -> int:
-    """Return the seconds a wallet must wait: a minute after its first failure, then double."""
-    if unsettled.payer_failed_at is None:
+    """Return the seconds to be waited: a minute after the first failure, then double."""
+    if unsettled.failed_at is None:
         return 0
-    pause = timedelta(seconds=60 * 2 ** min(unsettled.payer_failures - 1, 6))
-    left = unsettled.payer_failed_at + pause - now
+    pause = timedelta(seconds=60 * 2 ** min(unsettled.failures - 1, 6))
+    left = unsettled.failed_at + pause - now
     return max(0, int(left.total_seconds()) + 1) if left > timedelta(0) else 0
 
 
