@@ -27,7 +27,9 @@ async def run(plan: Plan, folder: Path) -> Figures:
         book = await _load(plan, where, figures)
         figures.calm_seconds = await _come_to_rest(plan, where, figures)
         figures.exit_codes = [await one.end(signal.SIGTERM) for one in where.replicas]
-        found = await audit.read(where, book.signed, nursery.MINUTE_SECONDS)
+        found = await audit.read(
+            where, book.signed, nursery.MINUTE_SECONDS, blocks_vanish=plan.blocks_vanish
+        )
         figures.violations += audit.violations(found)
         _count(figures, book, found)
         if plan.expiry:
@@ -47,6 +49,7 @@ async def _load(plan: Plan, where: stage.Stage, figures: Figures) -> tenants.Boo
         leases_wanted=plan.leases,
         give_up_at=began + plan.most_seconds,
         spoiled_share=plan.spoiled_share,
+        blocks_vanish=plan.blocks_vanish,
     )
     for one in where.replicas[: plan.spared]:
         await one.start()

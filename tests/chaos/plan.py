@@ -25,6 +25,7 @@ class Plan:
     ending: signal.Signals = signal.SIGKILL
     weather: bool = True  # outside systems fail
     spoiled_share: float = 0.1  # of payments, made worthless by their senders
+    blocks_vanish: bool = False  # so what was seen in an answer's moment may be gone the next
     expiry: bool = True  # afterwards hours pass, and all must be stopped and gone
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     before: Callable[[stage.Stage], Awaitable[None]] | None = None

@@ -49,6 +49,7 @@ class Book:
     leases_wanted: int
     give_up_at: float  # of time.monotonic()
     spoiled_share: float = 0.1
+    blocks_vanish: bool = False
     signed: list[payments.Signed] = dataclasses.field(default_factory=list)
     leases: int = 0
     renewals: int = 0
@@ -246,6 +247,8 @@ class Tenant:
 
     async def _check_paid(self, signed: payments.Signed, transaction: str) -> None:
         """See that the money was there when the answer came."""
+        if self._book.blocks_vanish:
+            return
         topics = [eip3009.AUTHORIZATION_USED, _word(signed.payment.payer), signed.nonce]
         receipt = await self._stage.rpc("eth_getTransactionReceipt", transaction)
         if receipt is None or all(log["topics"] != topics for log in receipt["logs"]):

@@ -69,7 +69,14 @@ async def test_blocks_that_are_dropped_are_settled_again(
             await where.rpc("devnet_reorg", 2)
 
     figures = await loop.run(
-        _on(server, weather=False, spoiled_share=0, during=turn_back_again_and_again), tmp_path
+        _on(
+            server,
+            weather=False,
+            spoiled_share=0,
+            blocks_vanish=True,
+            during=turn_back_again_and_again,
+        ),
+        tmp_path,
     )
 
     assert not figures.violations, figures.table()
