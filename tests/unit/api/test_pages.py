@@ -1,0 +1,76 @@
+"""The console pages: what they may load, how long they are kept, and what they are made of."""
+
+import re
+
+import pytest
+from tests.support.api_fixtures import Api
+
+from pve402.api import pages
+
+PAGES = ("terminal", "vnc", "renew")
+
+
+@pytest.mark.parametrize("name", PAGES)
+async def test_a_page_may_load_and_call_this_service_alone(api: Api, name: str):
+    reply = await api.client.get(f"/console/{name}")
+
+    policy = dict(
+        part.split(" ", 1) for part in reply.headers["content-security-policy"].split("; ")
+    )
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == "'self'"
+    assert policy["connect-src"] == "'self' wss://rent.example.com"
+    assert policy["frame-ancestors"] == "'none'"
+    assert ("'unsafe-inline'" in policy["style-src"]) == (name == "terminal")
+
+
+@pytest.mark.parametrize("name", PAGES)
+async def test_a_page_is_not_kept_and_tells_nobody_where_one_comes_from(api: Api, name: str):
+    reply = await api.client.get(f"/console/{name}")
+
+    assert reply.headers["cache-control"] == "no-store"
+    assert reply.headers["referrer-policy"] == "no-referrer"
+    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize("name", PAGES)
+async def test_all_that_a_page_names_is_there_and_may_be_kept_for_ever(api: Api, name: str):
+    page = (await api.client.get(f"/console/{name}")).body.decode()
+    named = re.findall(r'(?:src|href)="(/console/static/[^"]+)"', page)
+
+    replies = [await api.client.get(path) for path in named]
+
+    assert len(named) >= 2
+    assert {reply.status for reply in replies} == {200}
+    assert all("immutable" in reply.headers["cache-control"] for reply in replies)
+    assert not re.search(r"https?://|<script>|\son\w+=", page)
+
+
+async def test_a_file_of_another_version_is_not_here(api: Api):
+    old = await api.client.get("/console/static/0123456789abcdef/app/frame.js")
+    outside = await api.client.get(f"/console/static/{pages.site().digest}/../pages/terminal.html")
+
+    assert (old.status, outside.status) == (404, 404)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [(".js", "text/javascript"), (".mjs", "text/javascript"), (".css", "text/css")],
+)
+async def test_files_are_served_as_what_they_are(api: Api, suffix: str, kind: str):
+    name = next(name for name in pages.site().files if name.endswith(suffix))
+
+    reply = await api.client.get(f"/console/static/{pages.site().digest}/{name}")
+
+    assert reply.headers["content-type"] == f"{kind}; charset=utf-8"
+    assert reply.headers["x-content-type-options"] == "nosniff"
+
+
+def test_every_import_of_our_modules_is_a_file_of_ours():
+    files = pages.site().files
+    for name, content in files.items():
+        if not name.startswith("app/"):
+            continue
+        for target in re.findall(r'from "(\.[^"]+)"', content.decode()):
+            path = f"app/{target}".replace("app/./", "app/").replace("app/../", "")
+            assert path in files, (name, target)
