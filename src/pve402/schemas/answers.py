@@ -1,0 +1,266 @@
+"""What the service answers."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from pve402.schemas.wire import ExecEncoding, ExecState, Status, VmWord, Wire
+
+
+class LeaseAnswer(Wire):
+    """A lease that was just bought or renewed."""
+
+    lease_id: str
+    status: Status
+    ctid: str | None = Field(description="vmid on Proxmox VE; none before it is paid.")
+    expires_at: datetime | None
+    message: str
+    owner_wallet: str = Field(description="Address that paid, with its checksum (EIP-55).")
+    access_token: str | None = Field(
+        description="Bearer token of the lease; in the first answer only.", repr=False
+    )
+    sku: str
+    hostname: str
+    cores: int
+    memory_mb: int
+    disk_gb: int
+    created_at: datetime
+    deletes_at: datetime | None
+    network: str
+    amount: str = Field(description="Price in atomic units.", examples=["2640"])
+    transaction: str | None = Field(description="Hash of the transfer.")
+
+
+class VmStatus(Wire):
+    """The guest now, in the words of Proxmox VE; bytes, seconds, and a share of 1 for cpu."""
+
+    status: VmWord
+    uptime: int | None = None
+    cpu: float | None = None
+    cpus: int | None = None
+    mem: int | None = None
+    maxmem: int | None = None
+    disk: int | None = None
+    maxdisk: int | None = None
+
+
+class LeaseItem(Wire):
+    """A lease with the live status of its guest."""
+
+    lease_id: str
+    ctid: str | None
+    status: Status
+    expires_at: datetime | None
+    network: str
+    created_at: datetime
+    vm_status: VmStatus
+    sku: str
+    hostname: str
+    cores: int
+    memory_mb: int
+    disk_gb: int
+    owner_wallet: str
+    deletes_at: datetime | None
+    ended_at: datetime | None
+    end_reason: str | None
+
+
+class CpuFigures(Wire):
+    """`usage` is a share of 1, `pct` the same of 100."""
+
+    usage: float | None
+    cores: int | None
+    pct: float | None
+
+
+class SpaceFigures(Wire):
+    """Bytes, and the used share of 100."""
+
+    total: int | None
+    used: int | None
+    free: int | None
+    pct: float | None
+
+
+class NodeStats(Wire):
+    """A node; figures that the operator does not show are null."""
+
+    node: str
+    cpu: CpuFigures | None
+    memory: SpaceFigures | None
+    disk: SpaceFigures | None
+
+
+class AllNodeStats(NodeStats):
+    """The first node, and all of them."""
+
+    nodes: list[NodeStats]
+
+
+class GuestStats(Wire):
+    """Figures of one lease's guest; `error` says why there are none."""
+
+    lease_id: str
+    ctid: str | None
+    sku: str
+    status: Status
+    cpu: CpuFigures | None
+    memory: SpaceFigures | None
+    disk: SpaceFigures | None
+    error: str | None
+
+
+class Offer(Wire):
+    """One way to pay a price."""
+
+    network: str = Field(examples=["base-sepolia"])
+    network_id: str = Field(examples=["eip155:84532"])
+    asset: str
+    symbol: str
+    decimals: int
+    amount: str = Field(description="Atomic units.", examples=["2640"])
+    pay_to: str
+
+
+class Quote(Wire):
+    """The exact price of one request."""
+
+    sku: str
+    runtime_minutes: int
+    cores: int
+    memory_mb: int
+    disk_gb: int
+    price_usd: str = Field(description="Exact, before rounding up to atomic units.")
+    accepts: list[Offer]
+    available: bool | None = Field(description="Whether there is room now; null if not known.")
+
+
+class Bounds(Wire):
+    """Least and most, both included."""
+
+    min: int
+    max: int
+
+
+class SkuItem(Wire):
+    """One shape on sale; rates are decimal strings in USD."""
+
+    sku: str
+    description: str
+    base_usd: str
+    core_minute_usd: str
+    memory_gb_minute_usd: str
+    disk_gb_minute_usd: str
+    cores: Bounds
+    memory_mb: Bounds
+    disk_gb: Bounds
+    runtime_minutes: Bounds
+    templates: list[str]
+
+
+class CatalogueAnswer(Wire):
+    """All that is on sale."""
+
+    skus: list[SkuItem]
+    management_fee_usd: str
+    networks: list[Offer] = Field(description="Ways to pay, with the amount of the management fee.")
+
+
+class ChallengeAnswer(Wire):
+    """A message for the wallet to sign (EIP-4361)."""
+
+    message: str
+    nonce: str
+    expires_at: datetime
+
+
+class TokenAnswer(Wire):
+    """A token that stands for the wallet, or for one lease."""
+
+    access_token: str = Field(repr=False)
+    expires_at: datetime | None
+    lease_id: str | None
+    owner: str = Field(description="CAIP-10 account.")
+    scope: list[str]
+
+
+class ExecAnswer(Wire):
+    """A command: how it ended, or how far it is."""
+
+    ctid: str
+    upid: str = Field(description="The same as execId.")
+    exec_id: str
+    output: str = Field(description="Both streams, in the order they came.")
+    stdout: str
+    stderr: str
+    encoding: ExecEncoding = Field(description="Of output, stdout and stderr.")
+    exit_code: int | None = Field(description="Null while it runs.")
+    timed_out: bool
+    truncated: bool = Field(description="Whether output beyond the limit was dropped.")
+    duration_ms: int | None
+    detached: bool
+    state: ExecState
+
+
+class ExecItem(Wire):
+    """One command of a container, running or ended a while ago."""
+
+    exec_id: str
+    state: ExecState
+    detached: bool
+    exit_code: int | None
+    timed_out: bool
+    truncated: bool
+    stdout_bytes: int
+    stderr_bytes: int
+    started_at: datetime
+
+
+class FileAnswer(Wire):
+    """A file in a container."""
+
+    ctid: str
+    path: str
+    size_bytes: int
+    mode: str | None = Field(description="Octal.", examples=["0644"])
+    sha256: str | None = Field(description="Of its bytes, in hexadecimal.")
+
+
+class FieldProblem(Wire):
+    """One field of a request that cannot be taken."""
+
+    field: str
+    message: str
+
+
+class ConsoleAnswer(Wire):
+    """How to open a console: in a browser by its link, once, or as a program by websocket."""
+
+    ctid: str
+    host: str
+    port: int
+    ticket: str = Field(description="Good once, for 30 seconds.", repr=False)
+    user: str
+    cert: str = Field(description="Empty; no certificate is needed but that of the address.")
+    websocket: str = Field(description="The same as `websocketUrl`.", repr=False)
+    proxy: str = Field(description="Address of the service that serves the console.")
+    console_url: str = Field(description="Open it in a browser, at once.", repr=False)
+    websocket_url: str = Field(description="For programs; see the guide on consoles.", repr=False)
+    expires_at: datetime = Field(description="Until when the ticket is good.")
+
+
+class Problem(Wire):
+    """Every refusal: a sentence that may change and a code that does not."""
+
+    detail: str
+    code: str
+    errors: list[FieldProblem] | None = None
+    exec_id: str | None = Field(default=None, description="The execution that this is about.")
+
+
+class Health(Wire):
+    """Whether we live, and can serve."""
+
+    status: Literal["ok", "unavailable"]
+    checks: dict[str, bool] = Field(default_factory=dict)

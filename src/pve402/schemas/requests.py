@@ -1,0 +1,184 @@
+"""What tenants send."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
+
+from pve402.schemas.wire import (
+    ConsoleKind,
+    ExecEncoding,
+    Minutes,
+    NewRequest,
+    Scope,
+    ShortText,
+    Whole,
+    Wire,
+)
+
+MAX_METADATA_CHARACTERS = 4096
+MAX_COMMAND_CHARACTERS = 120 * 1024
+MAX_COMMAND_WORDS = 250
+MAX_STDIN_CHARACTERS = 1024 * 1024
+MAX_OUTPUT_BYTES = 16 * 1024 * 1024
+MAX_ATTACHED_SECONDS = 3600
+MAX_DETACHED_SECONDS = 30 * 24 * 3600
+
+CommandWord = Annotated[str, Field(max_length=MAX_COMMAND_CHARACTERS)]
+
+
+class LeaseRequest(Wire):
+    """A container to be leased."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    sku: ShortText = Field(examples=["standard-lxc"])
+    runtime_minutes: Minutes
+    hostname: ShortText = Field(examples=["demo-server"])
+    cores: Whole = Field(default=1, examples=[1])
+    memory_mb: Whole = Field(default=512, description="MiB.", examples=[512])
+    disk_gb: Whole = Field(default=8, description="GiB.", examples=[8])
+    password: str | None = Field(
+        default=None,
+        max_length=1024,
+        description="Of root; not needed with a key.",
+        examples=["correct horse battery"],
+        repr=False,
+    )
+    ssh_public_keys: list[Annotated[str, Field(max_length=8192)]] = Field(
+        default_factory=list, max_length=64, description="One line each, as OpenSSH writes them."
+    )
+    template: ShortText | None = Field(default=None, description="One of the sku's templates.")
+    requester: ShortText | None = Field(
+        default=None, description="Kept with the lease; proves nothing."
+    )
+    payload: Any = Field(
+        default=None, description="Kept with the lease; 4,096 characters of JSON at most."
+    )
+
+
+class RenewRequest(Wire):
+    """More minutes for a lease."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    runtime_minutes: Minutes
+
+
+class LeaseQuoteRequest(LeaseRequest):
+    """What a new lease would cost."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class RenewalQuoteRequest(NewRequest):
+    """What a renewal would cost; `ctid` takes a leaseId too."""
+
+    ctid: ShortText = Field(examples=["10000"])
+    runtime_minutes: Minutes
+
+
+class ConsoleRequest(Wire):
+    """A console in the browser."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    console_type: ConsoleKind = Field(default="vnc", examples=["terminal"])
+
+
+class ConsoleHello(Wire):
+    """The first message of a console's websocket, as JSON text."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    ticket: Annotated[str, Field(max_length=128)] = Field(default="", repr=False)
+    columns: Whole = Field(default=80, description="Width of the window, in characters.")
+    rows: Whole = Field(default=24, description="Its height.")
+    window: Whole | None = Field(
+        default=None,
+        description="Bytes of output that may be under way; then `ack` says what was taken.",
+    )
+
+
+class ExecRequest(Wire):
+    """A command to run in a container: `command` for its shell, or `argv` without one."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    command: str | None = Field(
+        default=None,
+        max_length=MAX_COMMAND_CHARACTERS,
+        description="Run by sh, with `extraArgs` as its arguments.",
+        examples=["uptime"],
+        repr=False,
+    )
+    extra_args: list[CommandWord] = Field(
+        default_factory=list, max_length=MAX_COMMAND_WORDS, examples=[["-p"]], repr=False
+    )
+    argv: list[CommandWord] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_COMMAND_WORDS,
+        description="A program and its arguments, in place of `command`.",
+        repr=False,
+    )
+    env: dict[Annotated[str, Field(max_length=128)], CommandWord] = Field(
+        default_factory=dict, max_length=128, repr=False
+    )
+    cwd: Annotated[str, Field(max_length=4096)] = Field(default="", description="Where it runs.")
+    user: Annotated[str, Field(max_length=32)] = Field(default="", description="root if empty.")
+    stdin: str | None = Field(
+        default=None, max_length=MAX_STDIN_CHARACTERS, description="As `encoding` says.", repr=False
+    )
+    open_stdin: bool = Field(default=False, description="Keep stdin open for more.")
+    encoding: ExecEncoding = Field(
+        default="utf-8", description="Of stdin and of output; utf-8 replaces what is no text."
+    )
+    timeout_seconds: float | None = Field(
+        default=None,
+        ge=0.1,
+        le=MAX_DETACHED_SECONDS,
+        description="600 if not given and 3,600 at most; detached, none unless given.",
+    )
+    max_output_bytes: Whole | None = Field(
+        default=None, ge=0, le=MAX_OUTPUT_BYTES, description="1 MiB if not given; for a stream 16."
+    )
+    detach: bool = Field(default=False, description="Answer at once; it runs on by itself.")
+
+
+class ExecSocketRequest(ExecRequest):
+    """The first message on the websocket of a command."""
+
+    token: str | None = Field(
+        default=None, max_length=256, description="In place of a header.", repr=False
+    )
+
+
+class SignalRequest(NewRequest):
+    """A signal for a command's processes."""
+
+    signal: str = Field(pattern=r"^(SIG)?[A-Z][A-Z0-9+]{1,8}$", examples=["TERM"])
+
+
+class ChallengeRequest(NewRequest):
+    """A wallet asks for a message to sign."""
+
+    address: str = Field(
+        pattern=r"^0x[0-9a-fA-F]{40}$", examples=["0x857b06519E91e3A54538791bDbb0E22373e36b66"]
+    )
+    chain: ShortText | None = Field(
+        default=None, description="Network name or CAIP-2 id; the first accepted one if not given."
+    )
+
+
+class TokenRequest(NewRequest):
+    """A signed challenge in return for a token."""
+
+    message: str = Field(max_length=4096)
+    signature: str = Field(pattern=r"^0x([0-9a-fA-F]{2}){1,4096}$", repr=False)
+    lease_id: ShortText | None = Field(
+        default=None,
+        description="Token of one lease, which revokes its old one; else one of the wallet.",
+    )
+    scope: list[Scope] | None = Field(default=None, min_length=1, max_length=8)
+    expires_at: datetime | None = None

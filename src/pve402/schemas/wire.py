@@ -1,0 +1,50 @@
+"""How values look on the wire: camelCase names, whole numbers, closed sets of words."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+_UNITS = re.compile(r"(?<=[a-z])(Mb|Gb)(?=[A-Z]|$)")
+
+
+def no_bool(value: Any) -> Any:
+    """JSON's true is no number, though Python's is."""
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number")  # noqa: TRY004 -- pydantic's way of refusing
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(no_bool), Field(ge=-(2**53), le=2**53)]
+Minutes = Annotated[
+    int,
+    BeforeValidator(no_bool),
+    Field(ge=1, le=2**53, description="Minutes to rent.", examples=[60]),
+]
+ShortText = Annotated[str, Field(max_length=255)]
+Status = Literal["provisioning", "active", "stopping", "stopped", "ended", "failed"]
+ConsoleKind = Literal["vnc", "terminal"]
+ExecEncoding = Literal["utf-8", "base64"]
+ExecState = Literal["running", "exited", "lost"]
+VmWord = Literal["running", "stopped", "unknown", "missing"]
+Scope = Literal["*", "read", "exec", "console", "files", "renew", "end"]
+
+
+def _wire_name(name: str) -> str:
+    """The name on the wire: camelCase, with MB and GB in capitals."""
+    return _UNITS.sub(lambda unit: unit[0].upper(), to_camel(name))
+
+
+class Wire(BaseModel):
+    """Names on the wire are camelCase; in Python they are what they always are."""
+
+    model_config = ConfigDict(
+        alias_generator=_wire_name, validate_by_name=True, validate_by_alias=True, frozen=True
+    )
+
+
+class NewRequest(Wire):
+    """A request of a new route: a field it does not know is refused."""
+
+    model_config = ConfigDict(extra="forbid")
