@@ -129,8 +129,11 @@ async def _check_guest(request: Request, call: caller.Call) -> None:
         return
     app = context.of(request)
     view = await app.leases.view(call.the_lease)
+    if not view.seen:
+        raise errors.ProxmoxUnavailable
     if view.guest is None or view.guest.state is not resources.RunState.RUNNING:
-        raise hub_errors.GuestNotRunning if view.seen else errors.ProxmoxUnavailable
+        # The list of all guests is up to ten seconds behind one that has just started.
+        await app.work.open_vnc.check(guest_work.ref(call.the_lease))
     if call.caller.by_key:
         try:
             await app.work.hub.session(guest_work.ref(call.the_lease))
