@@ -38,7 +38,8 @@ lint types bench chaos conformance: python
 	@$(BIN)/python scripts/check.py $@
 
 clean: ## remove everything that setup and the checks made
-	rm -rf .venv .venv-fakepve .venv-x402-legacy .cache build tests/npm/node_modules
+	rm -rf .venv .venv-fakepve .venv-x402-legacy .venv-conformance .cache build
+	rm -rf tests/npm/node_modules
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 

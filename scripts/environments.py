@@ -51,6 +51,7 @@ RUN = Environment("run", Path(".venv"), ("build.txt", "devnet.txt"), editable=Tr
 DEVELOP = Environment("develop", Path(".venv"), ("build.txt", "dev.txt"), editable=True)
 FAKEPVE = Environment("fakepve", Path(".venv-fakepve"), ("fakepve.txt",))
 LEGACY_CLIENT = Environment("x402-legacy", Path(".venv-x402-legacy"), ("x402-legacy.txt",))
+CONFORMANCE = Environment("conformance", Path(".venv-conformance"), ("conformance.txt",))
 
 
 def provide(environment: Environment, say: Callable[[str], None]) -> None:

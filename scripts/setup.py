@@ -40,7 +40,12 @@ PROFILES = {
     "develop": Profile(system_packages.RUN_NEEDS, (environments.DEVELOP,)),
     "test": Profile(
         system_packages.TEST_NEEDS,
-        (environments.DEVELOP, environments.FAKEPVE, environments.LEGACY_CLIENT),
+        (
+            environments.DEVELOP,
+            environments.FAKEPVE,
+            environments.LEGACY_CLIENT,
+            environments.CONFORMANCE,
+        ),
         npm=True,
     ),
 }
