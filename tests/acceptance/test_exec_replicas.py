@@ -218,6 +218,7 @@ def test_a_killed_holder_is_replaced_within_seconds(start_pair: Callable[[], Pai
     answer = pair.at_other.run(command="echo mine")
 
     assert (lost.status_code, lost.json()["code"]) == (502, "session_lost")
+    assert lost.json()["execId"].startswith("e")
     assert answer["stdout"] == "mine\n"
     pair.at_other.wait_until_gone("sleep", "4716")
     assert pair.at_other.look(detached).json()["stdout"] == "kept\n"

@@ -33,7 +33,10 @@ MAX_REQUEST_BYTES: Final = 2 * 1024 * 1024
 MAX_STDIN_BYTES: Final = 1024 * 1024
 
 _RUN: Final = visit.Door(
-    scope="exec", description="A command in a container", most_bytes=MAX_REQUEST_BYTES
+    scope="exec",
+    description="A command in a container",
+    most_bytes=MAX_REQUEST_BYTES,
+    starts_command=True,
 )
 _LOOK: Final = visit.Door(scope="exec", description="A look at commands")
 _FEED: Final = visit.Door(
@@ -135,7 +138,7 @@ async def _execute(of: visit.Visit, wish: _Wish) -> Response:
         return await _detach(of, wish)
     if wish.resumed is not None:
         return await _follow_events(of, *wish.resumed)
-    execution = await of.work.commands.start(of.guest, wish.asked)
+    execution = await of.work.commands.start(of.guest, wish.asked, exec_id=of.exec_id)
     if wish.streams:
         return sse.respond(exec_shapes.events(of, execution, 0))
     result = await _until_over(of.request, execution)

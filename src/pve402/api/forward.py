@@ -20,12 +20,14 @@ from pve402.api import sse
 from pve402.domain import errors
 from pve402.domain.lease import Lease
 from pve402.hub import errors as hub_errors
+from pve402.hub.hub import new_exec_id
 from pve402.leases import guest_work, peers
 
 logger = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
 
+EXEC_ID_HEADER: Final = "pve402-exec-id"
 NOT_HERE: Final = 421
 """How a peer answers that it does not hold the terminal; nothing was done (RFC 9110, 15.5.20)."""
 
@@ -42,6 +44,7 @@ _PASSED_BACK: Final = frozenset(
     {"content-type", "content-length", "etag", "retry-after", "location", "repr-digest", "digest"}
     | {"pve402-file-mode", "pve402-exec-id", "last-modified", "x-accel-buffering"}
 )
+_EXEC_ID: Final = re.compile(r"e[0-9a-f]{24}")
 _EVENT_ID: Final = re.compile(rb"^id: (e[0-9a-f]{24}):", re.MULTILINE)
 
 
@@ -53,6 +56,7 @@ class Errand:
     lease: Lease
     work: guest_work.GuestWork
     body: bytes | None
+    exec_id: str = ""  # of the command that this starts, if it starts one
 
     @property
     def target(self) -> str:
@@ -71,6 +75,13 @@ def lease_of_peer_call(request: HTTPConnection) -> str | None:
     """Return the leaseId of a peer's call; None for a call of anybody else."""
     found = request.scope.get(_PEER_LEASE)
     return found if isinstance(found, str) else None
+
+
+def given_exec_id(request: Request) -> str:
+    """Return the id of the command that a call starts: the one its peer has drawn, or a new one."""
+    given = request.headers.get(EXEC_ID_HEADER, "")
+    is_of_peer = lease_of_peer_call(request) is not None and _EXEC_ID.fullmatch(given)
+    return given if is_of_peer else new_exec_id()
 
 
 async def at_owner(errand: Errand, act: Callable[[], Awaitable[Response]]) -> Response:
@@ -98,6 +109,8 @@ async def _send(errand: Errand, address: str) -> Response | None:
     """Return the holder's answer; None if the call did not get there, or it is no holder."""
     caller = _peers(errand)
     headers = {n: v for n in _PASSED_ON if (v := errand.request.headers.get(n)) is not None}
+    if errand.exec_id:
+        headers[EXEC_ID_HEADER] = errand.exec_id
     if errand.body is None:
         headers.pop("content-length", None)  # pieces are longer than what they carry
     calling = caller.send(
@@ -113,7 +126,7 @@ async def _send(errand: Errand, address: str) -> Response | None:
     except peers.PeerUnreachable:
         return None
     except peers.PeerLost:
-        raise hub_errors.SessionLost from None
+        raise hub_errors.SessionLost(exec_id=errand.exec_id) from None
     if reply.status in {NOT_HERE, 401}:
         reply.release()
         return None
@@ -129,7 +142,7 @@ async def _while_held(errand: Errand, address: str, calling: Awaitable[Result]) 
     try:
         await asyncio.wait([call, *watches], return_when=asyncio.FIRST_COMPLETED)
         if not call.done():
-            raise hub_errors.SessionLost
+            raise hub_errors.SessionLost(exec_id=errand.exec_id)
         return call.result()
     finally:
         for task in (call, *watches):

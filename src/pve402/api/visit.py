@@ -37,6 +37,7 @@ class Door:
     scope: str
     description: str
     most_bytes: int = 0
+    starts_command: bool = False
 
     @property
     def streams(self) -> bool:
@@ -56,6 +57,7 @@ class Visit:
     request: Request
     lease: Lease
     work: guest_work.GuestWork
+    exec_id: str = ""  # of the command that this starts, if it starts one
 
     @property
     def guest(self) -> GuestRef:
@@ -86,9 +88,15 @@ async def enter(
     if isinstance(found, Response):
         return found
     guard.hold(request, LONG_SECONDS)
-    visit = Visit(request=request, lease=found, work=context.of(request).work)
+    work = context.of(request).work
+    exec_id = forward.given_exec_id(request) if door.starts_command else ""
+    visit = Visit(request=request, lease=found, work=work, exec_id=exec_id)
     errand = forward.Errand(
-        request=request, lease=found, work=visit.work, body=None if door.streams else raw
+        request=request,
+        lease=found,
+        work=work,
+        body=None if door.streams else raw,
+        exec_id=exec_id,
     )
     return await forward.at_owner(errand, lambda: act(visit, wishes[0]))
 

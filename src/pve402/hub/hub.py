@@ -64,18 +64,23 @@ class Hub:
             raise
 
     async def start(
-        self, guest: GuestRef, request: ExecRequest, stdin: running.Source | None = None
+        self,
+        guest: GuestRef,
+        request: ExecRequest,
+        stdin: running.Source | None = None,
+        *,
+        exec_id: str = "",
     ) -> Execution:
         """Start a program whose events are followed through the returned execution.
 
-        `stdin` replaces the request's. Raises as `exec`.
+        `stdin` replaces the request's, `exec_id` a fresh one. Raises as `exec`.
         """
         prepared = script.build(request)
         if request.output_limit_bytes > self.options.max_output_bytes:
             raise errors.RequestRefused("the output limit is too large")
         terminal = await self._terminal(guest)
         session = await terminal.session()
-        execution = Execution(new_exec_id(), request, clock=self._clock)
+        execution = Execution(exec_id or new_exec_id(), request, clock=self._clock)
         source = stdin if stdin is not None else execution.stdin.source()
         channel = session.open_channel(execution, prepared, with_stdin=source is not None)
         terminal.register(execution)

@@ -57,6 +57,8 @@ class Commands:
         guest: pve_guests.GuestRef,
         request: ExecRequest,
         stdin: AsyncIterator[bytes] | None = None,
+        *,
+        exec_id: str = "",
     ) -> Execution:
         """Start a command whose events are followed through the returned execution.
 
@@ -66,7 +68,7 @@ class Commands:
             started = await self._try_call(guest, request)
             if started is not None:
                 return started
-        return await self._hub.start(guest, request, stdin)
+        return await self._hub.start(guest, request, stdin, exec_id=exec_id)
 
     async def close(self) -> None:
         """Stop to look after what runs through the call; there it runs on."""
