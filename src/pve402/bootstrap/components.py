@@ -1,28 +1,23 @@
 """The one place where objects are built: settings in, a running installation out."""
 
 import dataclasses
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from importlib import resources
 from typing import Self
 
 import structlog
 
 from pve402 import config
+from pve402.bootstrap import guests as guest_building
+from pve402.bootstrap import payments
 from pve402.domain import catalogue, errors, placement
-from pve402.hub import detached, files, hub, termproxy, vnc
-from pve402.hub import options as hub_options
 from pve402.leases import (
     access,
     books,
     cluster,
-    commands,
     confirmation,
-    consoles,
     creation,
-    direct_consoles,
     fees,
     guest_work,
     intake,
@@ -31,8 +26,6 @@ from pve402.leases import (
     money,
     nonces,
     options,
-    ownership,
-    peers,
     pool,
     pooled,
     reconciler,
@@ -42,15 +35,11 @@ from pve402.leases import (
     vault,
     worker,
 )
-from pve402.payments import chain, rpc, settlement, wallet
 from pve402.payments import networks as chains
-from pve402.payments.facilitators import base as facilitators
-from pve402.payments.facilitators import cdp, http
-from pve402.proxmox import access as pve_access
+from pve402.payments import settlement, wallet
 from pve402.proxmox import client as pve_client
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import nodes as pve_nodes
-from pve402.proxmox import options as pve_options
 from pve402.proxmox import tasks as pve_tasks
 from pve402.storage import database, slots
 
@@ -132,14 +121,14 @@ def build(settings: config.Settings) -> Components:
     keys = vault.Vault(config.secret_key(settings))
     lease_options = _lease_options(settings, keys)
     db = database.Database(settings.database_url.get_secret_value())
-    proxmox = pve_client.ProxmoxClient(_proxmox_options(settings))
+    proxmox = pve_client.ProxmoxClient(guest_building.proxmox_options(settings))
     guests, tasks = pve_guests.Guests(proxmox), pve_tasks.Tasks(proxmox)
     nodes = pve_nodes.Nodes(proxmox)
     view = cluster.ClusterView(
         nodes, storage=settings.pve_storage, fixed_node=lease_options.fixed_node
     )
     ledger = books.Books(db, lease_options, keys)
-    routes = _routes(settings, db, ledger)
+    routes = payments.routes_of(settings, db, ledger)
     settler = settlement.Settler(routes)
     trusted = settings.network if settings.trust_facilitator else ()
     funds = money.Money(
@@ -147,10 +136,12 @@ def build(settings: config.Settings) -> Components:
     )
     node_slots = slots.NodeSlots(db, per_node=lease_options.writes_per_node)
     machines = machine.Machines(
-        guests, tasks, node_slots, lease_options, keys, _guest_template(settings)
+        guests, tasks, node_slots, lease_options, keys, guest_building.guest_template(settings)
     )
-    console_login = _console_login(settings)
-    inside = _guest_work(settings, lease_options, db, keys, proxmox, console_login)
+    console_login = guest_building.console_login_of(settings)
+    inside = guest_building.work_in_guests(
+        settings, lease_options, db, keys, proxmox, console_login
+    )
     fee_flow = fees.Fees(ledger, funds)
     worker_options = options.WorkerOptions()
     book = load_catalogue(settings)
@@ -217,83 +208,6 @@ def load_catalogue(settings: config.Settings) -> catalogue.Catalogue:
     return catalogue.parse(shipped.read_text())
 
 
-def _guest_work(
-    settings: config.Settings,
-    lease_options: options.LeaseOptions,
-    db: database.Database,
-    keys: vault.Vault,
-    proxmox: pve_client.ProxmoxClient,
-    console_login: pve_client.ProxmoxClient | None,
-) -> guest_work.GuestWork:
-    """The hub and what uses it; with SQLite there is one process, which owns every guest."""
-    guests = pve_guests.Guests(proxmox)
-    console_guests = pve_guests.Guests(console_login) if console_login is not None else None
-    owners = None
-    if not db.is_sqlite:
-        owners = ownership.StoredOwnership(db, settings.pve402_peer_bind or "")
-    opener = guest_work.OwnGuestsOnly(
-        termproxy.TermproxyOpener(guests, console_guests), guests, lease_options.instance
-    )
-    open_vnc = guest_work.OwnGuestsOnly(
-        vnc.VncOpener(guests, console_guests), guests, lease_options.instance
-    )
-    terminal = hub.Hub(hub_options.HubOptions(), opener, owners=owners)
-    return guest_work.GuestWork(
-        hub=terminal,
-        commands=commands.Commands(
-            terminal, guests, pve_tasks.Tasks(proxmox), mode=settings.pve_exec
-        ),
-        files=files.Files(terminal),
-        detached=detached.DetachedPrograms(terminal),
-        consoles=consoles.Consoles(db),
-        direct=_direct_consoles(settings, lease_options, db, keys, proxmox),
-        open_vnc=open_vnc,
-        owners=owners,
-        peers=peers.Peers(signer=peers.Signer(keys.key("peer"))) if owners else None,
-    )
-
-
-def _direct_consoles(
-    settings: config.Settings,
-    lease_options: options.LeaseOptions,
-    db: database.Database,
-    keys: vault.Vault,
-    proxmox: pve_client.ProxmoxClient,
-) -> direct_consoles.DirectConsoles | None:
-    """Consoles from Proxmox VE itself, only where the operator asked for them."""
-    if settings.pve_console_mode != "direct":
-        return None
-    return direct_consoles.DirectConsoles(
-        pve_access.Access(proxmox),
-        db,
-        lambda name, password: _client_of_user(settings, name, password),
-        console_host=settings.pve_console_host or "",
-        instance=lease_options.instance,
-        key=keys.key("console users"),
-    )
-
-
-def _console_login(settings: config.Settings) -> pve_client.ProxmoxClient | None:
-    """A user for consoles of Proxmox VE that refuses API tokens there; used on our side only."""
-    user, secret = settings.pve_console_user, settings.pve_console_password
-    if user is None:
-        user, secret = "root@pam", settings.pve_root_password
-    if secret is None:
-        return None
-    return _client_of_user(settings, user, secret.get_secret_value())
-
-
-def _client_of_user(
-    settings: config.Settings, user: str, password: str
-) -> pve_client.ProxmoxClient:
-    with_token = _proxmox_options(settings)
-    return pve_client.ProxmoxClient(
-        dataclasses.replace(
-            with_token, token_id="", token_secret="", username=user, password=password
-        )
-    )
-
-
 def _lease_options(settings: config.Settings, keys: vault.Vault) -> options.LeaseOptions:
     return options.LeaseOptions(
         instance=settings.pve402_instance or keys.key("instance").hex()[:10],
@@ -326,96 +240,6 @@ def _check_pool(settings: config.Settings, book: catalogue.Catalogue) -> None:
         except errors.InvalidRequest as error:
             reason = f"PVE402_POOL: {wanted.sku}: {error}"
             raise config.SettingsError({"PVE402_POOL": reason}) from None
-
-
-def _proxmox_options(settings: config.Settings) -> pve_options.ProxmoxOptions:
-    return pve_options.ProxmoxOptions(
-        host=settings.pve_host,
-        token_id=settings.pve_token_id,
-        token_secret=settings.pve_token_secret.get_secret_value(),
-        verify_ssl=settings.pve_verify_ssl,
-        ca_file=settings.pve_ca_file,
-        fingerprint_sha256=settings.pve_fingerprint,
-    )
-
-
-def _guest_template(settings: config.Settings) -> pve_guests.GuestSpec:
-    """Return what all guests have in common; the lease's own facts replace the rest."""
-    rate = settings.pve_rate_mbps
-    network = pve_guests.NetworkSpec(
-        bridge=settings.pve_bridge,
-        address=settings.pve_ip,
-        gateway=settings.pve_gateway,
-        vlan_tag=settings.pve_vlan,
-        firewall=settings.pve_firewall,
-        rate_megabytes=None if rate is None else Decimal(str(rate)),
-    )
-    return pve_guests.GuestSpec(
-        hostname="lease",
-        template=settings.pve_os_template,
-        storage=settings.pve_storage,
-        disk_gb=1,
-        memory_mb=128,
-        cores=1,
-        network=network,
-        nameserver=settings.pve_nameserver,
-        pool=settings.pve_pool,
-    )
-
-
-def _routes(
-    settings: config.Settings, db: database.Database, ledger: books.Books
-) -> Mapping[str, settlement.Route]:
-    routes = {}
-    for network in settings.network:
-        endpoint = rpc.Rpc(rpc.RpcOptions(url=settings.rpc_url_of(network) or ""))
-        routes[network] = settlement.Route(
-            facilitator=_facilitator(settings, network, endpoint, db, ledger),
-            chain=chain.Chain(endpoint),
-            trust_facilitator=settings.trust_facilitator,
-        )
-    return routes
-
-
-def _facilitator(
-    settings: config.Settings,
-    network: str,
-    endpoint: rpc.Rpc,
-    db: database.Database,
-    ledger: books.Books,
-) -> facilitators.Facilitator:
-    url = settings.facilitator_url_of(network)
-    if url is None:
-        return _embedded(settings, network, endpoint, db, ledger)
-    authorize = None
-    if settings.cdp_api_key_id and settings.cdp_api_key_secret:
-        key = cdp.CdpKey(
-            key_id=settings.cdp_api_key_id, secret=settings.cdp_api_key_secret.get_secret_value()
-        )
-        authorize = cdp.CdpAuth(key, now_seconds=time.time).header
-    return http.HttpFacilitator(http.HttpFacilitatorOptions(url=url, authorize=authorize))
-
-
-def _embedded(
-    settings: config.Settings,
-    network: str,
-    endpoint: rpc.Rpc,
-    db: database.Database,
-    ledger: books.Books,
-) -> facilitators.Facilitator:
-    """Our own signer; imported only here, because most installations use a facilitator."""
-    from pve402.payments.facilitators import embedded  # noqa: PLC0415
-
-    secret = settings.facilitator_private_key
-    own = embedded.EmbeddedOptions(
-        network=network, private_key=secret.get_secret_value() if secret else ""
-    )
-    return embedded.EmbeddedFacilitator(
-        own,
-        endpoint,
-        nonces.StoredSignerNonces(db),
-        record_transaction=ledger.record_transaction,
-    )
 
 
 def _access(

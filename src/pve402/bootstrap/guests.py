@@ -1,0 +1,137 @@
+"""Builds what reaches Proxmox VE and its guests: clients, the hub, consoles."""
+
+import dataclasses
+from decimal import Decimal
+
+from pve402 import config
+from pve402.hub import detached, files, hub, termproxy, vnc
+from pve402.hub import options as hub_options
+from pve402.leases import (
+    commands,
+    consoles,
+    direct_consoles,
+    guest_work,
+    options,
+    ownership,
+    peers,
+    vault,
+)
+from pve402.proxmox import access as pve_access
+from pve402.proxmox import client as pve_client
+from pve402.proxmox import guests as pve_guests
+from pve402.proxmox import options as pve_options
+from pve402.proxmox import tasks as pve_tasks
+from pve402.storage import database
+
+
+def work_in_guests(
+    settings: config.Settings,
+    lease_options: options.LeaseOptions,
+    db: database.Database,
+    keys: vault.Vault,
+    proxmox: pve_client.ProxmoxClient,
+    console_login: pve_client.ProxmoxClient | None,
+) -> guest_work.GuestWork:
+    """The hub and what uses it; with SQLite there is one process, which owns every guest."""
+    guests = pve_guests.Guests(proxmox)
+    console_guests = pve_guests.Guests(console_login) if console_login is not None else None
+    owners = None
+    if not db.is_sqlite:
+        owners = ownership.StoredOwnership(db, settings.pve402_peer_bind or "")
+    opener = guest_work.OwnGuestsOnly(
+        termproxy.TermproxyOpener(guests, console_guests), guests, lease_options.instance
+    )
+    open_vnc = guest_work.OwnGuestsOnly(
+        vnc.VncOpener(guests, console_guests), guests, lease_options.instance
+    )
+    terminal = hub.Hub(hub_options.HubOptions(), opener, owners=owners)
+    return guest_work.GuestWork(
+        hub=terminal,
+        commands=commands.Commands(
+            terminal, guests, pve_tasks.Tasks(proxmox), mode=settings.pve_exec
+        ),
+        files=files.Files(terminal),
+        detached=detached.DetachedPrograms(terminal),
+        consoles=consoles.Consoles(db),
+        direct=_direct_consoles(settings, lease_options, db, keys, proxmox),
+        open_vnc=open_vnc,
+        owners=owners,
+        peers=peers.Peers(signer=peers.Signer(keys.key("peer"))) if owners else None,
+    )
+
+
+def _direct_consoles(
+    settings: config.Settings,
+    lease_options: options.LeaseOptions,
+    db: database.Database,
+    keys: vault.Vault,
+    proxmox: pve_client.ProxmoxClient,
+) -> direct_consoles.DirectConsoles | None:
+    """Consoles from Proxmox VE itself, only where the operator asked for them."""
+    if settings.pve_console_mode != "direct":
+        return None
+    return direct_consoles.DirectConsoles(
+        pve_access.Access(proxmox),
+        db,
+        lambda name, password: _client_of_user(settings, name, password),
+        console_host=settings.pve_console_host or "",
+        instance=lease_options.instance,
+        key=keys.key("console users"),
+    )
+
+
+def console_login_of(settings: config.Settings) -> pve_client.ProxmoxClient | None:
+    """A user for consoles of Proxmox VE that refuses API tokens there; used on our side only."""
+    user, secret = settings.pve_console_user, settings.pve_console_password
+    if user is None:
+        user, secret = "root@pam", settings.pve_root_password
+    if secret is None:
+        return None
+    return _client_of_user(settings, user, secret.get_secret_value())
+
+
+def _client_of_user(
+    settings: config.Settings, user: str, password: str
+) -> pve_client.ProxmoxClient:
+    with_token = proxmox_options(settings)
+    return pve_client.ProxmoxClient(
+        dataclasses.replace(
+            with_token, token_id="", token_secret="", username=user, password=password
+        )
+    )
+
+
+def proxmox_options(settings: config.Settings) -> pve_options.ProxmoxOptions:
+    """Return where Proxmox VE is and who we are there."""
+    return pve_options.ProxmoxOptions(
+        host=settings.pve_host,
+        token_id=settings.pve_token_id,
+        token_secret=settings.pve_token_secret.get_secret_value(),
+        verify_ssl=settings.pve_verify_ssl,
+        ca_file=settings.pve_ca_file,
+        fingerprint_sha256=settings.pve_fingerprint,
+    )
+
+
+def guest_template(settings: config.Settings) -> pve_guests.GuestSpec:
+    """Return what all guests have in common; the lease's own facts replace the rest."""
+    rate = settings.pve_rate_mbps
+    network = pve_guests.NetworkSpec(
+        bridge=settings.pve_bridge,
+        address=settings.pve_ip,
+        gateway=settings.pve_gateway,
+        vlan_tag=settings.pve_vlan,
+        firewall=settings.pve_firewall,
+        rate_megabytes=None if rate is None else Decimal(str(rate)),
+    )
+    return pve_guests.GuestSpec(
+        hostname="lease",
+        template=settings.pve_os_template,
+        storage=settings.pve_storage,
+        disk_gb=1,
+        memory_mb=128,
+        cores=1,
+        network=network,
+        nameserver=settings.pve_nameserver,
+        pool=settings.pve_pool,
+    )

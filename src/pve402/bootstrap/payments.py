@@ -1,0 +1,68 @@
+"""Builds what moves money: for each accepted network a facilitator and a look at the chain."""
+
+import time
+from collections.abc import Mapping
+
+from pve402 import config
+from pve402.leases import books, nonces
+from pve402.payments import chain, networks, rpc, settlement
+from pve402.payments.facilitators import base as facilitators
+from pve402.payments.facilitators import cdp, http
+from pve402.storage import database
+
+
+def routes_of(
+    settings: config.Settings, db: database.Database, ledger: books.Books
+) -> Mapping[str, settlement.Route]:
+    """Return how payments are settled, by CAIP-2 id."""
+    routes = {}
+    for network in settings.network:
+        endpoint = rpc.Rpc(rpc.RpcOptions(url=settings.rpc_url_of(network) or ""))
+        routes[network] = settlement.Route(
+            facilitator=_facilitator(settings, network, endpoint, db, ledger),
+            chain=chain.Chain(endpoint),
+            trust_facilitator=settings.trust_facilitator,
+        )
+    return routes
+
+
+def _facilitator(
+    settings: config.Settings,
+    network: str,
+    endpoint: rpc.Rpc,
+    db: database.Database,
+    ledger: books.Books,
+) -> facilitators.Facilitator:
+    url = settings.facilitator_url_of(network)
+    if url is None:
+        return _embedded(settings, network, endpoint, db, ledger)
+    authorize = None
+    at_cdp = url.startswith(networks.CDP_FACILITATOR_URL)
+    if at_cdp and settings.cdp_api_key_id and settings.cdp_api_key_secret:
+        key = cdp.CdpKey(
+            key_id=settings.cdp_api_key_id, secret=settings.cdp_api_key_secret.get_secret_value()
+        )
+        authorize = cdp.CdpAuth(key, now_seconds=time.time).header
+    return http.HttpFacilitator(http.HttpFacilitatorOptions(url=url, authorize=authorize))
+
+
+def _embedded(
+    settings: config.Settings,
+    network: str,
+    endpoint: rpc.Rpc,
+    db: database.Database,
+    ledger: books.Books,
+) -> facilitators.Facilitator:
+    """Our own signer; imported only here, because most installations use a facilitator."""
+    from pve402.payments.facilitators import embedded  # noqa: PLC0415
+
+    secret = settings.facilitator_private_key
+    own = embedded.EmbeddedOptions(
+        network=network, private_key=secret.get_secret_value() if secret else ""
+    )
+    return embedded.EmbeddedFacilitator(
+        own,
+        endpoint,
+        nonces.StoredSignerNonces(db),
+        record_transaction=ledger.record_transaction,
+    )
