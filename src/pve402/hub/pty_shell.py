@@ -6,6 +6,7 @@ guests that have nothing of the kind: the terminal itself, with nothing of ours 
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Protocol
@@ -24,6 +25,9 @@ Ended = Callable[[str], None]
 #: Sole shell: input goes in pieces, because nothing acknowledges it.
 _SOLE_PIECE_BYTES = 1024
 _SOLE_PAUSE_SECONDS = 0.01
+#: A plain key is answered by its echo alone; behind Enter and the like more may follow.
+_CONTROL = re.compile(rb"[\x00-\x1f]")
+_MORE_SECONDS = 0.5
 _ATTACH_SECONDS = 0.3
 _QUIET_SECONDS = 0.03
 _LONGEST_FORMAT = 1780
@@ -125,6 +129,7 @@ class SoleShell:
         self._tasks: set[asyncio.Task[None]] = set()
         self._attached = asyncio.Event()
         self._heard = asyncio.Event()
+        self._more_until = 0.0
         self._spawn(self._read())
         self._spawn(self._wait_until_attached())
 
@@ -132,6 +137,8 @@ class SoleShell:
         """Type bytes, slowly enough for a terminal that acknowledges nothing."""
         async with self._lock:
             await self._attached.wait()
+            if _CONTROL.search(data):
+                self._more_until = asyncio.get_running_loop().time() + _MORE_SECONDS
             for start in range(0, len(data), _SOLE_PIECE_BYTES):
                 if start:
                     await asyncio.sleep(_SOLE_PAUSE_SECONDS)
@@ -159,7 +166,7 @@ class SoleShell:
                 self._output(data.replace(b"\r\r\n", b"\r\n"))
                 if self._trailer.feed(data) is not None:
                     break
-                self._pace.received(owed=True)
+                self._pace.received(owed=asyncio.get_running_loop().time() < self._more_until)
                 await asyncio.sleep(0)
         self._ended("exit")
 
