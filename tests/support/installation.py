@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 from eth_account.signers.local import LocalAccount
 from tests.support import chain as chain_support
-from tests.support import payments
+from tests.support import payments, rekeying
 
 from pve402 import bootstrap, config
 from pve402.devnet.chain import SimulatedChain
@@ -28,7 +28,7 @@ from pve402.devnet.pve.options import NodeOptions, Progress, SimulatorOptions
 from pve402.domain import account, lease, order, price, request
 from pve402.leases import mark, service
 from pve402.payments import protocol
-from pve402.storage import tables
+from pve402.storage import lease_rows, tables
 
 PAY_TO = "0x00000000000000000000000000000000000a11ce"
 TEMPLATE = "local:vztmpl/busybox-alpine-3.22_1_amd64.tar.gz"
@@ -63,8 +63,11 @@ async def running(
 ) -> AsyncIterator[Installation]:
     """Start an installation on a database, with changed settings."""
     parts = bootstrap.build(settings(database_url, proxmox, chain, facilitator, **changes))
+    fake = rekeying.install(parts)
     async with parts:
-        yield Installation(parts=parts, proxmox=proxmox, chain=chain, facilitator=facilitator)
+        yield Installation(
+            parts=parts, proxmox=proxmox, chain=chain, facilitator=facilitator, rekey=fake
+        )
 
 
 def settings(
@@ -100,6 +103,7 @@ class Installation:
     proxmox: simulator.SimulatedProxmox
     chain: SimulatedChain
     facilitator: SimulatedFacilitator
+    rekey: rekeying.FakeRekey
     tenants: list[LocalAccount] = dataclasses.field(default_factory=list)
 
     @property
@@ -197,6 +201,7 @@ class Installation:
     async def die(self) -> None:
         """End at once, as a killed process does: nothing is handed over or written."""
         crew = self.parts.crew
+        await self.parts.filler.stop()
         await self.parts.watch.stop()
         tasks = [*crew._running, *crew._loops]
         for task in tasks:
@@ -217,6 +222,19 @@ class Installation:
     async def orders_now(self) -> list[order.Order]:
         """Every order as its row stands."""
         return [order.Order.from_row(row) for row in await self.rows(tables.orders)]
+
+    async def pool_of(self, count: int) -> list[lease.Lease]:
+        """Wait until so many guests stand ready and no other is being made; the oldest first."""
+        for _ in range(2000):
+            async with self.parts.db.read() as tx:
+                rows = await lease_rows.list_pool(tx)
+            ready = [row for row in rows if row.status is lease.LeaseStatus.POOLED]
+            if len(ready) == count == len(rows):
+                return ready
+            self.parts.filler.wake()
+            self.parts.crew.wake()
+            await asyncio.sleep(0.005)
+        raise TimeoutError("the pool is not as wanted")
 
     async def until_status(self, status: lease.LeaseStatus) -> lease.Lease:
         """Wait until a lease has a status."""

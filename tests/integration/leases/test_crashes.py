@@ -39,7 +39,26 @@ ENDING = [
     ("tasks", "wait_until_finished"),
     ("guests", "delete"),
 ]
+FROM_POOL = [
+    ("guests", "status"),
+    ("guests", "update_config"),
+    ("rekey", "check"),
+    ("ledger", "advance"),
+    ("settler", "settle"),
+    ("ledger", "remember"),
+    ("rekey", "rekey"),
+    ("ledger", "activate"),
+]
+FILLING = [
+    ("guests", "next_vmid"),
+    ("guests", "create"),
+    ("tasks", "wait_until_finished"),
+    ("guests", "start"),
+    ("rekey", "check"),
+    ("rekey", "leave"),
+]
 WHEN = ["before", "after"]
+POOL = "standard-lxc:1:512:8=1"
 
 
 @pytest.fixture
@@ -75,6 +94,56 @@ async def test_a_creation_survives_a_crash(
         assert second.runs(row.vmid)
         assert second.earned == second.price_of(wish)
         assert again.lease.lease_id == row.lease_id
+
+
+@pytest.mark.parametrize("when", WHEN)
+@pytest.mark.parametrize("point", FROM_POOL, ids=".".join)
+async def test_a_lease_out_of_the_pool_survives_a_crash(
+    tmp_path: Path, world: World, point: tuple[str, str], when: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    wish = creation(hostname="mine", password="a good one")
+    async with running(url, *world, pve402_pool=POOL) as first:
+        await first.pool_of(1)
+        await first.parts.filler.stop()
+        purchase = first.buy(first.tenant(), wish)
+        reached = hang_at(first, point, when)
+        asking = asyncio.create_task(first.leases.create(wish, purchase))
+        await asyncio.wait_for(reached.wait(), 10)
+        await first.die()
+        asking.cancel()
+
+    async with running(url, *world) as second:
+        second.rekey.told = first.rekey.told
+        await come_round(second)
+        (row,), (paid,) = await second.leases_now(), await second.orders_now()
+
+        assert row.status is lease.LeaseStatus.ACTIVE
+        assert paid.status is order.OrderStatus.SETTLED
+        assert second.marked_guests == {row.vmid}
+        assert second.earned == second.price_of(wish)
+        assert {secrets.password for _, secrets in second.rekey.told} == {"a good one"}
+        assert {told.lease_id for told, _ in second.rekey.told} == {row.lease_id}
+
+
+@pytest.mark.parametrize("when", WHEN)
+@pytest.mark.parametrize("point", FILLING, ids=".".join)
+async def test_the_filling_of_the_pool_survives_a_crash(
+    tmp_path: Path, world: World, point: tuple[str, str], when: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    async with running(url, *world, pve402_pool=POOL) as first:
+        reached = hang_at(first, point, when)
+        await asyncio.wait_for(reached.wait(), 10)
+        await first.die()
+
+    async with running(url, *world, pve402_pool=POOL) as second:
+        await come_round(second)
+        (row,) = await second.pool_of(1)
+        await second.settled_down()
+
+        assert second.marked_guests == {row.vmid}
+        assert second.runs(row.vmid)
 
 
 @pytest.mark.parametrize("when", WHEN)
@@ -197,5 +266,6 @@ def seam(installation: Installation, name: str) -> Any:
         "guests": parts.machines._guests,
         "tasks": parts.machines._tasks,
         "settler": parts.settler,
+        "rekey": installation.rekey,
         "ledger": parts.crew._workflows.creation._books,
     }[name]

@@ -1,0 +1,76 @@
+"""Orders and leases that meet each other at a bad moment still come to an end."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.support.installation import Installation
+
+from pve402.domain import lease, order
+from pve402.payments.facilitators import Outcome, Settlement
+from pve402.storage import lease_rows
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SETTLED, Outcome.REFUSED])
+async def test_a_renewal_whose_lease_ended_before_the_outcome_was_known_is_closed(
+    installation: Installation, outcome: Outcome
+) -> None:
+    tenant = installation.tenant()
+    first = (await installation.lease(tenant, minutes=10)).lease
+    reached, go_on = delay_settlement(installation, outcome)
+    purchase = installation.renewal(tenant, first, 30, wait_seconds=0.0)
+    await installation.leases.renew(first, 30, purchase)
+    await asyncio.wait_for(reached.wait(), 10)
+    await end_as_expiry_does(installation, first)
+
+    go_on.set()
+    await asyncio.gather(*installation.parts.crew._running)
+    installation.pass_time(20)  # what is left of the worker's own time limit
+    await installation.settled_down()
+
+    (row,), (_, renewal) = await installation.leases_now(), await installation.orders_now()
+    assert renewal.status.value == outcome.value
+    assert (renewal.due_at, renewal.sealed_payment) == (None, None)
+    assert (row.status, row.due_at) == (lease.LeaseStatus.ENDED, None)
+
+
+async def test_a_fee_that_a_worker_settled_meanwhile_is_paid(installation: Installation) -> None:
+    purchase = installation.purchase(installation.tenant(), 1000)
+    reached, go_on = delay_settlement(installation, Outcome.SETTLED)
+    paying = asyncio.create_task(installation.leases.pay_fee(purchase, "GET /x", {}))
+    await asyncio.wait_for(reached.wait(), 10)
+    installation.pass_time(20)  # the request's own time limit on the row runs out
+    await installation.settled_down()
+
+    go_on.set()
+    paid = await paying
+
+    assert paid.status is order.OrderStatus.SETTLED
+    assert installation.earned == 1000
+
+
+async def end_as_expiry_does(installation: Installation, of: lease.Lease) -> None:
+    """End a lease whose hold has run out and whose guest was found gone."""
+    async with installation.parts.db.begin() as tx:
+        await lease_rows.move(tx, of, lease.LeaseStatus.ENDED, due_at=None, fence=None)
+
+
+def delay_settlement(
+    installation: Installation, outcome: Outcome
+) -> tuple[asyncio.Event, asyncio.Event]:
+    """Have settlements end so, once they are let go on; returns `reached` and `go_on`."""
+    honest = installation.parts.settler.settle
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def delayed(payment: Any, *terms: Any, **named: Any) -> Settlement:
+        if outcome is Outcome.REFUSED:
+            found = Settlement.of(payment, outcome, reason="simulated")
+        else:
+            found = await honest(payment, *terms, **named)
+        if not reached.is_set():
+            reached.set()
+            await go_on.wait()
+        return found
+
+    installation.parts.settler.settle = delayed  # type: ignore[method-assign]
+    return reached, go_on

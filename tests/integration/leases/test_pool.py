@@ -1,0 +1,259 @@
+"""Guests that stand ready: made ahead, taken by one tenant each, checked, re-keyed, never reused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from tests.support.installation import Installation, creation, owner_of, running
+
+from pve402.devnet.chain import SimulatedChain
+from pve402.devnet.facilitator import SimulatedFacilitator
+from pve402.devnet.pve.simulator import SimulatedProxmox
+from pve402.domain import errors, lease
+from pve402.leases import pool, pooled, service
+
+POOL = "standard-lxc:1:512:8=2"
+Status = lease.LeaseStatus
+
+
+@pytest.fixture
+async def warm(
+    database_url: str,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> AsyncIterator[Installation]:
+    """An installation whose pool is full."""
+    async with running(database_url, proxmox, chain, facilitator, pve402_pool=POOL) as made:
+        await made.pool_of(2)
+        yield made
+
+
+async def test_ready_guests_run_with_their_tags_and_belong_to_nobody(warm: Installation) -> None:
+    rows = await warm.pool_of(2)
+
+    assert {row.owner for row in rows} == {lease.NOBODY}
+    assert {row.expires_at for row in rows} == {None}
+    assert warm.marked_guests == {row.vmid for row in rows}
+    assert all(warm.runs(row.vmid) for row in rows)
+
+
+async def test_a_tenant_gets_the_guest_that_stood_longest(warm: Installation) -> None:
+    oldest, _ = await warm.pool_of(2)
+    tenant = warm.tenant()
+
+    answer = await warm.lease(tenant, hostname="mine.example.org")
+
+    taken, config = answer.lease, warm.proxmox.world.guests[oldest.vmid].config
+    assert (taken.lease_id, taken.vmid) == (oldest.lease_id, oldest.vmid)
+    assert (taken.status, taken.owner) == (Status.ACTIVE, owner_of(tenant))
+    assert config.text("hostname") == "mine.example.org"
+    record = warm.parts.machines.read_description(config.text("description"))
+    assert record is not None
+    assert record.owner == owner_of(tenant)
+
+
+async def test_the_guest_is_re_keyed_only_when_the_money_has_moved(warm: Installation) -> None:
+    earned_then: list[int] = []
+    warm.rekey.on_rekey = lambda: earned_then.append(warm.earned)
+
+    answer = await warm.lease(password="a good one", hostname="mine")
+
+    ((told, secrets),) = warm.rekey.told
+    assert earned_then == [warm.price_of(creation())]
+    assert (told.lease_id, told.hostname) == (answer.lease.lease_id, "mine")
+    assert secrets.password == "a good one"
+
+
+async def test_the_answer_waits_for_a_re_keying_that_fails_at_first(warm: Installation) -> None:
+    statuses: list[Any] = []
+    warm.rekey.failures = 3
+    warm.rekey.on_rekey = lambda: statuses.append(len(warm.rekey.told))
+
+    answer = await warm.lease()
+
+    assert len(statuses) == 4
+    assert len(warm.rekey.told) == 1
+    assert answer.lease.status is Status.ACTIVE
+    assert warm.earned == warm.price_of(creation())
+
+
+async def test_tenants_that_come_together_get_a_guest_each(warm: Installation) -> None:
+    answers = await asyncio.gather(*(warm.lease() for _ in range(4)))
+
+    assert len({answer.lease.vmid for answer in answers}) == 4
+    assert {answer.lease.status for answer in answers} == {Status.ACTIVE}
+    assert sum(answer.lease.pooled_at is not None for answer in answers) >= 2
+
+
+async def test_the_pool_is_filled_again(warm: Installation) -> None:
+    taken = (await warm.lease()).lease
+
+    rows = await warm.pool_of(2)
+
+    assert taken.lease_id not in {row.lease_id for row in rows}
+    assert len(warm.marked_guests) == 3
+
+
+@pytest.mark.parametrize(
+    ("wish", "how"),
+    [
+        pytest.param({"size": lease.Size(cores=2, memory_mb=512, disk_gb=8)}, {}, id="size"),
+        pytest.param({}, {"wait_seconds": 0.0}, id="answered-before-it-is-done"),
+    ],
+)
+async def test_what_the_pool_does_not_have_is_made(
+    warm: Installation, wish: dict[str, Any], how: dict[str, Any]
+) -> None:
+    asked = creation(**wish)
+
+    answer = await warm.leases.create(asked, warm.buy(warm.tenant(), asked, **how))
+
+    assert answer.lease.pooled_at is None
+    assert len(await warm.pool_of(2)) == 2
+
+
+async def test_a_broken_guest_is_replaced_by_a_new_one_and_paid_once(warm: Installation) -> None:
+    before = await warm.pool_of(2)
+    warm.rekey.sound = False
+
+    answer = await warm.lease()
+    await warm.settled_down()
+
+    rows = {row.lease_id: row for row in await warm.leases_now()}
+    assert answer.lease.vmid not in {row.vmid for row in before}
+    assert warm.earned == warm.price_of(creation())
+    assert rows[before[0].lease_id].status is Status.FAILED
+    assert rows[before[0].lease_id].owner == lease.NOBODY
+    assert rows[before[0].lease_id].end_reason == pooled.BROKEN
+    assert warm.rekey.told == []
+
+
+async def test_a_guest_that_went_down_unseen_is_replaced_too(warm: Installation) -> None:
+    for row in await warm.pool_of(2):
+        guest = warm.proxmox.world.guests[row.vmid]
+        guest.pid = guest.started_at = None
+
+    answer = await warm.lease()
+
+    assert answer.lease.pooled_at is None
+    assert warm.runs(answer.lease.vmid)
+
+
+async def test_a_guest_that_was_not_paid_is_destroyed_and_never_sold_again(
+    warm: Installation,
+) -> None:
+    oldest, _ = await warm.pool_of(2)
+    tenant = warm.tenant()
+    purchase = warm.buy(tenant, creation())
+    hold = spend_before_settling(warm, purchase)
+
+    with pytest.raises(errors.PaymentRefused):
+        await warm.leases.create(creation(), purchase)
+    await warm.settled_down()
+
+    assert hold == ["spent"]
+    assert oldest.vmid not in warm.proxmox.world.guests
+    assert oldest.lease_id not in {row.lease_id for row in await warm.pool_of(2)}
+    assert warm.rekey.told == []
+
+
+async def test_nobody_is_shown_a_guest_that_stands_ready(warm: Installation) -> None:
+    row, _ = await warm.pool_of(2)
+    caller = service.Caller(owner=owner_of(warm.tenant()), how="wallet", by_key=True)
+
+    for asked in (row.lease_id, row.ctid):
+        for who in (None, caller):
+            with pytest.raises(errors.LeaseNotFound):
+                await warm.leases.find(asked, who)
+    assert await warm.leases.list_leases(caller, include_over=True) == []
+
+
+async def test_a_full_node_still_sells_what_stands_ready(warm: Installation) -> None:
+    await warm.pool_of(2)
+    wish = creation()
+    limits = warm.parts.lease_options.limits
+    object.__setattr__(limits, "leases_per_node", 2)
+    sku = warm.leases.book.sku(wish.sku)
+
+    await warm.leases.check_room(sku, wish.size)
+    answer = await warm.lease()
+
+    assert answer.lease.pooled_at is not None
+    with pytest.raises(errors.NoCapacity):
+        await warm.leases.check_room(sku, lease.Size(cores=2, memory_mb=512, disk_gb=8))
+
+
+async def test_a_ready_guest_that_vanished_is_made_again(warm: Installation) -> None:
+    gone, _ = await warm.pool_of(2)
+    del warm.proxmox.world.guests[gone.vmid]
+
+    await warm.parts.watch.run_once()
+    warm.pass_time(60)
+    rows = await warm.pool_of(2)
+
+    assert gone.lease_id not in {row.lease_id for row in rows}
+    assert all(warm.runs(row.vmid) for row in rows)
+
+
+async def test_without_a_pool_what_is_left_of_one_is_destroyed(
+    database_url: str,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> None:
+    async with running(database_url, proxmox, chain, facilitator, pve402_pool=POOL) as before:
+        await before.pool_of(2)
+
+    async with running(database_url, proxmox, chain, facilitator) as now:
+        await now.pool_of(0)
+        await now.settled_down()
+
+        assert now.marked_guests == set()
+
+
+async def test_after_a_failure_the_next_guest_waits(
+    database_url: str,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> None:
+    async with running(database_url, proxmox, chain, facilitator) as made:
+        filler, options = made.parts.filler, made.parts.lease_options
+        made.fail_call(r"POST /nodes/pve/lxc$", times=2)
+        object.__setattr__(options, "shelves", shelves(POOL))
+        await filler.run_once()
+        made.parts.crew.wake()
+        await made.until(lambda row: row.end_reason == pool.FAILED)
+        await made.settled_down()
+
+        await filler.run_once()
+        made_meanwhile = len(await made.leases_now())
+        made.pass_time(60)
+        await filler.run_once()
+
+        assert made_meanwhile == 2
+        assert len(await made.leases_now()) == 4
+
+
+def shelves(text: str) -> tuple[pool.shelf.Shelf, ...]:
+    """What a setting means."""
+    return (pool.shelf.Shelf.parse(text),)
+
+
+def spend_before_settling(warm: Installation, purchase: service.Purchase) -> list[str]:
+    """Have the payer spend the payment elsewhere between the look at the guest and settlement."""
+    done: list[str] = []
+    honest = warm.rekey.check
+
+    async def check(of: lease.Lease) -> None:
+        await honest(of)
+        if not done and of.owner != lease.NOBODY:
+            done.append("spent")
+            await warm.spend_elsewhere(purchase)
+
+    warm.rekey.check = check  # type: ignore[method-assign]
+    return done

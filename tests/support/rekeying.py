@@ -1,0 +1,45 @@
+"""Guests of the pool where no shell runs: what they would be told, and troubles on order."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from pve402 import bootstrap
+from pve402.domain import lease
+from pve402.leases import machine, rekey, workflow
+
+
+@dataclasses.dataclass(kw_only=True)
+class FakeRekey:
+    """Notes who was re-keyed; checks and re-keyings fail as ordered."""
+
+    sound: bool = True
+    failures: int = 0
+    told: list[tuple[lease.Lease, machine.Secrets]] = dataclasses.field(default_factory=list)
+    on_rekey: Callable[[], None] = lambda: None
+
+    async def check(self, of: lease.Lease) -> None:
+        """Answer unless told to be broken."""
+        if not self.sound:
+            raise rekey.NotReady(f"{of.vmid} does not answer")
+
+    async def rekey(self, of: lease.Lease, secrets: machine.Secrets) -> None:
+        """Note it, unless a failure was ordered."""
+        self.on_rekey()
+        if self.failures:
+            self.failures -= 1
+            raise workflow.RetryLater("not re-keyed", after_seconds=0.01)
+        self.told.append((of, secrets))
+
+    async def leave(self, of: lease.Lease) -> None:
+        """There is nothing to close."""
+
+
+def install(parts: bootstrap.Components) -> FakeRekey:
+    """Put a fake in the place of the hub."""
+    fake = FakeRekey()
+    flows = parts.crew._workflows
+    flows.filling._rekey = fake
+    flows.creation._ready._rekey = fake
+    return fake
