@@ -39,7 +39,7 @@ SEAMS: Mapping[str, tuple[str, ...]] = {
         "ledger.extend",
     ),
     "confirm": ("guests.update_config", "settler.recheck", "ledger.finish"),
-    "fee": ("facilitator.settle", "ledger.settle_fee"),
+    "fee": ("facilitator.settle", "ledger.settle_alone"),
     "expire": ("lifetime.move",),
     "stop": ("guests.status", "guests.shutdown", "tasks.wait_until_finished", "lifetime.move"),
     "end grace": ("lifetime.move",),

@@ -171,8 +171,8 @@ class Books:
                 transaction=transaction or of.transaction,
             )
 
-    async def settle_fee(self, of: order.Order, transaction: str | None) -> order.Order:
-        """Record that a management fee was paid; nothing else hangs on it."""
+    async def settle_alone(self, of: order.Order, transaction: str | None) -> order.Order:
+        """Record that an order was paid on which nothing else hangs: a management fee."""
         async with self.db.begin() as tx:
             settled = await self.write_order(
                 tx,
@@ -266,6 +266,8 @@ class Books:
         to, due = of.status, of.deletes_at or of.expires_at
         if to is lease.LeaseStatus.STARTING:
             to, due = lease.LeaseStatus.STOPPING, of.expires_at
+        if to in lease.OVER:  # it ended when the hold had run out
+            due = None
         return await self.move_lease(tx, of, to, due_at=due, fence=None, **_NO_HOLD)
 
 

@@ -17,10 +17,13 @@ class Fees:
         self._money = funds
 
     async def settle(self, row: order.Order) -> order.Order:
-        """Try to settle once and return the order as it then is; still open if unknown."""
+        """Try to settle once and return the order as it then is; still open if unknown.
+
+        Raises FenceLostError if that took longer than the row was ours.
+        """
         settlement = await self._money.settle(row)
         if settlement.outcome is facilitators.Outcome.SETTLED:
-            return await self._books.settle_fee(row, settlement.transaction)
+            return await self._books.settle_alone(row, settlement.transaction)
         if settlement.outcome is facilitators.Outcome.REFUSED:
             return await self._books.refuse_fee(
                 row, "settlement_refused", settlement.reason or "refused"

@@ -114,6 +114,10 @@ class Renewal:
             await self._books.remember(deal.order, settlement.transaction)
             raise workflow.RetryLater(f"settlement unknown: {settlement.reason}")
         await self._books.remember(deal.order, settlement.transaction)
+        if deal.lease.status in lease.OVER:
+            log.error("renewal_paid_after_the_end", order=deal.order.order_id)
+            await self._books.settle_alone(deal.order, settlement.transaction)
+            return
         deal = await self._revive(deal)
         recheck = self._money.needs_recheck(deal.order.network)
         await self._books.extend(deal, settlement.transaction, recheck=recheck)
@@ -121,7 +125,8 @@ class Renewal:
     async def _revive(self, deal: Deal) -> Deal:
         """Bring back a lease that expired under a hold which ran out while nobody could settle.
 
-        The money has moved by now, so nothing is given up here; it is tried until it is true.
+        The money has moved by now, so nothing is given up here; it is tried until it is true, or
+        the guest is found gone and the lease ends.
         """
         if deal.lease.status is lease.LeaseStatus.STOPPING:
             raise workflow.RetryLater("paid; the guest is just being stopped", after_seconds=1)

@@ -15,7 +15,7 @@ from pve402.payments import settlement
 from pve402.payments.facilitators import Verification
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
-from pve402.storage import database, lease_rows, order_rows, tables
+from pve402.storage import database, lease_rows, order_rows, queue, tables
 
 __all__ = ["Answer", "Caller", "LeaseService", "LeaseView", "Purchase"]
 
@@ -186,7 +186,10 @@ class LeaseService:
             raise errors.PaymentReused
         await self._verify(purchase)
         taken = await self._parts.taker.take_fee(purchase, route, canonical)
-        settled = await self._parts.fees.settle(taken.order)
+        try:
+            settled = await self._parts.fees.settle(taken.order)
+        except queue.FenceLostError:  # it took so long that a worker has taken it over
+            settled = await self._read_order(taken.order.order_id)
         if settled.status is order.OrderStatus.SETTLED:
             return settled
         if settled.status is order.OrderStatus.REFUSED:
