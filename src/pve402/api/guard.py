@@ -3,6 +3,9 @@
 Two lanes share one bound: requests that carry a payment or a token may wait for machines and
 chains, so they have a smaller bound of their own. However slow those are, catalogue, quotes and
 402 answers stay fast. What is over a bound is told to come back, before it costs memory.
+
+Commands and files may take hours: once their caller is known, they change to a lane of their own
+and are given the time. Websockets have a lane too; their time is bounded by what they do.
 """
 
 import asyncio
@@ -116,6 +119,7 @@ class Guard:
         self._free = _Lane(limit=limits.requests)
         self._paid = _Lane(limit=limits.paid_requests)
         self._long = _Lane(limit=limits.paid_requests)
+        self._sockets = _Lane(limit=limits.requests)
 
     @property
     def under_way(self) -> int:
@@ -124,6 +128,9 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request within the bounds, or say that there are too many."""
+        if scope["type"] == "websocket":
+            await self._serve_socket(scope, receive, send)
+            return
         if scope["type"] != "http" or scope["path"] in _ALWAYS_SERVED:
             await self._app(scope, receive, send)
             return
@@ -135,6 +142,18 @@ class Guard:
         place = _Place(lane, self._long)
         try:
             await self._serve(place, scope, receive, send)
+        finally:
+            place.leave()
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._sockets.under_way >= self._sockets.limit:
+            metrics.OVERLOADED.inc()
+            await receive()
+            await send({"type": "websocket.close", "code": 1013})  # try again later
+            return
+        place = _Place(self._sockets, self._long)
+        try:
+            await self._app(scope, receive, send)
         finally:
             place.leave()
 
