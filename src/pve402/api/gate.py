@@ -135,6 +135,7 @@ class Gate:
             requirements=paid.requirements,
             client_address=self._clients.of(request.scope),
             idempotency_key=key,
+            by_key=paid.standing is local_checks.Standing.PROVEN,
             wait_seconds=0.0 if respond_async else self._options.create_wait_seconds,
         )
 

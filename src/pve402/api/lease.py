@@ -99,7 +99,13 @@ async def show_lease(request: Request) -> Response:
 @router.delete("/lease/{ctid}", **openapi.fee(schemas.LeaseItem, status=202))
 async def end_lease(request: Request) -> Response:
     """End a lease early: the container is stopped and destroyed, and nothing is refunded."""
-    call = await caller.authorize(request, scope="end", description=_END, find_lease=True)
+
+    async def check(call: caller.Call) -> None:
+        service.check_endable(call.the_lease)
+
+    call = await caller.authorize(
+        request, scope="end", description=_END, find_lease=True, check=check
+    )
     if isinstance(call, Response):
         return call
     leases = context.of(request).leases

@@ -243,8 +243,7 @@ class LeaseService:
         """
         if of.status in lease.OVER or of.status is lease.LeaseStatus.DELETING:
             return of
-        if not of.handed_over or of.status is lease.LeaseStatus.STARTING:
-            raise errors.LeaseNotReady
+        check_endable(of)
         to = {
             lease.LeaseStatus.ACTIVE: lease.LeaseStatus.STOPPING,
             lease.LeaseStatus.STOPPED: lease.LeaseStatus.DELETING,
@@ -352,6 +351,16 @@ class LeaseService:
         if found is None:
             raise LookupError("an order without its lease")
         return found
+
+
+def check_endable(of: lease.Lease) -> None:
+    """Raise what `end` would be refused with now, before money is mentioned."""
+    if of.status in lease.OVER:
+        return
+    if of.hold_order_id is not None:
+        raise errors.LeaseBusy(retry_after_seconds=5)
+    if not of.handed_over or of.status is lease.LeaseStatus.STARTING:
+        raise errors.LeaseNotReady
 
 
 _NOT_CHARGED = {

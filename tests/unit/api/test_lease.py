@@ -282,6 +282,22 @@ async def test_a_renewal_with_a_token_names_its_holder(api: Api):
     assert api.leases.named("renew")[0][3] == holder
 
 
+@pytest.mark.parametrize(("signature", "by_key"), [(None, True), ("0x" + "ab" * 100, False)])
+async def test_a_payer_whose_key_was_not_seen_counts_on_its_own_chain_alone(
+    api: Api, signature: str | None, by_key: bool
+):
+    made = api.leases.add(fake_leases.make_lease(OWNER))
+    path, body = f"/lease/{made.ctid}/renew", {"runtimeMinutes": 30}
+    signed = wallets.payment_headers(wallets.ALICE, await api.client.post(path, body))
+    payment = wallets.decoded(signed["PAYMENT-SIGNATURE"])
+    payment["payload"]["signature"] = signature or payment["payload"]["signature"]
+
+    await api.client.post(path, body, headers={"PAYMENT-SIGNATURE": wallets.encoded(payment)})
+
+    (given,) = api.leases.named("renew")
+    assert given[2].by_key is by_key
+
+
 async def test_a_lease_that_cannot_be_renewed_is_refused_before_money_is_mentioned(api: Api):
     made = api.leases.add(fake_leases.make_lease(OWNER))
     api.leases.failures["check_renewable"] = errors.PaidTooFarAhead()

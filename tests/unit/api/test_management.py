@@ -193,6 +193,22 @@ async def test_an_early_end_is_202(api: Api):
     assert (reply.status, reply.json()["status"]) == (202, "stopping")
 
 
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"hold_order_id": "o1"}, "lease_busy"),
+        ({"status": lease.LeaseStatus.CREATING, "expires_at": None}, "lease_not_ready"),
+    ],
+)
+async def test_an_end_that_would_be_refused_costs_nothing(api: Api, changes: dict, code: str):
+    made = api.leases.add(fake_leases.make_lease(ALICE, **changes))
+
+    reply = await by_fee(api, f"/lease/{made.lease_id}", method="DELETE")
+
+    assert (reply.status, reply.code) == (409, code)
+    assert api.leases.named("pay_fee") == []
+
+
 async def test_a_lease_in_the_making_shows_no_ctid(api: Api):
     made = fake_leases.make_lease(ALICE, status=lease.LeaseStatus.CREATING, expires_at=None)
     api.leases.add(made)
