@@ -143,6 +143,7 @@ class FakeNode(rpc.Rpc):
         self.spent: set[str] = set()
         self.code: set[str] = set()
         self.reverting = False
+        self.too_large: set[str] = set()  # transactions whose receipt is more than is read
         self.unavailable = False
         self.calls: list[str] = []
 
@@ -178,6 +179,8 @@ class FakeNode(rpc.Rpc):
         return await self.call(method, *params)
 
     def _eth_getTransactionReceipt(self, transaction: str) -> Any:  # noqa: N802
+        if transaction in self.too_large:
+            raise errors.ChainUnavailable("eth_getTransactionReceipt", "ValueError")
         return self.receipts.get(transaction)
 
     def _eth_getBlockByNumber(self, which: str, _full: bool) -> Any:  # noqa: N802
@@ -197,11 +200,16 @@ class FakeNode(rpc.Rpc):
 
     def _eth_getLogs(self, query: dict[str, Any]) -> Any:  # noqa: N802
         lower, upper = int(query["fromBlock"], 16), int(query["toBlock"], 16)
-        kinds, payer, nonce = query["topics"]
+        kinds, *words = query["topics"]
         return [
-            {"transactionHash": transaction}
+            {
+                **log,
+                "transactionHash": transaction,
+                "blockNumber": receipt["blockNumber"],
+                "logIndex": hex(index),
+            }
             for transaction, receipt in self.receipts.items()
             if lower <= int(receipt["blockNumber"], 16) <= upper
-            for log in receipt["logs"]
-            if log["topics"][0] in kinds and log["topics"][1:] == [payer, nonce]
+            for index, log in enumerate(receipt["logs"])
+            if log["topics"][0] in kinds and log["topics"][1:] == words
         ]

@@ -14,12 +14,10 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from pve402.payments import eip3009, errors, rpc
 from pve402.payments.payment import Payment
-
-_MAX_LOGS: Final = 2000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,11 +195,41 @@ class Chain:
             "toBlock": hex(upper),
         }
         logs = await self._read("eth_getLogs", query)
-        for transaction in _transactions(logs):
-            finding = await self.check_transaction(transaction, payment)
+        for transaction, log in _by_transaction(logs).items():
+            try:
+                finding = await self.check_transaction(transaction, payment)
+            except errors.ChainUnavailable:
+                finding = await self._judge_events(transaction, log, payment)
             if finding is not None:
                 return finding
         return None
+
+    async def _judge_events(self, transaction: str, spent: Any, payment: Payment) -> Finding:
+        """Judge a transaction whose receipt cannot be had, by the events that concern us alone.
+
+        Whoever sends the transfer chooses what else the transaction does, and can so make its
+        receipt larger than is read here: that must not leave an order without an end.
+        """
+        method = "eth_getLogs"
+        event = _parse_log(method, spent)
+        block = rpc.quantity(method, spent.get("blockNumber"))
+        found = functools.partial(Finding, transaction=transaction, block_number=block)
+        if event.topics[0] == eip3009.AUTHORIZATION_CANCELED:
+            return found(fate=Fate.CANCELLED)
+        query = {
+            "address": payment.asset,
+            "topics": list(_transfer_topics(payment)),
+            "fromBlock": hex(block),
+            "toBlock": hex(block),
+        }
+        place = (transaction, rpc.quantity(method, spent.get("logIndex")) + 1)
+        paid = any(
+            (_text(method, log.get("transactionHash")), rpc.quantity(method, log.get("logIndex")))
+            == place
+            and _is_transfer([_parse_log(method, log)], payment)
+            for log in _checked_logs(await self._read(method, query))
+        )
+        return found(fate=Fate.PAID if paid else Fate.SPENT_ELSEWHERE)
 
     async def _block(self, which: str) -> Block:
         answer = await self._read("eth_getBlockByNumber", which, False)
@@ -256,12 +284,16 @@ def judge(receipt: Receipt, payment: Payment) -> Finding | None:
     return None
 
 
-def _is_transfer(following: Sequence[Log], payment: Payment) -> bool:
-    wanted = (
+def _transfer_topics(payment: Payment) -> tuple[str, ...]:
+    return (
         eip3009.TRANSFER,
         "0x" + eip3009.address_word(payment.payer),
         "0x" + eip3009.address_word(payment.pay_to),
     )
+
+
+def _is_transfer(following: Sequence[Log], payment: Payment) -> bool:
+    wanted = _transfer_topics(payment)
     value = f"0x{payment.amount_atomic:064x}"
     return any(log.topics == wanted and log.data == value for log in following)
 
@@ -274,7 +306,7 @@ def _parse_receipt(answer: Any) -> Receipt | None:
         _unusable(method)
     if answer.get("blockNumber") is None:
         return None
-    logs = [_parse_log(method, log) for log in answer["logs"][:_MAX_LOGS]]
+    logs = [_parse_log(method, log) for log in answer["logs"]]  # as many as an answer may hold
     return Receipt(
         transaction=_text(method, answer.get("transactionHash")),
         block_number=rpc.quantity(method, answer["blockNumber"]),
@@ -293,11 +325,14 @@ def _parse_log(method: str, log: Any) -> Log:
     )
 
 
-def _transactions(logs: Any) -> list[str]:
+def _by_transaction(logs: Any) -> dict[str, Any]:
+    return {_text("eth_getLogs", log.get("transactionHash")): log for log in _checked_logs(logs)}
+
+
+def _checked_logs(logs: Any) -> list[dict[str, Any]]:
     if not isinstance(logs, list) or not all(isinstance(log, dict) for log in logs):
         _unusable("eth_getLogs")
-    hashes = [_text("eth_getLogs", log.get("transactionHash")) for log in logs[:_MAX_LOGS]]
-    return list(dict.fromkeys(hashes))
+    return logs
 
 
 def _text(method: str, value: Any) -> str:

@@ -23,6 +23,7 @@ window, while the facilitator submits what it refused. What is UNKNOWN ends at `
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -191,9 +192,11 @@ class Settler:
     ) -> Settlement:
         chain = self._route(payment).chain
         if known_transaction:
-            found = await chain.check_transaction(known_transaction, payment)
-            if found is not None:
-                return _concluded(payment, found, known_transaction)
+            # A receipt that cannot be had is searched for by its events below.
+            with contextlib.suppress(errors.ChainUnavailable):
+                found = await chain.check_transaction(known_transaction, payment)
+                if found is not None:
+                    return _concluded(payment, found, known_transaction)
         newest = await chain.latest_block()
         found = await chain.find_settlement(
             payment, not_before_seconds=since_seconds - _CLOCK_MARGIN_SECONDS, newest=newest

@@ -97,6 +97,36 @@ async def test_a_settlement_is_found_by_its_events(block: int) -> None:
     assert (found.fate, found.transaction, found.block_number) == (Fate.PAID, TX, block)
 
 
+async def test_a_payment_far_down_a_large_transaction_is_found() -> None:
+    noise = [make.transfer(OTHER) | {"address": make.SOMEBODY}] * 2500
+    node = make.FakeNode()
+    node.mine(TX, *noise, make.used(PAID), make.transfer(PAID))
+
+    assert (await _find(node)).fate is Fate.PAID
+
+
+@pytest.mark.parametrize(
+    ("logs", "fate"),
+    [
+        ([make.used(PAID), make.transfer(PAID)], Fate.PAID),
+        ([make.used(PAID), make.transfer(PAID, value=1)], Fate.SPENT_ELSEWHERE),
+        ([make.used(PAID), make.transfer(PAID, to=make.SOMEBODY)], Fate.SPENT_ELSEWHERE),
+        ([make.used(PAID), make.used(OTHER), make.transfer(PAID)], Fate.SPENT_ELSEWHERE),
+        ([make.cancelled(PAID), make.transfer(PAID)], Fate.CANCELLED),
+    ],
+)
+async def test_a_receipt_too_large_to_be_read_hides_no_settlement(
+    logs: list[dict[str, Any]], fate: Fate
+) -> None:
+    node = make.FakeNode()
+    node.mine(TX, make.transfer(OTHER), *logs)
+    node.too_large.add(TX)
+
+    found = await _find(node)
+
+    assert (found.fate, found.transaction, found.block_number) == (fate, TX, node.head)
+
+
 async def test_the_search_ends_where_the_order_began() -> None:
     node = make.FakeNode()
     node.mine(TX, make.used(PAID), make.transfer(PAID), block=10)
