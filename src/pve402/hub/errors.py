@@ -7,7 +7,9 @@
     │   ├── GuestNotRunning
     │   ├── NoShell
     │   ├── TerminalStuck
-    │   └── ConsoleBusy
+    │   ├── ConsoleBusy
+    │   ├── ConsoleUnsupported
+    │   └── GuestClosed
     ├── TooManyCommands           429  a limit protects the others
     │   └── TooManySessions
     ├── ExecNotFound              404  no such execution, or it is forgotten
@@ -78,6 +80,12 @@ class ConsoleBusy(Unavailable):
     """The guest's terminal is held by a console; close it first."""
 
     code = "console_busy"
+
+
+class GuestClosed(Unavailable):
+    """The lease ended or the container was taken away while the command ran."""
+
+    code = "guest_closed"
 
 
 class TooManyCommands(HubError):

@@ -36,6 +36,7 @@ class GuestTerminal:
         self._options = options
         self._clock = clock
         self._session: Session | None = None
+        self._retired_why: type[errors.HubError] | None = None
         self._lock = asyncio.Lock()
 
     @property
@@ -56,6 +57,8 @@ class GuestTerminal:
         """
         async with self._lock:
             self.last_used_at = self._clock()
+            if self._retired_why is not None:
+                raise self._retired_why
             if self.holder:
                 raise errors.ConsoleBusy
             if self._session is not None and not await self._is_fit(self._session):
@@ -105,6 +108,13 @@ class GuestTerminal:
         """End the session; what runs on it is lost."""
         async with self._lock:
             await self._close_session()
+
+    async def retire(self, why: type[errors.HubError]) -> None:
+        """End for good: who waits for a session gets none, what runs is told why."""
+        self._retired_why = why
+        for execution in self.executions.values():
+            execution.fail(why())
+        await self.close()
 
     async def close_if_idle(self) -> bool:
         """Close a session that was not used for long; whether there is none now."""

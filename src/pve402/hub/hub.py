@@ -153,21 +153,24 @@ class Hub:
         """
         return self._reserved(guest, holder)
 
-    async def close_guest(self, guest: GuestRef) -> None:
+    async def close_guest(
+        self, guest: GuestRef, why: type[errors.HubError] = errors.GuestClosed
+    ) -> None:
         """End everything of ours in a guest, because its lease ends or it is stopped."""
         console = self._consoles.pop(guest, None)
         if console is not None:
             await console.close("ended")
         terminal = self._guests.pop(guest, None)
         if terminal is not None:
-            await terminal.close()
+            await terminal.retire(why)
             await self._owners.release(guest)
 
     async def close(self) -> None:
         """End all sessions; attached programs are killed, detached ones run on."""
         if self._tidying is not None:
             self._tidying.cancel()
-        await asyncio.gather(*(self.close_guest(guest) for guest in tuple(self._guests)))
+        guests = tuple(self._guests)
+        await asyncio.gather(*(self.close_guest(g, errors.SessionLost) for g in guests))
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -235,7 +238,7 @@ class Hub:
         terminal.forget_old()
         if not await self._owners.renew(guest):
             _log.warning("hub.ownership_lost", node=guest.node, vmid=guest.vmid)
-            await self.close_guest(guest)
+            await self.close_guest(guest, errors.SessionLost)
             return
         if await terminal.close_if_idle() and not terminal.executions and not terminal.is_busy:
             self._guests.pop(guest, None)

@@ -34,7 +34,9 @@ async def open_session(
         async with asyncio.timeout(options.open_seconds):
             for attempt in range(_LARGEST_ATTEMPTS):
                 started_at = time.monotonic()
-                session = await _attempt(open_terminal, guest, options, name)
+                session = await _attempt(
+                    open_terminal, guest, options, name=name, patience=2.0**attempt
+                )
                 if session is not None:
                     elapsed_ms = round((time.monotonic() - started_at) * 1000)
                     _log.info(
@@ -47,13 +49,18 @@ async def open_session(
 
 
 async def _attempt(
-    open_terminal: OpenTerminal, guest: GuestRef, options: HubOptions, name: str
+    open_terminal: OpenTerminal,
+    guest: GuestRef,
+    options: HubOptions,
+    *,
+    name: str,
+    patience: float,
 ) -> Session | None:
     """One try; None if the terminal's session ended while it was recovered."""
     socket = await open_terminal(guest)
     nonce, mark = secrets.token_hex(6), secrets.token_hex(4)
     try:
-        hello = await _drive(opening.opening(mark, nonce), socket)
+        hello = await _drive(opening.opening(mark, nonce, patience=patience), socket)
     except opening.StaleProgram:
         await _close(socket)
         return None

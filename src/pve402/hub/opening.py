@@ -95,13 +95,13 @@ class StaleProgram(Exception):
 Steps = Generator[Type | Hear, Heard | None, Hello]
 
 
-def opening(mark: str, nonce: str) -> Steps:
-    """The steps to a running program; returns its hello.
+def opening(mark: str, nonce: str, *, patience: float = 1.0) -> Steps:
+    """The steps to a running program; returns its hello. More patience for a slow guest.
 
     Raises StaleProgram, GuestNotRunning, NoShell, TerminalStuck.
     """
     yield from _wait_until_attached()
-    yield from _reach_loader(mark)
+    yield from _reach_loader(mark, _BOOT_SECONDS * patience)
     return (yield from _load(mark, nonce))
 
 
@@ -112,7 +112,7 @@ def _wait_until_attached() -> Generator[Type | Hear, Heard | None, None]:
     _check(heard)
 
 
-def _reach_loader(mark: str) -> Generator[Type | Hear, Heard | None, None]:
+def _reach_loader(mark: str, boot_seconds: float) -> Generator[Type | Hear, Heard | None, None]:
     clear = (_INTERRUPT, _NEWLINE + program.QUIT_LINE + _NEWLINE)
     answer = re.compile(re.escape(program.started(mark)))
     boot = program.boot_line(mark) + _NEWLINE
@@ -121,7 +121,7 @@ def _reach_loader(mark: str) -> Generator[Type | Hear, Heard | None, None]:
         if (yield from _press((*rescue, *clear), answer, pause)):
             return
         yield Type(data=boot)
-        if _check((yield Hear(limit_seconds=_BOOT_SECONDS, until=answer))).matched:
+        if _check((yield Hear(limit_seconds=boot_seconds, until=answer))).matched:
             return
     # A slow guest may have read the boot line only now.
     if not _check((yield Hear(limit_seconds=_LAST_BOOT_SECONDS, until=answer))).matched:
@@ -146,6 +146,8 @@ def _press(
 
 
 def _load(mark: str, nonce: str) -> Generator[Type | Hear, Heard | None, Hello]:
+    # Keys that a slow loader got late must not become the beginning of its first line.
+    yield Type(data=b"\r")
     packets = program.load_packets(mark, nonce, _PACKET_BYTES)
     for packet in packets[:-1]:
         yield Type(data=packet)
