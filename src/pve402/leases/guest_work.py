@@ -7,18 +7,18 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from pve402.domain import errors, lease
+from pve402.domain import lease
 from pve402.hub import errors as hub_errors
 from pve402.hub.detached import DetachedPrograms
 from pve402.hub.files import Files
 from pve402.hub.hub import Hub
 from pve402.hub.vnc import VncStream
-from pve402.leases import mark
+from pve402.leases import mark, workflow
 from pve402.leases.commands import Commands
 from pve402.leases.consoles import Consoles
 from pve402.leases.direct_consoles import DirectConsoles
 from pve402.leases.ownership import StoredOwnership
-from pve402.leases.peers import Peers, PeerUnreachable
+from pve402.leases.peers import Peers
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 
@@ -81,16 +81,26 @@ class GuestWork:
     is_closing: bool = False
 
     async def end(self, of: lease.Lease, reason: str) -> None:
-        """Close everything that is open in a lease's guest, wherever it is held; never fails."""
+        """Close everything that is open in a lease's guest, wherever it is held.
+
+        Never fails, and no part keeps another from being tried: the guest is stopped after this.
+        """
+        parts = [
+            self.consoles.end(of.lease_id, reason),
+            self.end_here(of, reason),
+            self._end_elsewhere(of, reason),
+        ]
+        if self.direct is not None:
+            parts.append(self.direct.remove(of))
+        outcomes: list[BaseException | None] = []
         try:
             async with asyncio.timeout(_END_SECONDS):
-                await self.consoles.end(of.lease_id, reason)
-                if self.direct is not None:
-                    await self.direct.remove(of)
-                await self.end_here(of, reason)
-                await self._end_elsewhere(of, reason)
-        except (TimeoutError, errors.Pve402Error, pve.ProxmoxError, PeerUnreachable):
-            log.warning("guest_work_not_ended", lease=of.lease_id, vmid=of.vmid)
+                outcomes = await asyncio.gather(*parts, return_exceptions=True)
+        except TimeoutError as error:
+            outcomes.append(error)
+        for failure in filter(None, outcomes):
+            reason = workflow.reason_of(failure)
+            log.warning("guest_work_not_ended", lease=of.lease_id, vmid=of.vmid, error=reason)
 
     async def end_here(self, of: lease.Lease, reason: str) -> None:
         """Close everything that this process holds open in a lease's guest."""

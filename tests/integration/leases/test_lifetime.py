@@ -171,3 +171,19 @@ async def _use_up_range(installation: Installation, vmid: int) -> None:
     settings = installation.parts.lease_options
     object.__setattr__(settings, "vmid_min", vmid)
     object.__setattr__(settings, "vmid_max", vmid)
+
+
+async def test_a_terminal_that_cannot_be_closed_keeps_no_guest_running(
+    installation: Installation,
+) -> None:
+    row = (await installation.lease(minutes=10)).lease
+
+    async def broken(_guest: object) -> None:
+        raise RuntimeError("simulated bug")
+
+    installation.parts.guest_work.hub.close_guest = broken  # type: ignore[method-assign]
+    installation.pass_time(700)
+
+    await installation.until_status(lease.LeaseStatus.STOPPED)
+
+    assert not installation.runs(row.vmid)
