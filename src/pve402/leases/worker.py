@@ -24,6 +24,7 @@ from pve402.leases import (
     renewal,
     workflow,
 )
+from pve402.proxmox import errors as pve
 from pve402.storage import database, queue, tables
 
 log = structlog.get_logger(__name__)
@@ -63,6 +64,8 @@ class Worker:
 
     async def start(self) -> None:
         """Look at the table once, so that recovery has begun, then go on in the background."""
+        if self._db.is_sqlite:
+            await self._take_over_all()
         await self._take_due()
         self.recovered = True
         self._loops = [
@@ -135,6 +138,12 @@ class Worker:
         except errors.DatabaseUnavailable:
             return self._settings.idle_seconds
 
+    async def _take_over_all(self) -> None:
+        """Wait out no time limit of a process that died: a SQLite file has one owner at a time."""
+        for table in _TABLES:
+            async with self._db.begin() as tx:
+                await queue.release_all(self._db, tx, table)
+
     async def _keep_pause(self) -> None:
         await asyncio.sleep(self._settings.hold_seconds / 3)
 
@@ -176,7 +185,7 @@ class Worker:
             log.info("row_taken_over", row=key)
         except workflow.RetryLater as later:
             await self._postpone(table, key, fence, later.reason, later.after_seconds)
-        except workflow.TRANSIENT as error:
+        except (*workflow.TRANSIENT, pve.ProxmoxError) as error:
             await self._postpone(table, key, fence, workflow.reason_of(error), None)
         except Exception as error:
             log.exception("workflow_failed", row=key)

@@ -60,6 +60,12 @@ async def claim_due(
     return list((await tx.execute(taken)).mappings())
 
 
+async def release_all(db: database.Database, tx: AsyncConnection, table: sa.Table) -> None:
+    """Make due, now, whatever anybody held; only for who is alone on the database."""
+    held = sa.and_(table.c.fence.isnot(None), table.c.due_at.isnot(None))
+    await tx.execute(table.update().where(held).values(fence=None, due_at=db.now()))
+
+
 async def seconds_until_due(
     db: database.Database, tx: AsyncConnection, among: Sequence[sa.Table]
 ) -> float:

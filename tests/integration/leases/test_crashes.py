@@ -269,3 +269,19 @@ def seam(installation: Installation, name: str) -> Any:
         "rekey": installation.rekey,
         "ledger": parts.crew._workflows.creation._books,
     }[name]
+
+
+async def test_a_restart_on_sqlite_goes_on_at_once(tmp_path: Path, world: World) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    wish = creation()
+    async with running(url, *world) as first:
+        first.leases._parts.taker._hold_seconds = 1000.0
+        reached = hang_at(first, ("guests", "start"), "before")
+        await first.leases.create(wish, first.buy(first.tenant(), wish, wait_seconds=0.0))
+        await asyncio.wait_for(reached.wait(), 10)
+        await first.die()
+
+    async with running(url, *world) as second:  # no time passes
+        row = await second.until_status(lease.LeaseStatus.ACTIVE)
+
+        assert second.runs(row.vmid)
