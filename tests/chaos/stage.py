@@ -218,7 +218,11 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def open_stage(
-    folder: Path, database_url: str, replicas: int, settings: Mapping[str, str]
+    folder: Path,
+    database_url: str,
+    replicas: int,
+    settings: Mapping[str, str],
+    latency_scale: float = 0.02,
 ) -> AsyncIterator[Stage]:
     """Start the world and the places of servers, none of which runs yet."""
     async with contextlib.AsyncExitStack() as stack:
@@ -228,11 +232,11 @@ async def open_stage(
                 connector=aiohttp.TCPConnector(limit=0),
             )
         )
-        world = await _start(stack, "tests.chaos.world", folder)
-        nurse = await _start(stack, "tests.chaos.nursery", folder)
+        world = await _start(stack, folder, "tests.chaos.world", str(latency_scale))
+        nurse = await _start(stack, folder, "tests.chaos.nursery")
         addresses = await world.ask()
         made = tuple(
-            _replica(number, folder, nurse, {**_settings(addresses, database_url), **settings})
+            _replica(number, folder, nurse, {**settings_of(addresses, database_url), **settings})
             for number in range(replicas)
         )
         stack.push_async_callback(_end_all, made)
@@ -245,13 +249,16 @@ async def open_stage(
         )
 
 
-async def _start(stack: contextlib.AsyncExitStack, module: str, folder: Path) -> Helper:
+async def _start(
+    stack: contextlib.AsyncExitStack, folder: Path, module: str, *arguments: str
+) -> Helper:
     kept = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH")
     with (folder / f"{module.rpartition('.')[2]}.log").open("wb") as errors:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             module,
+            *arguments,
             cwd=project.ROOT,
             env={name: os.environ[name] for name in kept if name in os.environ},
             stdin=asyncio.subprocess.PIPE,
@@ -279,7 +286,8 @@ def _replica(number: int, folder: Path, nurse: Helper, settings: Mapping[str, st
     )
 
 
-def _settings(addresses: Mapping[str, str], database_url: str) -> dict[str, str]:
+def settings_of(addresses: Mapping[str, str], database_url: str) -> dict[str, str]:
+    """The settings of an operator who uses the world and a database."""
     return {
         "PVE_HOST": addresses["proxmox"],
         "PVE_TOKEN_ID": addresses["token_id"],
