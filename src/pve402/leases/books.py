@@ -147,7 +147,7 @@ class Books:
         """
         stands = transaction or of.transaction
         async with self.db.begin() as tx:
-            await self.write_order(tx, of, final=True, transaction=stands, **_CLOSED)
+            await self.write_order(tx, of, final=True, transaction=stands, **CLOSED)
 
     async def record_transaction(self, payment: protocol.PaymentKey, transaction: str) -> None:
         """Keep the hash of a transaction of our own before it is broadcast."""
@@ -181,7 +181,7 @@ class Books:
                 transaction=transaction,
                 settled_at=self.db.now(),
                 final=True,
-                **_CLOSED,
+                **CLOSED,
             )
         metrics.count(settled)
         return settled
@@ -213,7 +213,7 @@ class Books:
             status=order.OrderStatus.REFUSED.value,
             refusal=refusal,
             last_error=reason[:500],
-            **_CLOSED,
+            **CLOSED,
         )
 
     async def reassign_vmid(self, deal: Deal, note: str) -> Deal:
@@ -272,7 +272,7 @@ class Books:
 
 
 _NO_HOLD = {"hold_order_id": None, "hold_until": None}
-_CLOSED = {"sealed_payment": None, "sealed_secrets": None, "due_at": None, "fence": None}
+CLOSED = {"sealed_payment": None, "sealed_secrets": None, "due_at": None, "fence": None}
 
 
 async def lock_placement(db: database.Database, tx: AsyncConnection) -> None:

@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 _leases = tables.leases
 _LOOK_AGAIN_SECONDS = 5.0
+_REVERTED = "payment_reverted"
 
 
 class Confirmation:
@@ -42,52 +43,75 @@ class Confirmation:
         self._settings = settings
 
     async def run(self, row: order.Order) -> None:
-        """Describe and confirm; raises RetryLater until both are done."""
+        """Describe and confirm; raises RetryLater, or why Proxmox refused, until both are done.
+
+        Neither waits for the other: a guest that cannot be described is no reason not to look at
+        the chain.
+        """
         deal = await self._books.open_deal(row)
-        await self._describe(deal)
-        stands = await self._confirm(deal) if row.sealed_payment is not None else None
+        refused = await self._describe(deal)
+        try:
+            stands = await self._confirm(deal) if row.sealed_payment is not None else None
+        except workflow.GiveUp as lost:
+            await self._take_back(deal, lost.reason)
+            return
+        if refused is not None:
+            raise refused
         await self._books.finish(deal.order, stands)
 
-    async def _describe(self, deal: books.Deal) -> None:
-        """Rewrite the guest's description, unless a later order has, or the guest is gone."""
+    async def _describe(self, deal: books.Deal) -> Exception | None:
+        """Rewrite the guest's description, unless a later order has, or the guest is gone.
+
+        Returns why it could not be.
+        """
         current = deal.lease
         over = current.status not in {lease.LeaseStatus.ACTIVE, lease.LeaseStatus.STOPPED}
         if over or current.expires_at is None or current.expires_at != deal.order.expires_at:
-            return
+            return None
         try:
             await self._machines.write_description(current, current.expires_at)
         except pve.GuestMissing:
             log.info("guest_gone_before_description", lease=current.lease_id)
+        except (pve.ProxmoxError, machine.GuestMovedError) as error:
+            return error
+        return None
 
     async def _confirm(self, deal: books.Deal) -> str | None:
-        """Return the transaction that stands; after a reorganisation it may be another one."""
+        """Return the transaction that stands; after a reorganisation it may be another one.
+
+        Raises GiveUp when none does, or ever will.
+        """
         found = await self._money.recheck(deal.order)
         if found.standing is Recheck.TOO_EARLY:
             raise workflow.RetryLater("not deep enough yet", after_seconds=_LOOK_AGAIN_SECONDS)
         if found.standing is Recheck.VANISHED:
             await self._settle_again(deal)
         if found.standing is Recheck.LOST:
-            await self._take_back(deal, "payment_reverted")
+            raise workflow.GiveUp(_REVERTED, _REVERTED)
         return found.transaction
 
     async def _settle_again(self, deal: books.Deal) -> None:
         log.warning("settlement_vanished", order=deal.order.order_id)
         again = await self._money.settle(deal.order)
         if again.outcome is facilitators.Outcome.REFUSED:
-            await self._take_back(deal, again.reason or "refused")
-            return
+            raise workflow.GiveUp(_REVERTED, again.reason or "refused")
         await self._books.remember(deal.order, again.transaction)
         raise workflow.RetryLater("settled again", after_seconds=_LOOK_AGAIN_SECONDS)
 
     async def _take_back(self, deal: books.Deal, reason: str) -> None:
-        """Refuse the order and take its minutes back; a lease with none left stops at once.
+        """Close the order as refused and take its minutes back; a lease with none left stops.
 
         Both or neither: while a renewal holds the lease, the order stays as it is.
         """
         log.error("settlement_lost", order=deal.order.order_id, reason=reason)
         async with self._books.db.begin() as tx:
             await self._books.write_order(
-                tx, deal.order, status=order.OrderStatus.REFUSED.value, refusal="payment_reverted"
+                tx,
+                deal.order,
+                status=order.OrderStatus.REFUSED.value,
+                refusal=_REVERTED,
+                final=True,
+                **books.CLOSED,
             )
             if deal.lease.status is lease.LeaseStatus.ACTIVE:
                 await self._shorten(tx, deal)
@@ -102,7 +126,7 @@ class Confirmation:
             _leases.c.hold_order_id.is_(None),
             expires_at=end,
             due_at=end,
-            end_reason="payment_reverted",
+            end_reason=_REVERTED,
             fence=None,
         )
         if taken is None:

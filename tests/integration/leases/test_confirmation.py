@@ -155,6 +155,36 @@ async def test_an_order_lost_after_its_lease_was_stopped_is_refused(
     assert done.final
 
 
+async def test_a_guest_that_cannot_be_described_does_not_hide_a_lost_payment(
+    installation: Installation,
+) -> None:
+    await installation.lease(minutes=60)
+    (paid,) = await installation.orders_now()
+    lose_for_good(installation, paid)
+    installation.fail_call(r"PUT .*/config$", times=1000)
+
+    done = await confirm(installation)
+
+    assert done.status is order.OrderStatus.REFUSED
+
+
+async def test_a_lost_order_is_refused_and_closed_in_one_move(
+    installation: Installation,
+) -> None:
+    await installation.lease(minutes=60)
+    (paid,) = await installation.orders_now()
+    lose_for_good(installation, paid)
+
+    async def dies(*_: object) -> None:
+        raise RuntimeError("simulated end of the process")
+
+    installation.parts.crew._workflows.confirmation._books.finish = dies  # type: ignore[method-assign]
+    done = await confirm(installation)
+
+    assert (done.status, done.final) == (order.OrderStatus.REFUSED, True)
+    assert (done.due_at, done.sealed_payment) == (None, None)
+
+
 def lose_for_good(installation: Installation, paid: order.Order) -> None:
     """Drop a transfer from the chain, and let its window pass before it can be sent again."""
     installation.chain.rpc("devnet_reorg", 1)
