@@ -1,49 +1,86 @@
-"""The kill loop by hand: `python -m tests.chaos --database sqlite --leases 300`."""
+"""The kill loop in its long form: `make chaos`, or one part of it.
+
+    python -m tests.chaos [--part sqlite|postgresql|soak] [--leases 2000] [--seconds N]
+
+Without a part: 2,000 leases with one server on SQLite, 2,000 with three on PostgreSQL, and ten
+minutes of 200 tenants on three servers, two of which are killed. It ends by itself, with 1 if
+anything was violated.
+"""
 
 import argparse
 import asyncio
 import contextlib
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from tests.chaos import loop
+from tests.chaos import loop, plan, soak
 from tests.support import postgres
+
+PARTS = ("sqlite", "postgresql", "soak")
+_MOST_SECONDS = 1800.0
+_SOAK_SECONDS = 600.0
 
 
 def main() -> int:
-    """Run and print the figures; 1 if anything was violated."""
+    """Run the parts and print what they came to."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
-    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
-    parser.add_argument("--leases", type=int, default=100)
-    parser.add_argument("--tenants", type=int, default=12)
-    parser.add_argument("--seconds", type=float, default=90)
-    parser.add_argument("--life", type=float, default=3)
-    parser.add_argument("--seed", type=int, default=402)
-    parser.add_argument("--fair", action="store_true")
+    parser.add_argument("--part", choices=PARTS, action="append")
+    parser.add_argument("--leases", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, help="the longest time of load in each part")
+    parser.add_argument("--seed", type=int, default=int(time.time()))
     chosen = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="pve402-chaos-"))
+    held = True
+    for part in chosen.part or PARTS:
+        print(f"== {part}, seed {chosen.seed}", flush=True)
+        held = _run(part, chosen) and held
+    return 0 if held else 1
+
+
+def _run(part: str, chosen: argparse.Namespace) -> bool:
+    folder = Path(tempfile.mkdtemp(prefix=f"pve402-chaos-{part}-"))
+    gauge = soak.Gauge()
     with contextlib.ExitStack() as stack:
-        if chosen.database == "sqlite":
-            url, replicas = f"sqlite:///{folder}/pve402.sqlite3", 1
-        else:
+        url = f"sqlite:///{folder}/pve402.sqlite3"
+        if part != "sqlite":
             server = stack.enter_context(postgres.running_server())
             url = server.create_database().replace("postgresql+asyncpg://", "postgresql://")
-            replicas = 3
-        plan = loop.Plan(
+        the_plan = _plan(part, url, chosen, gauge)
+        figures = asyncio.run(loop.run(the_plan, folder))
+    if part == "soak":
+        figures.violations += gauge.violations()
+        print(gauge.table())
+    print(figures.table())
+    print(f"logs: {folder}", flush=True)
+    return not figures.violations
+
+
+def _plan(part: str, url: str, chosen: argparse.Namespace, gauge: soak.Gauge) -> plan.Plan:
+    if part == "soak":
+        return plan.Plan(
             database_url=url,
-            replicas=replicas,
-            leases=chosen.leases,
-            tenants=chosen.tenants,
-            most_seconds=chosen.seconds,
+            replicas=3,
+            spared=1,
+            leases=1_000_000,
+            tenants=200,
+            pause_seconds=60.0,
+            most_seconds=chosen.seconds or _SOAK_SECONDS,
+            life_seconds=20.0,
             seed=chosen.seed,
-            fair=chosen.fair,
-            life_seconds=chosen.life,
+            during=gauge.watch,
         )
-        figures = asyncio.run(loop.run(plan, folder))
-    print(loop.table(figures))
-    print(folder)
-    return 1 if figures.violations else 0
+    several = part == "postgresql"
+    return plan.Plan(
+        database_url=url,
+        replicas=3 if several else 1,
+        leases=chosen.leases,
+        tenants=24,
+        most_seconds=chosen.seconds or _MOST_SECONDS,
+        life_seconds=8.0 if several else 4.0,
+        stall_seconds=4.0 if several else 0.0,
+        seed=chosen.seed,
+    )
 
 
 if __name__ == "__main__":

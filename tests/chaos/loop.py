@@ -50,6 +50,7 @@ async def _load(plan: Plan, where: stage.Stage, figures: Figures) -> tenants.Boo
         give_up_at=began + plan.most_seconds,
         spoiled_share=plan.spoiled_share,
         blocks_vanish=plan.blocks_vanish,
+        pause_seconds=plan.pause_seconds,
     )
     for one in where.replicas[: plan.spared]:
         await one.start()

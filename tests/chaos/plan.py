@@ -24,6 +24,7 @@ class Plan:
     spared: int = 0  # servers that are not killed
     ending: signal.Signals = signal.SIGKILL
     weather: bool = True  # outside systems fail
+    pause_seconds: float = 0.0  # of a tenant between two leases, at most
     spoiled_share: float = 0.1  # of payments, made worthless by their senders
     blocks_vanish: bool = False  # so what was seen in an answer's moment may be gone the next
     expiry: bool = True  # afterwards hours pass, and all must be stopped and gone

@@ -50,6 +50,7 @@ class Book:
     give_up_at: float  # of time.monotonic()
     spoiled_share: float = 0.1
     blocks_vanish: bool = False
+    pause_seconds: float = 0.0
     signed: list[payments.Signed] = dataclasses.field(default_factory=list)
     leases: int = 0
     renewals: int = 0
@@ -78,6 +79,7 @@ class Tenant:
         """Lease after lease, until the book says that it is enough."""
         await self._fund(self._wallet, _WALLET_USDC)
         while self._book.goes_on():
+            await asyncio.sleep(self._dice.uniform(0, self._book.pause_seconds))
             await self._one_lease()
 
     async def _one_lease(self) -> None:
