@@ -1,4 +1,4 @@
-"""Guests that stand ready: made ahead, taken by one tenant each, checked, re-keyed, never reused."""
+"""Guests that stand ready: made ahead, one tenant each, re-keyed, never reused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.installation import Installation, creation, owner_of, running
 from pve402.devnet.chain import SimulatedChain
 from pve402.devnet.facilitator import SimulatedFacilitator
 from pve402.devnet.pve.simulator import SimulatedProxmox
-from pve402.domain import errors, lease
+from pve402.domain import errors, lease, shelf
 from pve402.leases import pool, pooled, service
 
 POOL = "standard-lxc:1:512:8=2"
@@ -239,9 +239,9 @@ async def test_after_a_failure_the_next_guest_waits(
         assert len(await made.leases_now()) == 4
 
 
-def shelves(text: str) -> tuple[pool.shelf.Shelf, ...]:
+def shelves(text: str) -> tuple[shelf.Shelf, ...]:
     """What a setting means."""
-    return (pool.shelf.Shelf.parse(text),)
+    return (shelf.Shelf.parse(text),)
 
 
 def spend_before_settling(warm: Installation, purchase: service.Purchase) -> list[str]:

