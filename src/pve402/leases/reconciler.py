@@ -6,7 +6,7 @@
     a guest on another node than its lease        the lease follows it
     a stopped lease whose guest runs              it is stopped again
     a guest of the pool that is gone or down      it is discarded, the pool makes another
-    a guest of ours without a standing lease      reported; only an operator's word stops it
+    a guest of ours that no standing lease has    reported; only an operator's word stops it
     a guest locked for creation without a task    reported; only root on its node can clear it
 
 Guests without our instance's tag are nobody's business here. One answer of the cluster is believed
@@ -189,11 +189,13 @@ class Reconciler:
         return mark.is_marked(guest.tags, self._settings.instance, row.lease_id)
 
     def _report(self, standing: list[lease.Lease], seen: resources.ClusterResources) -> Report:
-        known = {row.lease_id for row in standing}
+        known = {(row.lease_id, row.vmid) for row in standing}
         tag = mark.instance_tag(self._settings.instance)
         ours = [guest for guest in seen.guests if tag in guest.tags]
         strangers = [
-            _stranger(guest) for guest in ours if not known & set(mark.leases_named(guest.tags))
+            _stranger(guest)
+            for guest in ours
+            if not known & {(named, guest.vmid) for named in mark.leases_named(guest.tags)}
         ]
         vmids = {row.vmid for row in standing if row.status is not Status.RESERVED}
         locked = [

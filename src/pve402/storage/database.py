@@ -29,6 +29,7 @@ class DatabaseBusyError(RuntimeError):
 class Database:
     """Transactions on one database, with the database's time.
 
+    Its errors name the statement without the values, which may be sealed or signed by somebody.
     `shift_seconds` moves the clock that queries see; tests use it to let leases fall due.
     """
 
@@ -105,6 +106,7 @@ class Database:
         if not self.is_sqlite:
             engine = sa_asyncio.create_async_engine(
                 self._url,
+                hide_parameters=True,
                 pool_size=self._pool_size,
                 max_overflow=0,
                 pool_timeout=10,
@@ -113,10 +115,10 @@ class Database:
             )
             return engine, engine
         writer = sa_asyncio.create_async_engine(
-            self._url, pool_size=1, max_overflow=0, pool_timeout=30
+            self._url, pool_size=1, max_overflow=0, pool_timeout=30, hide_parameters=True
         )
         reader = sa_asyncio.create_async_engine(
-            self._url, pool_size=4, max_overflow=0, pool_timeout=30
+            self._url, pool_size=4, max_overflow=0, pool_timeout=30, hide_parameters=True
         )
         _prepare_sqlite(writer, begin="BEGIN IMMEDIATE")
         _prepare_sqlite(reader, begin="BEGIN")

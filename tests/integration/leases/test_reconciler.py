@@ -73,6 +73,18 @@ async def test_a_guest_of_ours_without_a_lease_is_reported_and_left(
     assert orphan.vmid in installation.proxmox.world.guests
 
 
+async def test_a_second_guest_with_the_tags_of_a_lease_is_reported(
+    installation: Installation,
+) -> None:
+    row = (await installation.lease()).lease
+    tags = installation.proxmox.world.guests[row.vmid].config.text("tags")
+    second = add_copy(installation, row.vmid, tags=tags)
+
+    report = await reconcile(installation)
+
+    assert [stranger.vmid for stranger in report.strangers] == [second.vmid]
+
+
 async def test_another_installation_is_nobodys_business(installation: Installation) -> None:
     row = (await installation.lease()).lease
     add_copy(installation, row.vmid, tags="pve402-other;lease-l" + "0" * 25)

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 from tests.integration.storage.test_queue import new_lease
 
 from pve402.domain import errors, order
@@ -34,6 +35,16 @@ async def test_one_payment_is_claimed_once_however_many_ask(db: database.Databas
     claims = await asyncio.gather(*(insert(db, new_order(number)) for number in range(8)))
 
     assert claims.count(True) == 1
+
+
+async def test_an_error_of_the_database_repeats_no_value(db: database.Database) -> None:
+    query = sa.text("INSERT INTO no_such_table (sealed) VALUES (:value)")
+
+    with pytest.raises((sa.exc.DBAPIError, errors.DatabaseUnavailable)) as told:
+        async with db.begin() as tx:
+            await tx.execute(query, {"value": "a signed payment"})
+
+    assert "a signed payment" not in f"{told.value} {told.value.__cause__}"
 
 
 async def test_one_idempotency_key_is_claimed_once(db: database.Database) -> None:
