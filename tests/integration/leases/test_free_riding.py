@@ -1,13 +1,17 @@
 """What somebody can have without paying: bounded, for renewals as for creations."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from eth_account.signers.local import LocalAccount
-from tests.support.installation import Installation
+from tests.support.installation import Installation, creation, running
 
+from pve402.devnet.chain import SimulatedChain
+from pve402.devnet.facilitator import SimulatedFacilitator
 from pve402.devnet.pve.faults import FaultKind
+from pve402.devnet.pve.simulator import SimulatedProxmox
 from pve402.domain import errors, lease
 from pve402.leases.service import Caller
 
@@ -70,6 +74,32 @@ async def test_a_fee_that_failed_holds_up_no_other_wallet(installation: Installa
     answer = await installation.lease()
 
     assert answer.lease.status is lease.LeaseStatus.ACTIVE
+
+
+@pytest.mark.parametrize(
+    ("setting", "refusal"),
+    [
+        ("pve402_max_unsettled_per_address", errors.TooManyUnsettled),
+        ("pve402_max_unsettled", errors.Overloaded),
+    ],
+)
+async def test_unsettled_creations_are_bounded_over_many_wallets(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+    setting: str,
+    refusal: type[errors.Pve402Error],
+) -> None:
+    url, wish = f"sqlite:///{tmp_path}/db.sqlite3", creation()
+    async with running(url, proxmox, chain, facilitator, **{setting: 2}) as made:
+        made.fail_call(r"POST /nodes/pve/lxc$", FaultKind.SLOW, seconds=1.0, times=50)
+        asked = {"wait_seconds": 0.0, "client_address": "203.0.113.7"}
+        for _ in range(2):
+            await made.leases.create(wish, made.buy(made.tenant(), wish, **asked))
+
+        with pytest.raises(refusal):
+            await made.leases.create(wish, made.buy(made.tenant(), wish, **asked))
 
 
 async def leased(installation: Installation, tenant: LocalAccount) -> lease.Lease:

@@ -205,3 +205,58 @@ async def test_a_management_fee_is_paid_once(installation: Installation) -> None
 
     assert paid.transaction is not None
     assert installation.earned == 1000
+
+
+async def test_a_renewal_payment_sent_again_adds_its_minutes_once(
+    installation: Installation,
+) -> None:
+    tenant = installation.tenant()
+    first = (await installation.lease(tenant, minutes=60)).lease
+    purchase = installation.renewal(tenant, first, 30)
+    renewed = await installation.leases.renew(first, 30, purchase)
+    earned = installation.earned
+
+    again = await installation.leases.renew(first, 30, purchase)
+
+    assert again.replayed
+    assert again.lease.expires_at == renewed.lease.expires_at
+    assert installation.earned == earned
+
+
+async def test_a_new_payment_for_a_renewal_with_the_same_key_joins_and_is_never_settled(
+    installation: Installation,
+) -> None:
+    tenant = installation.tenant()
+    first = (await installation.lease(tenant, minutes=60)).lease
+    keyed = {"idempotency_key": KEY}
+    await installation.leases.renew(first, 30, installation.renewal(tenant, first, 30, **keyed))
+    earned = installation.earned
+
+    again = await installation.leases.renew(
+        first, 30, installation.renewal(tenant, first, 30, **keyed)
+    )
+
+    assert again.replayed
+    assert again.access_token is None
+    assert installation.earned == earned
+
+
+async def test_the_payment_of_a_creation_renews_nothing(installation: Installation) -> None:
+    tenant, wish = installation.tenant(), creation()
+    purchase = installation.buy(tenant, wish)
+    made = (await installation.leases.create(wish, purchase)).lease
+
+    with pytest.raises(errors.PaymentReused):
+        await installation.leases.renew(made, 60, purchase)
+
+    (row,) = await installation.leases_now()
+    assert row.expires_at == made.expires_at
+
+
+async def test_the_payment_of_a_creation_is_no_management_fee(installation: Installation) -> None:
+    wish = creation()
+    purchase = installation.buy(installation.tenant(), wish)
+    await installation.leases.create(wish, purchase)
+
+    with pytest.raises(errors.PaymentReused):
+        await installation.leases.pay_fee(purchase, "GET /management/list", {})
