@@ -1,0 +1,170 @@
+"""The audit finds what the kill loop must never show."""
+
+import dataclasses
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.chaos import audit, payments
+
+from pve402.domain import lease, order
+
+_NOW = datetime(2026, 1, 1, tzinfo=UTC)
+_ID = "l" + "0" * 25
+_MINUTE_SECONDS = 4.0
+_ADDRESSES = {"network": "eip155:84532", "asset": "0xa", "pay_to": "0xb"}
+
+
+def a_lease(**changes: Any) -> lease.Lease:
+    """An active lease that ends after one minute."""
+    facts: dict[str, Any] = {
+        "lease_id": _ID,
+        "status": lease.LeaseStatus.ACTIVE,
+        "node": "pve1",
+        "vmid": 10_000,
+        "owner": "eip155:84532:0x1",
+        "sku": "standard-lxc",
+        "size": lease.Size(cores=1, memory_mb=128, disk_gb=1),
+        "hostname": "chaos",
+        "template": "local:vztmpl/none",
+        "rates": {},
+        "created_at": _NOW,
+        "expires_at": _NOW + timedelta(seconds=_MINUTE_SECONDS),
+    }
+    return lease.Lease(**{**facts, **changes})
+
+
+def an_order(**changes: Any) -> order.Order:
+    """The settled order that made the lease."""
+    facts: dict[str, Any] = {
+        **_ADDRESSES,
+        "order_id": "o1",
+        "kind": order.OrderKind.CREATION,
+        "status": order.OrderStatus.SETTLED,
+        "lease_id": _ID,
+        "payer": "0x1",
+        "nonce": "0x2",
+        "amount_atomic": 10,
+        "valid_before": _NOW,
+        "minutes": 1,
+        "request_hash": "",
+        "idempotency_hash": None,
+        "created_at": _NOW,
+        "transaction": "0xt",
+        "settled_at": _NOW,
+        "expires_at": _NOW + timedelta(seconds=_MINUTE_SECONDS),
+        "final": True,
+    }
+    return order.Order(**{**facts, **changes})
+
+
+def a_guest(**changes: Any) -> dict[str, Any]:
+    """The lease's guest, which runs."""
+    tags = f"lease-{_ID};pve402-chaos"
+    return {"vmid": 10_000, "tags": tags, "lock": "", "running": True, **changes}
+
+
+def findings(**changes: Any) -> audit.Findings:
+    """A lease, its order, its money and its guest, all as they should be."""
+    paid = audit.Transfer(transaction="0xt", payer="0x1", nonce="0x2", amount_atomic=10)
+    facts: dict[str, Any] = {
+        "transfers": [paid],
+        "leases": [a_lease()],
+        "orders": [an_order()],
+        "guests": [a_guest()],
+        "vmids": [{"vmid": 10_000}],
+        "signed": [],
+        "minute_seconds": _MINUTE_SECONDS,
+    }
+    return audit.Findings(**{**facts, **changes})
+
+
+def second_transfer() -> list[audit.Transfer]:
+    """The money, and more of it that nobody asked for."""
+    paid = findings().transfers[0]
+    return [paid, dataclasses.replace(paid, nonce="0x3", transaction="0xu")]
+
+
+REFUSED: dict[str, Any] = {"status": order.OrderStatus.REFUSED, "refusal": "create_failed"}
+FAILED = a_lease(status=lease.LeaseStatus.FAILED, expires_at=None)
+
+
+def test_what_came_out_right_is_no_violation() -> None:
+    assert audit.violations(findings()) == []
+
+
+def test_a_failed_creation_that_is_gone_and_not_charged_is_no_violation() -> None:
+    of = findings(transfers=[], orders=[an_order(**REFUSED)], leases=[FAILED], guests=[])
+
+    assert audit.violations(of) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"transfers": []}, "settled without a transfer"),
+        ({"transfers": second_transfer()}, "has no order"),
+        ({"orders": [an_order(amount_atomic=9)]}, "was paid 10"),
+        ({"orders": [an_order(transaction="0xz")]}, "another transaction"),
+        ({"orders": [an_order(**REFUSED)]}, "was paid and is refused"),
+        ({"orders": [an_order(), an_order(order_id="o2")]}, "paid 2 times"),
+        ({"leases": []}, "which is not there"),
+        ({"leases": [FAILED], "guests": []}, "paid and never handed over"),
+        ({"orders": [an_order(minutes=2)]}, "too many or too few"),
+        ({"leases": [a_lease(expires_at=_NOW)]}, "its orders say"),
+        ({"guests": []}, "does not run"),
+        ({"guests": [a_guest(running=False)]}, "does not run"),
+        ({"guests": [a_guest(), a_guest(vmid=10_001)]}, "stands without a lease"),
+        ({"leases": [a_lease(status=lease.LeaseStatus.STOPPED)]}, "its lease"),
+        ({"leases": [a_lease(), a_lease(lease_id="l1")]}, "was used by 2 leases"),
+        ({"vmids": []}, "does not rest"),
+        ({"orders": [an_order(due_at=_NOW)]}, "is left settled"),
+        ({"orders": [an_order(sealed_payment=b"x")]}, "still keeps its payment"),
+        ({"leases": [a_lease(hold_order_id="o2")]}, "is held by"),
+    ],
+)
+def test_what_is_wrong_is_found(changes: dict[str, Any], words: str) -> None:
+    found = audit.violations(findings(**changes))
+
+    assert any(words in one for one in found)
+
+
+def _told(change: Callable[[payments.Signed], None]) -> audit.Findings:
+    signed = payments.sign(payments.new_wallet(), 10, kind="creation", minutes=1)
+    change(signed)
+    made = an_order(payer=signed.payment.payer, nonce=signed.nonce)
+    paid = audit.Transfer(
+        transaction="0xt", payer=signed.payment.payer, nonce=signed.nonce, amount_atomic=10
+    )
+    return findings(signed=[signed], orders=[made], transfers=[paid])
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "words"),
+    [
+        ("minutes", 2, "not what was signed"),
+        ("kind", "renewal", "not what was signed"),
+        ("lease_id", "l2", "another lease"),
+        ("violations", ["a token twice"], "a token twice"),
+    ],
+)
+def test_what_a_tenant_was_promised_is_compared(attribute: str, value: Any, words: str) -> None:
+    found = audit.violations(_told(lambda signed: setattr(signed, attribute, value)))
+
+    assert any(words in one for one in found)
+
+
+def test_an_answer_without_an_order_is_found() -> None:
+    signed = payments.sign(payments.new_wallet(), 10, kind="creation", minutes=1)
+    signed.told.append((200, ""))
+
+    found = audit.violations(findings(signed=[signed]))
+
+    assert any("answered 200 and has no order" in one for one in found)
+
+
+def test_a_lease_or_guest_that_outlives_its_time_is_found() -> None:
+    found = audit.after_expiry([a_lease()], [a_guest()])
+
+    assert len(found) == 2
