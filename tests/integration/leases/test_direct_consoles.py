@@ -1,0 +1,148 @@
+"""Consoles from Proxmox VE itself: a user for one lease, with one right, and gone with it."""
+
+import dataclasses
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import structlog
+from tests.support.installation import Installation, running
+
+from pve402.devnet.chain import SimulatedChain
+from pve402.devnet.facilitator import SimulatedFacilitator
+from pve402.devnet.pve.simulator import SimulatedProxmox
+from pve402.domain import errors, lease
+from pve402.leases.direct_consoles import ROLE, DirectConsoleRefused, DirectConsoles
+from pve402.proxmox import errors as pve
+from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
+from pve402.proxmox.guests import GuestRef, Guests
+
+
+@pytest.fixture
+async def direct(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> AsyncIterator[Installation]:
+    """An installation that gives out consoles of Proxmox VE, where the role for it was made."""
+    proxmox.world.access.roles[ROLE] = frozenset({"VM.Console"})
+    chosen = {"pve_console_mode": "direct", "pve_console_host": proxmox.base_url}
+    database_url = f"sqlite:///{tmp_path}/pve402.sqlite3"
+    async with running(database_url, proxmox, chain, facilitator, **chosen) as made:
+        yield made
+
+
+def consoles(installation: Installation) -> DirectConsoles:
+    found = installation.parts.guest_work.direct
+    assert found is not None
+    return found
+
+
+def users(installation: Installation) -> set[str]:
+    """The users that were made for leases."""
+    return {name for name in installation.proxmox.world.access.users if name.startswith("test.")}
+
+
+async def test_the_user_of_a_lease_may_open_its_console_and_do_nothing_else(
+    direct: Installation,
+) -> None:
+    mine, other = (await direct.lease()).lease, (await direct.lease()).lease
+    console = await consoles(direct).open(mine, vnc=True)
+
+    assert console.login.username == f"test.{mine.lease_id}@pve"
+    async with as_user(direct, console.login.username, console.login.ticket) as client:
+        guests = Guests(client)
+        assert (await guests.open_terminal(ref(mine))).user == console.login.username
+        for refused in (
+            guests.open_terminal(ref(other)),
+            guests.status(ref(mine)),
+            guests.stop(ref(mine)),
+            guests.config(ref(mine)),
+        ):
+            with pytest.raises((pve.PermissionDenied, pve.GuestMissing)):
+                await refused
+
+
+async def test_asked_twice_it_is_the_same_user(direct: Installation) -> None:
+    row = (await direct.lease()).lease
+
+    first = await consoles(direct).open(row, vnc=False)
+    second = await consoles(direct).open(row, vnc=False)
+
+    assert first.login.username == second.login.username
+    assert len(users(direct)) == 1
+
+
+async def test_the_user_goes_with_the_lease(direct: Installation) -> None:
+    row = (await direct.lease()).lease
+    await consoles(direct).open(row, vnc=True)
+
+    await direct.leases.end(row)
+    await direct.until_status(lease.LeaseStatus.ENDED)
+
+    assert users(direct) == set()
+
+
+async def test_users_that_a_crash_left_behind_are_swept(direct: Installation) -> None:
+    row, ended = (await direct.lease()).lease, (await direct.lease()).lease
+    for one in (row, ended):
+        await consoles(direct).open(one, vnc=True)
+    left_behind = dict(direct.proxmox.world.access.users)
+    await direct.leases.end(ended)
+    await direct.until_status(lease.LeaseStatus.ENDED)
+    direct.proxmox.world.access.users.update(left_behind)
+
+    await consoles(direct).sweep()
+
+    assert users(direct) == {f"test.{row.lease_id}@pve"}
+
+
+async def test_a_lease_that_has_just_ended_gets_no_user(direct: Installation) -> None:
+    row = (await direct.lease()).lease
+    await direct.leases.end(row)
+    await direct.until_status(lease.LeaseStatus.ENDED)
+
+    with pytest.raises((errors.LeaseNotReady, DirectConsoleRefused)):
+        await consoles(direct).open(row, vnc=True)
+
+    assert users(direct) == set()
+
+
+@pytest.mark.parametrize("role", [None, {"VM.Console", "VM.PowerMgmt"}, set()])
+async def test_a_role_that_is_not_what_it_should_be_is_refused_and_told(
+    direct: Installation, role: set[str] | None
+) -> None:
+    row = (await direct.lease()).lease
+    roles = direct.proxmox.world.access.roles
+    roles.pop(ROLE)
+    if role is not None:
+        roles[ROLE] = frozenset(role)
+
+    with structlog.testing.capture_logs() as logs, pytest.raises(DirectConsoleRefused):
+        await consoles(direct).check(row)
+
+    (told,) = [line for line in logs if line["event"] == "direct_console_refused"]
+    assert told["role_needs"] == ["VM.Console"]
+    assert told["role_has"] == (None if role is None else sorted(role))
+
+
+async def test_a_host_alone_switches_nothing(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> None:
+    database_url = f"sqlite:///{tmp_path}/pve402.sqlite3"
+    chosen = {"pve_console_host": proxmox.base_url}
+    async with running(database_url, proxmox, chain, facilitator, **chosen) as made:
+        assert made.parts.guest_work.direct is None
+
+
+def as_user(installation: Installation, name: str, password: str) -> ProxmoxClient:
+    options = ProxmoxOptions(host=installation.proxmox.base_url, username=name, password=password)
+    return ProxmoxClient(dataclasses.replace(options))
+
+
+def ref(of: lease.Lease) -> GuestRef:
+    return GuestRef(node=of.node, vmid=of.vmid)
