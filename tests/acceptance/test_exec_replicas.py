@@ -203,7 +203,8 @@ def test_the_end_of_a_lease_at_one_ends_what_the_other_holds(start_pair: Callabl
         )
 
         assert ended.status_code == 202
-        assert list(seen)[-1].kind in {"error", "exit"}
+        last = list(seen)[-1]
+        assert (last.kind, last.facts["code"]) == ("error", "guest_closed")
 
 
 def test_a_killed_holder_is_replaced_within_seconds(start_pair: Callable[[], Pair]):

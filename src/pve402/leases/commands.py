@@ -29,7 +29,7 @@ Mode = Literal["auto", "terminal", "api"]
 _EXIT_CODE = re.compile(r"failed: exit code (\d{1,3})\Z")
 _LAST_LINE = re.compile(r"TASK (OK|WARNINGS: \d+|ERROR: .*)")
 _POLL = pve_tasks.PollPolicy(first_seconds=0.05, factor=1.3, ceiling_seconds=1.0)
-_TASK_GRACE_SECONDS = 30.0
+_OUT_OF_TIME = 124  # as timeout(1) says it; the call tells no code of its own
 _LARGEST_PARAMETERS_BYTES = 48 * 1024
 
 
@@ -102,13 +102,20 @@ class Commands:
         try:
             await self._tasks.wait_until_finished(upid, limit_seconds=limit, policy=_POLL)
         except pve.TaskTimeout:
-            execution.timed_out, exit_code = True, 124
+            execution.timed_out, exit_code = True, _OUT_OF_TIME
+            await self._stop(upid)
         except pve.TaskFailed as failure:
             exit_code = _exit_code(failure.exitstatus)
         except (pve.ProxmoxError, asyncio.CancelledError):
             execution.fail(errors.SessionLost())
             return
         await self._finish(upid, execution, exit_code)
+
+    async def _stop(self, upid: pve_tasks.Upid) -> None:
+        try:
+            await self._tasks.stop(upid)
+        except pve.ProxmoxError as error:
+            log.warning("command_not_stopped", reason=type(error).__name__)
 
     async def _finish(self, upid: pve_tasks.Upid, execution: Execution, exit_code: int) -> None:
         try:

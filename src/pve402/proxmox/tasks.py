@@ -136,6 +136,11 @@ class Tasks:
             page = await self.log(upid, start=page.total - lines, limit=lines)
         return page.lines
 
+    async def stop(self, upid: Upid) -> None:
+        """Ask the task's worker to end; it may take a moment. Raises PermissionDenied."""
+        path = parameters.api_path("nodes", upid.node, "tasks", upid.text)
+        await self._client.call("DELETE", path)
+
     async def list_active(self, node: str, vmid: int) -> tuple[Upid, ...]:
         """The tasks of one guest that are running now."""
         rows = await self._list(node, {"source": "active", "vmid": vmid})

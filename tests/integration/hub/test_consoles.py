@@ -157,7 +157,7 @@ async def test_end_of_the_lease_closes_everything(hub: Hub) -> None:
     execution = await hub.start(guest, ExecRequest(command="sleep 60"))
     await hub.close_guest(guest)
     assert console.close_reason == "ended"
-    with pytest.raises(errors.SessionLost):
+    with pytest.raises(errors.GuestClosed):
         await execution.wait()
 
 
