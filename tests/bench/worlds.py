@@ -6,8 +6,9 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.chaos import stage
 from tests.support import postgres
@@ -41,8 +42,12 @@ async def installation(
                     "PVE402_INSTANCE": INSTANCE,
                     **settings,
                 }
-                lower = {key.lower(): value for key, value in chosen.items()}
-                yield bootstrap.build(config.Settings(_env_file=None, **lower)), where
+                yield bootstrap.build(_settings(chosen)), where
+
+
+def _settings(chosen: Mapping[str, str]) -> config.Settings:
+    lower: dict[str, Any] = {key.lower(): value for key, value in chosen.items()}
+    return config.Settings(**lower, _env_file=None)
 
 
 class Usage:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.chaos import audit, nursery, reaper, stage, tenants, weather
 from tests.chaos.plan import Figures, Plan
 
-from pve402.domain import order
+from pve402.domain import lease, order
 from pve402.storage import tables
 
 _CLOCK_AHEAD_SECONDS = 7200.0
@@ -42,8 +42,8 @@ async def run(plan: Plan, folder: Path) -> Figures:
 async def _load(plan: Plan, where: stage.Stage, figures: Figures) -> tenants.Book:
     """Let tenants work while servers die and outside systems fail."""
     dice = random.Random(plan.seed)
-    death = reaper.Reaper(stage=where, dice=dice, plan=plan)
-    storm = weather.Weather(stage=where, dice=dice)
+    death = reaper.Reaper(where=where, dice=dice, orders=plan)
+    storm = weather.Weather(where=where, dice=dice)
     began = time.monotonic()
     book = tenants.Book(
         leases_wanted=plan.leases,
@@ -111,7 +111,7 @@ async def _let_all_expire(plan: Plan, where: stage.Stage, figures: Figures) -> f
     wrong: list[str] = []
     while time.monotonic() - began < plan.settle_seconds:
         rows = await audit.read_rows(where.database_url, tables.leases)
-        wrong = audit.after_expiry(map(audit.lease.Lease.from_row, rows), await where.guests())
+        wrong = audit.after_expiry(map(lease.Lease.from_row, rows), await where.guests())
         if not wrong:
             break
         await asyncio.sleep(0.5)

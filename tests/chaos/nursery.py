@@ -91,10 +91,10 @@ def _serve(start: Start) -> int:
 def _hasten(parts: bootstrap.Components, start: Start) -> None:
     """Shorten every limit that the program waits out, and let minutes be seconds."""
     parts.db.shift_seconds = start.clock_ahead_seconds
-    books.MINUTE_MS = int(start.minute_seconds * 1000)  # type: ignore[misc]
-    reconciler._INTERVAL_SECONDS = 3.0  # type: ignore[misc]
-    confirmation._LOOK_AGAIN_SECONDS = 1.0  # type: ignore[misc]
-    slots._HOLD_SECONDS = 1.5  # type: ignore[misc]
+    books.MINUTE_MS = int(start.minute_seconds * 1000)
+    reconciler._INTERVAL_SECONDS = 3.0
+    confirmation._LOOK_AGAIN_SECONDS = 1.0
+    slots._HOLD_SECONDS = 1.5
     pace = dataclasses.replace(
         options.WorkerOptions(), hold_seconds=3.0, retry_least_seconds=0.2, retry_most_seconds=3.0
     )

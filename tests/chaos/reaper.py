@@ -20,9 +20,9 @@ _STALL_SHARE = 0.25
 class Reaper:
     """Sees to it that no server lives long, and counts where each died."""
 
-    stage: stage.Stage
+    where: stage.Stage
     dice: random.Random
-    plan: plan.Plan
+    orders: plan.Plan
     stalls: int = 0
     kills: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     unasked: list[str] = dataclasses.field(default_factory=list)
@@ -37,15 +37,15 @@ class Reaper:
     async def _one_life(self, replica: stage.Replica, ending: asyncio.Event) -> None:
         armed = self._choose()
         await replica.start(
-            armed, armed_after_seconds=self.dice.uniform(0.1, 0.6) * self.plan.life_seconds
+            armed, armed_after_seconds=self.dice.uniform(0.1, 0.6) * self.orders.life_seconds
         )
-        if self.plan.ending is not signal.SIGKILL:  # one that barely started has no handler yet
-            await replica.until_ready(self.stage.session)
-        if self.plan.stall_seconds and self.dice.random() < _STALL_SHARE:
+        if self.orders.ending is not signal.SIGKILL:  # one that barely started has no handler yet
+            await replica.until_ready(self.where.session)
+        if self.orders.stall_seconds and self.dice.random() < _STALL_SHARE:
             await self._stall(replica)
         await self._until_dead(replica, ending)
         by_itself = not replica.is_alive()
-        code = await replica.end(self.plan.ending)
+        code = await replica.end(self.orders.ending)
         if not by_itself:
             self.kills[_RANDOM] += 1
             self._misses.update(armed)
@@ -55,7 +55,7 @@ class Reaper:
         self.count_hits()
 
     async def _until_dead(self, replica: stage.Replica, ending: asyncio.Event) -> None:
-        give_up_at = time.monotonic() + self.plan.life_seconds * self.dice.uniform(0.6, 1.4)
+        give_up_at = time.monotonic() + self.orders.life_seconds * self.dice.uniform(0.6, 1.4)
         while replica.is_alive() and time.monotonic() < give_up_at:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ending.wait(), 0.02)
@@ -63,16 +63,16 @@ class Reaper:
 
     async def _stall(self, replica: stage.Replica) -> None:
         """Stop a server, unseen by itself, for so long that others take over what it works on."""
-        await asyncio.sleep(self.dice.uniform(0.2, 0.5) * self.plan.life_seconds)
+        await asyncio.sleep(self.dice.uniform(0.2, 0.5) * self.orders.life_seconds)
         with contextlib.suppress(ProcessLookupError):
             os.kill(replica.pid, signal.SIGSTOP)
-            await asyncio.sleep(self.plan.stall_seconds * self.dice.uniform(0.8, 1.2))
+            await asyncio.sleep(self.orders.stall_seconds * self.dice.uniform(0.8, 1.2))
             os.kill(replica.pid, signal.SIGCONT)
             self.stalls += 1
 
     def _choose(self) -> tuple[str, ...]:
         """The points that were hit least, those that are never come to later than others."""
-        if self.plan.ending is not signal.SIGKILL:
+        if self.orders.ending is not signal.SIGKILL:
             return ()
         weight = {
             point: (self.kills[point] + 0.2 * self._misses[point], self.dice.random())
@@ -82,7 +82,7 @@ class Reaper:
 
     def count_hits(self) -> None:
         """Read which points were come to."""
-        hits = self.stage.folder / "hits"
+        hits = self.where.folder / "hits"
         if hits.exists():
             by_random = self.kills[_RANDOM]
             self.kills.clear()

@@ -77,4 +77,4 @@ class Gauge:
     def _quarter(self, name: str, quarter: int) -> float:
         length = len(self.samples) // 4
         part: Sequence[Sample] = self.samples[quarter * length : (quarter + 1) * length]
-        return statistics.median(getattr(sample, name) for sample in part)
+        return float(statistics.median(getattr(sample, name) for sample in part))

@@ -34,7 +34,7 @@ FACILITATOR = (
 class Weather:
     """Orders faults until it is told that it is enough."""
 
-    stage: stage.Stage
+    where: stage.Stage
     dice: random.Random
     pause_seconds: float = 0.6
     happened: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -83,25 +83,25 @@ class Weather:
     async def _failing_task(self) -> None:
         kind = self.dice.choice(("vzcreate", "vzstart", "vzshutdown", "vzdestroy"))
         fault = {"type": kind, "text": "simulated failure", "executed": self.dice.random() < 0.4}
-        await self.stage.control("/state", {"failTasks": [fault]})
+        await self.where.control("/state", {"failTasks": [fault]})
 
     async def _killed_creation(self) -> None:
-        await self.stage.control("/state", {"killCreates": 1})
+        await self.where.control("/state", {"killCreates": 1})
 
     async def _no_quorum(self) -> None:
-        await self.stage.control("/state", {"quorate": False})
+        await self.where.control("/state", {"quorate": False})
         await asyncio.sleep(self.dice.uniform(0.3, 1.0))
-        await self.stage.control("/state", {"quorate": True})
+        await self.where.control("/state", {"quorate": True})
 
     async def _full_storage(self) -> None:
-        await self.stage.control("/state", {"fullStorages": ["local"]})
+        await self.where.control("/state", {"fullStorages": ["local"]})
         await asyncio.sleep(self.dice.uniform(0.2, 0.6))
-        await self.stage.control("/state", {"fullStorages": []})
+        await self.where.control("/state", {"fullStorages": []})
 
     async def _facilitator(self) -> None:
         kind = self.dice.choice(FACILITATOR)
         endpoint = "verify" if self.dice.random() < 0.2 else "settle"
-        await self.stage.facilitator_fault(kind, endpoint, delaySeconds=1.0)
+        await self.where.facilitator_fault(kind, endpoint, delaySeconds=1.0)
 
     async def _fault(self, pattern: str, kind: str, **more: object) -> None:
-        await self.stage.control("/faults", {"pattern": pattern, "kind": kind, **more})
+        await self.where.control("/faults", {"pattern": pattern, "kind": kind, **more})
