@@ -76,7 +76,7 @@ class VncChannel:
 
     async def write(self, data: bytes) -> None:
         """Take bytes of the viewer; waits while the server does not take them."""
-        if not self._opening.is_done:
+        if not self._opening.is_done and not self.close_reason:
             data = self._open(data)
         if data and not self.close_reason:
             with suppress(OSError):  # the end shows in what is read

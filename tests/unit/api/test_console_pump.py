@@ -1,0 +1,213 @@
+"""A console's bytes both ways: held back by windows, bounded, and deaf to nonsense."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from pve402.api import console_pump
+from pve402.api.console_pump import MESSAGE_BYTES, Pump
+
+
+class FakeSocket:
+    """A client's websocket; `say` puts messages in, `heard` keeps what was sent."""
+
+    def __init__(self) -> None:
+        self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.shown: list[bytes] = []
+        self.told: list[dict[str, Any]] = []
+
+    def say(self, message: bytes | str | dict[str, Any]) -> None:
+        if isinstance(message, dict):
+            message = json.dumps(message)
+        kind = "bytes" if isinstance(message, bytes) else "text"
+        self.incoming.put_nowait({"type": "websocket.receive", kind: message})
+
+    def leave(self) -> None:
+        self.incoming.put_nowait({"type": "websocket.disconnect"})
+
+    async def receive(self) -> dict[str, Any]:
+        return await self.incoming.get()
+
+    async def send_bytes(self, data: bytes) -> None:
+        self.shown.append(data)
+
+    async def send_text(self, text: str) -> None:
+        self.told.append(json.loads(text))
+
+
+class FakeChannel:
+    """A console; takes what is typed only while `open`."""
+
+    def __init__(self, *output: bytes) -> None:
+        self.close_reason = ""
+        self.typed: list[bytes] = []
+        self.sizes: list[tuple[int, int]] = []
+        self.takes = asyncio.Event()
+        self.takes.set()
+        self._output = list(output)
+        self._ended = asyncio.Event()
+
+    async def write(self, data: bytes) -> None:
+        await self.takes.wait()
+        self.typed.append(data)
+
+    async def read(self) -> bytes | None:
+        if self._output:
+            return self._output.pop(0)
+        await self._ended.wait()
+        return None
+
+    def resize(self, columns: int, rows: int) -> None:
+        self.sizes.append((columns, rows))
+
+    async def close(self) -> None:
+        self._ended.set()
+
+
+async def settled() -> None:
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def socket() -> FakeSocket:
+    return FakeSocket()
+
+
+async def test_bytes_go_both_ways_until_the_client_leaves(socket: FakeSocket) -> None:
+    channel = FakeChannel(b"hello")
+    socket.say(b"typed")
+    running = asyncio.create_task(Pump(socket, channel).run())  # type: ignore[arg-type]
+    await settled()
+
+    socket.leave()
+    await asyncio.wait_for(running, 5)
+
+    assert b"".join(socket.shown) == b"hello"
+    assert b"".join(channel.typed) == b"typed"
+
+
+async def test_the_end_of_the_console_ends_the_pump(socket: FakeSocket) -> None:
+    channel = FakeChannel(b"last")
+    running = asyncio.create_task(Pump(socket, channel).run())  # type: ignore[arg-type]
+    await settled()
+
+    await channel.close()
+    await asyncio.wait_for(running, 5)
+
+    assert socket.shown == [b"last"]
+
+
+async def test_what_runs_beside_ends_the_pump(socket: FakeSocket) -> None:
+    async def beside() -> None:
+        return None
+
+    await asyncio.wait_for(Pump(socket, FakeChannel()).run(beside()), 5)  # type: ignore[arg-type]
+
+
+async def test_no_more_than_a_window_is_under_way(socket: FakeSocket) -> None:
+    window = 2 * MESSAGE_BYTES
+    channel = FakeChannel(bytes(10 * MESSAGE_BYTES))
+    running = asyncio.create_task(Pump(socket, channel, window=window).run())  # type: ignore[arg-type]
+    await settled()
+    before = sum(map(len, socket.shown))
+
+    socket.say({"ack": MESSAGE_BYTES})
+    await settled()
+    after = sum(map(len, socket.shown))
+    running.cancel()
+
+    assert (before, after) == (window, window + MESSAGE_BYTES)
+
+
+@pytest.mark.parametrize("asked", [-5, 0, 1, 10**12])
+async def test_a_window_has_bounds(socket: FakeSocket, asked: int) -> None:
+    channel = FakeChannel(bytes(200 * MESSAGE_BYTES))
+    running = asyncio.create_task(Pump(socket, channel, window=asked).run())  # type: ignore[arg-type]
+    for _ in range(20):
+        await settled()
+    running.cancel()
+
+    assert MESSAGE_BYTES <= sum(map(len, socket.shown)) <= console_pump._LARGEST_WINDOW
+
+
+async def test_an_acknowledgement_passes_a_paste_that_is_not_taken(socket: FakeSocket) -> None:
+    channel = FakeChannel(bytes(2 * MESSAGE_BYTES))
+    channel.takes.clear()
+    pump = Pump(socket, channel, window=MESSAGE_BYTES)  # type: ignore[arg-type]
+    running = asyncio.create_task(pump.run())
+    for _ in range(8):
+        socket.say(bytes(16 * 1024))
+    socket.say({"ack": MESSAGE_BYTES})
+    await settled()
+    running.cancel()
+
+    assert len(socket.shown) == 2
+
+
+async def test_input_that_waits_is_bounded(socket: FakeSocket) -> None:
+    channel = FakeChannel()
+    channel.takes.clear()
+    running = asyncio.create_task(Pump(socket, channel).run())  # type: ignore[arg-type]
+    for _ in range(200):
+        socket.say(bytes(16 * 1024))
+    await settled()
+    running.cancel()
+
+    read_bytes = (200 - socket.incoming.qsize()) * 16 * 1024
+    one_message = 16 * 1024
+    assert read_bytes <= 2 * console_pump._MOST_WAITING_BYTES + one_message
+
+
+async def test_what_was_taken_is_told_to_clients_that_count(socket: FakeSocket) -> None:
+    channel = FakeChannel()
+    running = asyncio.create_task(Pump(socket, channel, window=1).run())  # type: ignore[arg-type]
+    for _ in range(4):
+        socket.say(bytes(16 * 1024))
+    await settled()
+    running.cancel()
+
+    assert sum(told["taken"] for told in socket.told) == 64 * 1024
+
+
+async def test_of_many_sizes_the_last_counts(socket: FakeSocket) -> None:
+    channel = FakeChannel()
+    running = asyncio.create_task(Pump(socket, channel).run())  # type: ignore[arg-type]
+    for columns in range(20, 200):
+        socket.say({"resize": {"columns": columns, "rows": 24}})
+    await asyncio.sleep(0.2)
+    running.cancel()
+
+    assert channel.sizes[-1] == (199, 24)
+    assert len(channel.sizes) <= 4
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        "",
+        "{",
+        "[]",
+        "5",
+        "[" * 1000,
+        '{"resize": 5}',
+        '{"resize": {"columns": "x", "rows": null}}',
+        '{"resize": {"columns": true, "rows": 1.5}}',
+        '{"ack": "1"}',
+        '{"ack": -5}',
+        '{"x": "' + "y" * 100_000 + '"}',
+    ],
+)
+async def test_nonsense_is_passed_over(socket: FakeSocket, nonsense: str) -> None:
+    channel = FakeChannel()
+    running = asyncio.create_task(Pump(socket, channel).run())  # type: ignore[arg-type]
+    socket.say(nonsense)
+    socket.say(b"after")
+    await settled()
+
+    assert not running.done()
+    running.cancel()
+    assert channel.typed == [b"after"]
+    assert channel.sizes == []
