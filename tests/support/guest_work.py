@@ -13,16 +13,17 @@ from pve402.proxmox.guests import GuestRef
 
 def unreachable() -> GuestWork:
     """Every terminal refuses to open."""
-    terminal = Hub(options.HubOptions(), _refuse)
+    terminal = Hub(options.HubOptions(), refuse)
     return GuestWork(
         hub=terminal,
         commands=Commands(terminal, None, None, mode="terminal"),  # type: ignore[arg-type]
         files=Files(terminal),
         detached=DetachedPrograms(terminal),
         consoles=Consoles(None),  # type: ignore[arg-type]
-        open_vnc=OwnGuestsOnly(_refuse, None, "test"),  # type: ignore[arg-type]
+        open_vnc=OwnGuestsOnly(refuse, None, "test"),  # type: ignore[arg-type]
     )
 
 
-async def _refuse(_guest: GuestRef) -> TerminalSocket:
+async def refuse(_guest: GuestRef) -> TerminalSocket:
+    """Open no terminal."""
     raise errors.TerminalUnreachable

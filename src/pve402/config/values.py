@@ -27,6 +27,7 @@ _DRIVERS = {
     "postgresql": "postgresql+asyncpg",
     "postgresql+asyncpg": "postgresql+asyncpg",
 }
+_EVERY_ADDRESS = frozenset({"0.0.0.0", "[::]", "::", "*"})  # noqa: S104 -- compared, not bound
 _PRIVATE_KEY = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
 
 
@@ -161,6 +162,8 @@ def check_together(settings: "Settings") -> None:
         raise _wrong("PVE_CONSOLE_HOST", "is required with PVE_CONSOLE_MODE=direct")
     if bool(settings.pve_console_user) != bool(settings.pve_console_password):
         raise _wrong("PVE_CONSOLE_PASSWORD", "belongs together with PVE_CONSOLE_USER")
+    if (settings.pve402_peer_bind or "").rpartition(":")[0] in _EVERY_ADDRESS:
+        raise _wrong("PVE402_PEER_BIND", "must be one address, which the other replicas reach")
     if bool(settings.cdp_api_key_id) != bool(settings.cdp_api_key_secret):
         raise _wrong("CDP_API_KEY_SECRET", "belongs together with CDP_API_KEY_ID")
     if settings.pve402_public_url and urlsplit(settings.pve402_public_url).path:

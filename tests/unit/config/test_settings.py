@@ -115,6 +115,8 @@ def test_the_refusal_of_a_secret_does_not_repeat_it(write, variable, value):
         ({"DATABASE_URL": "postgresql://u:p@db/x"}, "PVE402_SECRET_KEY"),
         ({"PVE_CONSOLE_MODE": "direct"}, "PVE_CONSOLE_HOST"),
         ({"CDP_API_KEY_ID": "id"}, "CDP_API_KEY_SECRET"),
+        ({"PVE402_PEER_BIND": "0.0.0.0:4022"}, "PVE402_PEER_BIND"),
+        ({"PVE402_PEER_BIND": "[::]:4022"}, "PVE402_PEER_BIND"),
         ({"NETWORK": "monad-testnet"}, "FACILITATOR_URL_MONAD_TESTNET"),
         ({"FACILITATOR_URL_BASE_SEPOLIA": "nonsense"}, "FACILITATOR_URL_BASE_SEPOLIA"),
     ],
