@@ -168,8 +168,7 @@ class Intake:
     async def take_renewal(self, of: lease.Lease, minutes: int, purchase: Purchase) -> Taken:
         """Claim the payment and take the hold on the lease, so that expiry cannot pass it.
 
-        Raises LeaseBusy, LeaseOver, LeaseNotReady, PaidTooFarAhead, PaymentReused, WalletMustWait:
-        a lease must not be kept up by renewals whose settlement fails, by whatever wallets.
+        Raises LeaseBusy, LeaseOver, LeaseNotReady, PaidTooFarAhead, PaymentReused, WalletMustWait.
         """
         canonical = request.RenewalRequest(lease_id=of.lease_id, minutes=minutes).canonical()
         new = self._new_order(purchase, RENEW_ROUTE, canonical, order.OrderKind.RENEWAL)
@@ -181,10 +180,7 @@ class Intake:
             now = await self._db.time_in(tx)
             _check_window(purchase.payment, now)
             await self._hold(tx, of, new, now)
-            unsettled = await order_rows.count_unsettled(
-                self._db, tx, payer=new.payer, client_address=None, lease_id=of.lease_id
-            )
-            _check_failures(unsettled, now)
+            await self._check_failures(tx, new.payer, now, of.lease_id)
             return await self._insert(tx, new)
 
     async def was_claimed(self, purchase: Purchase) -> bool:
@@ -199,11 +195,16 @@ class Intake:
     async def take_fee(
         self, purchase: Purchase, route: str, canonical: Mapping[str, object]
     ) -> Taken:
-        """Claim the payment of a management call; PaymentReused if it was claimed before."""
+        """Claim the payment of a management call.
+
+        Raises PaymentReused if it was claimed before, WalletMustWait.
+        """
         new = self._new_order(purchase, route, canonical, order.OrderKind.FEE)
         new = dataclasses.replace(new, idempotency_hash=None)
         async with self._db.begin() as tx:
-            _check_window(purchase.payment, await self._db.time_in(tx))
+            now = await self._db.time_in(tx)
+            _check_window(purchase.payment, now)
+            await self._check_failures(tx, new.payer, now)
             return await self._insert(tx, new)
 
     async def _insert(self, tx: AsyncConnection, new: order.Order) -> Taken:
@@ -247,10 +248,7 @@ class Intake:
     ) -> None:
         """Refuse a creation when too many wait for money, or the wallet's last one failed."""
         unsettled = await order_rows.count_unsettled(
-            self._db,
-            tx,
-            payer=purchase.payment.payer,
-            client_address=purchase.client_address,
+            tx, payer=purchase.payment.payer, client_address=purchase.client_address
         )
         settings = self._settings
         if unsettled.by_payer >= settings.unsettled_per_wallet:
@@ -262,7 +260,16 @@ class Intake:
             raise errors.TooManyUnsettled(retry_after_seconds=10)
         if unsettled.in_all >= settings.unsettled_in_all:
             raise errors.Overloaded(retry_after_seconds=10)
-        _check_failures(unsettled, now)
+        await self._check_failures(tx, purchase.payment.payer, now)
+
+    async def _check_failures(
+        self, tx: AsyncConnection, payer: str, now: datetime, lease_id: str | None = None
+    ) -> None:
+        """Have a wallet wait whose last settlement failed, and whoever would renew that lease."""
+        failures = await order_rows.count_failures(self._db, tx, payer=payer, lease_id=lease_id)
+        wait = order_rows.wait_after_failures(failures, now)
+        if wait:
+            raise errors.WalletMustWait(retry_after_seconds=wait)
 
     async def _hold(
         self, tx: AsyncConnection, of: lease.Lease, new: order.Order, now: datetime
@@ -378,12 +385,6 @@ def renewal_rates(of: lease.Lease, book: catalogue.Catalogue) -> price.Rates:
     """Return today's rates of the lease's sku, or those it was made with if the sku is gone."""
     sku = book.skus.get(of.sku)
     return sku.rates if sku is not None else price.Rates.from_strings(of.rates)
-
-
-def _check_failures(unsettled: order_rows.Unsettled, now: datetime) -> None:
-    wait = order_rows.wait_after_failures(unsettled, now)
-    if wait:
-        raise errors.WalletMustWait(retry_after_seconds=wait)
 
 
 def _check_window(payment: protocol.Payment, now: datetime) -> None:

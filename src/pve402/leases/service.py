@@ -180,7 +180,8 @@ class LeaseService:
     ) -> order.Order:
         """Settle the fee of a management call; the payer is thereby proven.
 
-        Raises PaymentReused for any payment seen before, PaymentRefused, SettlementPending.
+        Raises PaymentReused for any payment seen before, WalletMustWait, PaymentRefused,
+        SettlementPending.
         """
         if await self._parts.taker.was_claimed(purchase):
             raise errors.PaymentReused

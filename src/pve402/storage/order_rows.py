@@ -16,13 +16,19 @@ _OPEN = [status.value for status in order.OPEN]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Unsettled:
-    """How many creations wait for their money, and the last failures of the payer or the lease."""
+    """How many creations wait for their money."""
 
     by_payer: int
     by_address: int
     in_all: int
-    failures: int
-    failed_at: datetime | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Failures:
+    """How many settlements were refused lately, and when the last of their orders was made."""
+
+    count: int
+    last_at: datetime | None
 
 
 async def get(tx: AsyncConnection, order_id: str) -> order.Order | None:
@@ -91,52 +97,43 @@ async def insert(
 
 
 async def count_unsettled(
-    db: database.Database,
-    tx: AsyncConnection,
-    *,
-    payer: str,
-    client_address: str | None,
-    lease_id: str | None = None,
+    tx: AsyncConnection, *, payer: str, client_address: str | None
 ) -> Unsettled:
-    """Count open creations, and the refused settlements of the last hour.
+    """Count open creations."""
+    by_payer = sa.func.count(sa.case((_orders.c.payer == payer, 1)))
+    by_address = sa.func.count(sa.case((_orders.c.client_address == client_address, 1)))
+    query = sa.select(by_payer, by_address, sa.func.count()).where(
+        _orders.c.kind == order.OrderKind.CREATION.value, _orders.c.status.in_(_OPEN)
+    )
+    row = (await tx.execute(query)).one()
+    return Unsettled(by_payer=row[0], by_address=row[1], in_all=row[2])
+
+
+async def count_failures(
+    db: database.Database, tx: AsyncConnection, *, payer: str, lease_id: str | None = None
+) -> Failures:
+    """Count the refused settlements of the last hour.
 
     Those of the payer count, and those of the lease to be renewed, whoever was to pay them.
     """
-    creation = sa.and_(
-        _orders.c.kind == order.OrderKind.CREATION.value, _orders.c.status.in_(_OPEN)
-    )
-    of_lease = sa.false() if lease_id is None else _orders.c.lease_id == lease_id
-    failed = sa.and_(
-        sa.or_(_orders.c.payer == payer, of_lease),
+    whose = _orders.c.payer == payer
+    if lease_id is not None:
+        whose = sa.or_(whose, _orders.c.lease_id == lease_id)
+    query = sa.select(sa.func.count(), sa.func.max(_orders.c.created_at)).where(
+        whose,
         _orders.c.refusal == "settlement_refused",
         _orders.c.created_at > db.now(-3600),
     )
-    by_payer = sa.func.count(sa.case((sa.and_(creation, _orders.c.payer == payer), 1)))
-    by_address = sa.func.count(
-        sa.case((sa.and_(creation, _orders.c.client_address == client_address), 1))
-    )
-    in_all = sa.func.count(sa.case((creation, 1)))
-    failures = sa.func.count(sa.case((failed, 1)))
-    failed_at = sa.func.max(sa.case((failed, _orders.c.created_at)))
-    query = sa.select(by_payer, by_address, in_all, failures, failed_at).where(
-        sa.or_(creation, failed)
-    )
     row = (await tx.execute(query)).one()
-    return Unsettled(
-        by_payer=row[0],
-        by_address=row[1],
-        in_all=row[2],
-        failures=row[3],
-        failed_at=row[4],
-    )
+    return Failures(count=row[0], last_at=row[1])
 
 
-def wait_after_failures(unsettled: Unsettled, now: datetime) -> int:
+def wait_after_failures(failures: Failures, now: datetime) -> int:
     """Return the seconds to be waited: a minute after the first failure, then double."""
-    if unsettled.failed_at is None:
+    if failures.last_at is None:
         return 0
-    pause = timedelta(seconds=60 * 2 ** min(unsettled.failures - 1, 6))
-    left = unsettled.failed_at + pause - now
+    pause = timedelta(seconds=60 * 2 ** min(failures.count - 1, 6))
+    left = failures.last_at + pause - now
     return max(0, int(left.total_seconds()) + 1) if left > timedelta(0) else 0
 
 

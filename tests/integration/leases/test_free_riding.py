@@ -58,7 +58,9 @@ async def test_a_failed_renewal_of_one_lease_holds_up_no_other_tenant(
     assert answer.lease.status is lease.LeaseStatus.ACTIVE
 
 
-async def test_a_fee_that_failed_holds_up_no_other_wallet(installation: Installation) -> None:
+async def test_a_fee_that_failed_holds_up_its_own_wallet_and_no_other(
+    installation: Installation,
+) -> None:
     purchase = installation.purchase(installation.tenant(), 1000)
     honest = installation.parts.settler.settle
 
@@ -72,8 +74,11 @@ async def test_a_fee_that_failed_holds_up_no_other_wallet(installation: Installa
     installation.parts.settler.settle = honest  # type: ignore[method-assign]
 
     answer = await installation.lease()
+    payer = next(key for key in installation.tenants if key.address.lower() == purchase.owner[-42:])
 
     assert answer.lease.status is lease.LeaseStatus.ACTIVE
+    with pytest.raises(errors.WalletMustWait):
+        await installation.leases.pay_fee(installation.purchase(payer, 1000), "GET /x", {})
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ async def test_failed_settlements_of_a_wallet_make_it_wait_longer_each_time(
         )
         await insert(db, refused)
         async with db.read() as tx:
-            found = await order_rows.count_unsettled(db, tx, payer="0xpayer", client_address=None)
+            found = await order_rows.count_failures(db, tx, payer="0xpayer")
             waits.append(order_rows.wait_after_failures(found, await db.time_in(tx)))
 
     assert [round(wait / 60) for wait in waits] == [1, 2, 4]
