@@ -17,7 +17,7 @@ pytestmark = pytest.mark.namespaces
 
 async def test_output_is_followed_and_found_again(hub: Hub, any_guest: GuestRef) -> None:
     programs = DetachedPrograms(hub)
-    script = "echo one; sleep 0.4; echo two; echo err >&2; exit 5"
+    script = "echo one; sleep 2; echo two; echo err >&2; exit 5"
     exec_id = await programs.start(any_guest, ExecRequest(command=script))
     assert (await programs.get(any_guest, exec_id)).state is DetachedState.RUNNING
     events = [e async for e in programs.follow(any_guest, exec_id) if e.data]
@@ -91,7 +91,7 @@ async def test_unknown_ids_are_not_found(hub: Hub, guest: GuestRef) -> None:
 
 
 async def _wait(programs: DetachedPrograms, guest: GuestRef, exec_id: str):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (  # noqa: ASYNC110 - only asking tells
             known := await programs.get(guest, exec_id)
         ).state is DetachedState.RUNNING:
