@@ -14,6 +14,7 @@ from tests.chaos import crash_points, plan, stage
 _ARMED_AT_ONCE = 8
 _RANDOM = "at a random time"
 _STALL_SHARE = 0.25
+_EARLY_SHARE = 0.15  # of lives that are counted from the start, and may end before serving
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -25,6 +26,7 @@ class Reaper:
     orders: plan.Plan
     stalls: int = 0
     kills: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    _start_seconds: float = 0.3
     unasked: list[str] = dataclasses.field(default_factory=list)
     _misses: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
@@ -35,12 +37,12 @@ class Reaper:
         await replica.start()
 
     async def _one_life(self, replica: stage.Replica, ending: asyncio.Event) -> None:
+        """Start a server and end it; most live for a while after they began to serve."""
         armed = self._choose()
-        await replica.start(
-            armed, armed_after_seconds=self.dice.uniform(0.1, 0.6) * self.orders.life_seconds
-        )
-        if self.orders.ending is not signal.SIGKILL:  # one that barely started has no handler yet
-            await replica.until_ready(self.where.session)
+        await replica.start(armed, armed_after_seconds=self._armed_after())
+        asked_to_stop = self.orders.ending is not signal.SIGKILL
+        if asked_to_stop or self.dice.random() > _EARLY_SHARE:
+            await self._until_serving(replica)
         if self.orders.stall_seconds and self.dice.random() < _STALL_SHARE:
             await self._stall(replica)
         await self._until_dead(replica, ending)
@@ -53,6 +55,16 @@ class Reaper:
         if not asked:
             self.unasked.append(f"{replica.name} ended with {code}:\n{replica.last_words()}")
         self.count_hits()
+
+    def _armed_after(self) -> float:
+        """From a server's start: as long as they take to serve now, and some of their life."""
+        return self._start_seconds + self.dice.uniform(0.0, 0.6) * self.orders.life_seconds
+
+    async def _until_serving(self, replica: stage.Replica) -> None:
+        began = time.monotonic()
+        with contextlib.suppress(stage.StageFailed):  # it came to a crash point before
+            await replica.until_ready(self.where.session)
+            self._start_seconds = (self._start_seconds + time.monotonic() - began) / 2
 
     async def _until_dead(self, replica: stage.Replica, ending: asyncio.Event) -> None:
         give_up_at = time.monotonic() + self.orders.life_seconds * self.dice.uniform(0.6, 1.4)

@@ -50,6 +50,7 @@ class Weather:
             ("failing tasks", self._failing_task),
             ("killed creations", self._killed_creation),
             ("lost quorum", self._no_quorum),
+            ("root clears locks", self.where.clear_creation_locks),
             ("full storage", self._full_storage),
             ("facilitator", self._facilitator),
             ("facilitator", self._facilitator),
