@@ -196,7 +196,7 @@ class TooManyUnsettled(TooMany):
 
 
 class WalletMustWait(TooMany):
-    """A payment of this wallet failed to settle a moment ago; wait before the next."""
+    """A payment of this wallet or lease failed to settle a moment ago; wait before the next."""
 
     code = "wallet_must_wait"
 
