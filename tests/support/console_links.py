@@ -12,6 +12,7 @@ import requests
 from tests.support.processes import ServeProcess
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 OFFER = {
     "sku": "standard-lxc",
@@ -68,7 +69,10 @@ def opened(
     link: dict[str, Any], *, url: str | None = None, origin: str | None = None, **hello: Any
 ) -> Iterator[ClientConnection]:
     """Open a console as a program does."""
-    with connect(url or link["websocketUrl"], origin=origin, compression=None) as socket:  # type: ignore[arg-type]
+    address = url or link["websocketUrl"]
+    named = None if origin is None else Origin(origin)
+    # It reads 16 messages ahead and no more; it does not wait for a server that is held back.
+    with connect(address, origin=named, compression=None, close_timeout=1) as socket:
         with contextlib.suppress(ConnectionClosed):  # closed before it was asked
             socket.send(json.dumps({"ticket": link["ticket"], "columns": 80, "rows": 24, **hello}))
         yield socket

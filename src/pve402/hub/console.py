@@ -102,6 +102,11 @@ class Console:
         self._holding = AsyncExitStack()
         self._lingering: asyncio.Task[None] | None = None
 
+    @property
+    def is_left(self) -> bool:
+        """Whether the shell only waits for somebody to come back."""
+        return not self._windows and not self._lock.locked()
+
     async def attach(self, columns: int, rows: int) -> ConsoleChannel:
         """Open a window, and the shell with the first.
 

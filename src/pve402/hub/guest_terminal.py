@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from pve402.hub import errors, opener
 from pve402.hub.execution import Execution
@@ -14,6 +14,7 @@ from pve402.proxmox.guests import GuestRef
 
 #: A session that was silent for longer is asked for life before it is used.
 _TRUST_SECONDS = 5.0
+_LOOK_SECONDS = 0.01
 
 
 class GuestTerminal:
@@ -103,6 +104,13 @@ class GuestTerminal:
         finally:
             self.holder = ""
             self.last_used_at = self._clock()
+
+    async def wait_until_idle(self, seconds: float) -> None:
+        """Wait until nothing runs on the session, for some seconds at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._session is not None and self._session.is_busy:  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK_SECONDS)
 
     async def close(self) -> None:
         """End the session; what runs on it is lost."""

@@ -22,6 +22,8 @@ from pve402.proxmox.guests import GuestRef
 _log = structlog.get_logger(__name__)
 
 _TIDY_SECONDS = 2.0
+#: How long a shell that was hung up may take to go.
+_HANG_UP_SECONDS = 2.0
 _SIGNAL = re.compile(r"[A-Z][A-Z0-9+]{1,8}")
 
 
@@ -149,7 +151,8 @@ class Hub:
     def reserve_terminal(self, guest: GuestRef, holder: str) -> AbstractAsyncContextManager[None]:
         """Keep the hub off the guest's terminal, for another kind of console.
 
-        Raises ConsoleBusy while programs or consoles run.
+        A shell that everybody has left is ended. Raises ConsoleBusy while programs or consoles
+        run.
         """
         return self._reserved(guest, holder)
 
@@ -183,6 +186,10 @@ class Hub:
     @asynccontextmanager
     async def _reserved(self, guest: GuestRef, holder: str) -> AsyncIterator[None]:
         terminal = await self._terminal(guest)
+        console = self._consoles.get(guest)
+        if console is not None and not console.is_over and console.is_left:
+            await console.close("closed")
+            await terminal.wait_until_idle(_HANG_UP_SECONDS)
         async with terminal.held(holder):
             yield
 
