@@ -83,12 +83,17 @@ class Gate:
         self._options = options
         self._clients = clients
         self._limits = local_checks.Limits(min_remaining_seconds=options.min_remaining_seconds)
-        self.priced = functools.lru_cache(maxsize=_CACHED)(self._priced)
+        self._known = functools.lru_cache(maxsize=_CACHED)(self._priced)
         self.public_url = options.public_url
         self.origin = _origin(options.public_url)
 
-    def _priced(self, usd: Fraction, path: str, description: str) -> Priced:
-        """Make the offers of a price, one for each accepted network, and the 402 that asks."""
+    def priced(self, usd: Fraction, path: str, description: str) -> Priced:
+        """Return the offers of a price, one for each accepted network, and the 402 that asks."""
+        # By its two integers: the hash of a Fraction is a modular power.
+        return self._known(usd.numerator, usd.denominator, path, description)
+
+    def _priced(self, numerator: int, denominator: int, path: str, description: str) -> Priced:
+        usd = Fraction(numerator, denominator)
         offers = tuple(
             protocol.Requirements(
                 network=network,

@@ -1,5 +1,7 @@
 """Counters of the HTTP side, for Prometheus."""
 
+import functools
+
 import prometheus_client
 from starlette.types import Scope
 
@@ -14,4 +16,10 @@ OVERLOADED = prometheus_client.Counter(
 def answered(scope: Scope, status: int) -> None:
     """Count one answer under the route's pattern, so that ids make no series of their own."""
     route = scope.get("route")
-    ANSWERS.labels(getattr(route, "path", "none"), str(status)).inc()
+    _counter(getattr(route, "path", "none"), status).inc()
+
+
+@functools.cache
+def _counter(route: str, status: int) -> prometheus_client.Counter:
+    """Keep the counter of a route and status at hand; there are as many as there are series."""
+    return ANSWERS.labels(route, str(status))

@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import request_response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -22,7 +22,17 @@ class PlainRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Handler, **documentation: Any) -> None:
         super().__init__(path, endpoint, **documentation)
-        self.app = request_response(endpoint)
+        self.app = _answering(endpoint)
+
+
+def _answering(endpoint: Handler) -> ASGIApp:
+    """Make the ASGI application of a handler; what it raises is the application's to answer."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    return answer
 
 
 def router(tag: str) -> APIRouter:

@@ -45,6 +45,8 @@ class ClusterView:
         self._seen: resources.ClusterResources | None = None
         self._seen_at = float("-inf")
         self._asking: asyncio.Task[resources.ClusterResources] | None = None
+        self._rooms: list[placement.NodeRoom] = []
+        self._rooms_of: resources.ClusterResources | None = None
         self._promised: list[placement.Promise] = []
         self._promised_at = float("-inf")
         self._loop: asyncio.Task[None] | None = None
@@ -81,23 +83,29 @@ class ClusterView:
         return self._seen if self.age_seconds <= _STALE_SECONDS else None
 
     async def rooms(self) -> list[placement.NodeRoom]:
-        """Return what the nodes have; raise ProxmoxUnavailable if nobody knows."""
+        """Return what the nodes have; raise ProxmoxUnavailable if nobody knows.
+
+        The same list is returned as long as nothing newer was seen.
+        """
         seen = self.latest()
         if seen is None:
             try:
                 seen = await self.fresh(_STALE_SECONDS)
             except pve.ProxmoxError as error:
                 raise errors.ProxmoxUnavailable(retry_after_seconds=10) from error
-        return [
-            self._room(node, seen.storages)
-            for node in seen.nodes
-            if self._fixed_node in (None, node.node)
-        ]
+        if seen is not self._rooms_of:
+            self._rooms_of = seen
+            self._rooms = [
+                self._room(node, seen.storages)
+                for node in seen.nodes
+                if self._fixed_node in (None, node.node)
+            ]
+        return self._rooms
 
     async def promises(self, db: database.Database) -> list[placement.Promise]:
         """Return the room that leases take, at most two seconds old; for looks before a claim.
 
-        The claim itself reads them in its own transaction.
+        The claim itself reads them in its own transaction. The same list is returned meanwhile.
         """
         if self._clock() - self._promised_at > _PROMISES_SECONDS:
             async with db.read() as tx:

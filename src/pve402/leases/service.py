@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Literal
 
-from pve402.domain import account, catalogue, errors, lease, order, placement, price, request
-from pve402.leases import cluster, fees, intake, options, pool, vault, worker
+from pve402.domain import account, catalogue, errors, lease, order, price, request
+from pve402.leases import cluster, fees, fitting, intake, options, pool, vault, worker
 from pve402.leases.intake import Purchase
 from pve402.payments import errors as payment_errors
 from pve402.payments import settlement
@@ -83,6 +83,7 @@ class LeaseService:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._db = parts.db
+        self._fitting = fitting.Fitting(parts.db, parts.view, parts.settings)
         self.book = parts.book
         self._price_usd = functools.lru_cache(maxsize=4096)(self._exact_price_usd)
 
@@ -91,24 +92,7 @@ class LeaseService:
 
         Asks nobody while the view of the cluster and the promises are fresh.
         """
-        rooms = await self._parts.view.rooms()
-        try:
-            placement.choose_node(
-                rooms,
-                await self._parts.view.promises(self._db),
-                size,
-                allowed=sku.nodes,
-                limits=self._parts.settings.limits,
-            )
-        except errors.NoCapacity:
-            if not await self._stands_ready(sku, size):
-                raise
-
-    async def _stands_ready(self, sku: catalogue.Sku, size: lease.Size) -> bool:
-        if not self._parts.settings.shelves:
-            return False
-        async with self._db.read() as tx:
-            return await lease_rows.stands_ready(tx, sku.name, size)
+        await self._fitting.check(sku, size)
 
     def creation_price_usd(self, asked: request.CreationRequest) -> Fraction:
         """Return the exact price of a creation; raise InvalidRequest if it cannot be sold."""

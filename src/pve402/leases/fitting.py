@@ -1,0 +1,56 @@
+"""Whether a lease of a size could be had now: a look before any money is asked for.
+
+Placement goes through all nodes and promises, which an unpaid request shall not cost; so its answer
+for a size is kept for as long as neither the view of the cluster nor the promises are renewed.
+"""
+
+from collections.abc import Sequence
+
+from pve402.domain import catalogue, errors, lease, placement
+from pve402.leases import cluster, options
+from pve402.storage import database, lease_rows
+
+_KEPT = 1024
+
+
+class Fitting:
+    """Answers by the newest view of the cluster; the claim itself looks again."""
+
+    def __init__(
+        self, db: database.Database, view: cluster.ClusterView, settings: options.LeaseOptions
+    ) -> None:
+        self._db = db
+        self._view = view
+        self._settings = settings
+        self._rooms: Sequence[placement.NodeRoom] = ()
+        self._promises: Sequence[placement.Promise] = ()
+        self._known: dict[tuple[str, lease.Size], bool] = {}
+
+    async def check(self, sku: catalogue.Sku, size: lease.Size) -> None:
+        """Raise NoCapacity or ProxmoxUnavailable if a lease of this size could not be had now."""
+        rooms = await self._view.rooms()
+        promises = await self._view.promises(self._db)
+        is_new = self._rooms is not rooms or self._promises is not promises
+        if is_new or len(self._known) >= _KEPT:
+            self._rooms, self._promises, self._known = rooms, promises, {}
+        known = self._known.get((sku.name, size))
+        if known is None:
+            known = self._known[sku.name, size] = self._fits(sku, size)
+        if not known and not await self._stands_ready(sku, size):
+            raise errors.NoCapacity
+
+    def _fits(self, sku: catalogue.Sku, size: lease.Size) -> bool:
+        limits = self._settings.limits
+        try:
+            placement.choose_node(
+                self._rooms, self._promises, size, allowed=sku.nodes, limits=limits
+            )
+        except errors.NoCapacity:
+            return False
+        return True
+
+    async def _stands_ready(self, sku: catalogue.Sku, size: lease.Size) -> bool:
+        if not self._settings.shelves:
+            return False
+        async with self._db.read() as tx:
+            return await lease_rows.stands_ready(tx, sku.name, size)
