@@ -24,7 +24,7 @@ from pve402.storage import database, lease_rows
 log = structlog.get_logger(__name__)
 
 ROLE = "Pve402Console"
-_PRIVILEGES = frozenset({"VM.Console"})
+PRIVILEGES = frozenset({"VM.Console"})
 _SWEEP_SECONDS = 600.0
 
 
@@ -73,20 +73,20 @@ class DirectConsoles:
         Raises DirectConsoleRefused, after telling the operator; ProxmoxUnavailable.
         """
         needed = dict(access.CONSOLE_USER_PRIVILEGES)
-        needed[f"/vms/{of.vmid}"] = frozenset({"VM.Allocate", *_PRIVILEGES})
+        needed[f"/vms/{of.vmid}"] = frozenset({"VM.Allocate", *PRIVILEGES})
         try:
             held = await self._rights.role_privileges(ROLE)
             lacking = await self._rights.lacking(needed)
         except pve.ProxmoxError as error:
             raise errors.ProxmoxUnavailable from error
-        if held == _PRIVILEGES and not lacking:
+        if held == PRIVILEGES and not lacking:
             return
         log.error(
             "direct_console_refused",
             missing_rights={path: sorted(names) for path, names in lacking.items()},
             role=ROLE,
             role_has=None if held is None else sorted(held),
-            role_needs=sorted(_PRIVILEGES),
+            role_needs=sorted(PRIVILEGES),
         )
         raise DirectConsoleRefused
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from rich.console import Console
 
 from pve402 import bootstrap
+from pve402.leases import direct_consoles
 from pve402.payments import errors as payment_errors
 from pve402.payments import networks
 from pve402.proxmox import access, storage
@@ -90,6 +91,18 @@ async def _rights(parts: bootstrap.Components) -> list[Finding]:
     ] or [_good("rights", "the token may do all that is needed")]
 
 
+async def _console_role(parts: bootstrap.Components) -> list[Finding]:
+    """The role of consoles that Proxmox VE serves itself must give one right and no more."""
+    if parts.settings.pve_console_mode != "direct":
+        return []
+    held = await access.Access(parts.proxmox).role_privileges(direct_consoles.ROLE)
+    what = f"role {direct_consoles.ROLE}"
+    if held is None:
+        return [_bad(what, "there is none; PVE_CONSOLE_MODE=direct needs it")]
+    fits = held == direct_consoles.PRIVILEGES
+    return [_judge(fits, what, "gives VM.Console alone", f"gives {', '.join(sorted(held))}")]
+
+
 async def _nodes(parts: bootstrap.Components) -> list[Finding]:
     chosen = parts.settings
     seen = await parts.nodes.cluster_resources()
@@ -124,7 +137,15 @@ async def _chains(parts: bootstrap.Components) -> list[Finding]:
     return findings
 
 
-CHECKS: tuple[Check, ...] = (_settings, _database, _proxmox, _rights, _nodes, _chains)
+CHECKS: tuple[Check, ...] = (
+    _settings,
+    _database,
+    _proxmox,
+    _rights,
+    _console_role,
+    _nodes,
+    _chains,
+)
 
 
 def _judge(ok: bool, what: str, yes: str, no: str) -> Finding:
