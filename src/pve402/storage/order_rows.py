@@ -99,11 +99,13 @@ async def insert(
 async def count_unsettled(
     tx: AsyncConnection, *, payer: str, client_address: str | None
 ) -> Unsettled:
-    """Count open creations."""
+    """Count open creations; an open order is always due some time, which has an index."""
     by_payer = sa.func.count(sa.case((_orders.c.payer == payer, 1)))
     by_address = sa.func.count(sa.case((_orders.c.client_address == client_address, 1)))
     query = sa.select(by_payer, by_address, sa.func.count()).where(
-        _orders.c.kind == order.OrderKind.CREATION.value, _orders.c.status.in_(_OPEN)
+        _orders.c.due_at.isnot(None),
+        _orders.c.kind == order.OrderKind.CREATION.value,
+        _orders.c.status.in_(_OPEN),
     )
     row = (await tx.execute(query)).one()
     return Unsettled(by_payer=row[0], by_address=row[1], in_all=row[2])
