@@ -83,13 +83,16 @@ async def keep(
     held: Sequence[tuple[str, str]],
     hold_seconds: float,
 ) -> None:
-    """Move the time limit of rows that are still worked on; `held` has (key, fence) pairs."""
-    for row_key, fence in held:
-        await tx.execute(
-            table.update()
-            .where(_key(table) == row_key, table.c.fence == fence)
-            .values(due_at=db.now(hold_seconds))
-        )
+    """Move the time limit of rows that are still worked on; `held` has (key, fence) pairs.
+
+    One statement for all: a fence is random, so no row has one of these that is not held with it.
+    """
+    keys, fences = {row_key for row_key, _ in held}, {fence for _, fence in held}
+    await tx.execute(
+        table.update()
+        .where(_key(table).in_(keys), table.c.fence.in_(fences))
+        .values(due_at=db.now(hold_seconds))
+    )
 
 
 async def update_fenced(
