@@ -73,7 +73,10 @@ CHECKS: dict[str, tuple[Section, ...]] = {
     "types": TYPES,
     "fast": (*LINT, *TYPES, UNIT),
     "all": (*LINT, *TYPES, UNIT, INTEGRATION, ACCEPTANCE, KILL_LOOP),
-    "bench": (_pytest("bench", "tests/bench", "-s", limit_seconds=1800),),
+    "bench": (
+        Section("table", ("python", "-m", "tests.bench"), limit_seconds=1800),
+        _pytest("bench", "tests/bench", "-s", limit_seconds=1800),
+    ),
     "chaos": (Section("chaos", ("python", "-m", "tests.chaos"), limit_seconds=5400),),
     "conformance": (_pytest("conformance", *CONFORMANCE, *IN_PARALLEL, limit_seconds=900),),
 }

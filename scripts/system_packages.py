@@ -63,6 +63,7 @@ TEST_NEEDS = (
     Need("Chromium", ("chromium",), _program("chromium", "chromium-browser", "google-chrome")),
     Need("Node.js", ("nodejs",), _program("node")),
     Need("npm", ("npm",), _program("npm")),
+    Need("wrk", ("wrk",), _program("wrk")),
 )
 
 

@@ -52,13 +52,11 @@ def official(facilitator_url: str) -> FastAPI:
     server = x402ResourceServer(HTTPFacilitatorClient({"url": facilitator_url}))
     register_exact_evm_server(server)
     price = {"scheme": "exact", "payTo": PAY_TO, "network": NETWORK}
-    guard = middleware.payment_middleware(
-        {
-            "POST /lease/container": {"accepts": {**price, "price": "$0.0218"}},
-            "GET /management/list": {"accepts": {**price, "price": "$0.001"}},
-        },
-        server,
-    )
+    routes: dict[str, Any] = {
+        "POST /lease/container": {"accepts": {**price, "price": "$0.0218"}},
+        "GET /management/list": {"accepts": {**price, "price": "$0.001"}},
+    }
+    guard = middleware.payment_middleware(routes, server)
 
     @app.middleware("http")
     async def _charge(request: Request, call_next: Callable[[Request], Any]) -> Response:
