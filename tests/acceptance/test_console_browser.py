@@ -156,6 +156,14 @@ def test_a_used_link_says_so(page: Page, holder: LeaseHolder, shots: Path):
     page.screenshot(path=shots / "used-link.png")
 
 
+def test_a_page_that_is_loaded_again_asks_for_a_new_link(page: Page, holder: LeaseHolder):
+    show(page, holder)
+
+    page.reload()
+
+    assert "good once" in notice(page)
+
+
 def test_the_end_of_the_lease_is_shown(page: Page, service: ServeProcess, shots: Path):
     ending = console_links.lease_holder(service)
     show(page, ending)

@@ -55,10 +55,6 @@ _CODES: Final[dict[type[errors.Pve402Error], int]] = {
 _ENDINGS: Final = {"exit": _EXITED, "closed": _EXITED, "ended": _GONE, "refused": 1002}
 
 
-class HelloMissing(errors.InvalidRequest):
-    """The first message must be JSON text with the ticket, within 5 seconds."""
-
-
 class WrongOrigin(errors.Pve402Error):
     """The page that opened this websocket is not one of ours."""
 
@@ -183,14 +179,14 @@ class _Desk:
 
 
 async def _hello(socket: WebSocket) -> schemas.ConsoleHello:
-    """Read the first message. Raises HelloMissing and what `body.parse` raises."""
+    """Read the first message. Raises TicketRefused and what `body.parse` raises."""
     try:
         async with asyncio.timeout(HELLO_SECONDS):
             text = await socket.receive_text()
     except (TimeoutError, KeyError):
-        raise HelloMissing from None
+        raise consoles.TicketRefused from None
     if len(text) > MAX_HELLO_CHARACTERS:
-        raise HelloMissing
+        raise consoles.TicketRefused
     return body.parse(text.encode(), schemas.ConsoleHello)
 
 

@@ -47,8 +47,18 @@ export class Frame {
     );
     element("again").onclick = () => connection.again();
     globalThis.onNewTicket = () => connection.start(globalThis.takeTicket());
-    connection.start(globalThis.takeTicket());
+    const ticket = globalThis.takeTicket();
+    if (ticket) connection.start(ticket);
+    else this.refuse(on);
     return connection;
+  }
+
+  // The page was opened again, or without a link.
+  refuse(on) {
+    document.body.dataset.state = "over";
+    element("state").textContent = STATES.over;
+    this.notice("no_link", false, false);
+    on.over?.("no_link");
   }
 
   greet(facts) {

@@ -2,7 +2,7 @@
 
 const WORDS = {
   console_ticket_refused: "This link was already used, or it has expired. Ask for a new one.",
-  invalid_request: "This page was opened without a link. Ask for a new one.",
+  no_link: "This page opens by a link that is good once. Ask for a new one.",
   wrong_origin: "This page does not belong to the service it tries to reach.",
   expired: "The lease has ended: its time is over.",
   ended_by_owner: "The lease was ended.",
