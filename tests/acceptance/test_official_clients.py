@@ -92,6 +92,7 @@ def test_a_whole_life_is_paid_for_on_a_real_node_without_a_facilitator(
     [
         (official_clients.HTTPX, 5_000),
         (official_clients.REQUESTS, 5_000),
+        (official_clients.FETCH, 5_000),
         (official_clients.LEGACY_HTTPX, 500),
         (official_clients.LEGACY_FETCH, 500),
     ],
