@@ -15,6 +15,7 @@ shell has ended, 4401 ticket, 4403 origin, 4404 gone, 4409 busy, 4502 connection
 import asyncio
 import contextlib
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -69,7 +70,7 @@ class Lobby:
         self._waiting = 0
 
     @contextlib.contextmanager
-    def place(self) -> Any:
+    def place(self) -> Iterator[None]:
         """Take a place for the block. Raises Overloaded."""
         if self._waiting >= self._most:
             raise errors.Overloaded
