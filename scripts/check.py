@@ -61,10 +61,13 @@ CONFORMANCE = (
     "tests/integration/devnet/test_recordings.py",
     "tests/integration/proxmox",
     "tests/acceptance/test_contract.py",
-    "tests/acceptance/test_legacy_client.py",
     "tests/acceptance/test_official_client.py",
+    "tests/acceptance/test_official_clients.py",
+    "tests/acceptance/test_facilitators.py",
+    "tests/acceptance/test_proxmox_calls.py",
+    "tests/conformance",
 )
-"""Against what others made: recorded exchanges, an independent fake, official clients."""
+"""Against what others made: recordings, schema, independent fake, official clients, suites."""
 
 KILL_LOOP = _pytest("kill-loop", "tests/chaos", limit_seconds=330)
 
@@ -78,7 +81,7 @@ CHECKS: dict[str, tuple[Section, ...]] = {
         _pytest("bench", "tests/bench", "-s", limit_seconds=1800),
     ),
     "chaos": (Section("chaos", ("python", "-m", "tests.chaos"), limit_seconds=5400),),
-    "conformance": (_pytest("conformance", *CONFORMANCE, *IN_PARALLEL, limit_seconds=900),),
+    "conformance": (_pytest("conformance", *CONFORMANCE, *IN_PARALLEL, limit_seconds=1200),),
 }
 
 

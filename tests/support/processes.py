@@ -24,7 +24,6 @@ import requests
 from dotenv import dotenv_values
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
-from tests.support import project
 from x402 import x402ClientSync
 from x402.http.clients.requests import x402_requests
 from x402.mechanisms.evm.exact import register_exact_evm_client
@@ -260,6 +259,3 @@ def serve(devnet: DevnetProcess, tmp_path: Path) -> Iterator[Callable[..., Serve
     """Start further servers with settings of their own."""
     with contextlib.ExitStack() as stack:
         yield lambda **how: stack.enter_context(serving(tmp_path, devnet, **how))
-
-
-LEGACY_PYTHON = project.ROOT / ".venv-x402-legacy" / "bin" / "python"
