@@ -54,8 +54,8 @@ LINT = (
 )
 TYPES = (Section("types", ("mypy",)),)
 UNIT = _pytest("unit", "tests/unit", *SLOWEST, *IN_PARALLEL, limit_seconds=420)
-INTEGRATION = _pytest("integration", "tests/integration", *SLOWEST, *IN_PARALLEL, limit_seconds=600)
-ACCEPTANCE = _pytest("acceptance", "tests/acceptance", *SLOWEST, *IN_PARALLEL, limit_seconds=600)
+INTEGRATION = _pytest("integration", "tests/integration", *SLOWEST, *IN_PARALLEL, limit_seconds=900)
+ACCEPTANCE = _pytest("acceptance", "tests/acceptance", *SLOWEST, *IN_PARALLEL, limit_seconds=900)
 
 CONFORMANCE = (
     "tests/integration/devnet/test_recordings.py",
@@ -69,7 +69,7 @@ CONFORMANCE = (
 )
 """Against what others made: recordings, schema, independent fake, official clients, suites."""
 
-KILL_LOOP = _pytest("kill-loop", "tests/chaos", limit_seconds=330)
+KILL_LOOP = _pytest("kill-loop", "tests/chaos", limit_seconds=420)
 
 CHECKS: dict[str, tuple[Section, ...]] = {
     "lint": LINT,
