@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
-from tests.support import asgi, installation, wallets
+from tests.support import asgi, installation, rekeying, wallets
 from tests.support.api_fixtures import BODY
 
 from pve402 import bootstrap
@@ -115,7 +115,11 @@ async def running(
         app = application.create_app(parts)
         async with asgi.running(app) as client:
             inside = installation.Installation(
-                parts=parts, proxmox=proxmox, chain=chain, facilitator=facilitator
+                parts=parts,
+                proxmox=proxmox,
+                chain=chain,
+                facilitator=facilitator,
+                rekey=rekeying.install(parts),
             )
             yield Shop(inside=inside, http=client, tenant=inside.tenant(2_000_000))
 
