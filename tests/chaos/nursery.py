@@ -6,10 +6,12 @@ are what an operator runs, but for two things: crash points are hung in from out
 clockwork is faster, so that a lease's life fits into seconds.
 """
 
+import ctypes
 import dataclasses
 import gc
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -24,6 +26,8 @@ from pve402.storage import slots
 
 MINUTE_SECONDS = 4.0
 """How long a paid minute lasts in the loop."""
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,6 +61,7 @@ def _fork(start: Start) -> int:
     if pid:
         return pid
     code = 70
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # nothing outlives the nursery
     try:
         code = _serve(start)
     finally:
