@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 
 from pve402.domain import catalogue, lease, placement
-from pve402.leases import books, machine, options, rekey, workflow
+from pve402.leases import books, machine, metrics, options, rekey, workflow
 from pve402.proxmox import errors as pve
 from pve402.storage import lease_rows, vmid_rows
 
@@ -94,6 +94,7 @@ class PooledGuests:
             await self._books.move_lease(
                 tx, old, Status.UNWINDING, due_at=db.now(), fence=None, **discarded
             )
+        metrics.FROM_POOL.labels("replaced").inc()
         return Deal(order=written, lease=new)
 
     async def hand_over(self, deal: Deal, secrets: machine.Secrets) -> None:
@@ -113,6 +114,7 @@ class PooledGuests:
         except pve.ProxmoxError as error:
             raise workflow.RetryLater(f"not re-keyed: {workflow.reason_of(error)}") from error
         await self._rekey.rekey(of, secrets)
+        metrics.FROM_POOL.labels("handed_over").inc()
 
 
 def _cold(old: lease.Lease, *, lease_id: str, node: str, vmid: int) -> lease.Lease:
