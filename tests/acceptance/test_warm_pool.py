@@ -21,7 +21,7 @@ TELL = (
 @pytest.mark.parametrize(
     "template",
     [
-        "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst",
+        "local:vztmpl/debian-12-standard_12.12-1_amd64.tar.zst",
         "local:vztmpl/busybox-alpine-3.22_1_amd64.tar.gz",
     ],
     ids=["debian", "busybox"],
