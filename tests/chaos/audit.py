@@ -19,7 +19,7 @@ from pve402.leases import mark
 from pve402.payments import eip3009
 from pve402.storage import tables
 
-_TRANSACTION_SECONDS = 1.0  # the database's clock moves while a transaction is written
+_ROUNDING_SECONDS = 0.01
 _GUEST_OUGHT_TO_RUN = {lease.LeaseStatus.ACTIVE}
 _BEING_MADE = {
     lease.LeaseStatus.RESERVED,
@@ -201,7 +201,7 @@ def _minutes_of(
         begin = one.settled_at if end is None else max(end, one.settled_at)
         bought = timedelta(seconds=one.minutes * minute_seconds)
         off = abs((one.expires_at - begin - bought).total_seconds())
-        if off > _TRANSACTION_SECONDS:
+        if off > _ROUNDING_SECONDS:
             yield f"order {one.order_id} ({one.kind.value}) gave {off:.1f} s too many or too few"
         end = one.expires_at
     if settled and row.expires_at != end:

@@ -106,7 +106,8 @@ def _hasten(parts: bootstrap.Components, start: Start) -> None:
     parts.crew._settings = pace
     parts.leases._parts.taker._hold_seconds = pace.hold_seconds
     faster: dict[str, Any] = {
-        "late_create_seconds": 6.0,
+        "late_create_seconds": 10.0,
+        "task_shows_seconds": 3.0,
         "confirm_after_seconds": 1.0,
         "creation_limit_seconds": 40.0,
         "shutdown_limit_seconds": 3,

@@ -304,7 +304,6 @@ def settings_of(addresses: Mapping[str, str], database_url: str) -> dict[str, st
         "PVE402_INSTANCE": "chaos",
         "PVE402_GRACE_HOURS": str(8 / 3600),
         "PVE402_MAX_UNSETTLED_PER_ADDRESS": "100000",
-        "PVE402_MAX_UNSETTLED": "100000",
         "PVE402_CREATE_WAIT_SECONDS": "15",
         "PVE402_LOG_FORMAT": "json",
         "PVE402_LOG_LEVEL": "info",

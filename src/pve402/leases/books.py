@@ -4,6 +4,7 @@ Each names the order's fence. FenceLostError means that another process has the 
 """
 
 import dataclasses
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -91,13 +92,14 @@ class Books:
 
     async def activate(self, deal: Deal, transaction: str | None, *, recheck: bool) -> Deal:
         """Hand a new lease over: order settled, lease active from now, its token valid."""
-        now = self.db.now()
-        ends = now + deal.order.minutes * MINUTE_MS
+        bought = timedelta(milliseconds=deal.order.minutes * MINUTE_MS)
         async with self.db.begin() as tx:
+            now = await self.db.time_in(tx)  # one moment for all that is written
+            ends = now + bought
             active = await self.move_lease(
                 tx, deal.lease, lease.LeaseStatus.ACTIVE, expires_at=ends, due_at=ends, upid=None
             )
-            settled = await self._settle(tx, deal.order, transaction, active, recheck=recheck)
+            settled = await self._settle(tx, deal.order, transaction, active, now, recheck=recheck)
             token = token_rows.Token(
                 token_hash=vault.token_hash(self._keys.lease_token(deal.order.order_id)),
                 owner=active.owner,
@@ -112,11 +114,11 @@ class Books:
 
     async def extend(self, deal: Deal, transaction: str | None, *, recheck: bool) -> Deal:
         """Add the minutes of a settled renewal, from the later of now and the lease's end."""
-        now = self.db.now()
-        end = sa.type_coerce(_leases.c.expires_at, sa.BigInteger)
-        later = sa.case((end > now, end), else_=now)
-        ends = later + deal.order.minutes * MINUTE_MS
         async with self.db.begin() as tx:
+            now = await self.db.time_in(tx)  # one moment for all that is written
+            end = sa.type_coerce(_leases.c.expires_at, sa.BigInteger)
+            moment = sa.literal(tables.to_milliseconds(now), sa.BigInteger)
+            ends = sa.case((end > moment, end), else_=moment) + deal.order.minutes * MINUTE_MS
             longer = await self.move_lease(
                 tx,
                 deal.lease,
@@ -130,7 +132,7 @@ class Books:
                 last_error=None,
                 **_NO_HOLD,
             )
-            settled = await self._settle(tx, deal.order, transaction, longer, recheck=recheck)
+            settled = await self._settle(tx, deal.order, transaction, longer, now, recheck=recheck)
         metrics.count(settled)
         return Deal(order=settled, lease=longer)
 
@@ -236,6 +238,7 @@ class Books:
         of: order.Order,
         transaction: str | None,
         owner_of_time: lease.Lease,
+        settled_at: datetime,
         *,
         recheck: bool,
     ) -> order.Order:
@@ -246,7 +249,7 @@ class Books:
             of,
             status=order.OrderStatus.SETTLED.value,
             transaction=transaction,
-            settled_at=self.db.now(),
+            settled_at=settled_at,
             expires_at=owner_of_time.expires_at,
             sealed_secrets=None,
             sealed_payment=of.sealed_payment if recheck else None,

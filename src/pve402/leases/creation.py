@@ -117,6 +117,7 @@ class Creation:
     async def _adopt_making(self, deal: Deal) -> Deal:
         upid = await self._machines.find_creation(deal.lease)
         if upid is None:
+            await self._check_abandoned(deal)
             log.error("guest_locked_without_task", vmid=deal.lease.vmid, node=deal.lease.node)
             return await self._books.reassign_vmid(deal, "locked for creation without a task")
         return await self._books.advance(
@@ -125,6 +126,19 @@ class Creation:
             lease_status=Status.CREATING,
             lease_values={"upid": upid.text},
         )
+
+    async def _check_abandoned(self, deal: Deal) -> None:
+        """Raise RetryLater unless the task that locked the vmid has surely died.
+
+        Proxmox locks the vmid just before it starts the task, and frees it just before the task
+        ends, so a task that is not seen may be about to begin, or have ended since the lock was.
+        """
+        sent = deal.lease.create_sent_at
+        grace = timedelta(seconds=self._settings.task_shows_seconds)
+        if sent is not None and await self._books.db.time() < sent + grace:
+            raise workflow.RetryLater("locked for creation, no task seen yet", after_seconds=1)
+        if await self._look(deal) is not machine.Sight.IN_MAKING:
+            raise workflow.RetryLater("the creation has just ended", after_seconds=0)
 
     async def _await_guest(self, deal: Deal) -> Deal:
         """Wait for the task of the creation; without one, the guest was found ready."""

@@ -22,6 +22,7 @@ class LeaseOptions:
     grace_seconds: float = 24 * 3600.0  # a stopped guest is kept so long for a renewal
     paid_ahead_limit_seconds: float = 30 * 24 * 3600.0
     late_create_seconds: float = 90.0  # a creation of unknown outcome may still appear so long
+    task_shows_seconds: float = 10.0  # after a creation was asked for, its task is there or gone
     restarts_an_hour: int = 3  # of a guest found stopped inside its lease
     unsettled_per_wallet: int = 8
     unsettled_per_address: int = 16

@@ -20,6 +20,7 @@ from pve402.devnet.facilitator import SimulatedFacilitator
 from pve402.devnet.pve.faults import FaultKind
 from pve402.devnet.pve.simulator import SimulatedProxmox
 from pve402.domain import lease, order
+from pve402.leases import machine
 
 World = tuple[SimulatedProxmox, SimulatedChain, SimulatedFacilitator]
 
@@ -285,3 +286,33 @@ async def test_a_restart_on_sqlite_goes_on_at_once(tmp_path: Path, world: World)
         row = await second.until_status(lease.LeaseStatus.ACTIVE)
 
         assert second.runs(row.vmid)
+
+
+async def test_a_creation_that_ends_between_two_looks_keeps_its_vmid(
+    tmp_path: Path, world: World
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    wish = creation()
+    async with running(url, *world) as first:
+        reached = hang_at(first, ("guests", "create"), "after")
+        await first.leases.create(wish, first.buy(first.tenant(), wish, wait_seconds=0.0))
+        await asyncio.wait_for(reached.wait(), 10)
+        await first.die()
+
+    async with running(url, *world) as second:
+        machines = second.parts.machines
+        honest, looks = machines.look, 0
+
+        async def making_at_first(of: lease.Lease) -> machine.Sight:
+            nonlocal looks
+            looks += 1
+            return machine.Sight.IN_MAKING if looks == 1 else await honest(of)
+
+        machines.look = making_at_first  # type: ignore[method-assign]
+        second.pass_time(20)
+        await come_round(second)
+        (row,) = await second.leases_now()
+
+        assert looks > 1
+        assert row.status is lease.LeaseStatus.ACTIVE
+        assert second.marked_guests == {row.vmid}
