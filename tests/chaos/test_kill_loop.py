@@ -8,7 +8,7 @@ from tests.support import postgres
 
 postgres_server, postgres_url = postgres.postgres_server, postgres.postgres_url
 _LEASES = 150
-_LOAD_SECONDS = 30.0
+_LOAD_SECONDS = 20.0
 
 
 @pytest.mark.timeout(200)

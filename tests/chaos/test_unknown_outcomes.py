@@ -10,7 +10,7 @@ import pytest
 from tests.chaos import loop, payments, plan, stage
 from tests.support import postgres
 
-_LOAD_SECONDS = 12.0
+_LOAD_SECONDS = 8.0
 
 
 @pytest.fixture(scope="module")

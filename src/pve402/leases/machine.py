@@ -220,7 +220,7 @@ class Machines:
     async def _wait_for_making(self, of: lease.Lease) -> bool:
         upid = await self.find_creation(of)
         if upid is None:
-            raise workflow.RetryLater("locked for creation without a task", after_seconds=60)
+            raise workflow.RetryLater("locked for creation without a task")
         try:
             await self._wait(upid)
         except pve.ProxmoxError as error:
