@@ -95,7 +95,7 @@ def test_colours_and_wide_characters(page: Page, holder: LeaseHolder, shots: Pat
     )
 
     until_shown(page, "漢字ü_done")
-    red, green, blue = page.evaluate(COLOUR, "red")
+    red, green, blue = page.wait_for_function(COLOUR, arg="red").json_value()
     assert red > green + 50
     assert red > blue + 50
     assert page.evaluate(WIDTH, "漢字") == pytest.approx(
@@ -357,7 +357,7 @@ def test_a_lease_is_renewed_with_the_wallet_of_the_browser(
 COLOUR = """(text) => {
   const spans = [...document.querySelectorAll('.xterm-rows span')];
   const span = spans.findLast((found) => found.textContent === text);
-  return getComputedStyle(span).color.match(/\\d+/g).map(Number);
+  return span && getComputedStyle(span).color.match(/\\d+/g).map(Number);
 }"""
 
 WIDTH = """(text) => {

@@ -58,9 +58,12 @@ def configured(service: ServeProcess, ctid: str) -> dict[str, Any]:
 def wait_until_ready(service: ServeProcess) -> str:
     """Wait for the container of the pool; its ctid."""
     for _ in range(600):
-        if "pool_guest_ready" in service.process.said():
+        said = service.process.said()
+        if "pool_guest_ready" in said:
             names = {row.get("name"): ctid for ctid, row in service.devnet.guests().items()}
-            ready = [ctid for name, ctid in names.items() if name == f"ready-{ctid}"]
+            ready = [
+                ctid for name, ctid in names.items() if name == f"ready-{ctid}" and ctid in said
+            ]
             if ready:
                 return max(ready, key=int)
         time.sleep(0.1)

@@ -227,6 +227,7 @@ def serving(
     url, block = f"http://127.0.0.1:{port}", next(_vmid_blocks) * 1000
     own = {
         "DATABASE_URL": f"sqlite:///{folder}/pve402-{port}.sqlite3",
+        "PVE402_CORES_OVERCOMMIT": "1000",  # the tests of a file share one small node
         "PVE402_PUBLIC_URL": url,
         "PVE_VMID_MIN": str(10_000 + block),
         "PVE_VMID_MAX": str(10_999 + block),
