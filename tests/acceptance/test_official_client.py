@@ -60,7 +60,7 @@ def test_a_wallet_without_money_is_refused_and_gets_nothing(service: ServeProces
 
     assert reply.status_code == 402
     assert wallets.decoded(reply.headers["PAYMENT-RESPONSE"])["success"] is False
-    assert set(service.devnet.guests()) == before
+    assert set(service.devnet.guests()) <= before
 
 
 def test_the_same_payment_again_gives_the_facts_but_no_secret(service: ServeProcess):
