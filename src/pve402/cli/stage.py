@@ -52,7 +52,8 @@ class Part:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self.process.wait(), _STOP_LIMIT_SECONDS)
+            async with asyncio.timeout(_STOP_LIMIT_SECONDS):
+                await self.process.wait()
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()

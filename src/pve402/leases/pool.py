@@ -200,7 +200,8 @@ class Filler:
             except Exception:
                 log.exception("pool_failed")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), _INTERVAL_SECONDS)
+                async with asyncio.timeout(_INTERVAL_SECONDS):
+                    await self._woken.wait()
             self._woken.clear()
 
 

@@ -1,6 +1,7 @@
 """What tenants can have done: quote, lease, renew, look, end. The HTTP layer calls this alone."""
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
@@ -317,10 +318,9 @@ class LeaseService:
                 left = deadline - asyncio.get_running_loop().time()
                 if not row.is_open or left <= 0:
                     break
-                try:
-                    await asyncio.wait_for(changed.wait(), min(_POLL_SECONDS, left))
-                except TimeoutError:
-                    continue
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(_POLL_SECONDS, left)):
+                        await changed.wait()
         return row
 
     async def _read_order(self, order_id: str) -> order.Order:

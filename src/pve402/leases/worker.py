@@ -8,7 +8,7 @@ taken by whoever looks next. No error ends the loop.
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 
 import sqlalchemy as sa
 import structlog
@@ -59,7 +59,6 @@ class Worker:
         self._woken = asyncio.Event()
         self._watchers: dict[str, set[asyncio.Event]] = {}
         self._loops: list[asyncio.Task[None]] = []
-        self._stopping = False
         self.recovered = False
 
     async def start(self) -> None:
@@ -75,15 +74,12 @@ class Worker:
 
     async def stop(self, limit_seconds: float = 20.0) -> None:
         """Take nothing new, let what runs come to an end, hand the rest over."""
-        self._stopping = True
-        for loop in self._loops[:1]:
-            loop.cancel()
+        await _cancel(self._loops[:1])
         if self._running:
             await asyncio.wait(self._running, timeout=limit_seconds)
-        for task in [*self._running, *self._loops]:
-            task.cancel()
-        await asyncio.gather(*self._running, *self._loops, return_exceptions=True)
-        await self._hand_over()
+        unfinished = list(self._held.items())
+        await _cancel([*self._running, *self._loops[1:]])
+        await self._hand_over(unfinished)
 
     def begin(self, row: order.Order) -> None:
         """Work on an order that this process has just written with its own fence."""
@@ -128,7 +124,8 @@ class Worker:
         pause = min(self._settings.idle_seconds, await self._seconds_until_due())
         if pause > 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
         self._woken.clear()
 
     async def _seconds_until_due(self) -> float:
@@ -249,15 +246,21 @@ class Worker:
                 async with self._db.begin() as tx:
                     await queue.keep(self._db, tx, table, held, self._settings.hold_seconds)
 
-    async def _hand_over(self) -> None:
+    async def _hand_over(self, unfinished: Iterable[tuple[tuple[str, str], str]]) -> None:
         """Make due, for others, what was not finished."""
-        for (name, key), fence in list(self._held.items()):
+        for (name, key), fence in unfinished:
             table = tables.metadata.tables[name]
             with contextlib.suppress(queue.FenceLostError, errors.DatabaseUnavailable):
                 async with self._db.begin() as tx:
                     await queue.update_fenced(
                         tx, table, key, fence, due_at=self._db.now(), fence=None
                     )
+
+
+async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 _TABLES = (tables.orders, tables.leases)

@@ -23,7 +23,8 @@ class OutputPipe:
         """Take the rest after the command's end; what it left running is not waited for."""
         self.close_writer()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._at_end.wait(), _DRAIN_SECONDS)
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await self._at_end.wait()
         return bytes(self._collected)
 
     def close_writer(self) -> None:

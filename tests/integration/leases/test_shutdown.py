@@ -1,0 +1,39 @@
+"""A process that is told to stop ends, and leaves nothing that others must wait for."""
+
+import asyncio
+
+import pytest
+from tests.integration.leases.test_no_row_is_stuck import delay_settlement
+from tests.support.installation import Installation, creation
+
+from pve402.domain import order
+from pve402.payments.facilitators import Outcome
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_stop_that_meets_a_wake_is_not_lost(installation: Installation, turns: int) -> None:
+    crew = installation.parts.crew
+    await asyncio.sleep(0.05)  # the loops are at rest
+    crew.wake()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+    async with asyncio.timeout(20):
+        await crew.stop()
+
+    assert all(loop.done() for loop in crew._loops)
+
+
+async def test_what_does_not_end_in_time_is_handed_over(installation: Installation) -> None:
+    reached, _ = delay_settlement(installation, Outcome.SETTLED)
+    wish, tenant = creation(), installation.tenant()
+    await installation.leases.create(wish, installation.buy(tenant, wish, wait_seconds=0.0))
+    async with asyncio.timeout(20):
+        await reached.wait()
+
+    await installation.parts.crew.stop(limit_seconds=0.05)
+
+    (left,) = await installation.orders_now()
+    assert left.status is order.OrderStatus.SETTLING
+    assert left.fence is None
+    assert await installation._due()
