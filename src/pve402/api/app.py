@@ -6,7 +6,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Any, Final
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+from typing_extensions import override
 
 from pve402 import bootstrap
 from pve402.api import (
@@ -16,6 +17,7 @@ from pve402.api import (
     console,
     console_socket,
     context,
+    dispatch,
     errors,
     files,
     gate,
@@ -37,6 +39,25 @@ EXPOSED: Final = [*protocol.EXPOSED_HEADERS, "Retry-After", "Location", "ETag", 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
 
+class Application(FastAPI):
+    """FastAPI's routes, document and life, with layers of our own in place of its stack.
+
+    Its stack serves handlers that have dependencies, raise anything and are traced. Ours need
+    none of that, and a request that is not paid for should cost little.
+    """
+
+    outermost: ASGIApp
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request or a websocket through our layers, and start-up and end by FastAPI's."""
+        if scope["type"] == "lifespan":
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        await self.outermost(scope, receive, send)
+
+
 def assemble(
     app_context: context.Context,
     *,
@@ -45,25 +66,19 @@ def assemble(
     cors_origins: tuple[str, ...],
     lifespan: Lifespan | None = None,
 ) -> FastAPI:
-    """Make the application; the last middleware added is the first that a request meets.
+    """Make the application: headers, then bounds, then the handlers.
 
     CORS is outermost: a browser reads no answer without it, refusals and failures included.
     """
     # A redirect would be built from the Host header, which is the client's to choose.
-    app = FastAPI(docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
+    app = Application(docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
     app.state.context = app_context
     errors.install(app)
     app.add_exception_handler(gate.PaymentNeeded, gate.payment_needed)
     _add_routes(app, public_url)
-    app.add_middleware(guard.Guard, limits=limits)
-    app.add_middleware(answer_headers.Headers, public_url=public_url)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=list(cors_origins),
-        allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=["*"],
-        expose_headers=EXPOSED,
-        max_age=600,
+    guarded = guard.Guard(dispatch.Dispatch(app), limits=limits)
+    app.outermost = answer_headers.Headers(
+        guarded, public_url=public_url, origins=cors_origins, exposed=EXPOSED
     )
     return app
 

@@ -57,7 +57,10 @@ RETRY_AFTER_SECONDS: Final[dict[type[Exception], int]] = {
 
 
 def install(app: FastAPI) -> None:
-    """Have every exception of ours, and those of routing, answered by this table."""
+    """Have every exception of ours, and those of routing, answered by this table.
+
+    Handlers are coroutines, though none of them waits: others are run in a thread each.
+    """
     app.add_exception_handler(errors.Pve402Error, _refusal)
     app.add_exception_handler(payment_errors.PaymentError, _payment_error)
     app.add_exception_handler(proxmox_errors.ProxmoxError, _proxmox_error)
@@ -98,18 +101,18 @@ def _nearest(table: Mapping[type[Exception], int], kind: type[Exception]) -> int
     return next((table[base] for base in kind.__mro__ if base in table), None)
 
 
-def _refusal(_request: Request, error: Any) -> Response:
+async def _refusal(_request: Request, error: Any) -> Response:
     return answer(error)
 
 
-def _payment_error(_request: Request, error: Exception) -> Response:
+async def _payment_error(_request: Request, error: Exception) -> Response:
     """A part of payments that is away; rejected payments are the gate's."""
     if isinstance(error, payment_errors.PaymentRejected):
         return problem(error.status, error.code, error.detail)
     return answer(errors.FacilitatorUnavailable())
 
 
-def _proxmox_error(_request: Request, _error: Exception) -> Response:
+async def _proxmox_error(_request: Request, _error: Exception) -> Response:
     """What Proxmox VE says is for the operator's log alone."""
     return answer(errors.ProxmoxUnavailable())
 
@@ -120,7 +123,7 @@ _ROUTING_WORDS: Final = {
 }
 
 
-def _routing_error(request: Request, error: Any) -> Response:
+async def _routing_error(request: Request, error: Any) -> Response:
     code, detail = _ROUTING_WORDS.get(error.status_code, ("invalid_request", str(error.detail)))
     response = problem(error.status_code, code, detail)
     if error.status_code == 405:

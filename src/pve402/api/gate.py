@@ -211,7 +211,7 @@ def attach_receipt(request: Request, paid: paygate.Paid, settled: order.Order) -
     headers.attach_receipt(request, receipt)
 
 
-def payment_needed(request: Request, error: Any) -> Response:
+async def payment_needed(request: Request, error: Any) -> Response:
     """Answer a PaymentNeeded."""
     if error.receipt:
         headers.attach_receipt(request, error.receipt)

@@ -1,11 +1,13 @@
-"""Puts on every answer what every answer carries: security headers, and the receipt of a payment.
+"""Puts on every answer what every answer carries: CORS, security headers, receipts of payments.
 
 A receipt is attached to the request as soon as money moved, so that the answer carries it whatever
 happens afterwards, an error included.
 """
 
+from collections.abc import Collection
 from typing import Any, Final
 
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,33 +23,63 @@ def attach_receipt(request: Request, receipt: tuple[str, str]) -> None:
 
 
 class Headers:
-    """ASGI middleware that completes the headers of answers."""
+    """ASGI middleware that completes the headers of answers.
 
-    def __init__(self, app: ASGIApp, *, public_url: str) -> None:
+    Only pages of browsers say where they come from, so only their requests go through CORS; for
+    all others it would but tell caches that this makes a difference.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, public_url: str, origins: Collection[str], exposed: Collection[str]
+    ) -> None:
+        """`origins` may call from their pages, and read the headers that are `exposed`."""
         self._app = app
-        self._defaults: tuple[Header, ...] = _defaults(https=public_url.startswith("https://"))
+        self._defaults = _defaults(https=public_url.startswith("https://"))
+        self._without_origin = (*self._defaults, (b"vary", b"Origin"))
+        self._for_pages = CORSMiddleware(
+            self._secured,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=exposed,
+            max_age=600,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and complete the answer's headers."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-            return
+        elif _names_origin(scope):
+            await self._for_pages(scope, receive, send)
+        else:
+            await self._app(scope, receive, _completing(scope, send, self._without_origin))
 
-        async def complete(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = self._completed(message["headers"], scope)
-            await send(message)
+    async def _secured(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, _completing(scope, send, self._defaults))
 
-        await self._app(scope, receive, complete)
 
-    def _completed(self, headers: Any, scope: Scope) -> list[Header]:
-        """Add what is missing; a page with a policy of its own keeps it."""
-        present = {name for name, _value in headers}
-        completed = [*headers, *(pair for pair in self._defaults if pair[0] not in present)]
-        receipt = scope.get(_RECEIPT)
-        if receipt and receipt[0] not in present:
-            completed.append(receipt)
-        return completed
+def _names_origin(scope: Scope) -> bool:
+    return any(name == b"origin" for name, _value in scope["headers"])
+
+
+def _completing(scope: Scope, send: Send, defaults: tuple[Header, ...]) -> Send:
+    """Make a `send` that adds what is missing; a page with a policy of its own keeps it."""
+
+    async def complete(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = _completed(message["headers"], scope, defaults)
+        await send(message)
+
+    return complete
+
+
+def _completed(headers: Any, scope: Scope, defaults: tuple[Header, ...]) -> list[Header]:
+    present = {name for name, _value in headers}
+    completed = [*headers, *(pair for pair in defaults if pair[0] not in present)]
+    receipt = scope.get(_RECEIPT)
+    if receipt and receipt[0] not in present:
+        completed.append(receipt)
+    return completed
 
 
 def _defaults(*, https: bool) -> tuple[Header, ...]:

@@ -22,6 +22,7 @@ class PlainRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Handler, **documentation: Any) -> None:
         super().__init__(path, endpoint, **documentation)
+        self.handler = endpoint
         self.app = _answering(endpoint)
 
 

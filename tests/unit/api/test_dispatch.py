@@ -1,0 +1,142 @@
+"""The short way to a handler gives the same answers as the way by the routes."""
+
+from typing import Any
+
+import pytest
+from tests.support import wallets
+from tests.support.api_fixtures import BODY, Api, make_api
+
+from pve402.api import dispatch, routing
+from pve402.domain import errors
+from pve402.payments import errors as payment_errors
+from pve402.proxmox import errors as proxmox_errors
+
+ORIGIN = {"Origin": "https://shop.example.com"}
+QUOTED = {key: value for key, value in BODY.items() if key != "password"}
+
+
+@pytest.fixture
+def by_routes(monkeypatch: pytest.MonkeyPatch) -> Api:
+    """An application that knows no short way."""
+    monkeypatch.setattr(dispatch, "_known", lambda _routes: {})
+    return make_api()
+
+
+@pytest.mark.parametrize("more", [{}, ORIGIN], ids=["program", "page"])
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/healthz", b""),
+        ("GET", "/readyz", b""),
+        ("GET", "/catalogue", b""),
+        ("GET", "/catalogue?all=1", b""),
+        ("GET", "/stats/node", b""),
+        ("GET", "/console/terminal", b""),
+        ("GET", "/management/list", b""),
+        ("POST", "/lease/container", b""),
+        ("POST", "/lease/container", BODY),
+        ("POST", "/lease/container", {**BODY, "cores": 0}),
+        ("POST", "/lease/container", {**BODY, "sku": "none"}),
+        ("POST", "/lease/container", b"{"),
+        ("POST", "/lease/container", b"x" * 70_000),
+        ("POST", "/lease/quote", QUOTED),
+        ("POST", "/lease/quote", {**QUOTED, "unknown": 1}),
+        ("POST", "/lease/quote", {"ctid": "10000", "runtimeMinutes": 5}),
+        ("DELETE", "/auth/token", b""),
+        ("POST", "/auth/token", {"message": "m", "signature": "0x00"}),
+        ("HEAD", "/healthz", b""),
+        ("PUT", "/lease/container", b""),
+        ("OPTIONS", "/lease/container", b""),
+        ("GET", "/lease/container/", b""),
+        ("GET", "/lease/10000", b""),
+        ("GET", "/lease/container", b""),
+        ("GET", "/nowhere", b""),
+        ("GET", "/openapi.json", b""),
+    ],
+)
+async def test_both_ways_answer_alike(
+    api: Api, by_routes: Api, method: str, path: str, body: Any, more: dict[str, str]
+):
+    short = await api.client.request(method, path, body, headers=more)
+    long = await by_routes.client.request(method, path, body, headers=more)
+
+    assert short == long
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-PAYMENT": "no base64"},
+        {"PAYMENT-SIGNATURE": "e30="},
+        {"X-PAYMENT": "e30=", "PAYMENT-SIGNATURE": "e30="},
+        {"Authorization": "Bearer unknown-token-0123456789"},
+        {"Authorization": "nonsense"},
+    ],
+)
+@pytest.mark.parametrize("path", ["/management/list", "/stats/lxc"])
+async def test_both_ways_refuse_credentials_alike(
+    api: Api, by_routes: Api, path: str, headers: dict[str, str]
+):
+    assert await api.client.get(path, headers=headers) == await by_routes.client.get(
+        path, headers=headers
+    )
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        errors.NoCapacity(),
+        errors.ProxmoxUnavailable(retry_after_seconds=7),
+        errors.InvalidRequest("a reason"),
+        errors.WalletMustWait(),
+        payment_errors.FacilitatorUnavailable("away"),
+        payment_errors.PaymentMalformed(payment_errors.Code.NOT_JSON, "no"),
+        proxmox_errors.Unreachable("secret"),
+        RuntimeError("a bug"),
+        TimeoutError(),
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+async def test_both_ways_answer_failures_alike(api: Api, by_routes: Api, failure: Exception):
+    for one in (api, by_routes):
+        one.leases.failures["check_room"] = failure
+
+    short = await api.client.post("/lease/container", BODY)
+    long = await by_routes.client.post("/lease/container", BODY)
+
+    assert short == long
+    assert short.status != 402
+
+
+async def test_both_ways_give_the_receipt_of_a_payment(api: Api, by_routes: Api):
+    replies = []
+    for one in (api, by_routes):
+        unpaid = await one.client.get("/management/list")
+        signed = wallets.payment_headers(wallets.ALICE, unpaid)
+        replies.append(await one.client.get("/management/list", headers=signed))
+
+    short, long = replies
+    assert short.status == long.status == 200
+    assert "payment-response" in short.headers
+    assert short.headers.keys() == long.headers.keys()
+
+
+def test_every_path_without_parameters_has_a_short_way(api: Api):
+    plain = {
+        (method, route.path)
+        for route in api.app.routes
+        if isinstance(route, routing.PlainRoute) and "{" not in route.path
+        for method in route.methods or ()
+    }
+
+    assert dispatch._known(api.app.routes).keys() == plain
+
+
+def test_a_route_that_another_one_hides_stays_hidden(api: Api):
+    async def hidden(_request: Any) -> Any:
+        raise AssertionError
+
+    late = routing.PlainRoute("/lease/hidden", hidden, methods=["GET"])
+
+    assert ("GET", "/lease/hidden") not in dispatch._known([*api.app.routes, late])
+    assert ("GET", "/lease/hidden") in dispatch._known([late, *api.app.routes])
