@@ -229,13 +229,13 @@ class Installation:
         return [order.Order.from_row(row) for row in await self.rows(tables.orders)]
 
     async def pool_of(self, count: int) -> list[lease.Lease]:
-        """Wait until so many guests stand ready and no other is being made; the oldest first."""
+        """Wait until so many guests stand ready and no other is being made; longest ready first."""
         for _ in range(2000):
             async with self.parts.db.read() as tx:
                 rows = await lease_rows.list_pool(tx)
             ready = [row for row in rows if row.status is lease.LeaseStatus.POOLED]
             if len(ready) == count == len(rows):
-                return ready
+                return sorted(ready, key=lambda row: row.pooled_at or row.created_at)
             self.parts.filler.wake()
             self.parts.crew.wake()
             await asyncio.sleep(0.005)

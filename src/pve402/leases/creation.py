@@ -16,6 +16,7 @@ fault is tried again; a creation that outlasts its limit, or its payment's windo
 
 import json
 from datetime import datetime, timedelta
+from typing import NoReturn
 
 import structlog
 
@@ -23,6 +24,7 @@ from pve402.domain import errors, lease, order
 from pve402.leases import books, machine, money, options, pooled, vault, workflow
 from pve402.payments import facilitators
 from pve402.proxmox import errors as pve
+from pve402.proxmox import tasks as pve_tasks
 
 log = structlog.get_logger(__name__)
 
@@ -74,18 +76,9 @@ class Creation:
         found = await (self._probe(deal) if first_try else self._adopt(deal))
         if found is not None:
             return found
-        sent = await self._books.advance(
-            deal, lease_values={"create_sent_at": self._books.db.now()}
-        )
-        try:
-            upid = await self._machines.ask_to_create(
-                sent.lease, self._secrets(sent.order), self._planned_expiry(sent)
-            )
-        except pve.GuestExists:
-            await self._check_time(sent)
-            raise workflow.RetryLater("the vmid was taken meanwhile", after_seconds=0.2) from None
-        except pve.ProxmoxError as error:
-            raise await self._passing_or_final(deal, error, "create_failed") from error
+        sent, upid = await self._send(deal)
+        if not first_try:
+            await self._wait_out(sent, upid)
         return await self._books.advance(
             sent,
             order_status=order.OrderStatus.WORKING,
@@ -93,13 +86,37 @@ class Creation:
             lease_values={"upid": upid.text},
         )
 
+    async def _send(self, deal: Deal) -> tuple[Deal, pve_tasks.Upid]:
+        """Write down that the guest is asked for, and ask for it."""
+        sent = deal
+        try:
+            async with self._machines.turn_to_write(deal.lease.node):
+                sent = await self._books.advance(
+                    deal, lease_values={"create_sent_at": self._books.db.now()}
+                )
+                upid = await self._machines.ask_to_create(
+                    sent.lease, self._secrets(sent.order), self._planned_expiry(sent)
+                )
+        except pve.GuestExists:
+            await self._check_time(sent)
+            raise workflow.RetryLater("the vmid was taken meanwhile", after_seconds=0.2) from None
+        except pve.ProxmoxError as error:
+            raise await self._passing_or_final(deal, error, "create_failed") from error
+        return sent, upid
+
     async def _probe(self, deal: Deal) -> Deal | None:
-        """Move to another vmid if a guest of somebody else has ours; None if the vmid is free."""
+        """See that the vmid is free: then None. If a guest stands there, look whose it is.
+
+        Ours can stand there if the database forgot that it was asked for.
+        """
         try:
             free = await self._machines.is_vmid_free(deal.lease.vmid)
         except pve.ProxmoxError as error:
             raise await self._passing_or_final(deal, error, "create_failed") from error
-        return None if free else await self._books.reassign_vmid(deal, "taken by a foreign guest")
+        if free:
+            return None
+        found = await self._adopt(deal)
+        return found or await self._books.reassign_vmid(deal, "taken on another node")
 
     async def _adopt(self, deal: Deal) -> Deal | None:
         """Find out what became of an earlier request; None if it may be sent (again)."""
@@ -116,16 +133,23 @@ class Creation:
 
     async def _adopt_making(self, deal: Deal) -> Deal:
         upid = await self._machines.find_creation(deal.lease)
-        if upid is None:
-            await self._check_abandoned(deal)
-            log.error("guest_locked_without_task", vmid=deal.lease.vmid, node=deal.lease.node)
-            return await self._books.reassign_vmid(deal, "locked for creation without a task")
-        return await self._books.advance(
-            deal,
-            order_status=order.OrderStatus.WORKING,
-            lease_status=Status.CREATING,
-            lease_values={"upid": upid.text},
-        )
+        if upid is not None:
+            await self._wait_out(deal, upid)
+        await self._check_abandoned(deal)
+        log.error("guest_locked_without_task", vmid=deal.lease.vmid, node=deal.lease.node)
+        return await self._books.reassign_vmid(deal, "locked for creation without a task")
+
+    async def _wait_out(self, deal: Deal, upid: pve_tasks.Upid) -> NoReturn:
+        """Wait for a creation on the vmid and look again: only then it shows whose it was.
+
+        Its task is not written down. Where two requests were sent, no task tells that the other
+        will not appear, and a lease without one waits for that when it unwinds.
+        """
+        try:
+            await self._machines.wait_until_created(deal.lease, upid.text)
+        except pve.ProxmoxError as error:
+            raise await self._passing_or_final(deal, error, "create_failed") from error
+        raise workflow.RetryLater("the creation has just ended", after_seconds=0)
 
     async def _check_abandoned(self, deal: Deal) -> None:
         """Raise RetryLater unless the task that locked the vmid has surely died.

@@ -4,6 +4,7 @@ Nothing here believes a vmid alone. Before a guest is started, stopped, changed 
 tags are compared with the lease's; a foreign guest on our vmid is left as it is.
 """
 
+import contextlib
 import dataclasses
 from datetime import datetime
 from enum import Enum
@@ -95,10 +96,18 @@ class Machines:
             return False
         return True
 
+    def turn_to_write(self, node: str) -> contextlib.AbstractAsyncContextManager[None]:
+        """Wait for a turn to write on the node and hold it for the block.
+
+        What is written down before a creation is sent belongs into the block: whoever lost the
+        lease while it waited then finds out, and sends nothing.
+        """
+        return self._slots.hold(node)
+
     async def ask_to_create(
         self, of: lease.Lease, secrets: Secrets, planned_expiry: datetime
     ) -> pve_tasks.Upid:
-        """Ask Proxmox for the guest and return the creation task.
+        """Ask Proxmox for the guest, in a turn of its node, and return the creation task.
 
         Raises ProxmoxError; after OutcomeUnknown the guest may exist or appear later.
         """
@@ -114,8 +123,7 @@ class Machines:
             tags=self._tags(of),
             description=self.description(of, planned_expiry),
         )
-        async with self._slots.hold(of.node):
-            return await self._guests.create(_ref(of), spec)
+        return await self._guests.create(_ref(of), spec)
 
     async def wait_until_created(self, of: lease.Lease, upid: str) -> None:
         """Wait for the creation task; raise the error it ended with."""

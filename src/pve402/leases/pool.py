@@ -242,9 +242,10 @@ class Filling:
             raise workflow.GiveUp(FAILED, "the outcome of the creation is not known")
         if not await self._machines.is_vmid_free(row.vmid):
             raise workflow.GiveUp(FAILED, "a foreign guest has the vmid")
-        sent = await self._write(row, Status.RESERVED, create_sent_at=self._db.now())
         try:
-            upid = await self._machines.ask_to_create(sent, machine.Secrets(), row.created_at)
+            async with self._machines.turn_to_write(row.node):
+                sent = await self._write(row, Status.RESERVED, create_sent_at=self._db.now())
+                upid = await self._machines.ask_to_create(sent, machine.Secrets(), row.created_at)
         except pve.ProxmoxError as error:
             raise workflow.GiveUp(FAILED, workflow.reason_of(error)) from error
         return await self._write(sent, Status.CREATING, upid=upid.text)

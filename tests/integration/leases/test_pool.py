@@ -42,7 +42,7 @@ async def test_ready_guests_run_with_their_tags_and_belong_to_nobody(warm: Insta
 
 
 async def test_a_tenant_gets_the_guest_that_stood_longest(warm: Installation) -> None:
-    oldest = await stands_longest(warm)
+    oldest, _ = await warm.pool_of(2)
     tenant = warm.tenant()
 
     answer = await warm.lease(tenant, hostname="mine.example.org")
@@ -146,7 +146,7 @@ async def test_a_guest_that_went_down_unseen_is_replaced_too(warm: Installation)
 async def test_a_guest_that_was_not_paid_is_destroyed_and_never_sold_again(
     warm: Installation,
 ) -> None:
-    oldest = await stands_longest(warm)
+    oldest, _ = await warm.pool_of(2)
     tenant = warm.tenant()
     purchase = warm.buy(tenant, creation())
     hold = spend_before_settling(warm, purchase)
@@ -257,8 +257,3 @@ def spend_before_settling(warm: Installation, purchase: service.Purchase) -> lis
 
     warm.rekey.check = check  # type: ignore[method-assign]
     return done
-
-
-async def stands_longest(warm: Installation) -> lease.Lease:
-    """The guest of the pool that was ready first; it need not be the one asked for first."""
-    return min(await warm.pool_of(2), key=lambda row: row.pooled_at or row.created_at)
