@@ -1,0 +1,107 @@
+"""A guest may appear after whoever asked for it forgot, lost its row, or asked again."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from tests.integration.leases.test_crashes import come_round, hang_at
+from tests.support.installation import Installation, creation, running
+
+from pve402.devnet.chain import SimulatedChain
+from pve402.devnet.facilitator import SimulatedFacilitator
+from pve402.devnet.pve import faults
+from pve402.devnet.pve.simulator import SimulatedProxmox
+from pve402.domain import errors, lease
+from pve402.storage import tables
+
+CREATE = r"POST /nodes/pve/lxc$"
+Status = lease.LeaseStatus
+
+
+async def test_a_guest_that_the_database_forgot_is_recognised(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> None:
+    url, wish = f"sqlite:///{tmp_path}/db.sqlite3", creation()
+    async with running(url, proxmox, chain, facilitator) as first:
+        reached = hang_at(first, ("guests", "create"), "after")
+        await first.leases.create(wish, first.buy(first.tenant(), wish, wait_seconds=0.0))
+        await until(reached.wait)
+        await first.die()
+        await write(first, tables.leases, create_sent_at=None)
+
+    async with running(url, proxmox, chain, facilitator) as second:
+        await come_round(second)
+        (row,) = await second.leases_now()
+
+        assert row.status is Status.ACTIVE
+        assert second.marked_guests == {row.vmid}
+
+
+async def test_who_lost_the_row_while_it_waited_for_its_turn_asks_for_nothing(
+    installation: Installation,
+) -> None:
+    asked, wish = installation.record_proxmox_calls(), creation()
+    purchase = installation.buy(installation.tenant(), wish, wait_seconds=0.0)
+    async with contextlib.AsyncExitStack() as turns:
+        for _ in range(installation.parts.lease_options.writes_per_node):
+            await turns.enter_async_context(installation.parts.machines.turn_to_write("pve"))
+        await installation.leases.create(wish, purchase)
+        await until(lambda: came_to(asked, "GET /cluster/nextid"))
+        await write(installation, tables.orders, fence="of another process")
+
+    await until(lambda: at_rest(installation))
+
+    assert "POST /nodes/pve/lxc" not in asked
+    assert installation.marked_guests == set()
+
+
+async def test_an_earlier_request_is_waited_out_although_a_later_one_failed(
+    installation: Installation,
+) -> None:
+    installation.fail_call(CREATE, faults.FaultKind.GATEWAY_TIMEOUT)
+    sku = installation.leases.book.sku("standard-lxc")
+    object.__setattr__(sku, "templates", {"corrupt": "local:vztmpl/corrupt_1_amd64.tar.gz"})
+
+    with pytest.raises(errors.ProvisioningFailed):
+        await installation.lease(template="corrupt")
+    await until(lambda: at_rest(installation))
+    (waits,) = await installation.leases_now()
+    installation.pass_time(installation.parts.lease_options.late_create_seconds + 60)
+    await installation.settled_down()
+
+    (gone,) = await installation.leases_now()
+    assert waits.status is Status.UNWINDING
+    assert gone.status is Status.FAILED
+
+
+async def write(installation: Installation, table: sa.Table, **values: object) -> None:
+    """Change every row of a table, behind the service's back."""
+    async with installation.parts.db.begin() as tx:
+        await tx.execute(table.update().values(values))
+
+
+async def came_to(asked: list[str], call: str) -> bool:
+    """Wait until a call was made, and whatever follows it at once."""
+    while call not in asked:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    return True
+
+
+async def at_rest(installation: Installation) -> bool:
+    """Wait until no row is worked on."""
+    while installation.parts.crew.busy:
+        await asyncio.sleep(0.01)
+    return True
+
+
+async def until(happens: Callable[[], Awaitable[object]]) -> None:
+    """Wait for something that does happen."""
+    async with asyncio.timeout(30):
+        await happens()
