@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,7 @@ async def test_a_guest_that_the_database_forgot_is_recognised(
     async with running(url, proxmox, chain, facilitator) as first:
         reached = hang_at(first, ("guests", "create"), "after")
         await first.leases.create(wish, first.buy(first.tenant(), wish, wait_seconds=0.0))
-        await until(reached.wait)
+        await until(reached.is_set)
         await first.die()
         await write(first, tables.leases, create_sent_at=None)
 
@@ -52,10 +52,11 @@ async def test_who_lost_the_row_while_it_waited_for_its_turn_asks_for_nothing(
         for _ in range(installation.parts.lease_options.writes_per_node):
             await turns.enter_async_context(installation.parts.machines.turn_to_write("pve"))
         await installation.leases.create(wish, purchase)
-        await until(lambda: came_to(asked, "GET /cluster/nextid"))
+        await until(lambda: "GET /cluster/nextid" in asked)
+        await asyncio.sleep(0.1)  # it waits for its turn
         await write(installation, tables.orders, fence="of another process")
 
-    await until(lambda: at_rest(installation))
+    await until(lambda: installation.parts.crew.busy == 0)
 
     assert "POST /nodes/pve/lxc" not in asked
     assert installation.marked_guests == set()
@@ -70,7 +71,7 @@ async def test_an_earlier_request_is_waited_out_although_a_later_one_failed(
 
     with pytest.raises(errors.ProvisioningFailed):
         await installation.lease(template="corrupt")
-    await until(lambda: at_rest(installation))
+    await installation.settled_down()
     (waits,) = await installation.leases_now()
     installation.pass_time(installation.parts.lease_options.late_create_seconds + 60)
     await installation.settled_down()
@@ -86,22 +87,10 @@ async def write(installation: Installation, table: sa.Table, **values: object) -
         await tx.execute(table.update().values(values))
 
 
-async def came_to(asked: list[str], call: str) -> bool:
-    """Wait until a call was made, and whatever follows it at once."""
-    while call not in asked:
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    for _ in range(3000):
+        if holds():
+            return
         await asyncio.sleep(0.01)
-    await asyncio.sleep(0.1)
-    return True
-
-
-async def at_rest(installation: Installation) -> bool:
-    """Wait until no row is worked on."""
-    while installation.parts.crew.busy:
-        await asyncio.sleep(0.01)
-    return True
-
-
-async def until(happens: Callable[[], Awaitable[object]]) -> None:
-    """Wait for something that does happen."""
-    async with asyncio.timeout(30):
-        await happens()
+    raise TimeoutError("it did not come to hold")
