@@ -21,6 +21,7 @@ from pve402.leases import (
     fees,
     guest_work,
     intake,
+    key_check,
     lifetime,
     machine,
     money,
@@ -46,6 +47,10 @@ from pve402.storage import database, slots
 log = structlog.get_logger(__name__)
 
 _SEEN_WITHIN_SECONDS = 30.0
+_OTHER_KEY = (
+    "PVE402_SECRET_KEY: open orders were sealed with another key; start with that one until all "
+    "are done, or nobody can finish them (with SQLite it may be in the .key file beside it)"
+)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -71,8 +76,15 @@ class Components:
     console_login: pve_client.ProxmoxClient | None
 
     async def __aenter__(self) -> Self:
-        """Open, recover, then go on; raises DatabaseBusyError and DatabaseUnavailable."""
+        """Open, recover, then go on.
+
+        Raises DatabaseBusyError, DatabaseUnavailable, and SettingsError for another secret key than
+        open orders were sealed with.
+        """
         await self.db.open()
+        if not await key_check.opens_what_is_kept(self.db, self.keys):
+            await self.close()
+            raise config.SettingsError({"PVE402_SECRET_KEY": _OTHER_KEY})
         self.view.start()
         await self.crew.start()
         self.watch.start()

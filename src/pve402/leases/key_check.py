@@ -1,0 +1,31 @@
+"""Tells, before work is taken up, whether this installation's key opens what the database keeps.
+
+An order that is open has its payment sealed. With another key nobody could finish it: it would
+neither be settled nor refused, and its guest would stand until somebody noticed.
+"""
+
+import sqlalchemy as sa
+
+from pve402.leases import vault
+from pve402.storage import database, tables
+
+_orders = tables.orders
+
+
+async def opens_what_is_kept(db: database.Database, keys: vault.Vault) -> bool:
+    """Try the key on the newest sealed payment; true if there is none."""
+    newest = (
+        sa.select(_orders.c.order_id, _orders.c.sealed_payment)
+        .where(_orders.c.sealed_payment.isnot(None))
+        .order_by(_orders.c.created_at.desc())
+        .limit(1)
+    )
+    async with db.read() as tx:
+        found = (await tx.execute(newest)).one_or_none()
+    if found is None:
+        return True
+    try:
+        keys.unseal(found.sealed_payment, found.order_id)
+    except vault.SealBrokenError:
+        return False
+    return True

@@ -1,0 +1,28 @@
+"""An installation does not take up orders that it could never finish."""
+
+import pytest
+from tests.support.installation import running
+
+from pve402 import config
+from pve402.devnet.chain import SimulatedChain
+from pve402.devnet.facilitator import SimulatedFacilitator
+from pve402.devnet.pve.simulator import SimulatedProxmox
+
+
+async def test_another_key_is_refused_while_orders_are_open_and_the_right_one_is_not(
+    database_url: str,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> None:
+    world = (proxmox, chain, facilitator)
+    async with running(database_url, *world) as first:
+        await first.lease()
+
+    with pytest.raises(config.SettingsError, match="PVE402_SECRET_KEY"):
+        async with running(database_url, *world, pve402_secret_key="o" * 32):
+            pass
+    async with running(database_url, *world) as again:
+        (kept,) = await again.orders_now()
+
+    assert kept.sealed_payment is not None
