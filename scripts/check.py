@@ -69,12 +69,7 @@ CONFORMANCE = (
 )
 """Against what others made: recordings, schema, independent fake, official clients, suites."""
 
-RESTART = (
-    "tests/chaos/test_unknown_outcomes.py::test_a_database_that_restarts_under_load_loses_nothing"
-)
-"""Found one guest without a lease in one run of several; until that is mended, part of chaos."""
-
-KILL_LOOP = _pytest("kill-loop", "tests/chaos", "--deselect", RESTART, limit_seconds=420)
+KILL_LOOP = _pytest("kill-loop", "tests/chaos", limit_seconds=450)
 
 CHECKS: dict[str, tuple[Section, ...]] = {
     "lint": LINT,
@@ -85,10 +80,7 @@ CHECKS: dict[str, tuple[Section, ...]] = {
         Section("table", ("python", "-m", "tests.bench"), limit_seconds=1800),
         _pytest("bench", "tests/bench", "-s", limit_seconds=1800),
     ),
-    "chaos": (
-        _pytest("restart", RESTART, limit_seconds=300),
-        Section("chaos", ("python", "-m", "tests.chaos"), limit_seconds=5400),
-    ),
+    "chaos": (Section("chaos", ("python", "-m", "tests.chaos"), limit_seconds=5400),),
     "conformance": (_pytest("conformance", *CONFORMANCE, *IN_PARALLEL, limit_seconds=1200),),
 }
 
