@@ -91,6 +91,25 @@ class Route:
     allow_token: bool = True
 
 
+def access_route(
+    method: str,
+    path: str,
+    handler: Handler,
+    permission: Permission,
+    /,
+    **parameters: schema.Property,
+) -> Route:
+    """A route below `/access`; what changes something there is protected."""
+    return Route(
+        method=method,
+        path=f"/access/{path}",
+        handler=handler,
+        permission=permission,
+        parameters=parameters,
+        protected=method != "GET",
+    )
+
+
 def anyone(_known: access.Access, _user: str, _values: Mapping[str, object]) -> None:
     """Everybody, even without credentials."""
 

@@ -158,31 +158,13 @@ def _modifies_rules(known: access.Access, user: str, values: Mapping[str, object
     known.require_any(user, path, "Permissions.Modify", *enough)
 
 
-def _route(
-    method: str,
-    path: str,
-    handler: rest.Handler,
-    permission: rest.Permission,
-    /,
-    **parameters: Property,
-) -> rest.Route:
-    return rest.Route(
-        method=method,
-        path=f"/access/{path}",
-        handler=handler,
-        permission=permission,
-        parameters=parameters,
-        protected=method != "GET",
-    )
-
-
 _CHANGES_ROLES = rest.needs("/access", "Sys.Modify")
 
 ROUTES = (
-    _route("GET", "roles", list_roles, rest.any_user),
-    _route("POST", "roles", create_role, _CHANGES_ROLES, roleid=_ROLE, privs=_PRIVS),
-    _route("GET", "roles/{roleid}", read_role, rest.any_user, roleid=_ROLE),
-    _route(
+    rest.access_route("GET", "roles", list_roles, rest.any_user),
+    rest.access_route("POST", "roles", create_role, _CHANGES_ROLES, roleid=_ROLE, privs=_PRIVS),
+    rest.access_route("GET", "roles/{roleid}", read_role, rest.any_user, roleid=_ROLE),
+    rest.access_route(
         "PUT",
         "roles/{roleid}",
         update_role,
@@ -191,9 +173,9 @@ ROUTES = (
         privs=_PRIVS,
         append=Property(type="boolean", optional=True, requires="privs"),
     ),
-    _route("DELETE", "roles/{roleid}", delete_role, _CHANGES_ROLES, roleid=_ROLE),
-    _route("GET", "acl", list_rules, rest.any_user),
-    _route(
+    rest.access_route("DELETE", "roles/{roleid}", delete_role, _CHANGES_ROLES, roleid=_ROLE),
+    rest.access_route("GET", "acl", list_rules, rest.any_user),
+    rest.access_route(
         "PUT",
         "acl",
         change_rules,

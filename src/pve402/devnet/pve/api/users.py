@@ -170,31 +170,13 @@ def _self_or_manager(known: access.Access, user: str, values: Mapping[str, objec
         raise errors.PermissionDenied
 
 
-def _route(
-    method: str,
-    path: str,
-    handler: rest.Handler,
-    permission: rest.Permission,
-    /,
-    **parameters: Property,
-) -> rest.Route:
-    return rest.Route(
-        method=method,
-        path=f"/access/{path}",
-        handler=handler,
-        permission=permission,
-        parameters=parameters,
-        protected=method != "GET",
-    )
-
-
 _READS_USERS = rest.needs_any("/access/groups", "User.Modify", "Sys.Audit")
 _CHANGES_USERS = rest.needs_any("/access/groups", "User.Modify")
 _USER_TOKEN = {"userid": _USER, "tokenid": _TOKEN}
 
 ROUTES = (
-    _route("GET", "users", list_users, rest.any_user, enabled=flag(), full=flag()),
-    _route(
+    rest.access_route("GET", "users", list_users, rest.any_user, enabled=flag(), full=flag()),
+    rest.access_route(
         "POST",
         "users",
         create_user,
@@ -203,8 +185,8 @@ ROUTES = (
         password=Property(optional=True, min_length=8, max_length=64),
         **_ACCOUNT,
     ),
-    _route("GET", "users/{userid}", read_user, _READS_USERS, userid=_USER),
-    _route(
+    rest.access_route("GET", "users/{userid}", read_user, _READS_USERS, userid=_USER),
+    rest.access_route(
         "PUT",
         "users/{userid}",
         update_user,
@@ -213,10 +195,12 @@ ROUTES = (
         append=Property(type="boolean", optional=True, requires="groups"),
         **_ACCOUNT,
     ),
-    _route("DELETE", "users/{userid}", delete_user, _manages_users, userid=_USER),
-    _route("GET", "users/{userid}/token", list_tokens, _self_or_manager, userid=_USER),
-    _route("GET", "users/{userid}/token/{tokenid}", read_token, _self_or_manager, **_USER_TOKEN),
-    _route(
+    rest.access_route("DELETE", "users/{userid}", delete_user, _manages_users, userid=_USER),
+    rest.access_route("GET", "users/{userid}/token", list_tokens, _self_or_manager, userid=_USER),
+    rest.access_route(
+        "GET", "users/{userid}/token/{tokenid}", read_token, _self_or_manager, **_USER_TOKEN
+    ),
+    rest.access_route(
         "POST",
         "users/{userid}/token/{tokenid}",
         create_token,
@@ -224,7 +208,7 @@ ROUTES = (
         **_USER_TOKEN,
         **_TOKEN_SETTINGS,
     ),
-    _route(
+    rest.access_route(
         "PUT",
         "users/{userid}/token/{tokenid}",
         update_token,
@@ -234,7 +218,7 @@ ROUTES = (
         **_USER_TOKEN,
         **_TOKEN_SETTINGS,
     ),
-    _route(
+    rest.access_route(
         "DELETE", "users/{userid}/token/{tokenid}", delete_token, _self_or_manager, **_USER_TOKEN
     ),
 )
