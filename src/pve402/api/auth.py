@@ -11,7 +11,7 @@ from pve402.domain import errors
 from pve402.payments import errors as payment_errors
 from pve402.payments import networks
 
-router = routing.router("auth")
+router = routing.Router("auth")
 
 
 @router.post(

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from pve402 import schemas
 from pve402.api import context, openapi, routing, shapes
 
-router = routing.router("catalogue")
+router = routing.Router("catalogue")
 
 
 @router.get("/catalogue", **openapi.free(schemas.CatalogueAnswer))

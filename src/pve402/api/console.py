@@ -15,7 +15,7 @@ from pve402.leases import consoles, direct_consoles, guest_work
 from pve402.leases.consoles import Kind
 from pve402.proxmox import options as pve_options
 
-router = routing.router("console")
+router = routing.Router("console")
 
 #: Proxmox VE waits 10 s for the client of a console made ready.
 _TICKET_SECONDS: Final = 10

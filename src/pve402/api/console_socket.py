@@ -32,7 +32,7 @@ from pve402.leases.consoles import Grant, Kind, OpenConsole
 
 logger = structlog.get_logger(__name__)
 
-router = routing.router("console")
+router = routing.Router("console")
 
 HELLO_SECONDS: Final = 5.0
 MAX_HELLO_CHARACTERS: Final = 1024
@@ -84,13 +84,13 @@ class Lobby:
 _lobby = Lobby()
 
 
-@router.websocket_route(console_channels.PATHS[Kind.TERMINAL])
+@router.websocket(console_channels.PATHS[Kind.TERMINAL])
 async def serve_terminal(socket: WebSocket) -> None:
     """Serve a terminal."""
     await _serve(socket, Kind.TERMINAL)
 
 
-@router.websocket_route(console_channels.PATHS[Kind.VNC])
+@router.websocket(console_channels.PATHS[Kind.VNC])
 async def serve_vnc(socket: WebSocket) -> None:
     """Serve a picture."""
     await _serve(socket, Kind.VNC)

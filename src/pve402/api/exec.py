@@ -26,8 +26,8 @@ from pve402.hub import request as hub_request
 from pve402.hub import scripts
 from pve402.hub.execution import Execution
 
-router = routing.router("exec")
-router.add_websocket_route(exec_socket.PATH, exec_socket.serve)
+router = routing.Router("exec")
+router.websocket(exec_socket.PATH)(exec_socket.serve)
 
 MAX_REQUEST_BYTES: Final = 2 * 1024 * 1024
 MAX_STDIN_BYTES: Final = 1024 * 1024

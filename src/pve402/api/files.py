@@ -17,7 +17,7 @@ from pve402.domain import errors
 from pve402.hub import errors as hub_errors
 from pve402.hub import files
 
-router = routing.router("files")
+router = routing.Router("files")
 
 MAX_FILE_BYTES: Final = 1024 * 1024 * 1024
 

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from pve402 import schemas
 from pve402.api import context, openapi, routing, shapes
 
-router = routing.router("health")
+router = routing.Router("health")
 
 
 @router.get("/healthz", **openapi.free(schemas.Health, refusals=[]))

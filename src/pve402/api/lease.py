@@ -14,7 +14,7 @@ from pve402.domain.request import CreationRequest, RenewalRequest
 from pve402.leases import service
 from pve402.payments import paygate
 
-router = routing.router("lease")
+router = routing.Router("lease")
 
 _LEASE = "A container by the minute"
 _RENEWAL = "More minutes for a container"

@@ -7,7 +7,7 @@ from pve402 import schemas
 from pve402.api import caller, context, openapi, routing, shapes
 from pve402.leases import service
 
-router = routing.router("management")
+router = routing.Router("management")
 
 _LIST = "The list of one's leases"
 

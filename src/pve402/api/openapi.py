@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 
 from pve402 import __version__, schemas
 from pve402.api import openapi_parts as parts
+from pve402.api import routing
 
 _BASIC: Final = (413, 422, 429, 503)
 
@@ -172,12 +173,13 @@ class Document:
         return self.app.openapi_schema
 
     def _made(self) -> dict[str, Any]:
+        plain = [route for route in self.app.routes if isinstance(route, routing.PlainRoute)]
         document = get_openapi(
             title="pve402",
             version=__version__,
             summary="Proxmox VE containers by the minute, paid with x402.",
             description=parts.DESCRIPTION,
-            routes=self.app.routes,
+            routes=[route.documented() for route in plain],
             servers=[{"url": self.public_url}],
             license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         )

@@ -21,7 +21,7 @@ from starlette.responses import Response
 
 from pve402.api import context, routing
 
-router = routing.router("pages")
+router = routing.Router("pages")
 
 _SERVED: Final = frozenset({".css", ".js", ".mjs", ".svg"})
 _TYPES: Final = {".js": "text/javascript", ".mjs": "text/javascript"}

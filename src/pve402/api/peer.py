@@ -28,7 +28,7 @@ _GRACE_SECONDS: Final = 5
 _MESSAGE_BYTES: Final = 4 * 1024 * 1024
 _LARGEST_BODY_BYTES: Final = commands.MAX_REQUEST_BYTES
 
-router = routing.router("peer")
+router = routing.Router("peer")
 
 
 @router.post(peers.END_TARGET)

@@ -2,40 +2,94 @@
 
 FastAPI reads bodies, solves dependencies and validates answers for handlers that ask for it. Ours
 read bodies with bounds of their own and answer with ready responses, so all that is skipped, and
-what remains of FastAPI is routing and the OpenAPI document.
+what remains of FastAPI is the OpenAPI document. Its routes are made for that alone, when somebody
+asks for it: they prepare a schema for every answer, which a start need not wait for.
 """
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+from typing_extensions import override
 
 Handler = Callable[[Request], Awaitable[Response]]
+SocketHandler = Callable[[WebSocket], Awaitable[None]]
 
 
-class PlainRoute(APIRoute):
-    """A route that calls its endpoint with the request alone."""
+class PlainRoute(Route):
+    """A route that calls its handler with the request alone."""
 
-    def __init__(self, path: str, endpoint: Handler, **documentation: Any) -> None:
-        super().__init__(path, endpoint, **documentation)
-        self.handler = endpoint
-        self.app = _answering(endpoint)
+    def __init__(self, method: str, path: str, handler: Handler, **documentation: Any) -> None:
+        super().__init__(path, handler)
+        self.methods = {method}  # and not HEAD, which Starlette would add to GET
+        self.app = _answering(handler)
+        self.handler = handler
+        self._documentation = documentation
+
+    @override
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match as ever, and say which route it was; counters and receipts go by its pattern."""
+        match, found = super().matches(scope)
+        return match, {**found, "route": self} if found else found
+
+    def documented(self) -> APIRoute:
+        """Return the route as FastAPI describes it."""
+        return APIRoute(self.path, self.handler, methods=self.methods, **self._documentation)
 
 
-def _answering(endpoint: Handler) -> ASGIApp:
+class Router:
+    """The routes of one noun, which is their tag in the document."""
+
+    def __init__(self, tag: str) -> None:
+        self.routes: list[BaseRoute] = []
+        self._tag = tag
+
+    def get(self, path: str, **documentation: Any) -> Callable[[Handler], Handler]:
+        """Add the handler that this decorates."""
+        return self._adding("GET", path, documentation)
+
+    def post(self, path: str, **documentation: Any) -> Callable[[Handler], Handler]:
+        """Add the handler that this decorates."""
+        return self._adding("POST", path, documentation)
+
+    def put(self, path: str, **documentation: Any) -> Callable[[Handler], Handler]:
+        """Add the handler that this decorates."""
+        return self._adding("PUT", path, documentation)
+
+    def delete(self, path: str, **documentation: Any) -> Callable[[Handler], Handler]:
+        """Add the handler that this decorates."""
+        return self._adding("DELETE", path, documentation)
+
+    def websocket(self, path: str) -> Callable[[SocketHandler], SocketHandler]:
+        """Add the handler of websockets that this decorates."""
+
+        def add(handler: SocketHandler) -> SocketHandler:
+            self.routes.append(WebSocketRoute(path, handler))
+            return handler
+
+        return add
+
+    def _adding(
+        self, method: str, path: str, documentation: dict[str, Any]
+    ) -> Callable[[Handler], Handler]:
+        def add(handler: Handler) -> Handler:
+            route = PlainRoute(method, path, handler, tags=[self._tag], **documentation)
+            self.routes.append(route)
+            return handler
+
+        return add
+
+
+def _answering(handler: Handler) -> ASGIApp:
     """Make the ASGI application of a handler; what it raises is the application's to answer."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        response = await endpoint(Request(scope, receive, send))
+        response = await handler(Request(scope, receive, send))
         await response(scope, receive, send)
 
     return answer
-
-
-def router(tag: str) -> APIRouter:
-    """Make a router of plain routes for one noun."""
-    return APIRouter(route_class=PlainRoute, tags=[tag])

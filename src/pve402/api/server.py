@@ -69,6 +69,7 @@ class Server(uvicorn.Server):
             return
         gc.collect()
         gc.freeze()
+        gc.enable()
         logger.info("listening", host=self.config.host, port=self.config.port)
 
     @override

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from pve402 import schemas
 from pve402.api import context, management, openapi, routing, shapes
 
-router = routing.router("stats")
+router = routing.Router("stats")
 
 _STATS = "Figures of one's containers"
 

@@ -40,7 +40,11 @@ class Wire(BaseModel):
     """Names on the wire are camelCase; in Python they are what they always are."""
 
     model_config = ConfigDict(
-        alias_generator=_wire_name, validate_by_name=True, validate_by_alias=True, frozen=True
+        alias_generator=_wire_name,
+        validate_by_name=True,
+        validate_by_alias=True,
+        frozen=True,
+        defer_build=True,  # each at its first use: a start or a command needs few of them
     )
 
 

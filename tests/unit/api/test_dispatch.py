@@ -136,7 +136,7 @@ def test_a_route_that_another_one_hides_stays_hidden(api: Api):
     async def hidden(_request: Any) -> Any:
         raise AssertionError
 
-    late = routing.PlainRoute("/lease/hidden", hidden, methods=["GET"])
+    late = routing.PlainRoute("GET", "/lease/hidden", hidden)
 
     assert ("GET", "/lease/hidden") not in dispatch._known([*api.app.routes, late])
     assert ("GET", "/lease/hidden") in dispatch._known([late, *api.app.routes])
