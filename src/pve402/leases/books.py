@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pve402.domain import lease, order
 from pve402.leases import metrics, options, vault
@@ -20,6 +19,7 @@ from pve402.storage import (
     queue,
     tables,
     token_rows,
+    transaction,
     vmid_rows,
 )
 
@@ -76,13 +76,15 @@ class Books:
                 )
         return Deal(order=written, lease=moved)
 
-    async def write_order(self, tx: AsyncConnection, of: order.Order, **values: Any) -> order.Order:
+    async def write_order(
+        self, tx: transaction.Transaction, of: order.Order, **values: Any
+    ) -> order.Order:
         """Write values on an order that is still ours."""
         row = await queue.update_fenced(tx, _orders, of.order_id, of.fence, **values)
         return order.Order.from_row(row)
 
     async def move_lease(
-        self, tx: AsyncConnection, of: lease.Lease, to: lease.LeaseStatus, **values: Any
+        self, tx: transaction.Transaction, of: lease.Lease, to: lease.LeaseStatus, **values: Any
     ) -> lease.Lease:
         """Move the lease of an order that is still ours."""
         moved = await lease_rows.move(tx, of, to, **values)
@@ -207,7 +209,7 @@ class Books:
         return refused
 
     async def _refuse(
-        self, tx: AsyncConnection, of: order.Order, refusal: str, reason: str
+        self, tx: transaction.Transaction, of: order.Order, refusal: str, reason: str
     ) -> order.Order:
         return await self.write_order(
             tx,
@@ -234,7 +236,7 @@ class Books:
 
     async def _settle(
         self,
-        tx: AsyncConnection,
+        tx: transaction.Transaction,
         of: order.Order,
         transaction: str | None,
         owner_of_time: lease.Lease,
@@ -259,12 +261,14 @@ class Books:
             last_error=None,
         )
 
-    async def _unwind(self, tx: AsyncConnection, of: lease.Lease, refusal: str) -> lease.Lease:
+    async def _unwind(
+        self, tx: transaction.Transaction, of: lease.Lease, refusal: str
+    ) -> lease.Lease:
         return await self.move_lease(
             tx, of, lease.LeaseStatus.UNWINDING, due_at=self.db.now(), end_reason=refusal
         )
 
-    async def _let_go(self, tx: AsyncConnection, of: lease.Lease) -> lease.Lease:
+    async def _let_go(self, tx: transaction.Transaction, of: lease.Lease) -> lease.Lease:
         """End a renewal's hold; a guest that it started out of grace is stopped again."""
         to, due = of.status, of.deletes_at or of.expires_at
         if to is lease.LeaseStatus.STARTING:
@@ -278,7 +282,7 @@ _NO_HOLD = {"hold_order_id": None, "hold_until": None}
 CLOSED = {"sealed_payment": None, "sealed_secrets": None, "due_at": None, "fence": None}
 
 
-async def lock_placement(db: database.Database, tx: AsyncConnection) -> None:
+async def lock_placement(db: database.Database, tx: transaction.Transaction) -> None:
     """Let one transaction at a time, over all replicas, choose a node and a vmid.
 
     SQLite has one writer, which is the same.

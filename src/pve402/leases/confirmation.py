@@ -11,14 +11,13 @@ One confirmation hands a lease over, so that tenants wait seconds; this is the o
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pve402.domain import lease, order
 from pve402.leases import books, machine, money, options, workflow
 from pve402.payments import facilitators
 from pve402.payments.settlement import Recheck
 from pve402.proxmox import errors as pve
-from pve402.storage import lease_rows, tables
+from pve402.storage import lease_rows, tables, transaction
 
 log = structlog.get_logger(__name__)
 
@@ -116,7 +115,7 @@ class Confirmation:
             if deal.lease.status is lease.LeaseStatus.ACTIVE:
                 await self._shorten(tx, deal)
 
-    async def _shorten(self, tx: AsyncConnection, deal: books.Deal) -> None:
+    async def _shorten(self, tx: transaction.Transaction, deal: books.Deal) -> None:
         bought = deal.order.minutes * books.MINUTE_MS
         end = sa.type_coerce(_leases.c.expires_at, sa.BigInteger) - bought
         taken = await lease_rows.move(

@@ -11,8 +11,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from pve402.domain import (
     account,
     catalogue,
@@ -31,6 +29,7 @@ from pve402.storage import (
     order_rows,
     queue,
     tables,
+    transaction,
     vmid_rows,
 )
 
@@ -130,7 +129,7 @@ class Intake:
 
     async def _take_ready(
         self,
-        tx: AsyncConnection,
+        tx: transaction.Transaction,
         wanted: lease.Lease,
         sku: catalogue.Sku,
         rooms: Sequence[placement.NodeRoom],
@@ -144,7 +143,7 @@ class Intake:
 
     async def _reserve(
         self,
-        tx: AsyncConnection,
+        tx: transaction.Transaction,
         wanted: lease.Lease,
         sku: catalogue.Sku,
         rooms: Sequence[placement.NodeRoom],
@@ -207,7 +206,7 @@ class Intake:
             await self._check_failures(tx, new.payer, now)
             return await self._insert(tx, new)
 
-    async def _insert(self, tx: AsyncConnection, new: order.Order) -> Taken:
+    async def _insert(self, tx: transaction.Transaction, new: order.Order) -> Taken:
         fence = queue.new_fence()
         written = await order_rows.insert(
             self._db, tx, new, fence=fence, due_in_seconds=self._hold_seconds
@@ -220,7 +219,7 @@ class Intake:
         return Taken(order=found, new=True)
 
     async def _find(
-        self, tx: AsyncConnection, purchase: Purchase, route: str, fingerprint: str
+        self, tx: transaction.Transaction, purchase: Purchase, route: str, fingerprint: str
     ) -> Taken | None:
         named = await self._find_named(tx, purchase, route)
         if named is not None:
@@ -238,13 +237,13 @@ class Intake:
         return Taken(order=paid, new=False)
 
     async def _find_named(
-        self, tx: AsyncConnection, purchase: Purchase, route: str
+        self, tx: transaction.Transaction, purchase: Purchase, route: str
     ) -> order.Order | None:
         hashed = self._idempotency_hash(purchase, route)
         return None if hashed is None else await order_rows.get_by_idempotency(tx, hashed)
 
     async def _check_free_riding(
-        self, tx: AsyncConnection, purchase: Purchase, now: datetime
+        self, tx: transaction.Transaction, purchase: Purchase, now: datetime
     ) -> None:
         """Refuse a creation when too many wait for money, or the wallet's last one failed."""
         unsettled = await order_rows.count_unsettled(
@@ -263,7 +262,7 @@ class Intake:
         await self._check_failures(tx, purchase.payment.payer, now)
 
     async def _check_failures(
-        self, tx: AsyncConnection, payer: str, now: datetime, lease_id: str | None = None
+        self, tx: transaction.Transaction, payer: str, now: datetime, lease_id: str | None = None
     ) -> None:
         """Have a wallet wait whose last settlement failed, and whoever would renew that lease."""
         failures = await order_rows.count_failures(self._db, tx, payer=payer, lease_id=lease_id)
@@ -272,7 +271,7 @@ class Intake:
             raise errors.WalletMustWait(retry_after_seconds=wait)
 
     async def _hold(
-        self, tx: AsyncConnection, of: lease.Lease, new: order.Order, now: datetime
+        self, tx: transaction.Transaction, of: lease.Lease, new: order.Order, now: datetime
     ) -> None:
         current = await lease_rows.get(tx, of.lease_id)
         check_renewable(current, new.minutes, now, self._settings)

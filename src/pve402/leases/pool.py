@@ -22,7 +22,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pve402.domain import catalogue, errors, lease, placement, shelf
 from pve402.leases import (
@@ -36,7 +35,7 @@ from pve402.leases import (
     workflow,
 )
 from pve402.proxmox import errors as pve
-from pve402.storage import database, lease_rows, queue, tables, vmid_rows
+from pve402.storage import database, lease_rows, queue, tables, transaction, vmid_rows
 
 log = structlog.get_logger(__name__)
 
@@ -128,14 +127,14 @@ class Filler:
         }
         return [row for row in rows if row.status is Status.POOLED and row.lease_id not in kept]
 
-    async def _discard(self, tx: AsyncConnection, row: lease.Lease) -> None:
+    async def _discard(self, tx: transaction.Transaction, row: lease.Lease) -> None:
         log.info("pool_discards", lease=row.lease_id, vmid=row.vmid)
         due = {"due_at": self._db.now(), "fence": None, "end_reason": SURPLUS}
         await lease_rows.move(tx, row, Status.UNWINDING, **due)
 
     async def _add(
         self,
-        tx: AsyncConnection,
+        tx: transaction.Transaction,
         wanted: shelf.Shelf,
         rows: Sequence[lease.Lease],
         rooms: Sequence[placement.NodeRoom],
@@ -149,7 +148,7 @@ class Filler:
             for _ in range(lacking):
                 await self._order(tx, wanted, rooms)
 
-    async def _must_pause(self, tx: AsyncConnection, wanted: shelf.Shelf) -> bool:
+    async def _must_pause(self, tx: transaction.Transaction, wanted: shelf.Shelf) -> bool:
         """Tell whether guests of this kind failed so lately that the next would too."""
         since = self._db.now(-_TROUBLE_SECONDS)
         failed = await lease_rows.list_pool_failures(tx, _TROUBLE, since)
@@ -160,7 +159,7 @@ class Filler:
         return await self._db.time_in(tx) < max(times) + timedelta(seconds=pause)
 
     async def _order(
-        self, tx: AsyncConnection, wanted: shelf.Shelf, rooms: Sequence[placement.NodeRoom]
+        self, tx: transaction.Transaction, wanted: shelf.Shelf, rooms: Sequence[placement.NodeRoom]
     ) -> None:
         sku, settings = self._book.sku(wanted.sku), self._settings
         node = placement.choose_node(

@@ -7,21 +7,30 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import expression
 
 
-class now_ms(expression.FunctionElement[int]):  # noqa: N801 - reads as the SQL function it is
-    """Milliseconds since 1970 by the database's clock, moving within a transaction."""
+class Moment(expression.FunctionElement[int]):
+    """Milliseconds since 1970 by the database's clock, moving within a transaction, and some more.
+
+    How many more is a bound value, so that all moments share one compiled text.
+    """
 
     type = sa.BigInteger()
     inherit_cache = True
-    name = "now_ms"
+    name = "moment"
+
+    def __init__(self, plus_ms: "int | sa.BindParameter[int]") -> None:
+        super().__init__(
+            sa.literal(plus_ms, sa.BigInteger) if isinstance(plus_ms, int) else plus_ms
+        )
+        self.plus_ms = plus_ms
 
 
-@compiles(now_ms, "sqlite")
-def _sqlite(element: now_ms, compiler: Any, **options: Any) -> str:
-    del element, compiler, options
-    return "CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)"
+@compiles(Moment, "sqlite")
+def _sqlite(element: Moment, compiler: Any, **options: Any) -> str:
+    plus = compiler.process(element.clauses, **options)
+    return f"(CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) + {plus})"
 
 
-@compiles(now_ms, "postgresql")
-def _postgresql(element: now_ms, compiler: Any, **options: Any) -> str:
-    del element, compiler, options
-    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+@compiles(Moment, "postgresql")
+def _postgresql(element: Moment, compiler: Any, **options: Any) -> str:
+    plus = compiler.process(element.clauses, **options)
+    return f"(CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) + {plus})"

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pve402.domain import lease
-from pve402.storage import database, tables
+from pve402.storage import database, tables, transaction
 
 _tickets = tables.console_tickets
 _tokens = tables.tokens
@@ -36,7 +35,7 @@ class Standing:
 
 
 async def insert(
-    db: database.Database, tx: AsyncConnection, ticket_hash: str, of: Ticket, seconds: float
+    db: database.Database, tx: transaction.Transaction, ticket_hash: str, of: Ticket, seconds: float
 ) -> datetime:
     """Write a ticket that is good for some seconds; returns its end. Forgets those long over."""
     await tx.execute(_tickets.delete().where(_tickets.c.expires_at < db.now(-_KEPT_SECONDS)))
@@ -48,7 +47,7 @@ async def insert(
 
 
 async def use(
-    db: database.Database, tx: AsyncConnection, ticket_hash: str, kind: str
+    db: database.Database, tx: transaction.Transaction, ticket_hash: str, kind: str
 ) -> Ticket | None:
     """Use up a ticket and return it; None if it is unknown, used, over, or of another kind."""
     query = (
@@ -66,27 +65,25 @@ async def use(
     return None if row is None else Ticket(**row)
 
 
-async def void_of_lease(tx: AsyncConnection, lease_id: str) -> None:
+async def void_of_lease(tx: transaction.Transaction, lease_id: str) -> None:
     """Remove every ticket of a lease, when it ends."""
     await tx.execute(_tickets.delete().where(_tickets.c.lease_id == lease_id))
 
 
-async def standings(tx: AsyncConnection, lease_ids: Sequence[str]) -> dict[str, Standing]:
+async def standings(tx: transaction.Transaction, lease_ids: Sequence[str]) -> dict[str, Standing]:
     """Return how leases stand, by their identity."""
     columns = (_leases.c.lease_id, _leases.c.status, _leases.c.expires_at, _leases.c.end_reason)
     rows = await tx.execute(sa.select(*columns).where(_leases.c.lease_id.in_(lease_ids)))
     return {
-        row.lease_id: Standing(
-            status=lease.LeaseStatus(row.status),
-            expires_at=row.expires_at,
-            end_reason=row.end_reason,
+        lease_id: Standing(
+            status=lease.LeaseStatus(status), expires_at=expires_at, end_reason=end_reason
         )
-        for row in rows
+        for lease_id, status, expires_at, end_reason in rows
     }
 
 
 async def valid_tokens(
-    db: database.Database, tx: AsyncConnection, token_hashes: Sequence[str]
+    db: database.Database, tx: transaction.Transaction, token_hashes: Sequence[str]
 ) -> frozenset[str]:
     """Return which of these tokens are neither revoked nor expired."""
     query = sa.select(_tokens.c.token_hash).where(

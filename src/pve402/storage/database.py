@@ -1,25 +1,36 @@
 """One database: SQLite with a single writer, or PostgreSQL with a pool; transactions and time.
 
-SQLite: WAL, every commit on disk before it is answered, BEGIN IMMEDIATE on the one writer
-connection (several pooled writers were measured at a p99 of 330-730 ms, one at 25 ms), reads on
-their own connections. A second process on the same file is refused.
+SQLite: WAL, every commit on disk before it is answered, one writer connection (several pooled
+writers were measured at a p99 of 330-730 ms, one at 25 ms), reads on their own connections. A
+second process on the same file is refused.
 """
 
 import contextlib
 import fcntl
 import os
-from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
-from sqlalchemy import event
-from sqlalchemy.ext import asyncio as sa_asyncio
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from pve402.domain import errors
-from pve402.storage import clock, migrate, tables
+from pve402.storage import (
+    clock,
+    migrate,
+    postgresql,
+    sqlite,
+    statements,
+    tables,
+    transaction,
+)
+
+_TIME = statements.Prepared(
+    sa.select(
+        sa.type_coerce(
+            clock.Moment(sa.bindparam("plus_ms", type_=sa.BigInteger)), tables.UtcMilliseconds()
+        )
+    )
+)
 
 
 class DatabaseBusyError(RuntimeError):
@@ -38,7 +49,7 @@ class Database:
         self._pool_size = pool_size
         self._lock_file: int | None = None
         self.shift_seconds = 0.0
-        self._writer, self._reader = self._make_engines()
+        self._connections: sqlite.SqliteFile | postgresql.PostgresServer = self._connect()
 
     @property
     def is_sqlite(self) -> bool:
@@ -53,7 +64,7 @@ class Database:
         if self.is_sqlite:
             self._take_file()
         try:
-            await migrate.upgrade(self._writer)
+            await migrate.upgrade(self._url)
         except BaseException:
             await self.close()
             raise
@@ -61,68 +72,49 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection and give a SQLite file back."""
-        await self._writer.dispose()
-        await self._reader.dispose()
+        await self._connections.close()
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
 
-    @contextlib.asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncConnection]:
+    def begin(self) -> contextlib.AbstractAsyncContextManager[transaction.Transaction]:
         """One writing transaction: committed at the end of the block, rolled back on an error.
 
-        Raises DatabaseUnavailable when the database cannot be reached or goes away.
+        A task that is cancelled within it gives the writer back at once. Raises
+        DatabaseUnavailable when the database cannot be reached or goes away, StatementRefused for
+        a statement that breaks a constraint or is wrong.
         """
-        async with _translated(), self._writer.begin() as tx:
-            yield tx
+        return self._connections.begin()
 
-    @contextlib.asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    def read(self) -> contextlib.AbstractAsyncContextManager[transaction.Transaction]:
         """One reading transaction; it sees a state that was committed.
 
-        Raises DatabaseUnavailable when the database cannot be reached or goes away.
+        Raises what `begin` raises.
         """
-        async with _translated(), self._reader.connect() as tx:
-            yield tx
+        return self._connections.read()
 
     def now(self, plus_seconds: float = 0) -> sa.ColumnElement[Any]:
         """Return the database's time, some seconds moved, as an expression for queries."""
-        return clock.now_ms() + sa.literal(
-            int((self.shift_seconds + plus_seconds) * 1000), sa.BigInteger
-        )
+        return clock.Moment(self.shift_ms(plus_seconds))
+
+    def shift_ms(self, plus_seconds: float = 0) -> int:
+        """Return by how much a prepared query moves the database's time, in milliseconds."""
+        return int((self.shift_seconds + plus_seconds) * 1000)
 
     async def time(self) -> datetime:
         """Return the database's time."""
         async with self.read() as tx:
             return await self.time_in(tx)
 
-    async def time_in(self, tx: AsyncConnection) -> datetime:
+    async def time_in(self, tx: transaction.Transaction) -> datetime:
         """Return the database's time within a transaction."""
-        moment = sa.type_coerce(self.now(), tables.UtcMilliseconds())
-        found: datetime = (await tx.execute(sa.select(moment))).scalar_one()
+        found: datetime = (await tx.run(_TIME, plus_ms=self.shift_ms())).scalar_one()
         return found
 
-    def _make_engines(self) -> tuple[AsyncEngine, AsyncEngine]:
-        if not self.is_sqlite:
-            engine = sa_asyncio.create_async_engine(
-                self._url,
-                hide_parameters=True,
-                pool_size=self._pool_size,
-                max_overflow=0,
-                pool_timeout=10,
-                pool_pre_ping=True,
-                connect_args={"timeout": 5, "command_timeout": 30},
-            )
-            return engine, engine
-        writer = sa_asyncio.create_async_engine(
-            self._url, pool_size=1, max_overflow=0, pool_timeout=30, hide_parameters=True
-        )
-        reader = sa_asyncio.create_async_engine(
-            self._url, pool_size=4, max_overflow=0, pool_timeout=30, hide_parameters=True
-        )
-        _prepare_sqlite(writer, begin="BEGIN IMMEDIATE")
-        _prepare_sqlite(reader, begin="BEGIN")
-        return writer, reader
+    def _connect(self) -> sqlite.SqliteFile | postgresql.PostgresServer:
+        if self.is_sqlite:
+            return sqlite.SqliteFile(self._url.database or "")
+        return postgresql.PostgresServer(self._url, self._pool_size)
 
     def _take_file(self) -> None:
         path = self._url.database
@@ -136,30 +128,3 @@ class Database:
             os.close(lock_file)
             raise DatabaseBusyError(f"{path} is open in another process") from error
         self._lock_file = lock_file
-
-
-def _prepare_sqlite(engine: AsyncEngine, *, begin: str) -> None:
-    @event.listens_for(engine.sync_engine, "connect")
-    def _connected(connection: Any, record: Any) -> None:
-        del record
-        connection.isolation_level = None  # the driver's own BEGIN would be a deferred one
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def _begun(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-
-@contextlib.asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
-    try:
-        yield
-    except sa.exc.IntegrityError:
-        raise
-    except (sa.exc.DBAPIError, sa.exc.TimeoutError, OSError) as error:
-        if isinstance(error, sa.exc.ProgrammingError):
-            raise
-        raise errors.DatabaseUnavailable(retry_after_seconds=2) from error

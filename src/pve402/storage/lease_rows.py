@@ -4,10 +4,9 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pve402.domain import lease, placement
-from pve402.storage import database, tables
+from pve402.storage import database, tables, transaction
 
 _leases = tables.leases
 _OVER = [status.value for status in lease.OVER]
@@ -15,12 +14,12 @@ _KEPT_READY = ["reserved", "creating", "starting", "pooled"]
 _GUEST_RUNS = {lease.LeaseStatus.SETTLING, lease.LeaseStatus.ACTIVE, lease.LeaseStatus.POOLED}
 
 
-async def get(tx: AsyncConnection, lease_id: str) -> lease.Lease | None:
+async def get(tx: transaction.Transaction, lease_id: str) -> lease.Lease | None:
     """Return the lease of that identity."""
     return await _one(tx, sa.select(_leases).where(_leases.c.lease_id == lease_id))
 
 
-async def get_of_order(tx: AsyncConnection, order_id: str) -> lease.Lease | None:
+async def get_of_order(tx: transaction.Transaction, order_id: str) -> lease.Lease | None:
     """Return the lease that an order is about now."""
     of_order = sa.select(tables.orders.c.lease_id).where(tables.orders.c.order_id == order_id)
     return await _one(
@@ -28,7 +27,7 @@ async def get_of_order(tx: AsyncConnection, order_id: str) -> lease.Lease | None
     )
 
 
-async def get_by_vmid(tx: AsyncConnection, vmid: int) -> lease.Lease | None:
+async def get_by_vmid(tx: transaction.Transaction, vmid: int) -> lease.Lease | None:
     """Return the lease that holds a vmid now: the only one that is not over, else the newest."""
     over = sa.case((_leases.c.status.in_(_OVER), 1), else_=0)
     query = (
@@ -41,7 +40,7 @@ async def get_by_vmid(tx: AsyncConnection, vmid: int) -> lease.Lease | None:
 
 
 async def list_by_owners(
-    tx: AsyncConnection, owners: Sequence[str], *, include_over: bool, limit: int = 5000
+    tx: transaction.Transaction, owners: Sequence[str], *, include_over: bool, limit: int = 5000
 ) -> list[lease.Lease]:
     """Return the leases of some accounts, oldest first; those that are over only if asked for."""
     query = sa.select(_leases).where(_leases.c.owner.in_(owners))
@@ -50,12 +49,12 @@ async def list_by_owners(
     return await _many(tx, query.order_by(_leases.c.created_at).limit(limit))
 
 
-async def list_standing(tx: AsyncConnection) -> list[lease.Lease]:
+async def list_standing(tx: transaction.Transaction) -> list[lease.Lease]:
     """Return every lease that is not over."""
     return await _many(tx, sa.select(_leases).where(_leases.c.status.notin_(_OVER)))
 
 
-async def list_pool(tx: AsyncConnection) -> list[lease.Lease]:
+async def list_pool(tx: transaction.Transaction) -> list[lease.Lease]:
     """Return the guests that stand ready or are being made to, oldest first."""
     query = sa.select(_leases).where(
         _leases.c.owner == lease.NOBODY, _leases.c.status.in_(_KEPT_READY)
@@ -64,7 +63,7 @@ async def list_pool(tx: AsyncConnection) -> list[lease.Lease]:
 
 
 async def list_pool_failures(
-    tx: AsyncConnection, reasons: Collection[str], since: sa.ColumnElement[datetime]
+    tx: transaction.Transaction, reasons: Collection[str], since: sa.ColumnElement[datetime]
 ) -> list[lease.Lease]:
     """Return the guests of the pool made since a time that ended for one of these reasons."""
     query = sa.select(_leases).where(
@@ -76,7 +75,7 @@ async def list_pool_failures(
 
 
 async def take_from_pool(
-    db: database.Database, tx: AsyncConnection, wanted: lease.Lease, nodes: Collection[str]
+    db: database.Database, tx: transaction.Transaction, wanted: lease.Lease, nodes: Collection[str]
 ) -> lease.Lease | None:
     """Give the guest that stood ready longest, of the wanted kind on these nodes, to its tenant.
 
@@ -112,38 +111,38 @@ async def take_from_pool(
     return None if row is None else lease.Lease.from_row(row)
 
 
-async def stands_ready(tx: AsyncConnection, sku: str, size: lease.Size) -> bool:
+async def stands_ready(tx: transaction.Transaction, sku: str, size: lease.Size) -> bool:
     """Tell whether a guest of a kind stands ready, on whatever node."""
     query = sa.select(_leases.c.lease_id).where(*_is_ready(sku, size)).limit(1)
     return await tx.scalar(query) is not None
 
 
-async def list_by_ids(tx: AsyncConnection, lease_ids: Sequence[str]) -> list[lease.Lease]:
+async def list_by_ids(tx: transaction.Transaction, lease_ids: Sequence[str]) -> list[lease.Lease]:
     """Return the leases of these identities, in no order."""
     return await _many(tx, sa.select(_leases).where(_leases.c.lease_id.in_(lease_ids)))
 
 
-async def count(tx: AsyncConnection) -> int:
+async def count(tx: transaction.Transaction) -> int:
     """Return how many leases there ever were."""
     return await tx.scalar(sa.select(sa.func.count()).select_from(_leases)) or 0
 
 
-async def list_promises(tx: AsyncConnection) -> list[placement.Promise]:
+async def list_promises(tx: transaction.Transaction) -> list[placement.Promise]:
     """Return the room that leases take, whether or not their guests exist yet."""
     columns = (_leases.c.node, _leases.c.status, _leases.c.cores, _leases.c.memory_mb)
     query = sa.select(*columns, _leases.c.disk_gb).where(_leases.c.status.notin_(_OVER))
     return [
         placement.Promise(
-            node=row.node,
-            size=lease.Size(cores=row.cores, memory_mb=row.memory_mb, disk_gb=row.disk_gb),
-            counted_by_node=lease.LeaseStatus(row.status) in _GUEST_RUNS,
+            node=node,
+            size=lease.Size(cores=cores, memory_mb=memory_mb, disk_gb=disk_gb),
+            counted_by_node=lease.LeaseStatus(status) in _GUEST_RUNS,
         )
-        for row in await tx.execute(query)
+        for node, status, cores, memory_mb, disk_gb in await tx.execute(query)
     ]
 
 
 async def insert(
-    db: database.Database, tx: AsyncConnection, new: lease.Lease, *, due: bool
+    db: database.Database, tx: transaction.Transaction, new: lease.Lease, *, due: bool
 ) -> None:
     """Write a new lease, created now by the database's time; due now if a worker must look."""
     await tx.execute(
@@ -170,7 +169,7 @@ async def insert(
 
 
 async def move(
-    tx: AsyncConnection,
+    tx: transaction.Transaction,
     before: lease.Lease,
     after: lease.LeaseStatus,
     *conditions: sa.ColumnElement[bool],
@@ -205,10 +204,14 @@ def _is_ready(sku: str, size: lease.Size) -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
-async def _one(tx: AsyncConnection, query: sa.Select[tuple[object, ...]]) -> lease.Lease | None:
+async def _one(
+    tx: transaction.Transaction, query: sa.Select[tuple[object, ...]]
+) -> lease.Lease | None:
     row = (await tx.execute(query)).mappings().one_or_none()
     return None if row is None else lease.Lease.from_row(row)
 
 
-async def _many(tx: AsyncConnection, query: sa.Select[tuple[object, ...]]) -> list[lease.Lease]:
+async def _many(
+    tx: transaction.Transaction, query: sa.Select[tuple[object, ...]]
+) -> list[lease.Lease]:
     return [lease.Lease.from_row(row) for row in (await tx.execute(query)).mappings()]

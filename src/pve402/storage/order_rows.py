@@ -5,10 +5,9 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pve402.domain import order
-from pve402.storage import database, tables
+from pve402.storage import database, tables, transaction
 
 _orders = tables.orders
 _OPEN = [status.value for status in order.OPEN]
@@ -31,39 +30,47 @@ class Failures:
     last_at: datetime | None
 
 
-async def get(tx: AsyncConnection, order_id: str) -> order.Order | None:
+async def get(tx: transaction.Transaction, order_id: str) -> order.Order | None:
     """Return the order of that identity."""
     return await _one(tx, _orders.c.order_id == order_id)
 
 
 async def get_by_payment(
-    tx: AsyncConnection, *, network: str, asset: str, payer: str, nonce: str
+    tx: transaction.Transaction, *, network: str, asset: str, payer: str, nonce: str
 ) -> order.Order | None:
     """Return the order that a payment was claimed for."""
     return await _one(tx, *_pays(network, asset, payer, nonce))
 
 
 async def record_transaction(
-    tx: AsyncConnection, *, network: str, asset: str, payer: str, nonce: str, transaction: str
+    tx: transaction.Transaction,
+    *,
+    network: str,
+    asset: str,
+    payer: str,
+    nonce: str,
+    transaction: str,
 ) -> None:
     """Keep the hash of the transaction that settles a payment, whoever works on its order."""
     query = _orders.update().where(*_pays(network, asset, payer, nonce))
     await tx.execute(query.values(transaction=transaction))
 
 
-async def get_by_idempotency(tx: AsyncConnection, idempotency_hash: str) -> order.Order | None:
+async def get_by_idempotency(
+    tx: transaction.Transaction, idempotency_hash: str
+) -> order.Order | None:
     """Return the order that a client named so."""
     return await _one(tx, _orders.c.idempotency_hash == idempotency_hash)
 
 
-async def get_creation(tx: AsyncConnection, lease_id: str) -> order.Order | None:
+async def get_creation(tx: transaction.Transaction, lease_id: str) -> order.Order | None:
     """Return the order that made a lease."""
     return await _one(
         tx, _orders.c.lease_id == lease_id, _orders.c.kind == order.OrderKind.CREATION.value
     )
 
 
-async def list_by_lease(tx: AsyncConnection, lease_id: str) -> list[order.Order]:
+async def list_by_lease(tx: transaction.Transaction, lease_id: str) -> list[order.Order]:
     """Return every order of a lease, oldest first."""
     query = sa.select(_orders).where(_orders.c.lease_id == lease_id)
     rows = await tx.execute(query.order_by(_orders.c.created_at))
@@ -72,7 +79,7 @@ async def list_by_lease(tx: AsyncConnection, lease_id: str) -> list[order.Order]
 
 async def insert(
     db: database.Database,
-    tx: AsyncConnection,
+    tx: transaction.Transaction,
     new: order.Order,
     *,
     fence: str | None,
@@ -97,7 +104,7 @@ async def insert(
 
 
 async def count_unsettled(
-    tx: AsyncConnection, *, payer: str, client_address: str | None
+    tx: transaction.Transaction, *, payer: str, client_address: str | None
 ) -> Unsettled:
     """Count open creations; an open order is always due some time, which has an index."""
     by_payer = sa.func.count(sa.case((_orders.c.payer == payer, 1)))
@@ -112,7 +119,7 @@ async def count_unsettled(
 
 
 async def count_failures(
-    db: database.Database, tx: AsyncConnection, *, payer: str, lease_id: str | None = None
+    db: database.Database, tx: transaction.Transaction, *, payer: str, lease_id: str | None = None
 ) -> Failures:
     """Count the refused settlements of the last hour.
 
@@ -148,6 +155,8 @@ def _pays(network: str, asset: str, payer: str, nonce: str) -> tuple[sa.ColumnEl
     )
 
 
-async def _one(tx: AsyncConnection, *conditions: sa.ColumnElement[bool]) -> order.Order | None:
+async def _one(
+    tx: transaction.Transaction, *conditions: sa.ColumnElement[bool]
+) -> order.Order | None:
     row = (await tx.execute(sa.select(_orders).where(*conditions))).mappings().one_or_none()
     return None if row is None else order.Order.from_row(row)

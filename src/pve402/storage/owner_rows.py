@@ -9,9 +9,8 @@ from collections.abc import Mapping
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pve402.storage import database, tables
+from pve402.storage import database, tables, transaction
 
 _owners = tables.guest_owners
 _NOBODY = ""
@@ -27,7 +26,7 @@ class Owner:
 
 
 async def claim(
-    db: database.Database, tx: AsyncConnection, guest: str, wish: Owner, hold_seconds: float
+    db: database.Database, tx: transaction.Transaction, guest: str, wish: Owner, hold_seconds: float
 ) -> Owner | None:
     """Become the owner unless another's time still runs; return who owns it now.
 
@@ -60,7 +59,7 @@ async def claim(
     return await find(db, tx, guest)
 
 
-async def find(db: database.Database, tx: AsyncConnection, guest: str) -> Owner | None:
+async def find(db: database.Database, tx: transaction.Transaction, guest: str) -> Owner | None:
     """Return the owner whose time still runs."""
     query = sa.select(_owners).where(_owners.c.guest == guest, _owners.c.held_until > db.now())
     row = (await tx.execute(query)).mappings().one_or_none()
@@ -71,7 +70,7 @@ async def find(db: database.Database, tx: AsyncConnection, guest: str) -> Owner 
 
 async def renew(
     db: database.Database,
-    tx: AsyncConnection,
+    tx: transaction.Transaction,
     replica: str,
     tenures: Mapping[str, int],
     hold_seconds: float,
@@ -88,7 +87,7 @@ async def renew(
 
 
 async def release(
-    db: database.Database, tx: AsyncConnection, guest: str, replica: str, epoch: int
+    db: database.Database, tx: transaction.Transaction, guest: str, replica: str, epoch: int
 ) -> None:
     """Let go of a guest, if the tenure is still ours."""
     await tx.execute(

@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pve402.storage import database, tables
+from pve402.storage import database, tables, transaction
 
 Row = Mapping[Any, Any]
 
@@ -28,7 +27,7 @@ def new_fence() -> str:
 
 async def claim_due(
     db: database.Database,
-    tx: AsyncConnection,
+    tx: transaction.Transaction,
     table: sa.Table,
     *,
     limit: int,
@@ -60,14 +59,14 @@ async def claim_due(
     return list((await tx.execute(taken)).mappings())
 
 
-async def release_all(db: database.Database, tx: AsyncConnection, table: sa.Table) -> None:
+async def release_all(db: database.Database, tx: transaction.Transaction, table: sa.Table) -> None:
     """Make due, now, whatever anybody held; only for who is alone on the database."""
     held = sa.and_(table.c.fence.isnot(None), table.c.due_at.isnot(None))
     await tx.execute(table.update().where(held).values(fence=None, due_at=db.now()))
 
 
 async def seconds_until_due(
-    db: database.Database, tx: AsyncConnection, among: Sequence[sa.Table]
+    db: database.Database, tx: transaction.Transaction, among: Sequence[sa.Table]
 ) -> float:
     """Return how long until the next row of some tables falls due; infinity if none waits."""
     earliest = [sa.select(sa.func.min(table.c.due_at)).scalar_subquery() for table in among]
@@ -78,7 +77,7 @@ async def seconds_until_due(
 
 async def keep(
     db: database.Database,
-    tx: AsyncConnection,
+    tx: transaction.Transaction,
     table: sa.Table,
     held: Sequence[tuple[str, str]],
     hold_seconds: float,
@@ -96,7 +95,7 @@ async def keep(
 
 
 async def update_fenced(
-    tx: AsyncConnection,
+    tx: transaction.Transaction,
     table: sa.Table,
     row_key: str,
     fence: str | None,

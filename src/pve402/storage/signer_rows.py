@@ -9,16 +9,15 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pve402.storage import database, tables
+from pve402.storage import database, tables, transaction
 
 _nonces = tables.signer_nonces
 _sent = tables.signer_transactions
 Row = Mapping[Any, Any]
 
 
-async def next_nonce(tx: AsyncConnection, chain_id: int, signer: str) -> int | None:
+async def next_nonce(tx: transaction.Transaction, chain_id: int, signer: str) -> int | None:
     """Return the nonce after the highest one ever taken, None if none was."""
     found: int | None = await tx.scalar(
         sa.select(_nonces.c.next_nonce).where(*_of(_nonces, chain_id, signer))
@@ -26,7 +25,7 @@ async def next_nonce(tx: AsyncConnection, chain_id: int, signer: str) -> int | N
     return found
 
 
-async def take(db: database.Database, tx: AsyncConnection, row: dict[str, Any]) -> bool:
+async def take(db: database.Database, tx: transaction.Transaction, row: dict[str, Any]) -> bool:
     """Take the nonce of a signed transaction and store it; False if somebody else took it."""
     after = row["nonce"] + 1
     dialect = sqlite if db.is_sqlite else postgresql
@@ -45,7 +44,7 @@ async def take(db: database.Database, tx: AsyncConnection, row: dict[str, Any]) 
     return True
 
 
-async def replace(tx: AsyncConnection, row: dict[str, Any]) -> bool:
+async def replace(tx: transaction.Transaction, row: dict[str, Any]) -> bool:
     """Store a dearer version of an open transaction; False if its nonce is closed."""
     query = _sent.update().where(
         *_of(_sent, row["chain_id"], row["signer"]), _sent.c.nonce == row["nonce"]
@@ -54,7 +53,7 @@ async def replace(tx: AsyncConnection, row: dict[str, Any]) -> bool:
     return (await tx.execute(query.values(**values))).rowcount == 1
 
 
-async def withdraw(tx: AsyncConnection, chain_id: int, signer: str, nonce: int) -> bool:
+async def withdraw(tx: transaction.Transaction, chain_id: int, signer: str, nonce: int) -> bool:
     """Give the highest nonce back; False if a later one was taken."""
     query = _nonces.update().where(
         *_of(_nonces, chain_id, signer), _nonces.c.next_nonce == nonce + 1
@@ -65,20 +64,22 @@ async def withdraw(tx: AsyncConnection, chain_id: int, signer: str, nonce: int) 
     return True
 
 
-async def confirm(tx: AsyncConnection, chain_id: int, signer: str, below_nonce: int) -> None:
+async def confirm(
+    tx: transaction.Transaction, chain_id: int, signer: str, below_nonce: int
+) -> None:
     """Close every nonce below one that the chain has counted past."""
     await tx.execute(
         _sent.delete().where(*_of(_sent, chain_id, signer), _sent.c.nonce < below_nonce)
     )
 
 
-async def list_open(tx: AsyncConnection, chain_id: int, signer: str) -> Sequence[Row]:
+async def list_open(tx: transaction.Transaction, chain_id: int, signer: str) -> Sequence[Row]:
     """Return the open transactions of a signer, lowest nonce first."""
     query = sa.select(_sent).where(*_of(_sent, chain_id, signer)).order_by(_sent.c.nonce)
     return (await tx.execute(query)).mappings().all()
 
 
-async def find_open(tx: AsyncConnection, payment_key: str) -> Row | None:
+async def find_open(tx: transaction.Transaction, payment_key: str) -> Row | None:
     """Return the newest open transaction that settles a payment."""
     query = sa.select(_sent).where(_sent.c.payment_key == payment_key)
     newest = query.order_by(_sent.c.nonce.desc()).limit(1)

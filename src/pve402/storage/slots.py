@@ -14,10 +14,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pve402.domain import errors
-from pve402.storage import database, queue, tables
+from pve402.storage import database, queue, tables, transaction
 
 _slots = tables.node_slots
 _HOLD_SECONDS = 10.0  # renewed while held, so a dead process's slots are free soon
@@ -55,7 +54,7 @@ class NodeSlots:
                     return holder
             await asyncio.sleep(_PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
 
-    async def _try_take(self, tx: AsyncConnection, node: str, holder: str) -> bool:
+    async def _try_take(self, tx: transaction.Transaction, node: str, holder: str) -> bool:
         free = (
             sa.select(_slots.c.slot)
             .where(_slots.c.node == node, _slots.c.slot < self._per_node)
@@ -77,7 +76,7 @@ class NodeSlots:
         )
         return True
 
-    async def _add_slots(self, tx: AsyncConnection, node: str) -> None:
+    async def _add_slots(self, tx: transaction.Transaction, node: str) -> None:
         known = await tx.scalar(
             sa.select(sa.func.count()).select_from(_slots).where(_slots.c.node == node)
         )

@@ -7,9 +7,8 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pve402.storage import database, tables
+from pve402.storage import database, tables, transaction
 
 _tokens = tables.tokens
 _used_nonces = tables.used_nonces
@@ -33,7 +32,7 @@ class Token:
         return cls(**{field.name: row[field.name] for field in dataclasses.fields(cls)})
 
 
-async def find(db: database.Database, tx: AsyncConnection, token_hash: str) -> Token | None:
+async def find(db: database.Database, tx: transaction.Transaction, token_hash: str) -> Token | None:
     """Return a token that is neither revoked nor expired."""
     query = sa.select(_tokens).where(
         _tokens.c.token_hash == token_hash,
@@ -44,7 +43,7 @@ async def find(db: database.Database, tx: AsyncConnection, token_hash: str) -> T
     return None if row is None else Token.from_row(row)
 
 
-async def insert(db: database.Database, tx: AsyncConnection, token: Token) -> None:
+async def insert(db: database.Database, tx: transaction.Transaction, token: Token) -> None:
     """Write a token; the primary one of a lease revokes its predecessor."""
     if token.primary_of_lease:
         older = sa.and_(_tokens.c.lease_id == token.lease_id, _tokens.c.primary_of_lease)
@@ -53,18 +52,20 @@ async def insert(db: database.Database, tx: AsyncConnection, token: Token) -> No
     await tx.execute(_tokens.insert().values(created_at=db.now(), **values))
 
 
-async def revoke(db: database.Database, tx: AsyncConnection, token_hash: str) -> bool:
+async def revoke(db: database.Database, tx: transaction.Transaction, token_hash: str) -> bool:
     """Revoke one token; False if it was not valid."""
     return await _revoke(db, tx, _tokens.c.token_hash == token_hash) == 1
 
 
-async def revoke_of_lease(db: database.Database, tx: AsyncConnection, lease_id: str) -> None:
+async def revoke_of_lease(
+    db: database.Database, tx: transaction.Transaction, lease_id: str
+) -> None:
     """Revoke every token of a lease, when it ends."""
     await _revoke(db, tx, _tokens.c.lease_id == lease_id)
 
 
 async def use_nonce(
-    db: database.Database, tx: AsyncConnection, nonce: str, expires_at: datetime
+    db: database.Database, tx: transaction.Transaction, nonce: str, expires_at: datetime
 ) -> bool:
     """Use up the nonce of a wallet challenge; True once only. Forgets those long expired."""
     await tx.execute(_used_nonces.delete().where(_used_nonces.c.expires_at < db.now(-3600)))
@@ -73,6 +74,8 @@ async def use_nonce(
     return (await tx.execute(query.on_conflict_do_nothing())).rowcount == 1
 
 
-async def _revoke(db: database.Database, tx: AsyncConnection, which: sa.ColumnElement[bool]) -> int:
+async def _revoke(
+    db: database.Database, tx: transaction.Transaction, which: sa.ColumnElement[bool]
+) -> int:
     query = _tokens.update().where(which, _tokens.c.revoked_at.is_(None))
     return (await tx.execute(query.values(revoked_at=db.now()))).rowcount

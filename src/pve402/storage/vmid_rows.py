@@ -1,10 +1,9 @@
 """Reserved vmids: one lease each, rotating through the range, not reused for a day."""
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pve402.domain import errors
-from pve402.storage import database, tables
+from pve402.storage import database, tables, transaction
 
 _vmids = tables.vmids
 REST_SECONDS = 24 * 3600.0
@@ -12,7 +11,7 @@ REST_SECONDS = 24 * 3600.0
 
 
 async def reserve(
-    db: database.Database, tx: AsyncConnection, lease_id: str, *, least: int, most: int
+    db: database.Database, tx: transaction.Transaction, lease_id: str, *, least: int, most: int
 ) -> int:
     """Reserve the next free vmid after the newest one, both ends included, for a lease.
 
@@ -32,7 +31,11 @@ async def reserve(
 
 
 async def release(
-    db: database.Database, tx: AsyncConnection, vmid: int, lease_id: str, note: str | None = None
+    db: database.Database,
+    tx: transaction.Transaction,
+    vmid: int,
+    lease_id: str,
+    note: str | None = None,
 ) -> None:
     """Let a vmid rest and then be free; with a note it was given up for a reason (quarantine)."""
     await tx.execute(
@@ -42,7 +45,7 @@ async def release(
     )
 
 
-async def _first_free(tx: AsyncConnection, least: int, most: int) -> int | None:
+async def _first_free(tx: transaction.Transaction, least: int, most: int) -> int | None:
     if least > most:
         return None
     taken = _vmids.alias()

@@ -1,18 +1,22 @@
 """Migrations: up, down, up again, and equal to the tables that the code speaks of."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from alembic import autogenerate
 from alembic.migration import MigrationContext
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from pve402.storage import database, migrate, tables
 
 
-async def test_the_migrations_make_the_tables_of_the_code(db: database.Database) -> None:
-    async with db.begin() as tx:
-        differences = await tx.run_sync(_differences)
+async def test_the_migrations_make_the_tables_of_the_code(database_url: str) -> None:
+    await (await database.Database(database_url).open()).close()
+
+    differences = await look(database_url, _differences)
 
     assert differences == []
 
@@ -20,12 +24,10 @@ async def test_the_migrations_make_the_tables_of_the_code(db: database.Database)
 async def test_down_and_up_again(database_url: str) -> None:
     db = await database.Database(database_url).open()
 
-    await migrate.downgrade(db._writer, "base")
-    async with db.begin() as tx:
-        left = await tx.run_sync(lambda connection: sa.inspect(connection).get_table_names())
-    await migrate.upgrade(db._writer)
-    async with db.begin() as tx:
-        differences = await tx.run_sync(_differences)
+    await migrate.downgrade(sa.make_url(database_url), "base")
+    left = await look(database_url, lambda connection: sa.inspect(connection).get_table_names())
+    await migrate.upgrade(sa.make_url(database_url))
+    differences = await look(database_url, _differences)
     await db.close()
 
     assert set(left) <= {"alembic_version"}
@@ -35,8 +37,7 @@ async def test_down_and_up_again(database_url: str) -> None:
 async def test_opening_twice_changes_nothing(database_url: str) -> None:
     for _ in range(2):
         db = await database.Database(database_url).open()
-        async with db.begin() as tx:
-            differences = await tx.run_sync(_differences)
+        differences = await look(database_url, _differences)
         await db.close()
 
         assert differences == []
@@ -52,6 +53,14 @@ async def test_a_second_process_on_one_sqlite_file_is_refused(tmp_path: Path) ->
 
     await first.close()
     await (await second.open()).close()
+
+
+async def look(url: str, at: Callable[[sa.Connection], Any]) -> Any:
+    engine = create_async_engine(url, poolclass=sa.NullPool)
+    async with engine.connect() as connection:
+        found = await connection.run_sync(at)
+    await engine.dispose()
+    return found
 
 
 def _differences(connection: sa.Connection) -> list[object]:

@@ -8,7 +8,15 @@ import sqlalchemy as sa
 from tests.integration.storage.test_queue import new_lease
 
 from pve402.domain import errors, order
-from pve402.storage import database, order_rows, signer_rows, slots, token_rows, vmid_rows
+from pve402.storage import (
+    database,
+    order_rows,
+    signer_rows,
+    slots,
+    token_rows,
+    transaction,
+    vmid_rows,
+)
 
 
 def new_order(number: int, *, nonce: str = "0x01", idempotency: str | None = None) -> order.Order:
@@ -40,7 +48,7 @@ async def test_one_payment_is_claimed_once_however_many_ask(db: database.Databas
 async def test_an_error_of_the_database_repeats_no_value(db: database.Database) -> None:
     query = sa.text("INSERT INTO no_such_table (sealed) VALUES (:value)")
 
-    with pytest.raises((sa.exc.DBAPIError, errors.DatabaseUnavailable)) as told:
+    with pytest.raises(transaction.StatementRefused) as told:
         async with db.begin() as tx:
             await tx.execute(query, {"value": "a signed payment"})
 
@@ -202,3 +210,14 @@ def _token(name: str, *, primary: bool = True) -> token_rows.Token:
         primary_of_lease=primary,
         expires_at=None,
     )
+
+
+@pytest.mark.postgres
+async def test_a_commit_waits_for_the_log_where_the_server_would_not(postgres_url: str) -> None:
+    db = await database.Database(postgres_url).open()
+
+    async with db.read() as tx:
+        shown = await tx.scalar(sa.text("SHOW synchronous_commit"))
+    await db.close()
+
+    assert shown == "on"
