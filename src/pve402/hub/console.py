@@ -180,7 +180,7 @@ class Console:
         await self.close("closed")
 
     def _output(self, data: bytes) -> None:
-        self._replay += data
+        self._replay += data[-_REPLAY_BYTES:]
         if len(self._replay) > 2 * _REPLAY_BYTES:
             del self._replay[:-_REPLAY_BYTES]
         for window in self._windows:
@@ -194,7 +194,8 @@ class Console:
             window.end(reason)
         self._windows.clear()
         if isinstance(self._shell, SoleShell):
-            self._lingering = asyncio.create_task(self._let_go())
+            self._lingering = asyncio.create_task(self._let_go(self._shell))
 
-    async def _let_go(self) -> None:
+    async def _let_go(self, shell: Shell) -> None:
         await self._holding.aclose()
+        await shell.close()

@@ -7,7 +7,7 @@ dropped and the result says so. A slow follower reads from what is kept and hold
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from pve402.hub import errors
+from pve402.hub import errors, metrics, scripts
 from pve402.hub.request import EventKind, ExecEvent, ExecRequest, ExecResult
 
 #: Events kept of one execution; pieces that nobody has seen yet are joined first.
@@ -72,6 +72,7 @@ class Execution:
             self.ended_at = self._clock()
             self._add(EventKind.EXIT, result=self._result(exit_code))
             self._over.set()
+            self._count(self._outcome(exit_code))
 
     def fail(self, error: errors.HubError) -> None:
         """The program's fate is unknown to us."""
@@ -80,6 +81,7 @@ class Execution:
             self.ended_at = self._clock()
             self._add(EventKind.ERROR, error=error)
             self._over.set()
+            self._count(error.code)
 
     def cancel(self) -> None:
         """Ask for the program to be ended; it is up to whoever looks after it."""
@@ -146,6 +148,17 @@ class Execution:
             self._events[-1] = ExecEvent(id=last.id, kind=kind, data=joined)
         else:
             self._add(kind, data)
+
+    def _outcome(self, exit_code: int) -> str:
+        if self.timed_out:
+            return "timed_out"
+        if self.cancelled:
+            return "cancelled"
+        return "failed" if exit_code else "done"
+
+    def _count(self, outcome: str) -> None:
+        if not scripts.is_ours(self.request) and self.ended_at is not None:
+            metrics.count(outcome, self.ended_at - self.started_at)
 
     def _result(self, exit_code: int) -> ExecResult:
         ended_at = self.ended_at if self.ended_at is not None else self._clock()

@@ -7,15 +7,15 @@ outside of frames are the output of an open console, or of somebody else.
 The guest may be hostile: a frame has a largest size, and only printable ASCII inside.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 #: A piece of output is at most 48 KiB, twice that in hexadecimal.
 LARGEST_BODY_BYTES = 110_000
 
+_ESCAPE = b"\x1b"
 _END = b"\x1b\\"
-_UNPRINTABLE = re.compile(rb"[^\x20-\x7e]")
+_PRINTABLE = bytes(range(0x20, 0x7F))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,9 @@ class FrameReader:
                 return
 
     def _read_outside(self) -> Outside | None:
-        start = self._buffer.find(self._start)
+        # A single byte is found much faster than several, and mostly there is none.
+        escape = self._buffer.find(_ESCAPE)
+        start = self._buffer.find(self._start, escape) if escape >= 0 else -1
         if start < 0:
             return self._take_outside(len(self._buffer) - self._held_back())
         event = self._take_outside(start)
@@ -73,18 +75,19 @@ class FrameReader:
     def _take_outside(self, size: int) -> Outside | None:
         data = bytes(self._buffer[:size])
         del self._buffer[:size]
-        return Outside(data=data.replace(b"\r\n", b"\n")) if data else None
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n")
+        return Outside(data=data) if data else None
 
     def _held_back(self) -> int:
         """How many bytes at the end may belong to a frame's start or to a `\\r\\n`."""
-        tail = bytes(self._buffer[-len(self._start) :])
-        for size in range(min(len(tail), len(self._start) - 1), 0, -1):
-            if self._start.startswith(tail[-size:]):
-                return size
-        return 1 if tail.endswith(b"\r") else 0
+        escape = self._buffer.rfind(_ESCAPE, max(0, len(self._buffer) - len(self._start) + 1))
+        if escape >= 0 and self._start.startswith(self._buffer[escape:]):
+            return len(self._buffer) - escape
+        return 1 if self._buffer.endswith(b"\r") else 0
 
     def _read_inside(self) -> Frame | Damaged | None:
-        end = self._buffer.find(b"\x1b", self._searched)
+        end = self._buffer.find(_ESCAPE, self._searched)
         if end < 0 or end + 1 == len(self._buffer):
             self._searched = max(0, len(self._buffer) - 1)
             return self._give_up_if_large()
@@ -103,7 +106,7 @@ class FrameReader:
 
 
 def _parse(body: bytes) -> Frame | Damaged:
-    if len(body) > LARGEST_BODY_BYTES or _UNPRINTABLE.search(body):
+    if len(body) > LARGEST_BODY_BYTES or body.translate(None, _PRINTABLE):
         return Damaged()
     kind, *fields = body.decode("ascii").split(" ")
     return Frame(kind=kind, fields=tuple(fields))

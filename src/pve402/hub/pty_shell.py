@@ -13,6 +13,7 @@ from typing import Protocol
 
 from pve402.hub import errors
 from pve402.hub.channels import Channel
+from pve402.hub.intake import Intake
 from pve402.hub.pace import Nudge
 from pve402.hub.request import EventKind
 from pve402.hub.session import Session, TerminalSocket
@@ -160,15 +161,15 @@ class SoleShell:
                 await self._socket.close()
 
     async def _read(self) -> None:
-        with suppress(OSError):
-            while (data := await self._socket.receive()) is not None:
-                self._heard.set()
-                self._output(data.replace(b"\r\r\n", b"\r\n"))
-                if self._trailer.feed(data) is not None:
-                    break
-                self._pace.received(owed=asyncio.get_running_loop().time() < self._more_until)
-                await asyncio.sleep(0)
+        await Intake(self._socket, self._receive).run()
         self._ended("exit")
+
+    def _receive(self, data: bytes) -> None:
+        self._heard.set()
+        self._output(data.replace(b"\r\r\n", b"\r\n") if b"\r" in data else data)
+        if self._trailer.feed(data) is not None:
+            self._ended("exit")
+        self._pace.received(owed=asyncio.get_running_loop().time() < self._more_until)
 
     async def _wait_until_attached(self) -> None:
         """What is typed before the shell's first words are over is lost."""

@@ -13,8 +13,9 @@ from typing import Protocol
 
 import structlog
 
-from pve402.hub import errors, frames
+from pve402.hub import errors, frames, metrics
 from pve402.hub.channels import Channel, Sink
+from pve402.hub.intake import Intake
 from pve402.hub.link import Link, LinkBroken
 from pve402.hub.opening import Hello
 from pve402.hub.options import HubOptions
@@ -80,6 +81,7 @@ class Session:
 
     def start(self) -> None:
         """Begin to read and to write."""
+        metrics.SESSIONS.inc()
         self._receive(self.hello.rest)
         for work in (self._read(), self._write(), self._keep()):
             self._spawn(work)
@@ -203,11 +205,7 @@ class Session:
     # receiving
 
     async def _read(self) -> None:
-        with suppress(OSError):
-            while (data := await self._socket.receive()) is not None:
-                self._receive(data)
-                # A flood must not keep the loop from everybody else.
-                await asyncio.sleep(0)
+        await Intake(self._socket, self._receive).run()
         self._end()
 
     def _receive(self, data: bytes) -> None:
@@ -380,6 +378,7 @@ class Session:
         if self.ended.is_set():
             return
         self.ended.set()
+        metrics.SESSIONS.dec()
         self._heard.set()
         self._pace.sent()
         self._wake.set()

@@ -21,6 +21,8 @@ _log = structlog.get_logger(__name__)
 
 #: termproxy waits 10 s for the line; its answer takes milliseconds.
 _GREETING_SECONDS = 5.0
+# Looking it up in the enumeration for every message takes as long as reading the message.
+_BINARY = aiohttp.WSMsgType.BINARY
 
 
 class WebSocketTerminal:
@@ -56,9 +58,10 @@ class WebSocketTerminal:
             data, self._ahead = self._ahead, b""
             return data
         message = await self._socket.receive()
-        if message.type in {aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT}:
-            return message.data if isinstance(message.data, bytes) else message.data.encode()
-        return None
+        if message.type is _BINARY:
+            output: bytes = message.data
+            return output
+        return message.data.encode() if message.type is aiohttp.WSMsgType.TEXT else None
 
     async def close(self) -> None:
         """Close the socket."""

@@ -5,9 +5,10 @@ other bytes specially while they read. So a line to the guest's program holds on
 ASCII; everything else becomes an octal escape of `printf`.
 """
 
-import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 #: A value longer than this, written out, travels in pieces before the line that uses it.
 LONGEST_INLINE = 1200
@@ -21,8 +22,12 @@ _FORMAT = {
 } | {ord("%"): "%%", ord("\\"): "\\\\"}
 # Through the pipe to a command's stdin, read by `read -r` and written by printf, the upper
 # half passes as it is; only the range that dash uses for its own marks is left out.
-_STDIN_ESCAPED = re.compile(rb"[^\x20-\x7e\xa0-\xff]|['%\\]")
-_STDIN = {bytes([byte]): text.encode() for byte, text in _FORMAT.items()}
+_STDIN_PLAIN = frozenset((*range(0x20, 0x7F), *range(0xA0, 0x100))) - set(b"'%\\")
+_STDIN = tuple(
+    bytes([byte]) if byte in _STDIN_PLAIN else _FORMAT[byte].encode() for byte in range(256)
+)
+_STDIN_LENGTHS = bytes(map(len, _STDIN))
+_HYPHEN = b"\\055"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,20 +78,15 @@ def stdin_formats(data: bytes, longest: int) -> Iterator[tuple[bytes, int]]:
     """Cut stdin into formats of `printf`; yields each with the number of bytes it stands for."""
     start = 0
     while start < len(data):
-        size = longest
-        piece = _stdin_format(data[start : start + size])
-        while len(piece) > longest:
-            size = max(1, min(size - 1, size * longest // len(piece)))
-            piece = _stdin_format(data[start : start + size])
-        size = min(size, len(data) - start)
-        yield piece, size
+        chunk = data[start : start + longest]
+        # A format that starts with a hyphen would be taken for an option.
+        option = chunk.startswith(b"-")
+        room = longest - len(_HYPHEN) + 1 if option else longest
+        ends = tuple(accumulate(chunk.translate(_STDIN_LENGTHS)))
+        size = max(1, bisect_right(ends, room))
+        piece = b"".join([_STDIN[byte] for byte in chunk[:size]])
+        yield (_HYPHEN + piece[1:] if option else piece), size
         start += size
-
-
-def _stdin_format(data: bytes) -> bytes:
-    text = _STDIN_ESCAPED.sub(lambda found: _STDIN[found.group()], data)
-    # A format that starts with a hyphen would be taken for an option.
-    return b"\\055" + text[1:] if text.startswith(b"-") else text
 
 
 def _assignments(number: int, value: bytes) -> Iterator[str]:

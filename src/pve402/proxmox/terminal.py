@@ -28,6 +28,7 @@ SMALLEST_SIDE = 2
 
 _GREETING = b"OK"
 _LONGEST_NUMBER = 20
+_ESCAPE = b"\x1b"
 #: dtach 0.9 (`attach.c`) moves the cursor away before its last words.
 _TRAILER = re.compile(
     rb"\x1b\[999H\r*\n\[(EOF - dtach terminating|detached|read returned an error)\]"
@@ -86,7 +87,8 @@ def clamp_size(columns: int, rows: int) -> tuple[int, int]:
 
 def find_trailer(output: bytes) -> str | None:
     """Find the last words of dtach in output: the session is over, whatever the socket says."""
-    match = _TRAILER.search(output)
+    start = output.find(_ESCAPE)  # a single byte is found much faster than a pattern
+    match = _TRAILER.search(output, start) if start >= 0 else None
     return match.group(1).decode() if match else None
 
 

@@ -18,6 +18,7 @@ class FakeTerminal:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
+        self.is_closed = False
         self.output: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     async def send(self, data: bytes) -> None:
@@ -27,6 +28,7 @@ class FakeTerminal:
         return await self.output.get()
 
     async def close(self) -> None:
+        self.is_closed = True
         self.output.put_nowait(None)
 
 
@@ -93,7 +95,7 @@ async def test_slow_window_keeps_the_end_and_says_so(console: Console) -> None:
     assert data.endswith(b"0399")
 
 
-async def test_end_of_the_shell_ends_all_windows_and_frees_the_terminal(
+async def test_end_of_the_shell_ends_all_windows_and_lets_go_of_the_terminal(
     console: Console, terminal: FakeTerminal
 ) -> None:
     windows = [await console.attach(80, 24) for _ in range(2)]
@@ -102,9 +104,9 @@ async def test_end_of_the_shell_ends_all_windows_and_frees_the_terminal(
         while await window.read() is not None:
             pass
         assert window.close_reason == "exit"
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     assert console._guest.held_by == []  # type: ignore[attr-defined]
+    assert terminal.is_closed
 
 
 async def test_typing_is_sent_in_packets_and_never_detaches(

@@ -2,9 +2,10 @@
 
 import asyncio
 
+import prometheus_client
 import pytest
 
-from pve402.hub import errors
+from pve402.hub import errors, scripts
 from pve402.hub.execution import LARGEST_EVENTS, Execution
 from pve402.hub.request import EventKind, ExecRequest
 
@@ -105,3 +106,35 @@ async def test_open_stdin_ends_when_it_is_closed() -> None:
 
 async def _collect(source) -> list[bytes]:
     return [piece async for piece in source]
+
+
+def counted(outcome: str) -> float:
+    found = prometheus_client.REGISTRY.get_sample_value(
+        "pve402_commands_total", {"outcome": outcome}
+    )
+    return found or 0.0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "end"),
+    [
+        ("done", lambda execution: execution.finish(0)),
+        ("failed", lambda execution: execution.finish(3)),
+        ("session_lost", lambda execution: execution.fail(errors.SessionLost())),
+        ("cancelled", lambda execution: (execution.cancel(), execution.finish(143))),
+    ],
+)
+async def test_how_a_command_ended_is_counted_once(outcome: str, end) -> None:
+    before, execution = counted(outcome), make()
+    end(execution)
+    execution.finish(1)
+
+    assert counted(outcome) - before == 1
+
+
+async def test_what_the_hub_runs_for_itself_is_not_counted() -> None:
+    before, execution = counted("done"), make()
+    execution.request = scripts.request("files", "look", "/etc/passwd")
+    execution.finish(0)
+
+    assert counted("done") == before

@@ -1,0 +1,56 @@
+"""Hands on what a terminal's socket holds in one piece, however many messages it came in.
+
+The terminal's output comes in messages of some 4 KiB. A socket whose messages are already there
+returns them without giving way, so what is put behind the loop's next turn sees all of them
+together, and costs once what it would cost for each. In a flood that comes message by message, the
+socket is left alone for as long as a timer can measure, so that more of them are there.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Protocol
+
+#: After so much, others have their turn; more is not held here.
+LARGEST_PIECE_BYTES = 256 * 1024
+#: Behind a piece of this size it is a flood, and from the larger size on there is enough at once.
+_FLOOD_BYTES, _ENOUGH_BYTES = 4000, 64 * 1024
+_GATHER_SECONDS = 0.001
+
+
+class Source(Protocol):
+    """Where messages come from."""
+
+    def receive(self) -> Awaitable[bytes | None]: ...
+
+
+class Intake:
+    """Reads a socket and passes on its bytes, joined, in order."""
+
+    def __init__(self, source: Source, take: Callable[[bytes], None]) -> None:
+        self._source = source
+        self._take = take
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._gathers = False
+
+    async def run(self) -> None:
+        """Read until the socket ends; all of it has been passed on then."""
+        loop = asyncio.get_running_loop()
+        with suppress(OSError):
+            while (data := await self._source.receive()) is not None:
+                if not self._pieces:
+                    if self._gathers:
+                        await asyncio.sleep(_GATHER_SECONDS)
+                    loop.call_soon(self._pass_on)
+                self._pieces.append(data)
+                self._size += len(data)
+                if self._size >= LARGEST_PIECE_BYTES:
+                    await asyncio.sleep(0)
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        self._gathers = _FLOOD_BYTES <= self._size < _ENOUGH_BYTES
+        pieces, self._pieces, self._size = self._pieces, [], 0
+        if pieces:
+            self._take(pieces[0] if len(pieces) == 1 else b"".join(pieces))
