@@ -1,6 +1,6 @@
 """How fast the hub is over the simulated console chain, bad manners on.
 
-    python -m tests.bench.bench_hub [--sessions 90]
+    python -m tests.bench.bench_hub [--sessions 100]
 
 Prints one table. The chain, its guests and this client share the machine.
 """
@@ -19,11 +19,11 @@ import structlog
 from tests.support import guest_consoles
 from tests.support.guest_consoles import Consoles
 
-from pve402.hub.options import HubOptions
+from pve402.devnet.terminal.__main__ import FIRST_MORE
 from pve402.hub.request import ExecRequest
-from pve402.hub.session import Session
 
 MIB = 1024 * 1024
+TRUE = ExecRequest(command="true")
 GUESTS = {"ash": guest_consoles.ASH, "dash": guest_consoles.DASH, "bash": guest_consoles.BASH}
 
 
@@ -37,7 +37,8 @@ async def main(sessions: int) -> None:
             for what, measure, aim in MEASURES:
                 cells = [await measure(chain, vmid) for vmid in GUESTS.values()]
                 print(f"{what:34}" + "".join(f"{cell:>16}" for cell in cells) + f"{aim:>16}")
-            print(f"{'memory of a warm session':34}{await memory(chain, sessions):>16}")
+    label = f"{sessions} guests with a warm session"
+    print(f"{label:34}{await memory(sessions):>16}")
 
 
 def machine() -> float:
@@ -139,24 +140,20 @@ async def recovery(chain: Consoles, vmid: int) -> str:
     return f"{seconds:.2f} s"
 
 
-async def memory(chain: Consoles, sessions: int) -> str:
-    """Growth of our resident memory per session; each needs a terminal of its own to exist."""
-    guests = list(GUESTS.values())
-    opened: list[Session] = []
-    async with chain.hub() as hub:
-        await hub.session(guest_consoles.guest(guests[0]))
-        pattern = (await hub.session(guest_consoles.guest(guests[0]))).hello
-        gc.collect()
-        before = resident_bytes()
-        for number in range(sessions):
-            socket = await chain.open_terminal(guest_consoles.guest(guests[1]))
-            opened.append(Session(socket, f"{number:012x}", pattern, HubOptions()))
-            opened[-1].start()
-        await asyncio.sleep(0.5)
-        grown = resident_bytes() - before
-        for session in opened:
-            await session.close(quit_program=False)
-    return f"{grown / sessions / 1024:.0f} KiB"
+async def memory(sessions: int) -> str:
+    """Growth of our resident memory per guest with a warm session, behind its first command."""
+    first = guest_consoles.guest(guest_consoles.ASH)
+    for url in guest_consoles.serve("--more", str(sessions)):
+        async with guest_consoles.consoles(url) as chain, chain.hub(max_sessions=sessions) as hub:
+            await hub.exec(first, TRUE)
+            await hub.close_guest(first)
+            gc.collect()
+            before = resident_bytes()
+            for number in range(sessions):
+                await hub.exec(guest_consoles.guest(FIRST_MORE + number), TRUE)
+            warm, grown = hub.open_sessions, resident_bytes() - before
+    assert warm == sessions
+    return f"{grown / sessions / 1024:.0f} KiB each"
 
 
 def resident_bytes() -> int:
@@ -198,5 +195,5 @@ MEASURES = (
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sessions", type=int, default=90)
+    parser.add_argument("--sessions", type=int, default=100)
     asyncio.run(main(parser.parse_args().sessions))

@@ -30,9 +30,9 @@ SHELLS = {
 }
 
 
-def serve() -> Iterator[str]:
+def serve(*options: str) -> Iterator[str]:
     """Run the chain; yields its URL."""
-    command = [sys.executable, "-m", "pve402.devnet.terminal", "--port", "0"]
+    command = [sys.executable, "-m", "pve402.devnet.terminal", "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -1,4 +1,7 @@
-"""`python -m pve402.devnet.terminal`: guests 101 to 105 with consoles, for work on a client."""
+"""`python -m pve402.devnet.terminal`: guests 101 to 105 with consoles, for work on a client.
+
+With `--more N` there are N guests of busybox from 201 on besides.
+"""
 
 import argparse
 import asyncio
@@ -21,23 +24,27 @@ TEMPLATES = {
 }
 
 
-def make(disks: str, manners: TerminalManners) -> standalone.Standalone:
-    """Build guests 101 to 105, each in cmode shell, and their consoles."""
+FIRST_MORE = 201
+
+
+def make(disks: str, manners: TerminalManners, more: int = 0) -> standalone.Standalone:
+    """Build guests 101 to 105 and some more, each in cmode shell, and their consoles."""
+    templates = TEMPLATES | {FIRST_MORE + number: "busybox-alpine" for number in range(more)}
     runtime = NamespaceRuntime(RuntimeOptions(disks=disks))
     specs = {
         vmid: GuestSpec(
             node=standalone.NODE, hostname=f"ct{vmid}", template=template, cmode="shell"
         )
-        for vmid, template in TEMPLATES.items()
+        for vmid, template in templates.items()
     }
     consoles = Consoles(runtime, manners)
     return standalone.Standalone(runtime=runtime, consoles=consoles, specs=specs)
 
 
-async def run(port: int, manners: TerminalManners) -> None:
+async def run(port: int, manners: TerminalManners, more: int) -> None:
     """Serve until interrupted."""
     with tempfile.TemporaryDirectory(prefix="pve402-guests-") as disks:
-        async with standalone.serve(make(disks, manners), port) as url:
+        async with standalone.serve(make(disks, manners, more), port) as url:
             sys.stdout.write(f"{url}\n")
             sys.stdout.flush()
             await asyncio.Event().wait()
@@ -48,9 +55,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8006)
     parser.add_argument("--polite", action="store_true", help="switch every bad manner off")
+    parser.add_argument("--more", type=int, default=0, metavar="N", help="N guests more, busybox")
     arguments = parser.parse_args()
+    manners = POLITE if arguments.polite else TerminalManners()
     try:
-        asyncio.run(run(arguments.port, POLITE if arguments.polite else TerminalManners()))
+        asyncio.run(run(arguments.port, manners, arguments.more))
     except KeyboardInterrupt:
         sys.exit(130)
 

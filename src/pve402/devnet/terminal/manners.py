@@ -33,6 +33,7 @@ class TerminalManners:
     connect_limit_seconds, line_limit_seconds: how long a worker waits for its client, and then for
     the client's first line.
     dead_port_seconds: how long a websocket to a port nobody listens on takes to die.
+    picture_seconds: how long changes of a picture gather before they are drawn and sent.
     """
 
     attach_seconds: float = 0.02
@@ -50,6 +51,7 @@ class TerminalManners:
     connect_limit_seconds: float = 10.0
     line_limit_seconds: float = 10.0
     dead_port_seconds: float = 5.0
+    picture_seconds: float = 0.02
 
 
 # A chain that does what one would wish, for tests of everything else.
@@ -64,4 +66,5 @@ POLITE = TerminalManners(
     detaches_on_key=False,
     end=SessionEnd.STAYS_OPEN,
     stopped_seconds=0.0,
+    picture_seconds=0.0,
 )

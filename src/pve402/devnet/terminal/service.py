@@ -55,7 +55,9 @@ class Consoles:
             peer = await self._accept(session)
         except WorkerFailed:
             raise RuntimeError(session.failure(1)) from None
-        worker = VnctermWorker(session=session, peer=peer, terminals=self._terminals)
+        worker = VnctermWorker(
+            session=session, peer=peer, terminals=self._terminals, manners=self._manners
+        )
         try:
             await worker.run()
         finally:

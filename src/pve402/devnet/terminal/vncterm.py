@@ -4,19 +4,27 @@ import asyncio
 
 from pve402.devnet.pve.runtime import ConsoleSession
 from pve402.devnet.terminal import font, keys, rfb, screen, shared
+from pve402.devnet.terminal.manners import TerminalManners
 from pve402.devnet.terminal.peers import Peer
 from pve402.devnet.terminal.sessions import GuestStopped, Terminals
 
 _COLUMNS, _ROWS = 80, 24
 _FOREGROUND, _BACKGROUND = (224, 224, 224), (0, 0, 0)
-_FRAME_SECONDS = 0.02
 
 
 class VnctermWorker:
     """Serves one VNC client until it leaves or the terminal ends (`shared.Client`)."""
 
-    def __init__(self, *, session: ConsoleSession, peer: Peer, terminals: Terminals) -> None:
+    def __init__(
+        self,
+        *,
+        session: ConsoleSession,
+        peer: Peer,
+        terminals: Terminals,
+        manners: TerminalManners,
+    ) -> None:
         self._session = session
+        self._manners = manners
         self._peer = peer
         self._terminals = terminals
         self._terminal: shared.SharedTerminal | None = None
@@ -94,7 +102,7 @@ class VnctermWorker:
     def _draw_soon(self) -> None:
         if self._wanted and self._screen.changed and not self._drawing:
             loop = asyncio.get_running_loop()
-            self._drawing = loop.call_later(_FRAME_SECONDS, self._draw)
+            self._drawing = loop.call_later(self._manners.picture_seconds, self._draw)
 
     def _draw(self) -> None:
         self._drawing = None
