@@ -28,7 +28,6 @@ from pve402.storage import (
     lease_rows,
     order_rows,
     queue,
-    tables,
     transaction,
     vmid_rows,
 )
@@ -281,7 +280,7 @@ class Intake:
             tx,
             current,
             current.status,
-            tables.leases.c.hold_order_id.is_(None),
+            only_if={"hold_order_id": None},
             hold_order_id=new.order_id,
             hold_until=new.valid_before + _HOLD_MARGIN,
             fence=None,

@@ -156,13 +156,16 @@ class Lifetime:
         A hold that ran out does not keep a lease from being stopped, but while its order is open,
         the guest is not destroyed: the money may have moved.
         """
-        conditions = [_leases.c.fence == row.fence]
-        if to is Status.STOPPING:
+        only_if: dict[str, Any] = {"fence": row.fence}
+        conditions = []
+        if to is Status.STOPPING and row.hold_until is None:
+            only_if["hold_until"] = None
+        elif to is Status.STOPPING:
             over = _leases.c.hold_until <= self._db.now()
             conditions.append(sa.or_(_leases.c.hold_until.is_(None), over))
         if to is Status.DELETING:
-            conditions.append(_leases.c.hold_order_id.is_(None))
-        moved = await lease_rows.move(tx, row, to, *conditions, **values)
+            only_if["hold_order_id"] = None
+        moved = await lease_rows.move(tx, row, to, *conditions, only_if=only_if, **values)
         if moved is None:
             raise queue.FenceLostError
         return moved

@@ -17,7 +17,7 @@ from pve402.domain import lease, order
 from pve402.leases import books, machine, money, options, workflow
 from pve402.payments import facilitators
 from pve402.proxmox import errors as pve
-from pve402.storage import lease_rows, tables
+from pve402.storage import lease_rows
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +74,7 @@ class Renewal:
                 tx,
                 deal.lease,
                 deal.lease.status,
-                tables.leases.c.hold_order_id == deal.order.order_id,
+                only_if={"hold_order_id": deal.order.order_id},
                 hold_until=self._books.db.now(_HOLD_AGAIN_SECONDS),
             )
         if held is None:

@@ -16,7 +16,7 @@ from pve402.payments import settlement
 from pve402.payments.facilitators import Verification
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
-from pve402.storage import database, lease_rows, order_rows, queue, tables
+from pve402.storage import database, lease_rows, order_rows, queue
 
 __all__ = ["Answer", "Caller", "LeaseService", "LeaseView", "Purchase"]
 
@@ -239,7 +239,7 @@ class LeaseService:
                 tx,
                 of,
                 to,
-                tables.leases.c.hold_order_id.is_(None),
+                only_if={"hold_order_id": None},
                 end_reason="ended_by_owner",
                 deletes_at=self._db.now(),
                 due_at=self._db.now(),

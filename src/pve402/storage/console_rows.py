@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from pve402.domain import lease
-from pve402.storage import database, tables, transaction
+from pve402.storage import database, statements, tables, transaction
 
 _tickets = tables.console_tickets
 _tokens = tables.tokens
@@ -67,7 +67,7 @@ async def use(
 
 async def void_of_lease(tx: transaction.Transaction, lease_id: str) -> None:
     """Remove every ticket of a lease, when it ends."""
-    await tx.execute(_tickets.delete().where(_tickets.c.lease_id == lease_id))
+    await tx.run(_VOID_OF_LEASE, lease_id=lease_id)
 
 
 async def standings(tx: transaction.Transaction, lease_ids: Sequence[str]) -> dict[str, Standing]:
@@ -92,3 +92,8 @@ async def valid_tokens(
         sa.or_(_tokens.c.expires_at.is_(None), _tokens.c.expires_at > db.now()),
     )
     return frozenset((await tx.execute(query)).scalars())
+
+
+_VOID_OF_LEASE = statements.Prepared(
+    _tickets.delete().where(_tickets.c.lease_id == sa.bindparam("lease_id"))
+)

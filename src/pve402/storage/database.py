@@ -86,6 +86,13 @@ class Database:
         """
         return self._connections.begin()
 
+    def single(self) -> contextlib.AbstractAsyncContextManager[transaction.Transaction]:
+        """One writing statement, a transaction by itself; on PostgreSQL that saves two messages.
+
+        Raises what `begin` raises, and RuntimeError for a second statement.
+        """
+        return self._connections.single()
+
     def read(self) -> contextlib.AbstractAsyncContextManager[transaction.Transaction]:
         """One reading transaction; it sees a state that was committed.
 

@@ -2,41 +2,36 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from pve402.domain import lease, placement
-from pve402.storage import database, tables, transaction
+from pve402.storage import clock, database, statements, tables, transaction, updates
 
 _leases = tables.leases
 _OVER = [status.value for status in lease.OVER]
+_STANDS = sa.and_(  # a lease that is over has its end; few are not, and an index has those alone
+    tables.leases.c.ended_at.is_(None),
+    *(tables.leases.c.status != status for status in _OVER),
+)
 _KEPT_READY = ["reserved", "creating", "starting", "pooled"]
 _GUEST_RUNS = {lease.LeaseStatus.SETTLING, lease.LeaseStatus.ACTIVE, lease.LeaseStatus.POOLED}
 
 
 async def get(tx: transaction.Transaction, lease_id: str) -> lease.Lease | None:
     """Return the lease of that identity."""
-    return await _one(tx, sa.select(_leases).where(_leases.c.lease_id == lease_id))
+    return _lease(await tx.run(_GET, lease_id=lease_id))
 
 
 async def get_of_order(tx: transaction.Transaction, order_id: str) -> lease.Lease | None:
     """Return the lease that an order is about now."""
-    of_order = sa.select(tables.orders.c.lease_id).where(tables.orders.c.order_id == order_id)
-    return await _one(
-        tx, sa.select(_leases).where(_leases.c.lease_id == of_order.scalar_subquery())
-    )
+    return _lease(await tx.run(_GET_OF_ORDER, order_id=order_id))
 
 
 async def get_by_vmid(tx: transaction.Transaction, vmid: int) -> lease.Lease | None:
     """Return the lease that holds a vmid now: the only one that is not over, else the newest."""
-    over = sa.case((_leases.c.status.in_(_OVER), 1), else_=0)
-    query = (
-        sa.select(_leases)
-        .where(_leases.c.vmid == vmid)
-        .order_by(over, _leases.c.created_at.desc())
-        .limit(1)
-    )
-    return await _one(tx, query)
+    return _lease(await tx.run(_GET_BY_VMID, vmid=vmid))
 
 
 async def list_by_owners(
@@ -46,12 +41,12 @@ async def list_by_owners(
     query = sa.select(_leases).where(_leases.c.owner.in_(owners))
     if not include_over:
         query = query.where(_leases.c.status.notin_([*_OVER, lease.LeaseStatus.UNWINDING.value]))
-    return await _many(tx, query.order_by(_leases.c.created_at).limit(limit))
+    return _many(await tx.execute(query.order_by(_leases.c.created_at).limit(limit)))
 
 
 async def list_standing(tx: transaction.Transaction) -> list[lease.Lease]:
     """Return every lease that is not over."""
-    return await _many(tx, sa.select(_leases).where(_leases.c.status.notin_(_OVER)))
+    return _many(await tx.run(_LIST_STANDING))
 
 
 async def list_pool(tx: transaction.Transaction) -> list[lease.Lease]:
@@ -59,7 +54,7 @@ async def list_pool(tx: transaction.Transaction) -> list[lease.Lease]:
     query = sa.select(_leases).where(
         _leases.c.owner == lease.NOBODY, _leases.c.status.in_(_KEPT_READY)
     )
-    return await _many(tx, query.order_by(_leases.c.created_at))
+    return _many(await tx.execute(query.order_by(_leases.c.created_at)))
 
 
 async def list_pool_failures(
@@ -71,7 +66,7 @@ async def list_pool_failures(
         _leases.c.created_at >= since,
         _leases.c.end_reason.in_(reasons),
     )
-    return await _many(tx, query)
+    return _many(await tx.execute(query))
 
 
 async def take_from_pool(
@@ -119,7 +114,7 @@ async def stands_ready(tx: transaction.Transaction, sku: str, size: lease.Size) 
 
 async def list_by_ids(tx: transaction.Transaction, lease_ids: Sequence[str]) -> list[lease.Lease]:
     """Return the leases of these identities, in no order."""
-    return await _many(tx, sa.select(_leases).where(_leases.c.lease_id.in_(lease_ids)))
+    return _many(await tx.execute(sa.select(_leases).where(_leases.c.lease_id.in_(lease_ids))))
 
 
 async def count(tx: transaction.Transaction) -> int:
@@ -129,15 +124,13 @@ async def count(tx: transaction.Transaction) -> int:
 
 async def list_promises(tx: transaction.Transaction) -> list[placement.Promise]:
     """Return the room that leases take, whether or not their guests exist yet."""
-    columns = (_leases.c.node, _leases.c.status, _leases.c.cores, _leases.c.memory_mb)
-    query = sa.select(*columns, _leases.c.disk_gb).where(_leases.c.status.notin_(_OVER))
     return [
         placement.Promise(
             node=node,
             size=lease.Size(cores=cores, memory_mb=memory_mb, disk_gb=disk_gb),
             counted_by_node=lease.LeaseStatus(status) in _GUEST_RUNS,
         )
-        for node, status, cores, memory_mb, disk_gb in await tx.execute(query)
+        for node, status, cores, memory_mb, disk_gb in await tx.run(_LIST_PROMISES)
     ]
 
 
@@ -145,26 +138,22 @@ async def insert(
     db: database.Database, tx: transaction.Transaction, new: lease.Lease, *, due: bool
 ) -> None:
     """Write a new lease, created now by the database's time; due now if a worker must look."""
-    await tx.execute(
-        _leases.insert().values(
-            lease_id=new.lease_id,
-            status=new.status.value,
-            node=new.node,
-            vmid=new.vmid,
-            owner=new.owner,
-            sku=new.sku,
-            cores=new.size.cores,
-            memory_mb=new.size.memory_mb,
-            disk_gb=new.size.disk_gb,
-            hostname=new.hostname,
-            template=new.template,
-            rates=dict(new.rates),
-            metadata=dict(new.metadata),
-            created_at=db.now(),
-            due_at=db.now() if due else None,
-            attempts=0,
-            restarts=0,
-        )
+    await tx.run(
+        _INSERT_DUE if due else _INSERT,
+        now_ms=db.shift_ms(),
+        lease_id=new.lease_id,
+        status=new.status.value,
+        node=new.node,
+        vmid=new.vmid,
+        owner=new.owner,
+        sku=new.sku,
+        cores=new.size.cores,
+        memory_mb=new.size.memory_mb,
+        disk_gb=new.size.disk_gb,
+        hostname=new.hostname,
+        template=new.template,
+        rates=dict(new.rates),
+        metadata=dict(new.metadata),
     )
 
 
@@ -173,24 +162,20 @@ async def move(
     before: lease.Lease,
     after: lease.LeaseStatus,
     *conditions: sa.ColumnElement[bool],
+    only_if: Any = None,
     **values: object,
 ) -> lease.Lease | None:
     """Take a lease from the state it was read in to the next, if it is still in that state.
 
-    Returns the lease as written, or None if it moved meanwhile or a condition does not hold.
-    Raises ValueError for a transition that the table of the domain does not have.
+    `only_if` maps columns to what they must hold; anything else that must hold is a condition,
+    which costs more. Returns the lease as written, or None if it moved meanwhile or one of them
+    does not hold. Raises ValueError for a transition that the table of the domain does not have.
     """
     if after is not before.status and not lease.may_follow(before.status, after):
         raise ValueError(f"{before.status.value} is not followed by {after.value}")
-    query = (
-        _leases.update()
-        .where(_leases.c.lease_id == before.lease_id, _leases.c.status == before.status.value)
-        .where(*conditions)
-        .values(status=after.value, **values)
-        .returning(_leases)
-    )
-    row = (await tx.execute(query)).mappings().one_or_none()
-    return None if row is None else lease.Lease.from_row(row)
+    where = {"lease_id": before.lease_id, "status": before.status.value, **(only_if or {})}
+    new = {"status": after.value, **values}
+    return _lease(await updates.update(tx, _leases, where, new, *conditions))
 
 
 def _is_ready(sku: str, size: lease.Size) -> tuple[sa.ColumnElement[bool], ...]:
@@ -204,14 +189,48 @@ def _is_ready(sku: str, size: lease.Size) -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
-async def _one(
-    tx: transaction.Transaction, query: sa.Select[tuple[object, ...]]
-) -> lease.Lease | None:
-    row = (await tx.execute(query)).mappings().one_or_none()
+def _lease(found: statements.Result) -> lease.Lease | None:
+    row = found.mappings().one_or_none()
     return None if row is None else lease.Lease.from_row(row)
 
 
-async def _many(
-    tx: transaction.Transaction, query: sa.Select[tuple[object, ...]]
-) -> list[lease.Lease]:
-    return [lease.Lease.from_row(row) for row in (await tx.execute(query)).mappings()]
+def _many(found: statements.Result) -> list[lease.Lease]:
+    return [lease.Lease.from_row(row) for row in found.mappings()]
+
+
+_GIVEN = (
+    *("lease_id", "status", "node", "vmid", "owner", "sku", "cores", "memory_mb", "disk_gb"),
+    *("hostname", "template", "rates", "metadata"),
+)
+
+
+def _inserting(*, due: bool) -> statements.Prepared:
+    now = clock.Moment(sa.bindparam("now_ms", type_=sa.BigInteger))
+    given = {name: sa.bindparam(name, type_=_leases.c[name].type) for name in _GIVEN}
+    made = {"created_at": now, "due_at": now if due else None, "attempts": 0, "restarts": 0}
+    return statements.Prepared(_leases.insert().values({**given, **made}))
+
+
+_GET = statements.Prepared(sa.select(_leases).where(_leases.c.lease_id == sa.bindparam("lease_id")))
+_GET_OF_ORDER = statements.Prepared(
+    sa.select(_leases).where(
+        _leases.c.lease_id
+        == sa.select(tables.orders.c.lease_id)
+        .where(tables.orders.c.order_id == sa.bindparam("order_id"))
+        .scalar_subquery()
+    )
+)
+_GET_BY_VMID = statements.Prepared(
+    sa.select(_leases)
+    .where(_leases.c.vmid == sa.bindparam("vmid"))
+    .order_by(sa.case((_STANDS, 0), else_=1), _leases.c.created_at.desc())
+    .limit(1)
+)
+_LIST_STANDING = statements.Prepared(sa.select(_leases).where(_STANDS))
+_LIST_PROMISES = statements.Prepared(
+    sa.select(
+        *(_leases.c.node, _leases.c.status, _leases.c.cores, _leases.c.memory_mb),
+        _leases.c.disk_gb,
+    ).where(_STANDS)
+)
+_INSERT, _INSERT_DUE = _inserting(due=False), _inserting(due=True)

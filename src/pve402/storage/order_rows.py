@@ -2,12 +2,13 @@
 
 import dataclasses
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pve402.domain import order
-from pve402.storage import database, tables, transaction
+from pve402.storage import clock, database, statements, tables, transaction
 
 _orders = tables.orders
 _OPEN = [status.value for status in order.OPEN]
@@ -32,14 +33,15 @@ class Failures:
 
 async def get(tx: transaction.Transaction, order_id: str) -> order.Order | None:
     """Return the order of that identity."""
-    return await _one(tx, _orders.c.order_id == order_id)
+    return _order(await tx.run(_GET, order_id=order_id))
 
 
 async def get_by_payment(
     tx: transaction.Transaction, *, network: str, asset: str, payer: str, nonce: str
 ) -> order.Order | None:
     """Return the order that a payment was claimed for."""
-    return await _one(tx, *_pays(network, asset, payer, nonce))
+    found = await tx.run(_GET_BY_PAYMENT, network=network, asset=asset, payer=payer, nonce=nonce)
+    return _order(found)
 
 
 async def record_transaction(
@@ -60,14 +62,13 @@ async def get_by_idempotency(
     tx: transaction.Transaction, idempotency_hash: str
 ) -> order.Order | None:
     """Return the order that a client named so."""
-    return await _one(tx, _orders.c.idempotency_hash == idempotency_hash)
+    return _order(await tx.run(_GET_BY_IDEMPOTENCY, idempotency_hash=idempotency_hash))
 
 
 async def get_creation(tx: transaction.Transaction, lease_id: str) -> order.Order | None:
     """Return the order that made a lease."""
-    return await _one(
-        tx, _orders.c.lease_id == lease_id, _orders.c.kind == order.OrderKind.CREATION.value
-    )
+    creation = order.OrderKind.CREATION.value
+    return _order(await tx.run(_GET_OF_LEASE, lease_id=lease_id, kind=creation))
 
 
 async def list_by_lease(tx: transaction.Transaction, lease_id: str) -> list[order.Order]:
@@ -90,32 +91,22 @@ async def insert(
     The row is written with a fence for the process that starts on it at once, and falls due for
     any other after `due_in_seconds`.
     """
-    values = {field.name: getattr(new, field.name) for field in dataclasses.fields(new)}
-    values |= {
-        "kind": new.kind.value,
-        "status": new.status.value,
-        "created_at": db.now(),
-        "due_at": db.now(due_in_seconds),
-        "fence": fence,
-    }
-    dialect = sqlite if db.is_sqlite else postgresql
-    query = dialect.insert(_orders).values(values).on_conflict_do_nothing()
-    return (await tx.execute(query)).rowcount == 1
+    values = {name: getattr(new, name) for name in _GIVEN}
+    values |= {"kind": new.kind.value, "status": new.status.value, "fence": fence}
+    insert = _INSERT[db.is_sqlite]
+    written = await tx.run(
+        insert, **values, now_ms=db.shift_ms(), due_ms=db.shift_ms(due_in_seconds)
+    )
+    return written.rowcount == 1
 
 
 async def count_unsettled(
     tx: transaction.Transaction, *, payer: str, client_address: str | None
 ) -> Unsettled:
     """Count open creations; an open order is always due some time, which has an index."""
-    by_payer = sa.func.count(sa.case((_orders.c.payer == payer, 1)))
-    by_address = sa.func.count(sa.case((_orders.c.client_address == client_address, 1)))
-    query = sa.select(by_payer, by_address, sa.func.count()).where(
-        _orders.c.due_at.isnot(None),
-        _orders.c.kind == order.OrderKind.CREATION.value,
-        _orders.c.status.in_(_OPEN),
-    )
-    row = (await tx.execute(query)).one()
-    return Unsettled(by_payer=row[0], by_address=row[1], in_all=row[2])
+    found = await tx.run(_COUNT_UNSETTLED, payer=payer, client_address=client_address)
+    by_payer, by_address, in_all = found.one()
+    return Unsettled(by_payer=by_payer, by_address=by_address, in_all=in_all)
 
 
 async def count_failures(
@@ -125,16 +116,11 @@ async def count_failures(
 
     Those of the payer count, and those of the lease to be renewed, whoever was to pay them.
     """
-    whose = _orders.c.payer == payer
-    if lease_id is not None:
-        whose = sa.or_(whose, _orders.c.lease_id == lease_id)
-    query = sa.select(sa.func.count(), sa.func.max(_orders.c.created_at)).where(
-        whose,
-        _orders.c.refusal == "settlement_refused",
-        _orders.c.created_at > db.now(-3600),
+    found = await tx.run(
+        _COUNT_FAILURES, payer=payer, lease_id=lease_id, since_ms=db.shift_ms(-3600)
     )
-    row = (await tx.execute(query)).one()
-    return Failures(count=row[0], last_at=row[1])
+    count, last_at = found.one()
+    return Failures(count=count, last_at=last_at)
 
 
 def wait_after_failures(failures: Failures, now: datetime) -> int:
@@ -155,8 +141,58 @@ def _pays(network: str, asset: str, payer: str, nonce: str) -> tuple[sa.ColumnEl
     )
 
 
-async def _one(
-    tx: transaction.Transaction, *conditions: sa.ColumnElement[bool]
-) -> order.Order | None:
-    row = (await tx.execute(sa.select(_orders).where(*conditions))).mappings().one_or_none()
+def _order(found: statements.Result) -> order.Order | None:
+    row = found.mappings().one_or_none()
     return None if row is None else order.Order.from_row(row)
+
+
+def _hole(name: str) -> sa.BindParameter[Any]:
+    return sa.bindparam(name, type_=_orders.c[name].type)
+
+
+def _moment(name: str) -> clock.Moment:
+    return clock.Moment(sa.bindparam(name, type_=sa.BigInteger))
+
+
+def _get(*names: str) -> statements.Prepared:
+    return statements.Prepared(
+        sa.select(_orders).where(*(_orders.c[name] == _hole(name) for name in names))
+    )
+
+
+def _inserting(dialect: Any) -> statements.Prepared:
+    made = {"created_at": _moment("now_ms"), "due_at": _moment("due_ms")}
+    given = {name: _hole(name) for name in _GIVEN}
+    return statements.Prepared(
+        dialect.insert(_orders).values({**given, **made}).on_conflict_do_nothing()
+    )
+
+
+_GIVEN = tuple(
+    field.name
+    for field in dataclasses.fields(order.Order)
+    if field.name not in {"created_at", "due_at"}
+)
+_INSERT = {True: _inserting(sqlite), False: _inserting(postgresql)}
+_GET = _get("order_id")
+_GET_BY_PAYMENT = _get("network", "asset", "payer", "nonce")
+_GET_BY_IDEMPOTENCY = _get("idempotency_hash")
+_GET_OF_LEASE = _get("lease_id", "kind")
+_COUNT_UNSETTLED = statements.Prepared(
+    sa.select(
+        sa.func.count(sa.case((_orders.c.payer == _hole("payer"), 1))),
+        sa.func.count(sa.case((_orders.c.client_address == _hole("client_address"), 1))),
+        sa.func.count(),
+    ).where(
+        _orders.c.due_at.isnot(None),
+        _orders.c.kind == order.OrderKind.CREATION.value,
+        sa.or_(*(_orders.c.status == status for status in _OPEN)),
+    )
+)
+_COUNT_FAILURES = statements.Prepared(
+    sa.select(sa.func.count(), sa.func.max(_orders.c.created_at)).where(
+        sa.or_(_orders.c.payer == _hole("payer"), _orders.c.lease_id == _hole("lease_id")),
+        _orders.c.refusal == "settlement_refused",
+        _orders.c.created_at > _moment("since_ms"),
+    )
+)

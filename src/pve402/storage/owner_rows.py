@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from pve402.storage import database, tables, transaction
+from pve402.storage import clock, database, statements, tables, transaction
 
 _owners = tables.guest_owners
 _NOBODY = ""
@@ -61,8 +61,7 @@ async def claim(
 
 async def find(db: database.Database, tx: transaction.Transaction, guest: str) -> Owner | None:
     """Return the owner whose time still runs."""
-    query = sa.select(_owners).where(_owners.c.guest == guest, _owners.c.held_until > db.now())
-    row = (await tx.execute(query)).mappings().one_or_none()
+    row = (await tx.run(_FIND, guest=guest, now_ms=db.shift_ms())).mappings().one_or_none()
     if row is None:
         return None
     return Owner(replica=row["replica"], peer_url=row["peer_url"] or "", epoch=row["epoch"])
@@ -95,3 +94,11 @@ async def release(
         .where(_owners.c.guest == guest, _owners.c.replica == replica, _owners.c.epoch == epoch)
         .values(replica=_NOBODY, peer_url=_NOBODY, held_until=db.now(-1))
     )
+
+
+_FIND = statements.Prepared(
+    sa.select(_owners).where(
+        _owners.c.guest == sa.bindparam("guest"),
+        _owners.c.held_until > clock.Moment(sa.bindparam("now_ms", type_=sa.BigInteger)),
+    )
+)

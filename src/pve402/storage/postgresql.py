@@ -56,6 +56,12 @@ class PostgresServer:
                 raise transaction.refusal("rolled back", "COMMIT")
 
     @contextlib.asynccontextmanager
+    async def single(self) -> AsyncIterator[transaction.Transaction]:
+        """One writing statement, which the server makes a transaction of by itself."""
+        async with self._connection() as connection:
+            yield _Single(self._compiler, connection)
+
+    @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[transaction.Transaction]:
         """Reads; every statement sees what was committed before it."""
         async with self._connection() as connection:
@@ -132,6 +138,20 @@ class _Transaction(transaction.Transaction):
     async def _send_many(self, text: statements.Text, values: list[list[Any]]) -> None:
         with _refused(text):
             await self._connection.executemany(text.sql, values)
+
+
+class _Single(_Transaction):
+    """Refuses a second statement: it would not be kept together with the first."""
+
+    _is_used = False
+
+    async def _send(
+        self, text: statements.Text, values: list[Any], *, is_short: bool
+    ) -> tuple[Sequence[Any], int]:
+        if self._is_used:
+            raise RuntimeError("a second statement where one was announced")
+        self._is_used = True
+        return await super()._send(text, values, is_short=is_short)
 
 
 def _count(status: str) -> int:

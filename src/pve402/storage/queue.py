@@ -5,13 +5,14 @@ of the worker's time limit, so a worker that dies leaves a row that falls due ag
 later update names the fence; if no row matches, somebody else took over and the worker must stop.
 """
 
+import functools
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from pve402.storage import database, tables, transaction
+from pve402.storage import clock, database, statements, tables, transaction, updates
 
 Row = Mapping[Any, Any]
 
@@ -38,25 +39,14 @@ async def claim_due(
     On PostgreSQL rows that another transaction is taking are passed over; on SQLite the one
     writer makes that needless.
     """
-    key = _key(table)
-    due = (
-        sa.select(key)
-        .where(table.c.due_at <= db.now())
-        .order_by(table.c.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+    found = await tx.run(
+        _claiming(table),
+        most=limit,
+        now_ms=db.shift_ms(),
+        until_ms=db.shift_ms(hold_seconds),
+        new_fence=new_fence(),
     )
-    taken = (
-        table.update()
-        .where(key.in_(due.scalar_subquery()))
-        .values(
-            fence=new_fence(),
-            due_at=db.now(hold_seconds),
-            attempts=table.c.attempts + 1,
-        )
-        .returning(table)
-    )
-    return list((await tx.execute(taken)).mappings())
+    return list(found.mappings())
 
 
 async def release_all(db: database.Database, tx: transaction.Transaction, table: sa.Table) -> None:
@@ -69,8 +59,8 @@ async def seconds_until_due(
     db: database.Database, tx: transaction.Transaction, among: Sequence[sa.Table]
 ) -> float:
     """Return how long until the next row of some tables falls due; infinity if none waits."""
-    earliest = [sa.select(sa.func.min(table.c.due_at)).scalar_subquery() for table in among]
-    now, *dues = (await tx.execute(sa.select(db.now(), *earliest))).one()
+    found = await tx.run(_earliest(tuple(among)), now_ms=db.shift_ms())
+    now, *dues = found.one()
     moments = [tables.to_milliseconds(due) for due in dues if due is not None]
     return (min(moments) - now) / 1000 if moments else float("inf")
 
@@ -107,16 +97,44 @@ async def update_fenced(
 
     Raises FenceLostError if the fence or one of the conditions does not hold any more.
     """
-    query = (
-        table.update()
-        .where(_key(table) == row_key, table.c.fence == fence, *conditions)
-        .values(**values)
-        .returning(table)
-    )
-    row: Row | None = (await tx.execute(query)).mappings().one_or_none()
+    where = {_key(table).name: row_key, "fence": fence}
+    found = await updates.update(tx, table, where, values, *conditions)
+    row: Row | None = found.mappings().one_or_none()
     if row is None:
         raise FenceLostError
     return row
+
+
+@functools.cache
+def _claiming(table: sa.Table) -> statements.Prepared:
+    key = _key(table)
+    due = (
+        sa.select(key)
+        .where(table.c.due_at <= _moment("now_ms"))
+        .order_by(table.c.due_at)
+        .limit(sa.bindparam("most", type_=sa.Integer))
+        .with_for_update(skip_locked=True)
+    )
+    return statements.Prepared(
+        table.update()
+        .where(key.in_(due.scalar_subquery()))
+        .values(
+            fence=sa.bindparam("new_fence", type_=sa.String),
+            due_at=_moment("until_ms"),
+            attempts=table.c.attempts + 1,
+        )
+        .returning(table)
+    )
+
+
+@functools.cache
+def _earliest(among: tuple[sa.Table, ...]) -> statements.Prepared:
+    earliest = [sa.select(sa.func.min(table.c.due_at)).scalar_subquery() for table in among]
+    return statements.Prepared(sa.select(_moment("now_ms"), *earliest))
+
+
+def _moment(name: str) -> clock.Moment:
+    return clock.Moment(sa.bindparam(name, type_=sa.BigInteger))
 
 
 def _key(table: sa.Table) -> sa.Column[Any]:

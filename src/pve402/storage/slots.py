@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from pve402.domain import errors
-from pve402.storage import database, queue, tables, transaction
+from pve402.storage import clock, database, queue, statements, tables, updates
 
 _slots = tables.node_slots
 _HOLD_SECONDS = 10.0  # renewed while held, so a dead process's slots are free soon
@@ -49,43 +49,31 @@ class NodeSlots:
     async def _take(self, node: str) -> str:
         holder = queue.new_fence()
         while True:
-            async with self._db.begin() as tx:
-                if await self._try_take(tx, node, holder):
-                    return holder
+            if await self._try_take(node, holder) or (
+                await self._add_slots(node) and await self._try_take(node, holder)
+            ):
+                return holder
             await asyncio.sleep(_PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
 
-    async def _try_take(self, tx: transaction.Transaction, node: str, holder: str) -> bool:
-        free = (
-            sa.select(_slots.c.slot)
-            .where(_slots.c.node == node, _slots.c.slot < self._per_node)
-            .where(_slots.c.held_until <= self._db.now())
-            .order_by(_slots.c.slot)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        )
-        slot = await tx.scalar(free)
-        if slot is None:
-            await self._add_slots(tx, node)
-            slot = await tx.scalar(free)
-        if slot is None:
-            return False
-        await tx.execute(
-            _slots.update()
-            .where(_slots.c.node == node, _slots.c.slot == slot)
-            .values(holder=holder, held_until=self._db.now(_HOLD_SECONDS))
-        )
-        return True
+    async def _try_take(self, node: str, holder: str) -> bool:
+        async with self._db.single() as tx:
+            taken = await tx.run(
+                _TAKE,
+                of_node=node,
+                per_node=self._per_node,
+                new_holder=holder,
+                now_ms=self._db.shift_ms(),
+                until_ms=self._db.shift_ms(_HOLD_SECONDS),
+            )
+        return taken.rowcount == 1
 
-    async def _add_slots(self, tx: transaction.Transaction, node: str) -> None:
-        known = await tx.scalar(
-            sa.select(sa.func.count()).select_from(_slots).where(_slots.c.node == node)
-        )
-        if known and known >= self._per_node:
-            return
+    async def _add_slots(self, node: str) -> bool:
+        """Write the slots that a node lacks: at first, and after a crash of the server."""
         free = {"node": node, "held_until": self._db.now(-1)}
         rows = [{**free, "slot": slot} for slot in range(self._per_node)]
         insert = postgresql.insert(_slots).values(rows)
-        await tx.execute(insert.on_conflict_do_nothing())
+        async with self._db.single() as tx:
+            return (await tx.execute(insert.on_conflict_do_nothing())).rowcount > 0
 
     async def _renew(self, node: str, holder: str) -> None:
         while True:
@@ -94,9 +82,27 @@ class NodeSlots:
                 await self._write(node, holder, {"held_until": self._db.now(_HOLD_SECONDS)})
 
     async def _write(self, node: str, holder: str, values: dict[str, Any]) -> None:
-        async with self._db.begin() as tx:
-            await tx.execute(
-                _slots.update()
-                .where(_slots.c.node == node, _slots.c.holder == holder)
-                .values(values)
-            )
+        async with self._db.single() as tx:
+            await updates.update(tx, _slots, {"node": node, "holder": holder}, values)
+
+
+def _moment(name: str) -> clock.Moment:
+    return clock.Moment(sa.bindparam(name, type_=sa.BigInteger))
+
+
+_of_node = _slots.c.node == sa.bindparam("of_node")
+_TAKE = statements.Prepared(
+    _slots.update()
+    .where(
+        _of_node,
+        _slots.c.slot
+        == sa.select(_slots.c.slot)
+        .where(_of_node, _slots.c.slot < sa.bindparam("per_node"))
+        .where(_slots.c.held_until <= _moment("now_ms"))
+        .order_by(_slots.c.slot)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery(),
+    )
+    .values(holder=sa.bindparam("new_holder", type_=sa.String), held_until=_moment("until_ms"))
+)

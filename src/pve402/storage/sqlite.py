@@ -73,6 +73,10 @@ class SqliteFile:
                 self._next()
             await group.committed()
 
+    def single(self) -> contextlib.AbstractAsyncContextManager[transaction.Transaction]:
+        """One writing statement; a transaction like any other."""
+        return self.begin()
+
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[transaction.Transaction]:
         """One reading transaction: it sees one committed state."""

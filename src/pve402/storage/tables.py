@@ -107,6 +107,8 @@ leases = sa.Table(
 )
 _due = leases.c.due_at.isnot(None)
 sa.Index("leases_due", leases.c.due_at, postgresql_where=_due, sqlite_where=_due)
+_standing = leases.c.ended_at.is_(None)
+sa.Index("leases_standing", leases.c.ended_at, postgresql_where=_standing, sqlite_where=_standing)
 sa.Index("leases_owner", leases.c.owner, leases.c.created_at)
 sa.Index("leases_vmid", leases.c.vmid, leases.c.created_at)
 
@@ -156,6 +158,9 @@ vmids = sa.Table(
     sa.Column("free_at", UtcMilliseconds),
     sa.Column("note", sa.String(64)),
 )
+_resting = vmids.c.free_at.isnot(None)
+sa.Index("vmids_newest", vmids.c.reserved_at, vmids.c.vmid)
+sa.Index("vmids_resting", vmids.c.free_at, postgresql_where=_resting, sqlite_where=_resting)
 
 tokens = sa.Table(
     "tokens",

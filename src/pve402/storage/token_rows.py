@@ -8,7 +8,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from pve402.storage import database, tables, transaction
+from pve402.storage import clock, database, statements, tables, transaction
 
 _tokens = tables.tokens
 _used_nonces = tables.used_nonces
@@ -34,34 +34,28 @@ class Token:
 
 async def find(db: database.Database, tx: transaction.Transaction, token_hash: str) -> Token | None:
     """Return a token that is neither revoked nor expired."""
-    query = sa.select(_tokens).where(
-        _tokens.c.token_hash == token_hash,
-        _tokens.c.revoked_at.is_(None),
-        sa.or_(_tokens.c.expires_at.is_(None), _tokens.c.expires_at > db.now()),
-    )
-    row = (await tx.execute(query)).mappings().one_or_none()
+    found = await tx.run(_FIND, token_hash=token_hash, now_ms=db.shift_ms())
+    row = found.mappings().one_or_none()
     return None if row is None else Token.from_row(row)
 
 
 async def insert(db: database.Database, tx: transaction.Transaction, token: Token) -> None:
     """Write a token; the primary one of a lease revokes its predecessor."""
     if token.primary_of_lease:
-        older = sa.and_(_tokens.c.lease_id == token.lease_id, _tokens.c.primary_of_lease)
-        await _revoke(db, tx, older)
-    values = dataclasses.asdict(token)
-    await tx.execute(_tokens.insert().values(created_at=db.now(), **values))
+        await tx.run(_REVOKE_PRIMARY, lease_id=token.lease_id, now_ms=db.shift_ms())
+    await tx.run(_INSERT, **dataclasses.asdict(token), now_ms=db.shift_ms())
 
 
 async def revoke(db: database.Database, tx: transaction.Transaction, token_hash: str) -> bool:
     """Revoke one token; False if it was not valid."""
-    return await _revoke(db, tx, _tokens.c.token_hash == token_hash) == 1
+    return (await tx.run(_REVOKE, token_hash=token_hash, now_ms=db.shift_ms())).rowcount == 1
 
 
 async def revoke_of_lease(
     db: database.Database, tx: transaction.Transaction, lease_id: str
 ) -> None:
     """Revoke every token of a lease, when it ends."""
-    await _revoke(db, tx, _tokens.c.lease_id == lease_id)
+    await tx.run(_REVOKE_OF_LEASE, lease_id=lease_id, now_ms=db.shift_ms())
 
 
 async def use_nonce(
@@ -74,8 +68,29 @@ async def use_nonce(
     return (await tx.execute(query.on_conflict_do_nothing())).rowcount == 1
 
 
-async def _revoke(
-    db: database.Database, tx: transaction.Transaction, which: sa.ColumnElement[bool]
-) -> int:
-    query = _tokens.update().where(which, _tokens.c.revoked_at.is_(None))
-    return (await tx.execute(query.values(revoked_at=db.now()))).rowcount
+def _hole(name: str) -> sa.BindParameter[Any]:
+    return sa.bindparam(name, type_=_tokens.c[name].type)
+
+
+def _revoking(*which: sa.ColumnElement[bool]) -> statements.Prepared:
+    valid = _tokens.update().where(*which, _tokens.c.revoked_at.is_(None))
+    return statements.Prepared(valid.values(revoked_at=_NOW))
+
+
+_NOW = clock.Moment(sa.bindparam("now_ms", type_=sa.BigInteger))
+_OF_LEASE = _tokens.c.lease_id == _hole("lease_id")
+_REVOKE = _revoking(_tokens.c.token_hash == _hole("token_hash"))
+_REVOKE_OF_LEASE = _revoking(_OF_LEASE)
+_REVOKE_PRIMARY = _revoking(_OF_LEASE, _tokens.c.primary_of_lease)
+_FIND = statements.Prepared(
+    sa.select(_tokens).where(
+        _tokens.c.token_hash == _hole("token_hash"),
+        _tokens.c.revoked_at.is_(None),
+        sa.or_(_tokens.c.expires_at.is_(None), _tokens.c.expires_at > _NOW),
+    )
+)
+_INSERT = statements.Prepared(
+    _tokens.insert().values(
+        created_at=_NOW, **{field.name: _hole(field.name) for field in dataclasses.fields(Token)}
+    )
+)

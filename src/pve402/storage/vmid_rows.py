@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from pve402.domain import errors
-from pve402.storage import database, tables, transaction
+from pve402.storage import clock, database, statements, tables, transaction, updates
 
 _vmids = tables.vmids
 REST_SECONDS = 24 * 3600.0
@@ -17,16 +17,15 @@ async def reserve(
 
     The caller holds the placement lock. Raises NoCapacity when every vmid is taken or resting.
     """
-    await tx.execute(_vmids.delete().where(_vmids.c.free_at <= db.now()))
-    newest = sa.select(_vmids.c.vmid).order_by(_vmids.c.reserved_at.desc(), _vmids.c.vmid.desc())
-    last = await tx.scalar(newest.limit(1))
+    await tx.run(_FORGET_RESTED, now_ms=db.shift_ms())
+    last = (await tx.run(_NEWEST)).scalar()
     start = least if last is None or not least <= last < most else last + 1
     vmid = await _first_free(tx, start, most)
     if vmid is None:
         vmid = await _first_free(tx, least, start - 1)
     if vmid is None:
         raise errors.NoCapacity("every container number is taken or resting")
-    await tx.execute(_vmids.insert().values(vmid=vmid, lease_id=lease_id, reserved_at=db.now()))
+    await tx.run(_RESERVE, vmid=vmid, lease_id=lease_id, now_ms=db.shift_ms())
     return vmid
 
 
@@ -38,11 +37,8 @@ async def release(
     note: str | None = None,
 ) -> None:
     """Let a vmid rest and then be free; with a note it was given up for a reason (quarantine)."""
-    await tx.execute(
-        _vmids.update()
-        .where(_vmids.c.vmid == vmid, _vmids.c.lease_id == lease_id)
-        .values(free_at=db.now(REST_SECONDS), note=note)
-    )
+    values = {"free_at": db.now(REST_SECONDS), "note": note}
+    await updates.update(tx, _vmids, {"vmid": vmid, "lease_id": lease_id}, values)
 
 
 async def _first_free(tx: transaction.Transaction, least: int, most: int) -> int | None:
@@ -50,10 +46,25 @@ async def _first_free(tx: transaction.Transaction, least: int, most: int) -> int
         return None
     taken = _vmids.alias()
     following = sa.select(taken.c.vmid).where(taken.c.vmid == _vmids.c.vmid + 1).exists()
-    if not await tx.scalar(sa.select(_vmids.c.vmid).where(_vmids.c.vmid == least)):
+    if (await tx.run(_GET, vmid=least)).scalar() is None:
         return least
     gap = sa.select(_vmids.c.vmid + 1).where(
         _vmids.c.vmid >= least, _vmids.c.vmid < most, ~following
     )
     found: int | None = await tx.scalar(gap.order_by(_vmids.c.vmid).limit(1))
     return found
+
+
+_NOW = clock.Moment(sa.bindparam("now_ms", type_=sa.BigInteger))
+_FORGET_RESTED = statements.Prepared(_vmids.delete().where(_vmids.c.free_at <= _NOW))
+_NEWEST = statements.Prepared(
+    sa.select(_vmids.c.vmid).order_by(_vmids.c.reserved_at.desc(), _vmids.c.vmid.desc()).limit(1)
+)
+_GET = statements.Prepared(sa.select(_vmids.c.vmid).where(_vmids.c.vmid == sa.bindparam("vmid")))
+_RESERVE = statements.Prepared(
+    _vmids.insert().values(
+        vmid=sa.bindparam("vmid", type_=sa.Integer),
+        lease_id=sa.bindparam("lease_id", type_=sa.String),
+        reserved_at=_NOW,
+    )
+)
