@@ -1,25 +1,40 @@
-"""Bring the tables up to date at start, under a lock, with Alembic."""
+"""Bring the tables up to date at start, under a lock, with Alembic.
 
+Most starts find a SQLite file whose tables are those of the code, and need not even read Alembic.
+"""
+
+import contextlib
+import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from pve402.domain import errors
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
 _ADVISORY_LOCK = 402_402_402
+_FOLDER = Path(__file__).parent / "migrations"
 
 
-def alembic_config() -> Config:
+def alembic_config() -> "Config":
     """Return the Alembic configuration of this package's migrations."""
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(_FOLDER))
     config.set_main_option("path_separator", "os")
     return config
+
+
+def newest_revision() -> str:
+    """Return the last revision there is, by the names of the files: they begin with it."""
+    names = sorted(file.name for file in (_FOLDER / "versions").glob("[0-9]*.py"))
+    return names[-1].partition("_")[0]
 
 
 async def upgrade(url: sa.URL, revision: str = "head") -> None:
@@ -27,6 +42,8 @@ async def upgrade(url: sa.URL, revision: str = "head") -> None:
 
     Raises DatabaseUnavailable.
     """
+    if revision == "head" and _is_newest(url):
+        return
     await _within(url, "upgrade", revision)
 
 
@@ -35,7 +52,27 @@ async def downgrade(url: sa.URL, revision: str) -> None:
     await _within(url, "downgrade", revision)
 
 
+def _is_newest(url: sa.URL) -> bool:
+    """Whether this is a SQLite file with the newest tables; whatever it is else, Alembic will say.
+
+    Its owner is the only process that uses it, so nobody changes the tables meanwhile.
+    """
+    if not url.drivername.startswith("sqlite") or not url.database or url.database == ":memory:":
+        return False
+    file = Path(url.database)
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True)
+        ) as it:
+            found = it.execute("SELECT version_num FROM alembic_version").fetchall()
+    except sqlite3.Error:
+        return False
+    return found == [(newest_revision(),)]
+
+
 async def _within(url: sa.URL, verb: str, revision: str) -> None:
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+
     engine = create_async_engine(url, poolclass=sa.NullPool, hide_parameters=True)
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
@@ -50,7 +87,7 @@ async def _within(url: sa.URL, verb: str, revision: str) -> None:
         await engine.dispose()
 
 
-def _prepare_sqlite(engine: AsyncEngine) -> None:
+def _prepare_sqlite(engine: "AsyncEngine") -> None:
     """Have tables changed within one transaction, which the driver alone would not do."""
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -68,6 +105,8 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
 
 
 def _run(connection: sa.Connection, verb: str, revision: str) -> None:
+    from alembic import command  # noqa: PLC0415
+
     config = alembic_config()
     config.attributes["connection"] = connection
     getattr(command, verb)(config, revision)

@@ -1,5 +1,6 @@
 """Migrations: up, down, up again, and equal to the tables that the code speaks of."""
 
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import autogenerate
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from pve402.storage import database, migrate, tables
@@ -41,6 +43,32 @@ async def test_opening_twice_changes_nothing(database_url: str) -> None:
         await db.close()
 
         assert differences == []
+
+
+async def test_alembic_is_left_out_where_a_file_is_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = sa.make_url(f"sqlite+aiosqlite:///{tmp_path}/db.sqlite3")
+    asked: list[str] = []
+
+    async def within(_url: sa.URL, verb: str, _revision: str) -> None:
+        asked.append(verb)
+
+    await migrate.upgrade(url)
+    monkeypatch.setattr(migrate, "_within", within)
+    await migrate.upgrade(url)
+    assert asked == []
+
+    with sqlite3.connect(url.database or "") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    await migrate.upgrade(url)
+    assert asked == ["upgrade"]
+
+
+def test_files_of_migrations_are_named_in_their_order() -> None:
+    known = ScriptDirectory.from_config(migrate.alembic_config())
+
+    assert migrate.newest_revision() == known.get_current_head()
 
 
 async def test_a_second_process_on_one_sqlite_file_is_refused(tmp_path: Path) -> None:
