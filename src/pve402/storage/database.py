@@ -10,19 +10,14 @@ import fcntl
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
-from pve402.storage import (
-    clock,
-    migrate,
-    postgresql,
-    sqlite,
-    statements,
-    tables,
-    transaction,
-)
+from pve402.storage import clock, migrate, sqlite, statements, tables, transaction
+
+if TYPE_CHECKING:
+    from pve402.storage import postgresql
 
 _TIME = statements.Prepared(
     sa.select(
@@ -49,7 +44,7 @@ class Database:
         self._pool_size = pool_size
         self._lock_file: int | None = None
         self.shift_seconds = 0.0
-        self._connections: sqlite.SqliteFile | postgresql.PostgresServer = self._connect()
+        self._connections = self._connect()
 
     @property
     def is_sqlite(self) -> bool:
@@ -118,9 +113,11 @@ class Database:
         found: datetime = (await tx.run(_TIME, plus_ms=self.shift_ms())).scalar_one()
         return found
 
-    def _connect(self) -> sqlite.SqliteFile | postgresql.PostgresServer:
+    def _connect(self) -> "sqlite.SqliteFile | postgresql.PostgresServer":
         if self.is_sqlite:
             return sqlite.SqliteFile(self._url.database or "")
+        from pve402.storage import postgresql  # noqa: PLC0415 -- most starts need no asyncpg
+
         return postgresql.PostgresServer(self._url, self._pool_size)
 
     def _take_file(self) -> None:
