@@ -15,6 +15,8 @@ _RECEIPT: Final = "pve402.receipt"
 
 Header = tuple[bytes, bytes]
 
+_VARY: Final[tuple[Header, ...]] = ((b"vary", b"Origin"),)
+
 
 def attach_receipt(request: Request, receipt: tuple[str, str]) -> None:
     """Have the answer to this request carry a receipt (name and value of the header)."""
@@ -35,7 +37,6 @@ class Headers:
         """`origins` may call from their pages, and read the headers that are `exposed`."""
         self._app = app
         self._defaults = _defaults(https=public_url.startswith("https://"))
-        self._without_origin = (*self._defaults, (b"vary", b"Origin"))
         self._for_pages = CORSMiddleware(
             self._secured,
             allow_origins=list(origins),
@@ -52,30 +53,34 @@ class Headers:
         elif _names_origin(scope):
             await self._for_pages(scope, receive, send)
         else:
-            await self._app(scope, receive, _completing(scope, send, self._without_origin))
+            await self._app(scope, receive, _completing(scope, send, self._defaults, _VARY))
 
     async def _secured(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, _completing(scope, send, self._defaults))
+        await self._app(scope, receive, _completing(scope, send, self._defaults, ()))
 
 
 def _names_origin(scope: Scope) -> bool:
     return any(name == b"origin" for name, _value in scope["headers"])
 
 
-def _completing(scope: Scope, send: Send, defaults: tuple[Header, ...]) -> Send:
+def _completing(
+    scope: Scope, send: Send, defaults: tuple[Header, ...], always: tuple[Header, ...]
+) -> Send:
     """Make a `send` that adds what is missing; a page with a policy of its own keeps it."""
 
     async def complete(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = _completed(message["headers"], scope, defaults)
+            message["headers"] = _completed(message["headers"], scope, defaults, always)
         await send(message)
 
     return complete
 
 
-def _completed(headers: Any, scope: Scope, defaults: tuple[Header, ...]) -> list[Header]:
+def _completed(
+    headers: Any, scope: Scope, defaults: tuple[Header, ...], always: tuple[Header, ...]
+) -> list[Header]:
     present = {name for name, _value in headers}
-    completed = [*headers, *(pair for pair in defaults if pair[0] not in present)]
+    completed = [*headers, *(pair for pair in defaults if pair[0] not in present), *always]
     receipt = scope.get(_RECEIPT)
     if receipt and receipt[0] not in present:
         completed.append(receipt)

@@ -72,6 +72,23 @@ async def test_security_headers_are_on_every_answer(api: Api):
         assert "max-age" in reply.headers["strict-transport-security"]
 
 
+@pytest.mark.parametrize("asked", [{}, ORIGIN], ids=["program", "page"])
+async def test_caches_are_told_that_the_origin_makes_a_difference(api: Api, asked: dict):
+    reply = await api.client.get("/catalogue", headers=asked)
+
+    assert reply.headers["vary"] == "Origin"
+
+
+@pytest.mark.parametrize("path", ["/catalogue", "/nowhere"])
+async def test_programs_get_the_headers_of_pages_but_those_of_cors(api: Api, path: str):
+    page = await api.client.get(path, headers=ORIGIN)
+    program = await api.client.get(path)
+
+    added = {name for name in page.headers if name.startswith("access-control-")}
+    assert added == {"access-control-allow-origin", "access-control-expose-headers"}
+    assert set(page.headers) - added == set(program.headers)
+
+
 @pytest.mark.parametrize(
     ("peer", "forwarded", "expected"),
     [
