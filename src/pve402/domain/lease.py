@@ -127,8 +127,7 @@ class Lease:
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Self:
         """Build the value from one row of the lease table."""
-        names = {field.name for field in dataclasses.fields(cls)} - {"size", "status"}
-        facts = {name: row[name] for name in names}
+        facts = {name: row[name] for name in _FACTS}
         size = Size(cores=row["cores"], memory_mb=row["memory_mb"], disk_gb=row["disk_gb"])
         return cls(status=LeaseStatus(row["status"]), size=size, **facts)
 
@@ -157,3 +156,10 @@ class Lease:
     def handed_over(self) -> bool:
         """Whether the tenant was ever given this lease."""
         return self.expires_at is not None
+
+
+_FACTS = tuple(
+    field.name
+    for field in dataclasses.fields(Lease)
+    if field.name not in {"size", "status"}  # made of other columns, or of a word
+)

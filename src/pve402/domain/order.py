@@ -58,13 +58,14 @@ class Order:
     attempts: int = 0
     last_error: str | None = None
     expires_at: datetime | None = None  # of the lease, as this order left it
+    described_at: datetime | None = None  # when the guest was told that end, None before
     sealed_payment: bytes | None = dataclasses.field(default=None, repr=False)
     sealed_secrets: bytes | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Self:
         """Build the value from one row of the order table."""
-        facts = {field.name: row[field.name] for field in dataclasses.fields(cls)}
+        facts = {name: row[name] for name in _FACTS}
         facts["kind"] = OrderKind(row["kind"])
         facts["status"] = OrderStatus(row["status"])
         return cls(**facts)
@@ -73,3 +74,6 @@ class Order:
     def is_open(self) -> bool:
         """Whether the outcome is still to come."""
         return self.status in OPEN
+
+
+_FACTS = tuple(field.name for field in dataclasses.fields(Order))

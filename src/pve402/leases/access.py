@@ -91,7 +91,7 @@ class Access:
 
     async def revoke(self, token: str) -> None:
         """Revoke a token; raise Unauthenticated if it is not valid."""
-        async with self._db.begin() as tx:
+        async with self._db.single() as tx:
             revoked = await token_rows.revoke(self._db, tx, vault.token_hash(token))
         if not revoked:
             raise errors.Unauthenticated
@@ -110,7 +110,7 @@ class Access:
         self, proven: wallet.ProvenWallet, scope: frozenset[str], expires_at: datetime
     ) -> IssuedToken:
         token = _new_token(proven.account, None, scope, expires_at, by_key=proven.by_key)
-        async with self._db.begin() as tx:
+        async with self._db.single() as tx:
             await token_rows.insert(self._db, tx, token[1])
         return _issued(*token)
 

@@ -141,7 +141,7 @@ class Books:
     async def remember(self, of: order.Order, transaction: str | None) -> None:
         """Keep the hash of a transaction that may still land."""
         if transaction is not None and transaction != of.transaction:
-            async with self.db.begin() as tx:
+            async with self.db.single() as tx:
                 await self.write_order(tx, of, transaction=transaction)
 
     async def finish(self, of: order.Order, transaction: str | None = None) -> None:
@@ -150,12 +150,17 @@ class Books:
         Without a transaction the one that was seen before stands.
         """
         stands = transaction or of.transaction
-        async with self.db.begin() as tx:
+        async with self.db.single() as tx:
             await self.write_order(tx, of, final=True, transaction=stands, **CLOSED)
+
+    async def note_description(self, of: order.Order) -> None:
+        """Write that the guest has been told until when it is paid."""
+        async with self.db.single() as tx:
+            await self.write_order(tx, of, described_at=self.db.now())
 
     async def record_transaction(self, payment: protocol.PaymentKey, transaction: str) -> None:
         """Keep the hash of a transaction of our own before it is broadcast."""
-        async with self.db.begin() as tx:
+        async with self.db.single() as tx:
             await order_rows.record_transaction(
                 tx,
                 network=payment.network,
@@ -167,7 +172,7 @@ class Books:
 
     async def leave_open(self, of: order.Order, transaction: str | None) -> order.Order:
         """Write that the settlement of an order was asked for and its outcome is not known."""
-        async with self.db.begin() as tx:
+        async with self.db.single() as tx:
             return await self.write_order(
                 tx,
                 of,
@@ -177,7 +182,7 @@ class Books:
 
     async def settle_alone(self, of: order.Order, transaction: str | None) -> order.Order:
         """Record that an order was paid on which nothing else hangs: a management fee."""
-        async with self.db.begin() as tx:
+        async with self.db.single() as tx:
             settled = await self.write_order(
                 tx,
                 of,
@@ -203,7 +208,7 @@ class Books:
 
     async def refuse_fee(self, of: order.Order, refusal: str, reason: str) -> order.Order:
         """Close the order of a management fee that was not paid."""
-        async with self.db.begin() as tx:
+        async with self.db.single() as tx:
             refused = await self._refuse(tx, of, refusal, reason)
         metrics.count(refused)
         return refused

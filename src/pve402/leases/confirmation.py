@@ -45,15 +45,19 @@ class Confirmation:
         """Describe and confirm; raises RetryLater, or why Proxmox refused, until both are done.
 
         Neither waits for the other: a guest that cannot be described is no reason not to look at
-        the chain.
+        the chain. However often that is, a guest is described once.
         """
         deal = await self._books.open_deal(row)
-        refused = await self._describe(deal)
+        refused = await self._describe(deal) if row.described_at is None else None
         try:
             stands = await self._confirm(deal) if row.sealed_payment is not None else None
         except workflow.GiveUp as lost:
             await self._take_back(deal, lost.reason)
             return
+        except workflow.RetryLater:
+            if refused is None and row.described_at is None:
+                await self._books.note_description(row)
+            raise
         if refused is not None:
             raise refused
         await self._books.finish(deal.order, stands)

@@ -67,7 +67,7 @@ class Lifetime:
     async def _follow(self, row: lease.Lease, node: str) -> None:
         """Note the node that the guest was migrated to, and look again at once."""
         log.info("guest_moved", lease=row.lease_id, node=node)
-        async with self._db.begin() as tx:
+        async with self._db.single() as tx:
             await queue.update_fenced(
                 tx, _leases, row.lease_id, row.fence, node=node, due_at=self._db.now(), fence=None
             )
@@ -141,11 +141,11 @@ class Lifetime:
         log.info("lease_over", lease=row.lease_id, vmid=row.vmid, reason=reason)
 
     async def _wait_until(self, row: lease.Lease, when: Any) -> None:
-        async with self._db.begin() as tx:
+        async with self._db.single() as tx:
             await self._write(tx, row, row.status, due_at=when, fence=None, attempts=0)
 
     async def _move(self, row: lease.Lease, to: lease.LeaseStatus, **values: Any) -> lease.Lease:
-        async with self._db.begin() as tx:
+        async with self._db.single() as tx:
             return await self._write(tx, row, to, attempts=0, last_error=None, **values)
 
     async def _write(

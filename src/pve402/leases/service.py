@@ -234,7 +234,7 @@ class LeaseService:
             lease.LeaseStatus.ACTIVE: lease.LeaseStatus.STOPPING,
             lease.LeaseStatus.STOPPED: lease.LeaseStatus.DELETING,
         }.get(of.status, of.status)
-        async with self._db.begin() as tx:
+        async with self._db.single() as tx:
             moved = await lease_rows.move(
                 tx,
                 of,

@@ -138,7 +138,7 @@ class Worker:
     async def _take_over_all(self) -> None:
         """Wait out no time limit of a process that died: a SQLite file has one owner at a time."""
         for table in _TABLES:
-            async with self._db.begin() as tx:
+            async with self._db.single() as tx:
                 await queue.release_all(self._db, tx, table)
 
     async def _keep_pause(self) -> None:
@@ -150,7 +150,7 @@ class Worker:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED, timeout=1)
             return
         for table in _TABLES:
-            async with self._db.begin() as tx:
+            async with self._db.single() as tx:
                 rows = await queue.claim_due(
                     self._db, tx, table, limit=room, hold_seconds=self._settings.hold_seconds
                 )
@@ -211,7 +211,7 @@ class Worker:
         metrics.POSTPONED.labels(name).inc()
         self._woken.set()
         with contextlib.suppress(queue.FenceLostError, errors.DatabaseUnavailable):
-            async with self._db.begin() as tx:
+            async with self._db.single() as tx:
                 await queue.update_fenced(
                     tx,
                     table,
@@ -243,7 +243,7 @@ class Worker:
         for table in _TABLES:
             held = [(key, fence) for (name, key), fence in self._held.items() if name == table.name]
             if held:
-                async with self._db.begin() as tx:
+                async with self._db.single() as tx:
                     await queue.keep(self._db, tx, table, held, self._settings.hold_seconds)
 
     async def _hand_over(self, unfinished: Iterable[tuple[tuple[str, str], str]]) -> None:
@@ -251,7 +251,7 @@ class Worker:
         for (name, key), fence in unfinished:
             table = tables.metadata.tables[name]
             with contextlib.suppress(queue.FenceLostError, errors.DatabaseUnavailable):
-                async with self._db.begin() as tx:
+                async with self._db.single() as tx:
                     await queue.update_fenced(
                         tx, table, key, fence, due_at=self._db.now(), fence=None
                     )

@@ -71,7 +71,10 @@ class PostgresServer:
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection for the block; whatever goes wrong in it, it comes back without locks."""
         with _translated():
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            if self._room.locked():
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    await self._room.acquire()
+            else:
                 await self._room.acquire()
             try:
                 connection = await self._take()

@@ -59,8 +59,9 @@ class SqliteFile:
     async def begin(self) -> AsyncIterator[transaction.Transaction]:
         """One writing transaction; on disk when the block has been left."""
         with _translated():
-            async with _patience():
-                await self._turns.take()
+            if not self._turns.try_take():
+                async with _patience():
+                    await self._turns.take()
             try:
                 group = await self._join()
                 try:
@@ -81,7 +82,10 @@ class SqliteFile:
     async def read(self) -> AsyncIterator[transaction.Transaction]:
         """One reading transaction: it sees one committed state."""
         with _translated():
-            async with _patience():
+            if self._readers.locked():
+                async with _patience():
+                    await self._readers.acquire()
+            else:
                 await self._readers.acquire()
             connection = None
             try:
@@ -101,15 +105,10 @@ class SqliteFile:
             return self._group
         if self._writer is None:
             self._writer = self._connect(read_only=False)
-        async with _patience():
-            while True:
-                try:
-                    self._writer.run("BEGIN IMMEDIATE")
-                    break
-                except sqlite3.OperationalError as error:
-                    if not _is_busy(error):
-                        raise
-                await asyncio.sleep(_BUSY_PAUSE_SECONDS)
+        if not self._writer.try_begin():
+            async with _patience():
+                while not self._writer.try_begin():  # noqa: ASYNC110 - a lock of others
+                    await asyncio.sleep(_BUSY_PAUSE_SECONDS)
         self._group = _Group(self._writer)
         return self._group
 
@@ -194,6 +193,16 @@ class _Connection:
         """Whether a transaction is open; SQLite ends one by itself on some errors."""
         return self._raw.in_transaction
 
+    def try_begin(self) -> bool:
+        """Begin to write; False while another program writes to the file."""
+        try:
+            self.run("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error):
+                raise
+            return False
+        return True
+
     def run(self, sql: str) -> None:
         """Run a statement without values, here and now."""
         self._steps = float("inf")
@@ -209,11 +218,24 @@ class _Connection:
     ) -> tuple[list[tuple[Any, ...]], int]:
         """Run a statement here and now; return its rows and how many it wrote.
 
-        Raises OperationalError (interrupted) after so many steps of a thousand operations.
+        Raises TimeoutError after so many steps of a thousand operations, or if the file is busy.
         """
         self._steps = steps
-        cursor = self._raw.execute(sql, values)
-        return cursor.fetchall(), cursor.rowcount
+        try:
+            cursor = self._raw.execute(sql, values)
+            return cursor.fetchall(), cursor.rowcount
+        except sqlite3.OperationalError as error:
+            if self._steps < 0 or (_is_busy(error) and steps < float("inf")):
+                raise TimeoutError from error
+            raise
+
+    def fetch_patiently(self, sql: str, values: Sequence[Any]) -> tuple[list[tuple[Any, ...]], int]:
+        """Run a statement however long it takes, and wait for a file that is busy."""
+        self._raw.execute(f"PRAGMA busy_timeout={int(_PATIENCE_SECONDS * 1000)}")
+        try:
+            return self.fetch(sql, values)
+        finally:
+            self._raw.execute("PRAGMA busy_timeout=0")
 
     def fetch_for_each(self, sql: str, values: Sequence[Sequence[Any]]) -> None:
         """Run a statement once for each list of values."""
@@ -250,22 +272,22 @@ class _Transaction(transaction.Transaction):
     async def _send(
         self, text: statements.Text, values: list[Any], *, is_short: bool
     ) -> tuple[Sequence[Any], int]:
-        fetch = self._connection.fetch
-        with _refused(text):
-            if not text.only_reads:
-                if is_short:
-                    return fetch(text.sql, values)
-                return await self._connection.in_thread(fetch, text.sql, values)  # type: ignore[no-any-return]
-            try:
-                return fetch(text.sql, values, _STEPS_IN_LOOP)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT and not _is_busy(error):
-                    raise
-            return await self._connection.in_thread(fetch, text.sql, values)  # type: ignore[no-any-return]
+        connection = self._connection
+        try:
+            if text.only_reads:
+                with contextlib.suppress(TimeoutError):
+                    return connection.fetch(text.sql, values, _STEPS_IN_LOOP)
+            elif is_short:
+                return connection.fetch(text.sql, values)
+            return await connection.in_thread(connection.fetch_patiently, text.sql, values)  # type: ignore[no-any-return]
+        except sqlite3.Error as error:
+            raise _meaning(error, text) from None
 
     async def _send_many(self, text: statements.Text, values: list[list[Any]]) -> None:
-        with _refused(text):
+        try:
             await self._connection.in_thread(self._connection.fetch_for_each, text.sql, values)
+        except sqlite3.Error as error:
+            raise _meaning(error, text) from None
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:
@@ -281,17 +303,12 @@ _WRONG = (
 )
 
 
-@contextlib.contextmanager
-def _refused(text: statements.Text) -> Iterator[None]:
-    """Tell a statement that is wrong from a database that is in trouble."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
-            raise
-        raise transaction.refusal(type(error).__name__, text.sql) from None
-    except _WRONG as error:
-        raise transaction.refusal(type(error).__name__, text.sql) from None
+def _meaning(error: sqlite3.Error, text: statements.Text) -> Exception:
+    """Tell a statement that is wrong from a file that is in trouble."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if isinstance(error, _WRONG) or code == sqlite3.SQLITE_ERROR:
+        return transaction.refusal(type(error).__name__, text.sql)
+    return error
 
 
 @contextlib.contextmanager

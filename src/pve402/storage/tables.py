@@ -50,7 +50,7 @@ class JsonText(TypeDecorator[dict[str, Any]]):
     def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, Any]:
         """Return the object that was stored; an absent one is empty."""
         del dialect
-        return {} if value is None else dict(json.loads(value))
+        return {} if value is None or value == "{}" else dict(json.loads(value))
 
 
 class Amount(TypeDecorator[int]):
@@ -142,6 +142,7 @@ orders = sa.Table(
     sa.Column("expires_at", UtcMilliseconds),
     sa.Column("sealed_payment", sa.LargeBinary),
     sa.Column("sealed_secrets", sa.LargeBinary),
+    sa.Column("described_at", UtcMilliseconds),
     sa.UniqueConstraint("network", "asset", "payer", "nonce", name="orders_payment"),
 )
 _due = orders.c.due_at.isnot(None)

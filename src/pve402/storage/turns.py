@@ -18,10 +18,14 @@ class Turns:
         self._taken = False
         self._waiting: deque[asyncio.Future[None]] = deque()
 
+    def try_take(self) -> bool:
+        """Take the turn if nobody has it."""
+        taken, self._taken = self._taken, True
+        return not taken
+
     async def take(self) -> None:
         """Wait for the turn."""
-        if not self._taken:
-            self._taken = True
+        if self.try_take():
             return
         mine = asyncio.get_running_loop().create_future()
         self._waiting.append(mine)

@@ -200,3 +200,19 @@ async def hold(installation: Installation, row: lease.Lease, *, seconds: float) 
     db = installation.parts.db
     async with db.begin() as tx:
         await lease_rows.move(tx, row, row.status, hold_order_id="o1", hold_until=db.now(seconds))
+
+
+async def test_a_guest_is_described_once_however_often_the_chain_is_looked_at(
+    installation: Installation,
+) -> None:
+    await installation.lease()
+    asked = installation.record_proxmox_calls()
+
+    for _ in range(3):  # no block is mined meanwhile
+        looked_at = await confirm(installation)
+    mine(installation, 12)
+    done = await confirm(installation)
+
+    assert not looked_at.final
+    assert done.final
+    assert sum(call.startswith("PUT") and call.endswith("/config") for call in asked) == 1

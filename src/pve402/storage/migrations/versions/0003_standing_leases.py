@@ -1,4 +1,4 @@
-"""Indexes for what is asked at every creation, and write slots that no crash needs back."""
+"""Indexes for what every creation asks, slots that no crash needs back, guests described once."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -26,10 +26,14 @@ def upgrade() -> None:
         "vmids_resting", "vmids", ["free_at"], postgresql_where=_RESTING, sqlite_where=_RESTING
     )
     _set_slots("UNLOGGED")
+    with op.batch_alter_table("orders") as orders:
+        orders.add_column(sa.Column("described_at", sa.BigInteger(), nullable=True))
 
 
 def downgrade() -> None:
     """Take it back."""
+    with op.batch_alter_table("orders") as orders:
+        orders.drop_column("described_at")
     _set_slots("LOGGED")
     op.drop_index("vmids_resting", "vmids", postgresql_where=_RESTING, sqlite_where=_RESTING)
     op.drop_index("vmids_newest", "vmids")
