@@ -142,6 +142,7 @@ class _Server(uvicorn.Server):
 def main() -> None:
     """Serve one peer until a signal."""
     kind, port, *rest = sys.argv[1:]
+    schemas.LeaseRequest.model_rebuild()  # ours are built at their first use, others' are not
     make = {"bare": bare, "official": official, "raw": raw, "stub": stub}[kind]
     config = uvicorn.Config(
         make(rest[0] if rest else ""), port=int(port), log_config=None, access_log=False

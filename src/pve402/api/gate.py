@@ -28,6 +28,7 @@ Result = TypeVar("Result")
 Offers = tuple[protocol.Requirements, ...]
 
 _CACHED: Final = 4096
+_PAYMENT_HEADERS: Final = frozenset({protocol.V1_HEADER.encode(), protocol.V2_HEADER.encode()})
 _ONCE_GOOD: Final = frozenset(
     {
         payment_errors.Code.AMOUNT_MISMATCH,
@@ -109,8 +110,7 @@ class Gate:
 
     def carries_payment(self, request: Request) -> bool:
         """Whether there is a payment header, good or not."""
-        found = request.headers
-        return protocol.V2_HEADER in found or protocol.V1_HEADER in found
+        return any(name in _PAYMENT_HEADERS for name, _value in request.scope["headers"])
 
     def judge(self, request: Request, offers: Offers) -> paygate.Paid:
         """Return the payment if it meets one of the offers; nothing is claimed by that.
