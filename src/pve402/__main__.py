@@ -69,9 +69,10 @@ def openapi(
 def main() -> None:
     """Run the command line; what tenants run is read only where one of it may be meant."""
     if sys.argv[1:2] != ["serve"]:
-        from pve402.cli import demo, tenant
+        from pve402.cli import demo, inside, tenant
 
         tenant.add_to(app)
+        inside.add_to(app)
         demo.add_to(app)
     app()
 

@@ -15,7 +15,8 @@ import dataclasses
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -30,6 +31,9 @@ DEFAULT_CAP_USD: Final = Decimal("1.00")
 _LEASES: Final = TypeAdapter(list[schemas.LeaseItem])
 _AGAIN: Final = frozenset({"order_pending", "settlement_pending"})
 _REQUEST_SECONDS: Final = 240.0
+#: Answers that are read as they come show a sign of life four times within this.
+_SILENCE_SECONDS: Final = 60.0
+_READ_AHEAD_BYTES: Final = 256 * 1024
 
 
 class ClientError(Exception):
@@ -192,10 +196,33 @@ class Client:
             async with self._session.request(
                 method, self.url + path, json=document, headers=headers
             ) as response:
-                body = await response.read()
-                return Reply(status=response.status, headers=response.headers, body=body)
+                return await _reply(response)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ServiceUnreachable(f"{self.url}: {type(error).__name__}") from error
+
+    @asynccontextmanager
+    async def opened(
+        self,
+        method: str,
+        path: str,
+        *,
+        document: Any = None,
+        body: Callable[[], Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Have an answer open while it is read; the call is paid for if it must be.
+
+        `body` makes what is sent, in place of `document`, each time it is sent. Raises as `lease`.
+        """
+        known = self._authorized(headers)
+        async with self._answer(method, path, document, body, known) as response:
+            if response.status != 402:
+                yield await _accepted(response)
+                return
+            unpaid = await _reply(response)
+        known |= await self.sign(unpaid, path)
+        async with self._answer(method, path, document, body, known) as response:
+            yield await _accepted(response)
 
     async def sign(self, reply: Reply, path: str) -> dict[str, str]:
         """The headers that pay what a 402 answer asks for. Raises OverCap, KeyNeeded."""
@@ -226,9 +253,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Send a request, pay if it must be paid, and stay with it until its outcome is known."""
-        known = dict(headers or {})
-        if self._token is not None:
-            known["Authorization"] = f"Bearer {self._token}"
+        known = self._authorized(headers)
         reply = await self.send(method, path, document, known)
         if reply.status == 402:
             known |= await self.sign(reply, path)
@@ -256,6 +281,37 @@ class Client:
             if time.monotonic() >= give_up_at:
                 return reply
             await asyncio.sleep(min(10, _retry_after(reply) or 2))
+
+    def _authorized(self, headers: Mapping[str, str] | None) -> dict[str, str]:
+        token = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
+        return {**(headers or {}), **token}
+
+    @asynccontextmanager
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        document: Any,
+        body: Callable[[], Any] | None,
+        headers: Mapping[str, str],
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Have one answer open, whatever it is. Raises ServiceUnreachable, while it is read too."""
+        if self._session is None:
+            raise RuntimeError("use the client with `async with`")
+        content = {"json": document} if body is None else {"data": body()}
+        limit = aiohttp.ClientTimeout(total=None, connect=10, sock_read=_SILENCE_SECONDS)
+        try:
+            async with self._session.request(
+                method,
+                self.url + path,
+                headers=headers,
+                timeout=limit,
+                read_bufsize=_READ_AHEAD_BYTES,
+                **content,
+            ) as response:
+                yield response
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ServiceUnreachable(f"{self.url}: {type(error).__name__}") from error
 
     def _account(self) -> Any:
         if self._key is None:
@@ -290,6 +346,17 @@ def _x402_client(account: Any, cap_usd: Decimal) -> Any:
 
 def _document(wish: BaseModel) -> Any:
     return wish.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+
+async def _reply(response: aiohttp.ClientResponse) -> Reply:
+    body = await response.read()
+    return Reply(status=response.status, headers=response.headers, body=body)
+
+
+async def _accepted(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
+    if response.status >= 400:
+        raise _refusal(await _reply(response))
+    return response
 
 
 def _read(reply: Reply, model: type[Model]) -> Model:

@@ -8,6 +8,8 @@
 5  the state does not allow it: no capacity, busy, over (409), or it failed uncharged (502)
 6  come back later; the outcome of a payment may be open (429, 503)
 7  the service cannot be reached
+
+`pve402 exec` ends with the exit code of its command instead: see inside.py.
 """
 
 from typing import Final

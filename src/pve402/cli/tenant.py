@@ -142,24 +142,28 @@ def list_leases(
     """List one's leases; free, by a signature of the wallet or a token."""
 
     async def listed(service: client.Client) -> list[schemas.LeaseItem]:
-        if token is None:
-            await service.log_in()
         return await service.leases(include_over=include_over)
 
-    caller = client.Client(url, token=token) if token else client.Client(url, key=_key())
-    _show_list(_run(caller, listed), as_json=as_json)
+    _show_list(run_for_holder(url, token, listed), as_json=as_json)
 
 
 def end(ctid: Ctid, token: Token = None, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """End a lease early; nothing is refunded."""
+    _show(run_for_holder(url, token, lambda service: service.end(ctid)), as_json=as_json)
 
-    async def ended(service: client.Client) -> schemas.LeaseItem:
-        if token is None:
-            await service.log_in()
-        return await service.end(ctid)
 
-    caller = client.Client(url, token=token) if token else client.Client(url, key=_key())
-    _show(_run(caller, ended), as_json=as_json)
+def run_for_holder(
+    url: str, token: str | None, act: Callable[[client.Client], Awaitable[Result]]
+) -> Result:
+    """Run calls with a token, or else signed in with the wallet; both are free."""
+    if token:
+        return _run(client.Client(url, token=token), act)
+
+    async def signed_in(service: client.Client) -> Result:
+        await service.log_in()
+        return await act(service)
+
+    return _run(client.Client(url, key=_key()), signed_in)
 
 
 def _run(caller: client.Client, act: Callable[[client.Client], Awaitable[Result]]) -> Result:
