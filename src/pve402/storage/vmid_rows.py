@@ -44,14 +44,9 @@ async def release(
 async def _first_free(tx: transaction.Transaction, least: int, most: int) -> int | None:
     if least > most:
         return None
-    taken = _vmids.alias()
-    following = sa.select(taken.c.vmid).where(taken.c.vmid == _vmids.c.vmid + 1).exists()
     if (await tx.run(_GET, vmid=least)).scalar() is None:
         return least
-    gap = sa.select(_vmids.c.vmid + 1).where(
-        _vmids.c.vmid >= least, _vmids.c.vmid < most, ~following
-    )
-    found: int | None = await tx.scalar(gap.order_by(_vmids.c.vmid).limit(1))
+    found: int | None = (await tx.run(_FIRST_GAP, least=least, most=most)).scalar()
     return found
 
 
@@ -67,4 +62,12 @@ _RESERVE = statements.Prepared(
         lease_id=sa.bindparam("lease_id", type_=sa.String),
         reserved_at=_NOW,
     )
+)
+_FOLLOWING = _vmids.alias()
+_FIRST_GAP = statements.Prepared(
+    sa.select(_vmids.c.vmid + 1)
+    .where(_vmids.c.vmid >= sa.bindparam("least"), _vmids.c.vmid < sa.bindparam("most"))
+    .where(~sa.select(_FOLLOWING.c.vmid).where(_FOLLOWING.c.vmid == _vmids.c.vmid + 1).exists())
+    .order_by(_vmids.c.vmid)
+    .limit(1)
 )
