@@ -41,6 +41,7 @@ async def measure(kind: str, leases: int, at_once: int) -> str:
         _time_steps(parts, steps)
         async with parts:
             purchases = await _purchases(parts, where, leases)
+            worlds.settle_heap()
             usage, began = worlds.Usage(), time.monotonic()
             await asyncio.gather(*(_work(parts, purchases) for _ in range(at_once)))
             await _until_over(parts, leases)
