@@ -1,0 +1,77 @@
+"""What is asked at every creation looks at what stands, not at everything that ever was."""
+
+import pytest
+import sqlalchemy as sa
+from tests.integration.storage.test_queue import new_lease
+
+from pve402.storage import database, lease_rows, tables, vmid_rows
+
+OVER = 3000
+INDEXES = [
+    (lease_rows._LIST_STANDING, "leases_standing"),
+    (lease_rows._LIST_PROMISES, "leases_standing"),
+    (vmid_rows._NEWEST, "vmids_newest"),
+    (vmid_rows._FORGET_RESTED, "vmids_resting"),
+]
+
+
+@pytest.fixture
+async def full(db: database.Database) -> database.Database:
+    """A database with thousands of leases that are over, and one that is not."""
+    rows = [
+        {
+            "lease_id": f"l{n:025d}",
+            "status": "ended",
+            "node": "pve",
+            "vmid": 100 + n,
+            "owner": "eip155:1:0x1",
+            "sku": "standard-lxc",
+            "hostname": "h",
+            "template": "t",
+            "cores": 1,
+            "memory_mb": 512,
+            "disk_gb": 8,
+            "rates": {},
+            "metadata": {},
+            "created_at": new_lease(1).created_at,
+            "ended_at": new_lease(1).created_at,
+            "attempts": 0,
+            "restarts": 0,
+        }
+        for n in range(OVER)
+    ]
+    reserved = {"reserved_at": new_lease(1).created_at, "lease_id": "lease", "free_at": None}
+    async with db.begin() as tx:
+        await tx.execute(tables.leases.insert(), rows)
+        await tx.execute(tables.vmids.insert(), [{"vmid": n, **reserved} for n in range(OVER)])
+        await lease_rows.insert(db, tx, new_lease(1), due=False)
+        await tx.execute(sa.text("ANALYZE"))
+    return db
+
+
+@pytest.mark.parametrize(("query", "index"), INDEXES, ids=lambda value: str(value)[-24:])
+async def test_an_index_answers(full: database.Database, query: object, index: str) -> None:
+    explain = "EXPLAIN QUERY PLAN" if full.is_sqlite else "EXPLAIN"
+    async with full.read() as tx:
+        text = query.text(tx._compiler.dialect)  # type: ignore[attr-defined]
+        sql = _literal(text.sql, text.bind(dict.fromkeys(text.names, 0) | dict(text.constants)))
+        plan = str((await tx.execute(sa.text(f"{explain} {sql}"))).all())
+
+    assert index in plan
+
+
+async def test_only_standing_leases_are_listed(full: database.Database) -> None:
+    async with full.read() as tx:
+        standing = await lease_rows.list_standing(tx)
+        promises = await lease_rows.list_promises(tx)
+
+    assert [row.vmid for row in standing] == [10_001]
+    assert len(promises) == 1
+
+
+def _literal(sql: str, values: list[object]) -> str:
+    """The text with its values written into it, which holes of a plan do not allow."""
+    for position, value in enumerate(values, 1):
+        shown = f"'{value}'" if isinstance(value, str) else str(value)
+        sql = sql.replace("?", shown, 1).replace(f"${position}:", f"{shown}:", 1)
+    return sql.replace(":", r"\:")
