@@ -1,5 +1,6 @@
 """Queries on the lease table."""
 
+import functools
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
@@ -38,10 +39,10 @@ async def list_by_owners(
     tx: transaction.Transaction, owners: Sequence[str], *, include_over: bool, limit: int = 5000
 ) -> list[lease.Lease]:
     """Return the leases of some accounts, oldest first; those that are over only if asked for."""
-    query = sa.select(_leases).where(_leases.c.owner.in_(owners))
-    if not include_over:
-        query = query.where(_leases.c.status.notin_([*_OVER, lease.LeaseStatus.UNWINDING.value]))
-    return _many(await tx.execute(query.order_by(_leases.c.created_at).limit(limit)))
+    if not owners:
+        return []
+    named = {f"owner_{number}": owner for number, owner in enumerate(owners)}
+    return _many(await tx.run(_by_owners(len(owners), include_over), limit=limit, **named))
 
 
 async def list_standing(tx: transaction.Transaction) -> list[lease.Lease]:
@@ -192,6 +193,17 @@ def _is_ready(sku: str, size: lease.Size) -> tuple[sa.ColumnElement[bool], ...]:
 def _lease(found: statements.Result) -> lease.Lease | None:
     row = found.mappings().one_or_none()
     return None if row is None else lease.Lease.from_row(row)
+
+
+@functools.lru_cache(maxsize=64)  # a wallet has as many accounts as there are networks
+def _by_owners(count: int, include_over: bool) -> statements.Prepared:
+    owners = [_leases.c.owner == sa.bindparam(f"owner_{number}") for number in range(count)]
+    query = sa.select(_leases).where(sa.or_(*owners))
+    if not include_over:
+        hidden = [*_OVER, lease.LeaseStatus.UNWINDING.value]
+        query = query.where(*(_leases.c.status != status for status in hidden))
+    most = sa.bindparam("limit", type_=sa.Integer)
+    return statements.Prepared(query.order_by(_leases.c.created_at).limit(most))
 
 
 def _many(found: statements.Result) -> list[lease.Lease]:

@@ -7,9 +7,10 @@ import pytest
 import sqlalchemy as sa
 from tests.integration.storage.test_queue import new_lease
 
-from pve402.domain import errors, order
+from pve402.domain import errors, lease, order
 from pve402.storage import (
     database,
+    lease_rows,
     order_rows,
     signer_rows,
     slots,
@@ -69,6 +70,32 @@ async def test_an_amount_of_any_size_comes_back_exactly(db: database.Database) -
 
     assert found is not None
     assert found.amount_atomic == 2**200
+
+
+@pytest.mark.parametrize(
+    ("accounts", "include_over", "expected"),
+    [
+        ([], False, []),
+        (["one"], False, [1]),
+        (["one"], True, [1, 3]),
+        (["two", "one"], False, [1, 2]),
+        (["two", "one"], True, [1, 2, 3]),
+        (["nobody"], True, []),
+    ],
+)
+async def test_leases_are_listed_by_their_accounts(
+    db: database.Database, accounts: list[str], include_over: bool, expected: list[int]
+) -> None:
+    rows = [new_lease(1).evolve(owner="one"), new_lease(2).evolve(owner="two")]
+    rows.append(new_lease(3).evolve(owner="one", status=lease.LeaseStatus.UNWINDING))
+    for row in rows:
+        async with db.begin() as tx:
+            await lease_rows.insert(db, tx, row, due=False)
+
+    async with db.read() as tx:
+        found = await lease_rows.list_by_owners(tx, accounts, include_over=include_over)
+
+    assert sorted(row.vmid - 10_000 for row in found) == expected
 
 
 async def test_failed_settlements_of_a_wallet_make_it_wait_longer_each_time(
