@@ -15,6 +15,7 @@ from typing import Any
 import uvicorn
 import uvloop
 from fastapi import FastAPI, Request, Response
+from pydantic import ConfigDict
 from x402 import x402ResourceServer
 from x402.http import HTTPFacilitatorClient
 from x402.http.middleware import fastapi as middleware
@@ -29,13 +30,19 @@ TRANSACTION = "0x" + "5e" * 32
 _KIND = {"x402Version": 2, "scheme": "exact", "network": NETWORK}
 
 
+class Wish(schemas.LeaseRequest):
+    """Our schema as a route's parameter has it: built at once, and not at its first use."""
+
+    model_config = ConfigDict(defer_build=False)
+
+
 def bare(_facilitator_url: str) -> FastAPI:
     """FastAPI as its documentation shows it; the challenge is made once."""
     app = FastAPI()
     asked = challenge()
 
     @app.post("/lease/container")
-    async def create(wish: schemas.LeaseRequest) -> Response:
+    async def create(wish: Wish) -> Response:
         del wish
         return Response(asked.body, 402, headers=dict(asked.headers))
 
@@ -64,7 +71,7 @@ def official(facilitator_url: str) -> FastAPI:
         return answer
 
     @app.post("/lease/container")
-    async def create(wish: schemas.LeaseRequest) -> dict[str, str]:
+    async def create(wish: Wish) -> dict[str, str]:
         return {"sku": wish.sku}
 
     @app.get("/management/list")
@@ -142,7 +149,6 @@ class _Server(uvicorn.Server):
 def main() -> None:
     """Serve one peer until a signal."""
     kind, port, *rest = sys.argv[1:]
-    schemas.LeaseRequest.model_rebuild()  # ours are built at their first use, others' are not
     make = {"bare": bare, "official": official, "raw": raw, "stub": stub}[kind]
     config = uvicorn.Config(
         make(rest[0] if rest else ""), port=int(port), log_config=None, access_log=False
