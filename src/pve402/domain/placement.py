@@ -20,11 +20,12 @@ class NodeRoom:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Promise:
-    """A lease that takes room on a node, whether or not its guest exists yet."""
+    """Leases that take room on a node, whether or not their guests exist yet."""
 
     node: str
-    size: lease.Size
-    counted_by_node: bool  # the guest runs, so the node's own used memory has it already
+    size: lease.Size  # of all of them together
+    counted_by_node: bool  # the guests run, so the node's own used memory has them already
+    leases: int = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ def choose_node(
     candidates = [
         (
             _free_memory_mb(room, by_node.get(room.node, [])),
-            -len(by_node.get(room.node, [])),
+            -_count(by_node.get(room.node, [])),
             room.node,
         )
         for room in rooms
@@ -69,7 +70,7 @@ def choose_node(
 
 
 def _fits(room: NodeRoom, promises: list[Promise], size: lease.Size, limits: Limits) -> bool:
-    if limits.leases_per_node is not None and len(promises) >= limits.leases_per_node:
+    if limits.leases_per_node is not None and _count(promises) >= limits.leases_per_node:
         return False
     promised_mb = sum(promise.size.memory_mb for promise in promises) + size.memory_mb
     if limits.memory_mb_per_node is not None and promised_mb > limits.memory_mb_per_node:
@@ -91,6 +92,10 @@ def _free_memory_mb(room: NodeRoom, promises: list[Promise]) -> int:
         return 0
     promised = sum(promise.size.memory_mb for promise in promises)
     return room.memory_mb - max(promised, room.memory_used_mb)
+
+
+def _count(promises: list[Promise]) -> int:
+    return sum(promise.leases for promise in promises)
 
 
 def _unmade_disk_gb(promises: list[Promise]) -> int:

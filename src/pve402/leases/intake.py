@@ -210,12 +210,9 @@ class Intake:
         written = await order_rows.insert(
             self._db, tx, new, fence=fence, due_in_seconds=self._hold_seconds
         )
-        if not written:
+        if written is None:
             raise errors.PaymentReused
-        found = await order_rows.get(tx, new.order_id)
-        if found is None:
-            raise LookupError("the order just written is not there")
-        return Taken(order=found, new=True)
+        return Taken(order=written, new=True)
 
     async def _find(
         self, tx: transaction.Transaction, purchase: Purchase, route: str, fingerprint: str

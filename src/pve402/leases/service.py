@@ -290,7 +290,7 @@ class LeaseService:
     async def _answer(self, taken: intake.Taken, purchase: Purchase) -> Answer:
         """Wait for an order within its sender's patience and say how it stands."""
         if purchase.wait_seconds > 0:
-            row = await self._wait(taken.order, purchase.wait_seconds)
+            row = await self._wait(taken.order, purchase.wait_seconds, is_fresh=taken.new)
         else:
             row = taken.order
         if row.status is order.OrderStatus.REFUSED:
@@ -309,12 +309,15 @@ class LeaseService:
             replayed=not taken.new,
         )
 
-    async def _wait(self, row: order.Order, limit_seconds: float) -> order.Order:
+    async def _wait(self, row: order.Order, limit_seconds: float, *, is_fresh: bool) -> order.Order:
+        """Wait until an order is closed; one that was just written is not read at once again."""
         deadline = asyncio.get_running_loop().time() + limit_seconds
         with self._parts.crew.watch(row.order_id) as changed:
             while row.is_open:
-                changed.clear()
-                row = await self._read_order(row.order_id)
+                if not is_fresh:
+                    changed.clear()
+                    row = await self._read_order(row.order_id)
+                is_fresh = False
                 left = deadline - asyncio.get_running_loop().time()
                 if not row.is_open or left <= 0:
                     break

@@ -124,14 +124,18 @@ async def count(tx: transaction.Transaction) -> int:
 
 
 async def list_promises(tx: transaction.Transaction) -> list[placement.Promise]:
-    """Return the room that leases take, whether or not their guests exist yet."""
+    """Return the room that leases take, whether or not their guests exist yet.
+
+    One promise for all leases of a node in one state, however many they are.
+    """
     return [
         placement.Promise(
             node=node,
             size=lease.Size(cores=cores, memory_mb=memory_mb, disk_gb=disk_gb),
             counted_by_node=lease.LeaseStatus(status) in _GUEST_RUNS,
+            leases=leases,
         )
-        for node, status, cores, memory_mb, disk_gb in await tx.run(_LIST_PROMISES)
+        for node, status, leases, cores, memory_mb, disk_gb in await tx.run(_LIST_PROMISES)
     ]
 
 
@@ -241,8 +245,12 @@ _GET_BY_VMID = statements.Prepared(
 _LIST_STANDING = statements.Prepared(sa.select(_leases).where(_STANDS))
 _LIST_PROMISES = statements.Prepared(
     sa.select(
-        *(_leases.c.node, _leases.c.status, _leases.c.cores, _leases.c.memory_mb),
-        _leases.c.disk_gb,
-    ).where(_STANDS)
+        _leases.c.node,
+        _leases.c.status,
+        sa.func.count(),
+        *(sa.func.sum(_leases.c[name]) for name in ("cores", "memory_mb", "disk_gb")),
+    )
+    .where(_STANDS)
+    .group_by(_leases.c.node, _leases.c.status)
 )
 _INSERT, _INSERT_DUE = _inserting(due=False), _inserting(due=True)

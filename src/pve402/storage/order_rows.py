@@ -85,11 +85,11 @@ async def insert(
     *,
     fence: str | None,
     due_in_seconds: float,
-) -> bool:
-    """Claim the payment of a new order; False if the payment or the key was claimed before.
+) -> order.Order | None:
+    """Claim the payment of a new order and return it as written.
 
-    The row is written with a fence for the process that starts on it at once, and falls due for
-    any other after `due_in_seconds`.
+    None if the payment or the key was claimed before. The row is written with a fence for the
+    process that starts on it at once, and falls due for any other after `due_in_seconds`.
     """
     values = {name: getattr(new, name) for name in _GIVEN}
     values |= {"kind": new.kind.value, "status": new.status.value, "fence": fence}
@@ -97,7 +97,7 @@ async def insert(
     written = await tx.run(
         insert, **values, now_ms=db.shift_ms(), due_ms=db.shift_ms(due_in_seconds)
     )
-    return written.rowcount == 1
+    return _order(written)
 
 
 async def count_unsettled(
@@ -164,7 +164,10 @@ def _inserting(dialect: Any) -> statements.Prepared:
     made = {"created_at": _moment("now_ms"), "due_at": _moment("due_ms")}
     given = {name: _hole(name) for name in _GIVEN}
     return statements.Prepared(
-        dialect.insert(_orders).values({**given, **made}).on_conflict_do_nothing()
+        dialect.insert(_orders)
+        .values({**given, **made})
+        .on_conflict_do_nothing()
+        .returning(_orders)
     )
 
 

@@ -253,6 +253,7 @@ class _Connection:
             while not running.done():
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait([running])
+            running.exception()  # of a statement that nobody waits for any more
             raise
 
     def close(self) -> None:

@@ -108,7 +108,12 @@ leases = sa.Table(
 _due = leases.c.due_at.isnot(None)
 sa.Index("leases_due", leases.c.due_at, postgresql_where=_due, sqlite_where=_due)
 _standing = leases.c.ended_at.is_(None)
-sa.Index("leases_standing", leases.c.ended_at, postgresql_where=_standing, sqlite_where=_standing)
+sa.Index(
+    "leases_standing",
+    *(leases.c[name] for name in ("node", "status", "cores", "memory_mb", "disk_gb", "ended_at")),
+    postgresql_where=_standing,
+    sqlite_where=_standing,
+)
 sa.Index("leases_owner", leases.c.owner, leases.c.created_at)
 sa.Index("leases_vmid", leases.c.vmid, leases.c.created_at)
 

@@ -214,7 +214,8 @@ async def _hold_once(handed_out: slots.NodeSlots) -> None:
 
 async def insert(db: database.Database, new: order.Order) -> bool:
     async with db.begin() as tx:
-        return await order_rows.insert(db, tx, new, fence="f", due_in_seconds=15)
+        claimed = await order_rows.insert(db, tx, new, fence="f", due_in_seconds=15)
+    return claimed is not None
 
 
 async def reserve(db: database.Database, lease_id: str) -> int:

@@ -17,7 +17,7 @@ def upgrade() -> None:
     op.create_index(
         "leases_standing",
         "leases",
-        ["ended_at"],
+        ["node", "status", "cores", "memory_mb", "disk_gb", "ended_at"],
         postgresql_where=_STANDING,
         sqlite_where=_STANDING,
     )
