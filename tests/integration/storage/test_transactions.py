@@ -169,6 +169,15 @@ async def test_a_long_read_leaves_the_loop_to_others(file: database.Database) ->
     assert ticks > 10
 
 
+async def test_a_long_read_in_a_transaction_undoes_nothing(file: database.Database) -> None:
+    async with file.begin() as tx:
+        await tx.execute(facts.insert(), {"name": "kept", "value": ""})
+        found = await tx.scalar(counted_to(300_000))
+
+    assert found == 300_000
+    assert await names(file) == {"kept"}
+
+
 async def test_a_cancelled_long_read_ends_soon(file: database.Database) -> None:
     async def read() -> None:
         async with file.read() as tx:
