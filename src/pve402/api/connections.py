@@ -39,14 +39,18 @@ class BoundedHttp(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._head_bytes += len(data)
         super().data_received(data)
-        if self._head_open and self._head_bytes > MAX_HEAD_BYTES and self._is_open():
+        if not self._head_open or not self._is_open():
+            return
+        if self._head_bytes > MAX_HEAD_BYTES:
             self._close_with(self.send_400_response, "The head of the request is too large.")
+        elif self._head_timer is None:  # most heads come in one piece, and need none
+            self._await_head()
 
     @override
     def on_message_begin(self) -> None:
         self._head_open = True
         if self._head_timer is None:
-            self._await_head()
+            self._head_bytes = 0
         super().on_message_begin()
 
     @override
@@ -55,7 +59,6 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _await_head(self) -> None:
-        self._head_bytes = 0
         self._head_timer = self.loop.call_later(HEAD_LIMIT_SECONDS, self._head_too_slow)
 
     def _head_arrived(self) -> None:
