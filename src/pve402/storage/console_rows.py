@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from pve402.domain import lease
-from pve402.storage import database, statements, tables, transaction
+from pve402.storage import database, tables, transaction
 
 _tickets = tables.console_tickets
 _tokens = tables.tokens
@@ -94,6 +94,4 @@ async def valid_tokens(
     return frozenset((await tx.execute(query)).scalars())
 
 
-_VOID_OF_LEASE = statements.Prepared(
-    _tickets.delete().where(_tickets.c.lease_id == sa.bindparam("lease_id"))
-)
+_VOID_OF_LEASE = _tickets.delete().where(_tickets.c.lease_id == transaction.hole("lease_id"))

@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
-from pve402.storage import clock, migrate, sqlite, statements, tables, transaction
+from pve402.storage import clock, migrate, sqlite, tables, transaction
 
 if TYPE_CHECKING:
     from pve402.storage import postgresql
 
-_TIME = statements.Prepared(
-    sa.select(
-        sa.type_coerce(
-            clock.Moment(sa.bindparam("plus_ms", type_=sa.BigInteger)), tables.UtcMilliseconds()
-        )
+_TIME = sa.select(
+    sa.type_coerce(
+        clock.Moment(transaction.hole("plus_ms", type_=sa.BigInteger)), tables.UtcMilliseconds()
     )
 )
 
@@ -76,15 +74,15 @@ class Database:
         """One writing transaction: committed at the end of the block, rolled back on an error.
 
         A task that is cancelled within it gives the writer back at once. Raises
-        DatabaseUnavailable when the database cannot be reached or goes away, StatementRefused for
-        a statement that breaks a constraint or is wrong.
+        DatabaseUnavailable when the database cannot be reached or goes away, and SQLAlchemy's
+        IntegrityError and ProgrammingError for a statement that is wrong.
         """
         return self._connections.begin()
 
     def single(self) -> contextlib.AbstractAsyncContextManager[transaction.Transaction]:
         """One writing statement, a transaction by itself; on PostgreSQL that saves two messages.
 
-        Raises what `begin` raises, and RuntimeError for a second statement.
+        Raises what `begin` raises.
         """
         return self._connections.single()
 
@@ -100,7 +98,7 @@ class Database:
         return clock.Moment(self.shift_ms(plus_seconds))
 
     def shift_ms(self, plus_seconds: float = 0) -> int:
-        """Return by how much a prepared query moves the database's time, in milliseconds."""
+        """Return by how many milliseconds a query moves the database's time, for its hole."""
         return int((self.shift_seconds + plus_seconds) * 1000)
 
     async def time(self) -> datetime:

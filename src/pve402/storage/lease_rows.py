@@ -1,6 +1,5 @@
 """Queries on the lease table."""
 
-import functools
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pve402.domain import lease, placement
-from pve402.storage import clock, database, statements, tables, transaction, updates
+from pve402.storage import clock, database, tables, transaction, updates
 
 _leases = tables.leases
 _OVER = [status.value for status in lease.OVER]
@@ -39,15 +38,15 @@ async def list_by_owners(
     tx: transaction.Transaction, owners: Sequence[str], *, include_over: bool, limit: int = 5000
 ) -> list[lease.Lease]:
     """Return the leases of some accounts, oldest first; those that are over only if asked for."""
-    if not owners:
-        return []
-    named = {f"owner_{number}": owner for number, owner in enumerate(owners)}
-    return _many(await tx.run(_by_owners(len(owners), include_over), limit=limit, **named))
+    query = sa.select(_leases).where(_leases.c.owner.in_(owners))
+    if not include_over:
+        query = query.where(_leases.c.status.notin_([*_OVER, lease.LeaseStatus.UNWINDING.value]))
+    return _many(await tx.execute(query.order_by(_leases.c.created_at).limit(limit)))
 
 
 async def list_standing(tx: transaction.Transaction) -> list[lease.Lease]:
     """Return every lease that is not over."""
-    return _many(await tx.run(_LIST_STANDING))
+    return _many(await tx.execute(_LIST_STANDING))
 
 
 async def list_pool(tx: transaction.Transaction) -> list[lease.Lease]:
@@ -194,23 +193,12 @@ def _is_ready(sku: str, size: lease.Size) -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
-def _lease(found: statements.Result) -> lease.Lease | None:
+def _lease(found: transaction.Found) -> lease.Lease | None:
     row = found.mappings().one_or_none()
     return None if row is None else lease.Lease.from_row(row)
 
 
-@functools.lru_cache(maxsize=64)  # a wallet has as many accounts as there are networks
-def _by_owners(count: int, include_over: bool) -> statements.Prepared:
-    owners = [_leases.c.owner == sa.bindparam(f"owner_{number}") for number in range(count)]
-    query = sa.select(_leases).where(sa.or_(*owners))
-    if not include_over:
-        hidden = [*_OVER, lease.LeaseStatus.UNWINDING.value]
-        query = query.where(*(_leases.c.status != status for status in hidden))
-    most = sa.bindparam("limit", type_=sa.Integer)
-    return statements.Prepared(query.order_by(_leases.c.created_at).limit(most))
-
-
-def _many(found: statements.Result) -> list[lease.Lease]:
+def _many(found: transaction.Found) -> list[lease.Lease]:
     return [lease.Lease.from_row(row) for row in found.mappings()]
 
 
@@ -220,30 +208,28 @@ _GIVEN = (
 )
 
 
-def _inserting(*, due: bool) -> statements.Prepared:
-    now = clock.Moment(sa.bindparam("now_ms", type_=sa.BigInteger))
-    given = {name: sa.bindparam(name, type_=_leases.c[name].type) for name in _GIVEN}
+def _inserting(*, due: bool) -> transaction.Query:
+    now = clock.Moment(transaction.hole("now_ms", type_=sa.BigInteger))
+    given = {name: transaction.hole(name, type_=_leases.c[name].type) for name in _GIVEN}
     made = {"created_at": now, "due_at": now if due else None, "attempts": 0, "restarts": 0}
-    return statements.Prepared(_leases.insert().values({**given, **made}))
+    return _leases.insert().values({**given, **made})
 
 
-_GET = statements.Prepared(sa.select(_leases).where(_leases.c.lease_id == sa.bindparam("lease_id")))
-_GET_OF_ORDER = statements.Prepared(
-    sa.select(_leases).where(
-        _leases.c.lease_id
-        == sa.select(tables.orders.c.lease_id)
-        .where(tables.orders.c.order_id == sa.bindparam("order_id"))
-        .scalar_subquery()
-    )
+_GET = sa.select(_leases).where(_leases.c.lease_id == transaction.hole("lease_id"))
+_GET_OF_ORDER = sa.select(_leases).where(
+    _leases.c.lease_id
+    == sa.select(tables.orders.c.lease_id)
+    .where(tables.orders.c.order_id == transaction.hole("order_id"))
+    .scalar_subquery()
 )
-_GET_BY_VMID = statements.Prepared(
+_GET_BY_VMID = (
     sa.select(_leases)
-    .where(_leases.c.vmid == sa.bindparam("vmid"))
+    .where(_leases.c.vmid == transaction.hole("vmid"))
     .order_by(sa.case((_STANDS, 0), else_=1), _leases.c.created_at.desc())
     .limit(1)
 )
-_LIST_STANDING = statements.Prepared(sa.select(_leases).where(_STANDS))
-_LIST_PROMISES = statements.Prepared(
+_LIST_STANDING = sa.select(_leases).where(_STANDS)
+_LIST_PROMISES = (
     sa.select(
         _leases.c.node,
         _leases.c.status,

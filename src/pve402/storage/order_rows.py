@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pve402.domain import order
-from pve402.storage import clock, database, statements, tables, transaction
+from pve402.storage import clock, database, tables, transaction
 
 _orders = tables.orders
 _OPEN = [status.value for status in order.OPEN]
@@ -141,34 +141,28 @@ def _pays(network: str, asset: str, payer: str, nonce: str) -> tuple[sa.ColumnEl
     )
 
 
-def _order(found: statements.Result) -> order.Order | None:
+def _order(found: transaction.Found) -> order.Order | None:
     row = found.mappings().one_or_none()
     return None if row is None else order.Order.from_row(row)
 
 
 def _hole(name: str) -> sa.BindParameter[Any]:
-    return sa.bindparam(name, type_=_orders.c[name].type)
+    return transaction.hole(name, type_=_orders.c[name].type)
 
 
 def _moment(name: str) -> clock.Moment:
-    return clock.Moment(sa.bindparam(name, type_=sa.BigInteger))
+    return clock.Moment(transaction.hole(name, type_=sa.BigInteger))
 
 
-def _get(*names: str) -> statements.Prepared:
-    return statements.Prepared(
-        sa.select(_orders).where(*(_orders.c[name] == _hole(name) for name in names))
-    )
+def _get(*names: str) -> transaction.Query:
+    return sa.select(_orders).where(*(_orders.c[name] == _hole(name) for name in names))
 
 
-def _inserting(dialect: Any) -> statements.Prepared:
+def _inserting(dialect: Any) -> Any:
     made = {"created_at": _moment("now_ms"), "due_at": _moment("due_ms")}
     given = {name: _hole(name) for name in _GIVEN}
-    return statements.Prepared(
-        dialect.insert(_orders)
-        .values({**given, **made})
-        .on_conflict_do_nothing()
-        .returning(_orders)
-    )
+    claiming = dialect.insert(_orders).values({**given, **made}).on_conflict_do_nothing()
+    return claiming.returning(_orders)
 
 
 _GIVEN = tuple(
@@ -181,21 +175,17 @@ _GET = _get("order_id")
 _GET_BY_PAYMENT = _get("network", "asset", "payer", "nonce")
 _GET_BY_IDEMPOTENCY = _get("idempotency_hash")
 _GET_OF_LEASE = _get("lease_id", "kind")
-_COUNT_UNSETTLED = statements.Prepared(
-    sa.select(
-        sa.func.count(sa.case((_orders.c.payer == _hole("payer"), 1))),
-        sa.func.count(sa.case((_orders.c.client_address == _hole("client_address"), 1))),
-        sa.func.count(),
-    ).where(
-        _orders.c.due_at.isnot(None),
-        _orders.c.kind == order.OrderKind.CREATION.value,
-        sa.or_(*(_orders.c.status == status for status in _OPEN)),
-    )
+_COUNT_UNSETTLED = sa.select(
+    sa.func.count(sa.case((_orders.c.payer == _hole("payer"), 1))),
+    sa.func.count(sa.case((_orders.c.client_address == _hole("client_address"), 1))),
+    sa.func.count(),
+).where(
+    _orders.c.due_at.isnot(None),
+    _orders.c.kind == order.OrderKind.CREATION.value,
+    sa.or_(*(_orders.c.status == status for status in _OPEN)),
 )
-_COUNT_FAILURES = statements.Prepared(
-    sa.select(sa.func.count(), sa.func.max(_orders.c.created_at)).where(
-        sa.or_(_orders.c.payer == _hole("payer"), _orders.c.lease_id == _hole("lease_id")),
-        _orders.c.refusal == "settlement_refused",
-        _orders.c.created_at > _moment("since_ms"),
-    )
+_COUNT_FAILURES = sa.select(sa.func.count(), sa.func.max(_orders.c.created_at)).where(
+    sa.or_(_orders.c.payer == _hole("payer"), _orders.c.lease_id == _hole("lease_id")),
+    _orders.c.refusal == "settlement_refused",
+    _orders.c.created_at > _moment("since_ms"),
 )

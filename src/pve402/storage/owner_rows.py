@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from pve402.storage import clock, database, statements, tables, transaction
+from pve402.storage import clock, database, tables, transaction
 
 _owners = tables.guest_owners
 _NOBODY = ""
@@ -96,9 +96,7 @@ async def release(
     )
 
 
-_FIND = statements.Prepared(
-    sa.select(_owners).where(
-        _owners.c.guest == sa.bindparam("guest"),
-        _owners.c.held_until > clock.Moment(sa.bindparam("now_ms", type_=sa.BigInteger)),
-    )
+_FIND = sa.select(_owners).where(
+    _owners.c.guest == transaction.hole("guest"),
+    _owners.c.held_until > clock.Moment(transaction.hole("now_ms", type_=sa.BigInteger)),
 )

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pve402.storage import clock, database, statements, tables, transaction, updates
+from pve402.storage import clock, database, tables, transaction, updates
 
 Row = Mapping[Any, Any]
 
@@ -106,20 +106,20 @@ async def update_fenced(
 
 
 @functools.cache
-def _claiming(table: sa.Table) -> statements.Prepared:
+def _claiming(table: sa.Table) -> transaction.Query:
     key = _key(table)
     due = (
         sa.select(key)
         .where(table.c.due_at <= _moment("now_ms"))
         .order_by(table.c.due_at)
-        .limit(sa.bindparam("most", type_=sa.Integer))
+        .limit(transaction.hole("most", type_=sa.Integer))
         .with_for_update(skip_locked=True)
     )
-    return statements.Prepared(
+    return (
         table.update()
         .where(key.in_(due.scalar_subquery()))
         .values(
-            fence=sa.bindparam("new_fence", type_=sa.String),
+            fence=transaction.hole("new_fence", type_=sa.String),
             due_at=_moment("until_ms"),
             attempts=table.c.attempts + 1,
         )
@@ -128,13 +128,13 @@ def _claiming(table: sa.Table) -> statements.Prepared:
 
 
 @functools.cache
-def _earliest(among: tuple[sa.Table, ...]) -> statements.Prepared:
+def _earliest(among: tuple[sa.Table, ...]) -> transaction.Query:
     earliest = [sa.select(sa.func.min(table.c.due_at)).scalar_subquery() for table in among]
-    return statements.Prepared(sa.select(_moment("now_ms"), *earliest))
+    return sa.select(_moment("now_ms"), *earliest)
 
 
 def _moment(name: str) -> clock.Moment:
-    return clock.Moment(sa.bindparam(name, type_=sa.BigInteger))
+    return clock.Moment(transaction.hole(name, type_=sa.BigInteger))
 
 
 def _key(table: sa.Table) -> sa.Column[Any]:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from pve402.domain import errors
-from pve402.storage import clock, database, queue, statements, tables, updates
+from pve402.storage import clock, database, queue, tables, transaction, updates
 
 _slots = tables.node_slots
 _HOLD_SECONDS = 10.0  # renewed while held, so a dead process's slots are free soon
@@ -87,22 +87,22 @@ class NodeSlots:
 
 
 def _moment(name: str) -> clock.Moment:
-    return clock.Moment(sa.bindparam(name, type_=sa.BigInteger))
+    return clock.Moment(transaction.hole(name, type_=sa.BigInteger))
 
 
-_of_node = _slots.c.node == sa.bindparam("of_node")
-_TAKE = statements.Prepared(
+_of_node = _slots.c.node == transaction.hole("of_node")
+_TAKE = (
     _slots.update()
     .where(
         _of_node,
         _slots.c.slot
         == sa.select(_slots.c.slot)
-        .where(_of_node, _slots.c.slot < sa.bindparam("per_node"))
+        .where(_of_node, _slots.c.slot < transaction.hole("per_node"))
         .where(_slots.c.held_until <= _moment("now_ms"))
         .order_by(_slots.c.slot)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery(),
     )
-    .values(holder=sa.bindparam("new_holder", type_=sa.String), held_until=_moment("until_ms"))
+    .values(holder=transaction.hole("new_holder", type_=sa.String), held_until=_moment("until_ms"))
 )

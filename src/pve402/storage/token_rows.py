@@ -8,7 +8,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from pve402.storage import clock, database, statements, tables, transaction
+from pve402.storage import clock, database, tables, transaction
 
 _tokens = tables.tokens
 _used_nonces = tables.used_nonces
@@ -69,28 +69,24 @@ async def use_nonce(
 
 
 def _hole(name: str) -> sa.BindParameter[Any]:
-    return sa.bindparam(name, type_=_tokens.c[name].type)
+    return transaction.hole(name, type_=_tokens.c[name].type)
 
 
-def _revoking(*which: sa.ColumnElement[bool]) -> statements.Prepared:
+def _revoking(*which: sa.ColumnElement[bool]) -> transaction.Query:
     valid = _tokens.update().where(*which, _tokens.c.revoked_at.is_(None))
-    return statements.Prepared(valid.values(revoked_at=_NOW))
+    return valid.values(revoked_at=_NOW)
 
 
-_NOW = clock.Moment(sa.bindparam("now_ms", type_=sa.BigInteger))
+_NOW = clock.Moment(transaction.hole("now_ms", type_=sa.BigInteger))
 _OF_LEASE = _tokens.c.lease_id == _hole("lease_id")
 _REVOKE = _revoking(_tokens.c.token_hash == _hole("token_hash"))
 _REVOKE_OF_LEASE = _revoking(_OF_LEASE)
 _REVOKE_PRIMARY = _revoking(_OF_LEASE, _tokens.c.primary_of_lease)
-_FIND = statements.Prepared(
-    sa.select(_tokens).where(
-        _tokens.c.token_hash == _hole("token_hash"),
-        _tokens.c.revoked_at.is_(None),
-        sa.or_(_tokens.c.expires_at.is_(None), _tokens.c.expires_at > _NOW),
-    )
+_FIND = sa.select(_tokens).where(
+    _tokens.c.token_hash == _hole("token_hash"),
+    _tokens.c.revoked_at.is_(None),
+    sa.or_(_tokens.c.expires_at.is_(None), _tokens.c.expires_at > _NOW),
 )
-_INSERT = statements.Prepared(
-    _tokens.insert().values(
-        created_at=_NOW, **{field.name: _hole(field.name) for field in dataclasses.fields(Token)}
-    )
+_INSERT = _tokens.insert().values(
+    created_at=_NOW, **{field.name: _hole(field.name) for field in dataclasses.fields(Token)}
 )

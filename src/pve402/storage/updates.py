@@ -1,4 +1,4 @@
-"""Updates of single rows: one prepared text for each set of columns that is written."""
+"""Updates of single rows: one query for each set of columns that is written, built once."""
 
 import functools
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pve402.storage import clock, statements, transaction
+from pve402.storage import clock, transaction
 
 Names = tuple[str, ...]
 
@@ -17,11 +17,11 @@ async def update(
     where: Mapping[str, Any],
     values: Mapping[str, Any],
     *conditions: sa.ColumnElement[bool],
-) -> statements.Result:
+) -> transaction.Found:
     """Write values on the rows whose columns are as given, and return those rows whole.
 
     A value may be a moment of the database's clock (`Database.now`). With any other expression, or
-    with further conditions, the statement is not a prepared one.
+    with further conditions, the query is built for this one time.
     """
     plain: dict[str, Any] = {}
     moments: dict[str, int] = {}
@@ -35,28 +35,28 @@ async def update(
     if conditions:
         return await _update_by_expressions(tx, table, where, values, *conditions)
     absent = tuple(name for name, value in where.items() if value is None)
-    prepared = _prepared(table, tuple(where), absent, tuple(plain), tuple(moments))
+    query = _built(table, tuple(where), absent, tuple(plain), tuple(moments))
     filled = {f"is_{name}": value for name, value in where.items()}
     filled |= {f"new_{name}": value for name, value in plain.items()}
     filled |= {f"at_{name}": value for name, value in moments.items()}
-    return await tx.run(prepared, **filled)
+    return await tx.run(query, **filled)
 
 
 @functools.lru_cache(maxsize=500)
-def _prepared(
+def _built(
     table: sa.Table, where: Names, absent: Names, plain: Names, moments: Names
-) -> statements.Prepared:
+) -> transaction.Query:
     columns = table.c
-    new = {name: sa.bindparam(f"new_{name}", type_=columns[name].type) for name in plain}
-    now = {name: clock.Moment(sa.bindparam(f"at_{name}", type_=sa.BigInteger)) for name in moments}
+    new = {name: transaction.hole(f"new_{name}", type_=columns[name].type) for name in plain}
+    moved = {name: transaction.hole(f"at_{name}", type_=sa.BigInteger) for name in moments}
+    now = {name: clock.Moment(by) for name, by in moved.items()}
     conditions = [
         columns[name].is_(None)
         if name in absent
-        else columns[name] == sa.bindparam(f"is_{name}", type_=columns[name].type)
+        else columns[name] == transaction.hole(f"is_{name}", type_=columns[name].type)
         for name in where
     ]
-    query = table.update().where(*conditions).values({**new, **now}).returning(table)
-    return statements.Prepared(query)
+    return table.update().where(*conditions).values({**new, **now}).returning(table)
 
 
 async def _update_by_expressions(
@@ -65,7 +65,7 @@ async def _update_by_expressions(
     where: Mapping[str, Any],
     values: Mapping[str, Any],
     *conditions: sa.ColumnElement[bool],
-) -> statements.Result:
+) -> transaction.Found:
     same = [table.c[name] == value for name, value in where.items()]
     query = table.update().where(*same, *conditions).values(**values).returning(table)
     return await tx.execute(query)

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from pve402.domain import errors
-from pve402.storage import clock, database, statements, tables, transaction, updates
+from pve402.storage import clock, database, tables, transaction, updates
 
 _vmids = tables.vmids
 REST_SECONDS = 24 * 3600.0
@@ -50,23 +50,21 @@ async def _first_free(tx: transaction.Transaction, least: int, most: int) -> int
     return found
 
 
-_NOW = clock.Moment(sa.bindparam("now_ms", type_=sa.BigInteger))
-_FORGET_RESTED = statements.Prepared(_vmids.delete().where(_vmids.c.free_at <= _NOW))
-_NEWEST = statements.Prepared(
+_NOW = clock.Moment(transaction.hole("now_ms", type_=sa.BigInteger))
+_FORGET_RESTED = _vmids.delete().where(_vmids.c.free_at <= _NOW)
+_NEWEST = (
     sa.select(_vmids.c.vmid).order_by(_vmids.c.reserved_at.desc(), _vmids.c.vmid.desc()).limit(1)
 )
-_GET = statements.Prepared(sa.select(_vmids.c.vmid).where(_vmids.c.vmid == sa.bindparam("vmid")))
-_RESERVE = statements.Prepared(
-    _vmids.insert().values(
-        vmid=sa.bindparam("vmid", type_=sa.Integer),
-        lease_id=sa.bindparam("lease_id", type_=sa.String),
-        reserved_at=_NOW,
-    )
+_GET = sa.select(_vmids.c.vmid).where(_vmids.c.vmid == transaction.hole("vmid"))
+_RESERVE = _vmids.insert().values(
+    vmid=transaction.hole("vmid", type_=sa.Integer),
+    lease_id=transaction.hole("lease_id", type_=sa.String),
+    reserved_at=_NOW,
 )
 _FOLLOWING = _vmids.alias()
-_FIRST_GAP = statements.Prepared(
+_FIRST_GAP = (
     sa.select(_vmids.c.vmid + 1)
-    .where(_vmids.c.vmid >= sa.bindparam("least"), _vmids.c.vmid < sa.bindparam("most"))
+    .where(_vmids.c.vmid >= transaction.hole("least"), _vmids.c.vmid < transaction.hole("most"))
     .where(~sa.select(_FOLLOWING.c.vmid).where(_FOLLOWING.c.vmid == _vmids.c.vmid + 1).exists())
     .order_by(_vmids.c.vmid)
     .limit(1)

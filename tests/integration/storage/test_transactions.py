@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from pve402.domain import errors
-from pve402.storage import database, sqlite, tables, transaction
+from pve402.storage import database, tables
 
 SOON_SECONDS = 5.0
 facts = tables.facts
@@ -21,21 +21,6 @@ async def file(tmp_path: Path) -> Any:
     opened = await database.Database(f"sqlite+aiosqlite:///{tmp_path}/db.sqlite3").open()
     yield opened
     await opened.close()
-
-
-@pytest.fixture
-def commits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every commit on a SQLite file, as it happens."""
-    seen: list[str] = []
-    honest = sqlite._Connection.run
-
-    def run(self: sqlite._Connection, sql: str) -> None:
-        if sql == "COMMIT":
-            seen.append(sql)
-        honest(self, sql)
-
-    monkeypatch.setattr(sqlite._Connection, "run", run)
-    return seen
 
 
 async def test_a_cancelled_task_gives_the_writer_back_at_once(db: database.Database) -> None:
@@ -107,30 +92,8 @@ async def test_a_refused_statement_undoes_its_own_transaction_only(db: database.
         *(attempt(name) for name in ("a", "taken", "b")), return_exceptions=True
     )
 
-    assert [type(end) for end in ends] == [type(None), transaction.StatementRefused, type(None)]
+    assert [type(end) for end in ends] == [type(None), sa.exc.IntegrityError, type(None)]
     assert await names(db) == {"taken", "a", "a first", "b", "b first"}
-
-
-async def test_those_who_wait_together_share_a_commit(
-    file: database.Database, commits: list[str]
-) -> None:
-    await asyncio.gather(*(write(file, str(n)) for n in range(20)))
-
-    assert await names(file) == {str(n) for n in range(20)}
-    assert len(commits) < 5
-
-
-async def test_a_member_cancelled_during_the_commit_leaves_the_group_whole(
-    file: database.Database,
-) -> None:
-    tasks = [asyncio.create_task(write(file, str(n))) for n in range(4)]
-    await asyncio.sleep(0)
-    tasks[1].cancel()
-    async with asyncio.timeout(SOON_SECONDS):
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await write(file, "after")
-
-    assert {"0", "2", "3", "after"} <= await names(file)
 
 
 async def test_nobody_reads_what_is_not_committed(db: database.Database) -> None:
@@ -236,23 +199,6 @@ async def test_connections_that_the_server_closed_are_replaced(postgres_url: str
     await db.close()
 
     assert found == {"0", "1", "2", "3"}
-
-
-@pytest.mark.postgres
-async def test_a_single_statement_is_single(postgres_url: str) -> None:
-    db = await database.Database(postgres_url).open()
-
-    async def write_two() -> None:
-        async with db.single() as tx:
-            await tx.execute(facts.insert(), {"name": "first", "value": ""})
-            await tx.execute(facts.insert(), {"name": "second", "value": ""})
-
-    with pytest.raises(RuntimeError, match="second statement"):
-        await write_two()
-    found = await names(db)
-    await db.close()
-
-    assert found == {"first"}
 
 
 async def begun(db: database.Database, name: str) -> asyncio.Task[None]:
