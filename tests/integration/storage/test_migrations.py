@@ -11,8 +11,10 @@ from alembic import autogenerate
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
+from tests.integration.storage.test_queue import new_lease
+from tests.integration.storage.test_rows import new_order
 
-from pve402.storage import database, migrate, tables
+from pve402.storage import database, lease_rows, migrate, order_rows, tables
 
 
 async def test_the_migrations_make_the_tables_of_the_code(database_url: str) -> None:
@@ -34,6 +36,23 @@ async def test_down_and_up_again(database_url: str) -> None:
 
     assert set(left) <= {"alembic_version"}
     assert differences == []
+
+
+async def test_a_step_down_and_up_keeps_what_is_stored(database_url: str) -> None:
+    url = sa.make_url(database_url)
+    db = await database.Database(database_url).open()
+    async with db.begin() as tx:
+        await lease_rows.insert(db, tx, new_lease(1), due=False)
+        await order_rows.insert(db, tx, new_order(1), fence=None, due_in_seconds=15)
+
+    await migrate.downgrade(url, "0002")
+    await migrate.upgrade(url)
+    async with db.read() as tx:
+        kept = await order_rows.get(tx, "o1"), await lease_rows.list_standing(tx)
+    await db.close()
+
+    assert kept[0] is not None
+    assert [row.vmid for row in kept[1]] == [new_lease(1).vmid]
 
 
 async def test_opening_twice_changes_nothing(database_url: str) -> None:
