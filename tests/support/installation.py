@@ -199,19 +199,14 @@ class Installation:
         return False
 
     async def die(self) -> None:
-        """End at once, as a killed process does: nothing is handed over or written.
-
-        It dies between two transactions. A killed process's locks are freed by the system, those
-        of a task cancelled inside a transaction are not.
-        """
+        """End at once, as a killed process does: nothing is handed over or written."""
         crew = self.parts.crew
-        async with self.parts.db.begin():
-            await self.parts.filler.stop()
-            await self.parts.watch.stop()
-            tasks = [*crew._running, *crew._loops]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await self.parts.filler.stop()
+        await self.parts.watch.stop()
+        tasks = [*crew._running, *crew._loops]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         crew._held.clear()
 
     async def rows(self, table: sa.Table) -> list[dict[str, Any]]:

@@ -134,7 +134,7 @@ async def list_promises(tx: transaction.Transaction) -> list[placement.Promise]:
             counted_by_node=lease.LeaseStatus(status) in _GUEST_RUNS,
             leases=leases,
         )
-        for node, status, leases, cores, memory_mb, disk_gb in await tx.run(_LIST_PROMISES)
+        for node, status, leases, cores, memory_mb, disk_gb in await tx.execute(_LIST_PROMISES)
     ]
 
 
