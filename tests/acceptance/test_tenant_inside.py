@@ -13,6 +13,12 @@ from tests.support import commands, processes
 from tests.support.commands import Container
 from tests.support.processes import ServeProcess
 
+#: Runs the command line as a terminal does; what is started in the background ignores SIGINT.
+INTERRUPTIBLE = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("pve402", run_name="__main__", alter_sys=True)
+"""
 DATA = bytes(range(256)) * 500
 
 
@@ -92,7 +98,7 @@ def test_what_goes_wrong_has_its_exit_code(
 def test_an_interrupted_command_ends_in_the_container(
     container: Container, settings: dict[str, str]
 ):
-    command = [sys.executable, "-m", "pve402", "exec", container.ctid, "--"]
+    command = [sys.executable, "-c", INTERRUPTIBLE, "exec", container.ctid, "--"]
     script = "echo here; exec sleep 4321"
     with subprocess.Popen(
         [*command, "sh", "-c", script], env={**os.environ, **settings}, stdout=subprocess.PIPE

@@ -17,6 +17,9 @@ state() {
       if kill -0 "-$p" 2>/dev/null; then echo running; return; fi
     done
     [ -s "$1/group" ] || { echo running; return; }
+    # Between a program's end and the note of it, what runs it is still there.
+    if kill -0 "$(cat "$1/runner")" 2>/dev/null; then echo running; return; fi
+    if [ -e "$1/exit" ]; then echo exited; return; fi
   fi
   echo lost
 }
