@@ -82,7 +82,7 @@ class Database:
     def single(self) -> contextlib.AbstractAsyncContextManager[transaction.Transaction]:
         """One writing statement, a transaction by itself; on PostgreSQL that saves two messages.
 
-        Raises what `begin` raises.
+        Raises what `begin` raises, and RuntimeError for a second statement on PostgreSQL.
         """
         return self._connections.single()
 

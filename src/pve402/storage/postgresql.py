@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext import asyncio as sa_asyncio
+from typing_extensions import override
 
 from pve402.storage import failures, transaction
 
@@ -51,7 +52,7 @@ class PostgresServer:
         """One writing statement, a transaction by itself, which saves two messages."""
         with failures.translated():
             async with self._each_alone.connect() as connection:
-                yield _Transaction(connection)
+                yield _Single(connection)
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[transaction.Transaction]:
@@ -68,7 +69,7 @@ class _Transaction:
         self._connection = connection
 
     async def run(self, query: transaction.Query, /, **values: Any) -> transaction.Found:
-        return await self._connection.execute(query, transaction.filled(values))
+        return await self.execute(query, transaction.filled(values))
 
     async def execute(
         self,
@@ -79,6 +80,23 @@ class _Transaction:
 
     async def scalar(self, query: transaction.Query) -> Any:
         return (await self.execute(query)).scalar()
+
+
+class _Single(_Transaction):
+    """Runs one query: a second one would not be kept or lost together with it."""
+
+    _is_used = False
+
+    @override
+    async def execute(
+        self,
+        query: transaction.Query,
+        values: transaction.Values | Sequence[transaction.Values] | None = None,
+    ) -> transaction.Found:
+        if self._is_used:
+            raise RuntimeError("a second statement where one was promised")
+        self._is_used = True
+        return await super().execute(query, values)
 
 
 def _see_that_it_is_open(connection: Any, *_: Any) -> None:
