@@ -44,7 +44,11 @@ class NodeSlots:
                 yield
             finally:
                 renewal.cancel()
-                await self._write(node, holder, {"holder": None, "held_until": self._db.now(-1)})
+                # What was done in the block counts, whether or not the slot can be given back now.
+                with contextlib.suppress(errors.DatabaseUnavailable):
+                    await self._write(
+                        node, holder, {"holder": None, "held_until": self._db.now(-1)}
+                    )
 
     async def _take(self, node: str) -> str:
         holder = queue.new_fence()

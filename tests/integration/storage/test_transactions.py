@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from pve402.domain import errors
-from pve402.storage import database, tables
+from pve402.storage import database, slots, tables
 
 SOON_SECONDS = 5.0
 facts = tables.facts
@@ -199,6 +199,41 @@ async def test_connections_that_the_server_closed_are_replaced(postgres_url: str
     await db.close()
 
     assert found == {"0", "1", "2", "3"}
+
+
+@pytest.mark.postgres
+async def test_a_single_statement_is_single(postgres_url: str) -> None:
+    db = await database.Database(postgres_url).open()
+
+    async def write_two() -> None:
+        async with db.single() as tx:
+            await tx.execute(facts.insert(), {"name": "first", "value": ""})
+            await tx.execute(facts.insert(), {"name": "second", "value": ""})
+
+    with pytest.raises(RuntimeError, match="second statement"):
+        await write_two()
+    found = await names(db)
+    await db.close()
+
+    assert found == {"first"}
+
+
+@pytest.mark.postgres
+async def test_a_slot_that_cannot_be_given_back_costs_no_answer(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = await database.Database(postgres_url).open()
+    node_slots = slots.NodeSlots(db, per_node=1)
+
+    async def fail(*_: object) -> None:
+        raise errors.DatabaseUnavailable
+
+    async with node_slots.hold("pve"):
+        monkeypatch.setattr(node_slots, "_write", fail)
+        answer = "UPID"
+    await db.close()
+
+    assert answer == "UPID"
 
 
 async def begun(db: database.Database, name: str) -> asyncio.Task[None]:
