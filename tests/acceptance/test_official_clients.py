@@ -60,11 +60,7 @@ def test_a_contract_wallet_pays_for_a_whole_life_of_a_lease(service: ServeProces
     assert service.devnet.usdc(contract) == 100_000 - LEASE - RENEWAL - 2 * FEE
 
 
-@pytest.mark.parametrize(
-    "client",
-    [official_clients.HTTPX, official_clients.LEGACY_AXIOS],
-    ids=lambda client: client.name,
-)
+@pytest.mark.parametrize("client", official_clients.ALL, ids=lambda client: client.name)
 def test_a_whole_life_is_paid_for_on_a_real_node_without_a_facilitator(
     serve: Callable[..., ServeProcess],
     anvil: Anvil,  # noqa: F811
