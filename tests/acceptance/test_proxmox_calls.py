@@ -65,6 +65,14 @@ def test_a_whole_life_keeps_to_the_official_schema(
             ),
             "nome: not known",
         ),
+        (
+            Call(
+                method="PUT",
+                path="/nodes/pve/lxc/101/config",
+                parameters=(("net0", "name=eth0,bridge=a b"),),
+            ),
+            "not of the pattern",
+        ),
     ],
 )
 def test_a_call_that_breaks_the_schema_is_noticed(call: Call, fault: str):

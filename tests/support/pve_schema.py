@@ -90,9 +90,17 @@ def _typed(schema: Mapping[str, Any], value: str) -> list[str]:
         wrong.append("too long")
     if len(value) < schema.get("minLength", 0):
         wrong.append("too short")
+    if not _perl(schema.get("pattern", "(?s:.*)")).fullmatch(value):
+        wrong.append(f"{value!r} is not of the pattern {schema['pattern']}")
     if isinstance(schema.get("format"), dict):
         wrong += _properties(schema["format"], value)
     return wrong
+
+
+@functools.cache
+def _perl(pattern: str) -> re.Pattern[str]:
+    """Perl writes a compiled expression within another as `(?^:...)`."""
+    return re.compile(pattern.replace("(?^:", "(?:"))
 
 
 def _number(schema: Mapping[str, Any], kind: str, value: str) -> list[str]:

@@ -1,0 +1,226 @@
+"""Every call that the client has a name for, held to the official schema of the API.
+
+The list is the code's own: a method without a line here fails, and so does a call made elsewhere.
+"""
+
+import contextlib
+import inspect
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from tests.support import project, pve_schema, scripted_server
+from tests.support.scripted_server import ScriptedServer
+
+from pve402.proxmox import errors
+from pve402.proxmox.access import Access
+from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
+from pve402.proxmox.guests import (
+    GuestRef,
+    Guests,
+    GuestSpec,
+    NetworkSpec,
+    TerminalTicket,
+)
+from pve402.proxmox.nodes import Nodes
+from pve402.proxmox.storage import Storages
+from pve402.proxmox.tasks import Tasks
+from pve402.proxmox.upid import Upid
+
+pytestmark = pytest.mark.fakepve  # whose environment has the schema
+
+CT = GuestRef(node="pve", vmid=10001)
+UPID = Upid.parse("UPID:pve:00001492:00097C11:6B01E963:vzcreate:10001:svc@pve!test:")
+TICKET = TerminalTicket(
+    user="svc@pve!test", ticket="PVEVNC:6B01E963::a+b/c==", port=5902, upid=UPID
+)
+SPEC = GuestSpec(
+    hostname="web-1.example.org",
+    template="local:vztmpl/debian-12-standard_12.12-1_amd64.tar.zst",
+    storage="local-lvm",
+    disk_gb=8,
+    memory_mb=512,
+    swap_mb=64,
+    cores=2,
+    cpu_limit=Decimal("0.5"),
+    network=NetworkSpec(
+        bridge="vmbr0",
+        address="10.0.0.5/24",
+        gateway="10.0.0.1",
+        vlan_tag=7,
+        rate_megabytes=Decimal("12.5"),
+    ),
+    password="hunter22",
+    ssh_public_keys=("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me@example",),
+    tags=("pve402-a", "lease-x"),
+    description="pve402:v1:x",
+    nameserver="10.0.0.1",
+    search_domain="example.org",
+    nesting=True,
+    pool="rented",
+)
+LEAST = replace(
+    SPEC,
+    cpu_limit=None,
+    network=NetworkSpec(bridge="vmbr0"),
+    password=None,
+    ssh_public_keys=(),
+    nesting=False,
+    pool=None,
+)
+CHANGES = {"hostname": "web-2", "description": "x"}
+ENDED = scripted_server.data('{"status":"stopped","exitstatus":"OK"}')
+LINES = scripted_server.data('[{"n":1,"t":"a"}]')
+ROLE_THERE = scripted_server.answer(500, "role 'Console' already exists")
+
+Ask = Callable[[Any], Awaitable[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One way of calling a method, and what the server answers; by default a failure."""
+
+    method: str
+    ask: Ask
+    script: tuple[bytes, ...] = ()
+
+    def __str__(self) -> str:
+        return self.method
+
+
+CASES = [
+    Case(method="guests.create", ask=lambda c: c.guests.create(CT, SPEC)),
+    Case(method="guests.create", ask=lambda c: c.guests.create(CT, LEAST)),
+    Case(method="guests.start", ask=lambda c: c.guests.start(CT)),
+    Case(method="guests.stop", ask=lambda c: c.guests.stop(CT)),
+    Case(
+        method="guests.shutdown",
+        ask=lambda c: c.guests.shutdown(CT, limit_seconds=5, force_stop=True),
+    ),
+    Case(method="guests.reboot", ask=lambda c: c.guests.reboot(CT, limit_seconds=5)),
+    Case(method="guests.delete", ask=lambda c: c.guests.delete(CT, force=True)),
+    Case(method="guests.status", ask=lambda c: c.guests.status(CT)),
+    Case(method="guests.config", ask=lambda c: c.guests.config(CT)),
+    Case(
+        method="guests.update_config",
+        ask=lambda c: c.guests.update_config(CT, CHANGES, delete=["tags"], digest="0" * 40),
+    ),
+    Case(method="guests.interfaces", ask=lambda c: c.guests.interfaces(CT)),
+    Case(method="guests.list_all", ask=lambda c: c.guests.list_all()),
+    Case(method="guests.next_vmid", ask=lambda c: c.guests.next_vmid(10001)),
+    Case(method="guests.next_vmid", ask=lambda c: c.guests.next_vmid()),
+    Case(method="guests.execute", ask=lambda c: c.guests.execute(CT, "id", "-u")),
+    Case(method="guests.open_terminal", ask=lambda c: c.guests.open_terminal(CT)),
+    Case(method="guests.open_vnc", ask=lambda c: c.guests.open_vnc(CT)),
+    Case(method="guests.connect", ask=lambda c: c.guests.connect(CT, TICKET)),
+    Case(method="tasks.status", ask=lambda c: c.tasks.status(UPID)),
+    Case(method="tasks.log", ask=lambda c: c.tasks.log(UPID, start=1, limit=5)),
+    Case(method="tasks.read_log", ask=lambda c: c.tasks.read_log(UPID), script=(LINES,)),
+    Case(method="tasks.tail", ask=lambda c: c.tasks.tail(UPID), script=(LINES,)),
+    Case(method="tasks.stop", ask=lambda c: c.tasks.stop(UPID)),
+    Case(method="tasks.list_active", ask=lambda c: c.tasks.list_active("pve", 10001)),
+    Case(method="tasks.list_recent", ask=lambda c: c.tasks.list_recent("pve", 10001)),
+    Case(
+        method="tasks.wait_until_finished",
+        ask=lambda c: c.tasks.wait_until_finished(UPID, limit_seconds=5),
+        script=(ENDED,),
+    ),
+    Case(method="nodes.version", ask=lambda c: c.nodes.version()),
+    Case(method="nodes.list", ask=lambda c: c.nodes.list()),
+    Case(method="nodes.cluster_resources", ask=lambda c: c.nodes.cluster_resources()),
+    Case(method="nodes.status", ask=lambda c: c.nodes.status("pve")),
+    Case(method="nodes.bridges", ask=lambda c: c.nodes.bridges("pve")),
+    Case(method="storages.list", ask=lambda c: c.storages.list("pve", content="rootdir")),
+    Case(method="storages.status", ask=lambda c: c.storages.status("pve", "local-lvm")),
+    Case(method="storages.templates", ask=lambda c: c.storages.templates("pve", "local")),
+    Case(method="access.permissions", ask=lambda c: c.access.permissions()),
+    Case(method="access.permissions_on", ask=lambda c: c.access.permissions_on("/vms/10001")),
+    Case(
+        method="access.missing_privileges",
+        ask=lambda c: c.access.missing_privileges(SimpleNamespace(privileges=lambda: {"/": {"x"}})),
+    ),
+    Case(method="access.lacking", ask=lambda c: c.access.lacking({"/access": frozenset({"x"})})),
+    Case(method="access.login", ask=lambda c: c.access.login("lease-x@pve", "a long password")),
+    Case(
+        method="access.set_role",
+        ask=lambda c: c.access.set_role("Console", {"VM.Console"}),
+        script=(ROLE_THERE,),
+    ),
+    Case(method="access.role_privileges", ask=lambda c: c.access.role_privileges("Console")),
+    Case(method="access.users", ask=lambda c: c.access.users()),
+    Case(
+        method="access.create_user",
+        ask=lambda c: c.access.create_user("lease-x@pve", "a long password", comment="x"),
+    ),
+    Case(method="access.grant", ask=lambda c: c.access.grant("lease-x@pve", "Console", CT)),
+    Case(method="access.delete_user", ask=lambda c: c.access.delete_user("lease-x@pve")),
+]
+WAYS = {"guests": Guests, "tasks": Tasks, "nodes": Nodes, "storages": Storages, "access": Access}
+NOT_OFFICIAL = {"guests.execute": ["no such call: POST /nodes/pve/lxc/10001/exec"]}
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedServer]:
+    """A server that answers by its script, and then with failures."""
+    async with scripted_server.running() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+async def ways(server: ScriptedServer) -> AsyncIterator[SimpleNamespace]:
+    """All that knows calls of Proxmox VE."""
+    options = ProxmoxOptions(host=server.url, token_id="svc@pve!test", token_secret="secret")
+    async with ProxmoxClient(options) as client:
+        yield SimpleNamespace(**{name: way(client) for name, way in WAYS.items()})
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+async def test_a_call_is_as_the_schema_has_it(
+    server: ScriptedServer, ways: SimpleNamespace, case: Case
+) -> None:
+    server.script = [*case.script]
+
+    with contextlib.suppress(errors.ProxmoxError):
+        await case.ask(ways)
+
+    calls = list(_calls(server))
+    assert len(calls) > len(case.script) or case.script[-1] in (ENDED, LINES)
+    found = [fault for call in calls for fault in pve_schema.faults(call)]
+    assert found == NOT_OFFICIAL.get(case.method, []), calls
+
+
+def test_every_method_that_asks_proxmox_has_a_case() -> None:
+    asking = {
+        f"{name}.{method}"
+        for name, way in WAYS.items()
+        for method, _ in inspect.getmembers(way, inspect.iscoroutinefunction)
+        if not method.startswith("_")
+    }
+
+    assert {case.method for case in CASES} == asking
+
+
+def test_nothing_else_asks_proxmox() -> None:
+    """Elsewhere nobody names a path; the client's own `call` stays within its package."""
+    raw = re.compile(r"\b_?(?:client|proxmox|wire)\.(?:call|request|exchange)\(")
+    folder = project.ROOT / "src/pve402"
+    files = [file for file in folder.rglob("*.py") if "devnet" not in file.parts]
+    own = {inspect.getfile(way) for way in (*WAYS.values(), ProxmoxClient)}
+
+    found = {str(file) for file in files if raw.search(file.read_text())}
+
+    assert found <= own | {str(folder / "proxmox/login.py")}
+
+
+def _calls(server: ScriptedServer) -> Iterator[pve_schema.Call]:
+    for request in server.requests:
+        parts = urlsplit(request.target)
+        pairs = parse_qsl(parts.query, keep_blank_values=True)
+        pairs += parse_qsl(request.body, keep_blank_values=True)
+        path = parts.path.removeprefix("/api2/json")
+        yield pve_schema.Call(method=request.method, path=path, parameters=tuple(pairs))
