@@ -116,9 +116,7 @@ class Intake:
             found = await self._find(tx, purchase, CREATE_ROUTE, new.request_hash)
             if found is not None:
                 return found
-            now = await self._db.time_in(tx)
-            _check_window(purchase.payment, now)
-            await self._check_free_riding(tx, purchase, now)
+            await self._check_free_riding(tx, purchase)
             taken = None
             if purchase.wait_seconds > 0:
                 taken = await self._take_ready(tx, wanted, sku, rooms)
@@ -175,35 +173,29 @@ class Intake:
             found = await self._find(tx, purchase, RENEW_ROUTE, new.request_hash)
             if found is not None:
                 return found
-            now = await self._db.time_in(tx)
-            _check_window(purchase.payment, now)
-            await self._hold(tx, of, new, now)
-            await self._check_failures(tx, new.payer, now, of.lease_id)
+            past = await self._look_back(tx, purchase, of.lease_id)
+            await self._hold(tx, of, new, past.now)
+            _check_wait(past)
             return await self._insert(tx, new)
 
-    async def was_claimed(self, purchase: Purchase) -> bool:
-        """Tell whether the payment was used before, for whatever request."""
-        key = purchase.payment.key
+    async def check_fee(self, purchase: Purchase) -> None:
+        """Raise what a payment of a management call is refused with before it is claimed.
+
+        PaymentReused if it was used before, for whatever request; WalletMustWait; PaymentRefused.
+        """
         async with self._db.read() as tx:
-            found = await order_rows.get_by_payment(
-                tx, network=key.network, asset=key.asset, payer=key.payer, nonce=key.nonce
-            )
-        return found is not None
+            past = await self._look_back(tx, purchase)
+        if past.claimed:
+            raise errors.PaymentReused
+        _check_wait(past)
 
     async def take_fee(
         self, purchase: Purchase, route: str, canonical: Mapping[str, object]
     ) -> Taken:
-        """Claim the payment of a management call.
-
-        Raises PaymentReused if it was claimed before, WalletMustWait.
-        """
+        """Claim the payment of a management call. Raises PaymentReused if it was claimed before."""
         new = self._new_order(purchase, route, canonical, order.OrderKind.FEE)
-        new = dataclasses.replace(new, idempotency_hash=None)
-        async with self._db.begin() as tx:
-            now = await self._db.time_in(tx)
-            _check_window(purchase.payment, now)
-            await self._check_failures(tx, new.payer, now)
-            return await self._insert(tx, new)
+        async with self._db.single() as tx:
+            return await self._insert(tx, dataclasses.replace(new, idempotency_hash=None))
 
     async def _insert(self, tx: transaction.Transaction, new: order.Order) -> Taken:
         fence = queue.new_fence()
@@ -238,10 +230,9 @@ class Intake:
         hashed = self._idempotency_hash(purchase, route)
         return None if hashed is None else await order_rows.get_by_idempotency(tx, hashed)
 
-    async def _check_free_riding(
-        self, tx: transaction.Transaction, purchase: Purchase, now: datetime
-    ) -> None:
+    async def _check_free_riding(self, tx: transaction.Transaction, purchase: Purchase) -> None:
         """Refuse a creation when too many wait for money, or the wallet's last one failed."""
+        past = await self._look_back(tx, purchase)
         unsettled = await order_rows.count_unsettled(
             tx, payer=purchase.payment.payer, client_address=purchase.client_address
         )
@@ -255,16 +246,16 @@ class Intake:
             raise errors.TooManyUnsettled(retry_after_seconds=10)
         if unsettled.in_all >= settings.unsettled_in_all:
             raise errors.Overloaded(retry_after_seconds=10)
-        await self._check_failures(tx, purchase.payment.payer, now)
+        _check_wait(past)
 
-    async def _check_failures(
-        self, tx: transaction.Transaction, payer: str, now: datetime, lease_id: str | None = None
-    ) -> None:
-        """Have a wallet wait whose last settlement failed, and whoever would renew that lease."""
-        failures = await order_rows.count_failures(self._db, tx, payer=payer, lease_id=lease_id)
-        wait = order_rows.wait_after_failures(failures, now)
-        if wait:
-            raise errors.WalletMustWait(retry_after_seconds=wait)
+    async def _look_back(
+        self, tx: transaction.Transaction, purchase: Purchase, lease_id: str | None = None
+    ) -> order_rows.Past:
+        """Return the past of a payment whose window is not too long."""
+        key = purchase.payment.key._asdict()
+        past = await order_rows.look_back(self._db, tx, **key, lease_id=lease_id)
+        _check_window(purchase.payment, past.now)
+        return past
 
     async def _hold(
         self, tx: transaction.Transaction, of: lease.Lease, new: order.Order, now: datetime
@@ -380,6 +371,12 @@ def renewal_rates(of: lease.Lease, book: catalogue.Catalogue) -> price.Rates:
     """Return today's rates of the lease's sku, or those it was made with if the sku is gone."""
     sku = book.skus.get(of.sku)
     return sku.rates if sku is not None else price.Rates.from_strings(of.rates)
+
+
+def _check_wait(past: order_rows.Past) -> None:
+    """Have a wallet wait whose last settlement failed, and whoever would renew that lease."""
+    if past.wait_seconds:
+        raise errors.WalletMustWait(retry_after_seconds=past.wait_seconds)
 
 
 def _check_window(payment: protocol.Payment, now: datetime) -> None:

@@ -168,8 +168,7 @@ class LeaseService:
         Raises PaymentReused for any payment seen before, WalletMustWait, PaymentRefused,
         SettlementPending.
         """
-        if await self._parts.taker.was_claimed(purchase):
-            raise errors.PaymentReused
+        await self._parts.taker.check_fee(purchase)
         await self._verify(purchase)
         taken = await self._parts.taker.take_fee(purchase, route, canonical)
         try:

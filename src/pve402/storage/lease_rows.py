@@ -15,6 +15,7 @@ _STANDS = sa.and_(  # a lease that is over has its end; few are not, and an inde
     tables.leases.c.ended_at.is_(None),
     *(tables.leases.c.status != status for status in _OVER),
 )
+_FEW = 20  # rows that are read in the event loop; more are read in a thread
 _KEPT_READY = ["reserved", "creating", "starting", "pooled"]
 _GUEST_RUNS = {lease.LeaseStatus.SETTLING, lease.LeaseStatus.ACTIVE, lease.LeaseStatus.POOLED}
 
@@ -38,10 +39,13 @@ async def list_by_owners(
     tx: transaction.Transaction, owners: Sequence[str], *, include_over: bool, limit: int = 5000
 ) -> list[lease.Lease]:
     """Return the leases of some accounts, oldest first; those that are over only if asked for."""
-    query = sa.select(_leases).where(_leases.c.owner.in_(owners))
-    if not include_over:
-        query = query.where(_leases.c.status.notin_([*_OVER, lease.LeaseStatus.UNWINDING.value]))
-    return _many(await tx.execute(query.order_by(_leases.c.created_at).limit(limit)))
+    query = _LIST_ALL_OF_OWNERS if include_over else _LIST_OF_OWNERS
+    first = await tx.run(query, owners=list(owners), most=min(limit, _FEW))
+    rows = first.mappings().all()
+    if len(rows) == _FEW < limit:
+        values = transaction.filled({"owners": list(owners), "most": limit})
+        rows = (await tx.execute(query, values)).mappings().all()
+    return [lease.Lease.from_row(row) for row in rows]
 
 
 async def list_standing(tx: transaction.Transaction) -> list[lease.Lease]:
@@ -227,6 +231,15 @@ _GET_BY_VMID = (
     .where(_leases.c.vmid == transaction.hole("vmid"))
     .order_by(sa.case((_STANDS, 0), else_=1), _leases.c.created_at.desc())
     .limit(1)
+)
+_LIST_ALL_OF_OWNERS = (
+    sa.select(_leases)
+    .where(_leases.c.owner.in_(transaction.holes("owners")))
+    .order_by(_leases.c.created_at)
+    .limit(transaction.hole("most", type_=sa.Integer))
+)
+_LIST_OF_OWNERS = _LIST_ALL_OF_OWNERS.where(
+    *(_leases.c.status != status for status in (*_OVER, lease.LeaseStatus.UNWINDING.value))
 )
 _LIST_STANDING = sa.select(_leases).where(_STANDS)
 _LIST_PROMISES = (

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pve402.domain import order
-from pve402.storage import clock, database, tables, transaction
+from pve402.storage import clock, database, tables, transaction, updates
 
 _orders = tables.orders
 _OPEN = [status.value for status in order.OPEN]
@@ -24,11 +24,26 @@ class Unsettled:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Failures:
-    """How many settlements were refused lately, and when the last of their orders was made."""
+class Past:
+    """What is known of a payment and its payer, and when that was."""
 
-    count: int
-    last_at: datetime | None
+    claimed: bool
+    """An order was made for the payment."""
+    failures: int
+    """How many settlements were refused lately."""
+    last_failure_at: datetime | None
+    """When the last order whose settlement was refused was made."""
+    now: datetime
+    """The database's time."""
+
+    @property
+    def wait_seconds(self) -> int:
+        """How long the payer has to wait: a minute after the first failure, then double."""
+        if self.last_failure_at is None:
+            return 0
+        pause = timedelta(seconds=60 * 2 ** min(self.failures - 1, 6))
+        left = self.last_failure_at + pause - self.now
+        return max(0, int(left.total_seconds()) + 1) if left > timedelta(0) else 0
 
 
 async def get(tx: transaction.Transaction, order_id: str) -> order.Order | None:
@@ -54,8 +69,8 @@ async def record_transaction(
     transaction: str,
 ) -> None:
     """Keep the hash of the transaction that settles a payment, whoever works on its order."""
-    query = _orders.update().where(*_pays(network, asset, payer, nonce))
-    await tx.execute(query.values(transaction=transaction))
+    paid_with = {"network": network, "asset": asset, "payer": payer, "nonce": nonce}
+    await updates.update(tx, _orders, paid_with, {"transaction": transaction})
 
 
 async def get_by_idempotency(
@@ -109,36 +124,32 @@ async def count_unsettled(
     return Unsettled(by_payer=by_payer, by_address=by_address, in_all=in_all)
 
 
-async def count_failures(
-    db: database.Database, tx: transaction.Transaction, *, payer: str, lease_id: str | None = None
-) -> Failures:
-    """Count the refused settlements of the last hour.
+async def look_back(
+    db: database.Database,
+    tx: transaction.Transaction,
+    *,
+    network: str,
+    asset: str,
+    payer: str,
+    nonce: str,
+    lease_id: str | None = None,
+) -> Past:
+    """Return the past of a payment: its own, and the refused settlements of the last hour.
 
     Those of the payer count, and those of the lease to be renewed, whoever was to pay them.
     """
     found = await tx.run(
-        _COUNT_FAILURES, payer=payer, lease_id=lease_id, since_ms=db.shift_ms(-3600)
+        _LOOK_BACK,
+        network=network,
+        asset=asset,
+        payer=payer,
+        nonce=nonce,
+        lease_id=lease_id,
+        since_ms=db.shift_ms(-3600),
+        now_ms=db.shift_ms(),
     )
-    count, last_at = found.one()
-    return Failures(count=count, last_at=last_at)
-
-
-def wait_after_failures(failures: Failures, now: datetime) -> int:
-    """Return the seconds to be waited: a minute after the first failure, then double."""
-    if failures.last_at is None:
-        return 0
-    pause = timedelta(seconds=60 * 2 ** min(failures.count - 1, 6))
-    left = failures.last_at + pause - now
-    return max(0, int(left.total_seconds()) + 1) if left > timedelta(0) else 0
-
-
-def _pays(network: str, asset: str, payer: str, nonce: str) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        _orders.c.network == network,
-        _orders.c.asset == asset,
-        _orders.c.payer == payer,
-        _orders.c.nonce == nonce,
-    )
+    claimed, failures, last_failure_at, now = found.one()
+    return Past(claimed=bool(claimed), failures=failures, last_failure_at=last_failure_at, now=now)
 
 
 def _order(found: transaction.Found) -> order.Order | None:
@@ -154,8 +165,12 @@ def _moment(name: str) -> clock.Moment:
     return clock.Moment(transaction.hole(name, type_=sa.BigInteger))
 
 
+def _are(*names: str) -> list[sa.ColumnElement[bool]]:
+    return [_orders.c[name] == _hole(name) for name in names]
+
+
 def _get(*names: str) -> transaction.Query:
-    return sa.select(_orders).where(*(_orders.c[name] == _hole(name) for name in names))
+    return sa.select(_orders).where(*_are(*names))
 
 
 def _inserting(dialect: Any) -> Any:
@@ -171,8 +186,9 @@ _GIVEN = tuple(
     if field.name not in {"created_at", "due_at"}
 )
 _INSERT = {True: _inserting(sqlite), False: _inserting(postgresql)}
+_PAYMENT = ("network", "asset", "payer", "nonce")
 _GET = _get("order_id")
-_GET_BY_PAYMENT = _get("network", "asset", "payer", "nonce")
+_GET_BY_PAYMENT = _get(*_PAYMENT)
 _GET_BY_IDEMPOTENCY = _get("idempotency_hash")
 _GET_OF_LEASE = _get("lease_id", "kind")
 _COUNT_UNSETTLED = sa.select(
@@ -184,7 +200,15 @@ _COUNT_UNSETTLED = sa.select(
     _orders.c.kind == order.OrderKind.CREATION.value,
     sa.or_(*(_orders.c.status == status for status in _OPEN)),
 )
-_COUNT_FAILURES = sa.select(sa.func.count(), sa.func.max(_orders.c.created_at)).where(
+_claims = _orders.alias()
+_LOOK_BACK = sa.select(
+    sa.exists(
+        sa.select(_claims.c.order_id).where(*(_claims.c[name] == _hole(name) for name in _PAYMENT))
+    ),
+    sa.func.count(),
+    sa.func.max(_orders.c.created_at),
+    sa.type_coerce(_moment("now_ms"), tables.UtcMilliseconds()),
+).where(
     sa.or_(_orders.c.payer == _hole("payer"), _orders.c.lease_id == _hole("lease_id")),
     _orders.c.refusal == "settlement_refused",
     _orders.c.created_at > _moment("since_ms"),

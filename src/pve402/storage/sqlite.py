@@ -38,7 +38,7 @@ class SqliteFile:
             connect_args={"check_same_thread": False, "factory": _Buffering, "timeout": 0},
         )
         self._threads = ThreadPoolExecutor(_READERS + 1, thread_name_prefix="sqlite")
-        self._turn = asyncio.Lock()
+        self._turn = asyncio.Semaphore(1)  # its locked() counts who waits; a Lock's does not
         self._readers = asyncio.Semaphore(_READERS)
         self._writer: _Connection | None = None
         self._idle: list[_Connection] = []
@@ -55,8 +55,7 @@ class SqliteFile:
     async def begin(self) -> AsyncIterator[transaction.Transaction]:
         """One writing transaction; on disk when the block has been left."""
         with failures.translated():
-            async with _patience():
-                await self._turn.acquire()
+            await _acquire(self._turn)
             try:
                 connection = await self._begin_writing()
                 try:
@@ -71,8 +70,7 @@ class SqliteFile:
     async def read(self) -> AsyncIterator[transaction.Transaction]:
         """One reading transaction: it sees one committed state."""
         with failures.translated():
-            async with _patience():
-                await self._readers.acquire()
+            await _acquire(self._readers)
             try:
                 connection = self._idle.pop() if self._idle else self._connect(read_only=True)
                 try:
@@ -92,11 +90,13 @@ class SqliteFile:
         """Begin on the one writer, when no other program writes to the file."""
         if self._writer is None:
             self._writer = self._connect(read_only=False)
+        if self._writer.try_to_write():
+            return self._writer
         async with _patience():
             while True:
+                await asyncio.sleep(_BUSY_PAUSE_SECONDS)
                 if self._writer.try_to_write():
                     return self._writer
-                await asyncio.sleep(_BUSY_PAUSE_SECONDS)
 
     def _connect(self, *, read_only: bool) -> "_Connection":
         return _Connection(self._engine.connect(), self._threads, read_only=read_only)
@@ -213,6 +213,15 @@ class _BufferingCursor(sqlite3.Cursor):
     def fetchall(self) -> list[Any]:
         rows, self._rows = list(self._rows), collections.deque()
         return rows
+
+
+async def _acquire(turn: asyncio.Semaphore) -> None:
+    """Take a turn; a free one without setting a timer, which costs more than the turn."""
+    if turn.locked():
+        async with _patience():
+            await turn.acquire()
+    else:
+        await turn.acquire()
 
 
 @contextlib.asynccontextmanager

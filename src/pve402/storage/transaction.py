@@ -39,6 +39,11 @@ def hole(name: str, type_: Any = None) -> sa.BindParameter[Any]:
     return sa.bindparam(_PREFIX + name, type_=type_)
 
 
+def holes(name: str) -> sa.BindParameter[Any]:
+    """Return the place in a query for a list of values, of which there is one at least."""
+    return sa.bindparam(_PREFIX + name, expanding=True)
+
+
 def filled(values: Values) -> dict[str, Any]:
     """Return values by the names of their holes."""
     return {_PREFIX + name: value for name, value in values.items()}

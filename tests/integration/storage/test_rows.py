@@ -112,8 +112,10 @@ async def test_failed_settlements_of_a_wallet_make_it_wait_longer_each_time(
         )
         await insert(db, refused)
         async with db.read() as tx:
-            found = await order_rows.count_failures(db, tx, payer="0xpayer")
-            waits.append(order_rows.wait_after_failures(found, await db.time_in(tx)))
+            past = await order_rows.look_back(
+                db, tx, network="eip155:1", asset="0xasset", payer="0xpayer", nonce="0xnew"
+            )
+            waits.append(past.wait_seconds)
 
     assert [round(wait / 60) for wait in waits] == [1, 2, 4]
 
