@@ -1,5 +1,6 @@
 """A whole lease on fakepve, which others wrote, while it has the troubles of a real cluster."""
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from tests.support.chain import chain, facilitator  # noqa: F401
 from tests.support.scenarios import NODE, Scenarios
 from tests.support.shop import Books, Shop
 
-from pve402.domain.lease import LeaseStatus
+from pve402.domain.lease import Lease, LeaseStatus
 from pve402.domain.order import OrderStatus
 from pve402.proxmox import errors
 from pve402.proxmox.guests import Guests
@@ -135,6 +136,106 @@ async def test_what_cannot_come_up_costs_nothing_and_leaves_nothing(
     assert reply.status in {502, 503}, reply.body
     assert NODE.encode() not in reply.body
     assert (books.order, books.nobody_lost) == (REFUSED, True), books
+
+
+def backed_up(pve: Scenarios, vmid: int) -> None:
+    """A backup holds the guest's lock."""
+    pve("snapshot_lock", vmid, "backup")
+
+
+def configuration_held(pve: Scenarios, vmid: int) -> None:
+    """Some other task holds the configuration."""
+    pve("hold_config_lock", vmid, None)
+
+
+def node_away(pve: Scenarios, _vmid: int) -> None:
+    """The guest's node does not answer."""
+    pve("set_node_offline", NODE)
+
+
+def left_to_ha(pve: Scenarios, vmid: int) -> None:
+    """HA says yes to a stop at once and does it much later."""
+    pve("set", "ha_delay", 100_000)
+    pve("set_guest", vmid, "ha_state", "started")
+
+
+def relieve(pve: Scenarios, vmid: int) -> None:
+    """All is well again."""
+    pve("unlock", vmid)
+    pve("release_config_lock", vmid)
+    pve("set_node_offline", NODE, offline=False)
+    pve("set_guest", vmid, "ha_state", None)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [backed_up, configuration_held, node_away, left_to_ha],
+    ids=lambda trouble: trouble.__name__,
+)
+async def test_a_lease_is_over_only_when_its_guest_really_is(
+    pve: Scenarios, open_shop: Shop, trouble: Callable[[Scenarios, int], None]
+):
+    row = await _leased(open_shop)
+    trouble(pve, row.vmid)
+
+    await open_shop.inside.leases.end(row)
+    await _some_time(open_shop)
+    during = await _row(open_shop)
+    relieve(pve, row.vmid)
+    await _until(open_shop, LeaseStatus.ENDED)
+
+    assert during.status in {LeaseStatus.STOPPING, LeaseStatus.DELETING}
+    assert await Guests(open_shop.inside.parts.proxmox).list_all() == ()
+
+
+async def test_a_guest_that_will_not_shut_down_is_stopped(pve: Scenarios, open_shop: Shop):
+    row = await _leased(open_shop)
+    pve("set_guest", row.vmid, "shutdown_secs", 100_000)
+
+    await open_shop.inside.leases.end(row)
+    await _until(open_shop, LeaseStatus.ENDED)
+
+    assert await Guests(open_shop.inside.parts.proxmox).list_all() == ()
+
+
+async def test_a_lease_ends_on_the_node_its_guest_was_migrated_to(pve: Scenarios, open_shop: Shop):
+    row = await _leased(open_shop)
+    pve("migrate", row.vmid, "pve2", secs=0)
+    await asyncio.sleep(0.1)
+
+    await open_shop.inside.leases.end(row)
+    ended = await _until(open_shop, LeaseStatus.ENDED)
+
+    assert ended.node == "pve2"
+    assert await Guests(open_shop.inside.parts.proxmox).list_all() == ()
+
+
+async def _leased(of: Shop) -> Lease:
+    """A lease of a guest that runs on fakepve."""
+    reply = await of.pay(await of.sign())
+    assert reply.status == 200, reply.body
+    return await _row(of)
+
+
+async def _row(of: Shop) -> Lease:
+    (row,) = await of.inside.leases_now()
+    return row
+
+
+async def _some_time(of: Shop) -> None:
+    """Let the workers try some times."""
+    for _ in range(8):
+        await asyncio.sleep(0.1)
+        of.inside.pass_time(5)
+
+
+async def _until(of: Shop, status: LeaseStatus) -> Lease:
+    for _ in range(200):
+        if (row := await _row(of)).status is status:
+            return row
+        await asyncio.sleep(0.1)
+        of.inside.pass_time(5)
+    raise TimeoutError(f"the lease is still {row.status}: {row.last_error}")
 
 
 async def _books(of: Shop, books: Books) -> Books:

@@ -50,6 +50,9 @@ async def obey(pve: FakePve, name: str, arguments: list, keywords: dict):
     if name == "set_guest":
         vmid, attribute, value = arguments
         return setattr(pve.guest(vmid), attribute, value)
+    if name == "scenarios":
+        known = [name for name in dir(FakePve) if not name.startswith("_")]
+        return [name for name in known if callable(getattr(FakePve, name))]
     if name == "forget_failures":
         return pve.failures.clear()
     done = getattr(pve, name)(*arguments, **keywords)
