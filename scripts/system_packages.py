@@ -64,6 +64,8 @@ TEST_NEEDS = (
     Need("Node.js", ("nodejs",), _program("node")),
     Need("npm", ("npm",), _program("npm")),
     Need("wrk", ("wrk",), _program("wrk")),
+    Need("TigerVNC", ("tigervnc-standalone-server",), _program("Xtigervnc")),
+    Need("xterm", ("xterm",), _program("xterm")),
 )
 
 

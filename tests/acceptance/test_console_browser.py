@@ -2,64 +2,42 @@
 
 import hashlib
 import json
-import os
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
 from eth_account import Account
 from playwright.sync_api import BrowserContext, Page, WebSocketRoute
-from tests.support import browser, console_links
+from tests.support import console_links
 from tests.support.console_links import LeaseHolder
+from tests.support.console_pages import (
+    LIT,
+    chromium,
+    connected,
+    notice,
+    page,
+    profile,
+    shots,
+    show,
+    until_shown,
+)
 from tests.support.processes import ServeProcess
+
+__all__ = ["chromium", "page", "profile", "shots"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.namespaces]
 
-LIMIT_MS = 20_000
 PASTE = "".join(
     f"{number:07} abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOP 漢\n" for number in range(1900)
 )
 
 
 @pytest.fixture(scope="module")
-def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("browser")
-
-
-@pytest.fixture(scope="module")
-def chromium(profile: Path) -> Iterator[BrowserContext]:
-    with browser.chromium(profile) as context:
-        yield context
-
-
-@pytest.fixture
-def page(chromium: BrowserContext) -> Iterator[Page]:
-    """A window in which nothing may go wrong by itself."""
-    made = chromium.new_page()
-    problems: list[str] = []
-    made.on("pageerror", lambda error: problems.append(str(error)))
-    made.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
-    yield made
-    made.close()
-    assert problems == []
-
-
-@pytest.fixture(scope="module")
 def holder(service: ServeProcess) -> LeaseHolder:
     """A tenant whose container these tests share."""
     return console_links.lease_holder(service)
-
-
-@pytest.fixture(scope="module")
-def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pictures of the pages are kept."""
-    chosen = os.environ.get("PVE402_SCREENSHOTS")
-    folder = Path(chosen) if chosen else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def test_a_command_is_typed_and_its_output_read(page: Page, holder: LeaseHolder, shots: Path):
@@ -375,44 +353,11 @@ WIDTH = """(text) => {
   return width;
 }"""
 
-LIT = """() => {
-  const canvas = document.querySelector('#screen canvas');
-  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-  let lit = 0;
-  for (let i = 0; i < data.length; i += 4) if (data[i] > 128) lit++;
-  return lit;
-}"""
-
-
-def show(page: Page, holder: LeaseHolder) -> None:
-    """Open a terminal and wait for its prompt."""
-    page.goto(holder.link("terminal")["consoleUrl"])
-    connected(page)
-
-
-def connected(page: Page) -> None:
-    page.wait_for_selector("body[data-state=connected]", timeout=LIMIT_MS)
-
-
-def until_shown(page: Page, text: str) -> str:
-    """Wait for a text on the terminal's screen; returns all that is on it."""
-    page.wait_for_function(
-        "(text) => document.querySelector('.xterm-rows').textContent.includes(text)",
-        arg=text,
-        timeout=LIMIT_MS,
-    )
-    return page.inner_text(".xterm-rows")
-
 
 def size_in(screen: str) -> tuple[int, int]:
     found = re.search(r"^(\d+) (\d+)$", screen, re.MULTILINE)
     assert found is not None, screen
     return int(found[1]), int(found[2])
-
-
-def notice(page: Page) -> str:
-    page.wait_for_selector("#notice:not([hidden])", timeout=LIMIT_MS)
-    return page.inner_text("#notice-text")
 
 
 def act(holder: LeaseHolder, action: str) -> None:

@@ -69,9 +69,11 @@ class Rig:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *chain_options: str) -> Iterator[Rig]:
-    """Run the shells and the websockets."""
-    chain_command = [sys.executable, "-m", "pve402.devnet.terminal", "--port", "0", *chain_options]
+def running(
+    folder: Path, *chain_options: str, host: str = "pve402.devnet.terminal"
+) -> Iterator[Rig]:
+    """Run the shells, or another module that stands for their node, and the websockets."""
+    chain_command = [sys.executable, "-m", host, "--port", "0", *chain_options]
     with _process(chain_command) as (_, chain_url):
         own = [sys.executable, "-m", "tests.support.console_rig", chain_url, f"{folder}/db.sqlite3"]
         with _process(own) as (process, url):
