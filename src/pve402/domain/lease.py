@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Self
 
+from pve402.domain import rows
+
 _LEASE_ID = re.compile(r"l[0-9a-z]{25}")
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -128,8 +130,9 @@ class Lease:
     def from_row(cls, row: Mapping[Any, Any]) -> Self:
         """Build the value from one row of the lease table."""
         facts = {name: row[name] for name in _FACTS}
-        size = Size(cores=row["cores"], memory_mb=row["memory_mb"], disk_gb=row["disk_gb"])
-        return cls(status=LeaseStatus(row["status"]), size=size, **facts)
+        facts["status"] = LeaseStatus(row["status"])
+        facts["size"] = Size(cores=row["cores"], memory_mb=row["memory_mb"], disk_gb=row["disk_gb"])
+        return rows.made(cls, facts)
 
     def evolve(self, **changes: Any) -> Self:
         """Return a copy with some facts replaced."""

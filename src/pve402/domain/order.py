@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Self
 
+from pve402.domain import rows
+
 
 class OrderKind(Enum):
     """What was bought."""
@@ -68,7 +70,7 @@ class Order:
         facts = {name: row[name] for name in _FACTS}
         facts["kind"] = OrderKind(row["kind"])
         facts["status"] = OrderStatus(row["status"])
-        return cls(**facts)
+        return rows.made(cls, facts)
 
     @property
     def is_open(self) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 from pve402.proxmox import answers
 
 Fields = Mapping[str, Any]
+_INFINITY = float("inf")
+_LARGEST_WHOLE = 2**63
 
 
 def as_object(data: object, call: answers.Call) -> Fields:
@@ -45,11 +47,16 @@ def whole(fields: Fields, name: str, call: answers.Call) -> int:
 def optional_text(fields: Fields, name: str) -> str:
     """The field `name` as text, empty where it has none."""
     value = fields.get(name)
-    return str(value) if isinstance(value, str | int | float) else ""
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int | float) else ""
 
 
 def optional_whole(fields: Fields, name: str) -> int | None:
     """The field `name` as a whole number, None where it is none."""
+    value = fields.get(name)
+    if type(value) is int and abs(value) < _LARGEST_WHOLE:  # nearly all of them
+        return value
     number = optional_number(fields, name)
     return None if number is None else int(number)
 
@@ -57,6 +64,8 @@ def optional_whole(fields: Fields, name: str) -> int | None:
 def optional_number(fields: Fields, name: str) -> float | None:
     """The field `name` as a number, None where it is none."""
     value = fields.get(name)
+    if type(value) is float and abs(value) < _INFINITY:
+        return value
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
@@ -64,7 +73,7 @@ def optional_number(fields: Fields, name: str) -> float | None:
     except (ValueError, OverflowError):
         return None
     # NaN and the infinities are not figures.
-    return number if abs(number) < float("inf") else None
+    return number if abs(number) < _INFINITY else None
 
 
 def tags(fields: Fields) -> tuple[str, ...]:

@@ -40,12 +40,11 @@ async def list_by_owners(
 ) -> list[lease.Lease]:
     """Return the leases of some accounts, oldest first; those that are over only if asked for."""
     query = _LIST_ALL_OF_OWNERS if include_over else _LIST_OF_OWNERS
-    first = await tx.run(query, owners=list(owners), most=min(limit, _FEW))
-    rows = first.mappings().all()
-    if len(rows) == _FEW < limit:
-        values = transaction.filled({"owners": list(owners), "most": limit})
-        rows = (await tx.execute(query, values)).mappings().all()
-    return [lease.Lease.from_row(row) for row in rows]
+    few = _many(await tx.run(query, owners=list(owners), most=min(limit, _FEW)))
+    if len(few) < _FEW:
+        return few
+    values = transaction.filled({"owners": list(owners), "most": limit})
+    return _many(await tx.execute(query, values))
 
 
 async def list_standing(tx: transaction.Transaction) -> list[lease.Lease]:
@@ -106,7 +105,7 @@ async def take_from_pool(
         )
         .returning(_leases)
     )
-    row = (await tx.execute(query)).mappings().one_or_none()
+    row = transaction.only(await tx.execute(query))
     return None if row is None else lease.Lease.from_row(row)
 
 
@@ -198,12 +197,12 @@ def _is_ready(sku: str, size: lease.Size) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _lease(found: transaction.Found) -> lease.Lease | None:
-    row = found.mappings().one_or_none()
+    row = transaction.only(found)
     return None if row is None else lease.Lease.from_row(row)
 
 
 def _many(found: transaction.Found) -> list[lease.Lease]:
-    return [lease.Lease.from_row(row) for row in found.mappings()]
+    return [lease.Lease.from_row(row) for row in transaction.named(found)]
 
 
 _GIVEN = (

@@ -90,7 +90,7 @@ async def list_by_lease(tx: transaction.Transaction, lease_id: str) -> list[orde
     """Return every order of a lease, oldest first."""
     query = sa.select(_orders).where(_orders.c.lease_id == lease_id)
     rows = await tx.execute(query.order_by(_orders.c.created_at))
-    return [order.Order.from_row(row) for row in rows.mappings()]
+    return [order.Order.from_row(row) for row in transaction.named(rows)]
 
 
 async def insert(
@@ -153,7 +153,7 @@ async def look_back(
 
 
 def _order(found: transaction.Found) -> order.Order | None:
-    row = found.mappings().one_or_none()
+    row = transaction.only(found)
     return None if row is None else order.Order.from_row(row)
 
 

@@ -46,7 +46,7 @@ async def claim_due(
         until_ms=db.shift_ms(hold_seconds),
         new_fence=new_fence(),
     )
-    return list(found.mappings())
+    return [*transaction.named(found)]
 
 
 async def release_all(db: database.Database, tx: transaction.Transaction, table: sa.Table) -> None:
@@ -99,7 +99,7 @@ async def update_fenced(
     """
     where = {_key(table).name: row_key, "fence": fence}
     found = await updates.update(tx, table, where, values, *conditions)
-    row: Row | None = found.mappings().one_or_none()
+    row = transaction.only(found)
     if row is None:
         raise FenceLostError
     return row

@@ -33,7 +33,7 @@ class UtcMilliseconds(TypeDecorator[datetime]):
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """Return the time that was stored."""
         del dialect
-        return None if value is None else _EPOCH + timedelta(milliseconds=value)
+        return None if value is None else datetime.fromtimestamp(value / 1000, UTC)
 
 
 class JsonText(TypeDecorator[dict[str, Any]]):

@@ -31,6 +31,18 @@ class Transaction(Protocol):
         ...
 
 
+def named(found: Found) -> list[dict[str, Any]]:
+    """Return all rows by their columns' names; reading SQLAlchemy's mappings costs more."""
+    names = tuple(found.keys())
+    return [dict(zip(names, row, strict=True)) for row in found]
+
+
+def only(found: Found) -> dict[str, Any] | None:
+    """Return the one row that a query by an identity found, by its columns' names."""
+    row = found.one_or_none()
+    return None if row is None else dict(zip(found.keys(), row, strict=True))
+
+
 def hole(name: str, type_: Any = None) -> sa.BindParameter[Any]:
     """Return the place in a query that `run` fills with the value of that name.
 

@@ -1,7 +1,9 @@
 """What the queries promise: one claim a payment, rotating vmids, slots, nonces, tokens."""
 
 import asyncio
+import dataclasses
 from datetime import UTC, datetime, timedelta
+from unittest.mock import ANY
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +16,7 @@ from pve402.storage import (
     order_rows,
     signer_rows,
     slots,
+    tables,
     token_rows,
     vmid_rows,
 )
@@ -97,6 +100,51 @@ async def test_leases_are_listed_by_their_accounts(
     assert sorted(row.vmid - 10_000 for row in found) == expected
 
 
+async def test_a_long_list_is_whole_and_oldest_first(db: database.Database) -> None:
+    async with db.begin() as tx:
+        for number in range(50):
+            await lease_rows.insert(db, tx, new_lease(number).evolve(owner="one"), due=False)
+
+    async with db.read() as tx:
+        found = await lease_rows.list_by_owners(tx, ["one"], include_over=False)
+        first = await lease_rows.list_by_owners(tx, ["one"], include_over=False, limit=30)
+
+    made = [row.created_at for row in found]
+    assert (len(found), len(first)) == (50, 30)
+    assert made == sorted(made)
+
+
+async def test_a_value_read_back_is_the_one_written(db: database.Database) -> None:
+    new = new_order(1)
+    await insert(db, new)
+    moments = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(milliseconds=n) for n in range(1000)]
+
+    async with db.read() as tx:
+        found = await order_rows.get(tx, "o1")
+    told = [
+        tables.UtcMilliseconds().process_result_value(tables.to_milliseconds(moment), ANY)
+        for moment in moments
+    ]
+
+    assert found == dataclasses.replace(
+        new, created_at=ANY, due_at=ANY, fence=ANY, valid_before=ANY
+    )
+    assert told == moments
+
+
+async def test_a_payment_is_claimed_once_its_order_is_written(db: database.Database) -> None:
+    order_made = new_order(1)
+    key = {name: getattr(order_made, name) for name in ("network", "asset", "payer", "nonce")}
+    async with db.read() as tx:
+        before = await order_rows.look_back(db, tx, **key)
+    await insert(db, order_made)
+
+    async with db.read() as tx:
+        after = await order_rows.look_back(db, tx, **key)
+
+    assert (before.claimed, after.claimed, after.wait_seconds) == (False, True, 0)
+
+
 async def test_failed_settlements_of_a_wallet_make_it_wait_longer_each_time(
     db: database.Database,
 ) -> None:
@@ -135,6 +183,7 @@ async def test_vmids_rotate_and_rest(db: database.Database) -> None:
 
 async def test_a_write_slot_is_waited_for(db: database.Database) -> None:
     handed_out = slots.NodeSlots(db, per_node=2)
+    both = asyncio.Barrier(2)  # whoever holds one waits for who holds the other
     at_once, most = 0, 0
 
     async def work() -> None:
@@ -142,7 +191,7 @@ async def test_a_write_slot_is_waited_for(db: database.Database) -> None:
         async with handed_out.hold("pve"):
             at_once += 1
             most = max(most, at_once)
-            await asyncio.sleep(0.02)
+            await both.wait()
             at_once -= 1
 
     await asyncio.gather(*(work() for _ in range(6)))

@@ -72,6 +72,14 @@ def test_a_figure_is_a_number_or_nothing(value: Any, number: float | None) -> No
 
 
 @pytest.mark.parametrize(
+    ("value", "number"),
+    [(7, 7), ("7", 7), (7.9, 7), (-(2**62), -(2**62)), (True, None), (10**400, None), (None, None)],
+)
+def test_a_whole_number_is_one_or_nothing(value: Any, number: int | None) -> None:
+    assert shapes.optional_whole({"mem": value}, "mem") == number
+
+
+@pytest.mark.parametrize(
     ("text", "tags"),
     [("", ()), (" ", ()), ("a", ("a",)), ("a;b", ("a", "b")), ("a,b", ("a", "b"))],
 )
