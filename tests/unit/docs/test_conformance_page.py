@@ -22,6 +22,10 @@ def test_clients_are_named_with_the_version_that_is_run(name: str) -> None:
     assert f"| {name} | {NPM[name]} |" in PAGE
 
 
+def test_the_judge_of_accessibility_is_named_with_its_version() -> None:
+    assert f"| axe-core | {NPM['axe-core']} |" in PAGE
+
+
 @pytest.mark.parametrize(
     ("file", "name", "text"),
     [
