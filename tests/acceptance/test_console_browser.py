@@ -197,11 +197,14 @@ def test_an_ended_shell_can_be_opened_anew(page: Page, holder: LeaseHolder):
     until_shown(page, "newer")
 
 
-def test_nothing_keeps_the_ticket(page: Page, service: ServeProcess, chromium: BrowserContext):
+@pytest.mark.parametrize("kind", ["terminal", "vnc"])
+def test_nothing_keeps_a_secret(
+    page: Page, service: ServeProcess, chromium: BrowserContext, kind: str
+):
     holder = console_links.lease_holder(service)
     asked: list[tuple[str, dict[str, str]]] = []
     page.on("request", lambda made: asked.append((made.url, made.all_headers())))
-    links = [holder.link("terminal"), holder.link("terminal")]
+    links = [holder.link(kind), holder.link(kind)]
     for link in links:
         page.goto(link["consoleUrl"])
         connected(page)
@@ -216,8 +219,14 @@ def test_nothing_keeps_the_ticket(page: Page, service: ServeProcess, chromium: B
         "service log": service.process.said(),
         "devnet log": service.devnet.process.said(),
     }
-    for link in links:
-        assert [name for name, text in places.items() if link["ticket"] in text] == []
+    secrets = [
+        *(link["ticket"] for link in links),
+        holder.lease["accessToken"],
+        service.devnet.settings["PVE_TOKEN_SECRET"],
+    ]
+    for secret in secrets:
+        assert [name for name, text in places.items() if secret in text] == []
+    assert "PVEVNC:" not in "".join(text for name, text in places.items() if name != "devnet log")
     assert all(url.startswith((service.url, "data:")) for url, _headers in asked)
 
 

@@ -4,18 +4,22 @@ import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 import structlog
 from tests.support.installation import Installation, running
 
+from pve402.api.console import direct_answer
 from pve402.devnet.chain import SimulatedChain
 from pve402.devnet.facilitator import SimulatedFacilitator
 from pve402.devnet.pve.simulator import SimulatedProxmox
 from pve402.domain import errors, lease
+from pve402.leases.consoles import Kind
 from pve402.leases.direct_consoles import ROLE, DirectConsoleRefused, DirectConsoles
 from pve402.proxmox import errors as pve
 from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
 from pve402.proxmox.guests import GuestRef, Guests
+from pve402.schemas import ConsoleAnswer
 
 
 @pytest.fixture
@@ -62,6 +66,47 @@ async def test_the_user_of_a_lease_may_open_its_console_and_do_nothing_else(
         ):
             with pytest.raises((pve.PermissionDenied, pve.GuestMissing)):
                 await refused
+
+
+@pytest.mark.parametrize("vnc", [True, False])
+async def test_what_a_tenant_is_answered_opens_the_console(direct: Installation, vnc: bool) -> None:
+    """Cookie and ticket are one user's; for another's cookie the ticket is good for nothing."""
+    mine, other = (await direct.lease()).lease, (await direct.lease()).lease
+    answer, foreign = await answered(direct, mine, vnc=vnc), await answered(direct, other, vnc=vnc)
+    cookie, wrong = (text.console_url.partition("#")[2] for text in (answer, foreign))
+
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await session.ws_connect(answer.websocket_url, headers={"Cookie": wrong})
+        async with session.ws_connect(answer.websocket_url, headers={"Cookie": cookie}) as socket:
+            assert not socket.closed
+
+    assert refused.value.status in {401, 403}
+    assert answer.user == f"test.{mine.lease_id}@pve"
+
+
+async def test_root_takes_no_part_even_where_its_password_is_known(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> None:
+    chosen = {
+        "pve_console_mode": "direct",
+        "pve_console_host": proxmox.base_url,
+        "pve_root_password": proxmox.root_password,
+    }
+    async with running(
+        f"sqlite:///{tmp_path}/pve402.sqlite3", proxmox, chain, facilitator, **chosen
+    ) as made:
+        row = (await made.lease()).lease
+        with pytest.raises(DirectConsoleRefused):
+            await consoles(made).check(row)
+        proxmox.world.access.roles[ROLE] = frozenset({"VM.Console"})
+        answer = await answered(made, row, vnc=True)
+
+    assert answer.user == f"test.{row.lease_id}@pve"
+    assert "root" not in answer.console_url + answer.websocket_url + answer.ticket
 
 
 async def test_asked_twice_it_is_the_same_user(direct: Installation) -> None:
@@ -137,6 +182,13 @@ async def test_a_host_alone_switches_nothing(
     chosen = {"pve_console_host": proxmox.base_url}
     async with running(database_url, proxmox, chain, facilitator, **chosen) as made:
         assert made.parts.guest_work.direct is None
+
+
+async def answered(installation: Installation, of: lease.Lease, *, vnc: bool) -> ConsoleAnswer:
+    """What the API answers for a console."""
+    console = await consoles(installation).open(of, vnc=vnc)
+    kind = Kind.VNC if vnc else Kind.TERMINAL
+    return direct_answer(installation.proxmox.base_url, of, kind, console)
 
 
 def as_user(installation: Installation, name: str, password: str) -> ProxmoxClient:
