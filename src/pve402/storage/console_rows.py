@@ -65,6 +65,11 @@ async def use(
     return None if row is None else Ticket(**row)
 
 
+async def are_there(tx: transaction.Transaction, lease_id: str) -> bool:
+    """Tell whether a lease has tickets, used or not."""
+    return (await tx.run(_ONE_OF_LEASE, lease_id=lease_id)).first() is not None
+
+
 async def void_of_lease(tx: transaction.Transaction, lease_id: str) -> None:
     """Remove every ticket of a lease, when it ends."""
     await tx.run(_VOID_OF_LEASE, lease_id=lease_id)
@@ -94,4 +99,9 @@ async def valid_tokens(
     return frozenset((await tx.execute(query)).scalars())
 
 
+_ONE_OF_LEASE = (
+    sa.select(_tickets.c.ticket_hash)
+    .where(_tickets.c.lease_id == transaction.hole("lease_id"))
+    .limit(1)
+)
 _VOID_OF_LEASE = _tickets.delete().where(_tickets.c.lease_id == transaction.hole("lease_id"))
