@@ -6,7 +6,6 @@ Parts: checks, creations, footprint, rates, sagas, warm; all of them unless some
 all of them are written down. Everything runs on this machine's loopback and ends by itself.
 """
 
-import asyncio
 import logging
 import os
 import platform
@@ -103,7 +102,7 @@ def _creations(_folder: Path) -> list[rows.Row]:
 def _sagas(_folder: Path) -> list[rows.Row]:
     found = []
     for kind, aim, mini in (("sqlite", "60", "61-94"), ("postgresql", "100", "65-128")):
-        line = asyncio.run(bench_sagas.measure(kind, SAGAS, 8)).split()
+        line = uvloop.run(bench_sagas.measure(kind, SAGAS, 8)).split()
         found.append(
             rows.Row(
                 what=f"whole lives of leases, {kind}",
