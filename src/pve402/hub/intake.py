@@ -2,8 +2,8 @@
 
 The terminal's output comes in messages of some 4 KiB. A socket whose messages are already there
 returns them without giving way, so what is put behind the loop's next turn sees all of them
-together, and costs once what it would cost for each. In a flood that comes message by message, the
-socket is left alone for as long as a timer can measure, so that more of them are there.
+together, and costs once what it would cost for each. In a flood the network is not read for a
+while behind each piece, so that the next is a large one, and comes in one read.
 """
 
 import asyncio
@@ -13,15 +13,18 @@ from typing import Protocol
 
 #: After so much, others have their turn; more is not held here.
 LARGEST_PIECE_BYTES = 256 * 1024
-#: Behind a piece of this size it is a flood, and from the larger size on there is enough at once.
-_FLOOD_BYTES, _ENOUGH_BYTES = 4000, 64 * 1024
-_GATHER_SECONDS = 0.001
+#: Behind a piece of this size it is a flood.
+_FLOOD_BYTES = 4000
+#: The least a timer can measure. Longer, and the guest's terminal fills up and its programs wait.
+_PAUSE_SECONDS = 0.001
 
 
 class Source(Protocol):
     """Where messages come from."""
 
     def receive(self) -> Awaitable[bytes | None]: ...
+
+    def pause_reading(self, seconds: float) -> None: ...
 
 
 class Intake:
@@ -32,7 +35,7 @@ class Intake:
         self._take = take
         self._pieces: list[bytes] = []
         self._size = 0
-        self._gathers = False
+        self._is_flood = False
 
     async def run(self) -> None:
         """Read until the socket ends; all of it has been passed on then."""
@@ -40,8 +43,8 @@ class Intake:
         with suppress(OSError):
             while (data := await self._source.receive()) is not None:
                 if not self._pieces:
-                    if self._gathers:
-                        await asyncio.sleep(_GATHER_SECONDS)
+                    if self._is_flood:
+                        self._source.pause_reading(_PAUSE_SECONDS)
                     loop.call_soon(self._pass_on)
                 self._pieces.append(data)
                 self._size += len(data)
@@ -50,7 +53,7 @@ class Intake:
         self._pass_on()
 
     def _pass_on(self) -> None:
-        self._gathers = _FLOOD_BYTES <= self._size < _ENOUGH_BYTES
+        self._is_flood = self._size >= _FLOOD_BYTES
         pieces, self._pieces, self._size = self._pieces, [], 0
         if pieces:
             self._take(pieces[0] if len(pieces) == 1 else b"".join(pieces))

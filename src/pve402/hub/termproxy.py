@@ -63,6 +63,10 @@ class WebSocketTerminal:
             return output
         return message.data.encode() if message.type is aiohttp.WSMsgType.TEXT else None
 
+    def pause_reading(self, seconds: float) -> None:
+        """Leave what comes to the kernel for so long."""
+        self._socket.pause_reading(seconds)
+
     async def close(self) -> None:
         """Close the socket."""
         await self._socket.close()

@@ -18,8 +18,8 @@ from pve402.proxmox.guest_views import (
     VncTicket,
 )
 from pve402.proxmox.resources import GuestSummary, RunState
-from pve402.proxmox.transport import WebSocket
 from pve402.proxmox.upid import Upid
+from pve402.proxmox.websocket import WebSocket
 
 __all__ = [
     "GuestConfig",

@@ -42,6 +42,20 @@ async def test_another_fingerprint_is_rejected_before_anything_is_sent(
     assert options.password not in f"{caught.value} {caught.value.__cause__!r}"
 
 
+async def test_a_console_goes_to_nobody_with_another_fingerprint(options: ProxmoxOptions) -> None:
+    token = ProxmoxOptions(
+        host=options.host,
+        token_id="svc@pve!test",
+        token_secret="topsecret",
+        fingerprint_sha256="AB" * 32,
+    )
+    async with ProxmoxClient(token) as client:
+        with pytest.raises(errors.Unreachable, match="Fingerprint") as caught:
+            await client.open_websocket("pve", 100, 5900, "PVEVNC:topsecret")
+
+    assert "topsecret" not in f"{caught.value} {caught.value.__cause__!r}"
+
+
 async def test_checking_can_be_switched_off(options: ProxmoxOptions) -> None:
     assert await release(replace(options, ca_file=None, verify_ssl=False)) == "9.0"
 

@@ -15,6 +15,10 @@ class Messages:
         self._messages = list(messages)
         self._error = error
         self.go_on = asyncio.Event()
+        self.pauses = 0
+
+    def pause_reading(self, seconds: float) -> None:
+        self.pauses += 1
 
     async def receive(self) -> bytes | None:
         if self._messages and self._messages[0] is None:
@@ -55,14 +59,16 @@ async def test_a_flood_is_cut_so_that_others_have_their_turn() -> None:
     assert max(map(len, pieces)) <= LARGEST_PIECE_BYTES + 4096
 
 
-async def test_in_a_flood_single_messages_gather() -> None:
-    source, pieces = Messages(b"a" * 4096, None, b"b" * 4096, b"c"), []
+@pytest.mark.parametrize(("first", "pauses"), [(b"a" * 4096, 1), (b"a" * 80, 0)])
+async def test_only_in_a_flood_is_the_network_left_alone(first: bytes, pauses: int) -> None:
+    source, pieces = Messages(first, None, b"b" * 4096, b"c"), []
     take: Callable[[bytes], None] = pieces.append
     reading = asyncio.create_task(Intake(source, take).run())
     await asyncio.sleep(0.01)
+    assert (pieces, source.pauses) == ([first], 0)
     source.go_on.set()
     await reading
-    assert pieces == [b"a" * 4096, b"b" * 4096 + b"c"]
+    assert (pieces[1:], source.pauses) == ([b"b" * 4096 + b"c"], pauses)
 
 
 @pytest.mark.parametrize("error", [None, ConnectionError()], ids=["end", "break"])

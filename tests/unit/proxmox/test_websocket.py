@@ -1,5 +1,6 @@
 """Consoles: the websocket that is opened, and what passes through it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -24,6 +25,7 @@ class Console:
     def __init__(self) -> None:
         self.asked: list[web.Request] = []
         self.compressed = False
+        self.times = 1
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         self.asked.append(request)
@@ -31,7 +33,7 @@ class Console:
         await socket.prepare(request)
         self.compressed = bool(socket.compress)
         async for message in socket:
-            await socket.send_bytes(message.data)
+            await socket.send_bytes(message.data * self.times)
         return socket
 
 
@@ -85,3 +87,48 @@ async def test_consoles_do_not_take_the_slots_of_calls(console: Console, guests:
         await socket.close()
 
     assert len(console.asked) == 40
+
+
+async def test_a_message_beyond_all_reason_ends_the_socket(
+    console: Console, guests: Guests
+) -> None:
+    console.times = 1024 * 1024 + 1
+
+    socket = await guests.connect(REF, TICKET)
+    await socket.send_bytes(b"x")
+    message = await socket.receive()
+
+    assert message.type is WSMsgType.ERROR
+    assert socket.closed
+
+
+async def test_while_reading_is_paused_nothing_comes(guests: Guests) -> None:
+    socket = await guests.connect(REF, TICKET)
+    socket.pause_reading(3600)
+    await socket.send_bytes(b"typed")
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await socket.receive()
+
+
+async def test_behind_a_pause_everything_comes(guests: Guests) -> None:
+    socket = await guests.connect(REF, TICKET)
+    socket.pause_reading(0.001)
+    for number in range(20):
+        await socket.send_bytes(bytes([number]) * 5000)
+
+    received = [(await socket.receive()).data for _ in range(20)]
+    await socket.close()
+
+    assert received == [bytes([number]) * 5000 for number in range(20)]
+
+
+async def test_a_closed_socket_can_be_paused(guests: Guests) -> None:
+    socket = await guests.connect(REF, TICKET)
+    await socket.close()
+
+    socket.pause_reading(0.001)
+    await asyncio.sleep(0.01)
+
+    assert (await socket.receive()).type is WSMsgType.CLOSED
