@@ -147,6 +147,8 @@ class Creation:
         """
         try:
             await self._machines.wait_until_created(deal.lease, upid.text)
+        except pve.TaskMissing:
+            await self._check_time(deal)  # its record is gone; the look tells
         except pve.ProxmoxError as error:
             raise await self._passing_or_final(deal, error, "create_failed") from error
         raise workflow.RetryLater("the creation has just ended", after_seconds=0)

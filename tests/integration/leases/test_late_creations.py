@@ -15,6 +15,7 @@ from pve402.devnet.facilitator import SimulatedFacilitator
 from pve402.devnet.pve import faults
 from pve402.devnet.pve.simulator import SimulatedProxmox
 from pve402.domain import errors, lease
+from pve402.proxmox import errors as pve
 from pve402.storage import tables
 
 CREATE = r"POST /nodes/pve/lxc$"
@@ -60,6 +61,28 @@ async def test_who_lost_the_row_while_it_waited_for_its_turn_asks_for_nothing(
 
     assert "POST /nodes/pve/lxc" not in asked
     assert installation.marked_guests == set()
+
+
+async def test_a_creation_whose_task_has_left_no_record_is_looked_for_again(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation.fail_call(CREATE, faults.FaultKind.GATEWAY_TIMEOUT)
+    machines = installation.parts.machines
+    waited_for: list[str] = []
+
+    async def forgotten(of: lease.Lease, upid: str) -> None:
+        await wait(of, upid)
+        waited_for.append(upid)
+        raise pve.TaskMissing("no such task", call="GET task", subject=upid)
+
+    wait = machines.wait_until_created
+    monkeypatch.setattr(machines, "wait_until_created", forgotten)
+
+    answer = await installation.lease()
+
+    assert len(waited_for) == 1
+    assert answer.lease.status is Status.ACTIVE
+    assert installation.marked_guests == {answer.lease.vmid}
 
 
 async def test_an_earlier_request_is_waited_out_although_a_later_one_failed(
