@@ -1,7 +1,9 @@
 """The workflow of a management fee: claim, settle; the call itself follows in the request.
 
 A fee that was settled after its request had been answered `settlement_pending` bought nothing but
-the receipt; the tenant's client sees that in the answer and on chain.
+the receipt; the tenant's client sees that in the answer and on chain. Its payment opens nothing
+when it is sent again: by then its signature stands on chain, and whoever copies it from there is
+not the payer.
 """
 
 from pve402.domain import order
