@@ -59,12 +59,17 @@ ACCEPTANCE = _pytest("acceptance", "tests/acceptance", *SLOWEST, *IN_PARALLEL, l
 
 CONFORMANCE = (
     "tests/integration/devnet/test_recordings.py",
+    "tests/integration/devnet/test_beside_fakepve.py",
+    "tests/integration/devnet/test_same_as_schema.py",
     "tests/integration/proxmox",
     "tests/acceptance/test_contract.py",
     "tests/acceptance/test_official_client.py",
     "tests/acceptance/test_official_clients.py",
     "tests/acceptance/test_facilitators.py",
     "tests/acceptance/test_proxmox_calls.py",
+    "tests/acceptance/test_lease_on_fakepve.py",
+    "tests/acceptance/test_console_real_vnc.py",
+    "tests/acceptance/test_console_accessibility.py",
     "tests/conformance",
 )
 """Against what others made: recordings, schema, independent fake, official clients, suites."""
