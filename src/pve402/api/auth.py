@@ -1,6 +1,6 @@
 """Tokens for wallets: sign a challenge, get a token; give it back when done."""
 
-from datetime import UTC
+from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -36,14 +36,12 @@ async def issue_token(request: Request) -> Response:
     short-lived one for all leases of the wallet. `scope` and `expiresAt` narrow it.
     """
     wish = body.parse(await body.read(request), schemas.TokenRequest)
-    if wish.expires_at is not None and wish.expires_at.tzinfo is None:
-        raise body.BodyInvalid([{"field": "expiresAt", "message": "must name its time zone"}])
     issued = await context.of(request).access.issue_token(
         wish.message,
         wish.signature,
         lease_id=wish.lease_id,
         scope=list(wish.scope) if wish.scope else None,
-        expires_at=wish.expires_at.astimezone(UTC) if wish.expires_at else None,
+        expires_at=_in_utc(wish.expires_at),
     )
     answer = schemas.TokenAnswer(
         access_token=issued.token,
@@ -63,6 +61,18 @@ async def revoke_token(request: Request) -> Response:
         raise errors.Unauthenticated
     await context.of(request).access.revoke(token)
     return Response(status_code=204)
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise body.BodyInvalid([{"field": "expiresAt", "message": "must name its time zone"}])
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # in UTC it is before the year 1 or after 9999
+        problem = {"field": "expiresAt", "message": "is outside the calendar"}
+        raise body.BodyInvalid([problem]) from None
 
 
 def _chain(name: str | None) -> str | None:

@@ -261,7 +261,14 @@ async def test_tokens_are_issued_for_signatures(api: Api):
 
 @pytest.mark.parametrize(
     "change",
-    [{"scope": ["root"]}, {"expiresAt": "2030-01-01T00:00:00"}, {"signature": "0xz"}, {"x": 1}],
+    [
+        {"scope": ["root"]},
+        {"expiresAt": "2030-01-01T00:00:00"},
+        {"expiresAt": "0001-01-01T00:00:00+01:00"},
+        {"expiresAt": "9999-12-31T23:59:59-01:00"},
+        {"signature": "0xz"},
+        {"x": 1},
+    ],
 )
 async def test_a_wish_for_a_token_is_checked(api: Api, change: dict):
     reply = await api.client.post("/auth/token", {"message": "m", "signature": "0x00", **change})
