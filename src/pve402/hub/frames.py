@@ -52,6 +52,9 @@ class FrameReader:
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Take received bytes; yields what is complete."""
+        if not self._buffer and not self._inside and _is_plain(data):
+            yield Outside(data=data)  # most of a console's flood, uncopied
+            return
         self._buffer += data
         while self._buffer:
             before = len(self._buffer), self._inside
@@ -103,6 +106,10 @@ class FrameReader:
         self._buffer.clear()
         self._inside = False
         return Damaged()
+
+
+def _is_plain(data: bytes) -> bool:
+    return bool(data) and _ESCAPE not in data and b"\r" not in data
 
 
 def _parse(body: bytes) -> Frame | Damaged:

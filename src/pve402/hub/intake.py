@@ -15,8 +15,8 @@ from typing import Protocol
 LARGEST_PIECE_BYTES = 256 * 1024
 #: Behind a piece of this size it is a flood.
 _FLOOD_BYTES = 4000
-#: The least a timer can measure. Longer, and the guest's terminal fills up and its programs wait.
-_PAUSE_SECONDS = 0.001
+#: Enough for a piece of 100 KiB or so. Much longer, and what comes next has to wait for us.
+_PAUSE_SECONDS = 0.002
 
 
 class Source(Protocol):

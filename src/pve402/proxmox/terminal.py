@@ -100,9 +100,12 @@ class TrailerWatch:
 
     def feed(self, output: bytes) -> str | None:
         """Look at more output; returns the words once they are complete."""
-        seen = self._tail + output
-        self._tail = seen[-_LONGEST_TRAILER:]
-        return find_trailer(seen)
+        seam = self._tail + output[:_LONGEST_TRAILER]
+        if len(output) < _LONGEST_TRAILER:
+            self._tail = seam[-_LONGEST_TRAILER:]
+            return find_trailer(seam)
+        self._tail = output[-_LONGEST_TRAILER:]
+        return find_trailer(seam) or find_trailer(output)
 
 
 class GreetingReader:

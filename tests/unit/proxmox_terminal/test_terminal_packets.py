@@ -72,11 +72,20 @@ def test_recorded_clients_are_understood(name: str) -> None:
         ("terminal-2-stopped", None),
     ],
 )
-def test_recorded_ends_are_recognised(name: str, words: str | None) -> None:
+@pytest.mark.parametrize("size", [7, 63, 64, 90, 100_000])
+def test_recorded_ends_are_recognised(name: str, words: str | None, size: int) -> None:
     watch = terminal.TrailerWatch()
     output = b"".join(transcripts.terminal_output(name))
-    found = [watch.feed(output[i : i + 7]) for i in range(0, len(output), 7)]
+    found = [watch.feed(output[i : i + size]) for i in range(0, len(output), size)]
     assert next(filter(None, found), None) == words
+
+
+@pytest.mark.parametrize("at", range(0, 200, 9))
+def test_an_end_across_two_large_pieces_is_recognised(at: int) -> None:
+    output = b"." * 80 + b"\x1b[999H\r\n[EOF - dtach terminating]" + b"." * 80
+    watch = terminal.TrailerWatch()
+    found = [watch.feed(output[:at]), watch.feed(output[at:])]
+    assert "EOF - dtach terminating" in found
 
 
 def test_plain_text_about_the_end_is_not_the_end() -> None:
