@@ -10,7 +10,6 @@ The payment is made by the official x402 client.
 """
 
 import asyncio
-import base64
 import dataclasses
 import json
 import secrets
@@ -19,13 +18,15 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any, Final, Generic, Self, TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from pve402 import schemas
+from pve402 import client_receipt, schemas
 
 Model = TypeVar("Model", bound=BaseModel)
+Parsed = TypeVar("Parsed")
 
 DEFAULT_CAP_USD: Final = Decimal("1.00")
 _LEASES: Final = TypeAdapter(list[schemas.LeaseItem])
@@ -42,6 +43,10 @@ class ClientError(Exception):
 
 class ServiceUnreachable(ClientError):
     """The service could not be reached."""
+
+
+class UnexpectedAnswer(ClientError):
+    """What answered does not speak as the service does: a wrong address, or a proxy in between."""
 
 
 class OverCap(ClientError):
@@ -66,21 +71,11 @@ class Refused(ClientError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Receipt:
-    """What became of a payment; the transaction is empty if nothing reached the chain."""
-
-    success: bool
-    transaction: str
-    network: str
-    payer: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Bought(Generic[Model]):
     """An answer that was paid for."""
 
     answer: Model
-    receipt: Receipt | None
+    receipt: client_receipt.Receipt | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -148,7 +143,7 @@ class Client:
     async def leases(self, *, include_over: bool = False) -> list[schemas.LeaseItem]:
         """The caller's leases, for a token or the management fee."""
         path = "/management/list?all=true" if include_over else "/management/list"
-        return _LEASES.validate_json((await self._call("GET", path)).body)
+        return parsed((await self._call("GET", path)).body, _LEASES.validate_json)
 
     async def show(self, ctid: str) -> schemas.LeaseItem:
         """One lease."""
@@ -161,13 +156,18 @@ class Client:
     async def log_in(self, lease_id: str | None = None) -> schemas.TokenAnswer:
         """Sign a challenge and use the token from now on, which spares the management fee.
 
-        With a leaseId it is a new token of that lease, and the old one is revoked.
+        With a leaseId it is a new token of that lease, and the old one is revoked. A challenge of
+        any other service is not signed, for it would let this one in there.
+
+        Raises UnexpectedAnswer, KeyNeeded, Refused, ServiceUnreachable.
         """
         account = self._account()
         wish = schemas.ChallengeRequest(address=account.address)
         challenge = _read(
             await self.send("POST", "/auth/challenge", _document(wish)), schemas.ChallengeAnswer
         )
+        if _authority(f"//{challenge.message.partition(' ')[0]}") != _authority(self.url):
+            raise UnexpectedAnswer("the service asks to sign what another one would take")
         from eth_account.messages import encode_defunct  # noqa: PLC0415 -- half a second
 
         signed = account.sign_message(encode_defunct(text=challenge.message))
@@ -236,6 +236,8 @@ class Client:
             )
         except NoMatchingRequirementsError:
             raise OverCap(f"the price is over the cap of {self._cap_usd} USD") from None
+        except (AttributeError, LookupError, TypeError, ValueError):  # the SDK trusts its shape
+            raise UnexpectedAnswer("what the service asks to be paid cannot be read") from None
         return dict(headers)
 
     async def _buy(
@@ -243,7 +245,11 @@ class Client:
     ) -> Bought[schemas.LeaseAnswer]:
         key = idempotency_key or secrets.token_urlsafe(24)
         reply = await self._call("POST", path, document, {"Idempotency-Key": key})
-        return Bought(answer=_read(reply, schemas.LeaseAnswer), receipt=receipt_of(reply))
+        receipt = client_receipt.read(reply.headers)
+        try:
+            return Bought(answer=_read(reply, schemas.LeaseAnswer), receipt=receipt)
+        except UnexpectedAnswer as error:
+            raise UnexpectedAnswer(f"{error}; the receipt is {receipt}") from None
 
     async def _call(
         self,
@@ -321,18 +327,17 @@ class Client:
         return Account.from_key(self._key)
 
 
-def receipt_of(reply: Reply) -> Receipt | None:
-    """The receipt of an answer, in either version, or None."""
-    header = reply.headers.get("PAYMENT-RESPONSE") or reply.headers.get("X-PAYMENT-RESPONSE")
-    if header is None:
-        return None
-    facts = json.loads(base64.b64decode(header))
-    return Receipt(
-        success=facts["success"],
-        transaction=facts["transaction"],
-        network=facts["network"],
-        payer=facts["payer"],
-    )
+def _authority(url: str) -> str:
+    """Host and port of an address, as a challenge (EIP-4361) begins with; without usual ports."""
+    return urlsplit(url).netloc.lower().removesuffix(":443").removesuffix(":80")
+
+
+def parsed(body: bytes, reader: Callable[[bytes], Parsed]) -> Parsed:
+    """Read the body of a good answer by a schema. Raises UnexpectedAnswer."""
+    try:
+        return reader(body)
+    except ValidationError:
+        raise UnexpectedAnswer("the answer is not the service's; is the address right?") from None
 
 
 def _x402_client(account: Any, cap_usd: Decimal) -> Any:
@@ -362,7 +367,7 @@ async def _accepted(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
 def _read(reply: Reply, model: type[Model]) -> Model:
     if reply.status >= 400:
         raise _refusal(reply)
-    return model.model_validate_json(reply.body)
+    return parsed(reply.body, model.model_validate_json)
 
 
 def _refusal(reply: Reply) -> Refused:

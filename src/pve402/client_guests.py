@@ -70,7 +70,7 @@ async def run(service: client.Client, ctid: str, wish: schemas.ExecRequest) -> s
     """Run a command to its end. Raises Refused, ServiceUnreachable, OverCap, KeyNeeded."""
     document = _document(wish)
     async with service.opened("POST", f"/management/exec/{ctid}", document=document) as answer:
-        return schemas.ExecAnswer.model_validate_json(await answer.read())
+        return client.parsed(await answer.read(), schemas.ExecAnswer.model_validate_json)
 
 
 async def follow(
@@ -122,7 +122,7 @@ async def put_file(
         body=lambda: local.open("rb"),
         headers={"Content-Digest": f"sha-256=:{base64.b64encode(digest).decode()}:"},
     ) as answer:
-        return schemas.FileAnswer.model_validate_json(await answer.read())
+        return client.parsed(await answer.read(), schemas.FileAnswer.model_validate_json)
 
 
 async def get_file(service: client.Client, ctid: str, remote: str, local: Path) -> int:
@@ -145,6 +145,8 @@ async def read_file(service: client.Client, ctid: str, remote: str, into: IO[byt
     digest, size = hashlib.sha256(), 0
     path = f"/management/files/{ctid}?{urlencode({'path': remote})}"
     async with service.opened("GET", path) as answer:
+        if answer.content_type != "application/octet-stream":
+            raise client.UnexpectedAnswer("the answer is no file; is the address right?")
         async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
             digest.update(chunk)
             into.write(chunk)
@@ -187,7 +189,14 @@ async def _read_events(lines: aiohttp.StreamReader) -> AsyncIterator[_Event]:
 
 
 def _told(event: _Event) -> Started | Output | Ending | None:
-    """What an event says to whoever runs the command. Raises CommandLost."""
+    """What an event says to whoever runs the command. Raises CommandLost, UnexpectedAnswer."""
+    try:
+        return _read_event(event)
+    except (LookupError, TypeError, ValueError):
+        raise client.UnexpectedAnswer("an event of the command cannot be read") from None
+
+
+def _read_event(event: _Event) -> Started | Output | Ending | None:
     match event.kind:
         case "start":
             return Started(exec_id=json.loads(event.data)["execId"])

@@ -46,8 +46,14 @@ class Script:
     url: str = ""
     amount_atomic: int = 2000
     paid: list[dict[str, str]] = field(default_factory=list)
+    #: What every request is answered, where it is set, and with what.
+    raw: bytes | None = None
+    raw_status: int = 200
+    raw_headers: dict[str, str] = field(default_factory=dict)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        if self.raw is not None:
+            return web.Response(status=self.raw_status, body=self.raw, headers=self.raw_headers)
         if "PAYMENT-SIGNATURE" not in request.headers:
             terms = protocol.Requirements(
                 network=NETWORK,
@@ -172,3 +178,64 @@ async def test_a_token_goes_along(script: Script):
         assert await tenant.leases() == []
 
     assert script.paid[0]["Authorization"] == "Bearer " + "t" * 20
+
+
+@pytest.mark.parametrize("body", [b"<html>a proxy's page", b"[1]", b"{}", b"[" * 100_000, b""])
+async def test_a_good_answer_that_is_none_of_ours_is_told(script: Script, body: bytes):
+    script.raw = body
+
+    async with client.Client(script.url, key=KEY, token="t" * 20) as tenant:
+        for call in (tenant.catalogue(), tenant.show("10000"), tenant.quote(WISH)):
+            with pytest.raises(client.UnexpectedAnswer, match="address"):
+                await call
+
+
+async def test_what_was_paid_is_told_with_an_answer_that_cannot_be_read(script: Script):
+    script.answers = [(200, {"odd": 1}, receipt())]
+
+    async with client.Client(script.url, key=KEY) as tenant:
+        with pytest.raises(client.UnexpectedAnswer, match="0x1"):
+            await tenant.lease(WISH)
+
+
+@pytest.mark.parametrize("header", ["", "!!!", "bnVsbA==", "e30="])
+async def test_a_receipt_that_cannot_be_read_is_none(script: Script, header: str):
+    script.answers = [(200, LEASE, {"PAYMENT-RESPONSE": header})]
+
+    async with client.Client(script.url, key=KEY) as tenant:
+        bought = await tenant.lease(WISH)
+
+    assert bought.receipt is None
+
+
+@pytest.mark.parametrize(
+    ("body", "header"),
+    [(b"{}", ""), (b"<html>", ""), (b"{}", "!!!"), (b"{}", "bnVsbA=="), (b"{}", "e30=")],
+)
+async def test_a_demand_that_cannot_be_read_is_not_paid(script: Script, body: bytes, header: str):
+    script.raw, script.raw_status = body, 402
+    script.raw_headers = {"PAYMENT-REQUIRED": header} if header else {}
+
+    async with client.Client(script.url, key=KEY) as tenant:
+        with pytest.raises((client.UnexpectedAnswer, client.OverCap)):
+            await tenant.lease(WISH)
+
+
+@pytest.mark.parametrize(
+    ("domain", "signs"),
+    [("{own}", True), ("bank.example", False), ("{own}.bank.example", False), ("", False)],
+)
+async def test_a_challenge_of_another_service_is_not_signed(
+    script: Script, domain: str, signs: bool
+):
+    first = domain.format(own=script.url.removeprefix("http://"))
+    message = f"{first} wants you to sign in with your Ethereum account:\n0x0"
+    moment = "2030-01-01T00:00:00Z"
+    challenge = {"message": message, "nonce": "n" * 16, "expiresAt": moment}
+    script.raw = json.dumps(challenge).encode()
+
+    async with client.Client(script.url, key=KEY) as tenant:
+        with pytest.raises(client.UnexpectedAnswer) as refused:
+            await tenant.log_in()
+
+    assert ("another" in str(refused.value)) == (not signs)

@@ -145,6 +145,24 @@ async def test_a_file_is_checked_by_its_digest(service: Service, digest: str, fi
     assert service.asked == [("GET", "/management/files/10000?path=/etc/a+b", "")]
 
 
+async def test_a_page_is_not_taken_for_a_file(service: Service) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="<html>sign in to this network", content_type="text/html")
+
+    service.answers, into = [answer], io.BytesIO()
+    async with client.Client(service.url, token="t" * 20) as caller:
+        with pytest.raises(client.UnexpectedAnswer, match="no file"):
+            await client_guests.read_file(caller, "10000", "/etc/hosts", into)
+    assert into.getvalue() == b""
+
+
+async def test_an_event_that_cannot_be_read_is_told(service: Service) -> None:
+    service.answers = [stream(START, f"event: exit\nid: {EXEC_ID}:1\ndata: [1]\n\n".encode())]
+
+    with pytest.raises(client.UnexpectedAnswer):
+        await followed(service)
+
+
 async def test_a_refusal_is_raised_with_its_code(service: Service) -> None:
     async def refuse(_: web.Request) -> web.Response:
         problem = {"code": "lease_not_found", "detail": "no such lease"}
