@@ -39,7 +39,7 @@ lint types bench chaos conformance: python
 
 clean: ## remove everything that setup and the checks made
 	rm -rf .venv .venv-fakepve .venv-x402-legacy .venv-conformance .cache build
-	rm -rf tests/npm/node_modules
+	rm -rf tests/npm/node_modules web/npm/node_modules
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,7 +1,8 @@
-"""Install the programs from npm that tests meet: a real EVM node and the JavaScript clients.
+"""Install what tests meet from npm: programs to run, and the console pages' libraries to compare.
 
-They stay in tests/npm/node_modules, exactly as its lock file pins them. Install scripts of the
-packages are not run.
+The programs (a real EVM node, the JavaScript clients) stay in tests/npm/node_modules; what the
+pages are made with stays in web/npm/node_modules, where a test holds the committed copies to it.
+Both are exactly as their lock files pin them. Install scripts of the packages are not run.
 """
 
 from __future__ import annotations
@@ -13,28 +14,33 @@ from pathlib import Path
 
 from system_packages import SetupError
 
-FOLDER = Path("tests/npm")
-STAMP = FOLDER / "node_modules" / ".pve402-setup"
+FOLDERS = (Path("tests/npm"), Path("web/npm"))
 OPTIONS = ("--ignore-scripts", "--no-audit", "--no-fund")
 
 
 def provide(say: Callable[[str], None]) -> None:
-    """Run `npm ci` when the lock file changed since the last time; needs a lock file."""
-    lock = FOLDER / "package-lock.json"
+    """Run `npm ci` in each folder whose lock file changed since the last time."""
+    for folder in FOLDERS:
+        _provide(folder, say)
+
+
+def _provide(folder: Path, say: Callable[[str], None]) -> None:
+    lock = folder / "package-lock.json"
     if not lock.exists():
         return
+    stamp = folder / "node_modules" / ".pve402-setup"
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
-    if STAMP.exists() and STAMP.read_text() == digest:
+    if stamp.exists() and stamp.read_text() == digest:
         return
-    say(f"{FOLDER}: the packages of {lock}")
+    say(f"{folder}: the packages of {lock}")
     done = subprocess.run(
         ["npm", "ci", *OPTIONS],
-        cwd=FOLDER,
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode != 0:
-        raise SetupError(f"npm ci failed in {FOLDER}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    STAMP.write_text(digest)
+        raise SetupError(f"npm ci failed in {folder}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    stamp.write_text(digest)
