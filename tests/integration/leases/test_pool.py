@@ -89,6 +89,32 @@ async def test_tenants_that_come_together_get_a_guest_each(warm: Installation) -
     assert sum(answer.lease.pooled_at is not None for answer in answers) >= 2
 
 
+@pytest.mark.postgres
+async def test_replicas_fill_one_pool_and_sell_each_guest_once(
+    postgres_url: str,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> None:
+    url = postgres_url.replace("postgresql+asyncpg://", "postgresql://")
+    world = (proxmox, chain, facilitator)
+    async with (
+        running(url, *world, pve402_pool=POOL) as one,
+        running(url, *world, pve402_pool=POOL) as two,
+    ):
+        ready = await one.pool_of(2)
+        for replica in (one, two):
+            await replica.parts.filler.stop()
+        answers = await asyncio.gather(*(at.lease() for at in (one, two, one, two)))
+        sold = [answer.lease for answer in answers]
+        keyed = [of.vmid for at in (one, two) for of, _ in at.rekey.told]
+
+        assert len({row.vmid for row in sold}) == 4
+        assert {row.vmid for row in sold} >= {row.vmid for row in ready}
+        assert sorted(keyed) == sorted(row.vmid for row in ready)
+        assert one.earned == 4 * one.price_of(creation())
+
+
 async def test_the_pool_is_filled_again(warm: Installation) -> None:
     taken = (await warm.lease()).lease
 
