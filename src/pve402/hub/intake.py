@@ -15,8 +15,8 @@ from typing import Protocol
 LARGEST_PIECE_BYTES = 256 * 1024
 #: Behind a piece of this size it is a flood.
 _FLOOD_BYTES = 4000
-#: Enough for a piece of 100 KiB or so. Much longer, and what comes next has to wait for us.
-_PAUSE_SECONDS = 0.002
+#: Enough for a piece of 50 KiB or so. With twice as much, what runs in the guest waits for us.
+_PAUSE_SECONDS = 0.001
 
 
 class Source(Protocol):
