@@ -2,7 +2,9 @@
 
 A short query runs where it is asked for, in the event loop: it takes some 50 microseconds, a
 quarter of what its way to a thread and back costs. What may take longer does not: a commit waits
-for the disk in a thread, and any query that is not known to be short is run in one.
+for the disk in a thread, and any query that is not known to be short is run in one. Transactions
+that wait for their turn to write are committed together, so that they wait for one commit and not
+each for all before it.
 """
 
 import asyncio
@@ -38,33 +40,31 @@ class SqliteFile:
             connect_args={"check_same_thread": False, "factory": _Buffering, "timeout": 0},
         )
         self._threads = ThreadPoolExecutor(_READERS + 1, thread_name_prefix="sqlite")
-        self._turn = asyncio.Semaphore(1)  # its locked() counts who waits; a Lock's does not
         self._readers = asyncio.Semaphore(_READERS)
-        self._writer: _Connection | None = None
+        self._writer = _Writer(lambda: self._connect(read_only=False))
         self._idle: list[_Connection] = []
 
     async def close(self) -> None:
         """Wait for the last commit and close every connection."""
-        async with self._turn:
-            for connection in (*self._idle, *([self._writer] if self._writer else [])):
-                connection.close()
-            self._idle, self._writer = [], None
+        await self._writer.close()
+        while self._idle:
+            self._idle.pop().close()
         self._threads.shutdown(wait=False)
 
     @contextlib.asynccontextmanager
     async def begin(self) -> AsyncIterator[transaction.Transaction]:
         """One writing transaction; on disk when the block has been left."""
         with failures.translated():
-            await _acquire(self._turn)
+            group = await self._writer.join()
             try:
-                connection = await self._begin_writing()
-                try:
-                    yield _Transaction(connection)
-                    await connection.in_thread(connection.run, "COMMIT")
-                finally:
-                    connection.roll_back()
-            finally:
-                self._turn.release()
+                yield _Transaction(group.connection)
+            except BaseException as error:
+                self._writer.undo(group)
+                if isinstance(error, Exception):
+                    await group.wait_until_over()  # the block may have seen what others wrote
+                raise
+            self._writer.keep(group)
+            await asyncio.shield(group.committed)
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[transaction.Transaction]:
@@ -86,20 +86,122 @@ class SqliteFile:
         """One writing statement: here no different from a transaction."""
         return self.begin()
 
-    async def _begin_writing(self) -> "_Connection":
-        """Begin on the one writer, when no other program writes to the file."""
-        if self._writer is None:
-            self._writer = self._connect(read_only=False)
-        if self._writer.try_to_write():
-            return self._writer
+    def _connect(self, *, read_only: bool) -> "_Connection":
+        return _Connection(self._engine.connect(), self._threads, read_only=read_only)
+
+
+class _Group:
+    """Transactions that are committed together, each undone alone if it fails."""
+
+    def __init__(self, connection: "_Connection") -> None:
+        self.connection = connection
+        self.committed = asyncio.get_running_loop().create_future()
+        self.commit: asyncio.Task[None] | None = None  # from when there is something to commit
+
+    def fail(self, error: Exception) -> None:
+        """Tell everybody in it that nothing was kept."""
+        self.committed.set_exception(error)
+        self.committed.exception()  # whoever wrote may have gone
+
+    async def wait_until_over(self) -> None:
+        """Wait until what others wrote in it is on disk or lost."""
+        if self.commit is not None:
+            await asyncio.wait([self.committed])
+
+
+class _Writer:
+    """The one connection that writes; whoever waits for it has it in turn.
+
+    Who comes first begins a transaction, and when it is done, a commit waits for its turn. Who
+    waited before the commit writes into the same transaction, behind a mark to go back to.
+    """
+
+    def __init__(self, connect: Callable[[], "_Connection"]) -> None:
+        self._connect = connect
+        self._connection: _Connection | None = None
+        self._turn = asyncio.Semaphore(1)  # its locked() counts who waits; a Lock's does not
+        self._group: _Group | None = None
+
+    async def join(self) -> _Group:
+        """Take a turn, and begin to write in the open group or in a new one."""
+        await _acquire(self._turn)
+        try:
+            if self._group is None:
+                self._group = _Group(await self._begin())
+            else:
+                self._group.connection.run("SAVEPOINT mine")
+        except BaseException:
+            self._turn.release()
+            raise
+        return self._group
+
+    def keep(self, group: _Group) -> None:
+        """Give the turn on; what was written is committed when those who wait have written too."""
+        try:
+            if group.commit is None:
+                group.commit = asyncio.create_task(self._commit(group), name="sqlite-commit")
+            else:
+                group.connection.run("RELEASE mine")
+        except sqlite3.Error as error:
+            self._give_up(group, error)
+        finally:
+            self._turn.release()
+
+    def undo(self, group: _Group) -> None:
+        """Take back what was written in this turn, and give the turn on."""
+        connection = group.connection
+        try:
+            if group.commit is None:  # nobody wrote before
+                self._group = None
+                connection.roll_back()
+            else:
+                connection.run("ROLLBACK TO mine")
+                connection.run("RELEASE mine")
+        except sqlite3.Error as error:  # the database has taken back everything
+            self._give_up(group, error)
+        finally:
+            self._turn.release()
+
+    async def close(self) -> None:
+        """Wait for the last commit and close the connection."""
+        if self._group is not None:
+            await self._group.wait_until_over()
+        async with self._turn:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    async def _begin(self) -> "_Connection":
+        """Begin to write, when no other program writes to the file."""
+        if self._connection is None:
+            self._connection = self._connect()
+        if self._connection.try_to_write():
+            return self._connection
         async with _patience():
             while True:
                 await asyncio.sleep(_BUSY_PAUSE_SECONDS)
-                if self._writer.try_to_write():
-                    return self._writer
+                if self._connection.try_to_write():
+                    return self._connection
 
-    def _connect(self, *, read_only: bool) -> "_Connection":
-        return _Connection(self._engine.connect(), self._threads, read_only=read_only)
+    async def _commit(self, group: _Group) -> None:
+        async with self._turn:
+            if self._group is not group:
+                return  # it was given up
+            try:
+                await group.connection.in_thread(group.connection.run, "COMMIT")
+            except sqlite3.Error as error:
+                self._give_up(group, error)
+            except BaseException:  # the loop ends
+                self._give_up(group, sqlite3.OperationalError("not committed"))
+                raise
+            else:
+                self._group = None
+                group.committed.set_result(None)
+
+    def _give_up(self, group: _Group, error: Exception) -> None:
+        self._group = None
+        group.fail(error)
+        group.connection.roll_back()
 
 
 class _Connection:
