@@ -10,6 +10,9 @@ const PIECE_BYTES = 16 * 1024;
 const INPUT_AHEAD_BYTES = 128 * 1024;
 const PAUSES_MS = [300, 1000, 2000, 4000, 8000, 8000, 8000, 8000];
 const RETRIED_CODES = new Set([1005, 1006, 1011, 1012, 1013, 4502]);
+// Who holds the terminal may be this browser itself: a page that was left a moment ago.
+const BUSY = 4409;
+const BUSY_TRIES = 2;
 
 export class Connection {
   // `on` has ready(facts, isFirst), bytes(Uint8Array, done), lease(facts), state(word),
@@ -144,7 +147,9 @@ export class Connection {
     this.dropInput();
     this.on.queued?.(0);
     const reason = this.reason || event.reason;
-    if (RETRIED_CODES.has(event.code) && this.ticket && this.attempt < PAUSES_MS.length) {
+    const tries = event.code === BUSY ? BUSY_TRIES : PAUSES_MS.length;
+    const isRetried = event.code === BUSY || RETRIED_CODES.has(event.code);
+    if (isRetried && this.ticket && this.attempt < tries) {
       this.on.state("waiting");
       this.waiting = setTimeout(() => this.connect(), PAUSES_MS[this.attempt++]);
     } else {

@@ -31,6 +31,9 @@ const connection = frame.open(
 const keys = keyBar(pressKey, () => viewer?.focus());
 element("paste").onclick = () => paste();
 element("scale").onclick = () => setScale(element("scale").getAttribute("aria-pressed") !== "true");
+// The picture itself is not in the order of Tab; this is how the keyboard gets back into it.
+element("screen").tabIndex = 0;
+element("screen").addEventListener("focus", () => viewer?.focus());
 element("screen").addEventListener("keydown", (event) => {
   if (isWayOut(event)) event.stopPropagation();
 }, true);
@@ -59,8 +62,10 @@ class Channel {
     connection.type(bytes.slice()); // noVNC uses its buffer again
   }
 
+  // noVNC waits to be told, and complains where it is not.
   close() {
     this.readyState = WebSocket.CLOSED;
+    queueMicrotask(() => this.onclose?.({ code: 1000, reason: "", wasClean: true }));
   }
 }
 
