@@ -28,8 +28,11 @@ class WebSocket(aiohttp.ClientWebSocketResponse[Literal[True]]):
 
     def pause_reading(self, seconds: float) -> None:
         """Read nothing from the network for so long; what was read before is still received."""
-        if self._wire is None:
-            return
-        # A transport takes both calls whatever became of it, and each any number of times.
-        self._wire.pause_reading()
-        asyncio.get_running_loop().call_later(seconds, self._wire.resume_reading)
+        # A transport of TLS that was closed knows neither of the two calls any more.
+        if self._wire is not None and not self._wire.is_closing():
+            self._wire.pause_reading()
+            asyncio.get_running_loop().call_later(seconds, self._resume_reading)
+
+    def _resume_reading(self) -> None:
+        if self._wire is not None and not self._wire.is_closing():
+            self._wire.resume_reading()

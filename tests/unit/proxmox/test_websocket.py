@@ -1,10 +1,13 @@
 """Consoles: the websocket that is opened, and what passes through it."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import WSMsgType, web
+from tests.support import certificates
+from tests.support.certificates import Certificate
 
 from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
 from pve402.proxmox.guests import GuestRef, Guests, TerminalTicket
@@ -42,15 +45,30 @@ def console() -> Console:
     return Console()
 
 
-@pytest.fixture
-async def guests(console: Console) -> AsyncIterator[Guests]:
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return certificates.make(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(params=["http", "https"])
+async def guests(
+    console: Console, certificate: Certificate, request: pytest.FixtureRequest
+) -> AsyncIterator[Guests]:
+    context = None
+    if request.param == "https":
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate.certificate, certificate.key)
     application = web.Application()
     application.router.add_get("/api2/json/nodes/pve/lxc/101/vncwebsocket", console.serve)
     runner = web.AppRunner(application)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    options = ProxmoxOptions(host=host, token_id="svc@pve!test", token_secret="secret")
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    options = ProxmoxOptions(
+        host=f"{request.param}://127.0.0.1:{runner.addresses[0][1]}",
+        token_id="svc@pve!test",
+        token_secret="secret",
+        fingerprint_sha256=certificate.fingerprint_sha256,
+    )
     async with ProxmoxClient(options) as client:
         yield Guests(client)
     await runner.cleanup()
@@ -124,11 +142,21 @@ async def test_behind_a_pause_everything_comes(guests: Guests) -> None:
     assert received == [bytes([number]) * 5000 for number in range(20)]
 
 
-async def test_a_closed_socket_can_be_paused(guests: Guests) -> None:
+@pytest.mark.parametrize("closes_first", [True, False])
+async def test_a_socket_may_close_before_or_during_a_pause(
+    guests: Guests, closes_first: bool
+) -> None:
+    troubles: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: troubles.append(context))
     socket = await guests.connect(REF, TICKET)
-    await socket.close()
+    if closes_first:
+        await socket.close()
 
+    socket.pause_reading(0.001)
+    await socket.close()
     socket.pause_reading(0.001)
     await asyncio.sleep(0.01)
 
     assert (await socket.receive()).type is WSMsgType.CLOSED
+    assert troubles == []
