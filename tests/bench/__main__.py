@@ -32,7 +32,10 @@ Part = Callable[[Path], list[rows.Row]]
 
 def main(names: Sequence[str]) -> int:
     """Measure the parts named, show them, and write them down if they are all."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        cache_logger_on_first_use=True,
+    )
     chosen = {name: PARTS[name] for name in names or PARTS}
     lines: list[str] = []
     with tempfile.TemporaryDirectory(prefix="pve402-bench-") as folder:

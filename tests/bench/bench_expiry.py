@@ -137,7 +137,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--database", choices=("sqlite", "postgresql"))
     chosen = parser.parse_args()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        cache_logger_on_first_use=True,
+    )
     print(
         f"{'database':12}{'waiting':>10}{'a min':>8}{'looked at, ms':>18}{'stopped, ms':>18}"
         f"{'CPU':>10}{'memory':>11}"

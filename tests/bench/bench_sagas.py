@@ -126,7 +126,10 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--database", choices=("sqlite", "postgresql"))
     chosen = parser.parse_args()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        cache_logger_on_first_use=True,
+    )
     print(
         f"{'database':12}{'leases':>8}{'at once':>9}{'sagas/s':>12}{'a step, ms':>18}"
         f"{'CPU':>10}{'memory':>11}"

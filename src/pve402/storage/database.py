@@ -8,7 +8,7 @@ second process on the same file is refused.
 import contextlib
 import fcntl
 import os
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -102,14 +102,21 @@ class Database:
         return int((self.shift_seconds + plus_seconds) * 1000)
 
     async def time(self) -> datetime:
-        """Return the database's time."""
+        """Return the database's time. A SQLite file has the clock of its one process."""
+        if self.is_sqlite:
+            return self._own_time()
         async with self.read() as tx:
             return await self.time_in(tx)
 
     async def time_in(self, tx: transaction.Transaction) -> datetime:
         """Return the database's time within a transaction."""
+        if self.is_sqlite:
+            return self._own_time()
         found: datetime = (await tx.run(_TIME, plus_ms=self.shift_ms())).scalar_one()
         return found
+
+    def _own_time(self) -> datetime:
+        return datetime.now(UTC) + timedelta(milliseconds=self.shift_ms())
 
     def _connect(self) -> "sqlite.SqliteFile | postgresql.PostgresServer":
         if self.is_sqlite:
