@@ -128,10 +128,14 @@ class Lease:
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Self:
-        """Build the value from one row of the lease table."""
-        facts = {name: row[name] for name in _FACTS}
-        facts["status"] = LeaseStatus(row["status"])
-        facts["size"] = Size(cores=row["cores"], memory_mb=row["memory_mb"], disk_gb=row["disk_gb"])
+        """Build the value from one whole row of the lease table."""
+        facts = dict(row)
+        facts["status"] = LeaseStatus(facts["status"])
+        facts["size"] = Size(
+            cores=facts.pop("cores"),
+            memory_mb=facts.pop("memory_mb"),
+            disk_gb=facts.pop("disk_gb"),
+        )
         return rows.made(cls, facts)
 
     def evolve(self, **changes: Any) -> Self:
@@ -159,10 +163,3 @@ class Lease:
     def handed_over(self) -> bool:
         """Whether the tenant was ever given this lease."""
         return self.expires_at is not None
-
-
-_FACTS = tuple(
-    field.name
-    for field in dataclasses.fields(Lease)
-    if field.name not in {"size", "status"}  # made of other columns, or of a word
-)

@@ -66,16 +66,13 @@ class Order:
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Self:
-        """Build the value from one row of the order table."""
-        facts = {name: row[name] for name in _FACTS}
-        facts["kind"] = OrderKind(row["kind"])
-        facts["status"] = OrderStatus(row["status"])
+        """Build the value from one whole row of the order table."""
+        facts = dict(row)
+        facts["kind"] = OrderKind(facts["kind"])
+        facts["status"] = OrderStatus(facts["status"])
         return rows.made(cls, facts)
 
     @property
     def is_open(self) -> bool:
         """Whether the outcome is still to come."""
         return self.status in OPEN
-
-
-_FACTS = tuple(field.name for field in dataclasses.fields(Order))

@@ -132,6 +132,15 @@ async def test_a_value_read_back_is_the_one_written(db: database.Database) -> No
     assert told == moments
 
 
+def test_a_whole_row_has_what_a_value_has_and_no_more() -> None:
+    parts = {field.name for field in dataclasses.fields(lease.Size)}
+    of_lease = {field.name for field in dataclasses.fields(lease.Lease)} - {"size"} | parts
+    of_order = {field.name for field in dataclasses.fields(order.Order)}
+
+    assert set(tables.leases.c.keys()) == of_lease
+    assert set(tables.orders.c.keys()) == of_order
+
+
 async def test_a_payment_is_claimed_once_its_order_is_written(db: database.Database) -> None:
     order_made = new_order(1)
     key = {name: getattr(order_made, name) for name in ("network", "asset", "payer", "nonce")}
