@@ -27,7 +27,10 @@ class WebSocket(aiohttp.ClientWebSocketResponse[Literal[True]]):
         self._wire = connection.transport if connection is not None else None
 
     def pause_reading(self, seconds: float) -> None:
-        """Read nothing from the network for so long; what was read before is still received."""
+        """Read nothing from the network for so long; what was read before is still received.
+
+        For who receives all the time: with this pause ends one that aiohttp makes for a full queue.
+        """
         # A transport of TLS that was closed knows neither of the two calls any more.
         if self._wire is not None and not self._wire.is_closing():
             self._wire.pause_reading()

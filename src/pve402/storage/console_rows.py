@@ -61,7 +61,7 @@ async def use(
         .values(used_at=db.now())
         .returning(_tickets.c.lease_id, _tickets.c.kind, _tickets.c.token_hash)
     )
-    row = (await tx.execute(query)).mappings().one_or_none()
+    row = transaction.only(await tx.execute(query))
     return None if row is None else Ticket(**row)
 
 

@@ -61,7 +61,7 @@ async def claim(
 
 async def find(db: database.Database, tx: transaction.Transaction, guest: str) -> Owner | None:
     """Return the owner whose time still runs."""
-    row = (await tx.run(_FIND, guest=guest, now_ms=db.shift_ms())).mappings().one_or_none()
+    row = transaction.only(await tx.run(_FIND, guest=guest, now_ms=db.shift_ms()))
     if row is None:
         return None
     return Owner(replica=row["replica"], peer_url=row["peer_url"] or "", epoch=row["epoch"])

@@ -33,7 +33,7 @@ async def claim_due(
     *,
     limit: int,
     hold_seconds: float,
-) -> list[Row]:
+) -> Sequence[Row]:
     """Take up to `limit` due rows for `hold_seconds`, the longest due first, and return them.
 
     On PostgreSQL rows that another transaction is taking are passed over; on SQLite the one
@@ -46,7 +46,7 @@ async def claim_due(
         until_ms=db.shift_ms(hold_seconds),
         new_fence=new_fence(),
     )
-    return [*transaction.named(found)]
+    return transaction.named(found)
 
 
 async def release_all(db: database.Database, tx: transaction.Transaction, table: sa.Table) -> None:

@@ -76,14 +76,14 @@ async def confirm(
 async def list_open(tx: transaction.Transaction, chain_id: int, signer: str) -> Sequence[Row]:
     """Return the open transactions of a signer, lowest nonce first."""
     query = sa.select(_sent).where(*_of(_sent, chain_id, signer)).order_by(_sent.c.nonce)
-    return (await tx.execute(query)).mappings().all()
+    return transaction.named(await tx.execute(query))
 
 
 async def find_open(tx: transaction.Transaction, payment_key: str) -> Row | None:
     """Return the newest open transaction that settles a payment."""
     query = sa.select(_sent).where(_sent.c.payment_key == payment_key)
     newest = query.order_by(_sent.c.nonce.desc()).limit(1)
-    return (await tx.execute(newest)).mappings().one_or_none()
+    return transaction.only(await tx.execute(newest))
 
 
 def _of(table: sa.Table, chain_id: int, signer: str) -> tuple[sa.ColumnElement[bool], ...]:

@@ -61,7 +61,7 @@ class SqliteFile:
             except BaseException as error:
                 self._writer.undo(group)
                 if isinstance(error, Exception):
-                    await group.wait_until_over()  # the block may have seen what others wrote
+                    await group.wait_for_others()  # the block may have seen what they wrote
                 raise
             self._writer.keep(group)
             await asyncio.shield(group.committed)
@@ -103,10 +103,10 @@ class _Group:
         self.committed.set_exception(error)
         self.committed.exception()  # whoever wrote may have gone
 
-    async def wait_until_over(self) -> None:
-        """Wait until what others wrote in it is on disk or lost."""
+    async def wait_for_others(self) -> None:
+        """Wait until what others wrote in it is on disk; raises what kept it from that."""
         if self.commit is not None:
-            await asyncio.wait([self.committed])
+            await asyncio.shield(self.committed)
 
 
 class _Writer:
@@ -164,8 +164,8 @@ class _Writer:
 
     async def close(self) -> None:
         """Wait for the last commit and close the connection."""
-        if self._group is not None:
-            await self._group.wait_until_over()
+        if self._group is not None and self._group.commit is not None:
+            await asyncio.wait([self._group.commit])
         async with self._turn:
             if self._connection is not None:
                 self._connection.close()

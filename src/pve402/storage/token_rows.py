@@ -35,7 +35,7 @@ class Token:
 async def find(db: database.Database, tx: transaction.Transaction, token_hash: str) -> Token | None:
     """Return a token that is neither revoked nor expired."""
     found = await tx.run(_FIND, token_hash=token_hash, now_ms=db.shift_ms())
-    row = found.mappings().one_or_none()
+    row = transaction.only(found)
     return None if row is None else Token.from_row(row)
 
 

@@ -23,3 +23,11 @@ async def db(database_url: str) -> AsyncIterator[database.Database]:
     opened = await database.Database(database_url).open()
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+async def file(tmp_path: Path) -> AsyncIterator[database.Database]:
+    """An open SQLite file, for what PostgreSQL does in another way."""
+    opened = await database.Database(f"sqlite+aiosqlite:///{tmp_path}/db.sqlite3").open()
+    yield opened
+    await opened.close()

@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -13,14 +12,6 @@ from pve402.storage import database, slots, tables
 
 SOON_SECONDS = 5.0
 facts = tables.facts
-
-
-@pytest.fixture
-async def file(tmp_path: Path) -> Any:
-    """A SQLite file, open."""
-    opened = await database.Database(f"sqlite+aiosqlite:///{tmp_path}/db.sqlite3").open()
-    yield opened
-    await opened.close()
 
 
 async def test_a_cancelled_task_gives_the_writer_back_at_once(db: database.Database) -> None:
