@@ -10,10 +10,8 @@ import pytest
 from playwright.sync_api import Page
 from tests.support import console_links, project
 from tests.support.console_links import LeaseHolder
-from tests.support.console_pages import chromium, connected, notice, page, profile, show
+from tests.support.console_pages import connected, notice, show
 from tests.support.processes import ServeProcess
-
-__all__ = ["chromium", "page", "profile"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.namespaces]
 

@@ -12,19 +12,8 @@ from eth_account import Account
 from playwright.sync_api import BrowserContext, Page, WebSocketRoute
 from tests.support import console_links
 from tests.support.console_links import LeaseHolder
-from tests.support.console_pages import (
-    chromium,
-    connected,
-    notice,
-    page,
-    profile,
-    shots,
-    show,
-    until_shown,
-)
+from tests.support.console_pages import connected, notice, show, until_shown
 from tests.support.processes import ServeProcess
-
-__all__ = ["chromium", "page", "profile", "shots"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.namespaces]
 

@@ -12,18 +12,8 @@ import requests
 from playwright.sync_api import BrowserContext, Page
 from tests.support import console_links
 from tests.support.console_links import LeaseHolder
-from tests.support.console_pages import (
-    chromium,
-    connected,
-    notice,
-    page,
-    profile,
-    show,
-    until_shown,
-)
+from tests.support.console_pages import connected, notice, show, until_shown
 from tests.support.processes import ServeProcess
-
-__all__ = ["chromium", "page", "profile"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.namespaces]
 

@@ -5,18 +5,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 from tests.support import console_links
-from tests.support.console_pages import (
-    LIT,
-    chromium,
-    connected,
-    notice,
-    page,
-    profile,
-    shots,
-)
+from tests.support.console_pages import LIT, connected, notice
 from tests.support.processes import ServeProcess
-
-__all__ = ["chromium", "page", "profile", "shots"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.namespaces]
 

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 from tests.support import console_rig, vnc_host
-from tests.support.console_pages import LIMIT_MS, LIT, chromium, connected, page, profile, shots
+from tests.support.console_pages import LIMIT_MS, LIT, connected
 from tests.support.console_rig import Rig
-
-__all__ = ["chromium", "page", "profile", "shots"]
 
 pytestmark = pytest.mark.browser
 
