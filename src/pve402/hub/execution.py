@@ -55,7 +55,12 @@ class Execution:
         return self._kept_bytes
 
     def add_output(self, kind: EventKind, data: bytes) -> bool:
-        """Keep a piece of output; False once the limit is reached and the rest is unwanted."""
+        """Keep a piece of output; False once the limit is reached and the rest is unwanted.
+
+        Of an execution that is over nothing is wanted: its result is told, its last event sent.
+        """
+        if not self.is_running:
+            return False
         room = self.request.output_limit_bytes - self._kept_bytes
         if len(self._events) >= LARGEST_EVENTS:
             room = 0

@@ -126,6 +126,7 @@ class SoleShell:
         self._ended = ended
         self._lock = asyncio.Lock()
         self._trailer = terminal.TrailerWatch()
+        self._returns = terminal.SingleReturns()
         self._pace = Nudge(lambda: self._spawn(self._send(terminal.NO_OPERATION)))
         self._tasks: set[asyncio.Task[None]] = set()
         self._attached = asyncio.Event()
@@ -162,14 +163,19 @@ class SoleShell:
 
     async def _read(self) -> None:
         await Intake(self._socket, self._receive).run()
+        self._pass_on(self._returns.rest())
         self._ended("exit")
 
     def _receive(self, data: bytes) -> None:
         self._heard.set()
-        self._output(data.replace(b"\r\r\n", b"\r\n") if b"\r" in data else data)
+        self._pass_on(self._returns.feed(data))
         if self._trailer.feed(data) is not None:
             self._ended("exit")
         self._pace.received(owed=asyncio.get_running_loop().time() < self._more_until)
+
+    def _pass_on(self, output: bytes) -> None:
+        if output:
+            self._output(output)
 
     async def _wait_until_attached(self) -> None:
         """What is typed before the shell's first words are over is lost."""

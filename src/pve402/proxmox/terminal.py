@@ -108,6 +108,33 @@ class TrailerWatch:
         return find_trailer(seam) or find_trailer(output)
 
 
+class SingleReturns:
+    """Turns the `\\r\\r\\n` of the chain back into the guest's `\\r\\n`, however output is cut.
+
+    The chain writes `\\r\\n` for each `\\n`, whatever the guest's terminal has done before. A `\\n`
+    without a `\\r` of its own keeps the chain's.
+    """
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, output: bytes) -> bytes:
+        """Take output; returns what of it, and of what was held before, is settled."""
+        if not self._held and b"\r" not in output:
+            return output
+        output = self._held + output
+        settled = output.rstrip(b"\r")
+        # Of several returns in a row only the last two can belong to a `\n`.
+        held = min(len(output) - len(settled), 2)
+        self._held = b"\r" * held
+        return output[: len(output) - held].replace(b"\r\r\n", b"\r\n")
+
+    def rest(self) -> bytes:
+        """What is held at the end of all output."""
+        held, self._held = self._held, b""
+        return held
+
+
 class GreetingReader:
     """Reads `OK` in front of the output, however it is cut."""
 

@@ -38,6 +38,16 @@ async def test_output_beyond_the_limit_is_cut() -> None:
     assert (result.output, result.truncated) == (b"abcde", True)
 
 
+async def test_nothing_is_kept_behind_the_end() -> None:
+    execution = make()
+    execution.fail(errors.SessionLost())
+    assert not execution.add_output(OUT, b"late")
+    with pytest.raises(errors.SessionLost):
+        await execution.wait()
+    assert [event.kind async for event in execution.follow()] == [EventKind.START, EventKind.ERROR]
+    assert not execution.truncated
+
+
 async def test_exactly_the_limit_is_not_cut() -> None:
     execution = make(limit=3)
     assert execution.add_output(OUT, b"abc")

@@ -1,5 +1,7 @@
 """The packets of termproxy, against what was recorded and against any cut."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,6 +92,17 @@ def test_an_end_across_two_large_pieces_is_recognised(at: int) -> None:
 
 def test_plain_text_about_the_end_is_not_the_end() -> None:
     assert terminal.find_trailer(b"it prints `[EOF - dtach terminating]` and stays") is None
+
+
+@pytest.mark.parametrize("length", range(1, 7))
+def test_the_chains_returns_are_taken_out_however_output_is_cut(length: int) -> None:
+    for letters in itertools.product(b"a\r\n", repeat=length):
+        whole = bytes(letters)
+        for first, second in itertools.combinations_with_replacement(range(length + 1), 2):
+            returns = terminal.SingleReturns()
+            pieces = (whole[:first], whole[first:second], whole[second:])
+            seen = b"".join(map(returns.feed, pieces)) + returns.rest()
+            assert seen == whole.replace(b"\r\r\n", b"\r\n")
 
 
 @pytest.mark.parametrize("cuts", [[b"OK"], [b"O", b"K"], [b"", b"OK"]])
