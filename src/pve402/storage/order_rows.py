@@ -210,6 +210,7 @@ _LOOK_BACK = sa.select(
     sa.type_coerce(_moment("now_ms"), tables.UtcMilliseconds()),
 ).where(
     sa.or_(_orders.c.payer == _hole("payer"), _orders.c.lease_id == _hole("lease_id")),
-    _orders.c.refusal == "settlement_refused",
+    # Written out: a plan with a hole here could not use the index of those that were refused.
+    _orders.c.refusal == sa.literal_column("'settlement_refused'"),
     _orders.c.created_at > _moment("since_ms"),
 )

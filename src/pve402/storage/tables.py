@@ -153,7 +153,14 @@ orders = sa.Table(
 _due = orders.c.due_at.isnot(None)
 sa.Index("orders_due", orders.c.due_at, postgresql_where=_due, sqlite_where=_due)
 sa.Index("orders_lease", orders.c.lease_id, orders.c.created_at)
-sa.Index("orders_payer", orders.c.payer, orders.c.created_at)
+_refused = orders.c.refusal == sa.literal_column("'settlement_refused'")
+sa.Index(
+    "orders_refused",
+    orders.c.payer,
+    orders.c.created_at,
+    postgresql_where=_refused,
+    sqlite_where=_refused,
+)
 
 vmids = sa.Table(
     "vmids",

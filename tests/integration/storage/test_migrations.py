@@ -38,14 +38,15 @@ async def test_down_and_up_again(database_url: str) -> None:
     assert differences == []
 
 
-async def test_a_step_down_and_up_keeps_what_is_stored(database_url: str) -> None:
+@pytest.mark.parametrize("revision", ["0003", "0002"])
+async def test_a_step_down_and_up_keeps_what_is_stored(database_url: str, revision: str) -> None:
     url = sa.make_url(database_url)
     db = await database.Database(database_url).open()
     async with db.begin() as tx:
         await lease_rows.insert(db, tx, new_lease(1), due=False)
         await order_rows.insert(db, tx, new_order(1), fence=None, due_in_seconds=15)
 
-    await migrate.downgrade(url, "0002")
+    await migrate.downgrade(url, revision)
     await migrate.upgrade(url)
     async with db.read() as tx:
         kept = await order_rows.get(tx, "o1"), await lease_rows.list_standing(tx)

@@ -1,4 +1,4 @@
-"""What is asked at every creation looks at what stands, not at everything that ever was."""
+"""What is asked all the time looks at what stands, not at everything that ever was."""
 
 from typing import Any
 
@@ -8,7 +8,8 @@ from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.dialects.sqlite import pysqlite
 from tests.integration.storage.test_queue import new_lease
 
-from pve402.storage import database, lease_rows, tables, vmid_rows
+from pve402.leases import key_check
+from pve402.storage import database, lease_rows, order_rows, queue, tables, vmid_rows
 
 OVER = 3000
 SQLITE = pysqlite.dialect()
@@ -18,12 +19,19 @@ INDEXES: list[tuple[Any, str]] = [
     (lease_rows._LIST_PROMISES, "leases_standing"),
     (vmid_rows._NEWEST, "vmids_newest"),
     (vmid_rows._FORGET_RESTED, "vmids_resting"),
+    (order_rows._COUNT_UNSETTLED, "orders_due"),
+    (order_rows._LOOK_BACK, "orders_refused"),
+    (queue._earliest((tables.orders,)), "orders_due"),
+    (queue._earliest((tables.leases,)), "leases_due"),
+    (queue._claiming(tables.orders), "orders_due"),
+    (queue._claiming(tables.leases), "leases_due"),
+    (key_check.NEWEST, "orders_due"),
 ]
 
 
 @pytest.fixture
 async def full(db: database.Database) -> database.Database:
-    """A database with thousands of leases that are over, and one that is not."""
+    """A database with thousands of orders and leases that are over, and one that is not."""
     rows = [
         {
             "lease_id": f"l{n:025d}",
@@ -46,16 +54,38 @@ async def full(db: database.Database) -> database.Database:
         }
         for n in range(OVER)
     ]
+    paid = [
+        {
+            "order_id": f"o{n:025d}",
+            "kind": "creation",
+            "status": "closed",
+            "lease_id": f"l{n:025d}",
+            "network": "eip155:84532",
+            "asset": "0x2",
+            "payer": "0x1",
+            "nonce": f"0x{n}",
+            "pay_to": "0x3",
+            "amount_atomic": 1000,
+            "valid_before": new_lease(1).created_at,
+            "minutes": 60,
+            "request_hash": "h",
+            "created_at": new_lease(1).created_at,
+            "final": True,
+            "attempts": 0,
+        }
+        for n in range(OVER)
+    ]
     reserved = {"reserved_at": new_lease(1).created_at, "lease_id": "lease", "free_at": None}
     async with db.begin() as tx:
         await tx.execute(tables.leases.insert(), rows)
+        await tx.execute(tables.orders.insert(), paid)
         await tx.execute(tables.vmids.insert(), [{"vmid": n, **reserved} for n in range(OVER)])
         await lease_rows.insert(db, tx, new_lease(1), due=False)
         await tx.execute(sa.text("ANALYZE"))
     return db
 
 
-@pytest.mark.parametrize(("query", "index"), INDEXES, ids=[index for _, index in INDEXES])
+@pytest.mark.parametrize(("query", "index"), INDEXES)
 async def test_an_index_answers(full: database.Database, query: sa.Executable, index: str) -> None:
     explain = "EXPLAIN QUERY PLAN" if full.is_sqlite else "EXPLAIN"
     dialect = SQLITE if full.is_sqlite else POSTGRES
@@ -81,5 +111,5 @@ def _literal(query: Any, dialect: sa.Dialect) -> str:
     for position, name in enumerate(compiled.positiontup or (), 1):
         value = compiled.params[name] or 0
         shown = f"'{value}'" if isinstance(value, str) else str(value)
-        sql = sql.replace("?", shown, 1).replace(f"${position}:", f"{shown}:", 1)
+        sql = sql.replace("?", shown, 1).replace(f"${position}:", f"{shown}:")
     return sql.replace(":", r"\:")
