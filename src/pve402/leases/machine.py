@@ -1,7 +1,9 @@
 """The guest of a lease: made, started, stopped and destroyed, each safe to ask for twice.
 
 Nothing here believes a vmid alone. Before a guest is started, stopped, changed or destroyed its
-tags are compared with the lease's; a foreign guest on our vmid is left as it is.
+tags are compared with the lease's; a foreign guest on our vmid is left as it is. Where a turn to
+write is needed, the tags are compared within it: many may wait for a turn, for minutes, and an
+administrator may have given the vmid to another guest meanwhile.
 """
 
 import contextlib
@@ -139,27 +141,23 @@ class Machines:
 
         Raises GuestMissing if there is no guest of this lease, and what the start ended with.
         """
-        if look_first:
-            sight = await self.look(of)
-            if sight is Sight.RUNNING:
-                return
-            if sight is not Sight.STOPPED:
+        async with self._slots.hold(of.node):
+            sight = await self.look(of) if look_first else Sight.STOPPED
+            if sight is Sight.STOPPED:
+                with contextlib.suppress(pve.GuestRunning):
+                    await self._wait(await self._guests.start(_ref(of)))
+            elif sight is not Sight.RUNNING:
                 raise pve.GuestMissing(f"guest {of.vmid} is {sight.value}")
-        try:
-            async with self._slots.hold(of.node):
-                await self._wait(await self._guests.start(_ref(of)))
-        except pve.GuestRunning:
-            return
 
     async def ensure_stopped(self, of: lease.Lease) -> Sight:
         """Shut the guest down, hard after the operator's limit; return what then stands there.
 
         Raises ProxmoxError if it could not be stopped; nothing is assumed then.
         """
-        sight = await self.look(of)
-        if sight is not Sight.RUNNING:
-            return sight
         async with self._slots.hold(of.node):
+            sight = await self.look(of)
+            if sight is not Sight.RUNNING:
+                return sight
             try:
                 await self._shut_down(of)
             except pve.GuestNotRunning:
@@ -171,16 +169,13 @@ class Machines:
 
         A foreign guest on the vmid is left alone and counts as gone: ours is not there.
         """
-        sight = await self.look(of)
+        async with self._slots.hold(of.node):
+            sight = await self.look(of)
+            if sight in {Sight.STOPPED, Sight.RUNNING}:
+                with contextlib.suppress(pve.GuestMissing):
+                    await self._wait(await self._guests.delete(_ref(of), force=True))
         if sight is Sight.IN_MAKING:
             return await self._wait_for_making(of)
-        if sight in {Sight.ABSENT, Sight.FOREIGN}:
-            return True
-        async with self._slots.hold(of.node):
-            try:
-                await self._wait(await self._guests.delete(_ref(of), force=True))
-            except pve.GuestMissing:
-                return True
         return True
 
     async def write_description(self, of: lease.Lease, expires_at: datetime) -> None:

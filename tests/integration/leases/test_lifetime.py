@@ -1,5 +1,8 @@
 """The end of a lease: recorded only when true, tried until it is, never on a foreign guest."""
 
+import asyncio
+import contextlib
+
 import pytest
 from tests.support.installation import Installation, owner_of
 
@@ -124,6 +127,27 @@ async def test_a_recycled_vmid_is_never_touched(installation: Installation) -> N
     await installation.until_status(lease.LeaseStatus.ENDED)
 
     assert installation.runs(row.vmid)
+
+
+@pytest.mark.parametrize("step", ["ensure_stopped", "ensure_gone"])
+async def test_a_guest_that_comes_while_a_turn_is_waited_for_is_left_alone(
+    installation: Installation, step: str
+) -> None:
+    row = (await installation.lease()).lease
+    machines, guests = installation.parts.machines, installation.proxmox.world.guests
+    guest = guests[row.vmid]
+    async with contextlib.AsyncExitStack() as turns:
+        for _ in range(installation.parts.lease_options.writes_per_node):
+            await turns.enter_async_context(machines.turn_to_write(row.node))
+        waiting = asyncio.create_task(getattr(machines, step)(row))
+        await asyncio.sleep(0.3)
+        guest.config.options["tags"] = "somebody-else"
+        asked = installation.record_proxmox_calls()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+    assert guests[row.vmid] is guest
+    assert installation.runs(row.vmid)
+    assert all(call.startswith("GET ") for call in asked)
 
 
 async def test_a_vmid_rests_for_a_day(installation: Installation) -> None:
