@@ -47,14 +47,18 @@ echo $$ >"$d/runner"
 i=/dev/null
 case $stdin in
   given) i=$d/in; cat >"$i" || exit 3 ;;
-  open) i=$d/in; mkfifo "$i" || exit 3 ;;
+  open)
+    i=$d/in
+    mkfifo "$i" || exit 3
+    # From before the first word of it is told, somebody holds what is written until it is read.
+    exec 7<>"$i"
+    sleep 2147483647 >/dev/null 2>&1 </dev/null &
+    echo $! >"$d/keeper"
+    exec 7<&-
+    ;;
 esac
 echo ok
 exec >/dev/null 2>&1 </dev/null
-if [ "$stdin" = open ]; then
-  sleep 2147483647 7<>"$i" &
-  echo $! >"$d/keeper"
-fi
 [ "$seconds" -eq 0 ] || watch_time &
 {
   {
@@ -63,4 +67,4 @@ fi
     mv "$d/exit.new" "$d/exit"
   } | spool "$d/out" 4>&-
 } 4>&1 | spool "$d/err"
-[ ! -e "$d/keeper" ] || kill "$(cat "$d/keeper")"
+[ ! -e "$d/keeper" ] || { kill "$(cat "$d/keeper")"; rm -f "$d/keeper"; }

@@ -58,10 +58,11 @@ follow() {
 # A program that is only just starting has not told its group yet.
 await_group() {
   n=0
-  while [ ! -s "$d/group" ] && [ ! -e "$d/exit" ] && [ $n -lt 20 ]; do
+  while [ ! -s "$d/group" ] && [ ! -e "$d/exit" ] && [ $n -lt 100 ]; do
     sleep 0.05 2>/dev/null || sleep 1
     n=$((n + 1))
   done
+  [ -s "$d/group" ] || [ -e "$d/exit" ]
 }
 
 groups() { await_group; n=5; for p in $(cat "$d/group"); do kill "-$1" "-$p" && n=0; done; }
@@ -76,7 +77,12 @@ case $what in
   follow) follow "$4" "$5" ;;
   signal) groups "$4"; exit $n ;;
   stdin) [ -p "$d/in" ] && [ -e "$d/keeper" ] || exit 5; cat 1<>"$d/in" ;;
-  close) [ -e "$d/keeper" ] || exit 5; kill "$(cat "$d/keeper")"; rm -f "$d/keeper" ;;
+  close)
+    # Until the program has opened its stdin, what was written is only held by the keeper.
+    [ -e "$d/keeper" ] && await_group || exit 5
+    kill "$(cat "$d/keeper")"
+    rm -f "$d/keeper"
+    ;;
   delete)
     groups KILL 2>/dev/null
     for p in $(cat "$d/runner"); do kill -KILL "-$p" 2>/dev/null; done
