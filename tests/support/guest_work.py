@@ -16,7 +16,13 @@ def unreachable() -> GuestWork:
     terminal = Hub(options.HubOptions(), refuse)
     return GuestWork(
         hub=terminal,
-        commands=Commands(terminal, None, None, mode="terminal"),  # type: ignore[arg-type]
+        commands=Commands(
+            terminal,
+            None,  # type: ignore[arg-type]
+            None,  # type: ignore[arg-type]
+            mode="terminal",
+            check=admit,
+        ),
         files=Files(terminal),
         detached=DetachedPrograms(terminal),
         consoles=Consoles(None),  # type: ignore[arg-type]
@@ -27,3 +33,7 @@ def unreachable() -> GuestWork:
 async def refuse(_guest: GuestRef) -> TerminalSocket:
     """Open no terminal."""
     raise errors.TerminalUnreachable
+
+
+async def admit(_guest: GuestRef) -> None:
+    """Every guest may be entered."""

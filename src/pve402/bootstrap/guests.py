@@ -48,7 +48,11 @@ def work_in_guests(
     return guest_work.GuestWork(
         hub=terminal,
         commands=commands.Commands(
-            terminal, guests, pve_tasks.Tasks(proxmox), mode=settings.pve_exec
+            terminal,
+            guests,
+            pve_tasks.Tasks(proxmox),
+            mode=settings.pve_exec,
+            check=opener.check,
         ),
         files=files.Files(terminal),
         detached=detached.DetachedPrograms(terminal),

@@ -9,7 +9,7 @@ import asyncio
 import re
 import shlex
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Literal
 
 import structlog
@@ -34,7 +34,11 @@ _LARGEST_PARAMETERS_BYTES = 48 * 1024
 
 
 class Commands:
-    """Starts attached commands the way this installation runs them."""
+    """Starts attached commands the way this installation runs them.
+
+    `check` sees that a guest may be entered, as the hub's own opener does for terminals. Raises
+    GuestNotRunning, TerminalUnreachable.
+    """
 
     def __init__(
         self,
@@ -43,11 +47,13 @@ class Commands:
         tasks: pve_tasks.Tasks,
         *,
         mode: Mode,
+        check: Callable[[pve_guests.GuestRef], Awaitable[None]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._hub = terminal
         self._guests = guests
         self._tasks = tasks
+        self._check = check
         self._clock = clock
         self._has_call = {"auto": None, "terminal": False, "api": True}[mode]
         self._running: set[asyncio.Task[None]] = set()
@@ -79,6 +85,7 @@ class Commands:
     async def _try_call(self, guest: pve_guests.GuestRef, request: ExecRequest) -> Execution | None:
         """Start through the call; None if this host has none or does not let us."""
         argv = [word.decode("utf-8", "surrogateescape") for word in script.build(request).argv]
+        await self._check(guest)  # a call names a vmid, which may be another guest's by now
         try:
             upid = await self._guests.execute(guest, "sh", shlex.join(["-c", *_quiet(argv)]))
         except pve.CallNotSupported as error:

@@ -49,7 +49,13 @@ class Host:
 
 def _commands(host: Host, mode: Mode = "api") -> Commands:
     terminal = Hub(options.HubOptions(), guest_work.refuse)
-    return Commands(terminal, host, host, mode=mode)  # type: ignore[arg-type]
+    return Commands(
+        terminal,
+        host,  # type: ignore[arg-type]
+        host,  # type: ignore[arg-type]
+        mode=mode,
+        check=guest_work.admit,
+    )
 
 
 async def _run(host: Host, **request: Any) -> Any:
