@@ -166,7 +166,7 @@ class Hub:
         terminal = self._guests.pop(guest, None)
         if terminal is not None:
             await terminal.retire(why)
-            await self._owners.release(guest)
+            await self._release(guest)
 
     async def close(self) -> None:
         """End all sessions; attached programs are killed, detached ones run on."""
@@ -249,6 +249,14 @@ class Hub:
             return
         if await terminal.close_if_idle() and not terminal.executions and not terminal.is_busy:
             self._guests.pop(guest, None)
+            await self._release(guest)
+
+    async def _release(self, guest: GuestRef) -> None:
+        """Let go of a guest unless we hold its terminal on another node, after a migration.
+
+        Owners may know a guest by its vmid alone, so that both stand on one claim.
+        """
+        if all(other.vmid != guest.vmid for other in self._guests):
             await self._owners.release(guest)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
