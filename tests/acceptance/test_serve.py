@@ -1,8 +1,10 @@
 """`pve402 serve` as a process: how it starts, how it ends, and what connections may do to it."""
 
+import contextlib
+import resource
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
@@ -137,6 +139,28 @@ def test_no_bytes_of_nonsense_end_the_service(service: ServeProcess):
             connection.recv(4096)
 
     assert service.alive()
+
+
+def test_a_low_limit_of_open_files_is_raised(serve: Callable[..., ServeProcess]):
+    with _few_files(256):
+        service = serve()
+
+    with contextlib.ExitStack() as idle:
+        for _ in range(300):
+            idle.enter_context(_connected(service))
+
+        assert service.alive()
+
+
+@contextlib.contextmanager
+def _few_files(soft: int) -> Iterator[None]:
+    """Give processes started within the block a low soft limit, as supervisors do."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def _connected(service: ServeProcess) -> socket.socket:

@@ -5,19 +5,25 @@ uvicorn bounds none of these with httptools: a client could feed one header for 
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
+import structlog
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from pve402.api import open_files
+
+logger = structlog.get_logger(__name__)
+
 MAX_HEAD_BYTES: Final = 32 * 1024
 HEAD_LIMIT_SECONDS: Final = 15.0
-MAX_CONNECTIONS: Final = 10_000
+FULL_TOLD_EVERY_SECONDS: Final = 60.0
 
 
 class BoundedHttp(HttpToolsProtocol):
     """One connection of HTTP/1.1, refused or closed when it goes out of bounds."""
 
+    _full_told_at: ClassVar[float] = -FULL_TOLD_EVERY_SECONDS
     _head_open = True
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
@@ -25,7 +31,9 @@ class BoundedHttp(HttpToolsProtocol):
     @override
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
+        most = open_files.most_connections()
+        if len(self.connections) > most:
+            self._tell_full(most)
             transport.close()
             return
         self._await_head()
@@ -57,6 +65,12 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_arrived()
         super().on_headers_complete()
+
+    def _tell_full(self, most: int) -> None:
+        now = self.loop.time()
+        if now - BoundedHttp._full_told_at >= FULL_TOLD_EVERY_SECONDS:
+            BoundedHttp._full_told_at = now
+            logger.warning("connections_refused", most_connections=most)
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_LIMIT_SECONDS, self._head_too_slow)

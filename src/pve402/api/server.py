@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from pve402 import bootstrap, config
 from pve402.api import app as application
-from pve402.api import connections, logs
+from pve402.api import connections, logs, open_files
 from pve402.domain.catalogue import CatalogueError
 
 logger = structlog.get_logger(__name__)
@@ -37,6 +37,7 @@ def serve(env_file: Path | None, **overrides: Any) -> int:
         logs.configure(settings.pve402_log_level, settings.pve402_log_format)
         for name, meant in config.unknown_variables(env_file).items():
             logger.warning("unknown_setting", name=name, perhaps=meant)
+        open_files.raise_limit()
         components = bootstrap.build(settings)
     except (config.SettingsError, CatalogueError) as error:
         sys.stderr.write(f"pve402 cannot start, these settings are missing or wrong:\n\n{error}\n")

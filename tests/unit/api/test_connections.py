@@ -5,10 +5,11 @@ import functools
 from collections.abc import AsyncIterator
 
 import pytest
+import structlog
 import uvicorn
 from uvicorn.server import ServerState
 
-from pve402.api import connections
+from pve402.api import connections, open_files
 
 
 async def hello(scope, receive, send):
@@ -90,7 +91,14 @@ async def test_a_second_request_has_a_limit_of_its_own(port: int, monkeypatch: p
     assert answer.count(b"HTTP/1.1 200") == 1
 
 
-async def test_connections_over_the_bound_are_closed(port: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 0)
+async def test_connections_over_the_bound_are_closed_and_told_once(
+    port: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(open_files, "MAX_CONNECTIONS", 0)
+    monkeypatch.setattr(connections.BoundedHttp, "_full_told_at", float("-inf"))
 
-    assert await talk(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") == b""
+    with structlog.testing.capture_logs() as lines:
+        answers = [await talk(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") for _ in range(2)]
+
+    assert answers == [b"", b""]
+    assert [line["event"] for line in lines] == ["connections_refused"]
