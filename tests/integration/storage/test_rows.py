@@ -177,6 +177,25 @@ async def test_failed_settlements_of_a_wallet_make_it_wait_longer_each_time(
     assert [round(wait / 60) for wait in waits] == [1, 2, 4]
 
 
+async def test_a_refusal_of_the_payer_for_the_same_lease_counts_once(
+    db: database.Database,
+) -> None:
+    refused = {"status": order.OrderStatus.REFUSED, "refusal": "settlement_refused"}
+    for number, change in enumerate(
+        [{"lease_id": "lease"}, {"lease_id": "lease", "payer": "0xother"}, {"lease_id": "other"}]
+    ):
+        made = new_order(number, nonce=f"0x{number}")
+        await insert(db, dataclasses.replace(made, **refused, **change))  # type: ignore[arg-type]
+    key = {"network": "eip155:1", "asset": "0xasset", "payer": "0xpayer", "nonce": "0xnew"}
+
+    async with db.read() as tx:
+        creation = await order_rows.look_back(db, tx, **key)
+        renewal = await order_rows.look_back(db, tx, **key, lease_id="lease")
+
+    assert (creation.failures, renewal.failures) == (2, 3)
+    assert renewal.last_failure_at is not None
+
+
 async def test_vmids_rotate_and_rest(db: database.Database) -> None:
     first, second = await reserve(db, "a"), await reserve(db, "b")
     async with db.begin() as tx:
