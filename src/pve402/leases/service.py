@@ -287,7 +287,10 @@ class LeaseService:
         return guests
 
     async def _answer(self, taken: intake.Taken, purchase: Purchase) -> Answer:
-        """Wait for an order within its sender's patience and say how it stands."""
+        """Wait for an order within its sender's patience and say how it stands.
+
+        A leaseId that is told stays the order's: until that is sure, the order is pending.
+        """
         if purchase.wait_seconds > 0:
             row = await self._wait(taken.order, purchase.wait_seconds, is_fresh=taken.new)
         else:
@@ -299,6 +302,8 @@ class LeaseService:
                 raise errors.SettlementPending(retry_after_seconds=5)
             raise errors.OrderPending(retry_after_seconds=5)
         found = await self._lease_of(row)
+        if _may_be_replaced(found, row):
+            raise errors.OrderPending(retry_after_seconds=5)
         may_see_token = row.kind is order.OrderKind.CREATION and not row.is_open
         token = self._parts.keys.lease_token(row.order_id) if may_see_token else None
         return Answer(
@@ -348,6 +353,12 @@ def check_endable(of: lease.Lease) -> None:
         raise errors.LeaseBusy(retry_after_seconds=5)
     if not of.handed_over or of.status is lease.LeaseStatus.STARTING:
         raise errors.LeaseNotReady
+
+
+def _may_be_replaced(of: lease.Lease, row: order.Order) -> bool:
+    """Tell whether an order may yet get another lease: its guest stood ready and is looked at."""
+    is_new = row.kind is order.OrderKind.CREATION and row.status is order.OrderStatus.CLAIMED
+    return is_new and of.pooled_at is not None
 
 
 _NOT_CHARGED = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -158,6 +159,39 @@ async def test_a_broken_guest_is_replaced_by_a_new_one_and_paid_once(warm: Insta
     assert warm.rekey.told == []
 
 
+@pytest.mark.parametrize("resent", ["payment", "idempotency-key"])
+async def test_a_lease_id_that_may_yet_change_is_not_told(warm: Installation, resent: str) -> None:
+    tenant, wish = warm.tenant(), creation()
+    keyed = {"idempotency_key": "k" * 32}
+    first = warm.buy(tenant, wish, **keyed)
+    other = first if resent == "payment" else warm.buy(tenant, wish, **keyed)
+    async_again = dataclasses.replace(other, wait_seconds=0.0)
+    warm.rekey.sound = False
+    looked_at, go_on = hold_the_look(warm)
+
+    buying = asyncio.create_task(warm.leases.create(wish, first))
+    await looked_at.wait()
+    with pytest.raises(errors.OrderPending):
+        await warm.leases.create(wish, async_again)
+    go_on.set()
+    answer = await buying
+    told = await warm.leases.create(wish, async_again)
+
+    assert told.lease.lease_id == answer.lease.lease_id
+
+
+async def test_a_renewal_of_a_lease_that_stood_ready_can_be_answered_early(
+    warm: Installation,
+) -> None:
+    tenant = warm.tenant()
+    row = (await warm.lease(tenant)).lease
+
+    answer = await warm.leases.renew(row, 30, warm.renewal(tenant, row, 30, wait_seconds=0.0))
+
+    assert row.pooled_at is not None
+    assert answer.lease.lease_id == row.lease_id
+
+
 async def test_a_guest_that_went_down_unseen_is_replaced_too(warm: Installation) -> None:
     for row in await warm.pool_of(2):
         guest = warm.proxmox.world.guests[row.vmid]
@@ -268,6 +302,21 @@ async def test_after_a_failure_the_next_guest_waits(
 def shelves(text: str) -> tuple[shelf.Shelf, ...]:
     """What a setting means."""
     return (shelf.Shelf.parse(text),)
+
+
+def hold_the_look(warm: Installation) -> tuple[asyncio.Event, asyncio.Event]:
+    """Stop before the look at a guest that is sold; tells that it began, and lets it go on."""
+    began, go_on = asyncio.Event(), asyncio.Event()
+    honest = warm.rekey.check
+
+    async def check(of: lease.Lease) -> None:
+        if of.owner != lease.NOBODY:
+            began.set()
+            await go_on.wait()
+        await honest(of)
+
+    warm.rekey.check = check  # type: ignore[method-assign]
+    return began, go_on
 
 
 def spend_before_settling(warm: Installation, purchase: service.Purchase) -> list[str]:
