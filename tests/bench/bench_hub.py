@@ -144,7 +144,10 @@ async def memory(sessions: int) -> str:
     """Growth of our resident memory per guest with a warm session, behind its first command."""
     first = guest_consoles.guest(guest_consoles.ASH)
     for url in guest_consoles.serve("--more", str(sessions)):
-        async with guest_consoles.consoles(url) as chain, chain.hub(max_sessions=sessions) as hub:
+        async with (
+            guest_consoles.consoles(url) as chain,
+            chain.hub(max_sessions_per_node=sessions) as hub,
+        ):
             await hub.exec(first, TRUE)
             await hub.close_guest(first)
             gc.collect()

@@ -1,4 +1,4 @@
-"""What works, and yet should not stay so, is said at the start."""
+"""What works, and yet should not stay so, is said at the start; limits reach what they limit."""
 
 from typing import Any
 
@@ -37,3 +37,14 @@ async def test_a_setting_that_should_not_stay_is_warned_about(
 
     warned = [line["event"] for line in said if line["log_level"] == "warning"]
     assert warned == ([event] if event else [])
+
+
+async def test_the_hub_has_the_limit_of_the_settings() -> None:
+    components = bootstrap.build(
+        config.Settings(_env_file=None, **{**GOOD, "pve402_terminals_per_node": 7})
+    )
+
+    limit = components.guest_work.hub.options.max_sessions_per_node
+    await components.close()
+
+    assert limit == 7

@@ -44,7 +44,7 @@ def work_in_guests(
     open_vnc = guest_work.OwnGuestsOnly(
         vnc.VncOpener(guests, console_guests), guests, lease_options.instance
     )
-    terminal = hub.Hub(hub_options.HubOptions(), opener, owners=owners)
+    terminal = hub.Hub(_hub_options(settings), opener, owners=owners)
     return guest_work.GuestWork(
         hub=terminal,
         commands=commands.Commands(
@@ -62,6 +62,10 @@ def work_in_guests(
         owners=owners,
         peers=peers.Peers(signer=peers.Signer(keys.key("peer"))) if owners else None,
     )
+
+
+def _hub_options(settings: config.Settings) -> hub_options.HubOptions:
+    return hub_options.HubOptions(max_sessions_per_node=settings.pve402_terminals_per_node)
 
 
 def _direct_consoles(

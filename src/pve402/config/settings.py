@@ -250,6 +250,12 @@ class Settings(BaseSettings):
     pve402_node_writes: Positive = Field(
         4, description="Writing calls that one node gets at the same time."
     )
+    pve402_terminals_per_node: int = Field(
+        80,
+        ge=1,
+        le=100,
+        description="Terminals that a process opens on one node, which has ports for 100.",
+    )
     pve402_pool: Annotated[tuple[Shelf, ...], NoDecode, AfterValidator(values.pool)] = Field(
         (),
         description="Guests kept ready, with commas between: sku:cores:memoryMB:diskGB=count.",

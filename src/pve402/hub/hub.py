@@ -202,16 +202,20 @@ class Hub:
             terminal = GuestTerminal(guest, self._open_terminal, self.options, clock=self._clock)
             self._guests[guest] = terminal
         if not terminal.is_open:
-            await self._make_room()
+            await self._make_room(guest)
         if self._tidying is None:
             self._tidying = asyncio.create_task(self._tidy())
         return terminal
 
-    async def _make_room(self) -> None:
-        """Close the session that was idle longest if all are in use."""
-        if self.open_sessions < self.options.max_sessions:
+    async def _make_room(self, guest: GuestRef) -> None:
+        """Close the session on the guest's node that was idle longest if all there are in use.
+
+        Terminals that are being opened count, and so do those that others hold.
+        """
+        beside = [t for g, t in self._guests.items() if g.node == guest.node and g != guest]
+        if sum(t.is_open or t.is_busy for t in beside) < self.options.max_sessions_per_node:
             return
-        idle = [(t.idle_since(), t) for t in self._guests.values()]
+        idle = [(t.idle_since(), t) for t in beside]
         oldest = min(
             ((since, t) for since, t in idle if since is not None),
             key=lambda pair: pair[0],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class HubOptions:
     """Limits of the hub; times in seconds.
 
-    max_sessions: terminals open at once; a Proxmox node has ports for 100 consoles.
+    max_sessions_per_node: terminals of one node open at once; it has ports for 100 consoles.
     max_commands: programs running at once in one guest, its consoles among them.
     idle_seconds: how long an unused session stays open.
     open_seconds: limit of opening a session, recovery included.
@@ -23,7 +23,7 @@ class HubOptions:
     max_detached: detached programs kept per guest, finished ones included.
     """
 
-    max_sessions: int = 80
+    max_sessions_per_node: int = 80
     max_commands: int = 16
     idle_seconds: float = 300.0
     open_seconds: float = 20.0

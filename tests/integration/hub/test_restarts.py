@@ -101,8 +101,10 @@ async def test_idle_session_is_closed_and_opened_again(chain: Consoles) -> None:
         assert (await hub.exec(guest, ExecRequest(command="echo up"))).stdout == b"up\n"
 
 
-async def test_sessions_are_bounded_and_the_idle_one_makes_room(chain: Consoles) -> None:
-    async with chain.hub(max_sessions=1) as hub:
+async def test_sessions_of_a_node_are_bounded_and_the_idle_one_makes_room(
+    chain: Consoles,
+) -> None:
+    async with chain.hub(max_sessions_per_node=1) as hub:
         first, second = guest_consoles.guest(DASH), guest_consoles.guest(BASH)
         await hub.exec(first, ExecRequest(command="true"))
         await hub.exec(second, ExecRequest(command="true"))
