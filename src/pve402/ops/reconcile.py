@@ -10,11 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from pve402 import bootstrap
+from pve402.domain import lease
 from pve402.leases import mark
 from pve402.leases.reconciler import Report, Stranger
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import tasks as pve_tasks
+from pve402.storage import lease_rows
 
 _MOST_UNKNOWN = 0.05
 _STOP_SECONDS = 120.0
@@ -60,7 +62,11 @@ def why_not(report: Report) -> str | None:
 
 
 async def _stop_one(parts: bootstrap.Components, stranger: Stranger, console: Console) -> bool:
-    """Stop one guest, after its tags were read again."""
+    """Stop one guest, after its tags and then its lease were read again.
+
+    The lease of a guest is written before the guest is made, so that the guest of one that is newer
+    than the comparison is known by now. Tells whether nothing is left to be done.
+    """
     ref = pve_guests.GuestRef(node=stranger.node, vmid=stranger.vmid)
     try:
         status = await parts.guests.status(ref)
@@ -68,6 +74,9 @@ async def _stop_one(parts: bootstrap.Components, stranger: Stranger, console: Co
         if not named:
             console.print(f"{stranger.vmid}: its tags changed, left alone")
             return False
+        if await _has_lease(parts, stranger):
+            console.print(f"{stranger.vmid}: it has a lease by now, left alone")
+            return True
         upid = await parts.guests.stop(ref)
         await pve_tasks.Tasks(parts.proxmox).wait_until_finished(upid, limit_seconds=_STOP_SECONDS)
     except pve.ProxmoxError as error:
@@ -77,12 +86,18 @@ async def _stop_one(parts: bootstrap.Components, stranger: Stranger, console: Co
     return True
 
 
+async def _has_lease(parts: bootstrap.Components, stranger: Stranger) -> bool:
+    async with parts.db.read() as tx:
+        found = await lease_rows.get(tx, stranger.lease_id or "")
+    return found is not None and found.vmid == stranger.vmid and found.status not in lease.OVER
+
+
 def _show(report: Report, console: Console) -> None:
     console.print(f"{report.standing} standing leases, {report.ours} guests with our tag")
-    table = Table("node", "vmid", "leaseId", "running", "why")
+    table = Table("node", "vmid", "leaseId", "running", "why", box=None)
     for stranger in report.strangers:
         running = "yes" if stranger.running else "no"
         facts = (stranger.node, str(stranger.vmid), stranger.lease_id or "-")
         table.add_row(*facts, running, stranger.reason)
     if report.strangers:
-        console.print(table)
+        screen.print_whole(console, table)

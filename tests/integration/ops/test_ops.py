@@ -18,6 +18,7 @@ from pve402.devnet.facilitator import SimulatedFacilitator
 from pve402.devnet.pve.simulator import SimulatedProxmox
 from pve402.domain import lease
 from pve402.ops import doctor, leases, rebuild, reconcile, revenue
+from pve402.proxmox import resources
 from pve402.storage import lease_rows
 
 ORPHAN = "l" + "0" * 25
@@ -34,6 +35,20 @@ class Screen:
         """Everything printed so far."""
         file: Any = self.console.file
         return str(file.getvalue())
+
+
+class SellingView:
+    """A view of the cluster before which another container is leased."""
+
+    def __init__(self, installation: Installation) -> None:
+        self.sold: list[int] = []
+        self._installation = installation
+
+    async def fresh(self, within_seconds: float) -> resources.ClusterResources:
+        """Lease, and look then."""
+        self.sold.append((await self._installation.lease()).lease.vmid)
+        await self._installation.proxmox.publish()
+        return await self._installation.parts.view.fresh(within_seconds)
 
 
 async def test_the_doctor_finds_a_good_installation_good(installation: Installation) -> None:
@@ -111,6 +126,21 @@ async def test_reconcile_shows_and_stops_only_when_told(installation: Installati
     assert not installation.runs(orphan.vmid)
     assert orphan.vmid in installation.proxmox.world.guests
     assert all(installation.runs(vmid) for vmid in vmids)
+
+
+async def test_reconcile_leaves_a_guest_alone_that_was_leased_meanwhile(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await installation.lease()
+    view = SellingView(installation)
+    monkeypatch.setattr(installation.parts.watch, "_view", view)
+    screen = Screen()
+
+    code = await reconcile.Reconcile(apply=True).run(installation.parts, screen.console)
+
+    (vmid,) = view.sold
+    assert (code, installation.runs(vmid)) == (0, True)
+    assert f"{vmid}: it has a lease by now" in screen.text
 
 
 async def test_reconcile_refuses_with_an_empty_table(
