@@ -68,12 +68,13 @@ def test_what_goes_wrong_has_its_exit_code(settings, command, changes, code, sai
 
 
 def test_the_table_of_leases_can_be_read_by_people(settings: dict[str, str]):
-    _json("lease", "--hostname", "for-people", "--max-usd", "0.01", *OFFER, **settings)
+    bought = _json("lease", "--hostname", "for-people", "--max-usd", "0.01", *OFFER, **settings)
 
-    done = processes.run("list", **settings)
+    done = processes.run("list", **settings, COLUMNS="80")
 
     assert done.returncode == 0
     assert "for-people" in done.stdout
+    assert bought["leaseId"] in done.stdout
 
 
 def _json(*command: str, **settings: str):

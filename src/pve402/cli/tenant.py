@@ -7,15 +7,13 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
 from pydantic import BaseModel
-from rich.console import Console
-from rich.table import Table
 
 from pve402 import client, schemas
 from pve402.cli import exit_codes
@@ -227,19 +225,32 @@ def _show(answer: BaseModel, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(facts))
         return
-    table = Table(show_header=False, box=None)
-    for name, value in facts.items():
-        table.add_row(name, value if isinstance(value, str) else json.dumps(value))
-    Console().print(table)
+    _print_columns([(name, _plain(value)) for name, value in facts.items()])
 
 
 def _show_list(items: list[schemas.LeaseItem], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([item.model_dump(by_alias=True, mode="json") for item in items]))
         return
-    table = Table("ctid", "status", "guest", "expires", "hostname", "leaseId")
-    for item in items:
-        until = f"{item.expires_at:%Y-%m-%d %H:%M:%S}Z" if item.expires_at else ""
-        row = (item.ctid or "", item.status, item.vm_status.status, until, item.hostname)
-        table.add_row(*row, item.lease_id)
-    Console().print(table)
+    rows = [("ctid", "status", "guest", "expires", "leaseId", "hostname"), *map(_row, items)]
+    _print_columns(rows)
+
+
+def _row(item: schemas.LeaseItem) -> tuple[str, ...]:
+    until = f"{item.expires_at:%Y-%m-%d %H:%M:%S}Z" if item.expires_at else ""
+    row = (item.ctid or "", item.status, item.vm_status.status, until, item.lease_id)
+    return (*map(_plain, row), _plain(item.hostname))
+
+
+def _print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under each other, each value whole: a token that is cut or folded is lost."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [f"{value:<{width}}" for value, width in zip(row, widths, strict=True)]
+        typer.echo("  ".join(cells).rstrip())
+
+
+def _plain(value: object) -> str:
+    """Text of one line; what would steer the terminal is shown as a question mark."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return "".join(character if character.isprintable() else "?" for character in text)

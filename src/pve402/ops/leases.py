@@ -1,21 +1,44 @@
 """Shows the standing leases to the operator."""
 
+import json
+import sys
+
 from rich.console import Console
 from rich.table import Table
 
 from pve402 import bootstrap
+from pve402.domain import lease
+from pve402.ops import screen
 from pve402.storage import lease_rows
 
+_COLUMNS = ("leaseId", "status", "guest", "owner", "until", "attempts", "last error")
 
-async def show(parts: bootstrap.Components, console: Console) -> int:
+
+async def show(parts: bootstrap.Components, console: Console, *, as_json: bool = False) -> int:
     """Print every lease that is not over; 0."""
     async with parts.db.read() as tx:
         found = await lease_rows.list_standing(tx)
-    table = Table("leaseId", "status", "guest", "owner", "until", "attempts", "last error")
+    if as_json:
+        sys.stdout.write(json.dumps([_facts(row) for row in found], indent=2) + "\n")
+        return 0
+    table = Table(*_COLUMNS, box=None)
     for row in found:
         until = row.expires_at.strftime("%Y-%m-%d %H:%M:%S") if row.expires_at else "-"
         guest = f"{row.node}/{row.vmid}"
         facts = (row.lease_id, row.status.value, guest, row.owner, until)
-        table.add_row(*facts, str(row.attempts), row.last_error or "")
-    console.print(table)
+        table.add_row(*facts, str(row.attempts), screen.plain(row.last_error or ""))
+    screen.print_whole(console, table)
     return 0
+
+
+def _facts(row: lease.Lease) -> dict[str, str | int | None]:
+    return {
+        "leaseId": row.lease_id,
+        "status": row.status.value,
+        "node": row.node,
+        "vmid": row.vmid,
+        "owner": row.owner,
+        "expiresAt": row.expires_at.isoformat() if row.expires_at else None,
+        "attempts": row.attempts,
+        "lastError": row.last_error,
+    }

@@ -1,6 +1,7 @@
 """The commands of operators: `pve402 ops doctor | revenue | leases | reconcile | rebuild`."""
 
 import asyncio
+import functools
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ app = typer.Typer(
     add_completion=False,
 )
 EnvFile = Annotated[Path | None, typer.Option(help="File with settings; `.env` unless given.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Apply = Annotated[bool, typer.Option("--apply", help="Do it; without, it is only shown.")]
 
 Work = Callable[[bootstrap.Components, Console], Awaitable[int]]
@@ -54,9 +56,9 @@ def revenue(
 
 
 @app.command()
-def leases(env_file: EnvFile = None) -> None:
+def leases(env_file: EnvFile = None, as_json: AsJson = False) -> None:
     """Show every standing lease: whose, where, until when, and what last went wrong."""
-    _run(env_file, lease_list.show)
+    _run(env_file, functools.partial(lease_list.show, as_json=as_json))
 
 
 @app.command()

@@ -14,6 +14,7 @@ from rich.table import Table
 from pve402 import bootstrap
 from pve402.domain import lease, price
 from pve402.leases import mark
+from pve402.ops import screen
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import resources
 from pve402.storage import lease_rows, tables
@@ -118,9 +119,9 @@ def _rates(parts: bootstrap.Components, name: str) -> dict[str, str]:
 
 
 def _show(missing: list[Found], console: Console) -> None:
-    table = Table("leaseId", "guest", "owner", "until")
+    table = Table("leaseId", "guest", "owner", "until", box=None)
     for one in missing:
         until = one.record.expires_at.strftime("%Y-%m-%d %H:%M UTC")
         place = f"{one.guest.node}/{one.guest.vmid}"
         table.add_row(one.record.lease_id, place, one.record.owner, until)
-    console.print(table)
+    screen.print_whole(console, table)

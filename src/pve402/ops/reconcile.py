@@ -13,6 +13,7 @@ from pve402 import bootstrap
 from pve402.domain import lease
 from pve402.leases import mark
 from pve402.leases.reconciler import Report, Stranger
+from pve402.ops import screen
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import tasks as pve_tasks

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from pve402 import bootstrap
 from pve402.domain import order, price
+from pve402.ops import screen
 from pve402.payments import networks
 from pve402.storage import tables
 
@@ -60,10 +61,10 @@ def _row(paid: order.Order) -> tuple[str, ...]:
 
 
 def _print(rows: Sequence[tuple[str, ...]], found: list[order.Order], console: Console) -> None:
-    table = Table(*_COLUMNS)
+    table = Table(*_COLUMNS, box=None)
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    screen.print_whole(console, table)
     sums: dict[str, int] = defaultdict(int)
     for paid in found:
         sums[paid.network] += paid.amount_atomic

@@ -19,7 +19,7 @@ from pve402.devnet.pve.simulator import SimulatedProxmox
 from pve402.domain import lease
 from pve402.ops import doctor, leases, rebuild, reconcile, revenue
 from pve402.proxmox import resources
-from pve402.storage import lease_rows
+from pve402.storage import lease_rows, tables
 
 ORPHAN = "l" + "0" * 25
 
@@ -27,8 +27,8 @@ ORPHAN = "l" + "0" * 25
 class Screen:
     """Catches what a command prints."""
 
-    def __init__(self) -> None:
-        self.console = Console(file=io.StringIO(), width=300)
+    def __init__(self, width: int = 300) -> None:
+        self.console = Console(file=io.StringIO(), width=width)
 
     @property
     def text(self) -> str:
@@ -110,6 +110,44 @@ async def test_the_list_names_what_went_wrong(installation: Installation) -> Non
 
     assert row.lease_id in screen.text
     assert "active" in screen.text
+
+
+async def test_tables_are_whole_in_a_narrow_window(installation: Installation) -> None:
+    bought = await installation.lease()
+    screen = Screen(width=80)
+
+    await leases.show(installation.parts, screen.console)
+    await revenue.Revenue(since_days=1, output="table").show(installation.parts, screen.console)
+
+    assert screen.text.count(bought.lease.lease_id) == 2
+    assert bought.order.transaction in screen.text
+
+
+async def test_what_went_wrong_is_shown_as_it_was_said(
+    installation: Installation,
+) -> None:
+    row = (await installation.lease()).lease
+    async with installation.parts.db.begin() as tx:
+        of_lease = tables.leases.c.lease_id == row.lease_id
+        await tx.execute(tables.leases.update().where(of_lease).values(last_error="no [/such] tag"))
+    screen = Screen()
+
+    await leases.show(installation.parts, screen.console)
+
+    assert "no [/such] tag" in screen.text
+
+
+async def test_the_list_is_read_by_programs_too(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = (await installation.lease()).lease
+    capsys.readouterr()
+
+    await leases.show(installation.parts, Screen().console, as_json=True)
+
+    (shown,) = json.loads(capsys.readouterr().out)
+    assert shown["leaseId"] == row.lease_id
+    assert shown["expiresAt"] == row.expires_at.isoformat()
 
 
 async def test_reconcile_shows_and_stops_only_when_told(installation: Installation) -> None:
