@@ -8,8 +8,9 @@ process come back by themselves. With SQLite there is one process, and a semapho
 import asyncio
 import contextlib
 import random
+import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,14 +22,24 @@ from pve402.storage import clock, database, queue, tables, transaction, updates
 _slots = tables.node_slots
 _HOLD_SECONDS = 10.0  # renewed while held, so a dead process's slots are free soon
 _PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 1.0
+_ADD_EVERY_SECONDS = 10.0  # slots are missing at first and after a crash of the server alone
 
 
 class NodeSlots:
     """Hands out the write slots of nodes."""
 
-    def __init__(self, db: database.Database, *, per_node: int) -> None:
+    def __init__(
+        self,
+        db: database.Database,
+        *,
+        per_node: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._db = db
         self._per_node = per_node
+        self._clock = clock
+        self._added_at: dict[str, float] = {}
         self._local: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(per_node))
 
     @contextlib.asynccontextmanager
@@ -52,12 +63,13 @@ class NodeSlots:
 
     async def _take(self, node: str) -> str:
         holder = queue.new_fence()
+        pauses = _pauses()
         while True:
             if await self._try_take(node, holder) or (
                 await self._add_slots(node) and await self._try_take(node, holder)
             ):
                 return holder
-            await asyncio.sleep(_PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
+            await asyncio.sleep(next(pauses))
 
     async def _try_take(self, node: str, holder: str) -> bool:
         async with self._db.single() as tx:
@@ -72,12 +84,21 @@ class NodeSlots:
         return taken.rowcount == 1
 
     async def _add_slots(self, node: str) -> bool:
-        """Write the slots that a node lacks: at first, and after a crash of the server."""
+        """Write the slots that a node lacks; whether there were any.
+
+        They are looked for every few seconds at most: who waits here waits for a full node nearly
+        always, and each look is a transaction.
+        """
+        now = self._clock()
+        if now - self._added_at.get(node, -_ADD_EVERY_SECONDS) < _ADD_EVERY_SECONDS:
+            return False
         free = {"node": node, "held_until": self._db.now(-1)}
         rows = [{**free, "slot": slot} for slot in range(self._per_node)]
         insert = postgresql.insert(_slots).values(rows)
         async with self._db.single() as tx:
-            return (await tx.execute(insert.on_conflict_do_nothing())).rowcount > 0
+            added = await tx.execute(insert.on_conflict_do_nothing())
+        self._added_at[node] = now
+        return added.rowcount > 0
 
     async def _renew(self, node: str, holder: str) -> None:
         while True:
@@ -88,6 +109,14 @@ class NodeSlots:
     async def _write(self, node: str, holder: str, values: dict[str, Any]) -> None:
         async with self._db.single() as tx:
             await updates.update(tx, _slots, {"node": node, "holder": holder}, values)
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between two tries: short at first, longer where the node stays full."""
+    longest = _PAUSE_SECONDS
+    while True:
+        yield longest * random.uniform(0.5, 1.0)  # noqa: S311
+        longest = min(1.5 * longest, _LONGEST_PAUSE_SECONDS)
 
 
 def _moment(name: str) -> clock.Moment:

@@ -1,0 +1,102 @@
+"""What waiting for a write slot of a full node asks of the database."""
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from pve402.storage import database, slots, tables
+
+
+@pytest.fixture
+async def server(postgres_url: str) -> AsyncIterator[database.Database]:
+    """An open database on a server, which replicas share."""
+    opened = await database.Database(postgres_url).open()
+    yield opened
+    await opened.close()
+
+
+class Waits:
+    """Stands in for the pauses between tries, and tells when so many of them have begun."""
+
+    def __init__(self, number: int) -> None:
+        self.are_over = asyncio.Event()
+        self._number = number
+
+    def pauses(self) -> Iterator[float]:
+        """Pauses that cost no time."""
+        for begun in itertools.count(1):
+            if begun > self._number:
+                self.are_over.set()
+            yield 0.0
+
+
+@pytest.mark.postgres
+async def test_a_full_node_is_tried_again_with_one_statement(
+    server: database.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (slots.NodeSlots(server, per_node=1) for _ in range(2))
+    waits = Waits(20)
+    monkeypatch.setattr(slots, "_pauses", waits.pauses)
+    asked = statements_of(server)
+
+    async with one.hold("pve"):
+        asked.clear()
+        waiting = asyncio.create_task(hold_once(other))
+        await waits.are_over.wait()
+        of_waiting = dict(asked)
+    await waiting
+
+    assert of_waiting["INSERT"] == 1
+    assert of_waiting["UPDATE"] >= 20
+
+
+@pytest.mark.postgres
+async def test_slots_that_a_crash_took_come_back(
+    server: database.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    node_slots = slots.NodeSlots(server, per_node=1, clock=lambda: now)
+    waits = Waits(3)
+    monkeypatch.setattr(slots, "_pauses", waits.pauses)
+    await hold_once(node_slots)
+    async with server.begin() as tx:
+        await tx.execute(tables.node_slots.delete())
+
+    waiting = asyncio.create_task(hold_once(node_slots))
+    await waits.are_over.wait()
+    now += slots._ADD_EVERY_SECONDS
+    await waiting
+
+    async with server.read() as tx:
+        assert await tx.scalar(sa.select(sa.func.count()).select_from(tables.node_slots)) == 1
+
+
+def test_pauses_grow_up_to_a_second() -> None:
+    pauses = list(itertools.islice(slots._pauses(), 50))
+
+    assert pauses[0] <= 0.1
+    assert min(pauses[10:]) >= 0.5
+    assert max(pauses) <= 1.0
+
+
+def statements_of(db: database.Database) -> Counter[str]:
+    """Count what a server is asked from here on, by the first word."""
+    counts: Counter[str] = Counter()
+
+    def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        counts[statement.split(maxsplit=1)[0]] += 1
+
+    engine: Any = db._connections
+    sa.event.listen(engine._writing.sync_engine, "before_cursor_execute", count)
+    return counts
+
+
+async def hold_once(node_slots: slots.NodeSlots) -> None:
+    """Wait for a slot and give it back."""
+    async with node_slots.hold("pve"):
+        pass
