@@ -1,6 +1,7 @@
 """Builds what reaches Proxmox VE and its guests: clients, the hub, consoles."""
 
 import dataclasses
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
 from pve402 import config
@@ -57,7 +58,7 @@ def work_in_guests(
         files=files.Files(terminal),
         detached=detached.DetachedPrograms(terminal),
         consoles=consoles.Consoles(db),
-        direct=_direct_consoles(settings, lease_options, db, keys, proxmox),
+        direct=_direct_consoles(settings, lease_options, db, keys, proxmox, opener.check),
         open_vnc=open_vnc,
         owners=owners,
         peers=peers.Peers(signer=peers.Signer(keys.key("peer"))) if owners else None,
@@ -74,6 +75,7 @@ def _direct_consoles(
     db: database.Database,
     keys: vault.Vault,
     proxmox: pve_client.ProxmoxClient,
+    check: Callable[[pve_guests.GuestRef], Awaitable[None]],
 ) -> direct_consoles.DirectConsoles | None:
     """Consoles from Proxmox VE itself, only where the operator asked for them."""
     if settings.pve_console_mode != "direct":
@@ -82,6 +84,7 @@ def _direct_consoles(
         pve_access.Access(proxmox),
         db,
         lambda name, password: _client_of_user(settings, name, password),
+        lambda of: check(guest_work.ref(of)),
         console_host=settings.pve_console_host or "",
         instance=lease_options.instance,
         key=keys.key("console users"),

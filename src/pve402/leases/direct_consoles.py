@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -45,7 +45,8 @@ class DirectConsole:
 class DirectConsoles:
     """Makes and removes the users of leases, and opens consoles as them.
 
-    `as_user(name, password)` builds a client that is that user.
+    `as_user(name, password)` builds a client that is that user. `check_guest` sees that a lease's
+    guest may be entered; it raises GuestNotRunning, TerminalUnreachable.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class DirectConsoles:
         rights: access.Access,
         db: database.Database,
         as_user: Callable[[str, str], pve_client.ProxmoxClient],
+        check_guest: Callable[[lease.Lease], Awaitable[None]],
         *,
         console_host: str,
         instance: str,
@@ -63,6 +65,7 @@ class DirectConsoles:
         self._rights = rights
         self._db = db
         self._as_user = as_user
+        self._check_guest = check_guest
         self._instance = instance
         self._key = key
         self._sweeping: asyncio.Task[None] | None = None
@@ -93,8 +96,10 @@ class DirectConsoles:
     async def open(self, of: lease.Lease, *, vnc: bool) -> DirectConsole:
         """Make a console ready for a lease's own user.
 
-        Raises DirectConsoleRefused, ProxmoxUnavailable, LeaseNotReady if it has just ended.
+        Raises GuestNotRunning where the guest is not the lease's, TerminalUnreachable,
+        DirectConsoleRefused, ProxmoxUnavailable, LeaseNotReady if it has just ended.
         """
+        await self._check_guest(of)
         try:
             login = await self._login(of)
             return DirectConsole(login=login, ticket=await self._open(of, login, vnc=vnc))

@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Generic, TypeVar
 
 import structlog
@@ -29,10 +29,18 @@ _END_SECONDS = 5.0
 Opened = TypeVar("Opened")
 
 
-class OwnGuestsOnly(Generic[Opened]):
-    """Opens the terminals of running guests that carry our tag, and of no others.
+@dataclasses.dataclass(frozen=True)
+class LeasedGuest(pve_guests.GuestRef):
+    """The guest of one lease: never the same as another lease's, also on the same vmid."""
 
-    A vmid may be another guest's by now. Its status is also what tells soonest that it is down.
+    lease_id: str
+
+
+class OwnGuestsOnly(Generic[Opened]):
+    """Opens the terminals of running guests that carry the tags of their lease, and of no others.
+
+    A vmid may be another guest's by now, even another tenant's. Its status is also what tells
+    soonest that it is down.
     """
 
     def __init__(
@@ -43,7 +51,7 @@ class OwnGuestsOnly(Generic[Opened]):
     ) -> None:
         self._open_terminal = open_terminal
         self._guests = guests
-        self._tag = mark.instance_tag(instance)
+        self._instance = instance
 
     async def __call__(self, guest: pve_guests.GuestRef) -> Opened:
         """Open a guest's terminal. Raises GuestNotRunning, TerminalUnreachable."""
@@ -51,18 +59,23 @@ class OwnGuestsOnly(Generic[Opened]):
         return await self._open_terminal(guest)
 
     async def check(self, guest: pve_guests.GuestRef) -> None:
-        """See that a guest of ours runs. Raises GuestNotRunning, TerminalUnreachable."""
+        """See that the guest of a lease runs. Raises GuestNotRunning, TerminalUnreachable."""
         try:
             status = await self._guests.status(guest)
         except pve.GuestMissing as error:
             raise hub_errors.GuestNotRunning from error
         except pve.ProxmoxError as error:
             raise hub_errors.TerminalUnreachable from error
-        if self._tag not in status.tags:
+        if not self._is_of_its_lease(guest, status.tags):
             log.error("foreign_guest_on_leased_vmid", node=guest.node, vmid=guest.vmid)
             raise hub_errors.GuestNotRunning
         if status.state is not pve_guests.RunState.RUNNING:
             raise hub_errors.GuestNotRunning
+
+    def _is_of_its_lease(self, guest: pve_guests.GuestRef, tags: Collection[str]) -> bool:
+        if not isinstance(guest, LeasedGuest):
+            return False
+        return mark.is_marked(tags, self._instance, guest.lease_id)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -126,6 +139,6 @@ class GuestWork:
             await self.peers.end(address, of.lease_id, reason)
 
 
-def ref(of: lease.Lease) -> pve_guests.GuestRef:
+def ref(of: lease.Lease) -> LeasedGuest:
     """Return the guest of a lease."""
-    return pve_guests.GuestRef(node=of.node, vmid=of.vmid)
+    return LeasedGuest(node=of.node, vmid=of.vmid, lease_id=of.lease_id)

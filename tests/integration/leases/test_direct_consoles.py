@@ -14,6 +14,7 @@ from pve402.devnet.chain import SimulatedChain
 from pve402.devnet.facilitator import SimulatedFacilitator
 from pve402.devnet.pve.simulator import SimulatedProxmox
 from pve402.domain import errors, lease
+from pve402.hub import errors as hub_errors
 from pve402.leases.consoles import Kind
 from pve402.leases.direct_consoles import ROLE, DirectConsoleRefused, DirectConsoles
 from pve402.proxmox import errors as pve
@@ -148,7 +149,20 @@ async def test_a_lease_that_has_just_ended_gets_no_user(direct: Installation) ->
     await direct.leases.end(row)
     await direct.until_status(lease.LeaseStatus.ENDED)
 
-    with pytest.raises((errors.LeaseNotReady, DirectConsoleRefused)):
+    with pytest.raises((errors.LeaseNotReady, hub_errors.GuestNotRunning)):
+        await consoles(direct).open(row, vnc=True)
+
+    assert users(direct) == set()
+
+
+@pytest.mark.parametrize("tags", ["somebody-else", "pve402-test;lease-l" + "0" * 25])
+async def test_nobody_is_let_into_a_guest_that_is_not_of_the_lease(
+    direct: Installation, tags: str
+) -> None:
+    row = (await direct.lease()).lease
+    direct.proxmox.world.guests[row.vmid].config.options["tags"] = tags
+
+    with pytest.raises(hub_errors.GuestNotRunning):
         await consoles(direct).open(row, vnc=True)
 
     assert users(direct) == set()

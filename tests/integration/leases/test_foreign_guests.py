@@ -1,5 +1,6 @@
 """A vmid that is another guest's by now: no way leads into it for the lease that held it."""
 
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pve402.devnet.pve.simulator import SimulatedProxmox
 from pve402.domain import lease
 from pve402.hub import errors
 from pve402.hub.request import ExecRequest
-from pve402.leases import guest_work
+from pve402.leases import guest_work, mark
 
 
 @pytest.fixture
@@ -28,9 +29,13 @@ async def by_call(
         yield made
 
 
-async def test_the_exec_call_is_not_made(by_call: Installation) -> None:
+FOREIGN = ["somebody-else", f"pve402-test;{mark.lease_tag('l' + '0' * 25)}"]
+
+
+@pytest.mark.parametrize("tags", FOREIGN)
+async def test_the_exec_call_is_not_made(by_call: Installation, tags: str) -> None:
     row = (await by_call.lease()).lease
-    become(by_call, row, "somebody-else")
+    become(by_call, row, tags)
     asked = by_call.record_proxmox_calls()
 
     with pytest.raises(errors.GuestNotRunning):
@@ -39,6 +44,29 @@ async def test_the_exec_call_is_not_made(by_call: Installation) -> None:
         )
 
     assert asked == [f"GET /nodes/pve/lxc/{row.vmid}/status/current"]
+
+
+@pytest.mark.parametrize("tags", FOREIGN)
+@pytest.mark.parametrize("way", ["terminal", "vnc"])
+async def test_no_console_is_opened(installation: Installation, way: str, tags: str) -> None:
+    row = (await installation.lease()).lease
+    become(installation, row, tags)
+    asked = installation.record_proxmox_calls()
+    work = installation.parts.guest_work
+    enter = work.open_vnc if way == "vnc" else work.hub.session
+
+    with pytest.raises(errors.GuestNotRunning):
+        await enter(guest_work.ref(row))
+
+    assert asked == [f"GET /nodes/pve/lxc/{row.vmid}/status/current"]
+
+
+async def test_an_open_terminal_is_of_one_lease_alone(installation: Installation) -> None:
+    """A call that waited until its lease was over finds the vmid to be another's."""
+    late = (await installation.lease()).lease
+    now = dataclasses.replace(late, lease_id="l" + "0" * 25)
+
+    assert guest_work.ref(late) != guest_work.ref(now)
 
 
 def become(installation: Installation, of: lease.Lease, tags: str) -> None:
