@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from pve402.domain import catalogue, lease, placement
+from pve402.domain import catalogue, lease, order, placement
 from pve402.leases import books, machine, metrics, options, rekey, workflow
 from pve402.proxmox import errors as pve
 from pve402.storage import lease_rows, vmid_rows
@@ -115,6 +115,12 @@ class PooledGuests:
             raise workflow.RetryLater(f"not re-keyed: {workflow.reason_of(error)}") from error
         await self._rekey.rekey(of, secrets)
         metrics.FROM_POOL.labels("handed_over").inc()
+
+
+def may_be_replaced(of: lease.Lease, row: order.Order) -> bool:
+    """Tell whether an order may yet get another lease, because its guest is still looked at."""
+    is_new = row.kind is order.OrderKind.CREATION and row.status is order.OrderStatus.CLAIMED
+    return is_new and of.pooled_at is not None
 
 
 def _cold(old: lease.Lease, *, lease_id: str, node: str, vmid: int) -> lease.Lease:

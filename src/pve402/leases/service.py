@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Literal
 
 from pve402.domain import account, catalogue, errors, lease, order, price, request
-from pve402.leases import cluster, fees, fitting, intake, options, pool, vault, worker
+from pve402.leases import cluster, fees, fitting, intake, options, pool, pooled, vault, worker
 from pve402.leases.intake import Purchase
 from pve402.payments import errors as payment_errors
 from pve402.payments import settlement
@@ -302,7 +302,7 @@ class LeaseService:
                 raise errors.SettlementPending(retry_after_seconds=5)
             raise errors.OrderPending(retry_after_seconds=5)
         found = await self._lease_of(row)
-        if _may_be_replaced(found, row):
+        if pooled.may_be_replaced(found, row):
             raise errors.OrderPending(retry_after_seconds=5)
         may_see_token = row.kind is order.OrderKind.CREATION and not row.is_open
         token = self._parts.keys.lease_token(row.order_id) if may_see_token else None
@@ -353,12 +353,6 @@ def check_endable(of: lease.Lease) -> None:
         raise errors.LeaseBusy(retry_after_seconds=5)
     if not of.handed_over or of.status is lease.LeaseStatus.STARTING:
         raise errors.LeaseNotReady
-
-
-def _may_be_replaced(of: lease.Lease, row: order.Order) -> bool:
-    """Tell whether an order may yet get another lease: its guest stood ready and is looked at."""
-    is_new = row.kind is order.OrderKind.CREATION and row.status is order.OrderStatus.CLAIMED
-    return is_new and of.pooled_at is not None
 
 
 _NOT_CHARGED = {
