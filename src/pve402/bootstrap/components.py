@@ -20,6 +20,7 @@ from pve402.leases import (
     creation,
     fees,
     guest_work,
+    instance_name,
     intake,
     key_check,
     lifetime,
@@ -51,6 +52,11 @@ _OTHER_KEY = (
     "PVE402_SECRET_KEY: open orders were sealed with another key; start with that one until all "
     "are done, or nobody can finish them (with SQLite it may be in the .key file beside it)"
 )
+_OTHER_NAME = (
+    "PVE402_INSTANCE: the containers that stand are marked with another name than {ours}, which "
+    "this start would give them, and nobody would ever stop them; set PVE402_INSTANCE={kept}, or "
+    "put back the secret key that the name was made of"
+)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -76,15 +82,8 @@ class Components:
     console_login: pve_client.ProxmoxClient | None
 
     async def __aenter__(self) -> Self:
-        """Open, recover, then go on.
-
-        Raises DatabaseBusyError, DatabaseUnavailable, and SettingsError for another secret key than
-        open orders were sealed with.
-        """
-        await self.db.open()
-        if not await key_check.opens_what_is_kept(self.db, self.keys):
-            await self.close()
-            raise config.SettingsError({"PVE402_SECRET_KEY": _OTHER_KEY})
+        """Open, recover, then go on. Raises what `open` raises."""
+        await self.open()
         self.view.start()
         await self.crew.start()
         self.watch.start()
@@ -99,6 +98,24 @@ class Components:
         await self.watch.stop()
         await self.crew.stop()
         await self.close()
+
+    async def open(self) -> None:
+        """Open the database, and see that what it keeps is this installation's.
+
+        Raises DatabaseBusyError, DatabaseUnavailable, and SettingsError for another secret key than
+        open orders were sealed with, or another name than guests that stand are marked with.
+        """
+        try:
+            await self.db.open()
+            if not await key_check.opens_what_is_kept(self.db, self.keys):
+                raise config.SettingsError({"PVE402_SECRET_KEY": _OTHER_KEY})
+            ours = self.lease_options.instance
+            kept = await instance_name.claim(self.db, ours)
+            if kept != ours:
+                raise other_name(kept, ours)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Close connections; enough where nothing was started."""
@@ -124,13 +141,14 @@ class Components:
         }
 
 
-def build(settings: config.Settings) -> Components:
+def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
     """Build an installation from its settings; nothing is opened or asked yet.
 
-    Raises SettingsError or CatalogueError for a file that cannot be used.
+    Without `makes_key` a secret key that is not there yet is drawn and kept nowhere. Raises
+    SettingsError or CatalogueError for a file that cannot be used.
     """
     _warn(settings)
-    keys = vault.Vault(config.secret_key(settings))
+    keys = vault.Vault(config.secret_key(settings, make=makes_key))
     lease_options = _lease_options(settings, keys)
     db = database.Database(settings.database_url.get_secret_value())
     proxmox = pve_client.ProxmoxClient(guest_building.proxmox_options(settings))
@@ -202,6 +220,11 @@ def build(settings: config.Settings) -> Components:
         guest_work=inside,
         console_login=console_login,
     )
+
+
+def other_name(kept: str, ours: str) -> config.SettingsError:
+    """Return what says that guests stand under another name than ours."""
+    return config.SettingsError({"PVE402_INSTANCE": _OTHER_NAME.format(kept=kept, ours=ours)})
 
 
 def _warn(settings: config.Settings) -> None:

@@ -1,7 +1,15 @@
 """Settings of the operator: read once, checked, never changed."""
 
+from pve402.config.key import is_kept as is_key_kept
 from pve402.config.key import secret_key
 from pve402.config.settings import Settings, SettingsError, load
 from pve402.config.unknown import unknown_variables
 
-__all__ = ["Settings", "SettingsError", "load", "secret_key", "unknown_variables"]
+__all__ = [
+    "Settings",
+    "SettingsError",
+    "is_key_kept",
+    "load",
+    "secret_key",
+    "unknown_variables",
+]

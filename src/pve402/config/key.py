@@ -13,21 +13,33 @@ from pve402.config.settings import Settings, SettingsError
 _VARIABLE = "PVE402_SECRET_KEY"
 
 
-def secret_key(settings: Settings) -> bytes:
+def secret_key(settings: Settings, *, make: bool = True) -> bytes:
     """Return the 32 bytes that other keys are derived from; makes the file at its first use.
 
-    Raises SettingsError if the key's file cannot be read or made.
+    With `make` off a key that has no file yet is drawn and kept nowhere. Raises SettingsError if
+    the key's file cannot be read or made.
     """
     if settings.pve402_secret_key is not None:
         return _digest(settings.pve402_secret_key.get_secret_value())
     file = key_file(settings)
     if file is None:  # a database in memory ends with the process, and so may its key
         return secrets.token_bytes(32)
+    if not make and not is_kept(settings):
+        return secrets.token_bytes(32)
     try:
         return _digest(_read_or_make(file))
     except OSError as error:
+        if not file.parent.is_dir():
+            reason = f"DATABASE_URL: there is no directory {file.parent}"
+            raise SettingsError({"DATABASE_URL": reason}) from None
         reason = f"cannot be kept in {file}: {error.strerror}"
         raise SettingsError({_VARIABLE: f"{_VARIABLE}: {reason}"}) from None
+
+
+def is_kept(settings: Settings) -> bool:
+    """Tell whether the secret key is set, or lies in its file."""
+    file = key_file(settings)
+    return settings.pve402_secret_key is not None or (file is not None and file.exists())
 
 
 def key_file(settings: Settings) -> Path | None:

@@ -188,11 +188,28 @@ def test_the_secret_key_is_made_once_and_private(write, tmp_path):
     assert list(tmp_path.glob("*.key*")) == [file]
 
 
-def test_a_secret_key_that_cannot_be_kept_is_a_settings_error(write):
+def test_a_secret_key_that_cannot_be_kept_is_a_settings_error(write, tmp_path):
+    (tmp_path / "leases.sqlite3.key").mkdir()
+    settings = config.load(write(DATABASE_URL=f"sqlite:///{tmp_path}/leases.sqlite3"))
+
+    with pytest.raises(config.SettingsError, match="PVE402_SECRET_KEY: cannot be kept"):
+        config.secret_key(settings)
+
+
+def test_a_missing_directory_is_the_fault_of_the_databases_address(write):
     settings = config.load(write(DATABASE_URL="sqlite:////nowhere/leases.sqlite3"))
 
-    with pytest.raises(config.SettingsError, match="PVE402_SECRET_KEY"):
+    with pytest.raises(config.SettingsError, match="DATABASE_URL: there is no directory /nowhere"):
         config.secret_key(settings)
+
+
+def test_a_key_that_is_not_to_be_made_leaves_no_file(write, tmp_path):
+    settings = config.load(write(DATABASE_URL=f"sqlite:///{tmp_path}/leases.sqlite3"))
+
+    config.secret_key(settings, make=False)
+
+    assert not config.is_key_kept(settings)
+    assert not list(tmp_path.glob("*.key*"))
 
 
 def test_variables_that_look_mistyped_are_found(write, monkeypatch):
