@@ -166,7 +166,13 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
     )
     node_slots = slots.NodeSlots(db, per_node=lease_options.writes_per_node)
     machines = machine.Machines(
-        guests, tasks, node_slots, lease_options, keys, guest_building.guest_template(settings)
+        db,
+        guests,
+        tasks,
+        node_slots=node_slots,
+        settings=lease_options,
+        keys=keys,
+        template=guest_building.guest_template(settings),
     )
     console_login = guest_building.console_login_of(settings)
     inside = guest_building.work_in_guests(

@@ -41,7 +41,9 @@ TRANSITIONS: Mapping[LeaseStatus, frozenset[LeaseStatus]] = {
     LeaseStatus.SETTLING: frozenset({LeaseStatus.ACTIVE, LeaseStatus.UNWINDING}),
     LeaseStatus.ACTIVE: frozenset({LeaseStatus.STOPPING, LeaseStatus.ENDED}),
     LeaseStatus.STOPPING: frozenset({LeaseStatus.STOPPED, LeaseStatus.DELETING, LeaseStatus.ENDED}),
-    LeaseStatus.STOPPED: frozenset({LeaseStatus.STARTING, LeaseStatus.DELETING, LeaseStatus.ENDED}),
+    LeaseStatus.STOPPED: frozenset(
+        {LeaseStatus.STARTING, LeaseStatus.STOPPING, LeaseStatus.DELETING, LeaseStatus.ENDED}
+    ),
     LeaseStatus.DELETING: frozenset({LeaseStatus.ENDED}),
     LeaseStatus.UNWINDING: frozenset({LeaseStatus.FAILED}),
     LeaseStatus.POOLED: frozenset({LeaseStatus.SETTLING, LeaseStatus.UNWINDING}),

@@ -4,6 +4,7 @@
     ACTIVE               the time is over                           STOPPING
     STOPPING             shut the guest down, hard after a limit    STOPPED, or DELETING if told so
     STOPPED              the grace is over                          DELETING
+                         or its guest was found running             STOPPING, the grace goes on
     DELETING             destroy the guest, free the vmid           ENDED
     UNWINDING            destroy the guest, free the vmid           FAILED
 
@@ -96,12 +97,14 @@ class Lifetime:
             await self._finish(row, Status.ENDED, reason="guest_vanished")
             return None
         now = await self._db.time()
-        if row.expires_at is not None and row.expires_at <= now:
+        if row.deletes_at is None and row.expires_at is not None and row.expires_at <= now:
             metrics.EXPIRY_LAG.observe((now - row.expires_at).total_seconds())
         to_be_deleted = row.deletes_at is not None and row.deletes_at <= now
         if to_be_deleted and row.hold_order_id is None:
             return await self._move(row, Status.DELETING)
-        deletes_at = self._db.now(self._settings.grace_seconds)
+        # A guest that was stopped before has its grace already.
+        deletes_at: Any = None if to_be_deleted else row.deletes_at
+        deletes_at = deletes_at or self._db.now(self._settings.grace_seconds)
         await self._move(row, Status.STOPPED, deletes_at=deletes_at, due_at=deletes_at, fence=None)
         return None
 
@@ -135,7 +138,7 @@ class Lifetime:
                 tx, row, to, ended_at=self._db.now(), end_reason=reason, due_at=None, fence=None
             )
             await vmid_rows.release(self._db, tx, row.vmid, row.lease_id)
-            await token_rows.revoke_of_lease(self._db, tx, row.lease_id)
+            await token_rows.revoke_of_lease(tx, row.lease_id)
         await self._on_end(row, reason)
         metrics.LEASES_OVER.labels(reason).inc()
         log.info("lease_over", lease=row.lease_id, vmid=row.vmid, reason=reason)

@@ -2,12 +2,16 @@
 
 Nothing here believes a vmid alone. Before a guest is started, stopped, changed or destroyed its
 tags are compared with the lease's; a foreign guest on our vmid is left as it is. Where a turn to
-write is needed, the tags are compared within it: many may wait for a turn, for minutes, and an
-administrator may have given the vmid to another guest meanwhile.
+write is needed, the tags are compared within it: many may wait for a turn, for minutes. Meanwhile
+an administrator may have given the vmid to another guest, or another process have taken the lease
+over and the tenant renewed it, so who waited long looks at the lease's row again, too.
 """
 
+import asyncio
 import contextlib
 import dataclasses
+import time
+from collections.abc import AsyncIterator
 from datetime import datetime
 from enum import Enum
 
@@ -17,14 +21,20 @@ from pve402.domain import lease
 from pve402.leases import mark, options, vault, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
+from pve402.proxmox import parameters
 from pve402.proxmox import tasks as pve_tasks
-from pve402.storage import slots
+from pve402.storage import database, lease_rows, queue, slots
 
 log = structlog.get_logger(__name__)
 
 _TASK_LIMIT_SECONDS = 300.0
 _CREATE_TASK = "vzcreate"
 _CREATE_LOCK = "create"
+# What was known that long before is not known any more.
+_STALE_SECONDS = 1.0
+# An end that finds no turn makes room for the ends on other nodes, and for creations on its own.
+_TURN_LIMIT_SECONDS = 5.0
+_BUSY_PAUSE_SECONDS = 2.0
 _POLL = pve_tasks.PollPolicy(first_seconds=0.04, factor=1.25, ceiling_seconds=1.0)
 
 
@@ -59,14 +69,17 @@ class Machines:
 
     def __init__(
         self,
+        db: database.Database,
         guests: pve_guests.Guests,
         tasks: pve_tasks.Tasks,
+        *,
         node_slots: slots.NodeSlots,
         settings: options.LeaseOptions,
         keys: vault.Vault,
         template: pve_guests.GuestSpec,
     ) -> None:
         """Take the parts; `template` is a spec with the operator's network and defaults."""
+        self._db = db
         self._guests = guests
         self._tasks = tasks
         self._slots = node_slots
@@ -139,10 +152,11 @@ class Machines:
     async def ensure_running(self, of: lease.Lease, *, look_first: bool = True) -> None:
         """Start the guest unless it runs; `look_first=False` right after its creation.
 
-        Raises GuestMissing if there is no guest of this lease, and what the start ended with.
+        Raises GuestMissing if there is no guest of this lease, what the start ended with, and
+        FenceLostError if the lease was taken over while a turn was waited for.
         """
-        async with self._slots.hold(of.node):
-            sight = await self.look(of) if look_first else Sight.STOPPED
+        async with self._turn(of) as waited_long:
+            sight = await self.look(of) if look_first or waited_long else Sight.STOPPED
             if sight is Sight.STOPPED:
                 with contextlib.suppress(pve.GuestRunning):
                     await self._wait(await self._guests.start(_ref(of)))
@@ -152,24 +166,27 @@ class Machines:
     async def ensure_stopped(self, of: lease.Lease) -> Sight:
         """Shut the guest down, hard after the operator's limit; return what then stands there.
 
-        Raises ProxmoxError if it could not be stopped; nothing is assumed then.
+        A guest may take the whole limit to go down; nobody else's turn waits for that. Raises
+        ProxmoxError if it could not be stopped, and nothing is assumed then; RetryLater while the
+        node is busy; FenceLostError if the lease was taken over meanwhile.
         """
-        async with self._slots.hold(of.node):
-            sight = await self.look(of)
-            if sight is not Sight.RUNNING:
-                return sight
-            try:
-                await self._shut_down(of)
-            except pve.GuestNotRunning:
-                log.info("guest_was_down", vmid=of.vmid)
+        with contextlib.suppress(pve.GuestNotRunning):
+            async with self._turn(of, limit_seconds=_TURN_LIMIT_SECONDS):
+                sight = await self.look(of)
+                if sight is not Sight.RUNNING:
+                    return sight
+                upid = await self._ask_to_shut_down(of)
+            if upid is None or not await self._went_down(of, upid):
+                await self._stop_hard(of)
         return await self.look(of)
 
     async def ensure_gone(self, of: lease.Lease) -> bool:
         """Destroy the lease's guest; True when it is gone, False while it is still being made.
 
-        A foreign guest on the vmid is left alone and counts as gone: ours is not there.
+        A foreign guest on the vmid is left alone and counts as gone: ours is not there. Raises
+        like `ensure_stopped`.
         """
-        async with self._slots.hold(of.node):
+        async with self._turn(of, limit_seconds=_TURN_LIMIT_SECONDS):
             sight = await self.look(of)
             if sight in {Sight.STOPPED, Sight.RUNNING}:
                 with contextlib.suppress(pve.GuestMissing):
@@ -180,18 +197,14 @@ class Machines:
 
     async def write_description(self, of: lease.Lease, expires_at: datetime) -> None:
         """Write on the guest until when it is paid, if it is the lease's guest."""
-        if await self.look(of) in {Sight.STOPPED, Sight.RUNNING}:
-            await self._guests.update_config(
-                _ref(of), {"description": self.description(of, expires_at)}
-            )
+        await self._write_config(of, {"description": self.description(of, expires_at)})
 
     async def describe_running(self, of: lease.Lease, expires_at: datetime) -> None:
         """Write the lease's name and time on its guest. Raises GuestMissing unless it runs."""
         sight = await self.look(of)
-        if sight is not Sight.RUNNING:
-            raise pve.GuestMissing(f"guest {of.vmid} is {sight.value}")
         changes = {"hostname": of.hostname, "description": self.description(of, expires_at)}
-        await self._guests.update_config(_ref(of), changes)
+        if sight is not Sight.RUNNING or not await self._write_config(of, changes):
+            raise pve.GuestMissing(f"guest {of.vmid} is {sight.value}")
 
     def description(self, of: lease.Lease, expires_at: datetime) -> str:
         """Return the signed description of the lease's guest."""
@@ -210,15 +223,74 @@ class Machines:
             if guest.vmid == of.vmid and guest.node != of.node and marked:
                 raise GuestMovedError(guest.node)
 
-    async def _shut_down(self, of: lease.Lease) -> None:
+    @contextlib.asynccontextmanager
+    async def _turn(
+        self, of: lease.Lease, *, limit_seconds: float | None = None
+    ) -> AsyncIterator[bool]:
+        """Hold a turn to write on the lease's node; yields whether it was waited for long.
+
+        Raises RetryLater without a turn within the limit, and FenceLostError if the lease was
+        taken over meanwhile.
+        """
+        asked_at = time.monotonic()
+        async with contextlib.AsyncExitStack() as holding:
+            try:
+                async with asyncio.timeout(limit_seconds):
+                    await holding.enter_async_context(self._slots.hold(of.node))
+            except TimeoutError:
+                raise workflow.RetryLater(
+                    "the node is busy", after_seconds=_BUSY_PAUSE_SECONDS
+                ) from None
+            waited_long = time.monotonic() - asked_at > _STALE_SECONDS
+            if waited_long:
+                await self._check_unchanged(of)
+            yield waited_long
+
+    async def _check_unchanged(self, of: lease.Lease) -> None:
+        """Raise FenceLostError unless the lease's row still is what the caller knows."""
+        async with self._db.read() as tx:
+            now = await lease_rows.get(tx, of.lease_id)
+        if now is None or _whose(now) != _whose(of):
+            raise queue.FenceLostError
+
+    async def _write_config(self, of: lease.Lease, changes: parameters.Parameters) -> bool:
+        """Change the guest if, as it stands, it is the lease's; False if it is not.
+
+        Raises ConfigChanged if somebody changed it meanwhile.
+        """
+        try:
+            config = await self._guests.config(_ref(of))
+        except pve.GuestMissing:
+            await self._look_elsewhere(of)
+            return False
+        marked = mark.is_marked(config.tags, self._settings.instance, of.lease_id)
+        if config.lock == _CREATE_LOCK or not marked:
+            return False
+        await self._guests.update_config(_ref(of), changes, digest=config.digest)
+        return True
+
+    async def _ask_to_shut_down(self, of: lease.Lease) -> pve_tasks.Upid | None:
+        """Return the task that shuts the guest down, None if Proxmox begins none."""
         limit = self._settings.shutdown_limit_seconds
         try:
-            await self._wait(
-                await self._guests.shutdown(_ref(of), limit_seconds=limit, force_stop=True)
-            )
+            return await self._guests.shutdown(_ref(of), limit_seconds=limit, force_stop=True)
+        except pve.ProxmoxFault as error:
+            log.warning("shutdown_failed", vmid=of.vmid, error=workflow.reason_of(error))
+            return None
+
+    async def _went_down(self, of: lease.Lease, upid: pve_tasks.Upid) -> bool:
+        try:
+            await self._wait(upid)
         except (pve.ProxmoxFault, pve.TaskTimeout) as error:
             log.warning("shutdown_failed", vmid=of.vmid, error=workflow.reason_of(error))
-            await self._wait(await self._guests.stop(_ref(of)))
+            return False
+        return True
+
+    async def _stop_hard(self, of: lease.Lease) -> None:
+        async with self._turn(of, limit_seconds=_TURN_LIMIT_SECONDS):
+            await self._check_unchanged(of)
+            if await self.look(of) is Sight.RUNNING:
+                await self._wait(await self._guests.stop(_ref(of)))
 
     async def _wait_for_making(self, of: lease.Lease) -> bool:
         upid = await self.find_creation(of)
@@ -240,6 +312,11 @@ class Machines:
 
     def _tags(self, of: lease.Lease) -> tuple[str, ...]:
         return (mark.instance_tag(self._settings.instance), mark.lease_tag(of.lease_id))
+
+
+def _whose(of: lease.Lease) -> tuple[object, ...]:
+    """What a process that takes a lease over, or a renewal, changes of it."""
+    return of.status, of.fence, of.hold_order_id
 
 
 def _ref(of: lease.Lease) -> pve_guests.GuestRef:

@@ -37,7 +37,10 @@ class LeaseOptions:
 class WorkerOptions:
     """How due rows are taken and worked on."""
 
-    at_once: int = 64  # rows in work in this process
+    # Rows in work in this process. A guest may take half a minute to go down, and those who pay
+    # wait for no such end.
+    orders_at_once: int = 64
+    leases_at_once: int = 200
     hold_seconds: float = 15.0  # a dead process's rows are taken over after this
     idle_seconds: float = 1.0  # the longest sleep between two looks at the table
     retry_least_seconds: float = 0.5

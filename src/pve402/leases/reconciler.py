@@ -15,6 +15,9 @@ only about guests it shows: before a lease is called gone, the guest itself is a
 
 import asyncio
 import dataclasses
+import functools
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -24,7 +27,7 @@ from pve402.domain import lease
 from pve402.leases import cluster, machine, mark, metrics, options, pooled, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
-from pve402.storage import database, lease_rows, tables
+from pve402.storage import database, lease_rows, queue, tables
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +35,7 @@ Status = lease.LeaseStatus
 _WATCHED = {Status.ACTIVE, Status.STOPPED, Status.POOLED}
 _leases = tables.leases
 _INTERVAL_SECONDS = 30.0
+_AT_ONCE = 8  # gaps of one node; how many write there at once is the slots' affair
 _SETTLED_DOWN = timedelta(seconds=20)  # `/cluster/resources` lags behind by some seconds
 
 
@@ -70,6 +74,7 @@ class Reconciler:
         self._machines = machines
         self._settings = settings
         self._loop: asyncio.Task[None] | None = None
+        self._mending: dict[str, asyncio.Task[None]] = {}
         self.last_report: Report | None = None
 
     def start(self) -> None:
@@ -77,10 +82,11 @@ class Reconciler:
         self._loop = asyncio.create_task(self._run_for_ever(), name="reconciler")
 
     async def stop(self) -> None:
-        """End the background comparison."""
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+        """End the background comparison, and what it began."""
+        tasks = [*self._mending.values(), *([self._loop] if self._loop is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def compare(self) -> Report:
         """Compare and change nothing; raises ProxmoxError if the cluster cannot be asked."""
@@ -91,13 +97,33 @@ class Reconciler:
         """Compare and close gaps; raises ProxmoxError if the cluster cannot be asked."""
         standing, seen = await self._look()
         guests = {guest.vmid: guest for guest in seen.guests}
-        for row in standing:
-            await self._close_gap(row, guests.get(row.vmid))
-        self.last_report = self._report(standing, seen)
-        metrics.STRANGERS.set(len(self.last_report.strangers))
-        for stranger in self.last_report.strangers:
-            log.warning("stranger", **dataclasses.asdict(stranger))
-        return self.last_report
+        await self._close_gaps([(row, guests.get(row.vmid)) for row in standing])
+        report = self._report(standing, seen)
+        metrics.STRANGERS.set(len(report.strangers))
+        known = self.last_report.strangers if self.last_report is not None else ()
+        for stranger in report.strangers:
+            if stranger not in known:
+                log.warning("stranger", **dataclasses.asdict(stranger))
+        self.last_report = report
+        return report
+
+    async def _close_gaps(
+        self, pairs: Iterable[tuple[lease.Lease, resources.GuestSummary | None]]
+    ) -> None:
+        """Mend what needs it: after a power cut that is every guest of a node, so at once.
+
+        What is still under way from an earlier comparison is left to go on.
+        """
+        rooms: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
+        begun: set[asyncio.Task[None]] = set()
+        for row, guest in pairs:
+            if row.lease_id not in self._mending and self._has_gap(row, guest):
+                task = asyncio.create_task(self._mend(rooms[row.node], row, guest))
+                self._mending[row.lease_id] = task
+                task.add_done_callback(functools.partial(self._mended, row.lease_id))
+                begun.add(task)
+        if begun:
+            await asyncio.wait(begun, timeout=_INTERVAL_SECONDS)
 
     async def _look(self) -> tuple[list[lease.Lease], resources.ClusterResources]:
         async with self._db.read() as tx:
@@ -114,36 +140,52 @@ class Reconciler:
             except Exception:
                 log.exception("reconciler_failed")
 
-    async def _close_gap(self, row: lease.Lease, guest: resources.GuestSummary | None) -> None:
-        """Mend one lease; a failure here concerns this lease alone and is tried again."""
+    def _mended(self, lease_id: str, _: asyncio.Task[None]) -> None:
+        del self._mending[lease_id]
+
+    def _has_gap(self, row: lease.Lease, guest: resources.GuestSummary | None) -> bool:
+        """Whether what the cluster shows is not what the lease says."""
         if row.hold_order_id is not None or row.status not in _WATCHED:
-            return
+            return False
+        runs = guest is not None and guest.state is resources.RunState.RUNNING
+        if row.status is Status.POOLED or guest is None:
+            return not runs
+        moved = guest.node != row.node
+        return self._is_of(guest, row) and (moved or runs is not (row.status is Status.ACTIVE))
+
+    async def _mend(
+        self, room: asyncio.Semaphore, row: lease.Lease, guest: resources.GuestSummary | None
+    ) -> None:
+        """Mend one lease; a failure here concerns this lease alone and is tried again."""
         try:
-            if row.status is Status.POOLED:
-                await self._pooled(row, guest)
-            elif guest is None:
-                await self._missing(row)
-            elif self._is_of(guest, row):
-                await self._present(row, guest)
+            async with room:
+                if row.status is Status.POOLED:
+                    await self._pooled(row)
+                elif guest is None:
+                    await self._missing(row)
+                else:
+                    await self._present(row, guest)
         except machine.GuestMovedError as moved:
             await self._write(row, node=moved.node)
+        except queue.FenceLostError:
+            log.info("gap_closed_by_others", lease=row.lease_id)
         except (pve.ProxmoxError, workflow.RetryLater) as error:
             log.warning("gap_left", lease=row.lease_id, error=workflow.reason_of(error))
+        except Exception:
+            log.exception("reconciler_failed", lease=row.lease_id)
 
     async def _present(self, row: lease.Lease, guest: resources.GuestSummary) -> None:
         if guest.node != row.node:
             log.info("guest_moved", lease=row.lease_id, node=guest.node)
             await self._write(row, node=guest.node)
             return
-        if row.status is Status.ACTIVE and guest.state is resources.RunState.STOPPED:
+        if row.status is Status.ACTIVE:
             await self._restart(row)
-        if row.status is Status.STOPPED and guest.state is resources.RunState.RUNNING:
+        else:
             await self._stop_again(row)
 
-    async def _pooled(self, row: lease.Lease, guest: resources.GuestSummary | None) -> None:
+    async def _pooled(self, row: lease.Lease) -> None:
         """Discard a guest of the pool that does not run, after asking its node for it."""
-        if guest is not None and guest.state is resources.RunState.RUNNING:
-            return
         if await self._machines.look(row) is not machine.Sight.RUNNING:
             log.warning("pooled_guest_down", lease=row.lease_id, vmid=row.vmid)
             await self._write(
@@ -168,20 +210,31 @@ class Reconciler:
         if restarts >= self._settings.restarts_an_hour:
             return
         since = self._db.now() if fresh_hour else row.restarts_since
-        if await self._write(row, restarts=restarts + 1, restarts_since=since):
+        # Of several replicas that saw it down, one restarts it.
+        uncounted = _leases.c.restarts == row.restarts
+        if await self._write(row, None, uncounted, restarts=restarts + 1, restarts_since=since):
             log.info("guest_restarted", lease=row.lease_id, vmid=row.vmid)
             await self._machines.ensure_running(row)
 
     async def _stop_again(self, row: lease.Lease) -> None:
-        """Stop a guest that runs although its lease is over; the grace goes on as it was."""
+        """Have a guest stopped that runs although its lease is over; the grace goes on as it was.
+
+        The lease is stopping from then on, so that no renewal begins which would meet that.
+        """
         if await self._machines.look(row) is machine.Sight.RUNNING:
             log.warning("guest_runs_after_expiry", lease=row.lease_id, vmid=row.vmid)
-            await self._machines.ensure_stopped(row)
+            await self._write(row, Status.STOPPING, due_at=self._db.now(), fence=None)
 
-    async def _write(self, row: lease.Lease, to: Status | None = None, **values: object) -> bool:
+    async def _write(
+        self,
+        row: lease.Lease,
+        to: Status | None = None,
+        *conditions: sa.ColumnElement[bool],
+        **values: object,
+    ) -> bool:
         async with self._db.begin() as tx:
             unheld = _leases.c.hold_order_id.is_(None)
-            unchanged = sa.and_(unheld, _leases.c.node == row.node)
+            unchanged = sa.and_(unheld, _leases.c.node == row.node, *conditions)
             moved = await lease_rows.move(tx, row, to or row.status, unchanged, **values)
         return moved is not None
 

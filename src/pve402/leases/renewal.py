@@ -103,7 +103,7 @@ class Renewal:
             order_status=order.OrderStatus.WORKING,
             lease_status=to,
         )
-        await self._machines.ensure_running(started.lease, look_first=False)
+        await self._machines.ensure_running(started.lease)
         return started
 
     async def _settle(self, deal: Deal) -> None:

@@ -8,7 +8,7 @@ taken by whoever looks next. No error ends the loop.
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 
 import sqlalchemy as sa
 import structlog
@@ -57,6 +57,7 @@ class Worker:
         self._held: dict[tuple[str, str], str] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
+        self._is_full = False  # of one kind of rows, no more are taken until some are done
         self._watchers: dict[str, set[asyncio.Event]] = {}
         self._loops: list[asyncio.Task[None]] = []
         self.recovered = False
@@ -121,17 +122,19 @@ class Worker:
 
     async def _pause(self) -> None:
         """Sleep until a row falls due, something wakes us, or the idle limit is over."""
-        pause = min(self._settings.idle_seconds, await self._seconds_until_due())
+        roomy = [table for table in _TABLES if self._room(table) > 0]
+        self._is_full = len(roomy) < len(_TABLES)
+        pause = min(self._settings.idle_seconds, await self._seconds_until_due(roomy))
         if pause > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
         self._woken.clear()
 
-    async def _seconds_until_due(self) -> float:
+    async def _seconds_until_due(self, among: Sequence[sa.Table]) -> float:
         try:
             async with self._db.read() as tx:
-                return await queue.seconds_until_due(self._db, tx, _TABLES)
+                return await queue.seconds_until_due(self._db, tx, among)
         except errors.DatabaseUnavailable:
             return self._settings.idle_seconds
 
@@ -145,18 +148,22 @@ class Worker:
         await asyncio.sleep(self._settings.hold_seconds / 3)
 
     async def _take_due(self) -> None:
-        room = self._settings.at_once - len(self._running)
-        if room <= 0:
-            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED, timeout=1)
-            return
         for table in _TABLES:
+            room = self._room(table)
+            if room <= 0:
+                continue
             async with self._db.single() as tx:
                 rows = await queue.claim_due(
                     self._db, tx, table, limit=room, hold_seconds=self._settings.hold_seconds
                 )
             for row in rows:
                 self._launch_row(table, row)
-            room = max(1, room - len(rows))
+
+    def _room(self, table: sa.Table) -> int:
+        """How many more rows of a table may be worked on here."""
+        settings = self._settings
+        most = settings.orders_at_once if table is tables.orders else settings.leases_at_once
+        return most - sum(name == table.name for name, _ in self._held)
 
     def _launch_row(self, table: sa.Table, row: queue.Row) -> None:
         if table is tables.orders:
@@ -171,7 +178,13 @@ class Worker:
         task = asyncio.ensure_future(self._guarded(table, key, fence, work))
         self._running.add(task)
         metrics.BUSY.set(len(self._running))
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ran)
+
+    def _ran(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        metrics.BUSY.set(len(self._running))
+        if self._is_full:
+            self._woken.set()
 
     async def _guarded(self, table: str, key: str, fence: str, work: Awaitable[None]) -> None:
         """Run one row's workflow and write down how it ended; nothing escapes."""

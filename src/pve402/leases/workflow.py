@@ -73,6 +73,7 @@ TRANSIENT = (
     pve.Unreachable,
     pve.OutcomeUnknown,
     pve.GuestLocked,
+    pve.ConfigChanged,
     pve.NoQuorum,
     pve.TaskTimeout,
     payment_errors.FacilitatorUnavailable,

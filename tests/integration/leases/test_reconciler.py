@@ -1,11 +1,15 @@
 """What was leased against what runs: gaps that are surely ours are closed, the rest is reported."""
 
+import asyncio
 import copy
+from typing import Any
 
+import pytest
 from tests.support.installation import Installation
 
 from pve402.devnet.pve import cluster
 from pve402.domain import lease
+from pve402.leases import reconciler
 
 
 async def test_an_active_lease_whose_guest_is_gone_ends_with_a_reason(
@@ -55,10 +59,83 @@ async def test_a_guest_that_runs_after_its_end_is_stopped_again(
     await installation.parts.machines.ensure_running(stopped)
 
     await reconcile(installation)
+    now = await installation.until_status(lease.LeaseStatus.STOPPED)
 
-    (now,) = await installation.leases_now()
     assert not installation.runs(row.vmid)
     assert now.deletes_at == stopped.deletes_at
+
+
+async def test_a_guest_that_was_renewed_meanwhile_is_not_stopped_again(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = installation.tenant()
+    await installation.lease(tenant, minutes=10)
+    installation.pass_time(601)
+    stopped = await installation.until_status(lease.LeaseStatus.STOPPED)
+    view = installation.parts.view
+    honest = view.fresh
+
+    async def slow(within_seconds: float) -> Any:
+        await installation.leases.renew(stopped, 30, installation.renewal(tenant, stopped, 30))
+        await installation.proxmox.publish()
+        return await honest(within_seconds)
+
+    monkeypatch.setattr(view, "fresh", slow)
+
+    await installation.parts.watch.run_once()
+    await installation.settled_down()
+
+    (now,) = await installation.leases_now()
+    assert now.status is lease.LeaseStatus.ACTIVE
+    assert installation.runs(stopped.vmid)
+
+
+async def test_of_several_replicas_one_starts_a_guest_again(installation: Installation) -> None:
+    row = (await installation.lease()).lease
+    go_down(installation, row.vmid)
+    await installation.proxmox.publish()
+    parts = installation.parts
+    replicas = [
+        reconciler.Reconciler(parts.db, parts.view, parts.machines, parts.lease_options)
+        for _ in range(5)
+    ]
+    asked = installation.record_proxmox_calls()
+
+    await asyncio.gather(*(replica.run_once() for replica in replicas))
+
+    assert [call for call in asked if call.endswith("/start")] == [
+        f"POST /nodes/pve/lxc/{row.vmid}/status/start"
+    ]
+
+
+async def test_a_guest_that_does_not_start_holds_up_no_other(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = [(await installation.lease()).lease for _ in range(2)]
+    for row in (first, second):
+        go_down(installation, row.vmid)
+    machines = installation.parts.machines
+    honest, hangs, second_runs = machines.ensure_running, asyncio.Event(), asyncio.Event()
+
+    async def start(of: lease.Lease, **options: Any) -> None:
+        if of.lease_id == first.lease_id:
+            await hangs.wait()
+        await honest(of, **options)
+        if of.lease_id == second.lease_id:
+            second_runs.set()
+
+    monkeypatch.setattr(machines, "ensure_running", start)
+
+    comparing = asyncio.create_task(reconcile(installation))
+    async with asyncio.timeout(20):
+        await second_runs.wait()
+    ran = installation.runs(first.vmid)
+    hangs.set()
+    await comparing
+
+    assert not ran
+    assert installation.runs(first.vmid)
+    assert installation.runs(second.vmid)
 
 
 async def test_a_guest_of_ours_without_a_lease_is_reported_and_left(

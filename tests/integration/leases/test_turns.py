@@ -1,0 +1,218 @@
+"""Turns to write on a node: what was true before the wait is looked at again behind it."""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from tests.support.installation import Installation
+
+from pve402.devnet.pve.faults import FaultKind
+from pve402.domain import lease
+from pve402.leases import machine, metrics, workflow
+from pve402.proxmox import errors as pve
+from pve402.storage import queue
+
+SHUTDOWN = r"POST .*/status/shutdown$"
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_STALE_SECONDS", 0.1)
+
+
+async def test_a_renewal_does_not_start_a_foreign_guest(installation: Installation) -> None:
+    tenant = installation.tenant()
+    await installation.lease(tenant, minutes=10)
+    installation.pass_time(601)
+    stopped = await installation.until_status(lease.LeaseStatus.STOPPED)
+    paid = installation.earned
+    purchase = installation.renewal(tenant, stopped, 30)
+
+    async with busy(installation):
+        renewing = asyncio.create_task(installation.leases.renew(stopped, 30, purchase))
+        await until_starting(installation)
+        retag(installation, stopped)
+    await asyncio.gather(renewing, return_exceptions=True)
+    await installation.settled_down()
+
+    assert not installation.runs(stopped.vmid)
+    assert installation.earned == paid
+
+
+async def test_a_creation_does_not_start_a_foreign_guest(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines = installation.parts.machines
+    honest, turns = machines.wait_until_created, contextlib.AsyncExitStack()
+
+    async def then_busy(of: lease.Lease, upid: str) -> None:
+        await honest(of, upid)
+        await turns.enter_async_context(busy(installation))
+
+    monkeypatch.setattr(machines, "wait_until_created", then_busy)
+    creating = asyncio.create_task(installation.lease())
+    row = await until_starting(installation)
+    retag(installation, row)
+    await turns.aclose()
+    await asyncio.gather(creating, return_exceptions=True)
+
+    assert not installation.runs(row.vmid)
+    assert installation.earned == 0
+
+
+@pytest.mark.parametrize("step", ["ensure_stopped", "ensure_gone", "ensure_running"])
+async def test_a_lease_that_others_took_over_meanwhile_is_left_to_them(
+    installation: Installation, step: str
+) -> None:
+    row = (await installation.lease()).lease
+    asked = installation.record_proxmox_calls()
+
+    async with busy(installation):
+        waiting = asyncio.create_task(getattr(installation.parts.machines, step)(row))
+        await asyncio.sleep(0.2)
+        await take_over(installation, row)
+    with pytest.raises(queue.FenceLostError):
+        await waiting
+
+    assert asked == []
+
+
+async def test_a_foreign_guest_is_not_stopped_hard(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = (await installation.lease()).lease
+    machines = installation.parts.machines
+    asked = installation.record_proxmox_calls()
+
+    async def refused(*_: Any, **__: Any) -> Any:
+        retag(installation, row)
+        raise pve.ProxmoxFault("the shutdown failed")
+
+    monkeypatch.setattr(machines._guests, "shutdown", refused)
+
+    assert await machines.ensure_stopped(row) is machine.Sight.FOREIGN
+    assert {call.partition(" ")[0] for call in asked} == {"GET"}
+
+
+async def test_a_guest_that_will_not_shut_down_is_stopped_hard(installation: Installation) -> None:
+    row = (await installation.lease()).lease
+    installation.fail_call(SHUTDOWN, FaultKind.ERROR)
+
+    assert await installation.parts.machines.ensure_stopped(row) is machine.Sight.STOPPED
+
+
+async def test_a_guest_that_goes_down_slowly_holds_no_turn(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = (await installation.lease()).lease
+    tasks = installation.parts.machines._tasks
+    honest, waits, goes_on = tasks.wait_until_finished, asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments: Any, **options: Any) -> Any:
+        waits.set()
+        await goes_on.wait()
+        return await honest(*arguments, **options)
+
+    monkeypatch.setattr(tasks, "wait_until_finished", slow)
+    stopping = asyncio.create_task(installation.parts.machines.ensure_stopped(row))
+    async with asyncio.timeout(20):
+        await waits.wait()
+        async with busy(installation):
+            goes_on.set()
+            assert await stopping is machine.Sight.STOPPED
+
+
+@pytest.mark.parametrize("step", ["ensure_stopped", "ensure_gone"])
+async def test_an_end_that_finds_no_turn_makes_room(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    row = (await installation.lease()).lease
+    monkeypatch.setattr(machine, "_TURN_LIMIT_SECONDS", 0.05)
+
+    async with busy(installation):
+        with pytest.raises(workflow.RetryLater, match="busy"):
+            await getattr(installation.parts.machines, step)(row)
+
+
+async def test_those_who_pay_wait_for_no_end(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew, machines = installation.parts.crew, installation.parts.machines
+    crew._settings = dataclasses.replace(crew._settings, leases_at_once=1)
+    for _ in range(2):
+        await installation.lease(minutes=10)
+    honest, goes_on = machines.ensure_stopped, asyncio.Event()
+
+    async def slow(of: lease.Lease) -> machine.Sight:
+        await goes_on.wait()
+        return await honest(of)
+
+    monkeypatch.setattr(machines, "ensure_stopped", slow)
+    installation.pass_time(601)
+    await until(installation, lease.LeaseStatus.STOPPING, 1)
+    paying = (await installation.lease()).lease
+    goes_on.set()
+    await until(installation, lease.LeaseStatus.STOPPED, 2)
+    await installation.settled_down()
+
+    assert installation.runs(paying.vmid)
+    assert metrics.BUSY._value.get() == 0
+
+
+async def test_a_guest_that_changed_meanwhile_is_not_described(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = (await installation.lease()).lease
+    guests = installation.parts.machines._guests
+    honest = guests.update_config
+    before = installation.proxmox.world.guests[row.vmid].config.text("description")
+
+    async def late(*arguments: Any, **options: Any) -> None:
+        retag(installation, row)
+        await honest(*arguments, **options)
+
+    monkeypatch.setattr(guests, "update_config", late)
+
+    with pytest.raises(pve.ConfigChanged):
+        await installation.parts.machines.write_description(row, row.created_at)
+    assert installation.proxmox.world.guests[row.vmid].config.text("description") == before
+
+
+@contextlib.asynccontextmanager
+async def busy(installation: Installation, node: str = "pve") -> AsyncIterator[None]:
+    """Every turn of the node is somebody else's."""
+    async with contextlib.AsyncExitStack() as turns:
+        for _ in range(installation.parts.lease_options.writes_per_node):
+            await turns.enter_async_context(installation.parts.machines.turn_to_write(node))
+        yield
+
+
+def retag(installation: Installation, row: lease.Lease) -> None:
+    """Put a guest of somebody else on the lease's vmid."""
+    installation.proxmox.world.guests[row.vmid].config.options["tags"] = "somebody-else"
+
+
+async def take_over(installation: Installation, row: lease.Lease) -> None:
+    """Change the row as another process does that takes it."""
+    async with installation.parts.db.begin() as tx:
+        await queue.update_fenced(
+            tx, queue.tables.leases, row.lease_id, row.fence, fence=queue.new_fence()
+        )
+
+
+async def until_starting(installation: Installation) -> lease.Lease:
+    """The lease, once it waits for its turn to start its guest."""
+    row = await installation.until_status(lease.LeaseStatus.STARTING)
+    await asyncio.sleep(0.3)
+    return row
+
+
+async def until(installation: Installation, status: lease.LeaseStatus, count: int) -> None:
+    """Wait until so many leases are in a state."""
+    async with asyncio.timeout(20):
+        while sum(row.status is status for row in await installation.leases_now()) < count:
+            installation.parts.crew.wake()
+            await asyncio.sleep(0.05)
