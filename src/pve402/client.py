@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from pve402 import client_receipt, schemas
+from pve402 import client_connection, client_receipt, schemas
 
 Model = TypeVar("Model", bound=BaseModel)
 Parsed = TypeVar("Parsed")
@@ -45,6 +45,10 @@ class ServiceUnreachable(ClientError):
     """The service could not be reached."""
 
 
+class AddressInvalid(ClientError):
+    """The address of the service is not one of HTTP."""
+
+
 class UnexpectedAnswer(ClientError):
     """What answered does not speak as the service does: a wrong address, or a proxy in between."""
 
@@ -55,6 +59,10 @@ class OverCap(ClientError):
 
 class KeyNeeded(ClientError):
     """The call must be paid or signed, and no key was given."""
+
+
+class KeyInvalid(KeyNeeded):
+    """What was given is no private key; its text is in no message."""
 
 
 class Refused(ClientError):
@@ -108,7 +116,9 @@ class Client:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the connection pool."""
+        """Open the connection pool. Raises AddressInvalid."""
+        if not client_connection.is_http(self.url):
+            raise AddressInvalid(f"{self.url}: an address begins with http:// or https://")
         limit = aiohttp.ClientTimeout(total=_REQUEST_SECONDS, connect=10)
         self._session = aiohttp.ClientSession(timeout=limit)
         return self
@@ -198,7 +208,7 @@ class Client:
             ) as response:
                 return await _reply(response)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ServiceUnreachable(f"{self.url}: {type(error).__name__}") from error
+            raise ServiceUnreachable(f"{self.url}: {client_connection.cause(error)}") from error
 
     @asynccontextmanager
     async def opened(
@@ -317,14 +327,17 @@ class Client:
             ) as response:
                 yield response
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ServiceUnreachable(f"{self.url}: {type(error).__name__}") from error
+            raise ServiceUnreachable(f"{self.url}: {client_connection.cause(error)}") from error
 
     def _account(self) -> Any:
         if self._key is None:
             raise KeyNeeded("this call must be paid or signed: give the key of a wallet")
         from eth_account import Account  # noqa: PLC0415 -- half a second that most calls spare
 
-        return Account.from_key(self._key)
+        try:
+            return Account.from_key(self._key)
+        except Exception:  # noqa: BLE001 -- of many kinds, and some of them quote the key
+            raise KeyInvalid("the key given is not the private key of a wallet") from None
 
 
 def _authority(url: str) -> str:

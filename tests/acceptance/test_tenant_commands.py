@@ -1,6 +1,7 @@
 """The tenants' commands against a running service, with their exit codes."""
 
 import json
+from pathlib import Path
 
 import pytest
 from tests.support import processes
@@ -56,7 +57,12 @@ def test_a_token_lists_and_ends_without_a_key(settings: dict[str, str]):
         (("end", "99999"), {}, 4, "lease_not_found"),
         (("quote", "--cores", "600"), {}, 2, "out_of_bounds"),
         (("list",), {"PVE402_TOKEN": "x" * 40}, 4, "unauthenticated"),
-        (("quote",), {"PVE402_URL": "http://127.0.0.1:9"}, 7, "127.0.0.1:9"),
+        (("quote",), {"PVE402_URL": "http://127.0.0.1:9"}, 7, "127.0.0.1:9: Connection refused"),
+        (("quote",), {"PVE402_URL": "127.0.0.1:4021"}, 2, "http://"),
+        (("quote",), {"PVE402_URL": "ftp://x"}, 2, "http://"),
+        (("list",), {"PVE402_WALLET_KEY": "0x12"}, 2, "PVE402_WALLET_KEY is not a private key"),
+        (("list",), {"PVE402_WALLET_KEY": "0x" + "0" * 64}, 2, "private key"),
+        (("lease", "--hostname", "demo", "--ssh-key", "/none"), {}, 2, "/none: No such file"),
     ],
 )
 def test_what_goes_wrong_has_its_exit_code(settings, command, changes, code, said):
@@ -65,6 +71,16 @@ def test_what_goes_wrong_has_its_exit_code(settings, command, changes, code, sai
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_private_ssh_key_is_not_sent(settings: dict[str, str], tmp_path: Path):
+    file = tmp_path / "id_ed25519"
+    file.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+
+    done = processes.run("lease", "--hostname", "demo", "--ssh-key", str(file), **settings)
+
+    assert done.returncode == 2
+    assert "id_ed25519.pub" in done.stderr
 
 
 def test_the_table_of_leases_can_be_read_by_people(settings: dict[str, str]):

@@ -2,7 +2,7 @@
 
 0  done
 1  something unexpected
-2  wrong usage: an option, a missing key, a request that cannot be served (422)
+2  wrong usage: an option, an address, a missing key, a request that cannot be served (422)
 3  not paid: over the cap, declined, or the payment was refused (402)
 4  not allowed, or no such lease (401, 403, 404)
 5  the state does not allow it: no capacity, busy, over (409), or it failed uncharged (502)
@@ -41,5 +41,7 @@ def of(error: client.ClientError) -> int:
         client.ServiceUnreachable: UNREACHABLE,
         client.OverCap: NOT_PAID,
         client.KeyNeeded: USAGE,
+        client.KeyInvalid: USAGE,
+        client.AddressInvalid: USAGE,
     }
     return by_kind.get(type(error), FAILED)

@@ -6,6 +6,7 @@ The wallet's key comes from PVE402_WALLET_KEY, never from the command line, wher
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal, InvalidOperation
@@ -44,6 +45,7 @@ SshKeys = Annotated[
 ]
 Ctid = Annotated[str, typer.Argument(help="ctid or leaseId.")]
 
+_PRIVATE_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 DEFAULT_URL = "http://127.0.0.1:4021"
 
 
@@ -97,7 +99,7 @@ def lease(  # noqa: PLR0913 -- one option each
 
     Without --ssh-key the root password is asked for, or read from PVE402_ROOT_PASSWORD.
     """
-    keys = [file.read_text().strip() for file in ssh_key or []]
+    keys = [_public_key(file) for file in ssh_key or []]
     wish = schemas.LeaseRequest(
         sku=sku,
         runtime_minutes=minutes,
@@ -182,7 +184,20 @@ def _key() -> str:
     key = os.environ.get(KEY_VARIABLE)
     if not key:
         _misused(f"set {KEY_VARIABLE} to the private key of the wallet that pays")
+    if not _PRIVATE_KEY.fullmatch(key):
+        _misused(f"{KEY_VARIABLE} is not a private key: 64 hexadecimal digits behind 0x")
     return key
+
+
+def _public_key(file: Path) -> str:
+    try:
+        text = file.read_text().strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not text"
+        _misused(f"--ssh-key {file}: {reason}")
+    if "PRIVATE KEY" in text:
+        _misused(f"--ssh-key {file}: this is a private key; give the public one, {file.name}.pub")
+    return text
 
 
 def _password() -> str:

@@ -167,8 +167,27 @@ async def test_patience_has_an_end(script: Script):
 
 async def test_a_service_that_is_not_there_is_said_so():
     async with client.Client("http://127.0.0.1:9") as tenant:
-        with pytest.raises(client.ServiceUnreachable):
+        with pytest.raises(client.ServiceUnreachable, match=r"127\.0\.0\.1:9: Connection refused"):
             await tenant.catalogue()
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:4021", "ftp://x", "http://", "http://x:port", "http://[::1", "x"]
+)
+async def test_an_address_that_is_not_of_http_is_refused(url: str):
+    with pytest.raises(client.AddressInvalid, match="http://"):
+        async with client.Client(url):
+            pass
+
+
+@pytest.mark.parametrize("key", ["0x12", "", "x" * 64, "0x" + "0" * 64, "0x" + "f" * 64])
+async def test_what_is_no_key_is_refused_and_not_quoted(script: Script, key: str):
+    async with client.Client(script.url, key=key) as tenant:
+        with pytest.raises(client.KeyInvalid) as refused:
+            await tenant.lease(WISH)
+
+    assert key == "" or key not in str(refused.value)
+    assert script.paid == []
 
 
 async def test_a_token_goes_along(script: Script):

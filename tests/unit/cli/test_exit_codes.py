@@ -20,6 +20,8 @@ from pve402.cli import exit_codes, outside, tenant
         (client.Refused(500, "internal_error", ""), exit_codes.FAILED),
         (client.OverCap(), exit_codes.NOT_PAID),
         (client.KeyNeeded(), exit_codes.USAGE),
+        (client.KeyInvalid(), exit_codes.USAGE),
+        (client.AddressInvalid(), exit_codes.USAGE),
         (client.ServiceUnreachable(), exit_codes.UNREACHABLE),
         (client.ClientError(), exit_codes.FAILED),
     ],
