@@ -295,4 +295,5 @@ def _access(
         {network: route.chain for network, route in routes.items()},
         now=lambda: datetime.now(UTC),
     )
-    return access.Access(db, wallets, chains.resolve(settings.network[0]).caip2)
+    networks = tuple(chains.resolve(name).caip2 for name in settings.network)
+    return access.Access(db, wallets, networks)

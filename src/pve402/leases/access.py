@@ -13,7 +13,8 @@ from pve402.payments import wallet
 from pve402.storage import database, lease_rows, token_rows
 
 SCOPES = frozenset({"read", "exec", "console", "files", "renew", "end"})
-_WALLET_TOKEN_HOURS = 12
+_WALLET_TOKEN_LIFE = timedelta(hours=12)
+_STRANGER_TOKEN_LIFE = timedelta(minutes=15)  # wallets cost nothing, so their tokens must not stay
 _MAX_TOKEN_CHARACTERS = 200
 
 
@@ -35,11 +36,11 @@ class Access:
         self,
         db: database.Database,
         wallets: wallet.WalletAuthenticator,
-        default_network: str,
+        networks: tuple[str, ...],
     ) -> None:
         self._db = db
         self._wallets = wallets
-        self._default_network = default_network
+        self._networks = networks  # CAIP-2; the first is the default
 
     async def authenticate(self, token: str) -> Caller:
         """Return whom a token stands for; raise Unauthenticated if it is not valid now."""
@@ -62,7 +63,7 @@ class Access:
 
         `chain` is a CAIP-2 id, by default the first accepted network.
         """
-        return self._wallets.challenge(account.account(chain or self._default_network, address))
+        return self._wallets.challenge(account.account(chain or self._networks[0], address))
 
     async def issue_token(
         self,
@@ -76,7 +77,8 @@ class Access:
         """Trade a signed challenge for a token.
 
         With a leaseId it is a token of that lease: in full scope it replaces the one given before,
-        which is revoked. Without, it stands for the wallet, for 12 hours at most.
+        which is revoked. Without, it stands for the wallet, for 12 hours at most, and 15 minutes if
+        that never had a lease. Of one wallet, and of one lease, the newest 100 are good.
         Raises Unauthenticated, LeaseNotFound, InvalidRequest.
         """
         proven = await self._prove(message, signature)
@@ -85,8 +87,7 @@ class Access:
         if expires_at is not None and expires_at <= now:
             raise errors.InvalidRequest("expiresAt lies in the past")
         if lease_id is None:
-            latest = now + timedelta(hours=_WALLET_TOKEN_HOURS)
-            return await self._issue_for_wallet(proven, words, min(expires_at or latest, latest))
+            return await self._issue_for_wallet(proven, words, expires_at, now)
         return await self._issue_for_lease(proven, lease_id, words, expires_at)
 
     async def revoke(self, token: str) -> None:
@@ -107,10 +108,21 @@ class Access:
             ) from error
 
     async def _issue_for_wallet(
-        self, proven: wallet.ProvenWallet, scope: frozenset[str], expires_at: datetime
+        self,
+        proven: wallet.ProvenWallet,
+        scope: frozenset[str],
+        expires_at: datetime | None,
+        now: datetime,
     ) -> IssuedToken:
-        token = _new_token(proven.account, None, scope, expires_at, by_key=proven.by_key)
-        async with self._db.single() as tx:
+        accounts = [proven.account]
+        if proven.by_key:
+            accounts = account.on_networks(proven.account, self._networks)
+        async with self._db.begin() as tx:
+            known = await lease_rows.owns_any(tx, accounts)
+            latest = now + (_WALLET_TOKEN_LIFE if known else _STRANGER_TOKEN_LIFE)
+            ends = min(expires_at or latest, latest)
+            token = _new_token(proven.account, None, scope, ends, by_key=proven.by_key)
+            await token_rows.make_room(self._db, tx, owner=proven.account, lease_id=None)
             await token_rows.insert(self._db, tx, token[1])
         return _issued(*token)
 
@@ -128,6 +140,7 @@ class Access:
             if found.status in lease.OVER:
                 raise errors.LeaseOver
             token = _new_token(found.owner, lease_id, scope, expires_at, by_key=False)
+            await token_rows.make_room(self._db, tx, owner=found.owner, lease_id=lease_id)
             await token_rows.insert(self._db, tx, token[1])
         return _issued(*token)
 

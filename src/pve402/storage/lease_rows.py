@@ -1,5 +1,6 @@
 """Queries on the lease table."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,7 @@ _STANDS = sa.and_(  # a lease that is over has its end; few are not, and an inde
     *(tables.leases.c.status != status for status in _OVER),
 )
 _FEW = 20  # rows that are read in the event loop; more are read in a thread
+_MOST_LISTED = 5000
 _KEPT_READY = ["reserved", "creating", "starting", "pooled"]
 _GUEST_RUNS = {lease.LeaseStatus.SETTLING, lease.LeaseStatus.ACTIVE, lease.LeaseStatus.POOLED}
 
@@ -36,15 +38,30 @@ async def get_by_vmid(tx: transaction.Transaction, vmid: int) -> lease.Lease | N
 
 
 async def list_by_owners(
-    tx: transaction.Transaction, owners: Sequence[str], *, include_over: bool, limit: int = 5000
+    tx: transaction.Transaction,
+    owners: Sequence[str],
+    *,
+    include_over: bool,
+    limit: int = _MOST_LISTED,
 ) -> list[lease.Lease]:
-    """Return the leases of some accounts, oldest first; those that are over only if asked for."""
-    query = _LIST_ALL_OF_OWNERS if include_over else _LIST_OF_OWNERS
-    few = _many(await tx.run(query, owners=list(owners), most=min(limit, _FEW)))
+    """Return the leases of some accounts, oldest first; those that are over only if asked for.
+
+    With those that are over it is the newest `limit` leases, and every other one that stands.
+    """
+    values = transaction.filled({"owners": list(owners), "most": limit})
+    if include_over:
+        newest = await tx.execute(_LIST_NEWEST_OF_OWNERS, values)
+        standing = await tx.execute(_LIST_OF_OWNERS, values)
+        return await asyncio.to_thread(_merged, newest, standing)
+    few = _many(await tx.run(_LIST_FEW_OF_OWNERS, owners=list(owners)))
     if len(few) < _FEW:
         return few
-    values = transaction.filled({"owners": list(owners), "most": limit})
-    return _many(await tx.execute(query, values))
+    return _many(await tx.execute(_LIST_OF_OWNERS, values))
+
+
+async def owns_any(tx: transaction.Transaction, owners: Sequence[str]) -> bool:
+    """Tell whether one of these accounts ever had a lease."""
+    return (await tx.run(_ONE_OF_OWNERS, owners=list(owners))).one_or_none() is not None
 
 
 async def list_standing(tx: transaction.Transaction) -> list[lease.Lease]:
@@ -54,10 +71,7 @@ async def list_standing(tx: transaction.Transaction) -> list[lease.Lease]:
 
 async def list_pool(tx: transaction.Transaction) -> list[lease.Lease]:
     """Return the guests that stand ready or are being made to, oldest first."""
-    query = sa.select(_leases).where(
-        _leases.c.owner == lease.NOBODY, _leases.c.status.in_(_KEPT_READY)
-    )
-    return _many(await tx.execute(query.order_by(_leases.c.created_at)))
+    return _many(await tx.execute(_LIST_POOL))
 
 
 async def list_pool_failures(
@@ -190,6 +204,7 @@ async def move(
 def _is_ready(sku: str, size: lease.Size) -> tuple[sa.ColumnElement[bool], ...]:
     return (
         _leases.c.owner == lease.NOBODY,
+        _leases.c.ended_at.is_(None),
         _leases.c.status == lease.LeaseStatus.POOLED.value,
         _leases.c.sku == sku,
         _leases.c.cores == size.cores,
@@ -205,6 +220,11 @@ def _lease(found: transaction.Found) -> lease.Lease | None:
 
 def _many(found: transaction.Found) -> list[lease.Lease]:
     return [lease.Lease.from_row(row) for row in transaction.named(found)]
+
+
+def _merged(*found: transaction.Found) -> list[lease.Lease]:
+    by_id = {row.lease_id: row for rows in found for row in _many(rows)}
+    return sorted(by_id.values(), key=lambda row: row.created_at)
 
 
 _GIVEN = (
@@ -233,14 +253,25 @@ _GET_BY_VMID = (
     .order_by(sa.case((_STANDS, 0), else_=1), _leases.c.created_at.desc())
     .limit(1)
 )
-_LIST_ALL_OF_OWNERS = (
+_OF_OWNERS = _leases.c.owner.in_(transaction.holes("owners"))
+_ONE_OF_OWNERS = sa.select(_leases.c.lease_id).where(_OF_OWNERS).limit(1)
+_LIST_NEWEST_OF_OWNERS = (
     sa.select(_leases)
-    .where(_leases.c.owner.in_(transaction.holes("owners")))
-    .order_by(_leases.c.created_at)
+    .where(_OF_OWNERS)
+    .order_by(_leases.c.created_at.desc())
     .limit(transaction.hole("most", type_=sa.Integer))
 )
-_LIST_OF_OWNERS = _LIST_ALL_OF_OWNERS.where(
-    *(_leases.c.status != status for status in (*_OVER, lease.LeaseStatus.UNWINDING.value))
+_LIST_OF_OWNERS = (
+    sa.select(_leases)
+    .where(_OF_OWNERS, _STANDS, _leases.c.status != lease.LeaseStatus.UNWINDING.value)
+    .order_by(_leases.c.created_at)
+)
+_LIST_FEW_OF_OWNERS = _LIST_OF_OWNERS.limit(_FEW)
+_LIST_POOL = (
+    sa.select(_leases)
+    .where(_leases.c.owner == lease.NOBODY, _leases.c.ended_at.is_(None))
+    .where(_leases.c.status.in_(_KEPT_READY))
+    .order_by(_leases.c.created_at)
 )
 _LIST_STANDING = sa.select(_leases).where(_STANDS)
 _LIST_PROMISES = (

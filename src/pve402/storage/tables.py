@@ -115,6 +115,13 @@ sa.Index(
     sqlite_where=_standing,
 )
 sa.Index("leases_owner", leases.c.owner, leases.c.created_at)
+sa.Index(
+    "leases_owner_standing",
+    leases.c.owner,
+    leases.c.created_at,
+    postgresql_where=_standing,
+    sqlite_where=_standing,
+)
 sa.Index("leases_vmid", leases.c.vmid, leases.c.created_at)
 
 orders = sa.Table(
@@ -188,7 +195,17 @@ tokens = sa.Table(
     sa.Column("expires_at", UtcMilliseconds),
     sa.Column("revoked_at", UtcMilliseconds),
 )
+_ends = tokens.c.expires_at.isnot(None)
+_of_wallet = tokens.c.lease_id.is_(None)
 sa.Index("tokens_lease", tokens.c.lease_id)
+sa.Index("tokens_expiry", tokens.c.expires_at, postgresql_where=_ends, sqlite_where=_ends)
+sa.Index(
+    "tokens_wallet",
+    tokens.c.owner,
+    tokens.c.created_at,
+    postgresql_where=_of_wallet,
+    sqlite_where=_of_wallet,
+)
 
 console_tickets = sa.Table(
     "console_tickets",

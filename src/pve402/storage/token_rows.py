@@ -12,6 +12,8 @@ from pve402.storage import clock, database, tables, transaction
 
 _tokens = tables.tokens
 _used_nonces = tables.used_nonces
+_MOST_OF_ONE = 100
+_MOST_AT_ONCE = 20  # more than are inserted meanwhile, and nobody waits long for it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,8 +44,23 @@ async def find(db: database.Database, tx: transaction.Transaction, token_hash: s
 async def insert(db: database.Database, tx: transaction.Transaction, token: Token) -> None:
     """Write a token; the primary one of a lease revokes its predecessor."""
     if token.primary_of_lease:
-        await tx.run(_REVOKE_PRIMARY, lease_id=token.lease_id, now_ms=db.shift_ms())
+        await tx.run(_REVOKE_PRIMARY, lease_id=token.lease_id)
     await tx.run(_INSERT, **dataclasses.asdict(token), now_ms=db.shift_ms())
+
+
+async def make_room(
+    db: database.Database, tx: transaction.Transaction, *, owner: str, lease_id: str | None
+) -> None:
+    """Before one more token of a wallet, or of a lease, that costs nothing.
+
+    Deletes tokens that have expired, whosever they were, and revokes the oldest ones beyond 100 of
+    the wallet or the lease; the lease's primary one stays.
+    """
+    await tx.run(_DELETE_EXPIRED, now_ms=db.shift_ms())
+    if lease_id is None:
+        await tx.run(_MAKE_ROOM_OF_WALLET, owner=owner, now_ms=db.shift_ms())
+    else:
+        await tx.run(_MAKE_ROOM_OF_LEASE, lease_id=lease_id, now_ms=db.shift_ms())
 
 
 async def revoke(db: database.Database, tx: transaction.Transaction, token_hash: str) -> bool:
@@ -51,11 +68,9 @@ async def revoke(db: database.Database, tx: transaction.Transaction, token_hash:
     return (await tx.run(_REVOKE, token_hash=token_hash, now_ms=db.shift_ms())).rowcount == 1
 
 
-async def revoke_of_lease(
-    db: database.Database, tx: transaction.Transaction, lease_id: str
-) -> None:
+async def revoke_of_lease(tx: transaction.Transaction, lease_id: str) -> None:
     """Revoke every token of a lease, when it ends."""
-    await tx.run(_REVOKE_OF_LEASE, lease_id=lease_id, now_ms=db.shift_ms())
+    await tx.run(_REVOKE_OF_LEASE, lease_id=lease_id)
 
 
 async def use_nonce(
@@ -72,20 +87,34 @@ def _hole(name: str) -> sa.BindParameter[Any]:
     return transaction.hole(name, type_=_tokens.c[name].type)
 
 
-def _revoking(*which: sa.ColumnElement[bool]) -> transaction.Query:
-    valid = _tokens.update().where(*which, _tokens.c.revoked_at.is_(None))
-    return valid.values(revoked_at=_NOW)
+def _all_but_newest(of: sa.ColumnElement[bool]) -> transaction.Query:
+    found = sa.select(_tokens.c.token_hash).where(of, _VALID).order_by(_tokens.c.created_at.desc())
+    return _tokens.delete().where(_tokens.c.token_hash.in_(found.offset(_MOST_OF_ONE - 1)))
 
 
 _NOW = clock.Moment(transaction.hole("now_ms", type_=sa.BigInteger))
-_OF_LEASE = _tokens.c.lease_id == _hole("lease_id")
-_REVOKE = _revoking(_tokens.c.token_hash == _hole("token_hash"))
-_REVOKE_OF_LEASE = _revoking(_OF_LEASE)
-_REVOKE_PRIMARY = _revoking(_OF_LEASE, _tokens.c.primary_of_lease)
-_FIND = sa.select(_tokens).where(
-    _tokens.c.token_hash == _hole("token_hash"),
-    _tokens.c.revoked_at.is_(None),
+_VALID = sa.and_(
+    _tokens.c.revoked_at.is_(None),  # earlier versions kept what was revoked
     sa.or_(_tokens.c.expires_at.is_(None), _tokens.c.expires_at > _NOW),
+)
+_OF_LEASE = _tokens.c.lease_id == _hole("lease_id")
+_IS_IT = _tokens.c.token_hash == _hole("token_hash")
+_FIND = sa.select(_tokens).where(_IS_IT, _VALID)
+_REVOKE = _tokens.delete().where(_IS_IT, _VALID)
+_REVOKE_OF_LEASE = _tokens.delete().where(_OF_LEASE)
+_REVOKE_PRIMARY = _tokens.delete().where(_OF_LEASE, _tokens.c.primary_of_lease)
+_MAKE_ROOM_OF_LEASE = _all_but_newest(sa.and_(_OF_LEASE, sa.not_(_tokens.c.primary_of_lease)))
+_MAKE_ROOM_OF_WALLET = _all_but_newest(
+    sa.and_(_tokens.c.owner == _hole("owner"), _tokens.c.lease_id.is_(None))
+)
+_DELETE_EXPIRED = _tokens.delete().where(
+    _tokens.c.token_hash.in_(
+        sa.select(_tokens.c.token_hash)
+        .where(_tokens.c.expires_at <= _NOW)
+        .order_by(_tokens.c.expires_at)
+        .limit(_MOST_AT_ONCE)
+        .with_for_update(skip_locked=True)  # two that delete at once take different ones
+    )
 )
 _INSERT = _tokens.insert().values(
     created_at=_NOW, **{field.name: _hole(field.name) for field in dataclasses.fields(Token)}

@@ -1,6 +1,7 @@
 """Tokens and wallet signatures: who may manage what, and for how long."""
 
 from datetime import timedelta
+from unittest.mock import AsyncMock
 
 import pytest
 from eth_account.messages import encode_defunct
@@ -9,6 +10,7 @@ from tests.support.installation import NETWORK, Installation, owner_of
 
 from pve402.domain import errors, lease
 from pve402.leases.access import IssuedToken
+from pve402.storage import lease_rows
 
 
 async def test_a_signature_gives_a_token_for_all_leases_of_the_wallet(
@@ -23,6 +25,18 @@ async def test_a_signature_gives_a_token_for_all_leases_of_the_wallet(
     assert caller.owner == owner_of(tenant)
     assert issued.expires_at is not None
     assert (await installation.leases.find(row.ctid, caller)).lease_id == row.lease_id
+
+
+async def test_a_wallet_without_leases_is_signed_in_for_minutes(
+    installation: Installation,
+) -> None:
+    stranger, tenant = installation.tenant(), installation.tenant()
+    await installation.lease(tenant)
+    soon = await installation.parts.db.time() + timedelta(hours=1)
+
+    ends = [(await sign_in(installation, who)).expires_at for who in (stranger, tenant)]
+
+    assert [end is not None and end > soon for end in ends] == [False, True]
 
 
 async def test_a_new_lease_token_revokes_the_old_one(installation: Installation) -> None:
@@ -105,6 +119,18 @@ async def test_a_token_of_a_lease_opens_no_other_lease_of_the_owner(
         await installation.leases.find(other.lease.ctid, caller)
     (listed,) = await installation.leases.list_leases(caller)
     assert listed.lease.lease_id == one.lease.lease_id
+
+
+async def test_a_token_of_a_lease_finds_it_behind_however_many_newer_ones(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = await installation.lease()
+    caller = await installation.parts.access.authenticate(answer.access_token or "")
+    monkeypatch.setattr(lease_rows, "list_by_owners", AsyncMock(return_value=[]))
+
+    for include_over in (False, True):
+        (listed,) = await installation.leases.list_leases(caller, include_over=include_over)
+        assert listed.lease.lease_id == answer.lease.lease_id
 
 
 async def test_a_revoked_token_is_gone(installation: Installation) -> None:

@@ -107,11 +107,27 @@ async def test_a_long_list_is_whole_and_oldest_first(db: database.Database) -> N
 
     async with db.read() as tx:
         found = await lease_rows.list_by_owners(tx, ["one"], include_over=False)
-        first = await lease_rows.list_by_owners(tx, ["one"], include_over=False, limit=30)
 
     made = [row.created_at for row in found]
-    assert (len(found), len(first)) == (50, 30)
+    assert len(found) == 50
     assert made == sorted(made)
+
+
+async def test_a_list_that_is_cut_has_the_newest_and_whatever_stands(
+    db: database.Database,
+) -> None:
+    async with db.begin() as tx:
+        for number in range(6):
+            await lease_rows.insert(db, tx, new_lease(number).evolve(owner="one"), due=False)
+            made = datetime(2026, 1, 1 + number, tzinfo=UTC)
+            over = {"status": "ended", "ended_at": made} if number else {}
+            of = tables.leases.update().where(tables.leases.c.vmid == 10_000 + number)
+            await tx.execute(of.values(created_at=made, **over))
+
+    async with db.read() as tx:
+        found = await lease_rows.list_by_owners(tx, ["one"], include_over=True, limit=2)
+
+    assert [row.vmid - 10_000 for row in found] == [0, 4, 5]
 
 
 async def test_a_value_read_back_is_the_one_written(db: database.Database) -> None:
@@ -273,6 +289,51 @@ async def test_a_new_primary_token_revokes_the_old_one(db: database.Database) ->
     async with db.read() as tx:
         found = [await token_rows.find(db, tx, name) for name in ("old", "narrow", "new")]
     assert [token is not None for token in found] == [False, True, True]
+
+
+async def test_room_for_a_token_is_made_of_expired_and_of_the_oldest(
+    db: database.Database,
+) -> None:
+    now = await db.time()
+    of_wallet = dataclasses.replace(
+        _token("", primary=False), lease_id=None, expires_at=now + timedelta(hours=12)
+    )
+    other = {"owner": "eip155:1:0xother", "expires_at": now + timedelta(hours=12)}
+    async with db.begin() as tx:
+        for change in ({"expires_at": now - timedelta(seconds=9)}, other, {"lease_id": "lease"}):
+            made = dataclasses.replace(of_wallet, token_hash="".join(change), **change)  # type: ignore[arg-type]
+            await token_rows.insert(db, tx, made)
+        await token_rows.insert(db, tx, _token("primary"))
+    for number in range(102):
+        async with db.begin() as tx:
+            for lease_id in (None, "lease"):
+                new = f"{lease_id} {number}"
+                await token_rows.make_room(db, tx, owner=of_wallet.owner, lease_id=lease_id)
+                made = dataclasses.replace(of_wallet, token_hash=new, lease_id=lease_id)
+                await token_rows.insert(db, tx, made)
+
+    async with db.read() as tx:
+        rows = (await tx.execute(sa.select(tables.tokens))).all()
+
+    of_lease = {row.token_hash for row in rows if row.lease_id is not None}
+    of_the_wallet = {row.token_hash for row in rows if row.token_hash.startswith("None")}
+    assert len(rows) == 202  # the other wallet's, the primary one, and twice a hundred
+    assert len(of_the_wallet) == 100
+    assert "None 101" in of_the_wallet
+    assert {"primary", "lease 101"} < of_lease
+
+
+async def test_what_is_revoked_leaves_no_row(db: database.Database) -> None:
+    async with db.begin() as tx:
+        for name in ("one", "two"):
+            await token_rows.insert(db, tx, _token(name))
+        told = [await token_rows.revoke(db, tx, name) for name in ("two", "two")]
+        await token_rows.insert(db, tx, _token("three"))
+        await token_rows.revoke_of_lease(tx, "lease")
+
+    async with db.read() as tx:
+        left = await tx.scalar(sa.select(sa.func.count()).select_from(tables.tokens))
+    assert (told, left) == ([True, False], 0)
 
 
 async def test_a_challenge_nonce_is_used_once(db: database.Database) -> None:
