@@ -16,12 +16,13 @@ _LIST = "The list of one's leases"
 async def list_leases(request: Request) -> Response:
     """List the caller's leases with the live status of their containers.
 
-    Leases that are over are left out unless `?all=true`. A token of one lease lists that one.
+    Leases that are over are left out unless `?all=true`: then it is the newest 5000 leases, and
+    whatever else is not over. A token of one lease lists that one.
     """
     views = await own_views(request, _LIST)
     if isinstance(views, Response):
         return views
-    return shapes.respond_list([shapes.lease_item(view) for view in views])
+    return await shapes.respond_each(views, shapes.lease_item)
 
 
 async def own_views(request: Request, description: str) -> list[service.LeaseView] | Response:

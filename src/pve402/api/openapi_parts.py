@@ -51,7 +51,7 @@ QUERIES: Final = {
         "name": "all",
         "in": "query",
         "required": False,
-        "description": "`true` lists leases that are over as well.",
+        "description": "`true` lists leases that are over as well, the newest 5000.",
         "schema": {"type": "boolean", "default": False},
     },
     "close": {

@@ -1,6 +1,7 @@
 """From values of the domain to answers."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
 from typing import Any, Final, cast
@@ -16,6 +17,7 @@ from pve402.proxmox import resources
 
 _MB: Final = 2**20
 _GB: Final = 2**30
+_FEW: Final = 100  # 2 ms of the event loop
 _VM_WORDS: Final[Mapping[resources.RunState, schemas.VmWord]] = {
     resources.RunState.RUNNING: "running",
     resources.RunState.STOPPED: "stopped",
@@ -32,6 +34,17 @@ def respond_list(models: list[Any], status: int = 200) -> Response:
     """Build the response that carries a list of schemas."""
     content = ",".join(model.model_dump_json(by_alias=True) for model in models)
     return Response(f"[{content}]", status, media_type="application/json")
+
+
+async def respond_each(
+    views: list[service.LeaseView], shape: Callable[[service.LeaseView], BaseModel]
+) -> Response:
+    """Build the response that carries a schema of each view; many are shaped in a thread."""
+
+    def build() -> Response:
+        return respond_list([shape(view) for view in views])
+
+    return build() if len(views) <= _FEW else await asyncio.to_thread(build)
 
 
 def owner_wallet(owner: str) -> str:

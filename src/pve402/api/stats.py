@@ -29,7 +29,7 @@ async def guest_stats(request: Request) -> Response:
     views = await management.own_views(request, _STATS)
     if isinstance(views, Response):
         return views
-    return shapes.respond_list([shapes.guest_stats(view) for view in views])
+    return await shapes.respond_each(views, shapes.guest_stats)
 
 
 def _node(number: int, figures: Any, shown: frozenset[str]) -> schemas.NodeStats:

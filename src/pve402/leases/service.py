@@ -16,12 +16,13 @@ from pve402.payments import settlement
 from pve402.payments.facilitators import Verification
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
-from pve402.storage import database, lease_rows, order_rows, queue
+from pve402.storage import database, lease_rows, order_rows, queue, transaction
 
 __all__ = ["Answer", "Caller", "LeaseService", "LeaseView", "Purchase"]
 
 _POLL_SECONDS = 0.5
 _VIEW_SECONDS = 1.0
+_ENDS = lease.OVER | {lease.LeaseStatus.UNWINDING}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -202,11 +203,8 @@ class LeaseService:
 
     async def list_leases(self, caller: Caller, *, include_over: bool = False) -> list[LeaseView]:
         """Return the caller's leases with their guests' state, by one call to Proxmox."""
-        accounts = [caller.owner]
-        if caller.by_key:
-            accounts = account.on_networks(caller.owner, self._parts.networks)
         async with self._db.read() as tx:
-            found = await lease_rows.list_by_owners(tx, accounts, include_over=include_over)
+            found = await self._list_rows(tx, caller, include_over=include_over)
         return await self._views([row for row in found if _may_manage(caller, row)])
 
     async def view(self, of: lease.Lease) -> LeaseView:
@@ -249,6 +247,17 @@ class LeaseService:
             raise errors.LeaseBusy(retry_after_seconds=5)
         self._parts.crew.wake()
         return moved
+
+    async def _list_rows(
+        self, tx: transaction.Transaction, caller: Caller, *, include_over: bool
+    ) -> list[lease.Lease]:
+        if caller.lease_id is not None:
+            own = await lease_rows.get(tx, caller.lease_id)
+            return [own] if own is not None and (include_over or own.status not in _ENDS) else []
+        accounts = [caller.owner]
+        if caller.by_key:
+            accounts = account.on_networks(caller.owner, self._parts.networks)
+        return await lease_rows.list_by_owners(tx, accounts, include_over=include_over)
 
     def _exact_price_usd(self, sku: str, size: lease.Size, minutes: int) -> Fraction:
         return price.lease_price_usd(self.book.sku(sku).rates, size, minutes)

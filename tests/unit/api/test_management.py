@@ -1,9 +1,13 @@
 """Management routes: who is let in, what it costs, and what is answered."""
 
+import threading
+
 import pytest
 from tests.support import fake_leases, wallets
 from tests.support.api_fixtures import NETWORK, PAY_TO, Api
 
+from pve402 import schemas
+from pve402.api import shapes
 from pve402.domain import errors, lease
 from pve402.leases import service
 
@@ -182,6 +186,25 @@ async def test_all_is_asked_for_by_query(api: Api):
     await api.client.get("/management/list?all=no", headers=BEARER)
 
     assert [include for _caller, include in api.leases.named("list_leases")] == [True, False]
+
+
+async def test_a_long_list_is_whole_and_shaped_beside_the_event_loop(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    made = [api.leases.add(fake_leases.make_lease(ALICE)).lease_id for _ in range(101)]
+    api.access.callers[TOKEN] = service.Caller(owner=ALICE)
+    threads: set[int] = set()
+    shape = shapes.lease_item
+
+    def shaped(view: service.LeaseView) -> schemas.LeaseItem:
+        threads.add(threading.get_ident())
+        return shape(view)
+
+    monkeypatch.setattr(shapes, "lease_item", shaped)
+    reply = await api.client.get("/management/list", headers=BEARER)
+
+    assert [item["leaseId"] for item in reply.json()] == made
+    assert threads.isdisjoint({threading.get_ident()})
 
 
 async def test_an_early_end_is_202(api: Api):
