@@ -1,4 +1,4 @@
-"""What stands between a tenant's client and a service: its address, and why nothing answers there."""
+"""What stands between a client and a service: the address, and why nothing answers there."""
 
 import os
 from urllib.parse import urlsplit
