@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Literal
 
 from pve402.domain import account, catalogue, errors, lease, order, price, request
-from pve402.leases import cluster, fees, fitting, intake, options, pool, pooled, vault, worker
+from pve402.leases import cluster, fees, fitting, intake, mark, options, pool, pooled, vault, worker
 from pve402.leases.intake import Purchase
 from pve402.payments import errors as payment_errors
 from pve402.payments import settlement
@@ -281,7 +281,7 @@ class LeaseService:
             guests = await self._guests([row for row in found if row.status not in lease.OVER])
         except pve.ProxmoxError:
             return [LeaseView(lease=row, guest=None, seen=False) for row in found]
-        return [LeaseView(lease=row, guest=_guest_of(row, guests), seen=True) for row in found]
+        return [LeaseView(lease=row, guest=self._guest_of(row, guests), seen=True) for row in found]
 
     async def _guests(self, rows: list[lease.Lease]) -> Mapping[int, resources.GuestSummary]:
         """Return all guests by vmid, by one call at most.
@@ -291,9 +291,19 @@ class LeaseService:
         view = self._parts.view
         seen = view.latest() if view.age_seconds <= _VIEW_SECONDS else None
         guests = {guest.vmid: guest for guest in seen.guests} if seen else {}
-        if seen is None or any(row.vmid not in guests for row in rows):
+        if seen is None or any(self._guest_of(row, guests) is None for row in rows):
             guests = {guest.vmid: guest for guest in (await view.fresh(0.0)).guests}
         return guests
+
+    def _guest_of(
+        self, row: lease.Lease, guests: Mapping[int, resources.GuestSummary]
+    ) -> resources.GuestSummary | None:
+        """Return a lease's guest; another's that has its vmid by now is not to be shown."""
+        found = guests.get(row.vmid)
+        if row.status in lease.OVER or found is None:
+            return None
+        is_own = mark.is_marked(found.tags, self._parts.settings.instance, row.lease_id)
+        return found if is_own else None
 
     async def _answer(self, taken: intake.Taken, purchase: Purchase) -> Answer:
         """Wait for an order within its sender's patience and say how it stands.
@@ -380,12 +390,6 @@ def _refusal_of(row: order.Order) -> errors.Pve402Error:
     return errors.PaymentRefused(
         "The payment was not settled; nothing was charged.", reason=refusal
     )
-
-
-def _guest_of(
-    row: lease.Lease, guests: Mapping[int, resources.GuestSummary]
-) -> resources.GuestSummary | None:
-    return None if row.status in lease.OVER else guests.get(row.vmid)
 
 
 def _may_manage(caller: Caller | None, of: lease.Lease) -> bool:

@@ -69,6 +69,18 @@ async def test_an_open_terminal_is_of_one_lease_alone(installation: Installation
     assert guest_work.ref(late) != guest_work.ref(now)
 
 
+@pytest.mark.parametrize("tags", FOREIGN)
+async def test_its_figures_are_not_shown(installation: Installation, tags: str) -> None:
+    row = (await installation.lease()).lease
+    become(installation, row, tags)
+    await installation.proxmox.publish()
+    await installation.parts.view.fresh(0.0)
+
+    view = await installation.leases.view(row)
+
+    assert (view.guest, view.seen) == (None, True)
+
+
 def become(installation: Installation, of: lease.Lease, tags: str) -> None:
     """Have the guest on a lease's vmid carry other tags, as another guest does."""
     installation.proxmox.world.guests[of.vmid].config.options["tags"] = tags
