@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from pve402 import bootstrap, config
+from pve402.config import logs
 from pve402.domain import errors
 from pve402.domain.catalogue import CatalogueError
 from pve402.ops import doctor as doctors
@@ -51,7 +52,10 @@ def revenue(
     since_days: Annotated[int, typer.Option(min=1, help="How many days back.")] = 30,
     output: Annotated[str, typer.Option(help="table, csv or json.")] = "table",
 ) -> None:
-    """Show what was earned: every settled order with its transaction, and the sums."""
+    """Show what was earned: every settled order with its transaction, and the sums.
+
+    A table has the newest 50 orders and all sums; csv and json have every order.
+    """
     _run(env_file, revenues.Revenue(since_days=since_days, output=output).show)
 
 
@@ -94,7 +98,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run(env_file: Path | None, work: Work) -> None:
     try:
-        components = bootstrap.build(config.load(env_file))
+        settings = config.load(env_file)
+        logs.configure(settings.pve402_log_level, settings.pve402_log_format)
+        components = bootstrap.build(settings, makes_key=False)
         code = asyncio.run(_with(components, work))
     except (config.SettingsError, CatalogueError) as error:
         sys.stderr.write(f"these settings are missing or wrong:\n\n{error}\n")

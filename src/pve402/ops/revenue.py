@@ -4,8 +4,8 @@ import csv
 import dataclasses
 import json
 import sys
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 import sqlalchemy as sa
 from rich.console import Console
@@ -15,9 +15,12 @@ from pve402 import bootstrap
 from pve402.domain import order, price
 from pve402.ops import screen
 from pve402.payments import networks
-from pve402.storage import tables
+from pve402.storage import tables, transaction
+
+NEWEST_ORDERS: Final = 50  # in a table, which is for people; programs get all
 
 _COLUMNS = ("settledAt", "kind", "leaseId", "minutes", "network", "payer", "amount", "transaction")
+_orders = tables.orders.c
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,47 +31,94 @@ class Revenue:
     output: str
 
     async def show(self, parts: bootstrap.Components, console: Console) -> int:
-        """Print the settled orders and the sum for each network; 2 for an unknown output."""
-        async with parts.db.read() as tx:
-            query = (
-                sa.select(tables.orders)
-                .where(tables.orders.c.status == order.OrderStatus.SETTLED.value)
-                .where(tables.orders.c.settled_at > parts.db.now(-self.since_days * 86400))
-                .order_by(tables.orders.c.settled_at)
-            )
-            found = [order.Order.from_row(row) for row in (await tx.execute(query)).mappings()]
-        rows = [_row(paid) for paid in found]
-        if self.output == "csv":
-            writer = csv.writer(sys.stdout)
-            writer.writerows([_COLUMNS, *rows])
-        elif self.output == "json":
-            records = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
-            sys.stdout.write(json.dumps(records, indent=2) + "\n")
-        elif self.output == "table":
-            _print(rows, found, console)
-        else:
+        """Print the settled orders, in a table the newest and all sums; 2 for an unknown output."""
+        if self.output not in {"table", "csv", "json"}:
             sys.stderr.write("--output is table, csv or json\n")
             return 2
+        settled = sa.and_(
+            _orders.status == order.OrderStatus.SETTLED.value,
+            _orders.settled_at > parts.db.now(-self.since_days * 86400),
+        )
+        async with parts.db.read() as tx:
+            if self.output == "table":
+                newest = await _list(tx, settled, newest=NEWEST_ORDERS)
+                _print(newest, await _sum(tx, settled), console)
+            elif self.output == "csv":
+                csv.writer(sys.stdout).writerows([_COLUMNS])
+                csv.writer(sys.stdout).writerows(await _list(tx, settled))
+            else:
+                _write_json(await _list(tx, settled))
         return 0
 
 
-def _row(paid: order.Order) -> tuple[str, ...]:
-    settled = paid.settled_at.isoformat() if paid.settled_at else ""
+@dataclasses.dataclass(kw_only=True)
+class _Sum:
+    """What one network brought."""
+
+    orders: int = 0
+    amount_atomic: int = 0
+
+
+async def _list(
+    tx: transaction.Transaction, settled: sa.ColumnElement[bool], *, newest: int | None = None
+) -> Iterator[tuple[str, ...]]:
+    """Return the rows to show, the oldest first; with a number, only so many of the newest."""
+    query = sa.select(
+        _orders.settled_at,
+        _orders.kind,
+        _orders.lease_id,
+        _orders.minutes,
+        _orders.network,
+        _orders.payer,
+        _orders.amount_atomic,
+        _orders.transaction,
+    ).where(settled)
+    ordered = query.order_by(_orders.settled_at.desc(), _orders.order_id).limit(newest)
+    found = (await tx.execute(ordered)).all()
+    return (_row(paid) for paid in reversed(found))
+
+
+async def _sum(tx: transaction.Transaction, settled: sa.ColumnElement[bool]) -> dict[str, _Sum]:
+    """Add up each network's orders.
+
+    The database counts orders of the same amount, and only these are added here: it keeps amounts
+    as text, since they may be larger than any integer of its own.
+    """
+    key = (_orders.network, _orders.amount_atomic)
+    query = sa.select(*key, sa.func.count()).where(settled).group_by(*key)
+    sums: dict[str, _Sum] = {}
+    for network, amount_atomic, count in (await tx.execute(query)).all():
+        added = sums.setdefault(network, _Sum())
+        added.orders += count
+        added.amount_atomic += amount_atomic * count
+    return sums
+
+
+def _row(paid: sa.Row[Any]) -> tuple[str, ...]:
     chain = networks.BY_CAIP2[paid.network]
     amount = price.usd_of(paid.amount_atomic, chain.decimals)
-    facts = (settled, paid.kind.value, paid.lease_id or "", str(paid.minutes), chain.name)
-    return (*facts, paid.payer, amount, paid.transaction or "")
+    facts = (paid.settled_at.isoformat(), paid.kind, paid.lease_id or "", str(paid.minutes))
+    return (*facts, chain.name, paid.payer, amount, paid.transaction or "")
 
 
-def _print(rows: Sequence[tuple[str, ...]], found: list[order.Order], console: Console) -> None:
+def _write_json(rows: Iterable[tuple[str, ...]]) -> None:
+    """Write a list, an order on each line."""
+    before = "[\n"
+    for row in rows:
+        sys.stdout.write(before + json.dumps(dict(zip(_COLUMNS, row, strict=True))))
+        before = ",\n"
+    sys.stdout.write("\n]\n" if before == ",\n" else "[]\n")
+
+
+def _print(rows: Iterable[tuple[str, ...]], sums: dict[str, _Sum], console: Console) -> None:
     table = Table(*_COLUMNS, box=None)
     for row in rows:
         table.add_row(*row)
     screen.print_whole(console, table)
-    sums: dict[str, int] = defaultdict(int)
-    for paid in found:
-        sums[paid.network] += paid.amount_atomic
-    for network, amount in sums.items():
+    in_all = sum(one.orders for one in sums.values())
+    if in_all > table.row_count:
+        console.print(f"the newest {table.row_count} of {in_all} orders; --output csv has all")
+    for network, one in sums.items():
         chain = networks.BY_CAIP2[network]
-        total = price.usd_of(amount, chain.decimals)
-        console.print(f"{chain.name}: {total} USDC in {len(found)} orders")
+        total = price.usd_of(one.amount_atomic, chain.decimals)
+        console.print(f"{chain.name}: {total} {chain.symbol} in {one.orders} orders")
