@@ -6,7 +6,7 @@ import logging
 import pytest
 import structlog
 
-from pve402.api import logs
+from pve402.config import logs
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,26 @@
+"""`pve402 ops` as a process: what it prints where."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support import processes
+from tests.support.processes import ServeProcess
+
+
+def test_standard_output_has_the_answer_and_nothing_else(
+    serve: Callable[..., ServeProcess], tmp_path: Path
+):
+    database = {"DATABASE_URL": f"sqlite:///{tmp_path}/leases.sqlite3"}
+    service = serve(**database)
+    env_file = str(service.devnet.env_file)
+
+    revenue = processes.run(
+        "ops", "revenue", "--env-file", env_file, "--output", "json", **database
+    )
+    reconciled = processes.run("ops", "reconcile", "--env-file", env_file, **database)
+
+    assert json.loads(revenue.stdout) == []
+    assert reconciled.stdout == "0 standing leases, 0 guests with our tag\n"
+    assert "certificate_not_verified" in reconciled.stderr
+    assert "proxmox.call" not in reconciled.stderr
