@@ -244,6 +244,12 @@ class Hub:
             for guest, terminal in tuple(self._guests.items()):
                 with contextlib.suppress(errors.HubError):
                     await self._tidy_guest(guest, terminal)
+            self._forget_consoles()
+
+    def _forget_consoles(self) -> None:
+        """Drop the consoles that are over, each of which keeps the end of its output."""
+        for guest in [guest for guest, console in self._consoles.items() if console.is_over]:
+            del self._consoles[guest]
 
     async def _tidy_guest(self, guest: GuestRef, terminal: GuestTerminal) -> None:
         terminal.forget_old()

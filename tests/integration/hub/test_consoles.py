@@ -1,12 +1,15 @@
 """The interactive console, beside commands where the guest can do it, alone where it cannot."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 from tests.support import guest_consoles
 from tests.support.guest_consoles import ASH, BASH, DASH, Consoles
 
 from pve402.hub import errors
+from pve402.hub import hub as hubs
 from pve402.hub.console import ConsoleChannel
 from pve402.hub.hub import Hub
 from pve402.hub.request import ExecRequest
@@ -29,6 +32,28 @@ async def test_typing_is_answered(hub: Hub, console_guest: GuestRef) -> None:
     while await console.read() is not None:
         pass
     assert console.close_reason == "exit"
+
+
+async def test_a_console_that_is_over_is_forgotten(
+    hub: Hub, console_guest: GuestRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubs, "_TIDY_SECONDS", 0.05)
+    console = await hub.open_console(console_guest, 80, 24)
+    kept = weakref.ref(hub._consoles[console_guest])
+    await console.write(b"exit\r")
+    while await console.read() is not None:
+        pass
+
+    async with asyncio.timeout(20):
+        while hub._consoles:  # noqa: ASYNC110 - only looking tells
+            await asyncio.sleep(0.02)
+    again = await hub.open_console(console_guest, 80, 24)
+    await again.write(b"echo ne''w\r")
+
+    assert b"new" in await _read_until(again, b"new")
+    del console
+    gc.collect()
+    assert kept() is None
 
 
 async def test_colours_unicode_and_line_ends_are_unchanged(
