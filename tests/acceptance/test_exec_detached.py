@@ -70,6 +70,19 @@ def test_it_is_signalled(container: Container):
     assert _until(container, exec_id, "exited")["exitCode"] == 143
 
 
+def test_what_is_no_signal_is_told_from_an_ended_command(container: Container):
+    exec_id = container.run(command="exec sleep 600", detach=True)["execId"]
+
+    wrong = container.call("POST", f"{exec_id}/signal", json={"signal": "BANANA"})
+    container.call("POST", f"{exec_id}/signal", json={"signal": "KILL"})
+    _until(container, exec_id, "exited")
+    late = container.call("POST", f"{exec_id}/signal", json={"signal": "TERM"})
+
+    assert (wrong.status_code, late.status_code) == (422, 422)
+    assert "no such signal" in wrong.json()["detail"]
+    assert "has ended" in late.json()["detail"]
+
+
 def test_it_is_killed_and_forgotten(container: Container):
     exec_id = container.run(argv=["sleep", "4713"], detach=True)["execId"]
     container.wait_until_running("sleep", "4713")

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import signal
 from typing import Final
 
 from starlette.requests import Request
@@ -46,6 +47,7 @@ _SIGNAL: Final = visit.Door(
     scope="exec", description="A signal for a command", most_bytes=body.MAX_BYTES
 )
 _END: Final = visit.Door(scope="exec", description="The end of a command")
+_REAL_TIME: Final = re.compile(r"RT(MIN|MAX)([+-][0-9]{1,2})?")
 _EXEC_ID: Final = re.compile(r"e[0-9a-f]{24}")
 
 
@@ -130,7 +132,10 @@ def _fed(request: Request, raw: bytes) -> tuple[bytes, bool]:
 
 
 def _signal_name(_request: Request, raw: bytes) -> str:
-    return body.parse(raw, schemas.SignalRequest).signal.removeprefix("SIG")
+    name = body.parse(raw, schemas.SignalRequest).signal.removeprefix("SIG")
+    if f"SIG{name}" not in signal.Signals.__members__ and not _REAL_TIME.fullmatch(name):
+        raise errors.InvalidRequest("there is no such signal; TERM, INT, HUP and KILL are some")
+    return name
 
 
 async def _execute(of: visit.Visit, wish: _Wish) -> Response:
@@ -213,7 +218,7 @@ async def _signal(of: visit.Visit, name: str) -> Response:
     if _attached(of, exec_id) is None:
         await of.work.detached.signal(of.guest, exec_id, name)
     elif not await of.work.hub.signal(of.guest, exec_id, name):
-        raise hub_errors.RequestRefused("the command does not run any more")
+        raise hub_errors.RequestRefused("the command has ended")
     return Response(status_code=204)
 
 

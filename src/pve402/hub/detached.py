@@ -189,14 +189,13 @@ def _raise_refusal(exit_code: int) -> None:
 
 
 def _refusal(exit_code: int) -> errors.HubError:
-    match exit_code:
-        case 3:
-            return errors.FileRefused("the guest has no room for output")
-        case 4:
-            return errors.TooManyCommands("too many detached programs; delete some")
-        case 5:
-            return errors.RequestRefused("the program does not run or takes no stdin")
-        case 6:
-            return errors.ExecNotFound()
-        case _:
-            return errors.SessionFailed("the guest could not do this")
+    """What a script's exit code means."""
+    refusals: dict[int, errors.HubError] = {
+        3: errors.FileRefused("the guest has no room for output"),
+        4: errors.TooManyCommands("too many detached programs; delete some"),
+        5: errors.RequestRefused("the command has ended, or takes no stdin"),
+        6: errors.ExecNotFound(),
+        7: errors.RequestRefused("the container knows no such signal"),
+        8: errors.RequestRefused("the command has ended"),
+    }
+    return refusals.get(exit_code) or errors.SessionFailed("the guest could not do this")

@@ -192,6 +192,8 @@ def _checked(result: ExecResult) -> ExecResult:
             raise errors.FileMissing
         case 21:
             raise errors.FileRefused("this is not a plain file")
+        case 23:
+            raise errors.FileMissing("There is no such directory in the guest; make it first.")
         case _:
             raise errors.FileRefused
 

@@ -61,6 +61,18 @@ async def test_stdin_signal_and_time_limit(hub: Hub, any_guest: GuestRef) -> Non
         await programs.delete(any_guest, name)
 
 
+async def test_a_signal_that_is_not_sent_says_why(hub: Hub, any_guest: GuestRef) -> None:
+    programs = DetachedPrograms(hub)
+    runs = await programs.start(any_guest, ExecRequest(command="sleep 60"))
+    with pytest.raises(errors.RequestRefused, match="no such signal"):
+        await programs.signal(any_guest, runs, "BANANA")
+    await programs.signal(any_guest, runs, "KILL")
+    await _wait(programs, any_guest, runs)
+    with pytest.raises(errors.RequestRefused, match="has ended"):
+        await programs.signal(any_guest, runs, "TERM")
+    await programs.delete(any_guest, runs)
+
+
 async def test_given_stdin_and_number_limit(chain: Consoles, guest: GuestRef) -> None:
     async with chain.hub(max_detached=1) as hub:
         programs = DetachedPrograms(hub)

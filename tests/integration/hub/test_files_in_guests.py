@@ -59,6 +59,11 @@ async def test_paths_that_cannot_be_written(
         await Files(hub).put_file(guest, path, _chunks(b"data"))
 
 
+async def test_a_missing_directory_is_said_to_be_missing(hub: Hub, any_guest: GuestRef) -> None:
+    with pytest.raises(errors.FileMissing, match="no such directory"):
+        await Files(hub).put_file(any_guest, "/no/such/dir/file", _chunks(b"data"))
+
+
 async def test_missing_file_and_directory_cannot_be_read(hub: Hub, guest: GuestRef) -> None:
     with pytest.raises(errors.FileMissing):
         await Files(hub).get_file(guest, "/tmp/not-there")

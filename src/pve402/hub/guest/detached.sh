@@ -1,7 +1,7 @@
 # Looks after detached programs. Arguments: spool directory, what to do, id, and more.
 #   list [ID]            a line each: id state code started out err truncated timedout
 #   follow ID OUT ERR    their output from these offsets on, until the end
-#   signal ID NAME       to the process groups; 5 if there is none
+#   signal ID NAME       to the process groups; 7 if there is no such signal, 8 if none is left
 #   stdin ID             passes our stdin on
 #   close ID             ends its stdin
 #   delete ID            kills it and forgets it
@@ -65,7 +65,14 @@ await_group() {
   [ -s "$d/group" ] || [ -e "$d/exit" ]
 }
 
-groups() { await_group; n=5; for p in $(cat "$d/group"); do kill "-$1" "-$p" && n=0; done; }
+# Leaves in $n whether a group was signalled (0), is there and refuses the signal (7), or is gone.
+groups() {
+  await_group
+  n=8
+  for p in $(cat "$d/group"); do
+    if kill "-$1" "-$p"; then n=0; elif [ $n -ne 0 ] && kill -0 "-$p"; then n=7; fi
+  done
+}
 
 if [ "$what" = list ] && [ -z "$id" ]; then
   for d in "$base"/*; do [ ! -e "$d/start" ] || line "$d"; done

@@ -4,7 +4,7 @@
 #   write PATH TEMPORARY       takes stdin; prints its size and SHA-256 or -
 #   keep PATH TEMPORARY MODE   puts the temporary file in its place
 #   drop PATH TEMPORARY
-# Exit codes: 20 missing, 21 not a file, 22 refused.
+# Exit codes: 20 missing, 21 not a file, 22 refused, 23 its directory is missing.
 what=$1 path=$2
 
 sum() {
@@ -24,7 +24,7 @@ case $what in
   read) dd if="$path" bs=65536 skip="$3" count="$4" 2>/dev/null || exit 22 ;;
   write)
     [ ! -d "$path" ] || exit 21
-    case $path in */*) [ -d "${path%/*}/" ] || exit 20 ;; esac
+    case $path in */*) [ -d "${path%/*}/" ] || exit 23 ;; esac
     umask 077
     cat 2>/dev/null >"$3" || { rm -f -- "$3"; exit 22; }
     n=$(wc -c <"$3")
