@@ -36,6 +36,16 @@ _ONCE_GOOD: Final = frozenset(
         payment_errors.Code.EXPIRES_TOO_SOON,
     }
 )
+_TOO_LITTLE: Final = "The wallet holds too little of the token to pay this; nothing was charged."
+_USED: Final = "This payment was used before; sign a new one. Nothing was charged."
+#: Reasons that facilitators give, in words for people; `code` keeps theirs.
+_WORDS: Final = {
+    "insufficient_funds": _TOO_LITTLE,
+    "invalid_exact_evm_insufficient_balance": _TOO_LITTLE,
+    "nonce_already_used": _USED,
+    "invalid_exact_evm_nonce_already_used": _USED,
+    "invalid_exact_evm_payload_signature": "The payment's signature is not that of its payer.",
+}
 
 
 class PaymentNeeded(Exception):
@@ -160,7 +170,8 @@ class Gate:
         try:
             yield
         except errors.PaymentRefused as refusal:
-            again = protocol.challenge(offers, error=refusal.detail, code=refusal.reason)
+            said = _WORDS.get(refusal.reason, refusal.detail)
+            again = protocol.challenge(offers, error=said, code=refusal.reason)
             raise PaymentNeeded(again, _refused_receipt(paid.payment, refusal.reason)) from None
         except payment_errors.PaymentRejected as rejection:
             refused = paygate.reject(offers, rejection)

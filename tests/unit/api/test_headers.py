@@ -63,6 +63,13 @@ async def test_routing_errors_have_the_shape_of_all_others(api: Api, method, pat
     assert set(reply.json()) == {"detail", "code"}
 
 
+async def test_who_is_lost_is_shown_the_description(api: Api):
+    reply = await api.client.get("/")
+
+    assert reply.status == 404
+    assert "/openapi.json" in reply.json()["detail"]
+
+
 async def test_security_headers_are_on_every_answer(api: Api):
     for path in ("/catalogue", "/management/list", "/nowhere"):
         reply = await api.client.get(path)

@@ -206,6 +206,24 @@ async def test_a_refused_payment_is_402_with_terms_and_a_receipt_of_the_failure(
 
 
 @pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("invalid_exact_evm_insufficient_balance", "holds too little"),
+        ("invalid_exact_evm_nonce_already_used", "used before"),
+        ("something_new", "the payment was refused: something_new"),
+    ],
+)
+async def test_a_refused_payment_is_explained_to_people(api: Api, reason: str, words: str):
+    said = f"the payment was refused: {reason}"
+    api.leases.failures["create"] = errors.PaymentRefused(said, reason=reason)
+
+    reply = await paid(api, "/lease/container", BODY)
+
+    assert reply.code == reason
+    assert words in json.loads(reply.body)["detail"]
+
+
+@pytest.mark.parametrize(
     ("failure", "status", "code"),
     [
         (errors.OrderPending(retry_after_seconds=7), 503, "order_pending"),
