@@ -38,7 +38,7 @@ async def issue_token(request: Request) -> Response:
     wish = body.parse(await body.read(request), schemas.TokenRequest)
     issued = await context.of(request).access.issue_token(
         wish.message,
-        wish.signature,
+        "0x" + wish.signature.removeprefix("0x"),
         lease_id=wish.lease_id,
         scope=list(wish.scope) if wish.scope else None,
         expires_at=_in_utc(wish.expires_at),

@@ -175,7 +175,11 @@ class TokenRequest(NewRequest):
     """A signed challenge in return for a token."""
 
     message: str = Field(max_length=4096)
-    signature: str = Field(pattern=r"^0x([0-9a-fA-F]{2}){1,4096}$", repr=False)
+    signature: str = Field(
+        pattern=r"^(0x)?([0-9a-fA-F]{2}){1,4096}$",
+        repr=False,
+        description="Hexadecimal; some libraries write it without the 0x.",
+    )
     lease_id: ShortText | None = Field(
         default=None,
         description="Token of one lease, which revokes its old one; else one of the wallet.",

@@ -272,8 +272,9 @@ async def test_the_catalogue_is_free(api: Api):
     assert shown["networks"][0]["payTo"].lower() == PAY_TO
 
 
-async def test_tokens_are_issued_for_signatures(api: Api):
-    body = {"message": "m", "signature": "0x00", "scope": ["read"]}
+@pytest.mark.parametrize("signature", ["0x00", "00"])
+async def test_tokens_are_issued_for_signatures(api: Api, signature: str):
+    body = {"message": "m", "signature": signature, "scope": ["read"]}
 
     reply = await api.client.post("/auth/token", body)
 
@@ -290,6 +291,9 @@ async def test_tokens_are_issued_for_signatures(api: Api):
         {"expiresAt": "0001-01-01T00:00:00+01:00"},
         {"expiresAt": "9999-12-31T23:59:59-01:00"},
         {"signature": "0xz"},
+        {"signature": "0x"},
+        {"signature": ""},
+        {"signature": "000"},
         {"x": 1},
     ],
 )
