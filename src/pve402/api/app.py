@@ -1,12 +1,13 @@
 """Puts the application together from what bootstrap built."""
 
 import json
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from pve402 import bootstrap
@@ -52,7 +53,7 @@ class Application(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request or a websocket through our layers, and start-up and end by FastAPI's."""
         if scope["type"] == "lifespan":
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, _telling_why(send))
             return
         scope["app"] = self
         await self.outermost(scope, receive, send)
@@ -88,6 +89,20 @@ def openapi_text(public_url: str) -> str:
     app = FastAPI(docs_url=None, redoc_url=None)
     _add_routes(app, public_url)
     return json.dumps(app.openapi(), indent=2) + "\n"
+
+
+def _telling_why(send: Send) -> Send:
+    """Say in a sentence, not by a traceback, what is wrong outside the program at the start."""
+
+    async def tell(message: Message) -> None:
+        error = sys.exception()
+        is_failure = message["type"] == "lifespan.startup.failed"
+        if is_failure and isinstance(error, bootstrap.CANNOT_START):
+            cause = f" ({error.__cause__})" if error.__cause__ else ""
+            message = {**message, "message": f"pve402 cannot start: {error}{cause}"}
+        await send(message)
+
+    return tell
 
 
 def _add_routes(app: FastAPI, public_url: str) -> None:

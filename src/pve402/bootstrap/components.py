@@ -57,6 +57,8 @@ _OTHER_NAME = (
     "this start would give them, and nobody would ever stop them; set PVE402_INSTANCE={kept}, or "
     "put back the secret key that the name was made of"
 )
+CANNOT_START = (config.SettingsError, errors.DatabaseUnavailable, database.DatabaseBusyError)
+"""What a start raises that is no fault of the program; its text says what to do."""
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -1,8 +1,14 @@
 """Bring the tables up to date at start, under a lock, with Alembic.
 
 Most starts find a SQLite file whose tables are those of the code, and need not even read Alembic.
+
+On PostgreSQL replicas of the version before may be at work meanwhile. A change that took one lock
+after another would wait for a transaction that waits for it, so all tables are locked first, within
+less than the second after which PostgreSQL looks for deadlocks and makes somebody the victim; if
+that fails, everybody else is let through before the next try.
 """
 
+import asyncio
 import contextlib
 import sqlite3
 from pathlib import Path
@@ -12,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from pve402.domain import errors
+from pve402.storage import failures, tables
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -19,6 +26,10 @@ if TYPE_CHECKING:
 
 _ADVISORY_LOCK = 402_402_402
 _FOLDER = Path(__file__).parent / "migrations"
+_LOCK_MS = 500
+_TRIES = 60
+_PAUSE_SECONDS = 0.5
+_IN_USE = frozenset({"57014", "55P03", "40P01"})  # query canceled, lock not available, deadlock
 
 
 def alembic_config() -> "Config":
@@ -40,7 +51,8 @@ def newest_revision() -> str:
 async def upgrade(url: sa.URL, revision: str = "head") -> None:
     """Upgrade to a revision; replicas that start together do it one after the other.
 
-    Raises DatabaseUnavailable.
+    Raises DatabaseUnavailable, also for tables that are in use for a minute without a pause, and
+    for those of a newer version.
     """
     if revision == "head" and _is_newest(url):
         return
@@ -48,7 +60,7 @@ async def upgrade(url: sa.URL, revision: str = "head") -> None:
 
 
 async def downgrade(url: sa.URL, revision: str) -> None:
-    """Downgrade to a revision; `base` drops every table. Raises DatabaseUnavailable."""
+    """Downgrade to a revision; `base` drops every table. Raises what `upgrade` does."""
     await _within(url, "downgrade", revision)
 
 
@@ -77,14 +89,35 @@ async def _within(url: sa.URL, verb: str, revision: str) -> None:
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
     try:
-        async with engine.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
-            await connection.run_sync(_run, verb, revision)
-    except (sa.exc.OperationalError, sa.exc.InterfaceError, OSError) as error:
-        raise errors.DatabaseUnavailable(retry_after_seconds=2) from error
+        with failures.translated():
+            for _ in range(_TRIES - 1):
+                if await _try(engine, verb, revision):
+                    return
+                await _pause()
+            if not await _try(engine, verb, revision):
+                raise errors.DatabaseUnavailable(
+                    "The tables are to be changed, and something uses them without a pause."
+                )
     finally:
         await engine.dispose()
+
+
+async def _try(engine: "AsyncEngine", verb: str, revision: str) -> bool:
+    """Change the tables in one transaction; False if others use them."""
+    try:
+        async with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+            await connection.run_sync(_run, verb, revision)
+    except sa.exc.DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) in _IN_USE:
+            return False
+        raise
+    return True
+
+
+async def _pause() -> None:
+    await asyncio.sleep(_PAUSE_SECONDS)
 
 
 def _prepare_sqlite(engine: "AsyncEngine") -> None:
@@ -105,8 +138,30 @@ def _prepare_sqlite(engine: "AsyncEngine") -> None:
 
 
 def _run(connection: sa.Connection, verb: str, revision: str) -> None:
-    from alembic import command  # noqa: PLC0415
+    from alembic import command, script  # noqa: PLC0415
+    from alembic.runtime import migration  # noqa: PLC0415
 
     config = alembic_config()
+    current = migration.MigrationContext.configure(connection).get_current_revision()
+    known = {step.revision for step in script.ScriptDirectory.from_config(config).walk_revisions()}
+    if current is not None and current not in known:
+        raise errors.DatabaseUnavailable(
+            f"The database is of a newer version of pve402: its tables are at {current}, and this"
+            f" version ends at {newest_revision()}. Start the newer version."
+        )
+    if (verb, revision, current) == ("upgrade", "head", newest_revision()):
+        return
+    if connection.dialect.name == "postgresql":
+        _lock_tables(connection)
     config.attributes["connection"] = connection
     getattr(command, verb)(config, revision)
+
+
+def _lock_tables(connection: sa.Connection) -> None:
+    """Keep everybody else from our tables until the end of the transaction, or give up soon."""
+    made = set(sa.inspect(connection).get_table_names())
+    names = ", ".join(sorted(made.intersection(tables.metadata.tables)))
+    if names:
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {_LOCK_MS}")
+        connection.exec_driver_sql(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
+        connection.exec_driver_sql("SET LOCAL statement_timeout TO DEFAULT")

@@ -1,9 +1,11 @@
 """Migrations: up, down, up again, and equal to the tables that the code speaks of."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 import sqlalchemy as sa
@@ -14,7 +16,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.integration.storage.test_queue import new_lease
 from tests.integration.storage.test_rows import new_order
 
+from pve402.domain import errors
 from pve402.storage import database, lease_rows, migrate, order_rows, tables
+
+NEWER = sa.text("UPDATE alembic_version SET version_num = '9999'")
 
 
 async def test_the_migrations_make_the_tables_of_the_code(database_url: str) -> None:
@@ -85,6 +90,71 @@ async def test_alembic_is_left_out_where_a_file_is_up_to_date(
     assert asked == ["upgrade"]
 
 
+async def test_tables_of_a_newer_version_are_refused_in_a_sentence(database_url: str) -> None:
+    await (await database.Database(database_url).open()).close()
+    await look(database_url, lambda found: found.execute(NEWER) and found.commit())
+
+    with pytest.raises(errors.DatabaseUnavailable, match="newer version of pve402"):
+        await database.Database(database_url).open()
+
+
+@pytest.mark.postgres
+async def test_a_change_of_the_tables_lets_those_through_who_use_them(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = sa.make_url(postgres_url)
+    old = await database.Database(postgres_url).open()
+    await migrate.downgrade(url, "0003")
+    pauses: list[str] = []
+    monkeypatch.setattr(migrate, "_pause", AsyncMock(side_effect=lambda: pauses.append("pause")))
+
+    async with old.begin() as tx:
+        await order_rows.get(tx, "o1")
+        change = asyncio.create_task(migrate.upgrade(url))
+        await until_somebody_waits(old)
+        written = await order_rows.insert(old, tx, new_order(1), fence=None, due_in_seconds=15)
+        await lease_rows.list_standing(tx)
+    await change
+    differences = await look(postgres_url, _differences)
+    await old.close()
+
+    assert written is not None
+    assert pauses
+    assert differences == []
+
+
+@pytest.mark.postgres
+async def test_a_change_of_the_tables_gives_up_while_they_are_never_free(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = sa.make_url(postgres_url)
+    old = await database.Database(postgres_url).open()
+    await migrate.downgrade(url, "0003")
+    monkeypatch.setattr(migrate, "_TRIES", 2)
+    monkeypatch.setattr(migrate, "_LOCK_MS", 1)
+    monkeypatch.setattr(migrate, "_pause", AsyncMock())
+
+    async with old.begin() as tx:
+        await order_rows.get(tx, "o1")
+        with pytest.raises(errors.DatabaseUnavailable, match="without a pause"):
+            await migrate.upgrade(url)
+    await old.close()
+
+
+@pytest.mark.postgres
+async def test_a_start_with_the_newest_tables_locks_none(postgres_url: str) -> None:
+    first = await database.Database(postgres_url).open()
+
+    async with first.begin() as tx:
+        await order_rows.insert(first, tx, new_order(1), fence=None, due_in_seconds=15)
+        second = await database.Database(postgres_url).open()
+
+    async with second.read() as tx:
+        assert await order_rows.get(tx, "o1") is not None
+    for opened in (first, second):
+        await opened.close()
+
+
 def test_files_of_migrations_are_named_in_their_order() -> None:
     known = ScriptDirectory.from_config(migrate.alembic_config())
 
@@ -101,6 +171,14 @@ async def test_a_second_process_on_one_sqlite_file_is_refused(tmp_path: Path) ->
 
     await first.close()
     await (await second.open()).close()
+
+
+async def until_somebody_waits(db: database.Database) -> None:
+    """Wait until a transaction waits for a lock on a table."""
+    waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation IS NOT NULL")
+    async with asyncio.timeout(30), db.read() as tx:
+        while not await tx.scalar(waiting):  # noqa: ASYNC110 - only looking tells
+            await asyncio.sleep(0.01)
 
 
 async def look(url: str, at: Callable[[sa.Connection], Any]) -> Any:
