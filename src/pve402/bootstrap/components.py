@@ -132,7 +132,7 @@ class Components:
     async def readiness(self) -> dict[str, bool]:
         """Tell what a request needs: the database, recovery done, Proxmox seen lately."""
         try:
-            await self.db.time()
+            await self.db.check()
             database_answers = True
         except Exception:  # noqa: BLE001 - whatever it is, we are not ready
             database_answers = False

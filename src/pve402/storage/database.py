@@ -24,6 +24,7 @@ _TIME = sa.select(
         clock.Moment(transaction.hole("plus_ms", type_=sa.BigInteger)), tables.UtcMilliseconds()
     )
 )
+_CHECK = sa.select(tables.facts.c.name).limit(1)
 
 
 class DatabaseBusyError(RuntimeError):
@@ -100,6 +101,11 @@ class Database:
     def shift_ms(self, plus_seconds: float = 0) -> int:
         """Return by how many milliseconds a query moves the database's time, for its hole."""
         return int((self.shift_seconds + plus_seconds) * 1000)
+
+    async def check(self) -> None:
+        """Read a table; raise what `begin` raises if that cannot be done."""
+        async with self.read() as tx:
+            await tx.run(_CHECK)
 
     async def time(self) -> datetime:
         """Return the database's time. A SQLite file has the clock of its one process."""

@@ -261,3 +261,12 @@ def counted_to(limit: int) -> sa.Select[tuple[int]]:
     numbers = sa.select(sa.literal(1).label("n")).cte("numbers", recursive=True)
     following = sa.select(numbers.c.n + 1).where(numbers.c.n < limit)
     return sa.select(sa.func.max(numbers.union_all(following).c.n))
+
+
+async def test_a_check_asks_the_database(db: database.Database) -> None:
+    await db.check()
+    async with db.begin() as tx:
+        await tx.execute(sa.text("DROP TABLE facts"))
+
+    with pytest.raises((sa.exc.DBAPIError, errors.DatabaseUnavailable)):
+        await db.check()
