@@ -72,7 +72,7 @@ class Confirmation:
         if over or current.expires_at is None or current.expires_at != deal.order.expires_at:
             return None
         try:
-            await self._machines.write_description(current, current.expires_at)
+            await self._machines.write_description(current)
         except pve.GuestMissing:
             log.info("guest_gone_before_description", lease=current.lease_id)
         except (pve.ProxmoxError, machine.GuestMovedError) as error:

@@ -20,8 +20,8 @@ import structlog
 from pve402.domain import lease
 from pve402.leases import mark, options, vault, workflow
 from pve402.proxmox import errors as pve
+from pve402.proxmox import guest_views
 from pve402.proxmox import guests as pve_guests
-from pve402.proxmox import parameters
 from pve402.proxmox import tasks as pve_tasks
 from pve402.storage import database, lease_rows, queue, slots
 
@@ -195,16 +195,30 @@ class Machines:
             return await self._wait_for_making(of)
         return True
 
-    async def write_description(self, of: lease.Lease, expires_at: datetime) -> None:
-        """Write on the guest until when it is paid, if it is the lease's guest."""
-        await self._write_config(of, {"description": self.description(of, expires_at)})
+    async def write_description(self, of: lease.Lease) -> None:
+        """Write on the guest until when it is paid, if it is the lease's guest.
+
+        The lease's end is read after the guest's configuration, and Proxmox refuses a change of one
+        that is not the last: of two who write at once, who read the older end does not win. Raises
+        ConfigChanged then.
+        """
+        config = await self._own_config(of)
+        if config is None:
+            return
+        async with self._db.read() as tx:
+            now = await lease_rows.get(tx, of.lease_id)
+        if now is not None and now.expires_at is not None:
+            changes = {"description": self.description(now, now.expires_at)}
+            await self._guests.update_config(_ref(of), changes, digest=config.digest)
 
     async def describe_running(self, of: lease.Lease, expires_at: datetime) -> None:
         """Write the lease's name and time on its guest. Raises GuestMissing unless it runs."""
         sight = await self.look(of)
-        changes = {"hostname": of.hostname, "description": self.description(of, expires_at)}
-        if sight is not Sight.RUNNING or not await self._write_config(of, changes):
+        config = await self._own_config(of) if sight is Sight.RUNNING else None
+        if config is None:
             raise pve.GuestMissing(f"guest {of.vmid} is {sight.value}")
+        changes = {"hostname": of.hostname, "description": self.description(of, expires_at)}
+        await self._guests.update_config(_ref(of), changes, digest=config.digest)
 
     def description(self, of: lease.Lease, expires_at: datetime) -> str:
         """Return the signed description of the lease's guest."""
@@ -253,21 +267,15 @@ class Machines:
         if now is None or _whose(now) != _whose(of):
             raise queue.FenceLostError
 
-    async def _write_config(self, of: lease.Lease, changes: parameters.Parameters) -> bool:
-        """Change the guest if, as it stands, it is the lease's; False if it is not.
-
-        Raises ConfigChanged if somebody changed it meanwhile.
-        """
+    async def _own_config(self, of: lease.Lease) -> guest_views.GuestConfig | None:
+        """Return the configuration of the guest if, as it stands, it is the lease's."""
         try:
             config = await self._guests.config(_ref(of))
         except pve.GuestMissing:
             await self._look_elsewhere(of)
-            return False
+            return None
         marked = mark.is_marked(config.tags, self._settings.instance, of.lease_id)
-        if config.lock == _CREATE_LOCK or not marked:
-            return False
-        await self._guests.update_config(_ref(of), changes, digest=config.digest)
-        return True
+        return config if marked and config.lock != _CREATE_LOCK else None
 
     async def _ask_to_shut_down(self, of: lease.Lease) -> pve_tasks.Upid | None:
         """Return the task that shuts the guest down, None if Proxmox begins none."""

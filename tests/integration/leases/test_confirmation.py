@@ -5,6 +5,8 @@ from tests.support.installation import Installation
 
 from pve402.devnet.facilitator import Endpoint, Fault, FaultKind
 from pve402.domain import lease, order
+from pve402.proxmox import guest_views
+from pve402.proxmox import guests as pve_guests
 from pve402.storage import lease_rows
 
 
@@ -41,6 +43,38 @@ async def test_the_guests_description_tells_the_true_end(installation: Installat
     assert record is not None
     assert row.expires_at is not None
     assert record.expires_at == row.expires_at.replace(microsecond=0)
+
+
+async def test_an_older_end_is_not_written_over_a_newer_one(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = installation.tenant()
+    row = (await installation.lease(tenant)).lease
+    guests = installation.parts.machines._guests
+    honest = guests.config
+
+    async def late(of: pve_guests.GuestRef) -> guest_views.GuestConfig:
+        """While the first order waits for Proxmox, a renewal is settled and described."""
+        monkeypatch.setattr(guests, "config", honest)
+        paid = installation.renewal(tenant, row, 30)
+        renewal = (await installation.leases.renew(row, 30, paid)).order
+        mine(installation, 12)
+        with installation.parts.crew.watch(renewal.order_id) as changed:
+            installation.pass_time(30)
+            while not (await installation.orders_now())[-1].final:
+                await changed.wait()
+                changed.clear()
+        return await honest(of)
+
+    monkeypatch.setattr(guests, "config", late)
+    await confirm(installation)
+
+    (now,) = await installation.leases_now()
+    text = installation.proxmox.world.guests[row.vmid].config.text("description")
+    record = installation.parts.machines.read_description(text)
+    assert record is not None
+    assert now.expires_at is not None
+    assert record.expires_at == now.expires_at.replace(microsecond=0)
 
 
 async def test_a_transfer_that_a_reorganisation_drops_is_settled_again(

@@ -177,7 +177,7 @@ async def test_a_guest_that_changed_meanwhile_is_not_described(
     monkeypatch.setattr(guests, "update_config", late)
 
     with pytest.raises(pve.ConfigChanged):
-        await installation.parts.machines.write_description(row, row.created_at)
+        await installation.parts.machines.write_description(row)
     assert installation.proxmox.world.guests[row.vmid].config.text("description") == before
 
 
