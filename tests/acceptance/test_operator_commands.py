@@ -5,7 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support import processes
-from tests.support.processes import ServeProcess
+from tests.support.processes import DevnetProcess, ServeProcess
+
+
+def test_a_lost_key_is_asked_for_and_not_made_anew(devnet: DevnetProcess, tmp_path: Path):
+    database = {"DATABASE_URL": f"sqlite:///{tmp_path}/leases.sqlite3"}
+
+    done = processes.run("ops", "rebuild", "--env-file", str(devnet.env_file), **database)
+
+    assert done.returncode == 2
+    assert "PVE402_SECRET_KEY: neither set nor in a file" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_standard_output_has_the_answer_and_nothing_else(

@@ -111,13 +111,19 @@ class Components:
             await self.db.open()
             if not await key_check.opens_what_is_kept(self.db, self.keys):
                 raise config.SettingsError({"PVE402_SECRET_KEY": _OTHER_KEY})
-            ours = self.lease_options.instance
-            kept = await instance_name.claim(self.db, ours)
-            if kept != ours:
-                raise other_name(kept, ours)
+            await instance_name.claim(self.db, self.lease_options.instance)
+            await self.check_name()
         except BaseException:
             await self.close()
             raise
+
+    async def check_name(self) -> None:
+        """Raise SettingsError if guests stand under another name than this installation's."""
+        ours = self.lease_options.instance
+        kept = await instance_name.other(self.db, ours)
+        if kept is not None:
+            reason = _OTHER_NAME.format(kept=kept, ours=ours)
+            raise config.SettingsError({"PVE402_INSTANCE": reason})
 
     async def close(self) -> None:
         """Close connections; enough where nothing was started."""
@@ -228,11 +234,6 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
         guest_work=inside,
         console_login=console_login,
     )
-
-
-def other_name(kept: str, ours: str) -> config.SettingsError:
-    """Return what says that guests stand under another name than ours."""
-    return config.SettingsError({"PVE402_INSTANCE": _OTHER_NAME.format(kept=kept, ours=ours)})
 
 
 def _warn(settings: config.Settings) -> None:

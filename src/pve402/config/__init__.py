@@ -1,7 +1,7 @@
 """Settings of the operator: read once, checked, never changed."""
 
 from pve402.config.key import is_kept as is_key_kept
-from pve402.config.key import secret_key
+from pve402.config.key import secret_key, sqlite_file
 from pve402.config.settings import Settings, SettingsError, load
 from pve402.config.unknown import unknown_variables
 
@@ -11,5 +11,6 @@ __all__ = [
     "is_key_kept",
     "load",
     "secret_key",
+    "sqlite_file",
     "unknown_variables",
 ]

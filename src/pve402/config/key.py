@@ -44,8 +44,15 @@ def is_kept(settings: Settings) -> bool:
 
 def key_file(settings: Settings) -> Path | None:
     """Return where the key of a SQLite file lies, or None for a database in memory."""
-    path = settings.database_url.get_secret_value().partition(":///")[2].partition("?")[0]
-    return None if path in {"", ":memory:"} else Path(f"{path}.key")
+    file = sqlite_file(settings)
+    return None if file is None else Path(f"{file}.key")
+
+
+def sqlite_file(settings: Settings) -> Path | None:
+    """Return where the SQLite file lies, or None for any other database."""
+    url = settings.database_url.get_secret_value()
+    path = url.partition(":///")[2].partition("?")[0]
+    return Path(path) if settings.uses_sqlite and path not in {"", ":memory:"} else None
 
 
 def _read_or_make(file: Path) -> str:

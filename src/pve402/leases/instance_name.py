@@ -7,7 +7,7 @@ on after their leases' end, and nothing would report them, for they are not even
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from pve402.storage import database, tables, transaction
+from pve402.storage import database, tables
 
 _facts, _leases = tables.facts, tables.leases
 _NAME = "instance"
@@ -15,28 +15,25 @@ _READ = sa.select(_facts.c.value).where(_facts.c.name == _NAME)
 _NONE_STANDS = ~sa.exists().where(_leases.c.ended_at.is_(None))
 
 
-async def read(db: database.Database) -> str | None:
-    """Return the name that guests which stand were marked with; None if none was ever written."""
+async def other(db: database.Database, name: str) -> str | None:
+    """Return the name that guests stand under if that is not this installation's, else None."""
+    query = _READ.where(_facts.c.value != name, ~_NONE_STANDS)
     async with db.read() as tx:
-        return await _read(tx)
+        found: str | None = await tx.scalar(query)
+    return found
 
 
-async def claim(db: database.Database, name: str) -> str:
-    """Write this installation's name unless guests stand under another; return the one that holds.
+async def claim(db: database.Database, name: str) -> None:
+    """Write this installation's name, unless guests stand under another.
 
     Replicas that start together agree, whichever is first.
     """
-    if await read(db) == name:
-        return name
+    async with db.read() as tx:
+        if await tx.scalar(_READ) == name:
+            return
     dialect = sqlite if db.is_sqlite else postgresql
     first = dialect.insert(_facts).values(name=_NAME, value=name).on_conflict_do_nothing()
-    other = _facts.update().where(_facts.c.name == _NAME, _NONE_STANDS).values(value=name)
+    change = _facts.update().where(_facts.c.name == _NAME, _NONE_STANDS).values(value=name)
     async with db.begin() as tx:
         await tx.execute(first)
-        await tx.execute(other)
-        return await _read(tx) or name
-
-
-async def _read(tx: transaction.Transaction) -> str | None:
-    found: str | None = await tx.scalar(_READ)
-    return found
+        await tx.execute(change)

@@ -25,6 +25,10 @@ from pve402.storage.database import DatabaseBusyError
 EXIT_FINDINGS = 1
 EXIT_BAD_SETTINGS = 2
 EXIT_UNREACHABLE = 3
+_NO_KEY = (
+    "PVE402_SECRET_KEY: neither set nor in a file beside the database; without the key that "
+    "containers were made with, ours cannot be told from others"
+)
 
 app = typer.Typer(
     name="pve402 ops",
@@ -68,7 +72,7 @@ def leases(env_file: EnvFile = None, as_json: AsJson = False) -> None:
 @app.command()
 def reconcile(env_file: EnvFile = None, apply: Apply = False) -> None:
     """Show guests of ours that no lease accounts for; with --apply, stop those that run."""
-    _run(env_file, reconciling.Reconcile(apply=apply).run)
+    _run(env_file, reconciling.Reconcile(apply=apply).run, needs_key=True)
 
 
 @app.command()
@@ -77,7 +81,7 @@ def rebuild(env_file: EnvFile = None, apply: Apply = False) -> None:
 
     The service must not run. Tenants get new tokens by the signature of their wallet.
     """
-    _run(env_file, rebuilding.Rebuild(apply=apply).run)
+    _run(env_file, rebuilding.Rebuild(apply=apply).run, needs_key=True)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -96,10 +100,12 @@ def main(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _run(env_file: Path | None, work: Work) -> None:
+def _run(env_file: Path | None, work: Work, *, needs_key: bool = False) -> None:
     try:
         settings = config.load(env_file)
         logs.configure(settings.pve402_log_level, settings.pve402_log_format)
+        if needs_key and not config.is_key_kept(settings):
+            raise config.SettingsError({"PVE402_SECRET_KEY": _NO_KEY})
         components = bootstrap.build(settings, makes_key=False)
         code = asyncio.run(_with(components, work))
     except (config.SettingsError, CatalogueError) as error:

@@ -37,7 +37,7 @@ class Rebuild:
     async def run(self, parts: bootstrap.Components, console: Console) -> int:
         """Show the leases that can come back and write them if told to; 1 if some cannot."""
         if self.apply:
-            await parts.db.open()
+            await parts.open()
         found, unreadable = await _read_guests(parts)
         missing = await _not_in_table(parts, found)
         _show(missing, console)

@@ -30,7 +30,11 @@ class Reconcile:
     apply: bool
 
     async def run(self, parts: bootstrap.Components, console: Console) -> int:
-        """Show, then stop if told to; 0 when nothing is left over, 1 when something is."""
+        """Show, then stop if told to; 0 when nothing is left over, 1 when something is.
+
+        Raises SettingsError if guests stand under another name than this installation's.
+        """
+        await parts.check_name()
         report = await parts.watch.compare()
         _show(report, console)
         if not report.strangers:

@@ -178,6 +178,10 @@ class Settler:
         """The chain of an accepted network, by its CAIP-2 id."""
         return self._routes[network].chain
 
+    def facilitator_of(self, network: str) -> Facilitator:
+        """The facilitator of an accepted network, by its CAIP-2 id."""
+        return self._routes[network].facilitator
+
     async def close(self) -> None:
         """Close every facilitator and endpoint."""
         for route in self._routes.values():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import time
+import types
+from importlib import resources as resources_of
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from rich.console import Console
 from tests.integration.leases.test_reconciler import add_copy
 from tests.support.installation import Installation, creation, running, settings
 
-from pve402 import bootstrap
+from pve402 import bootstrap, config
 from pve402.devnet.chain import SimulatedChain
 from pve402.devnet.facilitator import SimulatedFacilitator
 from pve402.devnet.pve.simulator import SimulatedProxmox
@@ -51,6 +54,11 @@ class SellingView:
         return await self._installation.parts.view.fresh(within_seconds)
 
 
+def names_in(folder: Path) -> list[str]:
+    """The files of a folder."""
+    return sorted(file.name for file in folder.iterdir())
+
+
 async def test_the_doctor_finds_a_good_installation_good(installation: Installation) -> None:
     screen = Screen()
 
@@ -67,6 +75,8 @@ async def test_the_doctor_finds_a_good_installation_good(installation: Installat
         ({"pve_storage": "missing"}, "missing"),
         ({"pve_node": "elsewhere"}, "elsewhere"),
         ({"rpc_url": "http://127.0.0.1:9"}, "chain"),
+        ({"facilitator_url": "http://127.0.0.1:9"}, "facilitator"),
+        ({"network": ("eip155:84532", "eip155:8453")}, "facilitator of base:"),
         ({"pve_token_secret": "00000000-0000-0000-0000-000000000000"}, "401"),
     ],
 )
@@ -87,6 +97,87 @@ async def test_the_doctor_names_what_is_wrong(
 
     assert code == 1
     assert any(word in line for line in screen.text.splitlines() if "FAIL" in line)
+
+
+async def test_the_doctor_looks_for_the_templates_of_the_catalogue(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> None:
+    shipped = resources_of.files("pve402.domain").joinpath("default_catalogue.toml").read_text()
+    book = tmp_path / "catalogue.toml"
+    book.write_text(shipped + 'templates = { old = "local:vztmpl/old.tar.zst" }\n')
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    parts = bootstrap.build(settings(url, proxmox, chain, facilitator, pve402_catalogue=book))
+    screen = Screen()
+
+    code = await doctor.examine(parts, screen.console)
+    await parts.close()
+
+    assert code == 1
+    assert "FAIL template on pve: there is no local:vztmpl/old.tar.zst" in screen.text
+
+
+async def test_the_doctor_finds_a_chain_that_stands_still(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = types.SimpleNamespace(time=lambda: time.time() + 3600)
+    monkeypatch.setattr(doctor, "time", later)
+    screen = Screen()
+
+    await doctor.examine(installation.parts, screen.console)
+
+    assert "FAIL chain base-sepolia: block" in screen.text
+
+
+async def test_the_doctor_tells_of_guests_under_another_name(
+    installation: Installation, proxmox: SimulatedProxmox
+) -> None:
+    await installation.lease()
+    url = installation.parts.settings.database_url.get_secret_value()
+    world = (proxmox, installation.chain, installation.facilitator)
+    parts = bootstrap.build(settings(url, *world, pve402_instance="other"))
+    screen = Screen()
+
+    await doctor.examine(parts, screen.console)
+    await parts.close()
+
+    assert "set PVE402_INSTANCE=test" in screen.text
+
+
+async def test_the_doctor_names_a_directory_that_is_missing(
+    proxmox: SimulatedProxmox, chain: SimulatedChain, facilitator: SimulatedFacilitator
+) -> None:
+    url = "sqlite:////nowhere/db.sqlite3"
+    parts = bootstrap.build(settings(url, proxmox, chain, facilitator))
+    screen = Screen()
+
+    code = await doctor.examine(parts, screen.console)
+    await parts.close()
+
+    assert code == 1
+    assert "FAIL database: there is no directory /nowhere" in screen.text
+
+
+async def test_the_doctor_makes_no_files(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> None:
+    url, unnamed = f"sqlite:///{tmp_path}/db.sqlite3", {"pve402_secret_key": None}
+    chosen = settings(url, proxmox, chain, facilitator, pve402_public_url=None, **unnamed)
+    parts = bootstrap.build(chosen, makes_key=False)
+    screen = Screen()
+
+    code = await doctor.examine(parts, screen.console)
+    await parts.close()
+
+    assert code == 0
+    assert "the first start makes the secret key" in screen.text
+    assert "PVE402_PUBLIC_URL: is not set" in screen.text
+    assert names_in(tmp_path) == []
 
 
 async def test_revenue_lists_every_settled_order(
@@ -199,6 +290,19 @@ async def test_reconcile_refuses_with_an_empty_table(
         assert code == 1
         assert "Refused" in screen.text
         assert empty.runs(row.vmid)
+
+
+async def test_reconcile_refuses_a_name_that_guests_do_not_stand_under(
+    installation: Installation, proxmox: SimulatedProxmox
+) -> None:
+    await installation.lease()
+    url = installation.parts.settings.database_url.get_secret_value()
+    world = (proxmox, installation.chain, installation.facilitator)
+    parts = bootstrap.build(settings(url, *world, pve402_instance="other"))
+
+    with pytest.raises(config.SettingsError, match="PVE402_INSTANCE=test"):
+        await reconcile.Reconcile(apply=False).run(parts, Screen().console)
+    await parts.close()
 
 
 async def test_rebuild_brings_leases_back_with_owner_end_and_size(

@@ -81,6 +81,21 @@ class HttpFacilitator:
             log.warning("facilitator_unusable", call="settle", reason=str(error), seconds=seconds)
             return Settlement.of(payment, Outcome.UNKNOWN, reason="facilitator_unavailable")
 
+    async def supported_networks(self) -> frozenset[str]:
+        """Ask which networks it settles payments of scheme exact on; each by either name.
+
+        Raises:
+            FacilitatorUnavailable: no usable answer.
+        """
+        url = f"{self._url}/supported"
+        try:
+            answer = await self._call("GET", url, None, self._options.verify_timeout_seconds)
+            return wire.read_supported(*answer)
+        except wire.Unusable as error:
+            raise errors.FacilitatorUnavailable(str(error)) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise errors.FacilitatorUnavailable(type(error).__name__) from None
+
     async def close(self) -> None:
         """See `Facilitator`."""
         if self._session is not None:
@@ -93,7 +108,7 @@ class HttpFacilitator:
         body = wire.request_body(payment, requirements)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return await self._post(f"{self._url}/{call}", body, timeout_seconds)
+                return await self._call("POST", f"{self._url}/{call}", body, timeout_seconds)
             except TimeoutError:
                 raise wire.Unusable("timeout") from None
             except aiohttp.ClientConnectionError as error:
@@ -103,12 +118,12 @@ class HttpFacilitator:
                 raise wire.Unusable(type(error).__name__) from None
         raise AssertionError("unreachable")
 
-    async def _post(
-        self, url: str, body: dict[str, Any], timeout_seconds: float
+    async def _call(
+        self, method: str, url: str, body: dict[str, Any] | None, timeout_seconds: float
     ) -> tuple[int, bytes]:
         async with asyncio.timeout(timeout_seconds):
             for _hop in range(_MAX_REDIRECTS + 1):
-                async with self._send(url, body) as response:
+                async with self._send(method, url, body) as response:
                     if response.status in _SAME_METHOD:
                         url = _redirected(url, response.headers.get("Location", ""))
                         continue
@@ -118,11 +133,11 @@ class HttpFacilitator:
         raise wire.Unusable("too many redirects")
 
     def _send(
-        self, url: str, body: dict[str, Any]
+        self, method: str, url: str, body: dict[str, Any] | None
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         authorize = self._options.authorize
-        headers = {"Authorization": authorize("POST", url)} if authorize else {}
-        return self._open().post(url, json=body, headers=headers, allow_redirects=False)
+        headers = {"Authorization": authorize(method, url)} if authorize else {}
+        return self._open().request(method, url, json=body, headers=headers, allow_redirects=False)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         raw = bytearray()

@@ -88,6 +88,20 @@ def read_settlement(status: int, raw: bytes, payment: Payment) -> Settlement:
     return Settlement.of(payment, Outcome.SETTLED, transaction=transaction)
 
 
+def read_supported(status: int, raw: bytes) -> frozenset[str]:
+    """Read the answer to `/supported`: the networks, by either name, of scheme exact.
+
+    Raises:
+        Unusable: it is not such an answer.
+    """
+    _require_ok(status)
+    kinds = _object(raw).get("kinds")
+    if not isinstance(kinds, list):
+        raise Unusable("kinds is missing")
+    ours = (kind for kind in kinds if isinstance(kind, dict) and kind.get("scheme") == SCHEME)
+    return frozenset(str(kind.get("network")) for kind in ours)
+
+
 def _authorization(payment: Payment) -> dict[str, str]:
     return {
         "from": addresses.checksum(payment.payer),
