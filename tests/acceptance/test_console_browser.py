@@ -138,7 +138,43 @@ def test_the_end_of_the_lease_is_shown(page: Page, service: ServeProcess, shots:
 
     assert "lease was ended" in notice(page)
     assert page.is_hidden("#again")
+    assert [page.is_disabled(f"#{name}") for name in ("paste", "another")] == [True, True]
+    assert page.is_enabled("#copy")
     page.screenshot(path=shots / "ended.png")
+
+
+def test_the_time_that_is_left_is_said_in_words(page: Page, holder: LeaseHolder):
+    page.goto(f"{holder.service.url}/console/terminal")
+    expected = {17: "17 s", 245: "4 min 5 s", 300: "5 min", 3700: "1 h 1 min", 180_000: "2 d 2 h"}
+
+    said = {seconds: page.evaluate(IN_WORDS, seconds) for seconds in expected}
+
+    assert said == expected
+
+
+def test_nothing_black_is_left_below_the_last_row(page: Page, holder: LeaseHolder):
+    show(page, holder)
+
+    grounds = page.evaluate(
+        """() => [document.body, document.querySelector(".xterm-viewport")].map(
+             (shown) => getComputedStyle(shown).backgroundColor)"""
+    )
+
+    assert len(set(grounds)) == 1
+
+
+@pytest.mark.parametrize("minutes", ["0", "", "1.5", "-3"])
+def test_minutes_that_cannot_be_added_are_said_to_be_wrong(
+    page: Page, holder: LeaseHolder, shots: Path, minutes: str
+):
+    page.goto(f"{holder.service.url}/console/renew#{holder.lease['leaseId']}")
+    page.wait_for_function("() => document.getElementById('price').textContent.includes(' on ')")
+
+    page.fill("#minutes", minutes)
+
+    page.wait_for_function("() => document.getElementById('price').textContent.includes('whole')")
+    assert page.is_disabled("#pay")
+    page.screenshot(path=shots / "renew-wrong.png")
 
 
 def test_a_container_that_stops_is_shown_and_can_be_opened_again(page: Page, service: ServeProcess):
@@ -304,6 +340,12 @@ def test_a_lease_is_renewed_with_the_wallet_of_the_browser(
     ).json()
     assert item["expiresAt"] > bought["expiresAt"]
 
+
+IN_WORDS = """async (seconds) => {
+  const style = document.querySelector("link[href$='app/console.css']").href;
+  const frame = await import(style.replace("console.css", "frame.js"));
+  return frame.inWords(seconds * 1000);
+}"""
 
 COLOUR = """(text) => {
   const spans = [...document.querySelectorAll('.xterm-rows span')];

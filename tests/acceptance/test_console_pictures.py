@@ -10,6 +10,13 @@ from tests.support.processes import ServeProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.namespaces]
 
+SHARE = """() => {
+  const picture = document.querySelector("#screen img").getBoundingClientRect();
+  const screen = document.querySelector("#screen");
+  return [picture.width / screen.clientWidth, picture.height / screen.clientHeight];
+}"""
+"""How much of the screen's width and height the last picture takes."""
+
 NOVNC_WAITS_MS = 3000
 """How long noVNC waits for the end of a connection before it complains."""
 
@@ -28,14 +35,49 @@ def test_the_picture_shows_what_is_typed(page: Page, service: ServeProcess, shot
     page.screenshot(path=shots / "vnc.png")
 
 
-def test_the_picture_ends_with_the_lease(page: Page, service: ServeProcess):
+def test_the_picture_ends_with_the_lease(page: Page, service: ServeProcess, shots: Path):
     holder = console_links.lease_holder(service)
     page.goto(holder.link("vnc")["consoleUrl"])
     connected(page)
+    page.wait_for_function(f"() => ({LIT})() > 20")
 
     holder.end()
 
     assert "lease was ended" in notice(page)
+    assert page.is_disabled("#paste")
+    page.screenshot(path=shots / "vnc-ended.png")
+
+
+def test_the_last_picture_fits_as_the_live_one_did(page: Page, service: ServeProcess):
+    holder = console_links.lease_holder(service)
+    page.goto(holder.link("vnc")["consoleUrl"])
+    connected(page)
+    page.wait_for_function(f"() => ({LIT})() > 20")
+    holder.end()
+    notice(page)
+
+    fitted = page.evaluate(SHARE)
+    page.click("#scale")
+
+    assert fitted == pytest.approx([1, 1], abs=0.05)
+    assert page.evaluate(SHARE) != pytest.approx([1, 1], abs=0.05)
+
+
+def test_who_looks_on_a_phone_is_told_of_the_terminal(
+    page: Page, service: ServeProcess, shots: Path
+):
+    holder = console_links.lease_holder(service)
+    page.goto(holder.link("vnc")["consoleUrl"])
+    connected(page)
+    page.wait_for_function(f"() => ({LIT})() > 20")
+
+    shown = [page.is_visible(".hint.narrow")]
+    page.set_viewport_size({"width": 360, "height": 740})
+    shown.append(page.is_visible(".hint.narrow"))
+
+    assert shown == [False, True]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.screenshot(path=shots / "vnc-phone.png")
 
 
 def test_a_fresh_link_in_the_same_window_opens_the_picture_again(page: Page, service: ServeProcess):

@@ -29,8 +29,7 @@ export class Frame {
       {
         ...on,
         state: (word) => {
-          element("state").textContent = STATES[word];
-          document.body.dataset.state = word;
+          this.showState(word);
           on.state?.(word);
         },
         ready: (facts, isFirst) => {
@@ -55,10 +54,18 @@ export class Frame {
 
   // The page was opened again, or without a link.
   refuse(on) {
-    document.body.dataset.state = "over";
-    element("state").textContent = STATES.over;
+    this.showState("over");
     this.notice("no_link", false, false);
     on.over?.("no_link");
+  }
+
+  // What needs a shell behind it is off while there is none.
+  showState(word) {
+    element("state").textContent = STATES[word];
+    document.body.dataset.state = word;
+    for (const button of document.querySelectorAll("[data-live], [data-key]")) {
+      button.disabled = word === "over";
+    }
   }
 
   greet(facts) {
@@ -139,17 +146,18 @@ export function keyBar(press, focus) {
 // Shift+F6 goes from the console to the buttons.
 export function isWayOut(event) {
   if (event.key !== "F6" || !event.shiftKey) return false;
-  if (event.type === "keydown") document.querySelector(".tools button").focus();
+  if (event.type === "keydown") document.querySelector(".tools button:enabled").focus();
   event.preventDefault();
   return true;
 }
 
-function inWords(milliseconds) {
+export function inWords(milliseconds) {
   const seconds = Math.floor(milliseconds / 1000);
   const minutes = Math.floor(seconds / 60);
   const hours = Math.floor(minutes / 60);
   if (hours >= 48) return `${Math.floor(hours / 24)} d ${hours % 24} h`;
   if (hours) return `${hours} h ${minutes % 60} min`;
   if (minutes >= 5) return `${minutes} min`;
-  return `${minutes}:${String(seconds % 60).padStart(2, "0")} min`;
+  if (minutes) return `${minutes} min ${seconds % 60} s`;
+  return `${seconds} s`;
 }

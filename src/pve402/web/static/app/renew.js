@@ -22,7 +22,9 @@ else element("price").textContent = "Open this page from a console.";
 
 async function showPrice(number) {
   const minutes = Number(element("minutes").value);
-  showCommand(minutes || "MINUTES", "USD");
+  const isGood = element("minutes").checkValidity();
+  showCommand(isGood ? minutes : "MINUTES", "USD");
+  if (!isGood) return say("price", "Give a whole number of minutes, 1 or more.", true);
   const answer = await fetch("/lease/quote", {
     method: "POST",
     headers: { "Content-Type": "application/json" },

@@ -96,6 +96,7 @@ function hide() {
 
 function setScale(on) {
   element("scale").setAttribute("aria-pressed", String(on));
+  element("screen").classList.toggle("fit", on); // the last picture, once the viewer is gone
   if (viewer) viewer.scaleViewport = on;
 }
 
