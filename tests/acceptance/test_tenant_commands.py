@@ -73,6 +73,18 @@ def test_what_goes_wrong_has_its_exit_code(settings, command, changes, code, sai
     assert "Traceback" not in done.stderr
 
 
+def test_an_empty_wallet_is_told_that_it_is(service: ServeProcess, settings: dict[str, str]):
+    poor = service.devnet.wallet(0)
+    key = {"PVE402_WALLET_KEY": "0x" + poor.key.hex().removeprefix("0x")}
+
+    done = processes.run(
+        "lease", "--hostname", "demo", "--max-usd", "1", *OFFER, **{**settings, **key}
+    )
+
+    assert done.returncode == 3
+    assert "holds too little" in done.stderr
+
+
 def test_a_private_ssh_key_is_not_sent(settings: dict[str, str], tmp_path: Path):
     file = tmp_path / "id_ed25519"
     file.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
