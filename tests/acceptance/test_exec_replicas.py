@@ -18,6 +18,7 @@ import requests
 from tests.support import commands, processes
 from tests.support.commands import Container
 from tests.support.processes import DevnetProcess, ServeProcess
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 pytestmark = pytest.mark.postgres
@@ -138,6 +139,28 @@ def test_a_websocket_is_handed_on(pair: Pair):
     assert received[1] == b"through two servers"
     assert json.loads(received[3])["exitCode"] == 9
     assert there.close_code == 1000
+
+
+@pytest.mark.parametrize("way", ["socket", "events"])
+def test_what_a_token_opened_at_the_other_ends_with_the_token(start_pair, way: str):
+    pair = start_pair()
+    other = pair.at_other
+    if way == "socket":
+        url = f"{other.url}/ws".replace("http://", "ws://")
+        with connect(url, additional_headers=other.bearer, proxy=None) as there:
+            there.send(json.dumps({"argv": ["sleep", "4716"]}))
+            there.recv()
+            requests.delete(f"{other.service.url}/auth/token", headers=other.bearer, timeout=30)
+            with pytest.raises(ConnectionClosed):
+                there.recv(timeout=60)
+        assert (there.close_code, there.close_reason) == (4401, "token_revoked")
+        return
+    with other.stream(argv=["sleep", "4716"]) as reply:
+        seen = commands.events(reply)
+        next(seen)
+        requests.delete(f"{other.service.url}/auth/token", headers=other.bearer, timeout=30)
+        (last,) = seen
+    assert (last.kind, last.facts["code"]) == ("error", "token_revoked")
 
 
 def test_a_client_that_goes_away_at_the_other_ends_its_command(pair: Pair):

@@ -8,7 +8,8 @@ execution. All others are binary, and their first byte is the channel:
              255 close the channel that the next byte names: 0 ends stdin
     server   1 stdout  2 stderr  3 how it ended, as JSON in the words of Kubernetes
 
-A refusal closes the socket with 4000 and the status that HTTP would have, and the code as reason.
+A refusal closes the socket with 4000 and the status that HTTP would have, and the code as reason;
+so does the end of the token or of the lease while the command runs.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from pve402.domain.lease import Lease
 from pve402.hub import errors as hub_errors
 from pve402.hub.execution import Execution
 from pve402.hub.request import EventKind, ExecRequest, ExecResult
-from pve402.leases import guest_work
+from pve402.leases import guest_work, vault, watch
 
 logger = structlog.get_logger(__name__)
 
@@ -48,10 +49,13 @@ async def serve(socket: WebSocket) -> None:
     await socket.accept(subprotocol=_protocol(socket))
     try:
         hello = await _hello(socket)
-        found = await _authorized(socket, hello)
+        found, token_hash = await _authorized(socket, hello)
         visit.require_active(found)
         asked = exec_wish.to_request(hello, streams=True)
-        await _run(socket, found, asked, hello)
+        call = watch.OpenCall(found, token_hash)
+        with context.of(socket).work.consoles.watch.over(call):
+            async with call.lasting():
+                await _run(socket, found, asked, hello)
     except errors.Pve402Error as refusal:
         await _close(socket, 4000 + error_table.status_of(type(refusal)), refusal.code)
     except WebSocketDisconnect:
@@ -155,18 +159,22 @@ async def _hello(socket: WebSocket) -> schemas.ExecSocketRequest:
     return body.parse(text.encode(), schemas.ExecSocketRequest)
 
 
-async def _authorized(socket: WebSocket, hello: schemas.ExecSocketRequest) -> Lease:
+async def _authorized(
+    socket: WebSocket, hello: schemas.ExecSocketRequest
+) -> tuple[Lease, str | None]:
+    """Return the lease, and the hash of the token; a peer looks at its client's token itself."""
     app = context.of(socket)
     lease_id = forward.lease_of_peer_call(socket)
     if lease_id is not None:
-        return await app.leases.find(lease_id)
+        return await app.leases.find(lease_id), None
     token = caller.token_text(socket) or hello.token
     if token is None:
         raise errors.Unauthenticated
     holder = await app.access.authenticate(token)
     if not holder.may("exec"):
         raise errors.NotAllowed
-    return await app.leases.find(caller.checked_lease_text(socket.path_params["ctid"]), holder)
+    text = caller.checked_lease_text(socket.path_params["ctid"])
+    return await app.leases.find(text, holder), vault.token_hash(token)
 
 
 def _protocol(socket: WebSocket) -> str | None:

@@ -12,10 +12,9 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from pve402.domain import errors
-from pve402.hub import errors as hub_errors
 from pve402.hub.request import EventKind, ExecEvent
 
 MEDIA_TYPE: Final = "text/event-stream"
@@ -30,6 +29,11 @@ _ID: Final = re.compile(r"(e[0-9a-f]{24}):([0-9]{1,20})")
 def is_wanted(request: Request) -> bool:
     """Whether the client asks for events."""
     return MEDIA_TYPE in request.headers.get("accept", "")
+
+
+def is_sent(response: Response) -> bool:
+    """Whether a response carries events."""
+    return response.headers.get("content-type", "").startswith(MEDIA_TYPE)
 
 
 def last_event(request: Request) -> tuple[str, int] | None:
@@ -60,7 +64,7 @@ def fact_event(kind: EventKind, exec_id: str, number: int, facts: Mapping[str, A
     return _write(kind, exec_id, number, json.dumps(dict(facts), separators=(",", ":")))
 
 
-def error_event(exec_id: str, error: hub_errors.HubError, number: int | None = None) -> bytes:
+def error_event(exec_id: str, error: errors.Pve402Error, number: int | None = None) -> bytes:
     """Write that an execution was lost; without a number it can be taken up again."""
     facts = {"code": error.code, "detail": error.detail, "execId": exec_id}
     return _write(EventKind.ERROR, exec_id, number, json.dumps(facts, separators=(",", ":")))

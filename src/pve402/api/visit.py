@@ -7,24 +7,25 @@ is handed on to it, as it came, without its credentials, under our own signature
 """
 
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, TypeVar
 
 import structlog
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
-from pve402.api import body, caller, context, forward, guard
+from pve402.api import body, caller, context, forward, guard, sse
 from pve402.domain import errors
 from pve402.domain.lease import Lease, LeaseStatus
 from pve402.hub import errors as hub_errors
-from pve402.leases import guest_work, service
+from pve402.leases import guest_work, service, vault, watch
 from pve402.proxmox import resources
 from pve402.proxmox.guests import GuestRef
 
 logger = structlog.get_logger(__name__)
 
 Wish = TypeVar("Wish")
+Chunk = str | bytes | memoryview
 
 LONG_SECONDS: Final = 2 * 3600.0
 _STREAM: Final = -1
@@ -64,6 +65,13 @@ class Visit:
         """The guest of the lease."""
         return guest_work.ref(self.lease)
 
+    @property
+    def followed_id(self) -> str:
+        """The id of the command whose events are sent."""
+        resumed = sse.last_event(self.request)
+        named: str = self.request.path_params.get("execId", "")
+        return named or (resumed[0] if resumed else self.exec_id)
+
 
 Act = Callable[[Visit, Wish], Awaitable[Response]]
 
@@ -98,13 +106,47 @@ async def enter(
         body=None if door.streams else raw,
         exec_id=exec_id,
     )
-    return await forward.at_owner(errand, lambda: act(visit, wishes[0]))
+    open_call = watch.OpenCall(found, _token_hash(request))
+    with work.consoles.watch.over(open_call):
+        async with open_call.lasting():
+            response = await forward.at_owner(errand, lambda: act(visit, wishes[0]))
+    if isinstance(response, StreamingResponse):
+        chunks, events = aiter(response.body_iterator), sse.is_sent(response)
+        response.body_iterator = _while_open(visit, open_call, chunks, events=events)
+    return response
 
 
 def require_active(found: Lease) -> None:
     """Raise LeaseNotReady for a lease that is not active."""
     if found.status is not LeaseStatus.ACTIVE:
         raise errors.LeaseNotReady
+
+
+def _token_hash(request: Request) -> str | None:
+    """The token of a peer's client is looked at by the peer; who pays the fee has none."""
+    if forward.lease_of_peer_call(request) is not None:
+        return None
+    token = caller.token_text(request)
+    return None if token is None else vault.token_hash(token)
+
+
+async def _while_open(
+    of: Visit, open_call: watch.OpenCall, chunks: AsyncIterator[Chunk], *, events: bool
+) -> AsyncIterator[Chunk]:
+    """Pass a body on while the call may last. Events end with an `error`; a file is cut off."""
+    with of.work.consoles.watch.over(open_call):
+        while True:
+            try:
+                async with open_call.lasting():
+                    chunk = await anext(chunks, None)
+            except (watch.TokenRevoked, hub_errors.GuestClosed) as end:
+                if not events:
+                    raise
+                yield sse.error_event(of.followed_id, end)
+                return
+            if chunk is None:
+                return
+            yield chunk
 
 
 async def _authorized(

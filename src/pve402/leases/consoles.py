@@ -6,7 +6,6 @@ stands on its lease, and on the token that let its holder in; both are looked at
 for another replica may have ended them.
 """
 
-import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator
@@ -14,13 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-import structlog
-
 from pve402.domain import errors, lease
-from pve402.leases import vault
+from pve402.leases import vault, watch
 from pve402.storage import console_rows, database, lease_rows
-
-log = structlog.get_logger(__name__)
 
 _TICKET_BYTES = 32
 _LARGEST_TICKET_CHARACTERS = 100
@@ -51,7 +46,7 @@ class ConsoleOptions:
 
     ticket_seconds: how long a ticket of the API waits to be used.
     resume_seconds: the same for the ticket with which an open console is opened again.
-    watch_seconds: how often leases and tokens of open consoles are looked at.
+    watch_seconds: how often leases and tokens of open consoles and calls are looked at.
     per_lease, in_all: how many may be open, in this process.
     """
 
@@ -79,31 +74,12 @@ class Grant:
     token_hash: str | None = field(default=None, repr=False)
 
 
-class OpenConsole:
-    """One open console: until when its lease lasts, and whether it has to be closed."""
+class OpenConsole(watch.Watched):
+    """One open console."""
 
     def __init__(self, grant: Grant) -> None:
+        super().__init__(grant.lease, grant.token_hash)
         self.grant = grant
-        self.expires_at = grant.lease.expires_at
-        #: Why it has to be closed; empty while it may stay.
-        self.end_reason = ""
-        self._changed = asyncio.Event()
-
-    async def changed(self) -> None:
-        """Wait until `expires_at` or `end_reason` is another."""
-        await self._changed.wait()
-        self._changed.clear()
-
-    def end(self, reason: str) -> None:
-        """Have it closed."""
-        self.end_reason = self.end_reason or reason
-        self._changed.set()
-
-    def extend(self, expires_at: datetime | None) -> None:
-        """Note the end of the lease."""
-        if expires_at != self.expires_at:
-            self.expires_at = expires_at
-            self._changed.set()
 
 
 class Consoles:
@@ -113,7 +89,8 @@ class Consoles:
         self.options = options or ConsoleOptions()
         self._db = db
         self._open: set[OpenConsole] = set()
-        self._watching: asyncio.Task[None] | None = None
+        #: For calls that last as well.
+        self.watch = watch.Watch(db, self.options.watch_seconds)
 
     async def issue(self, of: lease.Lease, kind: Kind, token: str | None) -> Issued:
         """Make the ticket of a console link; `token` is what let the caller in, if one did."""
@@ -153,10 +130,9 @@ class Consoles:
             raise TooManyConsoles
         console = OpenConsole(grant)
         self._open.add(console)
-        if self._watching is None:
-            self._watching = asyncio.create_task(self._watch())
         try:
-            yield console
+            with self.watch.over(console):
+                yield console
         finally:
             self._open.discard(console)
 
@@ -180,10 +156,7 @@ class Consoles:
         """Have every console closed, and end the watch."""
         for console in self._open:
             console.end("service_stops")
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-            self._watching = None
+        await self.watch.close()
 
     async def _issue(self, grant: Grant, seconds: float) -> Issued:
         text = secrets.token_urlsafe(_TICKET_BYTES)
@@ -193,28 +166,3 @@ class Consoles:
         async with self._db.begin() as tx:
             ends = await console_rows.insert(self._db, tx, vault.token_hash(text), row, seconds)
         return Issued(ticket=text, expires_at=ends)
-
-    async def _watch(self) -> None:
-        """Look at what open consoles stand on; a database that is away changes nothing."""
-        while True:
-            await asyncio.sleep(self.options.watch_seconds)
-            with contextlib.suppress(errors.DatabaseUnavailable):
-                await self._look()
-
-    async def _look(self) -> None:
-        if not self._open:
-            return
-        consoles = tuple(self._open)
-        lease_ids = list({console.grant.lease.lease_id for console in consoles})
-        tokens = list({c.grant.token_hash for c in consoles if c.grant.token_hash})
-        async with self._db.read() as tx:
-            standings = await console_rows.standings(tx, lease_ids)
-            valid = await console_rows.valid_tokens(self._db, tx, tokens)
-        for console in consoles:
-            standing = standings.get(console.grant.lease.lease_id)
-            if standing is None or standing.status is not lease.LeaseStatus.ACTIVE:
-                console.end((standing and standing.end_reason) or "expired")
-            elif console.grant.token_hash and console.grant.token_hash not in valid:
-                console.end("token_revoked")
-            else:
-                console.extend(standing.expires_at)

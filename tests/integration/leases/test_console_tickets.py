@@ -7,8 +7,10 @@ import pytest
 from tests.support.installation import Installation
 
 from pve402.domain import errors, lease
-from pve402.leases import consoles
+from pve402.hub import errors as hub_errors
+from pve402.leases import consoles, vault
 from pve402.leases.consoles import ConsoleOptions, Consoles, Kind, TicketRefused, TooManyConsoles
+from pve402.leases.watch import OpenCall, TokenRevoked
 from pve402.storage import tables
 
 
@@ -180,3 +182,54 @@ async def test_consoles_are_bounded_for_each_lease_and_in_all(
     await gate.close()
 
     assert gate.open_consoles == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "refusal"), [("revoked", TokenRevoked), ("ended", hub_errors.GuestClosed)]
+)
+async def test_a_call_that_lasts_ends_with_what_it_stands_on(
+    installation: Installation, how: str, refusal: type[Exception]
+) -> None:
+    answer = await installation.lease()
+    here = made(installation)
+    call = OpenCall(answer.lease, vault.token_hash(answer.access_token or ""))
+    if how == "revoked":
+        await installation.parts.access.revoke(answer.access_token or "")
+    else:
+        await installation.leases.end(answer.lease)
+
+    with pytest.raises(refusal):
+        await last(here, call)
+    await here.close()
+
+
+async def test_a_call_ends_when_its_token_expires(installation: Installation) -> None:
+    answer = await installation.lease()
+    token_hash = vault.token_hash(answer.access_token or "")
+    async with installation.parts.db.single() as tx:
+        ends = {"expires_at": installation.parts.db.now(30)}
+        rows = tables.tokens.update().where(tables.tokens.c.token_hash == token_hash)
+        await tx.execute(rows.values(**ends))
+    here = made(installation)
+    installation.parts.db.shift_seconds += 31
+
+    with pytest.raises(TokenRevoked):
+        await last(here, OpenCall(answer.lease, token_hash))
+    await here.close()
+
+
+async def test_what_a_call_is_late_with_itself_stays_its_own_error(
+    installation: Installation, row: lease.Lease
+) -> None:
+    call = OpenCall(row, None)
+
+    with pytest.raises(TimeoutError):
+        async with call.lasting():
+            raise TimeoutError
+
+
+async def last(here: Consoles, call: OpenCall) -> None:
+    """Hold a call open until it is ended."""
+    with here.watch.over(call):
+        async with asyncio.timeout(20), call.lasting():
+            await asyncio.Event().wait()

@@ -1,0 +1,148 @@
+"""The watch over what is open in guests: it ends with its lease, and with the token that opened it.
+
+Another replica may have ended either, so both are looked at again and again. A call that needs no
+time is over before anybody looks.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+
+import structlog
+from typing_extensions import override
+
+from pve402.domain import errors, lease
+from pve402.hub import errors as hub_errors
+from pve402.storage import console_rows, database
+
+log = structlog.get_logger(__name__)
+
+_REVOKED = "token_revoked"
+
+
+class TokenRevoked(errors.Unauthenticated):
+    """The token that this was opened with was revoked, or has expired meanwhile."""
+
+    code = _REVOKED
+
+
+class Watched:
+    """Something open: what it stands on, until when its lease lasts, and whether it must end."""
+
+    def __init__(self, of: lease.Lease, token_hash: str | None) -> None:
+        self.lease_id = of.lease_id
+        #: Of the token that let its holder in, if one did.
+        self.token_hash = token_hash
+        self.expires_at = of.expires_at
+        #: Why it has to end; empty while it may stay.
+        self.end_reason = ""
+        self._changed = asyncio.Event()
+
+    async def changed(self) -> None:
+        """Wait until `expires_at` or `end_reason` is another."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    def end(self, reason: str) -> None:
+        """Have it ended."""
+        self.end_reason = self.end_reason or reason
+        self._changed.set()
+
+    def extend(self, expires_at: datetime | None) -> None:
+        """Note the end of the lease."""
+        if expires_at != self.expires_at:
+            self.expires_at = expires_at
+            self._changed.set()
+
+
+class OpenCall(Watched):
+    """A call into a guest that lasts: a command, a stream of events, a file."""
+
+    def __init__(self, of: lease.Lease, token_hash: str | None) -> None:
+        super().__init__(of, token_hash)
+        self._limit: asyncio.Timeout | None = None
+
+    @contextlib.asynccontextmanager
+    async def lasting(self) -> AsyncIterator[None]:
+        """Cancel the block when the call has to end.
+
+        Raises TokenRevoked, or GuestClosed where the lease has ended.
+        """
+        limit = asyncio.timeout(0 if self.end_reason else None)
+        try:
+            async with limit:
+                self._limit = limit
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise self._refusal() from None
+        finally:
+            self._limit = None
+
+    @override
+    def end(self, reason: str) -> None:
+        if self._limit is not None and not self.end_reason:
+            self._limit.reschedule(asyncio.get_running_loop().time())
+        super().end(reason)
+
+    def _refusal(self) -> errors.Pve402Error:
+        return TokenRevoked() if self.end_reason == _REVOKED else hub_errors.GuestClosed()
+
+
+class Watch:
+    """Looks at what open things stand on, every `seconds`."""
+
+    def __init__(self, db: database.Database, seconds: float) -> None:
+        self._db = db
+        self._seconds = seconds
+        self._watched: set[Watched] = set()
+        self._watching: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def over(self, watched: Watched) -> Iterator[None]:
+        """Keep something under watch for the block."""
+        self._watched.add(watched)
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            self._watched.discard(watched)
+
+    async def close(self) -> None:
+        """Look no more."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+            self._watching = None
+
+    async def _watch(self) -> None:
+        """Look for ever; a database that is away changes nothing."""
+        while True:
+            await asyncio.sleep(self._seconds)
+            try:
+                await self._look()
+            except errors.DatabaseUnavailable:
+                continue
+            except Exception:  # a fault of ours must not leave everything open for good
+                log.exception("watch_failed")
+
+    async def _look(self) -> None:
+        if not self._watched:
+            return
+        watched = tuple(self._watched)
+        lease_ids = list({each.lease_id for each in watched})
+        tokens = list({each.token_hash for each in watched if each.token_hash})
+        async with self._db.read() as tx:
+            standings = await console_rows.standings(tx, lease_ids)
+            valid = await console_rows.valid_tokens(self._db, tx, tokens)
+        for each in watched:
+            standing = standings.get(each.lease_id)
+            if standing is None or standing.status is not lease.LeaseStatus.ACTIVE:
+                each.end((standing and standing.end_reason) or "expired")
+            elif each.token_hash and each.token_hash not in valid:
+                each.end(_REVOKED)
+            else:
+                each.extend(standing.expires_at)
