@@ -13,8 +13,7 @@ from typing import Protocol
 from pve402.domain import errors, lease
 from pve402.hub import hub
 from pve402.hub.request import ExecRequest
-from pve402.leases import machine, password_hash, workflow
-from pve402.proxmox import guests as pve_guests
+from pve402.leases import guest_work, machine, password_hash, workflow
 
 _LIMIT_SECONDS = 10.0
 
@@ -113,13 +112,9 @@ class HubRekey:
 
     async def leave(self, of: lease.Lease) -> None:
         """Close the guest's session, so that whichever replica sells the guest may open its own."""
-        await self._hub.close_guest(_guest(of))
+        await self._hub.close_guest(guest_work.ref(of))
 
     async def _run(self, of: lease.Lease, command: str, stdin: bytes | None = None) -> int:
         wish = ExecRequest(command=command, stdin=stdin, timeout_seconds=_LIMIT_SECONDS)
         async with asyncio.timeout(2 * _LIMIT_SECONDS):
-            return (await self._hub.exec(_guest(of), wish)).exit_code
-
-
-def _guest(of: lease.Lease) -> pve_guests.GuestRef:
-    return pve_guests.GuestRef(node=of.node, vmid=of.vmid)
+            return (await self._hub.exec(guest_work.ref(of), wish)).exit_code
