@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import secrets
 import time
+import weakref
 from collections.abc import Callable
 
 import structlog
@@ -52,10 +53,17 @@ class StoredOwnership:
         self._replica = secrets.token_hex(16)
         self._held: dict[str, _Tenure] = {}
         self._renewing = asyncio.Lock()
+        self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def claim(self, guest: GuestRef) -> ownership.Claim:
         """Become the owner unless another's claim still holds. Raises DatabaseUnavailable."""
         name = _name(guest)
+        if self._is_believed(name):
+            return ownership.Claim(is_ours=True)
+        async with self._turn(name):
+            return await self._claim(name)
+
+    async def _claim(self, name: str) -> ownership.Claim:
         if self._is_believed(name):
             return ownership.Claim(is_ours=True)
         for _ in range(_TRIES):
@@ -82,14 +90,18 @@ class StoredOwnership:
 
     async def release(self, guest: GuestRef) -> None:
         """Let go, if it is ours; if the database is away, our time runs out by itself."""
-        tenure = self._held.pop(_name(guest), None)
+        name = _name(guest)
+        tenure = self._held.pop(name, None)
         if tenure is None:
             return
-        try:
-            async with self._db.begin() as tx:
-                await owner_rows.release(self._db, tx, _name(guest), self._replica, tenure.epoch)
-        except errors.DatabaseUnavailable:
-            log.warning("guest_not_released", vmid=guest.vmid)
+        async with self._turn(name):
+            if name in self._held:
+                return  # claimed again meanwhile: the row is in use
+            try:
+                async with self._db.begin() as tx:
+                    await owner_rows.release(self._db, tx, name, self._replica, tenure.epoch)
+            except errors.DatabaseUnavailable:
+                log.warning("guest_not_released", vmid=guest.vmid)
 
     async def address_of_other(self, guest: GuestRef) -> str:
         """Return where another replica that owns the guest is reached; empty if none does."""
@@ -119,6 +131,10 @@ class StoredOwnership:
                 self._held.pop(name, None)
             elif name in self._held:
                 self._held[name] = _Tenure(epoch=epoch, until=until)
+
+    def _turn(self, name: str) -> asyncio.Lock:
+        """A guest is claimed or let go of, one after the other: both are about the same tenure."""
+        return self._turns.setdefault(name, asyncio.Lock())
 
     def _is_believed(self, name: str) -> bool:
         tenure = self._held.get(name)

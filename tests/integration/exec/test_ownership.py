@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
@@ -13,6 +15,7 @@ from pve402.leases.ownership import HOLD_SECONDS, StoredOwnership
 from pve402.proxmox.guests import GuestRef
 from pve402.storage import tables
 from pve402.storage.database import Database
+from pve402.storage.transaction import Transaction
 
 GUEST = GuestRef(node="pve", vmid=10_000)
 
@@ -199,3 +202,29 @@ async def test_the_epoch_grows_with_each_change_of_the_owner_alone(replicas: Rep
     await second.claim(GUEST)
 
     assert (before, same, await _epoch(replicas.db)) == (1, 1, 2)
+
+
+async def test_a_guest_that_is_claimed_while_it_is_let_go_of_stays_claimed(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+):
+    first, second = replicas.start("10.0.0.1:1"), replicas.start("10.0.0.2:1")
+    await first.claim(GUEST)
+    honest, begun = replicas.db.begin, asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def late() -> AsyncIterator[Transaction]:
+        """The release waits for its turn in the database until the claim had one."""
+        monkeypatch.setattr(replicas.db, "begin", honest)
+        begun.set()
+        await asyncio.sleep(0.2)
+        async with honest() as tx:
+            yield tx
+
+    monkeypatch.setattr(replicas.db, "begin", late)
+    releasing = asyncio.create_task(first.release(GUEST))
+    await begun.wait()
+    again = await first.claim(GUEST)
+    await releasing
+
+    assert again.is_ours
+    assert not (await second.claim(GUEST)).is_ours
