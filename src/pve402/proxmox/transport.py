@@ -221,10 +221,20 @@ async def _translated(
             raise errors.OutcomeUnknown(problem, call=name) from error
         raise errors.Unreachable("no connection in time", call=name) from error
     except (aiohttp.ClientError, OSError, _Dropped) as error:
-        problem = f"{type(error.__cause__ or error).__name__}"
+        problem = _cause(error)
         if attempt.connected:
             raise errors.ConnectionDropped(f"connection broke: {problem}", call=name) from None
         raise errors.Unreachable(f"no connection: {problem}", call=name) from error
+
+
+def _cause(error: Exception) -> str:
+    """What went wrong below HTTP, and where it was no connection, with whom."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"the name {error.host} is not known"
+    kind = type(error.__cause__ or error).__name__
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"{error.host}:{error.port}: {kind}"
+    return kind
 
 
 def _handshake_error(call: answers.Call, status: int) -> errors.ProxmoxError:

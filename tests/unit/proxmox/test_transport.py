@@ -122,14 +122,14 @@ async def test_nobody_listening_is_unreachable(unused_tcp_port: int) -> None:
         host=f"http://127.0.0.1:{unused_tcp_port}", token_id="a@pve!b", token_secret="secret"
     )
     async with ProxmoxClient(options) as client:
-        with pytest.raises(errors.Unreachable):
+        with pytest.raises(errors.Unreachable, match=f":{unused_tcp_port}: "):
             await client.call("POST", "/nodes/pve/lxc/101/status/start")
 
 
 async def test_a_host_name_nobody_knows_is_unreachable() -> None:
     options = ProxmoxOptions(host="pve.invalid", token_id="a@pve!b", token_secret="secret")
     async with ProxmoxClient(options) as client:
-        with pytest.raises(errors.Unreachable):
+        with pytest.raises(errors.Unreachable, match=r"the name pve\.invalid is not known"):
             await client.call("POST", "/nodes/pve/lxc/101/status/start")
 
 
