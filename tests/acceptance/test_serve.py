@@ -34,7 +34,7 @@ def test_a_bad_catalogue_is_named_and_ends_with_2(devnet, tmp_path):
     )
 
     assert done.returncode == 2
-    assert "sku.free" in done.stderr
+    assert f"PVE402_CATALOGUE: {catalogue}: sku.free" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -73,6 +73,40 @@ def test_a_taken_port_is_said_and_is_no_success(service: ServeProcess, tmp_path)
 
     assert second.returncode not in {0, 2}
     assert "address already in use" in second.stderr
+
+
+def test_a_taken_port_of_metrics_is_said_in_a_sentence(service: ServeProcess, tmp_path):
+    taken = f"127.0.0.1:{urlsplit(service.url).port}"
+
+    done = processes.run(
+        "serve",
+        "--env-file",
+        str(service.devnet.env_file),
+        PVE402_METRICS_BIND=taken,
+        DATABASE_URL=f"sqlite:///{tmp_path}/two.sqlite3",
+    )
+
+    assert done.returncode == 3
+    assert f"PVE402_METRICS_BIND: {taken}: Address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_key_that_does_not_open_the_database_is_said_and_ends_with_2(
+    serve: Callable[..., ServeProcess], tmp_path
+):
+    database = {"DATABASE_URL": f"sqlite:///{tmp_path}/leases.sqlite3"}
+    first = serve(**database)
+    bought = first.tenant().post(f"{first.url}/lease/container", json=BODY, timeout=60)
+    env_file = str(first.devnet.env_file)
+    first.process.end()
+
+    other = {"PVE402_SECRET_KEY": "o" * 32, **database}
+    done = processes.run("serve", "--env-file", env_file, **other)
+
+    assert bought.status_code == 200
+    assert done.returncode == 2
+    assert "PVE402_SECRET_KEY" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_leases_survive_a_restart(serve: Callable[..., ServeProcess], tmp_path):

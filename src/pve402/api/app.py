@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Any, Final
 
 from fastapi import FastAPI
+from starlette.datastructures import State
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
@@ -53,7 +54,7 @@ class Application(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request or a websocket through our layers, and start-up and end by FastAPI's."""
         if scope["type"] == "lifespan":
-            await super().__call__(scope, receive, _telling_why(send))
+            await super().__call__(scope, receive, _telling_why(send, self.state))
             return
         scope["app"] = self
         await self.outermost(scope, receive, send)
@@ -91,13 +92,14 @@ def openapi_text(public_url: str) -> str:
     return json.dumps(app.openapi(), indent=2) + "\n"
 
 
-def _telling_why(send: Send) -> Send:
+def _telling_why(send: Send, state: State) -> Send:
     """Say in a sentence, not by a traceback, what is wrong outside the program at the start."""
 
     async def tell(message: Message) -> None:
         error = sys.exception()
         is_failure = message["type"] == "lifespan.startup.failed"
         if is_failure and isinstance(error, bootstrap.CANNOT_START):
+            state.refusal = error
             cause = f" ({error.__cause__})" if error.__cause__ else ""
             message = {**message, "message": f"pve402 cannot start: {error}{cause}"}
         await send(message)

@@ -32,7 +32,10 @@ _WEBSOCKET_MESSAGE_BYTES: Final = 1024 * 1024
 
 
 def serve(env_file: Path | None, **overrides: Any) -> int:
-    """Serve until SIGTERM or SIGINT and return the exit code; bad settings are told and are 2."""
+    """Serve until SIGTERM or SIGINT and return the exit code: 0, or 3 if it did not start.
+
+    Bad settings are told and are 2, those that are found only in the database too.
+    """
     try:
         settings = config.load(env_file, **overrides)
         logs.configure(settings.pve402_log_level, settings.pve402_log_format)
@@ -45,9 +48,21 @@ def serve(env_file: Path | None, **overrides: Any) -> int:
         return EXIT_BAD_SETTINGS
     app = application.create_app(components)
     server = Server(_uvicorn_config(app, settings), components.guest_work.close)
-    with _metrics(settings.pve402_metrics_bind):
-        uvloop.run(server.serve())
+    try:
+        with _metrics(settings.pve402_metrics_bind):
+            uvloop.run(server.serve())
+    except _CannotListen as error:
+        sys.stderr.write(f"pve402 cannot start: {error}\n")
+        return EXIT_NOT_STARTED
+    except SystemExit:  # by uvicorn, when it could not start
+        refusal = getattr(app.state, "refusal", None)
+        is_setting = isinstance(refusal, config.SettingsError)
+        return EXIT_BAD_SETTINGS if is_setting else EXIT_NOT_STARTED
     return 0 if server.started else EXIT_NOT_STARTED
+
+
+class _CannotListen(Exception):
+    """The address of metrics cannot be listened on."""
 
 
 class Server(uvicorn.Server):
@@ -108,12 +123,18 @@ def _uvicorn_config(app: Any, settings: config.Settings) -> uvicorn.Config:
 
 @contextlib.contextmanager
 def _metrics(bind: str | None) -> Iterator[None]:
-    """Serve Prometheus metrics on an address of their own, from a thread of their own."""
+    """Serve Prometheus metrics on an address of their own, from a thread of their own.
+
+    Raises _CannotListen.
+    """
     if bind is None:
         yield
         return
     host, _, port = bind.rpartition(":")
-    server, thread = prometheus_client.start_http_server(int(port), host.strip("[]"))
+    try:
+        server, thread = prometheus_client.start_http_server(int(port), host.strip("[]"))
+    except OSError as error:
+        raise _CannotListen(f"PVE402_METRICS_BIND: {bind}: {error.strerror}") from None
     try:
         yield
     finally:

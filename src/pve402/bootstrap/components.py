@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import resources
+from pathlib import Path
 from typing import Self
 
 import structlog
@@ -247,9 +248,18 @@ def _warn(settings: config.Settings) -> None:
 def load_catalogue(settings: config.Settings) -> catalogue.Catalogue:
     """Read the operator's catalogue, or the one that is shipped. Raises CatalogueError."""
     if settings.pve402_catalogue is not None:
-        return catalogue.parse(settings.pve402_catalogue.read_text())
+        return _read_catalogue(settings.pve402_catalogue)
     shipped = resources.files("pve402.domain") / "default_catalogue.toml"
     return catalogue.parse(shipped.read_text())
+
+
+def _read_catalogue(file: Path) -> catalogue.Catalogue:
+    """Read a file of the operator's. Raises CatalogueError, which names it and its variable."""
+    try:
+        return catalogue.parse(file.read_text())
+    except (catalogue.CatalogueError, OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise catalogue.CatalogueError(f"PVE402_CATALOGUE: {file}: {reason}") from None
 
 
 def _lease_options(settings: config.Settings, keys: vault.Vault) -> options.LeaseOptions:

@@ -16,6 +16,8 @@ from pve402.payments import addresses, errors, networks
 from pve402.proxmox import options
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from pve402.config.settings import Settings
 
 STATS_FIELDS = ("cpu", "memory", "disk", "name")
@@ -192,7 +194,7 @@ def problems(error: ValidationError, fields: Mapping[str, FieldInfo]) -> dict[st
     found: dict[str, str] = {}
     for problem in error.errors(include_url=False, include_input=False):
         variable = problem.get("ctx", {}).get("variable") or _variable(problem["loc"])
-        reason = "missing" if problem["type"] == "missing" else _reason(problem["msg"])
+        reason = _reason(problem)
         found.setdefault(variable, f"{variable}: {reason}{_example(variable, fields)}")
     return found
 
@@ -205,8 +207,12 @@ def _variable(location: Iterable[Any]) -> str:
     return str(name).upper()
 
 
-def _reason(message: str) -> str:
-    return message.removeprefix("Value error, ")
+def _reason(problem: "ErrorDetails") -> str:
+    if problem["type"] == "missing":
+        return "missing"
+    if problem["type"] == "too_short":  # of a SecretStr, whose characters pydantic calls items
+        return f"must have {problem['ctx']['min_length']} characters at least"
+    return problem["msg"].removeprefix("Value error, ")
 
 
 def _example(variable: str, fields: Mapping[str, FieldInfo]) -> str:

@@ -93,6 +93,11 @@ def test_a_bad_value_is_refused_by_name(write, variable, value):
     assert list(raised.value.problems) == [variable]
 
 
+def test_a_short_secret_key_is_refused_in_words_for_people(write):
+    with pytest.raises(config.SettingsError, match="must have 32 characters at least"):
+        config.load(write(PVE402_SECRET_KEY="too short"))
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
