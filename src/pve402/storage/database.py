@@ -143,3 +143,5 @@ class Database:
             os.close(lock_file)
             raise DatabaseBusyError(f"{path} is open in another process") from error
         self._lock_file = lock_file
+        with contextlib.suppress(FileExistsError):  # SQLite would make it for everybody to read
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
