@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from pve402.hub import errors, opener
 from pve402.hub.execution import Execution
@@ -39,6 +39,7 @@ class GuestTerminal:
         self._session: Session | None = None
         self._retired_why: type[errors.HubError] | None = None
         self._lock = asyncio.Lock()
+        self._awaited = 0
 
     @property
     def is_open(self) -> bool:
@@ -49,7 +50,16 @@ class GuestTerminal:
     def is_busy(self) -> bool:
         """Whether anything runs or somebody holds the terminal."""
         running = self.is_open and self._session is not None and self._session.is_busy
-        return running or bool(self.holder) or self._lock.locked()
+        return running or bool(self.holder) or self._lock.locked() or self._awaited > 0
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Be busy for the block: somebody is about to use the terminal."""
+        self._awaited += 1
+        try:
+            yield
+        finally:
+            self._awaited -= 1
 
     async def session(self) -> Session:
         """The live session, opened if need be.

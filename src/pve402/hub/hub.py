@@ -202,7 +202,8 @@ class Hub:
             terminal = GuestTerminal(guest, self._open_terminal, self.options, clock=self._clock)
             self._guests[guest] = terminal
         if not terminal.is_open:
-            await self._make_room(guest)
+            with terminal.awaited():  # it is not tidied away meanwhile
+                await self._make_room(guest)
         if self._tidying is None:
             self._tidying = asyncio.create_task(self._tidy())
         return terminal

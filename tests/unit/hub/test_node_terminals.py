@@ -65,3 +65,24 @@ async def test_a_second_call_for_one_guest_needs_no_second_terminal(
     assert not waiting.done()
     assert nodes.asked.empty()
     waiting.cancel()
+
+
+async def test_a_terminal_that_is_about_to_be_used_is_not_tidied_away(
+    nodes: SlowNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, goes_on = Hub(HubOptions(), nodes.open_terminal), asyncio.Event()
+
+    async def slow(_: GuestRef) -> None:
+        await goes_on.wait()
+
+    monkeypatch.setattr(hub, "_make_room", slow)
+    opening = asyncio.create_task(hub.session(FIRST))
+    await asyncio.sleep(0)
+    (terminal,) = hub._guests.values()
+    await hub._tidy_guest(FIRST, terminal)
+    goes_on.set()
+    await nodes.asked.get()
+
+    assert hub._guests == {FIRST: terminal}
+    opening.cancel()
+    await hub.close()
