@@ -18,6 +18,27 @@ def test_a_lost_key_is_asked_for_and_not_made_anew(devnet: DevnetProcess, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_without_a_database_nothing_is_made_and_a_rebuild_shows_what_it_would_write(
+    devnet: DevnetProcess, tmp_path: Path
+):
+    chosen = {"DATABASE_URL": f"sqlite:///{tmp_path}/x.sqlite3", "PVE402_SECRET_KEY": "k" * 32}
+    env_file = str(devnet.env_file)
+
+    done = {
+        command: processes.run("ops", command, "--env-file", env_file, **chosen)
+        for command in ("rebuild", "reconcile", "leases", "revenue")
+    }
+
+    assert {command: it.returncode for command, it in done.items()} == {
+        "rebuild": 0,
+        "reconcile": 2,
+        "leases": 2,
+        "revenue": 2,
+    }
+    assert "DATABASE_URL: there are no tables of pve402" in done["leases"].stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_standard_output_has_the_answer_and_nothing_else(
     serve: Callable[..., ServeProcess], tmp_path: Path
 ):

@@ -30,6 +30,11 @@ _NO_KEY = (
     "containers were made with, ours cannot be told from others"
 )
 
+_NO_TABLES = (
+    "DATABASE_URL: there are no tables of pve402; the first start of the service makes them, and"
+    " `pve402 ops rebuild` brings lost leases back"
+)
+
 app = typer.Typer(
     name="pve402 ops",
     help="What operators do.",
@@ -60,19 +65,19 @@ def revenue(
 
     A table has the newest 50 orders and all sums; csv and json have every order.
     """
-    _run(env_file, revenues.Revenue(since_days=since_days, output=output).show)
+    _run(env_file, revenues.Revenue(since_days=since_days, output=output).show, needs_tables=True)
 
 
 @app.command()
 def leases(env_file: EnvFile = None, as_json: AsJson = False) -> None:
     """Show every standing lease: whose, where, until when, and what last went wrong."""
-    _run(env_file, functools.partial(lease_list.show, as_json=as_json))
+    _run(env_file, functools.partial(lease_list.show, as_json=as_json), needs_tables=True)
 
 
 @app.command()
 def reconcile(env_file: EnvFile = None, apply: Apply = False) -> None:
     """Show guests of ours that no lease accounts for; with --apply, stop those that run."""
-    _run(env_file, reconciling.Reconcile(apply=apply).run, needs_key=True)
+    _run(env_file, reconciling.Reconcile(apply=apply).run, needs_key=True, needs_tables=True)
 
 
 @app.command()
@@ -100,14 +105,16 @@ def main(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _run(env_file: Path | None, work: Work, *, needs_key: bool = False) -> None:
+def _run(
+    env_file: Path | None, work: Work, *, needs_key: bool = False, needs_tables: bool = False
+) -> None:
     try:
         settings = config.load(env_file)
         logs.configure(settings.pve402_log_level, settings.pve402_log_format)
         if needs_key and not config.is_key_kept(settings):
             raise config.SettingsError({"PVE402_SECRET_KEY": _NO_KEY})
         components = bootstrap.build(settings, makes_key=False)
-        code = asyncio.run(_with(components, work))
+        code = asyncio.run(_with(components, work, needs_tables=needs_tables))
     except (config.SettingsError, CatalogueError) as error:
         sys.stderr.write(f"these settings are missing or wrong:\n\n{error}\n")
         raise typer.Exit(EXIT_BAD_SETTINGS) from None
@@ -117,9 +124,11 @@ def _run(env_file: Path | None, work: Work, *, needs_key: bool = False) -> None:
     raise typer.Exit(code)
 
 
-async def _with(components: bootstrap.Components, work: Work) -> int:
+async def _with(components: bootstrap.Components, work: Work, *, needs_tables: bool) -> int:
     """Run a command beside the service: nothing is started, connections are closed after it."""
     try:
+        if needs_tables and not await components.db.has_tables():
+            raise config.SettingsError({"DATABASE_URL": _NO_TABLES})
         return await work(components, Console())
     finally:
         await components.close()

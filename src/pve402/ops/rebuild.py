@@ -74,6 +74,8 @@ async def _read_guests(
 
 
 async def _not_in_table(parts: bootstrap.Components, found: list[Found]) -> list[Found]:
+    if not await parts.db.has_tables():  # it was lost with everything in it
+        return found
     async with parts.db.read() as tx:
         known = await lease_rows.list_by_ids(tx, [one.record.lease_id for one in found])
     ids = {row.lease_id for row in known}

@@ -25,6 +25,10 @@ _TIME = sa.select(
     )
 )
 _CHECK = sa.select(tables.facts.c.name).limit(1)
+_HAS_TABLES = {
+    True: sa.text("SELECT count(*) FROM sqlite_master WHERE name = 'leases'"),
+    False: sa.text("SELECT to_regclass('leases') IS NOT NULL"),
+}
 
 
 class DatabaseBusyError(RuntimeError):
@@ -107,6 +111,13 @@ class Database:
         async with self.read() as tx:
             await tx.run(_CHECK)
 
+    async def has_tables(self) -> bool:
+        """Tell whether there are tables of ours, and make no file; raise what `begin` raises."""
+        if self._has_no_file():
+            return False
+        async with self.read() as tx:
+            return bool(await tx.scalar(_HAS_TABLES[self.is_sqlite]))
+
     async def time(self) -> datetime:
         """Return the database's time. A SQLite file has the clock of its one process."""
         if self.is_sqlite:
@@ -120,6 +131,9 @@ class Database:
             return self._own_time()
         found: datetime = (await tx.run(_TIME, plus_ms=self.shift_ms())).scalar_one()
         return found
+
+    def _has_no_file(self) -> bool:
+        return self.is_sqlite and not Path(self._url.database or "").exists()
 
     def _own_time(self) -> datetime:
         return datetime.now(UTC) + timedelta(milliseconds=self.shift_ms())

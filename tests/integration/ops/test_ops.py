@@ -318,10 +318,12 @@ async def test_rebuild_brings_leases_back_with_owner_end_and_size(
         await lost.settled_down()
         await proxmox.publish()
     url = f"sqlite:///{tmp_path}/new.sqlite3"
-    parts = bootstrap.build(settings(url, *world))
+    parts, shown = bootstrap.build(settings(url, *world)), Screen()
+    await rebuild.Rebuild(apply=False).run(parts, shown.console)
     await rebuild.Rebuild(apply=True).run(parts, Screen().console)
     await parts.close()
 
+    assert row.lease_id in shown.text
     async with running(url, *world) as again:
         (back,) = await again.leases_now()
         assert row.expires_at is not None

@@ -263,6 +263,16 @@ def counted_to(limit: int) -> sa.Select[tuple[int]]:
     return sa.select(sa.func.max(numbers.union_all(following).c.n))
 
 
+async def test_tables_are_there_once_they_were_made(database_url: str) -> None:
+    db = database.Database(database_url)
+    before = await db.has_tables()
+    await db.open()
+
+    assert not before
+    assert await db.has_tables()
+    await db.close()
+
+
 async def test_a_check_asks_the_database(db: database.Database) -> None:
     await db.check()
     async with db.begin() as tx:
