@@ -70,6 +70,13 @@ class Amount(TypeDecorator[int]):
         return None if value is None else int(value)
 
 
+def _index_of_some(
+    name: str, which: sa.ColumnElement[bool], *columns: sa.ColumnElement[Any]
+) -> None:
+    """Add an index that holds the rows for which a condition is true, on either database."""
+    sa.Index(name, *columns, postgresql_where=which, sqlite_where=which)
+
+
 metadata = sa.MetaData()
 
 leases = sa.Table(
@@ -106,22 +113,15 @@ leases = sa.Table(
     sa.Column("pooled_at", UtcMilliseconds),
 )
 _due = leases.c.due_at.isnot(None)
-sa.Index("leases_due", leases.c.due_at, postgresql_where=_due, sqlite_where=_due)
+_index_of_some("leases_due", _due, leases.c.due_at)
 _standing = leases.c.ended_at.is_(None)
-sa.Index(
+_index_of_some(
     "leases_standing",
+    _standing,
     *(leases.c[name] for name in ("node", "status", "cores", "memory_mb", "disk_gb", "ended_at")),
-    postgresql_where=_standing,
-    sqlite_where=_standing,
 )
 sa.Index("leases_owner", leases.c.owner, leases.c.created_at)
-sa.Index(
-    "leases_owner_standing",
-    leases.c.owner,
-    leases.c.created_at,
-    postgresql_where=_standing,
-    sqlite_where=_standing,
-)
+_index_of_some("leases_owner_standing", _standing, leases.c.owner, leases.c.created_at)
 sa.Index("leases_vmid", leases.c.vmid, leases.c.created_at)
 
 orders = sa.Table(
@@ -158,16 +158,10 @@ orders = sa.Table(
     sa.UniqueConstraint("network", "asset", "payer", "nonce", name="orders_payment"),
 )
 _due = orders.c.due_at.isnot(None)
-sa.Index("orders_due", orders.c.due_at, postgresql_where=_due, sqlite_where=_due)
+_index_of_some("orders_due", _due, orders.c.due_at)
 sa.Index("orders_lease", orders.c.lease_id, orders.c.created_at)
 _refused = orders.c.refusal == sa.literal_column("'settlement_refused'")
-sa.Index(
-    "orders_refused",
-    orders.c.payer,
-    orders.c.created_at,
-    postgresql_where=_refused,
-    sqlite_where=_refused,
-)
+_index_of_some("orders_refused", _refused, orders.c.payer, orders.c.created_at)
 
 vmids = sa.Table(
     "vmids",
@@ -180,7 +174,7 @@ vmids = sa.Table(
 )
 _resting = vmids.c.free_at.isnot(None)
 sa.Index("vmids_newest", vmids.c.reserved_at, vmids.c.vmid)
-sa.Index("vmids_resting", vmids.c.free_at, postgresql_where=_resting, sqlite_where=_resting)
+_index_of_some("vmids_resting", _resting, vmids.c.free_at)
 
 tokens = sa.Table(
     "tokens",
@@ -198,14 +192,8 @@ tokens = sa.Table(
 _ends = tokens.c.expires_at.isnot(None)
 _of_wallet = tokens.c.lease_id.is_(None)
 sa.Index("tokens_lease", tokens.c.lease_id)
-sa.Index("tokens_expiry", tokens.c.expires_at, postgresql_where=_ends, sqlite_where=_ends)
-sa.Index(
-    "tokens_wallet",
-    tokens.c.owner,
-    tokens.c.created_at,
-    postgresql_where=_of_wallet,
-    sqlite_where=_of_wallet,
-)
+_index_of_some("tokens_expiry", _ends, tokens.c.expires_at)
+_index_of_some("tokens_wallet", _of_wallet, tokens.c.owner, tokens.c.created_at)
 
 console_tickets = sa.Table(
     "console_tickets",
