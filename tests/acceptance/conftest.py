@@ -1,6 +1,15 @@
 """What acceptance tests stand on: processes of our own, real sockets, and a real browser."""
 
+from typing import Any
+
+import pytest
 from tests.support.console_pages import chromium, page, profile, shots
-from tests.support.processes import devnet, serve, service
+from tests.support.processes import ServeProcess, devnet, serve, service
 
 __all__ = ["chromium", "devnet", "page", "profile", "serve", "service", "shots"]
+
+
+@pytest.fixture(scope="module")
+def owner(service: ServeProcess) -> Any:
+    """A wallet with money."""
+    return service.devnet.wallet(5_000_000)

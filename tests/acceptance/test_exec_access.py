@@ -6,18 +6,10 @@ from typing import Any
 
 import pytest
 import requests
-from eth_account import Account
-from eth_account.messages import encode_defunct
 from tests.support import commands, wallets
 from tests.support.api_fixtures import BODY
 from tests.support.commands import Container
 from tests.support.processes import ServeProcess
-
-
-@pytest.fixture(scope="module")
-def owner(service: ServeProcess) -> Any:
-    """A wallet with money."""
-    return service.devnet.wallet(5_000_000)
 
 
 @pytest.fixture(scope="module")
@@ -106,16 +98,8 @@ def test_another_leases_token_finds_nothing(container: Container):
 
 
 def _narrow_token(container: Container, owner: Any, scope: list[str]) -> dict[str, str]:
-    url = container.service.url
-    asked = requests.post(f"{url}/auth/challenge", json={"address": owner.address}, timeout=30)
-    message = asked.json()["message"]
-    signature = Account.sign_message(encode_defunct(text=message), owner.key).signature.hex()
-    issued = requests.post(
-        f"{url}/auth/token",
-        json={"message": message, "signature": f"0x{signature}", "scope": scope},
-        timeout=30,
-    )
-    return {"Authorization": f"Bearer {issued.json()['accessToken']}"}
+    token = commands.signed_in(container.service, owner, scope=scope)
+    return {"Authorization": f"Bearer {token}"}
 
 
 @pytest.mark.parametrize(

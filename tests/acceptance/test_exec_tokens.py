@@ -10,19 +10,11 @@ from typing import Any
 
 import pytest
 import requests
-from eth_account import Account
-from eth_account.messages import encode_defunct
 from tests.support import commands
 from tests.support.commands import Container
 from tests.support.processes import ServeProcess
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
-
-
-@pytest.fixture(scope="module")
-def owner(service: ServeProcess) -> Any:
-    """A wallet with money."""
-    return service.devnet.wallet(5_000_000)
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +26,11 @@ def container(service: ServeProcess, owner: Any) -> Container:
 @pytest.fixture
 def guest(container: Container, owner: Any) -> Container:
     """The same container, for whoever has a token that will be revoked."""
-    url = container.service.url
-    asked = requests.post(f"{url}/auth/challenge", json={"address": owner.address}, timeout=30)
-    message = asked.json()["message"]
-    signature = Account.sign_message(encode_defunct(text=message), owner.key).signature.hex()
-    told = {"message": message, "signature": f"0x{signature}"}
-    token = requests.post(f"{url}/auth/token", json=told, timeout=30).json()["accessToken"]
     return Container(
         service=container.service,
         ctid=container.ctid,
         lease_id=container.lease_id,
-        token=token,
+        token=commands.signed_in(container.service, owner),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
 from tests.support.api_fixtures import BODY
 from tests.support.processes import ServeProcess
@@ -121,6 +122,17 @@ class Container:
         return requests.request(
             method, f"{self.url}/{exec_id}", headers=self.bearer, timeout=60, **more
         )
+
+
+def signed_in(service: ServeProcess, owner: LocalAccount, **wish: Any) -> str:
+    """A token of the wallet, for which it signs a challenge; `wish` may narrow it."""
+    where = f"{service.url}/auth"
+    asked = requests.post(f"{where}/challenge", json={"address": owner.address}, timeout=30)
+    message = asked.json()["message"]
+    signature = owner.sign_message(encode_defunct(text=message)).signature.hex()
+    told = {"message": message, "signature": f"0x{signature}", **wish}
+    token: str = requests.post(f"{where}/token", json=told, timeout=30).json()["accessToken"]
+    return token
 
 
 def lease(service: ServeProcess, account: LocalAccount | None = None, **changes: Any) -> Container:

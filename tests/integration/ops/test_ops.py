@@ -40,6 +40,14 @@ class Screen:
         return str(file.getvalue())
 
 
+async def examined(parts: bootstrap.Components) -> tuple[int, str]:
+    """What the doctor answers and prints of an installation that is not running."""
+    screen = Screen()
+    code = await doctor.examine(parts, screen.console)
+    await parts.close()
+    return code, screen.text
+
+
 class SellingView:
     """A view of the cluster before which another container is leased."""
 
@@ -90,13 +98,11 @@ async def test_the_doctor_names_what_is_wrong(
 ) -> None:
     url = f"sqlite:///{tmp_path}/db.sqlite3"
     parts = bootstrap.build(settings(url, proxmox, chain, facilitator, **change))
-    screen = Screen()
 
-    code = await doctor.examine(parts, screen.console)
-    await parts.close()
+    code, text = await examined(parts)
 
     assert code == 1
-    assert any(word in line for line in screen.text.splitlines() if "FAIL" in line)
+    assert any(word in line for line in text.splitlines() if "FAIL" in line)
 
 
 async def test_the_doctor_looks_for_the_templates_of_the_catalogue(
@@ -110,13 +116,11 @@ async def test_the_doctor_looks_for_the_templates_of_the_catalogue(
     book.write_text(shipped + 'templates = { old = "local:vztmpl/old.tar.zst" }\n')
     url = f"sqlite:///{tmp_path}/db.sqlite3"
     parts = bootstrap.build(settings(url, proxmox, chain, facilitator, pve402_catalogue=book))
-    screen = Screen()
 
-    code = await doctor.examine(parts, screen.console)
-    await parts.close()
+    code, text = await examined(parts)
 
     assert code == 1
-    assert "FAIL template on pve: there is no local:vztmpl/old.tar.zst" in screen.text
+    assert "FAIL template on pve: there is no local:vztmpl/old.tar.zst" in text
 
 
 async def test_the_doctor_finds_a_chain_that_stands_still(
@@ -138,12 +142,10 @@ async def test_the_doctor_tells_of_guests_under_another_name(
     url = installation.parts.settings.database_url.get_secret_value()
     world = (proxmox, installation.chain, installation.facilitator)
     parts = bootstrap.build(settings(url, *world, pve402_instance="other"))
-    screen = Screen()
 
-    await doctor.examine(parts, screen.console)
-    await parts.close()
+    _, text = await examined(parts)
 
-    assert "set PVE402_INSTANCE=test" in screen.text
+    assert "set PVE402_INSTANCE=test" in text
 
 
 async def test_the_doctor_names_a_directory_that_is_missing(
@@ -151,13 +153,11 @@ async def test_the_doctor_names_a_directory_that_is_missing(
 ) -> None:
     url = "sqlite:////nowhere/db.sqlite3"
     parts = bootstrap.build(settings(url, proxmox, chain, facilitator))
-    screen = Screen()
 
-    code = await doctor.examine(parts, screen.console)
-    await parts.close()
+    code, text = await examined(parts)
 
     assert code == 1
-    assert "FAIL database: there is no directory /nowhere" in screen.text
+    assert "FAIL database: there is no directory /nowhere" in text
 
 
 async def test_the_doctor_makes_no_files(
@@ -169,14 +169,12 @@ async def test_the_doctor_makes_no_files(
     url, unnamed = f"sqlite:///{tmp_path}/db.sqlite3", {"pve402_secret_key": None}
     chosen = settings(url, proxmox, chain, facilitator, pve402_public_url=None, **unnamed)
     parts = bootstrap.build(chosen, makes_key=False)
-    screen = Screen()
 
-    code = await doctor.examine(parts, screen.console)
-    await parts.close()
+    code, text = await examined(parts)
 
     assert code == 0
-    assert "the first start makes the secret key" in screen.text
-    assert "PVE402_PUBLIC_URL: is not set" in screen.text
+    assert "the first start makes the secret key" in text
+    assert "PVE402_PUBLIC_URL: is not set" in text
     assert names_in(tmp_path) == []
 
 
