@@ -24,7 +24,7 @@ BIN = Path(".venv/bin")
 REPORTS = Path(".cache/reports")
 SLOWEST = ("--durations=8", "--durations-min=2")
 IN_PARALLEL = ("-n", "2", "--dist", "loadfile")
-SOURCES = ("src", "tests", "scripts")
+SOURCES = ("src", "devnet", "tests", "scripts")
 
 
 @dataclass(frozen=True)

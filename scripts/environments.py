@@ -24,19 +24,19 @@ STAMP = ".pve402-setup.json"
 
 @dataclass(frozen=True)
 class Environment:
-    """One virtual environment: where it is, its lists, and whether pve402 itself goes in."""
+    """One virtual environment: where it is, its lists, and the projects of this tree that go in."""
 
     name: str
     folder: Path
     lists: tuple[str, ...]
-    editable: bool = False
+    editable: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """Hash of the interpreter and of every file the environment is made from."""
         content = hashlib.sha256(f"{sys.version} {sys.prefix}".encode())
         files = [REQUIREMENTS / name for name in self.lists]
         if self.editable:
-            files.append(Path("pyproject.toml"))
+            files += [Path(project) / "pyproject.toml" for project in self.editable]
             content.update(str(Path.cwd()).encode())
         for file in files:
             content.update(file.read_bytes())
@@ -47,8 +47,9 @@ class Environment:
         return bool(_stamps(self.folder).get(self.name) == self.digest())
 
 
-RUN = Environment("run", Path(".venv"), ("build.txt", "devnet.txt"), editable=True)
-DEVELOP = Environment("develop", Path(".venv"), ("build.txt", "dev.txt"), editable=True)
+PROJECTS = (".", "devnet")
+RUN = Environment("run", Path(".venv"), ("build.txt", "devnet.txt"), PROJECTS)
+DEVELOP = Environment("develop", Path(".venv"), ("build.txt", "dev.txt"), PROJECTS)
 FAKEPVE = Environment("fakepve", Path(".venv-fakepve"), ("fakepve.txt",))
 LEGACY_CLIENT = Environment("x402-legacy", Path(".venv-x402-legacy"), ("x402-legacy.txt",))
 CONFORMANCE = Environment("conformance", Path(".venv-conformance"), ("conformance.txt",))
@@ -63,7 +64,8 @@ def provide(environment: Environment, say: Callable[[str], None]) -> None:
         _install_list(environment, name, say)
     if environment.editable:
         say(f"{environment.folder}: pve402 itself")
-        _pip(environment, ["--no-build-isolation", "--editable", "."], on_line=_ignore)
+        own = [part for project in environment.editable for part in ("--editable", project)]
+        _pip(environment, ["--no-build-isolation", "--no-deps", *own], on_line=_ignore)
     _write_stamp(environment)
 
 

@@ -41,7 +41,7 @@ def serve(
 @app.command(context_settings=_PASSED_ON)
 def devnet(context: typer.Context) -> None:
     """Simulate Proxmox VE, an EVM chain and a facilitator on this machine."""
-    from pve402.devnet import main as devnet_main
+    from pve402_devnet import main as devnet_main
 
     raise typer.Exit(devnet_main.main(context.args))
 

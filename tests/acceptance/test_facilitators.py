@@ -11,8 +11,8 @@ from tests.support import programs, project, shop
 from tests.support.chain import chain, facilitator  # noqa: F401
 from tests.support.shop import Shop
 
-from pve402.devnet.facilitator import Endpoint, Fault, FaultKind
 from pve402.domain.order import OrderStatus
+from pve402_devnet.facilitator import Endpoint, Fault, FaultKind
 
 SOLD, REFUSED = OrderStatus.SETTLED, OrderStatus.REFUSED
 NO_TRANSFER = {

@@ -15,7 +15,7 @@ from tests.support.api_fixtures import BODY
 from tests.support.official_clients import Client
 from tests.support.processes import DevnetProcess, ServeProcess
 
-from pve402.devnet.chain import contracts
+from pve402_devnet.chain import contracts
 
 WHOLE_LIFE = (
     ("POST", "/lease/quote", BODY),

@@ -21,8 +21,7 @@ from tests.bench import worlds
 from tests.chaos import stage, world
 
 from pve402 import bootstrap
-from pve402.domain import lease
-from pve402.leases import mark
+from pve402.domain import lease, mark
 from pve402.storage import tables
 
 _BATCH = 5000

@@ -19,8 +19,8 @@ import structlog
 from tests.support import guest_consoles
 from tests.support.guest_consoles import Consoles
 
-from pve402.devnet.terminal.__main__ import FIRST_MORE
 from pve402.hub.request import ExecRequest
+from pve402_devnet.terminal.__main__ import FIRST_MORE
 
 MIB = 1024 * 1024
 TRUE = ExecRequest(command="true")

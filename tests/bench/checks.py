@@ -8,10 +8,11 @@ from typing import Any
 from tests.bench import rows
 from tests.support import payments, processes
 
-from pve402.devnet.facilitator.core import Core
-from pve402.devnet.facilitator.node import HttpNode
-from pve402.devnet.facilitator.signer import NodeSigner
-from pve402.payments import local_checks, paygate, protocol
+from pve402.payments import paygate, protocol
+from pve402.payments.schemes.exact import local_checks
+from pve402_devnet.facilitator.core import Core
+from pve402_devnet.facilitator.node import HttpNode
+from pve402_devnet.facilitator.signer import NodeSigner
 
 ROUNDS = 5
 PAY_TO = "0x209693bc6afc0c5328ba36faf03c514ef312287c"

@@ -16,8 +16,8 @@ from tests.bench import bench_sagas, rows, worlds
 from tests.chaos import stage, world
 
 from pve402 import bootstrap
-from pve402.domain import lease
-from pve402.leases import mark, service
+from pve402.domain import lease, mark
+from pve402.leases import service
 from pve402.storage import lease_rows, tables
 
 ALONE = 60

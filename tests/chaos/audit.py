@@ -14,9 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext import asyncio as sa_asyncio
 from tests.chaos import payments, stage
 
-from pve402.domain import lease, order
-from pve402.leases import mark
-from pve402.payments import eip3009
+from pve402.domain import lease, mark, order
+from pve402.payments.schemes.exact import eip3009
 from pve402.storage import tables
 
 _ROUNDING_SECONDS = 0.01

@@ -19,7 +19,7 @@ from eth_account.signers.local import LocalAccount
 from tests.chaos import payments, stage
 from tests.support import wallets
 
-from pve402.payments import eip3009
+from pve402.payments.schemes.exact import eip3009
 
 MINUTES = (1, 1, 2, 3, 5, 8)
 _PATIENCE_SECONDS = 45.0

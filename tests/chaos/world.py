@@ -12,9 +12,9 @@ import structlog
 from aiohttp import web
 from eth_account import Account
 
-from pve402.devnet.chain import ChainOptions, SimulatedChain, contracts
-from pve402.devnet.facilitator import FacilitatorOptions, SimulatedFacilitator
-from pve402.devnet.pve import SimulatedProxmox, cluster, config, options
+from pve402_devnet.chain import ChainOptions, SimulatedChain, contracts
+from pve402_devnet.facilitator import FacilitatorOptions, SimulatedFacilitator
+from pve402_devnet.pve import SimulatedProxmox, cluster, config, options
 
 NODES = ("pve1", "pve2", "pve3")
 _BLOCK_SECONDS = 0.3

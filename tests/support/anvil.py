@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from pve402.devnet.chain import contracts
-from pve402.devnet.facilitator.node import HttpNode
+from pve402_devnet.chain import contracts
+from pve402_devnet.facilitator.node import HttpNode
 
 PROGRAM = (
     Path(__file__).resolve().parents[1] / "npm/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil"

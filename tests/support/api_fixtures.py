@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from tests.support import asgi, fake_leases, guest_work
 
-from pve402.api import address, app, context, gate, guard
+from pve402.api import app, context, gate
+from pve402.api.transport import address, guard
 from pve402.domain import errors
 from pve402.leases import access, service
 

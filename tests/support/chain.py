@@ -17,8 +17,8 @@ from eth_account.messages import SignableMessage, encode_typed_data
 from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 
-from pve402.devnet.chain import ChainOptions, SimulatedChain, contracts
-from pve402.devnet.facilitator import FacilitatorOptions, SimulatedFacilitator
+from pve402_devnet.chain import ChainOptions, SimulatedChain, contracts
+from pve402_devnet.facilitator import FacilitatorOptions, SimulatedFacilitator
 
 USDC_CENT = 10_000
 """One cent in USDC's atomic units."""

@@ -1,7 +1,7 @@
 """The console's websockets over real shells and nothing else, in a process of their own.
 
 `python -m tests.support.console_rig CHAIN_URL DATABASE` serves links to guest 103 (bash) and 101
-(busybox) of `pve402.devnet.terminal` for whoever names TOKEN, and prints its address.
+(busybox) of `pve402_devnet.terminal` for whoever names TOKEN, and prints its address.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ import uvicorn
 import uvloop
 from tests.support import api_fixtures, fake_leases, guest_work
 
-from pve402.api import address, app, context, gate, guard
+from pve402.api import app, context, gate
+from pve402.api.transport import address, guard
 from pve402.domain import lease
+from pve402.guests import consoles
 from pve402.hub import hub, options, termproxy, vnc
-from pve402.leases import consoles, service, vault
+from pve402.leases import service
 from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
 from pve402.proxmox.guests import GuestRef, Guests
-from pve402.storage import database, lease_rows, tables, token_rows
+from pve402.storage import database, lease_rows, tables, token_rows, vault
 
 OWNER = f"{api_fixtures.NETWORK}:{api_fixtures.PAY_TO}"
 TOKEN = "token-of-the-tests-0123456789"
@@ -70,7 +72,7 @@ class Rig:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, *chain_options: str, host: str = "pve402.devnet.terminal"
+    folder: Path, *chain_options: str, host: str = "pve402_devnet.terminal"
 ) -> Iterator[Rig]:
     """Run the shells, or another module that stands for their node, and the websockets."""
     chain_command = [sys.executable, "-m", host, "--port", "0", *chain_options]

@@ -1,7 +1,7 @@
 """Real shells behind a console chain with all its manners, in a process of its own.
 
 Guests 101 busybox ash, 102 dash, 103 bash, 104 busybox ash and 105 dash without base64; see
-`pve402.devnet.terminal`. The process is started once a session and ended with it.
+`pve402_devnet.terminal`. The process is started once a session and ended with it.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ SHELLS = {
 
 def serve(*options: str) -> Iterator[str]:
     """Run the chain; yields its URL."""
-    command = [sys.executable, "-m", "pve402.devnet.terminal", "--port", "0", *options]
+    command = [sys.executable, "-m", "pve402_devnet.terminal", "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -1,13 +1,13 @@
 """Ways into guests that lead nowhere, for tests of what does not need them."""
 
+from pve402.guests.commands import Commands
+from pve402.guests.consoles import Consoles
+from pve402.guests.guest_work import GuestWork, OwnGuestsOnly
 from pve402.hub import errors, options
 from pve402.hub.detached import DetachedPrograms
 from pve402.hub.files import Files
 from pve402.hub.hub import Hub
 from pve402.hub.session import TerminalSocket
-from pve402.leases.commands import Commands
-from pve402.leases.consoles import Consoles
-from pve402.leases.guest_work import GuestWork, OwnGuestsOnly
 from pve402.proxmox.guests import GuestRef
 
 

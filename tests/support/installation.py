@@ -20,15 +20,15 @@ from tests.support import chain as chain_support
 from tests.support import payments, rekeying
 
 from pve402 import bootstrap, config
-from pve402.devnet.chain import SimulatedChain
-from pve402.devnet.facilitator import SimulatedFacilitator
-from pve402.devnet.pve import simulator
-from pve402.devnet.pve.faults import CallFault, FaultKind
-from pve402.devnet.pve.options import NodeOptions, Progress, SimulatorOptions
-from pve402.domain import account, lease, order, price, request
-from pve402.leases import mark, service
+from pve402.domain import account, lease, mark, order, price, request
+from pve402.leases import service
 from pve402.payments import protocol
 from pve402.storage import lease_rows, tables
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import SimulatedFacilitator
+from pve402_devnet.pve import simulator
+from pve402_devnet.pve.faults import CallFault, FaultKind
+from pve402_devnet.pve.options import NodeOptions, Progress, SimulatorOptions
 
 PAY_TO = "0x00000000000000000000000000000000000a11ce"
 TEMPLATE = "local:vztmpl/busybox-alpine-3.22_1_amd64.tar.gz"

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from pve402.payments import local_checks, paygate, protocol, settlement
+from pve402.payments import paygate, protocol, settlement
 from pve402.payments.facilitators import Outcome
+from pve402.payments.schemes.exact import local_checks
 
 LIMITS = local_checks.Limits(min_remaining_seconds=30)
 

@@ -10,7 +10,8 @@ from typing import Any
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from pve402.payments import eip3009, errors, local_checks, networks, protocol, rpc
+from pve402.payments import errors, networks, protocol, rpc
+from pve402.payments.schemes.exact import eip3009, local_checks
 
 NOW = 1_800_000_000
 """Unix seconds at which the tests take place."""

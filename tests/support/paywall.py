@@ -28,7 +28,7 @@ from x402.mechanisms.evm.exact import register_exact_evm_client
 from x402.schemas import PaymentRequired, PaymentRequirements
 from x402.schemas.v1 import PaymentRequiredV1, PaymentRequirementsV1
 
-from pve402.devnet.chain import SimulatedChain, contracts
+from pve402_devnet.chain import SimulatedChain, contracts
 
 TIMEOUT = aiohttp.ClientTimeout(total=20)
 ERC6492 = bytes.fromhex("6492" * 16)

@@ -12,7 +12,7 @@ import aiohttp
 import yarl
 from tests.support import pve_rig, recordings
 
-from pve402.devnet.pve import SimulatedProxmox, clock, config, lifecycle, tasks
+from pve402_devnet.pve import SimulatedProxmox, clock, config, lifecycle, tasks
 
 TOKENS = {"token": "svc@pve!test", "least": "lp@pve!tt", "noprivs": "svc@pve!nopriv"}
 ROOT_TOKEN = "root@pam!rootnopriv"

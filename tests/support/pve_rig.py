@@ -1,12 +1,6 @@
 """The users, rights and settings of the machine the recordings were made on."""
 
-from pve402.devnet.pve import (
-    AccessOptions,
-    AclOptions,
-    Progress,
-    SimulatorOptions,
-    TokenOptions,
-)
+from pve402_devnet.pve import AccessOptions, AclOptions, Progress, SimulatorOptions, TokenOptions
 
 PASSWORD = "correct-horse"
 GUEST_PRIVILEGES = (

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from pve402 import bootstrap
 from pve402.domain import lease
-from pve402.leases import machine, rekey, workflow
+from pve402.guests import rekey
+from pve402.leases import machine, workflow
 
 
 @dataclasses.dataclass(kw_only=True)

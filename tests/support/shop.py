@@ -18,11 +18,11 @@ from tests.support.api_fixtures import BODY
 
 from pve402 import bootstrap
 from pve402.api import app as application
-from pve402.devnet.chain import SimulatedChain
-from pve402.devnet.facilitator import SimulatedFacilitator
 from pve402.domain import lease, order
 from pve402.payments import settlement
 from pve402.payments.facilitators import http
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import SimulatedFacilitator
 
 PRICE_ATOMIC = 21_800
 OVER = frozenset({order.OrderStatus.SETTLED, order.OrderStatus.REFUSED})

@@ -8,9 +8,9 @@ from typing import Any
 from eth_abi.abi import decode, encode
 from eth_utils.crypto import keccak
 
-from pve402.devnet.chain import SimulatedChain, contracts, jsonrpc
-from pve402.devnet.chain.blocks import Receipt
-from pve402.devnet.chain.mempool import Rejected
+from pve402_devnet.chain import SimulatedChain, contracts, jsonrpc
+from pve402_devnet.chain.blocks import Receipt
+from pve402_devnet.chain.mempool import Rejected
 
 STRANGER = "0x" + "57" * 20
 AUTHORIZATION = "address,address,uint256,uint256,uint256,bytes32"

@@ -2,7 +2,7 @@
 
 `python -m tests.support.vnc_host --port 0 --typed FILE` answers `vncproxy` and `vncwebsocket` of
 every container, and prints its address. What is typed into the xterm is written to FILE, line by
-line. It takes the place of `pve402.devnet.terminal` under `console_rig`.
+line. It takes the place of `pve402_devnet.terminal` under `console_rig`.
 """
 
 from __future__ import annotations

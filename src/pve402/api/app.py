@@ -12,28 +12,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from pve402 import bootstrap
-from pve402.api import (
-    address,
+from pve402.api import context, errors, gate, openapi
+from pve402.api.peers import peer
+from pve402.api.routes import (
     auth,
     catalogue,
     console,
-    console_socket,
-    context,
-    dispatch,
-    errors,
     files,
-    gate,
-    guard,
     health,
     lease,
     management,
-    openapi,
     pages,
-    peer,
     stats,
 )
-from pve402.api import exec as commands
-from pve402.api import headers as answer_headers
+from pve402.api.routes import exec as commands
+from pve402.api.sockets import console_socket
+from pve402.api.transport import address, dispatch, guard
+from pve402.api.transport import headers as answer_headers
 from pve402.payments import protocol
 
 _PAID_MARGIN_SECONDS: Final = 60  # a paid request says by itself that its order is pending

@@ -18,7 +18,7 @@ from pve402.domain import errors
 from pve402.domain.lease import Lease, is_lease_id
 from pve402.leases import service
 from pve402.payments import errors as payment_errors
-from pve402.payments import local_checks
+from pve402.payments.schemes.exact import local_checks
 
 _BEARER: Final = re.compile(r"[Bb]earer +([\x21-\x7e]{16,256})")
 _CTID: Final = re.compile(r"[1-9][0-9]{2,8}")

@@ -7,7 +7,8 @@ from typing import cast
 from starlette.requests import HTTPConnection
 
 from pve402.api import gate
-from pve402.leases import access, guest_work, service
+from pve402.guests import guest_work
+from pve402.leases import access, service
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
-from pve402.api import body
+from pve402.api.transport import body
 from pve402.domain import errors
 from pve402.hub import errors as hub_errors
 from pve402.payments import errors as payment_errors

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
 from pve402 import schemas
-from pve402.api import sse, visit
+from pve402.api import visit
+from pve402.api.transport import sse
 from pve402.domain.lease import Lease
 from pve402.hub.detached import Detached
 from pve402.hub.execution import Execution

@@ -17,12 +17,13 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pve402.api import address, guard, headers
+from pve402.api.transport import address, guard, headers
 from pve402.domain import account, errors, order, price
 from pve402.domain.request import check_idempotency_key
 from pve402.leases import service
 from pve402.payments import errors as payment_errors
-from pve402.payments import local_checks, networks, paygate, protocol
+from pve402.payments import networks, paygate, protocol
+from pve402.payments.schemes.exact import local_checks
 
 Result = TypeVar("Result")
 Offers = tuple[protocol.Requirements, ...]

@@ -15,7 +15,7 @@ from pydantic.json_schema import models_json_schema
 
 from pve402 import __version__, schemas
 from pve402.api import openapi_parts as parts
-from pve402.api import routing
+from pve402.api.transport import routing
 
 _BASIC: Final = (413, 422, 429, 503)
 

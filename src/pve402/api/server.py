@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from pve402 import bootstrap, config
 from pve402.api import app as application
-from pve402.api import connections, open_files
+from pve402.api.transport import connections, open_files
 from pve402.config import logs
 from pve402.domain.catalogue import CatalogueError
 

@@ -14,13 +14,17 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from pve402.api import body, caller, context, forward, guard, sse
+from pve402.api import caller, context
+from pve402.api.peers import forward
+from pve402.api.transport import body, guard, sse
 from pve402.domain import errors
 from pve402.domain.lease import Lease, LeaseStatus
+from pve402.guests import guest_work, watch
 from pve402.hub import errors as hub_errors
-from pve402.leases import guest_work, service, vault, watch
+from pve402.leases import service
 from pve402.proxmox import resources
 from pve402.proxmox.guests import GuestRef
+from pve402.storage import vault
 
 logger = structlog.get_logger(__name__)
 

@@ -13,6 +13,7 @@ from pve402 import config
 from pve402.bootstrap import guests as guest_building
 from pve402.bootstrap import payments
 from pve402.domain import catalogue, errors, placement
+from pve402.guests import guest_work, rekey
 from pve402.leases import (
     access,
     books,
@@ -20,7 +21,6 @@ from pve402.leases import (
     confirmation,
     creation,
     fees,
-    guest_work,
     instance_name,
     intake,
     key_check,
@@ -32,10 +32,8 @@ from pve402.leases import (
     pool,
     pooled,
     reconciler,
-    rekey,
     renewal,
     service,
-    vault,
     worker,
 )
 from pve402.payments import networks as chains
@@ -44,7 +42,7 @@ from pve402.proxmox import client as pve_client
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import nodes as pve_nodes
 from pve402.proxmox import tasks as pve_tasks
-from pve402.storage import database, slots
+from pve402.storage import database, slots, vault
 
 log = structlog.get_logger(__name__)
 

@@ -5,24 +5,16 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
 from pve402 import config
+from pve402.guests import commands, consoles, direct_consoles, guest_work, ownership, peers
 from pve402.hub import detached, files, hub, termproxy, vnc
 from pve402.hub import options as hub_options
-from pve402.leases import (
-    commands,
-    consoles,
-    direct_consoles,
-    guest_work,
-    options,
-    ownership,
-    peers,
-    vault,
-)
+from pve402.leases import options
 from pve402.proxmox import access as pve_access
 from pve402.proxmox import client as pve_client
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import options as pve_options
 from pve402.proxmox import tasks as pve_tasks
-from pve402.storage import database
+from pve402.storage import database, vault
 
 
 def work_in_guests(

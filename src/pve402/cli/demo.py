@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pve402 import client, schemas
+from pve402 import schemas
 from pve402.cli import outside, stage
+from pve402.client import client
 
 _WALLET_USDC: Final = 5_000_000
 _STOP_LIMIT_SECONDS: Final = 90.0

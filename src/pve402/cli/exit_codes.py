@@ -14,7 +14,7 @@
 
 from typing import Final
 
-from pve402 import client
+from pve402.client import client
 
 FAILED: Final = 1
 USAGE: Final = 2

@@ -13,9 +13,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from pve402 import client, client_guests, schemas
+from pve402 import schemas
 from pve402.cli import exit_codes, tenant
 from pve402.cli.tenant import Ctid, Token, Url
+from pve402.client import client
+from pve402.client import guests as client_guests
 
 OUT_OF_TIME = 124
 NOT_RUN = 255

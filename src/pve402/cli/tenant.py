@@ -16,8 +16,9 @@ from typing import Annotated, NoReturn, TypeVar
 import typer
 from pydantic import BaseModel
 
-from pve402 import client, schemas
+from pve402 import schemas
 from pve402.cli import exit_codes
+from pve402.client import client
 
 Result = TypeVar("Result")
 

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from pve402.domain import account, errors, lease
-from pve402.leases import vault
 from pve402.leases.service import Caller
 from pve402.payments import errors as payment_errors
 from pve402.payments import wallet
-from pve402.storage import database, lease_rows, token_rows
+from pve402.storage import database, lease_rows, token_rows, vault
 
 SCOPES = frozenset({"read", "exec", "console", "files", "renew", "end"})
 _WALLET_TOKEN_LIFE = timedelta(hours=12)

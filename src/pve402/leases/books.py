@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pve402.domain import lease, order
-from pve402.leases import metrics, options, vault
+from pve402.leases import metrics, options
 from pve402.payments import protocol
 from pve402.storage import (
     database,
@@ -20,6 +20,7 @@ from pve402.storage import (
     tables,
     token_rows,
     transaction,
+    vault,
     vmid_rows,
 )
 

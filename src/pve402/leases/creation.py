@@ -21,10 +21,11 @@ from typing import NoReturn
 import structlog
 
 from pve402.domain import errors, lease, order
-from pve402.leases import books, machine, money, options, pooled, vault, workflow
+from pve402.leases import books, machine, money, options, pooled, workflow
 from pve402.payments import facilitators
 from pve402.proxmox import errors as pve
 from pve402.proxmox import tasks as pve_tasks
+from pve402.storage import vault
 
 log = structlog.get_logger(__name__)
 

@@ -21,7 +21,7 @@ from pve402.domain import (
     price,
     request,
 )
-from pve402.leases import books, money, options, vault
+from pve402.leases import books, money, options
 from pve402.payments import protocol
 from pve402.storage import (
     database,
@@ -29,6 +29,7 @@ from pve402.storage import (
     order_rows,
     queue,
     transaction,
+    vault,
     vmid_rows,
 )
 

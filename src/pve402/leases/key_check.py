@@ -7,8 +7,7 @@ noticed.
 
 import sqlalchemy as sa
 
-from pve402.leases import vault
-from pve402.storage import database, tables
+from pve402.storage import database, tables, vault
 
 _orders = tables.orders
 

@@ -17,13 +17,13 @@ from enum import Enum
 
 import structlog
 
-from pve402.domain import lease
-from pve402.leases import mark, options, vault, workflow
+from pve402.domain import lease, mark
+from pve402.leases import options, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guest_views
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import tasks as pve_tasks
-from pve402.storage import database, lease_rows, queue, slots
+from pve402.storage import database, lease_rows, queue, slots, vault
 
 log = structlog.get_logger(__name__)
 

@@ -4,8 +4,9 @@ import json
 from collections.abc import Collection
 
 from pve402.domain import order
-from pve402.leases import vault, workflow
+from pve402.leases import workflow
 from pve402.payments import facilitators, protocol, settlement
+from pve402.storage import vault
 
 
 class Money:

@@ -24,16 +24,8 @@ from typing import Any
 import structlog
 
 from pve402.domain import catalogue, errors, lease, placement, shelf
-from pve402.leases import (
-    books,
-    cluster,
-    machine,
-    metrics,
-    options,
-    pooled,
-    rekey,
-    workflow,
-)
+from pve402.guests import rekey
+from pve402.leases import books, cluster, machine, metrics, options, pooled, workflow
 from pve402.proxmox import errors as pve
 from pve402.storage import database, lease_rows, queue, tables, transaction, vmid_rows
 

@@ -14,7 +14,8 @@ from typing import Protocol
 import structlog
 
 from pve402.domain import catalogue, lease, order, placement
-from pve402.leases import books, machine, metrics, options, rekey, workflow
+from pve402.guests import rekey
+from pve402.leases import books, machine, metrics, options, workflow
 from pve402.proxmox import errors as pve
 from pve402.storage import lease_rows, vmid_rows
 

@@ -23,8 +23,8 @@ from datetime import timedelta
 import sqlalchemy as sa
 import structlog
 
-from pve402.domain import lease
-from pve402.leases import cluster, machine, mark, metrics, options, pooled, workflow
+from pve402.domain import lease, mark
+from pve402.leases import cluster, machine, metrics, options, pooled, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
 from pve402.storage import database, lease_rows, queue, tables

@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Literal
 
-from pve402.domain import account, catalogue, errors, lease, order, price, request
-from pve402.leases import cluster, fees, fitting, intake, mark, options, pool, pooled, vault, worker
+from pve402.domain import account, catalogue, errors, lease, mark, order, price, request
+from pve402.leases import cluster, fees, fitting, intake, options, pool, pooled, worker
 from pve402.leases.intake import Purchase
 from pve402.payments import errors as payment_errors
 from pve402.payments import settlement
 from pve402.payments.facilitators import Verification
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
-from pve402.storage import database, lease_rows, order_rows, queue, transaction
+from pve402.storage import database, lease_rows, order_rows, queue, transaction, vault
 
 __all__ = ["Answer", "Caller", "LeaseService", "LeaseView", "Purchase"]
 

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from pve402 import bootstrap, config
 from pve402.domain import errors
-from pve402.leases import direct_consoles, instance_name
+from pve402.guests import direct_consoles
+from pve402.leases import instance_name
 from pve402.payments import errors as payment_errors
 from pve402.payments import networks
 from pve402.payments.facilitators import http

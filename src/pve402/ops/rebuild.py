@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pve402 import bootstrap
-from pve402.domain import lease, price
-from pve402.leases import mark
+from pve402.domain import lease, mark, price
 from pve402.ops import screen
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import resources

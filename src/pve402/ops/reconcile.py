@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pve402 import bootstrap
-from pve402.domain import lease
-from pve402.leases import mark
+from pve402.domain import lease, mark
 from pve402.leases.reconciler import Report, Stranger
 from pve402.ops import screen
 from pve402.proxmox import errors as pve

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, NoReturn
 
-from pve402.payments import eip3009, errors, rpc
+from pve402.payments import errors, rpc
 from pve402.payments.payment import Payment
+from pve402.payments.schemes.exact import eip3009
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pve402.payments import challenge as challenges
-from pve402.payments import errors, headers, local_checks
+from pve402.payments import errors, headers
 from pve402.payments.payment import Payment, Requirements
+from pve402.payments.schemes.exact import local_checks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,8 +18,9 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from pve402.domain import account as accounts
-from pve402.payments import addresses, errors, local_checks, networks
+from pve402.payments import addresses, errors, networks
 from pve402.payments.chain import Chain
+from pve402.payments.schemes.exact import local_checks
 
 MAX_MESSAGE_CHARACTERS: Final = 4096
 MAX_SIGNATURE_BYTES: Final = 4096

@@ -14,7 +14,7 @@ import pytest
 from tests.support import project, recordings, scenarios
 from yarl import URL
 
-from pve402.devnet.pve import options, simulator
+from pve402_devnet.pve import options, simulator
 
 pytestmark = pytest.mark.fakepve
 

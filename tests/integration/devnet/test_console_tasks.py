@@ -12,11 +12,11 @@ from tests.integration.devnet import replay_states
 from tests.support import pve_compare, pve_replay, pve_rig
 from tests.support.console_client import Console, ConsoleClient
 
-from pve402.devnet.guests.options import RuntimeOptions
-from pve402.devnet.guests.runtime import NamespaceRuntime
-from pve402.devnet.pve import Progress, SimulatedProxmox
-from pve402.devnet.terminal.manners import SessionEnd, TerminalManners
-from pve402.devnet.terminal.service import Consoles
+from pve402_devnet.guests.options import RuntimeOptions
+from pve402_devnet.guests.runtime import NamespaceRuntime
+from pve402_devnet.pve import Progress, SimulatedProxmox
+from pve402_devnet.terminal.manners import SessionEnd, TerminalManners
+from pve402_devnet.terminal.service import Consoles
 
 pytestmark = pytest.mark.namespaces
 

@@ -11,8 +11,8 @@ import pytest
 from eth_account import Account
 from tests.support import paywall
 
-from pve402.devnet.composition import Devnet
-from pve402.devnet.options import DevnetOptions
+from pve402_devnet.composition import Devnet
+from pve402_devnet.options import DevnetOptions
 
 pytestmark = pytest.mark.namespaces
 FRIEND = "0x" + "ab" * 20

@@ -15,7 +15,7 @@ from tests.integration.devnet import replay_states as states
 from tests.support import pve_compare as compare
 from tests.support import pve_replay, pve_rig
 
-from pve402.devnet.pve import SimulatedProxmox
+from pve402_devnet.pve import SimulatedProxmox
 
 DOCUMENTS = {document["name"]: document for document in pve_replay.load()}
 ELSEWHERE = {*states.EXCLUDED, *states.WITH_REAL_SHELLS}

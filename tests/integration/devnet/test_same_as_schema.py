@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tests.support import pve_schema
 
-from pve402.devnet.pve import options, rest, routes
-from pve402.devnet.pve.schema import Property
+from pve402_devnet.pve import options, rest, routes
+from pve402_devnet.pve.schema import Property
 
 pytestmark = pytest.mark.fakepve  # whose environment has the schema
 

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from pve402.devnet.chain import ChainOptions, SimulatedChain, jsonrpc
+from pve402_devnet.chain import ChainOptions, SimulatedChain, jsonrpc
 
 JSON_TYPE = {"Content-Type": "application/json"}
 

@@ -14,7 +14,7 @@ from x402.mechanisms.evm import FacilitatorWeb3Signer
 from x402.mechanisms.evm.exact import register_exact_evm_facilitator
 from x402.schemas import helpers
 
-from pve402.devnet.chain import SimulatedChain, contracts
+from pve402_devnet.chain import SimulatedChain, contracts
 
 PAYEE = Web3.to_checksum_address("0x" + "ab" * 20)
 

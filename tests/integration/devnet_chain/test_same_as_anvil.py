@@ -18,7 +18,7 @@ from tests.support.anvil import Anvil
 from tests.support.chain import authorization, sign
 from tests.support.transactions import PAYEE, raw
 
-from pve402.devnet.chain import SimulatedChain, contracts
+from pve402_devnet.chain import SimulatedChain, contracts
 
 USDC = contracts.USDC_ADDRESS
 PAYER = Account.from_key(b"\x11" * 32)

@@ -14,8 +14,8 @@ from tests.support import paywall
 from tests.support.chain import funded_account
 from tests.support.token import ContractCaller
 
-from pve402.devnet.chain import SimulatedChain
-from pve402.devnet.facilitator import Endpoint, Fault, FaultKind, SimulatedFacilitator
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import Endpoint, Fault, FaultKind, SimulatedFacilitator
 
 PAYEE = "0x" + "ab" * 20
 PATIENCE = aiohttp.ClientTimeout(total=20)

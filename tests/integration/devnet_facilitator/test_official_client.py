@@ -9,8 +9,8 @@ from tests.support import paywall
 from tests.support.anvil import Anvil
 from tests.support.chain import funded_account, new_account
 
-from pve402.devnet.chain import SimulatedChain, contracts
-from pve402.devnet.facilitator import Endpoint, FacilitatorOptions, SimulatedFacilitator
+from pve402_devnet.chain import SimulatedChain, contracts
+from pve402_devnet.facilitator import Endpoint, FacilitatorOptions, SimulatedFacilitator
 
 PAYEE = "0x" + "ab" * 20
 

@@ -9,8 +9,8 @@ import pytest
 from tests.support import paywall
 from tests.support.chain import funded_account, new_account
 
-from pve402.devnet.chain import SimulatedChain
-from pve402.devnet.facilitator import FacilitatorOptions, SimulatedFacilitator
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import FacilitatorOptions, SimulatedFacilitator
 
 PAYEE = "0x" + "ab" * 20
 

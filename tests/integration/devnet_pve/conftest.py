@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from pve402.devnet.pve import Progress, SimulatedProxmox, SimulatorOptions, runtime, tasks
+from pve402_devnet.pve import Progress, SimulatedProxmox, SimulatorOptions, runtime, tasks
 
 TEMPLATE = "local:vztmpl/busybox-alpine-3.22_1_amd64.tar.gz"
 

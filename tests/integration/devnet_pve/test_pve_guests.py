@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from tests.integration.devnet_pve.conftest import Client, MakeClient
 
-from pve402.devnet.pve import StorageOptions
+from pve402_devnet.pve import StorageOptions
 
 GUEST = "/nodes/pve/lxc/100"
 

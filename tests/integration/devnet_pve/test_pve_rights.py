@@ -6,7 +6,7 @@ import pytest
 from tests.integration.devnet_pve.conftest import TEMPLATE, MakeClient
 from tests.support import pve_rig
 
-from pve402.devnet.pve import AccessOptions, AclOptions, TokenOptions
+from pve402_devnet.pve import AccessOptions, AclOptions, TokenOptions
 
 NEEDED = (*pve_rig.GUEST_PRIVILEGES, "Datastore.AllocateSpace", "SDN.Use")
 GUEST = "/nodes/pve/lxc/100"

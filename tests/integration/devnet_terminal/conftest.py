@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from tests.support.console_client import ConsoleClient
 
-from pve402.devnet.guests.options import RuntimeOptions
-from pve402.devnet.guests.runtime import NamespaceRuntime
-from pve402.devnet.pve.runtime import GuestSpec
-from pve402.devnet.terminal import standalone
-from pve402.devnet.terminal.manners import TerminalManners
-from pve402.devnet.terminal.service import Consoles
+from pve402_devnet.guests.options import RuntimeOptions
+from pve402_devnet.guests.runtime import NamespaceRuntime
+from pve402_devnet.pve.runtime import GuestSpec
+from pve402_devnet.terminal import standalone
+from pve402_devnet.terminal.manners import TerminalManners
+from pve402_devnet.terminal.service import Consoles
 
 
 def spec(template: str = "busybox-alpine", cmode: str = "shell", password: str = "") -> GuestSpec:

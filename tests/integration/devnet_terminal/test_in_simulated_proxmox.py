@@ -10,10 +10,10 @@ import aiohttp
 import pytest
 from tests.support.console_client import CLEAR, TRAILER, ConsoleClient
 
-from pve402.devnet.guests.runtime import NamespaceRuntime
-from pve402.devnet.pve import Progress, SimulatedProxmox, SimulatorOptions
-from pve402.devnet.terminal.manners import SessionEnd, TerminalManners
-from pve402.devnet.terminal.service import Consoles
+from pve402_devnet.guests.runtime import NamespaceRuntime
+from pve402_devnet.pve import Progress, SimulatedProxmox, SimulatorOptions
+from pve402_devnet.terminal.manners import SessionEnd, TerminalManners
+from pve402_devnet.terminal.service import Consoles
 
 pytestmark = pytest.mark.namespaces
 

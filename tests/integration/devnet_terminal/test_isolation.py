@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from tests.integration.devnet_terminal.conftest import spec
 
-from pve402.devnet.guests.options import GuestLimits, RuntimeOptions
-from pve402.devnet.guests.runtime import NamespaceRuntime
+from pve402_devnet.guests.options import GuestLimits, RuntimeOptions
+from pve402_devnet.guests.runtime import NamespaceRuntime
 
 pytestmark = pytest.mark.namespaces
 
@@ -312,9 +312,9 @@ async def test_kill_9_of_the_runtime_leaves_nothing(tmp_path: Path) -> None:
 
 _VICTIM = """
 import asyncio, sys
-from pve402.devnet.guests.options import RuntimeOptions
-from pve402.devnet.guests.runtime import NamespaceRuntime
-from pve402.devnet.pve.runtime import GuestSpec
+from pve402_devnet.guests.options import RuntimeOptions
+from pve402_devnet.guests.runtime import NamespaceRuntime
+from pve402_devnet.pve.runtime import GuestSpec
 
 async def main():
     runtime = NamespaceRuntime(RuntimeOptions(disks=sys.argv[1]))

@@ -9,7 +9,7 @@ import pytest
 from tests.integration.devnet_terminal.conftest import Serve, spec
 from tests.support.console_client import CLEAR, TRAILER, Console, packet
 
-from pve402.devnet.terminal.manners import POLITE, SessionEnd, TerminalManners
+from pve402_devnet.terminal.manners import POLITE, SessionEnd, TerminalManners
 
 pytestmark = pytest.mark.namespaces
 

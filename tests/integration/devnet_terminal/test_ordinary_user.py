@@ -62,9 +62,9 @@ async def test_guests_of_an_ordinary_user(disks: Path) -> None:
 
 _PROGRAM = """
 import asyncio, os, sys
-from pve402.devnet.guests.options import RuntimeOptions
-from pve402.devnet.guests.runtime import NamespaceRuntime
-from pve402.devnet.pve.runtime import GuestSpec
+from pve402_devnet.guests.options import RuntimeOptions
+from pve402_devnet.guests.runtime import NamespaceRuntime
+from pve402_devnet.pve.runtime import GuestSpec
 
 SCRIPT = "id -u; cat /proc/self/uid_map"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pve402.devnet.guests.options import RuntimeOptions
-from pve402.devnet.guests.runtime import NamespaceRuntime
-from pve402.devnet.pve.runtime import GuestSpec
+from pve402_devnet.guests.options import RuntimeOptions
+from pve402_devnet.guests.runtime import NamespaceRuntime
+from pve402_devnet.pve.runtime import GuestSpec
 
 pytestmark = [
     pytest.mark.namespaces,
@@ -22,9 +22,9 @@ _MASKED_PROC = "mount -t tmpfs none /proc/bus && exec"
 _NO_NAMESPACES = "echo 0 > /proc/sys/user/max_user_namespaces && exec"
 _PROGRAM = """
 import asyncio, sys
-from pve402.devnet.guests.options import RuntimeOptions
-from pve402.devnet.guests.runtime import NamespaceRuntime
-from pve402.devnet.pve.runtime import GuestSpec
+from pve402_devnet.guests.options import RuntimeOptions
+from pve402_devnet.guests.runtime import NamespaceRuntime
+from pve402_devnet.pve.runtime import GuestSpec
 
 async def main():
     runtime = NamespaceRuntime(RuntimeOptions(disks=sys.argv[1], unsafe_shells="-u" in sys.argv))

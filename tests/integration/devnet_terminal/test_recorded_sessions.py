@@ -7,7 +7,7 @@ import pytest
 from tests.integration.devnet_terminal.conftest import Bench, Serve, spec
 from tests.support.console_client import Console, Frame, transcript
 
-from pve402.devnet.terminal.manners import SessionEnd, TerminalManners
+from pve402_devnet.terminal.manners import SessionEnd, TerminalManners
 
 pytestmark = pytest.mark.namespaces
 

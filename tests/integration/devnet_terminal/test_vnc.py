@@ -7,8 +7,8 @@ import pytest
 from tests.integration.devnet_terminal.conftest import Serve
 from tests.support.console_client import Console
 
-from pve402.devnet.terminal import font, rfb
-from pve402.devnet.terminal.manners import SessionEnd, TerminalManners
+from pve402_devnet.terminal import font, rfb
+from pve402_devnet.terminal.manners import SessionEnd, TerminalManners
 
 pytestmark = pytest.mark.namespaces
 

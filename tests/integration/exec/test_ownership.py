@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from pve402.domain import errors
-from pve402.leases.ownership import HOLD_SECONDS, StoredOwnership
+from pve402.guests.ownership import HOLD_SECONDS, StoredOwnership
 from pve402.proxmox.guests import GuestRef
 from pve402.storage import tables
 from pve402.storage.database import Database

@@ -3,11 +3,11 @@
 import pytest
 from tests.support.installation import Installation
 
-from pve402.devnet.facilitator import Endpoint, Fault, FaultKind
 from pve402.domain import lease, order
 from pve402.proxmox import guest_views
 from pve402.proxmox import guests as pve_guests
 from pve402.storage import lease_rows
+from pve402_devnet.facilitator import Endpoint, Fault, FaultKind
 
 
 def mine(installation: Installation, blocks: int) -> None:

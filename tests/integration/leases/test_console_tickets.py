@@ -7,11 +7,11 @@ import pytest
 from tests.support.installation import Installation
 
 from pve402.domain import errors, lease
+from pve402.guests import consoles
+from pve402.guests.consoles import ConsoleOptions, Consoles, Kind, TicketRefused, TooManyConsoles
+from pve402.guests.watch import OpenCall, TokenRevoked
 from pve402.hub import errors as hub_errors
-from pve402.leases import consoles, vault
-from pve402.leases.consoles import ConsoleOptions, Consoles, Kind, TicketRefused, TooManyConsoles
-from pve402.leases.watch import OpenCall, TokenRevoked
-from pve402.storage import tables
+from pve402.storage import tables, vault
 
 
 @pytest.fixture

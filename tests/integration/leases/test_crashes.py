@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from tests.support.installation import Installation, creation, running
 
-from pve402.devnet.chain import SimulatedChain
-from pve402.devnet.facilitator import SimulatedFacilitator
-from pve402.devnet.pve.faults import FaultKind
-from pve402.devnet.pve.simulator import SimulatedProxmox
 from pve402.domain import lease, order
 from pve402.leases import machine
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import SimulatedFacilitator
+from pve402_devnet.pve.faults import FaultKind
+from pve402_devnet.pve.simulator import SimulatedProxmox
 
 World = tuple[SimulatedProxmox, SimulatedChain, SimulatedFacilitator]
 

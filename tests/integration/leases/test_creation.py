@@ -6,9 +6,9 @@ import copy
 import pytest
 from tests.support.installation import Installation, creation, owner_of
 
-from pve402.devnet.facilitator import Endpoint, Fault, FaultKind
-from pve402.devnet.pve import cluster, faults
 from pve402.domain import errors, lease, order
+from pve402_devnet.facilitator import Endpoint, Fault, FaultKind
+from pve402_devnet.pve import cluster, faults
 
 CREATE = r"POST /nodes/pve/lxc$"
 START = r"POST .*/status/start$"

@@ -9,18 +9,18 @@ import pytest
 import structlog
 from tests.support.installation import Installation, running
 
-from pve402.api.console import direct_answer
-from pve402.devnet.chain import SimulatedChain
-from pve402.devnet.facilitator import SimulatedFacilitator
-from pve402.devnet.pve.simulator import SimulatedProxmox
+from pve402.api.routes.console import direct_answer
 from pve402.domain import errors, lease
+from pve402.guests.consoles import Kind
+from pve402.guests.direct_consoles import ROLE, DirectConsoleRefused, DirectConsoles
 from pve402.hub import errors as hub_errors
-from pve402.leases.consoles import Kind
-from pve402.leases.direct_consoles import ROLE, DirectConsoleRefused, DirectConsoles
 from pve402.proxmox import errors as pve
 from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
 from pve402.proxmox.guests import GuestRef, Guests
 from pve402.schemas import ConsoleAnswer
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import SimulatedFacilitator
+from pve402_devnet.pve.simulator import SimulatedProxmox
 
 
 @pytest.fixture

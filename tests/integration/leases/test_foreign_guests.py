@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from tests.support.installation import Installation, running
 
-from pve402.devnet.chain import SimulatedChain
-from pve402.devnet.facilitator import SimulatedFacilitator
-from pve402.devnet.pve.simulator import SimulatedProxmox
-from pve402.domain import lease
+from pve402.domain import lease, mark
+from pve402.guests import guest_work
 from pve402.hub import errors
 from pve402.hub.request import ExecRequest
-from pve402.leases import guest_work, mark
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import SimulatedFacilitator
+from pve402_devnet.pve.simulator import SimulatedProxmox
 
 
 @pytest.fixture

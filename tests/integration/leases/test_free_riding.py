@@ -8,12 +8,12 @@ import pytest
 from eth_account.signers.local import LocalAccount
 from tests.support.installation import Installation, creation, running
 
-from pve402.devnet.chain import SimulatedChain
-from pve402.devnet.facilitator import SimulatedFacilitator
-from pve402.devnet.pve.faults import FaultKind
-from pve402.devnet.pve.simulator import SimulatedProxmox
 from pve402.domain import errors, lease
 from pve402.leases.service import Caller
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import SimulatedFacilitator
+from pve402_devnet.pve.faults import FaultKind
+from pve402_devnet.pve.simulator import SimulatedProxmox
 
 START = r"POST .*/status/start$"
 

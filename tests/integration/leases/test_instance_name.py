@@ -6,10 +6,10 @@ import pytest
 from tests.support.installation import Installation, running
 
 from pve402 import config
-from pve402.devnet.chain import SimulatedChain
-from pve402.devnet.facilitator import SimulatedFacilitator
-from pve402.devnet.pve.simulator import SimulatedProxmox
 from pve402.domain import lease
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import SimulatedFacilitator
+from pve402_devnet.pve.simulator import SimulatedProxmox
 
 World = tuple[SimulatedProxmox, SimulatedChain, SimulatedFacilitator]
 

@@ -4,9 +4,9 @@ import pytest
 from tests.support.installation import running
 
 from pve402 import config
-from pve402.devnet.chain import SimulatedChain
-from pve402.devnet.facilitator import SimulatedFacilitator
-from pve402.devnet.pve.simulator import SimulatedProxmox
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import SimulatedFacilitator
+from pve402_devnet.pve.simulator import SimulatedProxmox
 
 
 async def test_another_key_is_refused_while_orders_are_open_and_the_right_one_is_not(

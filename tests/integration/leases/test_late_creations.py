@@ -10,13 +10,13 @@ import sqlalchemy as sa
 from tests.integration.leases.test_crashes import come_round, hang_at
 from tests.support.installation import Installation, creation, running
 
-from pve402.devnet.chain import SimulatedChain
-from pve402.devnet.facilitator import SimulatedFacilitator
-from pve402.devnet.pve import faults
-from pve402.devnet.pve.simulator import SimulatedProxmox
 from pve402.domain import errors, lease
 from pve402.proxmox import errors as pve
 from pve402.storage import tables
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import SimulatedFacilitator
+from pve402_devnet.pve import faults
+from pve402_devnet.pve.simulator import SimulatedProxmox
 
 CREATE = r"POST /nodes/pve/lxc$"
 Status = lease.LeaseStatus

@@ -6,9 +6,9 @@ import contextlib
 import pytest
 from tests.support.installation import Installation, owner_of
 
-from pve402.devnet.pve.faults import FaultKind
 from pve402.domain import errors, lease
 from pve402.leases.service import Caller
+from pve402_devnet.pve.faults import FaultKind
 
 SHUTDOWN = r"POST .*/status/(shutdown|stop)$"
 DELETE = r"DELETE .*/lxc/\d+$"

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.support.installation import Installation, simulated_proxmox
 
-from pve402.devnet.pve.simulator import SimulatedProxmox
 from pve402.domain import lease
+from pve402_devnet.pve.simulator import SimulatedProxmox
 
 
 @pytest.fixture

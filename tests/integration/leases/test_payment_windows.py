@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from tests.support.installation import Installation, creation
 
-from pve402.devnet.facilitator import Endpoint, Fault, FaultKind
-from pve402.devnet.pve.faults import FaultKind as CallFaultKind
 from pve402.domain import errors, lease, order
+from pve402_devnet.facilitator import Endpoint, Fault, FaultKind
+from pve402_devnet.pve.faults import FaultKind as CallFaultKind
 
 START = r"POST .*/status/start$"
 

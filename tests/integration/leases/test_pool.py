@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from tests.support.installation import Installation, creation, owner_of, running
 
-from pve402.devnet.chain import SimulatedChain
-from pve402.devnet.facilitator import SimulatedFacilitator
-from pve402.devnet.pve.simulator import SimulatedProxmox
 from pve402.domain import errors, lease, shelf
 from pve402.leases import pool, pooled, service
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import SimulatedFacilitator
+from pve402_devnet.pve.simulator import SimulatedProxmox
 
 POOL = "standard-lxc:1:512:8=2"
 Status = lease.LeaseStatus

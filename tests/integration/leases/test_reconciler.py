@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from tests.support.installation import Installation
 
-from pve402.devnet.pve import cluster
 from pve402.domain import lease
 from pve402.leases import reconciler
+from pve402_devnet.pve import cluster
 
 
 async def test_an_active_lease_whose_guest_is_gone_ends_with_a_reason(

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from tests.support.installation import Installation
 
-from pve402.devnet.pve.faults import FaultKind
 from pve402.domain import errors, lease
 from pve402.leases.service import Caller
+from pve402_devnet.pve.faults import FaultKind
 
 START = r"POST .*/status/start$"
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from tests.support.installation import Installation, creation
 
-from pve402.devnet.pve.faults import FaultKind
 from pve402.domain import errors, lease
+from pve402_devnet.pve.faults import FaultKind
 
 KEY = "an-idempotency-key-of-a-client"
 

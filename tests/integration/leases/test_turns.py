@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from tests.support.installation import Installation
 
-from pve402.devnet.pve.faults import FaultKind
 from pve402.domain import lease
 from pve402.leases import machine, metrics, workflow
 from pve402.proxmox import errors as pve
 from pve402.storage import queue
+from pve402_devnet.pve.faults import FaultKind
 
 SHUTDOWN = r"POST .*/status/shutdown$"
 

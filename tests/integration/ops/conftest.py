@@ -7,9 +7,9 @@ import pytest
 from tests.support.chain import chain, facilitator
 from tests.support.installation import Installation, proxmox, running
 
-from pve402.devnet.chain import SimulatedChain
-from pve402.devnet.facilitator import SimulatedFacilitator
-from pve402.devnet.pve.simulator import SimulatedProxmox
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import SimulatedFacilitator
+from pve402_devnet.pve.simulator import SimulatedProxmox
 
 __all__ = ["chain", "facilitator", "proxmox"]
 

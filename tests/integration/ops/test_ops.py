@@ -16,13 +16,13 @@ from tests.integration.leases.test_reconciler import add_copy
 from tests.support.installation import Installation, creation, running, settings
 
 from pve402 import bootstrap, config
-from pve402.devnet.chain import SimulatedChain
-from pve402.devnet.facilitator import SimulatedFacilitator
-from pve402.devnet.pve.simulator import SimulatedProxmox
 from pve402.domain import lease
 from pve402.ops import doctor, leases, rebuild, reconcile, revenue
 from pve402.proxmox import resources
 from pve402.storage import lease_rows, tables
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import SimulatedFacilitator
+from pve402_devnet.pve.simulator import SimulatedProxmox
 
 ORPHAN = "l" + "0" * 25
 

@@ -9,10 +9,10 @@ from tests.support import payments as make
 from tests.support.anvil import anvil  # noqa: F401
 from tests.support.chain import chain, facilitator, funded_account  # noqa: F401
 
-from pve402.devnet.chain import SimulatedChain
 from pve402.payments import chain as chains
 from pve402.payments import protocol, rpc, settlement
 from pve402.payments.facilitators.http import HttpFacilitator, HttpFacilitatorOptions
+from pve402_devnet.chain import SimulatedChain
 
 PRICE = make.requirements().amount_atomic
 

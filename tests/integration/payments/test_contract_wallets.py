@@ -13,14 +13,15 @@ from tests.support import payments as make
 from tests.support.chain import new_account
 from tests.support.token import ContractCaller, call_data
 
-from pve402.devnet.chain import contracts
 from pve402.domain import account as accounts
 from pve402.payments import chain as chains
-from pve402.payments import local_checks, protocol, rpc, settlement, wallet
+from pve402.payments import protocol, rpc, settlement, wallet
 from pve402.payments.facilitators import Facilitator, Outcome
 from pve402.payments.facilitators.embedded import EmbeddedFacilitator, EmbeddedOptions
 from pve402.payments.facilitators.http import HttpFacilitator, HttpFacilitatorOptions
 from pve402.payments.facilitators.nonces import InMemorySignerNonces
+from pve402.payments.schemes.exact import local_checks
+from pve402_devnet.chain import contracts
 
 TERMS = make.requirements()
 SALT = b"\x07" * 32

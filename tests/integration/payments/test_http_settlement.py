@@ -8,10 +8,10 @@ import pytest
 from tests.support import payments as make
 from tests.support.chain import new_account
 
-from pve402.devnet.facilitator import Endpoint, Fault, FaultKind
 from pve402.payments import errors, protocol, settlement
 from pve402.payments.facilitators import Outcome, Settlement
 from pve402.payments.facilitators.http import HttpFacilitator, HttpFacilitatorOptions
+from pve402_devnet.facilitator import Endpoint, Fault, FaultKind
 
 SETTLED, REFUSED, UNKNOWN = Outcome.SETTLED, Outcome.REFUSED, Outcome.UNKNOWN
 TERMS = make.requirements()

@@ -30,7 +30,7 @@ _vmids = count(10000)
 def devnet_options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxmoxOptions]:
     """The whole devnet; its token has the least rights a lessor needs."""
     env_file = tmp_path_factory.mktemp("devnet") / "devnet.env"
-    command = [sys.executable, "-m", "pve402.devnet.main", "--latency", "0.05"]
+    command = [sys.executable, "-m", "pve402_devnet.main", "--latency", "0.05"]
     with programs.running(
         [*command, "--env-file", env_file], is_ready=lambda lines: env_file.exists()
     ):
@@ -55,7 +55,7 @@ def settings_of(lines: list[str]) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def root_options() -> Iterator[ProxmoxOptions]:
     """The simulated Proxmox VE alone, as root; its guests run nothing."""
-    command = [sys.executable, "-m", "pve402.devnet.pve", "--port", "0", "--latency", "0.05"]
+    command = [sys.executable, "-m", "pve402_devnet.pve", "--port", "0", "--latency", "0.05"]
     with programs.running(
         command, is_ready=lambda lines: "PVE_TOKEN_SECRET" in settings_of(lines)
     ) as lines:

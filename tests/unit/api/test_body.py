@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.support.api_fixtures import BODY, Api
 
 from pve402 import schemas
-from pve402.api import body
+from pve402.api.transport import body
 
 BAD_JSON = [
     pytest.param(b"{", id="cut off"),

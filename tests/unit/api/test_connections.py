@@ -9,7 +9,7 @@ import structlog
 import uvicorn
 from uvicorn.server import ServerState
 
-from pve402.api import connections, open_files
+from pve402.api.transport import connections, open_files
 
 
 async def hello(scope, receive, send):

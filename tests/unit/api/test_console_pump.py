@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pve402.api import console_pump
-from pve402.api.console_pump import MESSAGE_BYTES, Pump
+from pve402.api.sockets import console_pump
+from pve402.api.sockets.console_pump import MESSAGE_BYTES, Pump
 
 
 class FakeSocket:

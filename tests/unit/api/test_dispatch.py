@@ -6,7 +6,7 @@ import pytest
 from tests.support import wallets
 from tests.support.api_fixtures import BODY, Api, make_api
 
-from pve402.api import dispatch, routing
+from pve402.api.transport import dispatch, routing
 from pve402.domain import errors
 from pve402.payments import errors as payment_errors
 from pve402.proxmox import errors as proxmox_errors

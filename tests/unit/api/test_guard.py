@@ -9,7 +9,7 @@ from tests.support import wallets
 from tests.support.api_fixtures import BODY, Api, make_api
 from tests.support.asgi import Asgi
 
-from pve402.api import guard
+from pve402.api.transport import guard
 from pve402.domain import errors
 
 LIMITS = {

@@ -6,7 +6,7 @@ from typing import Any
 from starlette.requests import Request
 from tests.support.asgi import Asgi
 
-from pve402.api import guard
+from pve402.api.transport import guard
 from pve402.domain import errors
 
 LIMITS = guard.GuardLimits(

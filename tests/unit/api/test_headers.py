@@ -3,7 +3,7 @@
 import pytest
 from tests.support.api_fixtures import BODY, Api
 
-from pve402.api import address
+from pve402.api.transport import address
 
 ORIGIN = {"Origin": "https://shop.example.com"}
 EXPOSED = {"PAYMENT-REQUIRED", "PAYMENT-RESPONSE", "X-PAYMENT-RESPONSE", "Retry-After"}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import structlog
 
-from pve402.api import open_files
+from pve402.api.transport import open_files
 
 UNLIMITED = resource.RLIM_INFINITY
 

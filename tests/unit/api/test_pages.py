@@ -5,7 +5,7 @@ import re
 import pytest
 from tests.support.api_fixtures import Api
 
-from pve402.api import pages
+from pve402.api.routes import pages
 
 PAGES = ("terminal", "vnc", "renew")
 

@@ -12,7 +12,8 @@ from aiohttp import web
 from tests.support import wallets
 from tests.support.api_fixtures import NETWORK, PAY_TO
 
-from pve402 import client, schemas
+from pve402 import schemas
+from pve402.client import client
 from pve402.payments import protocol
 
 KEY = "0x" + "a1" * 32

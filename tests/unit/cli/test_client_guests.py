@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from pve402 import client, client_guests, schemas
+from pve402 import schemas
+from pve402.client import client
+from pve402.client import guests as client_guests
 
 EXEC_ID = "e" + "0" * 24
 WISH = schemas.ExecRequest(argv=["seq", "3"])

@@ -5,9 +5,10 @@ from decimal import Decimal
 import pytest
 import typer
 
-from pve402 import client, schemas
+from pve402 import schemas
 from pve402.api import errors as error_table
 from pve402.cli import exit_codes, outside, tenant
+from pve402.client import client
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pve402.devnet import main
+from pve402_devnet import main
 
 
 @pytest.mark.parametrize(

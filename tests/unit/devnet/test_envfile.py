@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pve402.devnet import envfile
+from pve402_devnet import envfile
 
 SETTINGS = {"PVE_HOST": "http://127.0.0.1:8006", "PVE_TOKEN_ID": "pve402@pve!devnet"}
 values = st.text(st.characters(codec="utf-8", exclude_characters="'\\", exclude_categories=["C"]))

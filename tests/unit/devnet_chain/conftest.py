@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.support.token import ContractCaller
 
-from pve402.devnet.chain import SimulatedChain
+from pve402_devnet.chain import SimulatedChain
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from tests.support.chain import authorization, funded_account, new_account, sign
 from tests.support.token import ContractCaller
 from tests.support.transactions import GWEI, PAYEE, raw
 
-from pve402.devnet.chain import ChainOptions, SimulatedChain, jsonrpc
-from pve402.devnet.chain.chain import Chain
+from pve402_devnet.chain import ChainOptions, SimulatedChain, jsonrpc
+from pve402_devnet.chain.chain import Chain
 
 ETH = 10**18
 RETURN_42 = bytes.fromhex("600a600c600039600a6000f3602a60005260206000f3")

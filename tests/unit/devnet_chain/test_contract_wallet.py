@@ -10,7 +10,7 @@ from eth_account.signers.local import LocalAccount
 from tests.support.chain import authorization, new_account, sign
 from tests.support.token import ContractCaller, Reverted
 
-from pve402.devnet.chain import SimulatedChain, contracts
+from pve402_devnet.chain import SimulatedChain, contracts
 
 PAYEE = "0x" + "ab" * 20
 SALT = b"\x07" * 32

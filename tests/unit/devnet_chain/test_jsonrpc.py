@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pve402.devnet.chain import SimulatedChain, jsonrpc
-from pve402.devnet.chain.jsonrpc import Dispatcher
+from pve402_devnet.chain import SimulatedChain, jsonrpc
+from pve402_devnet.chain.jsonrpc import Dispatcher
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.support.chain import authorization, funded_account, new_account, sign
 from tests.support.token import ContractCaller, Reverted, topic, word
 
-from pve402.devnet.chain import SimulatedChain
-from pve402.devnet.chain.transactions import HALF_ORDER
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.chain.transactions import HALF_ORDER
 
 BALANCE = 10**12
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141

@@ -8,7 +8,7 @@ import pytest
 from tests.support import chain as support
 from tests.support.token import STRANGER, ContractCaller, Reverted
 
-from pve402.devnet.chain import contracts
+from pve402_devnet.chain import contracts
 
 OWNER = "0x" + "0a" * 20
 SPENDER = "0x" + "0b" * 20

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.chain import new_account
 from tests.support.transactions import GWEI, PAYEE, raw
 
-from pve402.devnet.chain import transactions
+from pve402_devnet.chain import transactions
 
 ACCESS = [{"address": PAYEE, "storageKeys": ["0x" + "00" * 31 + "05"]}]
 

@@ -6,7 +6,7 @@ from eth_account import Account
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pve402.devnet.facilitator.wallet import Wallet
+from pve402_devnet.facilitator.wallet import Wallet
 
 numbers = st.integers(0, 2**64 - 1)
 TO = "0x036CbD53842c5426634e7929541eC2318f3dCF7e"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pve402.devnet.facilitator.faults import Endpoint, Fault, FaultKind, FaultPlan
+from pve402_devnet.facilitator.faults import Endpoint, Fault, FaultKind, FaultPlan
 
 
 def test_each_endpoint_follows_its_own_oldest_fault() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pve402.devnet.pve import AccessOptions, AclOptions, TokenOptions, access, errors, privileges
+from pve402_devnet.pve import AccessOptions, AclOptions, TokenOptions, access, errors, privileges
 
 ROLES = (("guests", ("VM.Audit", "VM.Allocate")), ("looks", ("VM.Audit",)))
 

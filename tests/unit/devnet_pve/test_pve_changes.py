@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pve402.devnet.pve import (
+from pve402_devnet.pve import (
     SimulatorOptions,
     changes,
     cluster,

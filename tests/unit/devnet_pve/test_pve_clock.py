@@ -2,7 +2,7 @@
 
 import asyncio
 
-from pve402.devnet.pve import clock
+from pve402_devnet.pve import clock
 
 
 async def test_sleepers_wake_in_their_order() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pve402.devnet.pve import config, errors
+from pve402_devnet.pve import config, errors
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pve402.devnet.pve import formats
+from pve402_devnet.pve import formats
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pve402.devnet.pve import errors, formats, guest_schema, schema
-from pve402.devnet.pve.schema import Property
+from pve402_devnet.pve import errors, formats, guest_schema, schema
+from pve402_devnet.pve.schema import Property
 
 NAMED = {"vmid": Property(type="integer", format="pve-vmid")}
 

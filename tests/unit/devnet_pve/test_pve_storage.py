@@ -2,7 +2,7 @@
 
 import pytest
 
-from pve402.devnet.pve import StorageOptions, errors, storage
+from pve402_devnet.pve import StorageOptions, errors, storage
 
 
 @pytest.fixture

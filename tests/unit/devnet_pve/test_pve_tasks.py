@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pve402.devnet.pve import clock, errors, faults, locks, tasks, upid
+from pve402_devnet.pve import clock, errors, faults, locks, tasks, upid
 
 
 @pytest.fixture

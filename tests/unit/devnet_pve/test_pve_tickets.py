@@ -2,7 +2,7 @@
 
 import pytest
 
-from pve402.devnet.pve import access, clock, credentials, errors, options, tickets
+from pve402_devnet.pve import access, clock, credentials, errors, options, tickets
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pve402.devnet.guests import identity, linux, login, plans, removal, rootfs, usage, wire
-from pve402.devnet.guests.options import GuestShell, RuntimeOptions
-from pve402.devnet.pve.runtime import GuestSpec
+from pve402_devnet.guests import identity, linux, login, plans, removal, rootfs, usage, wire
+from pve402_devnet.guests.options import GuestShell, RuntimeOptions
+from pve402_devnet.pve.runtime import GuestSpec
 
 
 @pytest.fixture

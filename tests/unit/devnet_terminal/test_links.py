@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pve402.devnet.terminal.links import Link, join
+from pve402_devnet.terminal.links import Link, join
 
 STALL = 0.04
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pve402.devnet.terminal.packets import BUFFER_BYTES, Event, Input, PacketReader, Resize
+from pve402_devnet.terminal.packets import BUFFER_BYTES, Event, Input, PacketReader, Resize
 
 
 def packet(data: bytes) -> bytes:

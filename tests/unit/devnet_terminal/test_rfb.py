@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pve402.devnet.terminal import rfb
-from pve402.devnet.terminal.keys import Keyboard
+from pve402_devnet.terminal import rfb
+from pve402_devnet.terminal.keys import Keyboard
 
 
 def server() -> rfb.Server:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pve402.devnet.terminal import font
-from pve402.devnet.terminal.screen import Screen
+from pve402_devnet.terminal import font
+from pve402_devnet.terminal.screen import Screen
 
 
 def draw(*parts: bytes, columns: int = 10, rows: int = 3) -> tuple[list[str], bytes]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from pve402.devnet.terminal.manners import POLITE, TerminalManners
-from pve402.devnet.terminal.shared import CLEAR, Allowance, SharedTerminal
+from pve402_devnet.terminal.manners import POLITE, TerminalManners
+from pve402_devnet.terminal.shared import CLEAR, Allowance, SharedTerminal
 
 ALL = TerminalManners()
 

@@ -6,7 +6,7 @@ import re
 import pytest
 from tests.support import project
 
-from pve402.devnet.facilitator import FaultKind
+from pve402_devnet.facilitator import FaultKind
 
 PAGE = (project.ROOT / "docs/conformance.md").read_text(encoding="utf-8")
 NPM = json.loads((project.ROOT / "tests/npm/package.json").read_text())["dependencies"]

@@ -4,8 +4,8 @@ import re
 
 from tests.support import project
 
-from pve402.devnet.chain import contracts, control
-from pve402.devnet.facilitator import FaultKind
+from pve402_devnet.chain import contracts, control
+from pve402_devnet.facilitator import FaultKind
 
 PAGE = (project.ROOT / "docs" / "reference" / "devnet.md").read_text(encoding="utf-8")
 

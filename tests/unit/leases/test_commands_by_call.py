@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tests.support import guest_work
 
+from pve402.guests.commands import Commands, Mode
 from pve402.hub import errors, options
 from pve402.hub.hub import Hub
 from pve402.hub.request import ExecRequest
-from pve402.leases.commands import Commands, Mode
 from pve402.proxmox import errors as pve
 from pve402.proxmox.guests import GuestRef
 from pve402.proxmox.tasks import TaskLog

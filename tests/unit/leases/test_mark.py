@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pve402.domain import lease
-from pve402.leases import mark
+from pve402.domain import lease, mark
 
 KEY = b"k" * 32
 RECORD = mark.GuestRecord(

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pve402.domain import errors
-from pve402.leases import peers
-from pve402.leases.peers import BodyNotAuthentic, CallNotAuthentic, Signer
+from pve402.guests import peers
+from pve402.guests.peers import BodyNotAuthentic, CallNotAuthentic, Signer
 
 KEY = b"k" * 32
 ADDRESS = "10.0.0.1:4022"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pve402.leases import vault
+from pve402.storage import vault
 
 VAULT = vault.Vault(b"s" * 32)
 

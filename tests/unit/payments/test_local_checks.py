@@ -10,9 +10,10 @@ from tests.support import payments as make
 from x402.mechanisms.evm.eip712 import hash_eip3009_authorization
 from x402.mechanisms.evm.types import ExactEIP3009Authorization
 
-from pve402.payments import errors, local_checks, protocol
+from pve402.payments import errors, protocol
 from pve402.payments.errors import Code
-from pve402.payments.local_checks import Limits, Standing
+from pve402.payments.schemes.exact import local_checks
+from pve402.payments.schemes.exact.local_checks import Limits, Standing
 
 LIMITS = Limits(min_remaining_seconds=60)
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141

@@ -5,7 +5,8 @@ import json
 import pytest
 from tests.support import payments as make
 
-from pve402.payments import errors, local_checks, paygate
+from pve402.payments import errors, paygate
+from pve402.payments.schemes.exact import local_checks
 
 LIMITS = local_checks.Limits(min_remaining_seconds=60)
 

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support import payments as make
 
-from pve402.payments import addresses, eip3009, protocol
+from pve402.payments import addresses, protocol
 from pve402.payments.facilitators import transactions
+from pve402.payments.schemes.exact import eip3009
 
 KEY = "0x" + "42" * 32
 

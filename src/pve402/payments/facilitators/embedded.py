@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from pve402.payments import chain as chains
-from pve402.payments import eip3009, errors, networks, rpc
+from pve402.payments import errors, networks, rpc
 from pve402.payments.facilitators.base import Outcome, Settlement, Verification
 from pve402.payments.facilitators.broadcaster import (
     Broadcaster,
@@ -24,6 +24,7 @@ from pve402.payments.facilitators.broadcaster import (
 from pve402.payments.facilitators.nonces import SignedTransaction, SignerNonces
 from pve402.payments.facilitators.transactions import SigningKey
 from pve402.payments.payment import Payment, Requirements
+from pve402.payments.schemes.exact import eip3009
 
 log = structlog.get_logger(__name__)
 

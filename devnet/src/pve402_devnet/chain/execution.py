@@ -1,0 +1,50 @@
+"""Running one transaction within a block: effects, fee, receipt, and the note in the history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pve402_devnet.chain.blocks import Receipt
+from pve402_devnet.chain.evm import BlockContext, Ending, Evm, Message
+from pve402_devnet.chain.history import History
+from pve402_devnet.chain.transactions import Transaction
+
+
+def run(
+    history: History, transaction: Transaction, context: BlockContext, earlier: Sequence[Receipt]
+) -> Receipt:
+    """Change the newest state by a transaction; `earlier` are the receipts of its block so far."""
+    price = transaction.effective_gas_price(context.base_fee)
+    message = Message(
+        sender=transaction.sender,
+        to=transaction.to,
+        data=transaction.data,
+        value=transaction.value,
+        gas_limit=transaction.gas_limit,
+    )
+    outcome = history.state.execute(message, context)
+    fee = outcome.gas_used * price
+    _charge(history.state, message.sender, fee)
+    history.record(lambda state: _repeat(state, message, context, fee))
+    return Receipt(
+        transaction=transaction,
+        index=len(earlier),
+        succeeded=outcome.ending is Ending.SUCCESS,
+        gas_used=outcome.gas_used,
+        cumulative_gas_used=sum(receipt.gas_used for receipt in earlier) + outcome.gas_used,
+        effective_gas_price=price,
+        events=outcome.events,
+        first_log=sum(len(receipt.events) for receipt in earlier),
+        created=outcome.created,
+    )
+
+
+def _charge(state: Evm, sender: str, fee: int) -> None:
+    """The whole fee is burnt: nobody on a devnet lives on tips."""
+    if fee:
+        state.set_balance(sender, max(0, state.balance(sender) - fee))
+
+
+def _repeat(state: Evm, message: Message, context: BlockContext, fee: int) -> None:
+    state.execute(message, context)
+    _charge(state, message.sender, fee)

@@ -1,0 +1,144 @@
+"""Transactions that wait for a block, and the rules by which they are let in.
+
+The texts are those of the nodes that serve Base (geth and its kin): clients and facilitators tell
+the cases apart by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pve402_devnet.chain.transactions import Transaction
+
+MAX_WAITING = 8192
+REPLACEMENT_PERCENT = 110
+
+
+class Rejected(ValueError):
+    """The pool does not take the transaction; the text says why, as a node would."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountView:
+    """What the pool needs to know of a sender; the balance in wei."""
+
+    nonce: int
+    balance: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What every transaction of this chain must keep to; fees in wei per gas."""
+
+    chain_id: int
+    base_fee: int
+    block_gas_limit: int
+
+
+class Mempool:
+    """Waiting transactions by sender and nonce. Not safe across threads."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._waiting: dict[str, dict[int, Transaction]] = {}
+        self._by_hash: dict[bytes, Transaction] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_hash)
+
+    def get(self, transaction_hash: bytes) -> Transaction | None:
+        """A waiting transaction."""
+        return self._by_hash.get(transaction_hash)
+
+    def add(self, transaction: Transaction, sender: AccountView) -> None:
+        """Let a transaction in, or replace the one with its nonce if it pays a tenth more.
+
+        Raises:
+            Rejected: with a node's reason.
+        """
+        self._check(transaction, sender)
+        rival = self._waiting.get(transaction.sender, {}).get(transaction.nonce)
+        if rival is None and len(self) >= MAX_WAITING:
+            raise Rejected("txpool is full")
+        if rival is not None:
+            if not _outbids(transaction, rival):
+                raise Rejected("replacement transaction underpriced")
+            self.drop(rival.hash)
+        self._by_hash[transaction.hash] = transaction
+        self._waiting.setdefault(transaction.sender, {})[transaction.nonce] = transaction
+
+    def drop(self, transaction_hash: bytes) -> bool:
+        """Forget a waiting transaction; false when there is none."""
+        transaction = self._by_hash.pop(transaction_hash, None)
+        if transaction is None:
+            return False
+        waiting = self._waiting[transaction.sender]
+        del waiting[transaction.nonce]
+        if not waiting:
+            del self._waiting[transaction.sender]
+        return True
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._by_hash.clear()
+        self._waiting.clear()
+
+    def next_nonce(self, sender: str, nonce: int) -> int:
+        """The nonce after all of the sender's transactions that can run one after another."""
+        waiting = self._waiting.get(sender, {})
+        while nonce in waiting:
+            nonce += 1
+        return nonce
+
+    def executable(self, nonce_of: Callable[[str], int]) -> Iterator[Transaction]:
+        """Take out, in order of arrival, every transaction whose turn has come."""
+        progress = True
+        while progress:
+            progress = False
+            for transaction in list(self._by_hash.values()):
+                if transaction.nonce == nonce_of(transaction.sender):
+                    self.drop(transaction.hash)
+                    progress = True
+                    yield transaction
+
+    def _check(self, transaction: Transaction, sender: AccountView) -> None:
+        if transaction.hash in self._by_hash:
+            raise Rejected("already known")
+        if transaction.chain_id not in (None, self._rules.chain_id):
+            raise Rejected("invalid chain id for signer")
+        if transaction.nonce < sender.nonce:
+            detail = f"next nonce {sender.nonce}, tx nonce {transaction.nonce}"
+            raise Rejected(f"nonce too low: {detail}")
+        self._check_gas(transaction)
+        cost = transaction.gas_limit * transaction.max_fee_per_gas + transaction.value
+        if cost > sender.balance:
+            detail = f"balance {sender.balance}, tx cost {cost}"
+            raise Rejected(f"insufficient funds for gas * price + value: {detail}")
+
+    def _check_gas(self, transaction: Transaction) -> None:
+        if transaction.gas_limit > self._rules.block_gas_limit:
+            raise Rejected("exceeds block gas limit")
+        if transaction.gas_limit < intrinsic_gas(transaction):
+            raise Rejected("intrinsic gas too low")
+        if transaction.max_priority_fee_per_gas > transaction.max_fee_per_gas:
+            raise Rejected("max priority fee per gas higher than max fee per gas")
+        if transaction.max_fee_per_gas < self._rules.base_fee:
+            raise Rejected("max fee per gas less than block base fee")
+
+
+def intrinsic_gas(transaction: Transaction) -> int:
+    """Gas that a transaction costs before its first instruction (EIP-2028, 2930, 3860)."""
+    zeros = transaction.data.count(0)
+    gas = 21_000 + 4 * zeros + 16 * (len(transaction.data) - zeros)
+    if transaction.to is None:
+        gas += 32_000 + 2 * ((len(transaction.data) + 31) // 32)
+    slots = sum(len(slots) for _, slots in transaction.access_list)
+    return gas + 2400 * len(transaction.access_list) + 1900 * slots
+
+
+def _outbids(new: Transaction, old: Transaction) -> bool:
+    return (
+        new.max_fee_per_gas * 100 >= old.max_fee_per_gas * REPLACEMENT_PERCENT
+        and new.max_priority_fee_per_gas * 100 >= old.max_priority_fee_per_gas * REPLACEMENT_PERCENT
+    )

@@ -1,0 +1,132 @@
+"""The Proxmox part of a devnet: one node, guests that are shells, and who may do what."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pve402_devnet.guests.options import RuntimeOptions
+from pve402_devnet.guests.runtime import NamespaceRuntime
+from pve402_devnet.options import HOST, DevnetOptions
+from pve402_devnet.pve import SimulatedProxmox, options
+from pve402_devnet.terminal.manners import TerminalManners
+from pve402_devnet.terminal.service import Consoles
+
+STORAGE = "local"
+TEMPLATE = "debian-12-standard_12.12-1_amd64.tar.zst"
+SERVICE_USER = "pve402@pve"
+CONSOLE_USER = "console@pve"
+TOKEN_NAME = "devnet"  # noqa: S105 - a token's name, not its secret
+
+# The rights that docs/how-to/proxmox-rights.md asks operators for, and no more.
+ROLES = (
+    (
+        "Pve402Guests",
+        (
+            "VM.Allocate",
+            "VM.Audit",
+            "VM.Console",
+            "VM.PowerMgmt",
+            "VM.Config.CPU",
+            "VM.Config.Disk",
+            "VM.Config.Memory",
+            "VM.Config.Network",
+            "VM.Config.Options",
+        ),
+    ),
+    ("Pve402Storage", ("Datastore.AllocateSpace",)),
+    ("Pve402Bridge", ("SDN.Use",)),
+    ("Pve402Node", ("Sys.Audit",)),
+    ("Pve402Console", ("VM.Console",)),
+)
+GRANTS = (
+    ("/vms", SERVICE_USER, "Pve402Guests"),
+    (f"/storage/{STORAGE}", SERVICE_USER, "Pve402Storage"),
+    ("/sdn/zones/localnetwork/vmbr0", SERVICE_USER, "Pve402Bridge"),
+    ("/nodes/pve", SERVICE_USER, "Pve402Node"),
+    ("/vms", CONSOLE_USER, "Pve402Console"),
+)
+
+
+class GuestsRefused(RuntimeError):
+    """This machine does not let guests have namespaces of their own; the text says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxmoxPart:
+    """A simulated Proxmox with everything behind it."""
+
+    api: SimulatedProxmox
+    guests: NamespaceRuntime
+    consoles: Consoles
+    console_password: str = field(repr=False)
+
+    async def start(self) -> None:
+        """Try whether guests can run, then listen.
+
+        Raises:
+            GuestsRefused: guests cannot be kept apart from this machine.
+            OSError: the port is taken.
+        """
+        try:
+            await self.guests.check()
+        except RuntimeError as error:
+            raise GuestsRefused(str(error)) from error
+        await self.api.start()
+
+    async def stop(self) -> None:
+        """End consoles, guests and the API."""
+        await self.api.stop()
+        self.consoles.close()
+        await self.guests.close()
+
+    def settings(self, *, old: bool) -> dict[str, str]:
+        """What `pve402 serve` must know of it."""
+        known = {
+            "PVE_HOST": self.api.base_url,
+            "PVE_TOKEN_ID": self.api.token_id,
+            "PVE_TOKEN_SECRET": self.api.token_secret,
+            "PVE_NODE": "pve",
+            "PVE_STORAGE": STORAGE,
+            "PVE_OS_TEMPLATE": f"{STORAGE}:vztmpl/{TEMPLATE}",
+            "PVE_VERIFY_SSL": "false",
+        }
+        if old:
+            known["PVE_CONSOLE_USER"] = CONSOLE_USER
+            known["PVE_CONSOLE_PASSWORD"] = self.console_password
+        return known
+
+
+def make(chosen: DevnetOptions, disks: Path) -> ProxmoxPart:
+    """Build it, not yet running; guests keep their files below `disks`."""
+    guests = NamespaceRuntime(RuntimeOptions(disks=str(disks), unsafe_shells=chosen.unsafe_shells))
+    consoles = Consoles(guests, TerminalManners(refuses_tokens=chosen.old_proxmox))
+    password = secrets.token_urlsafe(18)
+    api = SimulatedProxmox(
+        _simulator_options(chosen, password), guest_runtime=guests, terminal=consoles
+    )
+    return ProxmoxPart(api=api, guests=guests, consoles=consoles, console_password=password)
+
+
+def _simulator_options(chosen: DevnetOptions, password: str) -> options.SimulatorOptions:
+    return options.SimulatorOptions(
+        host=HOST,
+        port=chosen.pve_port,
+        latency_scale=chosen.latency_scale,
+        exec_endpoint=chosen.exec_api,
+        templates=(
+            options.TemplateOptions(name=TEMPLATE, size_bytes=126_515_062, os_type="debian"),
+            *options.TEMPLATES,
+        ),
+        access=options.AccessOptions(
+            passwords=((CONSOLE_USER, password),),
+            roles=ROLES,
+            tokens=(
+                options.TokenOptions(user=SERVICE_USER, name=TOKEN_NAME, privilege_separated=False),
+            ),
+            acl=tuple(
+                options.AclOptions(path=path, who=who, role=role) for path, who, role in GRANTS
+            ),
+        ),
+    )

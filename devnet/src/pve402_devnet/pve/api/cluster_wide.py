@@ -1,0 +1,208 @@
+"""`/`, `/version`, `/cluster/...`: what is true of all nodes."""
+
+from pve402_devnet.pve import cluster, errors, figures, guest_schema, rest
+from pve402_devnet.pve.guest_schema import text
+from pve402_devnet.pve.schema import Property
+
+VERSION = {"release": "9.2", "version": "9.2.11", "repoid": "14a22df3a1b2"}
+_NODE_FIGURES = ("uptime", "cpu", "mem", "disk", "maxcpu", "maxmem", "maxdisk")
+_DISK_BYTES = 270_553_174_016
+_DISK_USED_BYTES = 37_000_028_160
+_UPTIME_BASE_SECONDS = 5600
+
+
+async def root(call: rest.Call) -> rest.Json:
+    """What lies under the root of the API."""
+    names = ("version", "cluster", "nodes", "storage", "access", "pools")
+    return [{"subdir": name} for name in names]
+
+
+async def cluster_index(call: rest.Call) -> rest.Json:
+    """What lies under `/cluster`."""
+    names = (
+        "acme backup backup-info bulk-action ceph config firewall ha jobs log mapping metrics"
+        " notifications nextid options qemu replication resources status tasks sdn"
+    )
+    return [{"name": name} for name in names.split()]
+
+
+async def version(call: rest.Call) -> rest.Json:
+    """Versions of the API."""
+    return dict(VERSION)
+
+
+async def next_id(call: rest.Call) -> rest.Json:
+    """The lowest free vmid, or the one asked about; nothing is reserved. A string."""
+    if "vmid" not in call.params:
+        return str(call.world.next_free_vmid())
+    if call.vmid in call.world.guests:
+        raise errors.ParameterErrors({"vmid": f"VM {call.vmid} already exists"})
+    return str(call.vmid)
+
+
+async def resources(call: rest.Call) -> rest.Json:
+    """Guests, nodes, storages and pools the caller may see, as last published."""
+    wanted = call.text("type")
+    rows: list[dict[str, object]] = []
+    if not wanted:
+        rows += _pools(call)
+    if wanted in ("", "vm"):
+        rows += await _guests(call)
+    if wanted in ("", "node"):
+        rows += [{**row, "cgroup-mode": 1} for row in node_rows(call)]
+    if wanted in ("", "storage"):
+        rows += _storages(call)
+    if not wanted and call.may("/sdn/zones/localnetwork", "SDN.Audit"):
+        rows += [_network(name) for name in call.world.nodes]
+    return rows
+
+
+async def options(call: rest.Call) -> rest.Json:
+    """Settings of the whole cluster."""
+    return {"keyboard": "en-us", "allowed-tags": [], "description": "", "mac_prefix": "BC:24:11"}
+
+
+async def status(call: rest.Call) -> rest.Json:
+    """The members of the cluster; one node alone is no cluster."""
+    world = call.world
+    rows: list[dict[str, object]] = []
+    several = len(world.nodes) > 1
+    if several:
+        rows.append(
+            {
+                "type": "cluster",
+                "id": "cluster",
+                "name": "devnet",
+                "version": 1,
+                "nodes": len(world.nodes),
+                "quorate": int(world.quorate),
+            }
+        )
+    for number, node in enumerate(world.nodes.values(), start=int(several)):
+        rows.append(
+            {
+                "type": "node",
+                "id": f"node/{node.name}",
+                "name": node.name,
+                "nodeid": number,
+                "ip": node.address,
+                "local": int(node.name == world.local_node),
+                "online": int(node.name not in world.offline),
+                "level": "",
+            }
+        )
+    return rows
+
+
+def node_rows(call: rest.Call) -> list[dict[str, object]]:
+    """The nodes as lists show them; figures need Sys.Audit on the node."""
+    world = call.world
+    uptime = uptime_seconds(world)
+    rows = []
+    for node in world.nodes.values():
+        row: dict[str, object] = {
+            "id": f"node/{node.name}",
+            "node": node.name,
+            "type": "node",
+            "level": "",
+            "status": "offline" if node.name in world.offline else "online",
+        }
+        if call.may(f"/nodes/{node.name}", "Sys.Audit"):
+            used = node.memory_bytes // 27
+            values = (uptime, 0.007, used, _DISK_USED_BYTES)
+            limits = (node.cpus, node.memory_bytes, _DISK_BYTES)
+            row.update(zip(_NODE_FIGURES, (*values, *limits), strict=True))
+        rows.append(row)
+    return rows
+
+
+def uptime_seconds(world: cluster.Cluster) -> int:
+    """How long the nodes have been up."""
+    return _UPTIME_BASE_SECONDS + int(world.clock.now() - world.started_at)
+
+
+async def _guests(call: rest.Call) -> list[dict[str, object]]:
+    world = call.world
+    if world.options.publish_interval_seconds <= 0:
+        await figures.publish(world)
+    rows = []
+    for guest in sorted(world.guests.values(), key=lambda g: g.vmid):
+        if not call.may(f"/vms/{guest.vmid}", "VM.Audit"):
+            continue
+        row = figures.resource_of(guest)
+        pool = world.access.pool_of(guest.vmid)
+        if pool and call.may(f"/pool/{pool}", "Pool.Audit"):
+            row["pool"] = pool
+        rows.append(row)
+    return rows
+
+
+def _pools(call: rest.Call) -> list[dict[str, object]]:
+    return [
+        {"id": f"/pool/{name}", "pool": name, "type": "pool"}
+        for name in sorted(call.world.access.pools)
+        if call.may(f"/pool/{name}", "Pool.Audit")
+    ]
+
+
+def _storages(call: rest.Call) -> list[dict[str, object]]:
+    return [
+        {
+            "id": f"storage/{node}/{found.name}",
+            "storage": found.name,
+            "node": node,
+            "type": "storage",
+            "plugintype": found.options.type,
+            "status": "available",
+            "shared": int(found.options.shared),
+            "content": ",".join(found.options.content),
+            "maxdisk": found.options.total_bytes,
+            "disk": found.used_bytes,
+        }
+        for found in call.world.storages
+        if call.may(f"/storage/{found.name}", "Datastore.Audit")
+        for node in call.world.nodes
+        if found.is_on(node)
+    ]
+
+
+def _network(node: str) -> dict[str, object]:
+    return {
+        "id": f"network/{node}/zone/localnetwork",
+        "type": "network",
+        "network-type": "zone",
+        "network": "localnetwork",
+        "node": node,
+        "status": "ok",
+    }
+
+
+def _open(path: str, handler: rest.Handler, **parameters: Property) -> rest.Route:
+    return rest.Route(
+        method="GET",
+        path=path,
+        handler=handler,
+        permission=rest.any_user,
+        parameters=parameters,
+    )
+
+
+ROUTES = (
+    _open("/", root),
+    _open("/version", version),
+    _open("/cluster", cluster_index),
+    _open(
+        "/cluster/nextid",
+        next_id,
+        vmid=guest_schema.VMID_OPTIONAL,
+    ),
+    _open("/cluster/resources", resources, type=text(enum=("vm", "storage", "node", "sdn"))),
+    _open("/cluster/options", options),
+    rest.Route(
+        method="GET",
+        path="/cluster/status",
+        handler=status,
+        permission=rest.needs("/", "Sys.Audit"),
+        protected=True,
+    ),
+)

@@ -1,0 +1,234 @@
+"""`/nodes` and what a node tells of itself."""
+
+from pve402_devnet.pve import errors, figures, guest_schema, options, rest
+from pve402_devnet.pve.api import cluster_wide
+from pve402_devnet.pve.guest_schema import flag, text
+from pve402_devnet.pve.schema import Property
+
+_NODE = {"node": guest_schema.NODE}
+_INDEX = (
+    "aplinfo apt capabilities ceph certificates config disks dns firewall hardware hosts journal"
+    " lxc migrateall netstat network qemu query-oci-repo-tags query-url-metadata replication"
+    " report rrd rrddata scan sdn services spiceshell startall status stopall storage"
+    " subscription suspendall syslog tasks termproxy time version vncshell vzdump wakeonlan"
+)
+_KERNEL = "6.18.44-pve"
+_KERNEL_BUILD = "#1 SMP PREEMPT_DYNAMIC"
+_INTERFACE_TYPES = (
+    "bridge",
+    "bond",
+    "eth",
+    "alias",
+    "vlan",
+    "fabric",
+    "OVSBridge",
+    "OVSBond",
+    "OVSPort",
+    "OVSIntPort",
+    "vnet",
+    "any_bridge",
+    "any_local_bridge",
+    "include_sdn",
+)
+_BRIDGE_TYPES = ("", "bridge", "any_bridge", "any_local_bridge", "include_sdn")
+_RRD_POINTS = 60
+_RRD_STEP_SECONDS = {"hour": 60, "day": 1800, "week": 10800, "month": 43200, "year": 604800}
+
+
+async def list_nodes(call: rest.Call) -> rest.Json:
+    """The nodes; figures need Sys.Audit."""
+    fingerprint = call.world.fingerprint
+    return [{**row, "ssl_fingerprint": fingerprint} for row in cluster_wide.node_rows(call)]
+
+
+async def index(call: rest.Call) -> rest.Json:
+    """What lies under a node."""
+    return [{"name": name} for name in _INDEX.split()]
+
+
+async def status(call: rest.Call) -> rest.Json:
+    """Memory, disk, processors and versions of a node."""
+    node = call.world.nodes[call.node]
+    return {
+        **_memory(node),
+        "boot-info": {"mode": "legacy-bios"},
+        "loadavg": ["0.06", "0.16", "0.49"],
+        "pveversion": f"pve-manager/{cluster_wide.VERSION['version']}"
+        f"/{cluster_wide.VERSION['repoid']}",
+        "kversion": f"Linux {_KERNEL} {_KERNEL_BUILD}",
+        "current-kernel": {
+            "machine": "x86_64",
+            "release": _KERNEL,
+            "version": _KERNEL_BUILD,
+            "sysname": "Linux",
+        },
+        "cpu": 0,
+        "wait": 0,
+        "idle": 0,
+        "uptime": cluster_wide.uptime_seconds(call.world),
+        "ksm": {"shared": 0},
+        "cpuinfo": _processors(node),
+    }
+
+
+async def list_machines(call: rest.Call) -> rest.Json:
+    """The virtual machines of a node: there are none."""
+    return []
+
+
+async def time(call: rest.Call) -> rest.Json:
+    """The clock of a node."""
+    now = int(call.world.clock.now())
+    return {"time": now, "localtime": now, "timezone": "UTC"}
+
+
+async def dns(call: rest.Call) -> rest.Json:
+    """The resolver of a node."""
+    return {"dns1": "10.255.255.53"}
+
+
+async def network(call: rest.Call) -> rest.Json:
+    """The bridges of a node that the caller may use or see."""
+    if call.text("type") not in _BRIDGE_TYPES:
+        return []
+    node = call.world.nodes[call.node]
+    auditor = call.may(f"/nodes/{node.name}", "Sys.Audit")
+    return [
+        _bridge(node, name)
+        for name in node.bridges
+        if auditor or call.may(f"/sdn/zones/localnetwork/{name}", "SDN.Use")
+    ]
+
+
+async def rrd_data(call: rest.Call) -> rest.Json:
+    """Past figures of a guest, a point a step, empty before it was made; values are of now."""
+    guest = call.guest
+    shown = await figures.status_of(call.world, guest)
+    step = _RRD_STEP_SECONDS[call.text("timeframe")]
+    last = int(call.world.clock.now()) // step * step
+    limits = {key: shown[key] for key in ("maxmem", "maxdisk", "disk")}
+    limits["maxcpu"] = shown["cpus"]
+    names = ("cpu", "mem", "netin", "netout", "diskread", "diskwrite")
+    figures_of_life = {**limits, **{name: shown[name] for name in names}}
+    started_at = guest.started_at or float("inf")
+
+    def point(when: int) -> dict[str, object]:
+        if when >= started_at:
+            return {"time": when, **figures_of_life}
+        return {"time": when, **(limits if when + step > guest.created_at else {})}
+
+    return [point(last - n * step) for n in reversed(range(_RRD_POINTS))]
+
+
+def _memory(node: options.NodeOptions) -> dict[str, object]:
+    used = node.memory_bytes // 26
+    total, taken = 270_553_174_016, 37_000_122_368
+    return {
+        "memory": {
+            "total": node.memory_bytes,
+            "used": used,
+            "free": node.memory_bytes - 2 * used,
+            "available": node.memory_bytes - used,
+        },
+        "swap": {"total": 0, "used": 0, "free": 0},
+        "rootfs": {
+            "total": total,
+            "used": taken,
+            "free": total - taken,
+            "avail": 71_944_171_520,
+        },
+    }
+
+
+def _processors(node: options.NodeOptions) -> dict[str, object]:
+    return {
+        "hvm": "",
+        "vendor": "AuthenticAMD",
+        "family": "26",
+        "flags": "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov sse sse2 lm",
+        "sockets": 1,
+        "cores": node.cpus,
+        "cpus": node.cpus,
+        "user_hz": 100,
+        "mhz": "2596.122",
+        "model": "AMD EPYC",
+    }
+
+
+def _bridge(node: options.NodeOptions, name: str) -> dict[str, object]:
+    return {
+        "iface": name,
+        "type": "bridge",
+        "active": 1,
+        "autostart": 1,
+        "priority": 3,
+        "method": "static",
+        "method6": "manual",
+        "families": ["inet"],
+        "address": node.address,
+        "netmask": "24",
+        "cidr": f"{node.address}/24",
+        "bridge_ports": "",
+        "bridge_stp": "off",
+        "bridge_fd": "0",
+    }
+
+
+async def interface(call: rest.Call) -> rest.Json:
+    """One interface of a node."""
+    node = call.world.nodes[call.node]
+    name = call.text("iface")
+    if name not in node.bridges:
+        raise errors.ParameterErrors({"iface": "interface does not exist"})
+    return _bridge(node, name)
+
+
+def _open(path: str, handler: rest.Handler, **parameters: Property) -> rest.Route:
+    return rest.Route(
+        method="GET",
+        path=path,
+        handler=handler,
+        permission=rest.any_user,
+        parameters=parameters,
+    )
+
+
+def _audited(name: str, handler: rest.Handler) -> rest.Route:
+    return rest.Route(
+        method="GET",
+        path=f"/nodes/{{node}}/{name}",
+        handler=handler,
+        permission=rest.needs("/nodes/{node}", "Sys.Audit"),
+        parameters=_NODE,
+    )
+
+
+ROUTES = (
+    _open("/nodes", list_nodes),
+    _open("/nodes/{node}", index, **_NODE),
+    _open("/nodes/{node}/version", cluster_wide.version, **_NODE),
+    _open("/nodes/{node}/qemu", list_machines, **_NODE, full=flag()),
+    _audited("status", status),
+    _audited("time", time),
+    _audited("dns", dns),
+    _open("/nodes/{node}/network", network, **_NODE, type=text(enum=_INTERFACE_TYPES)),
+    rest.Route(
+        method="GET",
+        path="/nodes/{node}/network/{iface}",
+        handler=interface,
+        permission=rest.needs("/nodes/{node}", "Sys.Audit"),
+        parameters={**_NODE, "iface": Property(min_length=2, max_length=20)},
+    ),
+    rest.Route(
+        method="GET",
+        path="/nodes/{node}/lxc/{vmid}/rrddata",
+        handler=rrd_data,
+        permission=rest.needs("/vms/{vmid}", "VM.Audit"),
+        parameters={
+            **guest_schema.OF_A_GUEST,
+            "timeframe": Property(enum=tuple(_RRD_STEP_SECONDS)),
+            "cf": text(enum=("AVERAGE", "MAX")),
+        },
+        protected=True,
+    ),
+)

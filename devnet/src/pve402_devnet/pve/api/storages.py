@@ -1,0 +1,215 @@
+"""`/storage` and `/nodes/{node}/storage`: what a storage is and what lies in it."""
+
+from collections.abc import Iterator
+
+from pve402_devnet.pve import errors, guest_rights, guest_schema, rest, storage
+from pve402_devnet.pve.guest_schema import flag, text
+from pve402_devnet.pve.schema import Property
+
+_NODE = {"node": guest_schema.NODE}
+_STORAGE = Property(format="pve-storage-id")
+_TYPES = (
+    "btrfs",
+    "cephfs",
+    "cifs",
+    "dir",
+    "esxi",
+    "iscsi",
+    "iscsidirect",
+    "lvm",
+    "lvmthin",
+    "nfs",
+    "pbs",
+    "rbd",
+    "zfs",
+    "zfspool",
+)
+_READERS = ("Datastore.Audit", "Datastore.AllocateSpace")
+_TEMPLATE_FORMATS = {"gz": "tgz", "xz": "txz", "zst": "tzst", "bz2": "tbz2", "tar": "tar"}
+
+
+async def list_configured(call: rest.Call) -> rest.Json:
+    """The storages of the cluster's configuration."""
+    wanted = call.text("type")
+    return [
+        {
+            "storage": found.name,
+            "type": found.options.type,
+            "path": found.options.path,
+            "content": ",".join(found.options.content),
+            "digest": "aad791fe54aa767f9379328e63c23ce68bd72025",
+            **({"shared": 1} if found.options.shared else {}),
+            **({"nodes": ",".join(found.options.nodes)} if found.options.nodes else {}),
+        }
+        for found in call.world.storages
+        if wanted in ("", found.options.type) and _may_read(call, found.name)
+    ]
+
+
+async def list_on_node(call: rest.Call) -> rest.Json:
+    """The storages of a node with their room."""
+    wanted, name = call.text("content"), call.text("storage")
+    return [
+        {
+            **_status(found),
+            "storage": found.name,
+            "used_fraction": found.used_bytes / found.options.total_bytes,
+        }
+        for found in call.world.storages
+        if found.is_on(call.node)
+        and _may_read(call, found.name)
+        and (not wanted or wanted in found.options.content)
+        and name in ("", found.name)
+    ]
+
+
+async def index(call: rest.Call) -> rest.Json:
+    """What lies under a storage of a node."""
+    names = (
+        "content download-url file-restore import-metadata identity oci-registry-pull"
+        " prunebackups rrd rrddata status upload"
+    )
+    return [{"subdir": name} for name in names.split()]
+
+
+async def status(call: rest.Call) -> rest.Json:
+    """The room of one storage."""
+    found = call.world.storages.get(call.text("storage"))
+    if found is None or not found.is_on(call.node):
+        raise errors.ParameterErrors({"storage": "No such storage."})
+    return _status(found)
+
+
+async def content(call: rest.Call) -> rest.Json:
+    """Templates and volumes of a storage that the caller may see."""
+    found = call.world.storages.require(call.text("storage"), call.node)
+    kind, vmid = call.text("content"), call.integer("vmid", 0)
+    rows = []
+    if kind in ("", "vztmpl") and not vmid:
+        rows += list(_templates(found))
+    if kind in ("", "rootdir"):
+        rows += [row for row in _volumes(found) if vmid in (0, row["vmid"])]
+    return [row for row in rows if _may_see(call, str(row["volid"]))]
+
+
+async def volume(call: rest.Call) -> rest.Json:
+    """One template or volume."""
+    found = call.world.storages.require(call.text("storage"), call.node)
+    name = call.text("volume")
+    volume_id = name if ":" in name else f"{found.name}:{name}"
+    guest_rights.require_volume(call, volume_id, None)
+    rest_of_id = volume_id.partition(":")[2]
+    known = storage.parse_volume_name(rest_of_id)
+    template, disk = found.templates.get(known.name), found.volumes.get(rest_of_id)
+    if template is not None:
+        size = -(-template.size_bytes // 1024) * 1024
+        path = found.template_path(known.name)
+        return {"path": path, "size": size, "used": size, "format": "raw"}
+    if disk is not None:
+        path = found.path(disk.name)
+        used = disk.used_bytes
+        return {"path": path, "size": disk.size_bytes, "used": used, "format": "raw"}
+    raise errors.Failure(f"volume_size_info on '{volume_id}' failed - no format")
+
+
+def _status(found: storage.Storage) -> dict[str, object]:
+    return {
+        "type": found.options.type,
+        "content": ",".join(found.options.content),
+        "shared": int(found.options.shared),
+        "enabled": 1,
+        "active": 1,
+        "total": found.options.total_bytes,
+        "used": found.used_bytes,
+        "avail": found.available_bytes,
+    }
+
+
+def _templates(found: storage.Storage) -> Iterator[dict[str, object]]:
+    for name, template in sorted(found.templates.items()):
+        yield {
+            "volid": f"{found.name}:vztmpl/{name}",
+            "content": "vztmpl",
+            "format": _TEMPLATE_FORMATS[name.rpartition(".")[2]],
+            "size": template.size_bytes,
+            "ctime": template.created_at,
+        }
+
+
+def _volumes(found: storage.Storage) -> Iterator[dict[str, object]]:
+    for name, disk in sorted(found.volumes.items()):
+        yield {
+            "volid": f"{found.name}:{name}",
+            "content": "rootdir",
+            "format": "subvol" if disk.is_subvolume else "raw",
+            "vmid": disk.owner,
+            "size": disk.size_bytes,
+            "used": disk.used_bytes,
+            "ctime": disk.created_at,
+            "parent": None,
+        }
+
+
+def _may_read(call: rest.Call, name: str) -> bool:
+    return any(call.may(f"/storage/{name}", privilege) for privilege in _READERS)
+
+
+def _may_see(call: rest.Call, volume_id: str) -> bool:
+    try:
+        guest_rights.require_volume(call, volume_id, None)
+    except errors.ApiError:
+        return False
+    return True
+
+
+def _on_node(
+    path: str, handler: rest.Handler, permission: rest.Permission, **parameters: Property
+) -> rest.Route:
+    return rest.Route(
+        method="GET",
+        path=f"/nodes/{{node}}/storage{path}",
+        handler=handler,
+        permission=permission,
+        parameters={**_NODE, **parameters},
+        protected=True,
+    )
+
+
+_READS = rest.needs_any("/storage/{storage}", *_READERS)
+
+ROUTES = (
+    rest.Route(
+        method="GET",
+        path="/storage",
+        handler=list_configured,
+        permission=rest.any_user,
+        parameters={"type": text(enum=_TYPES)},
+    ),
+    _on_node(
+        "",
+        list_on_node,
+        rest.any_user,
+        storage=text(format="pve-storage-id"),
+        content=text(format="pve-storage-content-list"),
+        enabled=flag(),
+        target=text(format="pve-node"),
+        format=flag(),
+    ),
+    _on_node("/{storage}", index, _READS, storage=_STORAGE),
+    _on_node("/{storage}/status", status, _READS, storage=_STORAGE),
+    _on_node(
+        "/{storage}/content",
+        content,
+        _READS,
+        storage=_STORAGE,
+        content=text(format="pve-storage-content"),
+        vmid=guest_schema.VMID_OPTIONAL,
+    ),
+    _on_node(
+        "/{storage}/content/{volume...}",
+        volume,
+        rest.any_user,
+        storage=text(format="pve-storage-id"),
+        volume=Property(),
+    ),
+)

@@ -1,0 +1,182 @@
+"""The simulated cluster: everything calls and workers read and change."""
+
+import asyncio
+import itertools
+import re
+from dataclasses import dataclass, field
+
+from pve402_devnet.pve import (
+    access,
+    certificate,
+    clock,
+    config,
+    credentials,
+    errors,
+    faults,
+    locks,
+    options,
+    runtime,
+    storage,
+    tasks,
+    tickets,
+)
+
+_HOST_LOOKUP = "failed to get address info for: {0}: Temporary failure in name resolution"
+_FIRST_GUEST_PID = 20_000
+
+
+@dataclass(kw_only=True, eq=False)
+class Guest:
+    """A container: its configuration and what is known of it at run time."""
+
+    vmid: int
+    node: str
+    config: config.GuestConfig
+    created_at: float
+    template: str = ""
+    started_at: float | None = None
+    pid: int | None = None
+    published: dict[str, object] | None = None
+    ssh_public_keys: str = ""
+    password: str = field(default="", repr=False)
+
+
+class Cluster:
+    """Nodes, guests, storages, tasks, rights, and the programs behind the guests."""
+
+    def __init__(
+        self,
+        chosen: options.SimulatorOptions,
+        guest_runtime: runtime.GuestRuntime,
+        terminal: runtime.TerminalService,
+    ) -> None:
+        self.options = chosen
+        self.clock: clock.Clock = (
+            clock.TickClock() if chosen.progress is options.Progress.BY_TICK else clock.RealClock()
+        )
+        self.latencies = _latencies(chosen)
+        self.runtime = guest_runtime
+        self.terminal = terminal
+        self.nodes = {node.name: node for node in chosen.nodes}
+        self.offline = {node.name for node in chosen.nodes if not node.online}
+        self.quorate = True
+        self.guests: dict[int, Guest] = {}
+        self.access = access.Access(chosen.access, chosen.root_password)
+        self.tickets = tickets.TicketOffice(self.clock)
+        self.doorkeeper = credentials.Doorkeeper(self.access, self.tickets, self.clock)
+        self.faults = faults.Faults()
+        self.tasks = tasks.TaskRegistry(self.clock, self.faults)
+        self.locks = locks.ConfigLocks(self.clock)
+        self.storages = storage.Storages(chosen)
+        self.firewalls: dict[int, dict[str, config.Value]] = {}
+        self.consoles: dict[int, runtime.ConsoleSession] = {}
+        self.daemon_slots = {name: asyncio.Semaphore(chosen.daemon_workers) for name in self.nodes}
+        made = certificate.make(chosen.host)
+        self.root_certificate, self.fingerprint = made.pem, made.fingerprint_sha256
+        self.started_at = self.clock.now()
+        self._pids = itertools.count(_FIRST_GUEST_PID, 11)
+
+    @property
+    def local_node(self) -> str:
+        """The node whose API daemon answers."""
+        return next(iter(self.nodes))
+
+    def resolve_node(self, name: str) -> str:
+        """Find the node a path names; raises `errors.Failure` as a failed look-up does."""
+        if name == "localhost":
+            return self.local_node
+        if name not in self.nodes:
+            detail = _HOST_LOOKUP.format(name)
+            raise errors.Failure(f"hostname lookup '{name}' failed - {detail}")
+        return name
+
+    def guest(self, vmid: int, node: str) -> Guest:
+        """Load a guest of a node; raises `errors.Failure` where its file is not there."""
+        guest = self.guests.get(vmid)
+        if guest is None or guest.node != node:
+            raise errors.Failure(
+                f"Configuration file 'nodes/{node}/lxc/{vmid}.conf' does not exist"
+            )
+        return guest
+
+    def require_unused(self, vmid: int) -> None:
+        """Raise `errors.Failure` where a vmid is taken, on whichever node."""
+        guest = self.guests.get(vmid)
+        if guest is not None:
+            raise errors.Failure(f"CT {vmid} already exists on node '{guest.node}'")
+
+    def require_quorum(self) -> None:
+        """Raise `errors.Failure` while most of the cluster is away."""
+        if not self.quorate:
+            raise errors.Failure("cluster not ready - no quorum?")
+
+    def require_bridges(self, guest: Guest) -> None:
+        """Raise `errors.Failure` for the first bridge that a guest names and its node lacks."""
+        for network in guest.config.networks().values():
+            bridge = network.get("bridge")
+            if bridge and bridge not in self.nodes[guest.node].bridges:
+                raise errors.Failure(f"bridge '{bridge}' does not exist")
+
+    async def is_running(self, vmid: int) -> bool:
+        """Tell whether a guest runs; one whose programs ended by themselves is noticed here."""
+        guest = self.guests.get(vmid)
+        if guest is None or guest.started_at is None:
+            return False
+        if await self.runtime.is_running(vmid):
+            return True
+        self.mark_stopped(guest)
+        return False
+
+    def mark_started(self, guest: Guest) -> None:
+        """Note that a guest's programs run."""
+        guest.started_at = self.clock.now()
+        guest.pid = next(self._pids)
+
+    def mark_stopped(self, guest: Guest) -> None:
+        """Note that a guest's programs are gone."""
+        guest.started_at = None
+        guest.pid = None
+
+    def next_free_vmid(self) -> int:
+        """Find the lowest vmid that no guest has."""
+        return next(n for n in itertools.count(100) if n not in self.guests)
+
+
+def guest_spec(guest: Guest) -> runtime.GuestSpec:
+    """Put together what a runtime needs to start a guest."""
+    conf = guest.config
+    cores = conf.options.get("cores")
+    addresses = tuple(
+        network[key]
+        for network in conf.networks().values()
+        for key in ("ip", "ip6")
+        if "/" in network.get(key, "")
+    )
+    root = conf.volumes().get("rootfs", {})
+    return runtime.GuestSpec(
+        node=guest.node,
+        hostname=conf.text("hostname", f"CT{guest.vmid}"),
+        template=guest.template,
+        memory_mb=conf.integer("memory", 512),
+        swap_mb=conf.integer("swap", 512),
+        cores=int(cores) if cores is not None else None,
+        disk_gb=storage.size_of(root.get("size", "0")) / 1024**3,
+        unprivileged=bool(conf.options.get("unprivileged")),
+        cmode=conf.text("cmode", "tty"),
+        entrypoint=conf.text("entrypoint", runtime.GuestSpec.entrypoint),
+        addresses=addresses,
+        environment=_environment(conf.text("env")),
+        ssh_public_keys=guest.ssh_public_keys,
+        password=guest.password,
+    )
+
+
+def _environment(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = (re.split("=", variable, maxsplit=1) for variable in text.split("\0") if variable)
+    return tuple((name, value) for name, value in pairs)
+
+
+def _latencies(chosen: options.SimulatorOptions) -> options.Latencies:
+    if chosen.progress is options.Progress.IMMEDIATELY:
+        return chosen.latencies.scaled(0)
+    return chosen.latencies.scaled(chosen.latency_scale)

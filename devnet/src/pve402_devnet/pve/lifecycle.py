@@ -1,0 +1,161 @@
+"""What workers do to a guest that exists: start, stop, shut down, restart, destroy."""
+
+import asyncio
+
+from pve402_devnet.pve import changes, cluster, errors, tasks
+
+_SHUTDOWN_GRACE_SECONDS = 5  # lxc-stop gets that much more than it was told
+_UP_AFTER = 0.6  # the share of a start after which the guest reads as running
+
+
+async def start(world: cluster.Cluster, node: str, vmid: int, *, skip_lock: bool = False) -> None:
+    """Body of `vzstart`. A guest that runs already is left as it is."""
+    async with world.locks.hold(vmid):
+        guest = world.guest(vmid, node)
+        if guest.config.options.get("template"):
+            raise errors.Failure("you can't start a CT if it's a template")
+        _require_usable(guest, skip_lock=skip_lock)
+        if guest.config.options.get("unprivileged") and _has_quota(guest):
+            raise errors.Failure("Quotas are not supported by unprivileged containers.")
+        await _bring_up(world, guest)
+
+
+async def stop(world: cluster.Cluster, node: str, vmid: int, *, skip_lock: bool = False) -> None:
+    """Body of `vzstop`. A guest that stopped meanwhile is no error."""
+    async with world.locks.hold(vmid):
+        guest = world.guest(vmid, node)
+        _require_usable(guest, skip_lock=skip_lock)
+        await _kill(world, guest)
+
+
+async def shutdown(
+    world: cluster.Cluster,
+    node: str,
+    vmid: int,
+    *,
+    timeout_seconds: int,
+    force: bool,
+    task: tasks.Task,
+) -> None:
+    """Body of `vzshutdown`; with `force` a guest that does not obey is killed."""
+    async with world.locks.hold(vmid):
+        guest = world.guest(vmid, node)
+        guest.config.require_unlocked()
+        await _shut_down(world, guest, timeout_seconds=timeout_seconds, force=force, task=task)
+
+
+async def reboot(
+    world: cluster.Cluster, node: str, vmid: int, timeout_seconds: int | None, task: tasks.Task
+) -> None:
+    """Body of `vzreboot`: shut down, by force if need be, and start with pending changes."""
+    async with world.locks.hold(vmid):
+        if not await world.is_running(vmid):
+            return
+        guest = world.guest(vmid, node)
+        limit = 60 if timeout_seconds is None else timeout_seconds
+        await _shut_down(world, guest, timeout_seconds=limit, force=True, task=task)
+        await _bring_up(world, guest)
+
+
+async def destroy(
+    world: cluster.Cluster, node: str, vmid: int, *, force: bool, purge: bool, task: tasks.Task
+) -> None:
+    """Body of `vzdestroy`."""
+    async with world.locks.hold(vmid):
+        guest = world.guest(vmid, node)
+        require_destroyable(guest)
+        if await world.is_running(vmid):
+            if not force:
+                raise errors.Failure(f"unable to destroy CT {vmid} - container is running")
+            task.log(f"forced to stop CT {vmid} before destroying!")
+            await _kill(world, guest)
+        await world.clock.sleep(world.latencies.destroy)
+        await world.runtime.destroy(vmid)
+        remove(world, guest)
+        if purge:
+            task.log(f"purging CT {vmid} from related configurations..")
+
+
+def require_destroyable(guest: cluster.Guest) -> None:
+    """Raise `errors.Failure` for a guest that is protected or locked."""
+    guest.config.require_unprotected(f"can't remove CT {guest.vmid}")
+    guest.config.require_unlocked()
+
+
+def remove(world: cluster.Cluster, guest: cluster.Guest) -> None:
+    """Take a guest out of the cluster: volumes, rights, pool, configuration."""
+    for volume in guest.config.volumes().values():
+        name, _, rest = volume["volume"].partition(":")
+        found = world.storages.get(name)
+        if found is not None:
+            found.free(rest)
+    world.access.forget_path(f"/vms/{guest.vmid}")
+    for pool in world.access.pools.values():
+        pool.guests.discard(guest.vmid)
+    world.firewalls.pop(guest.vmid, None)
+    world.guests.pop(guest.vmid, None)
+
+
+def _require_usable(guest: cluster.Guest, *, skip_lock: bool) -> None:
+    if not skip_lock and guest.config.lock != "mounted":
+        guest.config.require_unlocked()
+
+
+def _has_quota(guest: cluster.Guest) -> bool:
+    return any(volume.get("quota") == "1" for volume in guest.config.volumes().values())
+
+
+async def _bring_up(world: cluster.Cluster, guest: cluster.Guest) -> None:
+    changes.apply_all(world, guest)
+    world.require_bridges(guest)
+    await world.clock.sleep(world.latencies.start * _UP_AFTER)
+    if await world.is_running(guest.vmid):
+        return
+    await world.runtime.start(guest.vmid, cluster.guest_spec(guest))
+    world.mark_started(guest)
+    await world.clock.sleep(world.latencies.start * (1 - _UP_AFTER))
+
+
+async def _kill(world: cluster.Cluster, guest: cluster.Guest) -> None:
+    if not await world.is_running(guest.vmid):
+        return
+    await world.clock.sleep(world.latencies.stop)
+    await world.runtime.stop(guest.vmid)
+    world.mark_stopped(guest)
+
+
+async def _shut_down(
+    world: cluster.Cluster,
+    guest: cluster.Guest,
+    *,
+    timeout_seconds: int,
+    force: bool,
+    task: tasks.Task,
+) -> None:
+    if not await world.is_running(guest.vmid):
+        return
+    command = f"command 'lxc-stop -n {guest.vmid} --nokill --timeout {timeout_seconds}'"
+    try:
+        obeyed = await _ask_to_end(world, guest, timeout_seconds)
+    except asyncio.CancelledError:
+        task.log(f"{command} failed: received interrupt")
+        await world.clock.sleep(world.latencies.kill)
+        raise tasks.Killed from None
+    if not obeyed and force:
+        await _kill(world, guest)
+        return
+    if not obeyed:
+        task.log(f"{command} failed: exit code 1")
+        await world.clock.sleep(timeout_seconds + _SHUTDOWN_GRACE_SECONDS)
+        raise errors.Failure("container did not stop")
+    world.mark_stopped(guest)
+
+
+async def _ask_to_end(world: cluster.Cluster, guest: cluster.Guest, timeout_seconds: int) -> bool:
+    began = world.clock.now()
+    obeyed = await world.runtime.shutdown(guest.vmid, timeout_seconds)
+    if obeyed:
+        await world.clock.sleep(min(world.latencies.shutdown, timeout_seconds))
+        return True
+    await world.clock.sleep(timeout_seconds - (world.clock.now() - began))
+    return False

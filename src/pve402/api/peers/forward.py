@@ -1,0 +1,204 @@
+"""Hands a call on to the replica that holds the guest's terminal, and its answer back.
+
+A dead holder's time runs out within seconds: a call that did not reach it is tried again, here or
+at the next holder. One that reached it and was lost is answered so, for it may have been done.
+"""
+
+import asyncio
+import dataclasses
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, TypeVar
+
+import aiohttp
+import structlog
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Scope
+
+from pve402.api.transport import sse
+from pve402.domain import errors
+from pve402.domain.lease import Lease
+from pve402.guests import guest_work, peers
+from pve402.hub import errors as hub_errors
+from pve402.hub.hub import new_exec_id
+
+logger = structlog.get_logger(__name__)
+
+Result = TypeVar("Result")
+
+EXEC_ID_HEADER: Final = "pve402-exec-id"
+NOT_HERE: Final = 421
+"""How a peer answers that it does not hold the terminal; nothing was done (RFC 9110, 15.5.20)."""
+
+_PEER_LEASE: Final = "pve402.peer_lease"
+_FIND_HOLDER_SECONDS: Final = 12.0
+_PAUSE_SECONDS: Final = 0.2
+_LOOK_SECONDS: Final = 2.0
+_SILENCE_SECONDS: Final = 60.0
+_PASSED_ON: Final = (
+    *("accept", "content-type", "content-length", "last-event-id"),
+    *("content-digest", "digest", "if-match", "if-none-match"),
+)
+_PASSED_BACK: Final = frozenset(
+    {"content-type", "content-length", "etag", "retry-after", "location", "repr-digest", "digest"}
+    | {"pve402-file-mode", "pve402-exec-id", "last-modified", "x-accel-buffering"}
+)
+_EXEC_ID: Final = re.compile(r"e[0-9a-f]{24}")
+_EVENT_ID: Final = re.compile(rb"^id: (e[0-9a-f]{24}):", re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Errand:
+    """A call that may go ahead, and its body, if it was read."""
+
+    request: Request
+    lease: Lease
+    work: guest_work.GuestWork
+    body: bytes | None
+    exec_id: str = ""  # of the command that this starts, if it starts one
+
+    @property
+    def target(self) -> str:
+        """Path and query as they came; which lease they mean is told beside them."""
+        query = self.request.scope["query_string"].decode("latin-1")
+        path = self.request.scope["raw_path"].decode("latin-1")
+        return f"{path}?{query}" if query else path
+
+
+def mark_as_peer_call(scope: Scope, lease_id: str) -> None:
+    """Note that a peer let this call in, for a lease."""
+    scope[_PEER_LEASE] = lease_id
+
+
+def lease_of_peer_call(request: HTTPConnection) -> str | None:
+    """Return the leaseId of a peer's call; None for a call of anybody else."""
+    found = request.scope.get(_PEER_LEASE)
+    return found if isinstance(found, str) else None
+
+
+def given_exec_id(request: Request) -> str:
+    """Return the id of the command that a call starts: the one its peer has drawn, or a new one."""
+    given = request.headers.get(EXEC_ID_HEADER, "")
+    is_of_peer = lease_of_peer_call(request) is not None and _EXEC_ID.fullmatch(given)
+    return given if is_of_peer else new_exec_id()
+
+
+async def at_owner(errand: Errand, act: Callable[[], Awaitable[Response]]) -> Response:
+    """Do it here or, where another replica holds the guest's terminal, have it done there."""
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + _FIND_HOLDER_SECONDS
+    while True:
+        try:
+            return await act()
+        except hub_errors.Moved as moved:
+            if lease_of_peer_call(errand.request) is not None:
+                return Response(status_code=NOT_HERE)
+            if not moved.owner_address:
+                raise
+            address = moved.owner_address
+        answer = await _send(errand, address)
+        if answer is not None:
+            return answer
+        if loop.time() > give_up_at:
+            raise hub_errors.Moved
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def _send(errand: Errand, address: str) -> Response | None:
+    """Return the holder's answer; None if the call did not get there, or it is no holder."""
+    caller = _peers(errand)
+    headers = {n: v for n in _PASSED_ON if (v := errand.request.headers.get(n)) is not None}
+    if errand.exec_id:
+        headers[EXEC_ID_HEADER] = errand.exec_id
+    if errand.body is None:
+        headers.pop("content-length", None)  # pieces are longer than what they carry
+    calling = caller.send(
+        address,
+        errand.request.method,
+        errand.target,
+        lease_id=errand.lease.lease_id,
+        headers=headers,
+        body=errand.request.stream() if errand.body is None else errand.body,
+    )
+    try:
+        reply = await _while_held(errand, address, calling)
+    except peers.PeerUnreachable:
+        return None
+    except peers.PeerLost:
+        raise hub_errors.SessionLost(exec_id=errand.exec_id) from None
+    if reply.status in {NOT_HERE, 401}:
+        reply.release()
+        return None
+    return _relayed(reply)
+
+
+async def _while_held(errand: Errand, address: str, calling: Awaitable[Result]) -> Result:
+    """Wait for a peer's answer while it holds the terminal and the client waits."""
+    call = asyncio.ensure_future(calling)
+    watches = [asyncio.create_task(_until_let_go(errand, address))]
+    if errand.body is not None:
+        watches.append(asyncio.create_task(until_gone(errand.request)))
+    try:
+        await asyncio.wait([call, *watches], return_when=asyncio.FIRST_COMPLETED)
+        if not call.done():
+            raise hub_errors.SessionLost(exec_id=errand.exec_id)
+        return call.result()
+    finally:
+        for task in (call, *watches):
+            task.cancel()
+
+
+async def _until_let_go(errand: Errand, address: str) -> None:
+    """Return once the peer does not hold the terminal any more; a dead one renews nothing."""
+    owners = errand.work.owners
+    while owners is not None:
+        await asyncio.sleep(_LOOK_SECONDS)
+        try:
+            if await owners.address_of_other(guest_work.ref(errand.lease)) != address:
+                return
+        except errors.DatabaseUnavailable:
+            continue
+
+
+async def until_gone(request: Request) -> None:
+    """Return once the client has closed its connection; the body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
+
+
+def _relayed(reply: aiohttp.ClientResponse) -> Response:
+    headers = {n: v for n, v in reply.headers.items() if n.lower() in _PASSED_BACK}
+    is_stream = reply.headers.get("content-type", "").startswith(sse.MEDIA_TYPE)
+    content = _events(reply) if is_stream else _chunks(reply)
+    return StreamingResponse(content, reply.status, headers=headers)
+
+
+async def _chunks(reply: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    try:
+        while True:
+            async with asyncio.timeout(_SILENCE_SECONDS):
+                chunk = await reply.content.readany()
+            if not chunk:
+                return
+            yield chunk
+    finally:
+        reply.close()
+
+
+async def _events(reply: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Relay events; if the peer is lost, say so as it would have."""
+    exec_id = ""
+    try:
+        async for chunk in _chunks(reply):
+            for found in _EVENT_ID.finditer(chunk):
+                exec_id = found[1].decode()
+            yield chunk
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        yield b"\n\n" + sse.error_event(exec_id, hub_errors.SessionLost(exec_id=exec_id))
+
+
+def _peers(errand: Errand) -> peers.Peers:
+    if errand.work.peers is None:
+        raise hub_errors.Moved
+    return errand.work.peers

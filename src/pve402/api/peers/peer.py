@@ -1,0 +1,189 @@
+"""The listener for other replicas: a small server of its own, never on the public port.
+
+It has the routes that reach into guests and nothing else. Every call is signed by a replica that
+let its caller in; what is not signed, not fresh or was seen before gets 401 and no reason.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from typing_extensions import override
+
+from pve402.api import context, errors
+from pve402.api.peers import forward
+from pve402.api.routes import exec as commands
+from pve402.api.routes import files
+from pve402.api.sockets import console_socket
+from pve402.api.transport import connections, routing
+from pve402.guests import peers
+
+logger = structlog.get_logger(__name__)
+
+_GRACE_SECONDS: Final = 5
+_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+_LARGEST_BODY_BYTES: Final = commands.MAX_REQUEST_BYTES
+
+router = routing.Router("peer")
+
+
+@router.post(peers.END_TARGET)
+async def end(request: Request) -> Response:
+    """Close everything that is open in a lease's guest."""
+    app = context.of(request)
+    lease_id = forward.lease_of_peer_call(request)
+    if lease_id is not None:
+        found = await app.leases.find(lease_id)
+        await app.work.end_here(found, (await request.body()).decode("ascii", "replace"))
+    return Response(status_code=204)
+
+
+def assemble(app_context: context.Context, address: str, signer: peers.Signer) -> ASGIApp:
+    """Make the application that peers call at an address."""
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
+    app.state.context = app_context
+    errors.install(app)
+    for noun in (commands, files, console_socket):
+        app.router.routes.extend(noun.router.routes)
+    app.router.routes.extend(router.routes)
+    return _Signed(app, address, signer)
+
+
+@contextlib.asynccontextmanager
+async def listening(app: ASGIApp, address: str) -> AsyncIterator[None]:
+    """Serve peers for the block. Raises OSError where the address cannot be listened on."""
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=512)
+    server = _Server(_config(app))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        logger.info("listening_for_peers", address=address)
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()
+
+
+class _Server(uvicorn.Server):
+    """A server beside the main one, which alone looks after signals."""
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        yield
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=connections.BoundedHttp,
+        ws="websockets-sansio",
+        ws_max_size=_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # 300 KB a connection, and slower than most links
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+
+
+class _Signed:
+    """Lets calls of peers in, and marks them; takes the codes out of bodies that come in pieces."""
+
+    def __init__(self, app: ASGIApp, address: str, signer: peers.Signer) -> None:
+        self._app = app
+        self._address = address
+        self._signer = signer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a call."""
+        try:
+            call, signature = self._check(scope)
+            if scope["type"] == "http":
+                receive = await self._body(call, signature, receive)
+        except (peers.CallNotAuthentic, peers.BodyNotAuthentic):
+            await _refuse(scope, receive, send)
+            return
+        forward.mark_as_peer_call(scope, call.lease_id)
+        await self._app(scope, receive, send)
+
+    def _check(self, scope: Scope) -> tuple[peers.PeerCall, str]:
+        query = scope["query_string"].decode("latin-1")
+        path = scope["raw_path"].decode("latin-1")
+        target = f"{path}?{query}" if query else path
+        headers = HTTPConnection(scope).headers
+        return self._signer.check(self._address, scope.get("method", "GET"), target, headers)
+
+    async def _body(self, call: peers.PeerCall, signature: str, receive: Receive) -> Receive:
+        if call.body == peers.PIECES:
+            return _InPieces(self._signer.pieces(signature), receive)
+        return await _whole(call, receive)
+
+
+async def _whole(call: peers.PeerCall, receive: Receive) -> Receive:
+    """Read a short body and compare it with the call. Raises BodyNotAuthentic."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False) and message["type"] == "http.request"
+        if len(body) > _LARGEST_BODY_BYTES:
+            raise peers.BodyNotAuthentic
+    call.check_body(body)
+    parts = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def again() -> Message:
+        return next(parts, None) or await receive()
+
+    return again
+
+
+class _InPieces:
+    """Receives a body that comes in pieces."""
+
+    def __init__(self, codes: peers.PieceCodes, receive: Receive) -> None:
+        self._receive = receive
+        self._pieces = codes.read(self._received())
+        self._is_over = False
+
+    async def __call__(self) -> Message:
+        """Return the next part of the body, or that the client has gone."""
+        if self._is_over:
+            return await self._receive()
+        try:
+            piece = await anext(self._pieces, None)
+        except peers.BodyNotAuthentic:
+            self._is_over = True
+            return {"type": "http.disconnect"}
+        self._is_over = piece is None
+        return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
+
+    async def _received(self) -> AsyncIterator[bytes]:
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                return
+            yield message.get("body", b"")
+            if not message.get("more_body", False):
+                return
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008})
+    elif scope["type"] == "http":
+        await Response(status_code=401)(scope, receive, send)

@@ -1,0 +1,86 @@
+"""Tokens for wallets: sign a challenge, get a token; give it back when done."""
+
+from datetime import UTC, datetime
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pve402 import schemas
+from pve402.api import caller, context, openapi, shapes
+from pve402.api.transport import body, routing
+from pve402.domain import errors
+from pve402.payments import errors as payment_errors
+from pve402.payments import networks
+
+router = routing.Router("auth")
+
+
+@router.post(
+    "/auth/challenge",
+    **openapi.free(schemas.ChallengeAnswer, request=schemas.ChallengeRequest),
+)
+async def new_challenge(request: Request) -> Response:
+    """Ask for a message (EIP-4361) that the wallet signs to prove itself. It is good once."""
+    wish = body.parse(await body.read(request), schemas.ChallengeRequest)
+    challenge = await context.of(request).access.new_challenge(wish.address, _chain(wish.chain))
+    answer = schemas.ChallengeAnswer(
+        message=challenge.message, nonce=challenge.nonce, expires_at=challenge.expires_at
+    )
+    return shapes.respond(answer)
+
+
+@router.post("/auth/token", **openapi.free(schemas.TokenAnswer, request=schemas.TokenRequest))
+async def issue_token(request: Request) -> Response:
+    """Trade a signed challenge for a token.
+
+    With `leaseId` it is a new token of that lease and the old one is revoked; without, it is a
+    short-lived one for all leases of the wallet. `scope` and `expiresAt` narrow it.
+    """
+    wish = body.parse(await body.read(request), schemas.TokenRequest)
+    issued = await context.of(request).access.issue_token(
+        wish.message,
+        "0x" + wish.signature.removeprefix("0x"),
+        lease_id=wish.lease_id,
+        scope=list(wish.scope) if wish.scope else None,
+        expires_at=_in_utc(wish.expires_at),
+    )
+    answer = schemas.TokenAnswer(
+        access_token=issued.token,
+        expires_at=issued.expires_at,
+        lease_id=issued.lease_id,
+        owner=issued.owner,
+        scope=sorted(issued.scope),
+    )
+    return shapes.respond(answer)
+
+
+@router.delete("/auth/token", **openapi.revocation())
+async def revoke_token(request: Request) -> Response:
+    """Revoke the token that the request carries."""
+    token = caller.token_text(request)
+    if token is None:
+        raise errors.Unauthenticated
+    await context.of(request).access.revoke(token)
+    return Response(status_code=204)
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise body.BodyInvalid([{"field": "expiresAt", "message": "must name its time zone"}])
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # in UTC it is before the year 1 or after 9999
+        problem = {"field": "expiresAt", "message": "is outside the calendar"}
+        raise body.BodyInvalid([problem]) from None
+
+
+def _chain(name: str | None) -> str | None:
+    if name is None:
+        return None
+    try:
+        return networks.resolve(name).caip2
+    except payment_errors.UnknownNetwork:
+        problem = {"field": "chain", "message": "this network is not known here"}
+        raise body.BodyInvalid([problem]) from None

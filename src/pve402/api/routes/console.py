@@ -1,0 +1,129 @@
+"""Consoles in the browser: a link that opens once."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from urllib.parse import quote, urlencode, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pve402 import schemas
+from pve402.api import caller, context, openapi, shapes, visit
+from pve402.api.sockets import console_channels
+from pve402.api.transport import body, routing
+from pve402.domain.lease import Lease
+from pve402.guests import consoles, direct_consoles, guest_work
+from pve402.guests.consoles import Kind
+from pve402.hub import errors as hub_errors
+from pve402.proxmox import options as pve_options
+
+router = routing.Router("console")
+
+#: Proxmox VE waits 10 s for the client of a console made ready.
+_TICKET_SECONDS: Final = 10
+_DESCRIPTION: Final = "A console of a container"
+
+
+@router.post("/management/console/{ctid}", **openapi.console())
+async def open_console(request: Request) -> Response:
+    """Make a link to the container's terminal, or to its picture by VNC.
+
+    The link opens once, within 30 seconds. Programs use `websocketUrl` with the ticket as their
+    first message.
+    """
+    kinds: list[Kind] = []
+
+    async def check(call: caller.Call) -> None:
+        visit.require_active(call.the_lease)
+        wish = body.parse(await body.read(request) or b"{}", schemas.ConsoleRequest)
+        kinds.append(Kind(wish.console_type))
+        await _check_guest(context.of(request).work, call, kinds[0])
+
+    call = await caller.authorize(
+        request, scope="console", description=_DESCRIPTION, find_lease=True, check=check
+    )
+    if isinstance(call, Response):
+        return call
+    app = context.of(request)
+    if app.work.direct is not None:
+        console = await app.work.direct.open(call.the_lease, vnc=kinds[0] is Kind.VNC)
+        return shapes.respond(
+            direct_answer(app.work.direct.console_host, call.the_lease, kinds[0], console)
+        )
+    issued = await app.work.consoles.issue(call.the_lease, kinds[0], caller.token_text(request))
+    return shapes.respond(_answer(app.gate.public_url, call.the_lease, kinds[0], issued))
+
+
+async def _check_guest(work: guest_work.GuestWork, call: caller.Call, kind: Kind) -> None:
+    """Before a fee is settled, see that the console can be had.
+
+    Somebody whose signature is only seen at settlement may not make us open a terminal. Where
+    another replica holds the terminal, only opening the console tells.
+    """
+    guest = guest_work.ref(call.the_lease)
+    await work.open_vnc.check(guest)
+    if work.direct is not None:
+        await work.direct.check(call.the_lease)
+        return
+    if call.caller.how == "payment" and not call.caller.by_key:
+        return
+    try:
+        if kind is Kind.TERMINAL:
+            await work.hub.check_console(guest)
+        else:
+            async with work.hub.reserve_terminal(guest, "vnc"):
+                return
+    except hub_errors.Moved:
+        return
+
+
+def _answer(
+    public_url: str, of: Lease, kind: Kind, issued: consoles.Issued
+) -> schemas.ConsoleAnswer:
+    parts = urlsplit(public_url)
+    secure = parts.scheme == "https"
+    scheme = "wss" if secure else "ws"
+    websocket = f"{scheme}://{parts.netloc}{console_channels.PATHS[kind]}"
+    return schemas.ConsoleAnswer(
+        ctid=of.ctid,
+        host=parts.hostname or "",
+        port=parts.port or (443 if secure else 80),
+        ticket=issued.ticket,
+        user=shapes.owner_wallet(of.owner),
+        cert="",
+        websocket=websocket,
+        proxy=public_url,
+        console_url=f"{public_url}/console/{kind.value}#{issued.ticket}",
+        websocket_url=websocket,
+        expires_at=issued.expires_at,
+    )
+
+
+def direct_answer(
+    console_host: str, of: Lease, kind: Kind, console: direct_consoles.DirectConsole
+) -> schemas.ConsoleAnswer:
+    """Describe a console of Proxmox VE: its websocket wants the login as a cookie.
+
+    The link carries the login behind the `#`, so that it is sent to nobody; who opens the link
+    sets the cookie first (docs/how-to/console.md).
+    """
+    root = pve_options.api_url(console_host).origin()
+    ticket = console.ticket
+    path = f"/api2/json/nodes/{of.node}/lxc/{of.vmid}/vncwebsocket"
+    query = urlencode({"port": ticket.port, "vncticket": ticket.ticket}, quote_via=quote, safe="")
+    websocket = f"{'wss' if root.scheme == 'https' else 'ws'}://{root.authority}{path}?{query}"
+    viewer = "novnc" if kind is Kind.VNC else "xtermjs"
+    page = urlencode({"console": "lxc", viewer: 1, "vmid": of.vmid, "node": of.node})
+    return schemas.ConsoleAnswer(
+        ctid=of.ctid,
+        host=root.host or "",
+        port=ticket.port,
+        ticket=ticket.ticket,
+        user=console.login.username,
+        cert="",
+        websocket=websocket,
+        proxy=str(root),
+        console_url=f"{root}?{page}#{console.login.cookie()}",
+        websocket_url=websocket,
+        expires_at=datetime.now(UTC) + timedelta(seconds=_TICKET_SECONDS),
+    )

@@ -1,0 +1,243 @@
+"""Commands in containers: run, follow, feed, signal, end."""
+
+import asyncio
+import re
+import signal
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pve402 import schemas
+from pve402.api import exec_shapes, exec_wish, openapi, shapes, visit
+from pve402.api.peers import forward
+from pve402.api.sockets import exec_socket
+from pve402.api.transport import body, routing, sse
+from pve402.domain import errors
+from pve402.hub import errors as hub_errors
+from pve402.hub import request as hub_request
+from pve402.hub import scripts
+from pve402.hub.execution import Execution
+
+router = routing.Router("exec")
+router.websocket(exec_socket.PATH)(exec_socket.serve)
+
+MAX_REQUEST_BYTES: Final = 2 * 1024 * 1024
+MAX_STDIN_BYTES: Final = 1024 * 1024
+
+_RUN: Final = visit.Door(
+    scope="exec",
+    description="A command in a container",
+    most_bytes=MAX_REQUEST_BYTES,
+    starts_command=True,
+)
+_LOOK: Final = visit.Door(scope="exec", description="A look at commands")
+_FEED: Final = visit.Door(
+    scope="exec", description="Stdin of a command", most_bytes=MAX_STDIN_BYTES
+)
+_SIGNAL: Final = visit.Door(
+    scope="exec", description="A signal for a command", most_bytes=body.MAX_BYTES
+)
+_END: Final = visit.Door(scope="exec", description="The end of a command")
+_REAL_TIME: Final = re.compile(r"RT(MIN|MAX)([+-][0-9]{1,2})?")
+_EXEC_ID: Final = re.compile(r"e[0-9a-f]{24}")
+
+
+@router.post("/management/exec/{ctid}", **openapi.execution())
+async def execute(request: Request) -> Response:
+    """Run a command in the container and answer with its output and exit code.
+
+    `Accept: text/event-stream` answers with events as they come; `detach` answers 202 at once. A
+    command that fails or runs out of time is an answer, not an error. A client that goes away ends
+    its command, unless it follows events.
+    """
+    return await visit.enter(request, _RUN, _read_wish, _execute)
+
+
+@router.get("/management/exec/{ctid}", **openapi.fee(list[schemas.ExecItem]))
+async def list_commands(request: Request) -> Response:
+    """List the commands of the container: those that run, and those that ended lately.
+
+    Detached ones are listed until they are deleted.
+    """
+    return await visit.enter(request, _LOOK, _nothing, _list)
+
+
+@router.get("/management/exec/{ctid}/{execId}", **openapi.execution_followed())
+async def follow_command(request: Request) -> Response:
+    """Show a command and its output so far; as events, follow it to its end.
+
+    `Last-Event-ID` continues where a stream was lost.
+    """
+    return await visit.enter(request, _LOOK, _position, _follow)
+
+
+@router.post("/management/exec/{ctid}/{execId}/stdin", **openapi.execution_stdin())
+async def send_stdin(request: Request) -> Response:
+    """Write the body to the stdin of a command that was started with `openStdin`."""
+    return await visit.enter(request, _FEED, _fed, _feed)
+
+
+@router.post(
+    "/management/exec/{ctid}/{execId}/signal", **openapi.execution_change(schemas.SignalRequest)
+)
+async def send_signal(request: Request) -> Response:
+    """Send a signal to the processes of a command."""
+    return await visit.enter(request, _SIGNAL, _signal_name, _signal)
+
+
+@router.delete("/management/exec/{ctid}/{execId}", **openapi.execution_change())
+async def end_command(request: Request) -> Response:
+    """End a command: TERM, then KILL. A detached one is killed at once and its output deleted."""
+    return await visit.enter(request, _END, _nothing, _end)
+
+
+class _Wish:
+    """A command as it was asked for."""
+
+    def __init__(self, request: Request, raw: bytes) -> None:
+        self.streams = sse.is_wanted(request)
+        self.resumed = sse.last_event(request) if self.streams else None
+        model = body.parse(raw, schemas.ExecRequest)
+        self.encoding = model.encoding
+        self.asked = exec_wish.to_request(model, streams=self.streams)
+
+
+_read_wish = _Wish
+
+
+def _nothing(_request: Request, _raw: bytes) -> None:
+    """The call says all in its path."""
+
+
+def _position(request: Request, _raw: bytes) -> int:
+    """Where to go on from."""
+    resumed = sse.last_event(request)
+    if resumed is not None and resumed[0] != request.path_params["execId"]:
+        raise errors.InvalidRequest("Last-Event-ID is of another command")
+    return resumed[1] if resumed else 0
+
+
+def _fed(request: Request, raw: bytes) -> tuple[bytes, bool]:
+    close = request.query_params.get("close", "").lower() in {"true", "1"}
+    return raw, close
+
+
+def _signal_name(_request: Request, raw: bytes) -> str:
+    name = body.parse(raw, schemas.SignalRequest).signal.removeprefix("SIG")
+    if f"SIG{name}" not in signal.Signals.__members__ and not _REAL_TIME.fullmatch(name):
+        raise errors.InvalidRequest("there is no such signal; TERM, INT, HUP and KILL are some")
+    return name
+
+
+async def _execute(of: visit.Visit, wish: _Wish) -> Response:
+    if wish.asked.detach:
+        return await _detach(of, wish)
+    if wish.resumed is not None:
+        return await _follow_events(of, *wish.resumed)
+    execution = await of.work.commands.start(of.guest, wish.asked, exec_id=of.exec_id)
+    if wish.streams:
+        return sse.respond(exec_shapes.events(of, execution, 0))
+    result = await _until_over(of.request, execution)
+    return shapes.respond(exec_shapes.ended(of, result, wish.encoding))
+
+
+async def _until_over(request: Request, execution: Execution) -> hub_request.ExecResult:
+    """Wait for the end; nobody else can know of the command, so it ends with its client."""
+    over = asyncio.ensure_future(execution.wait())
+    gone = asyncio.create_task(forward.until_gone(request))
+    try:
+        await asyncio.wait([over, gone], return_when=asyncio.FIRST_COMPLETED)
+        if not over.done():
+            execution.cancel()
+        return await over
+    except asyncio.CancelledError:
+        execution.cancel()
+        raise
+    finally:
+        gone.cancel()
+        over.cancel()
+
+
+async def _detach(of: visit.Visit, wish: _Wish) -> Response:
+    exec_id = await of.work.detached.start(of.guest, wish.asked)
+    found = await of.work.detached.get(of.guest, exec_id)
+    return shapes.respond(exec_shapes.detached(of, found, (), wish.encoding), 202)
+
+
+async def _list(of: visit.Visit, _: None) -> Response:
+    items = [exec_shapes.detached_item(found) for found in await of.work.detached.list(of.guest)]
+    items += [
+        exec_shapes.attached_item(found)
+        for found in of.work.hub.executions(of.guest)
+        if not scripts.is_ours(found.request)
+    ]
+    return shapes.respond_list(sorted(items, key=lambda item: item.started_at))
+
+
+async def _follow(of: visit.Visit, position: int) -> Response:
+    exec_id = _exec_id(of)
+    if sse.is_wanted(of.request):
+        return await _follow_events(of, exec_id, position)
+    execution = _attached(of, exec_id)
+    if execution is not None:
+        return shapes.respond(exec_shapes.attached(of, execution, _encoding(of.request)))
+    found = await of.work.detached.get(of.guest, exec_id)
+    pieces = await exec_shapes.output_so_far(of, found)
+    return shapes.respond(exec_shapes.detached(of, found, pieces, _encoding(of.request)))
+
+
+async def _follow_events(of: visit.Visit, exec_id: str, position: int) -> Response:
+    execution = _attached(of, exec_id)
+    if execution is not None:
+        return sse.respond(exec_shapes.events(of, execution, position))
+    await of.work.detached.get(of.guest, exec_id)
+    return sse.respond(exec_shapes.detached_events(of, exec_id, position))
+
+
+async def _feed(of: visit.Visit, wish: tuple[bytes, bool]) -> Response:
+    data, close = wish
+    exec_id = _exec_id(of)
+    if _attached(of, exec_id) is not None:
+        await of.work.hub.send_stdin(of.guest, exec_id, data, close=close)
+    else:
+        await of.work.detached.stdin(of.guest, exec_id, data, close=close)
+    return Response(status_code=204)
+
+
+async def _signal(of: visit.Visit, name: str) -> Response:
+    exec_id = _exec_id(of)
+    if _attached(of, exec_id) is None:
+        await of.work.detached.signal(of.guest, exec_id, name)
+    elif not await of.work.hub.signal(of.guest, exec_id, name):
+        raise hub_errors.RequestRefused("the command has ended")
+    return Response(status_code=204)
+
+
+async def _end(of: visit.Visit, _: None) -> Response:
+    exec_id = _exec_id(of)
+    execution = _attached(of, exec_id)
+    if execution is None:
+        await of.work.detached.delete(of.guest, exec_id)
+    else:
+        execution.cancel()
+    return Response(status_code=204)
+
+
+def _exec_id(of: visit.Visit) -> str:
+    text: str = of.request.path_params["execId"]
+    if not _EXEC_ID.fullmatch(text):
+        raise hub_errors.ExecNotFound
+    return text
+
+
+def _attached(of: visit.Visit, exec_id: str) -> Execution | None:
+    try:
+        found = of.work.hub.find(of.guest, exec_id)
+    except hub_errors.ExecNotFound:
+        return None
+    return None if scripts.is_ours(found.request) else found
+
+
+def _encoding(request: Request) -> schemas.ExecEncoding:
+    return "base64" if request.query_params.get("encoding") == "base64" else "utf-8"

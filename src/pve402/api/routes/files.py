@@ -1,0 +1,148 @@
+"""Files into containers and out of them, streamed both ways."""
+
+import asyncio
+import base64
+import binascii
+import dataclasses
+import re
+from collections.abc import AsyncIterator
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from pve402 import schemas
+from pve402.api import openapi, shapes, visit
+from pve402.api.transport import routing
+from pve402.domain import errors
+from pve402.hub import errors as hub_errors
+from pve402.hub import files
+
+router = routing.Router("files")
+
+MAX_FILE_BYTES: Final = 1024 * 1024 * 1024
+
+_WRITE: Final = visit.streaming("files", "A file into a container")
+_READ: Final = visit.Door(scope="files", description="A file out of a container")
+_MODE: Final = re.compile(r"0?[0-7]{3,4}")
+_DEFAULT_MODE: Final = "0644"
+_DIGEST: Final = re.compile(r"sha-256=:?([A-Za-z0-9+/]{43}=):?", re.IGNORECASE)
+_IDLE_SECONDS: Final = 60.0
+
+
+@router.put("/management/files/{ctid}", **openapi.file_written())
+async def write_file(request: Request) -> Response:
+    """Write the body to a file in the container, 1 GiB at most.
+
+    The file appears whole or not at all. With a `Content-Digest` it must have that checksum.
+    """
+    return await visit.enter(request, _WRITE, _written, _write)
+
+
+@router.get("/management/files/{ctid}", **openapi.file_read())
+async def read_file(request: Request) -> Response:
+    """Read a file in the container, 1 GiB at most."""
+    return await visit.enter(request, _READ, _path, _read)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Wish:
+    """A file to be written."""
+
+    path: str
+    mode: int
+    sha256: str
+
+
+def _written(request: Request, _raw: bytes) -> _Wish:
+    announced = request.headers.get("content-length", "")
+    if announced.isascii() and announced.isdigit() and int(announced[:18]) > MAX_FILE_BYTES:
+        raise hub_errors.FileTooLarge
+    mode = request.query_params.get("mode", _DEFAULT_MODE)
+    if not _MODE.fullmatch(mode):
+        raise errors.InvalidRequest("mode must be octal permissions such as 0644")
+    return _Wish(path=_path(request, b""), mode=int(mode, 8), sha256=_expected(request))
+
+
+def _path(request: Request, _raw: bytes) -> str:
+    path = request.query_params.get("path", "")
+    if not path.startswith("/") or path.endswith("/") or "\0" in path:
+        raise errors.InvalidRequest("path must be the absolute path of a file")
+    if len(path.encode("utf-8", "surrogateescape")) > 4096:
+        raise errors.InvalidRequest("path must have 4,096 bytes at most")
+    return path
+
+
+def _expected(request: Request) -> str:
+    """The checksum that the client says the body has, in hexadecimal; empty if it says none."""
+    text = request.headers.get("content-digest") or request.headers.get("digest") or ""
+    if not text:
+        return ""
+    found = _DIGEST.search(text)
+    if found is None:
+        raise errors.InvalidRequest("Content-Digest must be sha-256=:BASE64:")
+    try:
+        return base64.b64decode(found[1], validate=True).hex()
+    except binascii.Error:
+        raise errors.InvalidRequest("Content-Digest must be sha-256=:BASE64:") from None
+
+
+async def _write(of: visit.Visit, wish: _Wish) -> Response:
+    written = await of.work.files.put_file(
+        of.guest,
+        wish.path,
+        _chunks(of.request),
+        mode=wish.mode,
+        limit_bytes=MAX_FILE_BYTES,
+        sha256=wish.sha256,
+    )
+    answer = schemas.FileAnswer(
+        ctid=of.lease.ctid,
+        path=wish.path,
+        size_bytes=written.size_bytes,
+        mode=_mode_text(written),
+        sha256=written.sha256 or None,
+    )
+    response = shapes.respond(answer)
+    response.headers.update(_checksums(written))
+    return response
+
+
+async def _read(of: visit.Visit, path: str) -> Response:
+    download = await of.work.files.get_file(of.guest, path, limit_bytes=MAX_FILE_BYTES)
+    headers = _checksums(download.info)
+    if headers.get("etag") and of.request.headers.get("if-none-match") == headers["etag"]:
+        return Response(status_code=304, headers=headers)
+    headers["content-length"] = str(download.info.size_bytes)
+    mode = _mode_text(download.info)
+    if mode is not None:
+        headers["pve402-file-mode"] = mode
+    return StreamingResponse(
+        download.chunks, media_type="application/octet-stream", headers=headers
+    )
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body as it comes; a client that stops sending is not waited for."""
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(_IDLE_SECONDS):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            raise hub_errors.RequestRefused("the body stopped arriving") from None
+        if chunk is None:
+            return
+        if chunk:
+            yield chunk
+
+
+def _checksums(info: files.FileInfo) -> dict[str, str]:
+    if not info.sha256:
+        return {}
+    code = base64.b64encode(bytes.fromhex(info.sha256)).decode()
+    return {"etag": f'"{info.sha256}"', "repr-digest": f"sha-256=:{code}:"}
+
+
+def _mode_text(info: files.FileInfo) -> str | None:
+    return None if info.mode is None else f"{info.mode:04o}"

@@ -1,0 +1,198 @@
+"""Leases: price, buy, look at, renew, end."""
+
+from fractions import Fraction
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pve402 import schemas
+from pve402.api import caller, context, gate, openapi, shapes
+from pve402.api.transport import body, routing
+from pve402.domain import errors, lease
+from pve402.domain.catalogue import Sku
+from pve402.domain.request import CreationRequest, RenewalRequest
+from pve402.leases import service
+from pve402.payments import paygate
+
+router = routing.Router("lease")
+
+_LEASE = "A container by the minute"
+_RENEWAL = "More minutes for a container"
+_LOOK = "A look at a lease"
+_END = "The early end of a lease"
+
+
+@router.post("/lease/container", **openapi.paid(schemas.LeaseRequest, schemas.LeaseAnswer))
+async def lease_container(request: Request) -> Response:
+    """Lease a container.
+
+    Without a body the answer is 402 with the lowest price; a body that cannot be served is refused
+    before any price is asked. The container is made first, and paid when it runs.
+    """
+    app = context.of(request)
+    raw = await body.read(request)
+    if not raw and not app.gate.carries_payment(request):
+        return _priced(app, request, app.leases.book.lowest_price_usd(), _LEASE).unpaid
+    wish = creation_request(body.parse(raw, schemas.LeaseRequest))
+    priced = _priced(app, request, app.leases.creation_price_usd(wish), _LEASE)
+    if not app.gate.carries_payment(request):
+        await app.leases.check_room(app.leases.book.sku(wish.sku), wish.size)
+        return priced.unpaid
+    paid, answer = await _judged(app, request, priced, wish)
+    if answer is None:
+        creating = app.leases.create(wish, app.gate.purchase(request, paid))
+        answer = await app.gate.charge(request, priced.offers, paid, creating)
+    gate.attach_receipt(request, paid, answer.order)
+    return _bought(answer, "The container is ready")
+
+
+@router.post("/lease/{ctid}/renew", **openapi.paid(schemas.RenewRequest, schemas.LeaseAnswer))
+async def renew_lease(request: Request) -> Response:
+    """Add minutes to a lease, for the price of its own size.
+
+    They count from the later of now and the lease's end. A stopped container is started first.
+    The owner's payment renews; any payment does with a token of the lease.
+    """
+    app = context.of(request)
+    text = caller.lease_text(request)
+    raw = await body.read(request)
+    if not raw and not app.gate.carries_payment(request):
+        return _priced(app, request, app.leases.book.lowest_minute_usd(), _RENEWAL).unpaid
+    minutes = body.parse(raw, schemas.RenewRequest).runtime_minutes
+    holder = await caller.bearer(request, "renew")
+    found = await app.leases.find(text, holder)
+    priced = _priced(app, request, app.leases.renewal_price_usd(found, minutes), _RENEWAL)
+    if not app.gate.carries_payment(request):
+        await app.leases.check_renewable(found, minutes)
+        return priced.unpaid
+    wish = RenewalRequest(lease_id=found.lease_id, minutes=minutes)
+    paid, answer = await _judged(app, request, priced, wish)
+    if answer is None:
+        renewing = app.leases.renew(found, minutes, app.gate.purchase(request, paid), holder)
+        answer = await app.gate.charge(request, priced.offers, paid, renewing)
+    gate.attach_receipt(request, paid, answer.order)
+    return _bought(answer, "The lease is renewed")
+
+
+@router.post("/lease/quote", **openapi.free(schemas.Quote, request=schemas.LeaseQuoteRequest))
+async def quote(request: Request) -> Response:
+    """Say what a new lease or a renewal costs, exactly, on each accepted network."""
+    app = context.of(request)
+    raw = await body.read(request)
+    document = body.strict_json(raw)
+    if isinstance(document, dict) and "ctid" in document:
+        return await _renewal_quote(app, body.parse(raw, schemas.RenewalQuoteRequest))
+    wish = creation_request(body.parse(raw, schemas.LeaseQuoteRequest), priced_only=True)
+    return shapes.respond(await _creation_quote(app, wish))
+
+
+@router.get("/lease/{ctid}", **openapi.fee(schemas.LeaseItem))
+async def show_lease(request: Request) -> Response:
+    """Show one lease with the live status of its container."""
+    call = await caller.authorize(request, scope="read", description=_LOOK, find_lease=True)
+    if isinstance(call, Response):
+        return call
+    view = await context.of(request).leases.view(call.the_lease)
+    return shapes.respond(shapes.lease_item(view))
+
+
+@router.delete("/lease/{ctid}", **openapi.fee(schemas.LeaseItem, status=202))
+async def end_lease(request: Request) -> Response:
+    """End a lease early: the container is stopped and destroyed, and nothing is refunded."""
+
+    async def check(call: caller.Call) -> None:
+        service.check_endable(call.the_lease)
+
+    call = await caller.authorize(
+        request, scope="end", description=_END, find_lease=True, check=check
+    )
+    if isinstance(call, Response):
+        return call
+    leases = context.of(request).leases
+    ended = await leases.end(call.the_lease)
+    return shapes.respond(shapes.lease_item(await leases.view(ended)), 202)
+
+
+def creation_request(wish: schemas.LeaseRequest, *, priced_only: bool = False) -> CreationRequest:
+    """Turn the body into the domain's words; what it does not name is not looked at."""
+    keys = tuple(wish.ssh_public_keys)
+    password = wish.password
+    if priced_only and password is None and not keys:
+        password = "unused-in-a-quote"  # noqa: S105 -- a price needs no credential
+    return CreationRequest(
+        sku=wish.sku,
+        minutes=wish.runtime_minutes,
+        hostname=wish.hostname,
+        size=lease.Size(cores=wish.cores, memory_mb=wish.memory_mb, disk_gb=wish.disk_gb),
+        template=wish.template,
+        password=password,
+        ssh_public_keys=keys,
+        metadata=_metadata(wish),
+    )
+
+
+def _metadata(wish: schemas.LeaseRequest) -> dict[str, Any]:
+    named = {"requester": wish.requester, "payload": wish.payload}
+    metadata = {name: value for name, value in named.items() if value is not None}
+    body.check_size("payload", metadata, schemas.MAX_METADATA_CHARACTERS)
+    return metadata
+
+
+def _priced(app: context.Context, request: Request, usd: Fraction, what: str) -> gate.Priced:
+    return app.gate.priced(usd, request.scope["path"], what)
+
+
+async def _judged(
+    app: context.Context,
+    request: Request,
+    priced: gate.Priced,
+    wish: CreationRequest | RenewalRequest,
+) -> tuple[paygate.Paid, service.Answer | None]:
+    """Judge the payment; one that comes too late gets the answer of what it bought in time."""
+    try:
+        return app.gate.judge(request, priced.offers), None
+    except gate.PaymentStale as stale:
+        known = await app.leases.rejoin(wish, app.gate.purchase(request, stale.paid))
+        if known is None:
+            raise
+        return stale.paid, known
+
+
+def _bought(answer: service.Answer, words: str) -> Response:
+    """Shape the answer of a purchase; one that is still being worked on is 202."""
+    bought = answer.lease
+    if answer.order.is_open:
+        message = "This is being worked on; ask again with the same payment."
+        return shapes.respond(shapes.lease_answer(answer, message), 202)
+    message = f"{words}{shapes.until(bought.expires_at)}."
+    if bought.tenant_status != "active":  # a payment that is sent again long afterwards
+        message = f"The lease is {bought.tenant_status}."
+    return shapes.respond(shapes.lease_answer(answer, message))
+
+
+async def _creation_quote(app: context.Context, wish: CreationRequest) -> schemas.Quote:
+    usd = app.leases.creation_price_usd(wish)
+    offers = app.gate.priced(usd, "/lease/container", _LEASE).offers
+    available = await _has_room(app, app.leases.book.sku(wish.sku), wish.size)
+    return shapes.quote(wish.sku, wish.size, wish.minutes, usd, offers, available=available)
+
+
+async def _renewal_quote(app: context.Context, wish: schemas.RenewalQuoteRequest) -> Response:
+    found = await app.leases.find(caller.checked_lease_text(wish.ctid))
+    await app.leases.check_renewable(found, wish.runtime_minutes)
+    usd = app.leases.renewal_price_usd(found, wish.runtime_minutes)
+    offers = app.gate.priced(usd, f"/lease/{wish.ctid}/renew", _RENEWAL).offers
+    priced = shapes.quote(found.sku, found.size, wish.runtime_minutes, usd, offers, available=True)
+    return shapes.respond(priced)
+
+
+async def _has_room(app: context.Context, sku: Sku, size: lease.Size) -> bool | None:
+    """Whether a size fits somewhere now; None if the machines cannot be seen."""
+    try:
+        await app.leases.check_room(sku, size)
+    except errors.NoCapacity:
+        return False
+    except errors.TryLater:
+        return None
+    return True

@@ -1,0 +1,36 @@
+"""Management: what a caller owns."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pve402 import schemas
+from pve402.api import caller, context, openapi, shapes
+from pve402.api.transport import routing
+from pve402.leases import service
+
+router = routing.Router("management")
+
+_LIST = "The list of one's leases"
+
+
+@router.get("/management/list", **openapi.fee(list[schemas.LeaseItem], query=["all"]))
+async def list_leases(request: Request) -> Response:
+    """List the caller's leases with the live status of their containers.
+
+    Leases that are over are left out unless `?all=true`: then it is the newest 5000 leases, and
+    whatever else is not over. A token of one lease lists that one.
+    """
+    views = await own_views(request, _LIST)
+    if isinstance(views, Response):
+        return views
+    return await shapes.respond_each(views, shapes.lease_item)
+
+
+async def own_views(request: Request, description: str) -> list[service.LeaseView] | Response:
+    """Return the caller's leases, or the 402 for a caller who has proven nothing."""
+    call = await caller.authorize(request, scope="read", description=description, find_lease=False)
+    if isinstance(call, Response):
+        return call
+    include_over = request.query_params.get("all", "").lower() in {"true", "1"}
+    leases = context.of(request).leases
+    return await leases.list_leases(call.caller, include_over=include_over)

@@ -1,0 +1,261 @@
+"""The websocket of a console: a ticket first, then bytes both ways.
+
+    client   text    {"ticket", "columns", "rows", "window"}, within 5 seconds; then
+                     {"resize": {"columns", "rows"}}, {"ack": BYTES}, {"another": true}
+             binary  what is typed
+    server   text    {"ready": {...}} with a ticket to come back with; {"lease": {"expiresAt"}};
+                     {"another": {"ticket", "expiresAt"}}; {"taken": BYTES}; {"exit": REASON}
+             binary  what is shown
+
+A client that names a `window` is sent no more than that without an `ack`. Close codes: 1000 the
+shell has ended, 4401 ticket, 4403 origin, 4404 gone, 4409 busy, 4502 connection to the guest lost,
+1013 too much is open. A peer's call brings no ticket: it was checked where the client came in.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from pve402 import schemas
+from pve402.api import context
+from pve402.api.peers import forward
+from pve402.api.sockets import console_channels
+from pve402.api.sockets.console_pump import Pump
+from pve402.api.transport import body, routing
+from pve402.domain import errors
+from pve402.guests import consoles, guest_work
+from pve402.guests.consoles import Grant, Kind, OpenConsole
+from pve402.hub import errors as hub_errors
+
+logger = structlog.get_logger(__name__)
+
+router = routing.Router("console")
+
+HELLO_SECONDS: Final = 5.0
+MAX_HELLO_CHARACTERS: Final = 1024
+MAX_WAITING: Final = 256
+
+_EXITED, _OVERLOADED = 1000, 1013
+_TICKET, _ORIGIN, _GONE, _BUSY, _LOST = 4401, 4403, 4404, 4409, 4502
+_CODES: Final[dict[type[errors.Pve402Error], int]] = {
+    errors.InvalidRequest: _TICKET,
+    errors.Unauthenticated: _TICKET,
+    errors.LeaseNotFound: _GONE,
+    errors.LeaseNotReady: _GONE,
+    hub_errors.GuestNotRunning: _GONE,
+    hub_errors.Unavailable: _BUSY,
+    hub_errors.TooManyCommands: _BUSY,
+    consoles.TooManyConsoles: _BUSY,
+    hub_errors.SessionFailed: _LOST,
+    hub_errors.Moved: _LOST,
+    errors.TryLater: _LOST,
+}
+_ENDINGS: Final = {"exit": _EXITED, "closed": _EXITED, "ended": _GONE, "refused": 1002}
+
+
+class WrongOrigin(errors.Pve402Error):
+    """The page that opened this websocket is not one of ours."""
+
+    code = "wrong_origin"
+
+
+class Lobby:
+    """Bounds the sockets that have not said their hello."""
+
+    def __init__(self, most: int = MAX_WAITING) -> None:
+        self._most = most
+        self._waiting = 0
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Take a place for the block. Raises Overloaded."""
+        if self._waiting >= self._most:
+            raise errors.Overloaded
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+
+_lobby = Lobby()
+
+
+@router.websocket(console_channels.PATHS[Kind.TERMINAL])
+async def serve_terminal(socket: WebSocket) -> None:
+    """Serve a terminal."""
+    await _serve(socket, Kind.TERMINAL)
+
+
+@router.websocket(console_channels.PATHS[Kind.VNC])
+async def serve_vnc(socket: WebSocket) -> None:
+    """Serve a picture."""
+    await _serve(socket, Kind.VNC)
+
+
+async def _serve(socket: WebSocket, kind: Kind) -> None:
+    await socket.accept()
+    try:
+        if forward.lease_of_peer_call(socket) is not None:
+            await _for_peer(socket, kind)
+        else:
+            await _for_client(socket, kind)
+    except WebSocketDisconnect:
+        return
+    except errors.Overloaded as refusal:
+        await _close(socket, _OVERLOADED, refusal.code)
+    except errors.Pve402Error as refusal:
+        await _close(socket, _code_of(refusal), refusal.code)
+    except Exception:
+        logger.exception("console_failed")
+        await _close(socket, 1011, "internal_error")
+
+
+async def _for_client(socket: WebSocket, kind: Kind) -> None:
+    work = context.of(socket).work
+    with _lobby.place():
+        if not _origin_is_ours(socket):
+            await _close(socket, _ORIGIN, WrongOrigin.code)
+            return
+        hello = await _hello(socket)
+        grant = await work.consoles.redeem(hello.ticket, kind)
+    try:
+        async with (
+            work.consoles.watched(grant) as console,
+            console_channels.opened(work, grant.lease, kind, hello) as channel,
+        ):
+            await socket.send_text(await _ready(work, console))
+            desk = _Desk(socket, work, console)
+            pump = Pump(socket, channel, window=hello.window, command=desk.command)
+            await pump.run(beside=desk.tell())
+            code, reason = await _ending(work, console, channel)
+    except errors.Pve402Error as refusal:
+        code, reason = _code_of(refusal), refusal.code
+    await _say_goodbye(socket, work, grant, code, reason)
+
+
+async def _for_peer(socket: WebSocket, kind: Kind) -> None:
+    """Serve the bytes alone, for a replica that does the rest."""
+    app = context.of(socket)
+    found = await app.leases.find(forward.lease_of_peer_call(socket) or "")
+    hello = await _hello(socket)
+    try:
+        async with console_channels.here(app.work, found, kind, hello) as channel:
+            await socket.send_text('{"ready":{}}')
+            await Pump(socket, channel).run()
+            code, reason = _ENDINGS.get(channel.close_reason, _LOST), channel.close_reason
+    except hub_errors.Moved as moved:
+        code, reason = console_channels.NOT_HERE, moved.code
+    await _close(socket, code, reason)
+
+
+class _Desk:
+    """Answers what a console's holder asks beside its bytes, and tells of the lease."""
+
+    _MOST_LINKS: Final = 50
+
+    def __init__(self, socket: WebSocket, work: guest_work.GuestWork, console: OpenConsole) -> None:
+        self._socket = socket
+        self._work = work
+        self._console = console
+        self._links = 0
+
+    async def command(self, asked: dict[str, Any]) -> None:
+        """Give out the ticket of another link of the same kind."""
+        if asked.get("another") is True and self._links < self._MOST_LINKS:
+            self._links += 1
+            issued = await self._work.consoles.issue_again(self._console.grant, for_link=True)
+            told = {"ticket": issued.ticket, "expiresAt": _time(issued.expires_at)}
+            await self._socket.send_text(json.dumps({"another": told}))
+
+    async def tell(self) -> None:
+        """Say when the lease is renewed; returns when the console has to be closed."""
+        while not self._console.end_reason:
+            await self._console.changed()
+            facts = {"expiresAt": _time(self._console.expires_at)}
+            await self._socket.send_text(json.dumps({"lease": facts}))
+
+
+async def _hello(socket: WebSocket) -> schemas.ConsoleHello:
+    """Read the first message. Raises TicketRefused and what `body.parse` raises."""
+    try:
+        async with asyncio.timeout(HELLO_SECONDS):
+            text = await socket.receive_text()
+    except (TimeoutError, KeyError):
+        raise consoles.TicketRefused from None
+    if len(text) > MAX_HELLO_CHARACTERS:
+        raise consoles.TicketRefused
+    return body.parse(text.encode(), schemas.ConsoleHello)
+
+
+def _origin_is_ours(socket: WebSocket) -> bool:
+    """Browsers always name the page's origin; other programs need not."""
+    named = socket.headers.getlist("origin")
+    return not named or named == [context.of(socket).gate.origin]
+
+
+async def _ready(work: guest_work.GuestWork, console: OpenConsole) -> str:
+    issued = await work.consoles.issue_again(console.grant)
+    of = console.grant.lease
+    facts = {
+        "kind": console.grant.kind.value,
+        "leaseId": of.lease_id,
+        "ctid": of.ctid,
+        "hostname": of.hostname,
+        "expiresAt": _time(console.expires_at),
+        "now": _time(datetime.now(UTC)),
+        "resume": issued.ticket,
+    }
+    return json.dumps({"ready": facts})
+
+
+async def _ending(
+    work: guest_work.GuestWork, console: OpenConsole, channel: console_channels.Channel
+) -> tuple[int, str]:
+    """Tell why a console is over: its lease, its shell, its guest, or the way to it."""
+    if console.end_reason:
+        return _GONE, console.end_reason
+    reason = channel.close_reason
+    if reason in _ENDINGS:
+        return _ENDINGS[reason], {"ended": "lease_ended"}.get(reason, reason)
+    try:
+        await work.open_vnc.check(guest_work.ref(console.grant.lease))
+    except hub_errors.GuestNotRunning as stopped:
+        return _GONE, stopped.code
+    except hub_errors.HubError:
+        return _LOST, "session_lost"
+    return _LOST, "session_lost"
+
+
+async def _say_goodbye(
+    socket: WebSocket, work: guest_work.GuestWork, grant: Grant, code: int, reason: str
+) -> None:
+    """Say why it ends, with a ticket to try again where that may help."""
+    told: dict[str, Any] = {"exit": reason}
+    if socket.application_state is not WebSocketState.CONNECTED:
+        return
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+        if code in {_LOST, _BUSY, _EXITED} or reason == hub_errors.GuestNotRunning.code:
+            told["resume"] = (await work.consoles.issue_again(grant)).ticket
+        await socket.send_text(json.dumps(told))
+    await _close(socket, code, reason)
+
+
+async def _close(socket: WebSocket, code: int, reason: str) -> None:
+    if socket.application_state is WebSocketState.CONNECTED:
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+            await socket.close(code, reason)
+
+
+def _code_of(refusal: errors.Pve402Error) -> int:
+    return next((_CODES[base] for base in type(refusal).__mro__ if base in _CODES), 1011)
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,192 @@
+"""A command over a websocket, with the channel bytes that Kubernetes gives a command's streams.
+
+The client's first message is text: the body of the exec call as JSON, with `token` beside it where
+the client cannot set headers, as browsers cannot. The server's first is text too and names the
+execution. All others are binary, and their first byte is the channel:
+
+    client   0 stdin   4 size of a window, which a command without a terminal has not
+             255 close the channel that the next byte names: 0 ends stdin
+    server   1 stdout  2 stderr  3 how it ended, as JSON in the words of Kubernetes
+
+A refusal closes the socket with 4000 and the status that HTTP would have, and the code as reason;
+so does the end of the token or of the lease while the command runs.
+"""
+
+import asyncio
+import contextlib
+import json
+from typing import Any, Final
+
+import structlog
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from pve402 import schemas
+from pve402.api import caller, context, exec_shapes, exec_wish, visit
+from pve402.api import errors as error_table
+from pve402.api.peers import forward
+from pve402.api.sockets import socket_forward
+from pve402.api.transport import body
+from pve402.domain import errors
+from pve402.domain.lease import Lease
+from pve402.guests import guest_work, watch
+from pve402.hub import errors as hub_errors
+from pve402.hub.execution import Execution
+from pve402.hub.request import EventKind, ExecRequest, ExecResult
+from pve402.storage import vault
+
+logger = structlog.get_logger(__name__)
+
+PATH: Final = "/management/exec/{ctid}/ws"
+PROTOCOLS: Final = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+
+_HELLO_SECONDS: Final = 5.0
+_STDIN, _STDOUT, _STDERR, _STATUS, _RESIZE, _CLOSE = 0, 1, 2, 3, 4, 255
+_CHANNELS: Final = {EventKind.STDOUT: _STDOUT, EventKind.STDERR: _STDERR}
+
+
+class HelloMissing(errors.InvalidRequest):
+    """The first message must be the command, as JSON text, within 5 seconds."""
+
+
+async def serve(socket: WebSocket) -> None:
+    """Run one command for the client of a websocket; it ends with its client."""
+    await socket.accept(subprotocol=_protocol(socket))
+    try:
+        hello = await _hello(socket)
+        found, token_hash = await _authorized(socket, hello)
+        visit.require_active(found)
+        asked = exec_wish.to_request(hello, streams=True)
+        call = watch.OpenCall(found, token_hash)
+        with context.of(socket).work.consoles.watch.over(call):
+            async with call.lasting():
+                await _run(socket, found, asked, hello)
+    except errors.Pve402Error as refusal:
+        await _close(socket, 4000 + error_table.status_of(type(refusal)), refusal.code)
+    except WebSocketDisconnect:
+        return
+    except Exception:
+        logger.exception("websocket_failed")
+        await _close(socket, 1011, "internal_error")
+
+
+async def _run(
+    socket: WebSocket, found: Lease, asked: ExecRequest, hello: schemas.ExecSocketRequest
+) -> None:
+    work = context.of(socket).work
+    if work.is_closing:
+        raise errors.TryLater
+    try:
+        execution = await work.commands.start(guest_work.ref(found), asked)
+    except hub_errors.Moved as moved:
+        if forward.lease_of_peer_call(socket) is not None:
+            await _close(socket, socket_forward.NOT_HERE, moved.code)
+            return
+        told = hello.model_dump_json(exclude={"token"}, exclude_unset=True, by_alias=True)
+        if await socket_forward.hand_on(socket, work, found, moved.owner_address, told):
+            return
+        execution = await work.commands.start(guest_work.ref(found), asked)
+    facts = exec_shapes.names(found, execution.exec_id)
+    await socket.send_text(json.dumps(facts))
+    reading = asyncio.create_task(_read(socket, execution))
+    try:
+        await _write(socket, execution)
+    finally:
+        reading.cancel()
+        execution.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+async def _read(socket: WebSocket, execution: Execution) -> None:
+    """Take stdin, never faster than the program reads it; the client's end is the command's."""
+    try:
+        while True:
+            message = await socket.receive_bytes()
+            channel, data = message[:1], message[1:]
+            with contextlib.suppress(hub_errors.RequestRefused):  # a stdin closed already
+                if channel == bytes([_STDIN]):
+                    await execution.stdin.put(data, close=False)
+                elif channel == bytes([_CLOSE]) and data == bytes([_STDIN]):
+                    await execution.stdin.put(b"", close=True)
+    except (WebSocketDisconnect, KeyError, RuntimeError):
+        execution.cancel()
+
+
+async def _write(socket: WebSocket, execution: Execution) -> None:
+    async for event in execution.follow():
+        if event.kind in _CHANNELS:
+            await socket.send_bytes(bytes([_CHANNELS[event.kind]]) + event.data)
+        elif event.result is not None:
+            await _end(socket, _status_of(event.result))
+            await _close(socket, 1000, "")
+        elif event.error is not None:
+            await _end(socket, _status_of_error(event.error))
+            raise event.error
+
+
+async def _end(socket: WebSocket, status: dict[str, Any]) -> None:
+    await socket.send_bytes(bytes([_STATUS]) + json.dumps(status).encode())
+
+
+def _status_of(result: ExecResult) -> dict[str, Any]:
+    """Say how a command ended: a Status of Kubernetes, and our own facts beside it."""
+    facts = exec_shapes.exit_facts(result)
+    if result.exit_code == 0:
+        return {"metadata": {}, "status": "Success", **facts}
+    cause = {"reason": "ExitCode", "message": str(result.exit_code)}
+    return {
+        "metadata": {},
+        "status": "Failure",
+        "message": f"the command ended with exit code {result.exit_code}",
+        "reason": "NonZeroExitCode",
+        "details": {"causes": [cause]},
+        **facts,
+    }
+
+
+def _status_of_error(error: hub_errors.HubError) -> dict[str, Any]:
+    return {
+        "metadata": {},
+        "status": "Failure",
+        "message": error.detail,
+        "reason": "InternalError",
+        "code": error.code,
+        "execId": error.exec_id,
+    }
+
+
+async def _hello(socket: WebSocket) -> schemas.ExecSocketRequest:
+    try:
+        async with asyncio.timeout(_HELLO_SECONDS):
+            text = await socket.receive_text()
+    except (TimeoutError, KeyError):
+        raise HelloMissing from None
+    return body.parse(text.encode(), schemas.ExecSocketRequest)
+
+
+async def _authorized(
+    socket: WebSocket, hello: schemas.ExecSocketRequest
+) -> tuple[Lease, str | None]:
+    """Return the lease, and the hash of the token; a peer looks at its client's token itself."""
+    app = context.of(socket)
+    lease_id = forward.lease_of_peer_call(socket)
+    if lease_id is not None:
+        return await app.leases.find(lease_id), None
+    token = caller.token_text(socket) or hello.token
+    if token is None:
+        raise errors.Unauthenticated
+    holder = await app.access.authenticate(token)
+    if not holder.may("exec"):
+        raise errors.NotAllowed
+    text = caller.checked_lease_text(socket.path_params["ctid"])
+    return await app.leases.find(text, holder), vault.token_hash(token)
+
+
+def _protocol(socket: WebSocket) -> str | None:
+    offered = socket.scope.get("subprotocols", [])
+    return next((name for name in PROTOCOLS if name in offered), None)
+
+
+async def _close(socket: WebSocket, code: int, reason: str) -> None:
+    if socket.application_state is WebSocketState.CONNECTED:
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+            await socket.close(code, reason)

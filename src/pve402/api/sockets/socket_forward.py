@@ -1,0 +1,86 @@
+"""Hands a websocket on to the replica that holds the guest's terminal, and messages both ways."""
+
+import asyncio
+from typing import Final
+
+import aiohttp
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from pve402.api.peers import forward
+from pve402.domain.lease import Lease
+from pve402.guests import guest_work, peers
+from pve402.hub import errors as hub_errors
+
+_FIND_HOLDER_SECONDS: Final = 12.0
+_PAUSE_SECONDS: Final = 0.2
+NOT_HERE: Final = 4000 + forward.NOT_HERE
+
+
+async def hand_on(
+    socket: WebSocket, work: guest_work.GuestWork, of: Lease, address: str, hello: str
+) -> bool:
+    """Have a peer serve the client's socket, which has said its hello; returns when it is over.
+
+    False if the holder died and we hold the terminal now; nothing was done then.
+    Raises Moved where the holder cannot be found, SessionLost where it is lost.
+    """
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + _FIND_HOLDER_SECONDS
+    while work.peers is not None and work.owners is not None and loop.time() < give_up_at:
+        if address and await _try(socket, work.peers, of, address, hello):
+            return True
+        await asyncio.sleep(_PAUSE_SECONDS)
+        claim = await work.owners.claim(guest_work.ref(of))
+        if claim.is_ours:
+            return False
+        address = claim.owner_address
+    raise hub_errors.Moved
+
+
+async def _try(socket: WebSocket, caller: peers.Peers, of: Lease, address: str, hello: str) -> bool:
+    """Serve through a peer; False if it is not there or does not hold the terminal."""
+    try:
+        peer = await caller.connect(address, socket.scope["path"], lease_id=of.lease_id, headers={})
+    except peers.PeerUnreachable:
+        return False
+    async with peer:
+        await peer.send_str(hello)
+        first = await peer.receive()
+        if first.type is aiohttp.WSMsgType.CLOSE and peer.close_code == NOT_HERE:
+            return False
+        await _pass(first, socket, peer)
+        await _both_ways(socket, peer)
+    return True
+
+
+async def _both_ways(socket: WebSocket, peer: aiohttp.ClientWebSocketResponse) -> None:
+    up = asyncio.create_task(_up(socket, peer))
+    try:
+        while not peer.closed:
+            await _pass(await peer.receive(), socket, peer)
+    finally:
+        up.cancel()
+
+
+async def _pass(
+    message: aiohttp.WSMessage, socket: WebSocket, peer: aiohttp.ClientWebSocketResponse
+) -> None:
+    match message.type:
+        case aiohttp.WSMsgType.BINARY:
+            await socket.send_bytes(message.data)
+        case aiohttp.WSMsgType.TEXT:
+            await socket.send_text(message.data)
+        case aiohttp.WSMsgType.CLOSE if message.data != 1006:
+            await socket.close(int(message.data), str(message.extra or ""))
+        case _ if peer.closed and peer.close_code in {None, 1006}:
+            raise hub_errors.SessionLost
+        case _:
+            return
+
+
+async def _up(socket: WebSocket, peer: aiohttp.ClientWebSocketResponse) -> None:
+    try:
+        while True:
+            await peer.send_bytes(await socket.receive_bytes())
+    except (WebSocketDisconnect, KeyError, RuntimeError, aiohttp.ClientError, OSError):
+        await peer.close()

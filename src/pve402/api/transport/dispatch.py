@@ -1,0 +1,77 @@
+"""Hands requests to their handlers: at once where the path says all, else by way of the routes.
+
+A route is matched against its pattern, one after the other, and what is raised is caught two
+layers further out. For a path without parameters, one look into a table finds the same handler, and
+the same table of refusals answers what it raises. Every other request, and every one that a route
+would refuse, goes FastAPI's way, which so stays the one that decides.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pve402.api.transport import routing
+
+Known = dict[tuple[str, str], routing.PlainRoute]
+
+
+class Dispatch:
+    """ASGI application over the routes of a FastAPI application and its exception handlers."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._known = _known(app.routes)
+        self._handlers = app.exception_handlers
+        self._by_routes: ASGIApp = ExceptionMiddleware(app.router, handlers=app.exception_handlers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request or a websocket."""
+        route = None
+        if scope["type"] == "http":
+            route = self._known.get((scope["method"], scope["path"]))
+        if route is None:
+            await self._by_routes(scope, receive, send)
+            return
+        scope["route"], scope["path_params"] = route, {}
+        request = Request(scope, receive, send)
+        try:
+            response = await route.handler(request)
+        except Exception as error:  # noqa: BLE001 -- what has no handler is raised again
+            response = await self._refusal(request, error)
+        await response(scope, receive, send)
+
+    async def _refusal(self, request: Request, error: Exception) -> Response:
+        """Answer what a handler raised, by its class or the nearest that it comes of."""
+        for kind in type(error).__mro__:
+            handler: Any = self._handlers.get(kind)
+            if handler is not None:
+                answer: Response = await handler(request, error)
+                return answer
+        raise error
+
+
+def _known(routes: Iterable[BaseRoute]) -> Known:
+    """The routes that a method and a path alone lead to; the first that matches, as ever."""
+    in_order = list(routes)
+    plain = [
+        route
+        for route in in_order
+        if isinstance(route, routing.PlainRoute) and not route.param_convertors
+    ]
+    asked = [(method, route) for route in plain for method in route.methods or ()]
+    return {
+        (method, route.path): route
+        for method, route in asked
+        if _first(in_order, method, route.path) is route
+    }
+
+
+def _first(routes: Iterable[BaseRoute], method: str, path: str) -> BaseRoute | None:
+    scope: Scope = {"type": "http", "method": method, "path": path, "headers": []}
+    found = (route for route in routes if route.matches(scope)[0] is Match.FULL)
+    return next(found, None)

@@ -1,0 +1,1 @@
+"""What tenants run: a client of the service, over HTTP alone."""

@@ -1,0 +1,144 @@
+"""What is done inside guests, for those who may: commands, files, and their end with the lease."""
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Collection
+from typing import Generic, TypeVar
+
+import structlog
+
+from pve402.domain import lease, mark
+from pve402.guests.commands import Commands
+from pve402.guests.consoles import Consoles
+from pve402.guests.direct_consoles import DirectConsoles
+from pve402.guests.ownership import StoredOwnership
+from pve402.guests.peers import Peers
+from pve402.hub import errors as hub_errors
+from pve402.hub.detached import DetachedPrograms
+from pve402.hub.files import Files
+from pve402.hub.hub import Hub
+from pve402.hub.vnc import VncStream
+from pve402.leases import workflow
+from pve402.proxmox import errors as pve
+from pve402.proxmox import guests as pve_guests
+
+log = structlog.get_logger(__name__)
+
+_END_SECONDS = 5.0
+
+Opened = TypeVar("Opened")
+
+
+@dataclasses.dataclass(frozen=True)
+class LeasedGuest(pve_guests.GuestRef):
+    """The guest of one lease: never the same as another lease's, also on the same vmid."""
+
+    lease_id: str
+
+
+class OwnGuestsOnly(Generic[Opened]):
+    """Opens the terminals of running guests that carry the tags of their lease, and of no others.
+
+    A vmid may be another guest's by now, even another tenant's. Its status is also what tells
+    soonest that it is down.
+    """
+
+    def __init__(
+        self,
+        open_terminal: Callable[[pve_guests.GuestRef], Awaitable[Opened]],
+        guests: pve_guests.Guests,
+        instance: str,
+    ) -> None:
+        self._open_terminal = open_terminal
+        self._guests = guests
+        self._instance = instance
+
+    async def __call__(self, guest: pve_guests.GuestRef) -> Opened:
+        """Open a guest's terminal. Raises GuestNotRunning, TerminalUnreachable."""
+        await self.check(guest)
+        return await self._open_terminal(guest)
+
+    async def check(self, guest: pve_guests.GuestRef) -> None:
+        """See that the guest of a lease runs. Raises GuestNotRunning, TerminalUnreachable."""
+        try:
+            status = await self._guests.status(guest)
+        except pve.GuestMissing as error:
+            raise hub_errors.GuestNotRunning from error
+        except pve.ProxmoxError as error:
+            raise hub_errors.TerminalUnreachable from error
+        if not self._is_of_its_lease(guest, status.tags):
+            log.error("foreign_guest_on_leased_vmid", node=guest.node, vmid=guest.vmid)
+            raise hub_errors.GuestNotRunning
+        if status.state is not pve_guests.RunState.RUNNING:
+            raise hub_errors.GuestNotRunning
+
+    def _is_of_its_lease(self, guest: pve_guests.GuestRef, tags: Collection[str]) -> bool:
+        if not isinstance(guest, LeasedGuest):
+            return False
+        return mark.is_marked(tags, self._instance, guest.lease_id)
+
+
+@dataclasses.dataclass(kw_only=True)
+class GuestWork:
+    """The ways into guests; `owners` and `peers` only where replicas share a database."""
+
+    hub: Hub
+    commands: Commands
+    files: Files
+    detached: DetachedPrograms
+    consoles: Consoles
+    open_vnc: OwnGuestsOnly[VncStream]
+    direct: DirectConsoles | None = None
+    owners: StoredOwnership | None = None
+    peers: Peers | None = None
+    is_closing: bool = False
+
+    async def end(self, of: lease.Lease, reason: str) -> None:
+        """Close everything that is open in a lease's guest, wherever it is held.
+
+        Never fails, and no part keeps another from being tried: the guest is stopped after this.
+        """
+        parts = [
+            self.consoles.end(of.lease_id, reason),
+            self.end_here(of, reason),
+            self._end_elsewhere(of, reason),
+        ]
+        if self.direct is not None:
+            parts.append(self.direct.remove(of))
+        outcomes: list[BaseException | None] = []
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                outcomes = await asyncio.gather(*parts, return_exceptions=True)
+        except TimeoutError as error:
+            outcomes.append(error)
+        for failure in filter(None, outcomes):
+            reason = workflow.reason_of(failure)
+            log.warning("guest_work_not_ended", lease=of.lease_id, vmid=of.vmid, error=reason)
+
+    async def end_here(self, of: lease.Lease, reason: str) -> None:
+        """Close everything that this process holds open in a lease's guest."""
+        log.info("guest_work_ends", lease=of.lease_id, vmid=of.vmid, reason=reason)
+        await self.hub.close_guest(ref(of))
+
+    async def close(self) -> None:
+        """End what is attached, and let nobody in any more; detached programs run on."""
+        self.is_closing = True
+        await self.consoles.close()
+        if self.direct is not None:
+            await self.direct.stop()
+        await self.commands.close()
+        await self.hub.close()
+        if self.peers is not None:
+            await self.peers.close()
+
+    async def _end_elsewhere(self, of: lease.Lease, reason: str) -> None:
+        if self.owners is None or self.peers is None:
+            return
+        address = await self.owners.address_of_other(ref(of))
+        if address:
+            await self.peers.end(address, of.lease_id, reason)
+
+
+def ref(of: lease.Lease) -> LeasedGuest:
+    """Return the guest of a lease."""
+    return LeasedGuest(node=of.node, vmid=of.vmid, lease_id=of.lease_id)

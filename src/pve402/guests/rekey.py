@@ -1,0 +1,121 @@
+"""Makes a guest that stood ready its tenant's own: host name, root password, SSH keys.
+
+Proxmox VE sets these inside a guest when it is created or started; a running one is told through
+its terminal. Everything comes over the program's standard input, the password as its hash, so that
+no process of the guest has any of it on its command line. The files are written the way Proxmox VE
+writes them, by the shell alone and each in one move: nothing there can refuse a password that was
+paid for, as a guest's own tools might, and doing it twice is doing it once.
+"""
+
+import asyncio
+from typing import Protocol
+
+from pve402.domain import errors, lease
+from pve402.guests import guest_work
+from pve402.hub import hub
+from pve402.hub.request import ExecRequest
+from pve402.leases import machine, password_hash, workflow
+
+_LIMIT_SECONDS = 10.0
+
+_CHECK = """
+for tool in cat chmod cp mkdir mv; do command -v $tool >/dev/null || exit 3; done
+test -w /etc && test -w /etc/hostname && test -w /etc/shadow && test -d /root
+"""
+
+_REKEY = r"""
+set -eu
+umask 077
+IFS= read -r name
+IFS= read -r hash
+short=${name%%.*}
+words=$name
+[ "$name" = "$short" ] || words="$name $short"
+read -r old </etc/hostname || :
+rewrite() {
+  cp -p "$1" "$1.pve402"
+  while IFS= read -r line || [ -n "$line" ]; do
+    "$2"
+    printf '%s\n' "$line"
+  done <"$1" >"$1.pve402"
+  mv "$1.pve402" "$1"
+}
+in_hosts() {
+  case "$line " in
+    *[[:space:]]"$old"[[:space:]]*) line="${line%%"$old"*}$words${line#*"$old"}" ;;
+  esac
+}
+in_shadow() {
+  case $line in
+    root:*) line=root:$hash:${line#root:*:} ;;
+  esac
+}
+if [ -f /etc/hosts ] && [ -n "$old" ] && [ "$old" != "$short" ]; then
+  rewrite /etc/hosts in_hosts
+fi
+printf '%s\n' "$short" >/etc/hostname
+chmod 644 /etc/hostname
+{ hostname "$name" || printf '%s' "$name" >/proc/sys/kernel/hostname; } 2>/dev/null || :
+[ -z "$hash" ] || rewrite /etc/shadow in_shadow
+keys=$(cat)
+if [ -n "$keys" ]; then
+  mkdir -p /root/.ssh
+  printf '%s\n' "$keys" >/root/.ssh/authorized_keys.pve402
+  mv /root/.ssh/authorized_keys.pve402 /root/.ssh/authorized_keys
+fi
+"""
+
+
+class NotReady(Exception):
+    """A guest cannot be re-keyed: its shell does not answer, or lacks what is needed."""
+
+
+class Rekey(Protocol):
+    """Tells a running guest whose it is."""
+
+    async def check(self, of: lease.Lease) -> None:
+        """See that the guest could be re-keyed now, changing nothing. Raises NotReady."""
+
+    async def rekey(self, of: lease.Lease, secrets: machine.Secrets) -> None:
+        """Set the lease's host name and its tenant's secrets. Raises RetryLater."""
+
+    async def leave(self, of: lease.Lease) -> None:
+        """Close what `check` opened, where nobody needs it soon."""
+
+
+class HubRekey:
+    """Re-keys through the terminal, whose session the tenant's first command then finds open."""
+
+    def __init__(self, terminal: hub.Hub) -> None:
+        self._hub = terminal
+
+    async def check(self, of: lease.Lease) -> None:
+        """See that a shell answers and has what is needed. Raises NotReady."""
+        try:
+            code = await self._run(of, _CHECK)
+        except (errors.Pve402Error, TimeoutError) as error:
+            raise NotReady(workflow.reason_of(error)) from error
+        if code:
+            raise NotReady(f"a tool or a file is missing in the guest ({code})")
+
+    async def rekey(self, of: lease.Lease, secrets: machine.Secrets) -> None:
+        """Set host name, password and keys. Raises RetryLater until all of it is true."""
+        hashed = ""
+        if secrets.password is not None:
+            hashed = await asyncio.to_thread(password_hash.hash_password, secrets.password)
+        lines = (of.hostname, hashed, *secrets.ssh_public_keys)
+        try:
+            code = await self._run(of, _REKEY, "".join(f"{line}\n" for line in lines).encode())
+        except (errors.Pve402Error, TimeoutError) as error:
+            raise workflow.RetryLater(f"not re-keyed: {workflow.reason_of(error)}") from error
+        if code:
+            raise workflow.RetryLater(f"not re-keyed: exit code {code}")
+
+    async def leave(self, of: lease.Lease) -> None:
+        """Close the guest's session, so that whichever replica sells the guest may open its own."""
+        await self._hub.close_guest(guest_work.ref(of))
+
+    async def _run(self, of: lease.Lease, command: str, stdin: bytes | None = None) -> int:
+        wish = ExecRequest(command=command, stdin=stdin, timeout_seconds=_LIMIT_SECONDS)
+        async with asyncio.timeout(2 * _LIMIT_SECONDS):
+            return (await self._hub.exec(guest_work.ref(of), wish)).exit_code

@@ -1,0 +1,1 @@
+"""Payment schemes of x402, a folder each."""
