@@ -1,24 +1,18 @@
-"""Checks of single settings, what they must be together, and the words for what is wrong."""
+"""Checks of single settings."""
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import BeforeValidator, SecretStr
 from pydantic_core import PydanticCustomError
+from pydantic_settings import NoDecode
 
 from pve402.domain import shelf
 from pve402.payments import addresses, errors, networks
 from pve402.proxmox import options
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
-    from pve402.config.settings import Settings
 
 STATS_FIELDS = ("cpu", "memory", "disk", "name")
 
@@ -29,13 +23,24 @@ _DRIVERS = {
     "postgresql": "postgresql+asyncpg",
     "postgresql+asyncpg": "postgresql+asyncpg",
 }
-_EVERY_ADDRESS = frozenset({"0.0.0.0", "[::]", "::", "*"})  # noqa: S104 -- compared, not bound
 _PRIVATE_KEY = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
 
 
-def split(text: str) -> tuple[str, ...]:
-    """The parts of a list written with commas."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+def split(value: Any) -> Any:
+    """The parts of a list written with commas; a list that is one already stays as it is."""
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def kinds_of_guests(value: Any) -> Any:
+    """The kinds of guests in a list written with commas."""
+    parts = split(value)
+    return tuple(shelf.Shelf.parse(part) if isinstance(part, str) else part for part in parts)
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]
+WarmPool = Annotated[tuple[shelf.Shelf, ...], NoDecode, BeforeValidator(kinds_of_guests)]
 
 
 def names(parts: tuple[str, ...]) -> tuple[str, ...]:
@@ -146,7 +151,7 @@ def stats_fields(parts: tuple[str, ...]) -> tuple[str, ...]:
     return names(parts)
 
 
-def pool(shelves: tuple[shelf.Shelf, ...]) -> tuple[shelf.Shelf, ...]:
+def warm_pool(shelves: tuple[shelf.Shelf, ...]) -> tuple[shelf.Shelf, ...]:
     """Kinds of guests to keep ready, each named once."""
     kinds = {(one.sku, one.size) for one in shelves}
     if len(kinds) < len(shelves):
@@ -154,70 +159,6 @@ def pool(shelves: tuple[shelf.Shelf, ...]) -> tuple[shelf.Shelf, ...]:
     return shelves
 
 
-def check_together(settings: "Settings") -> None:
-    """Raise for the first setting that does not agree with another."""
-    if settings.pve_vmid_min > settings.pve_vmid_max:
-        raise _wrong("PVE_VMID_MAX", "must not be below PVE_VMID_MIN")
-    if not settings.uses_sqlite and settings.pve402_secret_key is None:
-        raise _wrong("PVE402_SECRET_KEY", "is required with PostgreSQL")
-    if settings.pve_console_mode == "direct" and not settings.pve_console_host:
-        raise _wrong("PVE_CONSOLE_HOST", "is required with PVE_CONSOLE_MODE=direct")
-    if bool(settings.pve_console_user) != bool(settings.pve_console_password):
-        raise _wrong("PVE_CONSOLE_PASSWORD", "belongs together with PVE_CONSOLE_USER")
-    if (settings.pve402_peer_bind or "").rpartition(":")[0] in _EVERY_ADDRESS:
-        raise _wrong("PVE402_PEER_BIND", "must be one address, which the other replicas reach")
-    if bool(settings.cdp_api_key_id) != bool(settings.cdp_api_key_secret):
-        raise _wrong("CDP_API_KEY_SECRET", "belongs together with CDP_API_KEY_ID")
-    if settings.pve402_public_url and urlsplit(settings.pve402_public_url).path:
-        raise _wrong("PVE402_PUBLIC_URL", "must have no path")
-    for network in settings.network:
-        _check_network(settings, networks.BY_CAIP2[network])
-
-
-def _check_network(settings: "Settings", network: networks.Network) -> None:
-    """A network needs somebody who settles, and a chain to look at unless told not to."""
-    suffix = network.name.replace("-", "_").upper()
-    embedded = settings.facilitator_url_of(network.caip2) is None
-    if embedded and settings.facilitator_private_key is None:
-        raise _wrong(f"FACILITATOR_URL_{suffix}", f"no facilitator is known for {network.name}")
-    needs_chain = embedded or not settings.trust_facilitator
-    if needs_chain and settings.rpc_url_of(network.caip2) is None:
-        raise _wrong(f"RPC_URL_{suffix}", f"no public JSON-RPC is known for {network.name}")
-
-
-def _wrong(variable: str, reason: str) -> PydanticCustomError:
+def disagrees(variable: str, reason: str) -> PydanticCustomError:
+    """What to raise where one setting does not agree with another."""
     return PydanticCustomError("disagrees", "{reason}", {"variable": variable, "reason": reason})
-
-
-def problems(error: ValidationError, fields: Mapping[str, FieldInfo]) -> dict[str, str]:
-    """One line for each bad variable: its name, why, and an example. No value is repeated."""
-    found: dict[str, str] = {}
-    for problem in error.errors(include_url=False, include_input=False):
-        variable = problem.get("ctx", {}).get("variable") or _variable(problem["loc"])
-        reason = _reason(problem)
-        found.setdefault(variable, f"{variable}: {reason}{_example(variable, fields)}")
-    return found
-
-
-def _variable(location: Iterable[Any]) -> str:
-    name, *rest = location
-    if name in {"rpc_urls", "facilitator_urls"} and rest:
-        suffix = networks.BY_CAIP2[str(rest[0])].name.replace("-", "_")
-        return f"{str(name).removesuffix('s')}_{suffix}".upper()
-    return str(name).upper()
-
-
-def _reason(problem: "ErrorDetails") -> str:
-    if problem["type"] == "missing":
-        return "missing"
-    if problem["type"] == "too_short":  # of a SecretStr, whose characters pydantic calls items
-        return f"must have {problem['ctx']['min_length']} characters at least"
-    return problem["msg"].removeprefix("Value error, ")
-
-
-def _example(variable: str, fields: Mapping[str, FieldInfo]) -> str:
-    field = fields.get(variable.lower())
-    if field is None or not field.examples:
-        return ""
-    text = f"; {field.description}" if field.description else ""
-    return f"{text} Example: {variable}={field.examples[0]}"

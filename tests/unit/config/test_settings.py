@@ -94,7 +94,7 @@ def test_a_bad_value_is_refused_by_name(write, variable, value):
 
 
 def test_a_short_secret_key_is_refused_in_words_for_people(write):
-    with pytest.raises(config.SettingsError, match="must have 32 characters at least"):
+    with pytest.raises(config.SettingsError, match="must be at least 32 characters"):
         config.load(write(PVE402_SECRET_KEY="too short"))
 
 

@@ -1,0 +1,74 @@
+"""Settings that bound what one wallet, address, node or request may take."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings
+
+from pve402.config import values
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class LimitSettings(BaseSettings):
+    """Bounds, and what is kept ready within them."""
+
+    pve402_max_unsettled_per_wallet: Positive = Field(
+        8, description="Creations of one wallet that may wait for settlement at the same time."
+    )
+    pve402_max_unsettled_per_address: Positive = Field(
+        16, description="The same for one client address."
+    )
+    pve402_max_unsettled: Positive = Field(256, description="The same for all wallets together.")
+    pve402_max_paid_ahead_days: float = Field(
+        30, gt=0, le=366, description="How many days ahead a lease may be paid."
+    )
+    pve402_payment_seconds: int = Field(
+        600, ge=60, le=3600, description="How long a payment must stay valid (maxTimeoutSeconds)."
+    )
+    pve402_leases_per_node: Positive | None = Field(None, description="Most leases on one node.")
+    pve402_memory_mb_per_node: Positive | None = Field(
+        None, description="Most memory promised on one node, in MiB."
+    )
+    pve402_cores_overcommit: float = Field(
+        8, gt=0, description="Cores that may be promised on a node for each core it has."
+    )
+    pve402_memory_reserve_mb: int = Field(
+        1024, ge=0, description="Memory of a node that is never rented out, in MiB."
+    )
+    pve402_node_writes: Positive = Field(
+        4, description="Writing calls that one node may get at the same time."
+    )
+    pve402_terminals_per_node: int = Field(
+        80,
+        ge=1,
+        le=100,
+        description="Terminals that a process opens on one node, which has ports for 100.",
+    )
+    pve402_pool: Annotated[values.WarmPool, AfterValidator(values.warm_pool)] = Field(
+        (),
+        description="Guests to keep ready, separated by commas: sku:cores:memoryMB:diskGB=count.",
+        examples=["standard-lxc:1:512:8=2"],
+    )
+    pve402_create_wait_seconds: float = Field(
+        180, ge=1, le=1800, description="How long a paid request waits for its container."
+    )
+    pve402_request_seconds: float = Field(
+        30, ge=1, le=600, description="How long any other request may take."
+    )
+    pve402_max_requests: Positive = Field(
+        2000, description="Requests in progress at most; further ones are told to try again later."
+    )
+    pve402_max_paid_requests: Positive = Field(
+        500, description="The same for requests that carry a payment or a token."
+    )
+    pve402_trusted_proxies: Annotated[values.Names, AfterValidator(values.ip_networks)] = Field(
+        (),
+        description="Proxies whose X-Forwarded-For header is trusted, separated by commas.",
+        examples=["127.0.0.1,10.0.0.0/8"],
+    )
+    pve402_cors_origins: Annotated[values.Names, AfterValidator(values.names)] = Field(
+        ("*",),
+        description="Origins whose pages may call the API; * for all.",
+        examples=["https://shop.example.com"],
+    )

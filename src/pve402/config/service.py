@@ -1,0 +1,102 @@
+"""Settings of the service itself: its database, addresses, name, catalogue and logs."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+import pydantic
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode
+
+from pve402.config import values
+
+Url = Annotated[str, AfterValidator(values.http_url)]
+Bind = Annotated[str, AfterValidator(values.bind_address)]
+_EVERY_ADDRESS = frozenset({"0.0.0.0", "[::]", "::", "*"})  # noqa: S104 -- compared, not bound
+
+
+class ServiceSettings(BaseSettings):
+    """Where the service keeps its state and where it is reached."""
+
+    database_url: Annotated[SecretStr, AfterValidator(values.database_url)] = Field(
+        SecretStr("sqlite:///pve402.sqlite3"),
+        validate_default=True,
+        description="SQLite file or PostgreSQL.",
+        examples=["postgresql://pve402:password@db.example.com/pve402"],
+    )
+    pve402_secret_key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="Encrypts the secrets in the database; with SQLite it is made beside the file.",
+        examples=["the output of: openssl rand -hex 32"],
+    )
+    pve402_public_url: Url | None = Field(
+        None,
+        description="Public address of this service as tenants see it, without a path.",
+        examples=["https://rent.example.com"],
+    )
+    pve402_catalogue: Annotated[Path, AfterValidator(values.readable_file)] | None = Field(
+        None,
+        description="TOML file of what is for sale.",
+        examples=["/etc/pve402/catalogue.toml"],
+    )
+    pve402_host: str = Field("127.0.0.1", description="Address to listen on.")
+    pve402_port: int = Field(4021, ge=1, le=65535, description="Port to listen on.")
+    pve402_peer_bind: Bind | None = Field(
+        None,
+        description="Private address where other replicas reach this one.",
+        examples=["10.0.0.5:4022"],
+    )
+    pve402_metrics_bind: Bind | None = Field(
+        None, description="Address of Prometheus metrics.", examples=["127.0.0.1:9402"]
+    )
+    pve402_instance: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$",
+        description="Name that marks this installation's containers; derived from the key if not set.",
+        examples=["main"],
+    )
+    pve402_grace_hours: float = Field(
+        24, ge=0, le=24 * 366, description="Hours a stopped container is kept for a renewal."
+    )
+    pve402_stats_node_fields: Annotated[
+        tuple[str, ...], NoDecode, AfterValidator(values.stats_fields)
+    ] = Field(
+        ("cpu", "memory", "disk"),
+        validate_default=True,
+        description="What GET /stats/node shows: cpu, memory, disk, name; `none` for nothing.",
+        examples=["cpu,memory"],
+    )
+    pve402_log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least important level to log."
+    )
+    pve402_log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="Log lines for people or for programs; auto: for people on a terminal."
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _check_service(self) -> Self:
+        """Refuse what does not agree."""
+        if not self.uses_sqlite and self.pve402_secret_key is None:
+            raise values.disagrees("PVE402_SECRET_KEY", "is required with PostgreSQL")
+        if (self.pve402_peer_bind or "").rpartition(":")[0] in _EVERY_ADDRESS:
+            reason = "must be one address that the other replicas can reach"
+            raise values.disagrees("PVE402_PEER_BIND", reason)
+        if self.pve402_public_url and urlsplit(self.pve402_public_url).path:
+            raise values.disagrees("PVE402_PUBLIC_URL", "must have no path")
+        return self
+
+    @property
+    def public_url(self) -> str:
+        """Our own address, without a slash at the end."""
+        if self.pve402_public_url:
+            return self.pve402_public_url
+        host = self.pve402_host
+        reachable = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 -- compared, not bound
+        bracketed = f"[{reachable}]" if ":" in reachable else reachable
+        return f"http://{bracketed}:{self.pve402_port}"
+
+    @property
+    def uses_sqlite(self) -> bool:
+        """Whether the database is a file of ours and not a server."""
+        return self.database_url.get_secret_value().startswith("sqlite")
