@@ -37,7 +37,7 @@ class ServiceSettings(BaseSettings):
     )
     pve402_catalogue: Annotated[Path, AfterValidator(values.readable_file)] | None = Field(
         None,
-        description="TOML file of what is for sale.",
+        description="TOML file that lists the skus for sale.",
         examples=["/etc/pve402/catalogue.toml"],
     )
     pve402_host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -53,7 +53,7 @@ class ServiceSettings(BaseSettings):
     pve402_instance: str | None = Field(
         None,
         pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$",
-        description="Name that marks this installation's containers; derived from the key if not set.",
+        description="Name that marks our containers; derived from the key if not set.",
         examples=["main"],
     )
     pve402_grace_hours: float = Field(
