@@ -6,6 +6,7 @@ contracts.json, and `scripts/build-contracts --check` proves that the two belong
 
 from __future__ import annotations
 
+import enum
 import functools
 import json
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ MULTICALL_ADDRESS = "0xcA11bde05977b3631167028862bE2a173976CA11"
 WALLET_FACTORY_ADDRESS = "0x00000000000000000000000000000000000402fA"
 """Our own choice: the factory that makes contract wallets."""
 
+AWKWARD_FACTORY_ADDRESS = "0x00000000000000000000000000000000000402FB"
+"""Our own choice: the factory that makes contract wallets which are hard to be paid by."""
+
 MINTER_ADDRESS = "0x00000000000000000000000000000000000402AA"
 """The token's only minter, as DevnetUsdc.sol names it; nobody knows a key for it."""
 
@@ -28,13 +32,29 @@ PLANTED = {
     USDC_ADDRESS: "DevnetUsdc",
     MULTICALL_ADDRESS: "Multicall",
     WALLET_FACTORY_ADDRESS: "ContractWalletFactory",
+    AWKWARD_FACTORY_ADDRESS: "AwkwardWalletFactory",
 }
 """What a devnet chain carries from its first block: address to contract name."""
 
 
+class Manner(enum.IntEnum):
+    """How an AwkwardWallet answers isValidSignature, as AwkwardWallet.sol numbers them."""
+
+    HONEST = 0  # yes to a signature of its owner
+    WANTS_GAS = 1  # yes with at least `limit` gas left, as only a question has
+    ONLY_TO_NOBODY = 2  # yes when the zero address asks
+    ONLY_UNPAID = 3  # yes while the gas price is zero
+    BEFORE_BLOCK = 4  # yes in blocks below `limit`
+    BEFORE_TIME = 5  # yes before the Unix second `limit`
+    BURNS_GAS = 6  # yes, after burning `limit` gas
+    LOOPS = 7  # never answers
+    FLOODS = 8  # answers with `limit` zero bytes
+    REVERTS = 9  # fails without a reason
+
+
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """One compiled contract. Code with immutable values (ContractWallet) cannot be planted."""
+    """One compiled contract. Code with immutable values (the wallets) cannot be planted."""
 
     name: str
     abi: list[dict[str, Any]]
