@@ -54,7 +54,7 @@ def errors() -> str:
     """All codes of refusals with their status and sentence, by status."""
     _import_all()  # some modules define refusals of their own
     rows = {
-        f"| {status} | `{kind.code}` | {(kind.__doc__ or '').strip().splitlines()[0]} |"
+        f"| {status} | `{kind.code}` | {kind.detail} |"
         for kind in _subclasses(domain_errors.Pve402Error)
         if (status := _status(kind)) != 500  # no route answers the others
     }

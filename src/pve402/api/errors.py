@@ -5,8 +5,6 @@ gate with the terms again. What is not in the table is a bug: 500, without a wor
 """
 
 import json
-import math
-from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -43,18 +41,6 @@ STATUSES: Final[dict[type[Exception], int]] = {
     hub_errors.Moved: 503,
 }
 
-RETRY_AFTER_SECONDS: Final[dict[type[Exception], int]] = {
-    errors.OrderPending: 3,
-    errors.SettlementPending: 5,
-    errors.LeaseBusy: 3,
-    errors.Overloaded: 2,
-    errors.TryLater: 10,
-    errors.TooMany: 30,
-    errors.NoCapacity: 60,
-    hub_errors.TooManyCommands: 2,
-    hub_errors.Moved: 2,
-}
-
 
 def install(app: FastAPI) -> None:
     """Have every exception of ours, and those of routing, answered by this table.
@@ -69,7 +55,7 @@ def install(app: FastAPI) -> None:
 
 def status_of(kind: type[Exception]) -> int:
     """Return the status for a class of refusal: its own, or that of its nearest ancestor."""
-    return _nearest(STATUSES, kind) or 500
+    return next((STATUSES[base] for base in kind.__mro__ if base in STATUSES), 500)
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> Response:
@@ -81,9 +67,8 @@ def problem(status: int, code: str, detail: str, **more: Any) -> Response:
 def answer(error: errors.Pve402Error) -> Response:
     """Build the answer to one of our refusals."""
     response = problem(status_of(type(error)), error.code, error.detail, **_more(error))
-    seconds = error.retry_after_seconds or _nearest(RETRY_AFTER_SECONDS, type(error))
-    if seconds:
-        response.headers["retry-after"] = str(math.ceil(seconds))
+    if error.retry_after_seconds:
+        response.headers["retry-after"] = str(error.retry_after_seconds)
     if isinstance(error, errors.Unauthenticated):
         response.headers["www-authenticate"] = "Bearer"
     return response
@@ -95,10 +80,6 @@ def _more(error: errors.Pve402Error) -> dict[str, Any]:
     if isinstance(error, hub_errors.HubError) and error.exec_id:
         return {"execId": error.exec_id}
     return {}
-
-
-def _nearest(table: Mapping[type[Exception], int], kind: type[Exception]) -> int | None:
-    return next((table[base] for base in kind.__mro__ if base in table), None)
 
 
 async def _refusal(_request: Request, error: Any) -> Response:

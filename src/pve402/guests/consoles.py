@@ -31,12 +31,14 @@ class Kind(Enum):
 class TicketRefused(errors.Unauthenticated):
     """The console's ticket is unknown, already used, or expired; ask for another console."""
 
+    detail = "The console's ticket is unknown, already used, or expired; ask for another console."
     code = "console_ticket_refused"
 
 
 class TooManyConsoles(errors.TooMany):
     """Too many consoles are open; close one first."""
 
+    detail = "Too many consoles are open; close one first."
     code = "too_many_consoles"
 
 

@@ -31,6 +31,7 @@ _SWEEP_SECONDS = 600.0
 class DirectConsoleRefused(errors.TryLater):
     """The service may not give out consoles of Proxmox VE; its operator's log says why."""
 
+    detail = "The service may not give out consoles of Proxmox VE; its operator's log says why."
     code = "direct_console_unavailable"
 
 

@@ -24,6 +24,7 @@ _REVOKED = "token_revoked"
 class TokenRevoked(errors.Unauthenticated):
     """The token that this was opened with was revoked, or has expired meanwhile."""
 
+    detail = "The token that this was opened with was revoked, or has expired meanwhile."
     code = _REVOKED
 
 

@@ -8,7 +8,6 @@
     │   ├── NoShell
     │   ├── TerminalStuck
     │   ├── ConsoleBusy
-    │   ├── ConsoleUnsupported
     │   └── GuestClosed
     ├── TooManyCommands           429  a limit protects the others
     │   └── TooManySessions
@@ -24,15 +23,12 @@
 The numbers are what the HTTP layer answers. No text here holds anything the guest wrote.
 """
 
-from typing import ClassVar
-
 from pve402.domain import errors
 
 
 class HubError(errors.Pve402Error):
-    """The hub cannot do this."""
-
-    code: ClassVar[str] = "hub_error"
+    detail = "The hub cannot do this."
+    code = "hub_error"
 
     def __init__(self, detail: str | None = None, *, exec_id: str = "") -> None:
         super().__init__(detail)
@@ -41,111 +37,97 @@ class HubError(errors.Pve402Error):
 
 
 class RequestRefused(HubError):
-    """The request cannot be run as written."""
-
+    detail = "The request cannot be run as written."
     code = "invalid_request"
 
 
 class FileTooLarge(RequestRefused):
-    """The file is larger than the limit."""
-
+    detail = "The file is larger than the limit."
     code = "file_too_large"
 
 
 class Unavailable(HubError):
-    """The guest does not allow this now."""
-
+    detail = "The guest does not allow this now."
     code = "guest_unavailable"
 
 
 class GuestNotRunning(Unavailable):
-    """The guest is not running."""
-
+    detail = "The guest is not running."
     code = "guest_not_running"
 
 
 class NoShell(Unavailable):
-    """The guest has no usable POSIX shell on its terminal."""
-
+    detail = "The guest has no usable POSIX shell on its terminal."
     code = "no_shell"
 
 
 class TerminalStuck(Unavailable):
-    """A program holds the guest's terminal and does not let go; restart the guest."""
-
+    detail = "A program holds the guest's terminal and does not let go; restart the guest."
     code = "terminal_stuck"
 
 
 class ConsoleBusy(Unavailable):
-    """The guest's terminal is held by a console; close it first."""
-
+    detail = "The guest's terminal is held by a console; close it first."
     code = "console_busy"
 
 
 class GuestClosed(Unavailable):
-    """The lease ended or the container was taken away while the command ran."""
-
+    detail = "The lease ended or the container was taken away while the command ran."
     code = "guest_closed"
 
 
 class TooManyCommands(HubError):
-    """Too many commands run in this guest; wait for one to end."""
-
+    detail = "Too many commands run in this guest; wait for one to end."
     code = "too_many_commands"
+    retry_after_seconds = 2
 
 
 class TooManySessions(TooManyCommands):
-    """Too many terminals are open on the machines; try again in a moment."""
-
+    detail = "Too many terminals are open on the machines; try again in a moment."
     code = "too_many_sessions"
 
 
 class ExecNotFound(HubError):
-    """There is no such execution."""
-
+    detail = "There is no such execution."
     code = "exec_not_found"
 
 
 class FileMissing(HubError):
-    """There is no such file in the guest."""
-
+    detail = "There is no such file in the guest."
     code = "file_missing"
 
 
 class FileRefused(HubError):
-    """The guest's file system refused this."""
-
+    detail = "The guest's file system refused this."
     code = "file_refused"
 
 
 class SessionFailed(HubError):
-    """The connection into the guest failed."""
-
+    detail = "The connection into the guest failed."
     code = "session_failed"
 
 
 class SessionLost(SessionFailed):
-    """The connection into the guest was lost while the command ran; its outcome is unknown."""
-
+    detail = "The connection into the guest was lost while the command ran; its outcome is unknown."
     code = "session_lost"
 
 
 class OutputDamaged(SessionFailed):
-    """Output was lost on the way, perhaps because somebody else opened the guest's terminal."""
-
+    detail = (
+        "Output was lost on the way, perhaps because somebody else opened the guest's terminal."
+    )
     code = "output_damaged"
 
 
 class TerminalUnreachable(SessionFailed):
-    """The guest's terminal could not be opened."""
-
+    detail = "The guest's terminal could not be opened."
     code = "terminal_unreachable"
 
 
 class Moved(HubError):
-    """Another replica owns the terminal of this guest."""
-
+    detail = "Another replica owns the terminal of this guest."
     code = "moved"
+    retry_after_seconds = 2
 
     def __init__(self, detail: str | None = None, *, owner_address: str = "") -> None:
         super().__init__(detail)

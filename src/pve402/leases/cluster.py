@@ -92,7 +92,7 @@ class ClusterView:
             try:
                 seen = await self.fresh(_STALE_SECONDS)
             except pve.ProxmoxError as error:
-                raise errors.ProxmoxUnavailable(retry_after_seconds=10) from error
+                raise errors.ProxmoxUnavailable from error
         if seen is not self._rooms_of:
             self._rooms_of = seen
             self._rooms = [

@@ -239,14 +239,14 @@ class Intake:
         )
         settings = self._settings
         if unsettled.by_payer >= settings.unsettled_per_wallet:
-            raise errors.TooManyUnsettled(retry_after_seconds=10)
+            raise errors.TooManyUnsettled
         if (
             purchase.client_address is not None
             and unsettled.by_address >= settings.unsettled_per_address
         ):
-            raise errors.TooManyUnsettled(retry_after_seconds=10)
+            raise errors.TooManyUnsettled
         if unsettled.in_all >= settings.unsettled_in_all:
-            raise errors.Overloaded(retry_after_seconds=10)
+            raise errors.Overloaded
         _check_wait(past)
 
     async def _look_back(
@@ -275,7 +275,7 @@ class Intake:
             fence=None,
         )
         if held is None:
-            raise errors.LeaseBusy(retry_after_seconds=5)
+            raise errors.LeaseBusy
 
     def _new_order(
         self,
@@ -359,7 +359,7 @@ def check_renewable(
     if of.expires_at is None:
         raise errors.LeaseNotReady
     if of.status is lease.LeaseStatus.STOPPING or of.hold_order_id is not None:
-        raise errors.LeaseBusy(retry_after_seconds=5)
+        raise errors.LeaseBusy
     if of.deletes_at is not None and of.deletes_at <= now:
         raise errors.LeaseOver
     ahead = max(0.0, (of.expires_at - now).total_seconds()) + minutes * 60

@@ -181,7 +181,7 @@ class LeaseService:
         if settled.status is order.OrderStatus.REFUSED:
             raise errors.PaymentRefused(reason=settled.refusal or "settlement_refused")
         self._parts.crew.wake()
-        raise errors.SettlementPending(retry_after_seconds=5)
+        raise errors.SettlementPending
 
     async def find(self, id_text: str, caller: Caller | None = None) -> lease.Lease:
         """Return a lease by its leaseId, or by the ctid that it holds now.
@@ -215,7 +215,7 @@ class LeaseService:
         """Return the nodes' figures, some seconds old; raise ProxmoxUnavailable without any."""
         seen = self._parts.view.latest()
         if seen is None:
-            raise errors.ProxmoxUnavailable(retry_after_seconds=10)
+            raise errors.ProxmoxUnavailable
         return seen.nodes
 
     async def end(self, of: lease.Lease) -> lease.Lease:
@@ -244,7 +244,7 @@ class LeaseService:
                 attempts=0,
             )
         if moved is None:
-            raise errors.LeaseBusy(retry_after_seconds=5)
+            raise errors.LeaseBusy
         self._parts.crew.wake()
         return moved
 
@@ -269,7 +269,7 @@ class LeaseService:
                 purchase.payment, purchase.requirements
             )
         except payment_errors.FacilitatorUnavailable as error:
-            raise errors.FacilitatorUnavailable(retry_after_seconds=10) from error
+            raise errors.FacilitatorUnavailable from error
         if not found.valid:
             reason = found.reason or "payment_invalid"
             raise errors.PaymentRefused(f"the payment was refused: {reason}", reason=reason)
@@ -318,11 +318,11 @@ class LeaseService:
             raise _refusal_of(row)
         if row.is_open and purchase.wait_seconds > 0:
             if row.status is order.OrderStatus.SETTLING:
-                raise errors.SettlementPending(retry_after_seconds=5)
-            raise errors.OrderPending(retry_after_seconds=5)
+                raise errors.SettlementPending
+            raise errors.OrderPending
         found = await self._lease_of(row)
         if pooled.may_be_replaced(found, row):
-            raise errors.OrderPending(retry_after_seconds=5)
+            raise errors.OrderPending
         may_see_token = row.kind is order.OrderKind.CREATION and not row.is_open
         token = self._parts.keys.lease_token(row.order_id) if may_see_token else None
         return Answer(
@@ -369,7 +369,7 @@ def check_endable(of: lease.Lease) -> None:
     if of.status in lease.OVER:
         return
     if of.hold_order_id is not None:
-        raise errors.LeaseBusy(retry_after_seconds=5)
+        raise errors.LeaseBusy
     if not of.handed_over or of.status is lease.LeaseStatus.STARTING:
         raise errors.LeaseNotReady
 

@@ -1,11 +1,11 @@
 """What can go wrong with a payment, as one tree.
 
     PaymentError
-    |-- PaymentRejected        the payment itself is at fault; carries a stable code
-    |   `-- PaymentMalformed   it could not even be read
-    |-- UnknownNetwork         a setting or a payment names a chain that we cannot serve
-    |-- FacilitatorUnavailable nobody could say whether the payment is good; try later
-    `-- ChainUnavailable       the chain's RPC endpoint gave no usable answer; try later
+    ├── PaymentRejected         the payment itself is at fault; carries a stable code
+    │   └── PaymentMalformed    it could not even be read
+    ├── UnknownNetwork          a setting or a payment names a chain that we cannot serve
+    ├── FacilitatorUnavailable  nobody could say whether the payment is good; try later
+    └── ChainUnavailable        the chain's RPC endpoint gave no usable answer; try later
 
 No text of these carries anything that the payer wrote: a signed authorization is money until it
 is settled, and what reaches an exception reaches a log.

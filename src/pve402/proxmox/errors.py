@@ -9,7 +9,8 @@
     ├── PermissionDenied          403
     ├── InvalidParameters         400, or found by our own check before sending
     ├── CallNotSupported          501
-    ├── GuestMissing, GuestExists, GuestLocked, GuestRunning, GuestNotRunning, GuestProtected
+    ├── GuestError
+    │   └── GuestMissing, GuestExists, GuestLocked, GuestRunning, GuestNotRunning, GuestProtected
     ├── NodeUnknown, NoQuorum
     ├── StorageMissing, StorageFull, VolumeMissing, BridgeMissing
     ├── ConfigChanged             the digest sent is not the current one
@@ -29,13 +30,14 @@ _PERMISSION = re.compile(r"Permission check failed \((?P<path>/[^,\s]*), (?P<pri
 
 
 class ProxmoxError(Exception):
-    """Something went wrong between us and Proxmox VE."""
+    """A failure; `message` is what Proxmox said, or what we found: for operators, not tenants."""
+
+    message: str = "Something went wrong between us and Proxmox VE."
 
     def __init__(
         self, message: str = "", *, call: str = "", status: int | None = None, subject: str = ""
     ) -> None:
-        #: What Proxmox said, or what we found; for operators, never for tenants.
-        self.message = message or (self.__doc__ or "").splitlines()[0]
+        self.message = message or self.message
         super().__init__(_sentence(call, self.message, status))
         #: Method and path of the call, without its parameters.
         self.call = call
@@ -46,27 +48,27 @@ class ProxmoxError(Exception):
 
 
 class Unreachable(ProxmoxError):
-    """Proxmox could not be reached; the call was surely not executed."""
+    message = "Proxmox could not be reached; the call was surely not executed."
 
 
 class CertificateRejected(Unreachable):
-    """The TLS certificate of the host is not the one we trust."""
+    message = "The TLS certificate of the host is not the one we trust."
 
 
 class OutcomeUnknown(ProxmoxError):
-    """No whole answer came; the call may have been executed, or may still be."""
+    message = "No whole answer came; the call may have been executed, or may still be."
 
 
 class ConnectionDropped(OutcomeUnknown):
-    """The connection ended after sending and before a whole answer came."""
+    message = "The connection ended after sending and before a whole answer came."
 
 
 class AuthenticationFailed(ProxmoxError):
-    """Proxmox does not accept our token, ticket or password (401)."""
+    message = "Proxmox does not accept our token, ticket or password (401)."
 
 
 class PermissionDenied(ProxmoxError):
-    """We are known but lack a privilege (403)."""
+    message = "We are known but lack a privilege (403)."
 
     @property
     def path(self) -> str:
@@ -82,7 +84,7 @@ class PermissionDenied(ProxmoxError):
 
 
 class InvalidParameters(ProxmoxError):
-    """A parameter was refused, by Proxmox (400) or by our own check before sending."""
+    message = "A parameter was refused, by Proxmox (400) or by our own check before sending."
 
     def __init__(
         self,
@@ -99,11 +101,11 @@ class InvalidParameters(ProxmoxError):
 
 
 class CallNotSupported(ProxmoxError):
-    """This Proxmox has no such call (501)."""
+    message = "This Proxmox has no such call (501)."
 
 
 class GuestError(ProxmoxError):
-    """A guest is not in the state the call needs."""
+    message = "A guest is not in the state the call needs."
 
     @property
     def vmid(self) -> int | None:
@@ -112,27 +114,27 @@ class GuestError(ProxmoxError):
 
 
 class GuestMissing(GuestError):
-    """There is no such guest."""
+    message = "There is no such guest."
 
 
 class GuestExists(GuestError):
-    """The vmid is taken."""
+    message = "The vmid is taken."
 
 
 class GuestRunning(GuestError):
-    """The guest is running already, or must be stopped first."""
+    message = "The guest is running already, or must be stopped first."
 
 
 class GuestNotRunning(GuestError):
-    """The guest is not running; Proxmox says so of guests that do not exist, too."""
+    message = "The guest is not running; Proxmox says so of guests that do not exist, too."
 
 
 class GuestProtected(GuestError):
-    """The guest is protected against removal."""
+    message = "The guest is protected against removal."
 
 
 class GuestLocked(GuestError):
-    """The guest, or something the call needs, is locked by another operation."""
+    message = "The guest, or something the call needs, is locked by another operation."
 
     @property
     def lock(self) -> str:
@@ -141,51 +143,51 @@ class GuestLocked(GuestError):
 
 
 class NodeUnknown(ProxmoxError):
-    """There is no such node in the cluster."""
+    message = "There is no such node in the cluster."
 
 
 class NoQuorum(ProxmoxError):
-    """The cluster has no quorum, so nothing can be changed."""
+    message = "The cluster has no quorum, so nothing can be changed."
 
 
 class StorageMissing(ProxmoxError):
-    """The storage does not exist, or is not usable on this node."""
+    message = "The storage does not exist, or is not usable on this node."
 
 
 class StorageFull(ProxmoxError):
-    """The storage has no room left."""
+    message = "The storage has no room left."
 
 
 class VolumeMissing(ProxmoxError):
-    """A template or disk is not on its storage."""
+    message = "A template or disk is not on its storage."
 
 
 class BridgeMissing(ProxmoxError):
-    """The node has no such bridge."""
+    message = "The node has no such bridge."
 
 
 class ConfigChanged(ProxmoxError):
-    """The configuration changed since its digest was read."""
+    message = "The configuration changed since its digest was read."
 
 
 class UserMissing(ProxmoxError):
-    """There is no such Proxmox user."""
+    message = "There is no such Proxmox user."
 
 
 class UserExists(ProxmoxError):
-    """The Proxmox user exists already."""
+    message = "The Proxmox user exists already."
 
 
 class RoleExists(ProxmoxError):
-    """The role exists already."""
+    message = "The role exists already."
 
 
 class TaskMissing(ProxmoxError):
-    """Proxmox knows no such task."""
+    message = "Proxmox knows no such task."
 
 
 class TaskFailed(ProxmoxError):
-    """A task ended with an error."""
+    message = "A task ended with an error."
 
     def __init__(
         self, *, upid: str, exitstatus: str, cause: ProxmoxError, log_tail: tuple[str, ...] = ()
@@ -201,7 +203,7 @@ class TaskFailed(ProxmoxError):
 
 
 class TaskTimeout(ProxmoxError):
-    """A task did not end within the time given; it may still be running."""
+    message = "A task did not end within the time given; it may still be running."
 
     def __init__(self, *, upid: str, limit_seconds: float) -> None:
         super().__init__(f"task still running after {limit_seconds:g} s", call=upid)
@@ -210,11 +212,11 @@ class TaskTimeout(ProxmoxError):
 
 
 class ProxmoxFault(ProxmoxError):
-    """Proxmox refused for a reason that has no class of its own."""
+    message = "Proxmox refused for a reason that has no class of its own."
 
 
 class UnexpectedAnswer(ProxmoxFault):
-    """The answer is not one that Proxmox gives: not JSON, too large, or of another shape."""
+    message = "The answer is not one that Proxmox gives: not JSON, too large, or of another shape."
 
 
 def _sentence(call: str, message: str, status: int | None) -> str:

@@ -21,4 +21,4 @@ def translated() -> Iterator[None]:
     except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
         raise
     except (sa.exc.DBAPIError, sa.exc.TimeoutError, sqlite3.Error, OSError) as error:
-        raise errors.DatabaseUnavailable(retry_after_seconds=2) from error
+        raise errors.DatabaseUnavailable from error

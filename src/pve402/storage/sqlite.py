@@ -332,4 +332,4 @@ async def _patience() -> AsyncIterator[None]:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             yield
     except TimeoutError as error:
-        raise errors.DatabaseUnavailable(retry_after_seconds=2) from error
+        raise errors.DatabaseUnavailable from error

@@ -20,11 +20,8 @@ READ = Call(method="GET", path="/version")
 
 
 @pytest.mark.parametrize("found", CLASSES, ids=lambda found: found.__name__)
-def test_every_class_is_drawn_in_the_tree_and_says_what_it_means(
-    found: type[errors.ProxmoxError],
-) -> None:
-    assert found.__doc__
-    assert found is errors.GuestError or found.__name__ in (errors.__doc__ or "")
+def test_every_class_says_what_it_means(found: type[errors.ProxmoxError]) -> None:
+    assert vars(found)["message"]
 
 
 @pytest.mark.parametrize(

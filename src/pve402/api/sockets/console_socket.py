@@ -62,6 +62,7 @@ _ENDINGS: Final = {"exit": _EXITED, "closed": _EXITED, "ended": _GONE, "refused"
 class WrongOrigin(errors.Pve402Error):
     """The page that opened this websocket is not one of ours."""
 
+    detail = "The page that opened this websocket is not one of ours."
     code = "wrong_origin"
 
 

@@ -47,6 +47,8 @@ _CHANNELS: Final = {EventKind.STDOUT: _STDOUT, EventKind.STDERR: _STDERR}
 class HelloMissing(errors.InvalidRequest):
     """The first message must be the command, as JSON text, within 5 seconds."""
 
+    detail = "The first message must be the command, as JSON text, within 5 seconds."
+
 
 async def serve(socket: WebSocket) -> None:
     """Run one command for the client of a websocket; it ends with its client."""

@@ -20,18 +20,21 @@ Model = TypeVar("Model", bound=BaseModel)
 class BodyTooLarge(errors.Pve402Error):
     """The body has more bytes than the call takes, which is 65,536 for most."""
 
+    detail = "The body has more bytes than the call takes, which is 65,536 for most."
     code = "body_too_large"
 
 
 class BodyNotJson(errors.InvalidRequest):
     """The body is not JSON."""
 
+    detail = "The body is not JSON."
     code = "invalid_json"
 
 
 class BodyInvalid(errors.InvalidRequest):
     """The body has fields that are missing or wrong."""
 
+    detail = "The body has fields that are missing or wrong."
     code = "invalid_body"
 
     def __init__(self, problems: list[dict[str, str]]) -> None:
