@@ -25,7 +25,7 @@ from pydantic.fields import FieldInfo
 import pve402
 from pve402 import __main__ as entry
 from pve402.api import app
-from pve402.api.errors import status_of as _status
+from pve402.api.transport.errors import status_of as _status
 from pve402.cli import demo, inside, tenant
 from pve402.config import Settings
 from pve402.domain import errors as domain_errors

@@ -12,8 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from pve402 import bootstrap
-from pve402.api import context, errors, gate, openapi
-from pve402.api.peers import peer
+from pve402.api import context, gate
+from pve402.api.openapi import document
+from pve402.api.peers import listener
 from pve402.api.routes import (
     auth,
     catalogue,
@@ -26,8 +27,8 @@ from pve402.api.routes import (
     stats,
 )
 from pve402.api.routes import exec as commands
-from pve402.api.sockets import console_socket
-from pve402.api.transport import address, dispatch, guard
+from pve402.api.sockets import console as console_sockets
+from pve402.api.transport import address, dispatch, errors, guard
 from pve402.api.transport import headers as answer_headers
 from pve402.payments import protocol
 
@@ -103,10 +104,10 @@ def _telling_why(send: Send, state: State) -> Send:
 
 
 def _add_routes(app: FastAPI, public_url: str) -> None:
-    shared = (lease, management, commands, files, console, console_socket)
-    for noun in (*shared, pages, stats, catalogue, auth, health):
+    into_guests = (commands, files, console, console_sockets)
+    for noun in (lease, management, *into_guests, pages, stats, catalogue, auth, health):
         app.router.routes.extend(noun.router.routes)
-    app.openapi = openapi.Document(app=app, public_url=public_url)  # type: ignore[method-assign]
+    app.openapi = document.Document(app=app, public_url=public_url)  # type: ignore[method-assign]
 
 
 def create_app(components: bootstrap.Components) -> FastAPI:
@@ -140,7 +141,9 @@ def _peers(
     address, calls = components.settings.pve402_peer_bind, components.guest_work.peers
     if address is None or calls is None:
         return nullcontext()
-    return peer.listening(peer.assemble(app_context, address, calls.signer), address)
+    into_guests = [noun.router for noun in (commands, files, console_sockets)]
+    app = listener.assemble(app_context, address, calls.signer, into_guests)
+    return listener.listening(app, address)
 
 
 def _context(components: bootstrap.Components) -> context.Context:

@@ -24,12 +24,17 @@ _BEARER: Final = re.compile(r"[Bb]earer +([\x21-\x7e]{16,256})")
 _CTID: Final = re.compile(r"[1-9][0-9]{2,8}")
 
 
+async def _nothing_due() -> None:
+    """Who holds a token, and another replica, owe nothing for a call."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Call:
-    """A management call that may go ahead."""
+    """A management call of a known caller; `charge` settles the fee before it goes ahead."""
 
     caller: service.Caller
     lease: Lease | None
+    charge: Callable[[], Awaitable[None]] = _nothing_due
 
     @property
     def the_lease(self) -> Lease:
@@ -76,33 +81,25 @@ def checked_lease_text(text: str) -> str:
     raise errors.LeaseNotFound
 
 
-async def authorize(
-    request: Request,
-    *,
-    scope: str,
-    description: str,
-    find_lease: bool,
-    check: Callable[[Call], Awaitable[None]] | None = None,
+async def admit(
+    request: Request, *, scope: str, description: str, find_lease: bool
 ) -> Call | Response:
-    """Let a call go ahead for a token of `scope` or the management fee, else return the 402.
+    """Return the call of a token of `scope` or of a payer of the management fee, else the 402.
 
-    With the fee, the lease is looked up for the payer first, then `check` may refuse the call by
-    raising, and the fee is settled last.
+    The lease is looked up for the caller. Nothing is settled: `Call.charge` does, once the rest of
+    the request has been checked.
     """
     app = context.of(request)
     text = lease_text(request) if find_lease else None
     holder = await bearer(request, scope)
     if holder is not None:
         found = await app.leases.find(text, holder) if text else None
-        call = Call(caller=holder, lease=found)
-        if check is not None:
-            await check(call)
-        return call
+        return Call(caller=holder, lease=found)
     fee_usd = app.leases.book.management_fee_usd
     priced = app.gate.priced(fee_usd, request.scope["path"], description)
     if not app.gate.carries_payment(request):
         return priced.unpaid
-    return await _by_fee(request, app, priced.offers, text, check)
+    return await _by_fee(request, app, priced.offers, text)
 
 
 async def _by_fee(
@@ -110,22 +107,21 @@ async def _by_fee(
     app: context.Context,
     offers: gate.Offers,
     text: str | None,
-    check: Callable[[Call], Awaitable[None]] | None,
 ) -> Call:
     paid = app.gate.judge(request, offers)
     by_key = paid.standing is local_checks.Standing.PROVEN
     payer = service.Caller(owner=gate.payer(paid), how="payment", by_key=by_key)
     found = await _find(app, text, payer, paid.standing) if text else None
-    call = Call(caller=payer, lease=found)
-    if check is not None:
-        await check(call)
-    purchase = app.gate.purchase(request, paid)
-    canonical: dict[str, Any] = {"lease": found.lease_id if found else None}
-    route = f"{request.method} {request.scope['route'].path}"
-    paying = app.leases.pay_fee(purchase, route, canonical)
-    settled = await app.gate.charge(request, offers, paid, paying)
-    gate.attach_receipt(request, paid, settled)
-    return call
+
+    async def charge() -> None:
+        purchase = app.gate.purchase(request, paid)
+        canonical: dict[str, Any] = {"lease": found.lease_id if found else None}
+        route = f"{request.method} {request.scope['route'].path}"
+        paying = app.leases.pay_fee(purchase, route, canonical)
+        settled = await app.gate.charge(request, offers, paid, paying)
+        gate.attach_receipt(request, paid, settled)
+
+    return Call(caller=payer, lease=found, charge=charge)
 
 
 async def _find(

@@ -1,9 +1,9 @@
-"""A call into a guest: who may make it, what it may cost, and which replica does it.
+"""Lets a call into a guest: who may make it, what it may cost, and which replica does it.
 
-In this order: the caller is known, owns the lease, the lease is active, the request can be served
-as written, the guest runs; then the fee is settled, if the caller pays one; then it is done. What
-runs in a guest goes over one terminal, which one replica holds: where that is another one, the call
-is handed on to it, as it came, without its credentials, under our own signature.
+In this order: the caller is known and owns the lease, the request is read, lease and guest can
+serve it, the fee is settled if the caller pays one, and then it is done. What runs in a guest goes
+over one terminal, which one replica holds: where that is another one, the call is handed on to it,
+as it came, without its credentials, under our own signature.
 """
 
 import dataclasses
@@ -14,7 +14,8 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from pve402.api import caller, context
+from pve402.api import caller, context, guest_call
+from pve402.api.guest_call import GuestCall
 from pve402.api.peers import forward
 from pve402.api.transport import body, guard, sse
 from pve402.domain import errors
@@ -23,7 +24,6 @@ from pve402.guests import guest_work, watch
 from pve402.hub import errors as hub_errors
 from pve402.leases import service
 from pve402.proxmox import resources
-from pve402.proxmox.guests import GuestRef
 from pve402.storage import vault
 
 logger = structlog.get_logger(__name__)
@@ -55,69 +55,32 @@ def streaming(scope: str, description: str) -> Door:
     return Door(scope=scope, description=description, most_bytes=_STREAM)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Visit:
-    """A call that may go ahead in a guest."""
-
-    request: Request
-    lease: Lease
-    work: guest_work.GuestWork
-    exec_id: str = ""  # of the command that this starts, if it starts one
-
-    @property
-    def guest(self) -> GuestRef:
-        """The guest of the lease."""
-        return guest_work.ref(self.lease)
-
-    @property
-    def followed_id(self) -> str:
-        """The id of the command whose events are sent."""
-        resumed = sse.last_event(self.request)
-        named: str = self.request.path_params.get("execId", "")
-        return named or (resumed[0] if resumed else self.exec_id)
-
-
-Act = Callable[[Visit, Wish], Awaitable[Response]]
-
-
 async def enter(
-    request: Request, door: Door, parse: Callable[[Request, bytes], Wish], act: "Act[Wish]"
+    request: Request,
+    door: Door,
+    parse: Callable[[Request, bytes], Wish],
+    act: Callable[[GuestCall, Wish], Awaitable[Response]],
 ) -> Response:
     """Serve a call into a guest; `parse` refuses what cannot be served, `act` does it."""
-    raw, wishes = b"", []
     if context.of(request).work.is_closing:
         raise errors.TryLater("the service is stopping", retry_after_seconds=2)
-
-    async def check(call: caller.Call) -> None:
-        nonlocal raw
-        require_active(call.the_lease)
-        if door.most_bytes > 0:
-            raw = await body.read_bytes(request, door.most_bytes)
-        wishes.append(parse(request, raw))
-        await _check_guest(request, call)
-
-    found = await _authorized(request, door, check)
-    if isinstance(found, Response):
-        return found
+    admitted = await _authorized(request, door)
+    if isinstance(admitted, Response):
+        return admitted
+    require_active(admitted.the_lease)
+    raw = await body.read_bytes(request, door.most_bytes) if door.most_bytes > 0 else b""
+    wish = parse(request, raw)
+    await _check_guest(request, admitted)
+    await admitted.charge()
     guard.hold(request, LONG_SECONDS)
-    work = context.of(request).work
-    exec_id = forward.given_exec_id(request) if door.starts_command else ""
-    visit = Visit(request=request, lease=found, work=work, exec_id=exec_id)
-    errand = forward.Errand(
+    call = GuestCall(
         request=request,
-        lease=found,
-        work=work,
+        lease=admitted.the_lease,
+        work=context.of(request).work,
         body=None if door.streams else raw,
-        exec_id=exec_id,
+        exec_id=forward.given_exec_id(request) if door.starts_command else "",
     )
-    open_call = watch.OpenCall(found, _token_hash(request))
-    with work.consoles.watch.over(open_call):
-        async with open_call.lasting():
-            response = await forward.at_owner(errand, lambda: act(visit, wishes[0]))
-    if isinstance(response, StreamingResponse):
-        chunks, events = aiter(response.body_iterator), sse.is_sent(response)
-        response.body_iterator = _while_open(visit, open_call, chunks, events=events)
-    return response
+    return await _while_lasting(call, lambda: act(call, wish))
 
 
 def require_active(found: Lease) -> None:
@@ -126,19 +89,42 @@ def require_active(found: Lease) -> None:
         raise errors.LeaseNotReady
 
 
+async def _authorized(request: Request, door: Door) -> caller.Call | Response:
+    """Return the call, for whose lease nothing is charged yet, or the 402."""
+    lease_id = guest_call.lease_of_peer_call(request)
+    if lease_id is None:
+        return await caller.admit(
+            request, scope=door.scope, description=door.description, find_lease=True
+        )
+    found = await context.of(request).leases.find(lease_id)
+    return caller.Call(caller=service.Caller(owner=found.owner), lease=found)
+
+
+async def _while_lasting(call: GuestCall, act: Callable[[], Awaitable[Response]]) -> Response:
+    """Do it at the replica that holds the terminal, for as long as token and lease last."""
+    open_call = watch.OpenCall(call.lease, _token_hash(call.request))
+    with call.work.consoles.watch.over(open_call):
+        async with open_call.lasting():
+            response = await forward.at_owner(call, act)
+    if isinstance(response, StreamingResponse):
+        chunks, events = aiter(response.body_iterator), sse.is_sent(response)
+        response.body_iterator = _while_open(call, open_call, chunks, events=events)
+    return response
+
+
 def _token_hash(request: Request) -> str | None:
     """The token of a peer's client is looked at by the peer; who pays the fee has none."""
-    if forward.lease_of_peer_call(request) is not None:
+    if guest_call.lease_of_peer_call(request) is not None:
         return None
     token = caller.token_text(request)
     return None if token is None else vault.token_hash(token)
 
 
 async def _while_open(
-    of: Visit, open_call: watch.OpenCall, chunks: AsyncIterator[Chunk], *, events: bool
+    call: GuestCall, open_call: watch.OpenCall, chunks: AsyncIterator[Chunk], *, events: bool
 ) -> AsyncIterator[Chunk]:
     """Pass a body on while the call may last. Events end with an `error`; a file is cut off."""
-    with of.work.consoles.watch.over(open_call):
+    with call.work.consoles.watch.over(open_call):
         while True:
             try:
                 async with open_call.lasting():
@@ -146,32 +132,11 @@ async def _while_open(
             except (watch.TokenRevoked, hub_errors.GuestClosed) as end:
                 if not events:
                     raise
-                yield sse.error_event(of.followed_id, end)
+                yield sse.error_event(call.followed_id, end)
                 return
             if chunk is None:
                 return
             yield chunk
-
-
-async def _authorized(
-    request: Request, door: Door, check: Callable[[caller.Call], Awaitable[None]]
-) -> Lease | Response:
-    lease_id = forward.lease_of_peer_call(request)
-    if lease_id is not None:
-        return await _of_peer(request, lease_id, check)
-    call = await caller.authorize(
-        request, scope=door.scope, description=door.description, find_lease=True, check=check
-    )
-    return call if isinstance(call, Response) else call.the_lease
-
-
-async def _of_peer(
-    request: Request, lease_id: str, check: Callable[[caller.Call], Awaitable[None]]
-) -> Lease:
-    """Take a call that another replica has let in."""
-    found = await context.of(request).leases.find(lease_id)
-    await check(caller.Call(caller=service.Caller(owner=found.owner), lease=found))
-    return found
 
 
 async def _check_guest(request: Request, call: caller.Call) -> None:

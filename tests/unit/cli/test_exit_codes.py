@@ -6,7 +6,7 @@ import pytest
 import typer
 
 from pve402 import schemas
-from pve402.api import errors as error_table
+from pve402.api.transport import errors as error_table
 from pve402.cli import exit_codes, outside, tenant
 from pve402.client import client
 

@@ -5,20 +5,19 @@ at the next holder. One that reached it and was lost is answered so, for it may 
 """
 
 import asyncio
-import dataclasses
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, TypeVar
 
 import aiohttp
 import structlog
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Scope
 
+from pve402.api.guest_call import GuestCall, lease_of_peer_call
+from pve402.api.peers import holder
 from pve402.api.transport import sse
 from pve402.domain import errors
-from pve402.domain.lease import Lease
 from pve402.guests import guest_work, peers
 from pve402.hub import errors as hub_errors
 from pve402.hub.hub import new_exec_id
@@ -31,9 +30,6 @@ EXEC_ID_HEADER: Final = "pve402-exec-id"
 NOT_HERE: Final = 421
 """How a peer answers that it does not hold the terminal; nothing was done (RFC 9110, 15.5.20)."""
 
-_PEER_LEASE: Final = "pve402.peer_lease"
-_FIND_HOLDER_SECONDS: Final = 12.0
-_PAUSE_SECONDS: Final = 0.2
 _LOOK_SECONDS: Final = 2.0
 _SILENCE_SECONDS: Final = 60.0
 _PASSED_ON: Final = (
@@ -48,35 +44,6 @@ _EXEC_ID: Final = re.compile(r"e[0-9a-f]{24}")
 _EVENT_ID: Final = re.compile(rb"^id: (e[0-9a-f]{24}):", re.MULTILINE)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Errand:
-    """A call that may go ahead, and its body, if it was read."""
-
-    request: Request
-    lease: Lease
-    work: guest_work.GuestWork
-    body: bytes | None
-    exec_id: str = ""  # of the command that this starts, if it starts one
-
-    @property
-    def target(self) -> str:
-        """Path and query as they came; which lease they mean is told beside them."""
-        query = self.request.scope["query_string"].decode("latin-1")
-        path = self.request.scope["raw_path"].decode("latin-1")
-        return f"{path}?{query}" if query else path
-
-
-def mark_as_peer_call(scope: Scope, lease_id: str) -> None:
-    """Note that a peer let this call in, for a lease."""
-    scope[_PEER_LEASE] = lease_id
-
-
-def lease_of_peer_call(request: HTTPConnection) -> str | None:
-    """Return the leaseId of a peer's call; None for a call of anybody else."""
-    found = request.scope.get(_PEER_LEASE)
-    return found if isinstance(found, str) else None
-
-
 def given_exec_id(request: Request) -> str:
     """Return the id of the command that a call starts: the one its peer has drawn, or a new one."""
     given = request.headers.get(EXEC_ID_HEADER, "")
@@ -84,78 +51,78 @@ def given_exec_id(request: Request) -> str:
     return given if is_of_peer else new_exec_id()
 
 
-async def at_owner(errand: Errand, act: Callable[[], Awaitable[Response]]) -> Response:
+async def at_owner(call: GuestCall, act: Callable[[], Awaitable[Response]]) -> Response:
     """Do it here or, where another replica holds the guest's terminal, have it done there."""
     loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + _FIND_HOLDER_SECONDS
+    give_up_at = loop.time() + holder.FIND_SECONDS
     while True:
         try:
             return await act()
         except hub_errors.Moved as moved:
-            if lease_of_peer_call(errand.request) is not None:
+            if lease_of_peer_call(call.request) is not None:
                 return Response(status_code=NOT_HERE)
             if not moved.owner_address:
                 raise
             address = moved.owner_address
-        answer = await _send(errand, address)
+        answer = await _send(call, address)
         if answer is not None:
             return answer
         if loop.time() > give_up_at:
             raise hub_errors.Moved
-        await asyncio.sleep(_PAUSE_SECONDS)
+        await asyncio.sleep(holder.PAUSE_SECONDS)
 
 
-async def _send(errand: Errand, address: str) -> Response | None:
+async def _send(call: GuestCall, address: str) -> Response | None:
     """Return the holder's answer; None if the call did not get there, or it is no holder."""
-    caller = _peers(errand)
-    headers = {n: v for n in _PASSED_ON if (v := errand.request.headers.get(n)) is not None}
-    if errand.exec_id:
-        headers[EXEC_ID_HEADER] = errand.exec_id
-    if errand.body is None:
+    peer_calls = _peers(call)
+    headers = {n: v for n in _PASSED_ON if (v := call.request.headers.get(n)) is not None}
+    if call.exec_id:
+        headers[EXEC_ID_HEADER] = call.exec_id
+    if call.body is None:
         headers.pop("content-length", None)  # pieces are longer than what they carry
-    calling = caller.send(
+    calling = peer_calls.send(
         address,
-        errand.request.method,
-        errand.target,
-        lease_id=errand.lease.lease_id,
+        call.request.method,
+        call.target,
+        lease_id=call.lease.lease_id,
         headers=headers,
-        body=errand.request.stream() if errand.body is None else errand.body,
+        body=call.request.stream() if call.body is None else call.body,
     )
     try:
-        reply = await _while_held(errand, address, calling)
+        reply = await _while_held(call, address, calling)
     except peers.PeerUnreachable:
         return None
     except peers.PeerLost:
-        raise hub_errors.SessionLost(exec_id=errand.exec_id) from None
+        raise hub_errors.SessionLost(exec_id=call.exec_id) from None
     if reply.status in {NOT_HERE, 401}:
         reply.release()
         return None
     return _relayed(reply)
 
 
-async def _while_held(errand: Errand, address: str, calling: Awaitable[Result]) -> Result:
+async def _while_held(call: GuestCall, address: str, calling: Awaitable[Result]) -> Result:
     """Wait for a peer's answer while it holds the terminal and the client waits."""
-    call = asyncio.ensure_future(calling)
-    watches = [asyncio.create_task(_until_let_go(errand, address))]
-    if errand.body is not None:
-        watches.append(asyncio.create_task(until_gone(errand.request)))
+    answer = asyncio.ensure_future(calling)
+    endings = [asyncio.create_task(_until_let_go(call, address))]
+    if call.body is not None:
+        endings.append(asyncio.create_task(until_gone(call.request)))
     try:
-        await asyncio.wait([call, *watches], return_when=asyncio.FIRST_COMPLETED)
-        if not call.done():
-            raise hub_errors.SessionLost(exec_id=errand.exec_id)
-        return call.result()
+        await asyncio.wait([answer, *endings], return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise hub_errors.SessionLost(exec_id=call.exec_id)
+        return answer.result()
     finally:
-        for task in (call, *watches):
+        for task in (answer, *endings):
             task.cancel()
 
 
-async def _until_let_go(errand: Errand, address: str) -> None:
+async def _until_let_go(call: GuestCall, address: str) -> None:
     """Return once the peer does not hold the terminal any more; a dead one renews nothing."""
-    owners = errand.work.owners
+    owners = call.work.owners
     while owners is not None:
         await asyncio.sleep(_LOOK_SECONDS)
         try:
-            if await owners.address_of_other(guest_work.ref(errand.lease)) != address:
+            if await owners.address_of_other(guest_work.ref(call.lease)) != address:
                 return
         except errors.DatabaseUnavailable:
             continue
@@ -198,7 +165,7 @@ async def _events(reply: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         yield b"\n\n" + sse.error_event(exec_id, hub_errors.SessionLost(exec_id=exec_id))
 
 
-def _peers(errand: Errand) -> peers.Peers:
-    if errand.work.peers is None:
+def _peers(call: GuestCall) -> peers.Peers:
+    if call.work.peers is None:
         raise hub_errors.Moved
-    return errand.work.peers
+    return call.work.peers

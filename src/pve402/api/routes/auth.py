@@ -6,7 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pve402 import schemas
-from pve402.api import caller, context, openapi, shapes
+from pve402.api import caller, context
+from pve402.api.messages import reply
+from pve402.api.openapi import operations
 from pve402.api.transport import body, routing
 from pve402.domain import errors
 from pve402.payments import errors as payment_errors
@@ -17,7 +19,7 @@ router = routing.Router("auth")
 
 @router.post(
     "/auth/challenge",
-    **openapi.free(schemas.ChallengeAnswer, request=schemas.ChallengeRequest),
+    **operations.free(schemas.ChallengeAnswer, request=schemas.ChallengeRequest),
 )
 async def new_challenge(request: Request) -> Response:
     """Ask for a message (EIP-4361) that the wallet signs to prove itself. It is good once."""
@@ -26,10 +28,10 @@ async def new_challenge(request: Request) -> Response:
     answer = schemas.ChallengeAnswer(
         message=challenge.message, nonce=challenge.nonce, expires_at=challenge.expires_at
     )
-    return shapes.respond(answer)
+    return reply.respond(answer)
 
 
-@router.post("/auth/token", **openapi.free(schemas.TokenAnswer, request=schemas.TokenRequest))
+@router.post("/auth/token", **operations.free(schemas.TokenAnswer, request=schemas.TokenRequest))
 async def issue_token(request: Request) -> Response:
     """Trade a signed challenge for a token.
 
@@ -51,10 +53,10 @@ async def issue_token(request: Request) -> Response:
         owner=issued.owner,
         scope=sorted(issued.scope),
     )
-    return shapes.respond(answer)
+    return reply.respond(answer)
 
 
-@router.delete("/auth/token", **openapi.revocation())
+@router.delete("/auth/token", **operations.revocation())
 async def revoke_token(request: Request) -> Response:
     """Revoke the token that the request carries."""
     token = caller.token_text(request)

@@ -6,13 +6,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pve402 import schemas
-from pve402.api import context, openapi, shapes
+from pve402.api import context
+from pve402.api.messages import prices, reply
+from pve402.api.openapi import operations
 from pve402.api.transport import routing
 
 router = routing.Router("catalogue")
 
 
-@router.get("/catalogue", **openapi.free(schemas.CatalogueAnswer))
+@router.get("/catalogue", **operations.free(schemas.CatalogueAnswer))
 async def show_catalogue(request: Request) -> Response:
     """Show every sku with its bounds and rates, the management fee, and the accepted networks."""
     return _answer(context.of(request))
@@ -24,8 +26,8 @@ def _answer(app: context.Context) -> Response:
     book = app.leases.book
     fee = app.gate.priced(book.management_fee_usd, "/management/list", "Management fee")
     answer = schemas.CatalogueAnswer(
-        skus=[shapes.sku_item(sku) for sku in book.skus.values()],
-        management_fee_usd=shapes.usd(book.management_fee_usd),
-        networks=[shapes.offer(terms) for terms in fee.offers],
+        skus=[prices.sku_item(sku) for sku in book.skus.values()],
+        management_fee_usd=prices.usd(book.management_fee_usd),
+        networks=[prices.offer(terms) for terms in fee.offers],
     )
-    return shapes.respond(answer)
+    return reply.respond(answer)

@@ -8,8 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pve402 import schemas
-from pve402.api import caller, context, openapi, shapes, visit
-from pve402.api.sockets import console_channels
+from pve402.api import caller, context, visit
+from pve402.api.messages import leases as lease_messages
+from pve402.api.messages import reply
+from pve402.api.openapi import operations
+from pve402.api.sockets import channels
 from pve402.api.transport import body, routing
 from pve402.domain.lease import Lease
 from pve402.guests import consoles, direct_consoles, guest_work
@@ -24,34 +27,28 @@ _TICKET_SECONDS: Final = 10
 _DESCRIPTION: Final = "A console of a container"
 
 
-@router.post("/management/console/{ctid}", **openapi.console())
+@router.post("/management/console/{ctid}", **operations.console())
 async def open_console(request: Request) -> Response:
     """Make a link to the container's terminal, or to its picture by VNC.
 
     The link opens once, within 30 seconds. Programs use `websocketUrl` with the ticket as their
     first message.
     """
-    kinds: list[Kind] = []
-
-    async def check(call: caller.Call) -> None:
-        visit.require_active(call.the_lease)
-        wish = body.parse(await body.read(request) or b"{}", schemas.ConsoleRequest)
-        kinds.append(Kind(wish.console_type))
-        await _check_guest(context.of(request).work, call, kinds[0])
-
-    call = await caller.authorize(
-        request, scope="console", description=_DESCRIPTION, find_lease=True, check=check
-    )
+    call = await caller.admit(request, scope="console", description=_DESCRIPTION, find_lease=True)
     if isinstance(call, Response):
         return call
-    app = context.of(request)
+    visit.require_active(call.the_lease)
+    wish = body.parse(await body.read(request) or b"{}", schemas.ConsoleRequest)
+    app, kind = context.of(request), Kind(wish.console_type)
+    await _check_guest(app.work, call, kind)
+    await call.charge()
     if app.work.direct is not None:
-        console = await app.work.direct.open(call.the_lease, vnc=kinds[0] is Kind.VNC)
-        return shapes.respond(
-            direct_answer(app.work.direct.console_host, call.the_lease, kinds[0], console)
+        console = await app.work.direct.open(call.the_lease, vnc=kind is Kind.VNC)
+        return reply.respond(
+            direct_answer(app.work.direct.console_host, call.the_lease, kind, console)
         )
-    issued = await app.work.consoles.issue(call.the_lease, kinds[0], caller.token_text(request))
-    return shapes.respond(_answer(app.gate.public_url, call.the_lease, kinds[0], issued))
+    issued = await app.work.consoles.issue(call.the_lease, kind, caller.token_text(request))
+    return reply.respond(_answer(app.gate.public_url, call.the_lease, kind, issued))
 
 
 async def _check_guest(work: guest_work.GuestWork, call: caller.Call, kind: Kind) -> None:
@@ -78,18 +75,18 @@ async def _check_guest(work: guest_work.GuestWork, call: caller.Call, kind: Kind
 
 
 def _answer(
-    public_url: str, of: Lease, kind: Kind, issued: consoles.Issued
+    public_url: str, lease: Lease, kind: Kind, issued: consoles.Issued
 ) -> schemas.ConsoleAnswer:
     parts = urlsplit(public_url)
     secure = parts.scheme == "https"
     scheme = "wss" if secure else "ws"
-    websocket = f"{scheme}://{parts.netloc}{console_channels.PATHS[kind]}"
+    websocket = f"{scheme}://{parts.netloc}{channels.PATHS[kind]}"
     return schemas.ConsoleAnswer(
-        ctid=of.ctid,
+        ctid=lease.ctid,
         host=parts.hostname or "",
         port=parts.port or (443 if secure else 80),
         ticket=issued.ticket,
-        user=shapes.owner_wallet(of.owner),
+        user=lease_messages.owner_wallet(lease.owner),
         cert="",
         websocket=websocket,
         proxy=public_url,
@@ -100,7 +97,7 @@ def _answer(
 
 
 def direct_answer(
-    console_host: str, of: Lease, kind: Kind, console: direct_consoles.DirectConsole
+    console_host: str, lease: Lease, kind: Kind, console: direct_consoles.DirectConsole
 ) -> schemas.ConsoleAnswer:
     """Describe a console of Proxmox VE: its websocket wants the login as a cookie.
 
@@ -109,13 +106,13 @@ def direct_answer(
     """
     root = pve_options.api_url(console_host).origin()
     ticket = console.ticket
-    path = f"/api2/json/nodes/{of.node}/lxc/{of.vmid}/vncwebsocket"
+    path = f"/api2/json/nodes/{lease.node}/lxc/{lease.vmid}/vncwebsocket"
     query = urlencode({"port": ticket.port, "vncticket": ticket.ticket}, quote_via=quote, safe="")
     websocket = f"{'wss' if root.scheme == 'https' else 'ws'}://{root.authority}{path}?{query}"
     viewer = "novnc" if kind is Kind.VNC else "xtermjs"
-    page = urlencode({"console": "lxc", viewer: 1, "vmid": of.vmid, "node": of.node})
+    page = urlencode({"console": "lxc", viewer: 1, "vmid": lease.vmid, "node": lease.node})
     return schemas.ConsoleAnswer(
-        ctid=of.ctid,
+        ctid=lease.ctid,
         host=root.host or "",
         port=ticket.port,
         ticket=ticket.ticket,

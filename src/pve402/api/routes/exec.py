@@ -9,9 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pve402 import schemas
-from pve402.api import exec_shapes, exec_wish, openapi, shapes, visit
+from pve402.api import visit
+from pve402.api.guest_call import GuestCall
+from pve402.api.messages import command_request, commands, reply
+from pve402.api.openapi import operations
 from pve402.api.peers import forward
-from pve402.api.sockets import exec_socket
+from pve402.api.sockets import exec as exec_socket
 from pve402.api.transport import body, routing, sse
 from pve402.domain import errors
 from pve402.hub import errors as hub_errors
@@ -22,13 +25,12 @@ from pve402.hub.execution import Execution
 router = routing.Router("exec")
 router.websocket(exec_socket.PATH)(exec_socket.serve)
 
-MAX_REQUEST_BYTES: Final = 2 * 1024 * 1024
 MAX_STDIN_BYTES: Final = 1024 * 1024
 
 _RUN: Final = visit.Door(
     scope="exec",
     description="A command in a container",
-    most_bytes=MAX_REQUEST_BYTES,
+    most_bytes=body.MOST_READ_BYTES,
     starts_command=True,
 )
 _LOOK: Final = visit.Door(scope="exec", description="A look at commands")
@@ -43,7 +45,7 @@ _REAL_TIME: Final = re.compile(r"RT(MIN|MAX)([+-][0-9]{1,2})?")
 _EXEC_ID: Final = re.compile(r"e[0-9a-f]{24}")
 
 
-@router.post("/management/exec/{ctid}", **openapi.execution())
+@router.post("/management/exec/{ctid}", **operations.execution())
 async def execute(request: Request) -> Response:
     """Run a command in the container and answer with its output and exit code.
 
@@ -54,7 +56,7 @@ async def execute(request: Request) -> Response:
     return await visit.enter(request, _RUN, _read_wish, _execute)
 
 
-@router.get("/management/exec/{ctid}", **openapi.fee(list[schemas.ExecItem]))
+@router.get("/management/exec/{ctid}", **operations.fee(list[schemas.ExecItem]))
 async def list_commands(request: Request) -> Response:
     """List the commands of the container: those that run, and those that ended lately.
 
@@ -63,7 +65,7 @@ async def list_commands(request: Request) -> Response:
     return await visit.enter(request, _LOOK, _nothing, _list)
 
 
-@router.get("/management/exec/{ctid}/{execId}", **openapi.execution_followed())
+@router.get("/management/exec/{ctid}/{execId}", **operations.execution_followed())
 async def follow_command(request: Request) -> Response:
     """Show a command and its output so far; as events, follow it to its end.
 
@@ -72,21 +74,21 @@ async def follow_command(request: Request) -> Response:
     return await visit.enter(request, _LOOK, _position, _follow)
 
 
-@router.post("/management/exec/{ctid}/{execId}/stdin", **openapi.execution_stdin())
+@router.post("/management/exec/{ctid}/{execId}/stdin", **operations.execution_stdin())
 async def send_stdin(request: Request) -> Response:
     """Write the body to the stdin of a command that was started with `openStdin`."""
     return await visit.enter(request, _FEED, _fed, _feed)
 
 
 @router.post(
-    "/management/exec/{ctid}/{execId}/signal", **openapi.execution_change(schemas.SignalRequest)
+    "/management/exec/{ctid}/{execId}/signal", **operations.execution_change(schemas.SignalRequest)
 )
 async def send_signal(request: Request) -> Response:
     """Send a signal to the processes of a command."""
     return await visit.enter(request, _SIGNAL, _signal_name, _signal)
 
 
-@router.delete("/management/exec/{ctid}/{execId}", **openapi.execution_change())
+@router.delete("/management/exec/{ctid}/{execId}", **operations.execution_change())
 async def end_command(request: Request) -> Response:
     """End a command: TERM, then KILL. A detached one is killed at once and its output deleted."""
     return await visit.enter(request, _END, _nothing, _end)
@@ -100,7 +102,7 @@ class _Wish:
         self.resumed = sse.last_event(request) if self.streams else None
         model = body.parse(raw, schemas.ExecRequest)
         self.encoding = model.encoding
-        self.asked = exec_wish.to_request(model, streams=self.streams)
+        self.asked = command_request.to_request(model, streams=self.streams)
 
 
 _read_wish = _Wish
@@ -130,16 +132,16 @@ def _signal_name(_request: Request, raw: bytes) -> str:
     return name
 
 
-async def _execute(of: visit.Visit, wish: _Wish) -> Response:
+async def _execute(call: GuestCall, wish: _Wish) -> Response:
     if wish.asked.detach:
-        return await _detach(of, wish)
+        return await _detach(call, wish)
     if wish.resumed is not None:
-        return await _follow_events(of, *wish.resumed)
-    execution = await of.work.commands.start(of.guest, wish.asked, exec_id=of.exec_id)
+        return await _follow_events(call, *wish.resumed)
+    execution = await call.work.commands.start(call.guest, wish.asked, exec_id=call.exec_id)
     if wish.streams:
-        return sse.respond(exec_shapes.events(of, execution, 0))
-    result = await _until_over(of.request, execution)
-    return shapes.respond(exec_shapes.ended(of, result, wish.encoding))
+        return sse.respond(commands.events(call.lease, execution, 0))
+    result = await _until_over(call.request, execution)
+    return reply.respond(commands.ended(call.lease, result, wish.encoding))
 
 
 async def _until_over(request: Request, execution: Execution) -> hub_request.ExecResult:
@@ -159,81 +161,82 @@ async def _until_over(request: Request, execution: Execution) -> hub_request.Exe
         over.cancel()
 
 
-async def _detach(of: visit.Visit, wish: _Wish) -> Response:
-    exec_id = await of.work.detached.start(of.guest, wish.asked)
-    found = await of.work.detached.get(of.guest, exec_id)
-    return shapes.respond(exec_shapes.detached(of, found, (), wish.encoding), 202)
+async def _detach(call: GuestCall, wish: _Wish) -> Response:
+    exec_id = await call.work.detached.start(call.guest, wish.asked)
+    found = await call.work.detached.get(call.guest, exec_id)
+    return reply.respond(commands.detached(call.lease, found, (), wish.encoding), 202)
 
 
-async def _list(of: visit.Visit, _: None) -> Response:
-    items = [exec_shapes.detached_item(found) for found in await of.work.detached.list(of.guest)]
+async def _list(call: GuestCall, _: None) -> Response:
+    items = [commands.detached_item(found) for found in await call.work.detached.list(call.guest)]
     items += [
-        exec_shapes.attached_item(found)
-        for found in of.work.hub.executions(of.guest)
+        commands.attached_item(found)
+        for found in call.work.hub.executions(call.guest)
         if not scripts.is_ours(found.request)
     ]
-    return shapes.respond_list(sorted(items, key=lambda item: item.started_at))
+    items.sort(key=lambda item: item.started_at)
+    return reply.respond_list(items)
 
 
-async def _follow(of: visit.Visit, position: int) -> Response:
-    exec_id = _exec_id(of)
-    if sse.is_wanted(of.request):
-        return await _follow_events(of, exec_id, position)
-    execution = _attached(of, exec_id)
+async def _follow(call: GuestCall, position: int) -> Response:
+    exec_id = _exec_id(call)
+    if sse.is_wanted(call.request):
+        return await _follow_events(call, exec_id, position)
+    execution = _attached(call, exec_id)
     if execution is not None:
-        return shapes.respond(exec_shapes.attached(of, execution, _encoding(of.request)))
-    found = await of.work.detached.get(of.guest, exec_id)
-    pieces = await exec_shapes.output_so_far(of, found)
-    return shapes.respond(exec_shapes.detached(of, found, pieces, _encoding(of.request)))
+        return reply.respond(commands.attached(call.lease, execution, _encoding(call.request)))
+    found = await call.work.detached.get(call.guest, exec_id)
+    pieces = await commands.output_so_far(call.work.detached, call.lease, found)
+    return reply.respond(commands.detached(call.lease, found, pieces, _encoding(call.request)))
 
 
-async def _follow_events(of: visit.Visit, exec_id: str, position: int) -> Response:
-    execution = _attached(of, exec_id)
+async def _follow_events(call: GuestCall, exec_id: str, position: int) -> Response:
+    execution = _attached(call, exec_id)
     if execution is not None:
-        return sse.respond(exec_shapes.events(of, execution, position))
-    await of.work.detached.get(of.guest, exec_id)
-    return sse.respond(exec_shapes.detached_events(of, exec_id, position))
+        return sse.respond(commands.events(call.lease, execution, position))
+    await call.work.detached.get(call.guest, exec_id)
+    return sse.respond(commands.detached_events(call.work.detached, call.lease, exec_id, position))
 
 
-async def _feed(of: visit.Visit, wish: tuple[bytes, bool]) -> Response:
+async def _feed(call: GuestCall, wish: tuple[bytes, bool]) -> Response:
     data, close = wish
-    exec_id = _exec_id(of)
-    if _attached(of, exec_id) is not None:
-        await of.work.hub.send_stdin(of.guest, exec_id, data, close=close)
+    exec_id = _exec_id(call)
+    if _attached(call, exec_id) is not None:
+        await call.work.hub.send_stdin(call.guest, exec_id, data, close=close)
     else:
-        await of.work.detached.stdin(of.guest, exec_id, data, close=close)
+        await call.work.detached.stdin(call.guest, exec_id, data, close=close)
     return Response(status_code=204)
 
 
-async def _signal(of: visit.Visit, name: str) -> Response:
-    exec_id = _exec_id(of)
-    if _attached(of, exec_id) is None:
-        await of.work.detached.signal(of.guest, exec_id, name)
-    elif not await of.work.hub.signal(of.guest, exec_id, name):
+async def _signal(call: GuestCall, name: str) -> Response:
+    exec_id = _exec_id(call)
+    if _attached(call, exec_id) is None:
+        await call.work.detached.signal(call.guest, exec_id, name)
+    elif not await call.work.hub.signal(call.guest, exec_id, name):
         raise hub_errors.RequestRefused("the command has ended")
     return Response(status_code=204)
 
 
-async def _end(of: visit.Visit, _: None) -> Response:
-    exec_id = _exec_id(of)
-    execution = _attached(of, exec_id)
+async def _end(call: GuestCall, _: None) -> Response:
+    exec_id = _exec_id(call)
+    execution = _attached(call, exec_id)
     if execution is None:
-        await of.work.detached.delete(of.guest, exec_id)
+        await call.work.detached.delete(call.guest, exec_id)
     else:
         execution.cancel()
     return Response(status_code=204)
 
 
-def _exec_id(of: visit.Visit) -> str:
-    text: str = of.request.path_params["execId"]
+def _exec_id(call: GuestCall) -> str:
+    text: str = call.request.path_params["execId"]
     if not _EXEC_ID.fullmatch(text):
         raise hub_errors.ExecNotFound
     return text
 
 
-def _attached(of: visit.Visit, exec_id: str) -> Execution | None:
+def _attached(call: GuestCall, exec_id: str) -> Execution | None:
     try:
-        found = of.work.hub.find(of.guest, exec_id)
+        found = call.work.hub.find(call.guest, exec_id)
     except hub_errors.ExecNotFound:
         return None
     return None if scripts.is_ours(found.request) else found

@@ -12,7 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from pve402 import schemas
-from pve402.api import openapi, shapes, visit
+from pve402.api import visit
+from pve402.api.guest_call import GuestCall
+from pve402.api.messages import reply
+from pve402.api.openapi import operations
 from pve402.api.transport import routing
 from pve402.domain import errors
 from pve402.hub import errors as hub_errors
@@ -30,7 +33,7 @@ _DIGEST: Final = re.compile(r"sha-256=:?([A-Za-z0-9+/]{43}=):?", re.IGNORECASE)
 _IDLE_SECONDS: Final = 60.0
 
 
-@router.put("/management/files/{ctid}", **openapi.file_written())
+@router.put("/management/files/{ctid}", **operations.file_written())
 async def write_file(request: Request) -> Response:
     """Write the body to a file in the container, 1 GiB at most.
 
@@ -39,7 +42,7 @@ async def write_file(request: Request) -> Response:
     return await visit.enter(request, _WRITE, _written, _write)
 
 
-@router.get("/management/files/{ctid}", **openapi.file_read())
+@router.get("/management/files/{ctid}", **operations.file_read())
 async def read_file(request: Request) -> Response:
     """Read a file in the container, 1 GiB at most."""
     return await visit.enter(request, _READ, _path, _read)
@@ -87,31 +90,31 @@ def _expected(request: Request) -> str:
         raise errors.InvalidRequest("Content-Digest must be sha-256=:BASE64:") from None
 
 
-async def _write(of: visit.Visit, wish: _Wish) -> Response:
-    written = await of.work.files.put_file(
-        of.guest,
+async def _write(call: GuestCall, wish: _Wish) -> Response:
+    written = await call.work.files.put_file(
+        call.guest,
         wish.path,
-        _chunks(of.request),
+        _chunks(call.request),
         mode=wish.mode,
         limit_bytes=MAX_FILE_BYTES,
         sha256=wish.sha256,
     )
     answer = schemas.FileAnswer(
-        ctid=of.lease.ctid,
+        ctid=call.lease.ctid,
         path=wish.path,
         size_bytes=written.size_bytes,
         mode=_mode_text(written),
         sha256=written.sha256 or None,
     )
-    response = shapes.respond(answer)
+    response = reply.respond(answer)
     response.headers.update(_checksums(written))
     return response
 
 
-async def _read(of: visit.Visit, path: str) -> Response:
-    download = await of.work.files.get_file(of.guest, path, limit_bytes=MAX_FILE_BYTES)
+async def _read(call: GuestCall, path: str) -> Response:
+    download = await call.work.files.get_file(call.guest, path, limit_bytes=MAX_FILE_BYTES)
     headers = _checksums(download.info)
-    if headers.get("etag") and of.request.headers.get("if-none-match") == headers["etag"]:
+    if headers.get("etag") and call.request.headers.get("if-none-match") == headers["etag"]:
         return Response(status_code=304, headers=headers)
     headers["content-length"] = str(download.info.size_bytes)
     mode = _mode_text(download.info)

@@ -4,22 +4,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pve402 import schemas
-from pve402.api import context, openapi, shapes
+from pve402.api import context
+from pve402.api.messages import reply
+from pve402.api.openapi import operations
 from pve402.api.transport import routing
 
 router = routing.Router("health")
 
 
-@router.get("/healthz", **openapi.free(schemas.Health, refusals=[]))
+@router.get("/healthz", **operations.free(schemas.Health, refusals=[]))
 async def healthz(_request: Request) -> Response:
     """Say that the process lives; nothing else is looked at."""
-    return shapes.respond(schemas.Health(status="ok"))
+    return reply.respond(schemas.Health(status="ok"))
 
 
-@router.get("/readyz", **openapi.readiness())
+@router.get("/readyz", **operations.readiness())
 async def readyz(request: Request) -> Response:
     """Say whether database, recovery and Proxmox VE let us serve."""
     checks = await context.of(request).readiness()
     ready = all(checks.values())
     answer = schemas.Health(status="ok" if ready else "unavailable", checks=checks)
-    return shapes.respond(answer, 200 if ready else 503)
+    return reply.respond(answer, 200 if ready else 503)

@@ -1,13 +1,15 @@
 """Leases: price, buy, look at, renew, end."""
 
 from fractions import Fraction
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pve402 import schemas
-from pve402.api import caller, context, gate, openapi, shapes
+from pve402.api import caller, context, gate
+from pve402.api.messages import lease_request, prices, reply
+from pve402.api.messages import leases as lease_messages
+from pve402.api.openapi import operations
 from pve402.api.transport import body, routing
 from pve402.domain import errors, lease
 from pve402.domain.catalogue import Sku
@@ -23,7 +25,7 @@ _LOOK = "A look at a lease"
 _END = "The early end of a lease"
 
 
-@router.post("/lease/container", **openapi.paid(schemas.LeaseRequest, schemas.LeaseAnswer))
+@router.post("/lease/container", **operations.paid(schemas.LeaseRequest, schemas.LeaseAnswer))
 async def lease_container(request: Request) -> Response:
     """Lease a container.
 
@@ -34,7 +36,7 @@ async def lease_container(request: Request) -> Response:
     raw = await body.read(request)
     if not raw and not app.gate.carries_payment(request):
         return _priced(app, request, app.leases.book.lowest_price_usd(), _LEASE).unpaid
-    wish = creation_request(body.parse(raw, schemas.LeaseRequest))
+    wish = lease_request.to_creation(body.parse(raw, schemas.LeaseRequest))
     priced = _priced(app, request, app.leases.creation_price_usd(wish), _LEASE)
     if not app.gate.carries_payment(request):
         await app.leases.check_room(app.leases.book.sku(wish.sku), wish.size)
@@ -47,7 +49,7 @@ async def lease_container(request: Request) -> Response:
     return _bought(answer, "The container is ready")
 
 
-@router.post("/lease/{ctid}/renew", **openapi.paid(schemas.RenewRequest, schemas.LeaseAnswer))
+@router.post("/lease/{ctid}/renew", **operations.paid(schemas.RenewRequest, schemas.LeaseAnswer))
 async def renew_lease(request: Request) -> Response:
     """Add minutes to a lease, for the price of its own size.
 
@@ -75,7 +77,7 @@ async def renew_lease(request: Request) -> Response:
     return _bought(answer, "The lease is renewed")
 
 
-@router.post("/lease/quote", **openapi.free(schemas.Quote, request=schemas.LeaseQuoteRequest))
+@router.post("/lease/quote", **operations.free(schemas.Quote, request=schemas.LeaseQuoteRequest))
 async def quote(request: Request) -> Response:
     """Say what a new lease or a renewal costs, exactly, on each accepted network."""
     app = context.of(request)
@@ -83,60 +85,33 @@ async def quote(request: Request) -> Response:
     document = body.strict_json(raw)
     if isinstance(document, dict) and "ctid" in document:
         return await _renewal_quote(app, body.parse(raw, schemas.RenewalQuoteRequest))
-    wish = creation_request(body.parse(raw, schemas.LeaseQuoteRequest), priced_only=True)
-    return shapes.respond(await _creation_quote(app, wish))
+    wish = lease_request.to_creation(body.parse(raw, schemas.LeaseQuoteRequest), priced_only=True)
+    return reply.respond(await _creation_quote(app, wish))
 
 
-@router.get("/lease/{ctid}", **openapi.fee(schemas.LeaseItem))
+@router.get("/lease/{ctid}", **operations.fee(schemas.LeaseItem))
 async def show_lease(request: Request) -> Response:
     """Show one lease with the live status of its container."""
-    call = await caller.authorize(request, scope="read", description=_LOOK, find_lease=True)
+    call = await caller.admit(request, scope="read", description=_LOOK, find_lease=True)
     if isinstance(call, Response):
         return call
+    await call.charge()
     view = await context.of(request).leases.view(call.the_lease)
-    return shapes.respond(shapes.lease_item(view))
+    return reply.respond(lease_messages.lease_item(view))
 
 
-@router.delete("/lease/{ctid}", **openapi.fee(schemas.LeaseItem, status=202))
+@router.delete("/lease/{ctid}", **operations.fee(schemas.LeaseItem, status=202))
 async def end_lease(request: Request) -> Response:
     """End a lease early: the container is stopped and destroyed, and nothing is refunded."""
 
-    async def check(call: caller.Call) -> None:
-        service.check_endable(call.the_lease)
-
-    call = await caller.authorize(
-        request, scope="end", description=_END, find_lease=True, check=check
-    )
+    call = await caller.admit(request, scope="end", description=_END, find_lease=True)
     if isinstance(call, Response):
         return call
+    service.check_endable(call.the_lease)
+    await call.charge()
     leases = context.of(request).leases
     ended = await leases.end(call.the_lease)
-    return shapes.respond(shapes.lease_item(await leases.view(ended)), 202)
-
-
-def creation_request(wish: schemas.LeaseRequest, *, priced_only: bool = False) -> CreationRequest:
-    """Turn the body into the domain's words; what it does not name is not looked at."""
-    keys = tuple(wish.ssh_public_keys)
-    password = wish.password
-    if priced_only and password is None and not keys:
-        password = "unused-in-a-quote"  # noqa: S105 -- a price needs no credential
-    return CreationRequest(
-        sku=wish.sku,
-        minutes=wish.runtime_minutes,
-        hostname=wish.hostname,
-        size=lease.Size(cores=wish.cores, memory_mb=wish.memory_mb, disk_gb=wish.disk_gb),
-        template=wish.template,
-        password=password,
-        ssh_public_keys=keys,
-        metadata=_metadata(wish),
-    )
-
-
-def _metadata(wish: schemas.LeaseRequest) -> dict[str, Any]:
-    named = {"requester": wish.requester, "payload": wish.payload}
-    metadata = {name: value for name, value in named.items() if value is not None}
-    body.check_size("payload", metadata, schemas.MAX_METADATA_CHARACTERS)
-    return metadata
+    return reply.respond(lease_messages.lease_item(await leases.view(ended)), 202)
 
 
 def _priced(app: context.Context, request: Request, usd: Fraction, what: str) -> gate.Priced:
@@ -164,18 +139,18 @@ def _bought(answer: service.Answer, words: str) -> Response:
     bought = answer.lease
     if answer.order.is_open:
         message = "This is being worked on; ask again with the same payment."
-        return shapes.respond(shapes.lease_answer(answer, message), 202)
-    message = f"{words}{shapes.until(bought.expires_at)}."
+        return reply.respond(lease_messages.lease_answer(answer, message), 202)
+    message = f"{words}{lease_messages.until(bought.expires_at)}."
     if bought.tenant_status != "active":  # a payment that is sent again long afterwards
         message = f"The lease is {bought.tenant_status}."
-    return shapes.respond(shapes.lease_answer(answer, message))
+    return reply.respond(lease_messages.lease_answer(answer, message))
 
 
 async def _creation_quote(app: context.Context, wish: CreationRequest) -> schemas.Quote:
     usd = app.leases.creation_price_usd(wish)
     offers = app.gate.priced(usd, "/lease/container", _LEASE).offers
     available = await _has_room(app, app.leases.book.sku(wish.sku), wish.size)
-    return shapes.quote(wish.sku, wish.size, wish.minutes, usd, offers, available=available)
+    return prices.quote(wish.sku, wish.size, wish.minutes, usd, offers, available=available)
 
 
 async def _renewal_quote(app: context.Context, wish: schemas.RenewalQuoteRequest) -> Response:
@@ -183,8 +158,8 @@ async def _renewal_quote(app: context.Context, wish: schemas.RenewalQuoteRequest
     await app.leases.check_renewable(found, wish.runtime_minutes)
     usd = app.leases.renewal_price_usd(found, wish.runtime_minutes)
     offers = app.gate.priced(usd, f"/lease/{wish.ctid}/renew", _RENEWAL).offers
-    priced = shapes.quote(found.sku, found.size, wish.runtime_minutes, usd, offers, available=True)
-    return shapes.respond(priced)
+    priced = prices.quote(found.sku, found.size, wish.runtime_minutes, usd, offers, available=True)
+    return reply.respond(priced)
 
 
 async def _has_room(app: context.Context, sku: Sku, size: lease.Size) -> bool | None:

@@ -4,7 +4,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pve402 import schemas
-from pve402.api import caller, context, openapi, shapes
+from pve402.api import caller, context
+from pve402.api.messages import leases as lease_messages
+from pve402.api.messages import reply
+from pve402.api.openapi import operations
 from pve402.api.transport import routing
 from pve402.leases import service
 
@@ -13,7 +16,7 @@ router = routing.Router("management")
 _LIST = "The list of one's leases"
 
 
-@router.get("/management/list", **openapi.fee(list[schemas.LeaseItem], query=["all"]))
+@router.get("/management/list", **operations.fee(list[schemas.LeaseItem], query=["all"]))
 async def list_leases(request: Request) -> Response:
     """List the caller's leases with the live status of their containers.
 
@@ -23,14 +26,15 @@ async def list_leases(request: Request) -> Response:
     views = await own_views(request, _LIST)
     if isinstance(views, Response):
         return views
-    return await shapes.respond_each(views, shapes.lease_item)
+    return await reply.respond_each(views, lease_messages.lease_item)
 
 
 async def own_views(request: Request, description: str) -> list[service.LeaseView] | Response:
     """Return the caller's leases, or the 402 for a caller who has proven nothing."""
-    call = await caller.authorize(request, scope="read", description=description, find_lease=False)
+    call = await caller.admit(request, scope="read", description=description, find_lease=False)
     if isinstance(call, Response):
         return call
+    await call.charge()
     include_over = request.query_params.get("all", "").lower() in {"true", "1"}
     leases = context.of(request).leases
     return await leases.list_leases(call.caller, include_over=include_over)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from pve402.domain import errors
 
 MAX_BYTES: Final = 64 * 1024
+MOST_READ_BYTES: Final = 2 * 1024 * 1024  # of any body that is read as a whole
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pve402.api import errors as error_table
-from pve402.api import metrics
+from pve402.api.transport import errors as error_table
+from pve402.api.transport import metrics
 from pve402.domain import errors
 
 logger = structlog.get_logger(__name__)
@@ -167,7 +167,7 @@ class Guard:
         """Answer even where the application does not: too late, or an exception nobody expected."""
         started = False
 
-        async def watch(message: Message) -> None:
+        async def note_start(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
@@ -177,17 +177,17 @@ class Guard:
         try:
             async with asyncio.timeout(self._limits.request_seconds) as limit:
                 scope[_CLOCK] = _Clock(limit, self._limits.paid_request_seconds, place)
-                await self._app(scope, receive, watch)
+                await self._app(scope, receive, note_start)
         except Exception as error:
             late = isinstance(error, TimeoutError) and limit.expired()
             _log(scope, error, late=late)
             if started:  # half an answer cannot be mended; the server closes the connection
                 raise
-            await _apology(late=late)(scope, receive, watch)
+            await _apology(late=late)(scope, receive, note_start)
         except asyncio.CancelledError:  # we are being stopped, and the patience with that is over
             if started:
                 raise
-            await error_table.answer(errors.OrderPending(_STOPPING))(scope, receive, watch)
+            await error_table.answer(errors.OrderPending(_STOPPING))(scope, receive, note_start)
 
 
 def _log(scope: Scope, error: Exception, *, late: bool) -> None:

@@ -21,11 +21,11 @@ import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from pve402 import schemas
-from pve402.api import caller, context, exec_shapes, exec_wish, visit
-from pve402.api import errors as error_table
-from pve402.api.peers import forward
-from pve402.api.sockets import socket_forward
+from pve402.api import caller, context, guest_call, visit
+from pve402.api.messages import command_request, commands
+from pve402.api.sockets import relay
 from pve402.api.transport import body
+from pve402.api.transport import errors as error_table
 from pve402.domain import errors
 from pve402.domain.lease import Lease
 from pve402.guests import guest_work, watch
@@ -57,7 +57,7 @@ async def serve(socket: WebSocket) -> None:
         hello = await _hello(socket)
         found, token_hash = await _authorized(socket, hello)
         visit.require_active(found)
-        asked = exec_wish.to_request(hello, streams=True)
+        asked = command_request.to_request(hello, streams=True)
         call = watch.OpenCall(found, token_hash)
         with context.of(socket).work.consoles.watch.over(call):
             async with call.lasting():
@@ -80,14 +80,14 @@ async def _run(
     try:
         execution = await work.commands.start(guest_work.ref(found), asked)
     except hub_errors.Moved as moved:
-        if forward.lease_of_peer_call(socket) is not None:
-            await _close(socket, socket_forward.NOT_HERE, moved.code)
+        if guest_call.lease_of_peer_call(socket) is not None:
+            await _close(socket, relay.NOT_HERE, moved.code)
             return
         told = hello.model_dump_json(exclude={"token"}, exclude_unset=True, by_alias=True)
-        if await socket_forward.hand_on(socket, work, found, moved.owner_address, told):
+        if await relay.hand_on(socket, work, found, moved.owner_address, told):
             return
         execution = await work.commands.start(guest_work.ref(found), asked)
-    facts = exec_shapes.names(found, execution.exec_id)
+    facts = commands.names(found, execution.exec_id)
     await socket.send_text(json.dumps(facts))
     reading = asyncio.create_task(_read(socket, execution))
     try:
@@ -131,7 +131,7 @@ async def _end(socket: WebSocket, status: dict[str, Any]) -> None:
 
 def _status_of(result: ExecResult) -> dict[str, Any]:
     """Say how a command ended: a Status of Kubernetes, and our own facts beside it."""
-    facts = exec_shapes.exit_facts(result)
+    facts = commands.exit_facts(result)
     if result.exit_code == 0:
         return {"metadata": {}, "status": "Success", **facts}
     cause = {"reason": "ExitCode", "message": str(result.exit_code)}
@@ -170,7 +170,7 @@ async def _authorized(
 ) -> tuple[Lease, str | None]:
     """Return the lease, and the hash of the token; a peer looks at its client's token itself."""
     app = context.of(socket)
-    lease_id = forward.lease_of_peer_call(socket)
+    lease_id = guest_call.lease_of_peer_call(socket)
     if lease_id is not None:
         return await app.leases.find(lease_id), None
     token = caller.token_text(socket) or hello.token

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import aiohttp
 
 from pve402 import schemas
-from pve402.api.peers import forward
+from pve402.api.peers import forward, holder
 from pve402.domain.lease import Lease
 from pve402.guests import guest_work, peers
 from pve402.guests.consoles import Kind
@@ -20,8 +20,6 @@ from pve402.hub import vnc
 PATHS: Final = {Kind.TERMINAL: "/console/terminal/ws", Kind.VNC: "/console/vnc/ws"}
 NOT_HERE: Final = 4000 + forward.NOT_HERE
 
-_FIND_HOLDER_SECONDS: Final = 12.0
-_PAUSE_SECONDS: Final = 0.2
 _READY_SECONDS: Final = 30.0
 _REFUSALS: Final = {
     kind.code: kind
@@ -52,7 +50,7 @@ class Channel(Protocol):
 
 @contextlib.asynccontextmanager
 async def opened(
-    work: guest_work.GuestWork, of: Lease, kind: Kind, hello: schemas.ConsoleHello
+    work: guest_work.GuestWork, lease: Lease, kind: Kind, hello: schemas.ConsoleHello
 ) -> AsyncIterator[Channel]:
     """Have a console open for the block, wherever the guest's terminal is held.
 
@@ -60,24 +58,24 @@ async def opened(
     """
     async with contextlib.AsyncExitStack() as stack:
         try:
-            channel = await stack.enter_async_context(here(work, of, kind, hello))
+            channel = await stack.enter_async_context(here(work, lease, kind, hello))
         except hub_errors.Moved as moved:
-            channel = await _at_holder(stack, work, of, kind, hello, moved.owner_address)
+            channel = await _at_holder(stack, work, lease, kind, hello, moved.owner_address)
         yield channel
 
 
 def here(
-    work: guest_work.GuestWork, of: Lease, kind: Kind, hello: schemas.ConsoleHello
+    work: guest_work.GuestWork, lease: Lease, kind: Kind, hello: schemas.ConsoleHello
 ) -> AbstractAsyncContextManager[Channel]:
     """Have a console open for the block, on this replica. Raises as `opened`."""
-    return _vnc(work, of) if kind is Kind.VNC else _terminal(work, of, hello)
+    return _vnc(work, lease) if kind is Kind.VNC else _terminal(work, lease, hello)
 
 
 @contextlib.asynccontextmanager
 async def _terminal(
-    work: guest_work.GuestWork, of: Lease, hello: schemas.ConsoleHello
+    work: guest_work.GuestWork, lease: Lease, hello: schemas.ConsoleHello
 ) -> AsyncIterator[Channel]:
-    channel = await work.hub.open_console(guest_work.ref(of), hello.columns, hello.rows)
+    channel = await work.hub.open_console(guest_work.ref(lease), hello.columns, hello.rows)
     try:
         yield channel
     finally:
@@ -85,9 +83,9 @@ async def _terminal(
 
 
 @contextlib.asynccontextmanager
-async def _vnc(work: guest_work.GuestWork, of: Lease) -> AsyncIterator[Channel]:
-    async with work.hub.reserve_terminal(guest_work.ref(of), "vnc"):
-        channel = vnc.VncChannel(await work.open_vnc(guest_work.ref(of)))
+async def _vnc(work: guest_work.GuestWork, lease: Lease) -> AsyncIterator[Channel]:
+    async with work.hub.reserve_terminal(guest_work.ref(lease), "vnc"):
+        channel = vnc.VncChannel(await work.open_vnc(guest_work.ref(lease)))
         try:
             yield channel
         finally:
@@ -97,33 +95,29 @@ async def _vnc(work: guest_work.GuestWork, of: Lease) -> AsyncIterator[Channel]:
 async def _at_holder(
     stack: contextlib.AsyncExitStack,
     work: guest_work.GuestWork,
-    of: Lease,
+    lease: Lease,
     kind: Kind,
     hello: schemas.ConsoleHello,
     address: str,
 ) -> Channel:
     """Open the console at the replica that holds the terminal, or here if that one has died."""
-    loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + _FIND_HOLDER_SECONDS
-    while work.peers is not None and work.owners is not None and loop.time() < give_up_at:
-        channel = await _try(work.peers, address, of, kind, hello) if address else None
-        if channel is not None:
-            stack.push_async_callback(channel.close)
-            return channel
-        await asyncio.sleep(_PAUSE_SECONDS)
-        claim = await work.owners.claim(guest_work.ref(of))
-        if claim.is_ours:
-            return await stack.enter_async_context(here(work, of, kind, hello))
-        address = claim.owner_address
-    raise hub_errors.Moved
+
+    async def attempt(caller: peers.Peers, address: str) -> Channel | None:
+        return await _try(caller, address, lease, kind, hello)
+
+    channel = await holder.at_holder(work, lease, address, attempt)
+    if channel is None:
+        return await stack.enter_async_context(here(work, lease, kind, hello))
+    stack.push_async_callback(channel.close)
+    return channel
 
 
 async def _try(
-    caller: peers.Peers, address: str, of: Lease, kind: Kind, hello: schemas.ConsoleHello
+    caller: peers.Peers, address: str, lease: Lease, kind: Kind, hello: schemas.ConsoleHello
 ) -> "PeerChannel | None":
     """Open the console at a peer; None if it is not there or does not hold the terminal."""
     try:
-        socket = await caller.connect(address, PATHS[kind], lease_id=of.lease_id, headers={})
+        socket = await caller.connect(address, PATHS[kind], lease_id=lease.lease_id, headers={})
     except peers.PeerUnreachable:
         return None
     try:

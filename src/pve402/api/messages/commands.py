@@ -8,22 +8,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
 from pve402 import schemas
-from pve402.api import visit
 from pve402.api.transport import sse
 from pve402.domain.lease import Lease
-from pve402.hub.detached import Detached
+from pve402.guests import guest_work
+from pve402.hub.detached import Detached, DetachedPrograms
 from pve402.hub.execution import Execution
 from pve402.hub.request import EventKind, ExecEvent, ExecResult
 
 _STREAMS: Final = (EventKind.STDOUT, EventKind.STDERR)
 
 
-def ended(
-    of: visit.Visit, result: ExecResult, encoding: schemas.ExecEncoding
-) -> schemas.ExecAnswer:
+def ended(lease: Lease, result: ExecResult, encoding: schemas.ExecEncoding) -> schemas.ExecAnswer:
     """Describe a command that ended."""
     return schemas.ExecAnswer(
-        **_names(of.lease, result.exec_id),
+        **_names(lease, result.exec_id),
         output=_text(result.output, encoding),
         stdout=_text(result.stdout, encoding),
         stderr=_text(result.stderr, encoding),
@@ -38,14 +36,14 @@ def ended(
 
 
 def attached(
-    of: visit.Visit, execution: Execution, encoding: schemas.ExecEncoding
+    lease: Lease, execution: Execution, encoding: schemas.ExecEncoding
 ) -> schemas.ExecAnswer:
     """Describe a command that is followed from here, as far as it is."""
     result = execution.events[-1].result
     if result is not None:
-        return ended(of, result, encoding)
+        return ended(lease, result, encoding)
     return schemas.ExecAnswer(
-        **_names(of.lease, execution.exec_id),
+        **_names(lease, execution.exec_id),
         **_output(execution.events, encoding),
         exit_code=None,
         timed_out=execution.timed_out,
@@ -57,11 +55,11 @@ def attached(
 
 
 def detached(
-    of: visit.Visit, found: Detached, pieces: Iterable[ExecEvent], encoding: schemas.ExecEncoding
+    lease: Lease, found: Detached, pieces: Iterable[ExecEvent], encoding: schemas.ExecEncoding
 ) -> schemas.ExecAnswer:
     """Describe a detached command and what was read of its output."""
     return schemas.ExecAnswer(
-        **_names(of.lease, found.exec_id),
+        **_names(lease, found.exec_id),
         **_output(pieces, encoding),
         exit_code=found.exit_code,
         timed_out=found.timed_out,
@@ -104,7 +102,7 @@ def detached_item(found: Detached) -> schemas.ExecItem:
     )
 
 
-async def events(of: visit.Visit, execution: Execution, position: int) -> AsyncIterator[bytes]:
+async def events(lease: Lease, execution: Execution, position: int) -> AsyncIterator[bytes]:
     """Write the events of a command from a position on."""
     exec_id = execution.exec_id
     async for event in execution.follow(position):
@@ -115,17 +113,19 @@ async def events(of: visit.Visit, execution: Execution, position: int) -> AsyncI
         elif event.error is not None:
             yield sse.error_event(exec_id, event.error, event.id)
         else:
-            yield sse.fact_event(event.kind, exec_id, event.id, names(of.lease, exec_id))
+            yield sse.fact_event(event.kind, exec_id, event.id, names(lease, exec_id))
 
 
-async def detached_events(of: visit.Visit, exec_id: str, position: int) -> AsyncIterator[bytes]:
+async def detached_events(
+    programs: DetachedPrograms, lease: Lease, exec_id: str, position: int
+) -> AsyncIterator[bytes]:
     """Write the output of a detached command from a position on, and how it ended.
 
     What cannot be followed any longer ends without an exit, for the client to take up again.
     """
     if position == 0:
-        yield sse.fact_event(EventKind.START, exec_id, 0, names(of.lease, exec_id))
-    async for event in of.work.detached.follow(of.guest, exec_id, position):
+        yield sse.fact_event(EventKind.START, exec_id, 0, names(lease, exec_id))
+    async for event in programs.follow(guest_work.ref(lease), exec_id, position):
         position = event.id
         if event.kind in _STREAMS:
             yield sse.output_event(exec_id, event)
@@ -134,7 +134,7 @@ async def detached_events(of: visit.Visit, exec_id: str, position: int) -> Async
             return
         elif event.result is not None and event.result.timed_out:
             return
-    found = await of.work.detached.get(of.guest, exec_id)
+    found = await programs.get(guest_work.ref(lease), exec_id)
     facts = {
         "execId": exec_id,
         "exitCode": found.exit_code,
@@ -146,13 +146,16 @@ async def detached_events(of: visit.Visit, exec_id: str, position: int) -> Async
         yield sse.fact_event(EventKind.EXIT, exec_id, position, facts)
 
 
-async def output_so_far(of: visit.Visit, found: Detached) -> list[ExecEvent]:
+async def output_so_far(
+    programs: DetachedPrograms, lease: Lease, found: Detached
+) -> list[ExecEvent]:
     """Read what a detached command has written by now."""
     pieces: list[ExecEvent] = []
     left = found.stdout_bytes + found.stderr_bytes
     if left == 0:
         return pieces
-    follower = cast("AsyncGenerator[ExecEvent]", of.work.detached.follow(of.guest, found.exec_id))
+    following = programs.follow(guest_work.ref(lease), found.exec_id)
+    follower = cast("AsyncGenerator[ExecEvent]", following)
     async with contextlib.aclosing(follower):
         async for event in follower:
             if event.kind in _STREAMS:
@@ -174,16 +177,16 @@ def exit_facts(result: ExecResult) -> dict[str, Any]:
     }
 
 
-def names(of: Lease, exec_id: str) -> dict[str, str]:
+def names(lease: Lease, exec_id: str) -> dict[str, str]:
     """Return what a command is told with when it starts."""
-    return {"ctid": of.ctid, "upid": exec_id, "execId": exec_id}
+    return {"ctid": lease.ctid, "upid": exec_id, "execId": exec_id}
 
 
 _LATEST_SECONDS: Final = 253_402_300_799  # the end of the year 9999
 
 
-def _names(of: Lease, exec_id: str) -> dict[str, Any]:
-    return {"ctid": of.ctid, "upid": exec_id, "exec_id": exec_id}
+def _names(lease: Lease, exec_id: str) -> dict[str, Any]:
+    return {"ctid": lease.ctid, "upid": exec_id, "exec_id": exec_id}
 
 
 def _output(pieces: Iterable[ExecEvent], encoding: schemas.ExecEncoding) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeGuard
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from pve402.api.sockets.console_channels import Channel
+from pve402.api.sockets.channels import Channel
 from pve402.api.transport import body
 from pve402.domain import errors
 

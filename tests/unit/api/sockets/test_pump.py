@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pve402.api.sockets import console_pump
-from pve402.api.sockets.console_pump import MESSAGE_BYTES, Pump
+from pve402.api.sockets import pump
+from pve402.api.sockets.pump import MESSAGE_BYTES, Pump
 
 
 class FakeSocket:
@@ -130,7 +130,7 @@ async def test_a_window_has_bounds(socket: FakeSocket, asked: int) -> None:
         await settled()
     running.cancel()
 
-    assert MESSAGE_BYTES <= sum(map(len, socket.shown)) <= console_pump._LARGEST_WINDOW
+    assert MESSAGE_BYTES <= sum(map(len, socket.shown)) <= pump._LARGEST_WINDOW
 
 
 async def test_an_acknowledgement_passes_a_paste_that_is_not_taken(socket: FakeSocket) -> None:
@@ -158,7 +158,7 @@ async def test_input_that_waits_is_bounded(socket: FakeSocket) -> None:
 
     read_bytes = (200 - socket.incoming.qsize()) * 16 * 1024
     one_message = 16 * 1024
-    assert read_bytes <= 2 * console_pump._MOST_WAITING_BYTES + one_message
+    assert read_bytes <= 2 * pump._MOST_WAITING_BYTES + one_message
 
 
 async def test_what_was_taken_is_told_to_clients_that_count(socket: FakeSocket) -> None:

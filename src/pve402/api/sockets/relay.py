@@ -6,41 +6,37 @@ from typing import Final
 import aiohttp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from pve402.api.peers import forward
+from pve402.api.peers import forward, holder
 from pve402.domain.lease import Lease
 from pve402.guests import guest_work, peers
 from pve402.hub import errors as hub_errors
 
-_FIND_HOLDER_SECONDS: Final = 12.0
-_PAUSE_SECONDS: Final = 0.2
 NOT_HERE: Final = 4000 + forward.NOT_HERE
 
 
 async def hand_on(
-    socket: WebSocket, work: guest_work.GuestWork, of: Lease, address: str, hello: str
+    socket: WebSocket, work: guest_work.GuestWork, lease: Lease, address: str, hello: str
 ) -> bool:
     """Have a peer serve the client's socket, which has said its hello; returns when it is over.
 
     False if the holder died and we hold the terminal now; nothing was done then.
     Raises Moved where the holder cannot be found, SessionLost where it is lost.
     """
-    loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + _FIND_HOLDER_SECONDS
-    while work.peers is not None and work.owners is not None and loop.time() < give_up_at:
-        if address and await _try(socket, work.peers, of, address, hello):
-            return True
-        await asyncio.sleep(_PAUSE_SECONDS)
-        claim = await work.owners.claim(guest_work.ref(of))
-        if claim.is_ours:
-            return False
-        address = claim.owner_address
-    raise hub_errors.Moved
+
+    async def attempt(caller: peers.Peers, address: str) -> bool | None:
+        return await _try(socket, caller, lease, address, hello) or None
+
+    return await holder.at_holder(work, lease, address, attempt) or False
 
 
-async def _try(socket: WebSocket, caller: peers.Peers, of: Lease, address: str, hello: str) -> bool:
+async def _try(
+    socket: WebSocket, caller: peers.Peers, lease: Lease, address: str, hello: str
+) -> bool:
     """Serve through a peer; False if it is not there or does not hold the terminal."""
     try:
-        peer = await caller.connect(address, socket.scope["path"], lease_id=of.lease_id, headers={})
+        peer = await caller.connect(
+            address, socket.scope["path"], lease_id=lease.lease_id, headers={}
+        )
     except peers.PeerUnreachable:
         return False
     async with peer:

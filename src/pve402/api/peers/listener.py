@@ -7,7 +7,7 @@ let its caller in; what is not signed, not fresh or was seen before gets 401 and
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import structlog
@@ -18,19 +18,15 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
-from pve402.api import context, errors
-from pve402.api.peers import forward
-from pve402.api.routes import exec as commands
-from pve402.api.routes import files
-from pve402.api.sockets import console_socket
-from pve402.api.transport import connections, routing
+from pve402.api import context, guest_call
+from pve402.api.transport import body as bodies
+from pve402.api.transport import connections, errors, routing
 from pve402.guests import peers
 
 logger = structlog.get_logger(__name__)
 
 _GRACE_SECONDS: Final = 5
 _MESSAGE_BYTES: Final = 4 * 1024 * 1024
-_LARGEST_BODY_BYTES: Final = commands.MAX_REQUEST_BYTES
 
 router = routing.Router("peer")
 
@@ -39,21 +35,25 @@ router = routing.Router("peer")
 async def end(request: Request) -> Response:
     """Close everything that is open in a lease's guest."""
     app = context.of(request)
-    lease_id = forward.lease_of_peer_call(request)
+    lease_id = guest_call.lease_of_peer_call(request)
     if lease_id is not None:
         found = await app.leases.find(lease_id)
         await app.work.end_here(found, (await request.body()).decode("ascii", "replace"))
     return Response(status_code=204)
 
 
-def assemble(app_context: context.Context, address: str, signer: peers.Signer) -> ASGIApp:
-    """Make the application that peers call at an address."""
+def assemble(
+    app_context: context.Context,
+    address: str,
+    signer: peers.Signer,
+    routers: Sequence[routing.Router],
+) -> ASGIApp:
+    """Make the application that peers call at an address: routes into guests, and no others."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.state.context = app_context
     errors.install(app)
-    for noun in (commands, files, console_socket):
-        app.router.routes.extend(noun.router.routes)
-    app.router.routes.extend(router.routes)
+    for noun in (*routers, router):
+        app.router.routes.extend(noun.routes)
     return _Signed(app, address, signer)
 
 
@@ -117,7 +117,7 @@ class _Signed:
         except (peers.CallNotAuthentic, peers.BodyNotAuthentic):
             await _refuse(scope, receive, send)
             return
-        forward.mark_as_peer_call(scope, call.lease_id)
+        guest_call.mark_as_peer_call(scope, call.lease_id)
         await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> tuple[peers.PeerCall, str]:
@@ -140,7 +140,7 @@ async def _whole(call: peers.PeerCall, receive: Receive) -> Receive:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False) and message["type"] == "http.request"
-        if len(body) > _LARGEST_BODY_BYTES:
+        if len(body) > bodies.MOST_READ_BYTES:
             raise peers.BodyNotAuthentic
     call.check_body(body)
     parts = iter([{"type": "http.request", "body": body, "more_body": False}])

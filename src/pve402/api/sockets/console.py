@@ -23,10 +23,9 @@ import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from pve402 import schemas
-from pve402.api import context
-from pve402.api.peers import forward
-from pve402.api.sockets import console_channels
-from pve402.api.sockets.console_pump import Pump
+from pve402.api import context, guest_call
+from pve402.api.sockets import channels
+from pve402.api.sockets.pump import Pump
 from pve402.api.transport import body, routing
 from pve402.domain import errors
 from pve402.guests import consoles, guest_work
@@ -88,13 +87,13 @@ class Lobby:
 _lobby = Lobby()
 
 
-@router.websocket(console_channels.PATHS[Kind.TERMINAL])
+@router.websocket(channels.PATHS[Kind.TERMINAL])
 async def serve_terminal(socket: WebSocket) -> None:
     """Serve a terminal."""
     await _serve(socket, Kind.TERMINAL)
 
 
-@router.websocket(console_channels.PATHS[Kind.VNC])
+@router.websocket(channels.PATHS[Kind.VNC])
 async def serve_vnc(socket: WebSocket) -> None:
     """Serve a picture."""
     await _serve(socket, Kind.VNC)
@@ -103,7 +102,7 @@ async def serve_vnc(socket: WebSocket) -> None:
 async def _serve(socket: WebSocket, kind: Kind) -> None:
     await socket.accept()
     try:
-        if forward.lease_of_peer_call(socket) is not None:
+        if guest_call.lease_of_peer_call(socket) is not None:
             await _for_peer(socket, kind)
         else:
             await _for_client(socket, kind)
@@ -129,7 +128,7 @@ async def _for_client(socket: WebSocket, kind: Kind) -> None:
     try:
         async with (
             work.consoles.watched(grant) as console,
-            console_channels.opened(work, grant.lease, kind, hello) as channel,
+            channels.opened(work, grant.lease, kind, hello) as channel,
         ):
             await socket.send_text(await _ready(work, console))
             desk = _Desk(socket, work, console)
@@ -144,15 +143,15 @@ async def _for_client(socket: WebSocket, kind: Kind) -> None:
 async def _for_peer(socket: WebSocket, kind: Kind) -> None:
     """Serve the bytes alone, for a replica that does the rest."""
     app = context.of(socket)
-    found = await app.leases.find(forward.lease_of_peer_call(socket) or "")
+    found = await app.leases.find(guest_call.lease_of_peer_call(socket) or "")
     hello = await _hello(socket)
     try:
-        async with console_channels.here(app.work, found, kind, hello) as channel:
+        async with channels.here(app.work, found, kind, hello) as channel:
             await socket.send_text('{"ready":{}}')
             await Pump(socket, channel).run()
             code, reason = _ENDINGS.get(channel.close_reason, _LOST), channel.close_reason
     except hub_errors.Moved as moved:
-        code, reason = console_channels.NOT_HERE, moved.code
+        code, reason = channels.NOT_HERE, moved.code
     await _close(socket, code, reason)
 
 
@@ -203,12 +202,12 @@ def _origin_is_ours(socket: WebSocket) -> bool:
 
 async def _ready(work: guest_work.GuestWork, console: OpenConsole) -> str:
     issued = await work.consoles.issue_again(console.grant)
-    of = console.grant.lease
+    lease = console.grant.lease
     facts = {
         "kind": console.grant.kind.value,
-        "leaseId": of.lease_id,
-        "ctid": of.ctid,
-        "hostname": of.hostname,
+        "leaseId": lease.lease_id,
+        "ctid": lease.ctid,
+        "hostname": lease.hostname,
         "expiresAt": _time(console.expires_at),
         "now": _time(datetime.now(UTC)),
         "resume": issued.ticket,
@@ -217,7 +216,7 @@ async def _ready(work: guest_work.GuestWork, console: OpenConsole) -> str:
 
 
 async def _ending(
-    work: guest_work.GuestWork, console: OpenConsole, channel: console_channels.Channel
+    work: guest_work.GuestWork, console: OpenConsole, channel: channels.Channel
 ) -> tuple[int, str]:
     """Tell why a console is over: its lease, its shell, its guest, or the way to it."""
     if console.end_reason:

@@ -7,7 +7,7 @@ from tests.support import fake_leases, wallets
 from tests.support.api_fixtures import NETWORK, PAY_TO, Api
 
 from pve402 import schemas
-from pve402.api import shapes
+from pve402.api.messages import leases as lease_messages
 from pve402.domain import errors, lease
 from pve402.leases import service
 
@@ -194,13 +194,13 @@ async def test_a_long_list_is_whole_and_shaped_beside_the_event_loop(
     made = [api.leases.add(fake_leases.make_lease(ALICE)).lease_id for _ in range(101)]
     api.access.callers[TOKEN] = service.Caller(owner=ALICE)
     threads: set[int] = set()
-    shape = shapes.lease_item
+    shape = lease_messages.lease_item
 
     def shaped(view: service.LeaseView) -> schemas.LeaseItem:
         threads.add(threading.get_ident())
         return shape(view)
 
-    monkeypatch.setattr(shapes, "lease_item", shaped)
+    monkeypatch.setattr(lease_messages, "lease_item", shaped)
     reply = await api.client.get("/management/list", headers=BEARER)
 
     assert [item["leaseId"] for item in reply.json()] == made

@@ -1,0 +1,55 @@
+"""A call into a guest that may go ahead, here or at the replica that holds its terminal."""
+
+import dataclasses
+from typing import Final
+
+from starlette.requests import HTTPConnection, Request
+from starlette.types import Scope
+
+from pve402.api.transport import sse
+from pve402.domain.lease import Lease
+from pve402.guests import guest_work
+from pve402.proxmox.guests import GuestRef
+
+_PEER_LEASE: Final = "pve402.peer_lease"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GuestCall:
+    """The request, the lease it is for, and the ways into guests."""
+
+    request: Request
+    lease: Lease
+    work: guest_work.GuestWork
+    body: bytes | None = None  # None where it is passed on as it comes
+    exec_id: str = ""  # of the command that this starts, if it starts one
+
+    @property
+    def guest(self) -> GuestRef:
+        """The guest of the lease."""
+        return guest_work.ref(self.lease)
+
+    @property
+    def followed_id(self) -> str:
+        """The id of the command whose events are sent."""
+        resumed = sse.last_event(self.request)
+        named: str = self.request.path_params.get("execId", "")
+        return named or (resumed[0] if resumed else self.exec_id)
+
+    @property
+    def target(self) -> str:
+        """Path and query as they came; which lease they mean is told beside them."""
+        query = self.request.scope["query_string"].decode("latin-1")
+        path = self.request.scope["raw_path"].decode("latin-1")
+        return f"{path}?{query}" if query else path
+
+
+def mark_as_peer_call(scope: Scope, lease_id: str) -> None:
+    """Note that a peer let this call in, for a lease."""
+    scope[_PEER_LEASE] = lease_id
+
+
+def lease_of_peer_call(request: HTTPConnection) -> str | None:
+    """Return the leaseId of a peer's call; None for a call of anybody else."""
+    found = request.scope.get(_PEER_LEASE)
+    return found if isinstance(found, str) else None

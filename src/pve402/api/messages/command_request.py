@@ -1,0 +1,40 @@
+"""From the body of an exec call to what the hub runs."""
+
+import base64
+import binascii
+
+from pve402 import schemas
+from pve402.hub import errors as hub_errors
+from pve402.hub import request as hub_request
+from pve402.hub import script
+
+
+def to_request(body: schemas.ExecRequest, *, streams: bool) -> hub_request.ExecRequest:
+    """Turn the body into the hub's words. Raises what cannot be run as written."""
+    default = schemas.MAX_OUTPUT_BYTES if streams else hub_request.DEFAULT_OUTPUT_BYTES
+    asked = hub_request.ExecRequest(
+        command=body.command,
+        argv=None if body.argv is None else tuple(body.argv),
+        extra_args=tuple(body.extra_args),
+        env=body.env,
+        cwd=body.cwd,
+        user=body.user,
+        stdin=_stdin(body),
+        open_stdin=body.open_stdin,
+        timeout_seconds=body.timeout_seconds,
+        output_limit_bytes=default if body.max_output_bytes is None else body.max_output_bytes,
+        detach=body.detach,
+    )
+    script.build(asked)
+    if not body.detach and (body.timeout_seconds or 0) > schemas.MAX_ATTACHED_SECONDS:
+        raise hub_errors.RequestRefused("timeoutSeconds is 3,600 at most, unless detached")
+    return asked
+
+
+def _stdin(body: schemas.ExecRequest) -> bytes | None:
+    if body.stdin is None or body.encoding == "utf-8":
+        return None if body.stdin is None else body.stdin.encode()
+    try:
+        return base64.b64decode(body.stdin, validate=True)
+    except binascii.Error:
+        raise hub_errors.RequestRefused("stdin is not base64") from None

@@ -1,0 +1,65 @@
+"""How busy nodes and guests are, in the answers of the statistics."""
+
+from typing import Any, Final
+
+from pve402 import schemas
+from pve402.api.messages import leases
+from pve402.leases import service
+from pve402.proxmox import resources
+
+_MB: Final = 2**20
+_GB: Final = 2**30
+
+
+def guest_stats(view: service.LeaseView) -> schemas.GuestStats:
+    """Describe what a lease's guest uses.
+
+    Proxmox VE has no figures of a guest in its first seconds: then it has its size, and uses none.
+    """
+    shown, guest, size = view.lease, view.guest, view.lease.size
+    figures: dict[str, Any] = {"cpu": None, "memory": None, "disk": None}
+    if guest is not None:
+        memory_total = guest.memory_total or size.memory_mb * _MB
+        disk_total = guest.disk_total or size.disk_gb * _GB
+        figures = {
+            "cpu": _cpu(guest.cpu_usage or 0.0, guest.cpu_cores or size.cores),
+            "memory": _space(guest.memory_used or 0, memory_total),
+            "disk": _space(guest.disk_used or 0, disk_total),
+        }
+    missing = "the container is gone" if view.seen else "the machines cannot be reached now"
+    return schemas.GuestStats(
+        lease_id=shown.lease_id,
+        ctid=leases.ctid(shown),
+        sku=shown.sku,
+        status=leases.status(shown),
+        error=None if guest is not None else missing,
+        **figures,
+    )
+
+
+def node_stats(
+    number: int, node: resources.NodeSummary | None, shown: frozenset[str]
+) -> schemas.NodeStats:
+    """Describe what is `shown` of one node; without `name` it is only numbered."""
+    return schemas.NodeStats(
+        node=node.node if node and "name" in shown else f"node-{number}",
+        cpu=_cpu(node.cpu_usage, node.cpu_cores) if node and "cpu" in shown else None,
+        memory=_space(node.memory_used, node.memory_total) if node and "memory" in shown else None,
+        disk=_space(node.disk_used, node.disk_total) if node and "disk" in shown else None,
+    )
+
+
+def _cpu(usage: float | None, cores: int | None) -> schemas.CpuFigures:
+    """Describe processors by the busy share of them."""
+    return schemas.CpuFigures(usage=usage, cores=cores, pct=_percent(usage, 1.0))
+
+
+def _space(used: int | None, total: int | None, free: int | None = None) -> schemas.SpaceFigures:
+    """Describe memory or disk in bytes."""
+    if free is None and used is not None and total is not None:
+        free = max(0, total - used)
+    return schemas.SpaceFigures(total=total, used=used, free=free, pct=_percent(used, total))
+
+
+def _percent(part: float | None, whole: float | None) -> float | None:
+    return round(100 * part / whole, 2) if part is not None and whole else None

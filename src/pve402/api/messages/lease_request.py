@@ -1,0 +1,33 @@
+"""From the body of a lease's request to the words of the domain."""
+
+from typing import Any
+
+from pve402 import schemas
+from pve402.api.transport import body
+from pve402.domain.lease import Size
+from pve402.domain.request import CreationRequest
+
+
+def to_creation(wish: schemas.LeaseRequest, *, priced_only: bool = False) -> CreationRequest:
+    """Turn the body into the domain's words; what it does not name is not looked at."""
+    keys = tuple(wish.ssh_public_keys)
+    password = wish.password
+    if priced_only and password is None and not keys:
+        password = "unused-in-a-quote"  # noqa: S105 -- a price needs no credential
+    return CreationRequest(
+        sku=wish.sku,
+        minutes=wish.runtime_minutes,
+        hostname=wish.hostname,
+        size=Size(cores=wish.cores, memory_mb=wish.memory_mb, disk_gb=wish.disk_gb),
+        template=wish.template,
+        password=password,
+        ssh_public_keys=keys,
+        metadata=_metadata(wish),
+    )
+
+
+def _metadata(wish: schemas.LeaseRequest) -> dict[str, Any]:
+    named = {"requester": wish.requester, "payload": wish.payload}
+    metadata = {name: value for name, value in named.items() if value is not None}
+    body.check_size("payload", metadata, schemas.MAX_METADATA_CHARACTERS)
+    return metadata

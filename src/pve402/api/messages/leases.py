@@ -1,0 +1,108 @@
+"""Leases and their guests in answers."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, cast
+
+from pve402 import schemas
+from pve402.domain import account
+from pve402.domain.lease import Lease
+from pve402.domain.order import OrderStatus
+from pve402.leases import service
+from pve402.payments import addresses, networks
+from pve402.proxmox import resources
+
+_VM_WORDS: Final[Mapping[resources.RunState, schemas.VmWord]] = {
+    resources.RunState.RUNNING: "running",
+    resources.RunState.STOPPED: "stopped",
+    resources.RunState.UNKNOWN: "unknown",
+}
+
+
+def lease_answer(answer: service.Answer, message: str) -> schemas.LeaseAnswer:
+    """Describe a purchase. The ctid is shown when the lease is handed over, not before."""
+    bought, paid = answer.lease, answer.order
+    return schemas.LeaseAnswer(
+        **_facts(bought),
+        lease_id=bought.lease_id,
+        status=status(bought),
+        ctid=ctid(bought),
+        expires_at=bought.expires_at,
+        message=message,
+        owner_wallet=owner_wallet(bought.owner),
+        access_token=answer.access_token,
+        created_at=bought.created_at,
+        deletes_at=bought.deletes_at,
+        network=network_name(paid.network),
+        amount=str(paid.amount_atomic),
+        transaction=paid.transaction if paid.status is OrderStatus.SETTLED else None,
+    )
+
+
+def lease_item(view: service.LeaseView) -> schemas.LeaseItem:
+    """Describe a lease and its guest."""
+    shown = view.lease
+    return schemas.LeaseItem(
+        **_facts(shown),
+        lease_id=shown.lease_id,
+        ctid=ctid(shown),
+        status=status(shown),
+        expires_at=shown.expires_at,
+        network=network_name(account.split(shown.owner)[0]),
+        created_at=shown.created_at,
+        vm_status=vmstatus(view),
+        owner_wallet=owner_wallet(shown.owner),
+        deletes_at=shown.deletes_at,
+        ended_at=shown.ended_at,
+        end_reason=shown.end_reason,
+    )
+
+
+def vmstatus(view: service.LeaseView) -> schemas.VmStatus:
+    """Describe the guest, or say that it is gone or cannot be seen."""
+    guest = view.guest
+    if guest is None:
+        return schemas.VmStatus(status="missing" if view.seen else "unknown")
+    return schemas.VmStatus(
+        status=_VM_WORDS[guest.state],
+        uptime=guest.uptime_seconds,
+        cpu=guest.cpu_usage,
+        cpus=guest.cpu_cores,
+        mem=guest.memory_used,
+        maxmem=guest.memory_total,
+        disk=guest.disk_used,
+        maxdisk=guest.disk_total,
+    )
+
+
+def owner_wallet(owner: str) -> str:
+    """Return the address of an account with its checksum."""
+    return addresses.checksum(account.address_of(owner))
+
+
+def network_name(caip2: str) -> str:
+    """Return the short name of a network."""
+    return networks.BY_CAIP2[caip2].name
+
+
+def until(moment: datetime | None) -> str:
+    """Return a moment for a sentence."""
+    return "" if moment is None else moment.strftime(" until %Y-%m-%d %H:%M:%S UTC")
+
+
+def _facts(lease: Lease) -> dict[str, Any]:
+    return {
+        "sku": lease.sku,
+        "hostname": lease.hostname,
+        "cores": lease.size.cores,
+        "memory_mb": lease.size.memory_mb,
+        "disk_gb": lease.size.disk_gb,
+    }
+
+
+def status(lease: Lease) -> schemas.Status:
+    return cast("schemas.Status", lease.tenant_status)
+
+
+def ctid(lease: Lease) -> str | None:
+    return lease.ctid if lease.handed_over else None

@@ -1,0 +1,69 @@
+"""What is on sale and what it costs, in the answers of catalogue and quotes."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from pve402 import schemas
+from pve402.domain import catalogue, lease, price
+from pve402.payments import addresses, protocol
+
+
+def offer(terms: protocol.Requirements) -> schemas.Offer:
+    """Describe one way to pay."""
+    chain = terms.chain
+    return schemas.Offer(
+        network=chain.name,
+        network_id=chain.caip2,
+        asset=addresses.checksum(terms.asset),
+        symbol=chain.symbol,
+        decimals=chain.decimals,
+        amount=str(terms.amount_atomic),
+        pay_to=addresses.checksum(terms.pay_to),
+    )
+
+
+def quote(
+    sku: str,
+    size: lease.Size,
+    minutes: int,
+    price_usd: Fraction,
+    offers: Sequence[protocol.Requirements],
+    *,
+    available: bool | None,
+) -> schemas.Quote:
+    """Describe the price of one request."""
+    return schemas.Quote(
+        sku=sku,
+        runtime_minutes=minutes,
+        cores=size.cores,
+        memory_mb=size.memory_mb,
+        disk_gb=size.disk_gb,
+        price_usd=usd(price_usd),
+        accepts=[offer(terms) for terms in offers],
+        available=available,
+    )
+
+
+def sku_item(sku: catalogue.Sku) -> schemas.SkuItem:
+    """Describe one shape on sale."""
+    rates: dict[str, Any] = dict(sku.rates.to_strings())
+    return schemas.SkuItem(
+        sku=sku.name,
+        description=sku.description,
+        cores=_bounds(sku.cores),
+        memory_mb=_bounds(sku.memory_mb),
+        disk_gb=_bounds(sku.disk_gb),
+        runtime_minutes=_bounds(sku.runtime_minutes),
+        templates=sorted(sku.templates),
+        **rates,
+    )
+
+
+def usd(value: Fraction) -> str:
+    """Return an exact price; one with no end in decimals is cut after 18 places."""
+    return price.format_usd(Fraction(int(value * 10**18), 10**18))
+
+
+def _bounds(bounds: catalogue.Bounds) -> schemas.Bounds:
+    return schemas.Bounds(min=bounds.least, max=bounds.most)

@@ -1,0 +1,1 @@
+"""The OpenAPI document: what routes take and answer, told in full."""

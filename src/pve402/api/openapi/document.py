@@ -1,0 +1,72 @@
+"""The document of all routes: what FastAPI collects, completed.
+
+It lacks schemas of request bodies, which handlers read by themselves, and who may call.
+"""
+
+import dataclasses
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from pve402 import __version__
+from pve402.api.openapi import parts
+from pve402.api.transport import routing
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Document:
+    """Makes the document once and keeps it."""
+
+    app: FastAPI
+    public_url: str
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the document."""
+        if self.app.openapi_schema is None:
+            self.app.openapi_schema = self._made()
+        return self.app.openapi_schema
+
+    def _made(self) -> dict[str, Any]:
+        plain = [route for route in self.app.routes if isinstance(route, routing.PlainRoute)]
+        document = get_openapi(
+            title="pve402",
+            version=__version__,
+            summary="Proxmox VE containers by the minute, paid with x402.",
+            description=parts.DESCRIPTION,
+            routes=[route.documented() for route in plain],
+            servers=[{"url": self.public_url}],
+            license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        )
+        _, extra = models_json_schema(
+            [(model, "validation") for model in parts.REQUESTS],
+            ref_template="#/components/schemas/{model}",
+        )
+        components = document.setdefault("components", {})
+        known = components.setdefault("schemas", {})
+        known.update(extra["$defs"] | parts.SCHEMAS)
+        components["securitySchemes"] = parts.SECURITY_SCHEMES
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                _complete(path, operation)
+        return document
+
+
+def _complete(path: str, operation: dict[str, Any]) -> None:
+    """Add the path's parameter, the receipts of paid answers, and who may call."""
+    parameters = operation["parameters"]
+    if "{execId}" in path:
+        parameters.insert(0, parts.EXEC_ID)
+    if "{ctid}" in path:
+        parameters.insert(0, parts.CTID)
+    takes_payment = any(parameter["name"] == "X-PAYMENT" for parameter in parameters)
+    if takes_payment:
+        operation["security"] = [{}, {"token": []}]
+        for status in ("200", "202"):
+            if status in operation["responses"]:
+                operation["responses"][status]["headers"] = parts.RECEIPTS
+    if path == "/auth/token" and "204" in operation["responses"]:
+        operation["security"] = [{"token": []}]
+    if not parameters:
+        del operation["parameters"]
