@@ -23,7 +23,7 @@ from tests.bench import relay
 from tests.support import console_rig, guest_consoles
 from tests.support.console_rig import Rig
 
-from pve402.proxmox import terminal
+from pve402.proxmox import termproxy
 
 OUTPUT_BYTES = 20 * 1024 * 1024
 KEYS = 400
@@ -121,7 +121,7 @@ async def _with_direct(url: str, vmid: int, measure: Measure[Result], start: byt
         socket = await chain.attach(vmid)
 
         async def send(data: bytes) -> None:
-            await socket.send(terminal.input_packet(data))
+            await socket.send(termproxy.input_packet(data))
 
         async def receive() -> bytes:
             data = await socket.receive()

@@ -123,7 +123,7 @@ async def test_the_change_a_key_makes_beside_a_direct_connection(rig: Rig) -> No
 async def _direct(url: str, vmid: int) -> AsyncIterator[Viewer]:
     options = ProxmoxOptions(host=url, token_id="svc@pve!test", token_secret="secret")
     async with ProxmoxClient(options) as client:
-        stream = await vnc.VncOpener(Guests(client))(guest_consoles.guest(vmid))
+        stream = await vnc.VncConnector(Guests(client))(guest_consoles.guest(vmid))
         viewer = Viewer(stream.send, stream.receive)
         try:
             async with asyncio.timeout(_LIMIT_SECONDS):

@@ -27,7 +27,7 @@ from pve402.api import app, context, gate
 from pve402.api.transport import address, guard
 from pve402.domain import lease
 from pve402.guests import consoles
-from pve402.hub import hub, options, termproxy, vnc
+from pve402.hub import hub, options, terminal_socket, vnc
 from pve402.leases import service
 from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
 from pve402.proxmox.guests import GuestRef, Guests
@@ -114,7 +114,7 @@ _TOKEN_ROW = token_rows.Token(
 class _AnyGuest:
     """Opens the picture of any guest; all of the chain are ours."""
 
-    def __init__(self, open_vnc: vnc.VncOpener) -> None:
+    def __init__(self, open_vnc: vnc.VncConnector) -> None:
         self._open_vnc = open_vnc
 
     async def __call__(self, guest: GuestRef) -> vnc.VncStream:
@@ -145,7 +145,7 @@ def _application(
         guest_work.unreachable(),
         hub=hub_,
         consoles=consoles.Consoles(db, consoles.ConsoleOptions(watch_seconds=0.5)),
-        open_vnc=_AnyGuest(vnc.VncOpener(guests)),  # type: ignore[arg-type]
+        open_vnc=_AnyGuest(vnc.VncConnector(guests)),  # type: ignore[arg-type]
     )
     terms = gate.GateOptions(
         networks=(api_fixtures.NETWORK,),
@@ -181,7 +181,7 @@ async def serve(chain_url: str, db_file: str) -> None:
         await token_rows.insert(db, tx, _TOKEN_ROW)
     async with ProxmoxClient(proxmox) as client:
         guests = Guests(client)
-        opener = termproxy.TermproxyOpener(guests)
+        opener = terminal_socket.TermproxyConnector(guests)
         async with hub.Hub(options.HubOptions(), opener) as hub_:
             application = _application(hub_, guests, db, rows, url)
             config = uvicorn.Config(

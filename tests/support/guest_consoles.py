@@ -15,10 +15,10 @@ import aiohttp
 
 from pve402.hub.hub import Hub
 from pve402.hub.options import HubOptions
-from pve402.hub.termproxy import TermproxyOpener, WebSocketTerminal
+from pve402.hub.terminal_socket import TermproxyConnector, WebSocketTerminal
 from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
 from pve402.proxmox.guests import GuestRef, Guests
-from pve402.proxmox.terminal import input_packet
+from pve402.proxmox.termproxy import input_packet
 
 ASH, DASH, BASH, ASH_PLAIN, DASH_PLAIN = 101, 102, 103, 104, 105
 SHELLS = {
@@ -60,7 +60,7 @@ class Consoles:
 
     def __init__(self, url: str, client: ProxmoxClient) -> None:
         self.url = url
-        self.open_terminal = TermproxyOpener(Guests(client))
+        self.open_terminal = TermproxyConnector(Guests(client))
 
     @asynccontextmanager
     async def hub(self, **options: float) -> AsyncIterator[Hub]:

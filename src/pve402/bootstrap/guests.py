@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from pve402 import config
 from pve402.guests import commands, consoles, direct_consoles, guest_work, ownership, peers
-from pve402.hub import detached, files, hub, termproxy, vnc
+from pve402.hub import detached, files, hub, terminal_socket, vnc
 from pve402.hub import options as hub_options
 from pve402.leases import options
 from pve402.proxmox import access as pve_access
@@ -32,10 +32,10 @@ def work_in_guests(
     if not db.is_sqlite:
         owners = ownership.StoredOwnership(db, settings.pve402_peer_bind or "")
     opener = guest_work.OwnGuestsOnly(
-        termproxy.TermproxyOpener(guests, console_guests), guests, lease_options.instance
+        terminal_socket.TermproxyConnector(guests, console_guests), guests, lease_options.instance
     )
     open_vnc = guest_work.OwnGuestsOnly(
-        vnc.VncOpener(guests, console_guests), guests, lease_options.instance
+        vnc.VncConnector(guests, console_guests), guests, lease_options.instance
     )
     terminal = hub.Hub(_hub_options(settings), opener, owners=owners)
     return guest_work.GuestWork(

@@ -14,7 +14,7 @@ from typing import Literal
 
 import structlog
 
-from pve402.hub import errors, hub, script
+from pve402.hub import errors, hub, invocation
 from pve402.hub.execution import Execution
 from pve402.hub.request import EventKind, ExecRequest
 from pve402.proxmox import errors as pve
@@ -84,7 +84,7 @@ class Commands:
 
     async def _try_call(self, guest: pve_guests.GuestRef, request: ExecRequest) -> Execution | None:
         """Start through the call; None if this host has none or does not let us."""
-        argv = [word.decode("utf-8", "surrogateescape") for word in script.build(request).argv]
+        argv = [word.decode("utf-8", "surrogateescape") for word in invocation.build(request).argv]
         await self._check(guest)  # a call names a vmid, which may be another guest's by now
         try:
             upid = await self._guests.execute(guest, "sh", shlex.join(["-c", *_quiet(argv)]))

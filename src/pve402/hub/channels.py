@@ -55,7 +55,7 @@ class Channel:
 
     @property
     def name(self) -> str:
-        """How the guest's program calls this channel."""
+        """How the agent calls this channel."""
         return f"{self.slot}.{self.generation}"
 
     def take_piece(self, stream: str, number: str, length: str, data: str) -> None:

@@ -10,13 +10,13 @@ from collections import deque
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from pve402.hub import errors, opener
+from pve402.hub import connect, errors
 from pve402.hub.options import HubOptions
-from pve402.hub.pty_shell import SharedShell, Shell, SoleShell
-from pve402.proxmox import terminal
+from pve402.hub.shells import SharedShell, Shell, SoleShell
+from pve402.proxmox import termproxy
 
 if TYPE_CHECKING:
-    from pve402.hub.guest_terminal import GuestTerminal
+    from pve402.hub.guest_state import GuestState
 
 #: Output kept for windows that open later.
 _REPLAY_BYTES = 64 * 1024
@@ -89,7 +89,7 @@ class Console:
     """The shell of one guest and its windows."""
 
     def __init__(
-        self, guest: "GuestTerminal", open_terminal: opener.OpenTerminal, options: HubOptions
+        self, guest: "GuestState", open_terminal: connect.OpenTerminal, options: HubOptions
     ) -> None:
         self.is_over = False
         self._guest = guest
@@ -112,7 +112,7 @@ class Console:
 
         Raises Unavailable, SessionFailed, TooManyCommands.
         """
-        columns, rows = terminal.clamp_size(columns, rows)
+        columns, rows = termproxy.clamp_size(columns, rows)
         async with self._lock:
             if len(self._windows) >= _MAX_WINDOWS:
                 raise errors.TooManyCommands("too many windows onto this console")

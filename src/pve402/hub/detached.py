@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from pve402.hub import errors, script, scripts
+from pve402.hub import errors, guest_scripts, invocation
 from pve402.hub.hub import Hub, new_exec_id
 from pve402.hub.request import EventKind, ExecEvent, ExecRequest
 from pve402.proxmox.guests import GuestRef
@@ -58,13 +58,13 @@ class DetachedPrograms:
 
         Raises RequestRefused, TooManyCommands, Unavailable, SessionFailed.
         """
-        prepared = script.build(request)
+        prepared = invocation.build(request)
         base = await self._base(guest)
         exec_id = new_exec_id()
         options = self._hub.options
         limit = min(request.timeout_seconds or 0, 10**9)
         words = [arg.decode("utf-8", "surrogateescape") for arg in prepared.argv]
-        start = scripts.request(
+        start = guest_scripts.request(
             "detach",
             base,
             exec_id,
@@ -79,7 +79,7 @@ class DetachedPrograms:
         async for event in execution.follow():
             if event.kind is EventKind.STDOUT and event.data.startswith(b"ok"):
                 execution.let_go()
-                # Until the guest's program has let go too, its end would be this one's end.
+                # Until the agent has let go too, its end would be this one's end.
                 await execution.wait()
                 return exec_id
             if event.result is not None:
@@ -154,7 +154,7 @@ class DetachedPrograms:
     async def _request(self, guest: GuestRef, what: str, exec_id: str, *more: str) -> ExecRequest:
         if exec_id and not _ID.fullmatch(exec_id):
             raise errors.ExecNotFound
-        return scripts.request("detached", await self._base(guest), what, exec_id, *more)
+        return guest_scripts.request("detached", await self._base(guest), what, exec_id, *more)
 
     async def _base(self, guest: GuestRef) -> str:
         return (await self._hub.session(guest)).hello.directory + _DIRECTORY

@@ -7,7 +7,7 @@ dropped and the result says so. A slow follower reads from what is kept and hold
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from pve402.hub import errors, metrics, scripts
+from pve402.hub import errors, guest_scripts, metrics
 from pve402.hub.request import EventKind, ExecEvent, ExecRequest, ExecResult
 
 #: Events kept of one execution; pieces that nobody has seen yet are joined first.
@@ -162,7 +162,7 @@ class Execution:
         return "failed" if exit_code else "done"
 
     def _count(self, outcome: str) -> None:
-        if not scripts.is_ours(self.request) and self.ended_at is not None:
+        if not guest_scripts.is_ours(self.request) and self.ended_at is not None:
             metrics.count(outcome, self.ended_at - self.started_at)
 
     def _result(self, exit_code: int) -> ExecResult:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from pve402.hub import errors, scripts
+from pve402.hub import errors, guest_scripts
 from pve402.hub.hub import Hub
 from pve402.hub.request import ExecResult
 from pve402.proxmox.guests import GuestRef
@@ -118,7 +118,7 @@ class Files:
     async def _write(
         self, guest: GuestRef, path: str, temporary: str, upload: "_Upload"
     ) -> ExecResult:
-        request = scripts.request(
+        request = guest_scripts.request(
             "files", "write", path, temporary, timeout_seconds=_TRANSFER_SECONDS
         )
         execution = await self._hub.start(guest, request, stdin=upload.chunks())
@@ -134,7 +134,7 @@ class Files:
 
     async def _run(self, guest: GuestRef, *arguments: str) -> ExecResult:
         limit = _BLOCK_BYTES * (_BLOCKS_AT_ONCE + 1)
-        request = scripts.request("files", *arguments, output_limit_bytes=limit)
+        request = guest_scripts.request("files", *arguments, output_limit_bytes=limit)
         return _checked(await self._hub.exec(guest, request))
 
 

@@ -1,4 +1,4 @@
-"""Reads what the guest's program writes to the terminal: frames, and everything between them.
+"""Reads what the agent writes to the terminal: frames, and everything between them.
 
 A frame is `ESC _ NONCE TYPE FIELDS ESC \\` (an application program command of ECMA-48, which
 terminal emulators skip silently, so that an administrator who looks on sees none of it). Bytes
@@ -20,7 +20,7 @@ _PRINTABLE = bytes(range(0x20, 0x7F))
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """One message of the guest's program."""
+    """One message of the agent."""
 
     kind: str
     fields: tuple[str, ...] = field(repr=False)

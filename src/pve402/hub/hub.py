@@ -10,10 +10,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import structlog
 
-from pve402.hub import errors, opener, ownership, running, script
+from pve402.hub import connect, errors, invocation, ownership, supervision
 from pve402.hub.console import Console, ConsoleChannel
 from pve402.hub.execution import Execution
-from pve402.hub.guest_terminal import GuestTerminal
+from pve402.hub.guest_state import GuestState
 from pve402.hub.options import HubOptions
 from pve402.hub.request import ExecRequest, ExecResult
 from pve402.hub.session import Session
@@ -33,7 +33,7 @@ class Hub:
     def __init__(
         self,
         options: HubOptions,
-        open_terminal: opener.OpenTerminal,
+        open_terminal: connect.OpenTerminal,
         *,
         owners: ownership.GuestOwnership | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -42,7 +42,7 @@ class Hub:
         self._open_terminal = open_terminal
         self._owners = owners or ownership.InMemoryOwnership()
         self._clock = clock
-        self._guests: dict[GuestRef, GuestTerminal] = {}
+        self._guests: dict[GuestRef, GuestState] = {}
         self._consoles: dict[GuestRef, Console] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._tidying: asyncio.Task[None] | None = None
@@ -69,7 +69,7 @@ class Hub:
         self,
         guest: GuestRef,
         request: ExecRequest,
-        stdin: running.Source | None = None,
+        stdin: supervision.Source | None = None,
         *,
         exec_id: str = "",
     ) -> Execution:
@@ -77,35 +77,35 @@ class Hub:
 
         `stdin` replaces the request's, `exec_id` a fresh one. Raises as `exec`.
         """
-        prepared = script.build(request)
+        prepared = invocation.build(request)
         if request.output_limit_bytes > self.options.max_output_bytes:
             raise errors.RequestRefused("the output limit is too large")
-        terminal = await self._terminal(guest)
-        session = await terminal.session()
+        state = await self._state(guest)
+        session = await state.session()
         execution = Execution(exec_id or new_exec_id(), request, clock=self._clock)
         source = stdin if stdin is not None else execution.stdin.source()
         channel = session.open_channel(execution, prepared, with_stdin=source is not None)
-        terminal.register(execution)
-        work = running.look_after(session, channel, execution, self.options, source)
+        state.register(execution)
+        work = supervision.supervise(session, channel, execution, self.options, source)
         self._spawn(self._guarded(work, execution))
         return execution
 
     async def session(self, guest: GuestRef) -> Session:
         """The guest's session, opened if need be. Raises as `exec`."""
-        return await (await self._terminal(guest)).session()
+        return await (await self._state(guest)).session()
 
     def find(self, guest: GuestRef, exec_id: str) -> Execution:
         """A running or recently finished attached execution. Raises ExecNotFound."""
-        terminal = self._guests.get(guest)
-        execution = terminal.executions.get(exec_id) if terminal else None
+        state = self._guests.get(guest)
+        execution = state.executions.get(exec_id) if state else None
         if execution is None:
             raise errors.ExecNotFound
         return execution
 
     def executions(self, guest: GuestRef) -> Sequence[Execution]:
         """Attached executions, running and recently finished."""
-        terminal = self._guests.get(guest)
-        return tuple(terminal.executions.values()) if terminal else ()
+        state = self._guests.get(guest)
+        return tuple(state.executions.values()) if state else ()
 
     async def signal(self, guest: GuestRef, exec_id: str, name: str) -> bool:
         """Signal the process group of an attached execution; False if it is over.
@@ -135,10 +135,10 @@ class Hub:
         """
         console = self._consoles.get(guest)
         if console is None or console.is_over:
-            terminal = await self._terminal(guest)
+            state = await self._state(guest)
             console = self._consoles.get(guest)
             if console is None or console.is_over:
-                console = Console(terminal, self._open_terminal, self.options)
+                console = Console(state, self._open_terminal, self.options)
                 self._consoles[guest] = console
         return await console.attach(columns, rows)
 
@@ -163,9 +163,9 @@ class Hub:
         console = self._consoles.pop(guest, None)
         if console is not None:
             await console.close("ended")
-        terminal = self._guests.pop(guest, None)
-        if terminal is not None:
-            await terminal.retire(why)
+        state = self._guests.pop(guest, None)
+        if state is not None:
+            await state.retire(why)
             await self._release(guest)
 
     async def close(self) -> None:
@@ -181,32 +181,32 @@ class Hub:
     @property
     def open_sessions(self) -> int:
         """How many terminals are open."""
-        return sum(terminal.is_open for terminal in self._guests.values())
+        return sum(state.is_open for state in self._guests.values())
 
     @asynccontextmanager
     async def _reserved(self, guest: GuestRef, holder: str) -> AsyncIterator[None]:
-        terminal = await self._terminal(guest)
+        state = await self._state(guest)
         console = self._consoles.get(guest)
         if console is not None and not console.is_over and console.is_left:
             await console.close("closed")
-            await terminal.wait_until_idle(_HANG_UP_SECONDS)
-        async with terminal.held(holder):
+            await state.wait_until_idle(_HANG_UP_SECONDS)
+        async with state.held(holder):
             yield
 
-    async def _terminal(self, guest: GuestRef) -> GuestTerminal:
+    async def _state(self, guest: GuestRef) -> GuestState:
         claim = await self._owners.claim(guest)
         if not claim.is_ours:
             raise errors.Moved(owner_address=claim.owner_address)
-        terminal = self._guests.get(guest)
-        if terminal is None:
-            terminal = GuestTerminal(guest, self._open_terminal, self.options, clock=self._clock)
-            self._guests[guest] = terminal
-        if not terminal.is_open:
-            with terminal.awaited():  # it is not tidied away meanwhile
+        state = self._guests.get(guest)
+        if state is None:
+            state = GuestState(guest, self._open_terminal, self.options, clock=self._clock)
+            self._guests[guest] = state
+        if not state.is_open:
+            with state.awaited():  # it is not tidied away meanwhile
                 await self._make_room(guest)
         if self._tidying is None:
             self._tidying = asyncio.create_task(self._tidy())
-        return terminal
+        return state
 
     async def _make_room(self, guest: GuestRef) -> None:
         """Close the session on the guest's node that was idle longest if all there are in use.
@@ -242,9 +242,9 @@ class Hub:
         """Renew claims, close idle sessions, forget what is old."""
         while True:
             await asyncio.sleep(_TIDY_SECONDS)
-            for guest, terminal in tuple(self._guests.items()):
+            for guest, state in tuple(self._guests.items()):
                 with contextlib.suppress(errors.HubError):
-                    await self._tidy_guest(guest, terminal)
+                    await self._tidy_guest(guest, state)
             self._forget_consoles()
 
     def _forget_consoles(self) -> None:
@@ -252,13 +252,13 @@ class Hub:
         for guest in [guest for guest, console in self._consoles.items() if console.is_over]:
             del self._consoles[guest]
 
-    async def _tidy_guest(self, guest: GuestRef, terminal: GuestTerminal) -> None:
-        terminal.forget_old()
+    async def _tidy_guest(self, guest: GuestRef, state: GuestState) -> None:
+        state.forget_old()
         if not await self._owners.renew(guest):
             _log.warning("hub.ownership_lost", node=guest.node, vmid=guest.vmid)
             await self.close_guest(guest, errors.SessionLost)
             return
-        if await terminal.close_if_idle() and not terminal.executions and not terminal.is_busy:
+        if await state.close_if_idle() and not state.executions and not state.is_busy:
             self._guests.pop(guest, None)
             await self._release(guest)
 

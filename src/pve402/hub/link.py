@@ -1,4 +1,4 @@
-"""The numbered lines to the guest's program: window, acknowledgement and sending again.
+"""The numbered lines to the agent: window, acknowledgement and sending again.
 
 Sans-I/O: lines go in, bytes for the terminal come out; the acknowledgements arrive as
 numbers. Never more than `SAFE_UNREAD_BYTES` are under way unacknowledged, headers included,
@@ -8,7 +8,7 @@ because termproxy loses packets beyond that and a flooding guest could wedge the
 from collections import deque
 from dataclasses import dataclass, field
 
-from pve402.proxmox import terminal
+from pve402.proxmox import termproxy
 
 #: Longest line; two of them fit into the window.
 LONGEST_LINE = 1850
@@ -22,7 +22,7 @@ _COMPLAINTS_SECONDS = 0.1
 
 
 class LinkBroken(Exception):
-    """A line does not reach the guest's program, however often it is sent."""
+    """A line does not reach the agent, however often it is sent."""
 
 
 @dataclass(kw_only=True)
@@ -35,14 +35,14 @@ class _Line:
 
     @property
     def cost(self) -> int:
-        return len(self.wire) + terminal.HEADER_BYTES
+        return len(self.wire) + termproxy.HEADER_BYTES
 
 
 class Link:
     """Numbers the lines of one session and gets each of them there, once and in order."""
 
     def __init__(
-        self, nonce: str, *, window_bytes: int = terminal.SAFE_UNREAD_BYTES, again_seconds: float
+        self, nonce: str, *, window_bytes: int = termproxy.SAFE_UNREAD_BYTES, again_seconds: float
     ) -> None:
         self._nonce = nonce.encode()
         self._window = window_bytes
@@ -58,11 +58,6 @@ class Link:
         return sum(line.cost for line in self._flying)
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing waits and nothing is under way."""
-        return not self._waiting and not self._flying
-
-    @property
     def has_waiting(self) -> bool:
         """Whether lines wait to be sent."""
         return bool(self._waiting) or self._resend
@@ -74,11 +69,11 @@ class Link:
 
     @property
     def awaits_acknowledgement(self) -> bool:
-        """Whether the guest's program owes us an acknowledgement."""
+        """Whether the agent owes us an acknowledgement."""
         return any(line.asks for line in self._flying)
 
     def put(self, body: bytes) -> None:
-        """Queue one line of shell text for the guest's program."""
+        """Queue one line of shell text for the agent."""
         if len(body) > LONGEST_LINE:
             raise ValueError("the line is too long")
         self._waiting.append(body)

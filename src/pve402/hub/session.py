@@ -1,8 +1,8 @@
-"""One warm session: a terminal with our program on it, and the channels that share it.
+"""One warm session: a terminal with the agent on it, and the channels that share it.
 
 The session reads everything that comes, gives each frame to its channel, and sends what is
 queued in one loop turn as one packet. When to nudge the chain and when to doubt it is told by
-`pace` and `pulse`; what gets there, and in which order, by `link`.
+`nudge` and `liveness`; what gets there, and in which order, by `link`.
 """
 
 import asyncio
@@ -14,17 +14,17 @@ from typing import Protocol
 import structlog
 
 from pve402.hub import errors, frames, metrics
+from pve402.hub.agent import QUIT_LINE
+from pve402.hub.batching import BatchedReader
+from pve402.hub.boot import Hello
 from pve402.hub.channels import Channel, Sink
-from pve402.hub.intake import Intake
+from pve402.hub.invocation import Invocation
 from pve402.hub.link import Link, LinkBroken
-from pve402.hub.opening import Hello
+from pve402.hub.liveness import Liveness, Verdict
+from pve402.hub.nudge import Nudge
 from pve402.hub.options import HubOptions
-from pve402.hub.pace import Nudge
-from pve402.hub.program import QUIT_LINE
-from pve402.hub.pulse import Pulse, Verdict
-from pve402.hub.script import Script
-from pve402.hub.words import write_words
-from pve402.proxmox import terminal
+from pve402.hub.quoting import quote_words
+from pve402.proxmox import termproxy
 
 _log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class TerminalSocket(Protocol):
 
 
 class Session:
-    """A terminal on which our program answers. Built by `opener.open_session`."""
+    """A terminal on which the agent answers. Built by `connect.open_session`."""
 
     def __init__(
         self,
@@ -71,13 +71,13 @@ class Session:
         self._clock = clock
         self._frames = frames.FrameReader(nonce)
         self._link = Link(nonce, again_seconds=options.acknowledge_seconds)
-        self._trailer = terminal.TrailerWatch()
+        self._trailer = termproxy.TrailerFinder()
         self._channels: dict[int, Channel] = {}
         self._generations = [0] * options.max_commands
         self._wake = asyncio.Event()
-        self._pulse = Pulse(options, clock())
+        self._liveness = Liveness(options, clock())
         self._heard = asyncio.Event()
-        self._pace = Nudge(self._nudge)
+        self._nudge_timer = Nudge(self._nudge)
         self._resize: bytes = b""
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -101,37 +101,37 @@ class Session:
     @property
     def silent_seconds(self) -> float:
         """Since when nothing has come."""
-        return self._clock() - self._pulse.last_received
+        return self._clock() - self._liveness.last_received
 
-    def open_channel(self, sink: Sink, script: Script, *, with_stdin: bool) -> Channel:
+    def open_channel(self, sink: Sink, invocation: Invocation, *, with_stdin: bool) -> Channel:
         """Start a program. Raises TooManyCommands, SessionLost."""
         channel = self._allocate(sink)
-        words = write_words(list(script.argv))
+        quoted = quote_words(list(invocation.argv))
         call = f"xi {channel.name}" if with_stdin else f"x {channel.name} /dev/null"
-        for line in words.lines:
+        for line in quoted.lines:
             self.put(line.encode())
-        self.put(f"{call} {words.text}".encode())
+        self.put(f"{call} {quoted.text}".encode())
         self._expect_answers()
         return channel
 
     def open_console(self, sink: Sink, command: str) -> Channel:
         """Start a program whose output is the bytes outside of frames."""
         channel = self._allocate(sink)
-        words = write_words([command.encode()])
-        for line in words.lines:
+        quoted = quote_words([command.encode()])
+        for line in quoted.lines:
             self.put(line.encode())
-        self.put(f"xc {channel.name} {words.text}".encode())
+        self.put(f"xc {channel.name} {quoted.text}".encode())
         self._expect_answers()
         return channel
 
     def put(self, line: bytes) -> None:
-        """Queue one line for the guest's program."""
+        """Queue one line for the agent."""
         self._link.put(line)
         self._wake.set()
 
     def resize(self, columns: int, rows: int) -> None:
         """Tell the chain the window's size; the last one wins."""
-        self._resize = terminal.resize_packet(columns, rows)
+        self._resize = termproxy.resize_packet(columns, rows)
         self._wake.set()
 
     def channel_of(self, sink: Sink) -> Channel | None:
@@ -164,12 +164,12 @@ class Session:
                 return not self.ended.is_set()
         return False
 
-    async def close(self, *, quit_program: bool = True) -> None:
+    async def close(self, *, quit_agent: bool = True) -> None:
         """End the session; programs that still run in it are killed with it."""
-        if quit_program and not self.ended.is_set():
+        if quit_agent and not self.ended.is_set():
             with suppress(OSError, TimeoutError):
                 async with asyncio.timeout(_QUIT_SECONDS):
-                    await self._socket.send(terminal.input_packet(b"\r" + QUIT_LINE + b"\r"))
+                    await self._socket.send(termproxy.input_packet(b"\r" + QUIT_LINE + b"\r"))
                     await self.ended.wait()
         self._end()
         for task in self._tasks:
@@ -207,22 +207,22 @@ class Session:
     # receiving
 
     async def _read(self) -> None:
-        await Intake(self._socket, self._receive).run()
+        await BatchedReader(self._socket, self._receive).run()
         self._end()
 
     def _receive(self, data: bytes) -> None:
-        self._pulse.received(self._clock())
+        self._liveness.received(self._clock())
         self._heard.set()
         for event in self._frames.feed(data):
             match event:
                 case frames.Frame():
-                    self._pulse.answered()
+                    self._liveness.answered()
                     self._take_frame(event)
                 case frames.Outside():
                     self._take_outside(event.data)
                 case frames.Damaged():
                     self.damaged_frames += 1
-        self._pace.received(owed=self._is_answer_owed() and not self.ended.is_set())
+        self._nudge_timer.received(owed=self._is_answer_owed() and not self.ended.is_set())
 
     def _take_outside(self, data: bytes) -> None:
         if self._trailer.feed(data) is not None:
@@ -230,7 +230,7 @@ class Session:
                 self._end()
                 return
             # A console may print these words too: a real end closes the socket on data.
-            self._pulse.suspected(self._clock())
+            self._liveness.suspected(self._clock())
             self._ask()
         if self.outside is not None:
             self.echo_owed = False
@@ -329,8 +329,8 @@ class Session:
             await self._socket.send(resize)
         packet = self._link.take(self._clock())
         if packet:
-            self._pace.sent()
-            await self._socket.send(terminal.input_packet(packet))
+            self._nudge_timer.sent()
+            await self._socket.send(termproxy.input_packet(packet))
 
     def _is_answer_owed(self) -> bool:
         """Whether more is to come. What is sent needlessly stalls what is sent next."""
@@ -344,25 +344,25 @@ class Session:
 
     async def _send_no_operation(self) -> None:
         with suppress(OSError):
-            await self._socket.send(terminal.NO_OPERATION)
+            await self._socket.send(termproxy.NO_OPERATION)
 
     # keeping alive
 
     def _expect_answers(self) -> None:
-        self._pulse.started(self._clock())
+        self._liveness.started(self._clock())
 
     async def _keep(self) -> None:
         while not self.ended.is_set():
             now = self._clock()
-            self._look_after(now)
+            self._check(now)
             resend = self._link.next_deadline() or now + self._options.acknowledge_seconds
-            await asyncio.sleep(max(0.01, min(self._pulse.next_look(now), resend) - now))
+            await asyncio.sleep(max(0.01, min(self._liveness.next_check(now), resend) - now))
 
-    def _look_after(self, now: float) -> None:
+    def _check(self, now: float) -> None:
         self._link.expire(now)
         if self._link.has_waiting:
             self._wake.set()
-        match self._pulse.look(now, busy=self.is_busy):
+        match self._liveness.check(now, busy=self.is_busy):
             case Verdict.LOST:
                 self._end()
             case Verdict.ASK:
@@ -372,8 +372,8 @@ class Session:
 
     def _ask(self) -> None:
         """Ask for a sign of life, and for programs that ended; real data shows a dead socket."""
-        self._pulse.asked(self._clock())
-        if self._link.waiting_bytes < terminal.SAFE_UNREAD_BYTES:
+        self._liveness.asked(self._clock())
+        if self._link.waiting_bytes < termproxy.SAFE_UNREAD_BYTES:
             self.put(b"h")
 
     def _end(self) -> None:
@@ -382,7 +382,7 @@ class Session:
         self.ended.set()
         metrics.SESSIONS.dec()
         self._heard.set()
-        self._pace.sent()
+        self._nudge_timer.sent()
         self._wake.set()
         _log.info("hub.session_ended", guest=self._name)
         for channel in tuple(self._channels.values()):

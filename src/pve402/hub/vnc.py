@@ -1,7 +1,7 @@
 """The picture of a guest's terminal: RFB from vncproxy, past its password, for viewers without.
 
 We answer the password towards Proxmox VE and offer the viewer the security type None, so that no
-credential of the host goes out. What follows the opening passes through unread. For a container
+credential of the host goes out. What follows the handshake passes through unread. For a container
 the picture shows the terminal that programs of the hub use, so the terminal must be reserved.
 """
 
@@ -11,7 +11,7 @@ from contextlib import suppress
 import structlog
 
 from pve402.hub import errors
-from pve402.hub.termproxy import WebSocketTerminal
+from pve402.hub.terminal_socket import WebSocketTerminal
 from pve402.proxmox import errors as proxmox_errors
 from pve402.proxmox import vnc
 from pve402.proxmox.guests import GuestRef, Guests
@@ -19,13 +19,13 @@ from pve402.proxmox.guests import GuestRef, Guests
 _log = structlog.get_logger(__name__)
 
 #: vncterm answers within milliseconds.
-_OPENING_SECONDS = 5.0
-#: What a viewer may send in its opening: 13 bytes, and some that follow at once.
-_LARGEST_OPENING_BYTES = 4096
+_HANDSHAKE_SECONDS = 5.0
+#: What a viewer may send in its handshake: 13 bytes, and some that follow at once.
+_LARGEST_HANDSHAKE_BYTES = 4096
 
 
 class VncStream:
-    """An RFB connection behind its opening: what follows is ClientInit."""
+    """An RFB connection past its handshake: what follows is ClientInit."""
 
     def __init__(self, socket: WebSocketTerminal, ahead: bytes = b"") -> None:
         self._socket = socket
@@ -47,7 +47,7 @@ class VncStream:
         await self._socket.close()
 
 
-class VncOpener:
+class VncConnector:
     """Opens VNC as the API token, or as the console user where the token is refused."""
 
     def __init__(self, guests: Guests, console_guests: Guests | None = None) -> None:
@@ -70,14 +70,14 @@ class VncChannel:
         #: Why it was closed: session_lost, refused, or closed; empty while open.
         self.close_reason = ""
         self._stream = stream
-        self._opening = vnc.server_handshake()
-        self._opening_bytes = 0
+        self._handshake = vnc.server_handshake()
+        self._handshake_bytes = 0
         self._changed = asyncio.Event()
 
     async def write(self, data: bytes) -> None:
         """Take bytes of the viewer; waits while the server does not take them."""
-        if not self._opening.is_done and not self.close_reason:
-            data = self._open(data)
+        if not self._handshake.is_done and not self.close_reason:
+            data = self._shake_hands(data)
         if data and not self.close_reason:
             with suppress(OSError):  # the end shows in what is read
                 await self._stream.send(data)
@@ -85,9 +85,9 @@ class VncChannel:
     async def read(self) -> bytes | None:
         """The next bytes for the viewer; None once the connection is over."""
         while not self.close_reason:
-            if data := self._opening.bytes_to_send():
+            if data := self._handshake.bytes_to_send():
                 return data
-            if self._opening.is_done:
+            if self._handshake.is_done:
                 return await self._receive()
             await self._changed.wait()
             self._changed.clear()
@@ -103,18 +103,18 @@ class VncChannel:
             async with asyncio.timeout(1.0):
                 await self._stream.close()
 
-    def _open(self, data: bytes) -> bytes:
-        """Take bytes of the opening; returns those that follow it."""
-        self._opening_bytes += len(data)
+    def _shake_hands(self, data: bytes) -> bytes:
+        """Take bytes of the handshake; returns those that follow it."""
+        self._handshake_bytes += len(data)
         try:
-            if self._opening_bytes > _LARGEST_OPENING_BYTES:
-                raise vnc.VncFailed("the viewer's opening does not end")
-            self._opening.receive(data)
+            if self._handshake_bytes > _LARGEST_HANDSHAKE_BYTES:
+                raise vnc.VncFailed("the viewer's handshake does not end")
+            self._handshake.receive(data)
         except vnc.VncFailed:
             self._end("refused")
             return b""
         self._changed.set()
-        return self._opening.rest() if self._opening.is_done else b""
+        return self._handshake.rest() if self._handshake.is_done else b""
 
     async def _receive(self) -> bytes | None:
         data = None
@@ -149,13 +149,13 @@ async def _open(guests: Guests, guest: GuestRef) -> VncStream | None:
 
 async def _authenticated(socket: WebSocketTerminal, password: str) -> VncStream:
     """Get past the password. Raises VncFailed, OSError, TimeoutError."""
-    opening = vnc.client_handshake(password)
-    async with asyncio.timeout(_OPENING_SECONDS):
-        while not opening.is_done:
+    handshake = vnc.client_handshake(password)
+    async with asyncio.timeout(_HANDSHAKE_SECONDS):
+        while not handshake.is_done:
             data = await socket.receive()
             if data is None:
                 raise vnc.VncFailed("the VNC server left")
-            opening.receive(data)
-            if reply := opening.bytes_to_send():
+            handshake.receive(data)
+            if reply := handshake.bytes_to_send():
                 await socket.send(reply)
-    return VncStream(socket, opening.rest())
+    return VncStream(socket, handshake.rest())

@@ -1,6 +1,6 @@
 """Access: which privileges we have, and users whose only right is one guest's console."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pve402.proxmox import answers, errors, parameters, shapes
@@ -101,19 +101,6 @@ class Access:
     async def login(self, username: str, password: str) -> Ticket:
         """A ticket for a user. Raises AuthenticationFailed, after 3 s."""
         return await self._client.fetch_ticket(username, password)
-
-    async def set_role(self, role: str, privileges: Iterable[str]) -> None:
-        """Make a role, or give the role there is these privileges.
-
-        Needs Sys.Modify on /access, which a lessor should not have: better an operator
-        makes the role once.
-        """
-        wanted = ",".join(sorted(privileges))
-        try:
-            await self._client.call("POST", "/access/roles", {"roleid": role, "privs": wanted})
-        except errors.RoleExists:
-            path = parameters.api_path("access", "roles", role)
-            await self._client.call("PUT", path, {"privs": wanted})
 
     async def role_privileges(self, role: str) -> frozenset[str] | None:
         """The privileges of a role; None if there is no such role."""

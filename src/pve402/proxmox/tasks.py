@@ -146,11 +146,6 @@ class Tasks:
         rows = await self._list(node, {"source": "active", "vmid": vmid})
         return tuple(_upid(row) for row in rows if row.get("status") in {None, "RUNNING"})
 
-    async def list_recent(self, node: str, vmid: int) -> tuple[Upid, ...]:
-        """The last tasks of one guest, running or ended, newest first, 100 at most."""
-        rows = await self._list(node, {"source": "all", "vmid": vmid})
-        return tuple(_upid(row) for row in rows)
-
     async def wait_until_finished(
         self, upid: Upid, *, limit_seconds: float, policy: PollPolicy | None = None
     ) -> TaskEnd:

@@ -8,7 +8,7 @@ from tests.support.guest_consoles import ASH, BASH, DASH, Consoles
 
 from pve402.hub import errors
 from pve402.hub.request import ExecRequest
-from pve402.proxmox.terminal import input_packet
+from pve402.proxmox.termproxy import input_packet
 
 pytestmark = pytest.mark.namespaces
 
@@ -59,7 +59,7 @@ async def test_our_own_stale_program_quits_and_its_commands_end(chain: Consoles)
     execution = await lost.start(guest, ExecRequest(command="echo $$; sleep 91.5"))
     await asyncio.sleep(0.3)
     session = await lost.session(guest)
-    await session.close(quit_program=False)
+    await session.close(quit_agent=False)
     with pytest.raises(errors.SessionLost) as caught:
         await execution.wait()
     assert caught.value.exec_id == execution.exec_id

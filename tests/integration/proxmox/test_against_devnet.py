@@ -232,7 +232,7 @@ async def test_a_console_user_sees_one_guest_and_is_gone_afterwards(
     root: ProxmoxClient, root_options: ProxmoxOptions
 ) -> None:
     access, ref = Access(root), await make(root)
-    await access.set_role("Console", {"VM.Console"})
+    await root.call("POST", "/access/roles", {"roleid": "Console", "privs": "VM.Console"})
     await access.create_user("lease-x@pve", "a long password")
     await access.grant("lease-x@pve", "Console", ref)
     user = ProxmoxOptions(

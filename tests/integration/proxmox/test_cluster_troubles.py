@@ -56,11 +56,11 @@ async def test_a_backup_that_runs_is_waited_out(
         await guests.update_config(CT, {"description": "x"})
     with pytest.raises(errors.GuestLocked):
         await guests.delete(CT)
-    active = [upid.text for upid in await tasks.list_active(NODE, 200)]
+    active = await tasks.list_active(NODE, 200)
 
     assert refused.value.lock == "backup"
-    assert active == [backup]
-    assert (await finish(tasks, (await tasks.list_recent(NODE, 200))[0])).ok
+    assert [upid.text for upid in active] == [backup]
+    assert (await finish(tasks, active[0])).ok
     await guests.update_config(CT, {"description": "x"})
 
 

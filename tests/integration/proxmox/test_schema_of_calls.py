@@ -76,7 +76,6 @@ LEAST = replace(
 CHANGES = {"hostname": "web-2", "description": "x"}
 ENDED = scripted_server.data('{"status":"stopped","exitstatus":"OK"}')
 LINES = scripted_server.data('[{"n":1,"t":"a"}]')
-ROLE_THERE = scripted_server.answer(500, "role 'Console' already exists")
 
 Ask = Callable[[Any], Awaitable[Any]]
 
@@ -124,7 +123,6 @@ CASES = [
     Case(method="tasks.tail", ask=lambda c: c.tasks.tail(UPID), script=(LINES,)),
     Case(method="tasks.stop", ask=lambda c: c.tasks.stop(UPID)),
     Case(method="tasks.list_active", ask=lambda c: c.tasks.list_active("pve", 10001)),
-    Case(method="tasks.list_recent", ask=lambda c: c.tasks.list_recent("pve", 10001)),
     Case(
         method="tasks.wait_until_finished",
         ask=lambda c: c.tasks.wait_until_finished(UPID, limit_seconds=5),
@@ -146,11 +144,6 @@ CASES = [
     ),
     Case(method="access.lacking", ask=lambda c: c.access.lacking({"/access": frozenset({"x"})})),
     Case(method="access.login", ask=lambda c: c.access.login("lease-x@pve", "a long password")),
-    Case(
-        method="access.set_role",
-        ask=lambda c: c.access.set_role("Console", {"VM.Console"}),
-        script=(ROLE_THERE,),
-    ),
     Case(method="access.role_privileges", ask=lambda c: c.access.role_privileges("Console")),
     Case(method="access.users", ask=lambda c: c.access.users()),
     Case(

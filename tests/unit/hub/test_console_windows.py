@@ -10,7 +10,7 @@ import pytest
 from pve402.hub import errors
 from pve402.hub.console import Console, ConsoleChannel
 from pve402.hub.options import HubOptions
-from pve402.hub.pty_shell import SoleShell
+from pve402.hub.shells import SoleShell
 
 
 class FakeTerminal:
@@ -36,7 +36,7 @@ class FakeTerminal:
 
 
 class FakeGuest:
-    """Stands for a GuestTerminal."""
+    """Stands for a GuestState."""
 
     guest = None
     held_by: list[str]

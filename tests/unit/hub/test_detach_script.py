@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pve402.hub import scripts
+from pve402.hub import guest_scripts
 
 EXEC_ID = "e" + "0" * 24
 CAT = "echo $$ >&8;exec 8>&-;exec cat"
@@ -48,7 +48,7 @@ class Started:
         return asked.returncode
 
     def _command(self, name: str, *arguments: str) -> list[str]:
-        return ["sh", "-c", scripts.source(name), "sh", str(self.base), *arguments]
+        return ["sh", "-c", guest_scripts.source(name), "sh", str(self.base), *arguments]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import asyncio
 import prometheus_client
 import pytest
 
-from pve402.hub import errors, scripts
+from pve402.hub import errors, guest_scripts
 from pve402.hub.execution import LARGEST_EVENTS, Execution
 from pve402.hub.request import EventKind, ExecRequest
 
@@ -144,7 +144,7 @@ async def test_how_a_command_ended_is_counted_once(outcome: str, end) -> None:
 
 async def test_what_the_hub_runs_for_itself_is_not_counted() -> None:
     before, execution = counted("done"), make()
-    execution.request = scripts.request("files", "look", "/etc/passwd")
+    execution.request = guest_scripts.request("files", "look", "/etc/passwd")
     execution.finish(0)
 
     assert counted("done") == before

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pve402.hub import errors, running, script
+from pve402.hub import errors, invocation, supervision
+from pve402.hub.boot import Hello
 from pve402.hub.execution import Execution
-from pve402.hub.opening import Hello
 from pve402.hub.options import HubOptions
 from pve402.hub.request import ExecRequest
 from pve402.hub.session import Session
@@ -57,8 +57,8 @@ def open_session(socket: FakeSocket, **hello: object) -> Session:
 def start(session: Session, **values: object) -> Execution:
     request = ExecRequest(command="x", **values)  # type: ignore[arg-type]
     execution = Execution("e", request, clock=lambda: 0.0)
-    channel = session.open_channel(execution, script.build(request), with_stdin=False)
-    work = running.look_after(session, channel, execution, OPTIONS)
+    channel = session.open_channel(execution, invocation.build(request), with_stdin=False)
+    work = supervision.supervise(session, channel, execution, OPTIONS)
     execution.task = asyncio.create_task(work)  # type: ignore[attr-defined]
     return execution
 
@@ -91,7 +91,7 @@ def test_any_frames_end_within_the_deadlines(messages: list[bytes]) -> None:
                 assert 0 <= result.exit_code <= 999
             except errors.SessionFailed:
                 pass
-        await session.close(quit_program=False)
+        await session.close(quit_agent=False)
         execution.task.cancel()  # type: ignore[attr-defined]
 
     asyncio.run(scenario())
@@ -103,7 +103,7 @@ async def test_silent_guest_ends_the_session() -> None:
     with pytest.raises(errors.SessionLost):
         async with asyncio.timeout(5):
             await execution.wait()
-    await session.close(quit_program=False)
+    await session.close(quit_agent=False)
 
 
 async def test_missing_piece_fails_that_channel_alone() -> None:
@@ -117,7 +117,7 @@ async def test_missing_piece_fails_that_channel_alone() -> None:
     with pytest.raises(errors.OutputDamaged):
         await first.wait()
     assert (await second.wait()).stdout == b"ABC"
-    await session.close(quit_program=False)
+    await session.close(quit_agent=False)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ async def test_damaged_frame_fails_the_command(fields: tuple[str, ...]) -> None:
     with pytest.raises(errors.OutputDamaged):
         await execution.wait()
     assert session.is_tainted
-    await session.close(quit_program=False)
+    await session.close(quit_agent=False)
 
 
 async def test_late_frames_of_an_older_generation_are_ignored() -> None:
@@ -157,7 +157,7 @@ async def test_late_frames_of_an_older_generation_are_ignored() -> None:
     socket.incoming.put_nowait(frame("X", "0.2", "0", "4", "0", "0"))
     result = await second.wait()
     assert (result.exit_code, result.stdout) == (4, b"")
-    await session.close(quit_program=False)
+    await session.close(quit_agent=False)
 
 
 async def test_flood_keeps_memory_bounded() -> None:
@@ -171,7 +171,7 @@ async def test_flood_keeps_memory_bounded() -> None:
     result = await execution.wait()
     assert (len(result.output), result.truncated) == (1000, True)
     assert b"t 0" in socket.sent
-    await session.close(quit_program=False)
+    await session.close(quit_agent=False)
 
 
 async def test_console_bytes_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,5 +182,5 @@ async def test_console_bytes_are_not_logged(capsys: pytest.CaptureFixture[str]) 
     socket.incoming.put_nowait(frame("o", "0.1", "9", "1", "\x1b[31m") + frame("S", "1"))
     with pytest.raises(errors.SessionFailed):
         await execution.wait()
-    await session.close(quit_program=False)
+    await session.close(quit_agent=False)
     assert "evil" not in capsys.readouterr().out

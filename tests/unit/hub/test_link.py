@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pve402.hub.link import LONGEST_LINE, Link, LinkBroken
-from pve402.proxmox.terminal import SAFE_UNREAD_BYTES
+from pve402.proxmox.termproxy import SAFE_UNREAD_BYTES
 
 NONCE = "abcdefabcdef"
 

@@ -71,10 +71,10 @@ class FakeGuests:
 OPENING = (rfb.VERSION, b"\x01\x02", CHALLENGE, bytes(4))
 
 
-def opener(*servers: Server, refuses: Exception | None = None) -> vnc.VncOpener:
+def opener(*servers: Server, refuses: Exception | None = None) -> vnc.VncConnector:
     ways = [FakeGuests(server) for server in servers]
     ways[0].refuses = refuses
-    return vnc.VncOpener(*ways)  # type: ignore[arg-type]
+    return vnc.VncConnector(*ways)  # type: ignore[arg-type]
 
 
 async def test_the_password_is_answered_and_what_follows_is_kept() -> None:
@@ -116,7 +116,7 @@ async def test_a_server_that_is_none_is_unreachable_and_closed(says: list[bytes]
 
 
 async def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vnc, "_OPENING_SECONDS", 0.05)
+    monkeypatch.setattr(vnc, "_HANDSHAKE_SECONDS", 0.05)
     server = Server([], hangs=True)
 
     with pytest.raises(errors.TerminalUnreachable):

@@ -94,15 +94,13 @@ def test_console_users_take_more_privileges() -> None:
 async def test_a_console_user_is_made_granted_one_guest_and_removed(
     server: ScriptedServer, access: Access
 ) -> None:
-    server.script = [DONE] * 4
+    server.script = [DONE] * 3
 
-    await access.set_role("Console", {"VM.Console"})
     await access.create_user("lease-x@pve", "a long password")
     await access.grant("lease-x@pve", "Console", GuestRef(node="pve", vmid=101))
     await access.delete_user("lease-x@pve")
 
-    role, user, acl, removal = server.requests
-    assert role.form == {"roleid": "Console", "privs": "VM.Console"}
+    user, acl, removal = server.requests
     assert user.form == {"userid": "lease-x@pve", "password": "a long password"}
     assert (acl.method, acl.path) == ("PUT", "/api2/json/access/acl")
     assert acl.form == {
@@ -112,25 +110,6 @@ async def test_a_console_user_is_made_granted_one_guest_and_removed(
         "propagate": "0",
     }
     assert (removal.method, removal.path) == ("DELETE", "/api2/json/access/users/lease-x%40pve")
-
-
-async def test_a_role_that_exists_is_given_the_privileges(
-    server: ScriptedServer, access: Access
-) -> None:
-    server.script = [scripted_server.answer(500, "role 'Console' already exists"), DONE]
-
-    await access.set_role("Console", {"VM.Console"})
-
-    assert (server.requests[1].method, server.requests[1].form) == ("PUT", {"privs": "VM.Console"})
-
-
-async def test_a_role_that_cannot_be_made_is_an_error(
-    server: ScriptedServer, access: Access
-) -> None:
-    server.script = [scripted_server.answer(500, "disk on fire")]
-
-    with pytest.raises(errors.ProxmoxFault, match="disk on fire"):
-        await access.set_role("Console", {"VM.Console"})
 
 
 @pytest.mark.parametrize(

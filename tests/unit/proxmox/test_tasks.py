@@ -272,11 +272,12 @@ async def test_more_lines_than_asked_for_are_not_taken(
     assert page.lines == ("0", "1", "2")
 
 
-async def test_recent_tasks_include_those_that_ended(server: ScriptedServer, tasks: Tasks) -> None:
+async def test_active_tasks_leave_out_those_that_ended(
+    server: ScriptedServer, tasks: Tasks
+) -> None:
     rows = [{"upid": UPID.text, "status": "OK"}, {"upid": UPID.text}]
-    server.script = [scripted_server.data(json.dumps(rows))] * 2
+    server.script = [scripted_server.data(json.dumps(rows))]
 
-    assert await tasks.list_recent("pve", 132) == (UPID, UPID)
     assert await tasks.list_active("pve", 132) == (UPID,)
-    assert [request.query["source"] for request in server.requests] == ["all", "active"]
+    assert [request.query["source"] for request in server.requests] == ["active"]
     assert server.requests[0].query["vmid"] == "132"

@@ -5,8 +5,8 @@ import binascii
 
 from pve402 import schemas
 from pve402.hub import errors as hub_errors
+from pve402.hub import invocation
 from pve402.hub import request as hub_request
-from pve402.hub import script
 
 
 def to_request(body: schemas.ExecRequest, *, streams: bool) -> hub_request.ExecRequest:
@@ -25,7 +25,7 @@ def to_request(body: schemas.ExecRequest, *, streams: bool) -> hub_request.ExecR
         output_limit_bytes=default if body.max_output_bytes is None else body.max_output_bytes,
         detach=body.detach,
     )
-    script.build(asked)
+    invocation.build(asked)
     if not body.detach and (body.timeout_seconds or 0) > schemas.MAX_ATTACHED_SECONDS:
         raise hub_errors.RequestRefused("timeoutSeconds is 3,600 at most, unless detached")
     return asked

@@ -18,8 +18,8 @@ from pve402.api.sockets import exec as exec_socket
 from pve402.api.transport import body, routing, sse
 from pve402.domain import errors
 from pve402.hub import errors as hub_errors
+from pve402.hub import guest_scripts
 from pve402.hub import request as hub_request
-from pve402.hub import scripts
 from pve402.hub.execution import Execution
 
 router = routing.Router("exec")
@@ -172,7 +172,7 @@ async def _list(call: GuestCall, _: None) -> Response:
     items += [
         commands.attached_item(found)
         for found in call.work.hub.executions(call.guest)
-        if not scripts.is_ours(found.request)
+        if not guest_scripts.is_ours(found.request)
     ]
     items.sort(key=lambda item: item.started_at)
     return reply.respond_list(items)
@@ -239,7 +239,7 @@ def _attached(call: GuestCall, exec_id: str) -> Execution | None:
         found = call.work.hub.find(call.guest, exec_id)
     except hub_errors.ExecNotFound:
         return None
-    return None if scripts.is_ours(found.request) else found
+    return None if guest_scripts.is_ours(found.request) else found
 
 
 def _encoding(request: Request) -> schemas.ExecEncoding:

@@ -22,7 +22,7 @@ spool() {
   cat >/dev/null
 }
 
-watch_time() {
+enforce_time_limit() {
   n=0
   while [ ! -e "$d/exit" ] && [ $n -lt "$seconds" ]; do sleep 1; n=$((n + 1)); done
   [ ! -e "$d/exit" ] || return
@@ -59,7 +59,7 @@ case $stdin in
 esac
 echo ok
 exec >/dev/null 2>&1 </dev/null
-[ "$seconds" -eq 0 ] || watch_time &
+[ "$seconds" -eq 0 ] || enforce_time_limit &
 {
   {
     setsid sh -c "$@" 2>&4 4>&- 8>"$d/group" <"$i"

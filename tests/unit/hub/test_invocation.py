@@ -3,8 +3,8 @@
 import pytest
 
 from pve402.hub import errors
+from pve402.hub.invocation import LARGEST_ARGUMENT_BYTES, build
 from pve402.hub.request import ExecRequest
-from pve402.hub.script import LARGEST_ARGUMENT_BYTES, build
 
 
 def test_command_is_run_with_its_extra_arguments() -> None:

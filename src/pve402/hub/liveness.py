@@ -2,27 +2,27 @@
 
 The end of a terminal's session is often not signalled: the socket stays open and silent until
 data is sent. So while something runs, a question goes out: soon after a start, because a
-program may have ended whose job still holds its output, and then ever more seldom.
+program may have ended whose job still holds its output, and then less and less often.
 """
 
 from enum import Enum
 
 from pve402.hub.options import HubOptions
 
-#: First look after something was started; then doubling up to the heartbeat.
+#: First check after something was started; then doubling up to the heartbeat.
 _FIRST_SECONDS = 0.25
 
 
 class Verdict(Enum):
-    """What is to be done now."""
+    """What to do now."""
 
     WAIT = "wait"  # nothing
     ASK = "ask"  # send something that is answered
     LOST = "lost"  # give the session up
 
 
-class Pulse:
-    """The clockwork of one session; times are given, in seconds."""
+class Liveness:
+    """The liveness of one session; times are arguments, in seconds."""
 
     def __init__(self, options: HubOptions, now: float) -> None:
         self.last_received = now
@@ -48,15 +48,15 @@ class Pulse:
         self._asked_at = None
 
     def answered(self) -> None:
-        """A frame of our program came in: it lives, whatever the screen says."""
+        """A frame of the agent came in: it lives, whatever the screen says."""
         self._suspected_at = None
 
     def suspected(self, now: float) -> None:
         """The output looks like the end of the session."""
         self._suspected_at = now
 
-    def look(self, now: float, *, busy: bool) -> Verdict:
-        """What is to be done now."""
+    def check(self, now: float, *, busy: bool) -> Verdict:
+        """What to do now."""
         silent = self._asked_at is not None and now - self._asked_at > self._options.silence_seconds
         suspected = self._suspected_at
         if silent or (
@@ -69,7 +69,7 @@ class Pulse:
         self._next = now + self._interval
         return Verdict.ASK
 
-    def next_look(self, now: float) -> float:
-        """When to look again."""
+    def next_check(self, now: float) -> float:
+        """When to check again."""
         soon = now + min(_FIRST_SECONDS, self._options.silence_seconds)
         return soon if self._next is None or self._next <= now else min(soon, self._next)

@@ -1,4 +1,4 @@
-"""Opens sessions: a terminal over Proxmox, our program on it."""
+"""Opens sessions: a terminal over Proxmox, and the agent on it."""
 
 import asyncio
 import secrets
@@ -8,15 +8,15 @@ from contextlib import suppress
 
 import structlog
 
-from pve402.hub import errors, opening
+from pve402.hub import boot, errors
 from pve402.hub.options import HubOptions
 from pve402.hub.session import Session, TerminalSocket
-from pve402.proxmox import terminal
+from pve402.proxmox import termproxy
 from pve402.proxmox.guests import GuestRef
 
 _log = structlog.get_logger(__name__)
 
-#: A stale program of ours, and a shell that ended on our Ctrl-C, each cost one more try.
+#: A stale agent, and a shell that ended on our Ctrl-C, each cost one more try.
 _LARGEST_ATTEMPTS = 4
 
 OpenTerminal = Callable[[GuestRef], Awaitable[TerminalSocket]]
@@ -25,7 +25,7 @@ OpenTerminal = Callable[[GuestRef], Awaitable[TerminalSocket]]
 async def open_session(
     open_terminal: OpenTerminal, guest: GuestRef, options: HubOptions
 ) -> Session:
-    """Open the guest's terminal and bring our program up on it.
+    """Open the guest's terminal and start the agent on it.
 
     Raises GuestNotRunning, NoShell, TerminalStuck, TerminalUnreachable.
     """
@@ -60,8 +60,8 @@ async def _attempt(
     socket = await open_terminal(guest)
     nonce, mark = secrets.token_hex(6), secrets.token_hex(4)
     try:
-        hello = await _drive(opening.opening(mark, nonce, patience=patience), socket)
-    except opening.StaleProgram:
+        hello = await _drive(boot.steps(mark, nonce, patience=patience), socket)
+    except boot.StaleAgent:
         await _close(socket)
         return None
     except BaseException:
@@ -72,29 +72,29 @@ async def _attempt(
     return session
 
 
-async def _drive(steps: opening.Steps, socket: TerminalSocket) -> opening.Hello:
+async def _drive(steps: boot.Steps, socket: TerminalSocket) -> boot.Hello:
     """Type and listen as the steps say."""
-    heard: opening.Heard | None = None
+    heard: boot.Heard | None = None
     try:
         while True:
             step = steps.send(heard)
             heard = None
-            if isinstance(step, opening.Type):
+            if isinstance(step, boot.Type):
                 await _send(socket, step.data)
             else:
                 heard = await _hear(step, socket)
     except StopIteration as stop:
-        hello: opening.Hello = stop.value
+        hello: boot.Hello = stop.value
         return hello
 
 
 async def _send(socket: TerminalSocket, data: bytes) -> None:
     with suppress(OSError):  # the end shows in what is heard next
-        await socket.send(terminal.input_packet(data))
+        await socket.send(termproxy.input_packet(data))
 
 
-async def _hear(hear: opening.Hear, socket: TerminalSocket) -> opening.Heard:
-    listener = opening.Listener(hear, time.monotonic())
+async def _hear(hear: boot.Hear, socket: TerminalSocket) -> boot.Heard:
+    listener = boot.Listener(hear, time.monotonic())
     while True:
         heard = listener.heard(time.monotonic())
         if heard is not None:

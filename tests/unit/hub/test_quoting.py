@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pve402.hub.link import LONGEST_LINE
-from pve402.hub.words import stdin_formats, write_words
+from pve402.hub.quoting import quote_words, stdin_formats
 
 SHELLS = {"dash": ["dash"], "bash": ["bash", "--posix"], "ash": ["busybox", "ash"]}
 PRELUDE = b"LC_ALL=C\nN='\n'\n" + (
@@ -29,7 +29,7 @@ def through(shell: list[str], script: bytes) -> bytes:
 
 
 def echo_values(shell: list[str], values: list[bytes]) -> list[bytes]:
-    words = write_words(values)
+    words = quote_words(values)
     lines = "".join(f"{line}\n" for line in words.lines)
     script = PRELUDE + f"{lines}printf '%s\\177' {words.text} | tr '\\177' '\\000'".encode()
     return through(shell, script).split(b"\0")[:-1]
@@ -50,7 +50,7 @@ def test_awkward_values_survive(shell: list[str]) -> None:
 
 
 def test_lines_fit_the_link() -> None:
-    words = write_words([b"'\n" * 4000, bytes(range(1, 256)) * 20, b"x" * 2000, b"a"])
+    words = quote_words([b"'\n" * 4000, bytes(range(1, 256)) * 20, b"x" * 2000, b"a"])
     assert max(map(len, words.lines)) < LONGEST_LINE - 50
     assert len(words.text) < 1300
 

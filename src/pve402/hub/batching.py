@@ -27,7 +27,7 @@ class Source(Protocol):
     def pause_reading(self, seconds: float) -> None: ...
 
 
-class Intake:
+class BatchedReader:
     """Reads a socket and passes on its bytes, joined, in order."""
 
     def __init__(self, source: Source, take: Callable[[bytes], None]) -> None:

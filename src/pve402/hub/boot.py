@@ -1,23 +1,23 @@
-"""Gets from a terminal in any state to our program answering there. Sans-I/O.
+"""Boots the agent on a terminal in any state. Sans-I/O.
 
-What is on the terminal is not known: a prompt, a half-typed line, an open quote, an editor,
-a running command, or a program of ours that another process left behind. So the steps are:
+We do not know what is on the terminal: a prompt, a half-typed line, an open quote, an editor,
+a running command, or an agent that another process left behind. So the steps are:
 
-    wait until the terminal is attached      what is typed earlier is lost
-    Ctrl-C, newline, the quit line           ends a command, a quote, a stale program of ours
+    wait until the terminal is attached      anything typed earlier is lost
+    Ctrl-C, newline, the quit line           ends a command, a quote, a stale agent
     the boot line                            its answer shows that a shell read it
     rescue by rescue, the boot line again    editors, pagers, interpreters, stopped jobs
-    the program                              acknowledged piece by piece
+    the agent                                acknowledged piece by piece
 
-`opening` is a generator of `Type` and `Hear`; whoever drives it does the typing and hearing.
+`steps` is a generator of `Type` and `Hear`; whoever drives it types and listens.
 """
 
 import re
 from collections.abc import Generator
 from dataclasses import dataclass, field
 
-from pve402.hub import errors, frames, program
-from pve402.proxmox import terminal
+from pve402.hub import agent, errors, frames
+from pve402.proxmox import termproxy
 
 #: After `OK`: how long to wait for output at most, and how long for the end of it.
 _ATTACH_SECONDS = 0.25
@@ -32,7 +32,7 @@ _BOOT_SECONDS = 0.35
 _LAST_BOOT_SECONDS = 2.0
 _PROGRAM_SECONDS = 5.0
 _LARGEST_OUTPUT_BYTES = 256 * 1024
-_PACKET_BYTES = terminal.SAFE_UNREAD_BYTES - terminal.HEADER_BYTES
+_PACKET_BYTES = termproxy.SAFE_UNREAD_BYTES - termproxy.HEADER_BYTES
 
 # Each is what a person would try next; the pauses let ESC stand alone.
 _RESCUES: tuple[tuple[bytes, ...], ...] = (
@@ -80,7 +80,7 @@ class Heard:
 
 @dataclass(frozen=True, kw_only=True)
 class Hello:
-    """What the guest's program says of itself; `rest` is output that came behind it."""
+    """What the agent says about itself; `rest` is the output that followed."""
 
     encoding: str
     directory: str
@@ -88,17 +88,17 @@ class Hello:
     rest: bytes = field(repr=False)
 
 
-class StaleProgram(Exception):
+class StaleAgent(Exception):
     """The terminal's session ended while we recovered it; open a new one."""
 
 
 Steps = Generator[Type | Hear, Heard | None, Hello]
 
 
-def opening(mark: str, nonce: str, *, patience: float = 1.0) -> Steps:
-    """The steps to a running program; returns its hello. More patience for a slow guest.
+def steps(mark: str, nonce: str, *, patience: float = 1.0) -> Steps:
+    """The steps to a running agent; returns its hello. More patience for a slow guest.
 
-    Raises StaleProgram, GuestNotRunning, NoShell, TerminalStuck.
+    Raises StaleAgent, GuestNotRunning, NoShell, TerminalStuck.
     """
     yield from _wait_until_attached()
     yield from _reach_loader(mark, _BOOT_SECONDS * patience)
@@ -113,9 +113,9 @@ def _wait_until_attached() -> Generator[Type | Hear, Heard | None, None]:
 
 
 def _reach_loader(mark: str, boot_seconds: float) -> Generator[Type | Hear, Heard | None, None]:
-    clear = (_INTERRUPT, _NEWLINE + program.QUIT_LINE + _NEWLINE)
-    answer = re.compile(re.escape(program.started(mark)))
-    boot = program.boot_line(mark) + _NEWLINE
+    clear = (_INTERRUPT, _NEWLINE + agent.QUIT_LINE + _NEWLINE)
+    answer = re.compile(re.escape(agent.started(mark)))
+    boot = agent.boot_line(mark) + _NEWLINE
     for rescue in ((), *_RESCUES):
         pause = _RESCUE_PAUSE_SECONDS if rescue else _QUIET_SECONDS
         if (yield from _press((*rescue, *clear), answer, pause)):
@@ -129,11 +129,11 @@ def _reach_loader(mark: str, boot_seconds: float) -> Generator[Type | Hear, Hear
 
 
 def _press(
-    keys: tuple[bytes, ...], answer: re.Pattern[bytes], pause_seconds: float
+    keystrokes: tuple[bytes, ...], answer: re.Pattern[bytes], pause_seconds: float
 ) -> Generator[Type | Hear, Heard | None, bool]:
-    """Type each of the keys, with a pause behind it; True if the loader answers meanwhile."""
-    for key in keys:
-        yield Type(data=key)
+    """Type each keystroke, then pause; True if the loader answers meanwhile."""
+    for keystroke in keystrokes:
+        yield Type(data=keystroke)
         heard = yield Hear(
             limit_seconds=max(pause_seconds, 0.1),
             until=answer,
@@ -146,12 +146,12 @@ def _press(
 
 
 def _load(mark: str, nonce: str) -> Generator[Type | Hear, Heard | None, Hello]:
-    # Keys that a slow loader got late must not become the beginning of its first line.
+    # Keystrokes that reach a slow loader late must not become the beginning of its first line.
     yield Type(data=b"\r")
-    packets = program.load_packets(mark, nonce, _PACKET_BYTES)
+    packets = agent.load_packets(mark, nonce, _PACKET_BYTES)
     for packet in packets[:-1]:
         yield Type(data=packet)
-        loaded = re.compile(re.escape(program.loaded(mark)))
+        loaded = re.compile(re.escape(agent.loaded(mark)))
         heard = yield Hear(limit_seconds=_PROGRAM_SECONDS, until=loaded)
         if not _check(heard).matched:
             raise errors.TerminalStuck("the guest's shell stopped reading")
@@ -160,14 +160,14 @@ def _load(mark: str, nonce: str) -> Generator[Type | Hear, Heard | None, Hello]:
     heard = _check((yield Hear(limit_seconds=_PROGRAM_SECONDS, until=hello)))
     found = hello.search(heard.output)
     if found is None:
-        raise errors.NoShell("the guest's shell does not run our program")
+        raise errors.NoShell("the guest's shell cannot run the agent")
     return _read_hello(found.group(), heard.output[found.end() :], nonce)
 
 
 def _read_hello(hello: bytes, rest: bytes, nonce: str) -> Hello:
     frame = next(iter(frames.FrameReader(nonce).feed(hello)))
     if not isinstance(frame, frames.Frame) or frame.kind != "H" or len(frame.fields) != 3:
-        raise errors.NoShell("the guest lacks a tool that our program needs")
+        raise errors.NoShell("the guest lacks a tool that the agent needs")
     _, encoding, place = frame.fields
     directory, *tools = place.split(",")
     if encoding not in {"base64", "hex"} or not re.fullmatch(r"(/[a-z.0-9-]+)+", directory):
@@ -184,13 +184,13 @@ def _check(heard: Heard | None) -> Heard:
     """Look for the known ways in which a terminal says that there is no shell."""
     if heard is None:
         raise RuntimeError("a Hear is answered by what was heard")
-    if not heard.ended and not terminal.find_trailer(heard.output):
+    if not heard.ended and not termproxy.find_trailer(heard.output):
         return heard
     if _NOT_RUNNING.search(heard.output):
         raise errors.GuestNotRunning
     if _NO_SHELL.search(heard.output):
         raise errors.NoShell
-    raise StaleProgram
+    raise StaleAgent
 
 
 class Listener:

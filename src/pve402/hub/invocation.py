@@ -1,4 +1,4 @@
-"""Turns a request into the shell script the guest's program runs, and checks it first."""
+"""Turns a request into the arguments of `sh -c` that the agent runs, and checks it first."""
 
 import re
 from dataclasses import dataclass, field
@@ -29,14 +29,14 @@ _AS_USER = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Script:
+class Invocation:
     """Arguments of `sh -c`: the script, `$0`, and `$1` onwards."""
 
     argv: tuple[bytes, ...] = field(repr=False)
 
 
-def build(request: ExecRequest) -> Script:
-    """Write the script of a request.
+def build(request: ExecRequest) -> Invocation:
+    """Write the shell invocation of a request.
 
     A command string runs as `sh -c 'COMMAND "$@"' sh EXTRA...`.
 
@@ -54,7 +54,7 @@ def build(request: ExecRequest) -> Script:
         script, arguments = _as_user(request.user, script, arguments)
     argv = (script, b"sh", *arguments)
     _check(argv)
-    return Script(argv=argv)
+    return Invocation(argv=argv)
 
 
 def _as_user(user: str, script: bytes, arguments: list[bytes]) -> tuple[bytes, list[bytes]]:

@@ -1,9 +1,9 @@
-"""The text we type into a guest: the boot line, and behind it the program of `guest/agent.sh`."""
+"""The text we type into a guest: the boot line, then the agent of `guest/agent.sh`."""
 
 import functools
 from importlib import resources
 
-#: Any program of ours, of whatever session, ends at this line. To a shell it does nothing.
+#: Any agent, of whatever session, quits at this line. To a shell it does nothing.
 QUIT_LINE = b": pve402-quit"
 
 # busybox ash edits about 1,000 bytes at its prompt; the line stays far below.
@@ -21,7 +21,7 @@ _BOOT = (
 
 
 def boot_line(mark: str) -> bytes:
-    """The line that turns a shell into a loader; it answers `started`."""
+    """The line that turns a shell into a loader, which answers `started`."""
     return _BOOT.replace("@", mark).encode()
 
 
@@ -36,7 +36,7 @@ def loaded(mark: str) -> bytes:
 
 
 def load_packets(mark: str, nonce: str, largest_bytes: int) -> list[bytes]:
-    """The program as input of the loader, cut so that each piece may be sent unacknowledged."""
+    """The agent as input for the loader, cut so that each piece may be sent unacknowledged."""
     checkpoint = f"{mark}.k\r".encode()
     lines = [f"{mark}.{line}\r".encode() for line in (f"K={nonce}", *_source_lines())]
     packets = [bytearray()]
@@ -51,7 +51,7 @@ def load_packets(mark: str, nonce: str, largest_bytes: int) -> list[bytes]:
 
 @functools.cache
 def _source_lines() -> tuple[str, ...]:
-    """The program without comments, indentation and empty lines, to keep opening short."""
+    """The agent without comments, indentation and empty lines, so that booting stays fast."""
     source = resources.files("pve402.hub").joinpath("guest/agent.sh").read_text("utf-8")
     lines = (line.strip() for line in source.splitlines())
     return tuple(line for line in lines if line and not line.startswith("#"))

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from pve402.hub import errors
-from pve402.hub.termproxy import TermproxyOpener
+from pve402.hub.terminal_socket import TermproxyConnector
 from pve402.proxmox import errors as proxmox_errors
 from pve402.proxmox.guests import GuestRef
 
@@ -52,14 +52,14 @@ class FakeGuests:
 
 async def test_token_opens_and_output_behind_the_greeting_is_kept() -> None:
     guests = FakeGuests(b"O", b"K\x1b[H", b"# ")
-    terminal = await TermproxyOpener(guests)(GUEST)  # type: ignore[arg-type]
+    terminal = await TermproxyConnector(guests)(GUEST)  # type: ignore[arg-type]
     assert guests.socket.sent == [b"u@pve:PVEVNC:SECRET\n"]
     assert [await terminal.receive() for _ in range(3)] == [b"\x1b[H", b"# ", None]
 
 
 async def test_console_user_takes_over_for_good() -> None:
     token, user = FakeGuests(), FakeGuests(b"OK")
-    opener = TermproxyOpener(token, user)  # type: ignore[arg-type]
+    opener = TermproxyConnector(token, user)  # type: ignore[arg-type]
     await opener(GUEST)
     await opener(GUEST)
     assert (token.opened, user.opened) == (1, 2)
@@ -68,7 +68,7 @@ async def test_console_user_takes_over_for_good() -> None:
 @pytest.mark.parametrize("answers", [(), (b"NO",)])
 async def test_refusal_without_another_way_is_unreachable(answers: tuple[bytes, ...]) -> None:
     with pytest.raises(errors.TerminalUnreachable) as caught:
-        await TermproxyOpener(FakeGuests(*answers))(GUEST)  # type: ignore[arg-type]
+        await TermproxyConnector(FakeGuests(*answers))(GUEST)  # type: ignore[arg-type]
     assert "SECRET" not in str(caught.value)
 
 
@@ -84,4 +84,4 @@ async def test_errors_of_proxmox_are_translated(
     error: Exception, expected: type[Exception]
 ) -> None:
     with pytest.raises(expected):
-        await TermproxyOpener(FakeGuests(error=error))(GUEST)  # type: ignore[arg-type]
+        await TermproxyConnector(FakeGuests(error=error))(GUEST)  # type: ignore[arg-type]

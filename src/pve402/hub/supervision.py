@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from pve402.hub.channels import Channel
 from pve402.hub.execution import Execution
 from pve402.hub.options import HubOptions
+from pve402.hub.quoting import stdin_formats
 from pve402.hub.session import Session
-from pve402.hub.words import stdin_formats
 
 #: Longest format of one line of stdin; two of them fit into the smallest pipe, 4,096 bytes.
 _LONGEST_FORMAT = 1780
@@ -15,7 +15,7 @@ _LONGEST_FORMAT = 1780
 Source = AsyncIterator[bytes]
 
 
-async def look_after(
+async def supervise(
     session: Session,
     channel: Channel,
     execution: Execution,

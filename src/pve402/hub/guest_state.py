@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
-from pve402.hub import errors, opener
+from pve402.hub import connect, errors
 from pve402.hub.execution import Execution
 from pve402.hub.options import HubOptions
 from pve402.hub.session import Session
@@ -17,13 +17,13 @@ _TRUST_SECONDS = 5.0
 _LOOK_SECONDS = 0.01
 
 
-class GuestTerminal:
+class GuestState:
     """Opens the guest's session when it is needed and keeps what ran on it."""
 
     def __init__(
         self,
         guest: GuestRef,
-        open_terminal: opener.OpenTerminal,
+        open_terminal: connect.OpenTerminal,
         options: HubOptions,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -76,7 +76,7 @@ class GuestTerminal:
                 session, self._session = self._session, None
                 await session.close()
             if self._session is None:
-                self._session = await opener.open_session(
+                self._session = await connect.open_session(
                     self._open_terminal, self.guest, self._options
                 )
             return self._session

@@ -5,8 +5,8 @@ import re
 import pytest
 from tests.support import transcripts
 
-from pve402.hub import errors, opening, program
-from pve402.hub.opening import Hear, Heard, Hello, Listener, StaleProgram, Type
+from pve402.hub import agent, boot, errors
+from pve402.hub.boot import Hear, Heard, Hello, Listener, StaleAgent, Type
 
 MARK, NONCE = "0a1b2c3d", "0123456789ab"
 CLEAR = b"\x1b[H\x1b[J"
@@ -38,7 +38,7 @@ class Terminal:
 
 
 def drive(terminal: Terminal) -> Hello:
-    steps, heard = opening.opening(MARK, NONCE), None
+    steps, heard = boot.steps(MARK, NONCE), None
     while True:
         try:
             step = steps.send(heard)
@@ -53,10 +53,10 @@ def drive(terminal: Terminal) -> Hello:
 
 
 LOADER = {
-    re.escape(f"{MARK}.k\r").encode(): program.loaded(MARK),
+    re.escape(f"{MARK}.k\r").encode(): agent.loaded(MARK),
     re.escape(f"{MARK}.e\r").encode(): HELLO + b"behind",
 }
-SHELL = {re.escape(program.boot_line(MARK)): program.started(MARK), **LOADER}
+SHELL = {re.escape(agent.boot_line(MARK)): agent.started(MARK), **LOADER}
 
 
 def test_fresh_shell() -> None:
@@ -86,14 +86,14 @@ def test_program_that_swallows_everything_is_stuck() -> None:
 
 
 def test_stale_program_of_ours_ends_the_session() -> None:
-    with pytest.raises(StaleProgram):
+    with pytest.raises(StaleAgent):
         drive(Terminal(CLEAR, {rb": pve402-quit": TRAILER}))
 
 
 @pytest.mark.parametrize("name", ["terminal-3-open-on-stopped", "terminal-3b-open-on-stopped-tty"])
 def test_recorded_console_of_a_stopped_guest(name: str) -> None:
     output = b"".join(transcripts.terminal_output(name)).removeprefix(b"OK")
-    steps = opening.opening(MARK, NONCE)
+    steps = boot.steps(MARK, NONCE)
     next(steps)
     with pytest.raises(errors.GuestNotRunning):
         steps.send(Heard(output=output, ended=True))
@@ -116,14 +116,14 @@ def test_nonsense_for_a_hello_is_no_shell(hello: str) -> None:
 
 
 def test_boot_line_is_short_and_typable() -> None:
-    line = program.boot_line(MARK)
+    line = agent.boot_line(MARK)
     assert len(line) < 400
     assert not re.search(rb"[^\x20-\x7e]|!|ZZ", line)
-    assert program.started(MARK) not in line
+    assert agent.started(MARK) not in line
 
 
 def test_load_packets_hold_the_program_and_fit() -> None:
-    packets = program.load_packets(MARK, NONCE, 3700)
+    packets = agent.load_packets(MARK, NONCE, 3700)
     assert max(map(len, packets)) <= 3700
     lines = b"".join(packets).split(b"\r")
     assert lines[0] == f"{MARK}.K={NONCE}".encode()

@@ -1,7 +1,7 @@
 """Writes any bytes as printable text of the POSIX shell, in pieces that fit into one line.
 
 The terminal passes input through except for 0x0A and 0x1C, shells drop NUL, and some treat
-other bytes specially while they read. So a line to the guest's program holds only printable
+other bytes specially while they read. So a line to the agent holds only printable
 ASCII; everything else becomes an octal escape of `printf`.
 """
 
@@ -31,14 +31,14 @@ _HYPHEN = b"\\055"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Words:
+class QuotedWords:
     """Shell text `text` that stands for a list of values, after `lines` were executed."""
 
     lines: tuple[str, ...] = field(repr=False)
     text: str = field(repr=False)
 
 
-def write_words(values: list[bytes]) -> Words:
+def quote_words(values: list[bytes]) -> QuotedWords:
     """Write values as words of one shell command.
 
     Values hold no NUL; the caller has refused it. Long ones, and ones with bytes outside
@@ -54,7 +54,7 @@ def write_words(values: list[bytes]) -> Words:
             word = f'"$V{number}"'
         room = max(0, room - len(word))
         words.append(word)
-    return Words(lines=tuple(lines), text=" ".join(words))
+    return QuotedWords(lines=tuple(lines), text=" ".join(words))
 
 
 def is_plain(value: bytes) -> bool:
@@ -63,7 +63,7 @@ def is_plain(value: bytes) -> bool:
 
 
 def quote(value: bytes) -> str:
-    """Quote printable ASCII and newlines; N holds the newline in the guest's program."""
+    """Quote printable ASCII and newlines; N holds the newline in the agent."""
     text = value.decode("ascii").replace("'", "'\\''").replace("\n", "'\"$N\"'")
     return f"'{text}'"
 

@@ -13,7 +13,7 @@ import structlog
 
 from pve402.hub import errors
 from pve402.proxmox import errors as proxmox_errors
-from pve402.proxmox import terminal
+from pve402.proxmox import termproxy
 from pve402.proxmox.client import WebSocket
 from pve402.proxmox.guests import GuestRef, Guests
 
@@ -34,9 +34,9 @@ class WebSocketTerminal:
 
     async def authenticate(self, user: str, ticket: str) -> bool:
         """Send the first line; False if the other side drops it or stays silent."""
-        greeting = terminal.GreetingReader()
-        with suppress(TimeoutError, OSError, terminal.ProtocolViolation):
-            await self.send(terminal.auth_line(user, ticket))
+        greeting = termproxy.GreetingReader()
+        with suppress(TimeoutError, OSError, termproxy.ProtocolViolation):
+            await self.send(termproxy.auth_line(user, ticket))
             async with asyncio.timeout(_GREETING_SECONDS):
                 while not greeting.accepted:
                     data = await self.receive()
@@ -72,7 +72,7 @@ class WebSocketTerminal:
         await self._socket.close()
 
 
-class TermproxyOpener:
+class TermproxyConnector:
     """Opens terminals as the API token, or as the console user where tokens are refused."""
 
     def __init__(self, guests: Guests, console_guests: Guests | None = None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pve402.hub.intake import LARGEST_PIECE_BYTES, Intake
+from pve402.hub.batching import LARGEST_PIECE_BYTES, BatchedReader
 
 
 class Messages:
@@ -33,7 +33,7 @@ class Messages:
 
 async def taken(source: Messages) -> list[bytes]:
     pieces: list[bytes] = []
-    await Intake(source, pieces.append).run()
+    await BatchedReader(source, pieces.append).run()
     return pieces
 
 
@@ -44,7 +44,7 @@ async def test_messages_that_wait_are_handed_on_as_one() -> None:
 async def test_what_came_before_a_pause_does_not_wait_for_what_comes_after() -> None:
     source, pieces = Messages(b"before", None, b"after"), []
     take: Callable[[bytes], None] = pieces.append
-    reading = asyncio.create_task(Intake(source, take).run())
+    reading = asyncio.create_task(BatchedReader(source, take).run())
     await asyncio.sleep(0.01)
     assert pieces == [b"before"]
     source.go_on.set()
@@ -63,7 +63,7 @@ async def test_a_flood_is_cut_so_that_others_have_their_turn() -> None:
 async def test_only_in_a_flood_is_the_network_left_alone(first: bytes, pauses: int) -> None:
     source, pieces = Messages(first, None, b"b" * 4096, b"c"), []
     take: Callable[[bytes], None] = pieces.append
-    reading = asyncio.create_task(Intake(source, take).run())
+    reading = asyncio.create_task(BatchedReader(source, take).run())
     await asyncio.sleep(0.01)
     assert (pieces, source.pauses) == ([first], 0)
     source.go_on.set()

@@ -12,13 +12,13 @@ from contextlib import suppress
 from typing import Protocol
 
 from pve402.hub import errors
+from pve402.hub.batching import BatchedReader
 from pve402.hub.channels import Channel
-from pve402.hub.intake import Intake
-from pve402.hub.pace import Nudge
+from pve402.hub.nudge import Nudge
+from pve402.hub.quoting import stdin_formats
 from pve402.hub.request import EventKind
 from pve402.hub.session import Session, TerminalSocket
-from pve402.hub.words import stdin_formats
-from pve402.proxmox import terminal
+from pve402.proxmox import termproxy
 
 Output = Callable[[bytes], None]
 Ended = Callable[[str], None]
@@ -91,7 +91,7 @@ class SharedShell:
 
     def resize(self, columns: int, rows: int) -> None:
         """Set the size of the pseudo terminal."""
-        columns, rows = terminal.clamp_size(columns, rows)
+        columns, rows = termproxy.clamp_size(columns, rows)
         self._session.put(f"w {self._channel.name} {rows} {columns}".encode())
 
     async def close(self) -> None:
@@ -109,7 +109,7 @@ class SharedShell:
         self._over("exit")
 
     def fail(self, error: errors.HubError) -> None:
-        """The session ended, or the guest's program said nonsense."""
+        """The session ended, or the agent said nonsense."""
         self._over("session_lost")
 
     def _over(self, reason: str) -> None:
@@ -125,9 +125,9 @@ class SoleShell:
         self._output = output
         self._ended = ended
         self._lock = asyncio.Lock()
-        self._trailer = terminal.TrailerWatch()
-        self._returns = terminal.SingleReturns()
-        self._pace = Nudge(lambda: self._spawn(self._send(terminal.NO_OPERATION)))
+        self._trailer = termproxy.TrailerFinder()
+        self._returns = termproxy.SingleReturns()
+        self._nudge = Nudge(lambda: self._spawn(self._send(termproxy.NO_OPERATION)))
         self._tasks: set[asyncio.Task[None]] = set()
         self._attached = asyncio.Event()
         self._heard = asyncio.Event()
@@ -147,11 +147,11 @@ class SoleShell:
                 # At the start of a chunk this byte would detach us.
                 piece = data[start : start + _SOLE_PIECE_BYTES].replace(b"\x1c", b"")
                 if piece:
-                    await self._send(terminal.input_packet(piece))
+                    await self._send(termproxy.input_packet(piece))
 
     def resize(self, columns: int, rows: int) -> None:
         """Set the size of the terminal."""
-        self._spawn(self._send(terminal.resize_packet(columns, rows)))
+        self._spawn(self._send(termproxy.resize_packet(columns, rows)))
 
     async def close(self) -> None:
         """Leave; what runs on the terminal is ended by the next session."""
@@ -162,7 +162,7 @@ class SoleShell:
                 await self._socket.close()
 
     async def _read(self) -> None:
-        await Intake(self._socket, self._receive).run()
+        await BatchedReader(self._socket, self._receive).run()
         self._pass_on(self._returns.rest())
         self._ended("exit")
 
@@ -171,14 +171,14 @@ class SoleShell:
         self._pass_on(self._returns.feed(data))
         if self._trailer.feed(data) is not None:
             self._ended("exit")
-        self._pace.received(owed=asyncio.get_running_loop().time() < self._more_until)
+        self._nudge.received(owed=asyncio.get_running_loop().time() < self._more_until)
 
     def _pass_on(self, output: bytes) -> None:
         if output:
             self._output(output)
 
     async def _wait_until_attached(self) -> None:
-        """What is typed before the shell's first words are over is lost."""
+        """What is typed before the shell's prompt has come is lost."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_ATTACH_SECONDS):
                 await self._heard.wait()

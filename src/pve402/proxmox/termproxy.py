@@ -11,14 +11,11 @@ Source: termproxy 2.1 (`src/main.rs`), and sessions recorded on Proxmox VE 9.2.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 
-#: termproxy reads this much at a time and loses a packet whose header it splits.
-READ_BYTES = 4096
-#: The most input bytes, headers included, that may wait unread without that risk.
+#: The most input bytes, headers included, that may wait unread: termproxy reads 4,096 bytes at a
+#: time and loses a packet whose header it splits.
 SAFE_UNREAD_BYTES = 3800
-#: What a header adds to its packet at most, while packets stay below READ_BYTES.
+#: What a header adds to its packet at most, while packets stay below 4,096 bytes.
 HEADER_BYTES = len(b"0:4096:")
 #: Packet that carries nothing.
 NO_OPERATION = b"2"
@@ -27,7 +24,6 @@ LARGEST_SIDE = 500
 SMALLEST_SIDE = 2
 
 _GREETING = b"OK"
-_LONGEST_NUMBER = 20
 _ESCAPE = b"\x1b"
 #: dtach 0.9 (`attach.c`) moves the cursor away before its last words.
 _TRAILER = re.compile(
@@ -38,29 +34,6 @@ _LONGEST_TRAILER = 64
 
 class ProtocolViolation(Exception):
     """The other side does not speak the protocol of termproxy."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Input:
-    """Bytes typed by the client."""
-
-    data: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resize:
-    """The size of the client's window, in characters."""
-
-    columns: int
-    rows: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoOperation:
-    """A packet that carries nothing."""
-
-
-Packet = Input | Resize | NoOperation
 
 
 def auth_line(user: str, ticket: str) -> bytes:
@@ -92,7 +65,7 @@ def find_trailer(output: bytes) -> str | None:
     return match.group(1).decode() if match else None
 
 
-class TrailerWatch:
+class TrailerFinder:
     """Finds dtach's last words in output that arrives in pieces."""
 
     def __init__(self) -> None:
@@ -156,69 +129,6 @@ class GreetingReader:
             raise ProtocolViolation("the answer to the authentication line is not OK")
         self._missing = self._missing[len(head) :]
         return data[len(head) :]
-
-
-class PacketReader:
-    """Reads the packets of a client out of a byte stream, however it is cut."""
-
-    def __init__(self, *, largest_packet_bytes: int = 128 * 1024) -> None:
-        self._buffer = bytearray()
-        self._largest = largest_packet_bytes
-
-    def feed(self, data: bytes) -> Iterator[Packet]:
-        """Take received bytes; yields each packet that is complete.
-
-        Raises ProtocolViolation for anything else, and for a packet beyond the bound.
-        """
-        self._buffer += data
-        while self._buffer:
-            packet, size = self._parse()
-            if packet is None:
-                return
-            del self._buffer[:size]
-            yield packet
-
-    def _parse(self) -> tuple[Packet | None, int]:
-        kind = self._buffer[:1]
-        if kind == NO_OPERATION:
-            return NoOperation(), 1
-        if kind == b"0":
-            return self._parse_input()
-        if kind == b"1":
-            return self._parse_resize()
-        raise ProtocolViolation("a packet starts with 0, 1 or 2")
-
-    def _parse_input(self) -> tuple[Input | None, int]:
-        numbers, start = self._numbers(1)
-        if not numbers:
-            return None, 0
-        end = start + numbers[0]
-        if numbers[0] > self._largest:
-            raise ProtocolViolation("the packet is too large")
-        if len(self._buffer) < end:
-            return None, 0
-        return Input(data=bytes(self._buffer[start:end])), end
-
-    def _parse_resize(self) -> tuple[Resize | None, int]:
-        numbers, end = self._numbers(2)
-        if not numbers:
-            return None, 0
-        columns, rows = clamp_size(*numbers)
-        return Resize(columns=columns, rows=rows), end
-
-    def _numbers(self, count: int) -> tuple[list[int], int]:
-        """The numbers of the header and its length; no numbers while it is incomplete."""
-        head = bytes(self._buffer[: (count + 1) * (_LONGEST_NUMBER + 1)])
-        fields = head.split(b":", count + 1)
-        complete = len(fields) > count + 1
-        digits = fields[1 : count + 1] if complete else [part for part in fields[1:] if part]
-        if len(fields[0]) != 1 or any(not part.isdigit() for part in digits):
-            raise ProtocolViolation("a header holds numbers between colons")
-        if not complete and len(head) > count * (_LONGEST_NUMBER + 1):
-            raise ProtocolViolation("a header has no end")
-        if not complete:
-            return [], 0
-        return [int(part) for part in digits], sum(map(len, fields[: count + 1])) + count + 1
 
 
 def _clamp(side: int) -> int:
