@@ -53,14 +53,17 @@ LINT = (
     Section("layers", ("lint-imports", "--cache-dir", ".cache/importlinter")),
 )
 TYPES = (Section("types", ("mypy",)),)
-UNIT = _pytest("unit", "tests/unit", *SLOWEST, *IN_PARALLEL, limit_seconds=420)
-INTEGRATION = _pytest("integration", "tests/integration", *SLOWEST, *IN_PARALLEL, limit_seconds=900)
-ACCEPTANCE = _pytest("acceptance", "tests/acceptance", *SLOWEST, *IN_PARALLEL, limit_seconds=900)
+SHARED = (*SLOWEST, *IN_PARALLEL)
+UNIT = _pytest("unit", "tests/unit", "devnet/tests/unit", *SHARED, limit_seconds=420)
+INTEGRATION = _pytest(
+    "integration", "tests/integration", "devnet/tests/integration", *SHARED, limit_seconds=900
+)
+ACCEPTANCE = _pytest("acceptance", "tests/acceptance", *SHARED, limit_seconds=900)
 
 CONFORMANCE = (
-    "tests/integration/devnet/test_recordings.py",
-    "tests/integration/devnet/test_beside_fakepve.py",
-    "tests/integration/devnet/test_same_as_schema.py",
+    "devnet/tests/integration/pve/test_recordings.py",
+    "devnet/tests/integration/pve/test_beside_fakepve.py",
+    "devnet/tests/integration/pve/test_same_as_schema.py",
     "tests/integration/proxmox",
     "tests/acceptance/test_contract.py",
     "tests/acceptance/test_official_client.py",

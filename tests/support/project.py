@@ -29,9 +29,9 @@ def text_files() -> tuple[Path, ...]:
 
 
 def python_files(folder: str) -> tuple[Path, ...]:
-    """Tracked Python files below a folder of the root."""
+    """Tracked Python files below a folder, which is named from the root."""
     return tuple(
-        file for file in tracked_files() if file.suffix == ".py" and file.parts[0] == folder
+        file for file in tracked_files() if file.suffix == ".py" and file.is_relative_to(folder)
     )
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from tests.support import project
 
 MOST_LINES = 400
+SOURCES = ("src", "devnet/src")
+TESTS = ("tests", "devnet/tests")
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
 BROAD = {"Exception", "BaseException"}
 CHECKING_CALLS = (
@@ -31,20 +33,21 @@ def _offences(folders: tuple[str, ...], is_offence: Callable[[str], bool]) -> li
 def test_a_module_is_read_in_one_sitting() -> None:
     lengths = {
         str(file): sum(1 for _ in project.numbered_lines(file))
-        for file in project.python_files("src")
+        for folder in SOURCES
+        for file in project.python_files(folder)
     }
 
     assert {file: lines for file, lines in lengths.items() if lines > MOST_LINES} == {}
 
 
 def test_nothing_is_left_unfinished() -> None:
-    assert _offences(("src",), lambda line: bool(UNFINISHED.search(line))) == []
+    assert _offences(SOURCES, lambda line: bool(UNFINISHED.search(line))) == []
 
 
 def test_a_broad_except_raises_again_or_logs_or_says_why() -> None:
     offences = [
         f"{file}:{handler.lineno}"
-        for folder in ("src", "scripts")
+        for folder in (*SOURCES, "scripts")
         for file in project.python_files(folder)
         for handler in ast.walk(project.parsed(file))
         if isinstance(handler, ast.ExceptHandler) and _is_broad(handler)
@@ -55,13 +58,17 @@ def test_a_broad_except_raises_again_or_logs_or_says_why() -> None:
 
 
 def test_a_skipped_test_says_why() -> None:
-    assert _offences(("tests",), lambda line: bool(SKIP.search(line))) == []
+    assert _offences(TESTS, lambda line: bool(SKIP.search(line))) == []
 
 
 def test_every_test_checks_something() -> None:
-    files = [file for file in project.python_files("tests") if file.name.startswith("test_")]
-
-    idle = [f"{file}: {name}" for file in files for name in _idle_tests(project.parsed(file))]
+    idle = [
+        f"{file}: {name}"
+        for folder in TESTS
+        for file in project.python_files(folder)
+        if file.name.startswith("test_")
+        for name in _idle_tests(project.parsed(file))
+    ]
 
     assert idle == []
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-TRANSCRIPTS = Path(__file__).parent.parent / "data" / "recordings"
+TRANSCRIPTS = Path(__file__).resolve().parents[3] / "tests" / "data" / "recordings"
 CLEAR = b"\x1b[H\x1b[J"
 TRAILER = b"\x1b[999H\r\n[EOF - dtach terminating]\r\n\x1b[?25h"
 _LIMIT_SECONDS = 20.0

@@ -10,7 +10,8 @@ from typing import Any
 
 import aiohttp
 import yarl
-from tests.support import pve_rig, recordings
+from devnet.tests.support import pve_rig
+from tests.support import recordings
 
 from pve402_devnet.pve import SimulatedProxmox, clock, config, lifecycle, tasks
 

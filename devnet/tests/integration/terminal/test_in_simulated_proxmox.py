@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import aiohttp
 import pytest
-from tests.support.console_client import CLEAR, TRAILER, ConsoleClient
+from devnet.tests.support.console_client import CLEAR, TRAILER, ConsoleClient
 
 from pve402_devnet.guests.runtime import NamespaceRuntime
 from pve402_devnet.pve import Progress, SimulatedProxmox, SimulatorOptions

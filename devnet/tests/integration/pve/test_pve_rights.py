@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from tests.integration.devnet_pve.conftest import TEMPLATE, MakeClient
-from tests.support import pve_rig
+from devnet.tests.integration.pve.conftest import TEMPLATE, MakeClient
+from devnet.tests.support import pve_rig
 
 from pve402_devnet.pve import AccessOptions, AclOptions, TokenOptions
 

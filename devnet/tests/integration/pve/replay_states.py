@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from tests.support.pve_replay import Replay, Setup
+from devnet.tests.support.pve_replay import Replay, Setup
 
 EXCLUDED: Mapping[str, str] = {
     "http-plain-instead-of-tls": "the server speaks TLS or plain HTTP on a port, never both",

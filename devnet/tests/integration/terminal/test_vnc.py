@@ -4,8 +4,8 @@ import asyncio
 import struct
 
 import pytest
-from tests.integration.devnet_terminal.conftest import Serve
-from tests.support.console_client import Console
+from devnet.tests.integration.terminal.conftest import Serve
+from devnet.tests.support.console_client import Console
 
 from pve402_devnet.terminal import font, rfb
 from pve402_devnet.terminal.manners import SessionEnd, TerminalManners

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.support.console_client import ConsoleClient
+from devnet.tests.support.console_client import ConsoleClient
 
 from pve402_devnet.guests.options import RuntimeOptions
 from pve402_devnet.guests.runtime import NamespaceRuntime

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import aiohttp
 import pytest
-from tests.integration.devnet_terminal.conftest import Serve, spec
-from tests.support.console_client import CLEAR, TRAILER, Console, packet
+from devnet.tests.integration.terminal.conftest import Serve, spec
+from devnet.tests.support.console_client import CLEAR, TRAILER, Console, packet
 
 from pve402_devnet.terminal.manners import POLITE, SessionEnd, TerminalManners
 

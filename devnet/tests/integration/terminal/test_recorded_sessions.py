@@ -4,8 +4,8 @@ import asyncio
 import re
 
 import pytest
-from tests.integration.devnet_terminal.conftest import Bench, Serve, spec
-from tests.support.console_client import Console, Frame, transcript
+from devnet.tests.integration.terminal.conftest import Bench, Serve, spec
+from devnet.tests.support.console_client import Console, Frame, transcript
 
 from pve402_devnet.terminal.manners import SessionEnd, TerminalManners
 

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.integration.devnet_pve.conftest import Client, MakeClient
+from devnet.tests.integration.pve.conftest import Client, MakeClient
 
 from pve402_devnet.pve import StorageOptions
 

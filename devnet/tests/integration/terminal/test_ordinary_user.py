@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import pve402
+import pve402_devnet
 
 pytestmark = [
     pytest.mark.namespaces,
@@ -34,7 +34,7 @@ def run_as_nobody(program: str, *arguments: str) -> subprocess.CompletedProcess[
     if not _INTERPRETER.exists():
         pytest.skip("no interpreter of this version that another user may run")
     packages = next(path for path in sys.path if path.endswith("site-packages"))
-    source = Path(pve402.__file__).parents[1]
+    source = Path(pve402_devnet.__file__).parents[1]
     return subprocess.run(
         [_INTERPRETER, "-c", program, *arguments],
         env={"PYTHONPATH": f"{source}:{packages}", "PATH": os.environ["PATH"]},

@@ -5,7 +5,7 @@ import urllib.parse
 from typing import Any
 
 import pytest
-from tests.integration.devnet_pve.conftest import Client
+from devnet.tests.integration.pve.conftest import Client
 
 CREATE = "/api2/json/nodes/pve/lxc"
 

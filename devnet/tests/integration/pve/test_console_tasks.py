@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from tests.integration.devnet import replay_states
-from tests.support import pve_compare, pve_replay, pve_rig
-from tests.support.console_client import Console, ConsoleClient
+from devnet.tests.integration.pve import replay_states
+from devnet.tests.support import pve_compare, pve_replay, pve_rig
+from devnet.tests.support.console_client import Console, ConsoleClient
 
 from pve402_devnet.guests.options import RuntimeOptions
 from pve402_devnet.guests.runtime import NamespaceRuntime

@@ -4,7 +4,7 @@ import asyncio
 
 import aiohttp
 import pytest
-from tests.integration.devnet_pve.conftest import Client, MakeClient
+from devnet.tests.integration.pve.conftest import Client, MakeClient
 
 GUEST = "/nodes/pve/lxc/100"
 

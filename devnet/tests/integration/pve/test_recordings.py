@@ -11,9 +11,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.integration.devnet import replay_states as states
-from tests.support import pve_compare as compare
-from tests.support import pve_replay, pve_rig
+from devnet.tests.integration.pve import replay_states as states
+from devnet.tests.support import pve_compare as compare
+from devnet.tests.support import pve_replay, pve_rig
 
 from pve402_devnet.pve import SimulatedProxmox
 
