@@ -1,11 +1,15 @@
 """The command `pve402`: hands each subcommand to its part, which is imported only then."""
 
+import contextlib
 import gc
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+import pve402
 
 app = typer.Typer(
     name="pve402",
@@ -19,6 +23,24 @@ _PASSED_ON = {
     "ignore_unknown_options": True,
     "help_option_names": ["--no-such-help"],
 }
+_NOT_INSTALLED = 2
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pve402 {pve402.__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version."),
+]
+
+
+@app.callback()
+def pve402_command(version: Version = False) -> None:
+    """Rent out Proxmox VE containers by the minute, paid over HTTP with x402."""
 
 
 @app.command()
@@ -31,7 +53,8 @@ def serve(
 ) -> None:
     """Run the service until SIGTERM; exits 2 on a bad setting and says which."""
     gc.disable()  # until the server listens: nothing that a start makes is garbage
-    from pve402.api import server
+    with _server_needed("serve"):
+        from pve402.api import server
 
     given = {"pve402_host": host, "pve402_port": port}
     overrides = {name: value for name, value in given.items() if value is not None}
@@ -49,7 +72,8 @@ def devnet(context: typer.Context) -> None:
 @app.command(context_settings=_PASSED_ON)
 def ops(context: typer.Context) -> None:
     """What operators do: look, reconcile, rebuild."""
-    from pve402.ops import main as ops_main
+    with _server_needed("ops"):
+        from pve402.ops import main as ops_main
 
     raise typer.Exit(ops_main.main(context.args))
 
@@ -61,19 +85,48 @@ def openapi(
     ),
 ) -> None:
     """Print the OpenAPI document."""
-    from pve402.api import app as api_app
+    with _server_needed("openapi"):
+        from pve402.api import app as api_app
 
     sys.stdout.write(api_app.openapi_text(public_url))
+
+
+@app.command()
+def demo(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave everything up until Ctrl-C, with addresses.")
+    ] = False,
+) -> None:
+    """Walk one lease through its life on this machine, from quote to expiry."""
+    with _server_needed("demo"):
+        from pve402.cli import demo as lease_demo
+
+    lease_demo.demo(keep=keep)
+
+
+@contextlib.contextmanager
+def _server_needed(command: str) -> Iterator[None]:
+    """Say what to install where the server's packages are missing."""
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] == "pve402":
+            raise
+        typer.echo(
+            f"pve402: `pve402 {command}` needs the server ({missing.name} is not installed):"
+            " pip install 'pve402[server]'",
+            err=True,
+        )
+        raise typer.Exit(_NOT_INSTALLED) from None
 
 
 def main() -> None:
     """Run the command line; what tenants run is read only where one of it may be meant."""
     if sys.argv[1:2] != ["serve"]:
-        from pve402.cli import demo, inside, tenant
+        from pve402.cli import inside, tenant
 
         tenant.add_to(app)
         inside.add_to(app)
-        demo.add_to(app)
     app()
 
 

@@ -10,7 +10,7 @@ import json
 import signal
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import aiohttp
 import typer
@@ -31,16 +31,7 @@ class DemoFailed(RuntimeError):
     """Something did not happen as it should."""
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(demo)
-
-
-def demo(
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Leave everything up until Ctrl-C, with addresses.")
-    ] = False,
-) -> None:
+def demo(*, keep: bool = False) -> None:
     """Walk one lease through its life on this machine, from quote to expiry."""
     console = Console(highlight=False)
     try:

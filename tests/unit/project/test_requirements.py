@@ -26,7 +26,12 @@ def test_every_package_is_pinned_and_hashed(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("smaller", "larger"),
-    [("server.txt", "devnet.txt"), ("devnet.txt", "dev.txt"), ("build.txt", "dev.txt")],
+    [
+        ("tenant.txt", "server.txt"),
+        ("server.txt", "devnet.txt"),
+        ("devnet.txt", "dev.txt"),
+        ("build.txt", "dev.txt"),
+    ],
 )
 def test_a_larger_list_contains_the_smaller(smaller: str, larger: str) -> None:
     folder = project.ROOT / "requirements"
