@@ -4,13 +4,12 @@ Each names the order's fence. FenceLostError means that another process has the 
 """
 
 import dataclasses
-from datetime import datetime, timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
-import sqlalchemy as sa
-
 from pve402.domain import lease, order
-from pve402.leases import metrics, options
+from pve402.leases import metrics, moves, options, reservation
 from pve402.payments import protocol
 from pve402.storage import (
     database,
@@ -21,12 +20,12 @@ from pve402.storage import (
     token_rows,
     transaction,
     vault,
-    vmid_rows,
 )
 
-_leases = tables.leases
+Move = Callable[[transaction.Transaction, lease.Lease], Awaitable[lease.Lease]]
+"""One of `leases.moves`, with what it needs besides the transaction and the lease."""
+
 _orders = tables.orders
-MINUTE_MS = 60_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,23 +57,17 @@ class Books:
     async def advance(
         self,
         deal: Deal,
+        move: Move | None = None,
         *,
         order_status: order.OrderStatus | None = None,
-        lease_status: lease.LeaseStatus | None = None,
-        order_values: dict[str, Any] | None = None,
-        lease_values: dict[str, Any] | None = None,
     ) -> Deal:
-        """Take order and lease to their next states; attempts start anew."""
-        values = {"attempts": 0, "last_error": None, **(order_values or {})}
+        """Move the order, its lease, or both; attempts start anew."""
+        values: dict[str, Any] = {"attempts": 0, "last_error": None}
         if order_status is not None:
             values["status"] = order_status.value
         async with self.db.begin() as tx:
             written = await self.write_order(tx, deal.order, **values)
-            moved = deal.lease
-            if lease_status is not None or lease_values:
-                moved = await self.move_lease(
-                    tx, deal.lease, lease_status or deal.lease.status, **(lease_values or {})
-                )
+            moved = await move(tx, deal.lease) if move is not None else deal.lease
         return Deal(order=written, lease=moved)
 
     async def write_order(
@@ -84,24 +77,11 @@ class Books:
         row = await queue.update_fenced(tx, _orders, of.order_id, of.fence, **values)
         return order.Order.from_row(row)
 
-    async def move_lease(
-        self, tx: transaction.Transaction, of: lease.Lease, to: lease.LeaseStatus, **values: Any
-    ) -> lease.Lease:
-        """Move the lease of an order that is still ours."""
-        moved = await lease_rows.move(tx, of, to, **values)
-        if moved is None:
-            raise queue.FenceLostError
-        return moved
-
     async def activate(self, deal: Deal, transaction: str | None, *, recheck: bool) -> Deal:
         """Hand a new lease over: order settled, lease active from now, its token valid."""
-        bought = timedelta(milliseconds=deal.order.minutes * MINUTE_MS)
         async with self.db.begin() as tx:
             now = await self.db.time_in(tx)  # one moment for all that is written
-            ends = now + bought
-            active = await self.move_lease(
-                tx, deal.lease, lease.LeaseStatus.ACTIVE, expires_at=ends, due_at=ends, upid=None
-            )
+            active = await moves.activate(tx, deal.lease, deal.order.minutes, now)
             settled = await self._settle(tx, deal.order, transaction, active, now, recheck=recheck)
             token = token_rows.Token(
                 token_hash=vault.token_hash(self._keys.lease_token(deal.order.order_id)),
@@ -119,22 +99,7 @@ class Books:
         """Add the minutes of a settled renewal, from the later of now and the lease's end."""
         async with self.db.begin() as tx:
             now = await self.db.time_in(tx)  # one moment for all that is written
-            end = sa.type_coerce(_leases.c.expires_at, sa.BigInteger)
-            moment = sa.literal(tables.to_milliseconds(now), sa.BigInteger)
-            ends = sa.case((end > moment, end), else_=moment) + deal.order.minutes * MINUTE_MS
-            longer = await self.move_lease(
-                tx,
-                deal.lease,
-                lease.LeaseStatus.ACTIVE,
-                expires_at=ends,
-                due_at=ends,
-                deletes_at=None,
-                end_reason=None,
-                fence=None,
-                attempts=0,
-                last_error=None,
-                **_NO_HOLD,
-            )
+            longer = await moves.extend(tx, deal.lease, deal.order.minutes, now)
             settled = await self._settle(tx, deal.order, transaction, longer, now, recheck=recheck)
         metrics.count(settled)
         return Deal(order=settled, lease=longer)
@@ -201,9 +166,9 @@ class Books:
         async with self.db.begin() as tx:
             refused = await self._refuse(tx, deal.order, refusal, reason)
             if deal.order.kind is order.OrderKind.CREATION:
-                back = await self._unwind(tx, deal.lease, refusal)
+                back = await moves.unwind(self.db, tx, deal.lease, refusal)
             else:
-                back = await self._let_go(tx, deal.lease)
+                back = await moves.release_hold(tx, deal.lease)
         metrics.count(refused)
         return Deal(order=refused, lease=back)
 
@@ -228,16 +193,10 @@ class Books:
 
     async def reassign_vmid(self, deal: Deal, note: str) -> Deal:
         """Give a new lease another vmid, because something foreign stands on its own."""
-        settings = self._settings
         async with self.db.begin() as tx:
-            await lock_placement(self.db, tx)
+            await reservation.lock_placement(self.db, tx)
             written = await self.write_order(tx, deal.order, attempts=0)
-            old = deal.lease
-            await vmid_rows.release(self.db, tx, old.vmid, old.lease_id, note)
-            vmid = await vmid_rows.reserve(
-                self.db, tx, old.lease_id, least=settings.vmid_min, most=settings.vmid_max
-            )
-            moved = await self.move_lease(tx, old, old.status, vmid=vmid, upid=None)
+            moved = await reservation.change_vmid(self.db, tx, deal.lease, self._settings, note)
         return Deal(order=written, lease=moved)
 
     async def _settle(
@@ -267,34 +226,5 @@ class Books:
             last_error=None,
         )
 
-    async def _unwind(
-        self, tx: transaction.Transaction, of: lease.Lease, refusal: str
-    ) -> lease.Lease:
-        return await self.move_lease(
-            tx, of, lease.LeaseStatus.UNWINDING, due_at=self.db.now(), end_reason=refusal
-        )
 
-    async def _let_go(self, tx: transaction.Transaction, of: lease.Lease) -> lease.Lease:
-        """End a renewal's hold; a guest that it started out of grace is stopped again."""
-        to, due = of.status, of.deletes_at or of.expires_at
-        if to is lease.LeaseStatus.STARTING:
-            to, due = lease.LeaseStatus.STOPPING, of.expires_at
-        if to in lease.OVER:  # it ended when the hold had run out
-            due = None
-        return await self.move_lease(tx, of, to, due_at=due, fence=None, **_NO_HOLD)
-
-
-_NO_HOLD = {"hold_order_id": None, "hold_until": None}
 CLOSED = {"sealed_payment": None, "sealed_secrets": None, "due_at": None, "fence": None}
-
-
-async def lock_placement(db: database.Database, tx: transaction.Transaction) -> None:
-    """Let one transaction at a time, over all replicas, choose a node and a vmid.
-
-    SQLite has one writer, which is the same.
-    """
-    if not db.is_sqlite:
-        await tx.execute(sa.select(sa.func.pg_advisory_xact_lock(_PLACEMENT_LOCK)))
-
-
-_PLACEMENT_LOCK = 402_402_403

@@ -9,19 +9,17 @@
 One confirmation hands a lease over, so that tenants wait seconds; this is the other half of that.
 """
 
-import sqlalchemy as sa
 import structlog
 
 from pve402.domain import lease, order
-from pve402.leases import books, machine, money, options, workflow
+from pve402.leases import books, machine, money, moves, options, workflow
 from pve402.payments import facilitators
 from pve402.payments.settlement import Recheck
 from pve402.proxmox import errors as pve
-from pve402.storage import lease_rows, tables, transaction
+from pve402.storage import queue, transaction
 
 log = structlog.get_logger(__name__)
 
-_leases = tables.leases
 _LOOK_AGAIN_SECONDS = 5.0
 _REVERTED = "payment_reverted"
 
@@ -120,17 +118,7 @@ class Confirmation:
                 await self._shorten(tx, deal)
 
     async def _shorten(self, tx: transaction.Transaction, deal: books.Deal) -> None:
-        bought = deal.order.minutes * books.MINUTE_MS
-        end = sa.type_coerce(_leases.c.expires_at, sa.BigInteger) - bought
-        taken = await lease_rows.move(
-            tx,
-            deal.lease,
-            deal.lease.status,
-            _leases.c.hold_order_id.is_(None),
-            expires_at=end,
-            due_at=end,
-            end_reason=_REVERTED,
-            fence=None,
-        )
-        if taken is None:
-            raise workflow.RetryLater("the lease is held by a renewal")
+        try:
+            await moves.take_minutes_back(tx, deal.lease, deal.order.minutes, _REVERTED)
+        except queue.FenceLostError:
+            raise workflow.RetryLater("the lease is held by a renewal") from None

@@ -14,6 +14,7 @@ the lease unwinds (pve402.leases.lifetime) until its guest is gone. A step that 
 fault is tried again; a creation that outlasts its limit, or its payment's window, is given up.
 """
 
+import functools
 import json
 from datetime import datetime, timedelta
 from typing import NoReturn
@@ -21,7 +22,7 @@ from typing import NoReturn
 import structlog
 
 from pve402.domain import errors, lease, order
-from pve402.leases import books, machine, money, options, pooled, workflow
+from pve402.leases import books, machine, money, moves, options, pooled, workflow
 from pve402.payments import facilitators
 from pve402.proxmox import errors as pve
 from pve402.proxmox import tasks as pve_tasks
@@ -80,21 +81,16 @@ class Creation:
         sent, upid = await self._send(deal)
         if not first_try:
             await self._wait_out(sent, upid)
-        return await self._books.advance(
-            sent,
-            order_status=order.OrderStatus.WORKING,
-            lease_status=Status.CREATING,
-            lease_values={"upid": upid.text},
-        )
+        created = functools.partial(moves.begin_creating, upid=upid.text)
+        return await self._books.advance(sent, created, order_status=order.OrderStatus.WORKING)
 
     async def _send(self, deal: Deal) -> tuple[Deal, pve_tasks.Upid]:
         """Write down that the guest is asked for, and ask for it."""
         sent = deal
         try:
             async with self._machines.turn_to_write(deal.lease.node):
-                sent = await self._books.advance(
-                    deal, lease_values={"create_sent_at": self._books.db.now()}
-                )
+                noted = functools.partial(moves.note_create_sent, self._books.db)
+                sent = await self._books.advance(deal, noted)
                 upid = await self._machines.ask_to_create(
                     sent.lease, self._secrets(sent.order), self._planned_expiry(sent)
                 )
@@ -125,9 +121,8 @@ class Creation:
         if sight is machine.Sight.IN_MAKING:
             return await self._adopt_making(deal)
         if sight in {machine.Sight.STOPPED, machine.Sight.RUNNING}:
-            return await self._books.advance(
-                deal, order_status=order.OrderStatus.WORKING, lease_status=Status.CREATING
-            )
+            found = functools.partial(moves.begin_creating, upid=None)
+            return await self._books.advance(deal, found, order_status=order.OrderStatus.WORKING)
         if sight is machine.Sight.FOREIGN:
             return await self._books.reassign_vmid(deal, "taken by a foreign guest")
         return None
@@ -178,7 +173,7 @@ class Creation:
                 raise await self._passing_or_final(deal, error, "create_failed") from error
         else:
             await self._look_for_guest(deal)
-        return await self._books.advance(deal, lease_status=Status.STARTING)
+        return await self._books.advance(deal, moves.begin_starting)
 
     async def _start(self, deal: Deal) -> Deal:
         """Start the guest; the money is asked for only while there is time to settle."""
@@ -188,9 +183,8 @@ class Creation:
         except pve.ProxmoxError as error:
             raise await self._passing_or_final(deal, error, "start_failed") from error
         await self._check_time(deal)
-        return await self._books.advance(
-            deal, order_status=order.OrderStatus.SETTLING, lease_status=Status.SETTLING
-        )
+        settling = order.OrderStatus.SETTLING
+        return await self._books.advance(deal, moves.begin_settling, order_status=settling)
 
     async def _look_at_ready(self, deal: Deal) -> Deal:
         """See that a guest that stood ready is sound; one that is not is replaced by a new one."""

@@ -9,10 +9,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from pve402.storage import database, tables
 
-_facts, _leases = tables.facts, tables.leases
+_facts = tables.facts
 _NAME = "instance"
 _READ = sa.select(_facts.c.value).where(_facts.c.name == _NAME)
-_NONE_STANDS = ~sa.exists().where(_leases.c.ended_at.is_(None))
+_NONE_STANDS = ~sa.exists().where(tables.leases.c.ended_at.is_(None))
 
 
 async def other(db: database.Database, name: str) -> str | None:

@@ -21,7 +21,7 @@ from pve402.domain import (
     price,
     request,
 )
-from pve402.leases import books, money, options
+from pve402.leases import money, moves, options, reservation
 from pve402.payments import protocol
 from pve402.storage import (
     database,
@@ -30,7 +30,6 @@ from pve402.storage import (
     queue,
     transaction,
     vault,
-    vmid_rows,
 )
 
 CREATE_ROUTE = "POST /lease/container"
@@ -113,7 +112,7 @@ class Intake:
         )
         wanted = self._new_lease(lease.new_lease_id(), asked, sku, purchase.owner)
         async with self._db.begin() as tx:
-            await books.lock_placement(self._db, tx)
+            await reservation.lock_placement(self._db, tx)
             found = await self._find(tx, purchase, CREATE_ROUTE, new.request_hash)
             if found is not None:
                 return found
@@ -122,7 +121,9 @@ class Intake:
             if purchase.wait_seconds > 0:
                 taken = await self._take_ready(tx, wanted, sku, rooms)
             if taken is None:
-                taken = await self._reserve(tx, wanted, sku, rooms)
+                taken = await reservation.reserve(
+                    self._db, tx, wanted, self._settings, rooms=rooms, allowed=sku.nodes
+                )
             return await self._insert(tx, dataclasses.replace(new, lease_id=taken.lease_id))
 
     async def _take_ready(
@@ -137,30 +138,7 @@ class Intake:
             return None
         online = {room.node for room in rooms if room.online}
         allowed = online & sku.nodes if sku.nodes else online
-        return await lease_rows.take_from_pool(self._db, tx, wanted, allowed)
-
-    async def _reserve(
-        self,
-        tx: transaction.Transaction,
-        wanted: lease.Lease,
-        sku: catalogue.Sku,
-        rooms: Sequence[placement.NodeRoom],
-    ) -> lease.Lease:
-        """Choose a node, reserve a vmid and write the lease that a guest will be made for."""
-        settings = self._settings
-        node = placement.choose_node(
-            rooms,
-            await lease_rows.list_promises(tx),
-            wanted.size,
-            allowed=sku.nodes,
-            limits=settings.limits,
-        )
-        vmid = await vmid_rows.reserve(
-            self._db, tx, wanted.lease_id, least=settings.vmid_min, most=settings.vmid_max
-        )
-        row = wanted.evolve(node=node, vmid=vmid)
-        await lease_rows.insert(self._db, tx, row, due=False)
-        return row
+        return await moves.sell_ready(self._db, tx, wanted, allowed)
 
     async def take_renewal(self, of: lease.Lease, minutes: int, purchase: Purchase) -> Taken:
         """Claim the payment and take the hold on the lease, so that expiry cannot pass it.
@@ -265,17 +243,10 @@ class Intake:
         check_renewable(current, new.minutes, now, self._settings)
         if current is None:
             raise errors.LeaseNotFound
-        held = await lease_rows.move(
-            tx,
-            current,
-            current.status,
-            only_if={"hold_order_id": None},
-            hold_order_id=new.order_id,
-            hold_until=new.valid_before + _HOLD_MARGIN,
-            fence=None,
-        )
-        if held is None:
-            raise errors.LeaseBusy
+        try:
+            await moves.hold(tx, current, new.order_id, new.valid_before + _HOLD_MARGIN)
+        except queue.FenceLostError:
+            raise errors.LeaseBusy from None
 
     def _new_order(
         self,

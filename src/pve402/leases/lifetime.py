@@ -15,20 +15,18 @@ takes its hold clears the fence, so whatever runs here then writes nothing.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-import sqlalchemy as sa
 import structlog
 
 from pve402.domain import lease
-from pve402.leases import machine, metrics, options, workflow
-from pve402.storage import database, lease_rows, queue, tables, token_rows, vmid_rows
+from pve402.leases import machine, metrics, moves, options, workflow
+from pve402.storage import database, token_rows, vmid_rows
 
 log = structlog.get_logger(__name__)
 
 Status = lease.LeaseStatus
-_leases = tables.leases
 
 
 class Lifetime:
@@ -69,9 +67,7 @@ class Lifetime:
         """Note the node that the guest was migrated to, and look again at once."""
         log.info("guest_moved", lease=row.lease_id, node=node)
         async with self._db.single() as tx:
-            await queue.update_fenced(
-                tx, _leases, row.lease_id, row.fence, node=node, due_at=self._db.now(), fence=None
-            )
+            await moves.follow_when_due(self._db, tx, row, node)
 
     async def _expire(self, row: lease.Lease) -> lease.Lease | None:
         """Begin to stop a lease whose time is over and which no renewal holds."""
@@ -84,7 +80,8 @@ class Lifetime:
         if row.hold_until is not None and now < row.hold_until:
             await self._wait_until(row, row.hold_until)
             return None
-        return await self._move(row, Status.STOPPING, end_reason=row.end_reason or "expired")
+        async with self._db.single() as tx:
+            return await moves.begin_stopping(self._db, tx, row, row.end_reason or "expired")
 
     async def _stop(self, row: lease.Lease) -> lease.Lease | None:
         await self._on_end(row, row.end_reason or "expired")
@@ -94,18 +91,19 @@ class Lifetime:
         if sight is machine.Sight.IN_MAKING:
             raise workflow.RetryLater("something is being made on the vmid")
         if sight in {machine.Sight.ABSENT, machine.Sight.FOREIGN}:
-            await self._finish(row, Status.ENDED, reason="guest_vanished")
+            await self._finish(row, reason="guest_vanished")
             return None
         now = await self._db.time()
         if row.deletes_at is None and row.expires_at is not None and row.expires_at <= now:
             metrics.EXPIRY_LAG.observe((now - row.expires_at).total_seconds())
         to_be_deleted = row.deletes_at is not None and row.deletes_at <= now
         if to_be_deleted and row.hold_order_id is None:
-            return await self._move(row, Status.DELETING)
+            return await self._begin_deleting(row)
         # A guest that was stopped before has its grace already.
         deletes_at: Any = None if to_be_deleted else row.deletes_at
         deletes_at = deletes_at or self._db.now(self._settings.grace_seconds)
-        await self._move(row, Status.STOPPED, deletes_at=deletes_at, due_at=deletes_at, fence=None)
+        async with self._db.single() as tx:
+            await moves.keep_stopped(tx, row, deletes_at)
         return None
 
     async def _end_grace(self, row: lease.Lease) -> lease.Lease | None:
@@ -114,12 +112,16 @@ class Lifetime:
         if row.deletes_at is not None and await self._db.time() < row.deletes_at:
             await self._wait_until(row, row.deletes_at)
             return None
-        return await self._move(row, Status.DELETING)
+        return await self._begin_deleting(row)
+
+    async def _begin_deleting(self, row: lease.Lease) -> lease.Lease:
+        async with self._db.single() as tx:
+            return await moves.begin_deleting(tx, row)
 
     async def _delete(self, row: lease.Lease) -> None:
         if not await self._machines.ensure_gone(row):
             raise workflow.RetryLater("something is being made on the vmid")
-        await self._finish(row, Status.ENDED, reason=row.end_reason or "expired")
+        await self._finish(row, reason=row.end_reason or "expired")
 
     async def _unwind(self, row: lease.Lease) -> None:
         """Destroy what a failed creation left, and wait out a creation that may appear late."""
@@ -129,46 +131,18 @@ class Lifetime:
             late = timedelta(seconds=self._settings.late_create_seconds)
             if await self._db.time() < row.create_sent_at + late:
                 raise workflow.RetryLater("a creation of unknown outcome may appear late")
-        await self._finish(row, Status.FAILED, reason=row.end_reason or "failed")
+        await self._finish(row, reason=row.end_reason or "failed")
 
-    async def _finish(self, row: lease.Lease, to: lease.LeaseStatus, *, reason: str) -> None:
+    async def _finish(self, row: lease.Lease, *, reason: str) -> None:
         """Close a lease whose guest is gone: free the vmid, revoke the tokens."""
         async with self._db.begin() as tx:
-            await self._write(
-                tx, row, to, ended_at=self._db.now(), end_reason=reason, due_at=None, fence=None
-            )
+            await moves.end(self._db, tx, row, reason)
             await vmid_rows.release(self._db, tx, row.vmid, row.lease_id)
             await token_rows.revoke_of_lease(tx, row.lease_id)
         await self._on_end(row, reason)
         metrics.LEASES_OVER.labels(reason).inc()
         log.info("lease_over", lease=row.lease_id, vmid=row.vmid, reason=reason)
 
-    async def _wait_until(self, row: lease.Lease, when: Any) -> None:
+    async def _wait_until(self, row: lease.Lease, when: datetime) -> None:
         async with self._db.single() as tx:
-            await self._write(tx, row, row.status, due_at=when, fence=None, attempts=0)
-
-    async def _move(self, row: lease.Lease, to: lease.LeaseStatus, **values: Any) -> lease.Lease:
-        async with self._db.single() as tx:
-            return await self._write(tx, row, to, attempts=0, last_error=None, **values)
-
-    async def _write(
-        self, tx: Any, row: lease.Lease, to: lease.LeaseStatus, **values: Any
-    ) -> lease.Lease:
-        """Write a state, if the row still has our fence and no renewal came in between.
-
-        A hold that ran out does not keep a lease from being stopped, but while its order is open,
-        the guest is not destroyed: the money may have moved.
-        """
-        only_if: dict[str, Any] = {"fence": row.fence}
-        conditions = []
-        if to is Status.STOPPING and row.hold_until is None:
-            only_if["hold_until"] = None
-        elif to is Status.STOPPING:
-            over = _leases.c.hold_until <= self._db.now()
-            conditions.append(sa.or_(_leases.c.hold_until.is_(None), over))
-        if to is Status.DELETING:
-            only_if["hold_order_id"] = None
-        moved = await lease_rows.move(tx, row, to, *conditions, only_if=only_if, **values)
-        if moved is None:
-            raise queue.FenceLostError
-        return moved
+            await moves.wait(tx, row, when)

@@ -46,6 +46,9 @@ class WorkerOptions:
     retry_least_seconds: float = 0.5
     retry_most_seconds: float = 60.0
 
-    def retry_after(self, attempts: int) -> float:
-        """Return the pause after a number of attempts: doubled each time, capped."""
-        return min(self.retry_most_seconds, self.retry_least_seconds * 2.0 ** min(attempts, 20))
+    @property
+    def retry_pauses_seconds(self) -> tuple[float, ...]:
+        """The pause after each number of attempts, from none: doubled each time, capped."""
+        doubled = (self.retry_least_seconds * 2.0**attempts for attempts in range(8))
+        most = self.retry_most_seconds
+        return (*(min(most, pause) for pause in doubled), most)

@@ -17,17 +17,27 @@ pve402.leases.pooled.
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import structlog
 
 from pve402.domain import catalogue, errors, lease, placement, shelf
 from pve402.guests import rekey
-from pve402.leases import books, cluster, machine, metrics, options, pooled, workflow
+from pve402.leases import (
+    books,
+    cluster,
+    machine,
+    metrics,
+    moves,
+    options,
+    pooled,
+    reservation,
+    workflow,
+)
 from pve402.proxmox import errors as pve
-from pve402.storage import database, lease_rows, queue, tables, transaction, vmid_rows
+from pve402.storage import database, lease_rows, queue, transaction
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +91,7 @@ class Filler:
                 return
         rooms = await self._view.rooms() if self._settings.shelves else []
         async with self._db.begin() as tx:
-            await books.lock_placement(self._db, tx)
+            await reservation.lock_placement(self._db, tx)
             rows = await lease_rows.list_pool(tx)
             for row in self._surplus(rows):
                 await self._discard(tx, row)
@@ -121,8 +131,8 @@ class Filler:
 
     async def _discard(self, tx: transaction.Transaction, row: lease.Lease) -> None:
         log.info("pool_discards", lease=row.lease_id, vmid=row.vmid)
-        due = {"due_at": self._db.now(), "fence": None, "end_reason": SURPLUS}
-        await lease_rows.move(tx, row, Status.UNWINDING, **due)
+        with contextlib.suppress(queue.FenceLostError):
+            await moves.discard_ready(self._db, tx, row, SURPLUS)
 
     async def _add(
         self,
@@ -153,32 +163,23 @@ class Filler:
     async def _order(
         self, tx: transaction.Transaction, wanted: shelf.Shelf, rooms: Sequence[placement.NodeRoom]
     ) -> None:
-        sku, settings = self._book.sku(wanted.sku), self._settings
-        node = placement.choose_node(
-            rooms,
-            await lease_rows.list_promises(tx),
-            wanted.size,
-            allowed=sku.nodes,
-            limits=settings.limits,
-        )
-        lease_id = lease.new_lease_id()
-        vmid = await vmid_rows.reserve(
-            self._db, tx, lease_id, least=settings.vmid_min, most=settings.vmid_max
-        )
+        sku = self._book.sku(wanted.sku)
         row = lease.Lease(
-            lease_id=lease_id,
+            lease_id=lease.new_lease_id(),
             status=Status.RESERVED,
-            node=node,
-            vmid=vmid,
+            node="",  # chosen with its vmid in the reservation
+            vmid=0,
             owner=lease.NOBODY,
             sku=sku.name,
             size=wanted.size,
-            hostname=f"ready-{vmid}",
+            hostname="",
             template=self._template(wanted),
             rates=sku.rates.to_strings(),
             created_at=datetime.now(UTC),  # the insert writes the database's own time
         )
-        await lease_rows.insert(self._db, tx, row, due=True)
+        await reservation.reserve(
+            self._db, tx, row, self._settings, rooms=rooms, allowed=sku.nodes, due=True
+        )
 
     async def _run_for_ever(self) -> None:
         while True:
@@ -235,18 +236,18 @@ class Filling:
             raise workflow.GiveUp(FAILED, "a foreign guest has the vmid")
         try:
             async with self._machines.turn_to_write(row.node):
-                sent = await self._write(row, Status.RESERVED, create_sent_at=self._db.now())
+                sent = await self._move(row, functools.partial(moves.note_create_sent, self._db))
                 upid = await self._machines.ask_to_create(sent, machine.Secrets(), row.created_at)
         except pve.ProxmoxError as error:
             raise workflow.GiveUp(FAILED, workflow.reason_of(error)) from error
-        return await self._write(sent, Status.CREATING, upid=upid.text)
+        return await self._move(sent, functools.partial(moves.begin_creating, upid=upid.text))
 
     async def _await_guest(self, row: lease.Lease) -> lease.Lease:
         try:
             await self._machines.wait_until_created(row, row.upid or "")
         except pve.ProxmoxError as error:
             raise _passing_or_final(row, error) from error
-        return await self._write(row, Status.STARTING)
+        return await self._move(row, moves.begin_starting)
 
     async def _start(self, row: lease.Lease) -> None:
         """Start the guest and try its shell; its session is closed, any replica may sell it."""
@@ -257,8 +258,7 @@ class Filling:
             raise _passing_or_final(row, error) from error
         finally:
             await self._rekey.leave(row)
-        ready = {"pooled_at": self._db.now(), "due_at": None, "fence": None}
-        await self._write(row, Status.POOLED, **ready)
+        await self._move(row, functools.partial(moves.make_ready, self._db))
         log.info("pool_guest_ready", lease=row.lease_id, vmid=row.vmid, sku=row.sku)
 
     async def _unwind(self, row: lease.Lease, end: workflow.GiveUp) -> None:
@@ -266,16 +266,11 @@ class Filling:
             current = await lease_rows.get(tx, row.lease_id)
             if current is None or current.fence != row.fence:
                 raise queue.FenceLostError
-            due = {"due_at": self._db.now(), "fence": None, "last_error": end.reason[:500]}
-            await lease_rows.move(tx, current, Status.UNWINDING, end_reason=end.refusal, **due)
+            await moves.give_up_making(self._db, tx, current, end.refusal, end.reason)
 
-    async def _write(self, row: lease.Lease, to: lease.LeaseStatus, **values: Any) -> lease.Lease:
-        fenced = tables.leases.c.fence == row.fence
+    async def _move(self, row: lease.Lease, move: books.Move) -> lease.Lease:
         async with self._db.begin() as tx:
-            moved = await lease_rows.move(tx, row, to, fenced, attempts=0, **values)
-        if moved is None:
-            raise queue.FenceLostError
-        return moved
+            return await move(tx, row)
 
 
 def _passing_or_final(row: lease.Lease, error: Exception) -> Exception:

@@ -8,6 +8,7 @@ is true, and only then handed over. What a tenant wrote so meets the guest after
 
 import asyncio
 import dataclasses
+import functools
 from datetime import datetime
 from typing import Protocol
 
@@ -15,9 +16,8 @@ import structlog
 
 from pve402.domain import catalogue, lease, order, placement
 from pve402.guests import rekey
-from pve402.leases import books, machine, metrics, options, workflow
+from pve402.leases import books, machine, metrics, moves, options, reservation, workflow
 from pve402.proxmox import errors as pve
-from pve402.storage import lease_rows, vmid_rows
 
 log = structlog.get_logger(__name__)
 
@@ -72,29 +72,19 @@ class PooledGuests:
         Raises NoCapacity, ProxmoxUnavailable.
         """
         rooms = await self._view.rooms()
-        old, settings = deal.lease, self._settings
+        old = deal.lease
         sku = self._book.skus.get(old.sku)
         lease_id = lease.new_lease_id()
         async with self._books.db.begin() as tx:
             db = self._books.db
-            await books.lock_placement(db, tx)
+            await reservation.lock_placement(db, tx)
             written = await self._books.write_order(tx, deal.order, lease_id=lease_id, attempts=0)
-            node = placement.choose_node(
-                rooms,
-                await lease_rows.list_promises(tx),
-                old.size,
-                allowed=sku.nodes if sku is not None else frozenset(),
-                limits=settings.limits,
+            allowed = sku.nodes if sku is not None else frozenset()
+            cold = _cold(old, lease_id)
+            new = await reservation.reserve(
+                db, tx, cold, self._settings, rooms=rooms, allowed=allowed
             )
-            vmid = await vmid_rows.reserve(
-                db, tx, lease_id, least=settings.vmid_min, most=settings.vmid_max
-            )
-            new = _cold(old, lease_id=lease_id, node=node, vmid=vmid)
-            await lease_rows.insert(db, tx, new, due=False)
-            discarded = {"owner": lease.NOBODY, "metadata": {}, "end_reason": BROKEN}
-            await self._books.move_lease(
-                tx, old, Status.UNWINDING, due_at=db.now(), fence=None, **discarded
-            )
+            await moves.discard_sold(db, tx, old, BROKEN)
         metrics.FROM_POOL.labels("replaced").inc()
         return Deal(order=written, lease=new)
 
@@ -110,7 +100,8 @@ class PooledGuests:
             log.warning("guest_lost_after_settlement", lease=of.lease_id, vmid=of.vmid)
             return
         except machine.GuestMovedError as moved:
-            await self._books.advance(deal, lease_values={"node": moved.node})
+            follow = functools.partial(moves.follow_in_order, node=moved.node)
+            await self._books.advance(deal, follow)
             raise workflow.RetryLater(f"the guest moved to {moved.node}") from None
         except pve.ProxmoxError as error:
             raise workflow.RetryLater(f"not re-keyed: {workflow.reason_of(error)}") from error
@@ -124,13 +115,11 @@ def may_be_replaced(of: lease.Lease, row: order.Order) -> bool:
     return is_new and of.pooled_at is not None
 
 
-def _cold(old: lease.Lease, *, lease_id: str, node: str, vmid: int) -> lease.Lease:
+def _cold(old: lease.Lease, lease_id: str) -> lease.Lease:
     return dataclasses.replace(
         old,
         lease_id=lease_id,
         status=Status.RESERVED,
-        node=node,
-        vmid=vmid,
         upid=None,
         create_sent_at=None,
         pooled_at=None,

@@ -14,26 +14,25 @@ only about guests it shows: before a lease is called gone, the guest itself is a
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import timedelta
 
-import sqlalchemy as sa
 import structlog
 
 from pve402.domain import lease, mark
-from pve402.leases import cluster, machine, metrics, options, pooled, workflow
+from pve402.leases import books, cluster, machine, metrics, moves, options, pooled, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
-from pve402.storage import database, lease_rows, queue, tables
+from pve402.storage import database, lease_rows, queue
 
 log = structlog.get_logger(__name__)
 
 Status = lease.LeaseStatus
 _WATCHED = {Status.ACTIVE, Status.STOPPED, Status.POOLED}
-_leases = tables.leases
 _INTERVAL_SECONDS = 30.0
 _AT_ONCE = 8  # gaps of one node; how many write there at once is the slots' affair
 _SETTLED_DOWN = timedelta(seconds=20)  # `/cluster/resources` lags behind by some seconds
@@ -166,7 +165,8 @@ class Reconciler:
                 else:
                     await self._present(row, guest)
         except machine.GuestMovedError as moved:
-            await self._write(row, node=moved.node)
+            with contextlib.suppress(queue.FenceLostError):
+                await self._move(row, functools.partial(moves.follow, node=moved.node))
         except queue.FenceLostError:
             log.info("gap_closed_by_others", lease=row.lease_id)
         except (pve.ProxmoxError, workflow.RetryLater) as error:
@@ -177,7 +177,7 @@ class Reconciler:
     async def _present(self, row: lease.Lease, guest: resources.GuestSummary) -> None:
         if guest.node != row.node:
             log.info("guest_moved", lease=row.lease_id, node=guest.node)
-            await self._write(row, node=guest.node)
+            await self._move(row, functools.partial(moves.follow, node=guest.node))
             return
         if row.status is Status.ACTIVE:
             await self._restart(row)
@@ -188,17 +188,15 @@ class Reconciler:
         """Discard a guest of the pool that does not run, after asking its node for it."""
         if await self._machines.look(row) is not machine.Sight.RUNNING:
             log.warning("pooled_guest_down", lease=row.lease_id, vmid=row.vmid)
-            await self._write(
-                row, Status.UNWINDING, end_reason=pooled.BROKEN, due_at=self._db.now(), fence=None
-            )
+            broken = functools.partial(moves.discard_ready, self._db, reason=pooled.BROKEN)
+            await self._move(row, broken)
 
     async def _missing(self, row: lease.Lease) -> None:
         """End a lease whose guest is gone, after asking its node for it."""
         if await self._machines.look(row) is not machine.Sight.ABSENT:
             return
         log.error("guest_vanished", lease=row.lease_id, vmid=row.vmid)
-        to = Status.STOPPING if row.status is Status.ACTIVE else Status.DELETING
-        await self._write(row, to, end_reason="guest_vanished", due_at=self._db.now(), fence=None)
+        await self._move(row, functools.partial(moves.end_vanished, self._db))
 
     async def _restart(self, row: lease.Lease) -> None:
         """Start a guest that went down inside its paid time, unless it keeps going down."""
@@ -209,12 +207,10 @@ class Reconciler:
         restarts = 0 if fresh_hour else row.restarts
         if restarts >= self._settings.restarts_an_hour:
             return
-        since = self._db.now() if fresh_hour else row.restarts_since
-        # Of several replicas that saw it down, one restarts it.
-        uncounted = _leases.c.restarts == row.restarts
-        if await self._write(row, None, uncounted, restarts=restarts + 1, restarts_since=since):
-            log.info("guest_restarted", lease=row.lease_id, vmid=row.vmid)
-            await self._machines.ensure_running(row)
+        counted = functools.partial(moves.count_restart, self._db, first_of_hour=fresh_hour)
+        await self._move(row, counted)
+        log.info("guest_restarted", lease=row.lease_id, vmid=row.vmid)
+        await self._machines.ensure_running(row)
 
     async def _stop_again(self, row: lease.Lease) -> None:
         """Have a guest stopped that runs although its lease is over; the grace goes on as it was.
@@ -223,20 +219,11 @@ class Reconciler:
         """
         if await self._machines.look(row) is machine.Sight.RUNNING:
             log.warning("guest_runs_after_expiry", lease=row.lease_id, vmid=row.vmid)
-            await self._write(row, Status.STOPPING, due_at=self._db.now(), fence=None)
+            await self._move(row, functools.partial(moves.stop_again, self._db))
 
-    async def _write(
-        self,
-        row: lease.Lease,
-        to: Status | None = None,
-        *conditions: sa.ColumnElement[bool],
-        **values: object,
-    ) -> bool:
+    async def _move(self, row: lease.Lease, move: books.Move) -> None:
         async with self._db.begin() as tx:
-            unheld = _leases.c.hold_order_id.is_(None)
-            unchanged = sa.and_(unheld, _leases.c.node == row.node, *conditions)
-            moved = await lease_rows.move(tx, row, to or row.status, unchanged, **values)
-        return moved is not None
+            await move(tx, row)
 
     def _is_of(self, guest: resources.GuestSummary, row: lease.Lease) -> bool:
         return mark.is_marked(guest.tags, self._settings.instance, row.lease_id)

@@ -9,15 +9,16 @@ The order holds its lease from the claim to its end, so that neither the expiry 
 nor the owner's DELETE passes it. Nothing is charged if the guest does not start.
 """
 
+import functools
 from datetime import timedelta
 
 import structlog
 
 from pve402.domain import lease, order
-from pve402.leases import books, machine, money, options, workflow
+from pve402.leases import books, machine, money, moves, options, workflow
 from pve402.payments import facilitators
 from pve402.proxmox import errors as pve
-from pve402.storage import lease_rows
+from pve402.storage import queue
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +63,7 @@ class Renewal:
     async def _follow(self, row: order.Order, node: str) -> None:
         """Note the node that the guest was migrated to, and look again at once."""
         deal = await self._books.open_deal(row)
-        await self._books.advance(deal, lease_values={"node": node})
+        await self._books.advance(deal, functools.partial(moves.follow_in_order, node=node))
         raise workflow.RetryLater("the guest was migrated", after_seconds=0)
 
     async def _hold_again(self, deal: Deal) -> Deal:
@@ -70,15 +71,12 @@ class Renewal:
         if deal.order.attempts == 0:
             return deal
         async with self._books.db.begin() as tx:
-            held = await lease_rows.move(
-                tx,
-                deal.lease,
-                deal.lease.status,
-                only_if={"hold_order_id": deal.order.order_id},
-                hold_until=self._books.db.now(_HOLD_AGAIN_SECONDS),
-            )
-        if held is None:
-            raise workflow.RetryLater("the hold on the lease was lost")
+            try:
+                held = await moves.hold_longer(
+                    self._books.db, tx, deal.lease, deal.order.order_id, _HOLD_AGAIN_SECONDS
+                )
+            except queue.FenceLostError:
+                raise workflow.RetryLater("the hold on the lease was lost") from None
         return books.Deal(order=deal.order, lease=held)
 
     async def _wake(self, deal: Deal) -> Deal:
@@ -95,14 +93,8 @@ class Renewal:
         return await self._books.advance(deal, order_status=order.OrderStatus.SETTLING)
 
     async def _start(self, deal: Deal) -> Deal:
-        to = deal.lease.status
-        if to is lease.LeaseStatus.STOPPED:
-            to = lease.LeaseStatus.STARTING
-        started = await self._books.advance(
-            deal,
-            order_status=order.OrderStatus.WORKING,
-            lease_status=to,
-        )
+        working = order.OrderStatus.WORKING
+        started = await self._books.advance(deal, moves.wake, order_status=working)
         await self._machines.ensure_running(started.lease)
         return started
 
@@ -131,7 +123,7 @@ class Renewal:
         if deal.lease.status is lease.LeaseStatus.STOPPING:
             raise workflow.RetryLater("paid; the guest is just being stopped", after_seconds=1)
         if deal.lease.status is lease.LeaseStatus.STOPPED:
-            deal = await self._books.advance(deal, lease_status=lease.LeaseStatus.STARTING)
+            deal = await self._books.advance(deal, moves.wake)
             await self._machines.ensure_running(deal.lease)
         elif deal.lease.status is lease.LeaseStatus.STARTING and deal.order.attempts > 0:
             await self._machines.ensure_running(deal.lease)

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Literal
 
 from pve402.domain import account, catalogue, errors, lease, mark, order, price, request
-from pve402.leases import cluster, fees, fitting, intake, options, pool, pooled, worker
+from pve402.leases import cluster, fees, fitting, intake, moves, options, pool, pooled, worker
 from pve402.leases.intake import Purchase
 from pve402.payments import errors as payment_errors
 from pve402.payments import settlement
@@ -227,24 +227,11 @@ class LeaseService:
         if of.status in lease.OVER or of.status is lease.LeaseStatus.DELETING:
             return of
         check_endable(of)
-        to = {
-            lease.LeaseStatus.ACTIVE: lease.LeaseStatus.STOPPING,
-            lease.LeaseStatus.STOPPED: lease.LeaseStatus.DELETING,
-        }.get(of.status, of.status)
-        async with self._db.single() as tx:
-            moved = await lease_rows.move(
-                tx,
-                of,
-                to,
-                only_if={"hold_order_id": None},
-                end_reason="ended_by_owner",
-                deletes_at=self._db.now(),
-                due_at=self._db.now(),
-                fence=None,
-                attempts=0,
-            )
-        if moved is None:
-            raise errors.LeaseBusy
+        try:
+            async with self._db.single() as tx:
+                moved = await moves.end_early(self._db, tx, of)
+        except queue.FenceLostError:
+            raise errors.LeaseBusy from None
         self._parts.crew.wake()
         return moved
 

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 
-import sqlalchemy as sa
 import structlog
 
 from pve402.domain import errors, lease, order
@@ -19,18 +18,18 @@ from pve402.leases import (
     creation,
     lifetime,
     metrics,
+    moves,
     options,
     pool,
     renewal,
     workflow,
 )
 from pve402.proxmox import errors as pve
-from pve402.storage import database, queue, tables
+from pve402.storage import database, order_rows, queue
 
 log = structlog.get_logger(__name__)
 
-_ORDER_KEY = tables.orders.name
-_LEASE_KEY = tables.leases.name
+_KINDS = (order_rows.DUE, moves.DUE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,7 @@ class Worker:
         self._db = db
         self._workflows = workflows
         self._settings = settings
-        self._held: dict[tuple[str, str], str] = {}
+        self._held: dict[tuple[queue.DueRows, str], str] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._is_full = False  # of one kind of rows, no more are taken until some are done
@@ -84,7 +83,7 @@ class Worker:
 
     def begin(self, row: order.Order) -> None:
         """Work on an order that this process has just written with its own fence."""
-        self._launch(_ORDER_KEY, row.order_id, row.fence or "", self._run_order(row))
+        self._launch(order_rows.DUE, row.order_id, row.fence or "", self._run_order(row))
 
     def wake(self) -> None:
         """Look at the table now: something was made due."""
@@ -122,8 +121,8 @@ class Worker:
 
     async def _pause(self) -> None:
         """Sleep until a row falls due, something wakes us, or the idle limit is over."""
-        roomy = [table for table in _TABLES if self._room(table) > 0]
-        self._is_full = len(roomy) < len(_TABLES)
+        roomy = [rows for rows in _KINDS if self._room(rows) > 0]
+        self._is_full = len(roomy) < len(_KINDS)
         pause = min(self._settings.idle_seconds, await self._seconds_until_due(roomy))
         if pause > 0:
             with contextlib.suppress(TimeoutError):
@@ -131,7 +130,7 @@ class Worker:
                     await self._woken.wait()
         self._woken.clear()
 
-    async def _seconds_until_due(self, among: Sequence[sa.Table]) -> float:
+    async def _seconds_until_due(self, among: Sequence[queue.DueRows]) -> float:
         try:
             async with self._db.read() as tx:
                 return await queue.seconds_until_due(self._db, tx, among)
@@ -140,42 +139,42 @@ class Worker:
 
     async def _take_over_all(self) -> None:
         """Wait out no time limit of a process that died: a SQLite file has one owner at a time."""
-        for table in _TABLES:
+        for rows in _KINDS:
             async with self._db.single() as tx:
-                await queue.release_all(self._db, tx, table)
+                await rows.release_all(self._db, tx)
 
     async def _keep_pause(self) -> None:
         await asyncio.sleep(self._settings.hold_seconds / 3)
 
     async def _take_due(self) -> None:
-        for table in _TABLES:
-            room = self._room(table)
+        for rows in _KINDS:
+            room = self._room(rows)
             if room <= 0:
                 continue
             async with self._db.single() as tx:
-                rows = await queue.claim_due(
-                    self._db, tx, table, limit=room, hold_seconds=self._settings.hold_seconds
+                taken = await rows.claim(
+                    self._db, tx, limit=room, hold_seconds=self._settings.hold_seconds
                 )
-            for row in rows:
-                self._launch_row(table, row)
+            for row in taken:
+                self._launch_row(rows, row)
 
-    def _room(self, table: sa.Table) -> int:
-        """How many more rows of a table may be worked on here."""
+    def _room(self, rows: queue.DueRows) -> int:
+        """How many more rows of a kind may be worked on here."""
         settings = self._settings
-        most = settings.orders_at_once if table is tables.orders else settings.leases_at_once
-        return most - sum(name == table.name for name, _ in self._held)
+        most = settings.orders_at_once if rows is order_rows.DUE else settings.leases_at_once
+        return most - sum(held is rows for held, _ in self._held)
 
-    def _launch_row(self, table: sa.Table, row: queue.Row) -> None:
-        if table is tables.orders:
+    def _launch_row(self, rows: queue.DueRows, row: queue.Row) -> None:
+        if rows is order_rows.DUE:
             found = order.Order.from_row(row)
-            self._launch(_ORDER_KEY, found.order_id, row["fence"], self._run_order(found))
+            self._launch(rows, found.order_id, row["fence"], self._run_order(found))
         else:
             due = lease.Lease.from_row(row)
-            self._launch(_LEASE_KEY, due.lease_id, row["fence"], self._run_lease(due))
+            self._launch(rows, due.lease_id, row["fence"], self._run_lease(due))
 
-    def _launch(self, table: str, key: str, fence: str, work: Awaitable[None]) -> None:
-        self._held[table, key] = fence
-        task = asyncio.ensure_future(self._guarded(table, key, fence, work))
+    def _launch(self, rows: queue.DueRows, key: str, fence: str, work: Awaitable[None]) -> None:
+        self._held[rows, key] = fence
+        task = asyncio.ensure_future(self._guarded(rows, key, fence, work))
         self._running.add(task)
         metrics.BUSY.set(len(self._running))
         task.add_done_callback(self._ran)
@@ -186,7 +185,9 @@ class Worker:
         if self._is_full:
             self._woken.set()
 
-    async def _guarded(self, table: str, key: str, fence: str, work: Awaitable[None]) -> None:
+    async def _guarded(
+        self, rows: queue.DueRows, key: str, fence: str, work: Awaitable[None]
+    ) -> None:
         """Run one row's workflow and write down how it ended; nothing escapes."""
         try:
             with structlog.contextvars.bound_contextvars(row=key):
@@ -194,46 +195,35 @@ class Worker:
         except queue.FenceLostError:
             log.info("row_taken_over", row=key)
         except workflow.RetryLater as later:
-            await self._postpone(table, key, fence, later.reason, later.after_seconds)
+            await self._postpone(rows, key, fence, later.reason, later.after_seconds)
         except (*workflow.TRANSIENT, pve.ProxmoxError) as error:
-            await self._postpone(table, key, fence, workflow.reason_of(error), None)
+            await self._postpone(rows, key, fence, workflow.reason_of(error), None)
         except Exception as error:
             log.exception("workflow_failed", row=key)
-            metrics.FAILED.labels(table).inc()
-            await self._postpone(table, key, fence, workflow.reason_of(error), None)
+            metrics.FAILED.labels(rows.name).inc()
+            await self._postpone(rows, key, fence, workflow.reason_of(error), None)
         finally:
-            if self._held.get((table, key)) == fence:
-                del self._held[table, key]
+            if self._held.get((rows, key)) == fence:
+                del self._held[rows, key]
             for event in self._watchers.get(key, ()):
                 event.set()
 
     async def _postpone(
-        self, name: str, key: str, fence: str, reason: str, after_seconds: float | None
+        self,
+        rows: queue.DueRows,
+        key: str,
+        fence: str,
+        reason: str,
+        after_seconds: float | None,
     ) -> None:
         """Let a row fall due again after a pause, if it is still ours."""
-        table = tables.metadata.tables[name]
-        pause = sa.case(
-            *[
-                (table.c.attempts <= n, self._db.now(self._settings.retry_after(n)))
-                for n in range(8)
-            ],
-            else_=self._db.now(self._settings.retry_most_seconds),
-        )
-        due = pause if after_seconds is None else self._db.now(after_seconds)
         log.info("row_postponed", row=key, reason=reason)
-        metrics.POSTPONED.labels(name).inc()
+        metrics.POSTPONED.labels(rows.name).inc()
         self._woken.set()
+        pause = after_seconds if after_seconds is not None else self._settings.retry_pauses_seconds
         with contextlib.suppress(queue.FenceLostError, errors.DatabaseUnavailable):
             async with self._db.single() as tx:
-                await queue.update_fenced(
-                    tx,
-                    table,
-                    key,
-                    fence,
-                    due_at=due,
-                    fence=None,
-                    last_error=reason[:500],
-                )
+                await rows.postpone(self._db, tx, (key, fence), pause, reason)
 
     async def _run_order(self, row: order.Order) -> None:
         if row.kind is order.OrderKind.FEE:
@@ -253,27 +243,21 @@ class Worker:
 
     async def _keep(self) -> None:
         """Move the time limit of everything in work."""
-        for table in _TABLES:
-            held = [(key, fence) for (name, key), fence in self._held.items() if name == table.name]
+        for rows in _KINDS:
+            held = [(key, fence) for (kind, key), fence in self._held.items() if kind is rows]
             if held:
                 async with self._db.single() as tx:
-                    await queue.keep(self._db, tx, table, held, self._settings.hold_seconds)
+                    await rows.keep(self._db, tx, held, self._settings.hold_seconds)
 
-    async def _hand_over(self, unfinished: Iterable[tuple[tuple[str, str], str]]) -> None:
+    async def _hand_over(self, unfinished: Iterable[tuple[tuple[queue.DueRows, str], str]]) -> None:
         """Make due, for others, what was not finished."""
-        for (name, key), fence in unfinished:
-            table = tables.metadata.tables[name]
+        for (rows, key), fence in unfinished:
             with contextlib.suppress(queue.FenceLostError, errors.DatabaseUnavailable):
                 async with self._db.single() as tx:
-                    await queue.update_fenced(
-                        tx, table, key, fence, due_at=self._db.now(), fence=None
-                    )
+                    await rows.give_back(self._db, tx, (key, fence))
 
 
 async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-_TABLES = (tables.orders, tables.leases)

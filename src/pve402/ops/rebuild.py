@@ -13,10 +13,11 @@ from rich.table import Table
 
 from pve402 import bootstrap
 from pve402.domain import lease, mark, price
+from pve402.leases import reservation
 from pve402.ops import screen
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import resources
-from pve402.storage import lease_rows, tables
+from pve402.storage import lease_rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,16 +101,10 @@ async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None
         template="",
         rates=_rates(parts, record.sku),
         created_at=now,
+        expires_at=record.expires_at if active else None,
     )
-    ends = {"expires_at": record.expires_at, "due_at": record.expires_at} if active else {}
     async with parts.db.begin() as tx:
-        await lease_rows.insert(parts.db, tx, row, due=False)
-        await lease_rows.move(tx, row, row.status, **ends)
-        await tx.execute(
-            tables.vmids.insert().values(
-                vmid=guest.vmid, lease_id=row.lease_id, reserved_at=parts.db.now()
-            )
-        )
+        await reservation.restore(parts.db, tx, row)
 
 
 def _rates(parts: bootstrap.Components, name: str) -> dict[str, str]:

@@ -11,7 +11,6 @@ from pve402.storage import database, tables, transaction
 
 _tickets = tables.console_tickets
 _tokens = tables.tokens
-_leases = tables.leases
 
 _KEPT_SECONDS = 3600
 
@@ -77,8 +76,13 @@ async def void_of_lease(tx: transaction.Transaction, lease_id: str) -> None:
 
 async def standings(tx: transaction.Transaction, lease_ids: Sequence[str]) -> dict[str, Standing]:
     """Return how leases stand, by their identity."""
-    columns = (_leases.c.lease_id, _leases.c.status, _leases.c.expires_at, _leases.c.end_reason)
-    rows = await tx.execute(sa.select(*columns).where(_leases.c.lease_id.in_(lease_ids)))
+    columns = (
+        tables.leases.c.lease_id,
+        tables.leases.c.status,
+        tables.leases.c.expires_at,
+        tables.leases.c.end_reason,
+    )
+    rows = await tx.execute(sa.select(*columns).where(tables.leases.c.lease_id.in_(lease_ids)))
     return {
         lease_id: Standing(
             status=lease.LeaseStatus(status), expires_at=expires_at, end_reason=end_reason

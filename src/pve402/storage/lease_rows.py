@@ -1,7 +1,7 @@
 """Queries on the lease table."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -86,7 +86,7 @@ async def list_pool_failures(
     return _many(await tx.execute(query))
 
 
-async def take_from_pool(
+async def take_ready(
     db: database.Database, tx: transaction.Transaction, wanted: lease.Lease, nodes: Collection[str]
 ) -> lease.Lease | None:
     """Give the guest that stood ready longest, of the wanted kind on these nodes, to its tenant.
@@ -180,25 +180,23 @@ async def insert(
     )
 
 
-async def move(
+async def update(
     tx: transaction.Transaction,
-    before: lease.Lease,
-    after: lease.LeaseStatus,
+    where: Mapping[str, Any],
+    values: Mapping[str, Any],
     *conditions: sa.ColumnElement[bool],
-    only_if: Any = None,
-    **values: object,
 ) -> lease.Lease | None:
-    """Take a lease from the state it was read in to the next, if it is still in that state.
+    """Write values on the lease whose columns are as given, and return it as written.
 
-    `only_if` maps columns to what they must hold; anything else that must hold is a condition,
-    which costs more. Returns the lease as written, or None if it moved meanwhile or one of them
-    does not hold. Raises ValueError for a transition that the table of the domain does not have.
+    None if a column or a condition does not hold. Raises ValueError for a transition that the table
+    of the domain does not have.
     """
-    if after is not before.status and not lease.may_follow(before.status, after):
-        raise ValueError(f"{before.status.value} is not followed by {after.value}")
-    where = {"lease_id": before.lease_id, "status": before.status.value, **(only_if or {})}
-    new = {"status": after.value, **values}
-    return _lease(await updates.update(tx, _leases, where, new, *conditions))
+    before, after = where.get("status"), values.get("status")
+    if before != after and not lease.may_follow(
+        lease.LeaseStatus(before), lease.LeaseStatus(after)
+    ):
+        raise ValueError(f"{before} is not followed by {after}")
+    return _lease(await updates.update(tx, _leases, where, values, *conditions))
 
 
 def _is_ready(sku: str, size: lease.Size) -> tuple[sa.ColumnElement[bool], ...]:

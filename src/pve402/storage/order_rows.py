@@ -8,9 +8,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pve402.domain import order
-from pve402.storage import clock, database, tables, transaction, updates
+from pve402.storage import clock, database, queue, tables, transaction, updates
 
 _orders = tables.orders
+DUE = queue.DueRows(tables.orders)
+"""Orders that a worker must look at."""
 _OPEN = [status.value for status in order.OPEN]
 
 
@@ -78,19 +80,6 @@ async def get_by_idempotency(
 ) -> order.Order | None:
     """Return the order that a client named so."""
     return _order(await tx.run(_GET_BY_IDEMPOTENCY, idempotency_hash=idempotency_hash))
-
-
-async def get_creation(tx: transaction.Transaction, lease_id: str) -> order.Order | None:
-    """Return the order that made a lease."""
-    creation = order.OrderKind.CREATION.value
-    return _order(await tx.run(_GET_OF_LEASE, lease_id=lease_id, kind=creation))
-
-
-async def list_by_lease(tx: transaction.Transaction, lease_id: str) -> list[order.Order]:
-    """Return every order of a lease, oldest first."""
-    query = sa.select(_orders).where(_orders.c.lease_id == lease_id)
-    rows = await tx.execute(query.order_by(_orders.c.created_at))
-    return [order.Order.from_row(row) for row in transaction.named(rows)]
 
 
 async def insert(
@@ -190,7 +179,6 @@ _PAYMENT = ("network", "asset", "payer", "nonce")
 _GET = _get("order_id")
 _GET_BY_PAYMENT = _get(*_PAYMENT)
 _GET_BY_IDEMPOTENCY = _get("idempotency_hash")
-_GET_OF_LEASE = _get("lease_id", "kind")
 _COUNT_UNSETTLED = sa.select(
     sa.func.count(sa.case((_orders.c.payer == _hole("payer"), 1))),
     sa.func.count(sa.case((_orders.c.client_address == _hole("client_address"), 1))),

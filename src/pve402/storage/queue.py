@@ -5,6 +5,7 @@ of the worker's time limit, so a worker that dies leaves a row that falls due ag
 later update names the fence; if no row matches, somebody else took over and the worker must stop.
 """
 
+import dataclasses
 import functools
 import secrets
 from collections.abc import Mapping, Sequence
@@ -26,62 +27,100 @@ def new_fence() -> str:
     return secrets.token_hex(16)
 
 
-async def claim_due(
-    db: database.Database,
-    tx: transaction.Transaction,
-    table: sa.Table,
-    *,
-    limit: int,
-    hold_seconds: float,
-) -> Sequence[Row]:
-    """Take up to `limit` due rows for `hold_seconds`, the longest due first, and return them.
+@dataclasses.dataclass(frozen=True)
+class DueRows:
+    """The rows of one table that a worker must look at."""
 
-    On PostgreSQL rows that another transaction is taking are passed over; on SQLite the one
-    writer makes that needless.
-    """
-    found = await tx.run(
-        _claiming(table),
-        most=limit,
-        now_ms=db.shift_ms(),
-        until_ms=db.shift_ms(hold_seconds),
-        new_fence=new_fence(),
-    )
-    return transaction.named(found)
+    table: sa.Table
 
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return self.table.name
 
-async def release_all(db: database.Database, tx: transaction.Transaction, table: sa.Table) -> None:
-    """Make due, now, whatever anybody held; only for who is alone on the database."""
-    held = sa.and_(table.c.fence.isnot(None), table.c.due_at.isnot(None))
-    await tx.execute(table.update().where(held).values(fence=None, due_at=db.now()))
+    async def claim(
+        self, db: database.Database, tx: transaction.Transaction, *, limit: int, hold_seconds: float
+    ) -> Sequence[Row]:
+        """Take up to `limit` due rows for `hold_seconds`, the longest due first, and return them.
+
+        On PostgreSQL rows that another transaction is taking are passed over; on SQLite the one
+        writer makes that needless.
+        """
+        found = await tx.run(
+            _claiming(self.table),
+            most=limit,
+            now_ms=db.shift_ms(),
+            until_ms=db.shift_ms(hold_seconds),
+            new_fence=new_fence(),
+        )
+        return transaction.named(found)
+
+    async def release_all(self, db: database.Database, tx: transaction.Transaction) -> None:
+        """Make due, now, whatever anybody held; only for who is alone on the database."""
+        columns = self.table.c
+        held = sa.and_(columns.fence.isnot(None), columns.due_at.isnot(None))
+        await tx.execute(self.table.update().where(held).values(fence=None, due_at=db.now()))
+
+    async def keep(
+        self,
+        db: database.Database,
+        tx: transaction.Transaction,
+        held: Sequence[tuple[str, str]],
+        hold_seconds: float,
+    ) -> None:
+        """Move the time limit of rows that are still worked on; `held` has (key, fence) pairs.
+
+        One statement for all: a fence is random, so no row has one of these that is not held with
+        it.
+        """
+        keys, fences = {row_key for row_key, _ in held}, {fence for _, fence in held}
+        await tx.execute(
+            self.table.update()
+            .where(_key(self.table).in_(keys), self.table.c.fence.in_(fences))
+            .values(due_at=db.now(hold_seconds))
+        )
+
+    async def postpone(
+        self,
+        db: database.Database,
+        tx: transaction.Transaction,
+        held: tuple[str, str],
+        after_seconds: float | Sequence[float],
+        reason: str,
+    ) -> None:
+        """Let a row, given by (key, fence), fall due again after a pause; say why.
+
+        Of several pauses it is the one for the row's number of attempts, the last for any more.
+        Raises FenceLostError.
+        """
+        due: sa.ColumnElement[Any]
+        if isinstance(after_seconds, Sequence):
+            *pauses, longest = (db.now(seconds) for seconds in after_seconds)
+            attempts = self.table.c.attempts
+            due = sa.case(
+                *[(attempts <= n, pause) for n, pause in enumerate(pauses)], else_=longest
+            )
+        else:
+            due = db.now(after_seconds)
+        values = {"due_at": due, "fence": None, "last_error": reason[:500]}
+        await update_fenced(tx, self.table, *held, **values)
+
+    async def give_back(
+        self, db: database.Database, tx: transaction.Transaction, held: tuple[str, str]
+    ) -> None:
+        """Make a row, given by (key, fence), due for others. Raises FenceLostError."""
+        await update_fenced(tx, self.table, *held, due_at=db.now(), fence=None)
 
 
 async def seconds_until_due(
-    db: database.Database, tx: transaction.Transaction, among: Sequence[sa.Table]
+    db: database.Database, tx: transaction.Transaction, among: Sequence[DueRows]
 ) -> float:
     """Return how long until the next row of some tables falls due; infinity if none waits."""
-    found = await tx.run(_earliest(tuple(among)), now_ms=db.shift_ms())
+    query = _earliest(tuple(rows.table for rows in among))
+    found = await tx.run(query, now_ms=db.shift_ms())
     now, *dues = found.one()
     moments = [tables.to_milliseconds(due) for due in dues if due is not None]
     return (min(moments) - now) / 1000 if moments else float("inf")
-
-
-async def keep(
-    db: database.Database,
-    tx: transaction.Transaction,
-    table: sa.Table,
-    held: Sequence[tuple[str, str]],
-    hold_seconds: float,
-) -> None:
-    """Move the time limit of rows that are still worked on; `held` has (key, fence) pairs.
-
-    One statement for all: a fence is random, so no row has one of these that is not held with it.
-    """
-    keys, fences = {row_key for row_key, _ in held}, {fence for _, fence in held}
-    await tx.execute(
-        table.update()
-        .where(_key(table).in_(keys), table.c.fence.in_(fences))
-        .values(due_at=db.now(hold_seconds))
-    )
 
 
 async def update_fenced(

@@ -25,8 +25,15 @@ async def reserve(
         vmid = await _first_free(tx, least, start - 1)
     if vmid is None:
         raise errors.NoCapacity("every container number is taken or resting")
-    await tx.run(_RESERVE, vmid=vmid, lease_id=lease_id, now_ms=db.shift_ms())
+    await take(db, tx, vmid, lease_id)
     return vmid
+
+
+async def take(
+    db: database.Database, tx: transaction.Transaction, vmid: int, lease_id: str
+) -> None:
+    """Write that a lease has this very vmid."""
+    await tx.run(_RESERVE, vmid=vmid, lease_id=lease_id, now_ms=db.shift_ms())
 
 
 async def release(

@@ -1,12 +1,14 @@
 """After the hand-over: the chain is looked at again, and what vanished is not kept."""
 
+from datetime import timedelta
+
 import pytest
 from tests.support.installation import Installation
 
 from pve402.domain import lease, order
+from pve402.leases import moves
 from pve402.proxmox import guest_views
 from pve402.proxmox import guests as pve_guests
-from pve402.storage import lease_rows
 from pve402_devnet.facilitator import Endpoint, Fault, FaultKind
 
 
@@ -233,7 +235,7 @@ async def hold(installation: Installation, row: lease.Lease, *, seconds: float) 
     """Hold a lease as a renewal under way does."""
     db = installation.parts.db
     async with db.begin() as tx:
-        await lease_rows.move(tx, row, row.status, hold_order_id="o1", hold_until=db.now(seconds))
+        await moves.hold(tx, row, "o1", await db.time_in(tx) + timedelta(seconds=seconds))
 
 
 async def test_a_guest_is_described_once_however_often_the_chain_is_looked_at(

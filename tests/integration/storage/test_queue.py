@@ -8,6 +8,8 @@ import pytest
 from pve402.domain import lease
 from pve402.storage import database, lease_rows, queue, tables
 
+EITHER = [queue.DueRows(tables.orders), queue.DueRows(tables.leases)]
+
 
 async def test_a_due_row_is_taken_by_one_worker_only(db: database.Database) -> None:
     await add(db, 20)
@@ -46,7 +48,7 @@ async def test_keeping_a_row_moves_its_limit(db: database.Database) -> None:
     (row,) = await claim(db, hold_seconds=30)
     db.shift_seconds = 20
     async with db.begin() as tx:
-        await queue.keep(db, tx, tables.leases, [(row["lease_id"], row["fence"])], 30)
+        await queue.DueRows(tables.leases).keep(db, tx, [(row["lease_id"], row["fence"])], 30)
     db.shift_seconds = 40
 
     assert await claim(db) == []
@@ -64,12 +66,12 @@ async def test_the_longest_due_come_first(db: database.Database) -> None:
 
 async def test_the_wait_until_the_next_row_is_told(db: database.Database) -> None:
     async with db.read() as tx:
-        nothing = await queue.seconds_until_due(db, tx, [tables.orders, tables.leases])
+        nothing = await queue.seconds_until_due(db, tx, EITHER)
     (row_id,) = await add(db, 1)
     await set_due(db, row_id, 100)
 
     async with db.read() as tx:
-        waits = await queue.seconds_until_due(db, tx, [tables.orders, tables.leases])
+        waits = await queue.seconds_until_due(db, tx, EITHER)
 
     assert nothing == float("inf")
     assert 90 < waits <= 100
@@ -103,7 +105,9 @@ async def claim(
     db: database.Database, *, limit: int = 10, hold_seconds: float = 30
 ) -> list[queue.Row]:
     async with db.begin() as tx:
-        return await queue.claim_due(db, tx, tables.leases, limit=limit, hold_seconds=hold_seconds)
+        return await queue.DueRows(tables.leases).claim(
+            db, tx, limit=limit, hold_seconds=hold_seconds
+        )
 
 
 async def update(db: database.Database, row_id: str, fence: str) -> None:

@@ -1,0 +1,77 @@
+"""What a guest is given before it is made: a node with room, a vmid, and its lease's row.
+
+All in the caller's transaction, which holds the placement lock; a creation, the warm pool and a
+replacement for a broken guest reserve here alike.
+"""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from pve402.domain import lease, placement
+from pve402.leases import moves, options
+from pve402.storage import database, lease_rows, transaction, vmid_rows
+
+_PLACEMENT_LOCK = 402_402_403
+
+
+async def lock_placement(db: database.Database, tx: transaction.Transaction) -> None:
+    """Let one transaction at a time, over all replicas, choose a node and a vmid.
+
+    SQLite has one writer, which is the same.
+    """
+    if not db.is_sqlite:
+        await tx.execute(sa.select(sa.func.pg_advisory_xact_lock(_PLACEMENT_LOCK)))
+
+
+async def reserve(
+    db: database.Database,
+    tx: transaction.Transaction,
+    wanted: lease.Lease,
+    settings: options.LeaseOptions,
+    *,
+    rooms: Sequence[placement.NodeRoom],
+    allowed: frozenset[str],
+    due: bool = False,
+) -> lease.Lease:
+    """Choose a node among those allowed (none named: any), reserve a vmid and write the lease.
+
+    A guest without a host name is called after its vmid. Raises NoCapacity.
+    """
+    promises = await lease_rows.list_promises(tx)
+    node = placement.choose_node(
+        rooms, promises, wanted.size, allowed=allowed, limits=settings.limits
+    )
+    vmid = await _reserve_vmid(db, tx, wanted.lease_id, settings)
+    row = wanted.evolve(node=node, vmid=vmid, hostname=wanted.hostname or f"ready-{vmid}")
+    await moves.reserve(db, tx, row, due=due)
+    return row
+
+
+async def change_vmid(
+    db: database.Database,
+    tx: transaction.Transaction,
+    row: lease.Lease,
+    settings: options.LeaseOptions,
+    note: str,
+) -> lease.Lease:
+    """Give a lease another vmid, because something foreign stands on its own."""
+    await vmid_rows.release(db, tx, row.vmid, row.lease_id, note)
+    vmid = await _reserve_vmid(db, tx, row.lease_id, settings)
+    return await moves.change_vmid(tx, row, vmid)
+
+
+async def restore(db: database.Database, tx: transaction.Transaction, row: lease.Lease) -> None:
+    """Write a lease that was lost, whose guest has its node and its vmid."""
+    await moves.restore(db, tx, row)
+    await vmid_rows.take(db, tx, row.vmid, row.lease_id)
+
+
+async def _reserve_vmid(
+    db: database.Database,
+    tx: transaction.Transaction,
+    lease_id: str,
+    settings: options.LeaseOptions,
+) -> int:
+    least, most = settings.vmid_min, settings.vmid_max
+    return await vmid_rows.reserve(db, tx, lease_id, least=least, most=most)
