@@ -22,7 +22,7 @@ TOKEN_NAME = "devnet"  # noqa: S105 - a token's name, not its secret
 # The rights that docs/how-to/proxmox-rights.md asks operators for, and no more.
 ROLES = (
     (
-        "Pve402Guests",
+        "R402Guests",
         (
             "VM.Allocate",
             "VM.Audit",
@@ -35,17 +35,17 @@ ROLES = (
             "VM.Config.Options",
         ),
     ),
-    ("Pve402Storage", ("Datastore.AllocateSpace",)),
-    ("Pve402Bridge", ("SDN.Use",)),
-    ("Pve402Node", ("Sys.Audit",)),
-    ("Pve402Console", ("VM.Console",)),
+    ("R402Storage", ("Datastore.AllocateSpace",)),
+    ("R402Bridge", ("SDN.Use",)),
+    ("R402Node", ("Sys.Audit",)),
+    ("R402Console", ("VM.Console",)),
 )
 GRANTS = (
-    ("/vms", SERVICE_USER, "Pve402Guests"),
-    (f"/storage/{STORAGE}", SERVICE_USER, "Pve402Storage"),
-    ("/sdn/zones/localnetwork/vmbr0", SERVICE_USER, "Pve402Bridge"),
-    ("/nodes/pve", SERVICE_USER, "Pve402Node"),
-    ("/vms", CONSOLE_USER, "Pve402Console"),
+    ("/vms", SERVICE_USER, "R402Guests"),
+    (f"/storage/{STORAGE}", SERVICE_USER, "R402Storage"),
+    ("/sdn/zones/localnetwork/vmbr0", SERVICE_USER, "R402Bridge"),
+    ("/nodes/pve", SERVICE_USER, "R402Node"),
+    ("/vms", CONSOLE_USER, "R402Console"),
 )
 
 

@@ -8,14 +8,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pve402.domain import catalogue, errors, lease
+from pve402.domain import catalogue, errors, lease, ssh_keys
 
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
-_SSH_KEY = re.compile(
-    r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-ssh-ed25519@openssh\.com"
-    r"|sk-ecdsa-sha2-nistp256@openssh\.com) [A-Za-z0-9+/]{32,4000}={0,2}(?: [\x20-\x7e]{0,200})?"
-)
-_MAX_SSH_KEYS = 16
 _MAX_PASSWORD = 128
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{22,255}")
 
@@ -88,11 +83,15 @@ def check_password(password: str) -> None:
 
 
 def check_ssh_keys(keys: tuple[str, ...]) -> None:
-    """Raise InvalidSshKey unless each is one line `type base64 comment`, 16 at most."""
-    if len(keys) > _MAX_SSH_KEYS:
-        raise errors.InvalidSshKey(f"at most {_MAX_SSH_KEYS} SSH public keys")
-    if not all(_SSH_KEY.fullmatch(key) for key in keys):
-        raise errors.InvalidSshKey
+    """Raise InvalidSshKey, which says which and why, unless OpenSSH reads each; 16 at most."""
+    if len(keys) > ssh_keys.LARGEST_KEYS:
+        raise errors.InvalidSshKey(f"Send at most {ssh_keys.LARGEST_KEYS} SSH public keys.")
+    for number, key in enumerate(keys, 1):
+        try:
+            ssh_keys.check(key)
+        except ssh_keys.BadKey as error:
+            which = "The SSH public key" if len(keys) == 1 else f"SSH public key {number}"
+            raise errors.InvalidSshKey(f"{which} cannot be used: {error}.") from None
 
 
 def check_idempotency_key(key: str) -> None:

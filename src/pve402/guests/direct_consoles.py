@@ -23,7 +23,10 @@ from pve402.storage import database, lease_rows
 
 log = structlog.get_logger(__name__)
 
-ROLE = "Pve402Console"
+#: The role that lets a lease's user open a console. Proxmox VE keeps names that start with PVE, in
+#: any case, for itself, so the former name exists only where somebody wrote it into a file by hand.
+ROLE = "R402Console"
+_FORMER_ROLE = "Pve402Console"
 PRIVILEGES = frozenset({"VM.Console"})
 _SWEEP_SECONDS = 600.0
 
@@ -41,6 +44,15 @@ class DirectConsole:
 
     login: access.Ticket = field(repr=False)
     ticket: pve_guests.TerminalTicket | pve_guests.VncTicket = field(repr=False)
+
+
+async def find_role(rights: access.Access) -> tuple[str, frozenset[str] | None]:
+    """The name of the role of consoles and its privileges; None if there is no such role."""
+    for role in (ROLE, _FORMER_ROLE):
+        held = await rights.role_privileges(role)
+        if held is not None:
+            return role, held
+    return ROLE, None
 
 
 class DirectConsoles:
@@ -79,7 +91,7 @@ class DirectConsoles:
         needed = dict(access.CONSOLE_USER_PRIVILEGES)
         needed[f"/vms/{of.vmid}"] = frozenset({"VM.Allocate", *PRIVILEGES})
         try:
-            held = await self._rights.role_privileges(ROLE)
+            role, held = await find_role(self._rights)
             lacking = await self._rights.lacking(needed)
         except pve.ProxmoxError as error:
             raise errors.ProxmoxUnavailable from error
@@ -88,7 +100,7 @@ class DirectConsoles:
         log.error(
             "direct_console_refused",
             missing_rights={path: sorted(names) for path, names in lacking.items()},
-            role=ROLE,
+            role=role,
             role_has=None if held is None else sorted(held),
             role_needs=sorted(PRIVILEGES),
         )
@@ -145,7 +157,8 @@ class DirectConsoles:
         with contextlib.suppress(pve.UserExists):
             await self._rights.create_user(name, password, comment=f"console of {of.lease_id}")
         ref = pve_guests.GuestRef(node=of.node, vmid=of.vmid)
-        await self._rights.grant(name, ROLE, ref)
+        role, _ = await find_role(self._rights)
+        await self._rights.grant(name, role, ref)
         if not await self._is_active(of.lease_id):  # its end came meanwhile, and found no user
             await self._rights.delete_user(name)
             raise errors.LeaseNotReady

@@ -122,8 +122,8 @@ async def _console_role(parts: bootstrap.Components) -> list[Finding]:
     """The role of consoles that Proxmox VE serves itself must give one right and no more."""
     if parts.settings.pve_console_mode != "direct":
         return []
-    held = await access.Access(parts.proxmox).role_privileges(direct_consoles.ROLE)
-    what = f"role {direct_consoles.ROLE}"
+    role, held = await direct_consoles.find_role(access.Access(parts.proxmox))
+    what = f"role {role}"
     if held is None:
         return [_bad(what, "there is none; PVE_CONSOLE_MODE=direct needs it")]
     fits = held == direct_consoles.PRIVILEGES

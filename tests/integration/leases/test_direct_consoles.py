@@ -186,6 +186,22 @@ async def test_a_role_that_is_not_what_it_should_be_is_refused_and_told(
     assert told["role_has"] == (None if role is None else sorted(role))
 
 
+@pytest.mark.parametrize("there", [{"Pve402Console"}, {ROLE, "Pve402Console"}])
+async def test_a_role_of_the_former_name_still_serves(
+    direct: Installation, there: set[str]
+) -> None:
+    row = (await direct.lease()).lease
+    roles = direct.proxmox.world.access.roles
+    roles.pop(ROLE)
+    roles.update(dict.fromkeys(there, frozenset({"VM.Console"})))
+
+    await consoles(direct).check(row)
+    await consoles(direct).open(row, vnc=True)
+
+    (granted,) = users(direct)
+    assert granted == f"test.{row.lease_id}@pve"
+
+
 async def test_a_host_alone_switches_nothing(
     tmp_path: Path,
     proxmox: SimulatedProxmox,

@@ -51,8 +51,9 @@ def test_the_page_on_rights_grants_what_is_needed() -> None:
     page = (project.ROOT / "docs" / "how-to" / "proxmox-rights.md").read_text(encoding="utf-8")
     roles = dict(re.findall(r'pveum role add (\w+) --privs "([^"]+)"', page))
 
-    assert set(roles["Pve402Guests"].split()) == access.GUEST_PRIVILEGES
-    assert [roles[name] for name in ("Pve402Storage", "Pve402Bridge", "Pve402Node")] == [
+    assert not [role for role in roles if role.lower().startswith("pve")]
+    assert set(roles["R402Guests"].split()) == access.GUEST_PRIVILEGES
+    assert [roles[name] for name in ("R402Storage", "R402Bridge", "R402Node")] == [
         "Datastore.AllocateSpace",
         "SDN.Use",
         "Sys.Audit",

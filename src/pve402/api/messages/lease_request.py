@@ -4,13 +4,14 @@ from typing import Any
 
 from pve402 import schemas
 from pve402.api.transport import body
+from pve402.domain import ssh_keys
 from pve402.domain.lease import Size
 from pve402.domain.request import CreationRequest
 
 
 def to_creation(wish: schemas.LeaseRequest, *, priced_only: bool = False) -> CreationRequest:
     """Turn the body into the domain's words; what it does not name is not looked at."""
-    keys = tuple(wish.ssh_public_keys)
+    keys = tuple(map(ssh_keys.tidy, wish.ssh_public_keys))
     password = wish.password
     if priced_only and password is None and not keys:
         password = "unused-in-a-quote"  # noqa: S105 -- a price needs no credential
