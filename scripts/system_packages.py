@@ -76,16 +76,16 @@ def provide(needs: Iterable[Need], say: Callable[[str], None]) -> None:
         return
     packages = sorted({package for need in missing for package in need.packages})
     say(f"missing: {', '.join(need.what for need in missing)}")
-    apt_get = _apt_get()
+    apt_get = apt_command()
     if apt_get is None:
         raise SetupError(f"please install these packages and try again: {' '.join(packages)}")
-    _install(apt_get, packages, say)
+    install_packages(apt_get, packages, say)
     still = [need.what for need in missing if not need.is_met()]
     if still:
         raise SetupError(f"installed {' '.join(packages)}, and still missing: {', '.join(still)}")
 
 
-def _apt_get() -> list[str] | None:
+def apt_command() -> list[str] | None:
     """How to call apt-get here: as root, through a sudo that asks nothing, or not at all."""
     if shutil.which("apt-get") is None:
         return None
@@ -97,7 +97,9 @@ def _apt_get() -> list[str] | None:
     return ["sudo", "-n", "apt-get"] if probe.returncode == 0 else None
 
 
-def _install(apt_get: Sequence[str], packages: Sequence[str], say: Callable[[str], None]) -> None:
+def install_packages(
+    apt_get: Sequence[str], packages: Sequence[str], say: Callable[[str], None]
+) -> None:
     say(f"apt-get install {' '.join(packages)} (log: {LOG})")
     options = ["-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"]
     LOG.parent.mkdir(parents=True, exist_ok=True)

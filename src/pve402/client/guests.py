@@ -23,7 +23,7 @@ from pve402 import schemas
 from pve402.client import client
 
 _LARGEST_TRIES: Final = 5
-_PAUSE_SECONDS: Final = 1.0
+PAUSE_SECONDS: Final = 1.0
 _CHUNK_BYTES: Final = 64 * 1024
 
 
@@ -98,7 +98,7 @@ async def follow(
                 raise
         if not position:
             raise CommandLost("the service did not say what the command is called")
-        await asyncio.sleep(_PAUSE_SECONDS)
+        await asyncio.sleep(PAUSE_SECONDS)
     raise CommandLost("the connection breaks again and again")
 
 

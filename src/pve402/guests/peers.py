@@ -23,7 +23,7 @@ PIECES = "pieces"
 END_TARGET = "/peer/end"
 _PREFIX = "pve402-peer-"
 _WINDOW_SECONDS = 60
-_LARGEST_NONCES = 200_000
+LARGEST_NONCES = 200_000
 _PIECE_HEAD = struct.Struct("!I32s")
 _LARGEST_PIECE_BYTES = 1024 * 1024
 _CONNECT_SECONDS = 2.0
@@ -136,7 +136,7 @@ class Signer:
             raise CallNotAuthentic
         while self._seen and next(iter(self._seen.values())) < now - 2 * _WINDOW_SECONDS:
             del self._seen[next(iter(self._seen))]
-        if len(self._seen) >= _LARGEST_NONCES:
+        if len(self._seen) >= LARGEST_NONCES:
             raise errors.Overloaded
         self._seen[call.nonce] = int(now)
 

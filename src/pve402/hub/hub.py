@@ -21,7 +21,7 @@ from pve402.proxmox.guests import GuestRef
 
 _log = structlog.get_logger(__name__)
 
-_TIDY_SECONDS = 2.0
+TIDY_SECONDS = 2.0
 #: How long a shell that was hung up may take to go.
 _HANG_UP_SECONDS = 2.0
 _SIGNAL = re.compile(r"[A-Z][A-Z0-9+]{1,8}")
@@ -241,7 +241,7 @@ class Hub:
     async def _tidy(self) -> None:
         """Renew claims, close idle sessions, forget what is old."""
         while True:
-            await asyncio.sleep(_TIDY_SECONDS)
+            await asyncio.sleep(TIDY_SECONDS)
             for guest, state in tuple(self._guests.items()):
                 with contextlib.suppress(errors.HubError):
                     await self._tidy_guest(guest, state)

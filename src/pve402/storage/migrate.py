@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _ADVISORY_LOCK = 402_402_402
 _FOLDER = Path(__file__).parent / "migrations"
-_LOCK_MS = 500
-_TRIES = 60
+LOCK_MS = 500
+TRIES = 60
 _PAUSE_SECONDS = 0.5
 _IN_USE = frozenset({"57014", "55P03", "40P01"})  # query canceled, lock not available, deadlock
 
@@ -90,10 +90,10 @@ async def _within(url: sa.URL, verb: str, revision: str) -> None:
         _prepare_sqlite(engine)
     try:
         with failures.translated():
-            for _ in range(_TRIES - 1):
+            for _ in range(TRIES - 1):
                 if await _try(engine, verb, revision):
                     return
-                await _pause()
+                await pause()
             if not await _try(engine, verb, revision):
                 raise errors.DatabaseUnavailable(
                     "The tables are to be changed, and something uses them without a pause."
@@ -116,7 +116,7 @@ async def _try(engine: "AsyncEngine", verb: str, revision: str) -> bool:
     return True
 
 
-async def _pause() -> None:
+async def pause() -> None:
     await asyncio.sleep(_PAUSE_SECONDS)
 
 
@@ -162,6 +162,6 @@ def _lock_tables(connection: sa.Connection) -> None:
     made = set(sa.inspect(connection).get_table_names())
     names = ", ".join(sorted(made.intersection(tables.metadata.tables)))
     if names:
-        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {_LOCK_MS}")
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {LOCK_MS}")
         connection.exec_driver_sql(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
         connection.exec_driver_sql("SET LOCAL statement_timeout TO DEFAULT")

@@ -35,10 +35,12 @@ class NodeSlots:
         *,
         per_node: int,
         clock: Callable[[], float] = time.monotonic,
+        pauses: Callable[[], Iterator[float]] | None = None,
     ) -> None:
         self._db = db
         self._per_node = per_node
         self._clock = clock
+        self._pauses = pauses or growing_pauses
         self._added_at: dict[str, float] = {}
         self._local: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(per_node))
 
@@ -63,7 +65,7 @@ class NodeSlots:
 
     async def _take(self, node: str) -> str:
         holder = queue.new_fence()
-        pauses = _pauses()
+        pauses = self._pauses()
         while True:
             if await self._try_take(node, holder) or (
                 await self._add_slots(node) and await self._try_take(node, holder)
@@ -111,7 +113,7 @@ class NodeSlots:
             await updates.update(tx, _slots, {"node": node, "holder": holder}, values)
 
 
-def _pauses() -> Iterator[float]:
+def growing_pauses() -> Iterator[float]:
     """Seconds between two tries: short at first, longer where the node stays full."""
     longest = _PAUSE_SECONDS
     while True:

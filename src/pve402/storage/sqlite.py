@@ -42,7 +42,7 @@ class SqliteFile:
         self._threads = ThreadPoolExecutor(_READERS + 1, thread_name_prefix="sqlite")
         self._readers = asyncio.Semaphore(_READERS)
         self._writer = _Writer(lambda: self._connect(read_only=False))
-        self._idle: list[_Connection] = []
+        self._idle: list[Connection] = []
 
     async def close(self) -> None:
         """Wait for the last commit and close every connection."""
@@ -86,14 +86,14 @@ class SqliteFile:
         """One writing statement: here no different from a transaction."""
         return self.begin()
 
-    def _connect(self, *, read_only: bool) -> "_Connection":
-        return _Connection(self._engine.connect(), self._threads, read_only=read_only)
+    def _connect(self, *, read_only: bool) -> "Connection":
+        return Connection(self._engine.connect(), self._threads, read_only=read_only)
 
 
 class _Group:
     """Transactions that are committed together, each undone alone if it fails."""
 
-    def __init__(self, connection: "_Connection") -> None:
+    def __init__(self, connection: "Connection") -> None:
         self.connection = connection
         self.committed = asyncio.get_running_loop().create_future()
         self.commit: asyncio.Task[None] | None = None  # from when there is something to commit
@@ -116,9 +116,9 @@ class _Writer:
     waited before the commit writes into the same transaction, behind a mark to go back to.
     """
 
-    def __init__(self, connect: Callable[[], "_Connection"]) -> None:
+    def __init__(self, connect: Callable[[], "Connection"]) -> None:
         self._connect = connect
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._turn = asyncio.Semaphore(1)  # its locked() counts who waits; a Lock's does not
         self._group: _Group | None = None
 
@@ -171,7 +171,7 @@ class _Writer:
                 self._connection.close()
                 self._connection = None
 
-    async def _begin(self) -> "_Connection":
+    async def _begin(self) -> "Connection":
         """Begin to write, when no other program writes to the file."""
         if self._connection is None:
             self._connection = self._connect()
@@ -204,7 +204,7 @@ class _Writer:
         group.connection.roll_back()
 
 
-class _Connection:
+class Connection:
     """One connection, used by one task at a time."""
 
     def __init__(
@@ -263,7 +263,7 @@ class _Connection:
 class _Transaction:
     """Runs queries on a connection that has begun."""
 
-    def __init__(self, connection: _Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def run(self, query: transaction.Query, /, **values: Any) -> transaction.Found:

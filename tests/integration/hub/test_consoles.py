@@ -37,7 +37,7 @@ async def test_typing_is_answered(hub: Hub, console_guest: GuestRef) -> None:
 async def test_a_console_that_is_over_is_forgotten(
     hub: Hub, console_guest: GuestRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hubs, "_TIDY_SECONDS", 0.05)
+    monkeypatch.setattr(hubs, "TIDY_SECONDS", 0.05)
     console = await hub.open_console(console_guest, 80, 24)
     kept = weakref.ref(hub._consoles[console_guest])
     await console.write(b"exit\r")

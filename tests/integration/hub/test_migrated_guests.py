@@ -36,7 +36,7 @@ def moved(guest: GuestRef) -> GuestRef:
 async def test_the_old_nodes_terminal_is_forgotten_alone(
     chain: Consoles, db: Database, guest: GuestRef, moved: GuestRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hubs, "_TIDY_SECONDS", 0.05)
+    monkeypatch.setattr(hubs, "TIDY_SECONDS", 0.05)
     owners, other = RenewedOwnership(db, "10.0.0.1:1"), StoredOwnership(db, "10.0.0.2:1")
     async with migrated(chain, guest, owners) as hub:
         waiting = ExecRequest(command="cat", open_stdin=True)

@@ -38,14 +38,14 @@ class Commits:
 def commits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Commits]:
     """The commits of this test; they go at once unless `may_go` is cleared."""
     seen = Commits()
-    run = sqlite._Connection.run
+    run = sqlite.Connection.run
 
     def watched(connection: Any, sql: str) -> None:
         if sql == "COMMIT":
             seen.commit()
         run(connection, sql)
 
-    monkeypatch.setattr(sqlite._Connection, "run", watched)
+    monkeypatch.setattr(sqlite.Connection, "run", watched)
     seen.may_go.set()
     yield seen
     seen.may_go.set()

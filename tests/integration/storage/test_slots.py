@@ -36,12 +36,9 @@ class Waits:
 
 
 @pytest.mark.postgres
-async def test_a_full_node_is_tried_again_with_one_statement(
-    server: database.Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, other = (slots.NodeSlots(server, per_node=1) for _ in range(2))
+async def test_a_full_node_is_tried_again_with_one_statement(server: database.Database) -> None:
     waits = Waits(20)
-    monkeypatch.setattr(slots, "_pauses", waits.pauses)
+    one, other = (slots.NodeSlots(server, per_node=1, pauses=waits.pauses) for _ in range(2))
     asked = statements_of(server)
 
     async with one.hold("pve"):
@@ -56,13 +53,10 @@ async def test_a_full_node_is_tried_again_with_one_statement(
 
 
 @pytest.mark.postgres
-async def test_slots_that_a_crash_took_come_back(
-    server: database.Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_slots_that_a_crash_took_come_back(server: database.Database) -> None:
     now = 100.0
-    node_slots = slots.NodeSlots(server, per_node=1, clock=lambda: now)
     waits = Waits(3)
-    monkeypatch.setattr(slots, "_pauses", waits.pauses)
+    node_slots = slots.NodeSlots(server, per_node=1, clock=lambda: now, pauses=waits.pauses)
     await hold_once(node_slots)
     async with server.begin() as tx:
         await tx.execute(tables.node_slots.delete())
@@ -77,7 +71,7 @@ async def test_slots_that_a_crash_took_come_back(
 
 
 def test_pauses_grow_up_to_a_second() -> None:
-    pauses = list(itertools.islice(slots._pauses(), 50))
+    pauses = list(itertools.islice(slots.growing_pauses(), 50))
 
     assert pauses[0] <= 0.1
     assert min(pauses[10:]) >= 0.5

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import sqlalchemy as sa
@@ -216,11 +217,8 @@ async def test_a_slot_that_cannot_be_given_back_costs_no_answer(
     db = await database.Database(postgres_url).open()
     node_slots = slots.NodeSlots(db, per_node=1)
 
-    async def fail(*_: object) -> None:
-        raise errors.DatabaseUnavailable
-
     async with node_slots.hold("pve"):
-        monkeypatch.setattr(node_slots, "_write", fail)
+        monkeypatch.setattr(db, "single", Mock(side_effect=errors.DatabaseUnavailable))
         answer = "UPID"
     await db.close()
 

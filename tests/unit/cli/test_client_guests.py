@@ -50,7 +50,7 @@ class Service:
 
 @pytest.fixture
 async def service(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Service]:
-    monkeypatch.setattr(client_guests, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(client_guests, "PAUSE_SECONDS", 0.0)
     made, application = Service(), web.Application()
     application.router.add_route("*", "/{path:.*}", made.handle)
     async with AsyncExitStack() as stack:

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.unit.hub.test_hostile_guest import FakeSocket, open_session
 
-from pve402.hub import errors
+from pve402.hub import connect, errors
 from pve402.hub.hub import Hub
 from pve402.hub.options import HubOptions
-from pve402.hub.session import TerminalSocket
+from pve402.hub.session import Session, TerminalSocket
 from pve402.proxmox.guests import GuestRef
 
 FIRST, SECOND = (GuestRef(node="one", vmid=vmid) for vmid in (101, 102))
@@ -26,6 +27,20 @@ class SlowNodes:
         self.asked.put_nowait(guest)
         await asyncio.Event().wait()
         raise AssertionError
+
+
+class SlowlyClosed(FakeSocket):
+    """A terminal that is closed when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_closing, self.may_close = asyncio.Event(), asyncio.Event()
+
+    async def close(self) -> None:
+        """Wait for the word."""
+        self.is_closing.set()
+        await self.may_close.wait()
+        await super().close()
 
 
 @pytest.fixture
@@ -70,19 +85,33 @@ async def test_a_second_call_for_one_guest_needs_no_second_terminal(
 async def test_a_terminal_that_is_about_to_be_used_is_not_tidied_away(
     nodes: SlowNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub, goes_on = Hub(HubOptions(), nodes.open_terminal), asyncio.Event()
-
-    async def slow(_: GuestRef) -> None:
-        await goes_on.wait()
-
-    monkeypatch.setattr(hub, "_make_room", slow)
-    opening = asyncio.create_task(hub.session(FIRST))
-    await asyncio.sleep(0)
-    (terminal,) = hub._guests.values()
-    await hub._tidy_guest(FIRST, terminal)
-    goes_on.set()
+    idle, socket = await open_terminals(nodes, monkeypatch)
+    opening = asyncio.create_task(idle.session(FIRST))
+    async with asyncio.timeout(20):
+        await socket.is_closing.wait()
+    terminal = idle._guests[FIRST]
+    await idle._tidy_guest(FIRST, terminal)
+    socket.may_close.set()
     await nodes.asked.get()
 
-    assert hub._guests == {FIRST: terminal}
+    assert idle._guests[FIRST] is terminal
     opening.cancel()
-    await hub.close()
+    await idle.close()
+
+
+async def open_terminals(
+    nodes: SlowNodes, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Hub, SlowlyClosed]:
+    """A hub with one terminal for each node, open on node one and idle, that closes slowly."""
+    socket = SlowlyClosed()
+
+    async def opened(_open: object, guest: GuestRef, _options: HubOptions) -> Session:
+        if guest == SECOND:
+            return open_session(socket)
+        await nodes.open_terminal(guest)
+        raise AssertionError
+
+    monkeypatch.setattr(connect, "open_session", opened)
+    hub = Hub(HubOptions(max_sessions_per_node=1), nodes.open_terminal)
+    await hub.session(SECOND)
+    return hub, socket

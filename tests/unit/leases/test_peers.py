@@ -130,7 +130,7 @@ def test_nonces_are_forgotten_once_their_calls_are_too_old(caller, receiver, clo
 
 
 def test_more_calls_than_can_be_remembered_are_refused(caller, receiver, monkeypatch):
-    monkeypatch.setattr(peers, "_LARGEST_NONCES", 2)
+    monkeypatch.setattr(peers, "LARGEST_NONCES", 2)
     for _ in range(2):
         receiver.check(*CALL, caller.sign(*CALL, "l1", b""))
 

@@ -49,7 +49,7 @@ def test_what_is_there_is_not_installed_again(system_packages: ModuleType) -> No
 def test_without_rights_the_missing_packages_are_named(
     system_packages: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(system_packages, "_apt_get", lambda: None)
+    monkeypatch.setattr(system_packages, "apt_command", lambda: None)
     needs = [
         system_packages.Need("Chromium", ("chromium",), lambda: False),
         system_packages.Need("busybox", ("busybox-static",), lambda: False),
@@ -62,8 +62,8 @@ def test_without_rights_the_missing_packages_are_named(
 def test_a_package_that_does_not_bring_the_program_is_an_error(
     system_packages: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(system_packages, "_apt_get", lambda: ["apt-get"])
-    monkeypatch.setattr(system_packages, "_install", lambda *_: None)
+    monkeypatch.setattr(system_packages, "apt_command", lambda: ["apt-get"])
+    monkeypatch.setattr(system_packages, "install_packages", lambda *_: None)
     needs = [system_packages.Need("Chromium", ("chromium",), lambda: False)]
 
     with pytest.raises(system_packages.SetupError, match="still missing: Chromium"):

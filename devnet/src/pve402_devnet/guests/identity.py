@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _WANTED_COUNT = 65_536
-_MAP = Path("/proc/self/uid_map")
+UID_MAP = Path("/proc/self/uid_map")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ def choose(wanted_first: int) -> OutsideIds | None:
     """
     if os.getuid() != 0:
         return None
-    owned = _owned_ids(_MAP.read_text())
+    owned = _owned_ids(UID_MAP.read_text())
     if any(wanted_first in ids and wanted_first + _WANTED_COUNT - 1 in ids for ids in owned):
         return OutsideIds(first=wanted_first, count=_WANTED_COUNT)
     largest = max(owned, key=len)

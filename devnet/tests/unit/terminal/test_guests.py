@@ -133,7 +133,7 @@ def test_the_ids_of_a_guest_are_some_that_root_owns(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "uid_map").write_text(owned)
-    monkeypatch.setattr(identity, "_MAP", tmp_path / "uid_map")
+    monkeypatch.setattr(identity, "UID_MAP", tmp_path / "uid_map")
     monkeypatch.setattr(os, "getuid", lambda: uid)
     chosen = identity.choose(100_000)
     assert (chosen and (chosen.first, chosen.count)) == ids

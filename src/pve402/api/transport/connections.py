@@ -23,7 +23,7 @@ FULL_TOLD_EVERY_SECONDS: Final = 60.0
 class BoundedHttp(HttpToolsProtocol):
     """One connection of HTTP/1.1, refused or closed when it goes out of bounds."""
 
-    _full_told_at: ClassVar[float] = -FULL_TOLD_EVERY_SECONDS
+    full_told_at: ClassVar[float] = -FULL_TOLD_EVERY_SECONDS
     _head_open = True
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
@@ -68,8 +68,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _tell_full(self, most: int) -> None:
         now = self.loop.time()
-        if now - BoundedHttp._full_told_at >= FULL_TOLD_EVERY_SECONDS:
-            BoundedHttp._full_told_at = now
+        if now - BoundedHttp.full_told_at >= FULL_TOLD_EVERY_SECONDS:
+            BoundedHttp.full_told_at = now
             logger.warning("connections_refused", most_connections=most)
 
     def _await_head(self) -> None:

@@ -25,7 +25,7 @@ class Dispatch:
     """ASGI application over the routes of a FastAPI application and its exception handlers."""
 
     def __init__(self, app: FastAPI) -> None:
-        self._known = _known(app.routes)
+        self._known = plain_routes(app.routes)
         self._handlers = app.exception_handlers
         self._by_routes: ASGIApp = ExceptionMiddleware(app.router, handlers=app.exception_handlers)
 
@@ -55,7 +55,7 @@ class Dispatch:
         raise error
 
 
-def _known(routes: Iterable[BaseRoute]) -> Known:
+def plain_routes(routes: Iterable[BaseRoute]) -> Known:
     """The routes that a method and a path alone lead to; the first that matches, as ever."""
     in_order = list(routes)
     plain = [

@@ -95,7 +95,7 @@ async def test_connections_over_the_bound_are_closed_and_told_once(
     port: int, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(open_files, "MAX_CONNECTIONS", 0)
-    monkeypatch.setattr(connections.BoundedHttp, "_full_told_at", float("-inf"))
+    monkeypatch.setattr(connections.BoundedHttp, "full_told_at", float("-inf"))
 
     with structlog.testing.capture_logs() as lines:
         answers = [await talk(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") for _ in range(2)]

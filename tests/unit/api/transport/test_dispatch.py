@@ -18,7 +18,7 @@ QUOTED = {key: value for key, value in BODY.items() if key != "password"}
 @pytest.fixture
 def by_routes(monkeypatch: pytest.MonkeyPatch) -> Api:
     """An application that knows no short way."""
-    monkeypatch.setattr(dispatch, "_known", lambda _routes: {})
+    monkeypatch.setattr(dispatch, "plain_routes", lambda _routes: {})
     return make_api()
 
 
@@ -129,7 +129,7 @@ def test_every_path_without_parameters_has_a_short_way(api: Api):
         for method in route.methods or ()
     }
 
-    assert dispatch._known(api.app.routes).keys() == plain
+    assert dispatch.plain_routes(api.app.routes).keys() == plain
 
 
 def test_a_route_that_another_one_hides_stays_hidden(api: Api):
@@ -138,5 +138,5 @@ def test_a_route_that_another_one_hides_stays_hidden(api: Api):
 
     late = routing.PlainRoute("GET", "/lease/hidden", hidden)
 
-    assert ("GET", "/lease/hidden") not in dispatch._known([*api.app.routes, late])
-    assert ("GET", "/lease/hidden") in dispatch._known([late, *api.app.routes])
+    assert ("GET", "/lease/hidden") not in dispatch.plain_routes([*api.app.routes, late])
+    assert ("GET", "/lease/hidden") in dispatch.plain_routes([late, *api.app.routes])
