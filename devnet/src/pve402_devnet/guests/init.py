@@ -49,6 +49,7 @@ def _prepare(plan: wire.Message) -> None:
     linux.forbid_tracing()
     linux.rename_process("/sbin/init")
     os.setsid()
+    os.umask(0o022)  # a container's, whatever whoever runs the devnet has
     if plan["root"] is None:
         return
     socket.sethostname(plan["root"]["hostname"])

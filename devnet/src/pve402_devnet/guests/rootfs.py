@@ -76,6 +76,7 @@ class RootPlan:
 def enter(plan: RootPlan) -> None:
     """Make the current directory the root, with programs, /proc and /dev in it."""
     _pivot()
+    Path("/").chmod(0o755)
     for path, mode in _DIRECTORIES.items():
         _ensure_directory(path, mode)
     if plan.busybox:

@@ -42,6 +42,10 @@ def host_has(path: str) -> bool:
     return Path(path).exists()
 
 
+def names_in(*folders: Path) -> set[str]:
+    return {entry.name for folder in folders for entry in folder.iterdir()}
+
+
 def host_mounts(path: str) -> bool:
     return path in Path("/proc/self/mountinfo").read_text()
 
@@ -125,11 +129,13 @@ async def test_a_guest_sees_no_files_of_the_operator_or_of_another_guest(
     await shell(runtime, "echo neighbour > /root/secret", vmid=102)
     home, tests = Path.home(), Path(__file__).parent
     seen = await shell(
-        runtime, f"ls -A {home}/.. /home /root /tmp {tests} {tmp_path} /.host; ls -A /; mount"
+        runtime,
+        f"ls -A {home} {home}/.. /home /root /tmp {tests} {tmp_path} /.host; ls -A /; mount",
     )
+    listed = {line for line in seen.splitlines() if not line.startswith("ls: ")}
     assert "secret" not in seen
     assert "test_isolation" not in seen
-    assert home.name == "root" or home.name not in seen.split()
+    assert not listed & (names_in(home, home.parent) - names_in(Path("/")))
     assert str(tmp_path) not in await shell(runtime, "mount | grep -v ' / '")
 
 
@@ -170,6 +176,18 @@ async def test_the_environment_is_empty(
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="an ordinary user has one id to give")
+@pytest.mark.skipif(os.getuid() != 0, reason="an ordinary user has one id to give")
+@pytest.mark.parametrize("template", TEMPLATES)
+async def test_a_guest_has_a_umask_of_its_own(runtime: NamespaceRuntime, template: str) -> None:
+    before = os.umask(0o077)
+    try:
+        await runtime.start(101, spec(template))
+    finally:
+        os.umask(before)
+
+    assert await shell(runtime, "umask; su -s /bin/sh nobody -c 'cd / && umask'") == "0022\n" * 2
+
+
 @pytest.mark.parametrize("template", TEMPLATES)
 async def test_root_of_a_guest_may_become_another_user_of_it(
     runtime: NamespaceRuntime, template: str
