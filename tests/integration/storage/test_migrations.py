@@ -74,17 +74,14 @@ async def test_alembic_is_left_out_where_a_file_is_up_to_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = sa.make_url(f"sqlite+aiosqlite:///{tmp_path}/db.sqlite3")
-    read = Mock(side_effect=migrate.alembic_config)
     await migrate.upgrade(url)
-    monkeypatch.setattr(migrate, "alembic_config", read)
+    monkeypatch.setattr(migrate, "alembic_config", Mock(side_effect=RuntimeError("Alembic")))
     await migrate.upgrade(url)
-    read.assert_not_called()
 
     with sqlite3.connect(url.database or "") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
-    with pytest.raises(sa.exc.OperationalError, match="already exists"):
+    with pytest.raises(RuntimeError, match="Alembic"):
         await migrate.upgrade(url)
-    read.assert_called()
 
 
 async def test_tables_of_a_newer_version_are_refused_in_a_sentence(database_url: str) -> None:
