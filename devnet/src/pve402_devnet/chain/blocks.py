@@ -12,7 +12,7 @@ import rlp  # type: ignore[import-untyped, unused-ignore]
 from eth_utils.crypto import keccak
 
 from pve402_devnet.chain import evm
-from pve402_devnet.chain.transactions import ACCESS_LIST, DYNAMIC_FEE, LEGACY, Transaction
+from pve402_devnet.chain.transactions import DYNAMIC_FEE, LEGACY, SET_CODE, Transaction
 
 EMPTY_UNCLES = bytes.fromhex("1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347")
 EMPTY_TRIE = bytes.fromhex("56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421")
@@ -146,15 +146,19 @@ def transaction_json(
     }
     if transaction.chain_id is not None:
         answer["chainId"] = quantity(transaction.chain_id)
-    if transaction.kind in (ACCESS_LIST, DYNAMIC_FEE):
+    if transaction.kind != LEGACY:
         answer["yParity"] = quantity(transaction.v)
         answer["accessList"] = [
             {"address": address, "storageKeys": [data(slot.to_bytes(32, "big")) for slot in slots]}
             for address, slots in transaction.access_list
         ]
-    if transaction.kind == DYNAMIC_FEE:
+    if transaction.kind in (DYNAMIC_FEE, SET_CODE):
         answer["maxFeePerGas"] = quantity(transaction.max_fee_per_gas)
         answer["maxPriorityFeePerGas"] = quantity(transaction.max_priority_fee_per_gas)
+    if transaction.kind == SET_CODE:
+        answer["authorizationList"] = [
+            _authorization_json(wish) for wish in transaction.authorizations
+        ]
     return answer
 
 
@@ -162,7 +166,7 @@ def receipt_json(block: Block, receipt: Receipt) -> Json:
     """The answer of eth_getTransactionReceipt."""
     transaction = receipt.transaction
     return {
-        "type": quantity(transaction.kind if transaction.kind != LEGACY else 0),
+        "type": quantity(transaction.kind),
         "status": quantity(int(receipt.succeeded)),
         "transactionHash": data(transaction.hash),
         "transactionIndex": quantity(receipt.index),
@@ -204,6 +208,17 @@ def quantity(number: int) -> str:
 def data(content: bytes) -> str:
     """Bytes as JSON-RPC writes them."""
     return "0x" + content.hex()
+
+
+def _authorization_json(wish: evm.Authorization) -> Json:
+    return {
+        "chainId": quantity(wish.chain_id),
+        "address": wish.address,
+        "nonce": quantity(wish.nonce),
+        "yParity": quantity(wish.y_parity),
+        "r": quantity(wish.r),
+        "s": quantity(wish.s),
+    }
 
 
 def _header(block: Block) -> list[bytes]:

@@ -249,7 +249,7 @@ class Chain:
         )
         receipts: list[Receipt] = []
         for transaction in chosen:
-            receipts.append(execution.run(self._history, transaction, context, receipts))
+            receipts.append(execution.run(self._history.state, transaction, context, receipts))
         block = Block(
             number=number,
             parent_hash=self._blocks[-1].hash if self._blocks else ZERO_HASH,

@@ -197,12 +197,7 @@ def _require_success(outcome: Outcome) -> None:
             message="execution reverted" + _reason(outcome.output),
             data=blocks.data(outcome.output),
         )
-    if "LackOfFund" in outcome.reason:
-        text = "insufficient funds for gas * price + value"
-        raise RpcError(code=jsonrpc.SERVER_ERROR, message=text)
-    if outcome.ending is Ending.HALT and outcome.reason.startswith("OutOfGas"):
-        raise RpcError(code=jsonrpc.SERVER_ERROR, message="out of gas")
-    raise RpcError(code=jsonrpc.SERVER_ERROR, message=f"execution failed: {outcome.reason}")
+    raise RpcError(code=jsonrpc.SERVER_ERROR, message=outcome.reason)
 
 
 def _reason(output: bytes) -> str:

@@ -1,27 +1,33 @@
-"""The state of the chain and the machine that changes it: a thin layer over pyrevm.
+"""The machine that changes the chain's state: py-evm's interpreter with accounts of our own.
 
-pyrevm keeps every account warm between calls and neither charges fees nor counts nonces for
-message calls. So nonces are kept here, fees are booked by the chain, and gas used is a little
-below what a real node reports; nothing in a payment depends on it.
+The rules are those of Prague, delegated accounts (EIP-7702) included. Fees are booked by the
+chain, not here; gas used is what a real node reports.
 """
 
 from __future__ import annotations
 
 import enum
-import re
 from dataclasses import dataclass
 
-import pyrevm
-from eth_utils.crypto import keccak
+from eth import exceptions
+from eth._utils.address import generate_contract_address
+from eth._utils.state import code_is_delegation_designation
+from eth.abc import ComputationAPI
+from eth.vm.execution_context import ExecutionContext
+from eth.vm.forks.cancun.transaction_context import CancunTransactionContext
+from eth.vm.forks.prague.computation import PragueComputation
+from eth.vm.message import Message as Frame
+from eth_typing import Address, BlockNumber, Hash32
+
+from pve402_devnet.chain import gas
+from pve402_devnet.chain.accounts import Accounts
 
 BLOCK_GAS_LIMIT = 30_000_000
-HARD_FORK = "CANCUN"
+COINBASE = Address(bytes(20))
 ZERO_ADDRESS = "0x" + "00" * 20
+DELEGATED = b"\xef\x01\x00"
+MAX_NONCE = 2**64 - 1
 WORD = 2**256
-CODE_PADDING = 33
-
-REVERT = re.compile(r"^Revert \{ gas_used: (\d+), output: 0x([0-9a-f]*) \}$")
-HALT = re.compile(r"^Halt \{ reason: (.+), gas_used: (\d+) \}$")
 
 
 class Ending(enum.Enum):
@@ -34,14 +40,34 @@ class Ending(enum.Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Authorization:
+    """An account's wish that its calls run the code of another (EIP-7702).
+
+    `authority` is who signed it, None when nobody did; chain 0 stands for every chain, and the
+    zero address ends a delegation.
+    """
+
+    chain_id: int
+    address: str
+    nonce: int
+    authority: str | None
+    y_parity: int
+    r: int
+    s: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Message:
-    """One call or contract creation (`to` is None); value in wei."""
+    """One call or contract creation (`to` is None); value in wei, price in wei per gas."""
 
     sender: str = ZERO_ADDRESS
     to: str | None = None
     data: bytes = b""
     value: int = 0
     gas_limit: int = BLOCK_GAS_LIMIT
+    gas_price: int = 0
+    access_list: gas.AccessList = ()
+    authorizations: tuple[Authorization, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,130 +104,200 @@ class Outcome:
 class Evm:
     """Accounts, code, storage and nonces of one chain at one moment. Not safe across threads."""
 
-    def __init__(self, chain_id: int) -> None:
-        env = pyrevm.Env(cfg=pyrevm.CfgEnv(chain_id=chain_id))
-        self._machine = pyrevm.EVM(env=env, gas_limit=BLOCK_GAS_LIMIT, spec_id=HARD_FORK)
-        self._nonces: dict[str, int] = {}
+    def __init__(self, chain_id: int, accounts: Accounts | None = None) -> None:
+        self._chain_id = chain_id
+        self._accounts = Accounts() if accounts is None else accounts
 
     def call(self, message: Message, block: BlockContext) -> Outcome:
         """Execute and undo every effect."""
-        checkpoint = self._machine.snapshot()
+        before = self._accounts.position()
         try:
             return self._run(message, block)
         finally:
-            self._machine.revert(checkpoint)
+            self._accounts.undo(before)
 
     def execute(self, message: Message, block: BlockContext) -> Outcome:
         """Execute for good; counts the sender's nonce whatever the ending is."""
+        before = self._accounts.position()
         outcome = self._run(message, block)
-        self._nonces[message.sender] = self.nonce(message.sender) + 1
+        self._accounts.finish(before)
         return outcome
+
+    def position(self) -> int:
+        """The present, to be named to `undo` or `copy_at`."""
+        return self._accounts.position()
+
+    def undo(self, position: int) -> None:
+        """Make an earlier moment the present."""
+        self._accounts.undo(position)
+
+    def copy_at(self, position: int) -> Evm:
+        """The state as it was at an earlier moment."""
+        return Evm(self._chain_id, self._accounts.copy_at(position))
 
     def nonce(self, address: str) -> int:
         """How many transactions the account has sent."""
-        return self._nonces.get(address, 0)
+        return self._accounts.get_nonce(_bytes(address))
 
     def balance(self, address: str) -> int:
         """In wei."""
-        checkpoint = self._machine.snapshot()
-        try:
-            return int(self._machine.get_balance(address))
-        finally:
-            self._machine.revert(checkpoint)
+        return self._accounts.get_balance(_bytes(address))
 
     def code(self, address: str) -> bytes:
-        """Runtime code, empty for a plain account."""
-        checkpoint = self._machine.snapshot()
-        try:
-            code = bytes(self._machine.get_code(address) or b"")
-            # revm pads what a creation returned with zeros; the hash is of the real code.
-            exact = not code or keccak(code) == self._machine.basic(address).code_hash
-            return code if exact else code[:-CODE_PADDING]
-        finally:
-            self._machine.revert(checkpoint)
+        """Runtime code, empty for a plain account; of a delegated one 0xef0100 and the delegate."""
+        return self._accounts.get_code(_bytes(address))
 
     def storage(self, address: str, slot: int) -> int:
         """One word of a contract's storage."""
-        checkpoint = self._machine.snapshot()
-        try:
-            return int(self._machine.storage(address, slot))
-        finally:
-            self._machine.revert(checkpoint)
+        return self._accounts.get_storage(_bytes(address), slot)
 
     def set_balance(self, address: str, wei: int) -> None:
         """Write a balance directly."""
-        self._machine.set_balance(address, wei % WORD)
+        self._accounts.set_balance(_bytes(address), wei % WORD)
 
     def set_code(self, address: str, code: bytes) -> None:
         """Plant runtime code; balance, nonce and storage stay."""
-        self._write_account(address, code)
+        self._accounts.set_code(_bytes(address), code)
 
     def set_storage(self, address: str, slot: int, value: int) -> None:
         """Write one word of storage directly."""
-        self._machine.insert_account_storage(address, slot, value)
+        self._accounts.set_storage(_bytes(address), slot, value)
 
     def _run(self, message: Message, block: BlockContext) -> Outcome:
-        self._machine.reset_transient_storage()
-        self._machine.set_block_env(
-            pyrevm.BlockEnv(
-                number=block.number,
-                timestamp=block.timestamp,
-                basefee=block.base_fee,
-                gas_limit=BLOCK_GAS_LIMIT,
-                prevrandao=block.randomness,
-            )
+        accounts, sender = self._accounts, _bytes(message.sender)
+        intrinsic = gas.intrinsic(
+            message.data,
+            creates=message.to is None,
+            access_list=message.access_list,
+            authorizations=len(message.authorizations),
         )
-        try:
-            output, created = self._dispatch(message)
-        except RuntimeError as error:
-            return _failure(str(error), message.gas_limit)
-        return _success(self._machine.result, output, created)
+        nonce = accounts.get_nonce(sender)
+        accounts.begin(self._context(block))
+        accounts.set_nonce(sender, nonce + 1)
+        if message.gas_limit < max(intrinsic, gas.floor(message.data)):
+            return _rejected(message, "intrinsic gas too low")
+        if accounts.get_balance(sender) < message.value:
+            return _rejected(message, "insufficient funds for gas * price + value")
+        refund = self._prepare(message, sender)
+        done = self._start(message, sender, nonce, message.gas_limit - intrinsic)
+        for account in done.get_accounts_for_deletion():
+            accounts.delete_account(account)
+        return _outcome(message, done, refund)
 
-    def _dispatch(self, message: Message) -> tuple[bytes, str | None]:
-        if message.to is not None:
-            output = self._machine.message_call(
-                caller=message.sender,
-                to=message.to,
-                calldata=message.data,
-                value=message.value,
-                gas=message.gas_limit,
-            )
-            return bytes(output), None
-        # The new contract's address comes from its creator's nonce, so the machine must know it.
-        self._write_account(message.sender, self.code(message.sender))
-        created = self._machine.deploy(
-            deployer=message.sender, code=message.data, value=message.value, gas=message.gas_limit
+    def _context(self, block: BlockContext) -> ExecutionContext:
+        return ExecutionContext(
+            coinbase=COINBASE,
+            timestamp=block.timestamp,
+            block_number=BlockNumber(block.number),
+            difficulty=0,
+            mix_hash=Hash32(block.randomness),
+            gas_limit=BLOCK_GAS_LIMIT,
+            prev_hashes=(),
+            chain_id=self._chain_id,
+            base_fee_per_gas=block.base_fee,
+            excess_blob_gas=0,
         )
-        return b"", created.lower()
 
-    def _write_account(self, address: str, code: bytes) -> None:
-        info = pyrevm.AccountInfo(  # type: ignore[call-arg]  # the stub lacks the balance
-            balance=self.balance(address), nonce=self.nonce(address), code=code
+    def _prepare(self, message: Message, sender: Address) -> int:
+        """Warm what the transaction names, write its delegations; returns the gas refunded."""
+        self._accounts.mark_address_warm(sender)
+        for address, slots in message.access_list:
+            self._accounts.mark_address_warm(_bytes(address))
+            for slot in slots:
+                self._accounts.mark_storage_warm(_bytes(address), slot)
+        return sum(self._delegate(wish) for wish in message.authorizations)
+
+    def _delegate(self, wish: Authorization) -> int:
+        """Write one delegation if its authorization holds; returns the gas refunded for it."""
+        if wish.authority is None or wish.chain_id not in (0, self._chain_id):
+            return 0
+        accounts, authority = self._accounts, _bytes(wish.authority)
+        accounts.mark_address_warm(authority)
+        code = accounts.get_code(authority)
+        if code and not code_is_delegation_designation(code):
+            return 0
+        if accounts.get_nonce(authority) != wish.nonce or wish.nonce >= MAX_NONCE:
+            return 0
+        refund = gas.AUTHORIZATION_REFUND if accounts.account_exists(authority) else 0
+        delegate = b"" if wish.address == ZERO_ADDRESS else DELEGATED + _bytes(wish.address)
+        accounts.set_code(authority, delegate)
+        accounts.increment_nonce(authority)
+        return refund
+
+    def _start(
+        self, message: Message, sender: Address, nonce: int, gas_left: int
+    ) -> ComputationAPI:
+        context = CancunTransactionContext(gas_price=message.gas_price, origin=sender)
+        if message.to is None:
+            return self._create(message, sender, nonce, gas_left, context)
+        to = _bytes(message.to)
+        self._accounts.mark_address_warm(to)
+        code, source = self._accounts.get_code(to), to
+        if code_is_delegation_designation(code):
+            source = Address(code[len(DELEGATED) :])
+            self._accounts.mark_address_warm(source)
+            code = self._accounts.get_code(source)
+        frame = Frame(
+            gas=gas_left,
+            to=to,
+            sender=sender,
+            value=message.value,
+            data=message.data,
+            code=code,
+            code_address=source,
+            is_delegation=source != to,
         )
-        self._machine.insert_account_info(address, info)
+        return PragueComputation.apply_message(self._accounts, frame, context)
+
+    def _create(
+        self,
+        message: Message,
+        sender: Address,
+        nonce: int,
+        gas_left: int,
+        context: CancunTransactionContext,
+    ) -> ComputationAPI:
+        created = generate_contract_address(sender, nonce)
+        self._accounts.mark_address_warm(created)
+        frame = Frame(
+            gas=gas_left,
+            to=Address(b""),
+            sender=sender,
+            value=message.value,
+            data=b"",
+            code=message.data,
+            create_address=created,
+        )
+        return PragueComputation.apply_create_message(self._accounts, frame, context)
 
 
-def _success(result: pyrevm.ExecutionResult | None, output: bytes, created: str | None) -> Outcome:
-    if result is None:
-        raise AssertionError("pyrevm ran a call and kept no result")
+def _outcome(message: Message, done: ComputationAPI, refund: int) -> Outcome:
+    spent = message.gas_limit - done.get_gas_remaining()
+    refunds = (refund, done.get_gas_refund())
+    used = gas.used(spent=spent, refunds=refunds, least=gas.floor(message.data))
+    if done.is_error:
+        if isinstance(done.error, exceptions.Revert):
+            return Outcome(ending=Ending.REVERT, output=bytes(done.output), gas_used=used)
+        reason = "out of gas" if isinstance(done.error, exceptions.OutOfGas) else str(done.error)
+        return Outcome(ending=Ending.HALT, reason=reason, gas_used=used)
+    created = None if message.to is not None else "0x" + done.msg.storage_address.hex()
     return Outcome(
         ending=Ending.SUCCESS,
-        output=output,
-        gas_used=result.gas_used,
-        events=tuple(_event(log) for log in result.logs),
+        output=bytes(done.output),
+        gas_used=used,
+        events=tuple(_event(*entry) for entry in done.get_log_entries()),
         created=created,
     )
 
 
-def _event(log: pyrevm.Log) -> Event:
-    topics = tuple(bytes.fromhex(topic.removeprefix("0x")) for topic in log.topics)
-    return Event(address=log.address.lower(), topics=topics, data=bytes(log.data[1]))
+def _event(address: bytes, topics: tuple[int, ...], data: bytes) -> Event:
+    words = tuple(topic.to_bytes(32, "big") for topic in topics)
+    return Event(address="0x" + address.hex(), topics=words, data=bytes(data))
 
 
-def _failure(text: str, gas_limit: int) -> Outcome:
-    if found := REVERT.match(text):
-        output = bytes.fromhex(found[2])
-        return Outcome(ending=Ending.REVERT, output=output, gas_used=int(found[1]))
-    if found := HALT.match(text):
-        return Outcome(ending=Ending.HALT, reason=found[1], gas_used=int(found[2]))
-    return Outcome(ending=Ending.REJECTED, reason=text, gas_used=gas_limit)
+def _rejected(message: Message, reason: str) -> Outcome:
+    return Outcome(ending=Ending.REJECTED, reason=reason, gas_used=message.gas_limit)
+
+
+def _bytes(address: str) -> Address:
+    return Address(bytes.fromhex(address[2:]))

@@ -1,4 +1,4 @@
-"""Running one transaction within a block: effects, fee, receipt, and the note in the history."""
+"""Running one transaction within a block: effects, fee and receipt."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from pve402_devnet.chain.blocks import Receipt
 from pve402_devnet.chain.evm import BlockContext, Ending, Evm, Message
-from pve402_devnet.chain.history import History
 from pve402_devnet.chain.transactions import Transaction
 
 
 def run(
-    history: History, transaction: Transaction, context: BlockContext, earlier: Sequence[Receipt]
+    state: Evm, transaction: Transaction, context: BlockContext, earlier: Sequence[Receipt]
 ) -> Receipt:
     """Change the newest state by a transaction; `earlier` are the receipts of its block so far."""
     price = transaction.effective_gas_price(context.base_fee)
@@ -21,11 +20,12 @@ def run(
         data=transaction.data,
         value=transaction.value,
         gas_limit=transaction.gas_limit,
+        gas_price=price,
+        access_list=transaction.access_list,
+        authorizations=transaction.authorizations,
     )
-    outcome = history.state.execute(message, context)
-    fee = outcome.gas_used * price
-    _charge(history.state, message.sender, fee)
-    history.record(lambda state: _repeat(state, message, context, fee))
+    outcome = state.execute(message, context)
+    _charge(state, message.sender, outcome.gas_used * price)
     return Receipt(
         transaction=transaction,
         index=len(earlier),
@@ -43,8 +43,3 @@ def _charge(state: Evm, sender: str, fee: int) -> None:
     """The whole fee is burnt: nobody on a devnet lives on tips."""
     if fee:
         state.set_balance(sender, max(0, state.balance(sender) - fee))
-
-
-def _repeat(state: Evm, message: Message, context: BlockContext, fee: int) -> None:
-    state.execute(message, context)
-    _charge(state, message.sender, fee)

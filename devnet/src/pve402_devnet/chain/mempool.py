@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from pve402_devnet.chain import gas
 from pve402_devnet.chain.transactions import Transaction
 
 MAX_WAITING = 8192
@@ -119,7 +120,7 @@ class Mempool:
     def _check_gas(self, transaction: Transaction) -> None:
         if transaction.gas_limit > self._rules.block_gas_limit:
             raise Rejected("exceeds block gas limit")
-        if transaction.gas_limit < intrinsic_gas(transaction):
+        if transaction.gas_limit < least_gas(transaction):
             raise Rejected("intrinsic gas too low")
         if transaction.max_priority_fee_per_gas > transaction.max_fee_per_gas:
             raise Rejected("max priority fee per gas higher than max fee per gas")
@@ -127,14 +128,16 @@ class Mempool:
             raise Rejected("max fee per gas less than block base fee")
 
 
-def intrinsic_gas(transaction: Transaction) -> int:
-    """Gas that a transaction costs before its first instruction (EIP-2028, 2930, 3860)."""
-    zeros = transaction.data.count(0)
-    gas = 21_000 + 4 * zeros + 16 * (len(transaction.data) - zeros)
-    if transaction.to is None:
-        gas += 32_000 + 2 * ((len(transaction.data) + 31) // 32)
-    slots = sum(len(slots) for _, slots in transaction.access_list)
-    return gas + 2400 * len(transaction.access_list) + 1900 * slots
+def least_gas(transaction: Transaction) -> int:
+    """Without so much gas a transaction is not let in."""
+    data = transaction.data
+    intrinsic = gas.intrinsic(
+        data,
+        creates=transaction.to is None,
+        access_list=transaction.access_list,
+        authorizations=len(transaction.authorizations),
+    )
+    return max(intrinsic, gas.floor(data))
 
 
 def _outbids(new: Transaction, old: Transaction) -> bool:

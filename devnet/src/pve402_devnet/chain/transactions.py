@@ -1,7 +1,7 @@
 """Raw transactions as wallets broadcast them: decoding, checking and who sent them.
 
-Known kinds: legacy (with and without EIP-155), EIP-2930 and EIP-1559. Blobs and EIP-7702
-delegations are refused, as nothing here makes them.
+Known kinds: legacy (with and without EIP-155), EIP-2930, EIP-1559 and EIP-7702. Blobs are
+refused, as nothing here makes them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import coincurve
 import rlp  # type: ignore[import-untyped, unused-ignore]
 from eth_utils.crypto import keccak
 
+from pve402_devnet.chain.evm import Authorization
+from pve402_devnet.chain.gas import AccessList
+
 MAX_RAW_BYTES = 128 * 1024
 HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
-LEGACY, ACCESS_LIST, DYNAMIC_FEE = 0, 1, 2
-FIELDS = {ACCESS_LIST: 11, DYNAMIC_FEE: 12}
-
-AccessList = tuple[tuple[str, tuple[int, ...]], ...]
+LEGACY, ACCESS_LIST, DYNAMIC_FEE, SET_CODE = 0, 1, 2, 4
+FIELDS = {ACCESS_LIST: 11, DYNAMIC_FEE: 12, SET_CODE: 13}
+AUTHORIZATION_MAGIC = b"\x05"
 
 
 class InvalidTransaction(ValueError):
@@ -41,6 +43,7 @@ class Transaction:
     data: bytes
     chain_id: int | None = None
     access_list: AccessList = ()
+    authorizations: tuple[Authorization, ...] = ()
     v: int = 0
     r: int = 0
     s: int = 0
@@ -84,7 +87,7 @@ def unsigned(*, sender: str, to: str, nonce: int, data: bytes, gas_limit: int) -
 
 
 def _decode_legacy(raw: bytes) -> Transaction:
-    fields: list[Any] = rlp.decode(raw)
+    fields = _list(rlp.decode(raw))
     if len(fields) != 9:
         raise InvalidTransaction("failed to decode transaction")
     v = _int(fields[6])
@@ -104,7 +107,7 @@ def _decode_legacy(raw: bytes) -> Transaction:
         gas_limit=_int(fields[2]),
         to=_recipient(fields[3]),
         value=_int(fields[4]),
-        data=fields[5],
+        data=_content(fields[5]),
         v=v,
         r=r,
         s=s,
@@ -115,13 +118,18 @@ def _decode_typed(raw: bytes) -> Transaction:
     kind = raw[0]
     if kind not in FIELDS:
         raise InvalidTransaction("transaction type not supported")
-    fields: list[Any] = rlp.decode(raw[1:])
+    fields = _list(rlp.decode(raw[1:]))
     if len(fields) != FIELDS[kind]:
         raise InvalidTransaction("failed to decode transaction")
     signing_hash = keccak(bytes([kind]) + rlp.encode(fields[:-3]))
     parity, r, s = (_int(field) for field in fields[-3:])
-    fees = fields[2:4] if kind == DYNAMIC_FEE else [fields[2], fields[2]]
-    gas_limit, to, value, data, access_list = fields[-8:-3]
+    fees = [fields[2], fields[2]] if kind == ACCESS_LIST else fields[2:4]
+    rest = fields[3 if kind == ACCESS_LIST else 4 : -3]
+    gas_limit, to, value, data, access_list = rest[:5]
+    recipient = _recipient(to)
+    authorizations = _authorizations(rest[5]) if kind == SET_CODE else ()
+    if kind == SET_CODE and (recipient is None or not authorizations):
+        raise InvalidTransaction("a set-code transaction needs a recipient and authorizations")
     return Transaction(
         hash=keccak(raw),
         kind=kind,
@@ -131,10 +139,11 @@ def _decode_typed(raw: bytes) -> Transaction:
         max_priority_fee_per_gas=_int(fees[0]),
         max_fee_per_gas=_int(fees[1]),
         gas_limit=_int(gas_limit),
-        to=_recipient(to),
+        to=recipient,
         value=_int(value),
-        data=data,
+        data=_content(data),
         access_list=_access_list(access_list),
+        authorizations=authorizations,
         v=parity,
         r=r,
         s=s,
@@ -152,27 +161,59 @@ def _recover(digest: bytes, parity: int, r: int, s: int) -> str:
     return "0x" + keccak(key.format(compressed=False)[1:])[-20:].hex()
 
 
-def _recipient(field: bytes) -> str | None:
-    if not field:
-        return None
-    if len(field) != 20:
-        raise InvalidTransaction("failed to decode transaction")
-    return "0x" + field.hex()
+def _recipient(field: Any) -> str | None:
+    return _address(field) if _content(field) else None
 
 
-def _access_list(field: list[list[Any]]) -> AccessList:
-    entries = tuple((address, tuple(slots)) for address, slots in field)
-    for address, slots in entries:
-        if len(address) != 20 or any(len(slot) != 32 for slot in slots):
-            raise InvalidTransaction("failed to decode transaction")
+def _address(field: Any) -> str:
+    return "0x" + _content(field, size=20).hex()
+
+
+def _access_list(field: Any) -> AccessList:
     return tuple(
-        ("0x" + address.hex(), tuple(int.from_bytes(slot, "big") for slot in slots))
-        for address, slots in entries
+        (_address(address), tuple(int.from_bytes(_content(slot, size=32), "big") for slot in slots))
+        for address, slots in _list(field)
     )
 
 
-def _int(field: bytes) -> int:
-    if len(field) > 32 or field[:1] == b"\0":
+def _authorizations(field: Any) -> tuple[Authorization, ...]:
+    return tuple(_authorization(*_list(entry)) for entry in _list(field))
+
+
+def _authorization(
+    chain_id: Any, address: Any, nonce: Any, y_parity: Any, r: Any, s: Any
+) -> Authorization:
+    digest = keccak(AUTHORIZATION_MAGIC + rlp.encode([chain_id, address, nonce]))
+    parity, r_number, s_number = _int(y_parity), _int(r), _int(s)
+    try:
+        authority = _recover(digest, parity, r_number, s_number)
+    except InvalidTransaction:
+        authority = None  # the transaction is good all the same; this wish counts for nothing
+    return Authorization(
+        chain_id=_int(chain_id),
+        address=_address(address),
+        nonce=_int(nonce),
+        authority=authority,
+        y_parity=parity,
+        r=r_number,
+        s=s_number,
+    )
+
+
+def _list(field: Any) -> list[Any]:
+    if not isinstance(field, list):
+        raise InvalidTransaction("failed to decode transaction")
+    return field
+
+
+def _content(field: Any, *, size: int | None = None) -> bytes:
+    if not isinstance(field, bytes) or size not in (None, len(field)):
+        raise InvalidTransaction("failed to decode transaction")
+    return field
+
+
+def _int(field: Any) -> int:
+    if len(_content(field)) > 32 or field[:1] == b"\0":
         raise InvalidTransaction("failed to decode transaction")
     return int.from_bytes(field, "big")
 
