@@ -1,9 +1,10 @@
 # `make demo` shows a lease from quote to expiry, `make test` checks everything.
 # Both set up what they need; see README.md.
 
-# The first that runs and is new enough; `make PYTHON=...` names another.
+# The first that runs and is new enough, the one of the distribution before all; `make PYTHON=...`
+# names another.
 ifndef PYTHON
-PYTHON := $(shell for python in python3.11 python3 python3.12 python3.13; do \
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
 endif

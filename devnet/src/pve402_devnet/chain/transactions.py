@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import coincurve
 import rlp  # type: ignore[import-untyped, unused-ignore]
+from eth_keys.exceptions import BadSignature
+from eth_keys.main import lazy_key_api as keys
 from eth_utils.crypto import keccak
+from eth_utils.exceptions import ValidationError
 
 from pve402_devnet.chain.evm import Authorization
 from pve402_devnet.chain.gas import AccessList
@@ -153,12 +155,12 @@ def _decode_typed(raw: bytes) -> Transaction:
 def _recover(digest: bytes, parity: int, r: int, s: int) -> str:
     if parity not in (0, 1) or not 0 < s <= HALF_ORDER:
         raise InvalidTransaction("invalid transaction v, r, s values")
-    signature = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([parity])
     try:
-        key = coincurve.PublicKey.from_signature_and_message(signature, digest, hasher=None)
-    except Exception as error:  # coincurve raises bare Exception for an impossible point
+        signature = keys.Signature(vrs=(parity, r, s))
+        key = signature.recover_public_key_from_msg_hash(digest)
+    except (BadSignature, ValidationError) as error:
         raise InvalidTransaction("invalid transaction v, r, s values") from error
-    return "0x" + keccak(key.format(compressed=False)[1:])[-20:].hex()
+    return "0x" + key.to_canonical_address().hex()
 
 
 def _recipient(field: Any) -> str | None:

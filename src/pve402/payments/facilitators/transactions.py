@@ -7,9 +7,7 @@ library of thousands of modules for it; the tests hold it against eth-account by
 from dataclasses import dataclass
 from typing import Final
 
-from coincurve import PrivateKey
-
-from pve402.payments import addresses
+from pve402.payments import addresses, curve
 
 _TYPE: Final = b"\x02"  # EIP-2718 envelope type of EIP-1559
 _Item = int | bytes | list["_Item"]
@@ -40,12 +38,12 @@ class SigningKey:
         """
         digits = private_key_hex.strip().removeprefix("0x")
         try:
-            self._key = PrivateKey(bytes.fromhex(digits))
+            self._key = curve.Key(bytes.fromhex(digits))
         except ValueError:
             raise ValueError("a private key is 32 bytes of hex") from None
         if len(digits) != 64:
             raise ValueError("a private key is 32 bytes of hex")
-        self.address = addresses.of_public_key(self._key.public_key.format(compressed=False))
+        self.address = addresses.of_public_key(self._key.public_key)
 
     def __repr__(self) -> str:
         return f"SigningKey(address={self.address!r})"
@@ -54,7 +52,7 @@ class SigningKey:
         """Give the signed bytes as `0x` hex, and the transaction's hash."""
         fields = _fields(transaction)
         message_hash = addresses.keccak256(_TYPE + rlp(fields))
-        signature = self._key.sign_recoverable(message_hash, hasher=None)
+        signature = self._key.sign(message_hash)
         r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
         raw = _TYPE + rlp([*fields, signature[64], r, s])
         return "0x" + raw.hex(), "0x" + addresses.keccak256(raw).hex()

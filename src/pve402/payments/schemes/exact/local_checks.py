@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from coincurve import PublicKey
-
-from pve402.payments import addresses, errors
+from pve402.payments import addresses, curve, errors
 from pve402.payments.errors import Code
 from pve402.payments.payment import Payment, Requirements, match
 
@@ -157,13 +155,8 @@ def recover(message_hash: bytes, signature: bytes) -> str | None:
     recovery_id = signature[64] - 27 if signature[64] >= 27 else signature[64]
     if recovery_id not in (0, 1):
         return None
-    try:
-        key = PublicKey.from_signature_and_message(
-            signature[:64] + bytes((recovery_id,)), message_hash, hasher=None
-        )
-    except Exception:  # noqa: BLE001  # coincurve raises bare Exception for an r or s off the curve
-        return None
-    return addresses.of_public_key(key.format(compressed=False))
+    key = curve.recover(message_hash, signature[:64] + bytes((recovery_id,)))
+    return None if key is None else addresses.of_public_key(key)
 
 
 def _unproven(payer_has_code: bool | None, detail: str) -> Standing:
