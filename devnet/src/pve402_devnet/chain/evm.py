@@ -179,7 +179,14 @@ class Evm:
         if accounts.get_balance(sender) < message.value:
             return _rejected(message, "insufficient funds for gas * price + value")
         refund = self._prepare(message, sender)
-        done = self._start(message, sender, nonce, message.gas_limit - intrinsic)
+        prepared = accounts.position()
+        try:
+            done = self._start(message, sender, nonce, message.gas_limit - intrinsic)
+        except RecursionError:  # some hundred calls within calls; a real node allows 1024
+            accounts.undo(prepared)
+            return Outcome(
+                ending=Ending.HALT, reason="call depth exceeded", gas_used=message.gas_limit
+            )
         for account in done.get_accounts_for_deletion():
             accounts.delete_account(account)
         return _outcome(message, done, refund)

@@ -67,7 +67,7 @@ def decode(raw: bytes) -> Transaction:
         return _decode_typed(raw) if raw[0] < 0x80 else _decode_legacy(raw)
     except InvalidTransaction:
         raise
-    except (rlp.exceptions.RLPException, ValueError, TypeError, IndexError, KeyError) as error:
+    except (rlp.exceptions.RLPException, RecursionError, ValueError, TypeError) as error:
         raise InvalidTransaction("failed to decode transaction") from error
 
 
