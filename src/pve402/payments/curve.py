@@ -1,7 +1,7 @@
 """Signatures on secp256k1: who made one, and making one.
 
 By coincurve, which wraps the C library, in some 0.05 ms. Where it has no wheels (Python 3.14 so
-far) by eth-keys, which gives the same bytes in plain Python, in some 20 ms.
+far) by OpenSSL and plain Python, which give the same bytes in some 6 ms.
 """
 
 try:

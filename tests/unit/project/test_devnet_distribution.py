@@ -7,7 +7,10 @@ import pytest
 from tests.support import imports, project
 
 DEVNET = imports.Distribution(
-    pyproject="devnet/pyproject.toml", sources=("devnet/src",), own=("pve402_devnet",)
+    pyproject="devnet/pyproject.toml",
+    sources=("devnet/src",),
+    own=("pve402_devnet",),
+    at_run_time={"coincurve": "eth-keys' fast backend, which it uses where it finds it"},
 )
 
 
