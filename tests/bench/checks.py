@@ -8,8 +8,8 @@ from typing import Any
 from tests.bench import rows
 from tests.support import payments, processes
 
-from pve402.payments import paygate, protocol
-from pve402.payments.schemes.exact import local_checks
+from pve402.payments import judgement, protocol
+from pve402.payments.schemes.base import Limits
 from pve402_devnet.facilitator.core import Core
 from pve402_devnet.facilitator.node import HttpNode
 from pve402_devnet.facilitator.signer import NodeSigner
@@ -24,11 +24,11 @@ def measure(devnet: processes.DevnetProcess) -> list[rows.Row]:
     until = int(time.time()) + 600
     paid = payments.payment(key=devnet.wallet(), terms=terms, valid_before=until)
     header = {protocol.V2_HEADER: payments.encode(payments.document(paid, terms))}
-    limits = local_checks.Limits(min_remaining_seconds=30)
+    limits = Limits(min_remaining_seconds=30)
 
     def ours() -> None:
-        decision = paygate.decide((terms,), header, now_seconds=until - 500, limits=limits)
-        assert isinstance(decision, paygate.Paid)
+        judged = judgement.judge((terms,), header, now_seconds=until - 500, limits=limits)
+        assert judged.too_late is None
 
     core = _sdk(devnet)
     question = _question(payments.document(paid, terms))

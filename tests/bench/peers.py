@@ -121,7 +121,7 @@ def stub(_facilitator_url: str) -> Any:
     return app
 
 
-def challenge() -> protocol.Challenge:
+def challenge() -> protocol.PaymentRequired:
     """The 402 of a small lease."""
     terms = protocol.Requirements(
         network=NETWORK,
@@ -131,7 +131,7 @@ def challenge() -> protocol.Challenge:
         resource_url="http://127.0.0.1:4021/lease/container",
         description="A new lease",
     )
-    return protocol.challenge((terms,))
+    return protocol.payment_required((terms,))
 
 
 def _payer(asked: dict[str, Any]) -> str:

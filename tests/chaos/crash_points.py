@@ -29,12 +29,12 @@ SEAMS: Mapping[str, tuple[str, ...]] = {
     "create": ("guests.next_vmid", "ledger.advance", "guests.create"),
     "await": ("tasks.wait_until_finished", "ledger.advance"),
     "start": ("guests.start", "tasks.wait_until_finished", "ledger.advance"),
-    "settle": ("facilitator.settle", "chain.find_settlement", "ledger.activate"),
+    "settle": ("facilitator.settle", "settler.look", "ledger.activate"),
     "refuse": ("ledger.refuse",),
     "wake": ("guests.status", "guests.start", "tasks.wait_until_finished", "ledger.advance"),
     "settle renewal": (
         "facilitator.settle",
-        "chain.check_transaction",
+        "settler.look",
         "ledger.remember",
         "ledger.extend",
     ),
@@ -100,7 +100,7 @@ def install(parts: bootstrap.Components, fuse: Fuse) -> None:
         "service": (parts.leases, ""),
     }
     route = next(iter(parts.settler._routes.values()))
-    owners |= {"facilitator": (route.facilitator, ""), "chain": (route.chain, "")}
+    owners |= {"facilitator": (route.facilitator, "")}
     for seam in sorted({seam for seams in SEAMS.values() for seam in seams}):
         owner, method = seam.split(".")
         fuse.wrap(owners[owner][0], owners[owner][1] + method, seam)

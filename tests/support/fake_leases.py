@@ -104,6 +104,8 @@ class FakeLeases:
 
     async def create(self, asked: Any, purchase: service.Purchase) -> service.Answer:
         self._called("create", (asked, purchase))
+        if purchase.too_late is not None:
+            return self._join(purchase)
         self._claim(purchase)
         owner = account.account(purchase.payment.network, purchase.payment.payer)
         made = make_lease(owner, vmid=10000 + len(self.leases), size=asked.size)
@@ -122,19 +124,19 @@ class FakeLeases:
         caller: service.Caller | None = None,
     ) -> service.Answer:
         self._called("renew", (of, minutes, purchase, caller))
+        if purchase.too_late is not None:
+            return self._join(purchase)
         self._claim(purchase)
         if purchase.wait_seconds == 0:
             return service.Answer(lease=of, order=_order(purchase, settled=False))
         longer = of.evolve(expires_at=(of.expires_at or NOW) + timedelta(minutes=minutes))
         return service.Answer(lease=self.add(longer), order=_order(purchase))
 
-    async def rejoin(self, asked: Any, purchase: service.Purchase) -> service.Answer | None:
-        self._called("rejoin", asked)
-        if purchase.payment.key not in self.payments:
-            return None
-        return service.Answer(
-            lease=next(iter(self.leases.values())), order=_order(purchase), replayed=True
-        )
+    def _join(self, purchase: service.Purchase) -> service.Answer:
+        if purchase.too_late is not None and purchase.payment.key not in self.payments:
+            raise purchase.too_late
+        joined = next(iter(self.leases.values()))
+        return service.Answer(lease=joined, order=_order(purchase), replayed=True)
 
     async def pay_fee(self, purchase: service.Purchase, route: str, canonical: Any) -> order.Order:
         self._called("pay_fee", (purchase, route))

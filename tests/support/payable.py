@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from pve402.payments import paygate, protocol, settlement
+from pve402.payments import errors, judgement, protocol, settlement
 from pve402.payments.facilitators import Outcome
-from pve402.payments.schemes.exact import local_checks
+from pve402.payments.schemes.base import Limits
 
-LIMITS = local_checks.Limits(min_remaining_seconds=30)
+LIMITS = Limits(min_remaining_seconds=30)
 
 
 class Shop:
@@ -29,15 +29,14 @@ class Shop:
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one request."""
         now = int(time.time())
-        decision = paygate.decide(self._offers, request.headers, now_seconds=now, limits=LIMITS)
-        if isinstance(decision, paygate.Unpaid):
-            return _challenge(decision.challenge)
-        if isinstance(decision, paygate.Rejected):
-            assert decision.challenge is not None
-            return _challenge(decision.challenge)
-        payment = decision.payment
-        verified = await self._settler.verify(payment, decision.requirements)
-        settled = await self._settler.settle(payment, decision.requirements, since_seconds=now)
+        try:
+            judged = judgement.judge(self._offers, request.headers, now_seconds=now, limits=LIMITS)
+        except errors.PaymentRejected as rejection:
+            made = protocol.payment_required(self._offers, error=rejection.detail)
+            return web.Response(status=made.status, headers=dict(made.headers), body=made.body)
+        payment = judged.payment
+        verified = await self._settler.verify(payment, judged.requirements)
+        settled = await self._settler.settle(payment, judged.requirements, since_seconds=now)
         success = verified.valid and settled.outcome is Outcome.SETTLED
         name, value = protocol.receipt_header(
             payment.version,
@@ -50,10 +49,6 @@ class Shop:
         if success:
             self.sold.append(payment)
         return web.json_response({"sold": success}, headers={name: value})
-
-
-def _challenge(made: protocol.Challenge) -> web.Response:
-    return web.Response(status=made.status, headers=dict(made.headers), body=made.body)
 
 
 @asynccontextmanager

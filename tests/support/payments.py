@@ -10,7 +10,7 @@ from typing import Any
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from pve402.payments import errors, networks, protocol, rpc
+from pve402.payments import abi, errors, networks, protocol, rpc
 from pve402.payments.schemes.exact import eip3009, local_checks
 
 NOW = 1_800_000_000
@@ -127,7 +127,7 @@ def _log(paid: protocol.Payment, topics: list[str], data: str = "0x") -> dict[st
 
 
 def _word(address: str) -> str:
-    return "0x" + eip3009.address_word(address)
+    return "0x" + abi.address_word(address)
 
 
 class FakeNode(rpc.Rpc):

@@ -18,7 +18,6 @@ from pve402.domain import errors
 from pve402.domain.lease import Lease, is_lease_id
 from pve402.leases import service
 from pve402.payments import errors as payment_errors
-from pve402.payments.schemes.exact import local_checks
 
 _BEARER: Final = re.compile(r"[Bb]earer +([\x21-\x7e]{16,256})")
 _CTID: Final = re.compile(r"[1-9][0-9]{2,8}")
@@ -96,45 +95,38 @@ async def admit(
         found = await app.leases.find(text, holder) if text else None
         return Call(caller=holder, lease=found)
     fee_usd = app.leases.book.management_fee_usd
-    priced = app.gate.priced(fee_usd, request.scope["path"], description)
-    if not app.gate.carries_payment(request):
+    priced = app.gate.price(fee_usd, request.scope["path"], description)
+    if not gate.carries_payment(request):
         return priced.unpaid
-    return await _by_fee(request, app, priced.offers, text)
+    return await _by_fee(request, app, priced, text)
 
 
 async def _by_fee(
     request: Request,
     app: context.Context,
-    offers: gate.Offers,
+    priced: gate.Priced,
     text: str | None,
 ) -> Call:
-    paid = app.gate.judge(request, offers)
-    by_key = paid.standing is local_checks.Standing.PROVEN
-    payer = service.Caller(owner=gate.payer(paid), how="payment", by_key=by_key)
-    found = await _find(app, text, payer, paid.standing) if text else None
+    purchase = app.gate.judge(request, priced)
+    payer = service.Caller(owner=purchase.owner, how="payment", by_key=purchase.by_key)
+    found = await _find(app, text, payer) if text else None
 
     async def charge() -> None:
-        purchase = app.gate.purchase(request, paid)
         canonical: dict[str, Any] = {"lease": found.lease_id if found else None}
         route = f"{request.method} {request.scope['route'].path}"
         paying = app.leases.pay_fee(purchase, route, canonical)
-        settled = await app.gate.charge(request, offers, paid, paying)
-        gate.attach_receipt(request, paid, settled)
+        settled = await app.gate.buy(request, priced, purchase, paying)
+        gate.attach_receipt(request, purchase.payment, settled)
 
     return Call(caller=payer, lease=found, charge=charge)
 
 
-async def _find(
-    app: context.Context,
-    text: str,
-    payer: service.Caller,
-    standing: local_checks.Standing,
-) -> Lease:
+async def _find(app: context.Context, text: str, payer: service.Caller) -> Lease:
     """Look up the payer's lease; one who has proven nothing yet does not learn of its absence."""
     try:
         return await app.leases.find(text, payer)
     except errors.LeaseNotFound:
-        if standing is local_checks.Standing.PROVEN:
+        if payer.by_key:
             raise
         raise payment_errors.PaymentRejected(
             payment_errors.Code.SIGNATURE_INVALID, "the payer did not sign this payment"

@@ -1,4 +1,4 @@
-"""The paygate: what a request must pay, and what its payment header is worth.
+"""The gate: what a request must pay, and what its payment buys.
 
 It speaks both wire versions through `payments`, and makes no call to anything: an unpaid request
 is answered from memory, and the same price for the same resource is the very same answer.
@@ -18,25 +18,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pve402.api.transport import address, guard, headers
-from pve402.domain import account, errors, order, price
+from pve402.domain import errors, order, price
 from pve402.domain.request import check_idempotency_key
 from pve402.leases import service
 from pve402.payments import errors as payment_errors
-from pve402.payments import networks, paygate, protocol
-from pve402.payments.schemes.exact import local_checks
+from pve402.payments import judgement, networks, protocol
+from pve402.payments.schemes import base as schemes
 
 Result = TypeVar("Result")
 Offers = tuple[protocol.Requirements, ...]
 
 _CACHED: Final = 4096
 _PAYMENT_HEADERS: Final = frozenset({protocol.V1_HEADER.encode(), protocol.V2_HEADER.encode()})
-_ONCE_GOOD: Final = frozenset(
-    {
-        payment_errors.Code.AMOUNT_MISMATCH,
-        payment_errors.Code.EXPIRED,
-        payment_errors.Code.EXPIRES_TOO_SOON,
-    }
-)
 _TOO_LITTLE: Final = "The wallet holds too little of the token to pay this; nothing was charged."
 _USED: Final = "This payment was used before; sign a new one. Nothing was charged."
 #: Reasons that facilitators give, in words for people; `code` keeps theirs.
@@ -53,19 +46,11 @@ class PaymentNeeded(Exception):
     """The request must be paid, or be paid otherwise; carries the answer that says so."""
 
     def __init__(
-        self, challenge: protocol.Challenge, receipt: tuple[str, str] | None = None
+        self, answer: protocol.PaymentRequired, receipt: tuple[str, str] | None = None
     ) -> None:
         super().__init__("payment needed")
-        self.challenge = challenge
+        self.answer = answer
         self.receipt = receipt
-
-
-class PaymentStale(PaymentNeeded):
-    """The payment can buy nothing now, but may have bought: its window or its price is past."""
-
-    def __init__(self, challenge: protocol.Challenge, paid: paygate.Paid) -> None:
-        super().__init__(challenge)
-        self.paid = paid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,20 +74,52 @@ class Priced:
 
 
 class Gate:
-    """Makes offers, and turns payment headers into purchases."""
+    """Takes a request past its price: price, judge, buy, in this order, each once."""
 
     def __init__(self, options: GateOptions, clients: address.ClientAddresses) -> None:
         self._options = options
         self._clients = clients
-        self._limits = local_checks.Limits(min_remaining_seconds=options.min_remaining_seconds)
+        self._limits = schemes.Limits(min_remaining_seconds=options.min_remaining_seconds)
         self._known = functools.lru_cache(maxsize=_CACHED)(self._priced)
         self.public_url = options.public_url
         self.origin = _origin(options.public_url)
 
-    def priced(self, usd: Fraction, path: str, description: str) -> Priced:
+    def price(self, usd: Fraction, path: str, description: str) -> Priced:
         """Return the offers of a price, one for each accepted network, and the 402 that asks."""
         # By its two integers: the hash of a Fraction is a modular power.
         return self._known(usd.numerator, usd.denominator, path, description)
+
+    def judge(
+        self, request: Request, priced: Priced, *, may_join: bool = False
+    ) -> service.Purchase:
+        """Return what the request's payment can buy; nothing is claimed by that.
+
+        With `may_join`, a payment that comes too late to buy anything is returned as well: it may
+        have bought before. Raises PaymentNeeded with the terms again, PaymentMalformed, or
+        InvalidIdempotencyKey.
+        """
+        with _terms_again(priced.offers):
+            judged = judgement.judge(
+                priced.offers, request.headers, now_seconds=int(time.time()), limits=self._limits
+            )
+            if judged.too_late is not None and not may_join:
+                raise judged.too_late
+        return self._purchase(request, judged)
+
+    async def buy(
+        self,
+        request: Request,
+        priced: Priced,
+        purchase: service.Purchase,
+        action: Awaitable[Result],
+    ) -> Result:
+        """Run what a payment pays for, to its end even if the client goes away.
+
+        Raises PaymentNeeded if the payment is refused, and what the action raises.
+        """
+        guard.allow_time_for_payment(request)
+        with _terms_again(priced.offers, purchase.payment):
+            return await asyncio.shield(asyncio.ensure_future(action))
 
     def _priced(self, numerator: int, denominator: int, path: str, description: str) -> Priced:
         usd = Fraction(numerator, denominator)
@@ -117,103 +134,35 @@ class Gate:
             )
             for network in self._options.networks
         )
-        return Priced(offers=offers, unpaid=challenge_response(protocol.challenge(offers)))
+        return Priced(offers=offers, unpaid=_response(protocol.payment_required(offers)))
 
-    def carries_payment(self, request: Request) -> bool:
-        """Whether there is a payment header, good or not."""
-        return any(name in _PAYMENT_HEADERS for name, _value in request.scope["headers"])
-
-    def judge(self, request: Request, offers: Offers) -> paygate.Paid:
-        """Return the payment if it meets one of the offers; nothing is claimed by that.
-
-        Raises PaymentNeeded with the terms again, as PaymentStale where it may have been good
-        once, or PaymentMalformed.
-        """
-        decision = paygate.decide(
-            offers, request.headers, now_seconds=int(time.time()), limits=self._limits
-        )
-        if isinstance(decision, paygate.Paid):
-            return decision
-        if decision.challenge is None:
-            raise payment_errors.PaymentMalformed(decision.code, decision.detail)
-        if isinstance(decision, paygate.Rejected) and decision.code in _ONCE_GOOD:
-            raise PaymentStale(decision.challenge, _unproven(request, offers))
-        raise PaymentNeeded(decision.challenge)
-
-    def purchase(self, request: Request, paid: paygate.Paid) -> service.Purchase:
-        """Gather what the service needs to know about a payment. Raises InvalidIdempotencyKey."""
+    def _purchase(self, request: Request, judged: judgement.Judged) -> service.Purchase:
         key = request.headers.get("idempotency-key")
         if key is not None:
             check_idempotency_key(key)
         respond_async = "respond-async" in request.headers.get("prefer", "")
         return service.Purchase(
-            payment=paid.payment,
-            requirements=paid.requirements,
+            payment=judged.payment,
+            requirements=judged.requirements,
             client_address=self._clients.of(request.scope),
             idempotency_key=key,
-            by_key=paid.standing is local_checks.Standing.PROVEN,
+            by_key=judged.standing is schemes.Standing.PROVEN,
             wait_seconds=0.0 if respond_async else self._options.create_wait_seconds,
+            too_late=judged.too_late,
         )
 
-    async def charge(
-        self, request: Request, offers: Offers, paid: paygate.Paid, action: Awaitable[Result]
-    ) -> Result:
-        """Run what a payment pays for, to its end even if the client goes away.
 
-        Raises PaymentNeeded if the payment is refused, and what the action raises.
-        """
-        guard.allow_time_for_payment(request)
-        with self._refusals(offers, paid):
-            return await asyncio.shield(asyncio.ensure_future(action))
-
-    @contextlib.contextmanager
-    def _refusals(self, offers: Offers, paid: paygate.Paid) -> Iterator[None]:
-        try:
-            yield
-        except errors.PaymentRefused as refusal:
-            said = _WORDS.get(refusal.reason, refusal.detail)
-            again = protocol.challenge(offers, error=said, code=refusal.reason)
-            raise PaymentNeeded(again, _refused_receipt(paid.payment, refusal.reason)) from None
-        except payment_errors.PaymentRejected as rejection:
-            refused = paygate.reject(offers, rejection)
-            if refused.challenge is None:
-                raise
-            raise PaymentNeeded(refused.challenge) from None
+def carries_payment(request: Request) -> bool:
+    """Whether there is a payment header, good or not."""
+    return any(name in _PAYMENT_HEADERS for name, _value in request.scope["headers"])
 
 
-def _origin(public_url: str) -> str:
-    """What browsers send as Origin from our pages (RFC 6454, 6.2): no default port, no path."""
-    parts = urlsplit(public_url)
-    default = {"http": 80, "https": 443}.get(parts.scheme)
-    host = parts.hostname or ""
-    bracketed = f"[{host}]" if ":" in host else host
-    port = f":{parts.port}" if parts.port and parts.port != default else ""
-    return f"{parts.scheme}://{bracketed}{port}"
-
-
-def _unproven(request: Request, offers: Offers) -> paygate.Paid:
-    """The payment of a request whose terms or window were not met; its signature is unseen."""
-    payment = protocol.read_payment(request.headers)
-    if payment is None:
-        raise PaymentNeeded(protocol.challenge(offers))
-    return paygate.Paid(
-        payment=payment,
-        requirements=paygate.choose(offers, payment),
-        standing=local_checks.Standing.NEEDS_FACILITATOR,
-    )
-
-
-def payer(paid: paygate.Paid) -> str:
-    """Return the CAIP-10 account that a payment names as its payer."""
-    return account.account(paid.payment.network, paid.payment.payer)
-
-
-def attach_receipt(request: Request, paid: paygate.Paid, settled: order.Order) -> None:
+def attach_receipt(request: Request, payment: protocol.Payment, settled: order.Order) -> None:
     """Have the answer carry the receipt of a settled order, in the words the client spoke."""
     if settled.status is not order.OrderStatus.SETTLED:
         return
     receipt = protocol.receipt_header(
-        paid.payment.version,
+        payment.version,
         success=True,
         network=settled.network,
         payer=settled.payer,
@@ -227,12 +176,38 @@ async def payment_needed(request: Request, error: Any) -> Response:
     """Answer a PaymentNeeded."""
     if error.receipt:
         headers.attach_receipt(request, error.receipt)
-    return challenge_response(error.challenge)
+    return _response(error.answer)
 
 
-def challenge_response(challenge: protocol.Challenge) -> Response:
-    """Build the response of a challenge."""
-    return Response(challenge.body, challenge.status, headers=dict(challenge.headers))
+@contextlib.contextmanager
+def _terms_again(offers: Offers, payment: protocol.Payment | None = None) -> Iterator[None]:
+    """Answer a payment that is refused with the terms again, saying what was wrong."""
+    try:
+        yield
+    except errors.PaymentRefused as refusal:
+        said = _WORDS.get(refusal.reason, refusal.detail)
+        receipt = None if payment is None else _refused_receipt(payment, refusal.reason)
+        again = protocol.payment_required(offers, error=said, code=refusal.reason)
+        raise PaymentNeeded(again, receipt) from None
+    except payment_errors.PaymentMalformed:
+        raise
+    except payment_errors.PaymentRejected as rejection:
+        again = protocol.payment_required(offers, error=rejection.detail, code=rejection.code)
+        raise PaymentNeeded(again) from None
+
+
+def _response(answer: protocol.PaymentRequired) -> Response:
+    return Response(answer.body, answer.status, headers=dict(answer.headers))
+
+
+def _origin(public_url: str) -> str:
+    """What browsers send as Origin from our pages (RFC 6454, 6.2): no default port, no path."""
+    parts = urlsplit(public_url)
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    host = parts.hostname or ""
+    bracketed = f"[{host}]" if ":" in host else host
+    port = f":{parts.port}" if parts.port and parts.port != default else ""
+    return f"{parts.scheme}://{bracketed}{port}"
 
 
 def _refused_receipt(payment: protocol.Payment, reason: str) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from pve402.domain import (
     request,
 )
 from pve402.leases import money, moves, options, reservation
+from pve402.payments import errors as payment_errors
 from pve402.payments import protocol
 from pve402.storage import (
     database,
@@ -35,7 +36,6 @@ from pve402.storage import (
 CREATE_ROUTE = "POST /lease/container"
 RENEW_ROUTE = "POST /lease/{ctid}/renew"
 _HOLD_MARGIN = timedelta(seconds=120)  # for the last look after the payment has expired
-_LONGEST_WINDOW_SECONDS = 3600
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,7 @@ class Purchase:
     idempotency_key: str | None = None
     by_key: bool = True  # the payer's own key signed; False for a contract wallet
     wait_seconds: float = 60.0  # 0: answer as soon as the order is written
+    too_late: payment_errors.PaymentRejected | None = None  # set: it can only have bought before
 
     @property
     def owner(self) -> str:
@@ -87,10 +88,14 @@ class Intake:
     ) -> Taken | None:
         """Return the order that this purchase belongs to already, if there is one.
 
-        Raises PaymentReused or IdempotencyKeyReused if it was made for another request.
+        Raises PaymentReused or IdempotencyKeyReused if it was made for another request, and
+        PaymentRejected if there is none and the payment comes too late to make one.
         """
         async with self._db.read() as tx:
-            return await self._find(tx, purchase, route, self._fingerprint(route, canonical))
+            found = await self._find(tx, purchase, route, self._fingerprint(route, canonical))
+        if found is None and purchase.too_late is not None:
+            raise purchase.too_late
+        return found
 
     async def take_creation(
         self,
@@ -166,6 +171,8 @@ class Intake:
             past = await self._look_back(tx, purchase)
         if past.claimed:
             raise errors.PaymentReused
+        if purchase.too_late is not None:
+            raise purchase.too_late
         _check_wait(past)
 
     async def take_fee(
@@ -233,7 +240,7 @@ class Intake:
         """Return the past of a payment whose window is not too long."""
         key = purchase.payment.key._asdict()
         past = await order_rows.look_back(self._db, tx, **key, lease_id=lease_id)
-        _check_window(purchase.payment, past.now)
+        _check_window(purchase, past.now)
         return past
 
     async def _hold(
@@ -351,13 +358,15 @@ def _check_wait(past: order_rows.Past) -> None:
         raise errors.WalletMustWait(retry_after_seconds=past.wait_seconds)
 
 
-def _check_window(payment: protocol.Payment, now: datetime) -> None:
-    """Refuse a payment that stays valid for hours: its outcome could stay open as long.
+def _check_window(purchase: Purchase, now: datetime) -> None:
+    """Refuse a payment that stays valid for long: its outcome could stay open as long.
 
-    Official clients sign for the `maxTimeoutSeconds` that they were told, minutes from now.
+    Official clients sign for the `maxTimeoutSeconds` that they were told. The judgement says so
+    too, by the clock of a replica; this is the database's.
     """
-    if payment.valid_before > now.timestamp() + _LONGEST_WINDOW_SECONDS:
+    terms = purchase.requirements
+    if purchase.payment.valid_before > now.timestamp() + terms.longest_window_seconds:
         raise errors.PaymentRefused(
-            "the payment must not stay valid for more than an hour",
-            reason="payment_window_too_long",
+            f"the payment should be valid for {terms.max_timeout_seconds} seconds",
+            reason="payment_valid_too_long",
         )

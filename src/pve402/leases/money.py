@@ -33,6 +33,7 @@ class Money:
         terms = {
             "payment": payment.to_json(),
             "resource_url": requirements.resource_url,
+            "scheme": requirements.scheme,
             "description": requirements.description,
             "max_timeout_seconds": requirements.max_timeout_seconds,
             "asset_name": requirements.asset_name,
@@ -46,18 +47,18 @@ class Money:
         return await self._settler.settle(
             payment,
             requirements,
-            since_seconds=_since(of),
+            since_seconds=_since(of, requirements),
             attempted_before=of.attempts > 0,
             known_transaction=of.transaction,
         )
 
     async def recheck(self, of: order.Order) -> settlement.Rechecked:
         """Look again at a settlement that was seen on chain; raises ChainUnavailable."""
-        payment, _ = self._open(of)
+        payment, requirements = self._open(of)
         return await self._settler.recheck(
             payment,
             transaction=of.transaction or "",
-            since_seconds=_since(of),
+            since_seconds=_since(of, requirements),
             confirmations=self._confirmations,
         )
 
@@ -80,13 +81,10 @@ class Money:
         return payment, requirements
 
 
-_LONGEST_WINDOW_SECONDS = 3600
-
-
-def _since(of: order.Order) -> int:
+def _since(of: order.Order, requirements: protocol.Requirements) -> int:
     """Return since when the payment's transfer is searched on chain, in Unix seconds.
 
     A payment older than its window would not have been taken, and one that was used has its order,
-    so an hour back costs no safety, while a database whose clock is wrong would cost the payer.
+    so a window back costs no safety, while a database whose clock is wrong would cost the payer.
     """
-    return int(of.created_at.timestamp()) - _LONGEST_WINDOW_SECONDS
+    return int(of.created_at.timestamp()) - requirements.longest_window_seconds

@@ -149,18 +149,6 @@ class LeaseService:
                 self._parts.crew.begin(taken.order)
         return await self._answer(taken, purchase)
 
-    async def rejoin(
-        self, asked: request.CreationRequest | request.RenewalRequest, purchase: Purchase
-    ) -> Answer | None:
-        """Return how the order of a payment stands if there is one; nothing new is ordered.
-
-        For a payment that is too old or too small to buy anything now: it may have bought before.
-        """
-        creation = isinstance(asked, request.CreationRequest)
-        route = intake.CREATE_ROUTE if creation else intake.RENEW_ROUTE
-        taken = await self._parts.taker.find(purchase, route, asked.canonical())
-        return None if taken is None else await self._answer(taken, purchase)
-
     async def pay_fee(
         self, purchase: Purchase, route: str, canonical: Mapping[str, object]
     ) -> order.Order:
@@ -261,6 +249,16 @@ class LeaseService:
             reason = found.reason or "payment_invalid"
             raise errors.PaymentRefused(f"the payment was refused: {reason}", reason=reason)
 
+    async def _is_proven(self, purchase: Purchase) -> bool:
+        """Tell whether the payer really signed; a contract's word counts while it could pay."""
+        if purchase.by_key or purchase.too_late is not None:
+            return purchase.by_key
+        try:
+            await self._verify(purchase)
+        except (errors.PaymentRefused, errors.FacilitatorUnavailable):
+            return False
+        return True
+
     async def _views(self, found: list[lease.Lease]) -> list[LeaseView]:
         if not any(row.status not in lease.OVER for row in found):
             return [LeaseView(lease=row, guest=None, seen=True) for row in found]
@@ -310,12 +308,13 @@ class LeaseService:
         found = await self._lease_of(row)
         if pooled.may_be_replaced(found, row):
             raise errors.OrderPending
-        may_see_token = row.kind is order.OrderKind.CREATION and not row.is_open
-        token = self._parts.keys.lease_token(row.order_id) if may_see_token else None
+        is_sold = row.kind is order.OrderKind.CREATION and not row.is_open
+        may_see = is_sold and (taken.new or (taken.named and await self._is_proven(purchase)))
+        token = self._parts.keys.lease_token(row.order_id) if may_see else None
         return Answer(
             lease=found,
             order=row,
-            access_token=token if taken.new or taken.named else None,
+            access_token=token,
             replayed=not taken.new,
         )
 

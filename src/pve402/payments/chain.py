@@ -1,24 +1,15 @@
-"""Looks at the chain: did this payment really reach us?
+"""Reads an EVM chain: blocks, receipts, events, code, and what a call would do.
 
-The on-chain rule: a payment is settled when a successful transaction holds, among the asset's own
-events, `AuthorizationUsed(payer, nonce)` followed at once by `Transfer(payer, payTo, value)`.
-The token emits these two together, so the pair, and not merely both somewhere in the transaction,
-ties the nonce to the transfer: else one transfer to us inside a bundle could be counted for a
-second authorization whose nonce the same bundle spent on somebody else.
-
-`authorizationState` alone proves nothing: cancelling sets it, and so does paying somebody else
-with the same nonce.
+Knows no token and no payment; what a transaction means for a payment is for its scheme to say.
 """
 
-import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from enum import Enum
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
 
-from pve402.payments import errors, rpc
-from pve402.payments.payment import Payment
-from pve402.payments.schemes.exact import eip3009
+from pve402.payments import abi, errors, rpc
+
+_LOGS: Final = "eth_getLogs"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,40 +39,21 @@ class Log:
     data: str
 
 
-class Fate(Enum):
-    """What became of an authorization's nonce."""
-
-    UNSPENT = "unspent"  # neither used nor cancelled
-    PAID = "paid"  # the transfer to us happened
-    SPENT_ELSEWHERE = "spent_elsewhere"  # used for another transfer
-    CANCELLED = "cancelled"
-    SPENT_BEFORE = "spent_before"  # spent earlier than the time of interest
-    UNSEEN = "unseen"  # spent, but in no block that was searched
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """A nonce's fate, and the transaction that decided it."""
+class FoundLog:
+    """An event, with its place on the chain."""
 
-    fate: Fate
-    transaction: str | None = None
-    block_number: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SearchLimits:
-    """How far back events are searched. Public nodes cap one query's range of blocks."""
-
-    blocks_per_query: int = 1000
-    max_queries: int = 20
+    log: Log
+    transaction: str
+    block_number: int
+    index: int
 
 
 class Chain:
     """Reads one chain through one JSON-RPC endpoint."""
 
-    def __init__(self, endpoint: rpc.Rpc, *, search: SearchLimits | None = None) -> None:
+    def __init__(self, endpoint: rpc.Rpc) -> None:
         self._rpc = endpoint
-        self._search = search or SearchLimits()
 
     async def close(self) -> None:
         """Close the endpoint."""
@@ -101,48 +73,7 @@ class Chain:
 
     async def receipt(self, transaction: str) -> Receipt | None:
         """The receipt of a transaction, or None if it is in no block of this node's chain."""
-        return _parse_receipt(await self._read("eth_getTransactionReceipt", transaction))
-
-    async def check_transaction(self, transaction: str, payment: Payment) -> Finding | None:
-        """Say what this transaction did with the payment; None if nothing, or if not mined."""
-        receipt = await self.receipt(transaction)
-        return None if receipt is None else judge(receipt, payment)
-
-    async def find_settlement(
-        self, payment: Payment, *, not_before_seconds: int, newest: Block | None = None
-    ) -> Finding:
-        """Find out what became of the payment's nonce, with no transaction to go by.
-
-        The state is that of `newest` (asked for when not given). Events are searched backwards
-        from there, or from where `validBefore` passed, to `not_before_seconds` in block time.
-        """
-        newest = newest or await self.latest_block()
-        if not await self.authorization_state(payment, at_block=newest.number):
-            return Finding(fate=Fate.UNSPENT, block_number=newest.number)
-        upper = newest.number
-        if newest.timestamp_seconds > payment.valid_before:
-            upper = await self._first_block_at(payment.valid_before, newest)
-        for _query in range(self._search.max_queries):
-            lower = max(0, upper - self._search.blocks_per_query + 1)
-            found = await self._search_range(payment, lower, upper)
-            if found is not None:
-                return await self._not_older(found, not_before_seconds)
-            if lower == 0 or (await self.block(lower)).timestamp_seconds < not_before_seconds:
-                return Finding(fate=Fate.SPENT_BEFORE)
-            upper = lower - 1
-        return Finding(fate=Fate.UNSEEN)
-
-    async def authorization_state(self, payment: Payment, *, at_block: int | None = None) -> bool:
-        """Whether the nonce was used or cancelled. True proves no payment."""
-        data = eip3009.authorization_state(payment.payer, payment.nonce)
-        answer = await self._eth_call(payment.asset, data, at_block)
-        return rpc.quantity("eth_call", answer) != 0
-
-    async def balance_of(self, asset: str, holder: str) -> int:
-        """Balance in atomic units."""
-        return rpc.quantity(
-            "eth_call", await self._eth_call(asset, eip3009.balance_of(holder), None)
-        )
+        return parse_receipt(await self._read("eth_getTransactionReceipt", transaction))
 
     async def is_final(self, transaction: str, *, confirmations: int) -> bool:
         """Whether a transaction is in a block that has this many blocks on and above it."""
@@ -159,16 +90,11 @@ class Chain:
 
     async def stands_by(self, account: str, message_hash: bytes, signature: bytes) -> bool:
         """Whether a contract account accepts a signature as its own (EIP-1271)."""
-        data = eip3009.is_valid_signature(message_hash, signature)
-        answer = await self._try_call(account, data)
-        return answer is not None and answer == eip3009.EIP1271_MAGIC + "00" * 28
+        data = abi.is_valid_signature(message_hash, signature)
+        answer = await self.try_call(account, data)
+        return answer is not None and answer == abi.EIP1271_MAGIC + "00" * 28
 
-    async def would_settle(self, payment: Payment) -> bool:
-        """Whether the transfer would go through in the next block (simulated, moves nothing)."""
-        data = eip3009.transfer_with_authorization(payment)
-        return await self._try_call(payment.asset, data) is not None
-
-    async def _first_block_at(self, timestamp_seconds: int, newest: Block) -> int:
+    async def first_block_at(self, timestamp_seconds: int, newest: Block) -> int:
         """Number of the first block that is not older than this time; `newest` is one."""
         low, high = 0, newest.number
         while low < high:
@@ -179,59 +105,6 @@ class Chain:
                 high = middle
         return low
 
-    async def _not_older(self, found: Finding, not_before_seconds: int) -> Finding:
-        """What was spent too early is no answer to this order, even if it was paid to us."""
-        block = await self.block(found.block_number or 0)
-        if block.timestamp_seconds < not_before_seconds:
-            return replace(found, fate=Fate.SPENT_BEFORE)
-        return found
-
-    async def _search_range(self, payment: Payment, lower: int, upper: int) -> Finding | None:
-        events = [eip3009.AUTHORIZATION_USED, eip3009.AUTHORIZATION_CANCELED]
-        topics = [events, "0x" + eip3009.address_word(payment.payer), payment.nonce]
-        query = {
-            "address": payment.asset,
-            "topics": topics,
-            "fromBlock": hex(lower),
-            "toBlock": hex(upper),
-        }
-        logs = await self._read("eth_getLogs", query)
-        for transaction, log in _by_transaction(logs).items():
-            try:
-                finding = await self.check_transaction(transaction, payment)
-            except errors.ChainUnavailable:
-                finding = await self._judge_events(transaction, log, payment)
-            if finding is not None:
-                return finding
-        return None
-
-    async def _judge_events(self, transaction: str, spent: Any, payment: Payment) -> Finding:
-        """Judge a transaction whose receipt cannot be had, by the events that concern us alone.
-
-        Whoever sends the transfer chooses what else the transaction does, and can so make its
-        receipt larger than is read here: that must not leave an order without an end.
-        """
-        method = "eth_getLogs"
-        event = _parse_log(method, spent)
-        block = rpc.quantity(method, spent.get("blockNumber"))
-        found = functools.partial(Finding, transaction=transaction, block_number=block)
-        if event.topics[0] == eip3009.AUTHORIZATION_CANCELED:
-            return found(fate=Fate.CANCELLED)
-        query = {
-            "address": payment.asset,
-            "topics": list(_transfer_topics(payment)),
-            "fromBlock": hex(block),
-            "toBlock": hex(block),
-        }
-        place = (transaction, rpc.quantity(method, spent.get("logIndex")) + 1)
-        paid = any(
-            (_text(method, log.get("transactionHash")), rpc.quantity(method, log.get("logIndex")))
-            == place
-            and _is_transfer([_parse_log(method, log)], payment)
-            for log in _checked_logs(await self._read(method, query))
-        )
-        return found(fate=Fate.PAID if paid else Fate.SPENT_ELSEWHERE)
-
     async def _block(self, which: str) -> Block:
         answer = await self._read("eth_getBlockByNumber", which, False)
         if not isinstance(answer, dict):
@@ -241,11 +114,20 @@ class Chain:
             timestamp_seconds=rpc.quantity("eth_getBlockByNumber", answer.get("timestamp")),
         )
 
-    async def _eth_call(self, to: str, data: str, at_block: int | None) -> Any:
+    async def call(self, to: str, data: str, *, at_block: int | None = None) -> str:
+        """Ask a contract something that it always answers."""
         at = "latest" if at_block is None else hex(at_block)
-        return await self._read("eth_call", {"to": to, "data": data}, at)
+        return _text("eth_call", await self._read("eth_call", {"to": to, "data": data}, at))
 
-    async def _try_call(self, to: str, data: str) -> str | None:
+    async def logs(self, query: dict[str, Any], *, lower: int, upper: int) -> list["FoundLog"]:
+        """The events of a range of blocks that fit a query's address and topics."""
+        ranged = {**query, "fromBlock": hex(lower), "toBlock": hex(upper)}
+        answer = await self._read(_LOGS, ranged)
+        if not isinstance(answer, list):
+            _unusable(_LOGS)
+        return [_parse_found(log) for log in answer]
+
+    async def try_call(self, to: str, data: str) -> str | None:
         """Call a contract; None when it reverts."""
         try:
             answer = await self._rpc.read("eth_call", {"to": to, "data": data}, "latest")
@@ -262,44 +144,8 @@ class Chain:
             raise errors.ChainUnavailable(method, f"error {error.code}") from error
 
 
-def judge(receipt: Receipt, payment: Payment) -> Finding | None:
-    """Say what a mined transaction did with the payment's nonce; None if it did nothing.
-
-    A nonce is spent at most once on a chain, so the first event of it decides.
-    """
-    if not receipt.succeeded:
-        return None
-    events = [log for log in receipt.logs if log.address == payment.asset]
-    spent = ("0x" + eip3009.address_word(payment.payer), payment.nonce)
-    finding = functools.partial(
-        Finding, transaction=receipt.transaction, block_number=receipt.block_number
-    )
-    for index, log in enumerate(events):
-        if log.topics[1:] != spent:
-            continue
-        if log.topics[0] == eip3009.AUTHORIZATION_CANCELED:
-            return finding(fate=Fate.CANCELLED)
-        if log.topics[0] == eip3009.AUTHORIZATION_USED:
-            paid = _is_transfer(events[index + 1 : index + 2], payment)
-            return finding(fate=Fate.PAID if paid else Fate.SPENT_ELSEWHERE)
-    return None
-
-
-def _transfer_topics(payment: Payment) -> tuple[str, ...]:
-    return (
-        eip3009.TRANSFER,
-        "0x" + eip3009.address_word(payment.payer),
-        "0x" + eip3009.address_word(payment.pay_to),
-    )
-
-
-def _is_transfer(following: Sequence[Log], payment: Payment) -> bool:
-    wanted = _transfer_topics(payment)
-    value = f"0x{payment.amount_atomic:064x}"
-    return any(log.topics == wanted and log.data == value for log in following)
-
-
-def _parse_receipt(answer: Any) -> Receipt | None:
+def parse_receipt(answer: Any) -> Receipt | None:
+    """Read what `eth_getTransactionReceipt` answers; None for a transaction in no block."""
     method = "eth_getTransactionReceipt"
     if answer is None:
         return None
@@ -326,14 +172,14 @@ def _parse_log(method: str, log: Any) -> Log:
     )
 
 
-def _by_transaction(logs: Any) -> dict[str, Any]:
-    return {_text("eth_getLogs", log.get("transactionHash")): log for log in _checked_logs(logs)}
-
-
-def _checked_logs(logs: Any) -> list[dict[str, Any]]:
-    if not isinstance(logs, list) or not all(isinstance(log, dict) for log in logs):
-        _unusable("eth_getLogs")
-    return logs
+def _parse_found(log: Any) -> FoundLog:
+    event = _parse_log(_LOGS, log)
+    return FoundLog(
+        log=event,
+        transaction=_text(_LOGS, log.get("transactionHash")),
+        block_number=rpc.quantity(_LOGS, log.get("blockNumber")),
+        index=rpc.quantity(_LOGS, log.get("logIndex")),
+    )
 
 
 def _text(method: str, value: Any) -> str:

@@ -17,6 +17,7 @@ from enum import StrEnum
 class Code(StrEnum):
     """Why a payment was rejected: stable words for answers, logs and metrics."""
 
+    REQUIRED = "payment_required"  # none came
     HEADERS_CONFLICT = "payment_headers_conflict"  # both wire versions in one request
     HEADER_REPEATED = "payment_header_repeated"  # one header several times
     HEADER_TOO_LARGE = "payment_header_too_large"

@@ -1,6 +1,6 @@
 """The two values that every other module of payments speaks of: Requirements and Payment.
 
-`Requirements` is what we ask for, `Payment` is one signed EIP-3009 authorization that answers it.
+`Requirements` is what we ask for, `Payment` is one signed authorization that answers it.
 x402 v1 and v2 meet here: both wire forms become these types, and both are written from them.
 """
 
@@ -8,10 +8,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, Self
 
-from pve402.payments import addresses, errors, networks
+from pve402.payments import addresses, errors, fields, networks
 
-SCHEME: Final = "exact"
-UINT256_MAX: Final = 2**256 - 1
+WINDOW_MARGIN_SECONDS: Final = 120
+"""How far validBefore may lie beyond `max_timeout_seconds`: the payer's clock may be ahead, but an
+outcome that stays unknown holds an order until then."""
 
 Version = Literal[1, 2]
 
@@ -41,6 +42,7 @@ class Requirements:
     max_timeout_seconds: int
     """How long the authorization must stay valid; covers the slowest work before settlement."""
     resource_url: str
+    scheme: str = "exact"
     description: str = ""
     mime_type: str = "application/json"
     asset: str = ""
@@ -59,7 +61,7 @@ class Requirements:
             ValueError: an address or number that no payment could meet.
         """
         chain = networks.resolve(self.network)
-        if not 1 <= self.amount_atomic <= UINT256_MAX:
+        if not 1 <= self.amount_atomic <= fields.UINT256_MAX:
             raise ValueError("amount_atomic must be at least one atomic unit")
         if self.max_timeout_seconds < 1:
             raise ValueError("max_timeout_seconds must be positive")
@@ -78,6 +80,11 @@ class Requirements:
         return networks.BY_CAIP2[self.network]
 
     @property
+    def longest_window_seconds(self) -> int:
+        """How far ahead the validBefore of a payment may lie at most."""
+        return self.max_timeout_seconds + WINDOW_MARGIN_SECONDS
+
+    @property
     def extra(self) -> dict[str, str]:
         """The scheme's extra terms: the EIP-712 domain that the payer signs under."""
         return {"name": self.asset_name, "version": self.asset_version}
@@ -94,11 +101,11 @@ class Requirements:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Payment:
-    """One signed EIP-3009 `transferWithAuthorization`, as read from either wire version.
+    """One signed payment, as read from either wire version by its scheme.
 
-    Every field is inside the signature except `version`, which says how to answer, and
-    `accepted_amount`. Addresses and nonce are lower-case hex. What the payer says about route,
-    resource or extensions is not kept: the signature does not cover it.
+    Every field is inside the signature except `version`, which says how to answer, and `scheme`.
+    Addresses and nonce are lower-case hex. What the payer says about route, resource or extensions
+    is not kept: the signature does not cover it.
     """
 
     version: Version
@@ -112,6 +119,7 @@ class Payment:
     valid_before: int
     """Unix seconds; the token takes the transfer only before it."""
     nonce: str
+    scheme: str = "exact"
     signature: str = field(repr=False)
     """`0x` and hex: 65 bytes from a key, anything from a contract wallet. Money until settled."""
 
@@ -137,7 +145,7 @@ class Payment:
             PaymentMalformed: the text is not such a payment.
         """
         try:
-            stored = json.loads(text)
+            stored = {"scheme": "exact", **json.loads(text)}  # older rows name no scheme
             return cls(**{name: stored[name] for name in _FIELDS})
         except (ValueError, KeyError, TypeError):
             raise errors.PaymentMalformed(
@@ -147,6 +155,7 @@ class Payment:
 
 _FIELDS: Final = (
     "version",
+    "scheme",
     "network",
     "asset",
     "payer",

@@ -1,32 +1,31 @@
 """The x402 protocol without sockets: headers in, payments out; terms in, answers out.
 
-Callers say `protocol.read_payment(...)`, `protocol.challenge(...)`; the parts live in `payment`
-(values), `headers` (reading) and `challenge` (writing).
+Callers say `protocol.read_payment(...)`, `protocol.payment_required(...)`; the parts live in
+`payment` (values), `headers` (reading) and `answers` (writing).
 """
 
-from pve402.payments.challenge import (
+from pve402.payments.answers import (
     EXPOSED_HEADERS,
-    Challenge,
-    challenge,
+    PaymentRequired,
+    payment_required,
     receipt_header,
     v1_terms,
     v2_resource,
     v2_terms,
 )
 from pve402.payments.headers import V1_HEADER, V2_HEADER, read_payment
-from pve402.payments.payment import SCHEME, Payment, PaymentKey, Requirements, match
+from pve402.payments.payment import Payment, PaymentKey, Requirements, match
 
 __all__ = [
     "EXPOSED_HEADERS",
-    "SCHEME",
     "V1_HEADER",
     "V2_HEADER",
-    "Challenge",
     "Payment",
     "PaymentKey",
+    "PaymentRequired",
     "Requirements",
-    "challenge",
     "match",
+    "payment_required",
     "read_payment",
     "receipt_header",
     "v1_terms",

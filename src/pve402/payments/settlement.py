@@ -33,9 +33,10 @@ import structlog
 
 from pve402.payments import chain as chains
 from pve402.payments import errors
-from pve402.payments.chain import Fate
 from pve402.payments.facilitators.base import Facilitator, Outcome, Settlement, Verification
 from pve402.payments.payment import Payment, Requirements
+from pve402.payments.schemes import known
+from pve402.payments.schemes.base import Fate, Finding
 
 log = structlog.get_logger(__name__)
 
@@ -194,17 +195,17 @@ class Settler:
     async def _look(
         self, payment: Payment, since_seconds: int, known_transaction: str | None
     ) -> Settlement:
-        chain = self._route(payment).chain
+        chain, scheme = self._route(payment).chain, known.scheme_of(payment)
         if known_transaction:
             # A receipt that cannot be had is searched for by its events below.
             with contextlib.suppress(errors.ChainUnavailable):
-                found = await chain.check_transaction(known_transaction, payment)
-                if found is not None:
-                    return _concluded(payment, found, known_transaction)
+                receipt = await chain.receipt(known_transaction)
+                seen = receipt and scheme.judge(receipt, payment)
+                if seen:
+                    return _concluded(payment, seen, known_transaction)
         newest = await chain.latest_block()
-        found = await chain.find_settlement(
-            payment, not_before_seconds=since_seconds - _CLOCK_MARGIN_SECONDS, newest=newest
-        )
+        not_before = since_seconds - _CLOCK_MARGIN_SECONDS
+        found = await scheme.find(chain, payment, not_before_seconds=not_before, newest=newest)
         if found.fate is Fate.UNSPENT and await self._is_past(payment, chain, newest):
             return Settlement.of(payment, Outcome.REFUSED, reason="authorization_expired")
         return _concluded(payment, found, known_transaction)
@@ -245,7 +246,8 @@ class Settler:
         if route.facilitator.refusals_are_final:
             return refused
         try:
-            would_settle = await route.chain.would_settle(payment)
+            transfer = known.scheme_of(payment).transfer(payment)
+            would_settle = await route.chain.try_call(transfer.to, transfer.data) is not None
         except errors.ChainUnavailable:
             return _unknown(payment, said.transaction, "chain_unavailable")
         return seen if would_settle else refused
@@ -262,9 +264,7 @@ def _report(said: Settlement, seen: Settlement) -> None:
     )
 
 
-def _concluded(
-    payment: Payment, found: chains.Finding, known_transaction: str | None
-) -> Settlement:
+def _concluded(payment: Payment, found: Finding, known_transaction: str | None) -> Settlement:
     if found.fate is Fate.PAID:
         return Settlement.of(payment, Outcome.SETTLED, transaction=found.transaction)
     if found.fate in _FINAL:

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -24,20 +24,17 @@ from pve402.payments.schemes.exact import local_checks
 
 MAX_MESSAGE_CHARACTERS: Final = 4096
 MAX_SIGNATURE_BYTES: Final = 4096
-MAX_RESOURCES: Final = 8
 STATEMENT: Final = "Prove that you hold this wallet, to manage the leases it paid for."
 
 _SALT_DIGITS: Final = 24
 _MAC_DIGITS: Final = 32
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
-_RESOURCE: Final = re.compile(r"[\x21-\x7e]{1,256}", re.ASCII)
 _SIGNATURE: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})+", re.ASCII)
 _FIELDS: Final = re.compile(
     r"[\x21-\x7e]+ [\x20-\x7e]+\n(?P<address>0x[0-9a-fA-F]{40})\n\n[\x20-\x7e]+\n\n"
     r"URI: [\x21-\x7e]+\nVersion: 1\n"
     r"Chain ID: (?P<chain_id>[0-9]{1,12})\nNonce: (?P<nonce>[0-9a-f]{56})\n"
-    r"Issued At: (?P<issued_at>[0-9TZ:-]{20})\nExpiration Time: (?P<expires_at>[0-9TZ:-]{20})"
-    r"(?:\nResources:(?P<resources>(?:\n- [\x21-\x7e]{1,256}){1,8}))?",
+    r"Issued At: (?P<issued_at>[0-9TZ:-]{20})\nExpiration Time: (?P<expires_at>[0-9TZ:-]{20})",
     re.ASCII,
 )
 
@@ -126,15 +123,13 @@ class WalletAuthenticator:
         self._now = now
         self._domain = urlsplit(options.public_url).netloc
 
-    def challenge(self, account: str, *, resources: Sequence[str] = ()) -> WalletChallenge:
+    def challenge(self, account: str) -> WalletChallenge:
         """Make the text that this CAIP-10 account is to sign. Stores nothing.
 
         Raises:
             UnknownNetwork: the account is on a network that is not in the table.
-            ValueError: not a CAIP-10 account, too many resources, or one that is not a plain URI.
+            ValueError: not a CAIP-10 account.
         """
-        if len(resources) > MAX_RESOURCES or not all(map(_RESOURCE.fullmatch, resources)):
-            raise ValueError("resources are at most eight URIs of visible ASCII")
         network, address = accounts.split(account)
         networks.resolve(network)
         issued_at = self._now().astimezone(UTC).replace(microsecond=0)
@@ -144,7 +139,6 @@ class WalletAuthenticator:
             salt=secrets.token_hex(_SALT_DIGITS // 2),
             issued_at=issued_at,
             expires_at=issued_at + timedelta(seconds=self._options.lifetime_seconds),
-            resources=tuple(resources),
         )
         nonce = self._nonce(text)
         message = self._compose(text, nonce)
@@ -218,8 +212,6 @@ class WalletAuthenticator:
             f"Issued At: {text.issued_at.strftime(_TIME)}",
             f"Expiration Time: {text.expires_at.strftime(_TIME)}",
         ]
-        if text.resources:
-            lines += ["Resources:", *(f"- {resource}" for resource in text.resources)]
         return "\n".join(lines)
 
 
@@ -232,7 +224,6 @@ class _Text:
     salt: str
     issued_at: datetime
     expires_at: datetime
-    resources: tuple[str, ...]
 
 
 def personal_hash(message: str) -> bytes:
@@ -250,14 +241,12 @@ def _parse(message: str) -> _Text | None:
     issued_at, expires_at = _time(found["issued_at"]), _time(found["expires_at"])
     if network is None or issued_at is None or expires_at is None:
         return None
-    listed = found["resources"] or ""
     return _Text(
         network=network.caip2,
         address=found["address"].lower(),
         salt=found["nonce"][:_SALT_DIGITS],
         issued_at=issued_at,
         expires_at=expires_at,
-        resources=tuple(line.removeprefix("- ") for line in listed.split("\n")[1:]),
     )
 
 

@@ -1,6 +1,7 @@
 """One payment, one use: the same payment again, at once and later, with and without a key."""
 
 import asyncio
+import dataclasses
 
 import pytest
 from tests.support.installation import Installation, creation
@@ -260,3 +261,32 @@ async def test_the_payment_of_a_creation_is_no_management_fee(installation: Inst
 
     with pytest.raises(errors.PaymentReused):
         await installation.leases.pay_fee(purchase, "GET /management/list", {})
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "0x" + "11" * 65,
+        "0x" + "11" * 32 + "22" * 32 + "1b",
+        "0x" + "ff" * 64,
+        "0x01",
+        "0x" + "00" * 96 + "6492" * 16,
+        "0x" + "ab" * 600,
+    ],
+)
+@pytest.mark.parametrize("is_same_nonce", [True, False])
+async def test_a_key_opens_nothing_for_who_did_not_sign(
+    installation: Installation, signature: str, is_same_nonce: bool
+) -> None:
+    tenant, wish = installation.tenant(), creation()
+    own = installation.buy(tenant, wish, idempotency_key=KEY)
+    await installation.leases.create(wish, own)
+    copied = own if is_same_nonce else installation.buy(tenant, wish, idempotency_key=KEY)
+    forged = dataclasses.replace(copied.payment, signature=signature)
+
+    stolen = await installation.leases.create(
+        wish, dataclasses.replace(copied, payment=forged, by_key=False)
+    )
+
+    assert stolen.replayed
+    assert stolen.access_token is None

@@ -11,6 +11,7 @@ from eth_abi.abi import encode
 from eth_account.signers.local import LocalAccount
 from tests.support import payments as make
 from tests.support.chain import new_account
+from tests.support.signer_nonces import InMemorySignerNonces
 from tests.support.token import ContractCaller, call_data
 
 from pve402.domain import account as accounts
@@ -19,7 +20,7 @@ from pve402.payments import protocol, rpc, settlement, wallet
 from pve402.payments.facilitators import Facilitator, Outcome
 from pve402.payments.facilitators.embedded import EmbeddedFacilitator, EmbeddedOptions
 from pve402.payments.facilitators.http import HttpFacilitator, HttpFacilitatorOptions
-from pve402.payments.facilitators.nonces import InMemorySignerNonces
+from pve402.payments.schemes.base import Standing
 from pve402.payments.schemes.exact import local_checks
 from pve402_devnet.chain import contracts
 
@@ -106,7 +107,7 @@ async def test_a_contract_wallet_pays(
     verified = await settler.verify(payment, TERMS)
     settled = await settler.settle(payment, TERMS, since_seconds=int(time.time()))
 
-    assert standing is local_checks.Standing.NEEDS_FACILITATOR
+    assert standing is Standing.NEEDS_FACILITATOR
     assert (verified.valid, settled.outcome) == (True, Outcome.SETTLED)
     assert chain.usdc_balance(make.OUR_ADDRESS) == TERMS.amount_atomic
 

@@ -9,13 +9,13 @@ import pytest
 from tests.support import payments as make
 from tests.support.anvil import Anvil
 from tests.support.chain import new_account
+from tests.support.signer_nonces import InMemorySignerNonces
 
 from pve402.payments import chain as chains
 from pve402.payments import errors, protocol, rpc, settlement
 from pve402.payments.facilitators import Outcome
 from pve402.payments.facilitators.broadcaster import FeeOptions
 from pve402.payments.facilitators.embedded import Clock, EmbeddedFacilitator, EmbeddedOptions
-from pve402.payments.facilitators.nonces import InMemorySignerNonces
 
 SETTLED, REFUSED, UNKNOWN = Outcome.SETTLED, Outcome.REFUSED, Outcome.UNKNOWN
 TERMS = make.requirements()

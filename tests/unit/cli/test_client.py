@@ -63,7 +63,7 @@ class Script:
                 max_timeout_seconds=600,
                 resource_url="http://test",
             )
-            challenge = protocol.challenge([terms])
+            challenge = protocol.payment_required([terms])
             return web.Response(status=402, body=challenge.body, headers=dict(challenge.headers))
         self.paid.append(dict(request.headers))
         answer = self.answers.pop(0)

@@ -8,7 +8,8 @@ from tests.support import payments as make
 
 from pve402.payments import chain as chains
 from pve402.payments import errors
-from pve402.payments.chain import Fate
+from pve402.payments.schemes.base import Fate, Finding
+from pve402.payments.schemes.exact import onchain
 
 PAID = make.payment()
 OTHER = make.payment()
@@ -18,9 +19,9 @@ TX = make.TRANSACTION
 def _judged(*logs: dict[str, Any], status: int = 1) -> Fate | None:
     node = make.FakeNode()
     node.mine(TX, *logs, status=status)
-    receipt = chains._parse_receipt(node.receipts[TX])
+    receipt = chains.parse_receipt(node.receipts[TX])
     assert receipt is not None
-    finding = chains.judge(receipt, PAID)
+    finding = onchain.judge(receipt, PAID)
     return finding and finding.fate
 
 
@@ -75,9 +76,15 @@ def test_another_tokens_events_in_between_do_no_harm() -> None:
     assert _judged(make.used(PAID), foreign, make.transfer(PAID)) is Fate.PAID
 
 
-async def _find(node: make.FakeNode, **limits: int) -> chains.Finding:
-    reader = chains.Chain(node, search=chains.SearchLimits(**limits))
-    return await reader.find_settlement(PAID, not_before_seconds=make.NOW - 600)
+async def _find(node: make.FakeNode, **limits: int) -> Finding:
+    reader = chains.Chain(node)
+    return await onchain.find(
+        reader,
+        PAID,
+        not_before_seconds=make.NOW - 600,
+        newest=await reader.latest_block(),
+        limits=onchain.SearchLimits(**limits),
+    )
 
 
 async def test_a_free_nonce_costs_two_calls() -> None:
@@ -208,10 +215,10 @@ def test_addresses_are_compared_in_one_form() -> None:
     node.mine(TX, make.used(PAID), make.transfer(PAID))
     for log in node.receipts[TX]["logs"]:
         log["address"] = "0x" + log["address"][2:].upper()
-    receipt = chains._parse_receipt(node.receipts[TX])
+    receipt = chains.parse_receipt(node.receipts[TX])
     assert receipt is not None
 
-    finding = chains.judge(dataclasses.replace(receipt), PAID)
+    finding = onchain.judge(dataclasses.replace(receipt), PAID)
 
     assert finding is not None
     assert finding.fate is Fate.PAID

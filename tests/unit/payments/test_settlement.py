@@ -240,10 +240,8 @@ async def test_a_transfer_in_the_last_moment_is_not_taken_for_expired() -> None:
     node = facilitator.node
 
     class Moves(chains.Chain):
-        async def authorization_state(
-            self, payment: protocol.Payment, *, at_block: int | None = None
-        ) -> bool:
-            spent = await super().authorization_state(payment, at_block=at_block)
+        async def call(self, to: str, data: str, *, at_block: int | None = None) -> str:
+            spent = await super().call(to, data, at_block=at_block)
             pays(node)
             node.head, node.newest_seconds = node.head + 60, PAID.valid_before + 60
             return spent

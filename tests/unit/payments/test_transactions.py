@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support import payments as make
 
-from pve402.payments import addresses, protocol
+from pve402.payments import abi, addresses, protocol
 from pve402.payments.facilitators import transactions
 from pve402.payments.schemes.exact import eip3009
 
@@ -108,8 +108,8 @@ def test_a_contract_wallets_signature_goes_as_bytes(size: int) -> None:
 def test_the_selectors_are_the_known_ones() -> None:
     paid = make.payment()
 
-    assert eip3009.EIP1271_MAGIC == "0x1626ba7e"
+    assert abi.EIP1271_MAGIC == "0x1626ba7e"
     assert eip3009.authorization_state(paid.payer, paid.nonce)[:10] == "0xe94a0102"
     assert eip3009.balance_of(paid.payer)[:10] == "0x70a08231"
     asked = encode(["bytes32", "bytes"], [b"\x01" * 32, b"\x02" * 65])
-    assert eip3009.is_valid_signature(b"\x01" * 32, b"\x02" * 65) == "0x1626ba7e" + asked.hex()
+    assert abi.is_valid_signature(b"\x01" * 32, b"\x02" * 65) == "0x1626ba7e" + asked.hex()

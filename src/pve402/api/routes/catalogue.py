@@ -24,7 +24,7 @@ async def show_catalogue(request: Request) -> Response:
 def _answer(app: context.Context) -> Response:
     """The catalogue never changes while we run, so it is written once."""
     book = app.leases.book
-    fee = app.gate.priced(book.management_fee_usd, "/management/list", "Management fee")
+    fee = app.gate.price(book.management_fee_usd, "/management/list", "Management fee")
     answer = schemas.CatalogueAnswer(
         skus=[prices.sku_item(sku) for sku in book.skus.values()],
         management_fee_usd=prices.usd(book.management_fee_usd),

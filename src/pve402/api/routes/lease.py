@@ -13,9 +13,8 @@ from pve402.api.openapi import operations
 from pve402.api.transport import body, routing
 from pve402.domain import errors, lease
 from pve402.domain.catalogue import Sku
-from pve402.domain.request import CreationRequest, RenewalRequest
+from pve402.domain.request import CreationRequest
 from pve402.leases import service
-from pve402.payments import paygate
 
 router = routing.Router("lease")
 
@@ -34,18 +33,17 @@ async def lease_container(request: Request) -> Response:
     """
     app = context.of(request)
     raw = await body.read(request)
-    if not raw and not app.gate.carries_payment(request):
+    if not raw and not gate.carries_payment(request):
         return _priced(app, request, app.leases.book.lowest_price_usd(), _LEASE).unpaid
     wish = lease_request.to_creation(body.parse(raw, schemas.LeaseRequest))
     priced = _priced(app, request, app.leases.creation_price_usd(wish), _LEASE)
-    if not app.gate.carries_payment(request):
+    if not gate.carries_payment(request):
         await app.leases.check_room(app.leases.book.sku(wish.sku), wish.size)
         return priced.unpaid
-    paid, answer = await _judged(app, request, priced, wish)
-    if answer is None:
-        creating = app.leases.create(wish, app.gate.purchase(request, paid))
-        answer = await app.gate.charge(request, priced.offers, paid, creating)
-    gate.attach_receipt(request, paid, answer.order)
+    purchase = app.gate.judge(request, priced, may_join=True)
+    creating = app.leases.create(wish, purchase)
+    answer = await app.gate.buy(request, priced, purchase, creating)
+    gate.attach_receipt(request, purchase.payment, answer.order)
     return _bought(answer, "The container is ready")
 
 
@@ -59,21 +57,19 @@ async def renew_lease(request: Request) -> Response:
     app = context.of(request)
     text = caller.lease_text(request)
     raw = await body.read(request)
-    if not raw and not app.gate.carries_payment(request):
+    if not raw and not gate.carries_payment(request):
         return _priced(app, request, app.leases.book.lowest_minute_usd(), _RENEWAL).unpaid
     minutes = body.parse(raw, schemas.RenewRequest).runtime_minutes
     holder = await caller.bearer(request, "renew")
     found = await app.leases.find(text, holder)
     priced = _priced(app, request, app.leases.renewal_price_usd(found, minutes), _RENEWAL)
-    if not app.gate.carries_payment(request):
+    if not gate.carries_payment(request):
         await app.leases.check_renewable(found, minutes)
         return priced.unpaid
-    wish = RenewalRequest(lease_id=found.lease_id, minutes=minutes)
-    paid, answer = await _judged(app, request, priced, wish)
-    if answer is None:
-        renewing = app.leases.renew(found, minutes, app.gate.purchase(request, paid), holder)
-        answer = await app.gate.charge(request, priced.offers, paid, renewing)
-    gate.attach_receipt(request, paid, answer.order)
+    purchase = app.gate.judge(request, priced, may_join=True)
+    renewing = app.leases.renew(found, minutes, purchase, holder)
+    answer = await app.gate.buy(request, priced, purchase, renewing)
+    gate.attach_receipt(request, purchase.payment, answer.order)
     return _bought(answer, "The lease is renewed")
 
 
@@ -115,23 +111,7 @@ async def end_lease(request: Request) -> Response:
 
 
 def _priced(app: context.Context, request: Request, usd: Fraction, what: str) -> gate.Priced:
-    return app.gate.priced(usd, request.scope["path"], what)
-
-
-async def _judged(
-    app: context.Context,
-    request: Request,
-    priced: gate.Priced,
-    wish: CreationRequest | RenewalRequest,
-) -> tuple[paygate.Paid, service.Answer | None]:
-    """Judge the payment; one that comes too late gets the answer of what it bought in time."""
-    try:
-        return app.gate.judge(request, priced.offers), None
-    except gate.PaymentStale as stale:
-        known = await app.leases.rejoin(wish, app.gate.purchase(request, stale.paid))
-        if known is None:
-            raise
-        return stale.paid, known
+    return app.gate.price(usd, request.scope["path"], what)
 
 
 def _bought(answer: service.Answer, words: str) -> Response:
@@ -148,7 +128,7 @@ def _bought(answer: service.Answer, words: str) -> Response:
 
 async def _creation_quote(app: context.Context, wish: CreationRequest) -> schemas.Quote:
     usd = app.leases.creation_price_usd(wish)
-    offers = app.gate.priced(usd, "/lease/container", _LEASE).offers
+    offers = app.gate.price(usd, "/lease/container", _LEASE).offers
     available = await _has_room(app, app.leases.book.sku(wish.sku), wish.size)
     return prices.quote(wish.sku, wish.size, wish.minutes, usd, offers, available=available)
 
@@ -157,7 +137,7 @@ async def _renewal_quote(app: context.Context, wish: schemas.RenewalQuoteRequest
     found = await app.leases.find(caller.checked_lease_text(wish.ctid))
     await app.leases.check_renewable(found, wish.runtime_minutes)
     usd = app.leases.renewal_price_usd(found, wish.runtime_minutes)
-    offers = app.gate.priced(usd, f"/lease/{wish.ctid}/renew", _RENEWAL).offers
+    offers = app.gate.price(usd, f"/lease/{wish.ctid}/renew", _RENEWAL).offers
     priced = prices.quote(found.sku, found.size, wish.runtime_minutes, usd, offers, available=True)
     return reply.respond(priced)
 

@@ -24,7 +24,8 @@ from pve402.payments.facilitators.broadcaster import (
 from pve402.payments.facilitators.nonces import SignedTransaction, SignerNonces
 from pve402.payments.facilitators.transactions import SigningKey
 from pve402.payments.payment import Payment, Requirements
-from pve402.payments.schemes.exact import eip3009
+from pve402.payments.schemes import known
+from pve402.payments.schemes.base import Fate
 
 log = structlog.get_logger(__name__)
 
@@ -107,11 +108,8 @@ class EmbeddedFacilitator:
 
     async def verify(self, payment: Payment, requirements: Requirements) -> Verification:
         """See `Facilitator`. The node simulates the transfer, whatever kind of signature it has."""
-        call = {
-            "from": self.address,
-            "to": requirements.asset,
-            "data": eip3009.transfer_with_authorization(payment),
-        }
+        transfer = known.scheme_of(payment).transfer(payment)
+        call = {"from": self.address, "to": transfer.to, "data": transfer.data}
         try:
             await self._rpc.read("eth_call", call, "latest")
         except rpc.RpcError as error:
@@ -129,7 +127,7 @@ class EmbeddedFacilitator:
         try:
             signed = await self._nonces.open_for(payment.key)
             if signed is None or not await self._broadcaster.send_again(signed):
-                signed = await self._send(payment, requirements)
+                signed = await self._send(payment)
         except rpc.RpcError as error:
             outcome = Outcome.REFUSED if error.reverted else Outcome.UNKNOWN
             return Settlement.of(payment, outcome, reason=_why(error.message))
@@ -138,7 +136,7 @@ class EmbeddedFacilitator:
             return Settlement.of(payment, Outcome.UNKNOWN, reason="not_broadcast")
         except errors.ChainUnavailable:
             return Settlement.of(payment, Outcome.UNKNOWN, reason="chain_unavailable")
-        return await self._follow(payment, requirements, signed)
+        return await self._follow(payment, signed)
 
     async def sweep(self) -> int:
         """Broadcast again what was claimed and is in no block; it is done by itself as well.
@@ -163,13 +161,11 @@ class EmbeddedFacilitator:
             except Exception:  # one failure must not end what heals failures
                 log.exception("sweep_failed", network=self._options.network)
 
-    async def _send(self, payment: Payment, requirements: Requirements) -> SignedTransaction:
-        data = eip3009.transfer_with_authorization(payment)
-        return await self._broadcaster.send(payment.key, to=requirements.asset, data=data)
+    async def _send(self, payment: Payment) -> SignedTransaction:
+        transfer = known.scheme_of(payment).transfer(payment)
+        return await self._broadcaster.send(payment.key, to=transfer.to, data=transfer.data)
 
-    async def _follow(
-        self, payment: Payment, requirements: Requirements, signed: SignedTransaction
-    ) -> Settlement:
+    async def _follow(self, payment: Payment, signed: SignedTransaction) -> Settlement:
         """Wait until one of the transactions is in a block, raising the fee if need be."""
         hashes: list[str] = []  # an outbid version can still be the one that lands
         started = outbid_at = self._clock.monotonic_seconds()
@@ -186,20 +182,18 @@ class EmbeddedFacilitator:
                     payment, Outcome.UNKNOWN, transaction=signed.transaction, reason="not_in_block"
                 )
             if now - outbid_at >= self._options.outbid_after_seconds:
-                signed = await self._outbid(payment, requirements, signed)
+                signed = await self._outbid(payment, signed)
                 outbid_at = now
             await self._clock.sleep(interval)
             interval = min(interval * 2, self._options.longest_interval_seconds)
 
-    async def _outbid(
-        self, payment: Payment, requirements: Requirements, signed: SignedTransaction
-    ) -> SignedTransaction:
+    async def _outbid(self, payment: Payment, signed: SignedTransaction) -> SignedTransaction:
         try:
             await self._chain.latest_block()
         except errors.ChainUnavailable:
             return signed  # nobody knows that it is stuck: it is the node that does not answer
-        data = eip3009.transfer_with_authorization(payment)
-        return await self._broadcaster.outbid(signed, to=requirements.asset, data=data)
+        transfer = known.scheme_of(payment).transfer(payment)
+        return await self._broadcaster.outbid(signed, to=transfer.to, data=transfer.data)
 
     async def _ended(self, payment: Payment, hashes: Sequence[str]) -> Settlement | None:
         """How any of these transactions ended; None while none of them is in a block."""
@@ -211,8 +205,8 @@ class EmbeddedFacilitator:
                 continue
             if receipt is None:
                 continue
-            finding = chains.judge(receipt, payment)
-            if finding is not None and finding.fate is chains.Fate.PAID:
+            finding = known.scheme_of(payment).judge(receipt, payment)
+            if finding is not None and finding.fate is Fate.PAID:
                 return Settlement.of(payment, Outcome.SETTLED, transaction=transaction)
             reverted = Settlement.of(
                 payment, Outcome.REFUSED, transaction=transaction, reason="transaction_reverted"

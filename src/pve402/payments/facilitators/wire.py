@@ -9,9 +9,10 @@ import json
 import re
 from typing import Any, Final
 
-from pve402.payments import addresses, challenge, networks
+from pve402.payments import answers, networks
 from pve402.payments.facilitators.base import Outcome, Settlement, Verification
-from pve402.payments.payment import SCHEME, Payment, Requirements
+from pve402.payments.payment import Payment, Requirements
+from pve402.payments.schemes import known
 
 PENDING: Final = "settlement_pending"
 """The official SDK's word for a transaction that was broadcast and not seen in a block."""
@@ -28,14 +29,14 @@ def request_body(payment: Payment, requirements: Requirements) -> dict[str, Any]
     """Body of `/verify` and `/settle`, in the wire version of the payment."""
     payload: dict[str, Any] = {
         "x402Version": payment.version,
-        "payload": {"signature": payment.signature, "authorization": _authorization(payment)},
+        "payload": known.scheme_of(payment).payload(payment),
     }
     if payment.version == 1:
-        payload |= {"scheme": SCHEME, "network": requirements.chain.name}
-        terms = challenge.v1_terms(requirements)
+        payload |= {"scheme": payment.scheme, "network": requirements.chain.name}
+        terms = answers.v1_terms(requirements)
     else:
-        terms = challenge.v2_terms(requirements)
-        payload |= {"accepted": terms, "resource": challenge.v2_resource(requirements)}
+        terms = answers.v2_terms(requirements)
+        payload |= {"accepted": terms, "resource": answers.v2_resource(requirements)}
     return {
         "x402Version": payment.version,
         "paymentPayload": payload,
@@ -89,7 +90,7 @@ def read_settlement(status: int, raw: bytes, payment: Payment) -> Settlement:
 
 
 def read_supported(status: int, raw: bytes) -> frozenset[str]:
-    """Read the answer to `/supported`: the networks, by either name, of scheme exact.
+    """Read the answer to `/supported`: the networks, by either name, of known schemes.
 
     Raises:
         Unusable: it is not such an answer.
@@ -98,19 +99,10 @@ def read_supported(status: int, raw: bytes) -> frozenset[str]:
     kinds = _object(raw).get("kinds")
     if not isinstance(kinds, list):
         raise Unusable("kinds is missing")
-    ours = (kind for kind in kinds if isinstance(kind, dict) and kind.get("scheme") == SCHEME)
+    ours = (
+        kind for kind in kinds if isinstance(kind, dict) and kind.get("scheme") in known.BY_NAME
+    )
     return frozenset(str(kind.get("network")) for kind in ours)
-
-
-def _authorization(payment: Payment) -> dict[str, str]:
-    return {
-        "from": addresses.checksum(payment.payer),
-        "to": addresses.checksum(payment.pay_to),
-        "value": str(payment.amount_atomic),
-        "validAfter": str(payment.valid_after),
-        "validBefore": str(payment.valid_before),
-        "nonce": payment.nonce,
-    }
 
 
 def _require_ok(status: int) -> None:

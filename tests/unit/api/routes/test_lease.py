@@ -151,7 +151,7 @@ async def test_a_payment_for_another_price_is_402_with_the_terms_again(api: Api)
 
     assert (reply.status, reply.code) == (402, "payment_amount_mismatch")
     assert reply.json()["accepts"][0]["maxAmountRequired"] == "21800"
-    assert api.leases.named("create") == []
+    assert api.leases.leases == {}
 
 
 @pytest.mark.parametrize("seconds", [580, 3600])
@@ -183,7 +183,7 @@ async def test_a_payment_that_bought_nothing_in_time_is_402(
     reply = await api.client.post("/lease/container", BODY, headers=signed)
 
     assert (reply.status, reply.code) == (402, "payment_expired")
-    assert api.leases.named("create") == []
+    assert api.leases.leases == {}
 
 
 @pytest.mark.parametrize("value", ["nonsense", "e30=", "W10=", "bnVsbA=="])

@@ -6,13 +6,12 @@ us microseconds, not a round trip to a facilitator. The digest is EIP-712 over E
 """
 
 import functools
-from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
 from pve402.payments import addresses, curve, errors
 from pve402.payments.errors import Code
-from pve402.payments.payment import Payment, Requirements, match
+from pve402.payments.payment import Payment, Requirements
+from pve402.payments.schemes.base import Limits, Standing
 
 _DOMAIN_TYPE: Final = addresses.keccak256(
     b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
@@ -22,47 +21,6 @@ _TRANSFER_TYPE: Final = addresses.keccak256(
     b"uint256 validAfter,uint256 validBefore,bytes32 nonce)"
 )
 _CURVE_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-
-
-class Standing(Enum):
-    """How far the signature could be judged here."""
-
-    PROVEN = "proven"  # the payer's own key signed it
-    NEEDS_FACILITATOR = "needs_facilitator"  # only the payer's contract can say (EIP-1271)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """What is asked of a payment's window."""
-
-    min_remaining_seconds: int
-    """How much of the window must be left: the work before settlement, and settlement."""
-    clock_skew_seconds: int = 5
-    """How far a payer's clock may be ahead of ours."""
-    max_extra_seconds: int = 86_400
-    """How far validBefore may lie beyond `max_timeout_seconds`. A settlement whose outcome is
-    not known stays open until then, so a payment valid for ever could hold an order for ever."""
-
-
-def check(
-    payment: Payment,
-    requirements: Requirements,
-    *,
-    now_seconds: int,
-    limits: Limits,
-    payer_has_code: bool | None = None,
-) -> Standing:
-    """Judge terms, window and signature.
-
-    A signature that is not the payer's is refused only when the payer is known to have no code
-    (`payer_has_code=False`); a contract wallet's signature can look like anything.
-
-    Raises:
-        PaymentRejected: it can never settle under these terms, or not in the time we need.
-    """
-    match(payment, requirements)
-    check_window(payment, requirements, now_seconds=now_seconds, limits=limits)
-    return check_signature(payment, requirements, payer_has_code=payer_has_code)
 
 
 def check_window(
@@ -84,7 +42,7 @@ def check_window(
             f"the payment must stay valid for {limits.min_remaining_seconds} seconds, "
             f"{remaining_seconds} are left",
         )
-    if remaining_seconds > requirements.max_timeout_seconds + limits.max_extra_seconds:
+    if remaining_seconds > requirements.longest_window_seconds:
         raise errors.PaymentRejected(
             Code.VALID_TOO_LONG,
             f"the payment should be valid for {requirements.max_timeout_seconds} seconds",

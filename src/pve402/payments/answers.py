@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from pve402.payments import addresses, networks
-from pve402.payments.payment import SCHEME, Requirements, Version
+from pve402.payments.payment import Requirements, Version
 
 EXPOSED_HEADERS: Final = ("PAYMENT-REQUIRED", "PAYMENT-RESPONSE", "X-PAYMENT-RESPONSE")
 """What a browser must be allowed to read, for `Access-Control-Expose-Headers`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Challenge:
+class PaymentRequired:
     """A ready 402 answer: send `body` and `headers` as they are."""
 
     headers: Mapping[str, str]
@@ -29,13 +29,13 @@ class Challenge:
     status: int = 402
 
 
-def challenge(
+def payment_required(
     requirements: Sequence[Requirements],
     *,
     error: str = "payment is required",
     code: str = "payment_required",
     extensions: Mapping[str, Any] | None = None,
-) -> Challenge:
+) -> PaymentRequired:
     """Put together the 402 answer that offers all of `requirements`, best offer first.
 
     `error` is for people, `code` for programs; both stand in the body as the service's other
@@ -49,7 +49,7 @@ def challenge(
         ValueError: `requirements` is empty.
     """
     if not requirements:
-        raise ValueError("a challenge needs at least one way to pay")
+        raise ValueError("a 402 answer needs at least one way to pay")
     entries = [(r, _parts(dataclasses.replace(r, amount_atomic=1))) for r in requirements]
     said = json.dumps(error)
     required = _v2_document(entries, said, extensions)
@@ -60,7 +60,7 @@ def challenge(
         "cache-control": "no-store",
         "payment-required": base64.b64encode(required.encode()).decode(),
     }
-    return Challenge(headers=headers, body=(document[:-1] + tail).encode())
+    return PaymentRequired(headers=headers, body=(document[:-1] + tail).encode())
 
 
 def receipt_header(
@@ -97,7 +97,7 @@ def v1_terms(requirements: Requirements) -> dict[str, Any]:
     """The terms as an entry of a v1 `accepts` list, and as v1 facilitators take them."""
     terms: dict[str, Any] = {
         "maxAmountRequired": str(requirements.amount_atomic),
-        "scheme": SCHEME,
+        "scheme": requirements.scheme,
         "network": requirements.v1_network,
         "resource": requirements.resource_url,
         "description": requirements.description,
@@ -116,7 +116,7 @@ def v2_terms(requirements: Requirements) -> dict[str, Any]:
     """The terms as an entry of a v2 `accepts` list, and as v2 facilitators take them."""
     return {
         "amount": str(requirements.amount_atomic),
-        "scheme": SCHEME,
+        "scheme": requirements.scheme,
         "network": requirements.network,
         "asset": addresses.checksum(requirements.asset),
         "payTo": addresses.checksum(requirements.pay_to),

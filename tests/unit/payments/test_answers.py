@@ -27,13 +27,13 @@ V1_CLIENT_FIELDS = {  # required by the schemas of x402 1.0 (Python) and 1.x (Ja
 
 
 def _body(*terms: protocol.Requirements, **more: Any) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(protocol.challenge(terms, **more).body)
+    document: dict[str, Any] = json.loads(protocol.payment_required(terms, **more).body)
     return document
 
 
 def _header(*terms: protocol.Requirements, **more: Any) -> PaymentRequired:
     read = sdk.decode_payment_required_header(
-        protocol.challenge(terms, **more).headers["payment-required"]
+        protocol.payment_required(terms, **more).headers["payment-required"]
     )
     assert isinstance(read, PaymentRequired)
     return read
@@ -60,7 +60,7 @@ def test_the_v1_body_is_what_v1_clients_read() -> None:
 
 
 def test_the_answer_is_not_stored_and_carries_the_services_error_form() -> None:
-    answer = protocol.challenge([make.requirements()], error='no "money"', code="too_little")
+    answer = protocol.payment_required([make.requirements()], error='no "money"', code="too_little")
 
     body = json.loads(answer.body)
     assert answer.status == 402
@@ -118,7 +118,7 @@ def test_an_output_schema_is_given_to_v1_clients() -> None:
 
 def test_nothing_to_pay_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="at least one"):
-        protocol.challenge([])
+        protocol.payment_required([])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,77 @@
+"""Judges what a request's payment header is worth against a price.
+
+Pure: no framework, no network, no clock. A payment that is judged good is in order as far as can be
+seen here. It does not mean that money moved, nor that the payment was not used before: the unique
+order row says that, and settlement moves the money.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pve402.payments import errors, headers
+from pve402.payments.payment import Payment, Requirements
+from pve402.payments.schemes import known
+from pve402.payments.schemes.base import Limits, Standing
+
+_ONCE_GOOD: Final = frozenset(
+    {errors.Code.AMOUNT_MISMATCH, errors.Code.EXPIRED, errors.Code.EXPIRES_TOO_SOON}
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """A payment that came with a request, and the terms it answers."""
+
+    payment: Payment
+    requirements: Requirements
+    standing: Standing
+    too_late: errors.PaymentRejected | None = None
+    """Set when it can buy nothing now, because its window or its price is past, but may have bought
+    before."""
+
+
+def judge(
+    offers: Sequence[Requirements],
+    request_headers: Mapping[str, str] | headers.MultiHeaders,
+    *,
+    now_seconds: int,
+    limits: Limits,
+) -> Judged:
+    """Judge the payment of a request against the terms on offer, one per network and asset.
+
+    Raises:
+        PaymentMalformed: the header cannot be read.
+        PaymentRejected: the payment meets none of the terms and never did, or there is none.
+    """
+    payment = headers.read_payment(request_headers)
+    if payment is None:
+        raise errors.PaymentRejected(errors.Code.REQUIRED, "payment is required")
+    requirements = choose(offers, payment)
+    scheme, too_late = known.scheme_of(payment), None
+    try:
+        scheme.check_terms(payment, requirements, now_seconds=now_seconds, limits=limits)
+    except errors.PaymentRejected as rejection:
+        if rejection.code not in _ONCE_GOOD:
+            raise
+        too_late = rejection
+    standing = scheme.check_signature(payment, requirements)
+    return Judged(payment=payment, requirements=requirements, standing=standing, too_late=too_late)
+
+
+def choose(offers: Sequence[Requirements], payment: Payment) -> Requirements:
+    """Find the offer that a payment answers: same network and asset.
+
+    The first offer of the network is given where none has the asset, so that the rejection
+    which follows names the asset and not the network.
+
+    Raises:
+        PaymentRejected: no offer is on this network.
+    """
+    same_network = [offer for offer in offers if offer.network == payment.network]
+    if not same_network:
+        raise errors.PaymentRejected(
+            errors.Code.NETWORK_NOT_ACCEPTED, "this network is not accepted here"
+        )
+    same_asset = [offer for offer in same_network if offer.asset == payment.asset]
+    return (same_asset or same_network)[0]

@@ -1,0 +1,147 @@
+"""Looks at the chain: did this payment really reach us?
+
+The on-chain rule: a payment is settled when a successful transaction holds, among the asset's own
+events, `AuthorizationUsed(payer, nonce)` followed at once by `Transfer(payer, payTo, value)`.
+The token emits these two together, so the pair, and not merely both somewhere in the transaction,
+ties the nonce to the transfer: else one transfer to us inside a bundle could be counted for a
+second authorization whose nonce the same bundle spent on somebody else.
+
+`authorizationState` alone proves nothing: cancelling sets it, and so does paying somebody else
+with the same nonce.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pve402.payments import abi, errors, rpc
+from pve402.payments.chain import Block, Chain, FoundLog, Log, Receipt
+from pve402.payments.payment import Payment
+from pve402.payments.schemes.base import Fate, Finding
+from pve402.payments.schemes.exact import eip3009
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchLimits:
+    """How far back events are searched."""
+
+    blocks_per_query: int = 1000
+    max_queries: int = 20
+
+
+async def find(
+    chain: Chain,
+    payment: Payment,
+    *,
+    not_before_seconds: int,
+    newest: Block,
+    limits: SearchLimits | None = None,
+) -> Finding:
+    """Find out what became of the payment's nonce, with no transaction to go by.
+
+    The state is that of `newest`. Events are searched backwards from there, or from where
+    `validBefore` passed, to `not_before_seconds` in block time.
+    """
+    if not await authorization_state(chain, payment, at_block=newest.number):
+        return Finding(fate=Fate.UNSPENT, block_number=newest.number)
+    limits = limits or SearchLimits()
+    upper = newest.number
+    if newest.timestamp_seconds > payment.valid_before:
+        upper = await chain.first_block_at(payment.valid_before, newest)
+    for _query in range(limits.max_queries):
+        lower = max(0, upper - limits.blocks_per_query + 1)
+        found = await _search(chain, payment, lower, upper)
+        if found is not None:
+            return await _not_older(chain, found, not_before_seconds)
+        if lower == 0 or (await chain.block(lower)).timestamp_seconds < not_before_seconds:
+            return Finding(fate=Fate.SPENT_BEFORE)
+        upper = lower - 1
+    return Finding(fate=Fate.UNSEEN)
+
+
+async def authorization_state(
+    chain: Chain, payment: Payment, *, at_block: int | None = None
+) -> bool:
+    """Whether the nonce was used or cancelled. True proves no payment."""
+    data = eip3009.authorization_state(payment.payer, payment.nonce)
+    answer = await chain.call(payment.asset, data, at_block=at_block)
+    return rpc.quantity("eth_call", answer) != 0
+
+
+def judge(receipt: Receipt, payment: Payment) -> Finding | None:
+    """Say what a mined transaction did with the payment's nonce; None if it did nothing.
+
+    A nonce is spent at most once on a chain, so the first event of it decides.
+    """
+    if not receipt.succeeded:
+        return None
+    events = [log for log in receipt.logs if log.address == payment.asset]
+    spent = ("0x" + abi.address_word(payment.payer), payment.nonce)
+    finding = functools.partial(
+        Finding, transaction=receipt.transaction, block_number=receipt.block_number
+    )
+    for index, log in enumerate(events):
+        if log.topics[1:] != spent:
+            continue
+        if log.topics[0] == eip3009.AUTHORIZATION_CANCELED:
+            return finding(fate=Fate.CANCELLED)
+        if log.topics[0] == eip3009.AUTHORIZATION_USED:
+            paid = _is_transfer(events[index + 1 : index + 2], payment)
+            return finding(fate=Fate.PAID if paid else Fate.SPENT_ELSEWHERE)
+    return None
+
+
+def _transfer_topics(payment: Payment) -> tuple[str, ...]:
+    return (
+        eip3009.TRANSFER,
+        "0x" + abi.address_word(payment.payer),
+        "0x" + abi.address_word(payment.pay_to),
+    )
+
+
+def _is_transfer(following: Sequence[Log], payment: Payment) -> bool:
+    wanted = _transfer_topics(payment)
+    value = f"0x{payment.amount_atomic:064x}"
+    return any(log.topics == wanted and log.data == value for log in following)
+
+
+async def _not_older(chain: Chain, found: Finding, not_before_seconds: int) -> Finding:
+    """What was spent too early is no answer to this order, even if it was paid to us."""
+    block = await chain.block(found.block_number or 0)
+    if block.timestamp_seconds < not_before_seconds:
+        return replace(found, fate=Fate.SPENT_BEFORE)
+    return found
+
+
+async def _search(chain: Chain, payment: Payment, lower: int, upper: int) -> Finding | None:
+    events = [eip3009.AUTHORIZATION_USED, eip3009.AUTHORIZATION_CANCELED]
+    topics = [events, "0x" + abi.address_word(payment.payer), payment.nonce]
+    query = {"address": payment.asset, "topics": topics}
+    for spent in await chain.logs(query, lower=lower, upper=upper):
+        try:
+            receipt = await chain.receipt(spent.transaction)
+        except errors.ChainUnavailable:
+            return await _judge_events(chain, spent, payment)
+        finding = judge(receipt, payment) if receipt is not None else None
+        if finding is not None:
+            return finding
+    return None
+
+
+async def _judge_events(chain: Chain, spent: FoundLog, payment: Payment) -> Finding:
+    """Judge a transaction whose receipt cannot be had, by the events that concern us alone.
+
+    Whoever sends the transfer chooses what else the transaction does, and can so make its
+    receipt larger than is read here: that must not leave an order without an end.
+    """
+    block = spent.block_number
+    found = functools.partial(Finding, transaction=spent.transaction, block_number=block)
+    if spent.log.topics[0] == eip3009.AUTHORIZATION_CANCELED:
+        return found(fate=Fate.CANCELLED)
+    query = {"address": payment.asset, "topics": list(_transfer_topics(payment))}
+    place = (spent.transaction, spent.index + 1)
+    paid = any(
+        (moved.transaction, moved.index) == place and _is_transfer([moved.log], payment)
+        for moved in await chain.logs(query, lower=block, upper=block)
+    )
+    return found(fate=Fate.PAID if paid else Fate.SPENT_ELSEWHERE)
