@@ -64,7 +64,11 @@ class Api:
 
 
 def make_api(
-    *, networks: tuple[str, ...] = (NETWORK,), trusted: tuple[str, ...] = (), **limits: Any
+    *,
+    networks: tuple[str, ...] = (NETWORK,),
+    trusted: tuple[str, ...] = (),
+    stats_fields: frozenset[str] = frozenset({"cpu", "memory", "disk"}),
+    **limits: Any,
 ) -> Api:
     """Put an application together for a test."""
     leases, tokens, checks = fake_leases.FakeLeases(), FakeAccess(), {"database": True}
@@ -84,7 +88,7 @@ def make_api(
         access=tokens,  # type: ignore[arg-type]
         gate=gate.Gate(options, address.ClientAddresses(trusted)),
         work=guest_work.unreachable(),
-        stats_fields=frozenset({"cpu", "memory", "disk"}),
+        stats_fields=stats_fields,
         readiness=readiness,
     )
     bounds = {

@@ -187,7 +187,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
     )
     fee_flow = fees.Fees(ledger, funds)
     worker_options = options.WorkerOptions()
-    book = load_catalogue(settings)
+    book = load_catalogue(settings).with_template(settings.pve_os_template)
     _check_pool(settings, book)
     rekeying = rekey.HubRekey(inside.hub)
     ready = pooled.PooledGuests(ledger, machines, rekeying, view, book, lease_options)

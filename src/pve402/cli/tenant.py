@@ -128,7 +128,7 @@ def renew(
 ) -> None:
     """Add minutes to a lease and pay for them."""
     wish = schemas.RenewalQuoteRequest(ctid=ctid, runtime_minutes=minutes)
-    priced = _run(client.Client(url), lambda service: service.quote(wish))
+    priced = run_for_holder(url, token, lambda service: service.quote(wish))
     paying = client.Client(url, key=_key(), token=token, cap_usd=_cap(max_usd, priced))
     bought = _run(paying, lambda service: service.renew(ctid, minutes))
     _show(bought.answer, as_json=as_json)

@@ -51,7 +51,7 @@ class LimitSettings(BaseSettings):
         examples=["standard-lxc:1:512:8=2"],
     )
     pve402_create_wait_seconds: float = Field(
-        180, ge=1, le=1800, description="How long a paid request waits for its container."
+        50, ge=1, le=1800, description="How long a paid request waits for its container."
     )
     pve402_request_seconds: float = Field(
         30, ge=1, le=600, description="How long any other request may take."

@@ -1,10 +1,11 @@
 """What the operator sells: skus with their rates and bounds, read from a TOML text."""
 
 import dataclasses
+import re
 import tomllib
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 from pve402.domain import errors, lease, price
 
@@ -90,12 +91,27 @@ class Catalogue:
         """Return the lowest price that any lease can have."""
         return min(sku.lowest_price_usd() for sku in self.skus.values())
 
+    def with_template(self, volume: str) -> Self:
+        """Return the catalogue whose skus without templates name the operator's usual one."""
+        usual = {_template_name(volume): volume}
+        skus = {
+            name: sku if sku.templates else dataclasses.replace(sku, templates=usual)
+            for name, sku in self.skus.items()
+        }
+        return dataclasses.replace(self, skus=skus)
+
     def lowest_minute_usd(self) -> Fraction:
         """Return the lowest price that a renewal can have."""
         return min(
             price.lease_price_usd(s.rates, s.smallest, s.runtime_minutes.least, with_base=False)
             for s in self.skus.values()
         )
+
+
+def _template_name(volume: str) -> str:
+    """What tenants call a template: its file without storage, version and ending."""
+    file = volume.rpartition("/")[2].rpartition(":")[2]
+    return re.sub(r"_.*|\.tar.*", "", file) or "default"
 
 
 def parse(text: str) -> Catalogue:

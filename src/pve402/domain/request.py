@@ -21,7 +21,7 @@ class CreationRequest:
 
     sku: str
     minutes: int
-    hostname: str
+    hostname: str | None  # None: made of the sku's name and the lease
     size: lease.Size
     template: str | None = None
     password: str | None = dataclasses.field(default=None, repr=False)
@@ -32,7 +32,8 @@ class CreationRequest:
         """Return the sku; raise the InvalidRequest that says what cannot be sold."""
         sku = book.sku(self.sku)
         sku.check(self.size, self.minutes)
-        check_hostname(self.hostname)
+        if self.hostname is not None:
+            check_hostname(self.hostname)
         if self.template is not None and self.template not in sku.templates:
             raise errors.UnknownTemplate
         if self.password is None and not self.ssh_public_keys:
@@ -45,6 +46,11 @@ class CreationRequest:
     def canonical(self) -> dict[str, Any]:
         """Return everything that makes two requests the same, secrets included."""
         return dataclasses.asdict(self)
+
+    def kept(self) -> dict[str, Any]:
+        """Return what is kept with the lease for its owner to read back: no secrets."""
+        given = {"template": self.template, "sshPublicKeys": list(self.ssh_public_keys)}
+        return {**self.metadata, **{name: value for name, value in given.items() if value}}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,6 +69,12 @@ def fingerprint(route: str, canonical: Mapping[str, Any], key: bytes) -> str:
     """Return a keyed hash of a request, so that a password in it cannot be guessed from it."""
     text = json.dumps([route, canonical], sort_keys=True, ensure_ascii=False)
     return hmac.new(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def default_hostname(sku: str, lease_id: str) -> str:
+    """Return the host name of a lease whose request has none: always the same for one lease."""
+    label = re.sub("[^a-z0-9]+", "-", sku.lower())[:56].strip("-") or "lease"
+    return f"{label}-{hashlib.sha256(lease_id.encode()).hexdigest()[:6]}"
 
 
 def check_hostname(hostname: str) -> None:

@@ -52,7 +52,7 @@ class ConsoleOptions:
     per_lease, in_all: how many may be open, in this process.
     """
 
-    ticket_seconds: float = 30.0
+    ticket_seconds: float = 120.0
     resume_seconds: float = 3600.0
     watch_seconds: float = 5.0
     per_lease: int = 16

@@ -299,11 +299,11 @@ class Intake:
             owner=owner,
             sku=sku.name,
             size=asked.size,
-            hostname=asked.hostname,
+            hostname=asked.hostname or request.default_hostname(sku.name, lease_id),
             template=sku.template_volume(asked.template, self._settings.default_template),
             rates=sku.rates.to_strings(),
             created_at=datetime.now(UTC),  # the insert writes the database's own time
-            metadata=asked.metadata,
+            metadata=asked.kept(),
         )
 
     def _seal_secrets(self, order_id: str, asked: request.CreationRequest) -> bytes:

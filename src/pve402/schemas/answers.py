@@ -1,7 +1,7 @@
 """What the service answers."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -49,7 +49,7 @@ class LeaseItem(Wire):
     """A lease with the live status of its guest."""
 
     lease_id: str
-    ctid: str | None
+    ctid: str = Field(description="vmid on Proxmox VE; empty before it is paid.")
     status: Status
     expires_at: datetime | None
     network: str
@@ -64,6 +64,15 @@ class LeaseItem(Wire):
     deletes_at: datetime | None
     ended_at: datetime | None
     end_reason: str | None
+
+
+class LeaseDetails(LeaseItem):
+    """A lease with what was asked for when it was bought, secrets apart."""
+
+    template: str | None = Field(description="As it was asked for; null is the sku's usual one.")
+    ssh_public_keys: list[str]
+    requester: str | None
+    payload: Any
 
 
 class CpuFigures(Wire):
@@ -84,12 +93,12 @@ class SpaceFigures(Wire):
 
 
 class NodeStats(Wire):
-    """A node; figures that the operator does not show are null."""
+    """A node; what the operator does not show of it is null."""
 
     node: str
-    cpu: CpuFigures | None
-    memory: SpaceFigures | None
-    disk: SpaceFigures | None
+    cpu: CpuFigures
+    memory: SpaceFigures
+    disk: SpaceFigures
 
 
 class AllNodeStats(NodeStats):
@@ -102,9 +111,10 @@ class GuestStats(Wire):
     """Figures of one lease's guest; `error` says why there are none."""
 
     lease_id: str
-    ctid: str | None
+    ctid: str
     sku: str
-    status: Status
+    status: VmWord = Field(description="Of the guest, in the words of Proxmox VE.")
+    lease_status: Status
     cpu: CpuFigures | None
     memory: SpaceFigures | None
     disk: SpaceFigures | None
@@ -121,6 +131,13 @@ class Offer(Wire):
     decimals: int
     amount: str = Field(description="Atomic units.", examples=["2640"])
     pay_to: str
+
+
+class Network(Offer):
+    """One way to pay, and what the management fee is there."""
+
+    amount: str = Field(description="The same as `managementFee`.", examples=["1000"])
+    management_fee: str = Field(description="Atomic units.", examples=["1000"])
 
 
 class Quote(Wire):
@@ -164,7 +181,7 @@ class CatalogueAnswer(Wire):
 
     skus: list[SkuItem]
     management_fee_usd: str
-    networks: list[Offer] = Field(description="Ways to pay, with the amount of the management fee.")
+    networks: list[Network] = Field(description="Ways to pay.")
 
 
 class ChallengeAnswer(Wire):
@@ -240,12 +257,12 @@ class ConsoleAnswer(Wire):
     ctid: str
     host: str
     port: int
-    ticket: str = Field(description="Good once, for 30 seconds.", repr=False)
+    ticket: str = Field(description="Good once, until `expiresAt`.", repr=False)
     user: str
     cert: str = Field(description="Empty; no certificate is needed but that of the address.")
-    websocket: str = Field(description="The same as `websocketUrl`.", repr=False)
+    websocket: None = Field(description="Always null; the address is `websocketUrl`.")
     proxy: str = Field(description="Address of the service that serves the console.")
-    console_url: str = Field(description="Open it in a browser, at once.", repr=False)
+    console_url: str = Field(description="Open it in a browser, before `expiresAt`.", repr=False)
     websocket_url: str = Field(description="For programs; see the guide on consoles.", repr=False)
     expires_at: datetime = Field(description="Until when the ticket is good.")
 

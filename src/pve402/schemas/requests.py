@@ -10,10 +10,10 @@ from pve402.schemas.wire import (
     ExecEncoding,
     Minutes,
     NewRequest,
+    Request,
     Scope,
     ShortText,
     Whole,
-    Wire,
 )
 
 MAX_METADATA_CHARACTERS = 4096
@@ -27,14 +27,16 @@ MAX_DETACHED_SECONDS = 30 * 24 * 3600
 CommandWord = Annotated[str, Field(max_length=MAX_COMMAND_CHARACTERS)]
 
 
-class LeaseRequest(Wire):
+class LeaseRequest(Request):
     """A container to be leased."""
-
-    model_config = ConfigDict(extra="ignore")
 
     sku: ShortText = Field(examples=["standard-lxc"])
     runtime_minutes: Minutes
-    hostname: ShortText = Field(examples=["demo-server"])
+    hostname: ShortText | None = Field(
+        default=None,
+        description="Made of the sku's name and the lease if not given.",
+        examples=["demo-server"],
+    )
     cores: Whole = Field(default=1, examples=[1])
     memory_mb: Whole = Field(default=512, description="MiB.", examples=[512])
     disk_gb: Whole = Field(default=8, description="GiB.", examples=[8])
@@ -57,10 +59,8 @@ class LeaseRequest(Wire):
     )
 
 
-class RenewRequest(Wire):
+class RenewRequest(Request):
     """More minutes for a lease."""
-
-    model_config = ConfigDict(extra="ignore")
 
     runtime_minutes: Minutes
 
@@ -72,24 +72,22 @@ class LeaseQuoteRequest(LeaseRequest):
 
 
 class RenewalQuoteRequest(NewRequest):
-    """What a renewal would cost; `ctid` takes a leaseId too."""
+    """What a renewal would cost; `ctid` takes a leaseId, and a ctid only with a token."""
 
     ctid: ShortText = Field(examples=["10000"])
     runtime_minutes: Minutes
 
 
-class ConsoleRequest(Wire):
+class ConsoleRequest(Request):
     """A console in the browser."""
 
-    model_config = ConfigDict(extra="ignore")
+    console_type: ConsoleKind = Field(
+        default="vnc", description="`spice` is answered like `vnc`.", examples=["terminal"]
+    )
 
-    console_type: ConsoleKind = Field(default="vnc", examples=["terminal"])
 
-
-class ConsoleHello(Wire):
+class ConsoleHello(Request):
     """The first message of a console's websocket, as JSON text."""
-
-    model_config = ConfigDict(extra="ignore")
 
     ticket: Annotated[str, Field(max_length=128)] = Field(default="", repr=False)
     columns: Whole = Field(default=80, description="Width of the window, in characters.")
@@ -100,10 +98,8 @@ class ConsoleHello(Wire):
     )
 
 
-class ExecRequest(Wire):
+class ExecRequest(Request):
     """A command to run in a container: `command` for its shell, or `argv` without one."""
-
-    model_config = ConfigDict(extra="ignore")
 
     command: str | None = Field(
         default=None,

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 _UNITS = re.compile(r"(?<=[a-z])(Mb|Gb)(?=[A-Z]|$)")
@@ -24,7 +24,7 @@ Minutes = Annotated[
 ]
 ShortText = Annotated[str, Field(max_length=255)]
 Status = Literal["provisioning", "active", "stopping", "stopped", "ended", "failed"]
-ConsoleKind = Literal["vnc", "terminal"]
+ConsoleKind = Literal["vnc", "terminal", "spice"]
 ExecEncoding = Literal["utf-8", "base64"]
 ExecState = Literal["running", "exited", "lost"]
 VmWord = Literal["running", "stopped", "unknown", "missing"]
@@ -48,7 +48,20 @@ class Wire(BaseModel):
     )
 
 
-class NewRequest(Wire):
+class Request(Wire):
+    """A request: a field that is null is one that was left out, and others may be sent along."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, sent: Any) -> Any:
+        if not isinstance(sent, dict):
+            return sent
+        return {name: value for name, value in sent.items() if value is not None}
+
+
+class NewRequest(Request):
     """A request of a new route: a field it does not know is refused."""
 
     model_config = ConfigDict(extra="forbid")

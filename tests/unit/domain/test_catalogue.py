@@ -8,7 +8,7 @@ import pytest
 from pve402.domain import catalogue, errors, lease
 
 SHIPPED = (resources.files("pve402.domain") / "default_catalogue.toml").read_text()
-GOOD = SHIPPED
+GOOD = SHIPPED.partition("# The same under")[0].rstrip()
 
 
 def test_the_shipped_catalogue_sells_the_standard_container() -> None:
@@ -91,3 +91,29 @@ def test_templates_are_named_or_the_operators() -> None:
     assert plain.template_volume(None, "default") == "default"
     with pytest.raises(errors.UnknownTemplate):
         plain.template_volume("debian", "default")
+
+
+@pytest.mark.parametrize(
+    ("volume", "name"),
+    [
+        ("local:vztmpl/debian-12-standard_12.12-1_amd64.tar.zst", "debian-12-standard"),
+        ("nfs:vztmpl/alpine-3.22-default_20250617_amd64.tar.xz", "alpine-3.22-default"),
+        ("local:vztmpl/ubuntu.tar.gz", "ubuntu"),
+        ("local:vztmpl/my-own.tar.zst", "my-own"),
+        ("local:vztmpl/_odd.tar.zst", "default"),
+        ("store:debian_1", "debian"),
+    ],
+)
+def test_a_sku_without_templates_names_the_usual_one(volume: str, name: str):
+    book = catalogue.parse(SHIPPED).with_template(volume)
+
+    for sku in book.skus.values():
+        assert dict(sku.templates) == {name: volume}
+        assert sku.template_volume(name, "") == sku.template_volume(None, "") == volume
+
+
+def test_a_sku_with_templates_keeps_them():
+    sku = "[sku.x]\n" + SHIPPED.split("[sku.standard-lxc]\n")[1].split("# Without templates")[0]
+    book = catalogue.parse(sku + 'templates = { own = "local:vztmpl/own.tar.zst" }')
+
+    assert book.with_template("local:vztmpl/usual.tar.zst") == book

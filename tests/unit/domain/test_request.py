@@ -75,3 +75,24 @@ def test_the_password_is_part_of_what_makes_requests_the_same_and_not_to_be_read
     assert prints[0] == prints[1] != prints[2]
     assert request.fingerprint("r", one.canonical(), b"other key") != prints[0]
     assert "correct horse" not in repr(one)
+
+
+@pytest.mark.parametrize(
+    "sku", ["basic-lxc", "Big One", "a.b_c", "x" * 64, "-", "\u00fc", "gpu--", "9"]
+)
+def test_a_default_host_name_is_valid_and_stays_the_same(sku: str):
+    lease_id = "l" + "7" * 25
+
+    name = request.default_hostname(sku, lease_id)
+
+    request.check_hostname(name)
+    assert name == request.default_hostname(sku, lease_id)
+    assert name != request.default_hostname(sku, "l" + "8" * 25)
+
+
+def test_a_lease_keeps_what_was_asked_for_and_no_secret():
+    made = wish(
+        template="debian-12", password="correct horse", metadata={"requester": "ci", "payload": 1}
+    )
+
+    assert made.kept() == {"requester": "ci", "payload": 1, "template": "debian-12"}

@@ -9,6 +9,8 @@ from pve402.proxmox import resources
 
 _MB: Final = 2**20
 _GB: Final = 2**30
+_NO_CPU: Final = schemas.CpuFigures(usage=None, cores=None, pct=None)
+_NO_SPACE: Final = schemas.SpaceFigures(total=None, used=None, free=None, pct=None)
 
 
 def guest_stats(view: service.LeaseView) -> schemas.GuestStats:
@@ -29,9 +31,10 @@ def guest_stats(view: service.LeaseView) -> schemas.GuestStats:
     missing = "the container is gone" if view.seen else "the machines cannot be reached now"
     return schemas.GuestStats(
         lease_id=shown.lease_id,
-        ctid=leases.ctid(shown),
+        ctid=shown.ctid,
         sku=shown.sku,
-        status=leases.status(shown),
+        status=leases.vm_status(view).status,
+        lease_status=leases.status(shown),
         error=None if guest is not None else missing,
         **figures,
     )
@@ -43,9 +46,11 @@ def node_stats(
     """Describe what is `shown` of one node; without `name` it is only numbered."""
     return schemas.NodeStats(
         node=node.node if node and "name" in shown else f"node-{number}",
-        cpu=_cpu(node.cpu_usage, node.cpu_cores) if node and "cpu" in shown else None,
-        memory=_space(node.memory_used, node.memory_total) if node and "memory" in shown else None,
-        disk=_space(node.disk_used, node.disk_total) if node and "disk" in shown else None,
+        cpu=_cpu(node.cpu_usage, node.cpu_cores) if node and "cpu" in shown else _NO_CPU,
+        memory=_space(node.memory_used, node.memory_total)
+        if node and "memory" in shown
+        else _NO_SPACE,
+        disk=_space(node.disk_used, node.disk_total) if node and "disk" in shown else _NO_SPACE,
     )
 
 

@@ -41,24 +41,22 @@ def lease_answer(answer: service.Answer, message: str) -> schemas.LeaseAnswer:
 
 def lease_item(view: service.LeaseView) -> schemas.LeaseItem:
     """Describe a lease and its guest."""
-    shown = view.lease
-    return schemas.LeaseItem(
-        **_facts(shown),
-        lease_id=shown.lease_id,
-        ctid=ctid(shown),
-        status=status(shown),
-        expires_at=shown.expires_at,
-        network=network_name(account.split(shown.owner)[0]),
-        created_at=shown.created_at,
-        vm_status=vmstatus(view),
-        owner_wallet=owner_wallet(shown.owner),
-        deletes_at=shown.deletes_at,
-        ended_at=shown.ended_at,
-        end_reason=shown.end_reason,
+    return schemas.LeaseItem(**_item(view))
+
+
+def lease_details(view: service.LeaseView) -> schemas.LeaseDetails:
+    """Describe a lease, its guest, and what was asked for."""
+    kept = view.lease.metadata
+    return schemas.LeaseDetails(
+        **_item(view),
+        template=kept.get("template"),
+        ssh_public_keys=kept.get("sshPublicKeys", []),
+        requester=kept.get("requester"),
+        payload=kept.get("payload"),
     )
 
 
-def vmstatus(view: service.LeaseView) -> schemas.VmStatus:
+def vm_status(view: service.LeaseView) -> schemas.VmStatus:
     """Describe the guest, or say that it is gone or cannot be seen."""
     guest = view.guest
     if guest is None:
@@ -88,6 +86,24 @@ def network_name(caip2: str) -> str:
 def until(moment: datetime | None) -> str:
     """Return a moment for a sentence."""
     return "" if moment is None else moment.strftime(" until %Y-%m-%d %H:%M:%S UTC")
+
+
+def _item(view: service.LeaseView) -> dict[str, Any]:
+    shown = view.lease
+    return {
+        **_facts(shown),
+        "lease_id": shown.lease_id,
+        "ctid": ctid(shown) or "",
+        "status": status(shown),
+        "expires_at": shown.expires_at,
+        "network": network_name(account.split(shown.owner)[0]),
+        "created_at": shown.created_at,
+        "vm_status": vm_status(view),
+        "owner_wallet": owner_wallet(shown.owner),
+        "deletes_at": shown.deletes_at,
+        "ended_at": shown.ended_at,
+        "end_reason": shown.end_reason,
+    }
 
 
 def _facts(lease: Lease) -> dict[str, Any]:

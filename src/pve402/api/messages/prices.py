@@ -23,6 +23,11 @@ def offer(terms: protocol.Requirements) -> schemas.Offer:
     )
 
 
+def network(fee: protocol.Requirements) -> schemas.Network:
+    """Describe one way to pay by the management fee there."""
+    return schemas.Network(**dict(offer(fee)), management_fee=str(fee.amount_atomic))
+
+
 def quote(
     sku: str,
     size: lease.Size,

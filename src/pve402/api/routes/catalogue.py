@@ -28,6 +28,6 @@ def _answer(app: context.Context) -> Response:
     answer = schemas.CatalogueAnswer(
         skus=[prices.sku_item(sku) for sku in book.skus.values()],
         management_fee_usd=prices.usd(book.management_fee_usd),
-        networks=[prices.offer(terms) for terms in fee.offers],
+        networks=[prices.network(terms) for terms in fee.offers],
     )
     return reply.respond(answer)

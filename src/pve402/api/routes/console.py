@@ -25,13 +25,14 @@ router = routing.Router("console")
 #: Proxmox VE waits 10 s for the client of a console made ready.
 _TICKET_SECONDS: Final = 10
 _DESCRIPTION: Final = "A console of a container"
+KINDS: Final = {"vnc": Kind.VNC, "spice": Kind.VNC, "terminal": Kind.TERMINAL}
 
 
 @router.post("/management/console/{ctid}", **operations.console())
 async def open_console(request: Request) -> Response:
     """Make a link to the container's terminal, or to its picture by VNC.
 
-    The link opens once, within 30 seconds. Programs use `websocketUrl` with the ticket as their
+    The link opens once, within two minutes. Programs use `websocketUrl` with the ticket as their
     first message.
     """
     call = await caller.admit(request, scope="console", description=_DESCRIPTION, find_lease=True)
@@ -39,7 +40,7 @@ async def open_console(request: Request) -> Response:
         return call
     visit.require_active(call.the_lease)
     wish = body.parse(await body.read(request) or b"{}", schemas.ConsoleRequest)
-    app, kind = context.of(request), Kind(wish.console_type)
+    app, kind = context.of(request), KINDS[wish.console_type]
     await _check_guest(app.work, call, kind)
     await call.charge()
     if app.work.direct is not None:
@@ -88,7 +89,7 @@ def _answer(
         ticket=issued.ticket,
         user=lease_messages.owner_wallet(lease.owner),
         cert="",
-        websocket=websocket,
+        websocket=None,
         proxy=public_url,
         console_url=f"{public_url}/console/{kind.value}#{issued.ticket}",
         websocket_url=websocket,
@@ -118,7 +119,7 @@ def direct_answer(
         ticket=ticket.ticket,
         user=console.login.username,
         cert="",
-        websocket=websocket,
+        websocket=None,
         proxy=str(root),
         console_url=f"{root}?{page}#{console.login.cookie()}",
         websocket_url=websocket,

@@ -80,12 +80,14 @@ async def quote(request: Request) -> Response:
     raw = await body.read(request)
     document = body.strict_json(raw)
     if isinstance(document, dict) and "ctid" in document:
-        return await _renewal_quote(app, body.parse(raw, schemas.RenewalQuoteRequest))
+        renewal = body.parse(raw, schemas.RenewalQuoteRequest)
+        found = await _lease_to_quote(request, renewal.ctid)
+        return await _renewal_quote(app, found, renewal)
     wish = lease_request.to_creation(body.parse(raw, schemas.LeaseQuoteRequest), priced_only=True)
     return reply.respond(await _creation_quote(app, wish))
 
 
-@router.get("/lease/{ctid}", **operations.fee(schemas.LeaseItem))
+@router.get("/lease/{ctid}", **operations.fee(schemas.LeaseDetails))
 async def show_lease(request: Request) -> Response:
     """Show one lease with the live status of its container."""
     call = await caller.admit(request, scope="read", description=_LOOK, find_lease=True)
@@ -93,7 +95,7 @@ async def show_lease(request: Request) -> Response:
         return call
     await call.charge()
     view = await context.of(request).leases.view(call.the_lease)
-    return reply.respond(lease_messages.lease_item(view))
+    return reply.respond(lease_messages.lease_details(view))
 
 
 @router.delete("/lease/{ctid}", **operations.fee(schemas.LeaseItem, status=202))
@@ -133,8 +135,26 @@ async def _creation_quote(app: context.Context, wish: CreationRequest) -> schema
     return prices.quote(wish.sku, wish.size, wish.minutes, usd, offers, available=available)
 
 
-async def _renewal_quote(app: context.Context, wish: schemas.RenewalQuoteRequest) -> Response:
-    found = await app.leases.find(caller.checked_lease_text(wish.ctid))
+async def _lease_to_quote(request: Request, text: str) -> lease.Lease:
+    """Find a lease by its leaseId, which nobody guesses, or by its ctid for a holder's token.
+
+    Raises Unauthenticated, and LeaseNotFound where the holder may not see it.
+    """
+    named = caller.checked_lease_text(text)
+    leases = context.of(request).leases
+    if lease.is_lease_id(named):
+        return await leases.find(named)
+    holder = await caller.bearer(request, "renew")
+    if holder is None:
+        raise errors.Unauthenticated(
+            "A ctid is quoted to who holds a token of its lease; anybody else names the leaseId."
+        )
+    return await leases.find(named, holder)
+
+
+async def _renewal_quote(
+    app: context.Context, found: lease.Lease, wish: schemas.RenewalQuoteRequest
+) -> Response:
     await app.leases.check_renewable(found, wish.runtime_minutes)
     usd = app.leases.renewal_price_usd(found, wish.runtime_minutes)
     offers = app.gate.price(usd, f"/lease/{wish.ctid}/renew", _RENEWAL).offers

@@ -34,4 +34,5 @@ async def guest_stats(request: Request) -> Response:
     views = await management.own_views(request, _STATS)
     if isinstance(views, Response):
         return views
-    return await reply.respond_each(views, figures.guest_stats)
+    handed_over = [view for view in views if view.lease.handed_over]
+    return await reply.respond_each(handed_over, figures.guest_stats)

@@ -371,7 +371,33 @@ async def test_a_quote_needs_no_credential_but_refuses_unknown_fields(api: Api):
 async def test_a_renewal_can_be_quoted(api: Api):
     made = api.leases.add(fake_leases.make_lease(OWNER))
 
-    quoted = await api.client.post("/lease/quote", {"ctid": made.ctid, "runtimeMinutes": 60})
+    quoted = await api.client.post("/lease/quote", {"ctid": made.lease_id, "runtimeMinutes": 60})
 
     assert quoted.json()["priceUsd"] == "0.0198"
     assert quoted.json()["cores"] == made.size.cores
+
+
+@pytest.mark.parametrize("named", ["10000", "10001", "99999", "100", "999999999"])
+async def test_a_quote_by_ctid_tells_a_stranger_nothing(api: Api, named: str):
+    api.leases.add(fake_leases.make_lease(OWNER))
+    api.leases.add(fake_leases.make_lease(OWNER, vmid=10001))
+    asked = {"ctid": named, "runtimeMinutes": 60}
+
+    reply = await api.client.post("/lease/quote", asked)
+
+    assert (reply.status, reply.code) == (401, "unauthenticated")
+    assert "leaseId" in reply.json()["detail"]
+    assert api.leases.calls == []
+
+
+@pytest.mark.parametrize(("owner", "status"), [(OWNER, 200), (f"{NETWORK}:0x{'12' * 20}", 404)])
+async def test_a_quote_by_ctid_is_for_who_holds_a_token(api: Api, owner: str, status: int):
+    made = api.leases.add(fake_leases.make_lease(OWNER))
+    api.access.callers["token-0123456789abcdef"] = service.Caller(owner=owner)
+    asked = {"ctid": made.ctid, "runtimeMinutes": 60}
+
+    reply = await api.client.post(
+        "/lease/quote", asked, headers={"Authorization": "Bearer token-0123456789abcdef"}
+    )
+
+    assert reply.status == status

@@ -239,7 +239,7 @@ async def test_a_lease_in_the_making_shows_no_ctid(api: Api):
 
     reply = await api.client.get(f"/lease/{made.lease_id}", headers=BEARER)
 
-    assert (reply.json()["ctid"], reply.json()["status"]) == (None, "provisioning")
+    assert (reply.json()["ctid"], reply.json()["status"]) == ("", "provisioning")
 
 
 async def test_figures_of_a_guest(api: Api):
@@ -261,6 +261,34 @@ async def test_figures_of_nodes_show_what_the_operator_chose(api: Api):
     assert stats["memory"]["total"] == 16 * 2**30
     assert len(stats["nodes"]) == 1
     assert "pve1" not in str(stats)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {},
+        {"template": "debian-12"},
+        {"sshPublicKeys": ["ssh-ed25519 AAAA alice"]},
+        {"requester": "ci", "payload": {"run": [1, None, "x"]}},
+        {"payload": [1, 2]},
+        {"payload": "text", "sshPublicKeys": ["a", "b"], "template": "x", "requester": "r"},
+    ],
+)
+async def test_what_was_asked_for_can_be_read_back(api: Api, kept: dict):
+    made = api.leases.add(fake_leases.make_lease(ALICE, metadata=kept))
+    api.access.callers[TOKEN] = service.Caller(owner=ALICE)
+
+    shown = (await api.client.get(f"/lease/{made.lease_id}", headers=BEARER)).json()
+
+    nothing = {"template": None, "sshPublicKeys": [], "requester": None, "payload": None}
+    assert {name: shown[name] for name in nothing} == nothing | kept
+    assert "password" not in str(shown).lower()
+
+
+async def test_the_fee_of_a_network_says_what_it_is(api: Api):
+    (network,) = (await api.client.get("/catalogue")).json()["networks"]
+
+    assert network["managementFee"] == network["amount"] == "1000"
 
 
 async def test_the_catalogue_is_free(api: Api):

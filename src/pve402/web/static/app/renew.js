@@ -5,7 +5,7 @@ import { explain, pay, wallet } from "./payment.js";
 const TYPING_PAUSE_MS = 250;
 
 const element = (id) => document.getElementById(id);
-const lease = /^#(l[0-9a-z]{25}|[1-9][0-9]{2,8})$/.exec(location.hash)?.[1];
+const lease = /^#(l[0-9a-z]{25})$/.exec(location.hash)?.[1];
 let amounts = new Map();
 let asking = 0;
 
