@@ -137,8 +137,10 @@ class Client:
     async def quote(
         self, wish: schemas.LeaseRequest | schemas.RenewalQuoteRequest
     ) -> schemas.Quote:
-        """The exact price of a new lease or a renewal."""
-        return _read(await self.send("POST", "/lease/quote", _document(wish)), schemas.Quote)
+        """The exact price of a new lease or a renewal; by ctid only with a token of its lease."""
+        headers = self._authorized(None)
+        reply = await self.send("POST", "/lease/quote", _document(wish), headers)
+        return _read(reply, schemas.Quote)
 
     async def lease(
         self, wish: schemas.LeaseRequest, *, idempotency_key: str | None = None

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 import pve402
-from pve402.api import errors as statuses
+from pve402.api.transport import errors as statuses
 from pve402.domain import errors
 
 _TREES = ("domain", "hub", "payments", "proxmox")
