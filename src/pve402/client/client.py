@@ -138,9 +138,8 @@ class Client:
         self, wish: schemas.LeaseRequest | schemas.RenewalQuoteRequest
     ) -> schemas.Quote:
         """The exact price of a new lease or a renewal; by ctid only with a token of its lease."""
-        headers = self._authorized(None)
-        reply = await self.send("POST", "/lease/quote", _document(wish), headers)
-        return _read(reply, schemas.Quote)
+        sent = self.send("POST", "/lease/quote", _document(wish), self._authorized(None))
+        return _read(await sent, schemas.Quote)
 
     async def lease(
         self, wish: schemas.LeaseRequest, *, idempotency_key: str | None = None
