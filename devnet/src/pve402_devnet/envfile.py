@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-HEADER = "# Written by `pve402 devnet`. Worthless once it has ended.\n"
+HEADER = "# Written by `pve402-devnet`. Worthless once it has ended.\n"
 
 
 def write(path: Path, settings: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pve402_devnet import command
 from pve402_devnet.guests.options import RuntimeOptions
 from pve402_devnet.guests.runtime import NamespaceRuntime
 from pve402_devnet.options import HOST, DevnetOptions
@@ -49,7 +50,7 @@ GRANTS = (
 )
 
 
-class GuestsRefused(RuntimeError):
+class GuestsRefused(command.CannotStart):
     """This machine does not let guests have namespaces of their own; the text says what to do."""
 
 

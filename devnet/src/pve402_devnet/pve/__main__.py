@@ -1,72 +1,101 @@
-"""`python -m pve402_devnet.pve`: a simulated Proxmox VE on loopback until Ctrl-C."""
+"""`pve402-devnet pve`: a simulated Proxmox VE on loopback until Ctrl-C."""
+
+from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
-import signal
 import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
+from pve402_devnet import command
+from pve402_devnet.guests.options import RuntimeOptions
+from pve402_devnet.guests.runtime import NamespaceRuntime
 from pve402_devnet.pve import options, simulator
+from pve402_devnet.terminal.manners import TerminalManners
+from pve402_devnet.terminal.service import Consoles
+
+_PORT = 8006
 
 
-def main() -> int:
-    """Read the command line, serve, and end cleanly on Ctrl-C."""
-    arguments = _parser().parse_args()
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(_options(arguments)))
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line and serve; returns the exit status."""
+    return command.main(make_parser(), _serve, arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m pve402_devnet.pve", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1", help="loopback address to listen on")
-    parser.add_argument("--port", type=int, default=8006, help="0 takes a free one")
-    parser.add_argument("--control-port", type=int, help="also listen for fault orders")
-    parser.add_argument("--tls", action="store_true", help="HTTPS, self-signed")
-    parser.add_argument("--nodes", default="pve", help="names of the nodes, by comma")
-    parser.add_argument("--latency", type=float, default=1.0, help="scale of all times; 0: none")
-    parser.add_argument("--progress", choices=[p.value for p in options.Progress], default="time")
-    parser.add_argument("--exec", action="store_true", help="provide POST .../exec")
+def make_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
+    parser = argparse.ArgumentParser(prog="pve402-devnet pve", description=__doc__)
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="Loopback address to listen on.")
+    command.add_port(add, _PORT)
+    add("--control-port", type=command.port, metavar="N", help="Also listen for faults to order.")
+    add("--tls", action="store_true", help="HTTPS with a certificate signed by itself.")
+    add("--nodes", default="pve", help="Names of the nodes, by comma.")
+    add("--root-password", default="", help="Password of root@pam; drawn unless given.")
+    command.add_latency(add)
+    progress = [kind.value for kind in options.Progress]
+    add("--progress", choices=progress, default="time", help="How simulated time passes.")
+    add("--exec", action="store_true", help="Offer the exec call that stock Proxmox VE lacks.")
+    add("--shells", action="store_true", help="Containers run real shells, with consoles.")
+    command.add_unsafe_shells(add)
     return parser
 
 
-def _options(arguments: argparse.Namespace) -> options.SimulatorOptions:
-    names = arguments.nodes.split(",")
+def options_of(chosen: argparse.Namespace) -> options.SimulatorOptions:
+    """What the command line asks for."""
     return options.SimulatorOptions(
-        host=arguments.host,
-        port=arguments.port,
-        control_port=arguments.control_port,
-        tls=arguments.tls,
+        host=chosen.host,
+        port=chosen.port,
+        control_port=chosen.control_port,
+        tls=chosen.tls,
         nodes=tuple(
             options.NodeOptions(name=name, address=f"10.99.0.{number}")
-            for number, name in enumerate(names, start=1)
+            for number, name in enumerate(chosen.nodes.split(","), start=1)
         ),
-        progress=options.Progress(arguments.progress),
-        latency_scale=arguments.latency,
-        exec_endpoint=arguments.exec,
+        root_password=chosen.root_password,
+        progress=options.Progress(chosen.progress),
+        latency_scale=chosen.latency,
+        exec_endpoint=chosen.exec,
     )
 
 
-async def _serve(chosen: options.SimulatorOptions) -> None:
-    done = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, done.set)
-    async with simulator.SimulatedProxmox(chosen) as proxmox:
-        _say(f"PVE_HOST={proxmox.base_url}")
-        _say(f"PVE_NODE={proxmox.world.local_node}")
-        _say(f"PVE_TOKEN_ID={proxmox.token_id}")
-        _say(f"PVE_TOKEN_SECRET={proxmox.token_secret}")
+async def _serve(chosen: argparse.Namespace) -> None:
+    ending = command.ending()
+    async with _proxmox(chosen) as proxmox:
+        command.say(f"PVE_HOST={proxmox.base_url}")
+        command.say(f"PVE_NODE={proxmox.world.local_node}")
+        command.say(f"PVE_TOKEN_ID={proxmox.token_id}")
+        command.say(f"PVE_TOKEN_SECRET={proxmox.token_secret}")
+        command.say(f"PVE_ROOT_PASSWORD={proxmox.root_password}")
         if chosen.control_port is not None:
-            _say(f"# control: {proxmox.control_url}")
+            command.say(f"# control: {proxmox.control_url}")
         if chosen.tls:
-            _say(f"# fingerprint: {proxmox.fingerprint_sha256}")
-        await done.wait()
+            command.say(f"# fingerprint: {proxmox.fingerprint_sha256}")
+        await ending.wait()
 
 
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+@asynccontextmanager
+async def _proxmox(chosen: argparse.Namespace) -> AsyncIterator[simulator.SimulatedProxmox]:
+    made = options_of(chosen)
+    if not chosen.shells:
+        async with simulator.SimulatedProxmox(made) as proxmox:
+            yield proxmox
+        return
+    with tempfile.TemporaryDirectory(prefix="pve402-guests-") as disks:
+        runtime = NamespaceRuntime(RuntimeOptions(disks=disks, unsafe_shells=chosen.unsafe_shells))
+        consoles = Consoles(runtime, TerminalManners())
+        proxmox = simulator.SimulatedProxmox(made, guest_runtime=runtime, terminal=consoles)
+        try:
+            await runtime.check()
+        except RuntimeError as error:
+            raise command.CannotStart(str(error)) from error
+        try:
+            async with proxmox:
+                yield proxmox
+        finally:
+            consoles.close()
+            await runtime.close()
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""`python -m pve402_devnet.terminal`: guests 101 to 105 with consoles, for work on a client.
+"""`pve402-devnet terminal`: guests 101 to 105 with consoles, for work on a client.
 
 With `--more N` there are N guests of busybox from 201 on besides.
 """
 
 import argparse
-import asyncio
 import sys
 import tempfile
+from collections.abc import Sequence
 
+from pve402_devnet import command
 from pve402_devnet.guests.options import RuntimeOptions
 from pve402_devnet.guests.runtime import NamespaceRuntime
 from pve402_devnet.pve.runtime import GuestSpec
@@ -22,9 +23,8 @@ TEMPLATES = {
     104: "busybox-nobase64",
     105: "dash-nobase64",
 }
-
-
 FIRST_MORE = 201
+_PORT = 8006
 
 
 def make(disks: str, manners: TerminalManners, more: int = 0) -> standalone.Standalone:
@@ -41,28 +41,28 @@ def make(disks: str, manners: TerminalManners, more: int = 0) -> standalone.Stan
     return standalone.Standalone(runtime=runtime, consoles=consoles, specs=specs)
 
 
-async def run(port: int, manners: TerminalManners, more: int) -> None:
-    """Serve until interrupted."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line and serve; returns the exit status."""
+    return command.main(make_parser(), _serve, arguments)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line's options."""
+    parser = argparse.ArgumentParser(prog="pve402-devnet terminal", description=__doc__)
+    command.add_port(parser.add_argument, _PORT)
+    parser.add_argument("--polite", action="store_true", help="Switch every bad manner off.")
+    parser.add_argument("--more", type=int, default=0, metavar="N", help="N guests more, busybox.")
+    return parser
+
+
+async def _serve(chosen: argparse.Namespace) -> None:
+    ending = command.ending()
+    manners = POLITE if chosen.polite else TerminalManners()
     with tempfile.TemporaryDirectory(prefix="pve402-guests-") as disks:
-        async with standalone.serve(make(disks, manners, more), port) as url:
-            sys.stdout.write(f"{url}\n")
-            sys.stdout.flush()
-            await asyncio.Event().wait()
-
-
-def main() -> None:
-    """Read the command line and serve."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=8006)
-    parser.add_argument("--polite", action="store_true", help="switch every bad manner off")
-    parser.add_argument("--more", type=int, default=0, metavar="N", help="N guests more, busybox")
-    arguments = parser.parse_args()
-    manners = POLITE if arguments.polite else TerminalManners()
-    try:
-        asyncio.run(run(arguments.port, manners, arguments.more))
-    except KeyboardInterrupt:
-        sys.exit(130)
+        async with standalone.serve(make(disks, manners, chosen.more), chosen.port) as url:
+            command.say(url)
+            await ending.wait()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

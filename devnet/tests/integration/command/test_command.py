@@ -1,4 +1,4 @@
-"""`pve402 devnet` as a program: it says where things are, and ends without a trace."""
+"""`pve402-devnet` as a program: it says where things are, and ends without a trace."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ START_SECONDS = 60.0
 
 @asynccontextmanager
 async def started(*arguments: str) -> AsyncIterator[Process]:
-    command = [sys.executable, "-m", "pve402_devnet.main", "--latency", "0", *arguments]
+    command = [sys.executable, "-m", "pve402_devnet", "--latency", "0", *arguments]
     environment = {"PATH": os.environ["PATH"], "TMPDIR": os.environ.get("TMPDIR", "/tmp")}
     process = await asyncio.create_subprocess_exec(
         *command, stdout=PIPE, stderr=PIPE, env=environment

@@ -1,0 +1,8 @@
+"""`python -m pve402_devnet`: as the command `pve402-devnet`."""
+
+import sys
+
+from pve402_devnet import main
+
+if __name__ == "__main__":
+    sys.exit(main.main())
