@@ -25,7 +25,7 @@ setup: python ## all that `make test` needs, programs of the distribution includ
 
 demo: python ## one lease, from quote to expiry, on this machine alone
 	@$(PYTHON) scripts/setup.py run
-	@$(BIN)/pve402 demo $(DEMO_ARGS)
+	@$(BIN)/python scripts/demo $(DEMO_ARGS)
 
 test: setup ## every check; what CI runs
 	@$(BIN)/python scripts/check.py all
@@ -39,10 +39,11 @@ lint types bench chaos conformance: python
 	@$(BIN)/python scripts/check.py $@
 
 clean: ## remove everything that setup and the checks made
-	rm -rf .venv .venv-fakepve .venv-x402-legacy .venv-conformance .cache build
+	rm -rf .venv .venv-fakepve .venv-x402-legacy .venv-conformance .cache build devnet/build
 	rm -rf tests/npm/node_modules web/npm/node_modules
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info
-	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf src/*.egg-info devnet/src/*.egg-info
+	find src devnet tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 python:
 	@test -n "$(PYTHON)" || \

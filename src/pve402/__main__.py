@@ -2,10 +2,11 @@
 
 import contextlib
 import gc
+import importlib.metadata
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -63,10 +64,11 @@ def serve(
 
 @app.command(context_settings=_PASSED_ON)
 def devnet(context: typer.Context) -> None:
-    """Simulate Proxmox VE, an EVM chain and a facilitator on this machine."""
-    from pve402_devnet import main as devnet_main
-
-    raise typer.Exit(devnet_main.main(context.args))
+    """Run `pve402-devnet`: a simulated Proxmox VE, an EVM chain and a facilitator."""
+    installed = importlib.metadata.entry_points(group="console_scripts", name="pve402-devnet")
+    for command in installed:
+        raise typer.Exit(command.load()(context.args))
+    _refuse("the devnet is a package of its own: pip install pve402-devnet")
 
 
 @app.command(context_settings=_PASSED_ON)
@@ -91,17 +93,10 @@ def openapi(
     sys.stdout.write(api_app.openapi_text(public_url))
 
 
-@app.command()
-def demo(
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Leave everything up until Ctrl-C, with addresses.")
-    ] = False,
-) -> None:
-    """Walk one lease through its life on this machine, from quote to expiry."""
-    with _server_needed("demo"):
-        from pve402.cli import demo as lease_demo
-
-    lease_demo.demo(keep=keep)
+@app.command(context_settings=_PASSED_ON)
+def demo() -> None:
+    """Say where the demo of a lease's whole life runs: in a checkout, by `make demo`."""
+    _refuse("the demo runs from a checkout of pve402: type `make demo` there")
 
 
 @contextlib.contextmanager
@@ -112,12 +107,16 @@ def _server_needed(command: str) -> Iterator[None]:
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] == "pve402":
             raise
-        typer.echo(
-            f"pve402: `pve402 {command}` needs the server ({missing.name} is not installed):"
-            " pip install 'pve402[server]'",
-            err=True,
+        _refuse(
+            f"`pve402 {command}` needs the server ({missing.name} is not installed):"
+            " pip install 'pve402[server]'"
         )
-        raise typer.Exit(_NOT_INSTALLED) from None
+
+
+def _refuse(sentence: str) -> NoReturn:
+    """Say what is not installed, and end."""
+    typer.echo(f"pve402: {sentence}", err=True)
+    raise typer.Exit(_NOT_INSTALLED) from None
 
 
 def main() -> None:

@@ -1,16 +1,18 @@
-"""`pve402 demo` from its start to its end, which takes a lease of a minute."""
+"""`make demo` from its start to its end, which takes a lease of a minute."""
 
 import signal
 import time
 
 import psutil
 import pytest
-from tests.support import processes
+from tests.support import processes, project
+
+DEMO = str(project.ROOT / "scripts" / "demo")
 
 
 @pytest.mark.timeout(300)
 def test_the_demo_walks_a_lease_from_quote_to_expiry(tmp_path):
-    process = processes.start(tmp_path, "demo", COLUMNS="200")
+    process = processes.start(tmp_path, program=[DEMO], COLUMNS="200")
     try:
         code = process.popen.wait(240)
     finally:
@@ -24,7 +26,7 @@ def test_the_demo_walks_a_lease_from_quote_to_expiry(tmp_path):
 
 
 def test_an_interrupted_demo_leaves_no_process_behind(tmp_path):
-    process = processes.start(tmp_path, "demo")
+    process = processes.start(tmp_path, program=[DEMO])
     own = psutil.Process(process.popen.pid)
     processes.wait_until(lambda: "starting the server" in process.said(), process, "starting")
     children = own.children(recursive=True)

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,14 +142,16 @@ class ServeProcess:
         return False
 
 
-def start(folder: Path, *arguments: str, **settings: str) -> Process:
-    """Start `pve402` with settings and nothing else of this environment."""
+def start(
+    folder: Path, *arguments: str, program: Sequence[str] = ("-m", "pve402"), **settings: str
+) -> Process:
+    """Start `pve402`, or another program in Python, with these settings alone."""
     number = len(list(folder.glob("*.log")))
-    log = folder / f"{arguments[0]}-{number}.log"
+    log = folder / f"{[*arguments, Path(program[-1]).name][0]}-{number}.log"
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     with log.open("wb") as out:
         popen = subprocess.Popen(
-            [sys.executable, "-m", "pve402", *arguments],
+            [sys.executable, *program, *arguments],
             env={**environment, **settings},
             cwd=folder,
             stdin=subprocess.DEVNULL,

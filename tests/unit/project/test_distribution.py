@@ -3,17 +3,16 @@
 import pytest
 from tests.support import imports, project
 
-DEMO = ("src/pve402/cli/demo.py", "src/pve402/cli/outside.py", "src/pve402/cli/stage.py")
 OF_TENANTS = ("__init__.py", "__main__.py", "cli", "client", "schemas")
 ROOMS = sorted({file.parts[2] for file in project.python_files("src")})
-OWN = ("pve402", "pve402_devnet")
+OWN = ("pve402",)
 #: They take a second to import and are no part of what serves.
 WALLETS = {"eth_abi", "eth_account", "eth_keys", "eth_utils", "web3", "x402"}
 
 TENANT = imports.Distribution(
     pyproject="pyproject.toml",
     sources=("src",),
-    left_out=(*DEMO, *(f"src/pve402/{room}" for room in ROOMS if room not in OF_TENANTS)),
+    left_out=tuple(f"src/pve402/{room}" for room in ROOMS if room not in OF_TENANTS),
     own=OWN,
 )
 SERVER = imports.Distribution(

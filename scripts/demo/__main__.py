@@ -1,4 +1,4 @@
-"""`pve402 demo`: one lease through its life on this machine, each step shown and checked.
+"""`make demo`: one lease through its life on this machine, each step shown and checked.
 
 The tenant pays with the official x402 client; what it is told is compared with the chain and with
 Proxmox VE. The exit code is 0 only if all of it happened.
@@ -10,16 +10,18 @@ import json
 import signal
 import time
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import aiohttp
+import outside
+import stage
 import typer
+from eth_account import Account
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from pve402 import schemas
-from pve402.cli import outside, stage
 from pve402.client import client
 
 _WALLET_USDC: Final = 5_000_000
@@ -31,7 +33,12 @@ class DemoFailed(RuntimeError):
     """Something did not happen as it should."""
 
 
-def demo(*, keep: bool = False) -> None:
+def demo(
+    *,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave everything up until Ctrl-C, with addresses.")
+    ] = False,
+) -> None:
     """Walk one lease through its life on this machine, from quote to expiry."""
     console = Console(highlight=False)
     try:
@@ -47,7 +54,7 @@ def demo(*, keep: bool = False) -> None:
 async def _play(console: Console, *, keep: bool) -> None:
     started = time.monotonic()
     _end_on_sigterm()
-    console.rule("pve402 demo")
+    console.rule("a lease, from quote to expiry")
     async with (
         stage.open_stage(lambda words: console.print(f"  {words}")) as scene,
         aiohttp.ClientSession() as session,
@@ -71,8 +78,6 @@ class Play:
     """The steps, in order, and what they share."""
 
     def __init__(self, console: Console, scene: stage.Stage, world: outside.Outside) -> None:
-        from eth_account import Account  # half a second that other commands spare
-
         self._console = console
         self._scene = scene
         self._world = world
@@ -267,3 +272,7 @@ def _wish(hostname: str, minutes: int) -> schemas.LeaseRequest:
         disk_gb=4,
         password="demo-root-password",  # noqa: S106 -- of a container that lives for a minute
     )
+
+
+if __name__ == "__main__":
+    typer.run(demo)

@@ -1,0 +1,37 @@
+"""What `pve402` hands over to other packages, and what it says where they are missing."""
+
+import importlib.metadata
+
+import pytest
+from typer.testing import CliRunner
+
+from pve402 import __main__ as entry
+
+
+def _run(*arguments: str) -> tuple[int, str]:
+    ended = CliRunner().invoke(entry.app, arguments)
+    return ended.exit_code, ended.output
+
+
+def test_the_devnet_gets_its_options(capfd: pytest.CaptureFixture[str]) -> None:
+    code, _ = _run("devnet", "--chain-port", "70000")
+
+    assert code == 2
+    assert "70000 is not a port" in capfd.readouterr().err
+
+
+def test_without_the_devnet_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = importlib.metadata.EntryPoints()
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: nothing)
+
+    code, said = _run("devnet", "--env-file", "x.env")
+
+    assert code == 2
+    assert said == "pve402: the devnet is a package of its own: pip install pve402-devnet\n"
+
+
+def test_the_demo_is_in_a_checkout() -> None:
+    code, said = _run("demo", "--keep")
+
+    assert code == 2
+    assert said == "pve402: the demo runs from a checkout of pve402: type `make demo` there\n"
