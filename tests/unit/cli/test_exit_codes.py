@@ -7,7 +7,7 @@ import typer
 
 from pve402 import schemas
 from pve402.api.transport import errors as error_table
-from pve402.cli import exit_codes, outside, tenant
+from pve402.cli import exit_codes, tenant
 from pve402.client import client
 
 
@@ -56,10 +56,6 @@ def test_who_is_asked_agrees_to_the_very_price(monkeypatch, agreed: bool, code: 
             tenant._cap(None, _quote("2640"))
         assert raised.value.exit_code == code
     assert asked == ["Pay 0.002640 USD?"]
-
-
-def test_amounts_are_shown_in_full():
-    assert outside.dollars("2640") == "0.002640 USDC"
 
 
 def _quote(amount: str) -> schemas.Quote:
