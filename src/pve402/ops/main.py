@@ -52,7 +52,7 @@ Work = Callable[[bootstrap.Components, Console], Awaitable[int]]
 @app.command()
 def doctor(env_file: EnvFile = None) -> None:
     """Check settings, database, Proxmox VE, rights, templates, chain and facilitator."""
-    _run(env_file, doctors.examine)
+    _run(env_file, functools.partial(doctors.examine, env_file=env_file))
 
 
 @app.command()

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 import aiohttp
 
+from pve402.domain import causes
 from pve402.payments import errors
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -105,7 +106,7 @@ class Rpc:
                 raw = await _read_bounded(response, self._options.max_response_bytes)
                 status = response.status
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise errors.ChainUnavailable(method, type(error).__name__) from None
+            raise errors.ChainUnavailable(method, causes.reason(error)) from None
         return _result(method, request["id"], status, raw)
 
     def _open(self) -> aiohttp.ClientSession:

@@ -20,6 +20,7 @@ import aiohttp
 import structlog
 from yarl import URL
 
+from pve402.domain import causes
 from pve402.proxmox import answers, errors
 from pve402.proxmox.options import ProxmoxOptions, api_url, fingerprint_digest
 from pve402.proxmox.websocket import WebSocket
@@ -213,7 +214,8 @@ async def _translated(
     try:
         yield
     except (aiohttp.ServerFingerprintMismatch, aiohttp.ClientConnectorCertificateError) as error:
-        problem = f"the certificate is not trusted: {type(error).__name__}"
+        fault = causes.certificate_fault(error) or "its fingerprint is another"
+        problem = f"the certificate is not trusted: {fault}"
         raise errors.CertificateRejected(problem, call=name) from error
     except TimeoutError as error:
         if attempt.connected:
@@ -229,12 +231,10 @@ async def _translated(
 
 def _cause(error: Exception) -> str:
     """What went wrong below HTTP, and where it was no connection, with whom."""
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"the name {error.host} is not known"
-    kind = type(error.__cause__ or error).__name__
+    why = causes.reason(error)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"{error.host}:{error.port}: {kind}"
-    return kind
+        return f"{error.host}:{error.port}: {why}"
+    return why
 
 
 def _handshake_error(call: answers.Call, status: int) -> errors.ProxmoxError:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
-import types
 from importlib import resources as resources_of
 from pathlib import Path
 from typing import Any
@@ -76,35 +74,6 @@ async def test_the_doctor_finds_a_good_installation_good(installation: Installat
     assert code == 0
 
 
-@pytest.mark.parametrize(
-    ("change", "word"),
-    [
-        ({"pve_os_template": "local:vztmpl/missing.tar.gz"}, "template"),
-        ({"pve_storage": "missing"}, "missing"),
-        ({"pve_node": "elsewhere"}, "elsewhere"),
-        ({"rpc_url": "http://127.0.0.1:9"}, "chain"),
-        ({"facilitator_url": "http://127.0.0.1:9"}, "facilitator"),
-        ({"network": ("eip155:84532", "eip155:8453")}, "facilitator of base:"),
-        ({"pve_token_secret": "00000000-0000-0000-0000-000000000000"}, "401"),
-    ],
-)
-async def test_the_doctor_names_what_is_wrong(
-    tmp_path: Path,
-    proxmox: SimulatedProxmox,
-    chain: SimulatedChain,
-    facilitator: SimulatedFacilitator,
-    change: dict[str, Any],
-    word: str,
-) -> None:
-    url = f"sqlite:///{tmp_path}/db.sqlite3"
-    parts = bootstrap.build(settings(url, proxmox, chain, facilitator, **change))
-
-    code, text = await examined(parts)
-
-    assert code == 1
-    assert any(word in line for line in text.splitlines() if "FAIL" in line)
-
-
 async def test_the_doctor_looks_for_the_templates_of_the_catalogue(
     tmp_path: Path,
     proxmox: SimulatedProxmox,
@@ -121,43 +90,6 @@ async def test_the_doctor_looks_for_the_templates_of_the_catalogue(
 
     assert code == 1
     assert "FAIL template on pve: there is no local:vztmpl/old.tar.zst" in text
-
-
-async def test_the_doctor_finds_a_chain_that_stands_still(
-    installation: Installation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    later = types.SimpleNamespace(time=lambda: time.time() + 3600)
-    monkeypatch.setattr(doctor, "time", later)
-    screen = Screen()
-
-    await doctor.examine(installation.parts, screen.console)
-
-    assert "FAIL chain base-sepolia: block" in screen.text
-
-
-async def test_the_doctor_tells_of_guests_under_another_name(
-    installation: Installation, proxmox: SimulatedProxmox
-) -> None:
-    await installation.lease()
-    url = installation.parts.settings.database_url.get_secret_value()
-    world = (proxmox, installation.chain, installation.facilitator)
-    parts = bootstrap.build(settings(url, *world, pve402_instance="other"))
-
-    _, text = await examined(parts)
-
-    assert "set PVE402_INSTANCE=test" in text
-
-
-async def test_the_doctor_names_a_directory_that_is_missing(
-    proxmox: SimulatedProxmox, chain: SimulatedChain, facilitator: SimulatedFacilitator
-) -> None:
-    url = "sqlite:////nowhere/db.sqlite3"
-    parts = bootstrap.build(settings(url, proxmox, chain, facilitator))
-
-    code, text = await examined(parts)
-
-    assert code == 1
-    assert "FAIL database: there is no directory /nowhere" in text
 
 
 async def test_the_doctor_makes_no_files(

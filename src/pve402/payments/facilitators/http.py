@@ -16,6 +16,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 import structlog
 
+from pve402.domain import causes
 from pve402.payments import errors
 from pve402.payments.facilitators import wire
 from pve402.payments.facilitators.base import Outcome, Settlement, Verification
@@ -94,7 +95,7 @@ class HttpFacilitator:
         except wire.Unusable as error:
             raise errors.FacilitatorUnavailable(str(error)) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise errors.FacilitatorUnavailable(type(error).__name__) from None
+            raise errors.FacilitatorUnavailable(causes.reason(error)) from None
 
     async def close(self) -> None:
         """See `Facilitator`."""

@@ -1,0 +1,97 @@
+"""What a failed call to Proxmox VE means: the cause, the setting behind it, and the mend."""
+
+import asyncio
+import hashlib
+import ssl
+
+from pve402 import config
+from pve402.domain import causes
+from pve402.ops.checks import findings
+from pve402.ops.checks.findings import Finding
+from pve402.proxmox import errors as pve
+from pve402.proxmox import options
+
+_WHAT = "Proxmox VE"
+_LOOK_SECONDS = 5.0
+
+
+async def explain(error: pve.ProxmoxError, settings: config.Settings) -> Finding:
+    """Explain why Proxmox VE could not be asked."""
+    if isinstance(error, pve.CertificateRejected):
+        return await _certificate(error, settings)
+    if isinstance(error, pve.Unreachable | pve.OutcomeUnknown):
+        return _unreachable(error, settings)
+    if isinstance(error, pve.AuthenticationFailed):
+        return _token(settings)
+    if isinstance(error, pve.PermissionDenied):
+        return _denied(error, settings)
+    if isinstance(error, pve.UnexpectedAnswer | pve.CallNotSupported):
+        detail = f"what answers at {_address(settings)} is not the API of Proxmox VE"
+        mend = "name the address that shows Proxmox VE's own web interface; its port is 8006"
+        return findings.bad(_WHAT, detail, variable="PVE_HOST", mend=mend)
+    return findings.bad(_WHAT, str(error))
+
+
+def _unreachable(error: pve.ProxmoxError, settings: config.Settings) -> Finding:
+    cause = error.__cause__ or error
+    address = _address(settings)
+    if causes.speaks_no_tls(cause):
+        detail = f"{address} does not speak https"
+        mend = "check the port: Proxmox VE's API is on 8006, and speaks https alone"
+        return findings.bad(_WHAT, detail, variable="PVE_HOST", mend=mend)
+    why = causes.reason(cause) if error.__cause__ else error.message
+    detail = f"{address} cannot be reached: {why}"
+    mend = "check name and port, and that a firewall lets this machine through"
+    return findings.bad(_WHAT, detail, variable="PVE_HOST", mend=mend)
+
+
+def _token(settings: config.Settings) -> Finding:
+    user, _, name = settings.pve_token_id.partition("!")
+    detail = f"does not accept the token {settings.pve_token_id}"
+    mend = (
+        f"compare with `pveum user token list {user}`; the secret is shown once, so if it is lost:"
+        f" `pveum user token remove {user} {name}` and"
+        f" `pveum user token add {user} {name} --privsep 0`"
+    )
+    return findings.bad(_WHAT, detail, variable="PVE_TOKEN_ID, PVE_TOKEN_SECRET", mend=mend)
+
+
+def _denied(error: pve.PermissionDenied, settings: config.Settings) -> Finding:
+    lacking = " or ".join(sorted(error.privileges)) or "a privilege"
+    detail = f"the token lacks {lacking}" + (f" on {error.path}" if error.path else "")
+    mend = f"see `pveum user token permissions {settings.pve_token_id.replace('!', ' ')}`"
+    return findings.bad("rights", detail, mend=mend)
+
+
+async def _certificate(error: pve.ProxmoxError, settings: config.Settings) -> Finding:
+    cause = error.__cause__ or error
+    seen = await _fingerprint(settings)
+    shown = f" It shows the fingerprint {seen}." if seen else ""
+    if settings.pve_fingerprint is not None:
+        detail = f"{_address(settings)} shows another certificate than PVE_FINGERPRINT names"
+        mend = f"if it was renewed, set PVE_FINGERPRINT={seen}" if seen else "name the new one"
+        return findings.bad(_WHAT, detail, variable="PVE_FINGERPRINT", mend=mend)
+    fault = causes.certificate_fault(cause) or "it is not trusted"
+    mend = (
+        "copy /etc/pve/pve-root-ca.pem from a node and name the copy, and use a name in PVE_HOST "
+        f"that the certificate is for; or set PVE_FINGERPRINT after comparing it.{shown}"
+    )
+    detail = f"the certificate of {_address(settings)} was rejected: {fault}"
+    return findings.bad(_WHAT, detail, variable="PVE_CA_FILE", mend=mend)
+
+
+async def _fingerprint(settings: config.Settings) -> str:
+    """The SHA-256 fingerprint of the certificate that the host shows; empty if it shows none."""
+    url = options.api_url(settings.pve_host)
+    address = (url.host or "", url.port or options.DEFAULT_PORT)
+    try:
+        pem = await asyncio.to_thread(ssl.get_server_certificate, address, timeout=_LOOK_SECONDS)
+    except (OSError, ValueError):
+        return ""
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest().upper()
+    return ":".join(digest[place : place + 2] for place in range(0, len(digest), 2))
+
+
+def _address(settings: config.Settings) -> str:
+    url = options.api_url(settings.pve_host)
+    return f"{url.host}:{url.port}"

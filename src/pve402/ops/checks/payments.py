@@ -1,0 +1,58 @@
+"""Checks of payments: are the chains read, and does somebody settle on each?"""
+
+import time
+
+from pve402 import bootstrap
+from pve402.ops.checks import findings
+from pve402.ops.checks.findings import Finding
+from pve402.payments import errors, networks
+from pve402.payments.facilitators import http
+
+_OLDEST_BLOCK_SECONDS = 120
+
+
+async def chains(parts: bootstrap.Components) -> list[Finding]:
+    """See that each network's chain answers, and is not behind."""
+    return [await _chain(parts, network) for network in parts.settings.network]
+
+
+async def _chain(parts: bootstrap.Components, network: str) -> Finding:
+    what = f"chain {networks.BY_CAIP2[network].name}"
+    variable = f"RPC_URL or RPC_URL_{_suffix(network)}"
+    try:
+        newest = await parts.settler.chain_of(network).latest_block()
+    except errors.PaymentError as error:
+        mend = "name a JSON-RPC endpoint of this network that answers"
+        return findings.bad(what, f"cannot be read: {error}", variable=variable, mend=mend)
+    age = time.time() - newest.timestamp_seconds
+    said = f"block {newest.number}, {age:.0f} s old"
+    if age <= _OLDEST_BLOCK_SECONDS:
+        return findings.good(what, said)
+    mend = "the endpoint is behind its chain, or a clock is wrong; name another one"
+    return findings.bad(what, said, variable=variable, mend=mend)
+
+
+async def facilitators(parts: bootstrap.Components) -> list[Finding]:
+    """See that somebody settles payments on each network."""
+    return [await _facilitator(parts, network) for network in parts.settings.network]
+
+
+async def _facilitator(parts: bootstrap.Components, network: str) -> Finding:
+    chain = networks.BY_CAIP2[network]
+    what, asked = f"facilitator of {chain.name}", parts.settler.facilitator_of(network)
+    variable = f"FACILITATOR_URL or FACILITATOR_URL_{_suffix(network)}"
+    if not isinstance(asked, http.HttpFacilitator):
+        return findings.good(what, "is our own key")
+    try:
+        settles = not {network, chain.name}.isdisjoint(await asked.supported_networks())
+    except errors.PaymentError as error:
+        mend = "check the address, and the CDP keys if it is Coinbase's"
+        return findings.bad(what, f"gave no usable answer: {error}", variable=variable, mend=mend)
+    if settles:
+        return findings.good(what, "settles there")
+    mend = f"name one that settles on {chain.name}, or set FACILITATOR_PRIVATE_KEY"
+    return findings.bad(what, "does not settle there", variable=variable, mend=mend)
+
+
+def _suffix(network: str) -> str:
+    return networks.BY_CAIP2[network].name.replace("-", "_").upper()

@@ -1,0 +1,180 @@
+"""Checks of Proxmox VE: is it reached, may the token do what leases need, is all of it there."""
+
+from collections.abc import Mapping
+
+from pve402 import bootstrap
+from pve402.guests import direct_consoles
+from pve402.ops.checks import diagnosis, findings
+from pve402.ops.checks.findings import Finding
+from pve402.proxmox import access, storage
+from pve402.proxmox import errors as pve
+
+_LEAST_FREE_GIB = 10
+_ROLES: Mapping[str, str] = {
+    "/vms": "R402Guests",
+    "/pool": "R402Guests",
+    "/storage": "R402Storage",
+    "/sdn": "R402Bridge",
+    "/nodes": "R402Node",
+    "/access": "R402Users",
+}
+"""The roles of docs/how-to/proxmox-rights.md, by the first part of the path they are given on."""
+_FIGURES_ALONE = frozenset({"Sys.Audit"})
+
+
+async def reached(parts: bootstrap.Components) -> list[Finding]:
+    """See that Proxmox VE answers us. Raises Stop where it does not."""
+    try:
+        version = await parts.nodes.version()
+    except pve.ProxmoxError as error:
+        raise findings.Stop(await diagnosis.explain(error, parts.settings)) from error
+    return [findings.good("Proxmox VE", f"version {version.version}")]
+
+
+async def rights(parts: bootstrap.Components) -> list[Finding]:
+    """See what the token may not do, and which command allows it."""
+    chosen = parts.settings
+    template_storages = [_storage_of(volume) for volume in sorted(_templates(parts, None))]
+    seen = await parts.nodes.cluster_resources()
+    names = [chosen.pve_node] if chosen.pve_node else [node.node for node in seen.nodes]
+    needs = access.Needs(
+        vmid=chosen.pve_vmid_min,
+        node=names[0] if names else "pve",
+        storages=tuple(dict.fromkeys((chosen.pve_storage, *template_storages))),
+        bridge=chosen.pve_bridge,
+        pool=chosen.pve_pool,
+        console_users=chosen.pve_console_mode == "direct",
+    )
+    lacking = await access.Access(parts.proxmox).missing_privileges(needs)
+    user = chosen.pve_token_id.partition("!")[0]
+    found = [_lacking(path, names, user) for path, names in lacking.items()]
+    return found or [findings.good("rights", "the token may do all that is needed")]
+
+
+def _lacking(path: str, privileges: frozenset[str], user: str) -> Finding:
+    on = "/vms" if path.startswith("/vms/") else path
+    role = _ROLES.get("/" + on.split("/")[1], "R402Guests")
+    mend = f"`pveum acl modify {on} --users {user} --roles {role}`"
+    detail = f"the token lacks {', '.join(sorted(privileges))} on {on}"
+    if privileges <= _FIGURES_ALONE:
+        detail += ", so nodes show no figures and are chosen by their number of leases"
+        return findings.note("rights", detail, mend=mend)
+    return findings.bad("rights", detail, mend=mend)
+
+
+async def console_role(parts: bootstrap.Components) -> list[Finding]:
+    """The role of consoles that Proxmox VE serves itself must give one right and no more."""
+    if parts.settings.pve_console_mode != "direct":
+        return []
+    role, held = await direct_consoles.find_role(access.Access(parts.proxmox))
+    what, mend = f"role {role}", f'`pveum role add {role} --privs "VM.Console"`'
+    if held is None:
+        detail = "there is none, and PVE_CONSOLE_MODE=direct needs it"
+        return [findings.bad(what, detail, variable="PVE_CONSOLE_MODE", mend=mend)]
+    if held == direct_consoles.PRIVILEGES:
+        return [findings.good(what, "gives VM.Console alone")]
+    mend = f'`pveum role modify {role} --privs "VM.Console"`'
+    return [findings.bad(what, f"gives {', '.join(sorted(held))}", mend=mend)]
+
+
+async def nodes(parts: bootstrap.Components) -> list[Finding]:
+    """Look at each node that containers may be made on."""
+    chosen = parts.settings
+    seen = await parts.nodes.cluster_resources()
+    known = [node.node for node in seen.nodes]
+    names = [name for name in known if chosen.pve_node in ("", name)]
+    if not names:
+        detail = f"there is no node {chosen.pve_node!r}" if chosen.pve_node else "none is seen"
+        mend = f"the nodes are {', '.join(known)}" if known else ""
+        return [findings.bad("nodes", detail, variable="PVE_NODE", mend=mend)]
+    found = _unknown_in_skus(parts, known)
+    for name in names:
+        found += [*await _disks(parts, name), *await _volumes(parts, name)]
+        found += await _bridge(parts, name)
+    return found
+
+
+def _unknown_in_skus(parts: bootstrap.Components, known: list[str]) -> list[Finding]:
+    return [
+        findings.bad(
+            f"sku {sku.name}",
+            f"names the node {node!r}, which the cluster does not have",
+            variable="PVE402_CATALOGUE",
+            mend=f"the nodes are {', '.join(known)}",
+        )
+        for sku in parts.leases.book.skus.values()
+        for node in sorted(sku.nodes - set(known))
+    ]
+
+
+async def _disks(parts: bootstrap.Components, node: str) -> list[Finding]:
+    name = parts.settings.pve_storage
+    what, variable = f"storage {name} on {node}", "PVE_STORAGE"
+    storages = storage.Storages(parts.proxmox)
+    try:
+        disks = await storages.status(node, name)
+    except pve.ProxmoxError as error:
+        seen = [row.storage for row in await storages.list(node, content="rootdir")]
+        mend = f"those that hold containers are {', '.join(seen)}" if seen else "see `pvesm status`"
+        return [findings.bad(what, _reason(error), variable=variable, mend=mend)]
+    if "rootdir" not in disks.content:
+        content = ",".join(sorted({*disks.content, "rootdir"}))
+        mend = f"`pvesm set {name} --content {content}`, or name another storage"
+        return [findings.bad(what, "holds no containers", variable=variable, mend=mend)]
+    if not disks.active:
+        return [findings.bad(what, "is not active", variable=variable, mend="see `pvesm status`")]
+    free_gib = (disks.available or 0) // 2**30
+    if disks.available is not None and free_gib < _LEAST_FREE_GIB:
+        mend = "remove what is not needed, or name another storage"
+        return [findings.note(what, f"has {free_gib} GiB left", variable=variable, mend=mend)]
+    return [findings.good(what, "holds containers")]
+
+
+async def _volumes(parts: bootstrap.Components, node: str) -> list[Finding]:
+    storages, held, found = storage.Storages(parts.proxmox), set[str](), list[Finding]()
+    wanted = sorted(_templates(parts, node))
+    for where in sorted({_storage_of(volume) for volume in wanted}):
+        try:
+            held |= {template.volid for template in await storages.templates(node, where)}
+        except pve.ProxmoxError as error:
+            found.append(findings.bad(f"templates on {node}", f"{where}: {_reason(error)}"))
+    lacking = [volume for volume in wanted if volume not in held]
+    found += [_missing_template(volume, node) for volume in lacking]
+    return found or [findings.good(f"templates on {node}", f"all {len(wanted)} are there")]
+
+
+def _missing_template(volume: str, node: str) -> Finding:
+    where, _, file = volume.rpartition("/")
+    return findings.bad(
+        f"template on {node}",
+        f"there is no {volume}",
+        variable="PVE_OS_TEMPLATE or the catalogue",
+        mend=f"on the node: `pveam download {_storage_of(where)} {file}`",
+    )
+
+
+async def _bridge(parts: bootstrap.Components, node: str) -> list[Finding]:
+    name = parts.settings.pve_bridge
+    what = f"bridge {name} on {node}"
+    bridges = await parts.nodes.bridges(node)
+    if name in bridges:
+        return [findings.good(what, "is there")]
+    seen = f"the node has {', '.join(bridges)}" if bridges else "none is seen there"
+    return [findings.bad(what, "is not there", variable="PVE_BRIDGE", mend=seen)]
+
+
+def _templates(parts: bootstrap.Components, node: str | None) -> set[str]:
+    """Return the volumes that containers are made of, on one node or on any."""
+    wanted = {parts.settings.pve_os_template}
+    for sku in parts.leases.book.skus.values():
+        if node is None or not sku.nodes or node in sku.nodes:
+            wanted |= set(sku.templates.values())
+    return wanted
+
+
+def _storage_of(volume: str) -> str:
+    return volume.partition(":")[0]
+
+
+def _reason(error: pve.ProxmoxError) -> str:
+    return error.message.strip().rstrip(".")

@@ -1,0 +1,108 @@
+"""Checks of the service itself: settings, the installation's name and its database."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from pve402 import bootstrap, config
+from pve402.domain import causes, errors
+from pve402.leases import instance_name
+from pve402.ops.checks import findings
+from pve402.ops.checks.findings import Finding
+
+_CLOCKS_APART_SECONDS = 60
+
+
+async def settings(parts: bootstrap.Components) -> list[Finding]:
+    """Look at what works but should be known."""
+    chosen = parts.settings
+    found = [_identity(parts)]
+    if chosen.pve_token_id.startswith("root@pam!"):
+        detail = "the token belongs to root@pam, which may do everything"
+        mend = "use a user with only the rights needed, see docs/how-to/proxmox-rights.md"
+        found.append(findings.note("PVE_TOKEN_ID", detail, mend=mend))
+    if not chosen.pve_verify_ssl and chosen.pve_fingerprint is None:
+        detail = "is off: whoever is on the way to Proxmox VE can read the token"
+        mend = "use PVE_CA_FILE or PVE_FINGERPRINT instead"
+        found.append(findings.note("PVE_VERIFY_SSL", detail, mend=mend))
+    if chosen.trust_facilitator:
+        detail = "is on: if the facilitator lies, you bear the loss"
+        found.append(findings.note("TRUST_FACILITATOR", detail))
+    if chosen.pve402_public_url is None:
+        detail = f"is not set: tenants are told {chosen.public_url}, which only this host can reach"
+        found.append(findings.note("PVE402_PUBLIC_URL", detail))
+    return found
+
+
+def _identity(parts: bootstrap.Components) -> Finding:
+    if config.is_key_kept(parts.settings):
+        return findings.good("settings", f"instance {parts.lease_options.instance}")
+    named = parts.settings.pve402_instance
+    instance = f"instance {named}" if named else "instance named by the key; set PVE402_INSTANCE"
+    return findings.good("settings", f"{instance}; the first start makes the secret key")
+
+
+def unknown_variables(env_file: Path | None) -> list[Finding]:
+    """Find variables of the environment and the file that look like settings and are none."""
+    return [
+        findings.note(
+            name,
+            "is not a setting, and is ignored",
+            mend=f"did you mean {nearest}?" if nearest else "remove it",
+        )
+        for name, nearest in config.unknown_variables(env_file).items()
+    ]
+
+
+async def database(parts: bootstrap.Components) -> list[Finding]:
+    """See that the database can be used, and that it is this installation's."""
+    file = config.sqlite_file(parts.settings)
+    if file is not None and not file.exists():
+        return [_new_file(file)]
+    try:
+        now = await parts.db.time()
+        other = await instance_name.other(parts.db, parts.lease_options.instance)
+    except sa.exc.ProgrammingError:
+        return [findings.good("database", "answers; the first start creates its tables")]
+    except errors.DatabaseUnavailable as error:
+        return [_unusable(error.__cause__ or error, file)]
+    apart = abs(now.timestamp() - time.time())
+    if apart > _CLOCKS_APART_SECONDS:
+        detail = f"its clock differs from ours by {apart:.0f} s"
+        return [findings.bad("database", detail, mend="synchronise both clocks (NTP)")]
+    if other is not None:
+        detail = f"there are containers that are marked with {other}"
+        mend = f"set PVE402_INSTANCE={other}"
+        return [findings.bad("database", detail, variable="PVE402_INSTANCE", mend=mend)]
+    return [findings.good("database", "answers")]
+
+
+def _new_file(file: Path) -> Finding:
+    folder = file.parent
+    if not folder.is_dir():
+        mend = f"make it for the service's user: install -d -m 0700 {folder}"
+        detail = f"there is no directory {folder}"
+        return findings.bad("database", detail, variable="DATABASE_URL", mend=mend)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        detail = f"this user may not write into {folder}"
+        mend = f"run as the service's user, or give it the directory: chown pve402 {folder}"
+        return findings.bad("database", detail, variable="DATABASE_URL", mend=mend)
+    detail = f"the first start makes {file}, which the service's user must be allowed to"
+    return findings.good("database", detail)
+
+
+def _unusable(error: BaseException, file: Path | None) -> Finding:
+    text = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    if file is not None:
+        detail = f"{file} cannot be used: {text}"
+        mend = "check the file's owner and mode, or put a backup back"
+        return findings.bad("database", detail, variable="DATABASE_URL", mend=mend)
+    if isinstance(error, OSError | asyncio.TimeoutError):
+        detail = f"cannot be reached: {causes.reason(error)}"
+        mend = "check host and port, and that PostgreSQL listens there"
+        return findings.bad("database", detail, variable="DATABASE_URL", mend=mend)
+    mend = "check user, password and database name; see docs/how-to/postgresql-and-replicas.md"
+    return findings.bad("database", text, variable="DATABASE_URL", mend=mend)

@@ -1,0 +1,319 @@
+"""Every row of the table in docs/how-to/troubleshoot.md is an installation that is broken so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import io
+import re
+import socket
+import time
+import types
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from rich.console import Console
+from tests.support import certificates
+from tests.support.installation import Installation, running, settings
+from tests.support.project import ROOT
+
+from pve402 import bootstrap
+from pve402.ops import doctor
+from pve402.ops.checks import payments as payment_checks
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import SimulatedFacilitator
+from pve402_devnet.pve.options import (
+    AccessOptions,
+    Progress,
+    SimulatorOptions,
+    StorageOptions,
+    TokenOptions,
+)
+from pve402_devnet.pve.simulator import SimulatedProxmox
+
+PAGE = ROOT / "docs" / "how-to" / "troubleshoot.md"
+GOOD = SimulatorOptions(
+    progress=Progress.IMMEDIATELY, publish_interval_seconds=0.05, auth_failure_seconds=0.0
+)
+
+
+@dataclasses.dataclass
+class World:
+    """What an installation stands on, and what is changed in its settings."""
+
+    folder: Path
+    proxmox: SimulatedProxmox
+    chain: SimulatedChain
+    facilitator: SimulatedFacilitator
+    monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any] = dataclasses.field(default_factory=dict)
+    database_url: str = ""
+    env_file: Path | None = None
+
+    def parts(self) -> bootstrap.Components:
+        """The installation, not started."""
+        url = self.database_url or f"sqlite:///{self.folder}/pve402.sqlite3"
+        world = (self.proxmox, self.chain, self.facilitator)
+        return bootstrap.build(settings(url, *world, **self.changes))
+
+
+Break = Callable[[World], AbstractAsyncContextManager[None]]
+BROKEN: dict[str, tuple[SimulatorOptions, Break]] = {}
+
+
+def broken(row: str, options: SimulatorOptions = GOOD) -> Callable[[Any], Any]:
+    """Say which row an installation shows."""
+
+    def note(function: Any) -> Any:
+        BROKEN[row] = (options, contextlib.asynccontextmanager(function))
+        return function
+
+    return note
+
+
+def setting(row: str, **changes: Any) -> None:
+    """A row that is one setting."""
+
+    async def change(world: World) -> AsyncIterator[None]:
+        world.changes |= changes
+        yield
+
+    BROKEN[row] = (GOOD, contextlib.asynccontextmanager(change))
+
+
+setting("the host name of Proxmox VE does not exist", pve_host="https://pve.invalid:8006")
+setting("nothing listens on the port", pve_host="https://127.0.0.1:9")
+setting("a wrong token secret", pve_token_secret="00000000-0000-0000-0000-000000000000")
+setting("a token that does not exist", pve_token_id="root@pam!other")
+setting("a node that does not exist", pve_node="elsewhere")
+setting("a storage that does not exist", pve_storage="missing")
+setting("a missing template", pve_os_template="local:vztmpl/missing.tar.gz")
+setting("a missing bridge", pve_bridge="vmbr9")
+setting("a chain that cannot be read", rpc_url="http://127.0.0.1:9")
+setting("a facilitator that does not answer", facilitator_url="http://127.0.0.1:9")
+setting("a facilitator for other networks", network=("eip155:84532", "eip155:8453"))
+
+
+@broken("a mistyped variable")
+async def _mistyped(world: World) -> AsyncIterator[None]:
+    world.env_file = world.folder / "service.env"
+    world.env_file.write_text("PVE_STORGE=local\n")
+    yield
+
+
+@broken("the host does not answer")
+async def _silent(world: World) -> AsyncIterator[None]:
+    with socket.socket() as listener:  # its queue is full: nobody is let in
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        others = [socket.socket() for _ in range(4)]
+        for other in others:
+            other.setblocking(False)
+            other.connect_ex(address)
+        world.changes["pve_host"] = f"https://127.0.0.1:{address[1]}"
+        yield
+        for other in others:
+            other.close()
+
+
+@broken("the port speaks plain HTTP")
+async def _plain(world: World) -> AsyncIterator[None]:
+    world.changes["pve_host"] = world.proxmox.base_url.replace("http://", "https://")
+    yield
+
+
+@broken("something else answers there")
+async def _another_server(world: World) -> AsyncIterator[None]:
+    async def welcome(_: web.Request) -> web.Response:
+        return web.Response(text="<html>Welcome</html>", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", welcome)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    world.changes["pve_host"] = f"http://127.0.0.1:{port}"
+    yield
+    await runner.cleanup()
+
+
+WITH_TLS = dataclasses.replace(GOOD, tls=True)
+
+
+@broken("a self-signed certificate", WITH_TLS)
+async def _self_signed(_: World) -> AsyncIterator[None]:
+    yield
+
+
+@broken("a CA file of another cluster", WITH_TLS)
+async def _other_ca(world: World) -> AsyncIterator[None]:
+    world.changes["pve_ca_file"] = certificates.make(world.folder).certificate
+    yield
+
+
+@broken("a certificate that was renewed", WITH_TLS)
+async def _renewed(world: World) -> AsyncIterator[None]:
+    world.changes["pve_fingerprint"] = certificates.make(world.folder).fingerprint_sha256
+    yield
+
+
+TOKEN_SECRET = "11111111-2222-3333-4444-555555555555"
+NARROW = dataclasses.replace(
+    GOOD,
+    access=AccessOptions(
+        passwords=(("leases@pve", "irrelevant"),),
+        tokens=(
+            TokenOptions(
+                user="leases@pve", name="service", privilege_separated=False, secret=TOKEN_SECRET
+            ),
+        ),
+    ),
+)
+
+
+def _narrow_token(world: World, *roles: tuple[str, str, frozenset[str]]) -> None:
+    access = world.proxmox.world.access
+    for path, role, privileges in roles:
+        access.roles[role] = privileges
+        access.grant(path, "leases@pve", role)
+    world.changes |= {"pve_token_id": "leases@pve!service", "pve_token_secret": TOKEN_SECRET}
+
+
+GUESTS = frozenset(
+    {"VM.Allocate", "VM.Audit", "VM.Console", "VM.PowerMgmt", "VM.Config.CPU", "VM.Config.Disk"}
+    | {"VM.Config.Memory", "VM.Config.Network", "VM.Config.Options"}
+)
+STORAGE, BRIDGE = frozenset({"Datastore.AllocateSpace"}), frozenset({"SDN.Use"})
+
+
+@broken("a missing privilege", NARROW)
+async def _lacking(world: World) -> AsyncIterator[None]:
+    _narrow_token(
+        world,
+        ("/vms", "Guests", GUESTS - {"VM.Console"}),
+        ("/storage/local", "Storage", STORAGE),
+        ("/sdn/zones/localnetwork/vmbr0", "Bridge", BRIDGE),
+        ("/nodes/pve", "Node", frozenset({"Sys.Audit"})),
+    )
+    yield
+
+
+@broken("no `Sys.Audit` on the nodes", NARROW)
+async def _no_figures(world: World) -> AsyncIterator[None]:
+    _narrow_token(
+        world,
+        ("/vms", "Guests", GUESTS),
+        ("/storage/local", "Storage", STORAGE),
+        ("/sdn/zones/localnetwork/vmbr0", "Bridge", BRIDGE),
+    )
+    yield
+
+
+@broken("a sku that names an unknown node")
+async def _sku(world: World) -> AsyncIterator[None]:
+    shipped = resources.files("pve402.domain").joinpath("default_catalogue.toml").read_text()
+    file = world.folder / "catalogue.toml"
+    file.write_text(shipped + 'nodes = ["gone"]\n')
+    world.changes["pve402_catalogue"] = file
+    yield
+
+
+def _with_storage(**changes: Any) -> SimulatorOptions:
+    extra = StorageOptions(**{"name": "disks", **changes})
+    return dataclasses.replace(GOOD, storages=(StorageOptions(), extra))
+
+
+@broken("a storage without containers", _with_storage(content=("iso", "vztmpl")))
+async def _no_rootdir(world: World) -> AsyncIterator[None]:
+    world.changes["pve_storage"] = "disks"
+    yield
+
+
+@broken("a storage that is nearly full", _with_storage(total_bytes=2**36, used_bytes=2**36 - 2**30))
+async def _full(world: World) -> AsyncIterator[None]:
+    world.changes["pve_storage"] = "disks"
+    yield
+
+
+@broken("a chain that is behind")
+async def _behind(world: World) -> AsyncIterator[None]:
+    later = types.SimpleNamespace(time=lambda: time.time() + 3600)
+    world.monkeypatch.setattr(payment_checks, "time", later)
+    yield
+
+
+@broken("no directory for the database")
+async def _no_directory(world: World) -> AsyncIterator[None]:
+    world.database_url = f"sqlite:///{world.folder}/nowhere/pve402.sqlite3"
+    yield
+
+
+@broken("a file that is not a database")
+async def _no_database(world: World) -> AsyncIterator[None]:
+    (world.folder / "pve402.sqlite3").write_bytes(b"something else entirely\n" * 400)
+    yield
+
+
+@broken("PostgreSQL cannot be reached")
+async def _no_server(world: World) -> AsyncIterator[None]:
+    world.database_url = "postgresql://pve402:secret@127.0.0.1:9/pve402"
+    yield
+
+
+@broken("containers of another installation name")
+async def _other_name(world: World) -> AsyncIterator[None]:
+    url = f"sqlite:///{world.folder}/pve402.sqlite3"
+    made: Installation
+    async with running(url, world.proxmox, world.chain, world.facilitator) as made:
+        await made.lease()
+    world.changes["pve402_instance"] = "other"
+    yield
+
+
+def rows() -> dict[str, tuple[str, str]]:
+    """The table of the page: what is wrong, what is said of it, which setting it names."""
+    cells = re.findall(
+        r"^\| (?!what is|---)(.+?) \| `(.+?)` \| (.+?) \| .+ \|$", PAGE.read_text(), re.MULTILINE
+    )
+    return {wrong: (said, variable.strip("`")) for wrong, said, variable in cells}
+
+
+def test_every_row_of_the_page_is_tried() -> None:
+    assert len(rows()) >= 20
+    assert set(rows()) == set(BROKEN)
+
+
+@pytest.mark.parametrize("row", sorted(BROKEN))
+async def test_the_doctor_names_cause_setting_and_mend(
+    row: str,
+    tmp_path: Path,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options, break_it = BROKEN[row]
+    screen = Console(file=io.StringIO(), width=80)
+    async with SimulatedProxmox(options) as proxmox:
+        world = World(tmp_path, proxmox, chain, facilitator, monkeypatch)
+        async with break_it(world):
+            parts = world.parts()
+            code = await doctor.examine(parts, screen, world.env_file)
+            await parts.close()
+            await asyncio.sleep(0)
+
+    said, variable = rows()[row]
+    text = screen.file.getvalue()  # type: ignore[attr-defined]  # it is a StringIO
+    about = [line for line in text.splitlines() if said in line]
+    assert len(about) == 1, text
+    if variable not in {"none", "the variable itself"}:
+        assert variable in about[0]
+    assert about[0].startswith("FAIL") == (code == 1)
