@@ -129,7 +129,9 @@ async def test_nobody_listening_is_unreachable(unused_tcp_port: int) -> None:
 async def test_a_host_name_nobody_knows_is_unreachable() -> None:
     options = ProxmoxOptions(host="pve.invalid", token_id="a@pve!b", token_secret="secret")
     async with ProxmoxClient(options) as client:
-        with pytest.raises(errors.Unreachable, match=r"pve\.invalid:8006: the host name is not known"):
+        with pytest.raises(
+            errors.Unreachable, match=r"pve\.invalid:8006: the host name is not known"
+        ):
             await client.call("POST", "/nodes/pve/lxc/101/status/start")
 
 
