@@ -41,7 +41,7 @@ class ProxmoxSettings(BaseSettings):
         description="Password of root@pam, where Proxmox VE's consoles refuse API tokens.",
     )
     pve_verify_ssl: bool = Field(True, description="Check the certificate of Proxmox VE.")
-    pve_ca_file: Annotated[Path, AfterValidator(values.readable_file)] | None = Field(
+    pve_ca_file: Annotated[Path, AfterValidator(values.certificate_file)] | None = Field(
         None,
         description="PEM file of the authority that signed the certificate of Proxmox VE.",
         examples=["/etc/pve402/pve-root-ca.pem"],

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import ssl
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -74,6 +75,16 @@ def readable_file(path: Path) -> Path:
     """A file that is there."""
     if not path.is_file():
         raise ValueError("there is no such file")
+    return path
+
+
+def certificate_file(path: Path) -> Path:
+    """A PEM file with at least one certificate."""
+    try:
+        ssl.create_default_context(cafile=str(readable_file(path)))
+    except OSError as error:  # an SSLError is one, too
+        why = "holds no certificate in PEM form" if isinstance(error, ssl.SSLError) else None
+        raise ValueError(why or f"cannot be read: {error.strerror}") from None
     return path
 
 

@@ -99,6 +99,25 @@ def test_a_short_secret_key_is_refused_in_words_for_people(write):
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"pve.example.net\n",
+        b"\x30\x82\x01\x0a",
+        b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+        b"-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n",
+    ],
+    ids=["empty", "text", "DER", "cut", "a key"],
+)
+def test_a_file_without_a_certificate_is_no_authority(tmp_path, write, content):
+    file = tmp_path / "ca.pem"
+    file.write_bytes(content)
+
+    with pytest.raises(config.SettingsError, match="PVE_CA_FILE: holds no certificate"):
+        config.load(write(PVE_CA_FILE=str(file)))
+
+
+@pytest.mark.parametrize(
     ("variable", "value"),
     [
         ("FACILITATOR_PRIVATE_KEY", "0x1234567890"),
