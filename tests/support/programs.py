@@ -1,6 +1,7 @@
 """Running a server program of its own process until a test is done with it."""
 
 import contextlib
+import os
 import queue
 import subprocess
 import threading
@@ -19,7 +20,10 @@ def running(
 
     It is ended by SIGTERM, and by SIGKILL where that does not help.
     """
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    at_once = {**os.environ, "PYTHONUNBUFFERED": "1"}  # else a pipe gets lines by the thousand
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=at_once
+    )
     arriving: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     reader = threading.Thread(target=_read, args=(process, arriving), daemon=True)
     reader.start()
