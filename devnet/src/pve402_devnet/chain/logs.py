@@ -42,7 +42,7 @@ def find(chain: Chain, params: Parameters) -> list[Any]:
     query = params.mapping(0)
     wanted = _filter(query)
     found: list[Any] = []
-    for block in _range(chain, params, query):
+    for block in _blocks(chain, params, query):
         for receipt in block.receipts:
             if not any(wanted.matches(event) for event in receipt.events):
                 continue
@@ -54,15 +54,27 @@ def find(chain: Chain, params: Parameters) -> list[Any]:
     return found
 
 
-def _range(chain: Chain, params: Parameters, query: dict[str, Any]) -> Iterator[Block]:
+def block_range(chain: Chain, query: dict[str, Any]) -> tuple[int, int] | None:
+    """The first and last block that a query asks for; None where it names one block's hash.
+
+    Raises:
+        jsonrpc.RpcError: the first is behind the last.
+    """
     if query.get("blockHash") is not None:
-        yield params.block({"blockHash": query["blockHash"]})
-        return
+        return None
     first = _number(chain, query.get("fromBlock"))
     last = _number(chain, query.get("toBlock"))
     if first > last:
         raise jsonrpc.invalid_params("invalid block range params")
-    for number in range(first, min(last, chain.head.number) + 1):
+    return first, last
+
+
+def _blocks(chain: Chain, params: Parameters, query: dict[str, Any]) -> Iterator[Block]:
+    asked = block_range(chain, query)
+    if asked is None:
+        yield params.block({"blockHash": query["blockHash"]})
+        return
+    for number in range(asked[0], min(asked[1], chain.head.number) + 1):
         yield chain.block(number)
 
 

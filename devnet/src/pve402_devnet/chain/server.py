@@ -2,18 +2,21 @@
 
 Only `application/json` is taken, so that no web page can steer the chain behind its reader's
 back: a browser asks first for that content type, and nobody answers.
+
+Control, for tests over HTTP: GET, POST and DELETE /devnet/faults. In process the same is `faults`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from typing import Any, Self
 
 import structlog
 from aiohttp import web
 
-from pve402_devnet.chain import contracts, control, eth, jsonrpc
+from pve402_devnet.chain import contracts, control, eth, faults, jsonrpc
 from pve402_devnet.chain.chain import Chain
 from pve402_devnet.chain.jsonrpc import Dispatcher, Method
 from pve402_devnet.chain.options import ChainOptions
@@ -31,6 +34,7 @@ class SimulatedChain:
     def __init__(self, options: ChainOptions | None = None) -> None:
         self.options = options or ChainOptions()
         self.chain = Chain(self.options)
+        self.faults = faults.NodeFaults(self.chain)
         self.usdc = contracts.USDC_ADDRESS
         self._dispatcher = Dispatcher(_methods(self.chain))
         self._runner: web.AppRunner | None = None
@@ -55,6 +59,9 @@ class SimulatedChain:
         """
         app = web.Application(client_max_size=jsonrpc.MAX_REQUEST_BYTES)
         app.router.add_post("/", self._answer)
+        app.router.add_get("/devnet/faults", self._show_faults)
+        app.router.add_post("/devnet/faults", self._add_fault)
+        app.router.add_delete("/devnet/faults", self._clear_faults)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         try:
@@ -107,12 +114,36 @@ class SimulatedChain:
         return int(self.rpc("eth_call", question, "latest"), 16)
 
     async def _answer(self, request: web.Request) -> web.Response:
-        if request.content_type != "application/json":
-            raise web.HTTPUnsupportedMediaType(text="send application/json")
-        answer = self._dispatcher.handle(await request.read())
+        _require_json(request)
+        due = self.faults.take()
+        if faults.NodeFaultKind.DOWN in due:
+            if request.transport is not None:
+                request.transport.abort()
+            raise asyncio.CancelledError
+        if faults.NodeFaultKind.UNAVAILABLE in due:
+            raise web.HTTPServiceUnavailable
+        if faults.NodeFaultKind.RATE_LIMITED in due:
+            raise web.HTTPTooManyRequests
+        dispatcher = Dispatcher(_methods(self.chain, due)) if due else self._dispatcher
+        answer = dispatcher.handle(await request.read())
         if answer is None:
             return web.Response(status=204)
         return web.Response(body=answer, content_type="application/json")
+
+    async def _show_faults(self, _: web.Request) -> web.Response:
+        return web.json_response([fault.as_json() for fault in self.faults.planned()])
+
+    async def _add_fault(self, request: web.Request) -> web.Response:
+        _require_json(request)
+        try:
+            fault = self.faults.add(faults.NodeFault.from_json(await request.json()))
+        except (AttributeError, KeyError, ValueError, TypeError) as error:
+            raise web.HTTPBadRequest(text=f"no such fault: {error}") from error
+        return web.json_response(fault.as_json(), status=201)
+
+    async def _clear_faults(self, _: web.Request) -> web.Response:
+        self.faults.clear()
+        return web.Response(status=204)
 
     async def _mine_by_the_clock(self) -> None:
         interval = self.options.block_interval_seconds or 0
@@ -121,14 +152,30 @@ class SimulatedChain:
             self.rpc("evm_mine")
 
 
-def _methods(chain: Chain) -> dict[str, Method]:
-    """Every method bound to this chain, each one undivided under the chain's lock."""
+def _require_json(request: web.Request) -> None:
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(text="send application/json")
 
-    def bind(function: eth.Reader) -> Method:
+
+def _methods(
+    chain: Chain, due: Mapping[faults.NodeFaultKind, faults.NodeFault] | None = None
+) -> dict[str, Method]:
+    """Every method bound to this chain, each one undivided under the chain's lock.
+
+    `due` are the faults that the node has for whoever calls.
+    """
+    suffered = due or {}
+
+    def bind(name: str, function: eth.Reader) -> Method:
         def method(params: list[Any]) -> Any:
             with chain.lock:
-                return function(chain, Parameters(chain, params))
+                seen = faults.seen_by(suffered, chain)
+                read = Parameters(seen, params)
+                spoilt = faults.refuse(suffered, seen, name, read)
+                return function(seen, read) if spoilt is None else spoilt
 
         return method
 
-    return {name: bind(function) for name, function in (eth.METHODS | control.METHODS).items()}
+    return {
+        name: bind(name, function) for name, function in (eth.METHODS | control.METHODS).items()
+    }

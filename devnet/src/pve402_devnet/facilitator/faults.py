@@ -33,6 +33,7 @@ class FaultKind(enum.StrEnum):
     WRONG_PAYER = "wrong_payer"  # the transfer lands, somebody else is named
     WRONG_NETWORK = "wrong_network"  # the transfer lands, another network is named
     PENDING = "pending"  # settlement_pending, and the transfer lands
+    PENDING_500 = "pending_500"  # as pending, with status 500, as CDP's facilitator does
     PENDING_LOST = "pending_lost"  # settlement_pending, and no transfer ever lands
 
 

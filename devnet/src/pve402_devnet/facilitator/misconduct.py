@@ -30,6 +30,7 @@ AFTER_TRANSFER = frozenset(
         FaultKind.WRONG_PAYER,
         FaultKind.WRONG_NETWORK,
         FaultKind.PENDING,
+        FaultKind.PENDING_500,
     }
 )
 FIXED = {
@@ -44,6 +45,7 @@ TWISTED = {
     FaultKind.WRONG_PAYER: {"payer": STRANGER},
     FaultKind.WRONG_NETWORK: {"network": OTHER_NETWORK},
 }
+PENDING = {FaultKind.PENDING: 200, FaultKind.PENDING_500: 500, FaultKind.PENDING_LOST: 200}
 SILENT = frozenset({FaultKind.SILENT, FaultKind.SILENT_AFTER_TRANSFER})
 
 
@@ -77,7 +79,7 @@ class Misconduct:
         if fault.kind in AFTER_TRANSFER:
             truth = await self._truth(endpoint, question, honest)
             body = truth.body
-            if fault.kind is FaultKind.PENDING:
+            if fault.kind in PENDING:
                 self._hold_back(question, truth)
         if fault.kind in SILENT:
             await self._stopping.wait()
@@ -110,8 +112,9 @@ class Misconduct:
             return web.json_response(truth | TWISTED[kind])
         if kind is FaultKind.LYING_NO:
             return web.json_response(_no(endpoint, question))
-        if kind in (FaultKind.PENDING, FaultKind.PENDING_LOST):
-            return web.json_response(_pending(question, truth.get("transaction")))
+        if kind in PENDING:
+            body = _pending(question, truth.get("transaction"))
+            return web.json_response(body, status=PENDING[kind])
         borrowed = kind is FaultKind.BORROWED_YES
         transaction = self._last_transaction if borrowed else _invented()
         return web.json_response(_yes(endpoint, question, transaction))

@@ -69,6 +69,7 @@ def payment(chain: SimulatedChain) -> paywall.Payment:
         (FaultKind.WRONG_PAYER, 200, 700),
         (FaultKind.WRONG_NETWORK, 200, 700),
         (FaultKind.PENDING, 200, 700),
+        (FaultKind.PENDING_500, 500, 700),
         (FaultKind.PENDING_LOST, 200, 0),
     ],
 )
@@ -96,6 +97,7 @@ async def test_each_fault_moves_money_or_not_as_its_name_says(
         (FaultKind.WRONG_PAYER, "payer", "0x00000000000000000000000000000000DeaDBeef"),
         (FaultKind.WRONG_NETWORK, "network", "eip155:1"),
         (FaultKind.PENDING, "errorReason", "settlement_pending"),
+        (FaultKind.PENDING_500, "errorReason", "settlement_pending"),
         (FaultKind.PENDING_LOST, "errorReason", "settlement_pending"),
         (FaultKind.WRONG_SHAPE, "ok", "certainly"),
     ],
@@ -138,10 +140,11 @@ async def test_a_borrowed_transaction_is_somebody_elses(
     assert chain.usdc_balance(PAYEE) == 5
 
 
+@pytest.mark.parametrize("kind", [FaultKind.PENDING, FaultKind.PENDING_500])
 async def test_asking_again_after_pending_gives_the_truth(
-    facilitator: SimulatedFacilitator, payment: paywall.Payment
+    facilitator: SimulatedFacilitator, payment: paywall.Payment, kind: FaultKind
 ) -> None:
-    facilitator.faults.add(Fault(kind=FaultKind.PENDING, times=1))
+    facilitator.faults.add(Fault(kind=kind, times=1))
 
     first = await call(facilitator.url, "settle", payment)
     second = await call(facilitator.url, "settle", payment)

@@ -43,6 +43,7 @@ def asked(chain: SimulatedChain, owner: LocalAccount, wallet: str, **question: s
         (Manner.HONEST, 0, True),
         (Manner.WANTS_GAS, 1_000_000, False),
         (Manner.ONLY_TO_NOBODY, 0, False),
+        (Manner.ONLY_UNPAID, 0, False),
         (Manner.BURNS_GAS, 2_000_000, False),
         (Manner.BURNS_GAS, 10_000, True),
     ],

@@ -10,6 +10,7 @@ import pytest
 from pve402_devnet import devnet, main
 from pve402_devnet.chain import __main__ as chain
 from pve402_devnet.chain import contracts, control
+from pve402_devnet.chain.faults import NodeFaultKind
 from pve402_devnet.facilitator import FaultKind
 from pve402_devnet.facilitator import __main__ as facilitator
 from pve402_devnet.pve import __main__ as pve
@@ -55,6 +56,10 @@ def test_every_fault_of_the_facilitator_is_named() -> None:
     named = re.findall(r"^\| `(\w+)` \|", table("| kind |"), re.MULTILINE)
 
     assert set(named) == set(FaultKind)
+
+
+def test_every_fault_of_the_node_is_named() -> None:
+    assert set(NodeFaultKind) <= set(re.findall(r"`(\w+)`", table("| fault of the node |")))
 
 
 def test_every_fault_of_proxmox_is_named() -> None:
