@@ -7,6 +7,7 @@ into an exception.
 import asyncio
 import itertools
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
@@ -20,6 +21,9 @@ Sleep = Callable[[float], Awaitable[None]]
 
 _RATE_LIMITED: Final = frozenset({-32005, -32016, -32097, 429})
 _MAX_TEXT: Final = 300
+_OUT_OF_GAS: Final = re.compile(
+    r"out ?of ?gas|gas required exceeds|exceeds allowance|intrinsic gas|gas too low", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +56,11 @@ class RpcError(errors.PaymentError):
     def reverted(self) -> bool:
         """Whether a contract refused the call (code 3 in geth, a text elsewhere)."""
         return self.code == 3 or "revert" in self.message.lower()
+
+    @property
+    def out_of_gas(self) -> bool:
+        """Whether the call needs more gas than it was given; nodes say so in many words."""
+        return _OUT_OF_GAS.search(self.message) is not None
 
 
 class Rpc:

@@ -8,18 +8,22 @@ What is concluded, from what the facilitator says and what the chain shows:
 | any, or silent | spent elsewhere, cancelled, | REFUSED: a nonce is taken once                |
 |                | or before the order         |                                               |
 | any, or silent | free, chain past validBefore| REFUSED: the token will not take it any more  |
+| any, or silent | free, its transaction is in | REFUSED: the payer's contract, or the token,  |
+|                | a block and was reverted    | says no; asked again it could say so for ever |
 | yes            | free, still valid           | UNKNOWN: not there yet, or a lie; look again  |
 | no (our own)   | free, still valid           | REFUSED: it was not submitted and will not be |
-| no (another)   | free, transfer would revert | REFUSED: both say it cannot settle            |
-| no (another)   | free, transfer would work   | UNKNOWN: it may still submit it; ask again    |
+| no, twice      | free, still valid           | REFUSED: both times nothing was broadcast     |
+| no, names a    | free, still valid           | UNKNOWN: it was broadcast and may yet land    |
+| transaction    |                             |                                               |
 | silent, broken | free, still valid           | UNKNOWN: it may be on its way                 |
 | any            | spent, not found in limits  | UNKNOWN: only an operator's node can tell     |
 | any            | chain does not answer       | UNKNOWN                                       |
 | yes, trusted   | not asked                   | SETTLED, if it names a transaction            |
 
-REFUSED undoes a tenant's order, so it must never be wrong about money that moves later. One
-line is weaker than proof: a payer who is short of funds, is refused, and fills up within the
-window, while the facilitator submits what it refused. What is UNKNOWN ends at `validBefore`.
+REFUSED undoes a tenant's order. Two lines are weaker than proof, because anybody who has the signed
+authorization can submit it until `validBefore`: a no that is followed by a transfer all the same,
+and a transaction that was reverted and is followed by another. What lands so is owed to the payer
+(`leases.owed`). What is UNKNOWN ends at `validBefore`.
 """
 
 import asyncio
@@ -66,6 +70,8 @@ class Patience:
     """After a yes: our node may lag behind the facilitator's."""
     first_interval_seconds: float = 0.05
     longest_interval_seconds: float = 1.0
+    ask_again_after_seconds: float = 1.0
+    """After a plain no, before it is believed."""
     expiry_depth_blocks: int = 2
     """How many blocks below the newest the chain must be past validBefore, against reorgs."""
 
@@ -143,7 +149,9 @@ class Settler:
             return said
         seen = await self._watch(payment, said, since_seconds=since_seconds)
         if seen.outcome is Outcome.UNKNOWN and said.outcome is Outcome.REFUSED:
-            seen = await self._second_opinion(payment, said, seen)
+            seen = await self._refuse(
+                payment, requirements, said, seen, since_seconds=since_seconds
+            )
         _report(said, seen)
         return seen
 
@@ -196,18 +204,26 @@ class Settler:
         self, payment: Payment, since_seconds: int, known_transaction: str | None
     ) -> Settlement:
         chain, scheme = self._route(payment).chain, known.scheme_of(payment)
+        receipt = None
         if known_transaction:
             # A receipt that cannot be had is searched for by its events below.
             with contextlib.suppress(errors.ChainUnavailable):
                 receipt = await chain.receipt(known_transaction)
-                seen = receipt and scheme.judge(receipt, payment)
-                if seen:
-                    return _concluded(payment, seen, known_transaction)
+            seen = None if receipt is None else scheme.judge(receipt, payment)
+            if seen is not None:
+                return _concluded(payment, seen, known_transaction)
         newest = await chain.latest_block()
         not_before = since_seconds - _CLOCK_MARGIN_SECONDS
         found = await scheme.find(chain, payment, not_before_seconds=not_before, newest=newest)
         if found.fate is Fate.UNSPENT and await self._is_past(payment, chain, newest):
             return Settlement.of(payment, Outcome.REFUSED, reason="authorization_expired")
+        if found.fate is Fate.UNSPENT and receipt is not None and not receipt.succeeded:
+            return Settlement.of(
+                payment,
+                Outcome.REFUSED,
+                transaction=known_transaction,
+                reason="transaction_reverted",
+            )
         return _concluded(payment, found, known_transaction)
 
     async def _is_past(self, payment: Payment, chain: chains.Chain, newest: chains.Block) -> bool:
@@ -235,22 +251,39 @@ class Settler:
             waited += interval
             interval = min(interval * 2, self._patience.longest_interval_seconds)
 
-    async def _second_opinion(
-        self, payment: Payment, said: Settlement, seen: Settlement
+    async def _refuse(
+        self,
+        payment: Payment,
+        requirements: Requirements,
+        said: Settlement,
+        seen: Settlement,
+        *,
+        since_seconds: int,
     ) -> Settlement:
-        """The facilitator said no and the nonce is free: is that the end of it?"""
-        if seen.reason != Fate.UNSPENT.value:
+        """The facilitator said no and the nonce is free: is that the end of it?
+
+        A no that names a transaction has broadcast it, and it may yet land. A plain no is asked
+        for once more: a facilitator that had only stumbled settles then.
+        """
+        if not _is_free(seen):
             return seen
-        route = self._route(payment)
-        refused = Settlement.of(payment, Outcome.REFUSED, reason=said.reason)
-        if route.facilitator.refusals_are_final:
-            return refused
-        try:
-            transfer = known.scheme_of(payment).transfer(payment)
-            would_settle = await route.chain.try_call(transfer.to, transfer.data) is not None
-        except errors.ChainUnavailable:
-            return _unknown(payment, said.transaction, "chain_unavailable")
-        return seen if would_settle else refused
+        facilitator = self._route(payment).facilitator
+        if facilitator.refusals_are_final:
+            return Settlement.of(payment, Outcome.REFUSED, reason=said.reason)
+        if said.transaction is not None:
+            return seen
+        await self._sleep(self._patience.ask_again_after_seconds)
+        again = await facilitator.settle(payment, requirements)
+        seen = await self._watch(payment, again, since_seconds=since_seconds)
+        is_plain = again.outcome is Outcome.REFUSED and again.transaction is None
+        if is_plain and _is_free(seen):
+            return Settlement.of(payment, Outcome.REFUSED, reason=again.reason)
+        return seen
+
+
+def _is_free(seen: Settlement) -> bool:
+    """Whether the chain shows that the payment is neither spent nor past its window."""
+    return seen.outcome is Outcome.UNKNOWN and seen.reason == Fate.UNSPENT.value
 
 
 def _report(said: Settlement, seen: Settlement) -> None:

@@ -125,13 +125,19 @@ TABLE = [
     (SETTLED, TX, None, UNKNOWN, TX, "unspent"),
     (SETTLED, None, None, UNKNOWN, None, "unspent"),
     (SETTLED, OTHER_TX, unrelated, UNKNOWN, OTHER_TX, "unspent"),
-    (SETTLED, TX, reverts_on_chain, UNKNOWN, TX, "unspent"),
+    (SETTLED, TX, reverts_on_chain, REFUSED, TX, "transaction_reverted"),
+    (REFUSED, TX, reverts_on_chain, REFUSED, TX, "transaction_reverted"),
+    (UNKNOWN, TX, reverts_on_chain, REFUSED, TX, "transaction_reverted"),
+    (REFUSED, OTHER_TX, reverts_on_chain, UNKNOWN, OTHER_TX, "unspent"),
+    (REFUSED, OTHER_TX, None, UNKNOWN, OTHER_TX, "unspent"),
+    (REFUSED, TX, unrelated, UNKNOWN, TX, "unspent"),
     (SETTLED, TX, expires, REFUSED, None, "authorization_expired"),
     (REFUSED, None, expires, REFUSED, None, "authorization_expired"),
     (UNKNOWN, TX, expires, REFUSED, None, "authorization_expired"),
     (UNKNOWN, None, expires_only_just, UNKNOWN, None, "unspent"),
     (REFUSED, None, would_revert, REFUSED, None, "insufficient_funds"),
-    (REFUSED, None, None, UNKNOWN, None, "unspent"),
+    (REFUSED, None, None, REFUSED, None, "insufficient_funds"),
+    (REFUSED, None, unrelated, REFUSED, None, "insufficient_funds"),
     (UNKNOWN, None, None, UNKNOWN, None, "unspent"),
     (UNKNOWN, TX, None, UNKNOWN, TX, "unspent"),
     (UNKNOWN, None, would_revert, UNKNOWN, None, "unspent"),
@@ -160,6 +166,33 @@ async def test_the_chain_decides(
         transaction,
         reason,
     )
+
+
+@pytest.mark.parametrize(
+    ("says", "claimed", "outcome"),
+    [
+        (SETTLED, TX, SETTLED),
+        (UNKNOWN, None, UNKNOWN),
+        (UNKNOWN, TX, UNKNOWN),
+        (REFUSED, OTHER_TX, UNKNOWN),
+        (REFUSED, None, REFUSED),
+    ],
+)
+async def test_a_plain_no_is_asked_for_once_more(
+    says: Outcome, claimed: str | None, outcome: Outcome
+) -> None:
+    facilitator = ScriptedFacilitator(REFUSED, reason="invalid_transaction_state")
+    answers = iter([(REFUSED, None, None), (says, claimed, pays if says is SETTLED else None)])
+
+    async def settle(payment: protocol.Payment, requirements: protocol.Requirements) -> Settlement:
+        facilitator.says, facilitator.transaction, facilitator.landing = next(answers)
+        return await ScriptedFacilitator.settle(facilitator, payment, requirements)
+
+    facilitator.settle = settle  # type: ignore[method-assign]
+
+    concluded = await _settle(facilitator)
+
+    assert (concluded.outcome, facilitator.settled) == (outcome, 2)
 
 
 async def test_our_own_signers_no_is_final() -> None:

@@ -38,6 +38,13 @@ class NotBroadcast(errors.PaymentError):
         self.reason = reason
 
 
+class TooMuchGas(NotBroadcast):
+    """The call needs more gas than is allowed; nothing was signed."""
+
+    def __init__(self) -> None:
+        super().__init__("needs_too_much_gas")
+
+
 class _Answer(Enum):
     """What a node's answer to a broadcast means."""
 
@@ -97,11 +104,12 @@ class Broadcaster:
 
         Raises:
             RpcError: the node's simulation of the call failed; nothing was signed.
+            TooMuchGas: it would take more gas than is allowed; nothing was signed.
             NotBroadcast: the node did not take it.
             ChainUnavailable: the node did not answer before anything was signed.
         """
-        gas_limit = await self._estimate_gas(to, data)
         tip, max_fee = await self._current_fees()
+        gas_limit = await self._estimate_gas(to, data)
         draft = Transaction(
             chain_id=self._chain_id,
             nonce=0,
@@ -115,6 +123,25 @@ class Broadcaster:
         self._underway.add(task)
         task.add_done_callback(self._done)
         return await asyncio.shield(task)
+
+    async def simulated(self, to: str, data: str) -> dict[str, str]:
+        """The call as its transaction would be: our sender, our gas, fees that are paid.
+
+        A contract can tell a question from a transaction by each of them, and answer otherwise.
+
+        Raises:
+            NotBroadcast: the chain's fees are above the cap.
+            ChainUnavailable: the node did not answer.
+        """
+        tip, max_fee = await self._current_fees()
+        return {
+            "from": self.address,
+            "to": to,
+            "data": data,
+            "gas": hex(self._fees.max_gas),
+            "maxFeePerGas": hex(max_fee),
+            "maxPriorityFeePerGas": hex(tip),
+        }
 
     async def send_again(self, signed: SignedTransaction) -> bool:
         """Broadcast the same bytes again; the chain takes them once.
@@ -227,10 +254,15 @@ class Broadcaster:
         return rpc.quantity("eth_getTransactionCount", answer)
 
     async def _estimate_gas(self, to: str, data: str) -> int:
-        call = {"from": self.address, "to": to, "data": data}
-        gas = rpc.quantity("eth_estimateGas", await self._rpc.read("eth_estimateGas", call))
+        call = await self.simulated(to, data)
+        try:
+            gas = rpc.quantity("eth_estimateGas", await self._rpc.read("eth_estimateGas", call))
+        except rpc.RpcError as error:
+            if error.out_of_gas:
+                raise TooMuchGas from error
+            raise
         if gas > self._fees.max_gas:
-            raise NotBroadcast("the call needs more gas than is allowed")
+            raise TooMuchGas
         return min(gas * 5 // 4, self._fees.max_gas)
 
     async def _current_fees(self) -> tuple[int, int]:

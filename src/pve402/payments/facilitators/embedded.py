@@ -20,6 +20,7 @@ from pve402.payments.facilitators.broadcaster import (
     FeeOptions,
     NotBroadcast,
     RecordTransaction,
+    TooMuchGas,
 )
 from pve402.payments.facilitators.nonces import SignedTransaction, SignerNonces
 from pve402.payments.facilitators.transactions import SigningKey
@@ -109,14 +110,16 @@ class EmbeddedFacilitator:
     async def verify(self, payment: Payment, requirements: Requirements) -> Verification:
         """See `Facilitator`. The node simulates the transfer, whatever kind of signature it has."""
         transfer = known.scheme_of(payment).transfer(payment)
-        call = {"from": self.address, "to": transfer.to, "data": transfer.data}
         try:
+            call = await self._broadcaster.simulated(transfer.to, transfer.data)
             await self._rpc.read("eth_call", call, "latest")
         except rpc.RpcError as error:
+            if error.out_of_gas:
+                return Verification(valid=False, payer=payment.payer, reason=TooMuchGas().reason)
             if error.reverted:
                 return Verification(valid=False, payer=payment.payer, reason=_why(error.message))
             raise errors.FacilitatorUnavailable(f"the node answered {error.code}") from error
-        except errors.ChainUnavailable as error:
+        except (errors.ChainUnavailable, NotBroadcast) as error:
             raise errors.FacilitatorUnavailable(error.reason) from error
         return Verification(valid=True, payer=payment.payer)
 
@@ -131,6 +134,8 @@ class EmbeddedFacilitator:
         except rpc.RpcError as error:
             outcome = Outcome.REFUSED if error.reverted else Outcome.UNKNOWN
             return Settlement.of(payment, outcome, reason=_why(error.message))
+        except TooMuchGas as error:
+            return Settlement.of(payment, Outcome.REFUSED, reason=error.reason)
         except NotBroadcast as error:
             log.warning("settlement_not_broadcast", reason=error.reason, network=payment.network)
             return Settlement.of(payment, Outcome.UNKNOWN, reason="not_broadcast")
