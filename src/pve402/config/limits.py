@@ -67,7 +67,7 @@ class LimitSettings(BaseSettings):
         description="Proxies whose X-Forwarded-For header is trusted, separated by commas.",
         examples=["127.0.0.1,10.0.0.0/8"],
     )
-    pve402_cors_origins: Annotated[values.Names, AfterValidator(values.names)] = Field(
+    pve402_cors_origins: Annotated[values.Names, AfterValidator(values.origins)] = Field(
         ("*",),
         description="Origins whose pages may call the API; * for all.",
         examples=["https://shop.example.com"],

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+import sqlalchemy
 from pydantic import BeforeValidator, SecretStr
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
@@ -14,6 +15,7 @@ from pydantic_settings import NoDecode
 from pve402.domain import shelf
 from pve402.payments import addresses, errors, networks
 from pve402.proxmox import options
+from pve402.storage import server_address
 
 STATS_FIELDS = ("cpu", "memory", "disk", "name")
 
@@ -149,7 +151,31 @@ def database_url(secret: SecretStr) -> SecretStr:
     driver = _DRIVERS.get(scheme)
     if not separator or driver is None:
         raise ValueError("must begin with sqlite:/// or postgresql://")
+    if driver.startswith("postgresql"):
+        server_address.translated(sqlalchemy.make_url(f"{driver}://{rest}"))
     return SecretStr(f"{driver}://{rest}")
+
+
+def origins(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Origins as browsers write them (RFC 6454): no path, no usual port, lower case; or `*`."""
+    return names(tuple(part if part == "*" else origin(part) for part in parts))
+
+
+def origin(text: str) -> str:
+    """The origin of an address, which may have a slash at its end and nothing more."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "*" in text:
+        raise ValueError("must be origins such as https://shop.example.com, or * for all")
+    if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("must be origins, which have neither a path nor credentials")
+    try:
+        host = ipaddress.ip_address(parts.hostname).compressed
+    except ValueError:
+        host = parts.hostname.encode("idna").decode("ascii")
+    host = f"[{host}]" if ":" in host else host
+    usual = {"http": 80, "https": 443}[parts.scheme]
+    port = f":{parts.port}" if parts.port not in {None, usual} else ""
+    return f"{parts.scheme}://{host}{port}"
 
 
 def stats_fields(parts: tuple[str, ...]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ Pve402Error
 ├── Unauthenticated               401  a credential is missing, unknown, used or expired
 ├── NotAllowed                    403  the credential is real but narrower than the call
 ├── LeaseNotFound                 404  no such lease for this caller
+├── LeaseEnded                    410  the token was of a lease that is over
 ├── Conflict                      409  the request is fine, the state is not
 │   ├── NoCapacity
 │   ├── LeaseBusy
@@ -118,6 +119,11 @@ class NotAllowed(Pve402Error):
 class LeaseNotFound(Pve402Error):
     detail = "There is no such lease for this caller."
     code = "lease_not_found"
+
+
+class LeaseEnded(Pve402Error):
+    detail = "The lease of this token has ended."
+    code = "lease_ended"
 
 
 class Conflict(Pve402Error):

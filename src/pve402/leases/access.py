@@ -42,13 +42,18 @@ class Access:
         self._networks = networks  # CAIP-2; the first is the default
 
     async def authenticate(self, token: str) -> Caller:
-        """Return whom a token stands for; raise Unauthenticated if it is not valid now."""
+        """Return whom a token stands for.
+
+        Raises Unauthenticated if it is not valid now, LeaseEnded if it was until its lease ended.
+        """
         if len(token) > _MAX_TOKEN_CHARACTERS:
             raise errors.Unauthenticated
         async with self._db.read() as tx:
-            found = await token_rows.find(self._db, tx, vault.token_hash(token))
+            token_hash = vault.token_hash(token)
+            found = await token_rows.find(self._db, tx, token_hash)
+            ended = found is None and await token_rows.was_of_lease(self._db, tx, token_hash)
         if found is None:
-            raise errors.Unauthenticated
+            raise errors.LeaseEnded if ended else errors.Unauthenticated
         return Caller(
             owner=found.owner,
             lease_id=found.lease_id,

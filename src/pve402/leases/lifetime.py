@@ -138,7 +138,7 @@ class Lifetime:
         async with self._db.begin() as tx:
             await moves.end(self._db, tx, row, reason)
             await vmid_rows.release(self._db, tx, row.vmid, row.lease_id)
-            await token_rows.revoke_of_lease(tx, row.lease_id)
+            await token_rows.revoke_of_lease(self._db, tx, row.lease_id)
         await self._on_end(row, reason)
         metrics.LEASES_OVER.labels(reason).inc()
         log.info("lease_over", lease=row.lease_id, vmid=row.vmid, reason=reason)

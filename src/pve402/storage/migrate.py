@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from pve402.domain import errors
-from pve402.storage import failures, tables
+from pve402.storage import failures, server_address, tables
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -85,7 +85,12 @@ def _is_newest(url: sa.URL) -> bool:
 async def _within(url: sa.URL, verb: str, revision: str) -> None:
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
 
-    engine = create_async_engine(url, poolclass=sa.NullPool, hide_parameters=True)
+    arguments: dict[str, Any] = {}
+    if url.get_backend_name() == "postgresql":
+        url, arguments = server_address.translated(url)
+    engine = create_async_engine(
+        url, poolclass=sa.NullPool, hide_parameters=True, connect_args=arguments
+    )
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
     try:

@@ -13,7 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.ext import asyncio as sa_asyncio
 from typing_extensions import override
 
-from pve402.storage import failures, transaction
+from pve402.storage import failures, server_address, transaction
 
 _CONNECT_SECONDS = 5
 _STATEMENT_SECONDS = 30
@@ -24,13 +24,15 @@ class PostgresServer:
     """The connections to one server. Begin and read as often as you like; then close."""
 
     def __init__(self, url: sa.URL, size: int) -> None:
+        own_url, arguments = server_address.translated(url)
+        limits = {"timeout": _CONNECT_SECONDS, "command_timeout": _STATEMENT_SECONDS}
         self._writing = sa_asyncio.create_async_engine(
-            url,
+            own_url,
             hide_parameters=True,
             pool_size=size,
             max_overflow=0,
             pool_timeout=_PATIENCE_SECONDS,
-            connect_args={"timeout": _CONNECT_SECONDS, "command_timeout": _STATEMENT_SECONDS},
+            connect_args=limits | arguments,
         )
         event.listen(self._writing.sync_engine, "connect", _insist_on_commits)
         event.listen(self._writing.sync_engine, "checkout", _see_that_it_is_open)

@@ -13,6 +13,7 @@ from pve402.storage import clock, database, tables, transaction
 _tokens = tables.tokens
 _used_nonces = tables.used_nonces
 _MOST_OF_ONE = 100
+_KNOWN_SECONDS = 7 * 24 * 3600
 _MOST_AT_ONCE = 20  # more than are inserted meanwhile, and nobody waits long for it
 
 
@@ -68,9 +69,18 @@ async def revoke(db: database.Database, tx: transaction.Transaction, token_hash:
     return (await tx.run(_REVOKE, token_hash=token_hash, now_ms=db.shift_ms())).rowcount == 1
 
 
-async def revoke_of_lease(tx: transaction.Transaction, lease_id: str) -> None:
-    """Revoke every token of a lease, when it ends."""
-    await tx.run(_REVOKE_OF_LEASE, lease_id=lease_id)
+async def revoke_of_lease(
+    db: database.Database, tx: transaction.Transaction, lease_id: str
+) -> None:
+    """Revoke every token of a lease, when it ends; for a week they are known to have been good."""
+    kept_ms = db.shift_ms(_KNOWN_SECONDS)
+    await tx.run(_REVOKE_OF_LEASE, lease_id=lease_id, now_ms=db.shift_ms(), later_ms=kept_ms)
+
+
+async def was_of_lease(db: database.Database, tx: transaction.Transaction, token_hash: str) -> bool:
+    """Tell whether a token was good until its lease ended, within the last week."""
+    found = await tx.run(_WAS_OF_LEASE, token_hash=token_hash, now_ms=db.shift_ms())
+    return transaction.only(found) is not None
 
 
 async def use_nonce(
@@ -101,7 +111,16 @@ _OF_LEASE = _tokens.c.lease_id == _hole("lease_id")
 _IS_IT = _tokens.c.token_hash == _hole("token_hash")
 _FIND = sa.select(_tokens).where(_IS_IT, _VALID)
 _REVOKE = _tokens.delete().where(_IS_IT, _VALID)
-_REVOKE_OF_LEASE = _tokens.delete().where(_OF_LEASE)
+_REVOKE_OF_LEASE = (
+    _tokens.update()
+    .where(_OF_LEASE, _VALID)
+    .values(
+        revoked_at=_NOW, expires_at=clock.Moment(transaction.hole("later_ms", type_=sa.BigInteger))
+    )
+)
+_WAS_OF_LEASE = sa.select(_tokens.c.token_hash).where(
+    _IS_IT, _tokens.c.revoked_at.isnot(None), _tokens.c.expires_at > _NOW
+)
 _REVOKE_PRIMARY = _tokens.delete().where(_OF_LEASE, _tokens.c.primary_of_lease)
 _MAKE_ROOM_OF_LEASE = _all_but_newest(sa.and_(_OF_LEASE, sa.not_(_tokens.c.primary_of_lease)))
 _MAKE_ROOM_OF_WALLET = _all_but_newest(

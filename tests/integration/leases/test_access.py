@@ -141,6 +141,15 @@ async def test_a_revoked_token_is_gone(installation: Installation) -> None:
         await installation.parts.access.authenticate(answer.access_token or "")
 
 
+async def test_the_token_of_a_lease_that_is_over_is_told_so(installation: Installation) -> None:
+    answer = await installation.lease()
+    await installation.leases.end(answer.lease)
+    await installation.until_status(lease.LeaseStatus.ENDED)
+
+    with pytest.raises(errors.LeaseEnded):
+        await installation.parts.access.authenticate(answer.access_token or "")
+
+
 async def test_no_token_is_given_for_a_lease_that_is_over(installation: Installation) -> None:
     tenant = installation.tenant()
     row = (await installation.lease(tenant)).lease

@@ -329,11 +329,41 @@ async def test_what_is_revoked_leaves_no_row(db: database.Database) -> None:
             await token_rows.insert(db, tx, _token(name))
         told = [await token_rows.revoke(db, tx, name) for name in ("two", "two")]
         await token_rows.insert(db, tx, _token("three"))
-        await token_rows.revoke_of_lease(tx, "lease")
 
     async with db.read() as tx:
         left = await tx.scalar(sa.select(sa.func.count()).select_from(tables.tokens))
-    assert (told, left) == ([True, False], 0)
+    assert (told, left) == ([True, False], 1)
+
+
+@pytest.mark.parametrize(("days", "known"), [(0, True), (6.9, True), (7.1, False), (30, False)])
+async def test_a_token_is_known_for_a_week_after_its_lease(
+    db: database.Database, days: float, known: bool
+) -> None:
+    async with db.begin() as tx:
+        for name in ("of the lease", "given back"):
+            await token_rows.insert(db, tx, _token(name, primary=False))
+        await token_rows.revoke(db, tx, "given back")
+        await token_rows.revoke_of_lease(db, tx, "lease")
+
+    db.shift_seconds = days * 24 * 3600
+    async with db.read() as tx:
+        found = [await token_rows.find(db, tx, name) for name in ("of the lease", "given back")]
+        was = [
+            await token_rows.was_of_lease(db, tx, name)
+            for name in ("of the lease", "given back", "never there")
+        ]
+    assert (found, was) == ([None, None], [known, False, False])
+
+
+async def test_tokens_of_ended_leases_are_deleted_in_time(db: database.Database) -> None:
+    async with db.begin() as tx:
+        await token_rows.insert(db, tx, _token("one"))
+        await token_rows.revoke_of_lease(db, tx, "lease")
+
+    db.shift_seconds = 8 * 24 * 3600
+    async with db.begin() as tx:
+        await token_rows.make_room(db, tx, owner="o", lease_id=None)
+        assert await tx.scalar(sa.select(sa.func.count()).select_from(tables.tokens)) == 0
 
 
 async def test_a_challenge_nonce_is_used_once(db: database.Database) -> None:

@@ -243,3 +243,83 @@ def test_variables_that_look_mistyped_are_found(write, monkeypatch):
     found = config.unknown_variables(file)
 
     assert found == {"PVE402_PUBLIK_URL": "PVE402_PUBLIC_URL"}
+
+
+@pytest.mark.parametrize(
+    ("written", "origins"),
+    [
+        ("*", ("*",)),
+        ("https://shop.example.com/", ("https://shop.example.com",)),
+        ("HTTPS://Shop.Example.COM", ("https://shop.example.com",)),
+        ("https://shop.example.com:443", ("https://shop.example.com",)),
+        ("http://shop.example.com:80/", ("http://shop.example.com",)),
+        ("http://shop.example.com:443", ("http://shop.example.com:443",)),
+        ("http://[::0:1]:3000", ("http://[::1]:3000",)),
+        ("https://b\u00fccher.example", ("https://xn--bcher-kva.example",)),
+        ("http://a.test:80, http://A.test/ , https://b.test", ("http://a.test", "https://b.test")),
+    ],
+)
+def test_origins_are_written_as_browsers_do(write, written: str, origins: tuple[str, ...]):
+    assert config.load(write(PVE402_CORS_ORIGINS=written)).pve402_cors_origins == origins
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "shop.example.com",
+        "*.example.com",
+        "https://*.example.com",
+        "https://shop.example.com/path",
+        "https://shop.example.com/?a=b",
+        "https://me:secret@shop.example.com",
+        "ftp://shop.example.com",
+        "null",
+        "https://",
+        "https://shop.example.com:99999",
+        "*,https://a.example.com/x",
+    ],
+)
+def test_what_is_no_origin_is_refused(write, written: str):
+    with pytest.raises(config.SettingsError, match="PVE402_CORS_ORIGINS") as refused:
+        config.load(write(PVE402_CORS_ORIGINS=written))
+    assert "secret" not in str(refused.value)
+
+
+DATABASE = "postgresql://pve402:secret@db.example.com/pve402"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "sslmode=require",
+        "sslmode=verify-full&sslrootcert=/etc/ca.pem",
+        "sslmode=require&channel_binding=prefer",
+        "connect_timeout=10&application_name=pve402",
+        "target_session_attrs=read-write",
+        "ssl=require",
+        "options=-c%20statement_timeout%3D5s",
+        "keepalives=1&keepalives_idle=30",
+        "prepared_statement_cache_size=0",
+    ],
+)
+def test_a_database_is_named_as_hosting_services_do(write, query: str):
+    settings = config.load(write(DATABASE_URL=f"{DATABASE}?{query}", PVE402_SECRET_KEY="k" * 32))
+
+    assert not settings.uses_sqlite
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "sslmode=yes",
+        "channel_binding=require",
+        "gssencmode=require",
+        "connect_timeout=soon",
+        "sslmod=require",
+        "client_encoding=latin1",
+    ],
+)
+def test_a_parameter_that_cannot_be_honoured_is_named(write, query: str):
+    with pytest.raises(config.SettingsError, match=query.partition("=")[0]) as refused:
+        config.load(write(DATABASE_URL=f"{DATABASE}?{query}", PVE402_SECRET_KEY="k" * 32))
+    assert "secret" not in str(refused.value)

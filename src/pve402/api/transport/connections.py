@@ -4,7 +4,7 @@ uvicorn bounds none of these with httptools: a client could feed one header for 
 """
 
 import asyncio
-from collections.abc import Callable
+import json
 from typing import Any, ClassVar, Final
 
 import structlog
@@ -18,6 +18,13 @@ logger = structlog.get_logger(__name__)
 MAX_HEAD_BYTES: Final = 32 * 1024
 HEAD_LIMIT_SECONDS: Final = 15.0
 FULL_TOLD_EVERY_SECONDS: Final = 60.0
+_DETAIL: Final = f"The request line and headers may have {MAX_HEAD_BYTES:,} bytes at most."
+_BODY: Final = json.dumps({"detail": _DETAIL, "code": "head_too_large"}).encode()
+_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"content-type: application/json\r\ncache-control: no-store\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
+)
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -25,7 +32,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     full_told_at: ClassVar[float] = -FULL_TOLD_EVERY_SECONDS
     _head_open = True
-    _head_bytes = 0
+    _head_bytes = 0  # as they came, while a head is open
+    _parsed_bytes = 0  # of this head alone, for one that comes in one piece with what follows
     _head_timer: asyncio.TimerHandle | None = None
 
     @override
@@ -50,16 +58,35 @@ class BoundedHttp(HttpToolsProtocol):
         if not self._head_open or not self._is_open():
             return
         if self._head_bytes > MAX_HEAD_BYTES:
-            self._close_with(self.send_400_response, "The head of the request is too large.")
+            self._refuse_head()
         elif self._head_timer is None:  # most heads come in one piece, and need none
             self._await_head()
 
     @override
     def on_message_begin(self) -> None:
         self._head_open = True
+        self._parsed_bytes = 0
         if self._head_timer is None:
             self._head_bytes = 0
         super().on_message_begin()
+
+    @override
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    @override
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request, or one whose head is too large: 431."""
+        if self._parsed_bytes <= MAX_HEAD_BYTES:
+            super().send_400_response(msg)
+        else:
+            self._refuse_head()
 
     @override
     def on_headers_complete(self) -> None:
@@ -89,6 +116,14 @@ class BoundedHttp(HttpToolsProtocol):
     def _is_open(self) -> bool:
         return not self.transport.is_closing()
 
-    def _close_with(self, send: Callable[[str], None], message: str) -> None:
+    def _count(self, more: int) -> None:
+        """Count what the parser found in the head. Raises ValueError, by which it stops."""
+        self._parsed_bytes += more
+        if self._parsed_bytes > MAX_HEAD_BYTES:
+            raise ValueError("the head of the request is too large")
+
+    def _refuse_head(self) -> None:
         self._head_arrived()
-        send(message)
+        if self._is_open():
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()

@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pve402.api.transport import routing
+from pve402.api.transport import head, routing
 
 Known = dict[tuple[str, str], routing.PlainRoute]
 
@@ -26,14 +27,27 @@ class Dispatch:
 
     def __init__(self, app: FastAPI) -> None:
         self._known = plain_routes(app.routes)
+        self._methods = _methods(app.routes)
         self._handlers = app.exception_handlers
         self._by_routes: ASGIApp = ExceptionMiddleware(app.router, handlers=app.exception_handlers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request or a websocket."""
-        route = None
-        if scope["type"] == "http":
-            route = self._known.get((scope["method"], scope["path"]))
+        if scope["type"] != "http":
+            await self._by_routes(scope, receive, send)
+        elif scope["method"] == "HEAD":
+            await head.serve(self._serve, scope, receive, send)
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._known.get((scope["method"], scope["path"]))
+        if route is None and self._is_refused(scope):
+            # Else a route for any leaseId would take the path for one.
+            refusal = HTTPException(405)
+            response = await self._refusal(Request(scope, receive, send), refusal)
+            await response(scope, receive, send)
+            return
         if route is None:
             await self._by_routes(scope, receive, send)
             return
@@ -45,6 +59,10 @@ class Dispatch:
             response = await self._refusal(request, error)
         await response(scope, receive, send)
 
+    def _is_refused(self, scope: Scope) -> bool:
+        methods = self._methods.get(scope["path"])
+        return methods is not None and scope["method"] not in methods
+
     async def _refusal(self, request: Request, error: Exception) -> Response:
         """Answer what a handler raised, by its class or the nearest that it comes of."""
         for kind in type(error).__mro__:
@@ -53,6 +71,15 @@ class Dispatch:
                 answer: Response = await handler(request, error)
                 return answer
         raise error
+
+
+def _methods(routes: Iterable[BaseRoute]) -> dict[str, set[str]]:
+    """The methods of each path without parameters."""
+    methods: dict[str, set[str]] = {}
+    for route in routes:
+        if isinstance(route, Route) and not route.param_convertors:
+            methods.setdefault(route.path, set()).update(route.methods or ())
+    return methods
 
 
 def plain_routes(routes: Iterable[BaseRoute]) -> Known:

@@ -4,6 +4,7 @@ Every refusal is `{"detail": ..., "code": ...}`. Payments that are not good are 
 gate with the terms again. What is not in the table is a bug: 500, without a word about it.
 """
 
+import http
 import json
 from typing import Any, Final
 
@@ -11,9 +12,9 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import Match, Route
 
-from pve402.api.transport import body
+from pve402.api.transport import body, refusal_page
 from pve402.domain import errors
 from pve402.hub import errors as hub_errors
 from pve402.payments import errors as payment_errors
@@ -24,6 +25,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     errors.Unauthenticated: 401,
     errors.NotAllowed: 403,
     errors.LeaseNotFound: 404,
+    errors.LeaseEnded: 410,
     errors.Conflict: 409,
     errors.PaymentRefused: 402,
     errors.TooMany: 429,
@@ -107,6 +109,10 @@ _ROUTING_WORDS: Final = {
 async def _routing_error(request: Request, error: Any) -> Response:
     code, detail = _ROUTING_WORDS.get(error.status_code, ("invalid_request", str(error.detail)))
     response = problem(error.status_code, code, detail)
+    if refusal_page.is_wanted(request):
+        title = http.HTTPStatus(error.status_code).phrase
+        page = refusal_page.written(title, detail)
+        response = Response(page, error.status_code, media_type=refusal_page.MEDIA_TYPE)
     if error.status_code == 405:
         if request.method == "OPTIONS":
             response = Response(status_code=204)
@@ -115,10 +121,12 @@ async def _routing_error(request: Request, error: Any) -> Response:
 
 
 def _methods_of(request: Request) -> set[str]:
-    """Which methods the path takes, over all routes; the router names those of the first."""
-    return {
-        method
-        for route in request.app.routes
-        if route.matches(request.scope)[0] is not Match.NONE
-        for method in route.methods or ()
-    }
+    """Which methods the path takes, over all routes; the router names those of the first.
+
+    A route of this very path hides those that take it for a parameter.
+    """
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    named = [route for route in routes if route.path == request.scope["path"]]
+    matching = named or [r for r in routes if r.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in matching for method in route.methods or ()}
+    return methods | {"HEAD"} if "GET" in methods else methods

@@ -65,7 +65,7 @@ async def test_a_head_without_end_is_refused(port: int, piece: bytes):
     answer = await talk(port, b"GET / HTTP/1.1\r\nX-First: ", *[piece] * 6)
 
     assert b"200" not in answer
-    assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 431")
 
 
 async def test_a_large_body_is_no_large_head(port: int):
@@ -102,3 +102,44 @@ async def test_connections_over_the_bound_are_closed_and_told_once(
 
     assert answers == [b"", b""]
     assert [line["event"] for line in lines] == ["connections_refused"]
+
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        GET + b"X-Long: " + b"a" * 70_000 + b"\r\n\r\n",
+        GET + b"X-Long: " + b"a" * 33_000 + b"\r\n\r\n",
+        GET + b"X-One: more\r\n" * 4_000 + b"\r\n",
+        GET + b"X" * 40_000 + b": a\r\n\r\n",
+        b"GET /?" + b"a" * 33_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        GET.replace(b"GET /", b"POST /") + b"Cookie: " + b"a=1; " * 8_000 + b"\r\n\r\nbody",
+    ],
+    ids=lambda head: head[:12].decode() + str(len(head)),
+)
+@pytest.mark.parametrize("pieces", [1, 3])
+async def test_a_head_too_large_is_431_however_it_comes(port: int, head: bytes, pieces: int):
+    step = len(head) // pieces + 1
+
+    answer = await talk(port, *(head[at : at + step] for at in range(0, len(head), step)))
+
+    assert answer.startswith(b"HTTP/1.1 431 ") or answer == b""  # a reset may overtake it
+    assert pieces > 1 or b'"code": "head_too_large"' in answer
+
+
+@pytest.mark.parametrize("length", [1, 8_000, 31_000])
+async def test_a_long_head_within_the_bound_is_served(port: int, length: int):
+    answer = await talk(port, GET + b"X-Long: " + b"a" * length + b"\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_many_requests_on_one_connection_are_no_large_head(port: int):
+    request = b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 9_000 + b"\r\n\r\n"
+
+    answer = await talk(port, request * 4 + GET + b"\r\n")
+
+    assert answer.count(b"HTTP/1.1 200") == 5

@@ -140,3 +140,85 @@ def test_a_route_that_another_one_hides_stays_hidden(api: Api):
 
     assert ("GET", "/lease/hidden") not in dispatch.plain_routes([*api.app.routes, late])
     assert ("GET", "/lease/hidden") in dispatch.plain_routes([late, *api.app.routes])
+
+
+GETS = ["/catalogue", "/healthz", "/readyz", "/stats/node", "/console/terminal", "/openapi.json"]
+
+
+@pytest.mark.parametrize("path", GETS)
+async def test_head_answers_as_get_without_the_body(api: Api, path: str):
+    got = await api.client.get(path)
+
+    reply = await api.client.request("HEAD", path)
+
+    assert (reply.status, reply.body) == (200, b"")
+    assert reply.headers.keys() == got.headers.keys()
+    assert reply.headers.get("content-length") == got.headers.get("content-length")
+
+
+@pytest.mark.parametrize("path", ["/management/list", "/stats/lxc", "/lease/10000"])
+async def test_head_is_never_paid_for(api: Api, path: str):
+    unpaid = await api.client.get(path)
+    signed = wallets.payment_headers(wallets.ALICE, unpaid)
+
+    reply = await api.client.request("HEAD", path, headers=signed)
+
+    assert reply.status == 402
+    assert api.leases.named("pay_fee") == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/lease/container", "POST"),
+        ("HEAD", "/lease/container", "POST"),
+        ("DELETE", "/lease/container", "POST"),
+        ("GET", "/lease/quote", "POST"),
+        ("DELETE", "/lease/quote", "POST"),
+        ("POST", "/catalogue", "GET, HEAD"),
+        ("GET", "/auth/token", "DELETE, POST"),
+        ("PATCH", "/lease/10000", "DELETE, GET, HEAD"),
+        ("POST", "/management/list", "GET, HEAD"),
+        ("GET", "/lease/10000/renew", "POST"),
+        ("DELETE", "/management/files/10000", "GET, HEAD, PUT"),
+        ("TRACE", "/healthz", "GET, HEAD"),
+    ],
+)
+async def test_a_wrong_method_is_405_with_those_that_are_right(
+    api: Api, method: str, path: str, allowed: str
+):
+    reply = await api.client.request(method, path)
+
+    assert (reply.status, reply.headers["allow"]) == (405, allowed)
+    assert method == "HEAD" or reply.code == "method_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/lease/container", 405),
+        ("GET", "/lease/quote", 405),
+        ("GET", "/auth/challenge", 405),
+        ("POST", "/catalogue", 405),
+        ("GET", "/nowhere", 404),
+        ("GET", "/lease/10000/renew", 405),
+    ],
+)
+async def test_a_browser_is_shown_a_page(api: Api, method: str, path: str, status: int):
+    accept = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+    reply = await api.client.request(method, path, headers=accept)
+
+    assert reply.status == status
+    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+    assert b"<script" not in reply.body
+    assert b"<h1>" in reply.body
+
+
+@pytest.mark.parametrize(
+    "accept", ["*/*", "application/json", "application/json, text/html", "", "text/plain"]
+)
+async def test_a_program_is_not(api: Api, accept: str):
+    reply = await api.client.get("/lease/container", headers={"Accept": accept})
+
+    assert reply.code == "method_not_allowed"

@@ -44,7 +44,7 @@ async def test_a_browser_can_read_the_402_and_its_headers(api: Api):
 async def test_a_wrong_method_is_told_all_that_the_path_takes(api: Api):
     reply = await api.client.request("PUT", "/lease/10000")
 
-    assert (reply.status, reply.headers["allow"]) == (405, "DELETE, GET")
+    assert (reply.status, reply.headers["allow"]) == (405, "DELETE, GET, HEAD")
 
 
 @pytest.mark.parametrize(
