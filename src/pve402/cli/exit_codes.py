@@ -4,7 +4,7 @@
 1  something unexpected
 2  wrong usage: an option, an address, a missing key, a request that cannot be served (422)
 3  not paid: over the cap, declined, or the payment was refused (402)
-4  not allowed, or no such lease (401, 403, 404)
+4  not allowed, or no such lease any more (401, 403, 404, 410)
 5  the state does not allow it: no capacity, busy, over (409), or it failed uncharged (502)
 6  come back later; the outcome of a payment may be open (429, 503)
 7  the service cannot be reached
@@ -27,7 +27,7 @@ UNREACHABLE: Final = 7
 _BY_STATUS: Final = {
     **dict.fromkeys((400, 413, 422), USAGE),
     402: NOT_PAID,
-    **dict.fromkeys((401, 403, 404), NOT_ALLOWED),
+    **dict.fromkeys((401, 403, 404, 410), NOT_ALLOWED),
     **dict.fromkeys((409, 502), NOT_NOW),
     **dict.fromkeys((408, 429, 503), LATER),
 }
