@@ -117,7 +117,9 @@ def _simulator_options(chosen: DevnetOptions, password: str) -> options.Simulato
         latency_scale=chosen.latency_scale,
         exec_endpoint=chosen.exec_api,
         templates=(
-            options.TemplateOptions(name=TEMPLATE, size_bytes=126_515_062, os_type="debian"),
+            options.TemplateOptions(
+                name=TEMPLATE, size_bytes=126_515_062, os_type="debian", systemd=252
+            ),
             *options.TEMPLATES,
         ),
         access=options.AccessOptions(

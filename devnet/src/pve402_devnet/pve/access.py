@@ -96,6 +96,13 @@ class Access:
         for holders in self.rules.values():
             holders.pop(who, None)
 
+    def forget_role(self, role: str) -> None:
+        """Drop a role with every rule that gave it."""
+        self.roles.pop(role, None)
+        for holders in self.rules.values():
+            for roles in holders.values():
+                roles.pop(role, None)
+
     def forget_path(self, path: str) -> None:
         """Drop every rule on a path whose object is gone."""
         self.rules.pop(path, None)

@@ -1,6 +1,5 @@
 """The simulated cluster: everything calls and workers read and change."""
 
-import asyncio
 import itertools
 import re
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pve402_devnet.pve import (
     storage,
     tasks,
     tickets,
+    workers,
 )
 
 _HOST_LOOKUP = "failed to get address info for: {0}: Temporary failure in name resolution"
@@ -34,6 +34,7 @@ class Guest:
     config: config.GuestConfig
     created_at: float
     template: str = ""
+    systemd: int | None = None
     started_at: float | None = None
     pid: int | None = None
     published: dict[str, object] | None = None
@@ -60,6 +61,7 @@ class Cluster:
         self.nodes = {node.name: node for node in chosen.nodes}
         self.offline = {node.name for node in chosen.nodes if not node.online}
         self.quorate = True
+        self.statistics_dead = False
         self.guests: dict[int, Guest] = {}
         self.access = access.Access(chosen.access, chosen.root_password)
         self.tickets = tickets.TicketOffice(self.clock)
@@ -70,7 +72,7 @@ class Cluster:
         self.storages = storage.Storages(chosen)
         self.firewalls: dict[int, dict[str, config.Value]] = {}
         self.consoles: dict[int, runtime.ConsoleSession] = {}
-        self.daemon_slots = {name: asyncio.Semaphore(chosen.daemon_workers) for name in self.nodes}
+        self.daemons = {name: workers.Workers(chosen.daemon_workers) for name in self.nodes}
         made = certificate.make(chosen.host)
         self.root_certificate, self.fingerprint = made.pem, made.fingerprint_sha256
         self.started_at = self.clock.now()

@@ -36,6 +36,12 @@ class GuestConfig:
         """SHA-1 of the file's text."""
         return hashlib.sha1(self.render().encode(), usedforsecurity=False).hexdigest()
 
+    @property
+    def has_nesting(self) -> bool:
+        """Whether containers, and a newer systemd, may run inside."""
+        features = schema.parse_property_string(self.text("features"), guest_schema.FEATURES)
+        return features.get("nesting") == "1"
+
     def text(self, name: str, default: str = "") -> str:
         """Read an option as text."""
         return str(self.options.get(name, default))

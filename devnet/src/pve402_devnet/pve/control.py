@@ -63,6 +63,8 @@ class ControlServer:
         body = await _body(request)
         if "quorate" in body:
             self._world.quorate = bool(body["quorate"])
+        if "statisticsDead" in body:
+            self._world.statistics_dead = bool(body["statisticsDead"])
         if "killCreates" in body:
             self._world.faults.kill_creates = int(str(body["killCreates"]))
         if "offline" in body:
@@ -80,6 +82,7 @@ class ControlServer:
         return web.json_response(
             {
                 "quorate": world.quorate,
+                "statisticsDead": world.statistics_dead,
                 "offline": sorted(world.offline),
                 "fullStorages": [s.name for s in world.storages if s.full],
                 "killCreates": world.faults.kill_creates,

@@ -90,6 +90,8 @@ async def _build(
     except asyncio.CancelledError:
         raise errors.Failure("received interrupt") from None
     _set_up(new, template, task)
+    guest.systemd = template.systemd
+    lifecycle.warn_without_nesting(guest.systemd, new, task)
     new.options.setdefault("hostname", f"CT{plan.vmid}")
     new.options.setdefault("memory", 512)
     new.options.setdefault("swap", 512)

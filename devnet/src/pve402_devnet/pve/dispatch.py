@@ -115,7 +115,7 @@ class Dispatcher:
         if not route.protected:
             await self._world.clock.sleep(self._world.latencies.call)
             return await self._handle(route, caller, values)
-        async with self._world.daemon_slots[node]:
+        async with self._world.daemons[node].turn():
             await self._world.clock.sleep(self._world.latencies.protected_call)
             return await self._handle(route, caller, values)
 

@@ -75,7 +75,13 @@ def cpus_of(world: cluster.Cluster, guest: cluster.Guest) -> int | float:
 
 
 async def publish(world: cluster.Cluster) -> None:
-    """Take the snapshot of all guests that `/cluster/resources` shows until the next one."""
+    """Take the snapshot of all guests that `/cluster/resources` shows until the next one.
+
+    While the statistics daemon is dead nobody takes one: what was shown stays, and a guest that
+    came later reads `unknown`.
+    """
+    if world.statistics_dead:
+        return
     for guest in list(world.guests.values()):
         now = await status_of(world, guest)
         guest.published = {

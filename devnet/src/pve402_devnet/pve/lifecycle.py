@@ -2,7 +2,7 @@
 
 import asyncio
 
-from pve402_devnet.pve import changes, cluster, errors, tasks
+from pve402_devnet.pve import changes, cluster, config, errors, tasks
 
 _SHUTDOWN_GRACE_SECONDS = 5  # lxc-stop gets that much more than it was told
 _UP_AFTER = 0.6  # the share of a start after which the guest reads as running
@@ -105,8 +105,17 @@ def _has_quota(guest: cluster.Guest) -> bool:
     return any(volume.get("quota") == "1" for volume in guest.config.volumes().values())
 
 
+def warn_without_nesting(
+    systemd: int | None, conf: config.GuestConfig, task: tasks.Task | None
+) -> None:
+    """Warn that a systemd of this version may not come up in an unprivileged guest."""
+    if systemd and task and conf.options.get("unprivileged") and not conf.has_nesting:
+        task.warn(f"Systemd {systemd} detected. You may need to enable nesting.")
+
+
 async def _bring_up(world: cluster.Cluster, guest: cluster.Guest) -> None:
     changes.apply_all(world, guest)
+    warn_without_nesting(guest.systemd, guest.config, tasks.current_task.get())
     world.require_bridges(guest)
     await world.clock.sleep(world.latencies.start * _UP_AFTER)
     if await world.is_running(guest.vmid):

@@ -82,13 +82,17 @@ class TemplateBehaviour(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateOptions:
-    """One template file of a storage. `unpacked_bytes` is what tar reads."""
+    """One template file of a storage. `unpacked_bytes` is what tar reads.
+
+    `systemd` is the version of its init; None is another init, which needs no nesting.
+    """
 
     storage: str = "local"
     name: str
     size_bytes: int
     unpacked_bytes: int = 2_201_600
     os_type: str = "alpine"
+    systemd: int | None = None
     behaviour: TemplateBehaviour = TemplateBehaviour.GOOD
     created_at: int = 1_795_284_202
 

@@ -1,6 +1,6 @@
 """The simulator beside fakepve, which others wrote: the same calls to both, and where they differ.
 
-Where they do, what was recorded on Proxmox VE decides. docs/reference/simulators.md lists the same.
+Where they do, what was recorded on Proxmox VE decides. devnet/docs/beside-proxmox.md lists the same.
 """
 
 import json
@@ -18,7 +18,7 @@ from pve402_devnet.pve import options, simulator
 
 pytestmark = pytest.mark.fakepve
 
-PAGE = project.ROOT / "docs/reference/simulators.md"
+PAGE = project.ROOT / "devnet/docs/beside-proxmox.md"
 NODE = "pve1"
 LXC = f"/nodes/{NODE}/lxc"
 CT, GONE = f"{LXC}/300", f"{LXC}/999"

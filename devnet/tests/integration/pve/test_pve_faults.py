@@ -110,6 +110,21 @@ async def test_a_killed_create_worker_leaves_lock_and_disk(client: Client) -> No
     assert [row["volid"] for row in volumes.data] == ["local:100/vm-100-disk-0.raw"]
 
 
+async def test_a_dead_statistics_daemon_leaves_new_guests_unknown(client: Client) -> None:
+    await client.create(100)
+    await client.proxmox.publish()
+    await client.order("/state", statisticsDead=True)
+    await client.create(101)
+    await client.run("POST", "/nodes/pve/lxc/101/status/start")
+    await client.proxmox.publish()
+
+    listed = (await client.call("GET", "/cluster/resources", type="vm")).data
+    asked = (await client.call("GET", "/nodes/pve/lxc/101/status/current")).data
+
+    assert {row["vmid"]: row["status"] for row in listed} == {100: "stopped", 101: "unknown"}
+    assert asked["status"] == "running"
+
+
 async def test_faults_can_be_cleared(client: Client) -> None:
     await client.order("/faults", pattern=".", kind="error", text="boom")
     async with client.http.delete(f"{client.proxmox.control_url}/faults") as response:

@@ -6,6 +6,7 @@ import pytest
 from devnet.tests.integration.pve.conftest import Client, MakeClient
 
 from pve402_devnet.pve import StorageOptions
+from pve402_devnet.pve.options import TEMPLATES, TemplateOptions
 
 GUEST = "/nodes/pve/lxc/100"
 
@@ -104,3 +105,30 @@ async def test_a_call_of_a_missing_guest_fails_in_its_task_or_at_once(client: Cl
 
     assert start.exit_status == "Configuration file 'nodes/pve/lxc/100.conf' does not exist"
     assert stop.reason == "CT 100 not running"
+
+
+SYSTEMD = "debian-12-standard_12.12-1_amd64.tar.zst"
+WARNING = "WARN: Systemd 252 detected. You may need to enable nesting."
+
+
+@pytest.mark.parametrize(
+    ("template", "features", "end"),
+    [
+        (SYSTEMD, {}, "WARNINGS: 1"),
+        (SYSTEMD, {"features": "nesting=0"}, "WARNINGS: 1"),
+        (SYSTEMD, {"features": "nesting=1"}, "OK"),
+        (SYSTEMD, {"unprivileged": "0"}, "OK"),
+        ("busybox-alpine-3.22_1_amd64.tar.gz", {}, "OK"),
+    ],
+)
+async def test_a_systemd_without_nesting_is_warned_about(
+    make_client: MakeClient, template: str, features: dict[str, str], end: str
+) -> None:
+    debian = TemplateOptions(name=SYSTEMD, size_bytes=1000, os_type="debian", systemd=252)
+    client = await make_client(templates=(debian, *TEMPLATES))
+
+    created = await client.create(100, ostemplate=f"local:vztmpl/{template}", **features)
+    started = await client.run("POST", "/nodes/pve/lxc/100/status/start")
+
+    assert (created.exit_status, started.exit_status) == (end, end)
+    assert (WARNING in created.lines, WARNING in started.lines) == (end != "OK", end != "OK")

@@ -9,6 +9,7 @@ from pve402_devnet.pve import (
     errors,
     guest_rights,
     guest_schema,
+    public_keys,
     rest,
     schema,
     storage,
@@ -16,10 +17,6 @@ from pve402_devnet.pve import (
 
 _NOT_CONFIGURATION = frozenset(guest_schema.CREATE) - frozenset(guest_schema.OPTIONS)
 _DEFAULT_ROOT_GB = 4
-_KEY_TYPES = re.compile(
-    r"(ssh-(rsa|ed25519|dss)|ecdsa-sha2-nistp(256|384|521)|sk-\S+@openssh\.com)"
-    r"\s+[A-Za-z0-9+/]{32,}={0,3}(\s.*)?"
-)
 
 
 async def create(call: rest.Call) -> rest.Json:
@@ -28,7 +25,7 @@ async def create(call: rest.Call) -> rest.Json:
     world.require_quorum()
     _require_rights_to_kind(call)
     world.require_unused(call.vmid)
-    _require_public_keys(call.text("ssh-public-keys"))
+    public_keys.require_valid(call.text("ssh-public-keys"))
     pool = call.text("pool") or None
     _require_allocation(call, pool)
     wanted = {n: v for n, v in call.params.items() if n not in _NOT_CONFIGURATION}
@@ -60,12 +57,6 @@ def _require_rights_to_kind(call: rest.Call) -> None:
         call.require("/", "Sys.Modify")
     if call.flag("ha-managed"):
         call.require("/", "Sys.Console")
-
-
-def _require_public_keys(text: str) -> None:
-    for line in text.split("\n"):
-        if line.strip() and _KEY_TYPES.fullmatch(line.strip()) is None:
-            raise errors.Failure("SSH public key validation error")
 
 
 def _require_allocation(call: rest.Call, pool: str | None) -> None:

@@ -61,7 +61,7 @@ async def clone(call: rest.Call) -> rest.Json:
         raise
     target = world.guests[new_id]
     target.config = copied
-    target.template = source.template
+    target.template, target.systemd = source.template, source.systemd
 
     async def work(task: tasks.Task) -> None:
         await disks.clone(world, source, target, call.text("storage"), task)

@@ -8,6 +8,7 @@ from pve402_devnet.pve.guest_schema import flag, text
 from pve402_devnet.pve.schema import Property
 
 _ROLE = Property(format="pve-roleid")
+_RESERVED = "PVE"
 _PRIVS = text(format="pve-priv-list")
 _ACL_PATH = re.compile(
     r"/|/(access|nodes|pool|sdn|storage|vms|mapping)"
@@ -31,11 +32,11 @@ async def list_roles(call: rest.Call) -> rest.Json:
 async def create_role(call: rest.Call) -> rest.Json:
     """Make a role."""
     name = call.text("roleid")
+    if name.upper().startswith(_RESERVED):
+        text_ = f"cannot use role ID starting with the (case-insensitive) '{_RESERVED}' namespace"
+        raise errors.ParameterErrors({"roleid": text_})
     if name in call.world.access.roles:
         raise errors.Failure(f"create role failed: role '{name}' already exists")
-    if name.startswith("PVE"):
-        text_ = "role ID must not start with the (reserved) prefix 'PVE'"
-        raise errors.ParameterErrors({"roleid": text_})
     call.world.access.roles[name] = _privileges(call)
     return None
 
@@ -60,7 +61,7 @@ async def delete_role(call: rest.Call) -> rest.Json:
     name = call.text("roleid")
     _refuse_built_in(name, "deleted")
     _role(call)
-    del call.world.access.roles[name]
+    call.world.access.forget_role(name)
     return None
 
 
