@@ -96,7 +96,7 @@ async def test_a_lease_comes_up_in_spite_of(
     trouble(pve)
 
     reply = await open_shop.pay(signed)
-    books = await _books(open_shop, await open_shop.until_over())
+    books = await _deals(open_shop, await open_shop.until_over())
 
     assert books.nobody_lost, (reply.body, books)
     assert books.order is SOLD or trouble is flaky
@@ -115,7 +115,7 @@ async def test_what_passes_is_waited_for(
     before = await open_shop.books()
     pve("regain_quorum")
     pve("forget_failures")
-    books = await _books(open_shop, await open_shop.until_over())
+    books = await _deals(open_shop, await open_shop.until_over())
 
     assert (reply.status, before.paid) == (503, 0), reply.body
     assert (books.order, books.nobody_lost) == (SOLD, True), books
@@ -131,7 +131,7 @@ async def test_what_cannot_come_up_costs_nothing_and_leaves_nothing(
     trouble(pve)
 
     reply = await open_shop.pay(signed)
-    books = await _books(open_shop, await open_shop.until_over())
+    books = await _deals(open_shop, await open_shop.until_over())
 
     assert reply.status in {502, 503}, reply.body
     assert NODE.encode() not in reply.body
@@ -238,7 +238,7 @@ async def _until(of: Shop, status: LeaseStatus) -> Lease:
     raise TimeoutError(f"the lease is still {row.status}: {row.last_error}")
 
 
-async def _books(of: Shop, books: Books) -> Books:
+async def _deals(of: Shop, books: Books) -> Books:
     """The books with the containers that fakepve has."""
     for _ in range(50):
         await of.inside.settled_down()

@@ -39,12 +39,12 @@ async def measure(kind: str, waiting: int, per_minute: int, seconds: float) -> s
         await _fill(parts, waiting, due, began, 60 / per_minute)
         await _plant(where, due)
         _watch(parts, looked, ended)
-        await parts.crew.start()
+        await parts.lease_worker.start()
         await asyncio.sleep(max(0.0, began - time.time()))
         usage = worlds.Usage()
         await worlds.until(lambda: len(ended) >= due, seconds + 60)
         cpu, memory = usage.cpu_percent, usage.memory_mb
-        await parts.crew.stop()
+        await parts.lease_worker.stop()
         await parts.settler.close()
         await parts.proxmox.close()
         await parts.db.close()
@@ -110,7 +110,7 @@ async def _plant(where: stage.Stage, due: int) -> None:
 
 def _watch(parts: bootstrap.Components, looked: list[float], ended: list[float]) -> None:
     """Note when a lease is looked at first, and when it is written as stopped."""
-    lifetime = parts.crew._workflows.lifetime
+    lifetime = parts.lease_worker._workflows.lifetime
     honest: Callable[..., Awaitable[lease.Lease]] = lifetime._move
     ends: dict[str, float] = {}
 

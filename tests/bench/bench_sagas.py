@@ -90,7 +90,10 @@ async def _until_over(parts: bootstrap.Components, leases: int) -> None:
 
 
 def _time_steps(parts: bootstrap.Components, seconds: list[float]) -> None:
-    flows: tuple[Any, ...] = (parts.crew._workflows.creation, parts.crew._workflows.lifetime)
+    flows: tuple[Any, ...] = (
+        parts.lease_worker._workflows.creation,
+        parts.lease_worker._workflows.lifetime,
+    )
     for flow in flows:
         flow.steps = {
             state: dataclasses.replace(step, do=_timed(step.do, seconds))

@@ -134,7 +134,7 @@ def _covered(intervals: list[Interval], began: float, ended: float) -> float:
 
 async def _list(parts: bootstrap.Components, where: stage.Stage) -> tuple[float, float]:
     """List the leases of somebody with very many: seconds beyond the call to Proxmox, and calls."""
-    await parts.crew.stop()
+    await parts.lease_worker.stop()
     ids = await _insert(parts)
     await _stand(parts, where, ids)
     asked: list[Interval] = []

@@ -22,24 +22,24 @@ _step: contextvars.ContextVar[str] = contextvars.ContextVar("step", default="req
 SEAMS: Mapping[str, tuple[str, ...]] = {
     "request": (
         "facilitator.verify",
-        "taker.take_creation",
-        "taker.take_renewal",
+        "admissions.take_creation",
+        "admissions.take_renewal",
         "service.end",
     ),
-    "create": ("guests.next_vmid", "ledger.advance", "guests.create"),
-    "await": ("tasks.wait_until_finished", "ledger.advance"),
-    "start": ("guests.start", "tasks.wait_until_finished", "ledger.advance"),
-    "settle": ("facilitator.settle", "settler.look", "ledger.activate"),
-    "refuse": ("ledger.refuse",),
-    "wake": ("guests.status", "guests.start", "tasks.wait_until_finished", "ledger.advance"),
+    "create": ("guests.next_vmid", "deals.advance", "guests.create"),
+    "await": ("tasks.wait_until_finished", "deals.advance"),
+    "start": ("guests.start", "tasks.wait_until_finished", "deals.advance"),
+    "settle": ("facilitator.settle", "settler.look", "deals.activate"),
+    "refuse": ("deals.refuse",),
+    "wake": ("guests.status", "guests.start", "tasks.wait_until_finished", "deals.advance"),
     "settle renewal": (
         "facilitator.settle",
         "settler.look",
-        "ledger.remember",
-        "ledger.extend",
+        "deals.remember",
+        "deals.extend",
     ),
-    "confirm": ("guests.update_config", "settler.recheck", "ledger.finish"),
-    "fee": ("facilitator.settle", "ledger.settle_alone"),
+    "confirm": ("guests.update_config", "settler.recheck", "deals.finish"),
+    "fee": ("facilitator.settle", "deals.settle_alone"),
     "expire": ("lifetime.move",),
     "stop": ("guests.status", "guests.shutdown", "tasks.wait_until_finished", "lifetime.move"),
     "end grace": ("lifetime.move",),
@@ -89,14 +89,14 @@ class Fuse:
 
 def install(parts: bootstrap.Components, fuse: Fuse) -> None:
     """Wrap every seam and name every step of an installation that has not been opened yet."""
-    flows = parts.crew._workflows
+    flows = parts.lease_worker._workflows
     owners: dict[str, tuple[Any, str]] = {
         "guests": (parts.machines._guests, ""),
         "tasks": (parts.machines._tasks, ""),
         "settler": (parts.settler, ""),
-        "ledger": (flows.creation._books, ""),
+        "deals": (flows.creation._deals, ""),
         "lifetime": (flows.lifetime, "_"),
-        "taker": (parts.leases._parts.taker, ""),
+        "admissions": (parts.leases._parts.admissions, ""),
         "service": (parts.leases, ""),
     }
     route = next(iter(parts.settler._routes.values()))

@@ -103,8 +103,8 @@ def _hasten(parts: bootstrap.Components, start: Start) -> None:
     pace = dataclasses.replace(
         options.WorkerOptions(), hold_seconds=3.0, retry_least_seconds=0.2, retry_most_seconds=3.0
     )
-    parts.crew._settings = pace
-    parts.leases._parts.taker._hold_seconds = pace.hold_seconds
+    parts.lease_worker._settings = pace
+    parts.leases._parts.admissions._hold_seconds = pace.hold_seconds
     faster: dict[str, Any] = {
         "late_create_seconds": 10.0,
         "task_shows_seconds": 3.0,
@@ -112,17 +112,17 @@ def _hasten(parts: bootstrap.Components, start: Start) -> None:
         "creation_limit_seconds": 40.0,
         "shutdown_limit_seconds": 3,
     }
-    flows = parts.crew._workflows
+    flows = parts.lease_worker._workflows
     quick = dataclasses.replace(parts.lease_options, **faster)
     holders: tuple[Any, ...] = (
         flows.creation,
         flows.renewal,
         flows.confirmation,
         flows.lifetime,
-        flows.creation._books,
+        flows.creation._deals,
         parts.machines,
-        parts.watch,
-        parts.leases._parts.taker,
+        parts.lease_reconciler,
+        parts.leases._parts.admissions,
     )
     for holder in holders:
         holder._settings = quick

@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 TRANSACTION = "0x" + "5e" * 32
 
 
-def book() -> catalogue.Catalogue:
+def sku_catalogue() -> catalogue.Catalogue:
     """The catalogue that ships with the program."""
     text = package_files.files("pve402.domain").joinpath("default_catalogue.toml").read_text()
     return catalogue.parse(text)
@@ -35,7 +35,7 @@ def make_lease(owner: str, *, vmid: int = 10000, **changes: Any) -> lease.Lease:
         size=lease.Size(cores=1, memory_mb=512, disk_gb=8),
         hostname="demo-server",
         template="local:vztmpl/debian.tar.zst",
-        rates=book().skus["standard-lxc"].rates.to_strings(),
+        rates=sku_catalogue().skus["standard-lxc"].rates.to_strings(),
         created_at=NOW,
         expires_at=NOW + timedelta(hours=1),
     )
@@ -65,7 +65,6 @@ def make_guest(of: lease.Lease) -> resources.GuestSummary:
 class FakeLeases:
     """Leases by id, payments by key."""
 
-    book: catalogue.Catalogue = dataclasses.field(default_factory=book)
     leases: dict[str, lease.Lease] = dataclasses.field(default_factory=dict)
     payments: set[Any] = dataclasses.field(default_factory=set)
     calls: list[tuple[str, Any]] = dataclasses.field(default_factory=list)
@@ -73,6 +72,9 @@ class FakeLeases:
     proxmox_seen: bool = True
     guests_missing: bool = False
     pending: bool = False  # creations stay under work
+
+    def __post_init__(self) -> None:
+        self.catalogue = sku_catalogue()
 
     def add(self, made: lease.Lease) -> lease.Lease:
         """Keep a lease."""
@@ -92,11 +94,11 @@ class FakeLeases:
         self._called("check_room", size)
 
     def creation_price_usd(self, asked: Any) -> Fraction:
-        sku = asked.check(self.book)
+        sku = asked.check(self.catalogue)
         return price.lease_price_usd(sku.rates, asked.size, asked.minutes)
 
     def renewal_price_usd(self, of: lease.Lease, minutes: int) -> Fraction:
-        rates = self.book.skus[of.sku].rates
+        rates = self.catalogue.skus[of.sku].rates
         return price.lease_price_usd(rates, of.size, minutes, with_base=False)
 
     async def check_renewable(self, of: lease.Lease, minutes: int) -> None:

@@ -182,9 +182,9 @@ class Installation:
     async def settled_down(self) -> None:
         """Wait until no row is worked on and none is due."""
         for _ in range(1000):
-            self.parts.crew.wake()
+            self.parts.lease_worker.wake()
             await asyncio.sleep(0.01)
-            if self.parts.crew.busy == 0 and not await self._due():
+            if self.parts.lease_worker.busy == 0 and not await self._due():
                 return
         raise TimeoutError("rows are still due")
 
@@ -200,14 +200,14 @@ class Installation:
 
     async def die(self) -> None:
         """End at once, as a killed process does: nothing is handed over or written."""
-        crew = self.parts.crew
+        lease_worker = self.parts.lease_worker
         await self.parts.filler.stop()
-        await self.parts.watch.stop()
-        tasks = [*crew._running, *crew._loops]
+        await self.parts.lease_reconciler.stop()
+        tasks = [*lease_worker._running, *lease_worker._loops]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        crew._held.clear()
+        lease_worker._held.clear()
 
     async def rows(self, table: sa.Table) -> list[dict[str, Any]]:
         """All rows of a table, oldest first."""
@@ -224,15 +224,15 @@ class Installation:
         return [order.Order.from_row(row) for row in await self.rows(tables.orders)]
 
     async def pool_of(self, count: int) -> list[lease.Lease]:
-        """Wait until so many guests stand ready and no other is being made; longest ready first."""
+        """Wait until so many warm guests wait and no other is being made; longest waiting first."""
         for _ in range(2000):
             async with self.parts.db.read() as tx:
-                rows = await lease_rows.list_pool(tx)
+                rows = await lease_rows.list_warm_pool(tx)
             ready = [row for row in rows if row.status is lease.LeaseStatus.POOLED]
             if len(ready) == count == len(rows):
                 return sorted(ready, key=lambda row: row.pooled_at or row.created_at)
             self.parts.filler.wake()
-            self.parts.crew.wake()
+            self.parts.lease_worker.wake()
             await asyncio.sleep(0.005)
         raise TimeoutError("the pool is not as wanted")
 
@@ -275,7 +275,7 @@ class Installation:
     def pass_time(self, seconds: float) -> None:
         """Move the database's clock on, so that leases fall due."""
         self.parts.db.shift_seconds += seconds
-        self.parts.crew.wake()
+        self.parts.lease_worker.wake()
 
 
 def creation(**changes: Any) -> request.CreationRequest:

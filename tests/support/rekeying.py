@@ -1,4 +1,4 @@
-"""Guests of the pool where no shell runs: what they would be told, and troubles on order."""
+"""Warm guests where no shell runs: what they would be told, and troubles on order."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 from pve402 import bootstrap
 from pve402.domain import lease
-from pve402.guests import rekey
-from pve402.leases import machine, workflow
+from pve402.leases import machine, warm_guests, workflow
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -23,7 +22,7 @@ class FakeRekey:
     async def check(self, of: lease.Lease) -> None:
         """Answer unless told to be broken."""
         if not self.sound:
-            raise rekey.NotReady(f"{of.vmid} does not answer")
+            raise warm_guests.NotReady(f"{of.vmid} does not answer")
 
     async def rekey(self, of: lease.Lease, secrets: machine.Secrets) -> None:
         """Note it, unless a failure was ordered."""
@@ -40,7 +39,7 @@ class FakeRekey:
 def install(parts: bootstrap.Components) -> FakeRekey:
     """Put a fake in the place of the hub."""
     fake = FakeRekey()
-    flows = parts.crew._workflows
-    flows.filling._rekey = fake
-    flows.creation._ready._rekey = fake
+    flows = parts.lease_worker._workflows
+    flows.filling._rekeying = fake
+    flows.creation._ready._rekeying = fake
     return fake

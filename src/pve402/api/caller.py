@@ -94,7 +94,7 @@ async def admit(
     if holder is not None:
         found = await app.leases.find(text, holder) if text else None
         return Call(caller=holder, lease=found)
-    fee_usd = app.leases.book.management_fee_usd
+    fee_usd = app.leases.catalogue.management_fee_usd
     priced = app.gate.price(fee_usd, request.scope["path"], description)
     if not gate.carries_payment(request):
         return priced.unpaid

@@ -20,7 +20,7 @@ from pve402.api.peers import forward
 from pve402.api.transport import body, guard, sse
 from pve402.domain import errors
 from pve402.domain.lease import Lease, LeaseStatus
-from pve402.guests import guest_work, watch
+from pve402.guests import guest_work, open_calls
 from pve402.hub import errors as hub_errors
 from pve402.leases import service
 from pve402.proxmox import resources
@@ -102,8 +102,8 @@ async def _authorized(request: Request, door: Door) -> caller.Call | Response:
 
 async def _while_lasting(call: GuestCall, act: Callable[[], Awaitable[Response]]) -> Response:
     """Do it at the replica that holds the terminal, for as long as token and lease last."""
-    open_call = watch.OpenCall(call.lease, _token_hash(call.request))
-    with call.work.consoles.watch.over(open_call):
+    open_call = open_calls.OpenCall(call.lease, _token_hash(call.request))
+    with call.work.consoles.open_calls.track(open_call):
         async with open_call.lasting():
             response = await forward.at_owner(call, act)
     if isinstance(response, StreamingResponse):
@@ -121,15 +121,15 @@ def _token_hash(request: Request) -> str | None:
 
 
 async def _while_open(
-    call: GuestCall, open_call: watch.OpenCall, chunks: AsyncIterator[Chunk], *, events: bool
+    call: GuestCall, open_call: open_calls.OpenCall, chunks: AsyncIterator[Chunk], *, events: bool
 ) -> AsyncIterator[Chunk]:
     """Pass a body on while the call may last. Events end with an `error`; a file is cut off."""
-    with call.work.consoles.watch.over(open_call):
+    with call.work.consoles.open_calls.track(open_call):
         while True:
             try:
                 async with open_call.lasting():
                     chunk = await anext(chunks, None)
-            except (watch.TokenRevoked, hub_errors.GuestClosed) as end:
+            except (open_calls.TokenRevoked, hub_errors.GuestClosed) as end:
                 if not events:
                     raise
                 yield sse.error_event(call.followed_id, end)

@@ -13,27 +13,27 @@ from pve402 import config
 from pve402.bootstrap import guests as guest_building
 from pve402.bootstrap import payments
 from pve402.domain import catalogue, errors, placement
-from pve402.guests import guest_work, rekey
+from pve402.guests import guest_work, rekeying
 from pve402.leases import (
     access,
-    books,
+    admission,
     cluster,
     confirmation,
     creation,
+    deals,
     fees,
     instance_name,
-    intake,
     key_check,
     lifetime,
     machine,
     money,
     nonces,
     options,
-    pool,
-    pooled,
     reconciler,
     renewal,
     service,
+    warm_guests,
+    warm_pool,
     worker,
 )
 from pve402.payments import networks as chains
@@ -71,12 +71,12 @@ class Components:
     nodes: pve_nodes.Nodes
     settler: settlement.Settler
     view: cluster.ClusterView
-    crew: worker.Worker
-    watch: reconciler.Reconciler
-    filler: pool.Filler
+    lease_worker: worker.Worker
+    lease_reconciler: reconciler.Reconciler
+    filler: warm_pool.Filler
     leases: service.LeaseService
     access: access.Access
-    keys: vault.Vault
+    secret_vault: vault.Vault
     lease_options: options.LeaseOptions
     machines: machine.Machines
     guest_work: guest_work.GuestWork
@@ -86,8 +86,8 @@ class Components:
         """Open, recover, then go on. Raises what `open` raises."""
         await self.open()
         self.view.start()
-        await self.crew.start()
-        self.watch.start()
+        await self.lease_worker.start()
+        self.lease_reconciler.start()
         self.filler.start()
         if self.guest_work.direct is not None:
             self.guest_work.direct.start()
@@ -96,8 +96,8 @@ class Components:
     async def __aexit__(self, *_: object) -> None:
         """Finish or hand over what runs, then close everything."""
         await self.filler.stop()
-        await self.watch.stop()
-        await self.crew.stop()
+        await self.lease_reconciler.stop()
+        await self.lease_worker.stop()
         await self.close()
 
     async def open(self) -> None:
@@ -108,7 +108,7 @@ class Components:
         """
         try:
             await self.db.open()
-            if not await key_check.opens_what_is_kept(self.db, self.keys):
+            if not await key_check.opens_what_is_kept(self.db, self.secret_vault):
                 raise config.SettingsError({"PVE402_SECRET_KEY": _OTHER_KEY})
             await instance_name.claim(self.db, self.lease_options.instance)
             await self.check_name()
@@ -143,7 +143,7 @@ class Components:
             database_answers = False
         return {
             "database": database_answers,
-            "recovery": self.crew.recovered,
+            "recovery": self.lease_worker.recovered,
             "proxmox": self.view.age_seconds <= _SEEN_WITHIN_SECONDS,
         }
 
@@ -155,8 +155,8 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
     SettingsError or CatalogueError for a file that cannot be used.
     """
     _warn(settings)
-    keys = vault.Vault(config.secret_key(settings, make=makes_key))
-    lease_options = _lease_options(settings, keys)
+    secret_vault = vault.Vault(config.secret_key(settings, make=makes_key))
+    lease_options = _lease_options(settings, secret_vault)
     db = database.Database(settings.database_url.get_secret_value())
     proxmox = pve_client.ProxmoxClient(guest_building.proxmox_options(settings))
     guests, tasks = pve_guests.Guests(proxmox), pve_tasks.Tasks(proxmox)
@@ -164,12 +164,12 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
     view = cluster.ClusterView(
         nodes, storage=settings.pve_storage, fixed_node=lease_options.fixed_node
     )
-    ledger = books.Books(db, lease_options, keys)
-    routes = payments.routes_of(settings, db, ledger)
+    deal_writer = deals.Deals(db, lease_options, secret_vault)
+    routes = payments.routes_of(settings, db, deal_writer)
     settler = settlement.Settler(routes)
     trusted = settings.network if settings.trust_facilitator else ()
     funds = money.Money(
-        settler, keys, trusted_networks=trusted, confirmations=lease_options.confirmations
+        settler, secret_vault, trusted_networks=trusted, confirmations=lease_options.confirmations
     )
     node_slots = slots.NodeSlots(db, per_node=lease_options.writes_per_node)
     machines = machine.Machines(
@@ -178,38 +178,44 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
         tasks,
         node_slots=node_slots,
         settings=lease_options,
-        keys=keys,
+        secret_vault=secret_vault,
         template=guest_building.guest_template(settings),
     )
     console_login = guest_building.console_login_of(settings)
     inside = guest_building.work_in_guests(
-        settings, lease_options, db, keys, proxmox, console_login
+        settings, lease_options, db, secret_vault, proxmox, console_login
     )
-    fee_flow = fees.Fees(ledger, funds)
+    fee_flow = fees.Fees(deal_writer, funds)
     worker_options = options.WorkerOptions()
-    book = load_catalogue(settings).with_template(settings.pve_os_template)
-    _check_pool(settings, book)
-    rekeying = rekey.HubRekey(inside.hub)
-    ready = pooled.PooledGuests(ledger, machines, rekeying, view, book, lease_options)
-    filler = pool.Filler(db, view, lease_options, book)
+    sku_catalogue = load_catalogue(settings).with_template(settings.pve_os_template)
+    _check_warm_pool(settings, sku_catalogue)
+    rekeying_guests = rekeying.TerminalRekeying(inside.hub)
+    ready = warm_guests.WarmGuests(
+        deal_writer, machines, rekeying_guests, view, sku_catalogue, lease_options
+    )
+    filler = warm_pool.Filler(db, view, lease_options, sku_catalogue)
     flows = worker.Workflows(
-        creation=creation.Creation(ledger, machines, funds, lease_options, keys, ready),
-        renewal=renewal.Renewal(ledger, machines, funds, lease_options),
-        confirmation=confirmation.Confirmation(ledger, machines, funds, lease_options),
+        creation=creation.Creation(
+            deal_writer, machines, funds, lease_options, secret_vault, ready
+        ),
+        renewal=renewal.Renewal(deal_writer, machines, funds, lease_options),
+        confirmation=confirmation.Confirmation(deal_writer, machines, funds, lease_options),
         lifetime=lifetime.Lifetime(db, machines, lease_options, inside.end),
         fee=fee_flow.run,
-        filling=pool.Filling(db, machines, rekeying),
+        filling=warm_pool.Filling(db, machines, rekeying_guests),
     )
-    crew = worker.Worker(db, flows, worker_options)
+    lease_worker = worker.Worker(db, flows, worker_options)
     parts = service.Parts(
         db=db,
-        book=book,
+        sku_catalogue=sku_catalogue,
         settings=lease_options,
-        keys=keys,
+        secret_vault=secret_vault,
         view=view,
-        taker=intake.Intake(db, lease_options, worker_options.hold_seconds, funds, keys),
+        admissions=admission.Admission(
+            db, lease_options, worker_options.hold_seconds, funds, secret_vault
+        ),
         settler=settler,
-        crew=crew,
+        lease_worker=lease_worker,
         fees=fee_flow,
         filler=filler,
         networks=settings.network,
@@ -222,12 +228,12 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
         nodes=nodes,
         settler=settler,
         view=view,
-        crew=crew,
-        watch=reconciler.Reconciler(db, view, machines, lease_options),
+        lease_worker=lease_worker,
+        lease_reconciler=reconciler.Reconciler(db, view, machines, lease_options),
         filler=filler,
         leases=service.LeaseService(parts),
-        access=_access(settings, db, keys, routes),
-        keys=keys,
+        access=_access(settings, db, secret_vault, routes),
+        secret_vault=secret_vault,
         lease_options=lease_options,
         machines=machines,
         guest_work=inside,
@@ -260,9 +266,9 @@ def _read_catalogue(file: Path) -> catalogue.Catalogue:
         raise catalogue.CatalogueError(f"PVE402_CATALOGUE: {file}: {reason}") from None
 
 
-def _lease_options(settings: config.Settings, keys: vault.Vault) -> options.LeaseOptions:
+def _lease_options(settings: config.Settings, secret_vault: vault.Vault) -> options.LeaseOptions:
     return options.LeaseOptions(
-        instance=settings.pve402_instance or keys.key("instance").hex()[:10],
+        instance=settings.pve402_instance or secret_vault.key("instance").hex()[:10],
         storage=settings.pve_storage,
         default_template=settings.pve_os_template,
         fixed_node=settings.pve_node or None,
@@ -280,15 +286,15 @@ def _lease_options(settings: config.Settings, keys: vault.Vault) -> options.Leas
         unsettled_per_address=settings.pve402_max_unsettled_per_address,
         unsettled_in_all=settings.pve402_max_unsettled,
         writes_per_node=settings.pve402_node_writes,
-        shelves=settings.pve402_pool,
+        warm_kinds=settings.pve402_pool,
     )
 
 
-def _check_pool(settings: config.Settings, book: catalogue.Catalogue) -> None:
-    """Raise SettingsError for guests in the pool that no tenant could ask for."""
+def _check_warm_pool(settings: config.Settings, sku_catalogue: catalogue.Catalogue) -> None:
+    """Raise SettingsError for warm guests that no tenant could ask for."""
     for wanted in settings.pve402_pool:
         try:
-            wanted.check(book)
+            wanted.check(sku_catalogue)
         except errors.InvalidRequest as error:
             reason = f"PVE402_POOL: {wanted.sku}: {error}"
             raise config.SettingsError({"PVE402_POOL": reason}) from None
@@ -297,11 +303,13 @@ def _check_pool(settings: config.Settings, book: catalogue.Catalogue) -> None:
 def _access(
     settings: config.Settings,
     db: database.Database,
-    keys: vault.Vault,
+    secret_vault: vault.Vault,
     routes: Mapping[str, settlement.Route],
 ) -> access.Access:
     wallets = wallet.WalletAuthenticator(
-        wallet.WalletOptions(public_url=settings.public_url, secret=keys.key("wallet challenge")),
+        wallet.WalletOptions(
+            public_url=settings.public_url, secret=secret_vault.key("wallet challenge")
+        ),
         nonces.StoredChallengeNonces(db),
         {network: route.chain for network, route in routes.items()},
         now=lambda: datetime.now(UTC),

@@ -21,7 +21,7 @@ def work_in_guests(
     settings: config.Settings,
     lease_options: options.LeaseOptions,
     db: database.Database,
-    keys: vault.Vault,
+    secret_vault: vault.Vault,
     proxmox: pve_client.ProxmoxClient,
     console_login: pve_client.ProxmoxClient | None,
 ) -> guest_work.GuestWork:
@@ -50,10 +50,10 @@ def work_in_guests(
         files=files.Files(terminal),
         detached=detached.DetachedPrograms(terminal),
         consoles=consoles.Consoles(db),
-        direct=_direct_consoles(settings, lease_options, db, keys, proxmox, opener.check),
+        direct=_direct_consoles(settings, lease_options, db, secret_vault, proxmox, opener.check),
         open_vnc=open_vnc,
         owners=owners,
-        peers=peers.Peers(signer=peers.Signer(keys.key("peer"))) if owners else None,
+        peers=peers.Peers(signer=peers.Signer(secret_vault.key("peer"))) if owners else None,
     )
 
 
@@ -65,7 +65,7 @@ def _direct_consoles(
     settings: config.Settings,
     lease_options: options.LeaseOptions,
     db: database.Database,
-    keys: vault.Vault,
+    secret_vault: vault.Vault,
     proxmox: pve_client.ProxmoxClient,
     check: Callable[[pve_guests.GuestRef], Awaitable[None]],
 ) -> direct_consoles.DirectConsoles | None:
@@ -79,7 +79,7 @@ def _direct_consoles(
         lambda of: check(guest_work.ref(of)),
         console_host=settings.pve_console_host or "",
         instance=lease_options.instance,
-        key=keys.key("console users"),
+        key=secret_vault.key("console users"),
     )
 
 

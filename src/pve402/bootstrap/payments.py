@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 
 from pve402 import config
-from pve402.leases import books, nonces
+from pve402.leases import deals, nonces
 from pve402.payments import chain, networks, rpc, settlement
 from pve402.payments.facilitators import base as facilitators
 from pve402.payments.facilitators import cdp, http
@@ -12,14 +12,14 @@ from pve402.storage import database
 
 
 def routes_of(
-    settings: config.Settings, db: database.Database, ledger: books.Books
+    settings: config.Settings, db: database.Database, deal_writer: deals.Deals
 ) -> Mapping[str, settlement.Route]:
     """Return how payments are settled, by CAIP-2 id."""
     routes = {}
     for network in settings.network:
         endpoint = rpc.Rpc(rpc.RpcOptions(url=settings.rpc_url_of(network) or ""))
         routes[network] = settlement.Route(
-            facilitator=_facilitator(settings, network, endpoint, db, ledger),
+            facilitator=_facilitator(settings, network, endpoint, db, deal_writer),
             chain=chain.Chain(endpoint),
             trust_facilitator=settings.trust_facilitator,
         )
@@ -31,11 +31,11 @@ def _facilitator(
     network: str,
     endpoint: rpc.Rpc,
     db: database.Database,
-    ledger: books.Books,
+    deal_writer: deals.Deals,
 ) -> facilitators.Facilitator:
     url = settings.facilitator_url_of(network)
     if url is None:
-        return _embedded(settings, network, endpoint, db, ledger)
+        return _embedded(settings, network, endpoint, db, deal_writer)
     authorize = None
     at_cdp = url.startswith(networks.CDP_FACILITATOR_URL)
     if at_cdp and settings.cdp_api_key_id and settings.cdp_api_key_secret:
@@ -51,7 +51,7 @@ def _embedded(
     network: str,
     endpoint: rpc.Rpc,
     db: database.Database,
-    ledger: books.Books,
+    deal_writer: deals.Deals,
 ) -> facilitators.Facilitator:
     """Our own signer; imported only here, because most installations use a facilitator."""
     from pve402.payments.facilitators import embedded  # noqa: PLC0415
@@ -64,5 +64,5 @@ def _embedded(
         own,
         endpoint,
         nonces.StoredSignerNonces(db),
-        record_transaction=ledger.record_transaction,
+        record_transaction=deal_writer.record_transaction,
     )

@@ -11,7 +11,7 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class LimitSettings(BaseSettings):
-    """Bounds, and what is kept ready within them."""
+    """Bounds, and the warm pool within them."""
 
     pve402_max_unsettled_per_wallet: Positive = Field(
         8, description="Creations of one wallet that may wait for settlement at the same time."

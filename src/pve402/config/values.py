@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, SecretStr
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
-from pve402.domain import shelf
+from pve402.domain import warm_kind
 from pve402.payments import addresses, errors, networks
 from pve402.proxmox import options
 from pve402.storage import server_address
@@ -39,11 +39,13 @@ def split(value: Any) -> Any:
 def kinds_of_guests(value: Any) -> Any:
     """The kinds of guests in a list written with commas."""
     parts = split(value)
-    return tuple(shelf.Shelf.parse(part) if isinstance(part, str) else part for part in parts)
+    return tuple(
+        warm_kind.WarmKind.parse(part) if isinstance(part, str) else part for part in parts
+    )
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]
-WarmPool = Annotated[tuple[shelf.Shelf, ...], NoDecode, BeforeValidator(kinds_of_guests)]
+WarmPool = Annotated[tuple[warm_kind.WarmKind, ...], NoDecode, BeforeValidator(kinds_of_guests)]
 
 
 def names(parts: tuple[str, ...]) -> tuple[str, ...]:
@@ -188,12 +190,12 @@ def stats_fields(parts: tuple[str, ...]) -> tuple[str, ...]:
     return names(parts)
 
 
-def warm_pool(shelves: tuple[shelf.Shelf, ...]) -> tuple[shelf.Shelf, ...]:
+def warm_pool(warm_kinds: tuple[warm_kind.WarmKind, ...]) -> tuple[warm_kind.WarmKind, ...]:
     """Kinds of guests to keep ready, each named once."""
-    kinds = {(one.sku, one.size) for one in shelves}
-    if len(kinds) < len(shelves):
+    kinds = {(one.sku, one.size) for one in warm_kinds}
+    if len(kinds) < len(warm_kinds):
         raise ValueError("must name each kind of guest once")
-    return shelves
+    return warm_kinds
 
 
 def disagrees(variable: str, reason: str) -> PydanticCustomError:

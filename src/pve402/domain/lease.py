@@ -104,7 +104,7 @@ class Lease:
     status: LeaseStatus
     node: str
     vmid: int
-    owner: str  # CAIP-10 account, EVM addresses in lower case; NOBODY while it stands ready
+    owner: str  # CAIP-10 account, EVM addresses in lower case; NOBODY in the warm pool
     sku: str
     size: Size
     hostname: str
@@ -125,7 +125,7 @@ class Lease:
     create_sent_at: datetime | None = None
     restarts: int = 0
     restarts_since: datetime | None = None
-    pooled_at: datetime | None = None  # since when it stood ready; None: made for its tenant
+    pooled_at: datetime | None = None  # since when it was warm; None: made for its tenant
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod
@@ -146,7 +146,7 @@ class Lease:
 
     @property
     def is_unowned(self) -> bool:
-        """Whether nobody has it: it is being made for the pool, stands there, or is discarded."""
+        """Whether nobody has it: it is made for the warm pool, waits there, or is discarded."""
         return self.owner == NOBODY
 
     @property

@@ -26,7 +26,7 @@ class GuestRecord:
     """What the description of a guest tells about its lease."""
 
     lease_id: str
-    owner: str  # empty while it stands ready for anybody; `expires_at` then says nothing
+    owner: str  # empty in the warm pool; `expires_at` then says nothing
     sku: str
     size: lease.Size
     expires_at: datetime

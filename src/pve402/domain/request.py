@@ -28,9 +28,9 @@ class CreationRequest:
     ssh_public_keys: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
-    def check(self, book: catalogue.Catalogue) -> catalogue.Sku:
+    def check(self, sku_catalogue: catalogue.Catalogue) -> catalogue.Sku:
         """Return the sku; raise the InvalidRequest that says what cannot be sold."""
-        sku = book.sku(self.sku)
+        sku = sku_catalogue.sku(self.sku)
         sku.check(self.size, self.minutes)
         if self.hostname is not None:
             check_hostname(self.hostname)

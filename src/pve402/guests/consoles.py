@@ -1,4 +1,4 @@
-"""Consoles: tickets that open them once, and the watch that closes them with their lease.
+"""Consoles: tickets that open them once, which are closed with their lease.
 
 A ticket has 256 random bits, is stored as a hash, opens one kind of console of one lease, and is
 used up by that. Whoever holds a console gets a new ticket for when the connection drops. A console
@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import Enum
 
 from pve402.domain import errors, lease
-from pve402.guests import watch
+from pve402.guests import open_calls
 from pve402.storage import console_rows, database, lease_rows, vault
 
 _TICKET_BYTES = 32
@@ -76,7 +76,7 @@ class Grant:
     token_hash: str | None = field(default=None, repr=False)
 
 
-class OpenConsole(watch.Watched):
+class OpenConsole(open_calls.Opened):
     """One open console."""
 
     def __init__(self, grant: Grant) -> None:
@@ -92,12 +92,12 @@ class Consoles:
         self._db = db
         self._open: set[OpenConsole] = set()
         #: For calls that last as well.
-        self.watch = watch.Watch(db, self.options.watch_seconds)
+        self.open_calls = open_calls.OpenCalls(db, self.options.watch_seconds)
 
-    async def issue(self, of: lease.Lease, kind: Kind, token: str | None) -> Issued:
+    async def issue(self, row: lease.Lease, kind: Kind, token: str | None) -> Issued:
         """Make the ticket of a console link; `token` is what let the caller in, if one did."""
         token_hash = vault.token_hash(token) if token is not None else None
-        grant = Grant(lease=of, kind=kind, token_hash=token_hash)
+        grant = Grant(lease=row, kind=kind, token_hash=token_hash)
         return await self._issue(grant, self.options.ticket_seconds)
 
     async def issue_again(self, grant: Grant, *, for_link: bool = False) -> Issued:
@@ -125,7 +125,7 @@ class Consoles:
 
     @contextlib.asynccontextmanager
     async def watched(self, grant: Grant) -> AsyncIterator[OpenConsole]:
-        """Keep a console under watch while it is open. Raises TooManyConsoles."""
+        """Close a console, in the block, when it must end. Raises TooManyConsoles."""
         lease_id = grant.lease.lease_id
         of_lease = sum(console.grant.lease.lease_id == lease_id for console in self._open)
         if len(self._open) >= self.options.in_all or of_lease >= self.options.per_lease:
@@ -133,7 +133,7 @@ class Consoles:
         console = OpenConsole(grant)
         self._open.add(console)
         try:
-            with self.watch.over(console):
+            with self.open_calls.track(console):
                 yield console
         finally:
             self._open.discard(console)
@@ -155,10 +155,10 @@ class Consoles:
         return len(self._open)
 
     async def close(self) -> None:
-        """Have every console closed, and end the watch."""
+        """Have every console closed, and stop looking."""
         for console in self._open:
             console.end("service_stops")
-        await self.watch.close()
+        await self.open_calls.close()
 
     async def _issue(self, grant: Grant, seconds: float) -> Issued:
         text = secrets.token_urlsafe(_TICKET_BYTES)

@@ -83,13 +83,13 @@ class DirectConsoles:
         self._key = key
         self._sweeping: asyncio.Task[None] | None = None
 
-    async def check(self, of: lease.Lease) -> None:
+    async def check(self, row: lease.Lease) -> None:
         """See that we may make a lease's user, and that the role gives no more than it should.
 
         Raises DirectConsoleRefused, after telling the operator; ProxmoxUnavailable.
         """
         needed = dict(access.CONSOLE_USER_PRIVILEGES)
-        needed[f"/vms/{of.vmid}"] = frozenset({"VM.Allocate", *PRIVILEGES})
+        needed[f"/vms/{row.vmid}"] = frozenset({"VM.Allocate", *PRIVILEGES})
         try:
             role, held = await find_role(self._rights)
             lacking = await self._rights.lacking(needed)
@@ -106,25 +106,25 @@ class DirectConsoles:
         )
         raise DirectConsoleRefused
 
-    async def open(self, of: lease.Lease, *, vnc: bool) -> DirectConsole:
+    async def open(self, row: lease.Lease, *, vnc: bool) -> DirectConsole:
         """Make a console ready for a lease's own user.
 
         Raises GuestNotRunning where the guest is not the lease's, TerminalUnreachable,
         DirectConsoleRefused, ProxmoxUnavailable, LeaseNotReady if it has just ended.
         """
-        await self._check_guest(of)
+        await self._check_guest(row)
         try:
-            login = await self._login(of)
-            return DirectConsole(login=login, ticket=await self._open(of, login, vnc=vnc))
+            login = await self._login(row)
+            return DirectConsole(login=login, ticket=await self._open(row, login, vnc=vnc))
         except pve.Unreachable as error:
             raise errors.ProxmoxUnavailable from error
         except pve.ProxmoxError as error:
-            log.warning("direct_console_failed", lease=of.lease_id, problem=str(error))
+            log.warning("direct_console_failed", lease=row.lease_id, problem=str(error))
             raise DirectConsoleRefused from error
 
-    async def remove(self, of: lease.Lease) -> None:
+    async def remove(self, row: lease.Lease) -> None:
         """Remove the user of a lease; one that is not there is no error. Raises ProxmoxError."""
-        await self._rights.delete_user(self._name(of.lease_id))
+        await self._rights.delete_user(self._name(row.lease_id))
 
     async def sweep(self) -> None:
         """Remove the users of leases that are not active. Raises ProxmoxError."""
@@ -151,23 +151,23 @@ class DirectConsoles:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
 
-    async def _login(self, of: lease.Lease) -> access.Ticket:
+    async def _login(self, row: lease.Lease) -> access.Ticket:
         """Log the lease's user in, who is made first if need be."""
-        name, password = self._name(of.lease_id), self._password(of.lease_id)
+        name, password = self._name(row.lease_id), self._password(row.lease_id)
         with contextlib.suppress(pve.UserExists):
-            await self._rights.create_user(name, password, comment=f"console of {of.lease_id}")
-        ref = pve_guests.GuestRef(node=of.node, vmid=of.vmid)
+            await self._rights.create_user(name, password, comment=f"console of {row.lease_id}")
+        ref = pve_guests.GuestRef(node=row.node, vmid=row.vmid)
         role, _ = await find_role(self._rights)
         await self._rights.grant(name, role, ref)
-        if not await self._is_active(of.lease_id):  # its end came meanwhile, and found no user
+        if not await self._is_active(row.lease_id):  # its end came meanwhile, and found no user
             await self._rights.delete_user(name)
             raise errors.LeaseNotReady
         return await self._rights.login(name, password)
 
     async def _open(
-        self, of: lease.Lease, login: access.Ticket, *, vnc: bool
+        self, row: lease.Lease, login: access.Ticket, *, vnc: bool
     ) -> pve_guests.TerminalTicket | pve_guests.VncTicket:
-        ref = pve_guests.GuestRef(node=of.node, vmid=of.vmid)
+        ref = pve_guests.GuestRef(node=row.node, vmid=row.vmid)
         # A ticket stands for the password, and both logins are then of one user.
         async with self._as_user(login.username, login.ticket) as client:
             own = pve_guests.Guests(client)

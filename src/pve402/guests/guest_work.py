@@ -93,18 +93,18 @@ class GuestWork:
     peers: Peers | None = None
     is_closing: bool = False
 
-    async def end(self, of: lease.Lease, reason: str) -> None:
+    async def end(self, row: lease.Lease, reason: str) -> None:
         """Close everything that is open in a lease's guest, wherever it is held.
 
         Never fails, and no part keeps another from being tried: the guest is stopped after this.
         """
         parts = [
-            self.consoles.end(of.lease_id, reason),
-            self.end_here(of, reason),
-            self._end_elsewhere(of, reason),
+            self.consoles.end(row.lease_id, reason),
+            self.end_here(row, reason),
+            self._end_elsewhere(row, reason),
         ]
         if self.direct is not None:
-            parts.append(self.direct.remove(of))
+            parts.append(self.direct.remove(row))
         outcomes: list[BaseException | None] = []
         try:
             async with asyncio.timeout(_END_SECONDS):
@@ -113,12 +113,12 @@ class GuestWork:
             outcomes.append(error)
         for failure in filter(None, outcomes):
             reason = workflow.reason_of(failure)
-            log.warning("guest_work_not_ended", lease=of.lease_id, vmid=of.vmid, error=reason)
+            log.warning("guest_work_not_ended", lease=row.lease_id, vmid=row.vmid, error=reason)
 
-    async def end_here(self, of: lease.Lease, reason: str) -> None:
+    async def end_here(self, row: lease.Lease, reason: str) -> None:
         """Close everything that this process holds open in a lease's guest."""
-        log.info("guest_work_ends", lease=of.lease_id, vmid=of.vmid, reason=reason)
-        await self.hub.close_guest(ref(of))
+        log.info("guest_work_ends", lease=row.lease_id, vmid=row.vmid, reason=reason)
+        await self.hub.close_guest(ref(row))
 
     async def close(self) -> None:
         """End what is attached, and let nobody in any more; detached programs run on."""
@@ -131,14 +131,14 @@ class GuestWork:
         if self.peers is not None:
             await self.peers.close()
 
-    async def _end_elsewhere(self, of: lease.Lease, reason: str) -> None:
+    async def _end_elsewhere(self, row: lease.Lease, reason: str) -> None:
         if self.owners is None or self.peers is None:
             return
-        address = await self.owners.address_of_other(ref(of))
+        address = await self.owners.address_of_other(ref(row))
         if address:
-            await self.peers.end(address, of.lease_id, reason)
+            await self.peers.end(address, row.lease_id, reason)
 
 
-def ref(of: lease.Lease) -> LeasedGuest:
+def ref(row: lease.Lease) -> LeasedGuest:
     """Return the guest of a lease."""
-    return LeasedGuest(node=of.node, vmid=of.vmid, lease_id=of.lease_id)
+    return LeasedGuest(node=row.node, vmid=row.vmid, lease_id=row.lease_id)

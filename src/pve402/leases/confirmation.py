@@ -12,7 +12,7 @@ One confirmation hands a lease over, so that tenants wait seconds; this is the o
 import structlog
 
 from pve402.domain import lease, order
-from pve402.leases import books, machine, money, moves, options, workflow
+from pve402.leases import deals, machine, money, moves, options, workflow
 from pve402.payments import facilitators
 from pve402.payments.settlement import Recheck
 from pve402.proxmox import errors as pve
@@ -29,12 +29,12 @@ class Confirmation:
 
     def __init__(
         self,
-        ledger: books.Books,
+        deal_writer: deals.Deals,
         machines: machine.Machines,
         funds: money.Money,
         settings: options.LeaseOptions,
     ) -> None:
-        self._books = ledger
+        self._deals = deal_writer
         self._machines = machines
         self._money = funds
         self._settings = settings
@@ -45,7 +45,7 @@ class Confirmation:
         Neither waits for the other: a guest that cannot be described is no reason not to look at
         the chain. However often that is, a guest is described once.
         """
-        deal = await self._books.open_deal(row)
+        deal = await self._deals.open_deal(row)
         refused = await self._describe(deal) if row.described_at is None else None
         try:
             stands = await self._confirm(deal) if row.sealed_payment is not None else None
@@ -54,13 +54,13 @@ class Confirmation:
             return
         except workflow.RetryLater:
             if refused is None and row.described_at is None:
-                await self._books.note_description(row)
+                await self._deals.note_description(row)
             raise
         if refused is not None:
             raise refused
-        await self._books.finish(deal.order, stands)
+        await self._deals.finish(deal.order, stands)
 
-    async def _describe(self, deal: books.Deal) -> Exception | None:
+    async def _describe(self, deal: deals.Deal) -> Exception | None:
         """Rewrite the guest's description, unless a later order has, or the guest is gone.
 
         Returns why it could not be.
@@ -77,7 +77,7 @@ class Confirmation:
             return error
         return None
 
-    async def _confirm(self, deal: books.Deal) -> str | None:
+    async def _confirm(self, deal: deals.Deal) -> str | None:
         """Return the transaction that stands; after a reorganisation it may be another one.
 
         Raises GiveUp when none does, or ever will.
@@ -91,33 +91,33 @@ class Confirmation:
             raise workflow.GiveUp(_REVERTED, _REVERTED)
         return found.transaction
 
-    async def _settle_again(self, deal: books.Deal) -> None:
+    async def _settle_again(self, deal: deals.Deal) -> None:
         log.warning("settlement_vanished", order=deal.order.order_id)
         again = await self._money.settle(deal.order)
         if again.outcome is facilitators.Outcome.REFUSED:
             raise workflow.GiveUp(_REVERTED, again.reason or "refused")
-        await self._books.remember(deal.order, again.transaction)
+        await self._deals.remember(deal.order, again.transaction)
         raise workflow.RetryLater("settled again", after_seconds=_LOOK_AGAIN_SECONDS)
 
-    async def _take_back(self, deal: books.Deal, reason: str) -> None:
+    async def _take_back(self, deal: deals.Deal, reason: str) -> None:
         """Close the order as refused and take its minutes back; a lease with none left stops.
 
         Both or neither: while a renewal holds the lease, the order stays as it is.
         """
         log.error("settlement_lost", order=deal.order.order_id, reason=reason)
-        async with self._books.db.begin() as tx:
-            await self._books.write_order(
+        async with self._deals.db.begin() as tx:
+            await self._deals.write_order(
                 tx,
                 deal.order,
                 status=order.OrderStatus.REFUSED.value,
                 refusal=_REVERTED,
                 final=True,
-                **books.CLOSED,
+                **deals.CLOSED,
             )
             if deal.lease.status is lease.LeaseStatus.ACTIVE:
                 await self._shorten(tx, deal)
 
-    async def _shorten(self, tx: transaction.Transaction, deal: books.Deal) -> None:
+    async def _shorten(self, tx: transaction.Transaction, deal: deals.Deal) -> None:
         try:
             await moves.take_minutes_back(tx, deal.lease, deal.order.minutes, _REVERTED)
         except queue.FenceLostError:

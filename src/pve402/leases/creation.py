@@ -6,8 +6,8 @@
     STARTING             start the guest                   destroying the guest
     SETTLING             settle the payment, hand over     nothing: this is the last step
 
-A lease whose guest stood ready (pve402.leases.pooled) begins at the last step, with a look at that
-guest before the money and its re-keying after it.
+A lease whose guest comes from the warm pool (pve402.leases.warm_guests) begins at the last step,
+with a look at that guest before the money and its re-keying after it.
 
 Until the money is settled, any failure refuses the order, whose payment is then never settled, and
 the lease unwinds (pve402.leases.lifetime) until its guest is gone. A step that meets a passing
@@ -22,7 +22,7 @@ from typing import NoReturn
 import structlog
 
 from pve402.domain import errors, lease, order
-from pve402.leases import books, machine, money, moves, options, pooled, workflow
+from pve402.leases import deals, machine, money, moves, options, warm_guests, workflow
 from pve402.payments import facilitators
 from pve402.proxmox import errors as pve
 from pve402.proxmox import tasks as pve_tasks
@@ -30,7 +30,7 @@ from pve402.storage import vault
 
 log = structlog.get_logger(__name__)
 
-Deal = books.Deal
+Deal = deals.Deal
 Status = lease.LeaseStatus
 
 
@@ -39,25 +39,24 @@ class Creation:
 
     def __init__(
         self,
-        ledger: books.Books,
+        deal_writer: deals.Deals,
         machines: machine.Machines,
         funds: money.Money,
         settings: options.LeaseOptions,
-        keys: vault.Vault,
-        ready: pooled.PooledGuests,
+        secret_vault: vault.Vault,
+        ready: warm_guests.WarmGuests,
     ) -> None:
         self._ready = ready
-        self._books = ledger
+        self._deals = deal_writer
         self._machines = machines
         self._money = funds
         self._settings = settings
-        self._keys = keys
-        destroyed = "the guest is destroyed and the vmid freed"
+        self._vault = secret_vault
         self.steps = {
-            Status.RESERVED: workflow.Step(name="create", do=self._create, undo=destroyed),
-            Status.CREATING: workflow.Step(name="await", do=self._await_guest, undo=destroyed),
-            Status.STARTING: workflow.Step(name="start", do=self._start, undo=destroyed),
-            Status.SETTLING: workflow.Step(name="settle", do=self._settle, undo="nothing follows"),
+            Status.RESERVED: workflow.Step(name="create", do=self._create),
+            Status.CREATING: workflow.Step(name="await", do=self._await_guest),
+            Status.STARTING: workflow.Step(name="start", do=self._start),
+            Status.SETTLING: workflow.Step(name="settle", do=self._settle),
         }
 
     async def run(self, row: order.Order) -> None:
@@ -66,7 +65,7 @@ class Creation:
         Raises RetryLater when it must be looked at again, FenceLostError when another process has
         it, and never for a failure of the order itself, which is written on it.
         """
-        deal = await self._books.open_deal(row)
+        deal = await self._deals.open_deal(row)
         try:
             await workflow.run(self.steps, deal, lambda deal: deal.lease.status)
         except workflow.GiveUp as end:
@@ -82,15 +81,15 @@ class Creation:
         if not first_try:
             await self._wait_out(sent, upid)
         created = functools.partial(moves.begin_creating, upid=upid.text)
-        return await self._books.advance(sent, created, order_status=order.OrderStatus.WORKING)
+        return await self._deals.advance(sent, created, order_status=order.OrderStatus.WORKING)
 
     async def _send(self, deal: Deal) -> tuple[Deal, pve_tasks.Upid]:
         """Write down that the guest is asked for, and ask for it."""
         sent = deal
         try:
             async with self._machines.turn_to_write(deal.lease.node):
-                noted = functools.partial(moves.note_create_sent, self._books.db)
-                sent = await self._books.advance(deal, noted)
+                noted = functools.partial(moves.note_create_sent, self._deals.db)
+                sent = await self._deals.advance(deal, noted)
                 upid = await self._machines.ask_to_create(
                     sent.lease, self._secrets(sent.order), self._planned_expiry(sent)
                 )
@@ -113,7 +112,7 @@ class Creation:
         if free:
             return None
         found = await self._adopt(deal)
-        return found or await self._books.reassign_vmid(deal, "taken on another node")
+        return found or await self._deals.reassign_vmid(deal, "taken on another node")
 
     async def _adopt(self, deal: Deal) -> Deal | None:
         """Find out what became of an earlier request; None if it may be sent (again)."""
@@ -122,9 +121,9 @@ class Creation:
             return await self._adopt_making(deal)
         if sight in {machine.Sight.STOPPED, machine.Sight.RUNNING}:
             found = functools.partial(moves.begin_creating, upid=None)
-            return await self._books.advance(deal, found, order_status=order.OrderStatus.WORKING)
+            return await self._deals.advance(deal, found, order_status=order.OrderStatus.WORKING)
         if sight is machine.Sight.FOREIGN:
-            return await self._books.reassign_vmid(deal, "taken by a foreign guest")
+            return await self._deals.reassign_vmid(deal, "taken by a foreign guest")
         return None
 
     async def _adopt_making(self, deal: Deal) -> Deal:
@@ -133,7 +132,7 @@ class Creation:
             await self._wait_out(deal, upid)
         await self._check_abandoned(deal)
         log.error("guest_locked_without_task", vmid=deal.lease.vmid, node=deal.lease.node)
-        return await self._books.reassign_vmid(deal, "locked for creation without a task")
+        return await self._deals.reassign_vmid(deal, "locked for creation without a task")
 
     async def _wait_out(self, deal: Deal, upid: pve_tasks.Upid) -> NoReturn:
         """Wait for a creation on the vmid and look again: only then it shows whose it was.
@@ -157,7 +156,7 @@ class Creation:
         """
         sent = deal.lease.create_sent_at
         grace = timedelta(seconds=self._settings.task_shows_seconds)
-        if sent is not None and await self._books.db.time() < sent + grace:
+        if sent is not None and await self._deals.db.time() < sent + grace:
             raise workflow.RetryLater("locked for creation, no task seen yet", after_seconds=1)
         if await self._look(deal) is not machine.Sight.IN_MAKING:
             raise workflow.RetryLater("the creation has just ended", after_seconds=0)
@@ -173,7 +172,7 @@ class Creation:
                 raise await self._passing_or_final(deal, error, "create_failed") from error
         else:
             await self._look_for_guest(deal)
-        return await self._books.advance(deal, moves.begin_starting)
+        return await self._deals.advance(deal, moves.begin_starting)
 
     async def _start(self, deal: Deal) -> Deal:
         """Start the guest; the money is asked for only while there is time to settle."""
@@ -184,13 +183,13 @@ class Creation:
             raise await self._passing_or_final(deal, error, "start_failed") from error
         await self._check_time(deal)
         settling = order.OrderStatus.SETTLING
-        return await self._books.advance(deal, moves.begin_settling, order_status=settling)
+        return await self._deals.advance(deal, moves.begin_settling, order_status=settling)
 
     async def _look_at_ready(self, deal: Deal) -> Deal:
-        """See that a guest that stood ready is sound; one that is not is replaced by a new one."""
+        """See that a guest of the warm pool is sound; one that is not is replaced by a new one."""
         await self._check_time(deal)
         if await self._ready.is_sound(deal.lease, self._planned_expiry(deal)):
-            return await self._books.advance(deal, order_status=order.OrderStatus.SETTLING)
+            return await self._deals.advance(deal, order_status=order.OrderStatus.SETTLING)
         try:
             return await self._ready.replace(deal)
         except errors.NoCapacity as error:
@@ -206,13 +205,13 @@ class Creation:
         if settlement.outcome is facilitators.Outcome.REFUSED:
             raise workflow.GiveUp("settlement_refused", settlement.reason or "refused")
         if settlement.outcome is facilitators.Outcome.UNKNOWN:
-            await self._books.remember(deal.order, settlement.transaction)
+            await self._deals.remember(deal.order, settlement.transaction)
             raise workflow.RetryLater(f"settlement unknown: {settlement.reason}")
         if deal.lease.pooled_at is not None:
-            await self._books.remember(deal.order, settlement.transaction)
+            await self._deals.remember(deal.order, settlement.transaction)
             await self._ready.hand_over(deal, self._secrets(deal.order))
         recheck = self._money.needs_recheck(deal.order.network)
-        await self._books.activate(deal, settlement.transaction, recheck=recheck)
+        await self._deals.activate(deal, settlement.transaction, recheck=recheck)
         return None
 
     async def _look(self, deal: Deal) -> machine.Sight:
@@ -232,8 +231,8 @@ class Creation:
     async def _refuse(self, row: order.Order, end: workflow.GiveUp) -> None:
         """Write the refusal on the order and its lease as they stand now."""
         log.warning("creation_refused", order=row.order_id, refusal=end.refusal, reason=end.reason)
-        deal = await self._books.open_deal(row)
-        await self._books.refuse(deal, end.refusal, end.reason)
+        deal = await self._deals.open_deal(row)
+        await self._deals.refuse(deal, end.refusal, end.reason)
 
     async def _passing_or_final(
         self, deal: Deal, error: pve.ProxmoxError, refusal: str
@@ -247,7 +246,7 @@ class Creation:
 
     async def _check_time(self, deal: Deal) -> None:
         """Give up a creation that took too long, or whose payment could not be settled in time."""
-        now = await self._books.db.time()
+        now = await self._deals.db.time()
         limit = timedelta(seconds=self._settings.creation_limit_seconds)
         margin = timedelta(seconds=self._settings.settle_margin_seconds)
         if now > deal.order.created_at + limit:
@@ -258,10 +257,10 @@ class Creation:
     def _planned_expiry(self, deal: Deal) -> datetime:
         return deal.order.created_at + timedelta(minutes=deal.order.minutes)
 
-    def _secrets(self, of: order.Order) -> machine.Secrets:
-        if of.sealed_secrets is None:
+    def _secrets(self, row: order.Order) -> machine.Secrets:
+        if row.sealed_secrets is None:
             raise workflow.GiveUp("secrets_erased", "the secrets of this order were erased")
-        stored = json.loads(self._keys.unseal(of.sealed_secrets, of.order_id))
+        stored = json.loads(self._vault.unseal(row.sealed_secrets, row.order_id))
         return machine.Secrets(
             password=stored["password"], ssh_public_keys=tuple(stored["ssh_public_keys"])
         )

@@ -7,15 +7,15 @@ not the payer.
 """
 
 from pve402.domain import order
-from pve402.leases import books, money, workflow
+from pve402.leases import deals, money, workflow
 from pve402.payments import facilitators
 
 
 class Fees:
     """Settles fees, in the request and, where the outcome stayed open, afterwards."""
 
-    def __init__(self, ledger: books.Books, funds: money.Money) -> None:
-        self._books = ledger
+    def __init__(self, deal_writer: deals.Deals, funds: money.Money) -> None:
+        self._deals = deal_writer
         self._money = funds
 
     async def settle(self, row: order.Order) -> order.Order:
@@ -25,19 +25,19 @@ class Fees:
         """
         settlement = await self._money.settle(row)
         if settlement.outcome is facilitators.Outcome.SETTLED:
-            return await self._books.settle_alone(row, settlement.transaction)
+            return await self._deals.settle_alone(row, settlement.transaction)
         if settlement.outcome is facilitators.Outcome.REFUSED:
-            return await self._books.refuse_fee(
+            return await self._deals.refuse_fee(
                 row, "settlement_refused", settlement.reason or "refused"
             )
-        return await self._books.leave_open(row, settlement.transaction)
+        return await self._deals.leave_open(row, settlement.transaction)
 
     async def run(self, row: order.Order) -> None:
         """Resolve a fee whose outcome stayed open; raises RetryLater while it is."""
         try:
             settled = await self.settle(row)
         except workflow.GiveUp as end:
-            await self._books.refuse_fee(row, end.refusal, end.reason)
+            await self._deals.refuse_fee(row, end.refusal, end.reason)
             return
         if settled.is_open:
             raise workflow.RetryLater("settlement unknown")

@@ -50,7 +50,7 @@ class Fitting:
         return True
 
     async def _stands_ready(self, sku: catalogue.Sku, size: lease.Size) -> bool:
-        if not self._settings.shelves:
+        if not self._settings.warm_kinds:
             return False
         async with self._db.read() as tx:
-            return await lease_rows.stands_ready(tx, sku.name, size)
+            return await lease_rows.is_warm(tx, sku.name, size)

@@ -20,14 +20,14 @@ NEWEST = (
 """The newest sealed payment. The index of what is due holds it, however many orders there were."""
 
 
-async def opens_what_is_kept(db: database.Database, keys: vault.Vault) -> bool:
+async def opens_what_is_kept(db: database.Database, secret_vault: vault.Vault) -> bool:
     """Try the key on the newest sealed payment; true if there is none."""
     async with db.read() as tx:
         found = (await tx.execute(NEWEST)).one_or_none()
     if found is None:
         return True
     try:
-        keys.unseal(found.sealed_payment, found.order_id)
+        secret_vault.unseal(found.sealed_payment, found.order_id)
     except vault.SealBrokenError:
         return False
     return True

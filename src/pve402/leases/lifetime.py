@@ -44,13 +44,12 @@ class Lifetime:
         self._machines = machines
         self._settings = settings
         self._on_end = on_end
-        stays = "nothing: it is tried again until it is true"
         self.steps = {
-            Status.ACTIVE: workflow.Step(name="expire", do=self._expire, undo="a renewal"),
-            Status.STOPPING: workflow.Step(name="stop", do=self._stop, undo="a renewal"),
-            Status.STOPPED: workflow.Step(name="end grace", do=self._end_grace, undo=stays),
-            Status.DELETING: workflow.Step(name="delete", do=self._delete, undo=stays),
-            Status.UNWINDING: workflow.Step(name="unwind", do=self._unwind, undo=stays),
+            Status.ACTIVE: workflow.Step(name="expire", do=self._expire),
+            Status.STOPPING: workflow.Step(name="stop", do=self._stop),
+            Status.STOPPED: workflow.Step(name="end grace", do=self._end_grace),
+            Status.DELETING: workflow.Step(name="delete", do=self._delete),
+            Status.UNWINDING: workflow.Step(name="unwind", do=self._unwind),
         }
 
     async def run(self, row: lease.Lease) -> None:

@@ -75,7 +75,7 @@ class Machines:
         *,
         node_slots: slots.NodeSlots,
         settings: options.LeaseOptions,
-        keys: vault.Vault,
+        secret_vault: vault.Vault,
         template: pve_guests.GuestSpec,
     ) -> None:
         """Take the parts; `template` is a spec with the operator's network and defaults."""
@@ -84,22 +84,22 @@ class Machines:
         self._tasks = tasks
         self._slots = node_slots
         self._settings = settings
-        self._mark_key = keys.key("guest description")
+        self._mark_key = secret_vault.key("guest description")
         self._template = template
 
-    async def look(self, of: lease.Lease) -> Sight:
+    async def look(self, row: lease.Lease) -> Sight:
         """Return what stands on the lease's vmid: one call, and one more where its node has none.
 
         Raises GuestMovedError if the cluster has the guest on another node.
         """
         try:
-            status = await self._guests.status(_ref(of))
+            status = await self._guests.status(_ref(row))
         except pve.GuestMissing:
-            await self._look_elsewhere(of)
+            await self._look_elsewhere(row)
             return Sight.ABSENT
         if status.lock == _CREATE_LOCK:
             return Sight.IN_MAKING
-        if not mark.is_marked(status.tags, self._settings.instance, of.lease_id):
+        if not mark.is_marked(status.tags, self._settings.instance, row.lease_id):
             return Sight.FOREIGN
         return Sight.RUNNING if status.state is pve_guests.RunState.RUNNING else Sight.STOPPED
 
@@ -120,7 +120,7 @@ class Machines:
         return self._slots.hold(node)
 
     async def ask_to_create(
-        self, of: lease.Lease, secrets: Secrets, planned_expiry: datetime
+        self, row: lease.Lease, secrets: Secrets, planned_expiry: datetime
     ) -> pve_tasks.Upid:
         """Ask Proxmox for the guest, in a turn of its node, and return the creation task.
 
@@ -128,42 +128,42 @@ class Machines:
         """
         spec = dataclasses.replace(
             self._template,
-            hostname=of.hostname,
-            template=of.template,
-            cores=of.size.cores,
-            memory_mb=of.size.memory_mb,
-            disk_gb=of.size.disk_gb,
+            hostname=row.hostname,
+            template=row.template,
+            cores=row.size.cores,
+            memory_mb=row.size.memory_mb,
+            disk_gb=row.size.disk_gb,
             password=secrets.password,
             ssh_public_keys=secrets.ssh_public_keys,
-            tags=self._tags(of),
-            description=self.description(of, planned_expiry),
+            tags=self._tags(row),
+            description=self.description(row, planned_expiry),
         )
-        return await self._guests.create(_ref(of), spec)
+        return await self._guests.create(_ref(row), spec)
 
-    async def wait_until_created(self, of: lease.Lease, upid: str) -> None:
+    async def wait_until_created(self, row: lease.Lease, upid: str) -> None:
         """Wait for the creation task; raise the error it ended with."""
         await self._wait(pve_tasks.Upid.parse(upid))
 
-    async def find_creation(self, of: lease.Lease) -> pve_tasks.Upid | None:
+    async def find_creation(self, row: lease.Lease) -> pve_tasks.Upid | None:
         """Return the running task that creates something on the lease's vmid, if there is one."""
-        running = await self._tasks.list_active(of.node, of.vmid)
+        running = await self._tasks.list_active(row.node, row.vmid)
         return next((upid for upid in running if upid.type == _CREATE_TASK), None)
 
-    async def ensure_running(self, of: lease.Lease, *, look_first: bool = True) -> None:
+    async def ensure_running(self, row: lease.Lease, *, look_first: bool = True) -> None:
         """Start the guest unless it runs; `look_first=False` right after its creation.
 
         Raises GuestMissing if there is no guest of this lease, what the start ended with, and
         FenceLostError if the lease was taken over while a turn was waited for.
         """
-        async with self._turn(of) as waited_long:
-            sight = await self.look(of) if look_first or waited_long else Sight.STOPPED
+        async with self._turn(row) as waited_long:
+            sight = await self.look(row) if look_first or waited_long else Sight.STOPPED
             if sight is Sight.STOPPED:
                 with contextlib.suppress(pve.GuestRunning):
-                    await self._wait(await self._guests.start(_ref(of)))
+                    await self._wait(await self._guests.start(_ref(row)))
             elif sight is not Sight.RUNNING:
-                raise pve.GuestMissing(f"guest {of.vmid} is {sight.value}")
+                raise pve.GuestMissing(f"guest {row.vmid} is {sight.value}")
 
-    async def ensure_stopped(self, of: lease.Lease) -> Sight:
+    async def ensure_stopped(self, row: lease.Lease) -> Sight:
         """Shut the guest down, hard after the operator's limit; return what then stands there.
 
         A guest may take the whole limit to go down; nobody else's turn waits for that. Raises
@@ -171,59 +171,63 @@ class Machines:
         node is busy; FenceLostError if the lease was taken over meanwhile.
         """
         with contextlib.suppress(pve.GuestNotRunning):
-            async with self._turn(of, limit_seconds=_TURN_LIMIT_SECONDS):
-                sight = await self.look(of)
+            async with self._turn(row, limit_seconds=_TURN_LIMIT_SECONDS):
+                sight = await self.look(row)
                 if sight is not Sight.RUNNING:
                     return sight
-                upid = await self._ask_to_shut_down(of)
-            if upid is None or not await self._went_down(of, upid):
-                await self._stop_hard(of)
-        return await self.look(of)
+                upid = await self._ask_to_shut_down(row)
+            if upid is None or not await self._went_down(row, upid):
+                await self._stop_hard(row)
+        return await self.look(row)
 
-    async def ensure_gone(self, of: lease.Lease) -> bool:
+    async def ensure_gone(self, row: lease.Lease) -> bool:
         """Destroy the lease's guest; True when it is gone, False while it is still being made.
 
         A foreign guest on the vmid is left alone and counts as gone: ours is not there. Raises
         like `ensure_stopped`.
         """
-        async with self._turn(of, limit_seconds=_TURN_LIMIT_SECONDS):
-            sight = await self.look(of)
+        async with self._turn(row, limit_seconds=_TURN_LIMIT_SECONDS):
+            sight = await self.look(row)
             if sight in {Sight.STOPPED, Sight.RUNNING}:
                 with contextlib.suppress(pve.GuestMissing):
-                    await self._wait(await self._guests.delete(_ref(of), force=True))
+                    await self._wait(await self._guests.delete(_ref(row), force=True))
         if sight is Sight.IN_MAKING:
-            return await self._wait_for_making(of)
+            return await self._wait_for_making(row)
         return True
 
-    async def write_description(self, of: lease.Lease) -> None:
+    async def write_description(self, row: lease.Lease) -> None:
         """Write on the guest until when it is paid, if it is the lease's guest.
 
         The lease's end is read after the guest's configuration, and Proxmox refuses a change of one
         that is not the last: of two who write at once, who read the older end does not win. Raises
         ConfigChanged then.
         """
-        config = await self._own_config(of)
+        config = await self._own_config(row)
         if config is None:
             return
         async with self._db.read() as tx:
-            now = await lease_rows.get(tx, of.lease_id)
+            now = await lease_rows.get(tx, row.lease_id)
         if now is not None and now.expires_at is not None:
             changes = {"description": self.description(now, now.expires_at)}
-            await self._guests.update_config(_ref(of), changes, digest=config.digest)
+            await self._guests.update_config(_ref(row), changes, digest=config.digest)
 
-    async def describe_running(self, of: lease.Lease, expires_at: datetime) -> None:
+    async def describe_running(self, row: lease.Lease, expires_at: datetime) -> None:
         """Write the lease's name and time on its guest. Raises GuestMissing unless it runs."""
-        sight = await self.look(of)
-        config = await self._own_config(of) if sight is Sight.RUNNING else None
+        sight = await self.look(row)
+        config = await self._own_config(row) if sight is Sight.RUNNING else None
         if config is None:
-            raise pve.GuestMissing(f"guest {of.vmid} is {sight.value}")
-        changes = {"hostname": of.hostname, "description": self.description(of, expires_at)}
-        await self._guests.update_config(_ref(of), changes, digest=config.digest)
+            raise pve.GuestMissing(f"guest {row.vmid} is {sight.value}")
+        changes = {"hostname": row.hostname, "description": self.description(row, expires_at)}
+        await self._guests.update_config(_ref(row), changes, digest=config.digest)
 
-    def description(self, of: lease.Lease, expires_at: datetime) -> str:
+    def description(self, row: lease.Lease, expires_at: datetime) -> str:
         """Return the signed description of the lease's guest."""
         record = mark.GuestRecord(
-            lease_id=of.lease_id, owner=of.owner, sku=of.sku, size=of.size, expires_at=expires_at
+            lease_id=row.lease_id,
+            owner=row.owner,
+            sku=row.sku,
+            size=row.size,
+            expires_at=expires_at,
         )
         return mark.describe(record, self._mark_key)
 
@@ -231,15 +235,15 @@ class Machines:
         """Return what a guest's description says, if we signed it."""
         return mark.read_description(description, self._mark_key)
 
-    async def _look_elsewhere(self, of: lease.Lease) -> None:
+    async def _look_elsewhere(self, row: lease.Lease) -> None:
         for guest in await self._guests.list_all():
-            marked = mark.is_marked(guest.tags, self._settings.instance, of.lease_id)
-            if guest.vmid == of.vmid and guest.node != of.node and marked:
+            marked = mark.is_marked(guest.tags, self._settings.instance, row.lease_id)
+            if guest.vmid == row.vmid and guest.node != row.node and marked:
                 raise GuestMovedError(guest.node)
 
     @contextlib.asynccontextmanager
     async def _turn(
-        self, of: lease.Lease, *, limit_seconds: float | None = None
+        self, row: lease.Lease, *, limit_seconds: float | None = None
     ) -> AsyncIterator[bool]:
         """Hold a turn to write on the lease's node; yields whether it was waited for long.
 
@@ -250,64 +254,64 @@ class Machines:
         async with contextlib.AsyncExitStack() as holding:
             try:
                 async with asyncio.timeout(limit_seconds):
-                    await holding.enter_async_context(self._slots.hold(of.node))
+                    await holding.enter_async_context(self._slots.hold(row.node))
             except TimeoutError:
                 raise workflow.RetryLater(
                     "the node is busy", after_seconds=_BUSY_PAUSE_SECONDS
                 ) from None
             waited_long = time.monotonic() - asked_at > _STALE_SECONDS
             if waited_long:
-                await self._check_unchanged(of)
+                await self._check_unchanged(row)
             yield waited_long
 
-    async def _check_unchanged(self, of: lease.Lease) -> None:
+    async def _check_unchanged(self, row: lease.Lease) -> None:
         """Raise FenceLostError unless the lease's row still is what the caller knows."""
         async with self._db.read() as tx:
-            now = await lease_rows.get(tx, of.lease_id)
-        if now is None or _whose(now) != _whose(of):
+            now = await lease_rows.get(tx, row.lease_id)
+        if now is None or _whose(now) != _whose(row):
             raise queue.FenceLostError
 
-    async def _own_config(self, of: lease.Lease) -> guest_views.GuestConfig | None:
+    async def _own_config(self, row: lease.Lease) -> guest_views.GuestConfig | None:
         """Return the configuration of the guest if, as it stands, it is the lease's."""
         try:
-            config = await self._guests.config(_ref(of))
+            config = await self._guests.config(_ref(row))
         except pve.GuestMissing:
-            await self._look_elsewhere(of)
+            await self._look_elsewhere(row)
             return None
-        marked = mark.is_marked(config.tags, self._settings.instance, of.lease_id)
+        marked = mark.is_marked(config.tags, self._settings.instance, row.lease_id)
         return config if marked and config.lock != _CREATE_LOCK else None
 
-    async def _ask_to_shut_down(self, of: lease.Lease) -> pve_tasks.Upid | None:
+    async def _ask_to_shut_down(self, row: lease.Lease) -> pve_tasks.Upid | None:
         """Return the task that shuts the guest down, None if Proxmox begins none."""
         limit = self._settings.shutdown_limit_seconds
         try:
-            return await self._guests.shutdown(_ref(of), limit_seconds=limit, force_stop=True)
+            return await self._guests.shutdown(_ref(row), limit_seconds=limit, force_stop=True)
         except pve.ProxmoxFault as error:
-            log.warning("shutdown_failed", vmid=of.vmid, error=workflow.reason_of(error))
+            log.warning("shutdown_failed", vmid=row.vmid, error=workflow.reason_of(error))
             return None
 
-    async def _went_down(self, of: lease.Lease, upid: pve_tasks.Upid) -> bool:
+    async def _went_down(self, row: lease.Lease, upid: pve_tasks.Upid) -> bool:
         try:
             await self._wait(upid)
         except (pve.ProxmoxFault, pve.TaskTimeout) as error:
-            log.warning("shutdown_failed", vmid=of.vmid, error=workflow.reason_of(error))
+            log.warning("shutdown_failed", vmid=row.vmid, error=workflow.reason_of(error))
             return False
         return True
 
-    async def _stop_hard(self, of: lease.Lease) -> None:
-        async with self._turn(of, limit_seconds=_TURN_LIMIT_SECONDS):
-            await self._check_unchanged(of)
-            if await self.look(of) is Sight.RUNNING:
-                await self._wait(await self._guests.stop(_ref(of)))
+    async def _stop_hard(self, row: lease.Lease) -> None:
+        async with self._turn(row, limit_seconds=_TURN_LIMIT_SECONDS):
+            await self._check_unchanged(row)
+            if await self.look(row) is Sight.RUNNING:
+                await self._wait(await self._guests.stop(_ref(row)))
 
-    async def _wait_for_making(self, of: lease.Lease) -> bool:
-        upid = await self.find_creation(of)
+    async def _wait_for_making(self, row: lease.Lease) -> bool:
+        upid = await self.find_creation(row)
         if upid is None:
             raise workflow.RetryLater("locked for creation without a task")
         try:
             await self._wait(upid)
         except pve.ProxmoxError as error:
-            log.info("late_creation_failed", vmid=of.vmid, error=workflow.reason_of(error))
+            log.info("late_creation_failed", vmid=row.vmid, error=workflow.reason_of(error))
         return False
 
     async def _wait(self, upid: pve_tasks.Upid) -> None:
@@ -318,14 +322,14 @@ class Machines:
         except pve.TaskFailed as error:
             raise error.cause from error
 
-    def _tags(self, of: lease.Lease) -> tuple[str, ...]:
-        return (mark.instance_tag(self._settings.instance), mark.lease_tag(of.lease_id))
+    def _tags(self, row: lease.Lease) -> tuple[str, ...]:
+        return (mark.instance_tag(self._settings.instance), mark.lease_tag(row.lease_id))
 
 
-def _whose(of: lease.Lease) -> tuple[object, ...]:
+def _whose(row: lease.Lease) -> tuple[object, ...]:
     """What a process that takes a lease over, or a renewal, changes of it."""
-    return of.status, of.fence, of.hold_order_id
+    return row.status, row.fence, row.hold_order_id
 
 
-def _ref(of: lease.Lease) -> pve_guests.GuestRef:
-    return pve_guests.GuestRef(node=of.node, vmid=of.vmid)
+def _ref(row: lease.Lease) -> pve_guests.GuestRef:
+    return pve_guests.GuestRef(node=row.node, vmid=row.vmid)

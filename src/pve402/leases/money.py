@@ -15,14 +15,14 @@ class Money:
     def __init__(
         self,
         settler: settlement.Settler,
-        keys: vault.Vault,
+        secret_vault: vault.Vault,
         *,
         trusted_networks: Collection[str] = (),
         confirmations: int = 10,
     ) -> None:
         """Take the settler; on trusted networks nothing is looked up on chain."""
         self._settler = settler
-        self._keys = keys
+        self._vault = secret_vault
         self._trusted = frozenset(trusted_networks)
         self._confirmations = confirmations
 
@@ -39,26 +39,26 @@ class Money:
             "asset_name": requirements.asset_name,
             "asset_version": requirements.asset_version,
         }
-        return self._keys.seal(json.dumps(terms).encode(), order_id)
+        return self._vault.seal(json.dumps(terms).encode(), order_id)
 
-    async def settle(self, of: order.Order) -> facilitators.Settlement:
+    async def settle(self, row: order.Order) -> facilitators.Settlement:
         """Move the money of an order, or find that it moved; safe to repeat, never raises."""
-        payment, requirements = self._open(of)
+        payment, requirements = self._open(row)
         return await self._settler.settle(
             payment,
             requirements,
-            since_seconds=_since(of, requirements),
-            attempted_before=of.attempts > 0,
-            known_transaction=of.transaction,
+            since_seconds=_since(row, requirements),
+            attempted_before=row.attempts > 0,
+            known_transaction=row.transaction,
         )
 
-    async def recheck(self, of: order.Order) -> settlement.Rechecked:
+    async def recheck(self, row: order.Order) -> settlement.Rechecked:
         """Look again at a settlement that was seen on chain; raises ChainUnavailable."""
-        payment, requirements = self._open(of)
+        payment, requirements = self._open(row)
         return await self._settler.recheck(
             payment,
-            transaction=of.transaction or "",
-            since_seconds=_since(of, requirements),
+            transaction=row.transaction or "",
+            since_seconds=_since(row, requirements),
             confirmations=self._confirmations,
         )
 
@@ -66,25 +66,25 @@ class Money:
         """Tell whether settlements of a network are checked on chain at all."""
         return network not in self._trusted
 
-    def _open(self, of: order.Order) -> tuple[protocol.Payment, protocol.Requirements]:
-        if of.sealed_payment is None:
+    def _open(self, row: order.Order) -> tuple[protocol.Payment, protocol.Requirements]:
+        if row.sealed_payment is None:
             raise workflow.GiveUp("payment_erased", "the payment of this order was erased")
-        terms = json.loads(self._keys.unseal(of.sealed_payment, of.order_id))
+        terms = json.loads(self._vault.unseal(row.sealed_payment, row.order_id))
         payment = protocol.Payment.from_json(terms.pop("payment"))
         requirements = protocol.Requirements(
-            network=of.network,
-            amount_atomic=of.amount_atomic,
-            pay_to=of.pay_to,
-            asset=of.asset,
+            network=row.network,
+            amount_atomic=row.amount_atomic,
+            pay_to=row.pay_to,
+            asset=row.asset,
             **terms,
         )
         return payment, requirements
 
 
-def _since(of: order.Order, requirements: protocol.Requirements) -> int:
+def _since(row: order.Order, requirements: protocol.Requirements) -> int:
     """Return since when the payment's transfer is searched on chain, in Unix seconds.
 
     A payment older than its window would not have been taken, and one that was used has its order,
     so a window back costs no safety, while a database whose clock is wrong would cost the payer.
     """
-    return int(of.created_at.timestamp()) - requirements.longest_window_seconds
+    return int(row.created_at.timestamp()) - requirements.longest_window_seconds

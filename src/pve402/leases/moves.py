@@ -1,7 +1,7 @@
 """Every change of a lease's row; nothing else writes the lease table.
 
 A move names the states it begins in and where each of them leads, what must still hold (its guard),
-and the columns that it writes. All guards but those of `sell_ready` and `reserve` include that the
+and the columns that it writes. All guards but those of `sell_warm` and `reserve` include that the
 lease is in the state it was read in. A move whose guard does not hold writes nothing and raises
 FenceLostError: another worker, a renewal or the owner was there first. A move from a state that it
 does not name raises ValueError.
@@ -113,7 +113,7 @@ async def follow_in_order(tx: Transaction, row: lease.Lease, node: str) -> lease
 # The warm pool
 
 
-async def make_ready(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
+async def enter_warm_pool(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
     """STARTING to POOLED: the guest waits for a tenant."""
     rests = {"due_at": None, "fence": None, "attempts": 0}
     path = {Status.STARTING: Status.POOLED}
@@ -128,7 +128,7 @@ async def give_up_making(
     return await _move_fenced(tx, row, _UNWIND, **due, end_reason=refusal, last_error=reason[:500])
 
 
-async def sell_ready(
+async def sell_warm(
     db: database.Database, tx: Transaction, wanted: lease.Lease, nodes: Collection[str]
 ) -> lease.Lease | None:
     """POOLED to SETTLING: the guest that waited longest, of this kind and on these nodes, is sold.
@@ -136,10 +136,10 @@ async def sell_ready(
     It takes the wanted owner, host name, rates and metadata, and keeps its own leaseId. None if
     there is no such guest. Two buyers never get the same one.
     """
-    return await lease_rows.take_ready(db, tx, wanted, nodes)
+    return await lease_rows.take_warm(db, tx, wanted, nodes)
 
 
-async def discard_ready(
+async def discard_warm(
     db: database.Database, tx: Transaction, row: lease.Lease, reason: str
 ) -> lease.Lease:
     """POOLED to UNWINDING: a guest that waits is not wanted, or is broken."""

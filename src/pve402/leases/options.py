@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from pve402.domain import placement, shelf
+from pve402.domain import placement, warm_kind
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class LeaseOptions:
     unsettled_in_all: int = 256
     confirmations: int = 10  # blocks after which a settlement is looked at again
     confirm_after_seconds: float = 25.0
-    shelves: tuple[shelf.Shelf, ...] = ()  # guests kept ready
+    warm_kinds: tuple[warm_kind.WarmKind, ...] = ()  # the warm pool
     writes_per_node: int = 4  # Proxmox tasks of ours at once on one node, over all replicas
 
 

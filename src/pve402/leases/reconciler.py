@@ -5,7 +5,7 @@
     an active lease whose guest is down           the guest is started, a few times an hour
     a guest on another node than its lease        the lease follows it
     a stopped lease whose guest runs              it is stopped again
-    a guest of the pool that is gone or down      it is discarded, the pool makes another
+    a warm guest that is gone or down             it is discarded, the pool makes another
     a guest of ours that no standing lease has    reported; only an operator's word stops it
     a guest locked for creation without a task    reported; only root on its node can clear it
 
@@ -24,7 +24,7 @@ from datetime import timedelta
 import structlog
 
 from pve402.domain import lease, mark
-from pve402.leases import books, cluster, machine, metrics, moves, options, pooled, workflow
+from pve402.leases import cluster, deals, machine, metrics, moves, options, warm_guests, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
 from pve402.storage import database, lease_rows, queue
@@ -32,7 +32,7 @@ from pve402.storage import database, lease_rows, queue
 log = structlog.get_logger(__name__)
 
 Status = lease.LeaseStatus
-_WATCHED = {Status.ACTIVE, Status.STOPPED, Status.POOLED}
+_COMPARED = {Status.ACTIVE, Status.STOPPED, Status.POOLED}
 _INTERVAL_SECONDS = 30.0
 _AT_ONCE = 8  # gaps of one node; how many write there at once is the slots' affair
 _SETTLED_DOWN = timedelta(seconds=20)  # `/cluster/resources` lags behind by some seconds
@@ -144,7 +144,7 @@ class Reconciler:
 
     def _has_gap(self, row: lease.Lease, guest: resources.GuestSummary | None) -> bool:
         """Whether what the cluster shows is not what the lease says."""
-        if row.hold_order_id is not None or row.status not in _WATCHED:
+        if row.hold_order_id is not None or row.status not in _COMPARED:
             return False
         runs = guest is not None and guest.state is resources.RunState.RUNNING
         if row.status is Status.POOLED or guest is None:
@@ -185,10 +185,10 @@ class Reconciler:
             await self._stop_again(row)
 
     async def _pooled(self, row: lease.Lease) -> None:
-        """Discard a guest of the pool that does not run, after asking its node for it."""
+        """Discard a warm guest that does not run, after asking its node for it."""
         if await self._machines.look(row) is not machine.Sight.RUNNING:
             log.warning("pooled_guest_down", lease=row.lease_id, vmid=row.vmid)
-            broken = functools.partial(moves.discard_ready, self._db, reason=pooled.BROKEN)
+            broken = functools.partial(moves.discard_warm, self._db, reason=warm_guests.BROKEN)
             await self._move(row, broken)
 
     async def _missing(self, row: lease.Lease) -> None:
@@ -221,7 +221,7 @@ class Reconciler:
             log.warning("guest_runs_after_expiry", lease=row.lease_id, vmid=row.vmid)
             await self._move(row, functools.partial(moves.stop_again, self._db))
 
-    async def _move(self, row: lease.Lease, move: books.Move) -> None:
+    async def _move(self, row: lease.Lease, move: deals.Move) -> None:
         async with self._db.begin() as tx:
             await move(tx, row)
 

@@ -15,14 +15,14 @@ from datetime import timedelta
 import structlog
 
 from pve402.domain import lease, order
-from pve402.leases import books, machine, money, moves, options, workflow
+from pve402.leases import deals, machine, money, moves, options, workflow
 from pve402.payments import facilitators
 from pve402.proxmox import errors as pve
 from pve402.storage import queue
 
 log = structlog.get_logger(__name__)
 
-Deal = books.Deal
+Deal = deals.Deal
 _HOLD_AGAIN_SECONDS = 120.0
 
 
@@ -31,53 +31,50 @@ class Renewal:
 
     def __init__(
         self,
-        ledger: books.Books,
+        deal_writer: deals.Deals,
         machines: machine.Machines,
         funds: money.Money,
         settings: options.LeaseOptions,
     ) -> None:
-        self._books = ledger
+        self._deals = deal_writer
         self._machines = machines
         self._money = funds
         self._settings = settings
-        stopped = "a guest woken from grace is stopped again"
         self.steps = {
-            order.OrderStatus.CLAIMED: workflow.Step(name="wake", do=self._wake, undo=stopped),
-            order.OrderStatus.WORKING: workflow.Step(name="wake", do=self._wake, undo=stopped),
-            order.OrderStatus.SETTLING: workflow.Step(
-                name="settle", do=self._settle, undo="nothing follows"
-            ),
+            order.OrderStatus.CLAIMED: workflow.Step(name="wake", do=self._wake),
+            order.OrderStatus.WORKING: workflow.Step(name="wake", do=self._wake),
+            order.OrderStatus.SETTLING: workflow.Step(name="settle", do=self._settle),
         }
 
     async def run(self, row: order.Order) -> None:
         """Take a claimed order as far as it goes; raises like Creation.run."""
-        deal = await self._hold_again(await self._books.open_deal(row))
+        deal = await self._hold_again(await self._deals.open_deal(row))
         try:
             await workflow.run(self.steps, deal, lambda deal: deal.order.status)
         except machine.GuestMovedError as moved:
             await self._follow(row, moved.node)
         except workflow.GiveUp as end:
             log.warning("renewal_refused", order=row.order_id, refusal=end.refusal)
-            await self._books.refuse(await self._books.open_deal(row), end.refusal, end.reason)
+            await self._deals.refuse(await self._deals.open_deal(row), end.refusal, end.reason)
 
     async def _follow(self, row: order.Order, node: str) -> None:
         """Note the node that the guest was migrated to, and look again at once."""
-        deal = await self._books.open_deal(row)
-        await self._books.advance(deal, functools.partial(moves.follow_in_order, node=node))
+        deal = await self._deals.open_deal(row)
+        await self._deals.advance(deal, functools.partial(moves.follow_in_order, node=node))
         raise workflow.RetryLater("the guest was migrated", after_seconds=0)
 
     async def _hold_again(self, deal: Deal) -> Deal:
         """Lengthen the hold of an order that was taken over, before anything else is done."""
         if deal.order.attempts == 0:
             return deal
-        async with self._books.db.begin() as tx:
+        async with self._deals.db.begin() as tx:
             try:
                 held = await moves.hold_longer(
-                    self._books.db, tx, deal.lease, deal.order.order_id, _HOLD_AGAIN_SECONDS
+                    self._deals.db, tx, deal.lease, deal.order.order_id, _HOLD_AGAIN_SECONDS
                 )
             except queue.FenceLostError:
                 raise workflow.RetryLater("the hold on the lease was lost") from None
-        return books.Deal(order=deal.order, lease=held)
+        return deals.Deal(order=deal.order, lease=held)
 
     async def _wake(self, deal: Deal) -> Deal:
         """See that the lease's guest runs; a guest that cannot be started costs nothing."""
@@ -90,11 +87,11 @@ class Renewal:
         except pve.ProxmoxError as error:
             raise await self._passing_or_final(deal, error) from error
         await self._check_time(deal)
-        return await self._books.advance(deal, order_status=order.OrderStatus.SETTLING)
+        return await self._deals.advance(deal, order_status=order.OrderStatus.SETTLING)
 
     async def _start(self, deal: Deal) -> Deal:
         working = order.OrderStatus.WORKING
-        started = await self._books.advance(deal, moves.wake, order_status=working)
+        started = await self._deals.advance(deal, moves.wake, order_status=working)
         await self._machines.ensure_running(started.lease)
         return started
 
@@ -103,16 +100,16 @@ class Renewal:
         if settlement.outcome is facilitators.Outcome.REFUSED:
             raise workflow.GiveUp("settlement_refused", settlement.reason or "refused")
         if settlement.outcome is facilitators.Outcome.UNKNOWN:
-            await self._books.remember(deal.order, settlement.transaction)
+            await self._deals.remember(deal.order, settlement.transaction)
             raise workflow.RetryLater(f"settlement unknown: {settlement.reason}")
-        await self._books.remember(deal.order, settlement.transaction)
+        await self._deals.remember(deal.order, settlement.transaction)
         if deal.lease.status in lease.OVER:
             log.error("renewal_paid_after_the_end", order=deal.order.order_id)
-            await self._books.settle_alone(deal.order, settlement.transaction)
+            await self._deals.settle_alone(deal.order, settlement.transaction)
             return
         deal = await self._revive(deal)
         recheck = self._money.needs_recheck(deal.order.network)
-        await self._books.extend(deal, settlement.transaction, recheck=recheck)
+        await self._deals.extend(deal, settlement.transaction, recheck=recheck)
 
     async def _revive(self, deal: Deal) -> Deal:
         """Bring back a lease that expired under a hold which ran out while nobody could settle.
@@ -123,7 +120,7 @@ class Renewal:
         if deal.lease.status is lease.LeaseStatus.STOPPING:
             raise workflow.RetryLater("paid; the guest is just being stopped", after_seconds=1)
         if deal.lease.status is lease.LeaseStatus.STOPPED:
-            deal = await self._books.advance(deal, moves.wake)
+            deal = await self._deals.advance(deal, moves.wake)
             await self._machines.ensure_running(deal.lease)
         elif deal.lease.status is lease.LeaseStatus.STARTING and deal.order.attempts > 0:
             await self._machines.ensure_running(deal.lease)
@@ -137,7 +134,7 @@ class Renewal:
         return workflow.RetryLater(reason)
 
     async def _check_time(self, deal: Deal) -> None:
-        now = await self._books.db.time()
+        now = await self._deals.db.time()
         margin = timedelta(seconds=self._settings.settle_margin_seconds)
         if now > deal.order.valid_before - margin:
             raise workflow.GiveUp("payment_expired", "the payment's window ends before settlement")

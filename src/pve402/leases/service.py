@@ -9,8 +9,18 @@ from fractions import Fraction
 from typing import Literal
 
 from pve402.domain import account, catalogue, errors, lease, mark, order, price, request
-from pve402.leases import cluster, fees, fitting, intake, moves, options, pool, pooled, worker
-from pve402.leases.intake import Purchase
+from pve402.leases import (
+    admission,
+    cluster,
+    fees,
+    fitting,
+    moves,
+    options,
+    warm_guests,
+    warm_pool,
+    worker,
+)
+from pve402.leases.admission import Purchase
 from pve402.payments import errors as payment_errors
 from pve402.payments import settlement
 from pve402.payments.facilitators import Verification
@@ -67,15 +77,15 @@ class Parts:
     """What the service works with."""
 
     db: database.Database
-    book: catalogue.Catalogue
+    sku_catalogue: catalogue.Catalogue
     settings: options.LeaseOptions
-    keys: vault.Vault
+    secret_vault: vault.Vault
     view: cluster.ClusterView
-    taker: intake.Intake
+    admissions: admission.Admission
     settler: settlement.Settler
-    crew: worker.Worker
+    lease_worker: worker.Worker
     fees: fees.Fees
-    filler: pool.Filler
+    filler: warm_pool.Filler
     networks: tuple[str, ...]  # CAIP-2, those that payments are accepted on
 
 
@@ -86,7 +96,7 @@ class LeaseService:
         self._parts = parts
         self._db = parts.db
         self._fitting = fitting.Fitting(parts.db, parts.view, parts.settings)
-        self.book = parts.book
+        self.catalogue = parts.sku_catalogue
         self._price_usd = functools.lru_cache(maxsize=4096)(self._exact_price_usd)
 
     async def check_room(self, sku: catalogue.Sku, size: lease.Size) -> None:
@@ -98,19 +108,19 @@ class LeaseService:
 
     def creation_price_usd(self, asked: request.CreationRequest) -> Fraction:
         """Return the exact price of a creation; raise InvalidRequest if it cannot be sold."""
-        asked.check(self.book)
+        asked.check(self.catalogue)
         return self._price_usd(asked.sku, asked.size, asked.minutes)
 
-    def renewal_price_usd(self, of: lease.Lease, minutes: int) -> Fraction:
+    def renewal_price_usd(self, row: lease.Lease, minutes: int) -> Fraction:
         """Return the exact price of a renewal, from the size that is stored with the lease."""
         if not 1 <= minutes <= catalogue.MAX_MINUTES:
             raise errors.OutOfBounds(f"runtimeMinutes must be 1 to {catalogue.MAX_MINUTES}")
-        rates = intake.renewal_rates(of, self.book)
-        return price.lease_price_usd(rates, of.size, minutes, with_base=False)
+        rates = admission.renewal_rates(row, self.catalogue)
+        return price.lease_price_usd(rates, row.size, minutes, with_base=False)
 
-    async def check_renewable(self, of: lease.Lease, minutes: int) -> None:
+    async def check_renewable(self, row: lease.Lease, minutes: int) -> None:
         """Raise what a renewal would be refused with now, before money is mentioned."""
-        intake.check_renewable(of, minutes, await self._db.time(), self._parts.settings)
+        admission.check_renewable(row, minutes, await self._db.time(), self._parts.settings)
 
     async def create(self, asked: request.CreationRequest, purchase: Purchase) -> Answer:
         """Lease a container: claim, create, start, settle, hand over.
@@ -119,34 +129,36 @@ class LeaseService:
         ProvisioningFailed and PaymentRefused nothing was charged, after OrderPending and
         SettlementPending the outcome is still to come.
         """
-        sku = asked.check(self.book)
-        taken = await self._parts.taker.find(purchase, intake.CREATE_ROUTE, asked.canonical())
+        sku = asked.check(self.catalogue)
+        taken = await self._parts.admissions.find(
+            purchase, admission.CREATE_ROUTE, asked.canonical()
+        )
         if taken is None:
             rooms = await self._parts.view.rooms()
             await self._verify(purchase)
-            taken = await self._parts.taker.take_creation(asked, sku, purchase, rooms)
+            taken = await self._parts.admissions.take_creation(asked, sku, purchase, rooms)
             if taken.new:
-                self._parts.crew.begin(taken.order)
+                self._parts.lease_worker.begin(taken.order)
                 self._parts.filler.wake()
         return await self._answer(taken, purchase)
 
     async def renew(
-        self, of: lease.Lease, minutes: int, purchase: Purchase, caller: Caller | None = None
+        self, row: lease.Lease, minutes: int, purchase: Purchase, caller: Caller | None = None
     ) -> Answer:
         """Add minutes to a lease: hold, start if need be, settle, extend.
 
         The payer must be the owner, or the caller hold a token of the lease; else LeaseNotFound.
         """
-        payer_owns = account.is_same(purchase.owner, of.owner, any_chain=purchase.by_key)
-        if not payer_owns and not _may_manage(caller, of):
+        payer_owns = account.is_same(purchase.owner, row.owner, any_chain=purchase.by_key)
+        if not payer_owns and not _may_manage(caller, row):
             raise errors.LeaseNotFound
-        canonical = request.RenewalRequest(lease_id=of.lease_id, minutes=minutes).canonical()
-        taken = await self._parts.taker.find(purchase, intake.RENEW_ROUTE, canonical)
+        canonical = request.RenewalRequest(lease_id=row.lease_id, minutes=minutes).canonical()
+        taken = await self._parts.admissions.find(purchase, admission.RENEW_ROUTE, canonical)
         if taken is None:
             await self._verify(purchase)
-            taken = await self._parts.taker.take_renewal(of, minutes, purchase)
+            taken = await self._parts.admissions.take_renewal(row, minutes, purchase)
             if taken.new:
-                self._parts.crew.begin(taken.order)
+                self._parts.lease_worker.begin(taken.order)
         return await self._answer(taken, purchase)
 
     async def pay_fee(
@@ -157,9 +169,9 @@ class LeaseService:
         Raises PaymentReused for any payment seen before, WalletMustWait, PaymentRefused,
         SettlementPending.
         """
-        await self._parts.taker.check_fee(purchase)
+        await self._parts.admissions.check_fee(purchase)
         await self._verify(purchase)
-        taken = await self._parts.taker.take_fee(purchase, route, canonical)
+        taken = await self._parts.admissions.take_fee(purchase, route, canonical)
         try:
             settled = await self._parts.fees.settle(taken.order)
         except queue.FenceLostError:  # it took so long that a worker has taken it over
@@ -168,7 +180,7 @@ class LeaseService:
             return settled
         if settled.status is order.OrderStatus.REFUSED:
             raise errors.PaymentRefused(reason=settled.refusal or "settlement_refused")
-        self._parts.crew.wake()
+        self._parts.lease_worker.wake()
         raise errors.SettlementPending
 
     async def find(self, id_text: str, caller: Caller | None = None) -> lease.Lease:
@@ -195,9 +207,9 @@ class LeaseService:
             found = await self._list_rows(tx, caller, include_over=include_over)
         return await self._views([row for row in found if _may_manage(caller, row)])
 
-    async def view(self, of: lease.Lease) -> LeaseView:
+    async def view(self, row: lease.Lease) -> LeaseView:
         """Return one lease with its guest's state."""
-        return (await self._views([of]))[0]
+        return (await self._views([row]))[0]
 
     async def node_figures(self) -> Sequence[resources.NodeSummary]:
         """Return the nodes' figures, some seconds old; raise ProxmoxUnavailable without any."""
@@ -206,21 +218,21 @@ class LeaseService:
             raise errors.ProxmoxUnavailable
         return seen.nodes
 
-    async def end(self, of: lease.Lease) -> lease.Lease:
+    async def end(self, row: lease.Lease) -> lease.Lease:
         """End a lease early: the guest is stopped and destroyed, nothing is refunded.
 
         Raises LeaseBusy while a renewal holds it, LeaseNotReady before it was handed over.
         Ending a lease that is ending is success.
         """
-        if of.status in lease.OVER or of.status is lease.LeaseStatus.DELETING:
-            return of
-        check_endable(of)
+        if row.status in lease.OVER or row.status is lease.LeaseStatus.DELETING:
+            return row
+        check_endable(row)
         try:
             async with self._db.single() as tx:
-                moved = await moves.end_early(self._db, tx, of)
+                moved = await moves.end_early(self._db, tx, row)
         except queue.FenceLostError:
             raise errors.LeaseBusy from None
-        self._parts.crew.wake()
+        self._parts.lease_worker.wake()
         return moved
 
     async def _list_rows(
@@ -235,7 +247,7 @@ class LeaseService:
         return await lease_rows.list_by_owners(tx, accounts, include_over=include_over)
 
     def _exact_price_usd(self, sku: str, size: lease.Size, minutes: int) -> Fraction:
-        return price.lease_price_usd(self.book.sku(sku).rates, size, minutes)
+        return price.lease_price_usd(self.catalogue.sku(sku).rates, size, minutes)
 
     async def _verify(self, purchase: Purchase) -> None:
         """Ask the facilitator whether the payment would settle; nothing is claimed before."""
@@ -290,7 +302,7 @@ class LeaseService:
         is_own = mark.is_marked(found.tags, self._parts.settings.instance, row.lease_id)
         return found if is_own else None
 
-    async def _answer(self, taken: intake.Taken, purchase: Purchase) -> Answer:
+    async def _answer(self, taken: admission.Taken, purchase: Purchase) -> Answer:
         """Wait for an order within its sender's patience and say how it stands.
 
         A leaseId that is told stays the order's: until that is sure, the order is pending.
@@ -306,11 +318,11 @@ class LeaseService:
                 raise errors.SettlementPending
             raise errors.OrderPending
         found = await self._lease_of(row)
-        if pooled.may_be_replaced(found, row):
+        if warm_guests.may_be_replaced(found, row):
             raise errors.OrderPending
         is_sold = row.kind is order.OrderKind.CREATION and not row.is_open
         may_see = is_sold and (taken.new or (taken.named and await self._is_proven(purchase)))
-        token = self._parts.keys.lease_token(row.order_id) if may_see else None
+        token = self._parts.secret_vault.lease_token(row.order_id) if may_see else None
         return Answer(
             lease=found,
             order=row,
@@ -321,7 +333,7 @@ class LeaseService:
     async def _wait(self, row: order.Order, limit_seconds: float, *, is_fresh: bool) -> order.Order:
         """Wait until an order is closed; one that was just written is not read at once again."""
         deadline = asyncio.get_running_loop().time() + limit_seconds
-        with self._parts.crew.watch(row.order_id) as changed:
+        with self._parts.lease_worker.changes_of(row.order_id) as changed:
             while row.is_open:
                 if not is_fresh:
                     changed.clear()
@@ -350,13 +362,13 @@ class LeaseService:
         return found
 
 
-def check_endable(of: lease.Lease) -> None:
+def check_endable(row: lease.Lease) -> None:
     """Raise what `end` would be refused with now, before money is mentioned."""
-    if of.status in lease.OVER:
+    if row.status in lease.OVER:
         return
-    if of.hold_order_id is not None:
+    if row.hold_order_id is not None:
         raise errors.LeaseBusy
-    if not of.handed_over or of.status is lease.LeaseStatus.STARTING:
+    if not row.handed_over or row.status is lease.LeaseStatus.STARTING:
         raise errors.LeaseNotReady
 
 
@@ -378,9 +390,9 @@ def _refusal_of(row: order.Order) -> errors.Pve402Error:
     )
 
 
-def _may_manage(caller: Caller | None, of: lease.Lease) -> bool:
+def _may_manage(caller: Caller | None, row: lease.Lease) -> bool:
     if caller is None:
         return False
     if caller.lease_id is not None:
-        return caller.lease_id == of.lease_id
-    return account.is_same(caller.owner, of.owner, any_chain=caller.by_key)
+        return caller.lease_id == row.lease_id
+    return account.is_same(caller.owner, row.owner, any_chain=caller.by_key)

@@ -20,8 +20,8 @@ from pve402.leases import (
     metrics,
     moves,
     options,
-    pool,
     renewal,
+    warm_pool,
     workflow,
 )
 from pve402.proxmox import errors as pve
@@ -41,7 +41,7 @@ class Workflows:
     confirmation: confirmation.Confirmation
     lifetime: lifetime.Lifetime
     fee: Callable[[order.Order], Awaitable[None]]
-    filling: pool.Filling
+    filling: warm_pool.Filling
 
 
 class Worker:
@@ -57,7 +57,7 @@ class Worker:
         self._running: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._is_full = False  # of one kind of rows, no more are taken until some are done
-        self._watchers: dict[str, set[asyncio.Event]] = {}
+        self._listeners: dict[str, set[asyncio.Event]] = {}
         self._loops: list[asyncio.Task[None]] = []
         self.recovered = False
 
@@ -90,17 +90,17 @@ class Worker:
         self._woken.set()
 
     @contextlib.contextmanager
-    def watch(self, order_id: str) -> Iterator[asyncio.Event]:
+    def changes_of(self, order_id: str) -> Iterator[asyncio.Event]:
         """Yield an event that is set whenever this process did something to the order."""
         event = asyncio.Event()
-        self._watchers.setdefault(order_id, set()).add(event)
+        self._listeners.setdefault(order_id, set()).add(event)
         try:
             yield event
         finally:
-            watchers = self._watchers[order_id]
-            watchers.discard(event)
-            if not watchers:
-                del self._watchers[order_id]
+            listeners = self._listeners[order_id]
+            listeners.discard(event)
+            if not listeners:
+                del self._listeners[order_id]
 
     @property
     def busy(self) -> int:
@@ -205,7 +205,7 @@ class Worker:
         finally:
             if self._held.get((rows, key)) == fence:
                 del self._held[rows, key]
-            for event in self._watchers.get(key, ()):
+            for event in self._listeners.get(key, ()):
                 event.set()
 
     async def _postpone(

@@ -43,11 +43,10 @@ class GiveUp(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Step(Generic[RowT]):
-    """One step: what it does, and what takes it back when a later step fails."""
+    """One step of a workflow; what takes it back is one unwinding for all steps."""
 
     name: str
     do: Callable[[RowT], Awaitable[RowT | None]]  # the row afterwards, None when nothing is left
-    undo: str  # what the unwinding does about it, in words; one unwinding serves all steps
 
 
 async def run(

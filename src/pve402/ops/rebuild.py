@@ -85,7 +85,7 @@ async def _not_in_table(parts: bootstrap.Components, found: list[Found]) -> list
 async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None:
     """Write one lease: active until its end, and due at once if that has passed.
 
-    A guest that stood ready for anybody comes back as such, and the pool decides about it.
+    A guest of the warm pool comes back as such, and the filler decides about it.
     """
     record, guest = one.record, one.guest
     active = record.owner != lease.NOBODY
@@ -109,7 +109,7 @@ async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None
 
 def _rates(parts: bootstrap.Components, name: str) -> dict[str, str]:
     """Return today's rates of a sku, or the cheapest sku's if it is not on sale any more."""
-    skus = parts.leases.book.skus
+    skus = parts.leases.catalogue.skus
     sku = skus.get(name) or min(skus.values(), key=lambda one: one.lowest_price_usd())
     return price.Rates.to_strings(sku.rates)
 

@@ -34,7 +34,7 @@ class Reconcile:
         Raises SettingsError if guests stand under another name than this installation's.
         """
         await parts.check_name()
-        report = await parts.watch.compare()
+        report = await parts.lease_reconciler.compare()
         _show(report, console)
         if not report.strangers:
             return 0

@@ -34,12 +34,16 @@ class Standing:
 
 
 async def insert(
-    db: database.Database, tx: transaction.Transaction, ticket_hash: str, of: Ticket, seconds: float
+    db: database.Database,
+    tx: transaction.Transaction,
+    ticket_hash: str,
+    ticket: Ticket,
+    seconds: float,
 ) -> datetime:
     """Write a ticket that is good for some seconds; returns its end. Forgets those long over."""
     await tx.execute(_tickets.delete().where(_tickets.c.expires_at < db.now(-_KEPT_SECONDS)))
     query = _tickets.insert().values(
-        ticket_hash=ticket_hash, expires_at=db.now(seconds), **dataclasses.asdict(of)
+        ticket_hash=ticket_hash, expires_at=db.now(seconds), **dataclasses.asdict(ticket)
     )
     ends: datetime = (await tx.execute(query.returning(_tickets.c.expires_at))).scalar_one()
     return ends

@@ -69,15 +69,15 @@ async def list_standing(tx: transaction.Transaction) -> list[lease.Lease]:
     return _many(await tx.execute(_LIST_STANDING))
 
 
-async def list_pool(tx: transaction.Transaction) -> list[lease.Lease]:
-    """Return the guests that stand ready or are being made to, oldest first."""
-    return _many(await tx.execute(_LIST_POOL))
+async def list_warm_pool(tx: transaction.Transaction) -> list[lease.Lease]:
+    """Return the guests of the warm pool, also those in the making, oldest first."""
+    return _many(await tx.execute(_LIST_WARM_POOL))
 
 
-async def list_pool_failures(
+async def list_warm_failures(
     tx: transaction.Transaction, reasons: Collection[str], since: sa.ColumnElement[datetime]
 ) -> list[lease.Lease]:
-    """Return the guests of the pool made since a time that ended for one of these reasons."""
+    """Return the guests of the warm pool made since a time that ended for one of these reasons."""
     query = sa.select(_leases).where(
         _leases.c.owner == lease.NOBODY,
         _leases.c.created_at >= since,
@@ -86,13 +86,13 @@ async def list_pool_failures(
     return _many(await tx.execute(query))
 
 
-async def take_ready(
+async def take_warm(
     db: database.Database, tx: transaction.Transaction, wanted: lease.Lease, nodes: Collection[str]
 ) -> lease.Lease | None:
-    """Give the guest that stood ready longest, of the wanted kind on these nodes, to its tenant.
+    """Give the guest that waited longest, of the wanted kind on these nodes, to its tenant.
 
     Returns the lease with its own identity and the wanted owner, host name, rates and metadata;
-    None if no such guest is ready. Two takers never get the same one.
+    None if there is none. Two buyers never get the same one.
     """
     ready = (
         sa.select(_leases.c.lease_id)
@@ -123,8 +123,8 @@ async def take_ready(
     return None if row is None else lease.Lease.from_row(row)
 
 
-async def stands_ready(tx: transaction.Transaction, sku: str, size: lease.Size) -> bool:
-    """Tell whether a guest of a kind stands ready, on whatever node."""
+async def is_warm(tx: transaction.Transaction, sku: str, size: lease.Size) -> bool:
+    """Tell whether the warm pool has a guest of a kind, on whatever node."""
     query = sa.select(_leases.c.lease_id).where(*_is_ready(sku, size)).limit(1)
     return await tx.scalar(query) is not None
 
@@ -265,7 +265,7 @@ _LIST_OF_OWNERS = (
     .order_by(_leases.c.created_at)
 )
 _LIST_FEW_OF_OWNERS = _LIST_OF_OWNERS.limit(_FEW)
-_LIST_POOL = (
+_LIST_WARM_POOL = (
     sa.select(_leases)
     .where(_leases.c.owner == lease.NOBODY, _leases.c.ended_at.is_(None))
     .where(_leases.c.status.in_(_KEPT_READY))

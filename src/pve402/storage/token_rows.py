@@ -97,8 +97,10 @@ def _hole(name: str) -> sa.BindParameter[Any]:
     return transaction.hole(name, type_=_tokens.c[name].type)
 
 
-def _all_but_newest(of: sa.ColumnElement[bool]) -> transaction.Query:
-    found = sa.select(_tokens.c.token_hash).where(of, _VALID).order_by(_tokens.c.created_at.desc())
+def _all_but_newest(which: sa.ColumnElement[bool]) -> transaction.Query:
+    found = (
+        sa.select(_tokens.c.token_hash).where(which, _VALID).order_by(_tokens.c.created_at.desc())
+    )
     return _tokens.delete().where(_tokens.c.token_hash.in_(found.offset(_MOST_OF_ONE - 1)))
 
 

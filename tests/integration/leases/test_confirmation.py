@@ -61,7 +61,7 @@ async def test_an_older_end_is_not_written_over_a_newer_one(
         paid = installation.renewal(tenant, row, 30)
         renewal = (await installation.leases.renew(row, 30, paid)).order
         mine(installation, 12)
-        with installation.parts.crew.watch(renewal.order_id) as changed:
+        with installation.parts.lease_worker.changes_of(renewal.order_id) as changed:
             installation.pass_time(30)
             while not (await installation.orders_now())[-1].final:
                 await changed.wait()
@@ -146,7 +146,7 @@ async def test_a_settlement_found_in_another_transaction_is_kept_with_that_one(
     paid = (await installation.lease()).order
     installation.chain.rpc("devnet_reorg", 1)
     await installation.lease()  # takes the place of the first transaction
-    signed, terms = installation.parts.crew._workflows.confirmation._money._open(paid)
+    signed, terms = installation.parts.lease_worker._workflows.confirmation._money._open(paid)
     route = installation.parts.settler._routes[paid.network]
     again = await route.facilitator.settle(signed, terms)
     mine(installation, 12)
@@ -214,7 +214,7 @@ async def test_a_lost_order_is_refused_and_closed_in_one_move(
     async def dies(*_: object) -> None:
         raise RuntimeError("simulated end of the process")
 
-    installation.parts.crew._workflows.confirmation._books.finish = dies  # type: ignore[method-assign]
+    installation.parts.lease_worker._workflows.confirmation._deals.finish = dies  # type: ignore[method-assign]
     done = await confirm(installation)
 
     assert (done.status, done.final) == (order.OrderStatus.REFUSED, True)

@@ -26,14 +26,14 @@ World = tuple[SimulatedProxmox, SimulatedChain, SimulatedFacilitator]
 
 CREATION = [
     ("guests", "next_vmid"),
-    ("ledger", "advance"),
+    ("deals", "advance"),
     ("guests", "create"),
     ("tasks", "wait_until_finished"),
     ("guests", "start"),
     ("settler", "settle"),
-    ("ledger", "activate"),
+    ("deals", "activate"),
 ]
-RENEWAL = [("guests", "status"), ("guests", "start"), ("settler", "settle"), ("ledger", "extend")]
+RENEWAL = [("guests", "status"), ("guests", "start"), ("settler", "settle"), ("deals", "extend")]
 ENDING = [
     ("guests", "status"),
     ("guests", "shutdown"),
@@ -44,11 +44,11 @@ FROM_POOL = [
     ("guests", "status"),
     ("guests", "update_config"),
     ("rekey", "check"),
-    ("ledger", "advance"),
+    ("deals", "advance"),
     ("settler", "settle"),
-    ("ledger", "remember"),
+    ("deals", "remember"),
     ("rekey", "rekey"),
-    ("ledger", "activate"),
+    ("deals", "activate"),
 ]
 FILLING = [
     ("guests", "next_vmid"),
@@ -268,7 +268,7 @@ def seam(installation: Installation, name: str) -> Any:
         "tasks": parts.machines._tasks,
         "settler": parts.settler,
         "rekey": installation.rekey,
-        "ledger": parts.crew._workflows.creation._books,
+        "deals": parts.lease_worker._workflows.creation._deals,
     }[name]
 
 
@@ -276,7 +276,7 @@ async def test_a_restart_on_sqlite_goes_on_at_once(tmp_path: Path, world: World)
     url = f"sqlite:///{tmp_path}/db.sqlite3"
     wish = creation()
     async with running(url, *world) as first:
-        first.leases._parts.taker._hold_seconds = 1000.0
+        first.leases._parts.admissions._hold_seconds = 1000.0
         reached = hang_at(first, ("guests", "start"), "before")
         await first.leases.create(wish, first.buy(first.tenant(), wish, wait_seconds=0.0))
         await asyncio.wait_for(reached.wait(), 10)

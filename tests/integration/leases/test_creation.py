@@ -80,7 +80,7 @@ async def test_a_creation_task_that_fails_after_its_200_charges_nothing(
     installation: Installation,
 ) -> None:
     wish = creation()
-    sku = installation.leases.book.sku(wish.sku)
+    sku = installation.leases.catalogue.sku(wish.sku)
     bad = "local:vztmpl/corrupt_1_amd64.tar.gz"
     object.__setattr__(sku, "templates", {"corrupt": bad})
 
@@ -93,7 +93,7 @@ async def test_a_creation_task_that_fails_after_its_200_charges_nothing(
 
 
 async def test_a_template_that_warns_is_a_success(installation: Installation) -> None:
-    sku = installation.leases.book.sku("standard-lxc")
+    sku = installation.leases.catalogue.sku("standard-lxc")
     object.__setattr__(sku, "templates", {"warns": "local:vztmpl/fakedeb_1_amd64.tar.gz"})
 
     answer = await installation.lease(template="warns")

@@ -57,7 +57,7 @@ async def test_who_lost_the_row_while_it_waited_for_its_turn_asks_for_nothing(
         await asyncio.sleep(0.1)  # it waits for its turn
         await write(installation, tables.orders, fence="of another process")
 
-    await until(lambda: installation.parts.crew.busy == 0)
+    await until(lambda: installation.parts.lease_worker.busy == 0)
 
     assert "POST /nodes/pve/lxc" not in asked
     assert installation.marked_guests == set()
@@ -89,7 +89,7 @@ async def test_an_earlier_request_is_waited_out_although_a_later_one_failed(
     installation: Installation,
 ) -> None:
     installation.fail_call(CREATE, faults.FaultKind.GATEWAY_TIMEOUT)
-    sku = installation.leases.book.sku("standard-lxc")
+    sku = installation.leases.catalogue.sku("standard-lxc")
     object.__setattr__(sku, "templates", {"corrupt": "local:vztmpl/corrupt_1_amd64.tar.gz"})
 
     with pytest.raises(errors.ProvisioningFailed):

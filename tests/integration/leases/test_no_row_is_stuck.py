@@ -24,7 +24,7 @@ async def test_a_renewal_whose_lease_ended_before_the_outcome_was_known_is_close
     await end_as_expiry_does(installation, first)
 
     go_on.set()
-    await asyncio.gather(*installation.parts.crew._running)
+    await asyncio.gather(*installation.parts.lease_worker._running)
     installation.pass_time(20)  # what is left of the worker's own time limit
     await installation.settled_down()
 

@@ -82,7 +82,7 @@ async def test_a_guest_that_was_renewed_meanwhile_is_not_stopped_again(
 
     monkeypatch.setattr(view, "fresh", slow)
 
-    await installation.parts.watch.run_once()
+    await installation.parts.lease_reconciler.run_once()
     await installation.settled_down()
 
     (now,) = await installation.leases_now()
@@ -201,7 +201,7 @@ async def test_nothing_is_done_to_a_lease_whose_vmid_shows_a_foreign_guest(
 async def reconcile(installation: Installation):  # type: ignore[no-untyped-def]
     """Compare once, with guest figures as they are now."""
     await installation.proxmox.publish()
-    return await installation.parts.watch.run_once()
+    return await installation.parts.lease_reconciler.run_once()
 
 
 def go_down(installation: Installation, vmid: int) -> None:

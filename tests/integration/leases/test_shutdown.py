@@ -12,16 +12,16 @@ from pve402.payments.facilitators import Outcome
 
 @pytest.mark.parametrize("turns", range(5))
 async def test_a_stop_that_meets_a_wake_is_not_lost(installation: Installation, turns: int) -> None:
-    crew = installation.parts.crew
+    lease_worker = installation.parts.lease_worker
     await asyncio.sleep(0.05)  # the loops are at rest
-    crew.wake()
+    lease_worker.wake()
     for _ in range(turns):
         await asyncio.sleep(0)
 
     async with asyncio.timeout(20):
-        await crew.stop()
+        await lease_worker.stop()
 
-    assert all(loop.done() for loop in crew._loops)
+    assert all(loop.done() for loop in lease_worker._loops)
 
 
 async def test_what_does_not_end_in_time_is_handed_over(installation: Installation) -> None:
@@ -31,7 +31,7 @@ async def test_what_does_not_end_in_time_is_handed_over(installation: Installati
     async with asyncio.timeout(20):
         await reached.wait()
 
-    await installation.parts.crew.stop(limit_seconds=0.05)
+    await installation.parts.lease_worker.stop(limit_seconds=0.05)
 
     (left,) = await installation.orders_now()
     assert left.status is order.OrderStatus.SETTLING

@@ -140,8 +140,8 @@ async def test_an_end_that_finds_no_turn_makes_room(
 async def test_those_who_pay_wait_for_no_end(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crew, machines = installation.parts.crew, installation.parts.machines
-    crew._settings = dataclasses.replace(crew._settings, leases_at_once=1)
+    lease_worker, machines = installation.parts.lease_worker, installation.parts.machines
+    lease_worker._settings = dataclasses.replace(lease_worker._settings, leases_at_once=1)
     for _ in range(2):
         await installation.lease(minutes=10)
     honest, goes_on = machines.ensure_stopped, asyncio.Event()
@@ -214,5 +214,5 @@ async def until(installation: Installation, status: lease.LeaseStatus, count: in
     """Wait until so many leases are in a state."""
     async with asyncio.timeout(20):
         while sum(row.status is status for row in await installation.leases_now()) < count:
-            installation.parts.crew.wake()
+            installation.parts.lease_worker.wake()
             await asyncio.sleep(0.05)

@@ -192,7 +192,7 @@ async def test_reconcile_leaves_a_guest_alone_that_was_leased_meanwhile(
 ) -> None:
     await installation.lease()
     view = SellingView(installation)
-    monkeypatch.setattr(installation.parts.watch, "_view", view)
+    monkeypatch.setattr(installation.parts.lease_reconciler, "_view", view)
     screen = Screen()
 
     code = await reconcile.Reconcile(apply=True).run(installation.parts, screen.console)

@@ -19,7 +19,7 @@ INDEXES: list[tuple[Any, str]] = [
     (lease_rows._LIST_STANDING, "_standing"),
     (lease_rows._LIST_PROMISES, "leases_standing"),
     (lease_rows._LIST_OF_OWNERS, "leases_owner_standing"),
-    (lease_rows._LIST_POOL, "leases_owner_standing"),
+    (lease_rows._LIST_WARM_POOL, "leases_owner_standing"),
     (lease_rows._LIST_NEWEST_OF_OWNERS, "leases_owner"),
     (vmid_rows._NEWEST, "vmids_newest"),
     (vmid_rows._FORGET_RESTED, "vmids_resting"),

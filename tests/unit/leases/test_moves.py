@@ -12,7 +12,7 @@ from pve402.leases import moves
 HOME = Path("src/pve402/leases/moves.py")
 QUERIES = Path("src/pve402/storage/lease_rows.py")
 MAKE_TABLES = ("src/pve402/storage/tables.py", "src/pve402/storage/migrations")
-WRITERS = {"insert", "update", "take_ready"}
+WRITERS = {"insert", "update", "take_warm"}
 STATE = ("LeaseStatus", "Status", "_Path")
 STATE_NAMES = {"to", "after", "status", "state", "target", "lease_status"}
 

@@ -23,11 +23,11 @@ async def show_catalogue(request: Request) -> Response:
 @functools.lru_cache(maxsize=8)
 def _answer(app: context.Context) -> Response:
     """The catalogue never changes while we run, so it is written once."""
-    book = app.leases.book
-    fee = app.gate.price(book.management_fee_usd, "/management/list", "Management fee")
+    on_sale = app.leases.catalogue
+    fee = app.gate.price(on_sale.management_fee_usd, "/management/list", "Management fee")
     answer = schemas.CatalogueAnswer(
-        skus=[prices.sku_item(sku) for sku in book.skus.values()],
-        management_fee_usd=prices.usd(book.management_fee_usd),
+        skus=[prices.sku_item(sku) for sku in on_sale.skus.values()],
+        management_fee_usd=prices.usd(on_sale.management_fee_usd),
         networks=[prices.network(terms) for terms in fee.offers],
     )
     return reply.respond(answer)

@@ -34,11 +34,11 @@ async def lease_container(request: Request) -> Response:
     app = context.of(request)
     raw = await body.read(request)
     if not raw and not gate.carries_payment(request):
-        return _priced(app, request, app.leases.book.lowest_price_usd(), _LEASE).unpaid
+        return _priced(app, request, app.leases.catalogue.lowest_price_usd(), _LEASE).unpaid
     wish = lease_request.to_creation(body.parse(raw, schemas.LeaseRequest))
     priced = _priced(app, request, app.leases.creation_price_usd(wish), _LEASE)
     if not gate.carries_payment(request):
-        await app.leases.check_room(app.leases.book.sku(wish.sku), wish.size)
+        await app.leases.check_room(app.leases.catalogue.sku(wish.sku), wish.size)
         return priced.unpaid
     purchase = app.gate.judge(request, priced, may_join=True)
     creating = app.leases.create(wish, purchase)
@@ -58,7 +58,7 @@ async def renew_lease(request: Request) -> Response:
     text = caller.lease_text(request)
     raw = await body.read(request)
     if not raw and not gate.carries_payment(request):
-        return _priced(app, request, app.leases.book.lowest_minute_usd(), _RENEWAL).unpaid
+        return _priced(app, request, app.leases.catalogue.lowest_minute_usd(), _RENEWAL).unpaid
     minutes = body.parse(raw, schemas.RenewRequest).runtime_minutes
     holder = await caller.bearer(request, "renew")
     found = await app.leases.find(text, holder)
@@ -131,7 +131,7 @@ def _bought(answer: service.Answer, words: str) -> Response:
 async def _creation_quote(app: context.Context, wish: CreationRequest) -> schemas.Quote:
     usd = app.leases.creation_price_usd(wish)
     offers = app.gate.price(usd, "/lease/container", _LEASE).offers
-    available = await _has_room(app, app.leases.book.sku(wish.sku), wish.size)
+    available = await _has_room(app, app.leases.catalogue.sku(wish.sku), wish.size)
     return prices.quote(wish.sku, wish.size, wish.minutes, usd, offers, available=available)
 
 

@@ -28,7 +28,7 @@ from pve402.api.transport import body
 from pve402.api.transport import errors as error_table
 from pve402.domain import errors
 from pve402.domain.lease import Lease
-from pve402.guests import guest_work, watch
+from pve402.guests import guest_work, open_calls
 from pve402.hub import errors as hub_errors
 from pve402.hub.execution import Execution
 from pve402.hub.request import EventKind, ExecRequest, ExecResult
@@ -58,8 +58,8 @@ async def serve(socket: WebSocket) -> None:
         found, token_hash = await _authorized(socket, hello)
         visit.require_active(found)
         asked = command_request.to_request(hello, streams=True)
-        call = watch.OpenCall(found, token_hash)
-        with context.of(socket).work.consoles.watch.over(call):
+        call = open_calls.OpenCall(found, token_hash)
+        with context.of(socket).work.consoles.open_calls.track(call):
             async with call.lasting():
                 await _run(socket, found, asked, hello)
     except errors.Pve402Error as refusal:

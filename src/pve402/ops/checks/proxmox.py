@@ -102,7 +102,7 @@ def _unknown_in_skus(parts: bootstrap.Components, known: list[str]) -> list[Find
             variable="PVE402_CATALOGUE",
             mend=f"the nodes are {', '.join(known)}",
         )
-        for sku in parts.leases.book.skus.values()
+        for sku in parts.leases.catalogue.skus.values()
         for node in sorted(sku.nodes - set(known))
     ]
 
@@ -166,7 +166,7 @@ async def _bridge(parts: bootstrap.Components, node: str) -> list[Finding]:
 def _templates(parts: bootstrap.Components, node: str | None) -> set[str]:
     """Return the volumes that containers are made of, on one node or on any."""
     wanted = {parts.settings.pve_os_template}
-    for sku in parts.leases.book.skus.values():
+    for sku in parts.leases.catalogue.skus.values():
         if node is None or not sku.nodes or node in sku.nodes:
             wanted |= set(sku.templates.values())
     return wanted

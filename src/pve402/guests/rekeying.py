@@ -1,20 +1,19 @@
-"""Makes a guest that stood ready its tenant's own: host name, root password, SSH keys.
+"""Makes a guest of the warm pool its tenant's own: host name, root password, SSH keys.
 
 Proxmox VE sets these inside a guest when it is created or started; a running one is told through
 its terminal. Everything comes over the program's standard input, the password as its hash, so that
 no process of the guest has any of it on its command line. The files are written the way Proxmox VE
 writes them, by the shell alone and each in one move: nothing there can refuse a password that was
-paid for, as a guest's own tools might, and doing it twice is doing it once.
+paid for, as a guest's own tools might, and re-keying is idempotent.
 """
 
 import asyncio
-from typing import Protocol
 
 from pve402.domain import errors, lease
-from pve402.guests import guest_work
+from pve402.guests import guest_work, password_hash
 from pve402.hub import hub
 from pve402.hub.request import ExecRequest
-from pve402.leases import machine, password_hash, workflow
+from pve402.leases import machine, warm_guests, workflow
 
 _LIMIT_SECONDS = 10.0
 
@@ -66,56 +65,39 @@ fi
 """
 
 
-class NotReady(Exception):
-    """A guest cannot be re-keyed: its shell does not answer, or lacks what is needed."""
-
-
-class Rekey(Protocol):
-    """Tells a running guest whose it is."""
-
-    async def check(self, of: lease.Lease) -> None:
-        """See that the guest could be re-keyed now, changing nothing. Raises NotReady."""
-
-    async def rekey(self, of: lease.Lease, secrets: machine.Secrets) -> None:
-        """Set the lease's host name and its tenant's secrets. Raises RetryLater."""
-
-    async def leave(self, of: lease.Lease) -> None:
-        """Close what `check` opened, where nobody needs it soon."""
-
-
-class HubRekey:
-    """Re-keys through the terminal, whose session the tenant's first command then finds open."""
+class TerminalRekeying:
+    """Re-keys through a session, which the tenant's first command then finds open."""
 
     def __init__(self, terminal: hub.Hub) -> None:
         self._hub = terminal
 
-    async def check(self, of: lease.Lease) -> None:
-        """See that a shell answers and has what is needed. Raises NotReady."""
+    async def check(self, row: lease.Lease) -> None:
+        """See that a shell answers and has what is needed. Raises warm_guests.NotReady."""
         try:
-            code = await self._run(of, _CHECK)
+            code = await self._run(row, _CHECK)
         except (errors.Pve402Error, TimeoutError) as error:
-            raise NotReady(workflow.reason_of(error)) from error
+            raise warm_guests.NotReady(workflow.reason_of(error)) from error
         if code:
-            raise NotReady(f"a tool or a file is missing in the guest ({code})")
+            raise warm_guests.NotReady(f"a tool or a file is missing in the guest ({code})")
 
-    async def rekey(self, of: lease.Lease, secrets: machine.Secrets) -> None:
+    async def rekey(self, row: lease.Lease, secrets: machine.Secrets) -> None:
         """Set host name, password and keys. Raises RetryLater until all of it is true."""
         hashed = ""
         if secrets.password is not None:
             hashed = await asyncio.to_thread(password_hash.hash_password, secrets.password)
-        lines = (of.hostname, hashed, *secrets.ssh_public_keys)
+        lines = (row.hostname, hashed, *secrets.ssh_public_keys)
         try:
-            code = await self._run(of, _REKEY, "".join(f"{line}\n" for line in lines).encode())
+            code = await self._run(row, _REKEY, "".join(f"{line}\n" for line in lines).encode())
         except (errors.Pve402Error, TimeoutError) as error:
             raise workflow.RetryLater(f"not re-keyed: {workflow.reason_of(error)}") from error
         if code:
             raise workflow.RetryLater(f"not re-keyed: exit code {code}")
 
-    async def leave(self, of: lease.Lease) -> None:
+    async def leave(self, row: lease.Lease) -> None:
         """Close the guest's session, so that whichever replica sells the guest may open its own."""
-        await self._hub.close_guest(guest_work.ref(of))
+        await self._hub.close_guest(guest_work.ref(row))
 
-    async def _run(self, of: lease.Lease, command: str, stdin: bytes | None = None) -> int:
+    async def _run(self, row: lease.Lease, command: str, stdin: bytes | None = None) -> int:
         wish = ExecRequest(command=command, stdin=stdin, timeout_seconds=_LIMIT_SECONDS)
         async with asyncio.timeout(2 * _LIMIT_SECONDS):
-            return (await self._hub.exec(guest_work.ref(of), wish)).exit_code
+            return (await self._hub.exec(guest_work.ref(row), wish)).exit_code

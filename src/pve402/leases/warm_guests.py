@@ -15,13 +15,12 @@ from typing import Protocol
 import structlog
 
 from pve402.domain import catalogue, lease, order, placement
-from pve402.guests import rekey
-from pve402.leases import books, machine, metrics, moves, options, reservation, workflow
+from pve402.leases import deals, machine, metrics, moves, options, reservation, workflow
 from pve402.proxmox import errors as pve
 
 log = structlog.get_logger(__name__)
 
-Deal = books.Deal
+Deal = deals.Deal
 Status = lease.LeaseStatus
 BROKEN = "pool_broken"
 _PATIENCE_SECONDS = 4.0
@@ -34,35 +33,52 @@ class Rooms(Protocol):
         """Return the nodes' room; raise ProxmoxUnavailable if nobody knows."""
 
 
-class PooledGuests:
-    """Checks, replaces and re-keys guests that stood ready."""
+class NotReady(Exception):
+    """A guest cannot be re-keyed: its shell does not answer, or lacks what is needed."""
+
+
+class Rekeying(Protocol):
+    """Tells a running guest whose it is."""
+
+    async def check(self, row: lease.Lease) -> None:
+        """See that the guest could be re-keyed now, changing nothing. Raises NotReady."""
+
+    async def rekey(self, row: lease.Lease, secrets: machine.Secrets) -> None:
+        """Set the lease's host name and its tenant's secrets; idempotent. Raises RetryLater."""
+
+    async def leave(self, row: lease.Lease) -> None:
+        """Close what `check` opened, where nobody needs it soon."""
+
+
+class WarmGuests:
+    """Checks, replaces and re-keys guests of the warm pool."""
 
     def __init__(
         self,
-        ledger: books.Books,
+        deal_writer: deals.Deals,
         machines: machine.Machines,
-        keys_to: rekey.Rekey,
+        rekeying: Rekeying,
         view: Rooms,
-        book: catalogue.Catalogue,
+        sku_catalogue: catalogue.Catalogue,
         settings: options.LeaseOptions,
     ) -> None:
-        self._books = ledger
+        self._deals = deal_writer
         self._machines = machines
-        self._rekey = keys_to
+        self._rekeying = rekeying
         self._view = view
-        self._book = book
+        self._catalogue = sku_catalogue
         self._settings = settings
 
-    async def is_sound(self, of: lease.Lease, planned_expiry: datetime) -> bool:
+    async def is_sound(self, row: lease.Lease, planned_expiry: datetime) -> bool:
         """Tell whether the guest can be handed over once it is paid; names and describes it."""
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await asyncio.gather(
-                    self._machines.describe_running(of, planned_expiry), self._rekey.check(of)
+                    self._machines.describe_running(row, planned_expiry), self._rekeying.check(row)
                 )
-        except (pve.ProxmoxError, machine.GuestMovedError, rekey.NotReady, TimeoutError) as error:
+        except (pve.ProxmoxError, machine.GuestMovedError, NotReady, TimeoutError) as error:
             reason = workflow.reason_of(error)
-            log.warning("pooled_guest_broken", lease=of.lease_id, vmid=of.vmid, reason=reason)
+            log.warning("pooled_guest_broken", lease=row.lease_id, vmid=row.vmid, reason=reason)
             return False
         return True
 
@@ -73,12 +89,12 @@ class PooledGuests:
         """
         rooms = await self._view.rooms()
         old = deal.lease
-        sku = self._book.skus.get(old.sku)
+        sku = self._catalogue.skus.get(old.sku)
         lease_id = lease.new_lease_id()
-        async with self._books.db.begin() as tx:
-            db = self._books.db
+        async with self._deals.db.begin() as tx:
+            db = self._deals.db
             await reservation.lock_placement(db, tx)
-            written = await self._books.write_order(tx, deal.order, lease_id=lease_id, attempts=0)
+            written = await self._deals.write_order(tx, deal.order, lease_id=lease_id, attempts=0)
             allowed = sku.nodes if sku is not None else frozenset()
             cold = _cold(old, lease_id)
             new = await reservation.reserve(
@@ -93,26 +109,26 @@ class PooledGuests:
 
         A guest that vanished after it was paid is met as any other: its lease ends, with a reason.
         """
-        of = deal.lease
+        row = deal.lease
         try:
-            await self._machines.ensure_running(of)
+            await self._machines.ensure_running(row)
         except pve.GuestMissing:
-            log.warning("guest_lost_after_settlement", lease=of.lease_id, vmid=of.vmid)
+            log.warning("guest_lost_after_settlement", lease=row.lease_id, vmid=row.vmid)
             return
         except machine.GuestMovedError as moved:
             follow = functools.partial(moves.follow_in_order, node=moved.node)
-            await self._books.advance(deal, follow)
+            await self._deals.advance(deal, follow)
             raise workflow.RetryLater(f"the guest moved to {moved.node}") from None
         except pve.ProxmoxError as error:
             raise workflow.RetryLater(f"not re-keyed: {workflow.reason_of(error)}") from error
-        await self._rekey.rekey(of, secrets)
+        await self._rekeying.rekey(row, secrets)
         metrics.FROM_POOL.labels("handed_over").inc()
 
 
-def may_be_replaced(of: lease.Lease, row: order.Order) -> bool:
+def may_be_replaced(leased: lease.Lease, bought: order.Order) -> bool:
     """Tell whether an order may yet get another lease, because its guest is still looked at."""
-    is_new = row.kind is order.OrderKind.CREATION and row.status is order.OrderStatus.CLAIMED
-    return is_new and of.pooled_at is not None
+    is_new = bought.kind is order.OrderKind.CREATION and bought.status is order.OrderStatus.CLAIMED
+    return is_new and leased.pooled_at is not None
 
 
 def _cold(old: lease.Lease, lease_id: str) -> lease.Lease:

@@ -65,7 +65,7 @@ class Taken:
     named: bool = False  # the purchaser showed the order's Idempotency-Key
 
 
-class Intake:
+class Admission:
     """Writes orders."""
 
     def __init__(
@@ -74,14 +74,14 @@ class Intake:
         settings: options.LeaseOptions,
         worker_hold_seconds: float,
         funds: money.Money,
-        keys: vault.Vault,
+        secret_vault: vault.Vault,
     ) -> None:
         self._db = db
         self._settings = settings
         self._hold_seconds = worker_hold_seconds
         self._money = funds
-        self._keys = keys
-        self._request_key = keys.key("request")
+        self._vault = secret_vault
+        self._request_key = secret_vault.key("request")
 
     async def find(
         self, purchase: Purchase, route: str, canonical: Mapping[str, object]
@@ -104,10 +104,10 @@ class Intake:
         purchase: Purchase,
         rooms: Sequence[placement.NodeRoom],
     ) -> Taken:
-        """Claim the payment; take a guest that stands ready, or choose a node and reserve a vmid.
+        """Claim the payment; take a warm guest, or choose a node and reserve a vmid.
 
         An order that is answered before it is done keeps the leaseId it was told, so its guest is
-        made for it: one that stood ready may yet be found broken, and its leaseId with it.
+        made for it: a warm one may yet be found broken, and its leaseId with it.
 
         Raises NoCapacity, TooManyUnsettled, WalletMustWait, PaymentReused, IdempotencyKeyReused.
         """
@@ -138,27 +138,27 @@ class Intake:
         sku: catalogue.Sku,
         rooms: Sequence[placement.NodeRoom],
     ) -> lease.Lease | None:
-        """Take a guest of the pool, on a node that is there and that the sku may use."""
-        if not self._settings.shelves:
+        """Take a warm guest, on a node that is there and that the sku may use."""
+        if not self._settings.warm_kinds:
             return None
         online = {room.node for room in rooms if room.online}
         allowed = online & sku.nodes if sku.nodes else online
-        return await moves.sell_ready(self._db, tx, wanted, allowed)
+        return await moves.sell_warm(self._db, tx, wanted, allowed)
 
-    async def take_renewal(self, of: lease.Lease, minutes: int, purchase: Purchase) -> Taken:
+    async def take_renewal(self, row: lease.Lease, minutes: int, purchase: Purchase) -> Taken:
         """Claim the payment and take the hold on the lease, so that expiry cannot pass it.
 
         Raises LeaseBusy, LeaseOver, LeaseNotReady, PaidTooFarAhead, PaymentReused, WalletMustWait.
         """
-        canonical = request.RenewalRequest(lease_id=of.lease_id, minutes=minutes).canonical()
+        canonical = request.RenewalRequest(lease_id=row.lease_id, minutes=minutes).canonical()
         new = self._new_order(purchase, RENEW_ROUTE, canonical, order.OrderKind.RENEWAL)
-        new = dataclasses.replace(new, lease_id=of.lease_id, minutes=minutes)
+        new = dataclasses.replace(new, lease_id=row.lease_id, minutes=minutes)
         async with self._db.begin() as tx:
             found = await self._find(tx, purchase, RENEW_ROUTE, new.request_hash)
             if found is not None:
                 return found
-            past = await self._look_back(tx, purchase, of.lease_id)
-            await self._hold(tx, of, new, past.now)
+            past = await self._look_back(tx, purchase, row.lease_id)
+            await self._hold(tx, row, new, past.now)
             _check_wait(past)
             return await self._insert(tx, new)
 
@@ -244,9 +244,9 @@ class Intake:
         return past
 
     async def _hold(
-        self, tx: transaction.Transaction, of: lease.Lease, new: order.Order, now: datetime
+        self, tx: transaction.Transaction, row: lease.Lease, new: order.Order, now: datetime
     ) -> None:
-        current = await lease_rows.get(tx, of.lease_id)
+        current = await lease_rows.get(tx, row.lease_id)
         check_renewable(current, new.minutes, now, self._settings)
         if current is None:
             raise errors.LeaseNotFound
@@ -310,7 +310,7 @@ class Intake:
         text = json.dumps(
             {"password": asked.password, "ssh_public_keys": list(asked.ssh_public_keys)}
         )
-        return self._keys.seal(text.encode(), order_id)
+        return self._vault.seal(text.encode(), order_id)
 
     def _fingerprint(self, route: str, canonical: Mapping[str, object]) -> str:
         return request.fingerprint(route, canonical, self._request_key)
@@ -319,37 +319,37 @@ class Intake:
         key = purchase.idempotency_key
         if key is None:
             return None
-        return self._keys.idempotency_hash(purchase.owner, route, key)
+        return self._vault.idempotency_hash(purchase.owner, route, key)
 
 
 def check_renewable(
-    of: lease.Lease | None, minutes: int, now: datetime, settings: options.LeaseOptions
+    row: lease.Lease | None, minutes: int, now: datetime, settings: options.LeaseOptions
 ) -> None:
     """Raise the refusal of a renewal that the lease's state does not allow.
 
     LeaseNotFound, LeaseOver, LeaseNotReady (not handed over yet), LeaseBusy (held, or being
     stopped), PaidTooFarAhead.
     """
-    if of is None:
+    if row is None:
         raise errors.LeaseNotFound
-    if of.status in lease.OVER or of.status is lease.LeaseStatus.DELETING:
+    if row.status in lease.OVER or row.status is lease.LeaseStatus.DELETING:
         raise errors.LeaseOver
-    if of.expires_at is None:
+    if row.expires_at is None:
         raise errors.LeaseNotReady
-    if of.status is lease.LeaseStatus.STOPPING or of.hold_order_id is not None:
+    if row.status is lease.LeaseStatus.STOPPING or row.hold_order_id is not None:
         raise errors.LeaseBusy
-    if of.deletes_at is not None and of.deletes_at <= now:
+    if row.deletes_at is not None and row.deletes_at <= now:
         raise errors.LeaseOver
-    ahead = max(0.0, (of.expires_at - now).total_seconds()) + minutes * 60
+    ahead = max(0.0, (row.expires_at - now).total_seconds()) + minutes * 60
     if ahead > settings.paid_ahead_limit_seconds:
         days = settings.paid_ahead_limit_seconds / 86400
         raise errors.PaidTooFarAhead(f"at most {days:g} days may be paid ahead")
 
 
-def renewal_rates(of: lease.Lease, book: catalogue.Catalogue) -> price.Rates:
+def renewal_rates(row: lease.Lease, sku_catalogue: catalogue.Catalogue) -> price.Rates:
     """Return today's rates of the lease's sku, or those it was made with if the sku is gone."""
-    sku = book.skus.get(of.sku)
-    return sku.rates if sku is not None else price.Rates.from_strings(of.rates)
+    sku = sku_catalogue.skus.get(row.sku)
+    return sku.rates if sku is not None else price.Rates.from_strings(row.rates)
 
 
 def _check_wait(past: order_rows.Past) -> None:

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from pve402.leases import password_hash
+from pve402.guests import password_hash
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")

@@ -1,4 +1,4 @@
-"""The watch over what is open in guests: it ends with its lease, and with the token that opened it.
+"""What is open in guests: it ends with its lease, and with the token that opened it.
 
 Another replica may have ended either, so both are looked at again and again. A call that needs no
 time is over before anybody looks.
@@ -28,14 +28,14 @@ class TokenRevoked(errors.Unauthenticated):
     code = _REVOKED
 
 
-class Watched:
+class Opened:
     """Something open: what it stands on, until when its lease lasts, and whether it must end."""
 
-    def __init__(self, of: lease.Lease, token_hash: str | None) -> None:
-        self.lease_id = of.lease_id
+    def __init__(self, row: lease.Lease, token_hash: str | None) -> None:
+        self.lease_id = row.lease_id
         #: Of the token that let its holder in, if one did.
         self.token_hash = token_hash
-        self.expires_at = of.expires_at
+        self.expires_at = row.expires_at
         #: Why it has to end; empty while it may stay.
         self.end_reason = ""
         self._changed = asyncio.Event()
@@ -57,11 +57,11 @@ class Watched:
             self._changed.set()
 
 
-class OpenCall(Watched):
+class OpenCall(Opened):
     """A call into a guest that lasts: a command, a stream of events, a file."""
 
-    def __init__(self, of: lease.Lease, token_hash: str | None) -> None:
-        super().__init__(of, token_hash)
+    def __init__(self, row: lease.Lease, token_hash: str | None) -> None:
+        super().__init__(row, token_hash)
         self._limit: asyncio.Timeout | None = None
 
     @contextlib.asynccontextmanager
@@ -92,34 +92,34 @@ class OpenCall(Watched):
         return TokenRevoked() if self.end_reason == _REVOKED else hub_errors.GuestClosed()
 
 
-class Watch:
-    """Looks at what open things stand on, every `seconds`."""
+class OpenCalls:
+    """Looks at what open things depend on, every `seconds`."""
 
     def __init__(self, db: database.Database, seconds: float) -> None:
         self._db = db
         self._seconds = seconds
-        self._watched: set[Watched] = set()
-        self._watching: asyncio.Task[None] | None = None
+        self._opened: set[Opened] = set()
+        self._looking: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
-    def over(self, watched: Watched) -> Iterator[None]:
-        """Keep something under watch for the block."""
-        self._watched.add(watched)
-        if self._watching is None:
-            self._watching = asyncio.create_task(self._watch())
+    def track(self, opened: Opened) -> Iterator[None]:
+        """End what is opened in the block when it must end."""
+        self._opened.add(opened)
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look_for_ever())
         try:
             yield
         finally:
-            self._watched.discard(watched)
+            self._opened.discard(opened)
 
     async def close(self) -> None:
-        """Look no more."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-            self._watching = None
+        """Stop looking."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+            self._looking = None
 
-    async def _watch(self) -> None:
+    async def _look_for_ever(self) -> None:
         """Look for ever; a database that is away changes nothing."""
         while True:
             await asyncio.sleep(self._seconds)
@@ -128,18 +128,18 @@ class Watch:
             except errors.DatabaseUnavailable:
                 continue
             except Exception:  # a fault of ours must not leave everything open for good
-                log.exception("watch_failed")
+                log.exception("open_calls_not_checked")
 
     async def _look(self) -> None:
-        if not self._watched:
+        if not self._opened:
             return
-        watched = tuple(self._watched)
-        lease_ids = list({each.lease_id for each in watched})
-        tokens = list({each.token_hash for each in watched if each.token_hash})
+        opened = tuple(self._opened)
+        lease_ids = list({each.lease_id for each in opened})
+        tokens = list({each.token_hash for each in opened if each.token_hash})
         async with self._db.read() as tx:
             standings = await console_rows.standings(tx, lease_ids)
             valid = await console_rows.valid_tokens(self._db, tx, tokens)
-        for each in watched:
+        for each in opened:
             standing = standings.get(each.lease_id)
             if standing is None or standing.status is not lease.LeaseStatus.ACTIVE:
                 each.end((standing and standing.end_reason) or "expired")

@@ -1,7 +1,7 @@
 """The warm pool: keeps so many guests of a kind ready, ahead of their tenants.
 
 The filler is a reconciler. Under the placement lock, so with any number of replicas, it compares
-what stands ready or is being made with what the operator wants, adds what lacks, a few at a time,
+what waits or is being made with what the operator wants, adds what lacks, a few at a time,
 and discards what is too much, of an old template, or not on sale any more. Each new guest is a
 lease row without an owner, and its making is a workflow of that row:
 
@@ -12,7 +12,7 @@ lease row without an owner, and its making is a workflow of that row:
 
 A guest that makes trouble on the way is destroyed (UNWINDING, then FAILED) and never tried twice;
 the next one waits, longer after each failure. What becomes of a guest that was taken is told in
-pve402.leases.pooled.
+pve402.leases.warm_guests.
 """
 
 import asyncio
@@ -23,17 +23,16 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from pve402.domain import catalogue, errors, lease, placement, shelf
-from pve402.guests import rekey
+from pve402.domain import catalogue, errors, lease, placement, warm_kind
 from pve402.leases import (
-    books,
     cluster,
+    deals,
     machine,
     metrics,
     moves,
     options,
-    pooled,
     reservation,
+    warm_guests,
     workflow,
 )
 from pve402.proxmox import errors as pve
@@ -47,32 +46,32 @@ SURPLUS = "pool_surplus"
 _INTERVAL_SECONDS = 5.0
 _MAKING_AT_ONCE = 2  # of one kind, so that paying tenants find write slots free
 _TRIES = 5
-_TROUBLE = (FAILED, pooled.BROKEN)
+_TROUBLE = (FAILED, warm_guests.BROKEN)
 _TROUBLE_SECONDS = 900.0
 _PAUSE_LEAST_SECONDS = 15.0
 _PAUSE_MOST_SECONDS = 600.0
 
 
 class Filler:
-    """Orders guests for the pool and discards what it has too many of."""
+    """Orders guests for the warm pool and discards what it has too many of."""
 
     def __init__(
         self,
         db: database.Database,
         view: cluster.ClusterView,
         settings: options.LeaseOptions,
-        book: catalogue.Catalogue,
+        sku_catalogue: catalogue.Catalogue,
     ) -> None:
         self._db = db
         self._view = view
         self._settings = settings
-        self._book = book
+        self._catalogue = sku_catalogue
         self._woken = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Fill in the background from now on; without a pool, discard once what is left of one."""
-        self._loop = asyncio.create_task(self._run_for_ever(), name="pool")
+        self._loop = asyncio.create_task(self._run_for_ever(), name="warm-pool")
 
     async def stop(self) -> None:
         """End the background filling; guests in the making are the worker's."""
@@ -87,28 +86,28 @@ class Filler:
     async def run_once(self) -> None:
         """Close the gap between what is wanted and what stands. Raises ProxmoxUnavailable."""
         async with self._db.read() as tx:
-            if not self._needs_change(await lease_rows.list_pool(tx)):
+            if not self._needs_change(await lease_rows.list_warm_pool(tx)):
                 return
-        rooms = await self._view.rooms() if self._settings.shelves else []
+        rooms = await self._view.rooms() if self._settings.warm_kinds else []
         async with self._db.begin() as tx:
             await reservation.lock_placement(self._db, tx)
-            rows = await lease_rows.list_pool(tx)
+            rows = await lease_rows.list_warm_pool(tx)
             for row in self._surplus(rows):
                 await self._discard(tx, row)
-            for wanted in self._settings.shelves:
+            for wanted in self._settings.warm_kinds:
                 await self._add(tx, wanted, rows, rooms)
 
     def _needs_change(self, rows: Sequence[lease.Lease]) -> bool:
-        """Compare without a lock; also shows the operator how the pool stands."""
-        for wanted in self._settings.shelves:
+        """Compare without a lock; also shows the operator how many there are."""
+        for wanted in self._settings.warm_kinds:
             ready = [row for row in self._of(wanted, rows) if row.status is Status.POOLED]
             metrics.POOL.labels(wanted.sku, "ready").set(len(ready))
             metrics.POOL.labels(wanted.sku, "wanted").set(wanted.count)
-        lacks = any(len(self._of(one, rows)) < one.count for one in self._settings.shelves)
+        lacks = any(len(self._of(one, rows)) < one.count for one in self._settings.warm_kinds)
         return lacks or bool(self._surplus(rows))
 
-    def _of(self, wanted: shelf.Shelf, rows: Sequence[lease.Lease]) -> list[lease.Lease]:
-        """Return the guests that count for a kind, those that stand ready first."""
+    def _of(self, wanted: warm_kind.WarmKind, rows: Sequence[lease.Lease]) -> list[lease.Lease]:
+        """Return the guests that count for a kind, those that wait first."""
         template = self._template(wanted)
         mine = [
             row
@@ -117,14 +116,16 @@ class Filler:
         ]
         return sorted(mine, key=lambda row: row.status is not Status.POOLED)
 
-    def _template(self, wanted: shelf.Shelf) -> str:
-        return self._book.sku(wanted.sku).template_volume(None, self._settings.default_template)
+    def _template(self, wanted: warm_kind.WarmKind) -> str:
+        return self._catalogue.sku(wanted.sku).template_volume(
+            None, self._settings.default_template
+        )
 
     def _surplus(self, rows: Sequence[lease.Lease]) -> list[lease.Lease]:
-        """Return what stands ready beyond what is wanted; what is being made comes to that."""
+        """Return what waits beyond what is wanted; what is being made comes to that."""
         kept = {
             row.lease_id
-            for wanted in self._settings.shelves
+            for wanted in self._settings.warm_kinds
             for row in self._of(wanted, rows)[: wanted.count]
         }
         return [row for row in rows if row.status is Status.POOLED and row.lease_id not in kept]
@@ -132,12 +133,12 @@ class Filler:
     async def _discard(self, tx: transaction.Transaction, row: lease.Lease) -> None:
         log.info("pool_discards", lease=row.lease_id, vmid=row.vmid)
         with contextlib.suppress(queue.FenceLostError):
-            await moves.discard_ready(self._db, tx, row, SURPLUS)
+            await moves.discard_warm(self._db, tx, row, SURPLUS)
 
     async def _add(
         self,
         tx: transaction.Transaction,
-        wanted: shelf.Shelf,
+        wanted: warm_kind.WarmKind,
         rows: Sequence[lease.Lease],
         rooms: Sequence[placement.NodeRoom],
     ) -> None:
@@ -150,10 +151,10 @@ class Filler:
             for _ in range(lacking):
                 await self._order(tx, wanted, rooms)
 
-    async def _must_pause(self, tx: transaction.Transaction, wanted: shelf.Shelf) -> bool:
+    async def _must_pause(self, tx: transaction.Transaction, wanted: warm_kind.WarmKind) -> bool:
         """Tell whether guests of this kind failed so lately that the next would too."""
         since = self._db.now(-_TROUBLE_SECONDS)
-        failed = await lease_rows.list_pool_failures(tx, _TROUBLE, since)
+        failed = await lease_rows.list_warm_failures(tx, _TROUBLE, since)
         times = [row.created_at for row in failed if (row.sku, row.size) == _kind(wanted)]
         if not times:
             return False
@@ -161,9 +162,12 @@ class Filler:
         return await self._db.time_in(tx) < max(times) + timedelta(seconds=pause)
 
     async def _order(
-        self, tx: transaction.Transaction, wanted: shelf.Shelf, rooms: Sequence[placement.NodeRoom]
+        self,
+        tx: transaction.Transaction,
+        wanted: warm_kind.WarmKind,
+        rooms: Sequence[placement.NodeRoom],
     ) -> None:
-        sku = self._book.sku(wanted.sku)
+        sku = self._catalogue.sku(wanted.sku)
         row = lease.Lease(
             lease_id=lease.new_lease_id(),
             status=Status.RESERVED,
@@ -185,7 +189,7 @@ class Filler:
         while True:
             try:
                 await self.run_once()
-                if not self._settings.shelves:
+                if not self._settings.warm_kinds:
                     return
             except errors.Pve402Error as error:
                 log.warning("pool_not_filled", error=workflow.reason_of(error))
@@ -197,7 +201,7 @@ class Filler:
             self._woken.clear()
 
 
-def _kind(wanted: shelf.Shelf) -> tuple[str, lease.Size]:
+def _kind(wanted: warm_kind.WarmKind) -> tuple[str, lease.Size]:
     return wanted.sku, wanted.size
 
 
@@ -205,20 +209,19 @@ class Filling:
     """Makes the guests that the filler ordered; holds no state between steps."""
 
     def __init__(
-        self, db: database.Database, machines: machine.Machines, keys_to: rekey.Rekey
+        self, db: database.Database, machines: machine.Machines, rekeying: warm_guests.Rekeying
     ) -> None:
         self._db = db
         self._machines = machines
-        self._rekey = keys_to
-        destroyed = "the guest is destroyed and the vmid freed"
+        self._rekeying = rekeying
         self.steps = {
-            Status.RESERVED: workflow.Step(name="create", do=self._create, undo=destroyed),
-            Status.CREATING: workflow.Step(name="await", do=self._await_guest, undo=destroyed),
-            Status.STARTING: workflow.Step(name="start", do=self._start, undo=destroyed),
+            Status.RESERVED: workflow.Step(name="create", do=self._create),
+            Status.CREATING: workflow.Step(name="await", do=self._await_guest),
+            Status.STARTING: workflow.Step(name="start", do=self._start),
         }
 
     async def run(self, row: lease.Lease) -> None:
-        """Take a row of the pool as far as it goes.
+        """Take a warm guest's row as far as it goes.
 
         Raises RetryLater, FenceLostError, or a passing failure of Proxmox.
         """
@@ -253,12 +256,12 @@ class Filling:
         """Start the guest and try its shell; its session is closed, any replica may sell it."""
         try:
             await self._machines.ensure_running(row)
-            await self._rekey.check(row)
-        except (pve.ProxmoxError, rekey.NotReady, machine.GuestMovedError) as error:
+            await self._rekeying.check(row)
+        except (pve.ProxmoxError, warm_guests.NotReady, machine.GuestMovedError) as error:
             raise _passing_or_final(row, error) from error
         finally:
-            await self._rekey.leave(row)
-        await self._move(row, functools.partial(moves.make_ready, self._db))
+            await self._rekeying.leave(row)
+        await self._move(row, functools.partial(moves.enter_warm_pool, self._db))
         log.info("pool_guest_ready", lease=row.lease_id, vmid=row.vmid, sku=row.sku)
 
     async def _unwind(self, row: lease.Lease, end: workflow.GiveUp) -> None:
@@ -268,7 +271,7 @@ class Filling:
                 raise queue.FenceLostError
             await moves.give_up_making(self._db, tx, current, end.refusal, end.reason)
 
-    async def _move(self, row: lease.Lease, move: books.Move) -> lease.Lease:
+    async def _move(self, row: lease.Lease, move: deals.Move) -> lease.Lease:
         async with self._db.begin() as tx:
             return await move(tx, row)
 
@@ -276,7 +279,7 @@ class Filling:
 def _passing_or_final(row: lease.Lease, error: Exception) -> Exception:
     """Return what a failure means: try this guest again a few times, or give it up."""
     reason = workflow.reason_of(error)
-    passing = isinstance(error, (*workflow.TRANSIENT, rekey.NotReady))
+    passing = isinstance(error, (*workflow.TRANSIENT, warm_guests.NotReady))
     if passing and row.attempts < _TRIES:
         return workflow.RetryLater(reason)
     return workflow.GiveUp(FAILED, reason)

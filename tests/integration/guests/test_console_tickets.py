@@ -9,7 +9,7 @@ from tests.support.installation import Installation
 from pve402.domain import errors, lease
 from pve402.guests import consoles
 from pve402.guests.consoles import ConsoleOptions, Consoles, Kind, TicketRefused, TooManyConsoles
-from pve402.guests.watch import OpenCall, TokenRevoked
+from pve402.guests.open_calls import OpenCall, TokenRevoked
 from pve402.hub import errors as hub_errors
 from pve402.storage import tables, vault
 
@@ -230,6 +230,6 @@ async def test_what_a_call_is_late_with_itself_stays_its_own_error(
 
 async def last(here: Consoles, call: OpenCall) -> None:
     """Hold a call open until it is ended."""
-    with here.watch.over(call):
+    with here.open_calls.track(call):
         async with asyncio.timeout(20), call.lasting():
             await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""Guests that stand ready: made ahead, one tenant each, re-keyed, never reused."""
+"""Warm guests: made ahead, one tenant each, re-keyed, never reused."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tests.support.installation import Installation, creation, owner_of, running
 
-from pve402.domain import errors, lease, shelf
-from pve402.leases import pool, pooled, service
+from pve402.domain import errors, lease, warm_kind
+from pve402.leases import service, warm_guests, warm_pool
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve.simulator import SimulatedProxmox
@@ -155,7 +155,7 @@ async def test_a_broken_guest_is_replaced_by_a_new_one_and_paid_once(warm: Insta
     assert warm.earned == warm.price_of(creation())
     assert rows[before[0].lease_id].status is Status.FAILED
     assert rows[before[0].lease_id].owner == lease.NOBODY
-    assert rows[before[0].lease_id].end_reason == pooled.BROKEN
+    assert rows[before[0].lease_id].end_reason == warm_guests.BROKEN
     assert warm.rekey.told == []
 
 
@@ -237,7 +237,7 @@ async def test_a_full_node_still_sells_what_stands_ready(warm: Installation) -> 
     wish = creation()
     limits = warm.parts.lease_options.limits
     object.__setattr__(limits, "leases_per_node", 2)
-    sku = warm.leases.book.sku(wish.sku)
+    sku = warm.leases.catalogue.sku(wish.sku)
 
     await warm.leases.check_room(sku, wish.size)
     answer = await warm.lease()
@@ -251,7 +251,7 @@ async def test_a_ready_guest_that_vanished_is_made_again(warm: Installation) -> 
     gone, _ = await warm.pool_of(2)
     del warm.proxmox.world.guests[gone.vmid]
 
-    await warm.parts.watch.run_once()
+    await warm.parts.lease_reconciler.run_once()
     warm.pass_time(60)
     rows = await warm.pool_of(2)
 
@@ -284,10 +284,10 @@ async def test_after_a_failure_the_next_guest_waits(
     async with running(database_url, proxmox, chain, facilitator) as made:
         filler, options = made.parts.filler, made.parts.lease_options
         made.fail_call(r"POST /nodes/pve/lxc$", times=2)
-        object.__setattr__(options, "shelves", shelves(POOL))
+        object.__setattr__(options, "warm_kinds", warm_kinds(POOL))
         await filler.run_once()
-        made.parts.crew.wake()
-        await made.until(lambda row: row.end_reason == pool.FAILED)
+        made.parts.lease_worker.wake()
+        await made.until(lambda row: row.end_reason == warm_pool.FAILED)
         await made.settled_down()
 
         await filler.run_once()
@@ -299,9 +299,9 @@ async def test_after_a_failure_the_next_guest_waits(
         assert len(await made.leases_now()) == 4
 
 
-def shelves(text: str) -> tuple[shelf.Shelf, ...]:
+def warm_kinds(text: str) -> tuple[warm_kind.WarmKind, ...]:
     """What a setting means."""
-    return (shelf.Shelf.parse(text),)
+    return (warm_kind.WarmKind.parse(text),)
 
 
 def hold_the_look(warm: Installation) -> tuple[asyncio.Event, asyncio.Event]:

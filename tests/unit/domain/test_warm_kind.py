@@ -3,11 +3,11 @@
 import pytest
 from tests.support import fake_leases
 
-from pve402.domain import errors, lease, shelf
+from pve402.domain import errors, lease, warm_kind
 
 
 def test_a_kind_is_sku_size_and_count() -> None:
-    read = shelf.Shelf.parse("standard-lxc:1:512:8=2")
+    read = warm_kind.WarmKind.parse("standard-lxc:1:512:8=2")
 
     assert (read.sku, read.count) == ("standard-lxc", 2)
     assert read.size == lease.Size(cores=1, memory_mb=512, disk_gb=8)
@@ -31,10 +31,10 @@ def test_a_kind_is_sku_size_and_count() -> None:
 )
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"pool keeps|must be sku"):
-        shelf.Shelf.parse(text)
+        warm_kind.WarmKind.parse(text)
 
 
 @pytest.mark.parametrize("text", ["no-such-sku:1:512:8=1", "standard-lxc:99:512:8=1"])
 def test_what_no_tenant_could_ask_for_is_not_kept(text: str) -> None:
     with pytest.raises(errors.InvalidRequest):
-        shelf.Shelf.parse(text).check(fake_leases.book())
+        warm_kind.WarmKind.parse(text).check(fake_leases.sku_catalogue())

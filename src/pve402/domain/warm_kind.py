@@ -1,4 +1,4 @@
-"""What is kept ready: so many guests of one sku and size, created ahead of their tenants."""
+"""What the warm pool keeps: so many guests of one sku and size, made ahead of their tenants."""
 
 import dataclasses
 import re
@@ -10,15 +10,15 @@ _FORM = re.compile(r"([^\s:,=]{1,64}):(\d{1,4}):(\d{1,8}):(\d{1,6})=(\d{1,4})")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Shelf:
-    """One kind of guest and how many of it stand ready."""
+class WarmKind:
+    """One kind of guest and how many of it wait for a tenant."""
 
     sku: str
     size: lease.Size
     count: int
 
     @classmethod
-    def parse(cls, text: str) -> "Shelf":
+    def parse(cls, text: str) -> "WarmKind":
         """Read `sku:cores:memoryMB:diskGB=count`; raise ValueError for anything else."""
         match = _FORM.fullmatch(text)
         if match is None:
@@ -29,7 +29,7 @@ class Shelf:
         size = lease.Size(cores=cores, memory_mb=memory_mb, disk_gb=disk_gb)
         return cls(sku=match[1], size=size, count=count)
 
-    def check(self, book: catalogue.Catalogue) -> None:
+    def check(self, sku_catalogue: catalogue.Catalogue) -> None:
         """Raise the InvalidRequest that a tenant would get for a guest of this kind."""
-        sku = book.sku(self.sku)
+        sku = sku_catalogue.sku(self.sku)
         sku.check(self.size, sku.runtime_minutes.least)

@@ -36,15 +36,15 @@ class Deal:
     lease: lease.Lease
 
 
-class Books:
+class Deals:
     """Writes orders and leases together."""
 
     def __init__(
-        self, db: database.Database, settings: options.LeaseOptions, keys: vault.Vault
+        self, db: database.Database, settings: options.LeaseOptions, secret_vault: vault.Vault
     ) -> None:
         self.db = db
         self._settings = settings
-        self._keys = keys
+        self._vault = secret_vault
 
     async def open_deal(self, row: order.Order) -> Deal:
         """Read the lease of an order that a worker has taken, which may be another by now."""
@@ -71,11 +71,11 @@ class Books:
         return Deal(order=written, lease=moved)
 
     async def write_order(
-        self, tx: transaction.Transaction, of: order.Order, **values: Any
+        self, tx: transaction.Transaction, row: order.Order, **values: Any
     ) -> order.Order:
         """Write values on an order that is still ours."""
-        row = await queue.update_fenced(tx, _orders, of.order_id, of.fence, **values)
-        return order.Order.from_row(row)
+        written = await queue.update_fenced(tx, _orders, row.order_id, row.fence, **values)
+        return order.Order.from_row(written)
 
     async def activate(self, deal: Deal, transaction: str | None, *, recheck: bool) -> Deal:
         """Hand a new lease over: order settled, lease active from now, its token valid."""
@@ -84,7 +84,7 @@ class Books:
             active = await moves.activate(tx, deal.lease, deal.order.minutes, now)
             settled = await self._settle(tx, deal.order, transaction, active, now, recheck=recheck)
             token = token_rows.Token(
-                token_hash=vault.token_hash(self._keys.lease_token(deal.order.order_id)),
+                token_hash=vault.token_hash(self._vault.lease_token(deal.order.order_id)),
                 owner=active.owner,
                 lease_id=active.lease_id,
                 scope="*",
@@ -104,25 +104,25 @@ class Books:
         metrics.count(settled)
         return Deal(order=settled, lease=longer)
 
-    async def remember(self, of: order.Order, transaction: str | None) -> None:
+    async def remember(self, row: order.Order, transaction: str | None) -> None:
         """Keep the hash of a transaction that may still land."""
-        if transaction is not None and transaction != of.transaction:
+        if transaction is not None and transaction != row.transaction:
             async with self.db.single() as tx:
-                await self.write_order(tx, of, transaction=transaction)
+                await self.write_order(tx, row, transaction=transaction)
 
-    async def finish(self, of: order.Order, transaction: str | None = None) -> None:
+    async def finish(self, row: order.Order, transaction: str | None = None) -> None:
         """Close a settled order for good, with the transaction that stands, and erase its payment.
 
         Without a transaction the one that was seen before stands.
         """
-        stands = transaction or of.transaction
+        stands = transaction or row.transaction
         async with self.db.single() as tx:
-            await self.write_order(tx, of, final=True, transaction=stands, **CLOSED)
+            await self.write_order(tx, row, final=True, transaction=stands, **CLOSED)
 
-    async def note_description(self, of: order.Order) -> None:
+    async def note_description(self, row: order.Order) -> None:
         """Write that the guest has been told until when it is paid."""
         async with self.db.single() as tx:
-            await self.write_order(tx, of, described_at=self.db.now())
+            await self.write_order(tx, row, described_at=self.db.now())
 
     async def record_transaction(self, payment: protocol.PaymentKey, transaction: str) -> None:
         """Keep the hash of a transaction of our own before it is broadcast."""
@@ -136,22 +136,22 @@ class Books:
                 transaction=transaction,
             )
 
-    async def leave_open(self, of: order.Order, transaction: str | None) -> order.Order:
+    async def leave_open(self, row: order.Order, transaction: str | None) -> order.Order:
         """Write that the settlement of an order was asked for and its outcome is not known."""
         async with self.db.single() as tx:
             return await self.write_order(
                 tx,
-                of,
+                row,
                 status=order.OrderStatus.SETTLING.value,
-                transaction=transaction or of.transaction,
+                transaction=transaction or row.transaction,
             )
 
-    async def settle_alone(self, of: order.Order, transaction: str | None) -> order.Order:
+    async def settle_alone(self, row: order.Order, transaction: str | None) -> order.Order:
         """Record that an order was paid on which nothing else hangs: a management fee."""
         async with self.db.single() as tx:
             settled = await self.write_order(
                 tx,
-                of,
+                row,
                 status=order.OrderStatus.SETTLED.value,
                 transaction=transaction,
                 settled_at=self.db.now(),
@@ -172,19 +172,19 @@ class Books:
         metrics.count(refused)
         return Deal(order=refused, lease=back)
 
-    async def refuse_fee(self, of: order.Order, refusal: str, reason: str) -> order.Order:
+    async def refuse_fee(self, row: order.Order, refusal: str, reason: str) -> order.Order:
         """Close the order of a management fee that was not paid."""
         async with self.db.single() as tx:
-            refused = await self._refuse(tx, of, refusal, reason)
+            refused = await self._refuse(tx, row, refusal, reason)
         metrics.count(refused)
         return refused
 
     async def _refuse(
-        self, tx: transaction.Transaction, of: order.Order, refusal: str, reason: str
+        self, tx: transaction.Transaction, row: order.Order, refusal: str, reason: str
     ) -> order.Order:
         return await self.write_order(
             tx,
-            of,
+            row,
             status=order.OrderStatus.REFUSED.value,
             refusal=refusal,
             last_error=reason[:500],
@@ -202,7 +202,7 @@ class Books:
     async def _settle(
         self,
         tx: transaction.Transaction,
-        of: order.Order,
+        row: order.Order,
         transaction: str | None,
         owner_of_time: lease.Lease,
         settled_at: datetime,
@@ -213,13 +213,13 @@ class Books:
         due = self.db.now(self._settings.confirm_after_seconds)
         return await self.write_order(
             tx,
-            of,
+            row,
             status=order.OrderStatus.SETTLED.value,
             transaction=transaction,
             settled_at=settled_at,
             expires_at=owner_of_time.expires_at,
             sealed_secrets=None,
-            sealed_payment=of.sealed_payment if recheck else None,
+            sealed_payment=row.sealed_payment if recheck else None,
             due_at=due,
             fence=None,
             attempts=0,
