@@ -43,7 +43,7 @@ def demo(
     console = Console(highlight=False)
     try:
         asyncio.run(_play(console, keep=keep))
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except asyncio.CancelledError:
         console.print("interrupted; everything was ended")
         raise typer.Exit(130) from None
     except _FAILURES as error:
@@ -53,7 +53,7 @@ def demo(
 
 async def _play(console: Console, *, keep: bool) -> None:
     started = time.monotonic()
-    _end_on_sigterm()
+    _end_on_signals()
     console.rule("a lease, from quote to expiry")
     async with (
         stage.open_stage(lambda words: console.print(f"  {words}")) as scene,
@@ -67,11 +67,20 @@ async def _play(console: Console, *, keep: bool) -> None:
             await play.keep()
 
 
-def _end_on_sigterm() -> None:
-    """Clean up after SIGTERM as after Ctrl-C."""
-    playing = asyncio.current_task()
-    if playing is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
+def _end_on_signals() -> None:
+    """Clean up after Ctrl-C and SIGTERM; a second one does not interrupt that."""
+    playing, loop = asyncio.current_task(), asyncio.get_running_loop()
+    asked_to_end = False
+
+    def end(*_: object) -> None:
+        nonlocal asked_to_end
+        if playing is not None and not asked_to_end:
+            loop.call_soon_threadsafe(playing.cancel)
+        asked_to_end = True
+
+    # Not the loop's own handlers: these hold until the process has ended.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
 
 
 class Play:

@@ -20,6 +20,7 @@ from dotenv import dotenv_values
 
 _START_LIMIT_SECONDS: Final = 90.0
 _STOP_LIMIT_SECONDS: Final = 40.0
+_INTERRUPTED_STOP_LIMIT_SECONDS: Final = 0.8  # of two parts: a server finishes requests for longer
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LOGNAME")
 
 
@@ -45,14 +46,14 @@ class Part:
         """The end of the log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
 
-    async def end(self) -> None:
-        """Ask the process to end, and make it end if it does not."""
+    async def end(self, limit_seconds: float) -> None:
+        """Ask the process to end, and make it end if it does not within the limit."""
         if self.process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(_STOP_LIMIT_SECONDS):
+            async with asyncio.timeout(limit_seconds):
                 await self.process.wait()
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
@@ -77,9 +78,14 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(say: Callable[[str], None]) -> AsyncIterator[Stage]:
-    """Bring up devnet and server on free ports; afterwards both are gone with their files."""
+    """Bring up devnet and server on free ports; afterwards both are gone with their files.
+
+    The server goes first, since it would wait for a devnet that is gone. Whoever interrupts is not
+    kept waiting for it: nothing of its work outlives the demo.
+    """
     folder = Path(tempfile.mkdtemp(prefix="pve402-demo-"))
     parts: list[Part] = []
+    limit_seconds = _STOP_LIMIT_SECONDS
     try:
         env_file = folder / "devnet.env"
         say("starting the devnet: a simulated Proxmox VE, an EVM chain, a facilitator")
@@ -94,9 +100,13 @@ async def open_stage(say: Callable[[str], None]) -> AsyncIterator[Stage]:
         await _until_ready(url, parts[1])
         settings = {name: value for name, value in dotenv_values(env_file).items() if value}
         yield Stage(folder=folder, url=url, settings=settings, parts=tuple(parts))
+    except asyncio.CancelledError:
+        say("interrupted, ending the server and the devnet")
+        limit_seconds = _INTERRUPTED_STOP_LIMIT_SECONDS
+        raise
     finally:
         for part in reversed(parts):
-            await part.end()
+            await part.end(limit_seconds)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -111,7 +121,10 @@ def free_port() -> int:
 async def _start(
     name: str, folder: Path, arguments: list[str], settings: Mapping[str, str]
 ) -> Part:
-    """Start one command of ours; of our own environment it gets what is no setting."""
+    """Start one command of ours; of our own environment it gets what is no setting.
+
+    Its temporary files lie in the folder. Ctrl-C in the terminal reaches the demo alone.
+    """
     environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
     log = folder / f"{name}.log"
     with log.open("wb") as out:
@@ -120,11 +133,12 @@ async def _start(
             "-m",
             "pve402",
             *arguments,
-            env={**environment, **settings},
+            env={**environment, "TMPDIR": str(folder), **settings},
             cwd=folder,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=out,
             stderr=out,
+            start_new_session=True,
         )
     return Part(name=name, process=process, log=log)
 

@@ -1,5 +1,7 @@
 """`make demo` from its start to its end, which takes a lease of a minute."""
 
+import contextlib
+import os
 import signal
 import time
 
@@ -25,17 +27,41 @@ def test_the_demo_walks_a_lease_from_quote_to_expiry(tmp_path):
     assert said.count("in 0x") == 3
 
 
-def test_an_interrupted_demo_leaves_no_process_behind(tmp_path):
-    process = processes.start(tmp_path, program=[DEMO])
-    own = psutil.Process(process.popen.pid)
-    processes.wait_until(lambda: "starting the server" in process.said(), process, "starting")
-    children = own.children(recursive=True)
+@pytest.mark.parametrize(
+    "words", ["starting the devnet", "starting the server", "What does it cost?", "Lease 'brief'"]
+)
+def test_an_interrupted_demo_ends_the_server_first_and_leaves_nothing(tmp_path, words):
+    files = tmp_path / "files"
+    files.mkdir()
+    process = processes.start(
+        tmp_path, program=[DEMO], own_session=True, TMPDIR=str(files), PYTHONUNBUFFERED="1"
+    )
+    processes.wait_until(lambda: words in process.said(), process, words)
+    demo = psutil.Process(process.popen.pid)
+    children = demo.children(recursive=True)
 
-    code = process.end(signal.SIGTERM)
+    for _ in range(2):  # as Ctrl-C in a terminal does, pressed twice
+        os.killpg(demo.pid, signal.SIGINT)
+        time.sleep(0.2)
+    for devnet in _called("devnet", children):
+        devnet.wait(60)
+        assert _called("serve", children) == []
 
-    assert code == 130
-    assert children
+    # the second may meet an interpreter that has nothing left to do, and that dies of it
+    assert process.popen.wait(60) in (130, -signal.SIGINT)
+    assert "interrupted" in process.said()
     assert _gone(children) == []
+    assert list(files.iterdir()) == []
+
+
+def _called(command: str, children: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that live and are this command of ours."""
+    found = []
+    for child in children:
+        with contextlib.suppress(psutil.Error):
+            if command in child.cmdline():
+                found.append(child)
+    return found
 
 
 def _gone(children: list[psutil.Process]) -> list[psutil.Process]:

@@ -143,7 +143,11 @@ class ServeProcess:
 
 
 def start(
-    folder: Path, *arguments: str, program: Sequence[str] = ("-m", "pve402"), **settings: str
+    folder: Path,
+    *arguments: str,
+    program: Sequence[str] = ("-m", "pve402"),
+    own_session: bool = False,
+    **settings: str,
 ) -> Process:
     """Start `pve402`, or another program in Python, with these settings alone."""
     number = len(list(folder.glob("*.log")))
@@ -157,6 +161,7 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
+            start_new_session=own_session,
         )
     return Process(popen=popen, log=log)
 
