@@ -62,6 +62,7 @@ def assemble(
     public_url: str,
     limits: guard.GuardLimits,
     cors_origins: tuple[str, ...],
+    trusted_proxies: tuple[str, ...] = (),
     lifespan: Lifespan | None = None,
 ) -> FastAPI:
     """Make the application: headers, then bounds, then the handlers.
@@ -74,7 +75,8 @@ def assemble(
     errors.install(app)
     app.add_exception_handler(gate.PaymentNeeded, gate.payment_needed)
     _add_routes(app, public_url)
-    guarded = guard.Guard(dispatch.Dispatch(app), limits=limits)
+    clients = address.ClientAddresses(trusted_proxies)
+    guarded = guard.Guard(dispatch.Dispatch(app), limits=limits, clients=clients)
     app.outermost = answer_headers.Headers(
         guarded, public_url=public_url, origins=cors_origins, exposed=EXPOSED
     )
@@ -130,6 +132,7 @@ def create_app(components: bootstrap.Components) -> FastAPI:
             paid_request_seconds=settings.pve402_create_wait_seconds + _PAID_MARGIN_SECONDS,
         ),
         cors_origins=settings.pve402_cors_origins,
+        trusted_proxies=settings.pve402_trusted_proxies,
         lifespan=lifespan,
     )
 

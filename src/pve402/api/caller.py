@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from pve402.api import context, gate
+from pve402.api.transport import guard
 from pve402.domain import errors
 from pve402.domain.lease import Lease, is_lease_id
 from pve402.leases import service
@@ -54,6 +55,7 @@ async def bearer(request: Request, scope: str) -> service.Caller | None:
     caller = await context.of(request).access.authenticate(token)
     if not caller.may(scope):
         raise errors.NotAllowed
+    guard.know(request, caller.lease_id or caller.owner)
     return caller
 
 

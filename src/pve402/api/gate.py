@@ -117,7 +117,7 @@ class Gate:
 
         Raises PaymentNeeded if the payment is refused, and what the action raises.
         """
-        guard.allow_time_for_payment(request)
+        guard.allow_time_for_payment(request, purchase.payment.payer)
         with _terms_again(priced.offers, purchase.payment):
             return await asyncio.shield(asyncio.ensure_future(action))
 

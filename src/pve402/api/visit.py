@@ -72,7 +72,7 @@ async def enter(
     wish = parse(request, raw)
     await _check_guest(request, admitted)
     await admitted.charge()
-    guard.hold(request, LONG_SECONDS)
+    guard.hold(request, LONG_SECONDS, admitted.the_lease.lease_id)
     call = GuestCall(
         request=request,
         lease=admitted.the_lease,

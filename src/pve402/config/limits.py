@@ -60,7 +60,7 @@ class LimitSettings(BaseSettings):
         2000, description="Requests in progress at most; further ones are told to try again later."
     )
     pve402_max_paid_requests: Positive = Field(
-        500, description="The same for requests that carry a payment or a token."
+        500, description="The same for requests whose payment or token was found good."
     )
     pve402_trusted_proxies: Annotated[values.Names, AfterValidator(values.ip_networks)] = Field(
         (),

@@ -15,7 +15,6 @@ shell has ended, 4401 ticket, 4403 origin, 4404 gone, 4409 busy, 4502 connection
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -23,10 +22,10 @@ import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from pve402 import schemas
-from pve402.api import context, guest_call
+from pve402.api import context, guest_call, visit
 from pve402.api.sockets import channels
 from pve402.api.sockets.pump import Pump
-from pve402.api.transport import body, routing
+from pve402.api.transport import body, guard, lanes, routing
 from pve402.domain import errors
 from pve402.guests import consoles, guest_work
 from pve402.guests.consoles import Grant, Kind, OpenConsole
@@ -38,7 +37,6 @@ router = routing.Router("console")
 
 HELLO_SECONDS: Final = 5.0
 MAX_HELLO_CHARACTERS: Final = 1024
-MAX_WAITING: Final = 256
 
 _EXITED, _OVERLOADED = 1000, 1013
 _TICKET, _ORIGIN, _GONE, _BUSY, _LOST = 4401, 4403, 4404, 4409, 4502
@@ -65,28 +63,6 @@ class WrongOrigin(errors.Pve402Error):
     code = "wrong_origin"
 
 
-class Lobby:
-    """Bounds the sockets that have not said their hello."""
-
-    def __init__(self, most: int = MAX_WAITING) -> None:
-        self._most = most
-        self._waiting = 0
-
-    @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """Take a place for the block. Raises Overloaded."""
-        if self._waiting >= self._most:
-            raise errors.Overloaded
-        self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
-
-
-_lobby = Lobby()
-
-
 @router.websocket(channels.PATHS[Kind.TERMINAL])
 async def serve_terminal(socket: WebSocket) -> None:
     """Serve a terminal."""
@@ -108,7 +84,7 @@ async def _serve(socket: WebSocket, kind: Kind) -> None:
             await _for_client(socket, kind)
     except WebSocketDisconnect:
         return
-    except errors.Overloaded as refusal:
+    except (errors.Overloaded, lanes.ShareUsed) as refusal:
         await _close(socket, _OVERLOADED, refusal.code)
     except errors.Pve402Error as refusal:
         await _close(socket, _code_of(refusal), refusal.code)
@@ -119,12 +95,12 @@ async def _serve(socket: WebSocket, kind: Kind) -> None:
 
 async def _for_client(socket: WebSocket, kind: Kind) -> None:
     work = context.of(socket).work
-    with _lobby.place():
-        if not _origin_is_ours(socket):
-            await _close(socket, _ORIGIN, WrongOrigin.code)
-            return
-        hello = await _hello(socket)
-        grant = await work.consoles.redeem(hello.ticket, kind)
+    if not _origin_is_ours(socket):
+        await _close(socket, _ORIGIN, WrongOrigin.code)
+        return
+    hello = await _hello(socket)
+    grant = await work.consoles.redeem(hello.ticket, kind)
+    guard.hold(socket, visit.LONG_SECONDS, grant.lease.lease_id)
     try:
         async with (
             work.consoles.watched(grant) as console,

@@ -24,7 +24,7 @@ from pve402 import schemas
 from pve402.api import caller, context, guest_call, visit
 from pve402.api.messages import command_request, commands
 from pve402.api.sockets import relay
-from pve402.api.transport import body
+from pve402.api.transport import body, guard
 from pve402.api.transport import errors as error_table
 from pve402.domain import errors
 from pve402.domain.lease import Lease
@@ -56,6 +56,7 @@ async def serve(socket: WebSocket) -> None:
     try:
         hello = await _hello(socket)
         found, token_hash = await _authorized(socket, hello)
+        guard.hold(socket, visit.LONG_SECONDS, found.lease_id)
         visit.require_active(found)
         asked = command_request.to_request(hello, streams=True)
         call = open_calls.OpenCall(found, token_hash)

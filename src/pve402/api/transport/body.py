@@ -3,6 +3,7 @@
 Whatever a stranger sends ends in a value or in one of the refusals below, never in a 500.
 """
 
+import asyncio
 import json
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -13,6 +14,8 @@ from starlette.requests import Request
 from pve402.domain import errors
 
 MAX_BYTES: Final = 64 * 1024
+LIMIT_SECONDS: Final = 10.0  # and the time that the longest one takes at this rate
+SLOWEST_BYTES_PER_SECOND: Final = 64 * 1024
 MOST_READ_BYTES: Final = 2 * 1024 * 1024  # of any body that is read as a whole
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -23,6 +26,13 @@ class BodyTooLarge(errors.Pve402Error):
 
     detail = "The body has more bytes than the call takes, which is 65,536 for most."
     code = "body_too_large"
+
+
+class BodyTooSlow(errors.Pve402Error):
+    """The body did not arrive in time."""
+
+    detail = "The body of the request did not arrive in time; nothing was charged."
+    code = "body_too_slow"
 
 
 class BodyNotJson(errors.InvalidRequest):
@@ -47,23 +57,28 @@ class BodyInvalid(errors.InvalidRequest):
 async def read(request: Request, most_bytes: int = MAX_BYTES) -> bytes:
     """Return the body without blanks at its ends; empty if there is none.
 
-    Raises BodyTooLarge. How long it may take is the guard's to say.
+    Raises BodyTooLarge, BodyTooSlow.
     """
     return (await read_bytes(request, most_bytes)).strip()
 
 
 async def read_bytes(request: Request, most_bytes: int) -> bytes:
     """Return the body as it is. Raises as `read`."""
-    body, more = b"", True
-    while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise BodyNotJson("the connection was closed within the body")
-        body += message.get("body", b"")
-        if len(body) > most_bytes:
-            raise BodyTooLarge(f"The body may have {most_bytes:,} bytes at most.")
-        more = message.get("more_body", False)
-    return body
+    pieces, size, more = [], 0, True
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS + most_bytes / SLOWEST_BYTES_PER_SECOND):
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise BodyNotJson("the connection was closed within the body")
+                pieces.append(message.get("body", b""))
+                size += len(pieces[-1])
+                if size > most_bytes:
+                    raise BodyTooLarge(f"The body may have {most_bytes:,} bytes at most.")
+                more = message.get("more_body", False)
+    except TimeoutError:
+        raise BodyTooSlow from None
+    return b"".join(pieces)
 
 
 def parse(raw: bytes, model: type[Model]) -> Model:

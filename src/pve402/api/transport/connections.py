@@ -4,6 +4,7 @@ uvicorn bounds none of these with httptools: a client could feed one header for 
 """
 
 import asyncio
+import collections
 import json
 from typing import Any, ClassVar, Final
 
@@ -11,7 +12,7 @@ import structlog
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from pve402.api.transport import open_files
+from pve402.api.transport import lanes, open_files
 
 logger = structlog.get_logger(__name__)
 
@@ -25,12 +26,14 @@ _TOO_LARGE: Final = (
     b"content-type: application/json\r\ncache-control: no-store\r\nconnection: close\r\n"
     b"content-length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
 )
+_open_from: Final[collections.Counter[str]] = collections.Counter()
 
 
 class BoundedHttp(HttpToolsProtocol):
     """One connection of HTTP/1.1, refused or closed when it goes out of bounds."""
 
     full_told_at: ClassVar[float] = -FULL_TOLD_EVERY_SECONDS
+    _counted: tuple[str, ...] = ()
     _head_open = True
     _head_bytes = 0  # as they came, while a head is open
     _parsed_bytes = 0  # of this head alone, for one that comes in one piece with what follows
@@ -39,8 +42,10 @@ class BoundedHttp(HttpToolsProtocol):
     @override
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self._counted = lanes.parties_of(self.client[0] if self.client else None)
+        _open_from.update(self._counted)
         most = open_files.most_connections()
-        if len(self.connections) > most:
+        if len(self.connections) > most or self._has_too_many(most):
             self._tell_full(most)
             transport.close()
             return
@@ -49,7 +54,13 @@ class BoundedHttp(HttpToolsProtocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_arrived()
+        self._uncount()
         super().connection_lost(exc)
+
+    @override
+    def handle_websocket_upgrade(self) -> None:
+        self._uncount()  # from here on it is another protocol's connection
+        super().handle_websocket_upgrade()
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -92,6 +103,17 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_arrived()
         super().on_headers_complete()
+
+    def _has_too_many(self, most: int) -> bool:
+        """Whether one address, which may be a proxy's, has more than half of all connections."""
+        return any(_open_from[party] > max(most // 2, 1) for party in self._counted)
+
+    def _uncount(self) -> None:
+        for party in self._counted:
+            _open_from[party] -= 1
+            if _open_from[party] <= 0:
+                del _open_from[party]
+        self._counted = ()
 
     def _tell_full(self, most: int) -> None:
         now = self.loop.time()

@@ -32,6 +32,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     errors.ProvisioningFailed: 502,
     errors.TryLater: 503,
     body.BodyTooLarge: 413,
+    body.BodyTooSlow: 408,
     hub_errors.RequestRefused: 422,
     hub_errors.FileTooLarge: 413,
     hub_errors.Unavailable: 409,

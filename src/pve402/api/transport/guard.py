@@ -1,11 +1,12 @@
 """Keeps the service standing: bounded requests under way, bounded time, no unknown exception out.
 
-Two lanes share one bound: requests that carry a payment or a token may wait for machines and
-chains, so they have a smaller bound of their own. However slow those are, catalogue, quotes and
-402 answers stay fast. What is over a bound is told to come back, before it costs memory.
+A request arrives in the lane of new ones, whatever it carries. Only when its head, its body and a
+good credential are in does it change to the lane of known callers, who may wait for machines and
+chains, so garbage never takes a place there. Commands and files may take hours: they change to a
+lane of their own and are given the time. Websockets have lanes too: one for those that have not
+said who they are, one for the others, whose time is bounded by what they do.
 
-Commands and files may take hours: once their caller is known, they change to a lane of their own
-and are given the time. Websockets have a lane too; their time is bounded by what they do.
+In every lane one address has but a share of the places, and so has one lease or wallet.
 """
 
 import asyncio
@@ -13,18 +14,18 @@ import dataclasses
 from typing import Final
 
 import structlog
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pve402.api.transport import address, lanes, metrics
 from pve402.api.transport import errors as error_table
-from pve402.api.transport import metrics
 from pve402.domain import errors
 
 logger = structlog.get_logger(__name__)
 
-_CREDENTIALS: Final = frozenset({b"authorization", b"x-payment", b"payment-signature"})
-_CLOCK: Final = "pve402.clock"
+_ENTRY: Final = "pve402.entry"
+_MOST_SILENT_SOCKETS: Final = 512
 _STOPPING: Final = (
     "The service is being restarted; if a payment was sent, ask again with the same payment."
 )
@@ -41,90 +42,86 @@ class GuardLimits:
     paid_request_seconds: float
 
 
-@dataclasses.dataclass(kw_only=True)
-class _Lane:
-    """Requests of one kind that are under way."""
+class _Entry:
+    """A request that was let in: its place, and the time it has."""
 
-    limit: int
-    under_way: int = 0
-
-
-class _Clock:
-    """The time that one request has; a payment that is good gets it more."""
-
-    def __init__(self, timeout: asyncio.Timeout, paid_seconds: float, place: "_Place") -> None:
-        self._timeout = timeout
-        self._paid_seconds = paid_seconds
+    def __init__(self, guard: "Guard", place: lanes.Place, timeout: asyncio.Timeout | None) -> None:
+        self._guard = guard
         self._place = place
+        self._timeout = timeout
 
-    def allow_time_for_payment(self) -> None:
-        """Start to count anew, with the limit of paid requests."""
-        self._count_anew(self._paid_seconds)
+    def known(self, party: str) -> None:
+        """Change to the lane of callers who have shown a good credential."""
+        self._place.move(self._guard.known, party)
 
-    def hold(self, seconds: float) -> None:
-        """Start to count anew, in the lane of long requests."""
-        self._place.move()
+    def paid(self, party: str) -> None:
+        """Change to that lane and start to count anew, with the limit of paid requests."""
+        self._place.move(self._guard.known, party)
+        self._count_anew(self._guard.limits.paid_request_seconds)
+
+    def hold(self, seconds: float, party: str) -> None:
+        """Change to the lane of long requests and start to count anew."""
+        self._place.move(self._guard.sockets if self._timeout is None else self._guard.long, party)
         self._count_anew(seconds)
 
     def _count_anew(self, seconds: float) -> None:
-        self._timeout.reschedule(asyncio.get_running_loop().time() + seconds)
+        if self._timeout is not None:
+            self._timeout.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
-class _Place:
-    """A request's place in a lane."""
+def know(request: HTTPConnection, party: str) -> None:
+    """Note that the caller has shown a good credential, of `party`: a lease or a wallet.
 
-    def __init__(self, lane: _Lane, long: _Lane) -> None:
-        self._lane = lane
-        self._long = long
-        lane.under_way += 1
-
-    def move(self) -> None:
-        """Change to the lane of long requests. Raises Overloaded if it is full."""
-        if self._lane is self._long:
-            return
-        if self._long.under_way >= self._long.limit:
-            raise errors.Overloaded
-        self.leave()
-        self._lane = self._long
-        self._lane.under_way += 1
-
-    def leave(self) -> None:
-        """Give the place up."""
-        self._lane.under_way -= 1
-
-
-def allow_time_for_payment(request: Request) -> None:
-    """Let a request wait for machines and chains, now that its payment was found good."""
-    clock = request.scope.get(_CLOCK)
-    if clock is not None:
-        clock.allow_time_for_payment()
-
-
-def hold(request: Request, seconds: float) -> None:
-    """Let a request, whose caller is known by now, take as long as what it does may take.
-
-    Raises Overloaded where too many of this kind are under way.
+    Raises Overloaded or ShareUsed where too many such requests are under way.
     """
-    clock = request.scope.get(_CLOCK)
-    if clock is not None:
-        clock.hold(seconds)
+    entry = request.scope.get(_ENTRY)
+    if entry is not None:
+        entry.known(party)
+
+
+def allow_time_for_payment(request: Request, payer: str) -> None:
+    """Let a request wait for machines and chains, now that its payment was found good.
+
+    Raises as `know`.
+    """
+    entry = request.scope.get(_ENTRY)
+    if entry is not None:
+        entry.paid(payer)
+
+
+def hold(request: HTTPConnection, seconds: float, party: str) -> None:
+    """Let a request, whose lease is known by now, take as long as what it does may take.
+
+    Raises as `know`.
+    """
+    entry = request.scope.get(_ENTRY)
+    if entry is not None:
+        entry.hold(seconds, party)
 
 
 class Guard:
     """ASGI middleware with the bounds."""
 
-    def __init__(self, app: ASGIApp, *, limits: GuardLimits) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limits: GuardLimits,
+        clients: address.ClientAddresses | None = None,
+    ) -> None:
         self._app = app
-        self._limits = limits
-        self._free = _Lane(limit=limits.requests)
-        self._paid = _Lane(limit=limits.paid_requests)
-        self._long = _Lane(limit=limits.paid_requests)
-        self._sockets = _Lane(limit=limits.requests)
+        self._clients = clients or address.ClientAddresses(())
+        self.limits = limits
+        self.new = lanes.Lane(limit=limits.requests, part=2)
+        self.known = lanes.Lane(limit=limits.paid_requests)
+        self.long = lanes.Lane(limit=limits.paid_requests)
+        self.new_sockets = lanes.Lane(limit=min(limits.requests, _MOST_SILENT_SOCKETS))
+        self.sockets = lanes.Lane(limit=limits.requests, part=2)
 
     @property
     def under_way(self) -> int:
         """How many requests are being served now, long ones left out."""
-        return self._free.under_way + self._paid.under_way
+        return self.new.under_way + self.known.under_way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request within the bounds, or say that there are too many."""
@@ -134,36 +131,32 @@ class Guard:
         if scope["type"] != "http" or scope["path"] in _ALWAYS_SERVED:
             await self._app(scope, receive, send)
             return
-        lane = self._lane_of(scope)
-        if lane.under_way >= lane.limit or self.under_way >= self._limits.requests:
+        try:
+            place = lanes.Place(self.new, lanes.parties_of(self._clients.of(scope)))
+        except (errors.Overloaded, lanes.ShareUsed) as refusal:
             metrics.OVERLOADED.inc()
-            await error_table.answer(errors.Overloaded())(scope, receive, send)
+            await error_table.answer(refusal)(scope, receive, send)
             return
-        place = _Place(lane, self._long)
         try:
             await self._serve(place, scope, receive, send)
         finally:
             place.leave()
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._sockets.under_way >= self._sockets.limit:
+        try:
+            place = lanes.Place(self.new_sockets, lanes.parties_of(self._clients.of(scope)))
+        except (errors.Overloaded, lanes.ShareUsed):
             metrics.OVERLOADED.inc()
             await receive()
             await send({"type": "websocket.close", "code": 1013})  # try again later
             return
-        place = _Place(self._sockets, self._long)
+        scope[_ENTRY] = _Entry(self, place, None)
         try:
             await self._app(scope, receive, send)
         finally:
             place.leave()
 
-    def _lane_of(self, scope: Scope) -> _Lane:
-        for name, _value in scope["headers"]:
-            if name in _CREDENTIALS:
-                return self._paid
-        return self._free
-
-    async def _serve(self, place: _Place, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, place: lanes.Place, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer even where the application does not: too late, or an exception nobody expected."""
         started = False
 
@@ -175,8 +168,8 @@ class Guard:
             await send(message)
 
         try:
-            async with asyncio.timeout(self._limits.request_seconds) as limit:
-                scope[_CLOCK] = _Clock(limit, self._limits.paid_request_seconds, place)
+            async with asyncio.timeout(self.limits.request_seconds) as limit:
+                scope[_ENTRY] = _Entry(self, place, limit)
                 await self._app(scope, receive, note_start)
         except Exception as error:
             late = isinstance(error, TimeoutError) and limit.expired()

@@ -143,3 +143,20 @@ async def test_many_requests_on_one_connection_are_no_large_head(port: int):
     answer = await talk(port, request * 4 + GET + b"\r\n")
 
     assert answer.count(b"HTTP/1.1 200") == 5
+
+
+async def test_one_address_has_half_of_the_connections(port: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(open_files, "MAX_CONNECTIONS", 10)
+    idle = [
+        await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+        for _ in range(8)
+    ]
+    await asyncio.sleep(0.05)
+
+    closed = [reader.at_eof() for reader, _writer in idle]
+    answer = await talk(port, GET + b"\r\n")
+    for _reader, writer in idle:
+        writer.close()
+
+    assert closed == [False] * 5 + [True] * 3
+    assert answer.startswith(b"HTTP/1.1 200")

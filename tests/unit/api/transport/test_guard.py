@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 import structlog
+from starlette.requests import Request
 from tests.support import wallets
 from tests.support.api_fixtures import BODY, Api, make_api
 from tests.support.asgi import Asgi
 
+from pve402.api.transport import errors as error_table
 from pve402.api.transport import guard
 from pve402.domain import errors
 
@@ -22,12 +24,18 @@ PAID = {"X-PAYMENT": "e30="}
 
 
 class Slow:
-    """An application that answers when it is told to."""
+    """An application that answers when it is told to, and finds every payment good."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if any(name == b"x-payment" for name, _value in scope["headers"]):
+            try:
+                guard.allow_time_for_payment(Request(scope), "0x12")
+            except errors.Pve402Error as refusal:
+                await error_table.answer(refusal)(scope, receive, send)
+                return
         await self.go.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})

@@ -25,8 +25,8 @@ class Held:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
-            guard.hold(Request(scope), self.seconds)
-            guard.hold(Request(scope), self.seconds)
+            guard.hold(Request(scope), self.seconds, "lease")
+            guard.hold(Request(scope), self.seconds, "lease")
         except errors.Overloaded:
             self.refused += 1
         else:

@@ -1,0 +1,96 @@
+"""How many requests of one kind are under way: in all, and of one address, lease or wallet.
+
+Whoever fills their own share is told so, and everybody else goes on.
+"""
+
+import collections
+import dataclasses
+import functools
+import ipaddress
+from collections.abc import Sequence
+from typing import Final
+
+from pve402.domain import errors
+
+_LEAST_SHARE: Final = 16
+_SUBNET_BITS: Final = 64  # of IPv6: what one customer of a provider has at least (RFC 6177)
+
+
+class ShareUsed(errors.TooMany):
+    """One address, lease or wallet has as many requests under way as it may."""
+
+    detail = "Too many requests of this address, lease or wallet are under way; let some end first."
+    code = "too_many_requests"
+    retry_after_seconds = 5
+
+
+@dataclasses.dataclass(kw_only=True)
+class Lane:
+    """Requests of one kind that are under way; one party may have one `part`th of the places."""
+
+    limit: int
+    part: int = 4
+    under_way: int = 0
+    _of_party: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+
+    @property
+    def share(self) -> int:
+        """How many places one party may have."""
+        return max(self.limit // self.part, _LEAST_SHARE)
+
+    def enter(self, parties: Sequence[str]) -> None:
+        """Take a place. Raises Overloaded, or ShareUsed where one of the parties has too many."""
+        if self.under_way >= self.limit:
+            raise errors.Overloaded
+        if any(self._of_party[party] >= self.share for party in parties):
+            raise ShareUsed
+        self.under_way += 1
+        self._of_party.update(parties)
+
+    def leave(self, parties: Sequence[str]) -> None:
+        """Give a place up."""
+        self.under_way -= 1
+        for party in parties:
+            self._of_party[party] -= 1
+            if self._of_party[party] <= 0:
+                del self._of_party[party]
+
+
+class Place:
+    """A request's place in a lane, for as long as it is served."""
+
+    def __init__(self, lane: Lane, parties: Sequence[str]) -> None:
+        """Take a place. Raises what `Lane.enter` raises."""
+        lane.enter(parties)
+        self._lane = lane
+        self._parties = tuple(parties)
+
+    def move(self, lane: Lane, *more: str) -> None:
+        """Change the lane, for a party that is known by now. Raises what `Lane.enter` raises."""
+        if lane is self._lane:
+            return
+        parties = tuple(dict.fromkeys((*self._parties, *more)))
+        lane.enter(parties)
+        self.leave()
+        self._lane, self._parties = lane, parties
+
+    def leave(self) -> None:
+        """Give the place up."""
+        self._lane.leave(self._parties)
+
+
+def parties_of(address: str | None) -> tuple[str, ...]:
+    """Who has the places of a client: its address, or its subnet; nobody for a unix socket."""
+    return () if address is None else (_party(address),)
+
+
+@functools.lru_cache(maxsize=8192)
+def _party(address: str) -> str:
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    if mapped is not None or parsed.version == 4:
+        return str(mapped or parsed)
+    return str(ipaddress.ip_network((parsed, _SUBNET_BITS), strict=False))
