@@ -18,6 +18,9 @@ from pve402_devnet.chain.mempool import AccountView, Mempool, Rejected, Rules
 from pve402_devnet.chain.options import ChainOptions
 from pve402_devnet.chain.transactions import Transaction
 
+MAX_TIME = 2**64 - 1
+"""Block headers hold times in 64 bits."""
+
 
 class UnknownBlock(LookupError):
     """The chain has no such block."""
@@ -136,7 +139,7 @@ class Chain:
         """Make one block of every waiting transaction whose turn has come.
 
         Raises:
-            ValueError: the timestamp lies before the head's.
+            ValueError: the timestamp lies before the head's, or no block could hold it.
         """
         if timestamp is not None:
             self.set_next_timestamp(timestamp)
@@ -150,7 +153,13 @@ class Chain:
     # Time
 
     def increase_time(self, seconds: int) -> int:
-        """Let chain time run ahead of the clock; returns the total lead in seconds."""
+        """Let chain time run ahead of the clock; returns the total lead in seconds.
+
+        Raises:
+            ValueError: no block could hold the time.
+        """
+        if self.now() + seconds > MAX_TIME:
+            raise ValueError("a block's time has 64 bits")
         self._clock_offset += seconds
         return self._clock_offset
 
@@ -158,8 +167,10 @@ class Chain:
         """Give the next block this time; later ones follow from there.
 
         Raises:
-            ValueError: it lies before the head's.
+            ValueError: it lies before the head's, or no block could hold it.
         """
+        if timestamp > MAX_TIME:
+            raise ValueError("a block's time has 64 bits")
         if timestamp < self.head.timestamp:
             raise ValueError(f"timestamp {timestamp} is before the head's {self.head.timestamp}")
         self._next_timestamp = timestamp

@@ -6,7 +6,8 @@ devnet_setAutomine, devnet_reorg ...       see the table at the end
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pve402_devnet.chain import blocks, contracts, jsonrpc
@@ -39,10 +40,8 @@ def mint_usdc(chain: Chain, address: str, amount_atomic: int) -> bytes:
 def _mine(chain: Chain, params: Parameters) -> str:
     options = params.raw(0)
     timestamp = options.get("timestamp") if isinstance(options, dict) else options
-    try:
+    with _times_checked():
         chain.mine(None if timestamp is None else _time(timestamp))
-    except ValueError as error:
-        raise jsonrpc.invalid_params(str(error)) from error
     return "0x0"
 
 
@@ -50,19 +49,19 @@ def _mine_many(chain: Chain, params: Parameters) -> None:
     count, spacing = params.quantity(0, 1), params.quantity(1, 0)
     if count > MAX_BLOCKS_AT_ONCE:
         raise jsonrpc.invalid_params(f"at most {MAX_BLOCKS_AT_ONCE} blocks at once")
-    for _ in range(count):
-        chain.mine(chain.head.timestamp + spacing if spacing else None)
+    with _times_checked():
+        for _ in range(count):
+            chain.mine(chain.head.timestamp + spacing if spacing else None)
 
 
 def _increase_time(chain: Chain, params: Parameters) -> int:
-    return chain.increase_time(params.quantity(0))
+    with _times_checked():
+        return chain.increase_time(params.quantity(0))
 
 
 def _set_next_timestamp(chain: Chain, params: Parameters) -> None:
-    try:
+    with _times_checked():
         chain.set_next_timestamp(params.quantity(0))
-    except ValueError as error:
-        raise jsonrpc.invalid_params(str(error)) from error
 
 
 def _snapshot(chain: Chain, _: Parameters) -> str:
@@ -74,7 +73,9 @@ def _revert(chain: Chain, params: Parameters) -> bool:
 
 
 def _reorg(chain: Chain, params: Parameters) -> list[str]:
-    requeue = bool(params.mapping(1).get("requeue", False))
+    requeue = params.mapping(1).get("requeue", False)
+    if not isinstance(requeue, bool):
+        raise jsonrpc.invalid_params("requeue must be a boolean")
     try:
         dropped = chain.reorganise(params.quantity(0, 1), requeue=requeue)
     except UnknownBlock as error:
@@ -124,6 +125,14 @@ def _mint(chain: Chain, params: Parameters) -> str:
 def _fund(chain: Chain, params: Parameters) -> None:
     address, wei = params.address(0), params.quantity(1)
     chain.set_balance(address, chain.state().balance(address) + wei)
+
+
+@contextlib.contextmanager
+def _times_checked() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise jsonrpc.invalid_params(str(error)) from error
 
 
 def _time(value: Any) -> int:

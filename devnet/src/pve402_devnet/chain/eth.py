@@ -42,7 +42,7 @@ def _max_priority_fee(chain: Chain, _: Parameters) -> str:
 def _fee_history(chain: Chain, params: Parameters) -> Any:
     count = min(params.quantity(0), MAX_FEE_HISTORY)
     newest = params.block(params.raw(1, "latest")).number
-    percentiles = params.raw(2, [])
+    percentiles = params.numbers(2)
     oldest = max(0, newest - count + 1)
     shown = [chain.block(number) for number in range(oldest, newest + 1)]
     answer = {

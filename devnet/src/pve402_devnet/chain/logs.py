@@ -86,7 +86,8 @@ def _number(chain: Chain, value: Any) -> int:
 
 def _filter(query: dict[str, Any]) -> Filter:
     addresses = _choices(query.get("address"))
-    topics = query.get("topics") or []
+    topics = query.get("topics", [])
+    topics = [] if topics is None else topics
     if not isinstance(topics, list) or len(topics) > MAX_TOPICS:
         raise jsonrpc.invalid_params(f"topics must be a list of at most {MAX_TOPICS}")
     return Filter(

@@ -62,6 +62,13 @@ class Parameters:
             raise jsonrpc.invalid_params(f"parameter {index} must be an object")
         return value
 
+    def numbers(self, index: int) -> list[float]:
+        """A list of JSON numbers, empty when absent."""
+        values = self.raw(index, [])
+        if not isinstance(values, list) or any(type(value) not in (int, float) for value in values):
+            raise jsonrpc.invalid_params(f"parameter {index} must be a list of numbers")
+        return values
+
     def block_number(self, index: int) -> int | None:
         """A block tag, number or hash (EIP-1898); None is the newest state, writes included."""
         value = self.raw(index, "latest")
@@ -82,16 +89,13 @@ class Parameters:
 
     def message(self, index: int) -> Message:
         """The call object of eth_call and eth_estimateGas."""
-        call = self.mapping(index)
-        to = call.get("to")
-        content = call.get("input", call.get("data"))
-        gas = quantity(call["gas"]) if call.get("gas") is not None else BLOCK_GAS_LIMIT
+        call = {name: value for name, value in self.mapping(index).items() if value is not None}
         return Message(
-            sender=address(call.get("from") or ZERO_ADDRESS),
-            to=None if to is None else address(to),
-            data=b"" if content is None else data(content),
-            value=quantity(call.get("value") or 0),
-            gas_limit=min(gas, BLOCK_GAS_LIMIT),
+            sender=address(call.get("from", ZERO_ADDRESS)),
+            to=address(call["to"]) if "to" in call else None,
+            data=data(call.get("input", call.get("data", "0x"))),
+            value=quantity(call.get("value", 0)),
+            gas_limit=min(quantity(call.get("gas", BLOCK_GAS_LIMIT)), BLOCK_GAS_LIMIT),
         )
 
     def _block_of_object(self, value: dict[str, Any]) -> Block:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self, TypeVar
 
 import structlog
 from aiohttp import web
@@ -25,6 +26,8 @@ from pve402_devnet.chain.parameters import Parameters
 WEI_PER_ETH = 10**18
 BALANCE_OF = "0x70a08231"
 
+_T = TypeVar("_T")
+
 log = structlog.get_logger(__name__)
 
 
@@ -37,6 +40,7 @@ class SimulatedChain:
         self.faults = faults.NodeFaults(self.chain)
         self.usdc = contracts.USDC_ADDRESS
         self._dispatcher = Dispatcher(_methods(self.chain))
+        self._worker: ThreadPoolExecutor | None = None
         self._runner: web.AppRunner | None = None
         self._clockwork: asyncio.Task[None] | None = None
         self._port = 0
@@ -57,6 +61,8 @@ class SimulatedChain:
         Raises:
             OSError: the port is taken.
         """
+        # The state is one, so calls wait for each other; here they do not hold up the event loop.
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chain")
         app = web.Application(client_max_size=jsonrpc.MAX_REQUEST_BYTES)
         app.router.add_post("/", self._answer)
         app.router.add_get("/devnet/faults", self._show_faults)
@@ -86,6 +92,9 @@ class SimulatedChain:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        if self._worker is not None:
+            self._worker.shutdown(wait=False, cancel_futures=True)
+            self._worker = None
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -125,7 +134,7 @@ class SimulatedChain:
         if faults.NodeFaultKind.RATE_LIMITED in due:
             raise web.HTTPTooManyRequests
         dispatcher = Dispatcher(_methods(self.chain, due)) if due else self._dispatcher
-        answer = dispatcher.handle(await request.read())
+        answer = await self._beside_the_loop(dispatcher.handle, await request.read())
         if answer is None:
             return web.Response(status=204)
         return web.Response(body=answer, content_type="application/json")
@@ -149,7 +158,11 @@ class SimulatedChain:
         interval = self.options.block_interval_seconds or 0
         while True:
             await asyncio.sleep(interval)
-            self.rpc("evm_mine")
+            await self._beside_the_loop(self.rpc, "evm_mine")
+
+    async def _beside_the_loop(self, function: Callable[..., _T], *arguments: Any) -> _T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, function, *arguments)
 
 
 def _require_json(request: web.Request) -> None:

@@ -91,3 +91,18 @@ async def test_calls_from_many_threads_do_not_mix(chain: SimulatedChain) -> None
 
     assert {chain.usdc_balance(account) for account in accounts} == {7}
     assert chain.rpc("eth_blockNumber") == hex(len(accounts))
+
+
+async def test_a_call_that_burns_its_gas_leaves_the_event_loop_free(chain: SimulatedChain) -> None:
+    chain.rpc("anvil_setCode", "0x" + "ab" * 20, "0x5b5f56")  # a loop without end
+    question = {"to": "0x" + "ab" * 20, "gas": hex(1_000_000)}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [question]}
+
+    asked = asyncio.create_task(ask(chain.url, call))
+    turns = 0
+    while not asked.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+
+    assert (await asked)["error"]["message"] == "out of gas"
+    assert turns > 20
