@@ -15,12 +15,12 @@ from eth._utils.state import code_is_delegation_designation
 from eth.abc import ComputationAPI
 from eth.vm.execution_context import ExecutionContext
 from eth.vm.forks.cancun.transaction_context import CancunTransactionContext
-from eth.vm.forks.prague.computation import PragueComputation
 from eth.vm.message import Message as Frame
 from eth_typing import Address, BlockNumber, Hash32
 
 from pve402_devnet.chain import gas
 from pve402_devnet.chain.accounts import Accounts
+from pve402_devnet.chain.interpreter import Interpreter
 
 BLOCK_GAS_LIMIT = 30_000_000
 COINBASE = Address(bytes(20))
@@ -254,7 +254,7 @@ class Evm:
             code_address=source,
             is_delegation=source != to,
         )
-        return PragueComputation.apply_message(self._accounts, frame, context)
+        return Interpreter.apply_message(self._accounts, frame, context)
 
     def _create(
         self,
@@ -275,7 +275,7 @@ class Evm:
             code=message.data,
             create_address=created,
         )
-        return PragueComputation.apply_create_message(self._accounts, frame, context)
+        return Interpreter.apply_create_message(self._accounts, frame, context)
 
 
 def _outcome(message: Message, done: ComputationAPI, refund: int) -> Outcome:

@@ -7,6 +7,7 @@ wording of some errors, and the tags `safe` and `finalized`, which are the newes
 
 from __future__ import annotations
 
+import random
 import re
 import time
 from collections.abc import Callable
@@ -33,6 +34,8 @@ VARYING |= {"effectiveGasPrice", "gasPrice", "baseFeePerGas"}
 ONLY_ANVIL = {"blobGasPrice", "blobGasUsed", "excessBlobGas", "withdrawalsRoot", "requestsHash"}
 ONLY_ANVIL |= {"parentBeaconBlockRoot", "withdrawals", "blockTimestamp"}
 ONLY_DEVNET = {"totalDifficulty"}
+
+ARITHMETIC = [*range(0x01, 0x0C), *range(0x10, 0x1E), 0x15, 0x19, 0x5A]
 
 Rpc = Callable[..., Any]
 
@@ -230,6 +233,40 @@ def test_delegated_accounts_agree(anvil: Anvil) -> None:
         fund(side)
 
     assert delegate(chain.rpc) == delegate(anvil.rpc)
+
+
+def program(dice: random.Random) -> str:
+    """Random instructions on the stack, which at their end show its eight topmost words."""
+    words = [0, 1, 2, 31, 32, 255, 256, 2**255, 2**256 - 1]
+    code = bytearray()
+    for _ in range(44):
+        word = dice.choice(words) if dice.random() < 0.7 else dice.getrandbits(256)
+        size = max(dice.randrange(33), (word.bit_length() + 7) // 8)
+        code += bytes([0x5F + size]) + word.to_bytes(size, "big")
+    for _ in range(40):
+        if dice.random() < 0.1:  # over an INVALID, to a JUMPDEST
+            code += bytes([0x60, 1, 0x61]) + (len(code) + 7).to_bytes(2, "big") + b"\x57\xfe\x5b"
+        else:
+            code.append(dice.choice([*ARITHMETIC, *range(0x80, 0x90), *range(0x90, 0xA0)]))
+    for place in range(8):
+        code += bytes([0x60, place * 32, 0x52])
+    return "0x" + (bytes(code) + bytes.fromhex("6101005ff3")).hex()
+
+
+def test_programs_end_with_the_same_words(anvil: Anvil) -> None:
+    chain = SimulatedChain()
+    dice, shown = random.Random(402), 0
+    for _ in range(200):
+        code = program(dice)
+        answers = []
+        for side in (chain, anvil):
+            side.rpc("anvil_setCode", STRANGER, code)
+            answer = ask(side.rpc, "eth_call", [{"to": STRANGER, "gas": "0xf4240"}, "latest"])
+            answers.append(Refusal if isinstance(answer, Refusal) else answer)
+        shown += answers[0] is not Refusal
+
+        assert answers[0] == answers[1], code
+    assert shown > 100
 
 
 def test_what_one_refuses_the_other_refuses(anvil: Anvil) -> None:
