@@ -8,6 +8,7 @@ from pve402 import schemas
 from pve402.api.openapi import parts
 
 _BASIC: Final = (413, 422, 429, 503)
+_PHRASES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 def paid(request: type, answer: Any) -> dict[str, Any]:
@@ -120,6 +121,11 @@ def readiness() -> dict[str, Any]:
     return _route(schemas.Health, more={503: schemas.Health})
 
 
+def _phrase(code: int) -> str:
+    """The status in words, by RFC 9110 on every Python: those before 3.13 have older words."""
+    return _PHRASES.get(code) or http.HTTPStatus(code).phrase
+
+
 def _route(
     answer: Any,
     *,
@@ -131,13 +137,13 @@ def _route(
     more: dict[int, Any] | None = None,
 ) -> dict[str, Any]:
     responses: dict[int | str, dict[str, Any]] = {
-        code: {"model": schemas.Problem, "description": http.HTTPStatus(code).phrase}
+        code: {"model": schemas.Problem, "description": _phrase(code)}
         for code in sorted(set(refusals) - {402})
     }
     if 402 in refusals:
         responses[402] = parts.PAYMENT_REQUIRED
     for code, model in (more or {}).items():
-        responses[code] = {"model": model, "description": http.HTTPStatus(code).phrase}
+        responses[code] = {"model": model, "description": _phrase(code)}
     extra: dict[str, Any] = {"parameters": [*headers, *(parts.QUERIES[name] for name in query)]}
     if request is not None:
         extra["requestBody"] = parts.request_body(request)
