@@ -44,6 +44,7 @@ ROLES = (
 GRANTS = (
     ("/vms", SERVICE_USER, "R402Guests"),
     (f"/storage/{STORAGE}", SERVICE_USER, "R402Storage"),
+    (f"/storage/{options.LOCAL_LVM.name}", SERVICE_USER, "R402Storage"),
     ("/sdn/zones/localnetwork/vmbr0", SERVICE_USER, "R402Bridge"),
     ("/nodes/pve", SERVICE_USER, "R402Node"),
     ("/vms", CONSOLE_USER, "R402Console"),

@@ -13,6 +13,7 @@ _NORMAL_FORMS = (
     (re.compile(r"fe80::[0-9a-f:]+"), "<link-local>"),
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:<port>"),
     (re.compile(r"termproxy \d+"), "termproxy <port>"),
+    (re.compile(r"/dev/loop\d+"), "/dev/loop<n>"),
     (re.compile(r"\d+MiB/s"), "<speed>"),
     (re.compile(r"\d+/(\d+) files \([\d.]+% non-contiguous\), \d+/(\d+) blocks"), r"<\1, \2>"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "<time>"),

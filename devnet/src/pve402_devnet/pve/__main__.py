@@ -53,6 +53,7 @@ def options_of(chosen: argparse.Namespace) -> options.SimulatorOptions:
             options.NodeOptions(name=name, address=f"10.99.0.{number}")
             for number, name in enumerate(chosen.nodes.split(","), start=1)
         ),
+        storages=(options.StorageOptions(), options.LOCAL_LVM),
         root_password=chosen.root_password,
         progress=options.Progress(chosen.progress),
         latency_scale=chosen.latency,

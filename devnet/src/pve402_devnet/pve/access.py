@@ -28,9 +28,10 @@ class Token:
 
     def info(self) -> dict[str, object]:
         """Describe the token as the API does."""
-        shown: dict[str, object] = {"privsep": int(self.privilege_separated)}
-        if self.expire:
-            shown["expire"] = self.expire
+        shown: dict[str, object] = {
+            "privsep": int(self.privilege_separated),
+            "expire": self.expire,
+        }
         if self.comment:
             shown["comment"] = self.comment
         return shown

@@ -224,11 +224,20 @@ def with_new_volume(world: cluster.Cluster, guest: cluster.Guest, name: str, val
     volume = config.parse_volume(name, value)
     match = re.fullmatch(guest_schema.NEW_DISK, volume["volume"])
     if match is None:
-        return value
+        return _with_size(world, name, value)
     found = world.storages.require(match[1], guest.node)
     made = found.allocate(guest.vmid, storage.parse_new_disk(match[2]), world.clock.now())
     volume |= {"volume": f"{found.name}:{made.name}", "size": str(made.size_bytes)}
     return config.print_volume(name, volume)
+
+
+def _with_size(world: cluster.Cluster, name: str, value: str) -> str:
+    """Note the size of a volume that is there already."""
+    volume = config.parse_volume(name, value)
+    found = world.storages.volume(volume["volume"])
+    if found is None or "size" in volume or not found[1].size_bytes:
+        return value
+    return config.print_volume(name, {**volume, "size": str(found[1].size_bytes)})
 
 
 def _forget_option(world: cluster.Cluster, guest: cluster.Guest, name: str) -> None:
@@ -241,7 +250,7 @@ def _forget_option(world: cluster.Cluster, guest: cluster.Guest, name: str) -> N
             _add_unused(guest.config, volume)
     if re.fullmatch(r"unused\d+", name):
         found = world.storages.volume(str(value))
-        if found is not None:
+        if found is not None and found[1].owner == guest.vmid:  # never another guest's disk
             found[0].free(found[1].name)
 
 

@@ -112,6 +112,13 @@ class Cluster:
         if not self.quorate:
             raise errors.Failure("cluster not ready - no quorum?")
 
+    def require_volumes(self, guest: Guest) -> None:
+        """Raise `errors.Failure` for the first volume that a guest names and no storage has."""
+        for volume in guest.config.volumes().values():
+            name = volume["volume"]
+            if storage.split_volume_id(name) and self.storages.volume(name) is None:
+                raise errors.Failure(f"volume '{name}' does not exist")
+
     def require_bridges(self, guest: Guest) -> None:
         """Raise `errors.Failure` for the first bridge that a guest names and its node lacks."""
         for network in guest.config.networks().values():

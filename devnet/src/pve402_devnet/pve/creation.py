@@ -111,16 +111,17 @@ def _make_volume(
         return printed
     problem = storage.creation_problem(*found)
     lines = storage.allocation_log(*found)
-    task.log(*(lines[:1] if problem else lines))
     if problem:
+        task.log(*(line for line in lines[:1] if not found[0].is_lvm))
         raise errors.Failure(problem)
+    task.log(*lines)
     return printed
 
 
 def _find_template(world: cluster.Cluster, plan: Plan, task: tasks.Task) -> options.TemplateOptions:
     name, _, rest = plan.archive.partition(":")
     found = world.storages.require(name, plan.node)
-    template = found.templates.get(storage.parse_volume_name(rest).name)
+    template = found.templates.get(found.understand(rest).name)
     if template is None:
         text = f"volume '{plan.archive}' does not exist"
         task.log(text)

@@ -5,6 +5,7 @@ import asyncio
 from pve402_devnet.pve import cluster, config, errors, storage, tasks
 
 _BLOCK = 4096
+_EXTENT = 4 * 1024**2
 _COPY_REPORT = (
     "",
     "Number of files: 324 (reg: 21, dir: 27, link: 276)",
@@ -62,12 +63,37 @@ async def resize(
         )
     old_size, found[1].size_bytes = found[1].size_bytes, new_size
     guest.config.put(name, config.print_volume(name, {**volume, "size": str(new_size)}))
-    task.log("Image resized.")
+    task.log(*_growth(found[0], found[1], old_size))
     if await world.is_running(guest.vmid):
-        task.log(*_ONLINE_GROWTH)
+        task.log(*(_lvm_online_log(path, new_size) if found[0].is_lvm else _ONLINE_GROWTH))
         return
     task.log(*_grow_log(path, old_size, new_size))
     await world.clock.sleep(world.latencies.resize)
+
+
+def _growth(where: storage.Storage, volume: storage.Volume, old_size: int) -> list[str]:
+    if not where.is_lvm:
+        return ["Image resized."]
+    name = f"{where.options.volume_group}/{volume.name}"
+    before, after = _extents(old_size), _extents(volume.size_bytes)
+    return [
+        f"  Size of logical volume {name} changed from {before} to {after}.",
+        f"  Logical volume {name} successfully resized.",
+    ]
+
+
+def _extents(size_bytes: int) -> str:
+    return f"{size_bytes / 1024**3:.2f} GiB ({size_bytes // _EXTENT} extents)"
+
+
+def _lvm_online_log(path: str, new_size: int) -> list[str]:
+    """A device can grow under a mounted file system, which then grows too."""
+    return [
+        "resize2fs 1.47.2 (1-Jan-2025)",
+        f"Filesystem at {path} is mounted on /tmp; on-line resizing required",
+        f"The filesystem on {path} is now {new_size // _BLOCK} (4k) blocks long.",
+        "",
+    ]
 
 
 def _grow_log(path: str, old_size: int, new_size: int) -> list[str]:

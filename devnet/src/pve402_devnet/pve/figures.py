@@ -124,6 +124,22 @@ def resource_of(guest: cluster.Guest) -> dict[str, object]:
     return shown
 
 
+def resource_of_storage(found: storage.Storage, node: str) -> dict[str, object]:
+    """One storage of a node in `/cluster/resources` and among a pool's members."""
+    return {
+        "id": f"storage/{node}/{found.name}",
+        "storage": found.name,
+        "node": node,
+        "type": "storage",
+        "plugintype": found.options.type,
+        "status": "available",
+        "shared": int(found.options.shared),
+        "content": ",".join(found.options.content),
+        "maxdisk": found.options.total_bytes,
+        "disk": found.used_bytes,
+    }
+
+
 async def interfaces_of(world: cluster.Cluster, guest: cluster.Guest) -> list[dict[str, object]]:
     """The network interfaces a running guest reports."""
     reported = await world.runtime.addresses(guest.vmid) or [

@@ -8,6 +8,8 @@ import re
 import zoneinfo
 from collections.abc import Callable
 
+from pve402_devnet.pve import privileges
+
 _CONFIG_ID = re.compile(r"[a-z][a-z0-9_-]+", re.IGNORECASE)
 _DNS_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9\-]*[a-zA-Z0-9])?"
 _DNS_NAME = re.compile(rf"(?:{_DNS_LABEL}\.)*{_DNS_LABEL}")
@@ -154,6 +156,11 @@ def _content_type(text: str) -> None:
         raise FormatError(f"invalid content type '{text}'\n")
 
 
+def _privilege(text: str) -> None:
+    if text not in privileges.EVERY:
+        raise FormatError(f"invalid privilege '{text}'\n")
+
+
 def _pool(text: str) -> None:
     if text.count("/") > 2:
         raise FormatError(f"pool name '{text}' nested too deeply (max levels = 3)\n")
@@ -177,7 +184,7 @@ CHECKS: dict[str, Callable[[str], None]] = {
     "pve-lxc-mp-string": _mount_path,
     "pve-node": _matching(re.compile(_DNS_LABEL), "value does not look like a valid node name\n"),
     "pve-poolid": _pool,
-    "pve-priv": _matching(re.compile(r"[A-Za-z.]+"), "invalid privilege '{}'\n"),
+    "pve-priv": _privilege,
     "pve-realm": _matching(
         re.compile(r"[A-Za-z][A-Za-z0-9.\-_]+"),
         "value does not look like a valid realm\n",

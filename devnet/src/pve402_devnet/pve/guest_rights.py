@@ -53,8 +53,7 @@ def require_volume(
         if call.is_root:
             return
         raise errors.Failure(_ARBITRARY_PATH)
-    call.world.storages.require(parts[0], call.world.local_node)
-    volume = storage.parse_volume_name(parts[1])
+    volume = call.world.storages.require(parts[0], call.world.local_node).understand(parts[1])
     fits = content in (None, volume.content) or (content, volume.content) == ("rootdir", "images")
     if not fits:
         raise errors.Failure(

@@ -85,10 +85,9 @@ def require_destroyable(guest: cluster.Guest) -> None:
 def remove(world: cluster.Cluster, guest: cluster.Guest) -> None:
     """Take a guest out of the cluster: volumes, rights, pool, configuration."""
     for volume in guest.config.volumes().values():
-        name, _, rest = volume["volume"].partition(":")
-        found = world.storages.get(name)
-        if found is not None:
-            found.free(rest)
+        found = world.storages.volume(volume["volume"])
+        if found is not None and found[1].owner == guest.vmid:
+            found[0].free(found[1].name)
     world.access.forget_path(f"/vms/{guest.vmid}")
     for pool in world.access.pools.values():
         pool.guests.discard(guest.vmid)
@@ -116,6 +115,7 @@ def warn_without_nesting(
 async def _bring_up(world: cluster.Cluster, guest: cluster.Guest) -> None:
     changes.apply_all(world, guest)
     warn_without_nesting(guest.systemd, guest.config, tasks.current_task.get())
+    world.require_volumes(guest)
     world.require_bridges(guest)
     await world.clock.sleep(world.latencies.start * _UP_AFTER)
     if await world.is_running(guest.vmid):

@@ -48,11 +48,16 @@ class NodeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class StorageOptions:
-    """A directory storage; without `nodes` it is there on every node."""
+    """A storage; without `nodes` it is there on every node.
+
+    Of type `dir` or `btrfs` it keeps images as files below `path`; of type `lvmthin` it keeps
+    logical volumes in the volume group `volume_group`.
+    """
 
     name: str = "local"
     type: str = "dir"
     path: str = "/var/lib/vz"
+    volume_group: str = "pve"
     content: tuple[str, ...] = (
         "vztmpl",
         "iso",
@@ -68,6 +73,18 @@ class StorageOptions:
     nodes: tuple[str, ...] = ()
     largest_volume_bytes: int = 16 * 1024**4
     snapshots: bool = False
+
+
+LOCAL_LVM = StorageOptions(
+    name="local-lvm",
+    type="lvmthin",
+    path="",
+    content=("images", "rootdir"),
+    total_bytes=374_538_764_288,
+    used_bytes=0,
+    snapshots=True,
+)
+"""What the installer of Proxmox VE makes beside `local`: a thin pool for disks alone."""
 
 
 class TemplateBehaviour(Enum):

@@ -1,4 +1,4 @@
-"""Directory storages: volumes, templates, room, and what the log of a new volume says."""
+"""Storages: volumes, templates, room, and what the log of a new volume says."""
 
 import re
 import uuid
@@ -12,6 +12,7 @@ _BLOCKS_PER_GROUP = 32768
 _USED_WHEN_FORMATTED = 36_827_136
 _TEMPLATE = re.compile(r"vztmpl/([^/]+\.(?:tar\.(?:gz|xz|zst|bz2)|tar))")
 _BACKUP = re.compile(r"backup/([^/]+\.(?:tgz|tar(?:\.(?:gz|lzo|zst|bz2))?|vma(?:\.\w+)?))")
+_LOGICAL = re.compile(r"(?:vm|base)-(\d+)-\S+")
 _IMAGE = re.compile(r"(\d+)/(\S+\.(?:raw|qcow2|vmdk|subvol))")
 
 
@@ -70,8 +71,24 @@ class Storage:
         """Tell whether a node has this storage."""
         return not self.options.nodes or node in self.options.nodes
 
+    @property
+    def is_lvm(self) -> bool:
+        """Whether disks are logical volumes rather than files."""
+        return self.options.type == "lvmthin"
+
+    def understand(self, name: str) -> VolumeName:
+        """Understand the name of a volume here; raises `errors.Failure`."""
+        if not self.is_lvm:
+            return parse_volume_name(name)
+        match = _LOGICAL.fullmatch(name)
+        if match is None:
+            raise errors.Failure(f"unable to parse lvm volume name '{name}'")
+        return VolumeName(content="images", name=name, owner=int(match[1]))
+
     def path(self, volume: str) -> str:
-        """The file of a volume named as in `Volume.name`."""
+        """The file or device of a volume named as in `Volume.name`."""
+        if self.is_lvm:
+            return f"/dev/{self.options.volume_group}/{volume}"
         return f"{self.options.path}/images/{volume}"
 
     def template_path(self, name: str) -> str:
@@ -80,9 +97,8 @@ class Storage:
 
     def allocate(self, vmid: int, size_bytes: int, now: float) -> Volume:
         """Make a new volume under the first free name; a size of 0 makes a subvolume."""
-        form = "vm-{0}-disk-{1}.raw" if size_bytes else "subvol-{0}-disk-{1}.subvol"
         number = next(n for n in range(1000) if not self._is_taken(vmid, n))
-        name = f"{vmid}/{form.format(vmid, number)}"
+        name = self._new_name(vmid, number, size_bytes)
         used = _USED_WHEN_FORMATTED if size_bytes else 0
         volume = Volume(
             name=name, owner=vmid, size_bytes=size_bytes, used_bytes=used, created_at=int(now)
@@ -94,9 +110,16 @@ class Storage:
         """Remove a volume; an unknown one is no error."""
         self.volumes.pop(name, None)
 
+    def _new_name(self, vmid: int, number: int, size_bytes: int) -> str:
+        if self.is_lvm:
+            return f"vm-{vmid}-disk-{number}"
+        if size_bytes:
+            return f"{vmid}/vm-{vmid}-disk-{number}.raw"
+        return f"{vmid}/subvol-{vmid}-disk-{number}.subvol"
+
     def _is_taken(self, vmid: int, number: int) -> bool:
-        marker = f"-disk-{number}."
-        return any(v.owner == vmid and marker in name for name, v in self.volumes.items())
+        marker = re.compile(rf"-disk-{number}(\.|$)")
+        return any(v.owner == vmid and marker.search(name) for name, v in self.volumes.items())
 
 
 class Storages:
@@ -162,10 +185,14 @@ def parse_volume_name(name: str) -> VolumeName:
 def allocation_log(storage: Storage, volume: Volume) -> list[str]:
     """What a worker's log says when it makes and formats an image."""
     path = storage.path(volume.name)
-    return [
-        f"Formatting '{path}', fmt=raw size={volume.size_bytes} preallocation=off",
-        *format_log(volume.size_bytes),
-    ]
+    made = {
+        "dir": [f"Formatting '{path}', fmt=raw size={volume.size_bytes} preallocation=off"],
+        "lvmthin": [
+            f'  Logical volume "{volume.name}" created.',
+            f"  Logical volume {storage.options.volume_group}/{volume.name} changed.",
+        ],
+    }
+    return [*made.get(storage.options.type, []), *format_log(volume.size_bytes)]
 
 
 def format_log(size_bytes: int) -> list[str]:
@@ -180,13 +207,28 @@ def format_log(size_bytes: int) -> list[str]:
 
 
 def creation_problem(storage: Storage, volume: Volume) -> str | None:
-    """Why an image cannot be made, in qemu-img's words; None where it can."""
+    """Why an image cannot be made, in qemu-img's or lvcreate's words; None where it can."""
     path = storage.path(volume.name)
+    if storage.is_lvm:
+        return _lvm_problem(storage, volume)
     if volume.size_bytes > storage.options.largest_volume_bytes:
         why = "The image size is too large for file format 'raw'"
         return f"unable to create image: qemu-img: {path}: {why}"
     if storage.full:
         return f"unable to create image: qemu-img: {path}: No space left on device"
+    return None
+
+
+def _lvm_problem(storage: Storage, volume: Volume) -> str | None:
+    group = storage.options.volume_group
+    prefix = f"lvcreate '{group}/{volume.name}' error:"
+    if not volume.size_bytes:
+        return f"{prefix} Invalid argument 0k for --virtualsize."
+    if storage.full:
+        return (
+            f"{prefix} Cannot create new thin volume, free space in thin pool {group}/data"
+            " reached threshold."
+        )
     return None
 
 

@@ -1,6 +1,6 @@
 """The simulator beside fakepve, which others wrote: the same calls to both, and where they differ.
 
-Where they do, what was recorded on Proxmox VE decides. devnet/docs/beside-proxmox.md lists the same.
+Where they do, what was recorded on Proxmox VE decides; devnet/docs/beside-proxmox.md lists them.
 """
 
 import json
@@ -131,7 +131,6 @@ DIFFERENT: dict[str, str | None] = {
     "create user again": SOURCE,
     "create role again": SOURCE,
     "grant, missing role": SOURCE,
-    "delete user again": SOURCE,
     "unknown path": "http-unknown-path",
 }
 """Where the two differ, and the recording that says which is right; in all, it is the simulator."""

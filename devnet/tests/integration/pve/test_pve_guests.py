@@ -6,7 +6,7 @@ import pytest
 from devnet.tests.integration.pve.conftest import Client, MakeClient
 
 from pve402_devnet.pve import StorageOptions
-from pve402_devnet.pve.options import TEMPLATES, TemplateOptions
+from pve402_devnet.pve.options import LOCAL_LVM, TEMPLATES, TemplateOptions
 
 GUEST = "/nodes/pve/lxc/100"
 
@@ -105,6 +105,63 @@ async def test_a_call_of_a_missing_guest_fails_in_its_task_or_at_once(client: Cl
 
     assert start.exit_status == "Configuration file 'nodes/pve/lxc/100.conf' does not exist"
     assert stop.reason == "CT 100 not running"
+
+
+@pytest.fixture
+async def with_thin_pool(make_client: MakeClient) -> Client:
+    return await make_client(storages=(StorageOptions(), LOCAL_LVM))
+
+
+async def test_a_guest_on_a_thin_pool_has_a_logical_volume(with_thin_pool: Client) -> None:
+    created = await with_thin_pool.create(100, rootfs="local-lvm:2", storage="local-lvm")
+    config = (await with_thin_pool.call("GET", f"{GUEST}/config")).data
+    snapshot = await with_thin_pool.run("POST", f"{GUEST}/snapshot", snapname="before")
+    listed = await with_thin_pool.call("GET", "/nodes/pve/storage/local-lvm/content")
+
+    assert created.exit_status == snapshot.exit_status == "OK"
+    assert '  Logical volume "vm-100-disk-0" created.' in created.lines
+    assert config["rootfs"] == "local-lvm:vm-100-disk-0,size=2G"
+    assert [(row["volid"], row["format"]) for row in listed.data] == [
+        ("local-lvm:vm-100-disk-0", "raw")
+    ]
+
+
+async def test_a_thin_pool_grows_a_disk_and_the_file_system_of_a_running_guest(
+    with_thin_pool: Client,
+) -> None:
+    await with_thin_pool.create(100, rootfs="local-lvm:1")
+    await with_thin_pool.run("POST", f"{GUEST}/status/start")
+
+    task = await with_thin_pool.run("PUT", f"{GUEST}/resize", disk="rootfs", size="+1G")
+
+    assert task.lines[0].endswith("from 1.00 GiB (256 extents) to 2.00 GiB (512 extents).")
+    assert "The filesystem on /dev/pve/vm-100-disk-0 is now 524288 (4k) blocks long." in task.lines
+
+
+async def test_a_thin_pool_holds_no_template_and_says_when_it_is_full(
+    with_thin_pool: Client,
+) -> None:
+    no_template = await with_thin_pool.call(
+        "POST", "/nodes/pve/lxc", vmid=100, ostemplate="local-lvm:vztmpl/a_1_amd64.tar.gz"
+    )
+    await with_thin_pool.order("/state", fullStorages=["local-lvm"])
+    full = await with_thin_pool.create(100, rootfs="local-lvm:1")
+
+    assert no_template.reason == "unable to parse lvm volume name 'vztmpl/a_1_amd64.tar.gz'"
+    assert full.exit_status is not None
+    assert full.exit_status.endswith("free space in thin pool pve/data reached threshold.")
+    assert 100 not in with_thin_pool.proxmox.world.guests
+
+
+async def test_another_guests_disk_outlives_whoever_borrowed_it(client: Client) -> None:
+    await client.create(101)
+    await client.create(100)
+    await client.call("PUT", f"{GUEST}/config", mp0="local:101/vm-101-disk-0.raw,mp=/theirs")
+
+    await client.run("DELETE", GUEST)
+
+    listed = await client.call("GET", "/nodes/pve/storage/local/content", content="rootdir")
+    assert [row["volid"] for row in listed.data] == ["local:101/vm-101-disk-0.raw"]
 
 
 SYSTEMD = "debian-12-standard_12.12-1_amd64.tar.zst"

@@ -3,6 +3,7 @@
 import pytest
 
 from pve402_devnet.pve import StorageOptions, errors, storage
+from pve402_devnet.pve.options import LOCAL_LVM
 
 
 @pytest.fixture
@@ -17,6 +18,52 @@ def test_volumes_get_the_first_free_number(local: storage.Storage) -> None:
 
     assert (first.name, second.name) == ("100/vm-100-disk-0.raw", "100/vm-100-disk-1.raw")
     assert local.allocate(100, 1024**3, 0).name == "100/vm-100-disk-0.raw"
+
+
+def test_a_thin_pool_holds_logical_volumes() -> None:
+    pool = storage.Storage(LOCAL_LVM, ())
+
+    first, second = (pool.allocate(100, 1024**3, 0) for _ in range(2))
+
+    assert (first.name, second.name) == ("vm-100-disk-0", "vm-100-disk-1")
+    assert pool.path(first.name) == "/dev/pve/vm-100-disk-0"
+    assert pool.understand(first.name).owner == 100
+    assert storage.allocation_log(pool, first)[:2] == [
+        '  Logical volume "vm-100-disk-0" created.',
+        "  Logical volume pve/vm-100-disk-0 changed.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("full", "size", "words"),
+    [
+        (True, 1024**3, "free space in thin pool pve/data reached threshold"),
+        (False, 0, "Invalid argument 0k"),
+        (False, 1024**3, None),
+    ],
+)
+def test_why_a_logical_volume_cannot_be_made(full: bool, size: int, words: str | None) -> None:
+    pool = storage.Storage(LOCAL_LVM, ())
+    pool.full = full
+
+    problem = storage.creation_problem(pool, pool.allocate(100, size, 0))
+
+    assert (words is None and problem is None) or (words is not None and words in str(problem))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "name", "refusal"),
+    [
+        (LOCAL_LVM, "vztmpl/a.tar.gz", "unable to parse lvm volume name 'vztmpl/a.tar.gz'"),
+        (LOCAL_LVM, "100/vm-100-disk-0.raw", "unable to parse lvm volume name"),
+        (StorageOptions(), "vm-100-disk-0", "unable to parse directory volume name"),
+    ],
+)
+def test_each_kind_of_storage_has_its_names(
+    chosen: StorageOptions, name: str, refusal: str
+) -> None:
+    with pytest.raises(errors.Failure, match=refusal):
+        storage.Storage(chosen, ()).understand(name)
 
 
 def test_a_size_of_zero_is_a_directory_without_limit(local: storage.Storage) -> None:

@@ -1,6 +1,6 @@
 """`/`, `/version`, `/cluster/...`: what is true of all nodes."""
 
-from pve402_devnet.pve import cluster, errors, figures, guest_schema, rest
+from pve402_devnet.pve import access, cluster, errors, figures, guest_schema, rest
 from pve402_devnet.pve.guest_schema import text
 from pve402_devnet.pve.schema import Property
 
@@ -139,26 +139,29 @@ async def _guests(call: rest.Call) -> list[dict[str, object]]:
 
 def _pools(call: rest.Call) -> list[dict[str, object]]:
     return [
-        {"id": f"/pool/{name}", "pool": name, "type": "pool"}
-        for name in sorted(call.world.access.pools)
+        {"id": f"/pool/{name}", "pool": name, "type": "pool", **_sums(call.world, pool)}
+        for name, pool in sorted(call.world.access.pools.items())
         if call.may(f"/pool/{name}", "Pool.Audit")
     ]
 
 
+def _sums(world: cluster.Cluster, pool: access.Pool) -> dict[str, object]:
+    """What the running guests of a pool come to; nothing where none runs."""
+    published = [world.guests[vmid].published or {} for vmid in pool.guests if vmid in world.guests]
+    running = [row for row in published if row.get("uptime")]
+    if not running:
+        return {}
+    sums = {
+        name: sum(float(str(row[name])) for row in running) for name in ("maxcpu", "maxmem", "mem")
+    }
+    used = sum(float(str(row["cpu"])) * float(str(row["maxcpu"])) for row in running)
+    longest = max(int(str(row["uptime"])) for row in running)
+    return {**sums, "cpu": used / sums["maxcpu"], "uptime": longest}
+
+
 def _storages(call: rest.Call) -> list[dict[str, object]]:
     return [
-        {
-            "id": f"storage/{node}/{found.name}",
-            "storage": found.name,
-            "node": node,
-            "type": "storage",
-            "plugintype": found.options.type,
-            "status": "available",
-            "shared": int(found.options.shared),
-            "content": ",".join(found.options.content),
-            "maxdisk": found.options.total_bytes,
-            "disk": found.used_bytes,
-        }
+        figures.resource_of_storage(found, node)
         for found in call.world.storages
         if call.may(f"/storage/{found.name}", "Datastore.Audit")
         for node in call.world.nodes

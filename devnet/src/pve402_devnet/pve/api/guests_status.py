@@ -5,6 +5,7 @@ from pve402_devnet.pve.guest_schema import flag
 
 _GUEST = "/nodes/{node}/lxc/{vmid}"
 _DUMPS = "-D /var/lib/vz/dump"
+_NO_CRIU = {"vzsuspend": "No such file or directory", "vzresume": "Connection refused"}
 
 
 async def list_guests(call: rest.Call) -> rest.Json:
@@ -95,7 +96,8 @@ async def reboot(call: rest.Call) -> rest.Json:
 async def suspend(call: rest.Call) -> rest.Json:
     """Suspend a guest: needs CRIU, which no node has."""
     await _require_running(call)
-    return _fork_checkpoint(call, "vzsuspend", f"lxc-checkpoint -n {call.vmid} -s {_DUMPS}")
+    command = f"lxc-checkpoint -n {call.vmid} -s {_DUMPS}"
+    return _fork_checkpoint(call, "vzsuspend", command, "checkpoint: 182 Checkpointing")
 
 
 async def resume(call: rest.Call) -> rest.Json:
@@ -103,7 +105,7 @@ async def resume(call: rest.Call) -> rest.Json:
     if await call.world.is_running(call.vmid):
         raise errors.Failure(f"CT {call.vmid} already running")
     command = f"lxc-checkpoint -n {call.vmid} -r --foreground {_DUMPS}"
-    return _fork_checkpoint(call, "vzresume", command)
+    return _fork_checkpoint(call, "vzresume", command, "restore_finalize: 203 Restoring")
 
 
 async def destroy(call: rest.Call) -> rest.Json:
@@ -132,17 +134,15 @@ def _fork(call: rest.Call, kind: str, work: tasks.Work) -> str:
     return call.world.tasks.fork(call.node, kind, str(call.vmid), call.user, work)
 
 
-def _fork_checkpoint(call: rest.Call, kind: str, command: str) -> str:
+def _fork_checkpoint(call: rest.Call, kind: str, command: str, step: str) -> str:
     prefix = f"lxc-checkpoint: {call.vmid}: ../src/lxc/"
 
     async def work(task: tasks.Task) -> None:
         task.log(
-            f"{prefix}criu.c: criu_version_ok: 767 Connection refused - execing criu failed,"
+            f"{prefix}criu.c: criu_version_ok: 767 {_NO_CRIU[kind]} - execing criu failed,"
             " is it installed?"
         )
-        task.log(
-            f"{prefix}tools/lxc_checkpoint.c: restore_finalize: 203 Restoring {call.vmid} failed"
-        )
+        task.log(f"{prefix}tools/lxc_checkpoint.c: {step} {call.vmid} failed")
         raise errors.Failure(f"command '{command}' failed: exit code 1")
 
     return _fork(call, kind, work)

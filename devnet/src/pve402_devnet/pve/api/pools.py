@@ -87,8 +87,9 @@ def _shown(call: rest.Call, name: str) -> dict[str, object]:
         if vmid in call.world.guests
     ]
     members += [
-        {"id": f"storage/{call.world.local_node}/{s}", "storage": s, "type": "storage"}
-        for s in sorted(pool.storages)
+        figures.resource_of_storage(found, call.world.local_node)
+        for found in call.world.storages
+        if found.name in pool.storages
     ]
     comment = {"comment": pool.comment} if pool.comment else {}
     return {"members": members, **comment}

@@ -84,7 +84,8 @@ async def list_rules(call: rest.Call) -> rest.Json:
 
 async def change_rules(call: rest.Call) -> rest.Json:
     """Give or take roles on a path."""
-    known, path = call.world.access, call.text("path")
+    known = call.world.access
+    path = call.text("path").rstrip("/") or "/"
     holders = formats.split_list(f"{call.text('users')} {call.text('tokens')}")
     if not holders:
         needed = "either 'users', 'groups' or 'tokens' is required."

@@ -35,7 +35,7 @@ async def list_configured(call: rest.Call) -> rest.Json:
         {
             "storage": found.name,
             "type": found.options.type,
-            "path": found.options.path,
+            **_place(found),
             "content": ",".join(found.options.content),
             "digest": "aad791fe54aa767f9379328e63c23ce68bd72025",
             **({"shared": 1} if found.options.shared else {}),
@@ -99,7 +99,7 @@ async def volume(call: rest.Call) -> rest.Json:
     volume_id = name if ":" in name else f"{found.name}:{name}"
     guest_rights.require_volume(call, volume_id, None)
     rest_of_id = volume_id.partition(":")[2]
-    known = storage.parse_volume_name(rest_of_id)
+    known = found.understand(rest_of_id)
     template, disk = found.templates.get(known.name), found.volumes.get(rest_of_id)
     if template is not None:
         size = -(-template.size_bytes // 1024) * 1024
@@ -107,9 +107,15 @@ async def volume(call: rest.Call) -> rest.Json:
         return {"path": path, "size": size, "used": size, "format": "raw"}
     if disk is not None:
         path = found.path(disk.name)
-        used = disk.used_bytes
+        used = 0 if found.is_lvm else disk.used_bytes  # LVM does not say
         return {"path": path, "size": disk.size_bytes, "used": used, "format": "raw"}
     raise errors.Failure(f"volume_size_info on '{volume_id}' failed - no format")
+
+
+def _place(found: storage.Storage) -> dict[str, object]:
+    if found.is_lvm:
+        return {"vgname": found.options.volume_group, "thinpool": "data"}
+    return {"path": found.options.path}
 
 
 def _status(found: storage.Storage) -> dict[str, object]:
@@ -144,9 +150,8 @@ def _volumes(found: storage.Storage) -> Iterator[dict[str, object]]:
             "format": "subvol" if disk.is_subvolume else "raw",
             "vmid": disk.owner,
             "size": disk.size_bytes,
-            "used": disk.used_bytes,
             "ctime": disk.created_at,
-            "parent": None,
+            **({} if found.is_lvm else {"used": disk.used_bytes, "parent": None}),
         }
 
 

@@ -73,9 +73,11 @@ async def update_user(call: rest.Call) -> rest.Json:
 
 
 async def delete_user(call: rest.Call) -> rest.Json:
-    """Remove an account with its tokens and rights."""
+    """Remove an account with its tokens and rights; one that is not there is no error."""
     known, name = call.world.access, call.text("userid")
-    user = _existing(call)
+    user = known.users.get(name)
+    if user is None:
+        return None
     for token in user.tokens:
         known.forget(f"{name}!{token}")
     known.forget(name)
@@ -106,7 +108,8 @@ async def create_token(call: rest.Call) -> rest.Json:
     )
     user.tokens[name] = token
     full_id = f"{call.text('userid')}!{name}"
-    return {"info": token.info(), "value": token.secret, "full-tokenid": full_id}
+    info = token.info() | _as_sent(call)
+    return {"info": info, "value": token.secret, "full-tokenid": full_id}
 
 
 async def update_token(call: rest.Call) -> rest.Json:
@@ -120,11 +123,12 @@ async def update_token(call: rest.Call) -> rest.Json:
         if name != "comment":
             raise errors.ParameterErrors({"delete": f"unknown option '{name}'"})
         token.comment = ""
+    shown = token.info() | _as_sent(call)
     if not call.flag("regenerate"):
-        return token.info()
+        return shown
     token.secret = str(uuid.uuid4())
     full_id = f"{call.text('userid')}!{call.text('tokenid')}"
-    return {**token.info(), "value": token.secret, "full-tokenid": full_id}
+    return {**shown, "value": token.secret, "full-tokenid": full_id}
 
 
 async def delete_token(call: rest.Call) -> rest.Json:
@@ -134,6 +138,11 @@ async def delete_token(call: rest.Call) -> rest.Json:
     del _existing(call).tokens[name]
     call.world.access.forget(f"{call.text('userid')}!{name}")
     return None
+
+
+def _as_sent(call: rest.Call) -> dict[str, object]:
+    """Numbers that came with the call are shown as they came: as text."""
+    return {name: str(call.params[name]) for name in ("expire", "privsep") if name in call.params}
 
 
 def _shown(user: access.User) -> dict[str, object]:
