@@ -21,8 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pve402 import schemas
-from pve402.client import client
+from pve402 import client, schemas
 
 _WALLET_USDC: Final = 5_000_000
 _STOP_LIMIT_SECONDS: Final = 90.0

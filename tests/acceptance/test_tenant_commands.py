@@ -27,7 +27,7 @@ def test_a_lease_from_quote_to_end(settings: dict[str, str]):
     ctid = bought["ctid"]
     renewed = _json("renew", ctid, "--minutes", "5", "--max-usd", "0.01", **settings)
     (listed,) = _json("list", **settings)
-    ended = _json("end", ctid, **settings)
+    ended = _json("end", ctid, "--yes", **settings)
 
     assert bought["amount"] == quoted["accepts"][0]["amount"]
     assert renewed["expiresAt"] > bought["expiresAt"]
@@ -40,7 +40,7 @@ def test_a_token_lists_and_ends_without_a_key(settings: dict[str, str]):
     holder = {"PVE402_URL": settings["PVE402_URL"], "PVE402_TOKEN": bought["accessToken"]}
 
     (listed,) = _json("list", **holder)
-    ended = _json("end", bought["leaseId"], **holder)
+    ended = _json("end", bought["leaseId"], "--yes", **holder)
 
     assert listed["ctid"] == bought["ctid"]
     assert ended["leaseId"] == bought["leaseId"]
@@ -53,8 +53,8 @@ def test_a_token_lists_and_ends_without_a_key(settings: dict[str, str]):
         (("lease", "--hostname", "demo"), {}, 2, "--max-usd"),
         (("lease", "--hostname", "a_b", "--max-usd", "1"), {}, 2, "invalid_hostname"),
         (("lease", "--hostname", "demo", "--max-usd", "x"), {}, 2, "--max-usd"),
-        (("list",), {"PVE402_WALLET_KEY": ""}, 2, "PVE402_WALLET_KEY"),
-        (("end", "99999"), {}, 4, "lease_not_found"),
+        (("list",), {"PVE402_WALLET_KEY": " "}, 2, "PVE402_WALLET_KEY"),
+        (("end", "99999", "--yes"), {}, 4, "lease_not_found"),
         (("quote", "--cores", "600"), {}, 2, "out_of_bounds"),
         (("list",), {"PVE402_TOKEN": "x" * 40}, 4, "unauthenticated"),
         (("quote",), {"PVE402_URL": "http://127.0.0.1:9"}, 7, "127.0.0.1:9: Connection refused"),

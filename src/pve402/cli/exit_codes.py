@@ -8,13 +8,15 @@
 5  the state does not allow it: no capacity, busy, over (409), or it failed uncharged (502)
 6  come back later; the outcome of a payment may be open (429, 503)
 7  the service cannot be reached
+8  declined when asked, and nothing was done
+128 + N  ended by signal N; 141 where nobody reads the output any more
 
 `pve402 exec` ends with the exit code of its command instead: see inside.py.
 """
 
 from typing import Final
 
-from pve402.client import client
+from pve402 import client
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -23,6 +25,8 @@ NOT_ALLOWED: Final = 4
 NOT_NOW: Final = 5
 LATER: Final = 6
 UNREACHABLE: Final = 7
+DECLINED: Final = 8
+SIGNALLED: Final = 128
 
 _BY_STATUS: Final = {
     **dict.fromkeys((400, 413, 422), USAGE),
@@ -31,17 +35,26 @@ _BY_STATUS: Final = {
     **dict.fromkeys((409, 502), NOT_NOW),
     **dict.fromkeys((408, 429, 503), LATER),
 }
+_BY_KIND: Final = {
+    client.ServiceUnreachable: UNREACHABLE,
+    client.OverCap: NOT_PAID,
+    client.NameUnknown: NOT_ALLOWED,
+    **dict.fromkeys(
+        (
+            client.AddressInvalid,
+            client.FileTooLarge,
+            client.KeyInvalid,
+            client.KeyNeeded,
+            client.NameAmbiguous,
+            client.TokenInvalid,
+        ),
+        USAGE,
+    ),
+}
 
 
 def of(error: client.ClientError) -> int:
     """Return the exit code for what went wrong."""
     if isinstance(error, client.Refused):
         return _BY_STATUS.get(error.status, FAILED)
-    by_kind = {
-        client.ServiceUnreachable: UNREACHABLE,
-        client.OverCap: NOT_PAID,
-        client.KeyNeeded: USAGE,
-        client.KeyInvalid: USAGE,
-        client.AddressInvalid: USAGE,
-    }
-    return by_kind.get(type(error), FAILED)
+    return _BY_KIND.get(type(error), FAILED)

@@ -22,12 +22,12 @@ def read(headers: Mapping[str, str]) -> Receipt | None:
     if header is None:
         return None
     try:
-        facts = json.loads(base64.b64decode(header))
+        facts = json.loads(base64.b64decode(header.strip()))
         return Receipt(
             success=facts["success"],
             transaction=facts["transaction"],
             network=facts["network"],
             payer=facts["payer"],
         )
-    except (LookupError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError, RecursionError):
         return None

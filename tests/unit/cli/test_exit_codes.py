@@ -5,10 +5,9 @@ from decimal import Decimal
 import pytest
 import typer
 
-from pve402 import schemas
+from pve402 import client, schemas
 from pve402.api.transport import errors as error_table
-from pve402.cli import exit_codes, tenant
-from pve402.client import client
+from pve402.cli import exit_codes, purchases
 
 
 @pytest.mark.parametrize(
@@ -23,6 +22,12 @@ from pve402.client import client
         (client.KeyNeeded(), exit_codes.USAGE),
         (client.KeyInvalid(), exit_codes.USAGE),
         (client.AddressInvalid(), exit_codes.USAGE),
+        (client.TokenInvalid(), exit_codes.USAGE),
+        (client.NameAmbiguous(), exit_codes.USAGE),
+        (client.NameUnknown(), exit_codes.NOT_ALLOWED),
+        (client.FileTooLarge(), exit_codes.USAGE),
+        (client.Redirected(), exit_codes.FAILED),
+        (client.Refused(410, "lease_over", ""), exit_codes.NOT_ALLOWED),
         (client.ServiceUnreachable(), exit_codes.UNREACHABLE),
         (client.ClientError(), exit_codes.FAILED),
     ],
@@ -36,35 +41,49 @@ def test_every_status_of_a_refusal_has_an_exit_code(status: int):
     assert exit_codes.of(client.Refused(status, "some_code", "")) != exit_codes.FAILED
 
 
-def test_a_cap_is_a_number():
-    assert tenant._cap("0.50", _quote("100")) == Decimal("0.50")
+@pytest.mark.parametrize("text", ["0.50", "0", "1e-3", " 2 "])
+def test_a_cap_is_a_number(text: str):
+    assert purchases.allowed(text) == Decimal(text.strip())
+
+
+@pytest.mark.parametrize("text", ["much", "", "-1", "nan", "Infinity", "1,50"])
+def test_what_is_no_cap_is_wrong_usage(text: str):
     with pytest.raises(typer.Exit) as raised:
-        tenant._cap("much", _quote("100"))
+        purchases.allowed(text)
+
     assert raised.value.exit_code == exit_codes.USAGE
 
 
 @pytest.mark.parametrize(("agreed", "code"), [(True, None), (False, exit_codes.NOT_PAID)])
-def test_who_is_asked_agrees_to_the_very_price(monkeypatch, agreed: bool, code: int | None):
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+async def test_who_is_asked_agrees_to_the_very_price(monkeypatch, agreed: bool, code: int | None):
     asked = []
     monkeypatch.setattr(typer, "confirm", lambda text, **_: asked.append(text) or agreed)
 
     if agreed:
-        assert tenant._cap(None, _quote("2640")) == Decimal("0.002640")
+        assert await purchases.agreed(None, _quote("2640")) == Decimal("0.002640")
     else:
         with pytest.raises(typer.Exit) as raised:
-            tenant._cap(None, _quote("2640"))
+            await purchases.agreed(None, _quote("2640"))
         assert raised.value.exit_code == code
     assert asked == ["Pay 0.002640 USD?"]
 
 
-def _quote(amount: str) -> schemas.Quote:
+@pytest.mark.parametrize(
+    ("amount", "decimals"),
+    [("1e999999999", 6), ("NaN", 6), ("-5", 6), ("", 6), ("9" * 400, 6), ("1", -9), ("1", 10**9)],
+)
+def test_a_price_that_is_none_is_not_shown(amount: str, decimals: int):
+    with pytest.raises(client.UnexpectedAnswer):
+        purchases.offered_usd(_quote(amount, decimals))
+
+
+def _quote(amount: str, decimals: int = 6) -> schemas.Quote:
     offer = schemas.Offer(
         network="base-sepolia",
         network_id="eip155:84532",
         asset="0x",
         symbol="USDC",
-        decimals=6,
+        decimals=decimals,
         amount=amount,
         pay_to="0x",
     )

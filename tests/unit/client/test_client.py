@@ -9,34 +9,13 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from tests.support import wallets
 from tests.support.api_fixtures import NETWORK, PAY_TO
+from tests.support.tenant_service import KEY, LEASE, LEASE_ID
 
-from pve402 import schemas
-from pve402.client import client
+from pve402 import client, schemas
 from pve402.payments import protocol
 
-KEY = "0x" + "a1" * 32
 WISH = schemas.LeaseRequest(sku="standard-lxc", runtime_minutes=5, hostname="demo")
-LEASE = {
-    "leaseId": "l" + "0" * 25,
-    "status": "active",
-    "ctid": "10000",
-    "expiresAt": "2026-11-21T13:00:00Z",
-    "message": "",
-    "ownerWallet": wallets.ALICE.address,
-    "accessToken": "token",
-    "sku": "standard-lxc",
-    "hostname": "demo",
-    "cores": 1,
-    "memoryMB": 512,
-    "diskGB": 8,
-    "createdAt": "2026-11-21T12:00:00Z",
-    "deletesAt": None,
-    "network": "base-sepolia",
-    "amount": "2000",
-    "transaction": "0x" + "5e" * 32,
-}
 
 
 @dataclass(kw_only=True)
@@ -51,6 +30,8 @@ class Script:
     raw: bytes | None = None
     raw_status: int = 200
     raw_headers: dict[str, str] = field(default_factory=dict)
+    #: Whether its headers are written as HTTP/2 has them.
+    lower: bool = False
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if self.raw is not None:
@@ -64,7 +45,10 @@ class Script:
                 resource_url="http://test",
             )
             challenge = protocol.payment_required([terms])
-            return web.Response(status=402, body=challenge.body, headers=dict(challenge.headers))
+            headers = dict(challenge.headers)
+            if self.lower:
+                headers = {name.lower(): value for name, value in headers.items()}
+            return web.Response(status=402, body=challenge.body, headers=headers)
         self.paid.append(dict(request.headers))
         answer = self.answers.pop(0)
         if answer is None:
@@ -100,6 +84,7 @@ def receipt(**facts: Any) -> dict[str, str]:
 
 PENDING = (503, {"detail": "wait", "code": "order_pending"}, {"Retry-After": "1"})
 UNSETTLED = (503, {"detail": "wait", "code": "settlement_pending"}, {})
+ACCEPTED = (202, {**LEASE, "status": "provisioning", "accessToken": None, "ctid": ""}, {})
 DONE = (200, LEASE, receipt())
 
 
@@ -134,7 +119,7 @@ async def test_a_price_over_the_cap_is_not_signed(script: Script):
 async def test_without_a_key_nothing_is_paid(script: Script):
     async with client.Client(script.url) as tenant:
         with pytest.raises(client.KeyNeeded):
-            await tenant.leases()
+            await tenant.lease(WISH)
 
 
 async def test_a_refusal_keeps_status_code_and_time(script: Script):
@@ -181,6 +166,24 @@ async def test_an_address_that_is_not_of_http_is_refused(url: str):
             pass
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://x?key=y", "http://x/#a", "http://user@x", "https://u:p@x:1/", "https://x/a?b#c"],
+)
+async def test_an_address_with_more_than_a_place_is_refused(url: str):
+    with pytest.raises(client.AddressInvalid, match="no user, password, query or fragment"):
+        async with client.Client(url):
+            pass
+
+
+@pytest.mark.parametrize("form", ["{}", "{}/", " {}", "{}\n", "{}///"])
+async def test_an_address_is_taken_as_people_write_it_down(script: Script, form: str):
+    script.raw = b"{}"
+
+    async with client.Client(form.format(script.url)) as tenant:
+        assert (await tenant.send("GET", "/catalogue")).status == 200
+
+
 @pytest.mark.parametrize("key", ["0x12", "", "x" * 64, "0x" + "0" * 64, "0x" + "f" * 64])
 async def test_what_is_no_key_is_refused_and_not_quoted(script: Script, key: str):
     async with client.Client(script.url, key=key) as tenant:
@@ -191,13 +194,42 @@ async def test_what_is_no_key_is_refused_and_not_quoted(script: Script, key: str
     assert script.paid == []
 
 
-async def test_a_token_goes_along(script: Script):
-    script.answers = [(200, [], {})]
+@pytest.mark.parametrize("answers", [[DONE], [ACCEPTED, DONE], [PENDING, ACCEPTED, PENDING, DONE]])
+async def test_progress_is_told_from_the_payment_on(script: Script, answers: list):
+    script.answers, told = list(answers), []
 
-    async with client.Client(script.url, key=KEY, token="t" * 20) as tenant:
-        assert await tenant.leases() == []
+    async with client.Client(script.url, key=KEY) as tenant:
+        await tenant.lease(WISH, on_progress=told.append)
 
-    assert script.paid[0]["Authorization"] == "Bearer " + "t" * 20
+    assert told[0] is None
+    assert [lease.lease_id for lease in told[1:]] == [LEASE_ID] * answers.count(ACCEPTED)
+    waited = [request.get("Prefer") for request in script.paid]
+    assert waited[-1] is None or len(answers) == 1
+    assert len({request["PAYMENT-SIGNATURE"] for request in script.paid}) == 1
+
+
+@pytest.mark.parametrize("blanks", ["{}", " {}", "{} ", "\t{}\t"])
+@pytest.mark.parametrize("name", ["PAYMENT-RESPONSE", "payment-response", "X-Payment-Response"])
+async def test_a_receipt_is_read_however_its_header_is_written(
+    script: Script, name: str, blanks: str
+):
+    (told,) = receipt().values()
+    script.answers = [(200, LEASE, {name: blanks.format(told)})]
+
+    async with client.Client(script.url, key=KEY) as tenant:
+        bought = await tenant.lease(WISH)
+
+    assert bought.receipt
+    assert bought.receipt.payer == "0x2"
+
+
+async def test_terms_in_a_header_of_small_letters_are_paid(script: Script):
+    script.answers, script.lower = [DONE], True
+
+    async with client.Client(script.url, key=KEY) as tenant:
+        await tenant.lease(WISH)
+
+    assert len(script.paid) == 1
 
 
 @pytest.mark.parametrize("body", [b"<html>a proxy's page", b"[1]", b"{}", b"[" * 100_000, b""])

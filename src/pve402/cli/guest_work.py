@@ -1,0 +1,84 @@
+"""What `exec`, `put` and `get` do inside a container."""
+
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final
+
+from pve402 import client, schemas
+from pve402.cli import calls, credentials, terminal
+
+OUT_OF_TIME: Final = 124
+NOT_RUN: Final = 255
+_DESCRIPTORS: Final = {"stdout": 1, "stderr": 2}
+
+
+def execute(
+    url: str, token: str | None, name: str, wish: schemas.ExecRequest, *, with_stdin: bool
+) -> int:
+    """Run a program and show its output. Returns the exit code to end with."""
+
+    async def shown(service: client.Client) -> client.commands.Ending:
+        ctid = await client.names.resolve(service, name)
+        stdin = terminal.stdin() if with_stdin else None
+        async with aclosing(client.commands.follow(service, ctid, wish, stdin)) as following:
+            async for told in following:
+                if isinstance(told, client.commands.Output):
+                    await terminal.write(_DESCRIPTORS[told.stream], told.data)
+                elif isinstance(told, client.commands.Ending):
+                    return told
+        raise client.CommandLost("the command's end is not known")
+
+    ending = calls.run(credentials.holder(url, token), shown, code_of=lambda _: NOT_RUN)
+    if ending.truncated:
+        terminal.say("output beyond the service's limit is missing")
+    if ending.timed_out:
+        terminal.say(f"ended after {wish.timeout_seconds:g} s")
+        return OUT_OF_TIME
+    return NOT_RUN if ending.exit_code is None else ending.exit_code
+
+
+def put(url: str, token: str | None, name: str, local: Path, remote: str, mode: int | None) -> None:
+    """Copy a file in; `-` is stdin."""
+    source = Path("/dev/stdin") if str(local) == "-" else local
+
+    async def copied(service: client.Client) -> None:
+        ctid = await client.names.resolve(service, name)
+        await client.files.put_file(service, ctid, source, remote, mode=mode)
+
+    calls.run(credentials.holder(url, token), copied)
+
+
+def get(url: str, token: str | None, name: str, remote: str, local: Path, most_bytes: int) -> None:
+    """Copy a file out; `-` is stdout."""
+    target = local / Path(remote).name if local.is_dir() else local
+
+    async def copied(service: client.Client) -> None:
+        ctid = await client.names.resolve(service, name)
+        if str(local) != "-":
+            await client.files.get_file(service, ctid, remote, target, most_bytes=most_bytes)
+            return
+        reading = client.files.read_file(service, ctid, remote, most_bytes=most_bytes)
+        async with aclosing(reading):
+            async for chunk in reading:
+                await terminal.write(1, chunk)
+
+    calls.run(credentials.holder(url, token), copied)
+
+
+def environment(pairs: list[str]) -> dict[str, str]:
+    """Read NAME=VALUE pairs. Exits with 2 where one is none."""
+    split = [pair.partition("=") for pair in pairs]
+    if not all(name and equals for name, equals, _ in split):
+        terminal.misused("--env takes NAME=VALUE")
+    return {name: value for name, _, value in split}
+
+
+def permissions(mode: str) -> int | None:
+    """Read octal permissions. Exits with 2 where they are none."""
+    try:
+        found = int(mode, 8) if mode else None
+    except ValueError:
+        found = -1
+    if found is not None and not 0 <= found <= 0o7777:
+        terminal.misused("--mode takes octal permissions such as 0644")
+    return found

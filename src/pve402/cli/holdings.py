@@ -1,0 +1,70 @@
+"""What a tenant has: a list of leases, a new token of one, the end of one."""
+
+import typer
+
+from pve402 import client, schemas
+from pve402.cli import calls, credentials, exit_codes, terminal
+
+_HEADS = ("ctid", "status", "guest", "expires", "leaseId", "hostname")
+
+
+def show_all(url: str, token: str | None, *, include_over: bool, as_json: bool) -> None:
+    """Show the leases, or say that there are none."""
+
+    async def listed(service: client.Client) -> None:
+        items = await service.leases(include_over=include_over)
+        if as_json:
+            terminal.show_list(items)
+        elif items:
+            terminal.show_columns([_HEADS, *map(_row, items)])
+        else:
+            terminal.say(_none(include_over))
+
+    calls.run(credentials.holder(url, token), listed)
+
+
+def new_token(url: str, name: str, *, as_json: bool) -> None:
+    """Show a new token of a lease."""
+
+    async def issued(service: client.Client) -> None:
+        lease = await client.names.resolve(service, name)
+        lease_id = (await service.show(lease)).lease_id
+        terminal.show(await service.log_in(lease_id), as_json=as_json)
+
+    calls.run(client.Client(url, key=credentials.wallet_key()), issued)
+
+
+def end(url: str, token: str | None, name: str, *, without_asking: bool, as_json: bool) -> None:
+    """End a lease if whoever asks for it is sure."""
+    if not without_asking and not terminal.can_ask():
+        terminal.misused("give --yes, or run where you can be asked")
+
+    async def ended(service: client.Client) -> schemas.LeaseItem | None:
+        lease = await client.names.resolve(service, name)
+        if not without_asking and not await _agreed(await service.show(lease)):
+            return None
+        return await service.end(lease)
+
+    shown = calls.run(credentials.holder(url, token), ended)
+    if shown is None:
+        raise typer.Exit(exit_codes.DECLINED)
+    terminal.show(shown, as_json=as_json)
+
+
+async def _agreed(lease: schemas.LeaseItem) -> bool:
+    return await terminal.confirm(
+        f"Destroy {lease.hostname} (ctid {lease.ctid or 'none yet'}, {lease.lease_id},"
+        f" {lease.status}) and all its data? Nothing is refunded."
+    )
+
+
+def _none(include_over: bool) -> str:
+    if include_over:
+        return "you never had a lease here"
+    return "you have no lease here now; --all shows those that are over"
+
+
+def _row(item: schemas.LeaseItem) -> tuple[str, ...]:
+    until = f"{item.expires_at:%Y-%m-%d %H:%M:%S}Z" if item.expires_at else ""
+    guest = item.vm_status.status
+    return (item.ctid or "", item.status, guest, until, item.lease_id, item.hostname)

@@ -1,0 +1,174 @@
+"""What is paid: a lease, its renewal. Whatever ends the command, it says what stands."""
+
+import asyncio
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+import typer
+
+from pve402 import client, schemas
+from pve402.cli import calls, credentials, exit_codes, terminal
+
+_DEAREST_DIGITS: Final = 30
+_MOST_DECIMALS: Final = 30
+_NOT_READY_SECONDS: Final = 2.0
+_NOT_READY_TRIES: Final = 150
+
+
+class Standing:
+    """How far a purchase has come."""
+
+    def __init__(self) -> None:
+        self.is_sent = False
+        self.lease_id = ""
+
+    def note(self, accepted: schemas.LeaseAnswer | None) -> None:
+        """Take note that the payment is sent, and later of the lease that it buys."""
+        self.is_sent = True
+        if accepted is not None:
+            self.lease_id = client.plain(accepted.lease_id, 64)
+
+    def tell(self) -> None:
+        """Say what stands, how to get the token back, and how to end it."""
+        if self.lease_id:
+            terminal.say(
+                f"lease {self.lease_id} goes on without this command, and is charged when it runs\n"
+                f"its token:  pve402 token {self.lease_id}\n"
+                f"to end it:  pve402 end {self.lease_id}   (nothing is refunded)"
+            )
+        elif self.is_sent:
+            terminal.say(
+                "a payment was sent, and it is not known yet what became of it\n"
+                "`pve402 list` shows the lease if there is one, and until when it is paid\n"
+                "`pve402 token LEASE` gives its token, `pve402 end LEASE` ends it"
+            )
+        else:
+            terminal.say("nothing was paid")
+
+
+def quote(url: str, wish: schemas.LeaseRequest, *, as_json: bool) -> None:
+    """Show the price of a lease."""
+    priced = calls.run(client.Client(url), lambda service: service.quote(wish))
+    terminal.show(priced, as_json=as_json)
+
+
+def lease(url: str, wish: schemas.LeaseRequest, *, max_usd: str | None, as_json: bool) -> None:
+    """Lease a container, and show it with its token."""
+    most = allowed(max_usd)
+
+    async def buy(service: client.Client) -> None:
+        standing = Standing()
+        try:
+            service.cap_usd = await agreed(most, await service.quote(wish))
+            bought = await service.lease(wish, on_progress=standing.note)
+            standing.note(bought.answer)
+        except asyncio.CancelledError:
+            await _interrupted(service, standing)
+            raise
+        except client.ClientError as error:
+            if _is_open(error):
+                standing.tell()
+            raise
+        try:
+            terminal.show(bought.answer, as_json=as_json)
+        except OSError:
+            standing.tell()
+            raise
+
+    calls.run(client.Client(url, key=credentials.wallet_key()), buy)
+
+
+def renew(
+    url: str, name: str, minutes: int, *, token: str | None, max_usd: str | None, as_json: bool
+) -> None:
+    """Renew a lease, and show until when it is paid."""
+    most = allowed(max_usd)
+
+    async def buy(service: client.Client) -> None:
+        standing = Standing()
+        try:
+            ctid = await client.names.resolve(service, name)
+            wish = schemas.RenewalQuoteRequest(ctid=ctid, runtime_minutes=minutes)
+            service.cap_usd = await agreed(most, await service.quote(wish))
+            bought = await service.renew(ctid, minutes, on_progress=standing.note)
+        except (asyncio.CancelledError, client.ClientError) as error:
+            if _is_open(error):
+                standing.lease_id = ""
+                standing.tell()
+            raise
+        terminal.show(bought.answer, as_json=as_json)
+
+    calls.run(client.Client(url, key=credentials.wallet_key(), token=token), buy)
+
+
+def allowed(max_usd: str | None) -> Decimal | None:
+    """Return what may be paid without asking; None if somebody is to be asked."""
+    if max_usd is None:
+        if not terminal.can_ask():
+            terminal.misused("give --max-usd, or run where you can be asked")
+        return None
+    try:
+        most = Decimal(max_usd)
+    except InvalidOperation:
+        most = Decimal("NaN")
+    if not most.is_finite() or most < 0:
+        terminal.misused("--max-usd must be a number such as 0.50")
+    return most
+
+
+async def agreed(most: Decimal | None, priced: schemas.Quote) -> Decimal:
+    """Return what may be paid: what the caller allowed, or the price if they agree to it now."""
+    if most is not None:
+        return most
+    price_usd = offered_usd(priced)
+    if not await terminal.confirm(f"Pay {price_usd:f} USD?"):
+        raise typer.Exit(exit_codes.NOT_PAID)
+    return price_usd
+
+
+def offered_usd(priced: schemas.Quote) -> Decimal:
+    """Return the dearest offer in USD, rounded up to its atomic units as it will be paid.
+
+    Raises UnexpectedAnswer where there is no such thing.
+    """
+    return max((_usd(offer) for offer in priced.accepts), default=Decimal(0))
+
+
+def _usd(offer: schemas.Offer) -> Decimal:
+    digits = offer.amount
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _DEAREST_DIGITS):
+        raise client.UnexpectedAnswer("the price in the service's quote is no amount")
+    if not 0 <= offer.decimals <= _MOST_DECIMALS:
+        raise client.UnexpectedAnswer("the price in the service's quote has no such decimals")
+    return Decimal(digits).scaleb(-offer.decimals)
+
+
+def _is_open(error: BaseException) -> bool:
+    """Whether a payment that was sent may still be taken after this."""
+    if isinstance(error, client.Refused):
+        return error.status in {202, 503, 504}
+    return not isinstance(error, client.OverCap | client.KeyNeeded | client.AddressInvalid)
+
+
+async def _interrupted(service: client.Client, standing: Standing) -> None:
+    """Say what stands after a signal, and end it if whoever is there wants that."""
+    standing.tell()
+    if not standing.lease_id or not terminal.can_ask():
+        return
+    if await terminal.confirm("End it now?"):
+        await _end_when_ready(service, standing.lease_id)
+
+
+async def _end_when_ready(service: client.Client, lease_id: str) -> None:
+    """End a lease that may still be in the making, which the service lets nobody end."""
+    for _ in range(_NOT_READY_TRIES):
+        try:
+            ended = await service.end(lease_id)
+        except client.Refused as refused:
+            if refused.status != 409:
+                raise
+            await asyncio.sleep(_NOT_READY_SECONDS)
+        else:
+            terminal.say(f"lease {lease_id} is {ended.status}")
+            return
+    terminal.say(f"lease {lease_id} cannot be ended yet; try `pve402 end {lease_id}` later")

@@ -1,0 +1,193 @@
+"""Commands in a container: run one to its end, or follow it as it writes.
+
+async with client.Client("https://rent.example.com", token="...") as service:
+    answer = await client.commands.run(service, "10001", schemas.ExecRequest(argv=["uptime"]))
+    print(answer.stdout, answer.exit_code)
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import aiohttp
+
+from pve402 import schemas
+from pve402.client import errors, transport
+from pve402.client.client import Client
+
+_DEFAULT_SECONDS: Final = 600.0
+_MARGIN_SECONDS: Final = 60.0
+#: A refusal closes the websocket with this and the status that HTTP would have.
+_REFUSED: Final = 4000
+_STDIN, _STDOUT, _STDERR, _ENDED, _CLOSE = 0, 1, 2, 3, 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A command runs, by this name."""
+
+    exec_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """A piece of what a command wrote."""
+
+    stream: Literal["stdout", "stderr"]
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a command ended; `truncated` where output beyond its limit was dropped."""
+
+    exit_code: int | None
+    timed_out: bool
+    truncated: bool
+
+
+Told = Started | Output | Ending
+
+
+async def run(service: Client, ctid: str, wish: schemas.ExecRequest) -> schemas.ExecAnswer:
+    """Run a command to its end. Raises Refused, ServiceUnreachable, KeyNeeded."""
+    limit = aiohttp.ClientTimeout(
+        total=(wish.timeout_seconds or _DEFAULT_SECONDS) + _MARGIN_SECONDS, connect=10
+    )
+    async with service.opened(
+        "POST",
+        f"/management/exec/{ctid}",
+        ctid,
+        document=transport.document(wish),
+        timeout=limit,
+    ) as answer:
+        return transport.read(await transport.read_reply(answer), schemas.ExecAnswer)
+
+
+async def follow(
+    service: Client,
+    ctid: str,
+    wish: schemas.ExecRequest,
+    stdin: AsyncIterator[bytes] | None = None,
+) -> AsyncGenerator[Told]:
+    """Run a command and yield its name, its output as it comes, and at last how it ended.
+
+    It reads what `stdin` yields. It ends with its client: when the generator is closed, the
+    connection breaks or this process dies, the service ends the command too.
+
+    Raises CommandLost, and what `run` raises.
+    """
+    document = transport.document(wish) | ({"openStdin": True} if stdin is not None else {})
+    for is_last in (False, True):
+        try:
+            async with service.socket(f"/management/exec/{ctid}/ws", ctid) as socket:
+                await socket.send_str(json.dumps(document))
+                async with _fed(socket, stdin):
+                    async for told in _read(socket, wish):
+                        yield told
+                return
+        except errors.Refused as refused:
+            if is_last or refused.status != 401 or not service.forget(ctid):
+                raise
+
+
+async def end(service: Client, ctid: str, exec_id: str) -> None:
+    """End a command: TERM, then KILL. Raises what `run` raises."""
+    async with service.opened("DELETE", f"/management/exec/{ctid}/{exec_id}", ctid):
+        pass
+
+
+async def _read(
+    socket: aiohttp.ClientWebSocketResponse, wish: schemas.ExecRequest
+) -> AsyncGenerator[Told]:
+    """Read what the service tells of a command, to its end."""
+    started, left = False, wish.max_output_bytes or schemas.MAX_OUTPUT_BYTES
+    while (message := await socket.receive()).type in {
+        aiohttp.WSMsgType.TEXT,
+        aiohttp.WSMsgType.BINARY,
+    }:
+        told = _told(message)
+        if isinstance(told, Output):
+            left -= len(told.data)
+            if left < 0:
+                raise errors.UnexpectedAnswer("the service sends more output than was asked for")
+        started = started or isinstance(told, Started)
+        if told is not None:
+            yield told
+        if isinstance(told, Ending):
+            return
+    raise _broken(message, started=started)
+
+
+def _told(message: aiohttp.WSMessage) -> Told | None:
+    """What a message says. Raises CommandLost, UnexpectedAnswer."""
+    try:
+        if message.type is aiohttp.WSMsgType.TEXT:
+            return Started(exec_id=str(json.loads(message.data)["execId"]))
+        return _channel(message.data[0], message.data[1:])
+    except (LookupError, TypeError, ValueError, RecursionError):
+        raise errors.UnexpectedAnswer(
+            "what the service tells of the command cannot be read"
+        ) from None
+
+
+def _channel(channel: int, data: bytes) -> Told | None:
+    match channel:
+        case 1:
+            return Output(stream="stdout", data=data)
+        case 2:
+            return Output(stream="stderr", data=data)
+        case 3:
+            return _ending(data)
+        case _:
+            return None
+
+
+def _ending(data: bytes) -> Ending:
+    facts = json.loads(data)
+    if "exitCode" not in facts:  # it is not known how the command ended
+        raise errors.CommandLost(errors.plain(facts["message"]))
+    exit_code = facts["exitCode"]
+    return Ending(
+        exit_code=None if exit_code is None else int(exit_code),
+        timed_out=bool(facts["timedOut"]),
+        truncated=bool(facts["truncated"]),
+    )
+
+
+def _broken(message: aiohttp.WSMessage, *, started: bool) -> errors.ClientError:
+    """Why a websocket ended before its command did."""
+    code = message.data if message.type is aiohttp.WSMsgType.CLOSE else None
+    reason = errors.plain(message.extra or "") if code else ""
+    if started:
+        why = f" ({reason})" if reason else ", for the connection broke"
+        return errors.CommandLost(f"the command was ended{why}")
+    if code is not None and _REFUSED + 400 <= code < _REFUSED + 600:
+        return errors.Refused(code - _REFUSED, reason, "the command was not started")
+    return errors.ServiceUnreachable("the connection broke before the command was started")
+
+
+@contextlib.asynccontextmanager
+async def _fed(
+    socket: aiohttp.ClientWebSocketResponse, stdin: AsyncIterator[bytes] | None
+) -> AsyncIterator[None]:
+    """Pass on what a command reads, meanwhile."""
+    if stdin is None:
+        yield
+        return
+    feeding = asyncio.create_task(_feed(socket, stdin))
+    try:
+        yield
+    finally:
+        feeding.cancel()
+        await asyncio.gather(feeding, return_exceptions=True)
+
+
+async def _feed(socket: aiohttp.ClientWebSocketResponse, stdin: AsyncIterator[bytes]) -> None:
+    with contextlib.suppress(aiohttp.ClientError, ConnectionError):  # told where it is read
+        async for chunk in stdin:
+            await socket.send_bytes(bytes([_STDIN]) + chunk)
+        await socket.send_bytes(bytes([_CLOSE, _STDIN]))

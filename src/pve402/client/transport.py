@@ -1,0 +1,187 @@
+"""Requests to one service and its answers, of which nothing is trusted: neither size nor words."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Self, TypeVar
+
+import aiohttp
+from pydantic import BaseModel, ValidationError
+
+from pve402.client import address, errors
+
+Model = TypeVar("Model", bound=BaseModel)
+Parsed = TypeVar("Parsed")
+
+#: The largest are lists of 5,000 leases, 3 MiB, and a command's output, 16 MiB three times.
+LARGEST_ANSWER_BYTES: Final = 80 * 1024 * 1024
+#: Of a request whose answer is read at once; the service is silent while it makes a container.
+WHOLE: Final = aiohttp.ClientTimeout(total=240, connect=10)
+#: Answers that are read as they come show a sign of life four times within this.
+_SILENCE_SECONDS: Final = 60.0
+_READ_AHEAD_BYTES: Final = 256 * 1024
+_PING_SECONDS: Final = 30.0
+_GOODBYE_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """An answer as it came."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport:
+    """A pool of connections to one service; use it with `async with`."""
+
+    def __init__(self, url: str) -> None:
+        """Take the service's address."""
+        self.url = url
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the pool. Raises AddressInvalid."""
+        self.url = address.checked(self.url)
+        tracing = aiohttp.TraceConfig()
+        tracing.on_request_redirect.append(_refuse_redirect)
+        limit = aiohttp.ClientTimeout(total=None, connect=10, sock_read=_SILENCE_SECONDS)
+        self._session = aiohttp.ClientSession(
+            timeout=limit, trace_configs=[tracing], read_bufsize=_READ_AHEAD_BYTES
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the pool."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        document: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send one request and return any answer. Raises ServiceUnreachable, UnexpectedAnswer."""
+        async with self.answer(
+            method, path, document=document, headers=headers, timeout=WHOLE
+        ) as response:
+            return await read_reply(response)
+
+    @asynccontextmanager
+    async def answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        document: Any = None,
+        body: Callable[[], Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Have one answer open, whatever it is. `body` makes what is sent, in place of `document`.
+
+        Raises ServiceUnreachable, while it is read too, and Redirected.
+        """
+        content = {"json": document} if body is None else {"data": body()}
+        try:
+            async with self._opened.request(
+                method, self.url + path, headers=headers, **content, **options
+            ) as response:
+                yield response
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._unreachable(error) from error
+
+    @asynccontextmanager
+    async def socket(
+        self, path: str, headers: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """Have a websocket open. Raises ServiceUnreachable, UnexpectedAnswer."""
+        limit = aiohttp.ClientWSTimeout(ws_close=_GOODBYE_SECONDS)
+        try:
+            async with self._opened.ws_connect(
+                self.url + path, headers=headers, heartbeat=_PING_SECONDS, timeout=limit
+            ) as socket:
+                yield socket
+        except aiohttp.WSServerHandshakeError as error:
+            raise errors.UnexpectedAnswer(
+                f"no websocket opens at this address (HTTP {error.status}); does a proxy let them"
+                " through?"
+            ) from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._unreachable(error) from error
+
+    @property
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("use the client with `async with`")
+        return self._session
+
+    def _unreachable(self, error: Exception) -> errors.ServiceUnreachable:
+        return errors.ServiceUnreachable(f"{self.url}: {address.cause(error)}")
+
+
+async def read_reply(response: aiohttp.ClientResponse) -> Reply:
+    """Read an answer to its end. Raises UnexpectedAnswer for one of immoderate size."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > LARGEST_ANSWER_BYTES:
+            raise errors.UnexpectedAnswer(f"the answer has more than {LARGEST_ANSWER_BYTES} bytes")
+    return Reply(status=response.status, headers=response.headers, body=bytes(body))
+
+
+async def accepted(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
+    """Return a good answer, still open. Raises Refused for any other."""
+    if response.status >= 400:
+        raise refusal(await read_reply(response))
+    return response
+
+
+def read(reply: Reply, model: type[Model]) -> Model:
+    """Read a good answer by its schema. Raises Refused, UnexpectedAnswer."""
+    if reply.status >= 400:
+        raise refusal(reply)
+    return parsed(reply.body, model.model_validate_json)
+
+
+def parsed(body: bytes, reader: Callable[[bytes], Parsed]) -> Parsed:
+    """Read the body of a good answer. Raises UnexpectedAnswer."""
+    try:
+        return reader(body)
+    except ValidationError:
+        raise errors.UnexpectedAnswer(
+            "the answer is not the service's; is the address right?"
+        ) from None
+
+
+def refusal(reply: Reply) -> errors.Refused:
+    """What an answer that is none refuses, and when to come back."""
+    try:
+        problem = json.loads(reply.body)
+        code, detail = str(problem["code"]), str(problem["detail"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        code, detail = "unexpected_answer", f"the service answered {reply.status}"
+    return errors.Refused(reply.status, code, detail, retry_after_seconds(reply))
+
+
+def retry_after_seconds(reply: Reply) -> int | None:
+    """When to come back, where the answer says it in seconds."""
+    text = reply.headers.get("Retry-After", "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def document(wish: BaseModel) -> Any:
+    """A request as it goes over the wire."""
+    return wish.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+
+async def _refuse_redirect(
+    _session: aiohttp.ClientSession, _context: object, told: aiohttp.TraceRequestRedirectParams
+) -> None:
+    told.response.close()
+    where = errors.plain(told.response.headers.get("Location", "nowhere"), 200)
+    raise errors.Redirected(f"the service redirects to {where}; use the address it really has")
