@@ -8,6 +8,7 @@ as it came, without its credentials, under our own signature.
 
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 import structlog
@@ -18,8 +19,8 @@ from pve402.api import caller, context, guest_call
 from pve402.api.guest_call import GuestCall
 from pve402.api.peers import forward
 from pve402.api.transport import body, guard, sse
-from pve402.domain import errors
-from pve402.domain.lease import Lease, LeaseStatus
+from pve402.domain import errors, lease
+from pve402.domain.lease import Lease
 from pve402.guests import guest_work, open_calls
 from pve402.hub import errors as hub_errors
 from pve402.leases import service
@@ -84,8 +85,8 @@ async def enter(
 
 
 def require_active(found: Lease) -> None:
-    """Raise LeaseNotReady for a lease that is not active."""
-    if found.status is not LeaseStatus.ACTIVE:
+    """Raise LeaseNotReady for a lease that is not active, or whose paid time is over."""
+    if not lease.is_usable(found.status, found.expires_at, datetime.now(UTC)):
         raise errors.LeaseNotReady
 
 

@@ -17,6 +17,7 @@ from pve402.guests import guest_work, rekeying
 from pve402.leases import (
     access,
     admission,
+    anew,
     cluster,
     confirmation,
     creation,
@@ -32,6 +33,7 @@ from pve402.leases import (
     reconciler,
     renewal,
     service,
+    settling,
     warm_guests,
     warm_pool,
     worker,
@@ -194,11 +196,13 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
         deal_writer, machines, rekeying_guests, view, sku_catalogue, lease_options
     )
     filler = warm_pool.Filler(db, view, lease_options, sku_catalogue)
+    money_step = settling.Settling(deal_writer, machines, funds)
+    again = anew.Anew(deal_writer, machines, view, sku_catalogue, lease_options)
     flows = worker.Workflows(
         creation=creation.Creation(
-            deal_writer, machines, funds, lease_options, secret_vault, ready
+            deal_writer, machines, money_step, lease_options, secret_vault, ready, again=again
         ),
-        renewal=renewal.Renewal(deal_writer, machines, funds, lease_options),
+        renewal=renewal.Renewal(deal_writer, machines, money_step, lease_options),
         confirmation=confirmation.Confirmation(deal_writer, machines, funds, lease_options),
         lifetime=lifetime.Lifetime(db, machines, lease_options, inside.end),
         fee=fee_flow.run,

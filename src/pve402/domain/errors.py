@@ -31,6 +31,7 @@ Pve402Error
     ├── OrderPending
     ├── SettlementPending
     ├── FacilitatorUnavailable
+    ├── ChainUnavailable
     ├── ProxmoxUnavailable
     ├── DatabaseUnavailable
     └── Overloaded
@@ -224,6 +225,11 @@ class SettlementPending(TryLater):
 class FacilitatorUnavailable(TryLater):
     detail = "The payment facilitator does not answer; nothing was charged."
     code = "facilitator_unavailable"
+
+
+class ChainUnavailable(TryLater):
+    detail = "The payment network cannot be read now, so no payment is taken; nothing was charged."
+    code = "chain_unavailable"
 
 
 class ProxmoxUnavailable(TryLater):

@@ -20,7 +20,7 @@ class LeaseStatus(Enum):
     RESERVED = "reserved"  # order, vmid and capacity are written; Proxmox may have been asked
     CREATING = "creating"  # Proxmox runs the creation task
     STARTING = "starting"  # the guest exists and is being started
-    SETTLING = "settling"  # the guest runs; the money is on its way
+    SETTLING = "settling"  # the guest is made, and runs unless the money comes first
     ACTIVE = "active"  # paid, handed over, running until expires_at
     STOPPING = "stopping"  # over; the guest is being shut down
     STOPPED = "stopped"  # the guest is down; a renewal until deletes_at brings it back
@@ -33,12 +33,16 @@ class LeaseStatus(Enum):
 
 TRANSITIONS: Mapping[LeaseStatus, frozenset[LeaseStatus]] = {
     LeaseStatus.RESERVED: frozenset({LeaseStatus.CREATING, LeaseStatus.UNWINDING}),
-    LeaseStatus.CREATING: frozenset({LeaseStatus.STARTING, LeaseStatus.UNWINDING}),
+    LeaseStatus.CREATING: frozenset(
+        {LeaseStatus.STARTING, LeaseStatus.SETTLING, LeaseStatus.RESERVED, LeaseStatus.UNWINDING}
+    ),
     LeaseStatus.STARTING: frozenset(
         {LeaseStatus.SETTLING, LeaseStatus.ACTIVE, LeaseStatus.STOPPING, LeaseStatus.UNWINDING}
-        | {LeaseStatus.ENDED, LeaseStatus.POOLED}
+        | {LeaseStatus.ENDED, LeaseStatus.POOLED, LeaseStatus.RESERVED}
     ),
-    LeaseStatus.SETTLING: frozenset({LeaseStatus.ACTIVE, LeaseStatus.UNWINDING}),
+    LeaseStatus.SETTLING: frozenset(
+        {LeaseStatus.ACTIVE, LeaseStatus.STARTING, LeaseStatus.UNWINDING}
+    ),
     LeaseStatus.ACTIVE: frozenset({LeaseStatus.STOPPING, LeaseStatus.ENDED}),
     LeaseStatus.STOPPING: frozenset({LeaseStatus.STOPPED, LeaseStatus.DELETING, LeaseStatus.ENDED}),
     LeaseStatus.STOPPED: frozenset(
@@ -75,6 +79,15 @@ _TENANT_WORDS = {
 def may_follow(before: LeaseStatus, after: LeaseStatus) -> bool:
     """Tell whether a lease may go from one state straight to the other."""
     return after in TRANSITIONS[before]
+
+
+def is_usable(status: LeaseStatus, expires_at: datetime | None, now: datetime) -> bool:
+    """Tell whether its tenant may do anything inside the guest.
+
+    A renewal whose outcome is unknown keeps a lease from its end, and buys nothing before it is
+    settled.
+    """
+    return status is LeaseStatus.ACTIVE and expires_at is not None and expires_at > now
 
 
 def new_lease_id() -> str:

@@ -61,6 +61,8 @@ class Order:
     last_error: str | None = None
     expires_at: datetime | None = None  # of the lease, as this order left it
     described_at: datetime | None = None  # when the guest was told that end, None before
+    settling_at: datetime | None = None  # since when the transfer is asked for
+    settles_first: bool = False  # the payer's contract decides: no guest is started unpaid
     sealed_payment: bytes | None = dataclasses.field(default=None, repr=False)
     sealed_secrets: bytes | None = dataclasses.field(default=None, repr=False)
 
@@ -71,6 +73,11 @@ class Order:
         facts["kind"] = OrderKind(facts["kind"])
         facts["status"] = OrderStatus(facts["status"])
         return rows.made(cls, facts)
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether the transfer is on chain, though what it bought may be still to come."""
+        return self.settled_at is not None
 
     @property
     def is_open(self) -> bool:

@@ -119,7 +119,8 @@ class Consoles:
             ):
                 raise TicketRefused
             found = await lease_rows.get(tx, used.lease_id)
-        if found is None or found.status is not lease.LeaseStatus.ACTIVE:
+            now = await self._db.time_in(tx)
+        if found is None or not lease.is_usable(found.status, found.expires_at, now):
             raise errors.LeaseNotReady
         return Grant(lease=found, kind=kind, token_hash=used.token_hash)
 

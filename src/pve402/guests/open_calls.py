@@ -139,9 +139,10 @@ class OpenCalls:
         async with self._db.read() as tx:
             standings = await console_rows.standings(tx, lease_ids)
             valid = await console_rows.valid_tokens(self._db, tx, tokens)
+            now = await self._db.time_in(tx)
         for each in opened:
             standing = standings.get(each.lease_id)
-            if standing is None or standing.status is not lease.LeaseStatus.ACTIVE:
+            if standing is None or not lease.is_usable(standing.status, standing.expires_at, now):
                 each.end((standing and standing.end_reason) or "expired")
             elif each.token_hash and each.token_hash not in valid:
                 each.end(_REVOKED)

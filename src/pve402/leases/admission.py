@@ -47,8 +47,14 @@ class Purchase:
     client_address: str | None = None
     idempotency_key: str | None = None
     by_key: bool = True  # the payer's own key signed; False for a contract wallet
+    payer_has_code: bool | None = None  # None where it was not asked
     wait_seconds: float = 60.0  # 0: answer as soon as the order is written
     too_late: payment_errors.PaymentRejected | None = None  # set: it can only have bought before
+
+    @property
+    def settles_first(self) -> bool:
+        """Whether the payer's contract decides in the transaction, whatever it says before."""
+        return self.payer_has_code is True or not self.by_key
 
     @property
     def owner(self) -> str:
@@ -148,7 +154,7 @@ class Admission:
     async def take_renewal(self, row: lease.Lease, minutes: int, purchase: Purchase) -> Taken:
         """Claim the payment and take the hold on the lease, so that expiry cannot pass it.
 
-        Raises LeaseBusy, LeaseOver, LeaseNotReady, PaidTooFarAhead, PaymentReused, WalletMustWait.
+        Raises LeaseBusy, LeaseOver, LeaseNotReady, PaidTooFarAhead, PaymentReused.
         """
         canonical = request.RenewalRequest(lease_id=row.lease_id, minutes=minutes).canonical()
         new = self._new_order(purchase, RENEW_ROUTE, canonical, order.OrderKind.RENEWAL)
@@ -158,14 +164,15 @@ class Admission:
             if found is not None:
                 return found
             past = await self._look_back(tx, purchase, row.lease_id)
+            if past.wait_seconds:  # no wait for what one has, but no guest runs on a promise either
+                new = dataclasses.replace(new, settles_first=True)
             await self._hold(tx, row, new, past.now)
-            _check_wait(past)
             return await self._insert(tx, new)
 
     async def check_fee(self, purchase: Purchase) -> None:
         """Raise what a payment of a management call is refused with before it is claimed.
 
-        PaymentReused if it was used before, for whatever request; WalletMustWait; PaymentRefused.
+        PaymentReused if it was used before, for whatever request; PaymentRefused.
         """
         async with self._db.read() as tx:
             past = await self._look_back(tx, purchase)
@@ -173,7 +180,6 @@ class Admission:
             raise errors.PaymentReused
         if purchase.too_late is not None:
             raise purchase.too_late
-        _check_wait(past)
 
     async def take_fee(
         self, purchase: Purchase, route: str, canonical: Mapping[str, object]
@@ -281,6 +287,7 @@ class Admission:
             idempotency_hash=self._idempotency_hash(purchase, route),
             created_at=datetime.now(UTC),  # the insert writes the database's own time
             client_address=purchase.client_address,
+            settles_first=purchase.settles_first,
             sealed_payment=self._money.seal(order_id, payment, purchase.requirements),
         )
 
@@ -353,7 +360,7 @@ def renewal_rates(row: lease.Lease, sku_catalogue: catalogue.Catalogue) -> price
 
 
 def _check_wait(past: order_rows.Past) -> None:
-    """Have a wallet wait whose last settlement failed, and whoever would renew that lease."""
+    """Have a wallet wait with its next creation whose last settlement failed."""
     if past.wait_seconds:
         raise errors.WalletMustWait(retry_after_seconds=past.wait_seconds)
 

@@ -6,6 +6,11 @@
     STARTING             start the guest                   destroying the guest
     SETTLING             settle the payment, hand over     nothing: this is the last step
 
+A payer that is a contract can say yes to every question and no to the transaction, so its guest is
+settled between CREATING and STARTING, and handed over when it runs. A guest whose settlement was
+unknown for a while may be stopped, and goes back to STARTING too. What is paid and does not start
+is made anew, on another node where there is one.
+
 A lease whose guest comes from the warm pool (pve402.leases.warm_guests) begins at the last step,
 with a look at that guest before the money and its re-keying after it.
 
@@ -22,8 +27,7 @@ from typing import NoReturn
 import structlog
 
 from pve402.domain import errors, lease, order
-from pve402.leases import deals, machine, money, moves, options, warm_guests, workflow
-from pve402.payments import facilitators
+from pve402.leases import anew, deals, machine, moves, options, settling, warm_guests, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import tasks as pve_tasks
 from pve402.storage import vault
@@ -32,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 Deal = deals.Deal
 Status = lease.LeaseStatus
+_SETTLING = order.OrderStatus.SETTLING
 
 
 class Creation:
@@ -41,15 +46,18 @@ class Creation:
         self,
         deal_writer: deals.Deals,
         machines: machine.Machines,
-        funds: money.Money,
+        funds: settling.Settling,
         settings: options.LeaseOptions,
         secret_vault: vault.Vault,
         ready: warm_guests.WarmGuests,
+        *,
+        again: anew.Anew,
     ) -> None:
         self._ready = ready
+        self._anew = again
         self._deals = deal_writer
         self._machines = machines
-        self._money = funds
+        self._settling = funds
         self._settings = settings
         self._vault = secret_vault
         self.steps = {
@@ -172,24 +180,29 @@ class Creation:
                 raise await self._passing_or_final(deal, error, "create_failed") from error
         else:
             await self._look_for_guest(deal)
-        return await self._deals.advance(deal, moves.begin_starting)
+        if not deal.order.settles_first or deal.order.is_paid:
+            return await self._deals.advance(deal, moves.begin_starting)
+        await self._check_time(deal)
+        return await self._deals.advance(deal, moves.begin_settling, order_status=_SETTLING)
 
-    async def _start(self, deal: Deal) -> Deal:
+    async def _start(self, deal: Deal) -> Deal | None:
         """Start the guest; the money is asked for only while there is time to settle."""
         fresh = deal.order.attempts == 0
         try:
             await self._machines.ensure_running(deal.lease, look_first=not fresh)
         except pve.ProxmoxError as error:
             raise await self._passing_or_final(deal, error, "start_failed") from error
+        if deal.order.is_paid:
+            await self._activate(deal, deal.order.transaction)
+            return None
         await self._check_time(deal)
-        settling = order.OrderStatus.SETTLING
-        return await self._deals.advance(deal, moves.begin_settling, order_status=settling)
+        return await self._deals.advance(deal, moves.begin_settling, order_status=_SETTLING)
 
     async def _look_at_ready(self, deal: Deal) -> Deal:
         """See that a guest of the warm pool is sound; one that is not is replaced by a new one."""
         await self._check_time(deal)
         if await self._ready.is_sound(deal.lease, self._planned_expiry(deal)):
-            return await self._deals.advance(deal, order_status=order.OrderStatus.SETTLING)
+            return await self._deals.advance(deal, order_status=_SETTLING)
         try:
             return await self._ready.replace(deal)
         except errors.NoCapacity as error:
@@ -201,18 +214,17 @@ class Creation:
         """Move the money. Only a transfer seen on chain hands the lease over."""
         if deal.order.status is order.OrderStatus.CLAIMED:
             return await self._look_at_ready(deal)
-        settlement = await self._money.settle(deal.order)
-        if settlement.outcome is facilitators.Outcome.REFUSED:
-            raise workflow.GiveUp("settlement_refused", settlement.reason or "refused")
-        if settlement.outcome is facilitators.Outcome.UNKNOWN:
-            await self._deals.remember(deal.order, settlement.transaction)
-            raise workflow.RetryLater(f"settlement unknown: {settlement.reason}")
+        paid = await self._settling.settle(deal)
         if deal.lease.pooled_at is not None:
-            await self._deals.remember(deal.order, settlement.transaction)
             await self._ready.hand_over(deal, self._secrets(deal.order))
-        recheck = self._money.needs_recheck(deal.order.network)
-        await self._deals.activate(deal, settlement.transaction, recheck=recheck)
+        elif deal.order.settles_first or paid.may_be_stopped:
+            return await self._deals.start_paid(deal, paid.transaction)
+        await self._activate(deal, paid.transaction)
         return None
+
+    async def _activate(self, deal: Deal, transaction: str | None) -> None:
+        recheck = self._settling.needs_recheck(deal.order.network)
+        await self._deals.activate(deal, transaction, recheck=recheck)
 
     async def _look(self, deal: Deal) -> machine.Sight:
         try:
@@ -229,9 +241,15 @@ class Creation:
             raise workflow.GiveUp("create_failed", f"no guest after its creation: {sight.value}")
 
     async def _refuse(self, row: order.Order, end: workflow.GiveUp) -> None:
-        """Write the refusal on the order and its lease as they stand now."""
+        """Write the refusal on the order and its lease as they stand now.
+
+        What is paid is not refused any more: its guest is made anew.
+        """
+        deal = await self._deals.reopen(row)
+        if deal.order.is_paid:
+            await self._anew.make(deal, end.reason)
+            return
         log.warning("creation_refused", order=row.order_id, refusal=end.refusal, reason=end.reason)
-        deal = await self._deals.open_deal(row)
         await self._deals.refuse(deal, end.refusal, end.reason)
 
     async def _passing_or_final(
@@ -246,6 +264,8 @@ class Creation:
 
     async def _check_time(self, deal: Deal) -> None:
         """Give up a creation that took too long, or whose payment could not be settled in time."""
+        if deal.order.is_paid:
+            return
         now = await self._deals.db.time()
         limit = timedelta(seconds=self._settings.creation_limit_seconds)
         margin = timedelta(seconds=self._settings.settle_margin_seconds)

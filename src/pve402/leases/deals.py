@@ -65,6 +65,8 @@ class Deals:
         values: dict[str, Any] = {"attempts": 0, "last_error": None}
         if order_status is not None:
             values["status"] = order_status.value
+        if order_status is order.OrderStatus.SETTLING:
+            values["settling_at"] = self.db.now()
         async with self.db.begin() as tx:
             written = await self.write_order(tx, deal.order, **values)
             moved = await move(tx, deal.lease) if move is not None else deal.lease
@@ -94,6 +96,20 @@ class Deals:
             await token_rows.insert(self.db, tx, token)
         metrics.count(settled)
         return Deal(order=settled, lease=active)
+
+    async def start_paid(self, deal: Deal, transaction: str | None) -> Deal:
+        """Write that a new lease is paid and its guest is to be started."""
+        paid = {"settled_at": self.db.now(), "transaction": transaction, "attempts": 0}
+        async with self.db.begin() as tx:
+            written = await self.write_order(tx, deal.order, **paid, last_error=None)
+            moved = await moves.start_paid(tx, deal.lease)
+        return Deal(order=written, lease=moved)
+
+    async def reopen(self, row: order.Order) -> Deal:
+        """Read an order that a worker has taken, and its lease, as they stand now."""
+        async with self.db.read() as tx:
+            current = await order_rows.get(tx, row.order_id)
+        return await self.open_deal(current or row)
 
     async def extend(self, deal: Deal, transaction: str | None, *, recheck: bool) -> Deal:
         """Add the minutes of a settled renewal, from the later of now and the lease's end."""

@@ -84,16 +84,29 @@ async def begin_starting(tx: Transaction, row: lease.Lease) -> lease.Lease:
 
 
 async def begin_settling(tx: Transaction, row: lease.Lease) -> lease.Lease:
-    """STARTING to SETTLING: the guest runs."""
-    return await _move_fenced(tx, row, {Status.STARTING: Status.SETTLING})
+    """STARTING to SETTLING: the guest runs. CREATING to SETTLING: it is started once it is paid."""
+    path = {Status.STARTING: Status.SETTLING, Status.CREATING: Status.SETTLING}
+    return await _move_fenced(tx, row, path)
+
+
+async def start_paid(tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """SETTLING to STARTING: the lease is paid, and its guest is to run."""
+    return await _move_fenced(tx, row, {Status.SETTLING: Status.STARTING})
+
+
+async def make_anew(tx: Transaction, row: lease.Lease, node: str, vmid: int) -> lease.Lease:
+    """RESERVED, CREATING or STARTING to RESERVED: a paid guest is made again, somewhere else."""
+    path = dict.fromkeys((Status.RESERVED, Status.CREATING, Status.STARTING), Status.RESERVED)
+    place = {"node": node, "vmid": vmid, "upid": None, "create_sent_at": None}
+    return await _move_fenced(tx, row, path, **place, attempts=0)
 
 
 async def activate(
     tx: Transaction, row: lease.Lease, minutes: int, paid_at: datetime
 ) -> lease.Lease:
-    """SETTLING to ACTIVE: the lease is paid, and its minutes begin."""
+    """SETTLING or STARTING to ACTIVE: the lease is paid and runs, and its minutes begin."""
     ends = paid_at + timedelta(milliseconds=minutes * MINUTE_MS)
-    path = {Status.SETTLING: Status.ACTIVE}
+    path = {Status.SETTLING: Status.ACTIVE, Status.STARTING: Status.ACTIVE}
     return await _move_fenced(tx, row, path, expires_at=ends, due_at=ends, upid=None)
 
 

@@ -15,8 +15,7 @@ from datetime import timedelta
 import structlog
 
 from pve402.domain import lease, order
-from pve402.leases import deals, machine, money, moves, options, workflow
-from pve402.payments import facilitators
+from pve402.leases import deals, machine, moves, options, settling, workflow
 from pve402.proxmox import errors as pve
 from pve402.storage import queue
 
@@ -33,12 +32,12 @@ class Renewal:
         self,
         deal_writer: deals.Deals,
         machines: machine.Machines,
-        funds: money.Money,
+        funds: settling.Settling,
         settings: options.LeaseOptions,
     ) -> None:
         self._deals = deal_writer
         self._machines = machines
-        self._money = funds
+        self._settling = funds
         self._settings = settings
         self.steps = {
             order.OrderStatus.CLAIMED: workflow.Step(name="wake", do=self._wake),
@@ -81,7 +80,7 @@ class Renewal:
         try:
             sight = await self._machines.look(deal.lease)
             if sight is machine.Sight.STOPPED:
-                deal = await self._start(deal)
+                deal = await self._start_unpaid(deal)
             elif sight is not machine.Sight.RUNNING:
                 raise workflow.GiveUp("guest_missing", f"the guest is {sight.value}")
         except pve.ProxmoxError as error:
@@ -89,30 +88,31 @@ class Renewal:
         await self._check_time(deal)
         return await self._deals.advance(deal, order_status=order.OrderStatus.SETTLING)
 
-    async def _start(self, deal: Deal) -> Deal:
+    async def _start_unpaid(self, deal: Deal) -> Deal:
+        """Start the guest before the money, unless the money comes first: then it is started after.
+
+        The payer is a contract, or has failed to pay a moment ago.
+        """
+        if deal.order.settles_first and deal.lease.status is lease.LeaseStatus.STOPPED:
+            return deal
         working = order.OrderStatus.WORKING
         started = await self._deals.advance(deal, moves.wake, order_status=working)
         await self._machines.ensure_running(started.lease)
         return started
 
     async def _settle(self, deal: Deal) -> None:
-        settlement = await self._money.settle(deal.order)
-        if settlement.outcome is facilitators.Outcome.REFUSED:
-            raise workflow.GiveUp("settlement_refused", settlement.reason or "refused")
-        if settlement.outcome is facilitators.Outcome.UNKNOWN:
-            await self._deals.remember(deal.order, settlement.transaction)
-            raise workflow.RetryLater(f"settlement unknown: {settlement.reason}")
-        await self._deals.remember(deal.order, settlement.transaction)
+        paid = await self._settling.settle(deal)
+        await self._deals.remember(deal.order, paid.transaction)
         if deal.lease.status in lease.OVER:
             log.error("renewal_paid_after_the_end", order=deal.order.order_id)
-            await self._deals.settle_alone(deal.order, settlement.transaction)
+            await self._deals.settle_alone(deal.order, paid.transaction)
             return
-        deal = await self._revive(deal)
-        recheck = self._money.needs_recheck(deal.order.network)
-        await self._deals.extend(deal, settlement.transaction, recheck=recheck)
+        deal = await self._revive(deal, may_be_stopped=paid.may_be_stopped)
+        recheck = self._settling.needs_recheck(deal.order.network)
+        await self._deals.extend(deal, paid.transaction, recheck=recheck)
 
-    async def _revive(self, deal: Deal) -> Deal:
-        """Bring back a lease that expired under a hold which ran out while nobody could settle.
+    async def _revive(self, deal: Deal, *, may_be_stopped: bool) -> Deal:
+        """Bring back a lease whose guest is down: it waited for its money, or its hold ran out.
 
         The money has moved by now, so nothing is given up here; it is tried until it is true, or
         the guest is found gone and the lease ends.
@@ -122,7 +122,7 @@ class Renewal:
         if deal.lease.status is lease.LeaseStatus.STOPPED:
             deal = await self._deals.advance(deal, moves.wake)
             await self._machines.ensure_running(deal.lease)
-        elif deal.lease.status is lease.LeaseStatus.STARTING and deal.order.attempts > 0:
+        elif may_be_stopped:
             await self._machines.ensure_running(deal.lease)
         return deal
 

@@ -4,11 +4,12 @@ All in the caller's transaction, which holds the placement lock; a creation, the
 replacement for a broken guest reserve here alike.
 """
 
+import functools
 from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from pve402.domain import lease, placement
+from pve402.domain import errors, lease, placement
 from pve402.leases import moves, options
 from pve402.storage import database, lease_rows, transaction, vmid_rows
 
@@ -59,6 +60,33 @@ async def change_vmid(
     await vmid_rows.release(db, tx, row.vmid, row.lease_id, note)
     vmid = await _reserve_vmid(db, tx, row.lease_id, settings)
     return await moves.change_vmid(tx, row, vmid)
+
+
+async def make_anew(
+    db: database.Database,
+    tx: transaction.Transaction,
+    row: lease.Lease,
+    settings: options.LeaseOptions,
+    *,
+    rooms: Sequence[placement.NodeRoom],
+    allowed: frozenset[str],
+) -> lease.Lease:
+    """Give a lease whose guest is gone another vmid, on another node where one has room.
+
+    Raises NoCapacity.
+    """
+    promises = await lease_rows.list_promises(tx)
+    elsewhere = [room for room in rooms if room.node != row.node]
+    choose = functools.partial(
+        placement.choose_node, promises=promises, size=row.size, allowed=allowed
+    )
+    try:
+        node = choose(elsewhere, limits=settings.limits)
+    except errors.NoCapacity:
+        node = choose(rooms, limits=settings.limits)
+    await vmid_rows.release(db, tx, row.vmid, row.lease_id, "the guest did not start")
+    vmid = await _reserve_vmid(db, tx, row.lease_id, settings)
+    return await moves.make_anew(tx, row, node, vmid)
 
 
 async def restore(db: database.Database, tx: transaction.Transaction, row: lease.Lease) -> None:

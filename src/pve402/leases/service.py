@@ -24,6 +24,7 @@ from pve402.leases.admission import Purchase
 from pve402.payments import errors as payment_errors
 from pve402.payments import settlement
 from pve402.payments.facilitators import Verification
+from pve402.payments.schemes import known
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
 from pve402.storage import database, lease_rows, order_rows, queue, transaction, vault
@@ -135,7 +136,7 @@ class LeaseService:
         )
         if taken is None:
             rooms = await self._parts.view.rooms()
-            await self._verify(purchase)
+            purchase = await self._verify(purchase)
             taken = await self._parts.admissions.take_creation(asked, sku, purchase, rooms)
             if taken.new:
                 self._parts.lease_worker.begin(taken.order)
@@ -155,7 +156,7 @@ class LeaseService:
         canonical = request.RenewalRequest(lease_id=row.lease_id, minutes=minutes).canonical()
         taken = await self._parts.admissions.find(purchase, admission.RENEW_ROUTE, canonical)
         if taken is None:
-            await self._verify(purchase)
+            purchase = await self._verify(purchase)
             taken = await self._parts.admissions.take_renewal(row, minutes, purchase)
             if taken.new:
                 self._parts.lease_worker.begin(taken.order)
@@ -166,7 +167,7 @@ class LeaseService:
     ) -> order.Order:
         """Settle the fee of a management call; the payer is thereby proven.
 
-        Raises PaymentReused for any payment seen before, WalletMustWait, PaymentRefused,
+        Raises PaymentReused for any payment seen before, PaymentRefused,
         SettlementPending.
         """
         await self._parts.admissions.check_fee(purchase)
@@ -249,17 +250,24 @@ class LeaseService:
     def _exact_price_usd(self, sku: str, size: lease.Size, minutes: int) -> Fraction:
         return price.lease_price_usd(self.catalogue.sku(sku).rates, size, minutes)
 
-    async def _verify(self, purchase: Purchase) -> None:
-        """Ask the facilitator whether the payment would settle; nothing is claimed before."""
+    async def _verify(self, purchase: Purchase) -> Purchase:
+        """Ask the chain what the payer is, and the facilitator whether the payment would settle.
+
+        Nothing is claimed before. A signature that no contract can stand by costs nobody a call.
+        """
+        payment, terms = purchase.payment, purchase.requirements
         try:
-            found: Verification = await self._parts.settler.verify(
-                purchase.payment, purchase.requirements
-            )
+            has_code = await self._parts.settler.payer_has_code(payment)
+            known.scheme_of(payment).check_signature(payment, terms, payer_has_code=has_code)
+            found: Verification = await self._parts.settler.verify(payment, terms)
         except payment_errors.FacilitatorUnavailable as error:
             raise errors.FacilitatorUnavailable from error
+        except payment_errors.ChainUnavailable as error:
+            raise errors.ChainUnavailable from error
         if not found.valid:
             reason = found.reason or "payment_invalid"
             raise errors.PaymentRefused(f"the payment was refused: {reason}", reason=reason)
+        return dataclasses.replace(purchase, payer_has_code=has_code)
 
     async def _is_proven(self, purchase: Purchase) -> bool:
         """Tell whether the payer really signed; a contract's word counts while it could pay."""
@@ -267,7 +275,7 @@ class LeaseService:
             return purchase.by_key
         try:
             await self._verify(purchase)
-        except (errors.PaymentRefused, errors.FacilitatorUnavailable):
+        except (errors.PaymentRefused, errors.TryLater, payment_errors.PaymentRejected):
             return False
         return True
 

@@ -3,6 +3,7 @@
 Knows no token and no payment; what a transaction means for a payment is for its scheme to say.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -10,6 +11,8 @@ from typing import Any, Final, NoReturn
 from pve402.payments import abi, errors, rpc
 
 _LOGS: Final = "eth_getLogs"
+_KNOWN_SECONDS: Final = 30.0
+_MOST_KNOWN: Final = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +57,7 @@ class Chain:
 
     def __init__(self, endpoint: rpc.Rpc) -> None:
         self._rpc = endpoint
+        self._has_code: dict[str, tuple[bool, float]] = {}  # and until when that is believed
 
     async def close(self) -> None:
         """Close the endpoint."""
@@ -84,8 +88,15 @@ class Chain:
         return newest.number - receipt.block_number + 1 >= confirmations
 
     async def has_code(self, address: str) -> bool:
-        """Whether an account is a contract, or delegates to one (EIP-7702)."""
+        """Whether an account is a contract, or delegates to one (EIP-7702); known for a while."""
+        now = time.monotonic()
+        has_code, until = self._has_code.get(address, (False, 0.0))
+        if now < until:
+            return has_code
         code = _text("eth_getCode", await self._read("eth_getCode", address, "latest"))
+        while len(self._has_code) >= _MOST_KNOWN:
+            del self._has_code[next(iter(self._has_code))]
+        self._has_code[address] = len(code) > 2, now + _KNOWN_SECONDS
         return len(code) > 2
 
     async def stands_by(self, account: str, message_hash: bytes, signature: bytes) -> bool:

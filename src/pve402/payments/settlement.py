@@ -120,6 +120,17 @@ class Settler:
             return Verification(valid=False, payer=payment.payer, reason="payer_mismatch")
         return answer
 
+    async def payer_has_code(self, payment: Payment) -> bool | None:
+        """Whether the payer is a contract, or delegates to one; None where nobody is asked.
+
+        Raises:
+            ChainUnavailable: no usable answer.
+        """
+        route = self._route(payment)
+        if route.trust_facilitator:
+            return None
+        return await route.chain.has_code(payment.payer)
+
     async def settle(
         self,
         payment: Payment,

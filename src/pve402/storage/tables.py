@@ -155,6 +155,8 @@ orders = sa.Table(
     sa.Column("sealed_payment", sa.LargeBinary),
     sa.Column("sealed_secrets", sa.LargeBinary),
     sa.Column("described_at", UtcMilliseconds),
+    sa.Column("settling_at", UtcMilliseconds),
+    sa.Column("settles_first", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("network", "asset", "payer", "nonce", name="orders_payment"),
 )
 _due = orders.c.due_at.isnot(None)

@@ -8,7 +8,7 @@ import pytest
 from eth_account.signers.local import LocalAccount
 from tests.support.installation import Installation, creation, running
 
-from pve402.domain import errors, lease
+from pve402.domain import errors, lease, order
 from pve402.leases.service import Caller
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
@@ -18,31 +18,34 @@ from pve402_devnet.pve.simulator import SimulatedProxmox
 START = r"POST .*/status/start$"
 
 
-async def test_a_renewal_after_a_failed_settlement_waits(installation: Installation) -> None:
-    tenant = installation.tenant()
-    stopped = await expired(installation, await leased(installation, tenant))
-    await refused_renewal(installation, tenant, stopped)
-
-    with pytest.raises(errors.WalletMustWait) as told:
-        await installation.leases.renew(stopped, 30, installation.renewal(tenant, stopped, 30))
-
-    (row,) = await installation.leases_now()
-    assert told.value.retry_after_seconds is not None
-    assert row.hold_order_id is None
-
-
-async def test_another_wallet_does_not_shorten_the_wait_of_a_lease(
-    installation: Installation,
+@pytest.mark.parametrize("is_same_wallet", [True, False])
+async def test_after_a_failed_renewal_the_next_is_settled_before_the_guest_starts(
+    installation: Installation, is_same_wallet: bool
 ) -> None:
     tenant, second = installation.tenant(), installation.tenant()
     stopped = await expired(installation, await leased(installation, tenant))
     holder = Caller(owner=stopped.owner, lease_id=stopped.lease_id)
     await refused_renewal(installation, tenant, stopped)
+    stopped = await installation.until(lambda row: row.status is lease.LeaseStatus.STOPPED)
+    payer = tenant if is_same_wallet else second
+    paid_when_it_started = []
+    honest = installation.parts.machines.ensure_running
 
-    with pytest.raises(errors.WalletMustWait):
-        await installation.leases.renew(
-            stopped, 30, installation.renewal(second, stopped, 30), holder
-        )
+    async def start(of: lease.Lease, **named: Any) -> None:
+        paid_when_it_started.append(installation.earned)
+        await honest(of, **named)
+
+    installation.parts.machines.ensure_running = start  # type: ignore[method-assign]
+    before = installation.earned
+
+    answer = await installation.leases.renew(
+        stopped, 30, installation.renewal(payer, stopped, 30), holder
+    )
+
+    assert answer.lease.status is lease.LeaseStatus.ACTIVE
+    assert paid_when_it_started
+    assert min(paid_when_it_started) > before
+    assert installation.runs(answer.lease.vmid)
 
 
 async def test_a_failed_renewal_of_one_lease_holds_up_no_other_tenant(
@@ -58,7 +61,7 @@ async def test_a_failed_renewal_of_one_lease_holds_up_no_other_tenant(
     assert answer.lease.status is lease.LeaseStatus.ACTIVE
 
 
-async def test_a_fee_that_failed_holds_up_its_own_wallet_and_no_other(
+async def test_a_fee_that_failed_holds_up_new_containers_of_its_wallet_and_nothing_else(
     installation: Installation,
 ) -> None:
     purchase = installation.purchase(installation.tenant(), 1000)
@@ -77,8 +80,10 @@ async def test_a_fee_that_failed_holds_up_its_own_wallet_and_no_other(
     payer = next(key for key in installation.tenants if key.address.lower() == purchase.owner[-42:])
 
     assert answer.lease.status is lease.LeaseStatus.ACTIVE
+    paid = await installation.leases.pay_fee(installation.purchase(payer, 1000), "GET /x", {})
+    assert paid.status is order.OrderStatus.SETTLED
     with pytest.raises(errors.WalletMustWait):
-        await installation.leases.pay_fee(installation.purchase(payer, 1000), "GET /x", {})
+        await installation.lease(payer)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,63 @@
+"""A guest that is paid and does not come up: it is destroyed and made again, somewhere else."""
+
+from typing import Protocol
+
+import structlog
+
+from pve402.domain import catalogue, errors, placement
+from pve402.leases import deals, machine, options, reservation, workflow
+
+log = structlog.get_logger(__name__)
+
+_PAUSE_SECONDS = 5.0
+
+
+class Rooms(Protocol):
+    """What nodes have to offer."""
+
+    async def rooms(self) -> list[placement.NodeRoom]:
+        """Return the nodes' room; raise ProxmoxUnavailable if nobody knows."""
+
+
+class Anew:
+    """Makes paid guests again. The lease keeps its leaseId; its vmid and node are new."""
+
+    def __init__(
+        self,
+        deal_writer: deals.Deals,
+        machines: machine.Machines,
+        view: Rooms,
+        book: catalogue.Catalogue,
+        settings: options.LeaseOptions,
+    ) -> None:
+        self._deals = deal_writer
+        self._machines = machines
+        self._view = view
+        self._book = book
+        self._settings = settings
+
+    async def make(self, deal: deals.Deal, reason: str) -> None:
+        """Destroy the guest and send the lease back to its beginning; always raises RetryLater.
+
+        What cannot be done now is tried again: the money has moved.
+        """
+        log.error("paid_guest_made_anew", lease=deal.lease.lease_id, reason=reason)
+        try:
+            gone = await self._machines.ensure_gone(deal.lease)
+            rooms = await self._view.rooms() if gone else []
+            if gone:
+                await self._move(deal, rooms)
+        except (errors.NoCapacity, errors.ProxmoxUnavailable) as error:
+            raise workflow.RetryLater(workflow.reason_of(error)) from error
+        raise workflow.RetryLater(f"made anew: {reason}", after_seconds=_PAUSE_SECONDS)
+
+    async def _move(self, deal: deals.Deal, rooms: list[placement.NodeRoom]) -> None:
+        sku = self._book.skus.get(deal.lease.sku)
+        allowed = sku.nodes if sku is not None else frozenset()
+        async with self._deals.db.begin() as tx:
+            db = self._deals.db
+            await reservation.lock_placement(db, tx)
+            await self._deals.write_order(tx, deal.order, last_error=None)
+            await reservation.make_anew(
+                db, tx, deal.lease, self._settings, rooms=rooms, allowed=allowed
+            )

@@ -1,0 +1,88 @@
+"""The step in which money moves, of a creation and of a renewal alike.
+
+    outcome     then
+    settled     the transaction is returned
+    refused     the workflow gives up; nothing was charged
+    unknown     it is asked for again, until the chain is past the payment's window
+
+A guest that nobody has paid for runs for a minute at most while the outcome is unknown: then it is
+stopped and kept, and whoever settles starts it again.
+"""
+
+import asyncio
+import dataclasses
+from datetime import timedelta
+
+import structlog
+
+from pve402.leases import deals, machine, money, workflow
+from pve402.payments import facilitators
+from pve402.proxmox import errors as pve
+
+log = structlog.get_logger(__name__)
+
+UNPAID_SECONDS = 60.0
+"""How long a guest runs while it is not known whether it is paid."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Paid:
+    """A transfer that is on the chain."""
+
+    transaction: str | None  # None where a trusted yes named none
+    may_be_stopped: bool  # the outcome was unknown for a while, and the guest may be down
+
+
+class Settling:
+    """Moves the money of an order."""
+
+    def __init__(
+        self, deal_writer: deals.Deals, machines: machine.Machines, funds: money.Money
+    ) -> None:
+        self._deals = deal_writer
+        self._machines = machines
+        self._money = funds
+
+    async def settle(self, deal: deals.Deal) -> Paid:
+        """Move the money. Raises GiveUp if it was refused, RetryLater while that is unknown."""
+        left = await self._seconds_left(deal)
+        asking = asyncio.ensure_future(self._money.settle(deal.order))
+        try:
+            await asyncio.wait({asking}, timeout=left)
+            was_slow = not asking.done()
+            if was_slow:
+                await self._stop(deal)
+            settled = await asking
+        finally:
+            asking.cancel()
+        if settled.outcome is facilitators.Outcome.REFUSED:
+            raise workflow.GiveUp("settlement_refused", settled.reason or "refused")
+        await self._deals.remember(deal.order, settled.transaction)
+        if settled.outcome is facilitators.Outcome.UNKNOWN:
+            if not was_slow and await self._seconds_left(deal) == 0:
+                await self._stop(deal)
+            raise workflow.RetryLater(f"settlement unknown: {settled.reason}")
+        may_be_stopped = was_slow or deal.order.attempts > 0
+        return Paid(transaction=settled.transaction, may_be_stopped=may_be_stopped)
+
+    def needs_recheck(self, network: str) -> bool:
+        """Tell whether settlements of a network are looked at again on chain."""
+        return self._money.needs_recheck(network)
+
+    async def _seconds_left(self, deal: deals.Deal) -> float:
+        """How long the guest may still run unpaid; what was paid before comes on top."""
+        now = await self._deals.db.time()
+        settling_at = deal.order.settling_at or now
+        unpaid_since = max(settling_at, deal.lease.expires_at or settling_at)
+        left = unpaid_since + timedelta(seconds=UNPAID_SECONDS) - now
+        return max(0.0, left.total_seconds())
+
+    async def _stop(self, deal: deals.Deal) -> None:
+        """Stop the guest and keep it; one that cannot be stopped now is met at the next try."""
+        try:
+            await self._machines.ensure_stopped(deal.lease)
+        except (pve.ProxmoxError, machine.GuestMovedError, workflow.RetryLater) as error:
+            reason = workflow.reason_of(error)
+            log.warning("unpaid_guest_not_stopped", lease=deal.lease.lease_id, reason=reason)
+        else:
+            log.warning("unpaid_guest_stopped", lease=deal.lease.lease_id)

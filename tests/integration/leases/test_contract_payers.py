@@ -1,0 +1,226 @@
+"""Payers whose contract decides: nothing of theirs runs before the money has moved."""
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account.signers.local import LocalAccount
+from tests.support import awkward, payments
+from tests.support.chain import new_account
+from tests.support.installation import PAY_TO, Installation, creation, running
+
+from pve402.domain import errors, lease, order
+from pve402.leases import service
+from pve402.payments.schemes.exact import local_checks
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.chain.contracts import Manner
+from pve402_devnet.facilitator import Endpoint, Fault, FaultKind, SimulatedFacilitator
+from pve402_devnet.pve.simulator import SimulatedProxmox
+
+START = r"POST .*/status/start$"
+MONEY = 1_000_000
+
+
+@pytest.fixture
+async def shop(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> AsyncIterator[Installation]:
+    """A running installation that notes how much was earned when a guest was started."""
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    async with running(url, proxmox, chain, facilitator) as made:
+        yield made
+
+
+@dataclasses.dataclass
+class Starts:
+    """How much had been earned each time a guest was started."""
+
+    earned: list[int]
+
+
+@pytest.fixture
+def starts(shop: Installation) -> Starts:
+    """Watches every start of a guest."""
+    seen = Starts(earned=[])
+    honest = shop.parts.machines.ensure_running
+
+    async def ensure_running(of: lease.Lease, **named: Any) -> None:
+        seen.earned.append(shop.earned)
+        await honest(of, **named)
+
+    shop.parts.machines.ensure_running = ensure_running  # type: ignore[method-assign]
+    return seen
+
+
+def bought(shop: Installation, owner: LocalAccount, wallet: str) -> service.Purchase:
+    """A creation that a contract pays, with its owner's signature."""
+    terms = payments.requirements(
+        amount_atomic=shop.price_of(creation()), pay_to=PAY_TO, max_timeout_seconds=600
+    )
+    until = int(time.time()) + 600
+    unsigned = payments.payment(terms=terms, payer=wallet, valid_before=until, signature="0x00")
+    signed = owner.unsafe_sign_hash(local_checks.digest(unsigned, terms))
+    paid = dataclasses.replace(unsigned, signature="0x" + bytes(signed.signature).hex())
+    by_key = wallet == owner.address.lower()
+    return service.Purchase(payment=paid, requirements=terms, by_key=by_key)
+
+
+def delegated(shop: Installation, manner: Manner, limit: int = 0) -> LocalAccount:
+    """An account with a key whose code is that of an awkward wallet (EIP-7702)."""
+    owner = new_account()
+    code = awkward.deploy(shop.chain, owner, manner, limit)
+    shop.chain.rpc("anvil_setCode", owner.address, "0xef0100" + code[2:])
+    shop.chain.fund(owner.address, usdc_atomic=MONEY)
+    return owner
+
+
+async def test_a_contract_pays_before_its_guest_starts(shop: Installation, starts: Starts) -> None:
+    owner = new_account()
+    wallet = awkward.deploy(shop.chain, owner, Manner.HONEST, usdc_atomic=MONEY)
+
+    answer = await shop.leases.create(creation(), bought(shop, owner, wallet))
+
+    assert answer.lease.status is lease.LeaseStatus.ACTIVE
+    assert shop.runs(answer.lease.vmid)
+    assert starts.earned == [shop.price_of(creation())]
+    assert answer.lease.expires_at is not None
+    assert answer.order.settled_at is not None
+    bought_seconds = (answer.lease.expires_at - answer.order.settled_at).total_seconds()
+    assert bought_seconds == 3600
+
+
+async def test_a_delegated_account_pays_before_its_guest_starts(
+    shop: Installation, starts: Starts
+) -> None:
+    owner = delegated(shop, Manner.HONEST)
+
+    answer = await shop.leases.create(creation(), bought(shop, owner, owner.address.lower()))
+
+    assert answer.lease.status is lease.LeaseStatus.ACTIVE
+    assert starts.earned == [shop.price_of(creation())]
+
+
+@pytest.mark.parametrize("is_delegated", [False, True])
+@pytest.mark.parametrize(
+    ("manner", "limit"),
+    [
+        (Manner.WANTS_GAS, 2_000_000),
+        (Manner.ONLY_TO_NOBODY, 0),
+        (Manner.ONLY_UNPAID, 0),
+        (Manner.BEFORE_BLOCK, 1),
+        (Manner.BURNS_GAS, 2_000_000),
+        (Manner.REVERTS, 0),
+    ],
+)
+async def test_a_liar_has_nothing_started(
+    shop: Installation, starts: Starts, manner: Manner, limit: int, is_delegated: bool
+) -> None:
+    if is_delegated:
+        owner = delegated(shop, manner, limit)
+        wallet = owner.address.lower()
+    else:
+        owner = new_account()
+        wallet = awkward.deploy(shop.chain, owner, manner, limit, usdc_atomic=MONEY)
+
+    with pytest.raises(errors.PaymentRefused):
+        await shop.leases.create(creation(), bought(shop, owner, wallet))
+
+    await shop.settled_down()
+    assert starts.earned == []
+    assert shop.earned == 0
+    assert shop.marked_guests == set()
+
+
+async def test_who_turns_after_the_question_has_nothing_started(
+    shop: Installation, starts: Starts
+) -> None:
+    owner = new_account()
+    wallet = awkward.deploy(shop.chain, owner, Manner.HONEST, usdc_atomic=MONEY)
+    purchase = bought(shop, owner, wallet)
+    honest = shop.parts.settler.settle
+
+    async def settle(*terms: Any, **named: Any) -> Any:
+        await asyncio.to_thread(awkward.turn, shop.chain, owner, wallet)
+        return await honest(*terms, **named)
+
+    shop.parts.settler.settle = settle  # type: ignore[method-assign]
+
+    with pytest.raises(errors.PaymentRefused):
+        await shop.leases.create(creation(), purchase)
+
+    await shop.settled_down()
+    assert (starts.earned, shop.earned, shop.marked_guests) == ([], 0, set())
+
+
+@pytest.mark.parametrize("failures", [1, 2, 3, 5, 7])
+async def test_what_is_paid_and_does_not_start_is_made_anew(
+    shop: Installation, failures: int
+) -> None:
+    owner = new_account()
+    wallet = awkward.deploy(shop.chain, owner, Manner.HONEST, usdc_atomic=MONEY)
+    shop.fail_call(START, times=failures)
+    asked = dataclasses.replace(bought(shop, owner, wallet), wait_seconds=0)
+
+    told = await shop.leases.create(creation(), asked)
+    for _ in range(failures):
+        await shop.until(lambda row: row.status is lease.LeaseStatus.STARTING)
+        shop.pass_time(10)
+    active = await patient(shop, lease.LeaseStatus.ACTIVE)
+
+    assert active.lease_id == told.lease.lease_id
+    assert active.vmid != told.lease.vmid
+    assert shop.runs(active.vmid)
+    assert shop.marked_guests == {active.vmid}
+    assert shop.earned == shop.price_of(creation())
+
+
+async def test_a_guest_that_nobody_is_known_to_have_paid_for_is_stopped_and_started_again(
+    shop: Installation,
+) -> None:
+    shop.facilitator.faults.add(
+        Fault(kind=FaultKind.PENDING_LOST, endpoint=Endpoint.SETTLE, times=None)
+    )
+    wish = creation()
+    asked = shop.buy(shop.tenant(), wish, wait_seconds=0)
+    await shop.leases.create(wish, asked)
+    settling = await shop.until_status(lease.LeaseStatus.SETTLING)
+    ran_at_first = shop.runs(settling.vmid)
+
+    shop.pass_time(61)
+    await until(lambda: not shop.runs(settling.vmid))
+    shop.facilitator.faults.clear()
+    shop.pass_time(61)
+    active = await patient(shop, lease.LeaseStatus.ACTIVE)
+
+    assert ran_at_first
+    assert active.vmid == settling.vmid
+    assert shop.runs(active.vmid)
+    (paid,) = await shop.orders_now()
+    assert paid.status is order.OrderStatus.SETTLED
+
+
+async def patient(shop: Installation, status: lease.LeaseStatus) -> lease.Lease:
+    """Pass time until a lease has a status."""
+    for _ in range(400):
+        for row in await shop.leases_now():
+            if row.status is status:
+                return row
+        shop.pass_time(2)
+        await asyncio.sleep(0.02)
+    raise TimeoutError(status.value)
+
+
+async def until(holds: Any) -> None:
+    """Wait until something holds."""
+    for _ in range(1000):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError
