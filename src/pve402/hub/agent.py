@@ -1,7 +1,13 @@
 """The text we type into a guest: the boot line, then the agent of `guest/agent.sh`."""
 
 import functools
+from collections.abc import Iterator, Sequence
 from importlib import resources
+
+from pve402.hub import quoting
+
+#: What a line has room for beside the call itself; see `link.LONGEST_LINE`.
+_LONGEST_WORDS = 1750
 
 #: Any agent, of whatever session, quits at this line. To a shell it does nothing.
 QUIT_LINE = b": pve402-quit"
@@ -47,6 +53,18 @@ def load_packets(mark: str, nonce: str, largest_bytes: int) -> list[bytes]:
         packets[-1] += line
     packets[-1] += f"{mark}.e\r".encode()
     return [bytes(packet) for packet in packets]
+
+
+def call_lines(call: str, slot: int, words: Sequence[bytes]) -> Iterator[bytes]:
+    """The lines that start a program: its words on the line of the call, or in a file before it."""
+    short = quoting.inline(words, _LONGEST_WORDS)
+    if short is not None:
+        yield call.encode() + b" " + short
+        return
+    yield b': >"$D/%d.a"' % slot
+    for piece in quoting.formats(quoting.positional(words)):
+        yield b"d %d '%b'" % (slot, piece)
+    yield call.encode()
 
 
 @functools.cache

@@ -31,6 +31,9 @@ class Sink(Protocol):
     def fail(self, error: errors.HubError) -> None: ...
 
 
+DropOutput = Callable[["Channel"], None]
+
+
 @dataclass(kw_only=True)
 class Channel:
     """One program in the guest. `name` is `SLOT.GENERATION`."""
@@ -39,7 +42,7 @@ class Channel:
     generation: int
     sink: Sink = field(repr=False)
     encoding: str
-    drop_output: Callable[["Channel"], None] = field(repr=False)
+    drop_output: "DropOutput" = field(repr=False)
     #: Exit code learned before the output ended.
     exit_code: int | None = None
     stdin_closed: bool = False
@@ -49,7 +52,8 @@ class Channel:
     )
     groups_signalled: asyncio.Future[int] | None = field(default=None, repr=False)
     _numbers: dict[str, int] = field(default_factory=lambda: {"o": 0, "e": 0}, repr=False)
-    #: Lines of stdin that the program's pipe has taken.
+    #: Lines of stdin that were sent, and those of them that the program's pipe has taken.
+    sent_lines: int = 0
     passed_lines: int = 0
     _dropping: bool = False
 
@@ -60,11 +64,12 @@ class Channel:
 
     def take_piece(self, stream: str, number: str, length: str, data: str) -> None:
         """A piece of output. Raises OutputDamaged where it does not fit."""
-        if number != str(self._numbers[stream]) or length != str(len(data)):
+        if number != str(self._numbers[stream]) or length != str(len(data)) or not data:
             raise errors.OutputDamaged
         self._numbers[stream] += 1
-        wanted = self.sink.add_output(_STREAMS[stream], self._decode(data))
-        if not wanted and not self._dropping:
+        if self._dropping:
+            return
+        if not self.sink.add_output(_STREAMS[stream], self._decode(data)):
             self._dropping = True
             self.drop_output(self)
 
@@ -77,20 +82,27 @@ class Channel:
         self.finish(int(code))
 
     def take_stdin_passed(self, count: str) -> None:
-        """The program's pipe took one more line of stdin."""
-        if count == str(self.passed_lines + 1):
+        """The program's pipe took lines of stdin. Raises OutputDamaged if those were never sent."""
+        passed = int(count) if count.isdigit() and len(count) < 16 else 0
+        if not self.passed_lines < passed <= self.sent_lines:
+            raise errors.OutputDamaged
+        while self.passed_lines < passed:
             self.passed_lines += 1
             self.stdin_credit.release()
 
-    def take_stdin_broken(self) -> None:
-        """Nobody reads the program's stdin any more."""
+    def take_stdin_broken(self) -> bool:
+        """Nobody reads the program's stdin any more; whether that is news."""
+        is_news = not self.stdin_closed
         self.stdin_closed = True
         self.stdin_credit.release()
+        return is_news
 
-    def take_groups(self, count: str) -> None:
-        """How many process groups were signalled."""
-        if self.groups_signalled is not None and not self.groups_signalled.done():
-            self.groups_signalled.set_result(int(count) if count.isdigit() else 0)
+    def take_groups(self, count: str) -> bool:
+        """How many process groups were signalled; whether somebody waits for it."""
+        if self.groups_signalled is None or self.groups_signalled.done():
+            return False
+        self.groups_signalled.set_result(int(count) if count.isdigit() and len(count) < 6 else 0)
+        return True
 
     def finish(self, exit_code: int) -> None:
         """End the channel with an exit code."""

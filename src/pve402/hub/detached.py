@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from pve402.hub import errors, guest_scripts, invocation
+from pve402.hub.execution import Execution
 from pve402.hub.hub import Hub, new_exec_id
 from pve402.hub.request import EventKind, ExecEvent, ExecRequest
 from pve402.proxmox.guests import GuestRef
@@ -76,17 +77,11 @@ class DetachedPrograms:
         )
         stdin = request.stdin if request.stdin is not None else None
         execution = await self._hub.start(guest, replace(start, stdin=stdin))
-        async for event in execution.follow():
-            if event.kind is EventKind.STDOUT and event.data.startswith(b"ok"):
-                execution.let_go()
-                # Until the agent has let go too, its end would be this one's end.
-                await execution.wait()
-                return exec_id
-            if event.result is not None:
-                raise _refusal(event.result.exit_code)
-            if event.error is not None:
-                raise event.error
-        raise errors.SessionLost
+        try:
+            return await _taken_over(execution, exec_id)
+        except BaseException:
+            execution.cancel()  # whoever asked will never learn the id
+            raise
 
     async def list(self, guest: GuestRef) -> list[Detached]:
         """All detached programs of a guest, ended ones included."""
@@ -158,6 +153,21 @@ class DetachedPrograms:
 
     async def _base(self, guest: GuestRef) -> str:
         return (await self._hub.session(guest)).hello.directory + _DIRECTORY
+
+
+async def _taken_over(execution: Execution, exec_id: str) -> str:
+    """Wait until a program has taken itself over, and let go of it."""
+    async for event in execution.follow():
+        if event.kind is EventKind.STDOUT and event.data.startswith(b"ok"):
+            execution.let_go()
+            # Until the agent has let go too, its end would be this one's end.
+            await execution.wait()
+            return exec_id
+        if event.result is not None:
+            raise _refusal(event.result.exit_code)
+        if event.error is not None:
+            raise event.error
+    raise errors.SessionLost
 
 
 def _parse(line: str) -> Detached | None:

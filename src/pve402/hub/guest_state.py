@@ -108,8 +108,9 @@ class GuestState:
             if self.holder or (self._session is not None and self._session.is_busy):
                 raise errors.ConsoleBusy
             self.holder = holder
-            await self._close_session()
         try:
+            async with self._lock:
+                await self._close_session()
             yield
         finally:
             self.holder = ""

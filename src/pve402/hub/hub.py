@@ -85,6 +85,7 @@ class Hub:
         execution = Execution(exec_id or new_exec_id(), request, clock=self._clock)
         source = stdin if stdin is not None else execution.stdin.source()
         channel = session.open_channel(execution, prepared, with_stdin=source is not None)
+        # Nothing waits between the slot's taking and whoever gives it back.
         state.register(execution)
         work = supervision.supervise(session, channel, execution, self.options, source)
         self._spawn(self._guarded(work, execution))

@@ -1,11 +1,14 @@
-"""The numbered lines to the agent: window, acknowledgement and sending again.
+"""The numbered lines to the agent: turns, window, acknowledgement and sending again.
 
 Sans-I/O: lines go in, bytes for the terminal come out; the acknowledgements arrive as
 numbers. Never more than `SAFE_UNREAD_BYTES` are under way unacknowledged, headers included,
 because termproxy loses packets beyond that and a flooding guest could wedge the chain.
+
+Lines wait in lanes, one for each channel. Lanes take turns, so that a long command holds up
+nobody else's; within a lane lines keep their order.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from pve402.proxmox import termproxy
@@ -47,7 +50,7 @@ class Link:
         self._nonce = nonce.encode()
         self._window = window_bytes
         self._again_seconds = again_seconds
-        self._waiting: deque[bytes] = deque()
+        self._lanes: OrderedDict[int, deque[bytes]] = OrderedDict()
         self._flying: deque[_Line] = deque()
         self._next = 0
         self._resend = False
@@ -60,23 +63,23 @@ class Link:
     @property
     def has_waiting(self) -> bool:
         """Whether lines wait to be sent."""
-        return bool(self._waiting) or self._resend
+        return bool(self._lanes) or self._resend
 
     @property
     def waiting_bytes(self) -> int:
         """Bytes that wait to be sent."""
-        return sum(map(len, self._waiting))
+        return sum(len(body) for lane in self._lanes.values() for body in lane)
 
     @property
     def awaits_acknowledgement(self) -> bool:
         """Whether the agent owes us an acknowledgement."""
         return any(line.asks for line in self._flying)
 
-    def put(self, body: bytes) -> None:
-        """Queue one line of shell text for the agent."""
+    def put(self, body: bytes, lane: int = -1) -> None:
+        """Queue one line of shell text for the agent, behind the others of its lane."""
         if len(body) > LONGEST_LINE:
             raise ValueError("the line is too long")
-        self._waiting.append(body)
+        self._lanes.setdefault(lane, deque()).append(body)
 
     def take(self, now: float) -> bytes:
         """What may be sent now, as the contents of one packet."""
@@ -85,28 +88,32 @@ class Link:
             self._resend = False
             for line in self._flying:
                 packet += self._send(line, now)
-        while self._waiting:
-            line = self._number(self._waiting[0])
+        while self._lanes:
+            lane = next(iter(self._lanes))
+            line = self._number(self._lanes[lane][0])
             if self._flying and self.unacknowledged_bytes + line.cost > self._window:
                 break
-            self._waiting.popleft()
+            self._take_turn(lane)
             self._next += 1
             self._flying.append(line)
             packet += self._send(line, now)
         return bytes(packet)
 
-    def acknowledge(self, sequence: int) -> None:
-        """The program has executed every line before `sequence`.
+    def acknowledge(self, sequence: int) -> bool:
+        """The agent has executed every line before `sequence`; whether that is news.
 
         Raises LinkBroken for a number that we never sent.
         """
         if sequence > self._next:
             raise LinkBroken("a line was acknowledged that was never sent")
+        is_news = False
         while self._flying and self._flying[0].sequence < sequence:
             self._flying.popleft()
+            is_news = True
+        return is_news
 
     def expect(self, sequence: int, now: float) -> None:
-        """The program waits for line `sequence`: send it again, and all behind it.
+        """The agent waits for line `sequence`: send it again, and all behind it.
 
         Raises LinkBroken for a number that we never sent; `take` when it happens too often.
         """
@@ -127,6 +134,14 @@ class Link:
         deadline = self.next_deadline()
         if deadline is not None and now >= deadline:
             self._resend = True
+
+    def _take_turn(self, lane: int) -> None:
+        """Take the first line of a lane, which then goes behind the other lanes."""
+        self._lanes[lane].popleft()
+        if self._lanes[lane]:
+            self._lanes.move_to_end(lane)
+        else:
+            del self._lanes[lane]
 
     def _number(self, body: bytes) -> _Line:
         asks = self.unacknowledged_bytes + len(body) > _ASK_BYTES

@@ -1,34 +1,35 @@
 """One warm session: a terminal with the agent on it, and the channels that share it.
 
-The session reads everything that comes, gives each frame to its channel, and sends what is
-queued in one loop turn as one packet. When to nudge the chain and when to doubt it is told by
-`nudge` and `liveness`; what gets there, and in which order, by `link`.
+The session reads everything that comes and gives each frame to its channel; `outbox` sends.
+When to nudge the chain and when to doubt it is told by `nudge` and `liveness`; what gets there,
+and in which order, by `link`. A guest that sends what no agent sends loses its session.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Protocol
 
 import structlog
 
-from pve402.hub import errors, frames, metrics
-from pve402.hub.agent import QUIT_LINE
+from pve402.hub import agent, errors, frames, metrics, offences
 from pve402.hub.batching import BatchedReader
 from pve402.hub.boot import Hello
 from pve402.hub.channels import Channel, Sink
 from pve402.hub.invocation import Invocation
 from pve402.hub.link import Link, LinkBroken
 from pve402.hub.liveness import Liveness, Verdict
-from pve402.hub.nudge import Nudge
 from pve402.hub.options import HubOptions
-from pve402.hub.quoting import quote_words
+from pve402.hub.outbox import Outbox
+from pve402.hub.slots import Slots
 from pve402.proxmox import termproxy
 
 _log = structlog.get_logger(__name__)
 
 _QUIT_SECONDS = 0.5
+#: How long one guest's frames are looked at before others have their turn.
+_TURN_SECONDS = 0.001
 
 
 class TerminalSocket(Protocol):
@@ -57,91 +58,81 @@ class Session:
         name: str = "",
     ) -> None:
         self.hello = hello
-        self.strangers = 0
-        self.damaged_frames = 0
         self.last_used_at = clock()
         #: Takes bytes outside of frames while a console is open.
         self.outside: Callable[[bytes], None] | None = None
         #: Something was typed into the console and nothing has come back yet.
         self.echo_owed = False
         self.ended = asyncio.Event()
+        #: Something came that the agent does not send, or somebody else typed.
+        self.is_tainted = False
         self._name = name
         self._socket = socket
         self._options = options
         self._clock = clock
         self._frames = frames.FrameReader(nonce)
         self._link = Link(nonce, again_seconds=options.acknowledge_seconds)
+        self._outbox = Outbox(socket, self._link, clock)
         self._trailer = termproxy.TrailerFinder()
-        self._channels: dict[int, Channel] = {}
-        self._generations = [0] * options.max_commands
-        self._wake = asyncio.Event()
+        self._slots = Slots(options.max_commands)
         self._liveness = Liveness(options, clock())
+        self._offences = offences.Offences(clock())
         self._heard = asyncio.Event()
-        self._nudge_timer = Nudge(self._nudge)
-        self._resize: bytes = b""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to read and to write."""
         metrics.SESSIONS.inc()
-        self._receive(self.hello.rest)
+        for _ in self._receive(self.hello.rest):
+            pass
         for work in (self._read(), self._write(), self._keep()):
             self._spawn(work)
 
     @property
     def is_busy(self) -> bool:
         """Whether anything runs on it."""
-        return bool(self._channels)
-
-    @property
-    def is_tainted(self) -> bool:
-        """Whether somebody else was noticed on the terminal; a new session helps."""
-        return bool(self.strangers or self.damaged_frames)
+        return bool(self._slots)
 
     @property
     def silent_seconds(self) -> float:
-        """Since when nothing has come."""
+        """For how long nothing has come."""
         return self._clock() - self._liveness.last_received
 
     def open_channel(self, sink: Sink, invocation: Invocation, *, with_stdin: bool) -> Channel:
         """Start a program. Raises TooManyCommands, SessionLost."""
-        channel = self._allocate(sink)
-        quoted = quote_words(list(invocation.argv))
+        channel = self._take_slot(sink)
         call = f"xi {channel.name}" if with_stdin else f"x {channel.name} /dev/null"
-        for line in quoted.lines:
-            self.put(line.encode())
-        self.put(f"{call} {quoted.text}".encode())
-        self._expect_answers()
+        self._call(channel, call, invocation.argv)
         return channel
 
     def open_console(self, sink: Sink, command: str) -> Channel:
         """Start a program whose output is the bytes outside of frames."""
-        channel = self._allocate(sink)
-        quoted = quote_words([command.encode()])
-        for line in quoted.lines:
-            self.put(line.encode())
-        self.put(f"xc {channel.name} {quoted.text}".encode())
-        self._expect_answers()
+        channel = self._take_slot(sink)
+        self._call(channel, f"xc {channel.name}", (command.encode(),))
         return channel
 
-    def put(self, line: bytes) -> None:
-        """Queue one line for the agent."""
-        self._link.put(line)
-        self._wake.set()
+    def put(self, line: bytes, channel: Channel | None = None) -> None:
+        """Queue one line for the agent, behind the others of its channel."""
+        self._outbox.put(line) if channel is None else self._outbox.put(line, channel.slot)
+
+    def send_stdin(self, channel: Channel, piece: bytes) -> None:
+        """Pass on one format of `printf`; the caller has taken the channel's credit for it."""
+        channel.sent_lines += 1
+        self.put(b"i %d 'd%b'" % (channel.slot, piece), channel)
 
     def resize(self, columns: int, rows: int) -> None:
         """Tell the chain the window's size; the last one wins."""
-        self._resize = termproxy.resize_packet(columns, rows)
-        self._wake.set()
+        self._outbox.resize(columns, rows)
 
     def channel_of(self, sink: Sink) -> Channel | None:
         """The channel whose output goes there, while it runs."""
-        return next((c for c in self._channels.values() if c.sink is sink), None)
+        return next((channel for channel in self._slots if channel.sink is sink), None)
 
     async def signal(self, channel: Channel, name: str) -> bool:
         """Signal the process groups of a program; False if there was none (any more)."""
         channel.groups_signalled = asyncio.get_running_loop().create_future()
-        self.put(f"k {channel.name} {name}".encode())
+        self.put(f"k {channel.name} {name}".encode(), channel)
         self._expect_answers()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._options.silence_seconds):
@@ -150,8 +141,8 @@ class Session:
 
     def abandon(self, channel: Channel) -> None:
         """Kill what carries a channel's output; its end is answered by the guest."""
-        if self._is_current(channel):
-            self.put(f"z {channel.name}".encode())
+        if self._slots.hold(channel):
+            self.put(f"z {channel.name}".encode(), channel)
             self._expect_answers()
 
     async def check_alive(self) -> bool:
@@ -166,42 +157,36 @@ class Session:
 
     async def close(self, *, quit_agent: bool = True) -> None:
         """End the session; programs that still run in it are killed with it."""
-        if quit_agent and not self.ended.is_set():
-            with suppress(OSError, TimeoutError):
-                async with asyncio.timeout(_QUIT_SECONDS):
-                    await self._socket.send(termproxy.input_packet(b"\r" + QUIT_LINE + b"\r"))
-                    await self.ended.wait()
-        self._end()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(_QUIT_SECONDS):
-                await self._socket.close()
+        try:
+            if quit_agent and not self.ended.is_set():
+                await self._quit_agent()
+        finally:
+            self._end()
+            if self._closing is not None:
+                await asyncio.shield(self._closing)
 
-    def _allocate(self, sink: Sink) -> Channel:
+    # starting programs
+
+    def _take_slot(self, sink: Sink) -> Channel:
         if self.ended.is_set():
             raise errors.SessionLost
-        free = next((n for n in range(self._options.max_commands) if n not in self._channels), None)
-        if free is None:
-            raise errors.TooManyCommands
-        self._generations[free] += 1
-        channel = Channel(
-            slot=free,
-            generation=self._generations[free],
-            sink=sink,
-            encoding=self.hello.encoding,
-            drop_output=lambda channel: self.put(f"t {channel.slot}".encode()),
-        )
-        self._channels[free] = channel
-        return channel
+        return self._slots.take(sink, encoding=self.hello.encoding, drop_output=self._drop_output)
 
-    def _is_current(self, channel: Channel) -> bool:
-        return self._channels.get(channel.slot) is channel
+    def _call(self, channel: Channel, call: str, words: tuple[bytes, ...]) -> None:
+        """Have the agent start a program; its slot is free again if that fails."""
+        try:
+            for line in agent.call_lines(call, channel.slot, words):
+                self.put(line, channel)
+            self._expect_answers()
+        except BaseException:
+            self._slots.release(channel)
+            raise
+
+    def _drop_output(self, channel: Channel) -> None:
+        self.put(b"t %d" % channel.slot, channel)
 
     def _release(self, channel: Channel) -> None:
-        if self._is_current(channel):
-            del self._channels[channel.slot]
+        self._slots.release(channel)
         self.last_used_at = self._clock()
 
     # receiving
@@ -210,19 +195,29 @@ class Session:
         await BatchedReader(self._socket, self._receive).run()
         self._end()
 
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: bytes) -> Iterator[None]:
+        """Take what came, in turns of bounded time."""
         self._liveness.received(self._clock())
         self._heard.set()
+        until = self._clock() + _TURN_SECONDS
         for event in self._frames.feed(data):
-            match event:
-                case frames.Frame():
-                    self._liveness.answered()
-                    self._take_frame(event)
-                case frames.Outside():
-                    self._take_outside(event.data)
-                case frames.Damaged():
-                    self.damaged_frames += 1
-        self._nudge_timer.received(owed=self._is_answer_owed() and not self.ended.is_set())
+            if self.ended.is_set():
+                return
+            self._take(event)
+            if self._clock() > until:
+                yield
+                until = self._clock() + _TURN_SECONDS
+        self._outbox.received(owed=self._is_answer_owed())
+
+    def _take(self, event: frames.Event) -> None:
+        match event:
+            case frames.Frame():
+                self._liveness.answered()
+                self._take_frame(event)
+            case frames.Outside():
+                self._take_outside(event.data)
+            case frames.Damaged():
+                self._note(offences.GRAVE, "damaged")
 
     def _take_outside(self, data: bytes) -> None:
         if self._trailer.feed(data) is not None:
@@ -242,109 +237,100 @@ class Session:
         except LinkBroken:
             self._end()
         except (ValueError, IndexError):
-            self.damaged_frames += 1
+            self._note(offences.GRAVE, "damaged")
 
     def _dispatch(self, kind: str, fields: tuple[str, ...]) -> None:
         if kind in {"A", "R", "S"}:
             self._take_sequence(kind, fields)
             return
-        channel = self._find(fields[0])
-        if channel is None:
+        channel = self._slots.find(fields[0])
+        if channel is None or (channel.is_over and kind not in {"X", "Z"}):
+            self._note(offences.LATE, "late")
             return
         try:
-            self._take_channel_frame(channel, kind, fields[1:])
+            if not self._take_channel_frame(channel, kind, fields[1:]):
+                self._note(offences.LATE, "late")
         except errors.OutputDamaged as error:
             self._give_up(channel, error)
         except ValueError:
             self._give_up(channel, errors.OutputDamaged())
 
-    def _take_channel_frame(self, channel: Channel, kind: str, fields: tuple[str, ...]) -> None:
+    def _take_channel_frame(self, channel: Channel, kind: str, fields: tuple[str, ...]) -> bool:
+        """Whether the frame was to be expected. Raises OutputDamaged, ValueError."""
         match kind, fields:
             case (("o" | "e"), (number, length, data)):
                 channel.take_piece(kind, number, length, data)
             case "X", (sequence, code, out, err):
-                self._link.acknowledge(int(sequence))
+                self._acknowledge(int(sequence))
                 channel.take_exit(code, out, err)
                 self._release(channel)
             case "I", (count,):
                 channel.take_stdin_passed(count)
             case "B", ():
-                channel.take_stdin_broken()
+                return channel.take_stdin_broken()
             case "G", (count,):
-                channel.take_groups(count)
+                return channel.take_groups(count)
             case "Z", ():
                 channel.finish(137 if channel.exit_code is None else channel.exit_code)
                 self._release(channel)
             case _:
                 raise errors.OutputDamaged
+        return True
 
     def _take_sequence(self, kind: str, fields: tuple[str, ...]) -> None:
         sequence = int(fields[0])
         if kind == "A":
-            self._link.acknowledge(sequence)
+            if not self._acknowledge(sequence):
+                self._note(offences.LATE, "late")
             self._take_exit_codes(fields[1:])
             return
-        if kind == "S":
-            self.strangers += 1
-            _log.warning("hub.stranger_on_terminal", guest=self._name)
+        self._note(offences.GRAVE if kind == "S" else offences.LATE, "stranger")
         self._link.expect(sequence, self._clock())
-        self._wake.set()
+        self._outbox.wake()
+
+    def _acknowledge(self, sequence: int) -> bool:
+        """Take lines off the window, and send what waited for it; whether that was news."""
+        is_news = self._link.acknowledge(sequence)
+        if is_news and self._link.has_waiting:
+            self._outbox.wake()
+        return is_news
 
     def _take_exit_codes(self, pairs: tuple[str, ...]) -> None:
         """Programs that ended while something they started still holds their output."""
         for name, _, code in (pair.partition("=") for pair in pairs):
-            channel = self._find(name)
+            channel = self._slots.find(name)
             if channel is not None and channel.exit_code is None and code.isdigit():
                 channel.exit_code = min(int(code), 255)
                 loop = asyncio.get_running_loop()
                 loop.call_later(self._options.drain_seconds, self.abandon, channel)
 
-    def _find(self, name: str) -> Channel | None:
-        slot = name.partition(".")[0]
-        channel = self._channels.get(int(slot)) if slot.isdigit() and len(slot) < 4 else None
-        return channel if channel is not None and channel.name == name else None
-
     def _give_up(self, channel: Channel, error: errors.HubError) -> None:
         """Fail one channel; its slot is free again once the guest has let go of it."""
-        _log.warning("hub.channel_failed", guest=self._name, error=error.code)
-        self.damaged_frames += 1
         channel.fail(error)
-        self.put(f"k {channel.name} KILL".encode())
+        self.put(f"k {channel.name} KILL".encode(), channel)
         self.abandon(channel)
+        self._note(offences.GRAVE, error.code)
+
+    def _note(self, weight: float, what: str) -> None:
+        """Count what the agent does not send; too much of it ends the session."""
+        if weight == offences.GRAVE and not self.is_tainted:
+            self.is_tainted = True
+            _log.warning("hub.session_tainted", guest=self._name, first=what)
+        if self._offences.add(weight, self._clock()):
+            self._end(quit_agent=True)
 
     # sending
 
     async def _write(self) -> None:
-        try:
-            while not self.ended.is_set():
-                await self._wake.wait()
-                self._wake.clear()
-                await self._flush()
-        except (OSError, LinkBroken):
-            self._end()
-
-    async def _flush(self) -> None:
-        resize, self._resize = self._resize, b""
-        if resize:
-            await self._socket.send(resize)
-        packet = self._link.take(self._clock())
-        if packet:
-            self._nudge_timer.sent()
-            await self._socket.send(termproxy.input_packet(packet))
+        with suppress(OSError, LinkBroken):
+            await self._outbox.run()
+        self._end()
 
     def _is_answer_owed(self) -> bool:
         """Whether more is to come. What is sent needlessly stalls what is sent next."""
         if self._link.awaits_acknowledgement or self.echo_owed:
             return True
-        return len(self._channels) > (self.outside is not None)
-
-    def _nudge(self) -> None:
-        if not self._link.has_waiting and not self.ended.is_set():
-            self._spawn(self._send_no_operation())
-
-    async def _send_no_operation(self) -> None:
-        with suppress(OSError):
-            await self._socket.send(termproxy.NO_OPERATION)
+        return len(self._slots) > (self.outside is not None)
 
     # keeping alive
 
@@ -361,7 +347,7 @@ class Session:
     def _check(self, now: float) -> None:
         self._link.expire(now)
         if self._link.has_waiting:
-            self._wake.set()
+            self._outbox.wake()
         match self._liveness.check(now, busy=self.is_busy):
             case Verdict.LOST:
                 self._end()
@@ -376,18 +362,40 @@ class Session:
         if self._link.waiting_bytes < termproxy.SAFE_UNREAD_BYTES:
             self.put(b"h")
 
-    def _end(self) -> None:
+    # ending
+
+    def _end(self, *, quit_agent: bool = False) -> None:
         if self.ended.is_set():
             return
         self.ended.set()
         metrics.SESSIONS.dec()
         self._heard.set()
-        self._nudge_timer.sent()
-        self._wake.set()
-        _log.info("hub.session_ended", guest=self._name)
-        for channel in tuple(self._channels.values()):
+        self._outbox.close()
+        _log.info("hub.session_ended", guest=self._name, tainted=self.is_tainted)
+        for channel in self._slots.clear():
             channel.fail(errors.SessionLost())
-        self._channels.clear()
+        self._closing = asyncio.create_task(self._close(quit_agent=quit_agent))
+
+    async def _close(self, *, quit_agent: bool) -> None:
+        """Stop all work and leave the terminal; nothing more of it is read."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_QUIT_SECONDS):
+                if quit_agent:
+                    await self._send_quit()
+                await self._socket.close()
+
+    async def _quit_agent(self) -> None:
+        """Tell the agent to go, and wait until the terminal's session ends with it."""
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_QUIT_SECONDS):
+                await self._send_quit()
+                await self.ended.wait()
+
+    async def _send_quit(self) -> None:
+        await self._socket.send(termproxy.input_packet(b"\r" + agent.QUIT_LINE + b"\r"))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -11,11 +11,10 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Protocol
 
-from pve402.hub import errors
+from pve402.hub import errors, quoting
 from pve402.hub.batching import BatchedReader
 from pve402.hub.channels import Channel
 from pve402.hub.nudge import Nudge
-from pve402.hub.quoting import stdin_formats
 from pve402.hub.request import EventKind
 from pve402.hub.session import Session, TerminalSocket
 from pve402.proxmox import termproxy
@@ -31,7 +30,6 @@ _CONTROL = re.compile(rb"[\x00-\x1f]")
 _MORE_SECONDS = 0.5
 _ATTACH_SECONDS = 0.3
 _QUIET_SECONDS = 0.03
-_LONGEST_FORMAT = 1780
 
 # Runs on the new terminal: tells where it is, gives it a sane state, becomes root's shell.
 _INNER = (
@@ -40,8 +38,10 @@ _INNER = (
     'while IFS=: read -r u p i g n h s;do [ "$u" = root ]&&break;done </etc/passwd;'
     '[ -x "$s" ]||s=/bin/sh;SHELL=$s;export SHELL;cd;exec "$s" -il'
 )
+# Python ignores these two signals, and the shell would inherit that.
 _PYTHON = (
-    "import os,pty,sys;sys.exit(os.waitstatus_to_exitcode(pty.spawn(['sh','-c',sys.argv[1]])))"
+    "import os,pty,signal as s,sys;s.signal(s.SIGPIPE,s.SIG_DFL);s.signal(s.SIGXFSZ,s.SIG_DFL);"
+    "sys.exit(os.waitstatus_to_exitcode(pty.spawn(['sh','-c',sys.argv[1]])))"
 )
 _OUTER = {
     "script": 'script -qfc "$I" /dev/null',
@@ -82,17 +82,17 @@ class SharedShell:
     async def write(self, data: bytes) -> None:
         """Type bytes, no faster than the shell's terminal takes them."""
         async with self._lock:
-            for piece, _ in stdin_formats(data, _LONGEST_FORMAT):
+            for piece in quoting.formats(data):
                 await self._channel.stdin_credit.acquire()
                 if self._channel.stdin_closed:
                     return
                 self._session.echo_owed = True
-                self._session.put(b"i %d 'd%b'" % (self._channel.slot, piece))
+                self._session.send_stdin(self._channel, piece)
 
     def resize(self, columns: int, rows: int) -> None:
         """Set the size of the pseudo terminal."""
         columns, rows = termproxy.clamp_size(columns, rows)
-        self._session.put(f"w {self._channel.name} {rows} {columns}".encode())
+        self._session.put(f"w {self._channel.name} {rows} {columns}".encode(), self._channel)
 
     async def close(self) -> None:
         """Hang up."""

@@ -3,14 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+from pve402.hub import quoting
 from pve402.hub.channels import Channel
 from pve402.hub.execution import Execution
 from pve402.hub.options import HubOptions
-from pve402.hub.quoting import stdin_formats
 from pve402.hub.session import Session
-
-#: Longest format of one line of stdin; two of them fit into the smallest pipe, 4,096 bytes.
-_LONGEST_FORMAT = 1780
 
 Source = AsyncIterator[bytes]
 
@@ -33,7 +30,7 @@ async def supervise(
         execution.timed_out = not execution.cancelled
         await end(session, channel, execution, options)
     except asyncio.CancelledError:
-        session.put(f"k {channel.name} KILL".encode())
+        session.put(f"k {channel.name} KILL".encode(), channel)
         session.abandon(channel)
         raise
     finally:
@@ -60,18 +57,16 @@ async def end(
 
 async def feed(session: Session, channel: Channel, stdin: Source) -> None:
     """Pass stdin on, never more than the program's pipe has room for."""
-    lines = 0
     async for data in stdin:
-        for piece, _ in stdin_formats(data, _LONGEST_FORMAT):
+        for piece in quoting.formats(data):
             await channel.stdin_credit.acquire()
             if channel.stdin_closed:
                 return
-            session.put(b"i %d 'd%b'" % (channel.slot, piece))
-            lines += 1
-    while channel.passed_lines < lines and not channel.stdin_closed:
+            session.send_stdin(channel, piece)
+    while channel.passed_lines < channel.sent_lines and not channel.stdin_closed:
         await channel.stdin_credit.acquire()
     if not channel.is_over:
-        session.put(b"i %d e" % channel.slot)
+        session.put(b"i %d e" % channel.slot, channel)
 
 
 def _time_limit(execution: Execution, options: HubOptions) -> float:

@@ -106,8 +106,11 @@ class TermproxyConnector:
             raise errors.GuestNotRunning from error
         except proxmox_errors.ProxmoxError as error:
             raise errors.TerminalUnreachable from error
-        if await opened.authenticate(ticket.user, ticket.ticket):
-            return opened
-        with suppress(OSError):
-            await opened.close()
-        return None
+        is_accepted = False
+        try:
+            is_accepted = await opened.authenticate(ticket.user, ticket.ticket)
+        finally:
+            if not is_accepted:
+                with suppress(OSError):
+                    await opened.close()
+        return opened if is_accepted else None

@@ -139,12 +139,15 @@ async def _open(guests: Guests, guest: GuestRef) -> VncStream | None:
         return None
     except proxmox_errors.ProxmoxError as error:
         raise errors.TerminalUnreachable from error
+    stream = None
     try:
-        return await _authenticated(socket, ticket.password)
-    except (vnc.VncFailed, TimeoutError, OSError):
-        with suppress(OSError):
-            await socket.close()
-        return None
+        with suppress(vnc.VncFailed, TimeoutError, OSError):
+            stream = await _authenticated(socket, ticket.password)
+    finally:
+        if stream is None:
+            with suppress(OSError):
+                await socket.close()
+    return stream
 
 
 async def _authenticated(socket: WebSocketTerminal, password: str) -> VncStream:

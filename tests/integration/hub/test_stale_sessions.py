@@ -94,7 +94,7 @@ async def test_second_client_is_noticed_and_survived(chain: Consoles) -> None:
         await asyncio.sleep(0.3)
         result = await hub.exec(guest, ExecRequest(command="echo still"))
         assert result.stdout == b"still\n"
-        assert session.strangers
+        assert session.is_tainted
         await stranger.close()
         assert (await hub.exec(guest, ExecRequest(command="echo new"))).stdout == b"new\n"
         assert await hub.session(guest) is not session

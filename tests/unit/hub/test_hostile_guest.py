@@ -1,6 +1,7 @@
 """Whatever a guest sends, no crash, no hang past a deadline, no memory without bound."""
 
 import asyncio
+import base64
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,6 +22,8 @@ OPTIONS = HubOptions(
     kill_after_seconds=0.01,
     drain_seconds=0.01,
 )
+#: Of a guest whose silence proves nothing.
+CALM = HubOptions(silence_seconds=60.0, acknowledge_seconds=60.0)
 
 
 class FakeSocket:
@@ -28,6 +31,7 @@ class FakeSocket:
 
     def __init__(self) -> None:
         self.sent = bytearray()
+        self.is_closed = False
         self.incoming: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     async def send(self, data: bytes) -> None:
@@ -40,6 +44,7 @@ class FakeSocket:
         """What comes is put here by the test; there is no network to leave alone."""
 
     async def close(self) -> None:
+        self.is_closed = True
         self.incoming.put_nowait(None)
 
 
@@ -47,9 +52,9 @@ def frame(*fields: str) -> bytes:
     return f"\x1b_{NONCE} {' '.join(fields)}\x1b\\".encode()
 
 
-def open_session(socket: FakeSocket, **hello: object) -> Session:
-    values = {"encoding": "base64", "directory": "/run", "tools": frozenset[str](), "rest": b""}
-    session = Session(socket, NONCE, Hello(**(values | hello)), OPTIONS)  # type: ignore[arg-type]
+def open_session(socket: FakeSocket, *, options: HubOptions = OPTIONS) -> Session:
+    hello = Hello(encoding="base64", directory="/run", tools=frozenset(), rest=b"")
+    session = Session(socket, NONCE, hello, options)
     session.start()
     return session
 
@@ -171,6 +176,85 @@ async def test_flood_keeps_memory_bounded() -> None:
     result = await execution.wait()
     assert (len(result.output), result.truncated) == (1000, True)
     assert b"t 0" in socket.sent
+    await session.close(quit_agent=False)
+
+
+FORGED = {
+    "strangers": frame("S", "0"),
+    "no sequence": frame("A", "x"),
+    "damaged": f"\x1b_{NONCE} o 0.1 \x1b[".encode(),
+    "no kind": frame(""),
+    "of no channel": frame("o", "7.9", "0", "4", "QUJD"),
+    "of a channel never used": frame("X", "3.1", "0", "0", "0", "0"),
+    "acknowledged again and again": frame("A", "0"),
+    "expected again and again": frame("R", "0"),
+    "of an early channel": frame("Z", "0.0"),
+    "signals nobody asked for": frame("G", "0.1", "1"),
+    "stdin nobody reads": frame("B", "0.1"),
+    "stdin never sent": frame("I", "0.1", "1"),
+    "wrong pieces": frame("o", "0.1", "5", "4", "QUJD"),
+    "empty pieces": frame("o", "0.1", "0", "0", ""),
+    "binary": f"\x1b_{NONCE} o\xff\x00".encode("latin-1") + b"\x1b\\",
+}
+
+
+@pytest.mark.parametrize("kind", FORGED)
+async def test_a_guest_that_forges_frames_loses_its_session_and_fills_no_log(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    socket = FakeSocket()
+    session = open_session(socket, options=CALM)
+    execution = start(session)
+    for _ in range(40):
+        socket.incoming.put_nowait(FORGED[kind] * 1000)
+
+    async with asyncio.timeout(20):
+        await session.ended.wait()
+        with pytest.raises(errors.SessionFailed):
+            await execution.wait()
+        await session.close()
+
+    assert socket.is_closed
+    assert b": pve402-quit" in socket.sent
+    assert len(capsys.readouterr().out.splitlines()) <= 2
+    left = socket.incoming.qsize()
+    await asyncio.sleep(0.01)
+    assert socket.incoming.qsize() == left
+
+
+async def test_a_few_damaged_frames_do_not_end_the_session() -> None:
+    socket = FakeSocket()
+    session = open_session(socket, options=CALM)
+    for _ in range(5):
+        socket.incoming.put_nowait(FORGED["strangers"] + FORGED["damaged"])
+    for _ in range(1000):
+        socket.incoming.put_nowait(FORGED["of no channel"])
+    execution = start(session)
+    socket.incoming.put_nowait(frame("X", "0.1", "0", "0", "0", "0"))
+
+    assert (await execution.wait()).exit_code == 0
+    assert session.is_tainted
+    await session.close(quit_agent=False)
+
+
+@pytest.mark.parametrize("size", [1, 10, 1000, 40_000])
+async def test_others_have_their_turn_while_a_guest_floods(size: int) -> None:
+    socket, turns, seen = FakeSocket(), 0, 0
+    session = open_session(socket, options=CALM)
+    execution = start(session, output_limit_bytes=10**9)
+    piece = base64.b64encode(b"x" * size).decode()
+    count = 2_000_000 // (len(piece) + 100)
+    for number in range(count):
+        socket.incoming.put_nowait(frame("o", "0.1", str(number), str(len(piece)), piece))
+    socket.incoming.put_nowait(frame("X", "0.1", "0", "0", str(count), "0"))
+
+    while execution.is_running:
+        seen, before = execution.kept_bytes, seen
+        assert seen - before <= 64 * 1024 * 8
+        turns += 1
+        await asyncio.sleep(0)
+
+    assert turns > 3
     await session.close(quit_agent=False)
 
 

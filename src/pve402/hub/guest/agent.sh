@@ -14,9 +14,14 @@
 #   G channel count                     process groups that were signalled
 #   Z channel                           given up: nothing more comes on this channel
 #   F what                              the guest lacks something we need
+# The words of a program come with its call, or before it in its slot's file: SLOT.a is then a
+# script that makes them the positional parameters.
 # bash reads ahead from a terminal and hands what it read to any other `read`, so files are
 # sourced or passed through cat, and `read` serves the terminal and the stdin pipes alone.
 # A channel is SLOT.GENERATION; files of a slot are reused, late frames are told apart.
+# Tenants' programs get the guest's own locale, and the usual umask; both differ here.
+L=${LC_ALL-}
+unset LC_ALL
 LC_ALL=C
 N='
 '
@@ -42,15 +47,24 @@ pump() {
   echo "$2=$q" >"$D/$s.$2"
 }
 
-# Descriptor 8 takes the process group; the command keeps no other descriptor of ours.
+# What of this shell a program would inherit.
+ours_off() {
+  umask 022
+  [ -z "$L" ] || export LC_ALL="$L"
+}
+
+# Descriptor 8 takes the process group; the command keeps no other descriptor of ours. In a
+# subshell of its own, because a shell tells of a killed child on the stderr the child had.
 run() {
-  $S sh -c "$@" 2>&4 4>&- 8>"$D/$s.p" <"$i"
+  ours_off
+  (exec $S sh -c "$@" 2>&4 4>&- 8>"$D/$s.p" <"$i")
   echo "x=$? y=$c" >"$D/$s.x"
 }
 
 job() {
   c=$1 s=${1%.*} i=$2 f= x=255 o=0 e=0
   shift 2
+  [ $# -gt 0 ] || . "$D/$s.a"
   if [ "$i" != /dev/null ]; then feed 5<&9 & f=$!; exec 9>&-; fi
   { { run "$@" 3>&- | pump "$c" o >&3 4>&-; } 4>&1 | pump "$c" e >&3; } 3>&1
   for l in x o e; do . "$D/$s.$l"; done
@@ -75,9 +89,11 @@ feed() {
 # The pseudo terminal is made by whatever the guest has; its output goes out as it is.
 console() {
   c=$1 s=${1%.*} i=$D/${1%.*}.i
+  shift
+  [ $# -gt 0 ] || . "$D/$s.a"
   feed 5<&9 & f=$!
   exec 9>&-
-  eval "$2" <"$i"
+  (ours_off; eval "$1" <"$i")
   say "X $c $Q $? 0 0"
   kill $f
   : >"$D/$s.j"
@@ -122,7 +138,7 @@ end() {
 }
 t() { : >"$D/$1.t"; }
 a() { say "A $Q"; }
-v() { l=$(printf "$2."); eval "V$1=\$V$1\${l%.}"; }
+d() { printf "$2" >>"$D/$1.a"; }
 w() { p=$(cat "$D/${1%.*}.y") && stty rows "$2" cols "$3" <"$p"; }
 h() {
   r=
@@ -174,6 +190,7 @@ tools() {
 export HOME="${HOME:-/root}" PATH="${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}"
 export LANG="${LANG:-C.UTF-8}" USER=root LOGNAME=root SHELL="${SHELL:-/bin/sh}"
 cd "$HOME" || cd /
+unset OLDPWD
 trap quit HUP TERM
 encoding
 workplace

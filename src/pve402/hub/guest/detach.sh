@@ -62,7 +62,8 @@ exec >/dev/null 2>&1 </dev/null
 [ "$seconds" -eq 0 ] || enforce_time_limit &
 {
   {
-    setsid sh -c "$@" 2>&4 4>&- 8>"$d/group" <"$i"
+    # A shell tells of a killed child on the stderr the child had, hence the subshell.
+    (umask 022; exec setsid sh -c "$@" 2>&4 4>&- 8>"$d/group" <"$i")
     echo $? >"$d/exit.new"
     mv "$d/exit.new" "$d/exit"
   } | spool "$d/out" 4>&-
