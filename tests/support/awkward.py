@@ -48,6 +48,18 @@ def deploy(
     return wallet
 
 
+def delegate(node: Node, account: LocalAccount, wallet: str) -> None:
+    """Let an account behave as an awkward wallet (EIP-7702); the wallet's owner signs for it."""
+    wish = {
+        "chainId": int(node.rpc("eth_chainId"), 16),
+        "address": to_checksum_address(wallet),
+        "nonce": _nonce(node, account),
+    }
+    signed = account.sign_authorization(wish)
+    lists = {"authorizationList": [signed]}
+    assert send(node, new_account(), new_account().address, b"", gas=200_000, **lists)
+
+
 def turn(node: Node, owner: LocalAccount, wallet: str) -> None:
     """Let the owner take back every signature, those given before too."""
     send(node, owner, wallet, call_data("turn()", ()), gas=100_000)
@@ -63,10 +75,10 @@ def stands_by(node: Node, wallet: str, digest: bytes, signature: bytes, **questi
     return str(node.rpc("eth_call", call, "latest"))[2:10] == ACCEPTED
 
 
-def send(node: Node, sender: LocalAccount, to: str, data: bytes, *, gas: int) -> bool:
+def send(node: Node, sender: LocalAccount, to: str, data: bytes, *, gas: int, **more: Any) -> bool:
     """Send a transaction, mined at once, with that much gas; True when it succeeded."""
     node.fund(sender.address, eth=1)
-    nonce = int(node.rpc("eth_getTransactionCount", sender.address, "latest"), 16)
+    nonce = _nonce(node, sender)
     fields = {
         "to": to_checksum_address(to),
         "value": 0,
@@ -74,9 +86,13 @@ def send(node: Node, sender: LocalAccount, to: str, data: bytes, *, gas: int) ->
         "gas": gas,
         "nonce": nonce,
     }
-    done = node.rpc("eth_sendRawTransaction", transactions.raw(sender, **fields))
+    done = node.rpc("eth_sendRawTransaction", transactions.raw(sender, **fields, **more))
     for _attempt in range(200):  # anvil answers a broadcast a little before its block is there
         if receipt := node.rpc("eth_getTransactionReceipt", done):
             return int(receipt["status"], 16) == 1
         time.sleep(0.02)
     raise AssertionError("the transaction was not mined")
+
+
+def _nonce(node: Node, account: LocalAccount) -> int:
+    return int(node.rpc("eth_getTransactionCount", account.address, "latest"), 16)

@@ -52,3 +52,24 @@ def _shared_modules(file: Path) -> list[Path]:
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests.support."):
             names.append(str(node.module).split(".")[2])
     return [folder / f"{name}.py" for name in names]
+
+
+@pytest.mark.parametrize(
+    ("name", "knowing"),
+    [
+        # How the tools of the checkout are set up, and what compiles the devnet's contracts.
+        ("pve402_devnet", {"pyproject.toml", "scripts/build-contracts"}),
+        # The hand-over, and the list of packages it is locked with.
+        ("pve402-devnet", {"src/pve402/__main__.py"}),
+    ],
+)
+def test_nothing_else_knows_it(name: str, knowing: set[str]) -> None:
+    found = {
+        str(file)
+        for file in project.text_files()
+        if file.suffix != ".md" and file.parts[0] not in ("devnet", "tests")
+        for _, line in project.numbered_lines(file)
+        if name in line
+    }
+
+    assert found == knowing

@@ -126,3 +126,17 @@ def test_a_strangers_signature_is_refused_by_all_that_answer(
     wallet = awkward.deploy(quiet_chain, owner, Manner.WANTS_GAS, 1)
 
     assert not asked(quiet_chain, new_account(), wallet)
+
+
+def test_a_plain_account_can_become_awkward(
+    quiet_chain: SimulatedChain, owner: LocalAccount
+) -> None:
+    wallet = awkward.deploy(quiet_chain, owner, Manner.WANTS_GAS, 1_000_000)
+    payer = new_account()
+    quiet_chain.fund(payer.address, usdc_atomic=400)
+
+    awkward.delegate(quiet_chain, payer, wallet)
+
+    assert asked(quiet_chain, owner, payer.address)
+    assert not settled(quiet_chain, owner, payer.address)
+    assert quiet_chain.usdc_balance(payer.address) == 400
