@@ -154,3 +154,25 @@ def test_a_broken_upload_leaves_nothing_behind(container: Container):
     assert _get(container, "/root/broken").status_code == 404
     wait = "for i in 1 2 3 4 5 6 7 8 9; do ls -a /root | grep -q pve402- || break; sleep 1; done"
     assert container.output(f"{wait}; ls -a /root | grep pve402- || echo none") == "none\n"
+
+
+@pytest.mark.parametrize("name", ["é", "日本", "a b", "a+b", "%25", "a%b", "it's", "new\nline"])
+def test_a_name_of_any_characters_is_kept(container: Container, name: str):
+    put = _put(container, f"/tmp/{name}", b"named")
+
+    assert put.json()["path"] == f"/tmp/{name}"
+    assert _get(container, f"/tmp/{name}").content == b"named"
+    assert container.run(argv=["test", "-f", f"/tmp/{name}"])["exitCode"] == 0
+
+
+def test_a_file_is_made_once_and_replaced_only_by_who_knows_it(container: Container):
+    first = _put(container, "/root/once", b"first", headers={"If-None-Match": "*"})  # type: ignore[arg-type]
+    again = _put(container, "/root/once", b"again", headers={"If-None-Match": "*"})  # type: ignore[arg-type]
+    etag = first.headers["etag"]
+    replaced = _put(container, "/root/once", b"second", headers={"If-Match": etag})  # type: ignore[arg-type]
+    stale = _put(container, "/root/once", b"third", headers={"If-Match": etag})  # type: ignore[arg-type]
+    missing = _put(container, "/root/never", b"x", headers={"If-Match": "*"})  # type: ignore[arg-type]
+
+    statuses = [reply.status_code for reply in (first, again, replaced, stale, missing)]
+    assert statuses == [200, 412, 200, 412, 412]
+    assert _get(container, "/root/once").content == b"second"

@@ -228,6 +228,36 @@ def test_a_megabyte_of_stdin_arrives_whole(container: Container):
     assert channels[1].split()[0].decode() == hashlib.sha256(data).hexdigest()
 
 
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("text", 1003),
+        ("", 1003),
+        ('{"resize": 1}', 1003),
+        (b"\x00" + b"a" * (1024 * 1024), 1009),
+        (b"\x00" + b"a" * (2 * 1024 * 1024), 1009),
+        ("t" * (3 * 1024 * 1024), 1009),
+        (b"\x00" + b"a" * (1024 * 1024 - 1), 1000),
+        (b"\x00", 1000),
+        (b"", 1000),
+        (b"\x07odd", 1000),
+    ],
+    ids=lambda value: f"{type(value).__name__}-{len(value)}" if hasattr(value, "__len__") else "",
+)
+def test_a_message_that_cannot_be_taken_is_refused_by_its_code(
+    container: Container, message: str | bytes, code: int
+):
+    with _socket(container) as socket:
+        socket.send(json.dumps({"command": "cat >/dev/null", "openStdin": True}))
+        socket.recv()
+        socket.send(message)
+        if code == 1000:
+            socket.send(b"\xff\x00")
+        _received(socket)
+
+    assert socket.close_code == code
+
+
 def _send_all(socket: ClientConnection, data: bytes) -> None:
     for start in range(0, len(data), 65_536):
         socket.send(b"\x00" + data[start : start + 65_536])

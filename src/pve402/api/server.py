@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from pve402 import bootstrap, config
 from pve402.api import app as application
-from pve402.api.transport import connections, open_files
+from pve402.api.transport import connections, open_files, websockets
 from pve402.config import logs
 from pve402.domain.catalogue import CatalogueError
 
@@ -28,7 +28,6 @@ EXIT_NOT_STARTED: Final = 3
 _GRACE_SECONDS: Final = (
     5  # the worker takes up to 20 more, and 30 in all is what most supervisors give
 )
-_WEBSOCKET_MESSAGE_BYTES: Final = 1024 * 1024
 
 
 def serve(env_file: Path | None, **overrides: Any) -> int:
@@ -108,8 +107,8 @@ def _uvicorn_config(app: Any, settings: config.Settings) -> uvicorn.Config:
         host=settings.pve402_host,
         port=settings.pve402_port,
         http=connections.BoundedHttp,
-        ws="websockets-sansio",
-        ws_max_size=_WEBSOCKET_MESSAGE_BYTES,
+        ws=websockets.BoundedSocket,
+        ws_max_size=websockets.LARGEST_MESSAGE_BYTES,
         ws_per_message_deflate=False,  # 300 KB a connection, and slower than most links
         lifespan="on",
         log_config=None,

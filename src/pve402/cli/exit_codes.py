@@ -29,10 +29,10 @@ DECLINED: Final = 8
 SIGNALLED: Final = 128
 
 _BY_STATUS: Final = {
-    **dict.fromkeys((400, 413, 422), USAGE),
+    **dict.fromkeys((400, 413, 415, 422), USAGE),
     402: NOT_PAID,
     **dict.fromkeys((401, 403, 404, 410), NOT_ALLOWED),
-    **dict.fromkeys((409, 502), NOT_NOW),
+    **dict.fromkeys((409, 412, 502), NOT_NOW),
     **dict.fromkeys((408, 429, 503), LATER),
 }
 _BY_KIND: Final = {

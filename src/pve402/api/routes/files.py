@@ -5,8 +5,10 @@ import base64
 import binascii
 import dataclasses
 import re
+import time
 from collections.abc import AsyncIterator
 from typing import Final
+from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -16,7 +18,7 @@ from pve402.api import visit
 from pve402.api.guest_call import GuestCall
 from pve402.api.messages import reply
 from pve402.api.openapi import operations
-from pve402.api.transport import routing
+from pve402.api.transport import body, conditions, routing
 from pve402.domain import errors
 from pve402.hub import errors as hub_errors
 from pve402.hub import files
@@ -31,6 +33,8 @@ _MODE: Final = re.compile(r"0?[0-7]{3,4}")
 _DEFAULT_MODE: Final = "0644"
 _DIGEST: Final = re.compile(r"sha-256=:?([A-Za-z0-9+/]{43}=):?", re.IGNORECASE)
 _IDLE_SECONDS: Final = 60.0
+_PATIENCE_SECONDS: Final = 120.0  # and the time that the bytes so far take at this rate
+_SLOWEST_BYTES_PER_SECOND: Final = 4096
 
 
 @router.put("/management/files/{ctid}", **operations.file_written())
@@ -58,6 +62,8 @@ class _Wish:
 
 
 def _written(request: Request, _raw: bytes) -> _Wish:
+    conditions.refuse_partial_or_encoded(request)
+    conditions.are_asked_for(request)
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced[:18]) > MAX_FILE_BYTES:
         raise hub_errors.FileTooLarge
@@ -68,12 +74,24 @@ def _written(request: Request, _raw: bytes) -> _Wish:
 
 
 def _path(request: Request, _raw: bytes) -> str:
-    path = request.query_params.get("path", "")
+    path = _query_path(request)
     if not path.startswith("/") or path.endswith("/") or "\0" in path:
         raise errors.InvalidRequest("path must be the absolute path of a file")
     if len(path.encode("utf-8", "surrogateescape")) > 4096:
         raise errors.InvalidRequest("path must have 4,096 bytes at most")
     return path
+
+
+def _query_path(request: Request) -> str:
+    """The path as it was meant, byte for byte. Raises InvalidRequest for what is no UTF-8."""
+    try:
+        query: str = request.scope["query_string"].decode("utf-8")
+        given = parse_qs(query, keep_blank_values=True, errors="strict").get("path", [""])
+    except UnicodeDecodeError:
+        raise errors.InvalidRequest("path must be UTF-8, percent-encoded") from None
+    if len(given) > 1:
+        raise errors.InvalidRequest("path must be given once")
+    return given[0]
 
 
 def _expected(request: Request) -> str:
@@ -91,6 +109,8 @@ def _expected(request: Request) -> str:
 
 
 async def _write(call: GuestCall, wish: _Wish) -> Response:
+    if conditions.are_asked_for(call.request):
+        conditions.check_write(call.request, await _etag_now(call, wish.path))
     written = await call.work.files.put_file(
         call.guest,
         wish.path,
@@ -111,10 +131,18 @@ async def _write(call: GuestCall, wish: _Wish) -> Response:
     return response
 
 
+async def _etag_now(call: GuestCall, path: str) -> str | None:
+    """The entity tag of a file as it is; None if there is none, empty if it cannot be known."""
+    try:
+        return _checksums(await call.work.files.look(call.guest, path)).get("etag", "")
+    except hub_errors.FileMissing:
+        return None
+
+
 async def _read(call: GuestCall, path: str) -> Response:
     download = await call.work.files.get_file(call.guest, path, limit_bytes=MAX_FILE_BYTES)
     headers = _checksums(download.info)
-    if headers.get("etag") and call.request.headers.get("if-none-match") == headers["etag"]:
+    if conditions.check_read(call.request, headers.get("etag", "")):
         return Response(status_code=304, headers=headers)
     headers["content-length"] = str(download.info.size_bytes)
     mode = _mode_text(download.info)
@@ -126,17 +154,20 @@ async def _read(call: GuestCall, path: str) -> Response:
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes; a client that stops sending is not waited for."""
-    stream = request.stream()
+    """The body as it comes; a client that stops sending, or nearly so, is not waited for."""
+    stream, patience_seconds = request.stream(), _PATIENCE_SECONDS
     while True:
+        began_at = time.monotonic()
         try:
-            async with asyncio.timeout(_IDLE_SECONDS):
+            async with asyncio.timeout(min(patience_seconds, _IDLE_SECONDS)):
                 chunk = await anext(stream, None)
         except TimeoutError:
-            raise hub_errors.RequestRefused("the body stopped arriving") from None
+            raise body.BodyTooSlow from None
         if chunk is None:
             return
         if chunk:
+            patience_seconds += len(chunk) / _SLOWEST_BYTES_PER_SECOND
+            patience_seconds -= time.monotonic() - began_at
             yield chunk
 
 

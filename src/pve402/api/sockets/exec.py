@@ -9,7 +9,8 @@ execution. All others are binary, and their first byte is the channel:
     server   1 stdout  2 stderr  3 how it ended, as JSON in the words of Kubernetes
 
 A refusal closes the socket with 4000 and the status that HTTP would have, and the code as reason;
-so does the end of the token or of the lease while the command runs.
+so does the end of the token or of the lease while the command runs. A message of text after the
+first is refused with 1003, and one of more than 1 MiB with 1009.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from pve402 import schemas
 from pve402.api import caller, context, guest_call, visit
 from pve402.api.messages import command_request, commands
-from pve402.api.sockets import relay
+from pve402.api.sockets import binary, relay
 from pve402.api.transport import body, guard
 from pve402.api.transport import errors as error_table
 from pve402.domain import errors
@@ -63,6 +64,8 @@ async def serve(socket: WebSocket) -> None:
         with context.of(socket).work.consoles.open_calls.track(call):
             async with call.lasting():
                 await _run(socket, found, asked, hello)
+    except binary.TextRefused as refusal:
+        await _close(socket, binary.UNSUPPORTED, refusal.code)
     except errors.Pve402Error as refusal:
         await _close(socket, 4000 + error_table.status_of(type(refusal)), refusal.code)
     except WebSocketDisconnect:
@@ -91,26 +94,34 @@ async def _run(
     facts = commands.names(found, execution.exec_id)
     await socket.send_text(json.dumps(facts))
     reading = asyncio.create_task(_read(socket, execution))
+    writing = asyncio.create_task(_write(socket, execution))
     try:
-        await _write(socket, execution)
+        await asyncio.wait([reading, writing], return_when=asyncio.FIRST_COMPLETED)
+        if reading.done():
+            reading.result()
+        await writing
     finally:
-        reading.cancel()
+        for task in (reading, writing):
+            task.cancel()
         execution.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        await asyncio.gather(reading, writing, return_exceptions=True)
 
 
 async def _read(socket: WebSocket, execution: Execution) -> None:
-    """Take stdin, never faster than the program reads it; the client's end is the command's."""
+    """Take stdin, never faster than the program reads it; the client's end is the command's.
+
+    Raises TextRefused.
+    """
     try:
         while True:
-            message = await socket.receive_bytes()
+            message = await binary.receive(socket)
             channel, data = message[:1], message[1:]
             with contextlib.suppress(hub_errors.RequestRefused):  # a stdin closed already
                 if channel == bytes([_STDIN]):
                     await execution.stdin.put(data, close=False)
                 elif channel == bytes([_CLOSE]) and data == bytes([_STDIN]):
                     await execution.stdin.put(b"", close=True)
-    except (WebSocketDisconnect, KeyError, RuntimeError):
+    except (WebSocketDisconnect, RuntimeError):
         execution.cancel()
 
 

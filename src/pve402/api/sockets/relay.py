@@ -7,6 +7,7 @@ import aiohttp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pve402.api.peers import forward, holder
+from pve402.api.sockets import binary
 from pve402.domain.lease import Lease
 from pve402.guests import guest_work, peers
 from pve402.hub import errors as hub_errors
@@ -77,6 +78,9 @@ async def _pass(
 async def _up(socket: WebSocket, peer: aiohttp.ClientWebSocketResponse) -> None:
     try:
         while True:
-            await peer.send_bytes(await socket.receive_bytes())
-    except (WebSocketDisconnect, KeyError, RuntimeError, aiohttp.ClientError, OSError):
+            await peer.send_bytes(await binary.receive(socket))
+    except binary.TextRefused as refusal:
+        await socket.close(binary.UNSUPPORTED, refusal.code)
+        await peer.close()
+    except (WebSocketDisconnect, RuntimeError, aiohttp.ClientError, OSError):
         await peer.close()

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from pve402.api.transport import body, refusal_page
+from pve402.api.transport import body, conditions, refusal_page
 from pve402.domain import errors
 from pve402.hub import errors as hub_errors
 from pve402.payments import errors as payment_errors
@@ -33,6 +33,8 @@ STATUSES: Final[dict[type[Exception], int]] = {
     errors.TryLater: 503,
     body.BodyTooLarge: 413,
     body.BodyTooSlow: 408,
+    conditions.PreconditionFailed: 412,
+    conditions.EncodingRefused: 415,
     hub_errors.RequestRefused: 422,
     hub_errors.FileTooLarge: 413,
     hub_errors.Unavailable: 409,

@@ -174,7 +174,9 @@ class Guard:
         except Exception as error:
             late = isinstance(error, TimeoutError) and limit.expired()
             _log(scope, error, late=late)
-            if started:  # half an answer cannot be mended; the server closes the connection
+            if started and isinstance(error, errors.Pve402Error):
+                return  # the server sees that the answer is not whole, and closes the connection
+            if started:
                 raise
             await _apology(late=late)(scope, receive, note_start)
         except asyncio.CancelledError:  # we are being stopped, and the patience with that is over
@@ -185,7 +187,9 @@ class Guard:
 
 def _log(scope: Scope, error: Exception, *, late: bool) -> None:
     facts = {"method": scope["method"], "path": scope["path"][:200]}
-    if late:
+    if isinstance(error, errors.Pve402Error):
+        logger.warning("answer_cut_off", code=error.code, **facts)
+    elif late:
         logger.warning("request_too_slow", **facts)
     else:
         logger.error("request_failed", exc_info=error, **facts)

@@ -1,0 +1,27 @@
+"""Messages of bytes, on websockets whose first message alone is text."""
+
+from typing import Final
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from pve402.domain import errors
+
+UNSUPPORTED: Final = 1003  # RFC 6455, 7.4.1
+
+
+class TextRefused(errors.InvalidRequest):
+    """A message is text where bytes belong."""
+
+    detail = "After the first message all are binary, and begin with their channel."
+    code = "text_message_refused"
+
+
+async def receive(socket: WebSocket) -> bytes:
+    """Return the next message. Raises TextRefused, and WebSocketDisconnect at the end."""
+    message = await socket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message["code"], message.get("reason"))
+    data: bytes | None = message.get("bytes")
+    if data is None:
+        raise TextRefused
+    return data

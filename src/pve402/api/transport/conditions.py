@@ -1,0 +1,82 @@
+"""What a request asks of the file as it is, and of how its bytes are to be read (RFC 9110).
+
+Whatever would change the meaning of a body is honoured or refused, never passed over.
+"""
+
+import re
+from typing import Final
+
+from starlette.requests import Request
+
+from pve402.domain import errors
+
+_TAGS: Final = re.compile(r'\s*(?:W/)?"[\x21\x23-\x7e]*"\s*(?:,\s*(?:W/)?"[\x21\x23-\x7e]*"\s*)*')
+_TAG: Final = re.compile(r'(W/)?("[\x21\x23-\x7e]*")')
+
+
+class PreconditionFailed(errors.Pve402Error):
+    """If-Match or If-None-Match does not hold."""
+
+    detail = "The file is not what If-Match or If-None-Match says; nothing was changed."
+    code = "precondition_failed"
+
+
+class EncodingRefused(errors.Pve402Error):
+    """The body is compressed."""
+
+    detail = "The body must come as it is to be stored, without Content-Encoding."
+    code = "content_encoding_refused"
+
+
+def refuse_partial_or_encoded(request: Request) -> None:
+    """See that the body is the whole file as it is. Raises InvalidRequest, EncodingRefused."""
+    if "content-range" in request.headers:
+        raise errors.InvalidRequest("a file is written whole; Content-Range is not taken")
+    encodings = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
+    if any(encoding.strip() not in {"", "identity"} for encoding in encodings):
+        raise EncodingRefused
+
+
+def are_asked_for(request: Request) -> bool:
+    """Whether the file has to be looked at before it is written. Raises InvalidRequest."""
+    return any(_tags(request, name) is not None for name in ("if-match", "if-none-match"))
+
+
+def check_write(request: Request, etag: str | None) -> None:
+    """Compare a file that is to be written with what the request says of it.
+
+    `etag` is None where there is no file, and empty where its checksum is not known.
+    Raises PreconditionFailed, InvalidRequest.
+    """
+    wanted, unwanted = _tags(request, "if-match"), _tags(request, "if-none-match")
+    if wanted is not None and not _matches(wanted, etag, weak=False):
+        raise PreconditionFailed
+    if unwanted is not None and _matches(unwanted, etag, weak=True):
+        raise PreconditionFailed
+
+
+def check_read(request: Request, etag: str) -> bool:
+    """Tell whether the client has the file already. Raises as `check_write`."""
+    wanted, known = _tags(request, "if-match"), _tags(request, "if-none-match")
+    if wanted is not None and not _matches(wanted, etag, weak=False):
+        raise PreconditionFailed
+    return known is not None and _matches(known, etag, weak=True)
+
+
+def _tags(request: Request, name: str) -> str | None:
+    values = request.headers.getlist(name)
+    if not values:
+        return None
+    text = ", ".join(values).strip()
+    if text != "*" and not _TAGS.fullmatch(text):
+        raise errors.InvalidRequest(f"{name} must be * or entity tags in quotes")
+    return text
+
+
+def _matches(tags: str, etag: str | None, *, weak: bool) -> bool:
+    if etag is None:
+        return False
+    if tags == "*":
+        return True
+    found = [tag for is_weak, tag in _TAG.findall(tags) if weak or not is_weak]
+    return bool(etag) and etag in found

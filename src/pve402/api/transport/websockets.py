@@ -1,0 +1,41 @@
+"""Websockets that are told why they are closed when a message is too large."""
+
+import asyncio
+from typing import Final
+
+from typing_extensions import override
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+LARGEST_MESSAGE_BYTES: Final = 1024 * 1024
+_LINGER_SECONDS: Final = 5.0
+
+
+class BoundedSocket(WebSocketsSansIOProtocol):
+    """A connection that goes on reading for a while after it had to close.
+
+    To close with bytes unread resets the connection, and the close frame, 1009 with its reason, is
+    lost on the way.
+    """
+
+    _lingering: asyncio.TimerHandle | None = None
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._lingering is None:
+            super().data_received(data)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
+        super().connection_lost(exc)
+
+    @override
+    def handle_parser_exception(self) -> None:
+        closed = self.conn.close_sent
+        code, reason = (closed.code, closed.reason) if closed else (1002, "")
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.transport.resume_reading()
+        self._lingering = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
