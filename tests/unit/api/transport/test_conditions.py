@@ -64,4 +64,4 @@ def test_a_file_that_the_client_has_is_not_sent_again(headers: dict[str, str], k
 
 @pytest.mark.parametrize("encoding", ["", "identity", "Identity", " identity , identity "])
 def test_a_body_that_is_not_encoded_is_taken(encoding: str):
-    conditions.refuse_partial_or_encoded(asking(content_encoding=encoding))
+    assert conditions.refuse_partial_or_encoded(asking(content_encoding=encoding)) is None
