@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from eth_utils.crypto import keccak
 
-from pve402_devnet.chain import blocks, jsonrpc, logs
+from pve402_devnet.chain import blocks, gas, jsonrpc, logs
 from pve402_devnet.chain.blocks import quantity
 from pve402_devnet.chain.chain import Chain, UnknownBlock
-from pve402_devnet.chain.evm import BLOCK_GAS_LIMIT, Ending, Message, Outcome
+from pve402_devnet.chain.evm import BLOCK_GAS_LIMIT, Ending, Outcome
 from pve402_devnet.chain.jsonrpc import RpcError
 from pve402_devnet.chain.mempool import Rejected
 from pve402_devnet.chain.parameters import NEWEST, Parameters
@@ -87,14 +88,19 @@ def _estimate_gas(chain: Chain, params: Parameters) -> str:
     message, number = params.message(0), params.block_number(1)
     outcome = chain.call(message, number)
     _require_success(outcome)
+
+    def suffices(limit: int) -> bool:
+        return chain.call(replace(message, gas_limit=limit), number).ending is Ending.SUCCESS
+
     low, high = outcome.gas_used, message.gas_limit
-    if chain.call(_with_gas(message, low), number).ending is Ending.SUCCESS:
+    if suffices(low):
         return quantity(low)
-    # Refunds, and the 64th that each inner call holds back (EIP-150), need more than was used.
+    likely = gas.enough_for(outcome.gas_spent)
+    if likely < high:
+        low, high = (low, likely) if suffices(likely) else (likely, high)
     while high - low > max(100, low // 32):
         middle = min((low + high) // 2, low * 2)
-        enough = chain.call(_with_gas(message, middle), number).ending is Ending.SUCCESS
-        low, high = (low, middle) if enough else (middle, high)
+        low, high = (low, middle) if suffices(middle) else (middle, high)
     return quantity(high)
 
 
@@ -176,16 +182,6 @@ METHODS: dict[str, Reader] = {
     "web3_clientVersion": lambda _chain, _params: CLIENT_VERSION,
     "web3_sha3": _sha3,
 }
-
-
-def _with_gas(message: Message, gas_limit: int) -> Message:
-    return Message(
-        sender=message.sender,
-        to=message.to,
-        data=message.data,
-        value=message.value,
-        gas_limit=gas_limit,
-    )
 
 
 def _require_success(outcome: Outcome) -> None:

@@ -96,6 +96,7 @@ class Outcome:
     ending: Ending
     output: bytes = b""
     gas_used: int = 0
+    gas_spent: int = 0  # before refunds
     events: tuple[Event, ...] = ()
     created: str | None = None
     reason: str = ""
@@ -292,6 +293,7 @@ def _outcome(message: Message, done: ComputationAPI, refund: int) -> Outcome:
         ending=Ending.SUCCESS,
         output=bytes(done.output),
         gas_used=used,
+        gas_spent=spent,
         events=tuple(_event(*entry) for entry in done.get_log_entries()),
         created=created,
     )

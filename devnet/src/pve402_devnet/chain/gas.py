@@ -10,6 +10,7 @@ DATA_TOKEN = 4
 FLOOR_PER_TOKEN = 10
 LISTED_ADDRESS = 2400
 LISTED_SLOT = 1900
+STIPEND = 2_300
 AUTHORIZATION = 25_000
 """For an authority that is not there yet (EIP-7702)."""
 AUTHORIZATION_REFUND = 12_500
@@ -38,6 +39,11 @@ def floor(data: bytes) -> int:
 def used(*, spent: int, refunds: Sequence[int], least: int) -> int:
     """What is paid: a fifth can be refunded (EIP-3529), and the floor holds."""
     return max(least, spent - min(sum(refunds), spent // 5))
+
+
+def enough_for(spent: int) -> int:
+    """A likely limit for what spent so much: calls within hold back a 64th (EIP-150)."""
+    return (spent + STIPEND) * 64 // 63
 
 
 def _tokens(data: bytes) -> int:
