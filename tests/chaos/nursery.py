@@ -21,7 +21,8 @@ from tests.chaos import crash_points
 
 from pve402 import bootstrap, config
 from pve402.api import server
-from pve402.leases import confirmation, moves, options, reconciler
+from pve402.leases import confirmation, options, reconciler
+from pve402.leases.moves import row_moves
 from pve402.storage import slots
 
 MINUTE_SECONDS = 4.0
@@ -96,7 +97,7 @@ def _serve(start: Start) -> int:
 def _hasten(parts: bootstrap.Components, start: Start) -> None:
     """Shorten every limit that the program waits out, and let minutes be seconds."""
     parts.db.shift_seconds = start.clock_ahead_seconds
-    moves.MINUTE_MS = int(start.minute_seconds * 1000)
+    row_moves.MINUTE_MS = int(start.minute_seconds * 1000)
     reconciler._INTERVAL_SECONDS = 3.0
     confirmation._LOOK_AGAIN_SECONDS = 1.0
     slots._HOLD_SECONDS = 1.5

@@ -9,7 +9,7 @@ from fractions import Fraction
 from importlib import resources as package_files
 from typing import Any
 
-from pve402.domain import account, catalogue, errors, lease, order, price
+from pve402.domain import account, catalogue, errors, lease, order, power, price
 from pve402.leases import service
 from pve402.proxmox import resources
 
@@ -180,6 +180,18 @@ class FakeLeases:
     async def end(self, of: lease.Lease) -> lease.Lease:
         self._called("end", of)
         return self.add(of.evolve(status=lease.LeaseStatus.STOPPING))
+
+    async def start(self, row: lease.Lease) -> lease.Lease:
+        self._called("start", row)
+        return self.add(row.evolve(wanted=power.Wanted.RUNNING))
+
+    async def stop(self, row: lease.Lease) -> lease.Lease:
+        self._called("stop", row)
+        return self.add(row.evolve(wanted=power.Wanted.STOPPED))
+
+    async def reboot(self, row: lease.Lease) -> lease.Lease:
+        self._called("reboot", row)
+        return row
 
     def _claim(self, purchase: service.Purchase) -> None:
         if purchase.payment.key in self.payments:

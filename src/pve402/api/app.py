@@ -24,6 +24,7 @@ from pve402.api.routes import (
     lease,
     management,
     pages,
+    power,
     stats,
 )
 from pve402.api.routes import exec as commands
@@ -107,7 +108,7 @@ def _telling_why(send: Send, state: State) -> Send:
 
 def _add_routes(app: FastAPI, public_url: str) -> None:
     into_guests = (commands, files, console, console_sockets)
-    for noun in (lease, management, *into_guests, pages, stats, catalogue, auth, health):
+    for noun in (lease, power, management, *into_guests, pages, stats, catalogue, auth, health):
         app.router.routes.extend(noun.router.routes)
     app.openapi = document.Document(app=app, public_url=public_url)  # type: ignore[method-assign]
 

@@ -57,7 +57,13 @@ class ServiceSettings(BaseSettings):
         examples=["main"],
     )
     pve402_grace_hours: float = Field(
-        24, ge=0, le=24 * 366, description="Hours a stopped container is kept for a renewal."
+        24,
+        ge=0,
+        le=24 * 366,
+        description="Hours an expired container is kept at most for a renewal; it keeps its disk.",
+    )
+    pve402_grace_per_paid: float = Field(
+        24, ge=0, description="And at most so many times as long as it was paid for."
     )
     pve402_stats_node_fields: Annotated[
         tuple[str, ...], NoDecode, AfterValidator(values.stats_fields)

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Self
 
-from pve402.domain import rows
+from pve402.domain import power, rows
 
 _LEASE_ID = re.compile(r"l[0-9a-z]{25}")
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -139,6 +139,8 @@ class Lease:
     restarts: int = 0
     restarts_since: datetime | None = None
     pooled_at: datetime | None = None  # since when it was warm; None: made for its tenant
+    wanted: power.Wanted = power.Wanted.RUNNING
+    wanted_by: power.WantedBy = power.WantedBy.SERVICE
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod
@@ -146,6 +148,8 @@ class Lease:
         """Build the value from one whole row of the lease table."""
         facts = dict(row)
         facts["status"] = LeaseStatus(facts["status"])
+        facts["wanted"] = power.Wanted(facts["wanted"])
+        facts["wanted_by"] = power.WantedBy(facts["wanted_by"])
         facts["size"] = Size(
             cores=facts.pop("cores"),
             memory_mb=facts.pop("memory_mb"),
@@ -173,6 +177,11 @@ class Lease:
         if self.status is LeaseStatus.STARTING:
             return "provisioning" if self.expires_at is None else "stopped"
         return _TENANT_WORDS[self.status]
+
+    @property
+    def is_to_run(self) -> bool:
+        """Whether the guest is wanted running, as long as the lease's time lasts."""
+        return self.wanted is power.Wanted.RUNNING
 
     @property
     def handed_over(self) -> bool:

@@ -24,7 +24,7 @@ class Promise:
 
     node: str
     size: lease.Size  # of all of them together
-    counted_by_node: bool  # the guests run, so the node's own used memory has them already
+    made: bool  # the guests exist, so the storage's own figures have their disks already
     leases: int = 1
 
 
@@ -69,6 +69,20 @@ def choose_node(
     return max(candidates)[2]
 
 
+def check_return(
+    rooms: Sequence[NodeRoom],
+    promises: Iterable[Promise],
+    size: lease.Size,
+    *,
+    node: str,
+    limits: Limits,
+) -> None:
+    """Raise NoCapacity if a guest in grace, which kept its disk, has no room to run again."""
+    unbounded = dataclasses.replace(limits, leases_per_node=None)  # it counts among them already
+    running = dataclasses.replace(size, disk_gb=0)
+    choose_node(rooms, promises, running, allowed=frozenset({node}), limits=unbounded)
+
+
 def _fits(room: NodeRoom, promises: list[Promise], size: lease.Size, limits: Limits) -> bool:
     if limits.leases_per_node is not None and _count(promises) >= limits.leases_per_node:
         return False
@@ -99,4 +113,4 @@ def _count(promises: list[Promise]) -> int:
 
 
 def _unmade_disk_gb(promises: list[Promise]) -> int:
-    return sum(promise.size.disk_gb for promise in promises if not promise.counted_by_node)
+    return sum(promise.size.disk_gb for promise in promises if not promise.made)

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from pve402.domain import (
-    account,
     catalogue,
     errors,
     lease,
@@ -21,9 +20,7 @@ from pve402.domain import (
     price,
     request,
 )
-from pve402.leases import money, moves, options, reservation
-from pve402.payments import errors as payment_errors
-from pve402.payments import protocol
+from pve402.leases import free_riding, money, moves, options, purchases, reservation
 from pve402.storage import (
     database,
     lease_rows,
@@ -36,30 +33,6 @@ from pve402.storage import (
 CREATE_ROUTE = "POST /lease/container"
 RENEW_ROUTE = "POST /lease/{ctid}/renew"
 _HOLD_MARGIN = timedelta(seconds=120)  # for the last look after the payment has expired
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Purchase:
-    """A payment that passed the local checks, and how its sender wants to be served."""
-
-    payment: protocol.Payment
-    requirements: protocol.Requirements
-    client_address: str | None = None
-    idempotency_key: str | None = None
-    by_key: bool = True  # the payer's own key signed; False for a contract wallet
-    payer_has_code: bool | None = None  # None where it was not asked
-    wait_seconds: float = 60.0  # 0: answer as soon as the order is written
-    too_late: payment_errors.PaymentRejected | None = None  # set: it can only have bought before
-
-    @property
-    def settles_first(self) -> bool:
-        """Whether the payer's contract decides in the transaction, whatever it says before."""
-        return self.payer_has_code is True or not self.by_key
-
-    @property
-    def owner(self) -> str:
-        """The CAIP-10 account that signed."""
-        return account.account(self.payment.network, self.payment.payer)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,13 +57,14 @@ class Admission:
     ) -> None:
         self._db = db
         self._settings = settings
+        self._free_riding = free_riding.FreeRiding(db, settings)
         self._hold_seconds = worker_hold_seconds
         self._money = funds
         self._vault = secret_vault
         self._request_key = secret_vault.key("request")
 
     async def find(
-        self, purchase: Purchase, route: str, canonical: Mapping[str, object]
+        self, purchase: purchases.Purchase, route: str, canonical: Mapping[str, object]
     ) -> Taken | None:
         """Return the order that this purchase belongs to already, if there is one.
 
@@ -107,7 +81,7 @@ class Admission:
         self,
         asked: request.CreationRequest,
         sku: catalogue.Sku,
-        purchase: Purchase,
+        purchase: purchases.Purchase,
         rooms: Sequence[placement.NodeRoom],
     ) -> Taken:
         """Claim the payment; take a warm guest, or choose a node and reserve a vmid.
@@ -127,7 +101,7 @@ class Admission:
             found = await self._find(tx, purchase, CREATE_ROUTE, new.request_hash)
             if found is not None:
                 return found
-            await self._check_free_riding(tx, purchase)
+            await self._free_riding.check_creation(tx, purchase)
             taken = None
             if purchase.wait_seconds > 0:
                 taken = await self._take_ready(tx, wanted, sku, rooms)
@@ -151,10 +125,19 @@ class Admission:
         allowed = online & sku.nodes if sku.nodes else online
         return await moves.sell_warm(self._db, tx, wanted, allowed)
 
-    async def take_renewal(self, row: lease.Lease, minutes: int, purchase: Purchase) -> Taken:
+    async def take_renewal(
+        self,
+        row: lease.Lease,
+        minutes: int,
+        purchase: purchases.Purchase,
+        rooms: Sequence[placement.NodeRoom] | None = None,
+    ) -> Taken:
         """Claim the payment and take the hold on the lease, so that expiry cannot pass it.
 
-        Raises LeaseBusy, LeaseOver, LeaseNotReady, PaidTooFarAhead, PaymentReused.
+
+        For a guest in grace, `rooms` are what the nodes have: its cores and memory may be sold.
+
+        Raises LeaseBusy, LeaseOver, LeaseNotReady, NoCapacity, PaidTooFarAhead, PaymentReused.
         """
         canonical = request.RenewalRequest(lease_id=row.lease_id, minutes=minutes).canonical()
         new = self._new_order(purchase, RENEW_ROUTE, canonical, order.OrderKind.RENEWAL)
@@ -163,26 +146,26 @@ class Admission:
             found = await self._find(tx, purchase, RENEW_ROUTE, new.request_hash)
             if found is not None:
                 return found
-            past = await self._look_back(tx, purchase, row.lease_id)
+            past = await self._free_riding.look_back(tx, purchase, row.lease_id)
             if past.wait_seconds:  # no wait for what one has, but no guest runs on a promise either
                 new = dataclasses.replace(new, settles_first=True)
-            await self._hold(tx, row, new, past.now)
+            await self._hold(tx, row, new, past.now, rooms)
             return await self._insert(tx, new)
 
-    async def check_fee(self, purchase: Purchase) -> None:
+    async def check_fee(self, purchase: purchases.Purchase) -> None:
         """Raise what a payment of a management call is refused with before it is claimed.
 
         PaymentReused if it was used before, for whatever request; PaymentRefused.
         """
         async with self._db.read() as tx:
-            past = await self._look_back(tx, purchase)
+            past = await self._free_riding.look_back(tx, purchase)
         if past.claimed:
             raise errors.PaymentReused
         if purchase.too_late is not None:
             raise purchase.too_late
 
     async def take_fee(
-        self, purchase: Purchase, route: str, canonical: Mapping[str, object]
+        self, purchase: purchases.Purchase, route: str, canonical: Mapping[str, object]
     ) -> Taken:
         """Claim the payment of a management call. Raises PaymentReused if it was claimed before."""
         new = self._new_order(purchase, route, canonical, order.OrderKind.FEE)
@@ -199,7 +182,11 @@ class Admission:
         return Taken(order=written, new=True)
 
     async def _find(
-        self, tx: transaction.Transaction, purchase: Purchase, route: str, fingerprint: str
+        self,
+        tx: transaction.Transaction,
+        purchase: purchases.Purchase,
+        route: str,
+        fingerprint: str,
     ) -> Taken | None:
         named = await self._find_named(tx, purchase, route)
         if named is not None:
@@ -217,53 +204,46 @@ class Admission:
         return Taken(order=paid, new=False)
 
     async def _find_named(
-        self, tx: transaction.Transaction, purchase: Purchase, route: str
+        self, tx: transaction.Transaction, purchase: purchases.Purchase, route: str
     ) -> order.Order | None:
         hashed = self._idempotency_hash(purchase, route)
         return None if hashed is None else await order_rows.get_by_idempotency(tx, hashed)
 
-    async def _check_free_riding(self, tx: transaction.Transaction, purchase: Purchase) -> None:
-        """Refuse a creation when too many wait for money, or the wallet's last one failed."""
-        past = await self._look_back(tx, purchase)
-        unsettled = await order_rows.count_unsettled(
-            tx, payer=purchase.payment.payer, client_address=purchase.client_address
-        )
-        settings = self._settings
-        if unsettled.by_payer >= settings.unsettled_per_wallet:
-            raise errors.TooManyUnsettled
-        if (
-            purchase.client_address is not None
-            and unsettled.by_address >= settings.unsettled_per_address
-        ):
-            raise errors.TooManyUnsettled
-        if unsettled.in_all >= settings.unsettled_in_all:
-            raise errors.Overloaded
-        _check_wait(past)
-
-    async def _look_back(
-        self, tx: transaction.Transaction, purchase: Purchase, lease_id: str | None = None
-    ) -> order_rows.Past:
-        """Return the past of a payment whose window is not too long."""
-        key = purchase.payment.key._asdict()
-        past = await order_rows.look_back(self._db, tx, **key, lease_id=lease_id)
-        _check_window(purchase, past.now)
-        return past
-
     async def _hold(
-        self, tx: transaction.Transaction, row: lease.Lease, new: order.Order, now: datetime
+        self,
+        tx: transaction.Transaction,
+        row: lease.Lease,
+        new: order.Order,
+        now: datetime,
+        rooms: Sequence[placement.NodeRoom] | None,
     ) -> None:
         current = await lease_rows.get(tx, row.lease_id)
         check_renewable(current, new.minutes, now, self._settings)
         if current is None:
             raise errors.LeaseNotFound
+        if current.status is lease.LeaseStatus.STOPPED:
+            await self._check_return(tx, current, rooms)
         try:
             await moves.hold(tx, current, new.order_id, new.valid_before + _HOLD_MARGIN)
         except queue.FenceLostError:
             raise errors.LeaseBusy from None
 
+    async def _check_return(
+        self,
+        tx: transaction.Transaction,
+        row: lease.Lease,
+        rooms: Sequence[placement.NodeRoom] | None,
+    ) -> None:
+        if rooms is None:  # it expired between the look and this transaction
+            raise errors.LeaseBusy
+        await reservation.lock_placement(self._db, tx)
+        promises = await lease_rows.list_promises(tx)
+        limits = self._settings.limits
+        placement.check_return(rooms, promises, row.size, node=row.node, limits=limits)
+
     def _new_order(
         self,
-        purchase: Purchase,
+        purchase: purchases.Purchase,
         route: str,
         canonical: Mapping[str, object],
         kind: order.OrderKind,
@@ -322,7 +302,7 @@ class Admission:
     def _fingerprint(self, route: str, canonical: Mapping[str, object]) -> str:
         return request.fingerprint(route, canonical, self._request_key)
 
-    def _idempotency_hash(self, purchase: Purchase, route: str) -> str | None:
+    def _idempotency_hash(self, purchase: purchases.Purchase, route: str) -> str | None:
         key = purchase.idempotency_key
         if key is None:
             return None
@@ -357,23 +337,3 @@ def renewal_rates(row: lease.Lease, sku_catalogue: catalogue.Catalogue) -> price
     """Return today's rates of the lease's sku, or those it was made with if the sku is gone."""
     sku = sku_catalogue.skus.get(row.sku)
     return sku.rates if sku is not None else price.Rates.from_strings(row.rates)
-
-
-def _check_wait(past: order_rows.Past) -> None:
-    """Have a wallet wait with its next creation whose last settlement failed."""
-    if past.wait_seconds:
-        raise errors.WalletMustWait(retry_after_seconds=past.wait_seconds)
-
-
-def _check_window(purchase: Purchase, now: datetime) -> None:
-    """Refuse a payment that stays valid for long: its outcome could stay open as long.
-
-    Official clients sign for the `maxTimeoutSeconds` that they were told. The judgement says so
-    too, by the clock of a replica; this is the database's.
-    """
-    terms = purchase.requirements
-    if purchase.payment.valid_before > now.timestamp() + terms.longest_window_seconds:
-        raise errors.PaymentRefused(
-            f"the payment should be valid for {terms.max_timeout_seconds} seconds",
-            reason="payment_valid_too_long",
-        )

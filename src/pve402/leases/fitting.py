@@ -39,6 +39,13 @@ class Fitting:
         if not known and not await self._stands_ready(sku, size):
             raise errors.NoCapacity
 
+    async def check_return(self, row: lease.Lease) -> None:
+        """Raise NoCapacity or ProxmoxUnavailable if a guest in grace could not run again now."""
+        rooms = await self._view.rooms()
+        promises = await self._view.promises(self._db)
+        limits = self._settings.limits
+        placement.check_return(rooms, promises, row.size, node=row.node, limits=limits)
+
     def _fits(self, sku: catalogue.Sku, size: lease.Size) -> bool:
         limits = self._settings.limits
         try:

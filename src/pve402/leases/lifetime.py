@@ -1,7 +1,8 @@
 """The workflow that ends a lease: stop, keep for a while, destroy; and the unwinding of a new one.
 
     state of the lease   step                                       then
-    ACTIVE               the time is over                           STOPPING
+    ACTIVE               start or stop the guest, as is wanted      ACTIVE
+                         or its time is over                        STOPPING
     STOPPING             shut the guest down, hard after a limit    STOPPED, or DELETING if told so
     STOPPED              the grace is over                          DELETING
                          or its guest was found running             STOPPING, the grace goes on
@@ -22,6 +23,7 @@ import structlog
 
 from pve402.domain import lease
 from pve402.leases import machine, metrics, moves, options, workflow
+from pve402.proxmox import errors as pve
 from pve402.storage import database, token_rows, vmid_rows
 
 log = structlog.get_logger(__name__)
@@ -74,6 +76,7 @@ class Lifetime:
             raise LookupError(f"lease {row.lease_id} is active without an end")
         now = await self._db.time()
         if now < row.expires_at:
+            await self._apply_power(row)
             await self._wait_until(row, row.expires_at)
             return None
         if row.hold_until is not None and now < row.hold_until:
@@ -81,6 +84,24 @@ class Lifetime:
             return None
         async with self._db.single() as tx:
             return await moves.begin_stopping(self._db, tx, row, row.end_reason or "expired")
+
+    async def _apply_power(self, row: lease.Lease) -> None:
+        """Start or stop the guest of a lease in its time, as is wanted.
+
+        A guest that does not start is the reconciler's, which tries some times an hour.
+        """
+        if not row.is_to_run:
+            await self._on_end(row, "stopped_by_owner")
+            if await self._machines.ensure_stopped(row) is machine.Sight.RUNNING:
+                raise workflow.RetryLater("the guest still runs after it was stopped")
+            return
+        try:
+            await self._machines.ensure_running(row)
+        except workflow.TRANSIENT:
+            raise
+        except pve.ProxmoxError as error:
+            reason = workflow.reason_of(error)
+            log.warning("guest_not_started", lease=row.lease_id, vmid=row.vmid, error=reason)
 
     async def _stop(self, row: lease.Lease) -> lease.Lease | None:
         await self._on_end(row, row.end_reason or "expired")
@@ -100,10 +121,16 @@ class Lifetime:
             return await self._begin_deleting(row)
         # A guest that was stopped before has its grace already.
         deletes_at: Any = None if to_be_deleted else row.deletes_at
-        deletes_at = deletes_at or self._db.now(self._settings.grace_seconds)
+        deletes_at = deletes_at or self._db.now(self._grace_seconds(row))
         async with self._db.single() as tx:
             await moves.keep_stopped(tx, row, deletes_at)
         return None
+
+    def _grace_seconds(self, row: lease.Lease) -> float:
+        """How long a guest is kept for a renewal: in proportion to what was paid, up to a limit."""
+        paid = row.expires_at - row.created_at if row.expires_at is not None else timedelta(0)
+        share = self._settings.grace_per_paid * max(0.0, paid.total_seconds())
+        return min(self._settings.grace_seconds, share)
 
     async def _end_grace(self, row: lease.Lease) -> lease.Lease | None:
         if row.hold_order_id is not None:

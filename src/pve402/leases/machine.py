@@ -163,6 +163,20 @@ class Machines:
             elif sight is not Sight.RUNNING:
                 raise pve.GuestMissing(f"guest {row.vmid} is {sight.value}")
 
+    async def reboot(self, row: lease.Lease) -> None:
+        """Shut the guest down, by force after the operator's limit, and start it.
+
+        Raises like `ensure_running`.
+        """
+        limit = self._settings.shutdown_limit_seconds
+        async with self._turn(row):
+            if await self.look(row) is Sight.RUNNING:
+                with contextlib.suppress(pve.GuestNotRunning):
+                    upid = await self._guests.reboot(_ref(row), limit_seconds=limit)
+                    if not await self._succeeded(row, upid):
+                        await self._wait(await self._guests.stop(_ref(row)))
+        await self.ensure_running(row)
+
     async def ensure_stopped(self, row: lease.Lease) -> Sight:
         """Shut the guest down, hard after the operator's limit; return what then stands there.
 
@@ -176,7 +190,7 @@ class Machines:
                 if sight is not Sight.RUNNING:
                     return sight
                 upid = await self._ask_to_shut_down(row)
-            if upid is None or not await self._went_down(row, upid):
+            if upid is None or not await self._succeeded(row, upid):
                 await self._stop_hard(row)
         return await self.look(row)
 
@@ -290,7 +304,7 @@ class Machines:
             log.warning("shutdown_failed", vmid=row.vmid, error=workflow.reason_of(error))
             return None
 
-    async def _went_down(self, row: lease.Lease, upid: pve_tasks.Upid) -> bool:
+    async def _succeeded(self, row: lease.Lease, upid: pve_tasks.Upid) -> bool:
         try:
             await self._wait(upid)
         except (pve.ProxmoxFault, pve.TaskTimeout) as error:

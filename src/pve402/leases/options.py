@@ -19,7 +19,8 @@ class LeaseOptions:
     creation_limit_seconds: float = 240.0  # from the claim to the start of the settlement
     settle_margin_seconds: float = 15.0  # of the payment's window, kept for settling itself
     shutdown_limit_seconds: int = 30  # then the guest is stopped hard
-    grace_seconds: float = 24 * 3600.0  # a stopped guest is kept so long for a renewal
+    grace_seconds: float = 24 * 3600.0  # an expired guest is kept at most so long for a renewal
+    grace_per_paid: float = 24.0  # and at most so many times as long as was paid for
     paid_ahead_limit_seconds: float = 30 * 24 * 3600.0
     late_create_seconds: float = 90.0  # a creation of unknown outcome may still appear so long
     task_shows_seconds: float = 10.0  # after a creation was asked for, its task is there or gone

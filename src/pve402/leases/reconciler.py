@@ -2,7 +2,9 @@
 
     found                                         done
     an active lease whose guest is gone           the lease ends, with a reason
-    an active lease whose guest is down           the guest is started, a few times an hour
+    an active lease whose guest is down           the guest is started, a few times an hour,
+                                                  unless it is wanted stopped
+    an active lease wanted stopped that runs      it is stopped
     a guest on another node than its lease        the lease follows it
     a stopped lease whose guest runs              it is stopped again
     a warm guest that is gone or down             it is discarded, the pool makes another
@@ -150,7 +152,8 @@ class Reconciler:
         if row.status is Status.POOLED or guest is None:
             return not runs
         moved = guest.node != row.node
-        return self._is_of(guest, row) and (moved or runs is not (row.status is Status.ACTIVE))
+        to_run = row.status is Status.ACTIVE and row.is_to_run
+        return self._is_of(guest, row) and (moved or runs is not to_run)
 
     async def _mend(
         self, room: asyncio.Semaphore, row: lease.Lease, guest: resources.GuestSummary | None
@@ -179,8 +182,10 @@ class Reconciler:
             log.info("guest_moved", lease=row.lease_id, node=guest.node)
             await self._move(row, functools.partial(moves.follow, node=guest.node))
             return
-        if row.status is Status.ACTIVE:
+        if row.status is Status.ACTIVE and row.is_to_run:
             await self._restart(row)
+        elif row.status is Status.ACTIVE:
+            await self._stop_as_wanted(row)
         else:
             await self._stop_again(row)
 
@@ -199,7 +204,10 @@ class Reconciler:
         await self._move(row, functools.partial(moves.end_vanished, self._db))
 
     async def _restart(self, row: lease.Lease) -> None:
-        """Start a guest that went down inside its paid time, unless it keeps going down."""
+        """Start a guest that went down inside its paid time, unless it keeps going down.
+
+        The guest itself is asked first: Proxmox's list knows no state where its statistics fail.
+        """
         now = await self._db.time()
         if row.expires_at is None or row.expires_at - now < _SETTLED_DOWN:
             return
@@ -207,10 +215,18 @@ class Reconciler:
         restarts = 0 if fresh_hour else row.restarts
         if restarts >= self._settings.restarts_an_hour:
             return
+        if await self._machines.look(row) is not machine.Sight.STOPPED:
+            return
         counted = functools.partial(moves.count_restart, self._db, first_of_hour=fresh_hour)
         await self._move(row, counted)
         log.info("guest_restarted", lease=row.lease_id, vmid=row.vmid)
         await self._machines.ensure_running(row)
+
+    async def _stop_as_wanted(self, row: lease.Lease) -> None:
+        """Have a guest stopped that runs although its tenant wants it down."""
+        if await self._machines.look(row) is machine.Sight.RUNNING:
+            log.warning("guest_runs_unwanted", lease=row.lease_id, vmid=row.vmid)
+            await self._move(row, functools.partial(moves.check_power, self._db))
 
     async def _stop_again(self, row: lease.Lease) -> None:
         """Have a guest stopped that runs although its lease is over; the grace goes on as it was.

@@ -97,7 +97,7 @@ class Renewal:
             return deal
         working = order.OrderStatus.WORKING
         started = await self._deals.advance(deal, moves.wake, order_status=working)
-        await self._machines.ensure_running(started.lease)
+        await self._run_if_wanted(started.lease)
         return started
 
     async def _settle(self, deal: Deal) -> None:
@@ -121,10 +121,15 @@ class Renewal:
             raise workflow.RetryLater("paid; the guest is just being stopped", after_seconds=1)
         if deal.lease.status is lease.LeaseStatus.STOPPED:
             deal = await self._deals.advance(deal, moves.wake)
-            await self._machines.ensure_running(deal.lease)
+            await self._run_if_wanted(deal.lease)
         elif may_be_stopped:
-            await self._machines.ensure_running(deal.lease)
+            await self._run_if_wanted(deal.lease)
         return deal
+
+    async def _run_if_wanted(self, row: lease.Lease) -> None:
+        """Start the guest, unless its tenant wants it down: paying for time does not undo that."""
+        if row.is_to_run:
+            await self._machines.ensure_running(row)
 
     async def _passing_or_final(self, deal: Deal, error: pve.ProxmoxError) -> Exception:
         reason = workflow.reason_of(error)

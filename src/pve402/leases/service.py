@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Literal
 
-from pve402.domain import account, catalogue, errors, lease, mark, order, price, request
+from pve402.domain import account, catalogue, errors, lease, order, price, request
 from pve402.leases import (
     admission,
     cluster,
@@ -16,23 +16,24 @@ from pve402.leases import (
     fitting,
     moves,
     options,
+    power,
+    views,
     warm_guests,
     warm_pool,
     worker,
 )
-from pve402.leases.admission import Purchase
+from pve402.leases.purchases import Purchase
+from pve402.leases.views import LeaseView
 from pve402.payments import errors as payment_errors
 from pve402.payments import settlement
 from pve402.payments.facilitators import Verification
 from pve402.payments.schemes import known
-from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
 from pve402.storage import database, lease_rows, order_rows, queue, transaction, vault
 
 __all__ = ["Answer", "Caller", "LeaseService", "LeaseView", "Purchase"]
 
 _POLL_SECONDS = 0.5
-_VIEW_SECONDS = 1.0
 _ENDS = lease.OVER | {lease.LeaseStatus.UNWINDING}
 
 
@@ -65,15 +66,6 @@ class Answer:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LeaseView:
-    """A lease and its guest as Proxmox shows it now."""
-
-    lease: lease.Lease
-    guest: resources.GuestSummary | None
-    seen: bool  # False: Proxmox could not be asked, so the guest's state is unknown
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Parts:
     """What the service works with."""
 
@@ -87,6 +79,8 @@ class Parts:
     lease_worker: worker.Worker
     fees: fees.Fees
     filler: warm_pool.Filler
+    switch: power.PowerSwitch
+    lease_views: views.LeaseViews
     networks: tuple[str, ...]  # CAIP-2, those that payments are accepted on
 
 
@@ -96,6 +90,7 @@ class LeaseService:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._db = parts.db
+        self._views = parts.lease_views
         self._fitting = fitting.Fitting(parts.db, parts.view, parts.settings)
         self.catalogue = parts.sku_catalogue
         self._price_usd = functools.lru_cache(maxsize=4096)(self._exact_price_usd)
@@ -122,6 +117,8 @@ class LeaseService:
     async def check_renewable(self, row: lease.Lease, minutes: int) -> None:
         """Raise what a renewal would be refused with now, before money is mentioned."""
         admission.check_renewable(row, minutes, await self._db.time(), self._parts.settings)
+        if row.status is lease.LeaseStatus.STOPPED:
+            await self._fitting.check_return(row)
 
     async def create(self, asked: request.CreationRequest, purchase: Purchase) -> Answer:
         """Lease a container: claim, create, start, settle, hand over.
@@ -156,8 +153,10 @@ class LeaseService:
         canonical = request.RenewalRequest(lease_id=row.lease_id, minutes=minutes).canonical()
         taken = await self._parts.admissions.find(purchase, admission.RENEW_ROUTE, canonical)
         if taken is None:
+            in_grace = row.status is lease.LeaseStatus.STOPPED
+            rooms = await self._parts.view.rooms() if in_grace else None
             purchase = await self._verify(purchase)
-            taken = await self._parts.admissions.take_renewal(row, minutes, purchase)
+            taken = await self._parts.admissions.take_renewal(row, minutes, purchase, rooms)
             if taken.new:
                 self._parts.lease_worker.begin(taken.order)
         return await self._answer(taken, purchase)
@@ -206,18 +205,15 @@ class LeaseService:
         """Return the caller's leases with their guests' state, by one call to Proxmox."""
         async with self._db.read() as tx:
             found = await self._list_rows(tx, caller, include_over=include_over)
-        return await self._views([row for row in found if _may_manage(caller, row)])
+        return await self._views.of([row for row in found if _may_manage(caller, row)])
 
     async def view(self, row: lease.Lease) -> LeaseView:
         """Return one lease with its guest's state."""
-        return (await self._views([row]))[0]
+        return (await self._views.of([row]))[0]
 
     async def node_figures(self) -> Sequence[resources.NodeSummary]:
         """Return the nodes' figures, some seconds old; raise ProxmoxUnavailable without any."""
-        seen = self._parts.view.latest()
-        if seen is None:
-            raise errors.ProxmoxUnavailable
-        return seen.nodes
+        return self._views.node_figures()
 
     async def end(self, row: lease.Lease) -> lease.Lease:
         """End a lease early: the guest is stopped and destroyed, nothing is refunded.
@@ -235,6 +231,18 @@ class LeaseService:
             raise errors.LeaseBusy from None
         self._parts.lease_worker.wake()
         return moved
+
+    async def start(self, row: lease.Lease) -> lease.Lease:
+        """Have the guest run; as `power.PowerSwitch.start`."""
+        return await self._parts.switch.start(row)
+
+    async def stop(self, row: lease.Lease) -> lease.Lease:
+        """Have the guest down; as `power.PowerSwitch.stop`."""
+        return await self._parts.switch.stop(row)
+
+    async def reboot(self, row: lease.Lease) -> lease.Lease:
+        """Reboot the guest; as `power.PowerSwitch.reboot`."""
+        return await self._parts.switch.reboot(row)
 
     async def _list_rows(
         self, tx: transaction.Transaction, caller: Caller, *, include_over: bool
@@ -278,37 +286,6 @@ class LeaseService:
         except (errors.PaymentRefused, errors.TryLater, payment_errors.PaymentRejected):
             return False
         return True
-
-    async def _views(self, found: list[lease.Lease]) -> list[LeaseView]:
-        if not any(row.status not in lease.OVER for row in found):
-            return [LeaseView(lease=row, guest=None, seen=True) for row in found]
-        try:
-            guests = await self._guests([row for row in found if row.status not in lease.OVER])
-        except pve.ProxmoxError:
-            return [LeaseView(lease=row, guest=None, seen=False) for row in found]
-        return [LeaseView(lease=row, guest=self._guest_of(row, guests), seen=True) for row in found]
-
-    async def _guests(self, rows: list[lease.Lease]) -> Mapping[int, resources.GuestSummary]:
-        """Return all guests by vmid, by one call at most.
-
-        What was seen a second ago will do, unless a guest of these is newer than that.
-        """
-        view = self._parts.view
-        seen = view.latest() if view.age_seconds <= _VIEW_SECONDS else None
-        guests = {guest.vmid: guest for guest in seen.guests} if seen else {}
-        if seen is None or any(self._guest_of(row, guests) is None for row in rows):
-            guests = {guest.vmid: guest for guest in (await view.fresh(0.0)).guests}
-        return guests
-
-    def _guest_of(
-        self, row: lease.Lease, guests: Mapping[int, resources.GuestSummary]
-    ) -> resources.GuestSummary | None:
-        """Return a lease's guest; another's that has its vmid by now is not to be shown."""
-        found = guests.get(row.vmid)
-        if row.status in lease.OVER or found is None:
-            return None
-        is_own = mark.is_marked(found.tags, self._parts.settings.instance, row.lease_id)
-        return found if is_own else None
 
     async def _answer(self, taken: admission.Taken, purchase: Purchase) -> Answer:
         """Wait for an order within its sender's patience and say how it stands.

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pve402 import bootstrap
-from pve402.domain import lease, mark, price
+from pve402.domain import lease, mark, power, price
 from pve402.leases import reservation
 from pve402.ops import screen
 from pve402.proxmox import guests as pve_guests
@@ -85,10 +85,12 @@ async def _not_in_table(parts: bootstrap.Components, found: list[Found]) -> list
 async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None:
     """Write one lease: active until its end, and due at once if that has passed.
 
-    A guest of the warm pool comes back as such, and the filler decides about it.
+    A guest that is down stays down until its tenant starts it, who may have stopped it. A guest of
+    the warm pool comes back as such, and the filler decides about it.
     """
     record, guest = one.record, one.guest
     active = record.owner != lease.NOBODY
+    is_down = active and guest.state is resources.RunState.STOPPED
     row = lease.Lease(
         lease_id=record.lease_id,
         status=lease.LeaseStatus.ACTIVE if active else lease.LeaseStatus.POOLED,
@@ -102,6 +104,7 @@ async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None
         rates=_rates(parts, record.sku),
         created_at=now,
         expires_at=record.expires_at if active else None,
+        wanted=power.Wanted.STOPPED if is_down else power.Wanted.RUNNING,
     )
     async with parts.db.begin() as tx:
         await reservation.restore(parts.db, tx, row)

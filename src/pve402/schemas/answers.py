@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pve402.schemas.wire import ExecEncoding, ExecState, Status, VmWord, Wire
+from pve402.schemas.wire import ExecEncoding, ExecState, PowerWord, Status, VmWord, Wire
 
 
 class LeaseAnswer(Wire):
@@ -55,6 +55,9 @@ class LeaseItem(Wire):
     network: str
     created_at: datetime
     vm_status: VmStatus
+    wanted: PowerWord = Field(
+        "running", description="What the guest is to do while the lease's time lasts."
+    )
     sku: str
     hostname: str
     cores: int

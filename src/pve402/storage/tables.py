@@ -111,6 +111,8 @@ leases = sa.Table(
     sa.Column("restarts", sa.Integer, nullable=False),
     sa.Column("restarts_since", UtcMilliseconds),
     sa.Column("pooled_at", UtcMilliseconds),
+    sa.Column("wanted", sa.String(16), nullable=False, server_default="running"),
+    sa.Column("wanted_by", sa.String(16), nullable=False, server_default="service"),
 )
 _due = leases.c.due_at.isnot(None)
 _index_of_some("leases_due", _due, leases.c.due_at)
@@ -118,7 +120,8 @@ _standing = leases.c.ended_at.is_(None)
 _index_of_some(
     "leases_standing",
     _standing,
-    *(leases.c[name] for name in ("node", "status", "cores", "memory_mb", "disk_gb", "ended_at")),
+    *(leases.c[name] for name in ("node", "status", "hold_order_id")),
+    *(leases.c[name] for name in ("cores", "memory_mb", "disk_gb", "ended_at")),
 )
 sa.Index("leases_owner", leases.c.owner, leases.c.created_at)
 _index_of_some("leases_owner_standing", _standing, leases.c.owner, leases.c.created_at)

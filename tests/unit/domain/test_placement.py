@@ -20,7 +20,7 @@ def choose(rooms: list[placement.NodeRoom], *promises: placement.Promise, **chan
 
 def promise(node: str, memory_mb: int = 4096) -> placement.Promise:
     size = lease.Size(cores=1, memory_mb=memory_mb, disk_gb=5)
-    return placement.Promise(node=node, size=size, counted_by_node=False)
+    return placement.Promise(node=node, size=size, made=False)
 
 
 def test_the_node_with_the_most_free_memory_is_chosen() -> None:

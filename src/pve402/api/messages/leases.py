@@ -99,6 +99,7 @@ def _item(view: service.LeaseView) -> dict[str, Any]:
         "network": network_name(account.split(shown.owner)[0]),
         "created_at": shown.created_at,
         "vm_status": vm_status(view),
+        "wanted": shown.wanted.value,
         "owner_wallet": owner_wallet(shown.owner),
         "deletes_at": shown.deletes_at,
         "ended_at": shown.ended_at,

@@ -1,0 +1,51 @@
+"""Power: start, stop and reboot a lease's container."""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pve402 import schemas
+from pve402.api import caller, context
+from pve402.api.messages import leases as lease_messages
+from pve402.api.messages import reply
+from pve402.api.openapi import operations
+from pve402.api.transport import routing
+from pve402.domain.lease import Lease
+from pve402.leases import power
+
+router = routing.Router("lease")
+
+_POWER = "The power of a container"
+
+
+@router.post("/lease/{ctid}/start", **operations.fee(schemas.LeaseItem))
+async def start_lease(request: Request) -> Response:
+    """Start the container of a lease that was stopped; one that runs stays as it is."""
+    return await _switch(request, context.of(request).leases.start)
+
+
+@router.post("/lease/{ctid}/stop", **operations.fee(schemas.LeaseItem))
+async def stop_lease(request: Request) -> Response:
+    """Stop the container until it is started again; its time goes on at the full rate.
+
+    It keeps its cores, memory and disk, and nothing starts it by itself, not even a renewal.
+    """
+    return await _switch(request, context.of(request).leases.stop)
+
+
+@router.post("/lease/{ctid}/reboot", **operations.fee(schemas.LeaseItem))
+async def reboot_lease(request: Request) -> Response:
+    """Reboot the container: shut it down, by force after half a minute, and start it."""
+    return await _switch(request, context.of(request).leases.reboot)
+
+
+async def _switch(request: Request, act: Callable[[Lease], Awaitable[Lease]]) -> Response:
+    call = await caller.admit(request, scope="power", description=_POWER, find_lease=True)
+    if isinstance(call, Response):
+        return call
+    power.check_running_time(call.the_lease)
+    await call.charge()
+    done = await act(call.the_lease)
+    view = await context.of(request).leases.view(done)
+    return reply.respond(lease_messages.lease_item(view))

@@ -1,0 +1,106 @@
+"""Every change of a lease's row; nothing else writes the lease table.
+
+A move names the states it begins in and where each of them leads, what must still hold (its guard),
+and the columns that it writes. All guards but those of `sell_warm` and `reserve` include that the
+lease is in the state it was read in. A move whose guard does not hold writes nothing and raises
+FenceLostError: another worker, a renewal or the owner was there first. A move from a state that it
+does not name raises ValueError.
+
+    who moves                 guard besides the state
+    a creation                the lease's fence: none while an order works on it, the worker's else
+    a renewal                 the renewal's order is written under its fence in the same transaction
+    the end of a lease        the lease's fence; a hold keeps it from being stopped or destroyed
+    the reconciler            no hold, and the guest's node is still the one that was looked at
+    the owner                 no hold
+"""
+
+from pve402.leases.moves.creation import (
+    activate,
+    begin_creating,
+    begin_settling,
+    begin_starting,
+    change_vmid,
+    follow_in_order,
+    make_anew,
+    note_create_sent,
+    reserve,
+    restore,
+    start_paid,
+    unwind,
+)
+from pve402.leases.moves.life import (
+    begin_deleting,
+    begin_stopping,
+    check_power,
+    count_restart,
+    end,
+    end_early,
+    end_vanished,
+    follow,
+    follow_when_due,
+    keep_stopped,
+    stop_again,
+    wait,
+    want_running,
+    want_stopped,
+)
+from pve402.leases.moves.renewal import (
+    extend,
+    hold,
+    hold_longer,
+    release_hold,
+    take_minutes_back,
+    wake,
+)
+from pve402.leases.moves.warm_pool import (
+    discard_sold,
+    discard_warm,
+    enter_warm_pool,
+    give_up_making,
+    sell_warm,
+)
+from pve402.storage import queue, tables
+
+__all__ = [
+    "DUE",
+    "activate",
+    "begin_creating",
+    "begin_deleting",
+    "begin_settling",
+    "begin_starting",
+    "begin_stopping",
+    "change_vmid",
+    "check_power",
+    "count_restart",
+    "discard_sold",
+    "discard_warm",
+    "end",
+    "end_early",
+    "end_vanished",
+    "enter_warm_pool",
+    "extend",
+    "follow",
+    "follow_in_order",
+    "follow_when_due",
+    "give_up_making",
+    "hold",
+    "hold_longer",
+    "keep_stopped",
+    "make_anew",
+    "note_create_sent",
+    "release_hold",
+    "reserve",
+    "restore",
+    "sell_warm",
+    "start_paid",
+    "stop_again",
+    "take_minutes_back",
+    "unwind",
+    "wait",
+    "wake",
+    "want_running",
+    "want_stopped",
+]
+
+DUE = queue.DueRows(tables.leases)
+"""Leases that a worker must look at: taken, kept, postponed and given back by their fence."""

@@ -1,0 +1,101 @@
+"""How a lease comes to be: reserved, made, started, settled, handed over, or unwound."""
+
+from datetime import datetime, timedelta
+
+from pve402.domain import lease
+from pve402.leases.moves import row_moves
+from pve402.storage import database, lease_rows, transaction
+
+Status = lease.LeaseStatus
+Transaction = transaction.Transaction
+
+
+async def reserve(
+    db: database.Database, tx: Transaction, new: lease.Lease, *, due: bool = False
+) -> None:
+    """Write a new lease, RESERVED; due now if it is made by a worker and not by an order."""
+    if new.status is not Status.RESERVED:
+        raise ValueError(f"a new lease is not {new.status.value}")
+    await lease_rows.insert(db, tx, new, due=due)
+
+
+async def restore(db: database.Database, tx: Transaction, row: lease.Lease) -> None:
+    """Write a lease that was lost as its guest tells of it: ACTIVE until its end, or POOLED."""
+    if row.status not in {Status.ACTIVE, Status.POOLED}:
+        raise ValueError(f"no lease comes back {row.status.value}")
+    await lease_rows.insert(db, tx, row, due=False)
+    if row.expires_at is not None:
+        path = {Status.ACTIVE: Status.ACTIVE}
+        times = {"expires_at": row.expires_at, "due_at": row.expires_at}
+        await row_moves.move(tx, row, path, {}, **times, wanted=row.wanted.value)
+
+
+async def note_create_sent(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """RESERVED: Proxmox is about to be asked for the guest."""
+    path = {Status.RESERVED: Status.RESERVED}
+    return await row_moves.move_fenced(tx, row, path, create_sent_at=db.now(), attempts=0)
+
+
+async def change_vmid(tx: Transaction, row: lease.Lease, vmid: int) -> lease.Lease:
+    """RESERVED: the guest is made under another vmid."""
+    path = {Status.RESERVED: Status.RESERVED}
+    return await row_moves.move_fenced(tx, row, path, vmid=vmid, upid=None)
+
+
+async def begin_creating(tx: Transaction, row: lease.Lease, upid: str | None) -> lease.Lease:
+    """RESERVED to CREATING; without a task's UPID the guest was found made."""
+    path = {Status.RESERVED: Status.CREATING}
+    return await row_moves.move_fenced(tx, row, path, upid=upid, attempts=0)
+
+
+async def begin_starting(tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """CREATING to STARTING: the guest exists."""
+    return await row_moves.move_fenced(tx, row, {Status.CREATING: Status.STARTING}, attempts=0)
+
+
+async def begin_settling(tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """STARTING to SETTLING: the guest runs. CREATING to SETTLING: it is started once it is paid."""
+    path = {Status.STARTING: Status.SETTLING, Status.CREATING: Status.SETTLING}
+    return await row_moves.move_fenced(tx, row, path)
+
+
+async def start_paid(tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """SETTLING to STARTING: the lease is paid, and its guest is to run."""
+    return await row_moves.move_fenced(tx, row, {Status.SETTLING: Status.STARTING})
+
+
+async def make_anew(tx: Transaction, row: lease.Lease, node: str, vmid: int) -> lease.Lease:
+    """RESERVED, CREATING or STARTING to RESERVED: a paid guest is made again, somewhere else."""
+    path = dict.fromkeys((Status.RESERVED, Status.CREATING, Status.STARTING), Status.RESERVED)
+    place = {"node": node, "vmid": vmid, "upid": None, "create_sent_at": None}
+    return await row_moves.move_fenced(tx, row, path, **place, attempts=0)
+
+
+async def activate(
+    tx: Transaction, row: lease.Lease, minutes: int, paid_at: datetime
+) -> lease.Lease:
+    """SETTLING or STARTING to ACTIVE: the lease is paid and runs, and its minutes begin."""
+    ends = paid_at + timedelta(milliseconds=minutes * row_moves.MINUTE_MS)
+    path = {Status.SETTLING: Status.ACTIVE, Status.STARTING: Status.ACTIVE}
+    return await row_moves.move_fenced(tx, row, path, expires_at=ends, due_at=ends, upid=None)
+
+
+async def unwind(
+    db: database.Database, tx: Transaction, row: lease.Lease, refusal: str
+) -> lease.Lease:
+    """From any state of a creation to UNWINDING: its guest is to be destroyed."""
+    due = {"due_at": db.now(), "fence": None}
+    return await row_moves.move_fenced(tx, row, UNWIND, **due, end_reason=refusal)
+
+
+async def follow_in_order(tx: Transaction, row: lease.Lease, node: str) -> lease.Lease:
+    """Same state: an order found the lease's guest on another node."""
+    return await row_moves.move(tx, row, row_moves.stay(Status), {}, node=node)
+
+
+UNWIND = {
+    Status.RESERVED: Status.UNWINDING,
+    Status.CREATING: Status.UNWINDING,
+    Status.STARTING: Status.UNWINDING,
+    Status.SETTLING: Status.UNWINDING,
+}

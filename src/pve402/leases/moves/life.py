@@ -1,0 +1,148 @@
+"""How a lease in its time is switched and looked after, and how it ends."""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from pve402.domain import lease, power
+from pve402.leases.moves import row_moves
+from pve402.storage import database, lease_rows, queue, tables, transaction
+
+Status = lease.LeaseStatus
+Transaction = transaction.Transaction
+
+
+async def want_running(
+    db: database.Database, tx: Transaction, row: lease.Lease, by: power.WantedBy
+) -> lease.Lease:
+    """ACTIVE, due at once: the guest is to run. Guard: no hold."""
+    values = {"wanted": power.Wanted.RUNNING.value, "wanted_by": by.value}
+    return await _move_power(db, tx, row, **values)
+
+
+async def want_stopped(
+    db: database.Database, tx: Transaction, row: lease.Lease, by: power.WantedBy
+) -> lease.Lease:
+    """ACTIVE, due at once: the guest is to be down while its time goes on. Guard: no hold."""
+    values = {"wanted": power.Wanted.STOPPED.value, "wanted_by": by.value}
+    return await _move_power(db, tx, row, **values)
+
+
+async def check_power(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """ACTIVE, due at once: the guest is not as it is wanted."""
+    return await _move_power(db, tx, row)
+
+
+async def wait(tx: Transaction, row: lease.Lease, until: datetime) -> lease.Lease:
+    """ACTIVE or STOPPED, unchanged: nothing is to be done before `until`."""
+    path = row_moves.stay({Status.ACTIVE, Status.STOPPED})
+    return await row_moves.move_fenced(tx, row, path, due_at=until, fence=None, attempts=0)
+
+
+async def begin_stopping(
+    db: database.Database, tx: Transaction, row: lease.Lease, reason: str
+) -> lease.Lease:
+    """ACTIVE to STOPPING: the time is over. Guard: no hold, or one that ran out."""
+    path = {Status.ACTIVE: Status.STOPPING}
+    if row.hold_until is None:
+        only_if = {"fence": row.fence, "hold_until": None}
+        return await row_moves.move(tx, row, path, only_if, end_reason=reason, **row_moves.AFRESH)
+    over = sa.or_(tables.leases.c.hold_until.is_(None), tables.leases.c.hold_until <= db.now())
+    return await row_moves.move(
+        tx, row, path, {"fence": row.fence}, over, end_reason=reason, **row_moves.AFRESH
+    )
+
+
+async def keep_stopped(tx: Transaction, row: lease.Lease, deletes_at: Any) -> lease.Lease:
+    """STOPPING to STOPPED: the guest is down, and kept until `deletes_at` for a renewal."""
+    path = {Status.STOPPING: Status.STOPPED}
+    due = {"deletes_at": deletes_at, "due_at": deletes_at, "fence": None}
+    return await row_moves.move_fenced(tx, row, path, **due, **row_moves.AFRESH)
+
+
+async def begin_deleting(tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """STOPPING or STOPPED to DELETING: the guest is to be destroyed.
+
+    Guard: no hold, even one that ran out: while its order is open, the money may have moved.
+    """
+    path = {Status.STOPPING: Status.DELETING, Status.STOPPED: Status.DELETING}
+    return await row_moves.move(
+        tx, row, path, {"fence": row.fence, "hold_order_id": None}, **row_moves.AFRESH
+    )
+
+
+async def end(db: database.Database, tx: Transaction, row: lease.Lease, reason: str) -> lease.Lease:
+    """STOPPING or DELETING to ENDED, UNWINDING to FAILED: the guest is gone."""
+    path = {
+        Status.STOPPING: Status.ENDED,
+        Status.DELETING: Status.ENDED,
+        Status.UNWINDING: Status.FAILED,
+    }
+    rests = {"due_at": None, "fence": None}
+    return await row_moves.move_fenced(tx, row, path, ended_at=db.now(), end_reason=reason, **rests)
+
+
+async def end_early(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """ACTIVE to STOPPING, STOPPED to DELETING: the owner ends the lease. Guard: no hold."""
+    path = {Status.STOPPING: Status.STOPPING, **_END}
+    due = {"deletes_at": db.now(), "due_at": db.now(), "fence": None, "attempts": 0}
+    reason = "ended_by_owner"
+    return await row_moves.move(tx, row, path, {"hold_order_id": None}, end_reason=reason, **due)
+
+
+async def follow_when_due(
+    db: database.Database, tx: Transaction, row: lease.Lease, node: str
+) -> None:
+    """Any state, unchanged and due at once: the guest stands on another node.
+
+    Guard: the fence alone, since the worker may have moved the lease since it read the row.
+    """
+    where = {"lease_id": row.lease_id, "fence": row.fence}
+    values = {"node": node, "due_at": db.now(), "fence": None}
+    if await lease_rows.update(tx, where, values) is None:
+        raise queue.FenceLostError
+
+
+async def follow(tx: Transaction, row: lease.Lease, node: str) -> lease.Lease:
+    """ACTIVE, STOPPED or POOLED, unchanged: the guest stands on another node."""
+    path = row_moves.stay({Status.ACTIVE, Status.STOPPED, Status.POOLED})
+    return await row_moves.move(tx, row, path, row_moves.unheld(row), node=node)
+
+
+async def count_restart(
+    db: database.Database, tx: Transaction, row: lease.Lease, *, first_of_hour: bool
+) -> lease.Lease:
+    """ACTIVE: the guest is started again. Of several replicas that saw it down, one counts it."""
+    path = {Status.ACTIVE: Status.ACTIVE}
+    to_run = {"wanted": power.Wanted.RUNNING.value, "restarts": row.restarts}
+    only_if = {**row_moves.unheld(row), **to_run}
+    counted: dict[str, Any] = {"restarts": row.restarts + 1}
+    if first_of_hour:
+        counted = {"restarts": 1, "restarts_since": db.now()}
+    return await row_moves.move(tx, row, path, only_if, **counted)
+
+
+async def stop_again(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """STOPPED to STOPPING: the guest was found running in grace, which goes on as it was."""
+    path = {Status.STOPPED: Status.STOPPING}
+    return await row_moves.move(tx, row, path, row_moves.unheld(row), due_at=db.now(), fence=None)
+
+
+async def end_vanished(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """ACTIVE to STOPPING, STOPPED to DELETING: the guest is gone."""
+    due = {"due_at": db.now(), "fence": None}
+    return await row_moves.move(
+        tx, row, _END, row_moves.unheld(row), **due, end_reason="guest_vanished"
+    )
+
+
+_END = {Status.ACTIVE: Status.STOPPING, Status.STOPPED: Status.DELETING}
+
+
+async def _move_power(
+    db: database.Database, tx: Transaction, row: lease.Lease, **wanted: str
+) -> lease.Lease:
+    path = {Status.ACTIVE: Status.ACTIVE}
+    due = {"due_at": db.now(), "fence": None, "attempts": 0}
+    return await row_moves.move(tx, row, path, {"hold_order_id": None}, **wanted, **due)

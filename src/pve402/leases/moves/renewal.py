@@ -1,0 +1,77 @@
+"""How a renewal holds a lease, wakes its guest, and adds or takes back minutes."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from pve402.domain import lease
+from pve402.leases.moves import row_moves
+from pve402.storage import database, tables, transaction
+
+Status = lease.LeaseStatus
+Transaction = transaction.Transaction
+
+
+async def hold(tx: Transaction, row: lease.Lease, order_id: str, until: datetime) -> lease.Lease:
+    """Same state: a renewal takes the lease, so that neither its end nor another order passes it.
+
+    Guard: no hold. It clears the fence, so whoever works on the row writes nothing more.
+    """
+    path = row_moves.stay({Status.ACTIVE, Status.STOPPED, Status.STARTING})
+    held = {"hold_order_id": order_id, "hold_until": until}
+    return await row_moves.move(tx, row, path, {"hold_order_id": None}, **held, fence=None)
+
+
+async def hold_longer(
+    db: database.Database, tx: Transaction, row: lease.Lease, order_id: str, seconds: float
+) -> lease.Lease:
+    """Same state: a renewal that was taken over lengthens its hold. Guard: it is this order's."""
+    only_if = {"hold_order_id": order_id}
+    return await row_moves.move(
+        tx, row, row_moves.stay(Status), only_if, hold_until=db.now(seconds)
+    )
+
+
+async def wake(tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """STOPPED to STARTING: a renewal starts the guest; one that is not in grace stays as it is."""
+    path = row_moves.stay({Status.ACTIVE, Status.STARTING, Status.STOPPING})
+    path[Status.STOPPED] = Status.STARTING
+    return await row_moves.move(tx, row, path, {})
+
+
+async def extend(tx: Transaction, row: lease.Lease, minutes: int, paid_at: datetime) -> lease.Lease:
+    """ACTIVE or STARTING to ACTIVE: minutes are added to the later of now and the lease's end."""
+    end = sa.type_coerce(tables.leases.c.expires_at, sa.BigInteger)
+    moment = sa.literal(tables.to_milliseconds(paid_at), sa.BigInteger)
+    ends = sa.case((end > moment, end), else_=moment) + minutes * row_moves.MINUTE_MS
+    path = {Status.ACTIVE: Status.ACTIVE, Status.STARTING: Status.ACTIVE}
+    none = {"deletes_at": None, "end_reason": None, "fence": None}
+    return await row_moves.move(
+        tx, row, path, {}, expires_at=ends, due_at=ends, **none, **row_moves.AFRESH, **_NO_HOLD
+    )
+
+
+async def release_hold(tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """A refused renewal lets the lease go: STARTING goes back to STOPPING, others stay."""
+    path = row_moves.stay(Status) | {Status.STARTING: Status.STOPPING}
+    due = row.deletes_at or row.expires_at
+    if row.status is Status.STARTING:
+        due = row.expires_at
+    if row.status in lease.OVER:  # it ended when the hold had run out
+        due = None
+    return await row_moves.move(tx, row, path, {}, due_at=due, fence=None, **_NO_HOLD)
+
+
+async def take_minutes_back(
+    tx: Transaction, row: lease.Lease, minutes: int, reason: str
+) -> lease.Lease:
+    """ACTIVE: the minutes of an order whose money vanished are taken off. Guard: no hold."""
+    end = sa.type_coerce(tables.leases.c.expires_at, sa.BigInteger) - minutes * row_moves.MINUTE_MS
+    path = {Status.ACTIVE: Status.ACTIVE}
+    shorter = {"expires_at": end, "due_at": end, "end_reason": reason, "fence": None}
+    return await row_moves.move(tx, row, path, {"hold_order_id": None}, **shorter)
+
+
+_NO_HOLD: Mapping[str, Any] = {"hold_order_id": None, "hold_until": None}

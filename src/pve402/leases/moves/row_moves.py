@@ -1,0 +1,46 @@
+"""How a move is written; for the moves of this package alone."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from pve402.domain import lease
+from pve402.storage import lease_rows, queue, transaction
+
+Transaction = transaction.Transaction
+MINUTE_MS = 60_000
+AFRESH: Mapping[str, Any] = {"attempts": 0, "last_error": None}
+
+Path = Mapping[lease.LeaseStatus, lease.LeaseStatus]
+
+
+def stay(states: Iterable[lease.LeaseStatus]) -> dict[lease.LeaseStatus, lease.LeaseStatus]:
+    return {status: status for status in states}
+
+
+def unheld(row: lease.Lease) -> dict[str, Any]:
+    return {"hold_order_id": None, "node": row.node}
+
+
+async def move_fenced(tx: Transaction, row: lease.Lease, path: Path, **values: Any) -> lease.Lease:
+    return await move(tx, row, path, {"fence": row.fence}, **values)
+
+
+async def move(
+    tx: Transaction,
+    row: lease.Lease,
+    path: Path,
+    only_if: Mapping[str, Any],
+    *conditions: sa.ColumnElement[bool],
+    **values: Any,
+) -> lease.Lease:
+    """Write a move; `only_if` maps columns to what they must hold, a condition costs more."""
+    after = path.get(row.status)
+    if after is None:
+        raise ValueError(f"no such move of a lease that is {row.status.value}")
+    where = {"lease_id": row.lease_id, "status": row.status.value, **only_if}
+    moved = await lease_rows.update(tx, where, {"status": after.value, **values}, *conditions)
+    if moved is None:
+        raise queue.FenceLostError
+    return moved

@@ -1,0 +1,57 @@
+"""How a warm guest comes to be, is sold, and is discarded."""
+
+from collections.abc import Collection
+
+from pve402.domain import lease
+from pve402.leases.moves import creation, row_moves
+from pve402.storage import database, lease_rows, transaction
+
+Status = lease.LeaseStatus
+Transaction = transaction.Transaction
+
+
+async def enter_warm_pool(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """STARTING to POOLED: the guest waits for a tenant."""
+    rests = {"due_at": None, "fence": None, "attempts": 0}
+    path = {Status.STARTING: Status.POOLED}
+    return await row_moves.move_fenced(tx, row, path, pooled_at=db.now(), **rests)
+
+
+async def give_up_making(
+    db: database.Database, tx: Transaction, row: lease.Lease, refusal: str, reason: str
+) -> lease.Lease:
+    """As `unwind`, for a guest without a tenant; the reason is for the operator."""
+    due = {"due_at": db.now(), "fence": None}
+    return await row_moves.move_fenced(
+        tx, row, creation.UNWIND, **due, end_reason=refusal, last_error=reason[:500]
+    )
+
+
+async def sell_warm(
+    db: database.Database, tx: Transaction, wanted: lease.Lease, nodes: Collection[str]
+) -> lease.Lease | None:
+    """POOLED to SETTLING: the guest that waited longest, of this kind and on these nodes, is sold.
+
+    It takes the wanted owner, host name, rates and metadata, and keeps its own leaseId. None if
+    there is no such guest. Two buyers never get the same one.
+    """
+    return await lease_rows.take_warm(db, tx, wanted, nodes)
+
+
+async def discard_warm(
+    db: database.Database, tx: Transaction, row: lease.Lease, reason: str
+) -> lease.Lease:
+    """POOLED to UNWINDING: a guest that waits is not wanted, or is broken."""
+    due = {"due_at": db.now(), "fence": None}
+    path = {Status.POOLED: Status.UNWINDING}
+    return await row_moves.move(tx, row, path, row_moves.unheld(row), **due, end_reason=reason)
+
+
+async def discard_sold(
+    db: database.Database, tx: Transaction, row: lease.Lease, reason: str
+) -> lease.Lease:
+    """SETTLING to UNWINDING: a guest was found broken before it was paid, and is nobody's again."""
+    due = {"due_at": db.now(), "fence": None}
+    nobody = {"owner": lease.NOBODY, "metadata": {}}
+    path = {Status.SETTLING: Status.UNWINDING}
+    return await row_moves.move_fenced(tx, row, path, **due, **nobody, end_reason=reason)

@@ -1,0 +1,31 @@
+"""What somebody wants to buy with one payment."""
+
+import dataclasses
+
+from pve402.domain import account
+from pve402.payments import errors as payment_errors
+from pve402.payments import protocol
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Purchase:
+    """A payment that passed the local checks, and how its sender wants to be served."""
+
+    payment: protocol.Payment
+    requirements: protocol.Requirements
+    client_address: str | None = None
+    idempotency_key: str | None = None
+    by_key: bool = True  # the payer's own key signed; False for a contract wallet
+    payer_has_code: bool | None = None  # None where it was not asked
+    wait_seconds: float = 60.0  # 0: answer as soon as the order is written
+    too_late: payment_errors.PaymentRejected | None = None  # set: it can only have bought before
+
+    @property
+    def settles_first(self) -> bool:
+        """Whether the payer's contract decides in the transaction, whatever it says before."""
+        return self.payer_has_code is True or not self.by_key
+
+    @property
+    def owner(self) -> str:
+        """The CAIP-10 account that signed."""
+        return account.account(self.payment.network, self.payment.payer)

@@ -1,0 +1,102 @@
+"""Leases with their guests as Proxmox VE shows them now."""
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from pve402.domain import errors, lease, mark
+from pve402.leases import cluster, machine
+from pve402.proxmox import errors as pve
+from pve402.proxmox import resources
+
+_FRESH_SECONDS = 1.0
+_MOST_ASKED = 16
+_STATES = {
+    machine.Sight.RUNNING: resources.RunState.RUNNING,
+    machine.Sight.STOPPED: resources.RunState.STOPPED,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LeaseView:
+    """A lease and its guest as Proxmox shows it now."""
+
+    lease: lease.Lease
+    guest: resources.GuestSummary | None
+    seen: bool  # False: Proxmox could not be asked, so the guest's state is unknown
+
+
+class LeaseViews:
+    """Looks at guests by one call for all of them, and one for each whose state the list lacks."""
+
+    def __init__(
+        self, view: cluster.ClusterView, machines: machine.Machines, instance: str
+    ) -> None:
+        self._view = view
+        self._machines = machines
+        self._instance = instance
+
+    async def of(self, rows: list[lease.Lease]) -> list[LeaseView]:
+        """Return leases with their guests, in the same order."""
+        standing = [row for row in rows if row.status not in lease.OVER]
+        if not standing:
+            return [LeaseView(lease=row, guest=None, seen=True) for row in rows]
+        try:
+            guests = await self._guests(standing)
+        except pve.ProxmoxError:
+            return [LeaseView(lease=row, guest=None, seen=False) for row in rows]
+        views = [LeaseView(lease=row, guest=self._guest_of(row, guests), seen=True) for row in rows]
+        return await self._with_states(views)
+
+    def node_figures(self) -> Sequence[resources.NodeSummary]:
+        """Return the nodes' figures, some seconds old; raise ProxmoxUnavailable without any."""
+        seen = self._view.latest()
+        if seen is None:
+            raise errors.ProxmoxUnavailable
+        return seen.nodes
+
+    async def _guests(self, rows: list[lease.Lease]) -> Mapping[int, resources.GuestSummary]:
+        """Return all guests by vmid, by one call at most.
+
+        What was seen a second ago will do, unless a guest of these is newer than that.
+        """
+        view = self._view
+        seen = view.latest() if view.age_seconds <= _FRESH_SECONDS else None
+        guests = {guest.vmid: guest for guest in seen.guests} if seen else {}
+        if seen is None or any(self._guest_of(row, guests) is None for row in rows):
+            guests = {guest.vmid: guest for guest in (await view.fresh(0.0)).guests}
+        return guests
+
+    def _guest_of(
+        self, row: lease.Lease, guests: Mapping[int, resources.GuestSummary]
+    ) -> resources.GuestSummary | None:
+        """Return a lease's guest; another's that has its vmid by now is not to be shown."""
+        found = guests.get(row.vmid)
+        if row.status in lease.OVER or found is None:
+            return None
+        return found if mark.is_marked(found.tags, self._instance, row.lease_id) else None
+
+    async def _with_states(self, views: list[LeaseView]) -> list[LeaseView]:
+        """Ask guests for their state where Proxmox's list has none: its statistics lag, or fail.
+
+        The newest ones only, so that a long list costs no more.
+        """
+        lacking = [view for view in views if _lacks_state(view)]
+        asked = sorted(lacking, key=lambda view: view.lease.created_at)[-_MOST_ASKED:]
+        answers = await asyncio.gather(*(self._with_state(view) for view in asked))
+        known = {view.lease.lease_id: view for view in answers}
+        return [known.get(view.lease.lease_id, view) for view in views]
+
+    async def _with_state(self, view: LeaseView) -> LeaseView:
+        try:
+            sight = await self._machines.look(view.lease)
+        except (pve.ProxmoxError, machine.GuestMovedError):
+            return view
+        state = _STATES.get(sight)
+        if view.guest is None or state is None:
+            return view
+        return dataclasses.replace(view, guest=dataclasses.replace(view.guest, state=state))
+
+
+def _lacks_state(view: LeaseView) -> bool:
+    return view.guest is not None and view.guest.state is resources.RunState.UNKNOWN
