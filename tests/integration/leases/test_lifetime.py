@@ -114,7 +114,7 @@ async def test_the_token_ends_with_the_lease(installation: Installation) -> None
     await installation.until_status(lease.LeaseStatus.ENDED)
 
     assert before.lease_id == answer.lease.lease_id
-    with pytest.raises(errors.Unauthenticated):
+    with pytest.raises(errors.LeaseEnded):
         await installation.parts.access.authenticate(answer.access_token or "")
 
 
