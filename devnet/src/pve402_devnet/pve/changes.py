@@ -212,7 +212,7 @@ def _final_value(
         printed = print_network(str(value))
         bridge = schema.parse_property_string(printed, guest_schema.NETWORK).get("bridge")
         if running and bridge and bridge not in world.nodes[guest.node].bridges:
-            raise errors.Failure(f"bridge '{bridge}' does not exist")
+            raise errors.Failure(f"interface {bridge} does not exist\n")
         return printed
     if name in guest_schema.VOLUME_KEYS:
         return with_new_volume(world, guest, name, str(value))
