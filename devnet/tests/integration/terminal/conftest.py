@@ -3,21 +3,16 @@
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from devnet.tests.support.console_client import ConsoleClient
+from devnet.tests.support.guests import runtime, spec  # noqa: F401
 
-from pve402_devnet.guests.options import RuntimeOptions
 from pve402_devnet.guests.runtime import NamespaceRuntime
 from pve402_devnet.pve.runtime import GuestSpec
 from pve402_devnet.terminal import standalone
 from pve402_devnet.terminal.manners import TerminalManners
 from pve402_devnet.terminal.service import Consoles
-
-
-def spec(template: str = "busybox-alpine", cmode: str = "shell", password: str = "") -> GuestSpec:
-    return GuestSpec(node="pve", hostname="ct", template=template, cmode=cmode, password=password)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +28,7 @@ Serve = Callable[..., contextlib.AbstractAsyncContextManager[Bench]]
 
 
 @pytest.fixture
-async def runtime(tmp_path: Path) -> AsyncIterator[NamespaceRuntime]:
-    made = NamespaceRuntime(RuntimeOptions(disks=str(tmp_path / "disks")))
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-def serve(runtime: NamespaceRuntime) -> Serve:
+def serve(runtime: NamespaceRuntime) -> Serve:  # noqa: F811
     """Serve the guests given by vmid, with the manners given."""
 
     @contextlib.asynccontextmanager

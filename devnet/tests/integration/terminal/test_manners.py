@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import aiohttp
 import pytest
-from devnet.tests.integration.terminal.conftest import Serve, spec
+from devnet.tests.integration.terminal.conftest import Serve
 from devnet.tests.support.console_client import CLEAR, TRAILER, Console, packet
+from devnet.tests.support.guests import spec
 
 from pve402_devnet.terminal.manners import POLITE, SessionEnd, TerminalManners
 

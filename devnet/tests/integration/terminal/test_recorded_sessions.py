@@ -4,8 +4,9 @@ import asyncio
 import re
 
 import pytest
-from devnet.tests.integration.terminal.conftest import Bench, Serve, spec
+from devnet.tests.integration.terminal.conftest import Bench, Serve
 from devnet.tests.support.console_client import Console, Frame, transcript
+from devnet.tests.support.guests import spec
 
 from pve402_devnet.terminal.manners import SessionEnd, TerminalManners
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from devnet.tests.integration.terminal.conftest import spec
+from devnet.tests.support.guests import spec
 
 from pve402_devnet.guests.options import GuestLimits, RuntimeOptions
 from pve402_devnet.guests.runtime import NamespaceRuntime
