@@ -9,7 +9,7 @@ at and how late its guest was seen down (median / 99th percentile), and what the
 
 import argparse
 import asyncio
-import functools
+import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -26,6 +26,7 @@ from pve402.storage import tables
 
 _BATCH = 5000
 _HEAD_START_SECONDS = 5.0
+Step = Callable[[lease.Lease], Awaitable[lease.Lease | None]]
 
 
 async def measure(kind: str, waiting: int, per_minute: int, seconds: float) -> str:
@@ -111,21 +112,30 @@ async def _plant(where: stage.Stage, due: int) -> None:
 def _watch(parts: bootstrap.Components, looked: list[float], ended: list[float]) -> None:
     """Note when a lease is looked at first, and when it is written as stopped."""
     lifetime = parts.lease_worker._workflows.lifetime
-    honest: Callable[..., Awaitable[lease.Lease]] = lifetime._move
     ends: dict[str, float] = {}
 
-    @functools.wraps(honest)
-    async def noting(row: lease.Lease, to: lease.LeaseStatus, **values: Any) -> lease.Lease:
-        now = time.time()
-        if to is lease.LeaseStatus.STOPPING and row.expires_at is not None:
-            ends[row.lease_id] = row.expires_at.timestamp()
-            looked.append(now - ends[row.lease_id])
-        moved = await honest(row, to, **values)
-        if to is lease.LeaseStatus.STOPPED:
-            ended.append(time.time() - ends[row.lease_id])
-        return moved
+    def looking(do: Step) -> Step:
+        async def noting(row: lease.Lease) -> lease.Lease | None:
+            if row.expires_at is not None and row.expires_at.timestamp() <= (now := time.time()):
+                ends[row.lease_id] = row.expires_at.timestamp()
+                looked.append(now - ends[row.lease_id])
+            return await do(row)
 
-    lifetime._move = noting  # type: ignore[method-assign]
+        return noting
+
+    def stopping(do: Step) -> Step:
+        async def noting(row: lease.Lease) -> lease.Lease | None:
+            moved = await do(row)
+            ended.append(time.time() - ends[row.lease_id])
+            return moved
+
+        return noting
+
+    noted = {lease.LeaseStatus.ACTIVE: looking, lease.LeaseStatus.STOPPING: stopping}
+    lifetime.steps = {
+        status: dataclasses.replace(step, do=noted[status](step.do)) if status in noted else step
+        for status, step in lifetime.steps.items()
+    }
 
 
 def main() -> None:

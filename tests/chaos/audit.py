@@ -15,6 +15,7 @@ from sqlalchemy.ext import asyncio as sa_asyncio
 from tests.chaos import payments, stage
 
 from pve402.domain import lease, mark, order
+from pve402.payments import abi
 from pve402.payments.schemes.exact import eip3009
 from pve402.storage import tables
 
@@ -105,7 +106,7 @@ async def _transfers(where: stage.Stage) -> list[Transfer]:
         "eth_getLogs",
         {"fromBlock": "0x0", "toBlock": "latest", "topics": [eip3009.AUTHORIZATION_USED]},
     )
-    to_us = [eip3009.TRANSFER, None, "0x" + eip3009.address_word(stage.PAY_TO)]
+    to_us = [eip3009.TRANSFER, None, "0x" + abi.address_word(stage.PAY_TO)]
     paid = await where.rpc(
         "eth_getLogs", {"fromBlock": "0x0", "toBlock": "latest", "topics": to_us}
     )

@@ -16,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from pve402 import bootstrap
+from pve402.leases import moves
 
 _step: contextvars.ContextVar[str] = contextvars.ContextVar("step", default="request")
+
+_WHOLE = "whole"
+"""The step itself: after it, its last transaction is committed."""
 
 SEAMS: Mapping[str, tuple[str, ...]] = {
     "request": (
@@ -40,9 +44,15 @@ SEAMS: Mapping[str, tuple[str, ...]] = {
     ),
     "confirm": ("guests.update_config", "settler.recheck", "deals.finish"),
     "fee": ("facilitator.settle", "deals.settle_alone"),
-    "expire": ("lifetime.move",),
-    "stop": ("guests.status", "guests.shutdown", "tasks.wait_until_finished", "lifetime.move"),
-    "end grace": ("lifetime.move",),
+    "expire": ("moves.begin_stopping", _WHOLE),
+    "stop": (
+        "guests.status",
+        "guests.shutdown",
+        "tasks.wait_until_finished",
+        "moves.keep_stopped",
+        _WHOLE,
+    ),
+    "end grace": ("moves.begin_deleting", _WHOLE),
     "delete": ("guests.delete", "tasks.wait_until_finished", "lifetime.finish"),
     "unwind": ("guests.status", "guests.delete", "lifetime.finish"),
 }
@@ -96,41 +106,49 @@ def install(parts: bootstrap.Components, fuse: Fuse) -> None:
         "settler": (parts.settler, ""),
         "deals": (flows.creation._deals, ""),
         "lifetime": (flows.lifetime, "_"),
+        "moves": (moves, ""),
         "admissions": (parts.leases._parts.admissions, ""),
         "service": (parts.leases, ""),
     }
     route = next(iter(parts.settler._routes.values()))
     owners |= {"facilitator": (route.facilitator, "")}
-    for seam in sorted({seam for seams in SEAMS.values() for seam in seams}):
+    for seam in sorted({seam for seams in SEAMS.values() for seam in seams} - {_WHOLE}):
         owner, method = seam.split(".")
         fuse.wrap(owners[owner][0], owners[owner][1] + method, seam)
-    flows.creation.steps = _named(flows.creation.steps)
-    flows.renewal.steps = _named(flows.renewal.steps, {"settle": "settle renewal"})
-    flows.lifetime.steps = _named(flows.lifetime.steps)
-    _name(flows.creation, "_refuse", "refuse")
-    _name(flows.confirmation, "run", "confirm")
-    _name(parts.leases._parts.fees, "settle", "fee")
+    flows.creation.steps = _named(fuse, flows.creation.steps)
+    flows.renewal.steps = _named(fuse, flows.renewal.steps, {"settle": "settle renewal"})
+    flows.lifetime.steps = _named(fuse, flows.lifetime.steps)
+    _name(fuse, flows.creation, "_refuse", "refuse")
+    _name(fuse, flows.confirmation, "run", "confirm")
+    _name(fuse, parts.leases._parts.fees, "settle", "fee")
 
 
-def _named(steps: Mapping[Any, Any], other_names: Mapping[str, str] | None = None) -> Any:
+def _named(
+    fuse: Fuse, steps: Mapping[Any, Any], other_names: Mapping[str, str] | None = None
+) -> Any:
     return {
         state: dataclasses.replace(
-            step, do=_in_step((other_names or {}).get(step.name, step.name), step.do)
+            step, do=_in_step(fuse, (other_names or {}).get(step.name, step.name), step.do)
         )
         for state, step in steps.items()
     }
 
 
-def _name(owner: Any, method: str, step: str) -> None:
-    setattr(owner, method, _in_step(step, getattr(owner, method)))
+def _name(fuse: Fuse, owner: Any, method: str, step: str) -> None:
+    setattr(owner, method, _in_step(fuse, step, getattr(owner, method)))
 
 
-def _in_step(name: str, do: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def _in_step(
+    fuse: Fuse, name: str, do: Callable[..., Awaitable[Any]]
+) -> Callable[..., Awaitable[Any]]:
     @functools.wraps(do)
     async def doing(*arguments: Any) -> Any:
         token = _step.set(name)
         try:
-            return await do(*arguments)
+            fuse.pass_point(_WHOLE, "before")
+            result = await do(*arguments)
+            fuse.pass_point(_WHOLE, "after")
+            return result
         finally:
             _step.reset(token)
 

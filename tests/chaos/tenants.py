@@ -19,6 +19,7 @@ from eth_account.signers.local import LocalAccount
 from tests.chaos import payments, stage
 from tests.support import wallets
 
+from pve402.payments import abi
 from pve402.payments.schemes.exact import eip3009
 
 MINUTES = (1, 1, 2, 3, 5, 8)
@@ -360,7 +361,7 @@ def _wish(minutes: int) -> dict[str, Any]:
 
 
 def _word(address: str) -> str:
-    return "0x" + eip3009.address_word(address)
+    return "0x" + abi.address_word(address)
 
 
 def violations_of(signed: Iterable[payments.Signed]) -> list[str]:
