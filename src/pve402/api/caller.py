@@ -20,7 +20,7 @@ from pve402.domain.lease import Lease, is_lease_id
 from pve402.leases import service
 from pve402.payments import errors as payment_errors
 
-_BEARER: Final = re.compile(r"[Bb]earer +([\x21-\x7e]{16,256})")
+_BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([\x21-\x7e]{16,256})")
 _CTID: Final = re.compile(r"[1-9][0-9]{2,8}")
 
 
@@ -64,7 +64,7 @@ def token_text(request: HTTPConnection) -> str | None:
     header = request.headers.get("authorization")
     if header is None:
         return None
-    match = _BEARER.fullmatch(header)
+    match = _BEARER.fullmatch(header.strip(" \t"))
     if match is None:
         raise errors.Unauthenticated
     return match[1]

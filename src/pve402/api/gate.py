@@ -32,12 +32,18 @@ _CACHED: Final = 4096
 _PAYMENT_HEADERS: Final = frozenset({protocol.V1_HEADER.encode(), protocol.V2_HEADER.encode()})
 _TOO_LITTLE: Final = "The wallet holds too little of the token to pay this; nothing was charged."
 _USED: Final = "This payment was used before; sign a new one. Nothing was charged."
+_NOT_DEPLOYED: Final = (
+    "This wallet is not deployed yet, and the facilitator does not deploy it: deploy it, then pay "
+    "again. Nothing was charged."
+)
 #: Reasons that facilitators give, in words for people; `code` keeps theirs.
 _WORDS: Final = {
     "insufficient_funds": _TOO_LITTLE,
     "invalid_exact_evm_insufficient_balance": _TOO_LITTLE,
     "nonce_already_used": _USED,
     "invalid_exact_evm_nonce_already_used": _USED,
+    "wallet_not_deployed": _NOT_DEPLOYED,
+    "invalid_exact_evm_payload_undeployed_smart_wallet": _NOT_DEPLOYED,
     "invalid_exact_evm_payload_signature": "The payment's signature is not that of its payer.",
 }
 

@@ -320,7 +320,7 @@ def _access(
             public_url=settings.public_url, secret=secret_vault.key("wallet challenge")
         ),
         nonces.StoredChallengeNonces(db),
-        {network: route.chain for network, route in routes.items()},
+        {n: route.asked_by_strangers or route.chain for n, route in routes.items()},
         now=lambda: datetime.now(UTC),
     )
     networks = tuple(chains.resolve(name).caip2 for name in settings.network)

@@ -17,10 +17,12 @@ def routes_of(
     """Return how payments are settled, by CAIP-2 id."""
     routes = {}
     for network in settings.network:
-        endpoint = rpc.Rpc(rpc.RpcOptions(url=settings.rpc_url_of(network) or ""))
+        options = rpc.RpcOptions(url=settings.rpc_url_of(network) or "")
+        endpoint = rpc.Rpc(options)
         routes[network] = settlement.Route(
             facilitator=_facilitator(settings, network, endpoint, db, deal_writer),
             chain=chain.Chain(endpoint),
+            asked_by_strangers=chain.Chain(rpc.Rpc(options)),
             trust_facilitator=settings.trust_facilitator,
         )
     return routes

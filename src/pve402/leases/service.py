@@ -266,7 +266,9 @@ class LeaseService:
         payment, terms = purchase.payment, purchase.requirements
         try:
             has_code = await self._parts.settler.payer_has_code(payment)
-            known.scheme_of(payment).check_signature(payment, terms, payer_has_code=has_code)
+            scheme = known.scheme_of(payment)
+            standing = scheme.check_signature(payment, terms, payer_has_code=has_code)
+            payment = scheme.as_sent(payment, standing, payer_has_code=has_code)
             found: Verification = await self._parts.settler.verify(payment, terms)
         except payment_errors.FacilitatorUnavailable as error:
             raise errors.FacilitatorUnavailable from error
@@ -275,7 +277,7 @@ class LeaseService:
         if not found.valid:
             reason = found.reason or "payment_invalid"
             raise errors.PaymentRefused(f"the payment was refused: {reason}", reason=reason)
-        return dataclasses.replace(purchase, payer_has_code=has_code)
+        return dataclasses.replace(purchase, payment=payment, payer_has_code=has_code)
 
     async def _is_proven(self, purchase: Purchase) -> bool:
         """Tell whether the payer really signed; a contract's word counts while it could pay."""

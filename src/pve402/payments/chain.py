@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 from pve402.payments import abi, errors, rpc
 
 _LOGS: Final = "eth_getLogs"
+_MOST_LOG_BLOCKS: Final = 1000
 _KNOWN_SECONDS: Final = 30.0
 _MOST_KNOWN: Final = 10_000
 
@@ -57,6 +58,7 @@ class Chain:
 
     def __init__(self, endpoint: rpc.Rpc) -> None:
         self._rpc = endpoint
+        self._log_blocks = _MOST_LOG_BLOCKS
         self._has_code: dict[str, tuple[bool, float]] = {}  # and until when that is believed
 
     async def close(self) -> None:
@@ -131,12 +133,27 @@ class Chain:
         return _text("eth_call", await self._read("eth_call", {"to": to, "data": data}, at))
 
     async def logs(self, query: dict[str, Any], *, lower: int, upper: int) -> list["FoundLog"]:
-        """The events of a range of blocks that fit a query's address and topics."""
-        ranged = {**query, "fromBlock": hex(lower), "toBlock": hex(upper)}
-        answer = await self._read(_LOGS, ranged)
-        if not isinstance(answer, list):
-            _unusable(_LOGS)
-        return [_parse_found(log) for log in answer]
+        """The events of a range of blocks that fit a query's address and topics, newest first.
+
+        Nodes cap the range of one query, each at another number and with another error. So an error
+        halves it, down to one block, and what was answered is remembered.
+        """
+        found: list[FoundLog] = []
+        while upper >= lower:
+            start = max(lower, upper - self._log_blocks + 1)
+            ranged = {**query, "fromBlock": hex(start), "toBlock": hex(upper)}
+            try:
+                answer = await self._rpc.read(_LOGS, ranged)
+            except rpc.RpcError as error:
+                if start == upper:
+                    raise errors.ChainUnavailable(_LOGS, f"error {error.code}") from error
+                self._log_blocks = (upper - start + 1) // 2
+                continue
+            if not isinstance(answer, list):
+                _unusable(_LOGS)
+            found += [_parse_found(log) for log in answer]
+            upper = start - 1
+        return found
 
     async def try_call(self, to: str, data: str) -> str | None:
         """Call a contract; None when it reverts."""

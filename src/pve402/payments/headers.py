@@ -45,7 +45,7 @@ def read_payment(headers: Mapping[str, str] | MultiHeaders) -> Payment | None:
         return None
     if len(values) > 1:
         fields.malformed("send one payment header", Code.HEADER_REPEATED)
-    document = _decode(values[0])
+    document = _decode(values[0].strip(" \t"))
     return _read_v2(document) if v2 else _read_v1(document)
 
 

@@ -169,6 +169,8 @@ def _result(method: str, request_id: object, status: int, raw: bytes) -> Any:
 
 def _fault(method: str, fault: dict[str, Any]) -> errors.PaymentError:
     code, message = fault.get("code"), fault.get("message")
-    if type(code) is not int or code in _RATE_LIMITED:
+    # Of events, the same codes say that the range is too wide, and a narrower one is answered.
+    is_too_much = code in _RATE_LIMITED and method != "eth_getLogs"
+    if type(code) is not int or is_too_much:
         return errors.ChainUnavailable(method, "rate limited" if code else "error without a code")
     return RpcError(method, code, message if isinstance(message, str) else "")

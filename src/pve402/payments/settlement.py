@@ -58,6 +58,8 @@ class Route:
 
     facilitator: Facilitator
     chain: chains.Chain
+    asked_by_strangers: chains.Chain | None = None
+    """Reads the chain for whoever has not paid yet, on connections of its own; None: `chain`."""
     trust_facilitator: bool = False
     """Take a yes without looking at the chain. A lying facilitator is then the operator's loss."""
 
@@ -129,7 +131,7 @@ class Settler:
         route = self._route(payment)
         if route.trust_facilitator:
             return None
-        return await route.chain.has_code(payment.payer)
+        return await (route.asked_by_strangers or route.chain).has_code(payment.payer)
 
     async def settle(
         self,
@@ -207,6 +209,8 @@ class Settler:
         for route in self._routes.values():
             await route.facilitator.close()
             await route.chain.close()
+            if route.asked_by_strangers is not None:
+                await route.asked_by_strangers.close()
 
     def _route(self, payment: Payment) -> Route:
         return self._routes[payment.network]

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from pve402.domain import account as accounts
-from pve402.payments import addresses, errors, networks
+from pve402.payments import addresses, errors, networks, signatures
 from pve402.payments.chain import Chain
 from pve402.payments.schemes.exact import local_checks
 
@@ -26,6 +26,9 @@ MAX_MESSAGE_CHARACTERS: Final = 4096
 MAX_SIGNATURE_BYTES: Final = 4096
 STATEMENT: Final = "Prove that you hold this wallet, to manage the leases it paid for."
 
+_NOT_DEPLOYED: Final = "this wallet is not deployed yet; deploy it, then sign in"
+_MOST_ATTEMPTS: Final = 5
+_MOST_KNOWN: Final = 10_000
 _SALT_DIGITS: Final = 24
 _MAC_DIGITS: Final = 32
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
@@ -121,6 +124,7 @@ class WalletAuthenticator:
         self._nonces = nonces
         self._chains = chains
         self._now = now
+        self._attempts: dict[str, int] = {}
         self._domain = urlsplit(options.public_url).netloc
 
     def challenge(self, account: str) -> WalletChallenge:
@@ -177,16 +181,42 @@ class WalletAuthenticator:
     async def _check_signature(self, text: "_Text", message: str, signature: bytes) -> bool:
         """True when a key signed, False when a contract stands by it; raises otherwise."""
         message_hash = personal_hash(message)
-        if len(signature) == 65 and local_checks.recover(message_hash, signature) == (text.address):
+        expanded = signatures.expand(signature)
+        if len(expanded) == 65 and local_checks.recover(message_hash, expanded) == text.address:
             return True
         chain = self._chains.get(text.network)
         if chain is None:
             raise WalletRejected(
                 Code.UNSUPPORTED_NETWORK, "contract wallets of this network cannot be asked"
             )
-        if await chain.stands_by(text.address, message_hash, signature):
-            return False
-        raise WalletRejected(Code.SIGNATURE_INVALID, "the wallet did not sign this challenge")
+        await self._check_contract(chain, text, message_hash, signature)
+        return False
+
+    async def _check_contract(
+        self, chain: Chain, text: "_Text", message_hash: bytes, signature: bytes
+    ) -> None:
+        """Raise WalletRejected unless the wallet's contract stands by a signature.
+
+        An address without code stands by none; that is known for a while, and costs no call.
+        """
+        shape = signatures.unwrap(signature)
+        if not await chain.has_code(text.address):
+            is_wrapped = shape is not None and shape.deploys
+            detail = _NOT_DEPLOYED if is_wrapped else "the wallet did not sign this challenge"
+            raise WalletRejected(Code.SIGNATURE_INVALID, detail)
+        self._count_attempt(text)
+        inner = signature if shape is None else shape.inner
+        if not await chain.stands_by(text.address, message_hash, inner):
+            raise WalletRejected(Code.SIGNATURE_INVALID, "the wallet did not sign this challenge")
+
+    def _count_attempt(self, text: "_Text") -> None:
+        """Let a challenge ask its contract a few times, so that guesses are not worth a node."""
+        tries = self._attempts.pop(text.salt, 0) + 1
+        while len(self._attempts) >= _MOST_KNOWN:
+            del self._attempts[next(iter(self._attempts))]
+        self._attempts[text.salt] = tries
+        if tries > _MOST_ATTEMPTS:
+            raise WalletRejected(Code.USED, "this challenge was tried too often; ask for a new one")
 
     def _is_ours(self, text: "_Text", message: str) -> bool:
         written = self._compose(text, self._nonce(text))

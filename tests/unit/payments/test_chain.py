@@ -7,7 +7,7 @@ import pytest
 from tests.support import payments as make
 
 from pve402.payments import chain as chains
-from pve402.payments import errors
+from pve402.payments import errors, rpc
 from pve402.payments.schemes.base import Fate, Finding
 from pve402.payments.schemes.exact import onchain
 
@@ -222,3 +222,53 @@ def test_addresses_are_compared_in_one_form() -> None:
 
     assert finding is not None
     assert finding.fate is Fate.PAID
+
+
+class CappedNode(make.FakeNode):
+    """Answers eth_getLogs for a few blocks only, and says so in some provider's words."""
+
+    def __init__(self, most_blocks: int, code: int, message: str) -> None:
+        super().__init__(head=4000)
+        self.most_blocks = most_blocks
+        self.code = code
+        self.message = message
+        self.refused = 0
+
+    def _eth_getLogs(self, query: dict[str, Any]) -> Any:  # noqa: N802
+        if int(query["toBlock"], 16) - int(query["fromBlock"], 16) >= self.most_blocks:
+            self.refused += 1
+            raise rpc._fault("eth_getLogs", {"code": self.code, "message": self.message})
+        return super()._eth_getLogs(query)
+
+
+@pytest.mark.parametrize("block", [3999, 3900])
+@pytest.mark.parametrize(
+    ("most_blocks", "code", "message"),
+    [
+        (10, -32600, "You can make eth_getLogs requests with up to a 10 block range."),
+        (10, -32005, "query returned more than 10000 results"),
+        (1, -32602, "ranges over 1 blocks are not supported on freetier"),
+        (500, -32000, "block range greater than 500 max"),
+        (3, -32614, "eth_getLogs is limited to a 3 range"),
+        (100, -32701, "exceed maximum block range: 100"),
+        (2, -32016, "rate limit"),
+    ],
+)
+async def test_a_settlement_is_found_through_a_node_that_caps_the_range(
+    block: int, most_blocks: int, code: int, message: str
+) -> None:
+    node = CappedNode(most_blocks, code, message)
+    node.mine(TX, make.used(PAID), make.transfer(PAID), block=block)
+
+    found = await _find(node)
+
+    assert (found.fate, found.transaction) == (Fate.PAID, TX)
+    assert node.refused <= 10
+
+
+async def test_a_node_that_answers_for_no_block_is_unavailable() -> None:
+    node = CappedNode(0, -32601, "the method does not exist")
+    node.mine(TX, make.used(PAID), make.transfer(PAID))
+
+    with pytest.raises(errors.ChainUnavailable):
+        await _find(node)

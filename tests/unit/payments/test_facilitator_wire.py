@@ -128,3 +128,26 @@ def test_any_other_bytes_are_unusable(raw: bytes) -> None:
 def test_deep_nesting_is_unusable() -> None:
     with pytest.raises(wire.Unusable):
         wire.read_verification(200, b"[" * 60_000)
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 203, 206, 226])
+def test_a_yes_with_any_good_status_is_believed(status: int) -> None:
+    raw = json.dumps({"isValid": True, "payer": PAID.payer}).encode()
+
+    assert wire.read_verification(status, raw).valid
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("https://f.example", "https://f.example/verify"),
+        ("https://f.example/", "https://f.example/verify"),
+        ("https://f.example/x402?key=x", "https://f.example/x402/verify?key=x"),
+        ("https://f.example?key=x&b=", "https://f.example/verify?key=x&b="),
+        ("https://f.example:8443/a/b/?k=%2F", "https://f.example:8443/a/b/verify?k=%2F"),
+    ],
+)
+def test_what_the_operator_wrote_behind_a_question_mark_is_kept(url: str, address: str) -> None:
+    made = http.HttpFacilitator(http.HttpFacilitatorOptions(url=url))
+
+    assert made._address("verify") == address

@@ -243,3 +243,14 @@ def test_the_signature_is_in_no_repr_and_no_error() -> None:
     assert paid.signature[2:40] not in repr(paid)
     assert paid.signature[2:40] not in repr(caught.value)
     assert json.loads(paid.to_json())["signature"] == paid.signature
+
+
+@pytest.mark.parametrize(
+    "blanks", [(" ", ""), ("", " "), ("\t", "\t"), ("  ", "   "), (" \t ", "")]
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_blanks_around_a_payment_are_no_part_of_it(version: int, blanks: tuple[str, str]) -> None:
+    paid = make.payment(version=version)
+    ((name, value),) = make.header(paid).items()
+
+    assert protocol.read_payment({name: blanks[0] + value + blanks[1]}) == paid

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from eth_abi.abi import encode
 from eth_account.messages import _hash_eip191_message, encode_defunct
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +37,9 @@ class ContractWallets(chains.Chain):
 
     def __init__(self) -> None:
         super().__init__(make.FakeNode())
+
+    async def has_code(self, address: str) -> bool:
+        return True
 
     async def stands_by(self, account: str, message_hash: bytes, signature: bytes) -> bool:
         return signature.endswith(b"\x01")
@@ -236,3 +240,59 @@ def test_the_hash_is_the_one_that_wallets_sign() -> None:
     text = "grüße\n" * 30
 
     assert wallet.personal_hash(text) == _hash_eip191_message(encode_defunct(text=text))
+
+
+class UndeployedWallets(ContractWallets):
+    """A chain on which no wallet has code; nobody there is asked."""
+
+    async def has_code(self, address: str) -> bool:
+        return False
+
+    async def stands_by(self, account: str, message_hash: bytes, signature: bytes) -> bool:
+        raise AssertionError("an address without code was asked")
+
+
+WRAPPED = "0x" + (encode(["address", "bytes", "bytes"], ["0x" + "fa" * 20, b"x", b"a\x01"])).hex()
+MAGIC = "6492" * 16
+
+
+@pytest.mark.parametrize("signature", ["0x01", "0x" + "11" * 64, "0x" + "22" * 65, WRAPPED + MAGIC])
+async def test_an_address_without_code_costs_no_question(signature: str) -> None:
+    service = Service()
+    service.authenticator._chains = {NETWORK: UndeployedWallets()}
+
+    assert await _code(service, service.challenge(), signature) is Code.SIGNATURE_INVALID
+
+
+async def test_a_deployed_wallet_is_asked_about_what_it_signed_itself() -> None:
+    service = Service()
+
+    proven = await service.authenticator.verify(service.challenge(), WRAPPED + MAGIC)
+
+    assert not proven.by_key
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+async def test_a_compact_signature_signs_in(number: int) -> None:
+    service = Service()
+    owner = f"{NETWORK}:{make.account(number).address.lower()}"
+    message = service.challenge(owner)
+    whole = bytes.fromhex(_sign(message, number)[2:])
+    s = int.from_bytes(whole[32:64], "big") | (whole[64] - 27) << 255
+
+    proven = await service.authenticator.verify(
+        message, "0x" + (whole[:32] + s.to_bytes(32, "big")).hex()
+    )
+
+    assert (proven.account, proven.by_key) == (owner, True)
+
+
+async def test_a_challenge_asks_its_contract_a_few_times_only() -> None:
+    service = Service()
+    message = service.challenge()
+    wrong = "0x" + "33" * 66
+
+    told = [await _code(service, message, wrong) for _ in range(7)]
+
+    assert told == [Code.SIGNATURE_INVALID] * 5 + [Code.USED] * 2
+    assert (await service.authenticator.verify(message, _sign(message))).by_key

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from pve402.payments import chain as chains
-from pve402.payments import errors, networks, rpc
+from pve402.payments import errors, networks, rpc, signatures
 from pve402.payments.facilitators.base import Outcome, Settlement, Verification
 from pve402.payments.facilitators.broadcaster import (
     Broadcaster,
@@ -109,6 +109,9 @@ class EmbeddedFacilitator:
 
     async def verify(self, payment: Payment, requirements: Requirements) -> Verification:
         """See `Facilitator`. The node simulates the transfer, whatever kind of signature it has."""
+        shape = signatures.unwrap(payment.signature_bytes)
+        if shape is None or shape.deploys:
+            return Verification(valid=False, payer=payment.payer, reason="wallet_not_deployed")
         transfer = known.scheme_of(payment).transfer(payment)
         try:
             call = await self._broadcaster.simulated(transfer.to, transfer.data)

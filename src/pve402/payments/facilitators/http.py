@@ -55,8 +55,10 @@ class HttpFacilitator:
 
     def __init__(self, options: HttpFacilitatorOptions) -> None:
         self._options = options
-        self._url = options.url.rstrip("/")
-        self._session: aiohttp.ClientSession | None = None
+        self._base = urlsplit(options.url)
+        self._sessions: dict[
+            bool, aiohttp.ClientSession
+        ] = {}  # settling has connections of its own
 
     async def verify(self, payment: Payment, requirements: Requirements) -> Verification:
         """See `Facilitator`."""
@@ -88,7 +90,7 @@ class HttpFacilitator:
         Raises:
             FacilitatorUnavailable: no usable answer.
         """
-        url = f"{self._url}/supported"
+        url = self._address("supported")
         try:
             answer = await self._call("GET", url, None, self._options.verify_timeout_seconds)
             return wire.read_supported(*answer)
@@ -99,9 +101,13 @@ class HttpFacilitator:
 
     async def close(self) -> None:
         """See `Facilitator`."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
+
+    def _address(self, call: str) -> str:
+        """The address of a call; what the operator wrote behind a question mark goes with it."""
+        return self._base._replace(path=f"{self._base.path.rstrip('/')}/{call}").geturl()
 
     async def _ask(
         self, call: str, payment: Payment, requirements: Requirements, timeout_seconds: float
@@ -109,7 +115,7 @@ class HttpFacilitator:
         body = wire.request_body(payment, requirements)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return await self._call("POST", f"{self._url}/{call}", body, timeout_seconds)
+                return await self._call("POST", self._address(call), body, timeout_seconds)
             except TimeoutError:
                 raise wire.Unusable("timeout") from None
             except aiohttp.ClientConnectionError as error:
@@ -128,7 +134,7 @@ class HttpFacilitator:
                     if response.status in _SAME_METHOD:
                         url = _redirected(url, response.headers.get("Location", ""))
                         continue
-                    if response.status != 200 and response.status not in _SAYS_NO:
+                    if not _is_answer(response.status):
                         raise wire.Unusable(f"HTTP {response.status}")
                     return response.status, await self._read(response)
         raise wire.Unusable("too many redirects")
@@ -138,7 +144,8 @@ class HttpFacilitator:
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         authorize = self._options.authorize
         headers = {"Authorization": authorize(method, url)} if authorize else {}
-        return self._open().request(method, url, json=body, headers=headers, allow_redirects=False)
+        session = self._open(settling=urlsplit(url).path.endswith("/settle"))
+        return session.request(method, url, json=body, headers=headers, allow_redirects=False)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         raw = bytearray()
@@ -148,13 +155,17 @@ class HttpFacilitator:
                 raise wire.Unusable("answer too large")
         return bytes(raw)
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
+    def _open(self, *, settling: bool) -> aiohttp.ClientSession:
+        if settling not in self._sessions:
             connector = aiohttp.TCPConnector(
                 limit=self._options.max_connections, keepalive_timeout=15
             )
-            self._session = aiohttp.ClientSession(connector=connector)
-        return self._session
+            self._sessions[settling] = aiohttp.ClientSession(connector=connector)
+        return self._sessions[settling]
+
+
+def _is_answer(status: int) -> bool:
+    return 200 <= status < 300 or status in _SAYS_NO
 
 
 def _redirected(url: str, location: str) -> str:

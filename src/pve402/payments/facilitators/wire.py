@@ -107,7 +107,7 @@ def read_supported(status: int, raw: bytes) -> frozenset[str]:
 
 def _require_ok(status: int) -> None:
     """A no may come with a 4xx; a yes that does is believed by nobody."""
-    if status != 200:
+    if not 200 <= status < 300:
         raise Unusable(f"a yes with HTTP {status}")
 
 

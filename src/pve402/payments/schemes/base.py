@@ -99,6 +99,12 @@ class Scheme(Protocol):
         """
         ...
 
+    def as_sent(
+        self, payment: Payment, standing: Standing, *, payer_has_code: bool | None
+    ) -> Payment:
+        """The payment with its signature in the form that the token and every facilitator take."""
+        ...
+
     def transfer(self, payment: Payment) -> Call:
         """The call that moves the money."""
         ...

@@ -8,7 +8,7 @@ us microseconds, not a round trip to a facilitator. The digest is EIP-712 over E
 import functools
 from typing import Final
 
-from pve402.payments import addresses, curve, errors
+from pve402.payments import addresses, curve, errors, signatures
 from pve402.payments.errors import Code
 from pve402.payments.payment import Payment, Requirements
 from pve402.payments.schemes.base import Limits, Standing
@@ -60,11 +60,14 @@ def check_signature(
     Raises:
         PaymentRejected: the signature is surely not good.
     """
-    signature = payment.signature_bytes
     if payer_has_code:
         return Standing.NEEDS_FACILITATOR
+    shape = signatures.unwrap(payment.signature_bytes)
+    if shape is not None and shape.deploys:
+        return Standing.NEEDS_FACILITATOR  # a wallet that the facilitator may deploy
+    signature = signatures.expand(payment.signature_bytes)
     if len(signature) != 65:
-        return _unproven(payer_has_code, "a payer without code signs with 65 bytes")
+        return _unproven(payer_has_code, "a payer without code signs with 64 or 65 bytes")
     if recover(digest(payment, requirements), signature) != payment.payer:
         return _unproven(payer_has_code, "the payer did not sign this payment")
     if int.from_bytes(signature[32:64], "big") > _CURVE_ORDER // 2:

@@ -1,8 +1,9 @@
 """The scheme `exact` as the rest of payments sees it."""
 
+from dataclasses import replace
 from typing import Any, Final
 
-from pve402.payments import addresses, errors, fields
+from pve402.payments import addresses, errors, fields, signatures
 from pve402.payments.chain import Block, Chain, Receipt
 from pve402.payments.networks import Network
 from pve402.payments.payment import Payment, Requirements, Version, match
@@ -66,6 +67,18 @@ class Exact:
     ) -> Standing:
         """See `Scheme`."""
         return local_checks.check_signature(payment, requirements, payer_has_code=payer_has_code)
+
+    def as_sent(
+        self, payment: Payment, standing: Standing, *, payer_has_code: bool | None
+    ) -> Payment:
+        """See `Scheme`: 65 bytes of a key, and no wrapper around what a deployed wallet signed."""
+        signature = payment.signature_bytes
+        if standing is Standing.PROVEN:
+            signature = signatures.expand(signature)
+        elif payer_has_code:
+            shape = signatures.unwrap(signature)
+            signature = signature if shape is None else shape.inner
+        return replace(payment, signature="0x" + signature.hex())
 
     def transfer(self, payment: Payment) -> Call:
         """See `Scheme`."""

@@ -1,0 +1,43 @@
+"""Shapes of signatures, before anybody is asked what they are worth.
+
+ERC-6492 wraps the signature of a contract wallet that may not be deployed yet: the factory, its
+call, the inner signature, and a magic word at the end. EIP-2098 writes a key's signature in 64
+bytes, with the parity in the top bit of s.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+_MAGIC: Final = bytes.fromhex("6492" * 16)
+_TOP_BIT: Final = 1 << 255
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """A signature taken out of its wrapper."""
+
+    inner: bytes
+    """What the wallet's contract is asked about."""
+    deploys: bool
+    """Whether it came with what deploys the wallet."""
+
+
+def unwrap(signature: bytes) -> Shape | None:
+    """Take the ERC-6492 wrapper off; None if there is the magic word but no such wrapper."""
+    if not signature.endswith(_MAGIC):
+        return Shape(inner=signature, deploys=False)
+    body = signature[:-32]
+    at = int.from_bytes(body[64:96], "big")  # abi.encode(address, bytes, bytes): the third's place
+    size = int.from_bytes(body[at : at + 32], "big") if at + 32 <= len(body) else len(body)
+    if len(body) < 96 or at < 96 or at + 32 + size > len(body):
+        return None
+    return Shape(inner=body[at + 32 : at + 32 + size], deploys=True)
+
+
+def expand(signature: bytes) -> bytes:
+    """Write a compact signature (EIP-2098) with 65 bytes; another stays as it is."""
+    if len(signature) != 64:
+        return signature
+    s = int.from_bytes(signature[32:], "big")
+    v = 27 + (s >= _TOP_BIT)
+    return signature[:32] + (s % _TOP_BIT).to_bytes(32, "big") + bytes((v,))
