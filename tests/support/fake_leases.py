@@ -37,7 +37,7 @@ def make_lease(owner: str, *, vmid: int = 10000, **changes: Any) -> lease.Lease:
         template="local:vztmpl/debian.tar.zst",
         rates=sku_catalogue().skus["standard-lxc"].rates.to_strings(),
         created_at=NOW,
-        expires_at=NOW + timedelta(hours=1),
+        expires_at=datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1),
     )
     return made.evolve(**changes)
 

@@ -10,7 +10,7 @@ from tests.support import payments as make
 from x402.schemas import PaymentPayload, PaymentRequirements, SettleResponse, VerifyResponse
 from x402.schemas.v1 import PaymentPayloadV1, PaymentRequirementsV1
 
-from pve402.payments.facilitators import Outcome, wire
+from pve402.payments.facilitators import Outcome, http, wire
 
 PAID = make.payment()
 TX = make.TRANSACTION
