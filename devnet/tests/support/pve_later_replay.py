@@ -15,6 +15,7 @@ from pve402_devnet.pve import (
     SimulatedProxmox,
     SimulatorOptions,
     StorageOptions,
+    TokenOptions,
     access,
 )
 
@@ -37,8 +38,11 @@ def load() -> list[dict[str, Any]]:
 
 def options() -> SimulatorOptions:
     """The machine as it was then: a second storage and bridge, and a known password of root."""
+    before = pve_rig.options()
+    root_token = TokenOptions(user=ROOT, name="rec", privilege_separated=False)
     return dataclasses.replace(
-        pve_rig.options(),
+        before,
+        access=dataclasses.replace(before.access, tokens=(*before.access.tokens, root_token)),
         root_password=pve_rig.PASSWORD,
         nodes=(NodeOptions(bridges=("vmbr0", "vmbr1")),),
         storages=(
@@ -89,6 +93,8 @@ class LaterReplay(pve_replay.Replay):
             token = self.world.access.token(PROBE_TOKEN)
             assert token is not None
             headers["Authorization"] = f"PVEAPIToken={PROBE_TOKEN}={token.secret}"
+        if auth == "root":
+            headers |= self.proxmox.authorization(f"{ROOT}!rec")
         if auth == "lease":
             secret = self.secrets[0 if self.shows_old_secret else -1]
             headers["Authorization"] = f"PVEAPIToken={LEASE_TOKEN}={secret}"

@@ -115,12 +115,15 @@ async def clone(
     target: cluster.Guest,
     storage_name: str,
     task: tasks.Task,
+    *,
+    linked: bool,
 ) -> None:
-    """Body of `vzclone`: copies every volume; a failure removes the new guest again."""
+    """Body of `vzclone`: copies or shares every volume; a failure removes the new guest again."""
     task.log(f"creating a clone of container {source.vmid} with ID {target.vmid}")
     try:
         for name, volume in source.config.volumes().items():
-            await _copy_volume(world, target, name, volume, storage_name, task)
+            copying = _link_volume if linked else _copy_volume
+            await copying(world, target, name, volume, storage_name, task)
     except (errors.ApiError, asyncio.CancelledError) as problem:
         world.storages.free_all_of(target.vmid)
         world.guests.pop(target.vmid, None)
@@ -129,6 +132,22 @@ async def clone(
     finally:
         source.config.options.pop("lock", None)
     target.config.options.pop("lock", None)
+
+
+async def _link_volume(
+    world: cluster.Cluster,
+    target: cluster.Guest,
+    name: str,
+    volume: dict[str, str],
+    _storage_name: str,
+    task: tasks.Task,
+) -> None:
+    task.log(f"create linked clone of mount point {name} ({volume['volume']})")
+    found = world.storages.require(volume["volume"].partition(":")[0], target.node)
+    size = storage.size_of(volume.get("size", "0"))
+    made = found.allocate(target.vmid, size, world.clock.now())
+    linked = {**volume, "volume": f"{found.name}:{made.name}", "size": str(size)}
+    target.config.put(name, config.print_volume(name, linked))
 
 
 async def _copy_volume(
@@ -152,6 +171,20 @@ async def _copy_volume(
     task.log(*_COPY_REPORT)
     copied = {**volume, "volume": f"{found.name}:{made.name}", "size": str(size)}
     target.config.put(name, config.print_volume(name, copied))
+
+
+def can_link(world: cluster.Cluster, guest: cluster.Guest, *, of_snapshot: bool) -> bool:
+    """Tell whether a clone may share the volumes of a guest, or of a snapshot of it.
+
+    btrfs shares any volume; a thin pool shares those of templates and snapshots.
+    """
+    of_base = of_snapshot or bool(guest.config.options.get("template"))
+    found = [world.storages.volume(v["volume"]) for v in guest.config.volumes().values()]
+    return bool(found) and all(
+        pair is not None
+        and (pair[0].options.type == "btrfs" or (of_base and pair[0].options.snapshots))
+        for pair in found
+    )
 
 
 def can_snapshot(world: cluster.Cluster, guest: cluster.Guest) -> bool:

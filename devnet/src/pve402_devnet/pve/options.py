@@ -26,6 +26,7 @@ class Latencies:
     destroy: float = 0.13
     resize: float = 22.0
     clone: float = 0.9
+    snapshot: float = 0.12
     interrupt: float = 3.0
     kill: float = 5.0
 

@@ -34,6 +34,8 @@ async def test_a_snapshot_is_taken_rolled_back_to_and_removed(with_snapshots: Cl
     config = (await client.call("GET", f"{GUEST}/config")).data
     assert config["memory"] == 128
     assert "parent" not in config
+    types = [task.upid.type for task in client.proxmox.world.tasks]
+    assert types[-3:] == ["vzrollback", "vzstart", "vzdelsnapshot"]
 
 
 async def test_a_snapshot_can_be_read_and_described(with_snapshots: Client) -> None:
@@ -42,7 +44,7 @@ async def test_a_snapshot_can_be_read_and_described(with_snapshots: Client) -> N
 
     await client.call("PUT", path, description="better")
 
-    assert (await client.call("GET", path)).data["description"] == "better"
+    assert (await client.call("GET", path)).data["description"] == "better\n"
     by_name = (await client.call("GET", f"{GUEST}/config", snapshot="s1")).data
     assert by_name["memory"] == 128
     missing = await client.call("GET", f"{GUEST}/config", snapshot="s2")

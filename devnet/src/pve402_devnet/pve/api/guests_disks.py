@@ -63,8 +63,10 @@ async def clone(call: rest.Call) -> rest.Json:
     target.config = copied
     target.template, target.systemd = source.template, source.systemd
 
+    linked = not _is_full(call, source)
+
     async def work(task: tasks.Task) -> None:
-        await disks.clone(world, source, target, call.text("storage"), task)
+        await disks.clone(world, source, target, call.text("storage"), task, linked=linked)
         if pool:
             world.access.pools[pool].guests.add(new_id)
 
@@ -75,7 +77,8 @@ async def feature(call: rest.Call) -> rest.Json:
     """Tell whether the guest's storages can take snapshots, clone or copy."""
     name = call.text("feature")
     snapshots = disks.can_snapshot(call.world, call.guest)
-    return {"hasFeature": int(name == "copy" or (name == "snapshot" and snapshots))}
+    links = disks.can_link(call.world, call.guest, of_snapshot="snapname" in call.params)
+    return {"hasFeature": int({"copy": True, "snapshot": snapshots, "clone": links}[name])}
 
 
 async def make_template(call: rest.Call) -> rest.Json:
@@ -151,8 +154,7 @@ async def _reserve(call: rest.Call, new_id: int) -> None:
 async def _plan_copy(call: rest.Call, source: cluster.Guest) -> config.GuestConfig:
     running = await call.world.is_running(source.vmid)
     snapshot = call.text("snapname")
-    is_template = bool(source.config.options.get("template"))
-    full = bool(call.params.get("full", not is_template))
+    full = _is_full(call, source)
     if call.text("storage") and not full:
         raise errors.Failure("parameter 'storage' not allowed for linked clones")
     options: Mapping[str, config.Value] = source.config.options
@@ -163,13 +165,18 @@ async def _plan_copy(call: rest.Call, source: cluster.Guest) -> config.GuestConf
         call.require(f"/storage/{storage}", "Datastore.AllocateSpace")
         if full and running and not snapshot:
             raise errors.Failure(_RUNNING_SOURCE)
-        if not full:
+        if not full and not disks.can_link(call.world, source, of_snapshot=bool(snapshot)):
             name = volume["volume"]
             raise errors.Failure(f"Linked clone feature for '{name}' is not available")
     if call.world.resolve_node(call.text("target", call.node)) != call.node:
         target = call.text("target")
         raise errors.Failure(f"can't clone CT to node '{target}' (CT uses local storage)")
     return _copy_options(call, options)
+
+
+def _is_full(call: rest.Call, source: cluster.Guest) -> bool:
+    """Whether a clone is a copy; only clones of templates share volumes without being told."""
+    return bool(call.params.get("full", not source.config.options.get("template")))
 
 
 def _copy_options(call: rest.Call, options: Mapping[str, config.Value]) -> config.GuestConfig:

@@ -1,6 +1,6 @@
 """`/nodes/{node}/lxc/{vmid}/snapshot`."""
 
-from pve402_devnet.pve import disks, errors, guest_schema, lifecycle, rest, tasks
+from pve402_devnet.pve import config, disks, errors, guest_schema, lifecycle, rest, storage, tasks
 from pve402_devnet.pve.api import guests_config
 from pve402_devnet.pve.guest_schema import SNAPSHOT_NAME, flag, text
 from pve402_devnet.pve.schema import Property
@@ -45,7 +45,15 @@ async def create(call: rest.Call) -> rest.Json:
 
     async def work(_: tasks.Task) -> None:
         async with call.world.locks.hold(call.vmid):
-            _take(call, name)
+            section = _prepare(call, name)
+        try:
+            await call.world.clock.sleep(call.world.latencies.snapshot)
+        finally:
+            call.guest.config.options.pop("lock", None)
+        async with call.world.locks.hold(call.vmid):
+            conf = call.guest.config
+            conf.snapshots[name] = section
+            conf.options["parent"] = name
 
     return _fork(call, "vzsnapshot", work)
 
@@ -67,13 +75,13 @@ async def delete(call: rest.Call) -> rest.Json:
 
 
 async def rollback(call: rest.Call) -> rest.Json:
-    """Go back to a snapshot; a running guest is stopped for it."""
+    """Go back to a snapshot; a running guest is stopped for it. A start is another task."""
 
     async def work(_: tasks.Task) -> None:
         async with call.world.locks.hold(call.vmid):
             await _go_back(call)
         if call.flag("start"):
-            await lifecycle.start(call.world, call.node, call.vmid)
+            _fork(call, "vzstart", lambda _: lifecycle.start(call.world, call.node, call.vmid))
 
     return _fork(call, "vzrollback", work)
 
@@ -90,11 +98,12 @@ async def update_config(call: rest.Call) -> rest.Json:
         conf.require_unlocked()
         section = guests_config.snapshot_of(conf, call.text("snapname"))
         if "description" in call.params:
-            section["description"] = call.text("description")
+            _describe(section, call.text("description"))
     return None
 
 
-def _take(call: rest.Call, name: str) -> None:
+def _prepare(call: rest.Call, name: str) -> config.Section:
+    """Check and lock the guest, and return what the snapshot will hold."""
     guest = call.guest
     conf = guest.config
     if conf.options.get("template"):
@@ -104,12 +113,18 @@ def _take(call: rest.Call, name: str) -> None:
         raise errors.Failure(f"snapshot name '{name}' already used")
     if not disks.can_snapshot(call.world, guest):
         raise errors.Failure("snapshot feature is not available")
-    section = dict(conf.options)
-    section["snaptime"] = int(call.world.clock.now())
-    if call.text("description"):
-        section["description"] = call.text("description")
-    conf.snapshots[name] = section
-    conf.options["parent"] = name
+    section = {**conf.options, "snaptime": int(call.world.clock.now())}
+    _describe(section, call.text("description"))
+    conf.options["lock"] = "snapshot"
+    return section
+
+
+def _describe(section: config.Section, text: str) -> None:
+    """A snapshot has a description of its own, or none."""
+    stored = config.as_stored("description", text)
+    section.pop("description", None)
+    if stored is not None:
+        section["description"] = stored
 
 
 async def _go_back(call: rest.Call) -> None:
@@ -119,8 +134,13 @@ async def _go_back(call: rest.Call) -> None:
     if await call.world.is_running(call.vmid):
         await call.world.runtime.stop(call.vmid)
         call.world.mark_stopped(guest)
-    kept = {k: v for k, v in section.items() if k not in ("snaptime", "description")}
-    guest.config.options = {**kept, "parent": name}
+    held = {k: v for k, v in section.items() if k not in ("snaptime", "description")}
+    described = {k: v for k, v in guest.config.options.items() if k == "description"}
+    guest.config.options = {**held, **described, "parent": name}
+    for volume in guest.config.volumes().values():
+        found = call.world.storages.volume(volume["volume"])
+        if found is not None:
+            found[1].size_bytes = storage.size_of(volume.get("size", "0"))
 
 
 def _fork(call: rest.Call, kind: str, work: tasks.Work) -> str:
