@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from pve402.schemas.wire import (
     ConsoleKind,
@@ -14,6 +15,7 @@ from pve402.schemas.wire import (
     Scope,
     ShortText,
     Whole,
+    no_bool,
 )
 
 MAX_METADATA_CHARACTERS = 4096
@@ -24,6 +26,9 @@ MAX_OUTPUT_BYTES = 16 * 1024 * 1024
 MAX_ATTACHED_SECONDS = 3600
 MAX_DETACHED_SECONDS = 30 * 24 * 3600
 
+#: The sku says the rest; less than one is refused in its words.
+_AT_LEAST_ONE: JsonDict = {"minimum": 1}
+OutputBytes = Annotated[int, Field(ge=0, le=MAX_OUTPUT_BYTES), BeforeValidator(no_bool)]
 CommandWord = Annotated[str, Field(max_length=MAX_COMMAND_CHARACTERS)]
 
 
@@ -37,9 +42,13 @@ class LeaseRequest(Request):
         description="Made of the sku's name and the lease if not given.",
         examples=["demo-server"],
     )
-    cores: Whole = Field(default=1, examples=[1])
-    memory_mb: Whole = Field(default=512, description="MiB.", examples=[512])
-    disk_gb: Whole = Field(default=8, description="GiB.", examples=[8])
+    cores: Whole = Field(default=1, examples=[1], json_schema_extra=_AT_LEAST_ONE)
+    memory_mb: Whole = Field(
+        default=512, description="MiB.", examples=[512], json_schema_extra=_AT_LEAST_ONE
+    )
+    disk_gb: Whole = Field(
+        default=8, description="GiB.", examples=[8], json_schema_extra=_AT_LEAST_ONE
+    )
     password: str | None = Field(
         default=None,
         max_length=1024,
@@ -136,8 +145,8 @@ class ExecRequest(Request):
         le=MAX_DETACHED_SECONDS,
         description="600 if not given and 3,600 at most; detached, none unless given.",
     )
-    max_output_bytes: Whole | None = Field(
-        default=None, ge=0, le=MAX_OUTPUT_BYTES, description="1 MiB if not given; for a stream 16."
+    max_output_bytes: OutputBytes | None = Field(
+        default=None, description="1 MiB if not given; for a stream 16."
     )
     detach: bool = Field(default=False, description="Answer at once; it runs on by itself.")
 

@@ -16,11 +16,12 @@ def no_bool(value: Any) -> Any:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(no_bool), Field(ge=-(2**53), le=2**53)]
+# Bounds come first here: behind a BeforeValidator, the schema has them as `ge`, which JSON's lacks.
+Whole = Annotated[int, Field(ge=-(2**53), le=2**53), BeforeValidator(no_bool)]
 Minutes = Annotated[
     int,
-    BeforeValidator(no_bool),
     Field(ge=1, le=2**53, description="Minutes to rent.", examples=[60]),
+    BeforeValidator(no_bool),
 ]
 ShortText = Annotated[str, Field(max_length=255)]
 Status = Literal["provisioning", "active", "stopping", "stopped", "ended", "failed"]

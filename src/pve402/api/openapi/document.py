@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from pve402 import __version__
 from pve402.api.openapi import parts
-from pve402.api.transport import routing
+from pve402.api.transport import errors, routing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,10 +47,31 @@ class Document:
         known = components.setdefault("schemas", {})
         known.update(extra["$defs"] | parts.SCHEMAS)
         components["securitySchemes"] = parts.SECURITY_SCHEMES
+        known["Problem"]["properties"]["code"]["enum"] = errors.codes()
         for path, operations in document["paths"].items():
             for operation in operations.values():
                 _complete(path, operation)
+        _tidy(document)
         return document
+
+
+def _tidy(node: Any) -> None:
+    """Leave out what generators of clients stumble over or make ugly names of.
+
+    A field that is null counts as left out, which is no value by default; and a title that repeats
+    the name of its field says nothing.
+    """
+    if isinstance(node, list):
+        for each in node:
+            _tidy(each)
+    if not isinstance(node, dict):
+        return
+    if "default" in node and node["default"] is None:
+        del node["default"]
+    if isinstance(node.get("title"), str) and "properties" not in node and "version" not in node:
+        del node["title"]
+    for each in node.values():
+        _tidy(each)
 
 
 def _complete(path: str, operation: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ _EXEC_ID: Final = re.compile(r"e[0-9a-f]{24}")
 
 
 @router.post("/management/exec/{ctid}", **operations.execution())
-async def execute(request: Request) -> Response:
+async def run_command(request: Request) -> Response:
     """Run a command in the container and answer with its output and exit code.
 
     `Accept: text/event-stream` answers with events as they come; `detach` answers 202 at once. A

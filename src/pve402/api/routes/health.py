@@ -13,13 +13,13 @@ router = routing.Router("health")
 
 
 @router.get("/healthz", **operations.free(schemas.Health, refusals=[]))
-async def healthz(_request: Request) -> Response:
+async def check_health(_request: Request) -> Response:
     """Say that the process lives; nothing else is looked at."""
     return reply.respond(schemas.Health(status="ok"))
 
 
 @router.get("/readyz", **operations.readiness())
-async def readyz(request: Request) -> Response:
+async def check_readiness(request: Request) -> Response:
     """Say whether database, recovery and Proxmox VE let us serve."""
     checks = await context.of(request).readiness()
     ready = all(checks.values())

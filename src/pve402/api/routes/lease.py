@@ -74,7 +74,7 @@ async def renew_lease(request: Request) -> Response:
 
 
 @router.post("/lease/quote", **operations.free(schemas.Quote, request=schemas.LeaseQuoteRequest))
-async def quote(request: Request) -> Response:
+async def quote_lease(request: Request) -> Response:
     """Say what a new lease or a renewal costs, exactly, on each accepted network."""
     app = context.of(request)
     raw = await body.read(request)

@@ -16,7 +16,7 @@ _STATS = "Figures of one's containers"
 
 
 @router.get("/stats/node", **operations.free(schemas.AllNodeStats))
-async def node_stats(request: Request) -> Response:
+async def show_node_stats(request: Request) -> Response:
     """Show how busy the nodes are. Names and figures that the operator keeps are not shown."""
     app = context.of(request)
     seen = await app.leases.node_figures()
@@ -29,7 +29,7 @@ async def node_stats(request: Request) -> Response:
 
 
 @router.get("/stats/lxc", **operations.fee(list[schemas.GuestStats]))
-async def guest_stats(request: Request) -> Response:
+async def show_guest_stats(request: Request) -> Response:
     """Show what the caller's containers use, one call to Proxmox VE for all of them."""
     views = await management.own_views(request, _STATS)
     if isinstance(views, Response):

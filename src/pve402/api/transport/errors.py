@@ -6,6 +6,7 @@ gate with the terms again. What is not in the table is a bug: 500, without a wor
 
 import http
 import json
+from collections.abc import Iterator
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -61,6 +62,24 @@ def install(app: FastAPI) -> None:
 def status_of(kind: type[Exception]) -> int:
     """Return the status for a class of refusal: its own, or that of its nearest ancestor."""
     return next((STATUSES[base] for base in kind.__mro__ if base in STATUSES), 500)
+
+
+def codes() -> list[str]:
+    """Every `code` that a refusal may have."""
+    own = {
+        kind.code
+        for kind in _kinds(errors.Pve402Error)
+        if kind.__module__.startswith("pve402.") and status_of(kind) != 500
+    }
+    of_routing = {code for code, _detail in _ROUTING_WORDS.values()}
+    of_payments = {str(code) for code in payment_errors.Code}
+    return sorted(own | of_routing | of_payments | {"internal_error", "head_too_large"})
+
+
+def _kinds(kind: type[errors.Pve402Error]) -> Iterator[type[errors.Pve402Error]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _kinds(child)
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> Response:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi.routing import APIRoute
+from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
@@ -39,7 +40,10 @@ class PlainRoute(Route):
 
     def documented(self) -> APIRoute:
         """Return the route as FastAPI describes it."""
-        return APIRoute(self.path, self.handler, methods=self.methods, **self._documentation)
+        name = to_camel(self.handler.__name__)
+        return APIRoute(
+            self.path, self.handler, methods=self.methods, operation_id=name, **self._documentation
+        )
 
 
 class Router:

@@ -1,7 +1,10 @@
 """The OpenAPI document: kept in docs/reference, and true."""
 
 import json
+import re
+from collections.abc import Iterator
 
+import jsonschema_rs
 import pytest
 from tests.support import fake_leases, project, wallets
 from tests.support.api_fixtures import BODY, NETWORK, Api
@@ -73,6 +76,71 @@ async def test_answers_have_just_the_documented_fields(api: Api):
     for schema, reply in answers.items():
         documented = DOCUMENT["components"]["schemas"][schema]["properties"]
         assert set(reply.json()) == set(documented), schema
+
+
+#: The words of JSON Schema 2020-12 that the document uses, and OpenAPI's `example`.
+WORDS = {
+    *("$ref", "type", "properties", "required", "items", "enum", "const", "anyOf", "format"),
+    *("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "pattern"),
+    *("maxProperties", "additionalProperties", "propertyNames", "default", "description"),
+    *("title", "examples"),
+}
+SCHEMAS = sorted(DOCUMENT["components"]["schemas"])
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_schema_is_json_schema(name: str):
+    schema = DOCUMENT["components"]["schemas"][name]
+
+    assert jsonschema_rs.meta.is_valid(schema)
+    for inner in _schemas(schema):
+        assert set(inner) <= WORDS
+        assert inner.get("default", 0) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "bounds"),
+    [
+        ("LeaseRequest", "runtimeMinutes", (1, 2**53)),
+        ("LeaseRequest", "cores", (1, 2**53)),
+        ("LeaseQuoteRequest", "memoryMB", (1, 2**53)),
+        ("LeaseQuoteRequest", "diskGB", (1, 2**53)),
+        ("RenewRequest", "runtimeMinutes", (1, 2**53)),
+        ("ExecRequest", "maxOutputBytes", (0, 16 * 2**20)),
+        ("ExecRequest", "timeoutSeconds", (0.1, 30 * 24 * 3600)),
+    ],
+)
+def test_bounds_are_kept(name: str, field: str, bounds: tuple[float, float]):
+    found = DOCUMENT["components"]["schemas"][name]["properties"][field]
+    number = next(iter(found.get("anyOf", [found])))
+
+    assert (number["minimum"], number["maximum"]) == bounds
+
+
+def test_operations_have_names_that_a_person_would_choose():
+    names = [operation["operationId"] for _path, _method, operation in OPERATIONS]
+
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert re.fullmatch(r"[a-z]+([A-Z][a-z]+)+", name)
+
+
+def test_a_problem_lists_every_code():
+    listed = DOCUMENT["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]
+    page = (project.ROOT / "docs" / "reference" / "errors.md").read_text()
+
+    assert {"no_capacity", "unauthenticated", "not_found", "internal_error"} < set(listed)
+    assert [code for code in listed if f"`{code}`" not in page and f" {code}`" not in page] == []
+
+
+def _schemas(schema: dict) -> Iterator[dict]:
+    """A schema and all within it; names of fields are no words."""
+    yield schema
+    inner = [*schema.get("properties", {}).values(), *schema.get("anyOf", [])]
+    inner += [schema[word] for word in ("items", "additionalProperties") if word in schema]
+    for each in inner:
+        if isinstance(each, dict):
+            yield from _schemas(each)
 
 
 def _references(node: object) -> list[str]:
