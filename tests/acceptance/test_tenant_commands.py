@@ -109,3 +109,35 @@ def _json(*command: str, **settings: str):
     done = processes.run(*command, "--json", **settings)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def test_an_end_needs_a_yes_where_nobody_can_be_asked(settings: dict[str, str]):
+    bought = _json("lease", "--hostname", "kept", "--max-usd", "0.01", *OFFER, **settings)
+
+    done = processes.run("end", bought["ctid"], **settings)
+    (listed,) = _json("list", **settings)
+
+    assert (done.returncode, "--yes" in done.stderr) == (2, True)
+    assert listed["status"] == "active"
+
+
+@pytest.mark.parametrize("options", [(), ("--all",)])
+def test_an_empty_list_says_so(settings: dict[str, str], options: tuple[str, ...]):
+    done = processes.run("list", *options, **settings)
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "lease" in done.stderr
+
+
+def test_an_ambiguous_name_is_refused_with_candidates(settings: dict[str, str]):
+    bought = [
+        _json("lease", "--hostname", "twin", "--max-usd", "0.01", *OFFER, **settings)
+        for _ in range(2)
+    ]
+
+    done = processes.run("end", "twin", "--yes", **settings)
+    made = _json("token", bought[0]["leaseId"], **settings)
+
+    assert done.returncode == 2
+    assert all(lease["ctid"] in done.stderr for lease in bought)
+    assert made["leaseId"] == bought[0]["leaseId"]

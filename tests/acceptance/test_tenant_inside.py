@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -95,23 +94,121 @@ def test_what_goes_wrong_has_its_exit_code(
     assert "Traceback" not in done.stderr
 
 
-def test_an_interrupted_command_ends_in_the_container(
-    container: Container, settings: dict[str, str]
+def _closed(waiting: subprocess.Popen[bytes]) -> None:
+    """Read a line and leave, as `head -1` does; the command writes on."""
+    assert waiting.stdout is not None
+    waiting.stdout.close()
+
+
+WAYS = {
+    "SIGINT": (lambda waiting: waiting.send_signal(signal.SIGINT), 130),
+    "SIGTERM": (lambda waiting: waiting.send_signal(signal.SIGTERM), 143),
+    "SIGHUP": (lambda waiting: waiting.send_signal(signal.SIGHUP), 129),
+    "SIGKILL": (lambda waiting: waiting.send_signal(signal.SIGKILL), -9),
+    "closed pipe": (_closed, 141),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", ["quiet", "loud", "reads stdin", "does not read stdin"])
+def test_a_command_ends_with_whoever_runs_it(
+    container: Container, settings: dict[str, str], way: str, kind: str
 ):
-    command = [sys.executable, "-c", INTERRUPTIBLE, "exec", container.ctid, "--"]
-    script = "echo here; exec sleep 4321"
-    with subprocess.Popen(
-        [*command, "sh", "-c", script], env={**os.environ, **settings}, stdout=subprocess.PIPE
-    ) as waiting:
+    if (way, kind) in {("closed pipe", "quiet"), ("closed pipe", "does not read stdin")}:
+        kind = "loud"  # whoever writes nothing does not see that nobody reads
+    mark = f"43{abs(hash((way, kind))) % 10**6}"
+    script = {
+        "quiet": f"echo here; exec sleep {mark}",
+        "loud": f"sleep {mark} & yes here",
+        "reads stdin": f"echo here; sleep {mark} & exec cat",
+        "does not read stdin": f"echo here; exec sleep {mark}",
+    }[kind]
+    with_stdin = "stdin" in kind
+    options = ["--stdin"] if with_stdin else []
+    command = [sys.executable, "-c", INTERRUPTIBLE, "exec", container.ctid, *options]
+    with (
+        Path("/dev/zero" if with_stdin else "/dev/null").open("rb") as stdin,
+        subprocess.Popen(
+            [*command, "sh", "-c", script],
+            env={**os.environ, **settings},
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+        ) as waiting,
+    ):
         assert waiting.stdout is not None
         assert waiting.stdout.readline() == b"here\n"
-        waiting.send_signal(signal.SIGINT)
-        assert waiting.wait(30) != 0
+        act, code = WAYS[way]
+        act(waiting)  # what is loud is not read any more, so that it is blocked meanwhile
+        assert waiting.wait(30) == code
 
-    give_up_at = time.monotonic() + 20
-    while container.run(command="pgrep -f 'sleep 432[1]'")["exitCode"] == 0:
-        assert time.monotonic() < give_up_at, "it still runs"
-        time.sleep(0.2)
+    container.wait_until_gone("sleep", mark)
+
+
+def test_options_behind_the_first_word_need_no_dashes(
+    container: Container, settings: dict[str, str]
+):
+    done = processes.run("exec", container.ctid, "uname", "-s", **settings)
+
+    assert (done.returncode, done.stdout) == (0, "Linux\n"), done.stderr
+
+
+def test_stdin_of_any_length_is_passed_on(container: Container, settings: dict[str, str]):
+    data = b"x" * 3_000_000
+    done = subprocess.run(
+        [sys.executable, "-m", "pve402", "exec", container.ctid, "-i", "wc", "-c"],
+        env={**os.environ, **settings},
+        input=data,
+        capture_output=True,
+        timeout=100,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout.strip()) == (0, b"3000000"), done.stderr
+
+
+def test_a_host_name_is_enough(container: Container, settings: dict[str, str]):
+    hostname = container.run(command="hostname")["stdout"].strip()
+    done = processes.run("exec", hostname, "echo", "-n", "found", **settings)
+    unknown = processes.run("exec", f"{hostname}x", "true", **settings)
+
+    assert (done.returncode, done.stdout) == (0, "found"), done.stderr
+    assert (unknown.returncode, "host name" in unknown.stderr) == (255, True)
+
+
+@pytest.mark.parametrize("source", ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"])
+def test_a_pipe_is_put(container: Container, settings: dict[str, str], source: str):
+    done = subprocess.run(
+        [sys.executable, "-m", "pve402", "put", container.ctid, source, "/root/piped"],
+        env={**os.environ, **settings},
+        input=DATA,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    digest = container.run(command="sha256sum /root/piped; stat -c %a /root/piped")["stdout"]
+    assert digest.split()[0] == hashlib.sha256(DATA).hexdigest()
+    assert digest.split()[-1] == "644"
+
+
+def test_whoever_reads_no_more_of_a_file_is_told_nothing(
+    container: Container, settings: dict[str, str]
+):
+    container.run(command="head -c 3000000 /dev/zero >/root/zeros")
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "pve402", "get", container.ctid, "/root/zeros", "-"],
+        env={**os.environ, **settings},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(writing)
+
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_a_file_goes_in_and_comes_out(

@@ -20,6 +20,7 @@ from pve402.client.client import Client
 
 _DEFAULT_SECONDS: Final = 600.0
 _MARGIN_SECONDS: Final = 60.0
+_END_SECONDS: Final = 5.0
 #: A refusal closes the websocket with this and the status that HTTP would have.
 _REFUSED: Final = 4000
 _STDIN, _STDOUT, _STDERR, _ENDED, _CLOSE = 0, 1, 2, 3, 255
@@ -85,8 +86,9 @@ async def follow(
         try:
             async with service.socket(f"/management/exec/{ctid}/ws", ctid) as socket:
                 await socket.send_str(json.dumps(document))
-                async with _fed(socket, stdin):
+                async with _ended_with_us(service, ctid) as running, _fed(socket, stdin):
                     async for told in _read(socket, wish):
+                        running.note(told)
                         yield told
                 return
         except errors.Refused as refused:
@@ -98,6 +100,35 @@ async def end(service: Client, ctid: str, exec_id: str) -> None:
     """End a command: TERM, then KILL. Raises what `run` raises."""
     async with service.opened("DELETE", f"/management/exec/{ctid}/{exec_id}", ctid):
         pass
+
+
+class _Running:
+    """The command, until it has ended."""
+
+    def __init__(self) -> None:
+        self.exec_id = ""
+
+    def note(self, told: Told) -> None:
+        if isinstance(told, Started):
+            self.exec_id = told.exec_id
+        elif isinstance(told, Ending):
+            self.exec_id = ""
+
+
+@contextlib.asynccontextmanager
+async def _ended_with_us(service: Client, ctid: str) -> AsyncIterator[_Running]:
+    """End a command that is left while it runs.
+
+    A service that waits for the command to read its stdin does not see that nobody is there.
+    """
+    running = _Running()
+    try:
+        yield running
+    finally:
+        if running.exec_id:
+            with contextlib.suppress(errors.ClientError, TimeoutError):
+                async with asyncio.timeout(_END_SECONDS):
+                    await end(service, ctid, running.exec_id)
 
 
 async def _read(

@@ -1,5 +1,7 @@
 """Requests to one service and its answers, of which nothing is trusted: neither size nor words."""
 
+import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -100,12 +102,17 @@ class Transport:
         self, path: str, headers: Mapping[str, str]
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """Have a websocket open. Raises ServiceUnreachable, UnexpectedAnswer."""
-        limit = aiohttp.ClientWSTimeout(ws_close=_GOODBYE_SECONDS)
         try:
-            async with self._opened.ws_connect(
-                self.url + path, headers=headers, heartbeat=_PING_SECONDS, timeout=limit
-            ) as socket:
+            socket = await self._opened.ws_connect(
+                self.url + path, headers=headers, heartbeat=_PING_SECONDS
+            )
+            try:
                 yield socket
+            finally:
+                # what is not read over there would keep us from saying good-bye
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_GOODBYE_SECONDS):
+                        await socket.close()
         except aiohttp.WSServerHandshakeError as error:
             raise errors.UnexpectedAnswer(
                 f"no websocket opens at this address (HTTP {error.status}); does a proxy let them"

@@ -65,7 +65,8 @@ async def test_a_command_whose_connection_ends_is_not_started_again(cut: bool) -
         with pytest.raises(client.CommandLost, match=r"broke" if cut else "guest_closed"):
             await followed(service)
 
-    assert len(service.asked) == 1
+    assert [asked.method for asked in service.asked] == ["GET", "DELETE"]
+    assert service.asked[1].path == f"/management/exec/10000/{EXEC_ID}"
 
 
 async def test_a_command_whose_session_is_lost_is_said_to_be() -> None:
