@@ -44,16 +44,19 @@ async def _load(plan: Plan, where: stage.Stage, figures: Figures) -> tenants.Boo
     dice = random.Random(plan.seed)
     death = reaper.Reaper(where=where, dice=dice, orders=plan)
     storm = weather.Weather(where=where, dice=dice)
+    for one in where.replicas[: plan.spared]:  # they are up before anything is disturbed
+        await one.start()
+        await one.until_ready(where.session)
     began = time.monotonic()
     book = tenants.Book(
         leases_wanted=plan.leases,
         give_up_at=began + plan.most_seconds,
+        least_leases=plan.least_leases,
+        last_at=began + 4 * plan.most_seconds,
         spoiled_share=plan.spoiled_share,
         blocks_vanish=plan.blocks_vanish,
         pause_seconds=plan.pause_seconds,
     )
-    for one in where.replicas[: plan.spared]:
-        await one.start()
     people = [tenants.Tenant(where, book, plan.seed + n) for n in range(plan.tenants)]
     async with asyncio.TaskGroup() as group:
         ending = asyncio.Event()

@@ -17,6 +17,7 @@ class Plan:
     leases: int = 100
     tenants: int = 12
     most_seconds: float = 90.0  # of load; the calm afterwards has limits of its own
+    least_leases: int = 0  # four times as long for these, if need be
     settle_seconds: float = 90.0
     seed: int = 402
     life_seconds: float = 3.0  # of a server, about

@@ -49,6 +49,8 @@ class Book:
 
     leases_wanted: int
     give_up_at: float  # of time.monotonic()
+    least_leases: int = 0  # where the machine is too busy for them by then, `last_at` ends it
+    last_at: float = 0.0  # of time.monotonic()
     spoiled_share: float = 0.1
     blocks_vanish: bool = False
     pause_seconds: float = 0.0
@@ -60,7 +62,11 @@ class Book:
 
     def goes_on(self) -> bool:
         """Whether tenants should begin something new."""
-        return self.leases < self.leases_wanted and time.monotonic() < self.give_up_at
+        return self.leases < self.leases_wanted and time.monotonic() < self.ends_at()
+
+    def ends_at(self) -> float:
+        """When nothing new is begun any more, as it looks now."""
+        return self.give_up_at if self.leases >= self.least_leases else self.last_at
 
     def count(self, what: str) -> None:
         """Count one answer."""
@@ -269,7 +275,7 @@ class Tenant:
     ) -> Told | None:
         """Ask until there is a final answer; None if there is none in a while."""
         give_up_at = min(
-            time.monotonic() + _PATIENCE_SECONDS, self._book.give_up_at + _LAST_PATIENCE_SECONDS
+            time.monotonic() + _PATIENCE_SECONDS, self._book.ends_at() + _LAST_PATIENCE_SECONDS
         )
         while time.monotonic() < give_up_at:
             told = await self._ask(method, path, body, headers)

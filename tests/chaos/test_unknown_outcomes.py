@@ -11,6 +11,7 @@ from tests.chaos import loop, payments, plan, stage
 from tests.support import postgres
 
 _LOAD_SECONDS = 8.0
+_LEAST_LEASES = 3
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def server() -> Iterator[postgres.PostgresServer]:
         yield running
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_a_server_told_to_stop_under_load_loses_nothing(tmp_path: Path) -> None:
     chosen = plan.Plan(
         database_url=f"sqlite:///{tmp_path}/pve402.sqlite3",
@@ -34,11 +35,11 @@ async def test_a_server_told_to_stop_under_load_loses_nothing(tmp_path: Path) ->
 
     assert not figures.violations, figures.table()
     assert figures.kills.total() > 1
-    assert figures.leases > 2
+    assert figures.leases >= _LEAST_LEASES
 
 
 @pytest.mark.postgres
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_a_database_that_restarts_under_load_loses_nothing(
     server: postgres.PostgresServer, tmp_path: Path
 ) -> None:
@@ -54,11 +55,11 @@ async def test_a_database_that_restarts_under_load_loses_nothing(
     )
 
     assert not figures.violations, figures.table()
-    assert figures.leases > 2
+    assert figures.leases >= _LEAST_LEASES
 
 
 @pytest.mark.postgres
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_blocks_that_are_dropped_are_settled_again(
     server: postgres.PostgresServer, tmp_path: Path
 ) -> None:
@@ -80,11 +81,11 @@ async def test_blocks_that_are_dropped_are_settled_again(
     )
 
     assert not figures.violations, figures.table()
-    assert figures.leases > 2
+    assert figures.leases >= _LEAST_LEASES
 
 
 @pytest.mark.postgres
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_three_servers_settle_with_one_key(
     server: postgres.PostgresServer, tmp_path: Path
 ) -> None:
@@ -101,10 +102,16 @@ async def test_three_servers_settle_with_one_key(
 
     assert not figures.violations, figures.table()
     assert figures.kills.total() > 1
-    assert figures.leases > 2
+    assert figures.leases >= _LEAST_LEASES
 
 
 def _on(server: postgres.PostgresServer, **changes: object) -> plan.Plan:
     url = server.create_database().replace("postgresql+asyncpg://", "postgresql://")
-    chosen = {"most_seconds": _LOAD_SECONDS, "expiry": False, "spared": 0, **changes}
+    chosen = {
+        "most_seconds": _LOAD_SECONDS,
+        "least_leases": _LEAST_LEASES,
+        "expiry": False,
+        "spared": 0,
+        **changes,
+    }
     return plan.Plan(database_url=url, **chosen)  # type: ignore[arg-type]
