@@ -18,7 +18,8 @@ from pve402.proxmox.guests import GuestRef
 _ID = re.compile(r"e[0-9a-f]{24}")
 _LINE = re.compile(
     r"(?P<id>e[0-9a-f]{24}) (?P<state>running|exited|lost) (?P<code>\d{1,3}|-) "
-    r"(?P<started>\d{1,12}) (?P<out>\d{1,12}) (?P<err>\d{1,12}) (?P<cut>[01]) (?P<late>[01])"
+    r"(?P<started>\d{1,12}) (?P<out>\d{1,12}) (?P<err>\d{1,12}) (?P<cut>[01]) (?P<late>[01]) "
+    r"(?P<up>\d{1,10}\.\d{1,4}|-) (?P<down>\d{1,10}\.\d{1,4}|-)"
 )
 _SIGNAL = re.compile(r"[A-Z][A-Z0-9+]{1,8}")
 _DIRECTORY = "/.pve402-d"
@@ -46,6 +47,8 @@ class Detached:
     stderr_bytes: int
     truncated: bool
     timed_out: bool
+    #: How long it ran, in the guest; None while it runs, and where nobody saw its end.
+    duration_ms: int | None
 
 
 class DetachedPrograms:
@@ -184,7 +187,14 @@ def _parse(line: str) -> Detached | None:
         stderr_bytes=int(found["err"]),
         truncated=found["cut"] == "1",
         timed_out=found["late"] == "1",
+        duration_ms=_duration_ms(found["up"], found["down"]),
     )
+
+
+def _duration_ms(started: str, ended: str) -> int | None:
+    if "-" in {started, ended}:
+        return None
+    return max(0, round((float(ended) - float(started)) * 1000))
 
 
 def _stdin_mode(request: ExecRequest) -> str:

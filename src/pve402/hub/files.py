@@ -1,16 +1,17 @@
 """Files into a guest and out of it, streamed over the guest's session.
 
 A file is written beside its place and moved there once its checksum was compared, so that a
-broken transfer leaves nothing behind under its name.
+broken transfer leaves nothing behind under its name. A link is followed; a file that is there
+keeps its owner, and its mode unless another is asked for. What is read is what was there when it
+was looked at: a file may grow meanwhile.
 """
 
 import hashlib
-import posixpath
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pve402.hub import errors, guest_scripts
 from pve402.hub.hub import Hub
@@ -23,6 +24,7 @@ _BLOCKS_AT_ONCE = 32
 _SUMMED_BYTES = 64 * 1024 * 1024
 _TRANSFER_SECONDS = 3600.0
 _LOOK = re.compile(r"(\d{1,19}) ([0-7]{1,5}|-) ([0-9a-f]{64}|-)\n")
+_OCTAL = re.compile(r"[0-7]{1,5}")
 _WRITTEN = re.compile(r"(\d{1,19}) ([0-9a-f]{64}|-)\n")
 
 
@@ -55,28 +57,30 @@ class Files:
         path: str,
         chunks: AsyncIterator[bytes],
         *,
-        mode: int | None = 0o644,
+        mode: int | None = None,
         limit_bytes: int | None = None,
         sha256: str = "",
     ) -> FileInfo:
         """Write a file; `sha256`, if given, is what the caller expects of the bytes.
 
+        Without a mode a new file gets 0644, and one that is there keeps its own.
+
         Raises FileTooLarge, FileMissing (no such directory), FileRefused, OutputDamaged.
         """
         _check_path(path)
-        temporary = posixpath.join(posixpath.dirname(path), f".pve402-{secrets.token_hex(8)}")
+        temporary = f".pve402-{secrets.token_hex(8)}"
         limit = self._hub.options.max_file_bytes if limit_bytes is None else limit_bytes
         upload = _Upload(chunks, limit)
         try:
             result = await self._write(guest, path, temporary, upload)
-            info = _compare(result, upload, mode, sha256)
+            info = _compare(result, upload, sha256)
             mode_text = "-" if mode is None else f"{mode:o}"
-            await self._run(guest, "keep", path, temporary, mode_text)
+            kept = await self._run(guest, "keep", path, temporary, mode_text)
         except BaseException:
             with suppress(errors.HubError):
                 await self._run(guest, "drop", path, temporary)
             raise
-        return info
+        return replace(info, mode=_read_mode(kept, mode))
 
     async def look(self, guest: GuestRef, path: str) -> FileInfo:
         """What a file is. Raises FileMissing, FileRefused."""
@@ -163,14 +167,20 @@ class _Upload:
             self.cancel()
 
 
-def _compare(result: ExecResult, upload: _Upload, mode: int | None, sha256: str) -> FileInfo:
+def _compare(result: ExecResult, upload: _Upload, sha256: str) -> FileInfo:
     found = _WRITTEN.fullmatch(result.stdout.decode("ascii", "replace"))
     digest = upload.digest.hexdigest()
     if sha256 and sha256.lower() != digest:
         raise errors.RequestRefused("the checksum given is not that of the bytes sent")
     if not found or int(found[1]) != upload.size_bytes or found[2] not in {"-", digest}:
         raise errors.OutputDamaged("the file did not arrive whole")
-    return FileInfo(size_bytes=upload.size_bytes, mode=mode, sha256=digest)
+    return FileInfo(size_bytes=upload.size_bytes, mode=None, sha256=digest)
+
+
+def _read_mode(result: ExecResult, asked: int | None) -> int | None:
+    """The mode the file has now, as far as the guest can tell."""
+    text = result.stdout.decode("ascii", "replace").strip()
+    return int(text, 8) if _OCTAL.fullmatch(text) else asked
 
 
 def _read_look(result: ExecResult) -> FileInfo:

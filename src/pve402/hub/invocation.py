@@ -3,15 +3,15 @@
 import re
 from dataclasses import dataclass, field
 
-from pve402.hub import errors
+from pve402.hub import errors, extra_arguments
 from pve402.hub.request import ExecRequest
 
 #: The kernel takes at most 128 KiB in one argument (MAX_ARG_STRLEN).
 LARGEST_ARGUMENT_BYTES = 120 * 1024
 LARGEST_ARGUMENTS_BYTES = 256 * 1024
 LARGEST_ARGUMENTS = 256
+LARGEST_VARIABLES = 256
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 # Tells its process group, then lets go of the descriptor for it.
 _ANNOUNCE = "echo $$ >&8;exec 8>&-;"
@@ -38,23 +38,33 @@ class Invocation:
 def build(request: ExecRequest) -> Invocation:
     """Write the shell invocation of a request.
 
-    A command string runs as `sh -c 'COMMAND "$@"' sh EXTRA...`.
+    A command string runs as `sh -c 'COMMAND "$@"' sh EXTRA...`. Variables are set by `env`, behind
+    our own shell: a shell takes fewer names, and some it sets itself.
 
     Raises RequestRefused.
     """
-    settings = "".join(_setting(name, value) for name, value in request.env.items())
-    start = _ANNOUNCE + settings + _change_directory(request.cwd)
-    arguments = [_encode(argument) for argument in request.extra_args]
-    if request.argv is not None:
-        body, arguments = 'exec "$@"', [_encode(argument) for argument in request.argv]
-    else:
-        body = f'{request.command} "$@"' if arguments else request.command or ""
-    script = _encode(start + body)
+    settings = [_setting(name, value) for name, value in request.env.items()]
+    body, arguments = _program(request)
+    if settings:
+        program = ("/bin/sh", "-c", body, "sh", *arguments)
+        if request.argv is not None and "=" not in request.argv[0]:
+            program = request.argv
+        body, arguments = 'exec env -- "$@"', (*settings, *program)
+    words = [_encode(argument) for argument in arguments]
+    script = _encode(_ANNOUNCE + _change_directory(request.cwd) + body)
     if request.user not in {"", "root"}:
-        script, arguments = _as_user(request.user, script, arguments)
-    argv = (script, b"sh", *arguments)
-    _check(argv)
+        script, words = _as_user(request.user, script, words)
+    argv = (script, b"sh", *words)
+    _check(argv, len(settings))
     return Invocation(argv=argv)
+
+
+def _program(request: ExecRequest) -> tuple[str, tuple[str, ...]]:
+    """The shell text that runs the program, and its positional parameters."""
+    if request.argv is not None:
+        return 'exec "$@"', request.argv
+    command = request.command or ""
+    return extra_arguments.add(command) if request.extra_args else command, request.extra_args
 
 
 def _as_user(user: str, script: bytes, arguments: list[bytes]) -> tuple[bytes, list[bytes]]:
@@ -64,9 +74,9 @@ def _as_user(user: str, script: bytes, arguments: list[bytes]) -> tuple[bytes, l
 
 
 def _setting(name: str, value: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise errors.RequestRefused("an environment variable has no proper name")
-    return f"{name}={_literal(value)};export {name};"
+    if not name or "=" in name:
+        raise errors.RequestRefused("an environment variable has an empty name, or one with `=`")
+    return f"{name}={value}"
 
 
 def _change_directory(cwd: str) -> str:
@@ -84,9 +94,11 @@ def _encode(text: str) -> bytes:
     return data
 
 
-def _check(argv: tuple[bytes, ...]) -> None:
+def _check(argv: tuple[bytes, ...], settings: int) -> None:
     sizes = [len(argument) for argument in argv]
     if max(sizes) > LARGEST_ARGUMENT_BYTES or sum(sizes) > LARGEST_ARGUMENTS_BYTES:
         raise errors.RequestRefused("the command is too long")
-    if len(argv) > LARGEST_ARGUMENTS:
+    if settings > LARGEST_VARIABLES:
+        raise errors.RequestRefused("the command has too many environment variables")
+    if len(argv) - settings > LARGEST_ARGUMENTS:
         raise errors.RequestRefused("the command has too many arguments")

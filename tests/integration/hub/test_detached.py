@@ -113,3 +113,41 @@ async def _wait(programs: DetachedPrograms, guest: GuestRef, exec_id: str):
 
 def _join(events, kind: EventKind) -> bytes:
     return b"".join(event.data for event in events if event.kind is kind)
+
+
+@pytest.mark.parametrize(
+    ("command", "at_least_ms"),
+    [
+        ("true", 0),
+        ("sleep 0.3", 300),
+        ("sleep 1.2; exit 3", 1200),
+        ("sleep 0.5; kill -9 $$", 500),
+        ("cat; sleep 0.2", 200),
+    ],
+)
+async def test_the_time_it_took_is_known(
+    hub: Hub, any_guest: GuestRef, command: str, at_least_ms: int
+) -> None:
+    programs = DetachedPrograms(hub)
+    exec_id = await programs.start(any_guest, ExecRequest(command=command, stdin=b"x"))
+    ended = await _wait(programs, any_guest, exec_id)
+    await programs.delete(any_guest, exec_id)
+
+    assert ended.duration_ms is not None
+    # The guest's clock shows hundredths.
+    assert ended.duration_ms >= at_least_ms - 10
+
+
+async def test_of_one_that_runs_or_was_lost_no_time_is_known(hub: Hub, guest: GuestRef) -> None:
+    programs = DetachedPrograms(hub)
+    exec_id = await programs.start(guest, ExecRequest(command="sleep 60"))
+    running = await programs.get(guest, exec_id)
+    # As an earlier version wrote it.
+    find = "d=$(ls -d /*/.pve402-d/ID /*/*/.pve402-d/ID 2>/dev/null)".replace("ID", exec_id)
+    cut = f'{find}; read -r b t u <"$d/start"; echo "$b $t" >"$d/start"; echo 0 >"$d/exit"'
+    await hub.exec(guest, ExecRequest(command=cut))
+    former = await programs.get(guest, exec_id)
+    await programs.delete(guest, exec_id)
+
+    assert (running.state, running.duration_ms) == (DetachedState.RUNNING, None)
+    assert (former.state, former.exit_code, former.duration_ms) == (DetachedState.EXITED, 0, None)

@@ -100,3 +100,87 @@ async def test_reading_beyond_the_limit_is_refused(hub: Hub, guest: GuestRef) ->
 async def _chunks(data: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(data), 7000):
         yield data[start : start + 7000]
+
+
+async def _in(hub: Hub, guest: GuestRef, command: str) -> str:
+    result = await hub.exec(guest, ExecRequest(command=command))
+    assert result.exit_code == 0, result.stderr
+    return result.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    ("make", "path", "written", "facts"),
+    [
+        ("echo old >f; chmod 600 f; chown 1000:1001 f", "f", "f", "600 1000 1001"),
+        ("echo old >f; chown 1000:1000 f; chmod 4755 f", "f", "f", "4755 1000 1000"),
+        ("echo old >f; chmod 444 f", "f", "f", "444 0 0"),
+        ("echo old >f; chmod 640 f; ln -s f g", "g", "f", "640 0 0"),
+        (
+            "mkdir e; echo old >e/f; chmod 600 e/f; ln -s e/f g; ln -s $PWD/g h",
+            "h",
+            "e/f",
+            "600 0 0",
+        ),
+        ("mkdir e; ln -s ../d/e/new g", "g", "e/new", "644 0 0"),
+        ("mkdir e; ln -s e l", "l/f", "e/f", "644 0 0"),
+        ("echo old >f; chmod 611 f; ln f g; chown 7:8 g", "f", "g", "611 7 8"),
+        ("true", "new", "new", "644 0 0"),
+        ("echo old >'-n'; chmod 700 ./-n", "-n", "-n", "700 0 0"),
+        ("echo old >'a b'; ln -s 'a b' 'c d'", "c d", "a b", "644 0 0"),
+    ],
+)
+async def test_a_file_that_is_there_keeps_what_is_its_own(
+    hub: Hub, any_guest: GuestRef, make: str, path: str, written: str, facts: str
+) -> None:
+    await _in(hub, any_guest, f"rm -rf /tmp/d; mkdir /tmp/d; cd /tmp/d; {make}")
+    before = await _in(hub, any_guest, "cd /tmp/d; find . -type l | sort")
+
+    put = await Files(hub).put_file(any_guest, f"/tmp/d/{path}", _chunks(b"new"))
+
+    stat = f"cd /tmp/d; cat './{written}'; stat -c ' %a %u %g' './{written}'"
+    assert (await _in(hub, any_guest, stat)).strip() == f"new {facts}"
+    assert put.mode == int(facts.split(maxsplit=1)[0], 8)
+    assert await _in(hub, any_guest, "cd /tmp/d; find . -type l | sort") == before
+    assert not await _in(hub, any_guest, "find /tmp/d -name '.pve402*'")
+
+
+async def test_another_mode_is_given_where_it_is_asked_for(hub: Hub, any_guest: GuestRef) -> None:
+    await _in(
+        hub, any_guest, "rm -rf /tmp/d; mkdir /tmp/d; cd /tmp/d; : >f; chown 5:6 f; ln -s f g"
+    )
+
+    put = await Files(hub).put_file(any_guest, "/tmp/d/g", _chunks(b"new"), mode=0o751)
+
+    assert put.mode == 0o751
+    assert (await _in(hub, any_guest, "stat -c '%a %u %g' /tmp/d/f")).strip() == "751 5 6"
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/tmp/d/fifo", "/tmp/d/to-device", "/tmp/d/loop"])
+async def test_what_is_no_file_is_not_replaced(hub: Hub, any_guest: GuestRef, path: str) -> None:
+    make = "mkfifo fifo; ln -s /dev/null to-device; ln -s loop loop"
+    await _in(hub, any_guest, f"rm -rf /tmp/d; mkdir /tmp/d; cd /tmp/d; {make}; ls -l /dev/null")
+
+    with pytest.raises(errors.FileRefused):
+        await Files(hub).put_file(any_guest, path, _chunks(b"new"))
+
+    assert (await _in(hub, any_guest, f"[ -f {path} ] || echo as before")).strip() == "as before"
+
+
+@pytest.mark.parametrize("size", [1, 65_535, 65_537, 2_100_000])
+async def test_of_a_growing_file_what_was_summed_is_read(
+    hub: Hub, any_guest: GuestRef, size: int
+) -> None:
+    make = f"head -c {size} /dev/zero | tr '\\0' x >/tmp/log"
+    await _in(hub, any_guest, make)
+    grow = "while :; do echo more >>/tmp/log; done"
+    growing = await hub.start(any_guest, ExecRequest(command=grow))
+    try:
+        for _ in range(3):
+            download = await Files(hub).get_file(any_guest, "/tmp/log")
+            data = b"".join([chunk async for chunk in download.chunks])
+            assert len(data) == download.info.size_bytes >= size
+            assert hashlib.sha256(data).hexdigest() == download.info.sha256
+            assert data.startswith(b"x" * size)
+    finally:
+        growing.cancel()
+        await growing.wait()

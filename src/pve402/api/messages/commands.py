@@ -64,7 +64,7 @@ def detached(
         exit_code=found.exit_code,
         timed_out=found.timed_out,
         truncated=found.truncated,
-        duration_ms=None,
+        duration_ms=found.duration_ms,
         detached=True,
         state=found.state.value,
     )

@@ -30,7 +30,6 @@ MAX_FILE_BYTES: Final = 1024 * 1024 * 1024
 _WRITE: Final = visit.streaming("files", "A file into a container")
 _READ: Final = visit.Door(scope="files", description="A file out of a container")
 _MODE: Final = re.compile(r"0?[0-7]{3,4}")
-_DEFAULT_MODE: Final = "0644"
 _DIGEST: Final = re.compile(r"sha-256=:?([A-Za-z0-9+/]{43}=):?", re.IGNORECASE)
 _IDLE_SECONDS: Final = 60.0
 _PATIENCE_SECONDS: Final = 120.0  # and the time that the bytes so far take at this rate
@@ -57,7 +56,7 @@ class _Wish:
     """A file to be written."""
 
     path: str
-    mode: int
+    mode: int | None
     sha256: str
 
 
@@ -67,10 +66,14 @@ def _written(request: Request, _raw: bytes) -> _Wish:
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced[:18]) > MAX_FILE_BYTES:
         raise hub_errors.FileTooLarge
-    mode = request.query_params.get("mode", _DEFAULT_MODE)
-    if not _MODE.fullmatch(mode):
+    mode = request.query_params.get("mode")
+    if mode is not None and not _MODE.fullmatch(mode):
         raise errors.InvalidRequest("mode must be octal permissions such as 0644")
-    return _Wish(path=_path(request, b""), mode=int(mode, 8), sha256=_expected(request))
+    return _Wish(
+        path=_path(request, b""),
+        mode=None if mode is None else int(mode, 8),
+        sha256=_expected(request),
+    )
 
 
 def _path(request: Request, _raw: bytes) -> str:

@@ -191,6 +191,8 @@ def _log(scope: Scope, error: Exception, *, late: bool) -> None:
         logger.warning("answer_cut_off", code=error.code, **facts)
     elif late:
         logger.warning("request_too_slow", **facts)
+    elif isinstance(error, errors.Pve402Error):  # half an answer was sent already
+        logger.warning("answer_cut_short", error=error.code, **facts)
     else:
         logger.error("request_failed", exc_info=error, **facts)
 

@@ -8,6 +8,9 @@ umask 077
 # When the guest booted: its first process's start time, in the 22nd field of its stat.
 booted() { read -r l </proc/1/stat; l=${l##*) }; set -- $l; echo "${20}"; }
 
+# Seconds since then, in hundredths.
+up() { read -r l _ </proc/uptime; echo "$l"; }
+
 spool() {
   n=0
   while [ $n -lt "$limit" ]; do
@@ -42,7 +45,7 @@ shift
 [ $n -lt "$most" ] || exit 4
 mkdir "$d" || exit 3
 : >"$d/out"; : >"$d/err"; : >"$d/group"
-echo "$(booted) $(date +%s)" >"$d/start" || exit 3
+echo "$(booted) $(date +%s) $(up)" >"$d/start" || exit 3
 echo $$ >"$d/runner"
 i=/dev/null
 case $stdin in
@@ -64,7 +67,8 @@ exec >/dev/null 2>&1 </dev/null
   {
     # A shell tells of a killed child on the stderr the child had, hence the subshell.
     (umask 022; exec setsid sh -c "$@" 2>&4 4>&- 8>"$d/group" <"$i")
-    echo $? >"$d/exit.new"
+    c=$?
+    echo "$c $(up)" >"$d/exit.new"
     mv "$d/exit.new" "$d/exit"
   } | spool "$d/out" 4>&-
 } 4>&1 | spool "$d/err"

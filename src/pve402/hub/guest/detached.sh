@@ -1,5 +1,6 @@
 # Looks after detached programs. Arguments: spool directory, what to do, id, and more.
-#   list [ID]            a line each: id state code started out err truncated timedout
+#   list [ID]            a line each: id state code started out err truncated timedout, and the
+#                        seconds since the guest booted at its start and at its end, - if unknown
 #   follow ID OUT ERR    their output from these offsets on, until the end
 #   signal ID NAME       to the process groups; 7 if there is no such signal, 8 if none is left
 #   stdin ID             passes our stdin on
@@ -11,7 +12,7 @@ booted() { read -r l </proc/1/stat; l=${l##*) }; set -- $l; echo "${20}"; }
 
 state() {
   if [ -e "$1/exit" ]; then echo exited; return; fi
-  read -r b t <"$1/start"
+  read -r b _ <"$1/start"
   if [ "$b" = "$(booted)" ]; then
     for p in $(cat "$1/group"); do
       if kill -0 "-$p" 2>/dev/null; then echo running; return; fi
@@ -28,13 +29,13 @@ size() { n=$(wc -c <"$1") && echo $((n)); }
 
 line() {
   s=$(state "$1")
-  c=-
-  [ ! -e "$1/exit" ] || read -r c <"$1/exit"
-  read -r b t <"$1/start"
+  c=- e=
+  [ ! -e "$1/exit" ] || read -r c e <"$1/exit"
+  read -r b t u <"$1/start"
   x=0 y=0
   [ ! -e "$1/truncated" ] || x=1
   [ ! -e "$1/timedout" ] || y=1
-  echo "${1##*/} $s $c $t $(size "$1/out") $(size "$1/err") $x $y"
+  echo "${1##*/} $s $c $t $(size "$1/out") $(size "$1/err") $x $y ${u:--} ${e:--}"
 }
 
 # What was written since offset $2 of file $1, up to its present end, which becomes $m.

@@ -1,0 +1,207 @@
+"""Adds arguments to a command that is given as text, where a shell user would add them.
+
+They belong behind the last word of the last simple command: before a comment that ends the text,
+before the body of a here-document, not behind a newline, where they would be a command of their
+own. Where there is no such place (the text ends in `;`, in `done`, in an open quote) the request
+is refused and told why.
+"""
+
+import re
+from dataclasses import dataclass
+
+from pve402.hub import errors
+
+ARGUMENTS = ' "$@"'
+
+_OPERATOR = re.compile(r"&&|\|\||;;&?|;&|\|&|[;|()]|&(?!>)|\n")
+_REDIRECTION = re.compile(r"\d*(?:<<<|<<-?|<>|<&|>&|>>|>\||<(?!\()|>(?!\())|&>>?")
+_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
+_BLANKS = " \t"
+#: Words before which a command may stand that takes arguments.
+_BEFORE_A_COMMAND = frozenset(
+    {"!", "{", "if", "then", "else", "elif", "while", "until", "do", "time"}
+)
+#: Words that end a group of commands, which takes none.
+_ENDS = frozenset({"fi", "done", "esac", "}", "[[", "for", "case", "select", "function", "in"})
+
+
+def add(command: str) -> str:
+    """The command with `"$@"` at the place for further arguments. Raises RequestRefused."""
+    scanner = _Scanner(command)
+    try:
+        scanner.scan()
+    except RecursionError:
+        raise _refuse("it is nested too deeply") from None
+    place = scanner.place()
+    return command[:place] + ARGUMENTS + command[place:]
+
+
+def _refuse(reason: str) -> errors.RequestRefused:
+    return errors.RequestRefused(
+        f"extraArgs cannot be added: {reason}. Use argv, or write the arguments into the command."
+    )
+
+
+@dataclass(kw_only=True)
+class _Simple:
+    """A simple command as far as it was read: where its last word ends, and what it runs."""
+
+    end: int = 0
+    runs: str = ""
+    has_words: bool = False
+
+
+class _Scanner:
+    """Reads shell text up to its end, or to the parenthesis that closes a substitution."""
+
+    def __init__(self, text: str, position: int = 0, *, is_nested: bool = False) -> None:
+        self.position = position
+        self._text = text
+        self._is_nested = is_nested
+        self._depth = 0
+        self._now = _Simple()
+        self._last = _Simple()
+        self._operator = "\n"
+        self._documents: list[tuple[str, bool]] = []
+
+    def place(self) -> int:
+        """Where arguments go. Raises RequestRefused."""
+        if not self._now.has_words and self._operator != "\n":
+            raise _refuse(f"the command ends in `{self._operator}`")
+        last = self._now if self._now.has_words else self._last
+        if not last.has_words or not last.runs:
+            raise _refuse("the command does not end in a program that could take them")
+        if last.runs in _ENDS:
+            raise _refuse(f"the command ends in `{last.runs}`, not in a program")
+        return last.end
+
+    def scan(self) -> None:
+        """Read on. Raises RequestRefused for text that ends in the middle of something."""
+        while self.position < len(self._text):
+            operator = _OPERATOR.match(self._text, self.position)
+            if self._text.startswith("\\\n", self.position):
+                self.position += 2
+            elif self._text[self.position] in _BLANKS:
+                self.position += 1
+            elif self._text[self.position] == "#":
+                self.position = self._find("\n")
+            elif redirection := _REDIRECTION.match(self._text, self.position):
+                self._redirect(redirection)
+            elif operator and self._operate(operator.group()):
+                return
+            elif not operator:
+                self._take_word()
+        if self._is_nested or self._depth > 0:
+            raise _refuse("a parenthesis is open")
+
+    def _operate(self, operator: str) -> bool:
+        """Take an operator; True if it closes what we are in."""
+        self.position += len(operator)
+        if operator == ")" and self._is_nested and self._depth == 0:
+            return True
+        self._depth += (operator == "(") - (operator == ")")
+        if self._now.has_words:
+            self._last = self._now
+        if operator != "\n" or self._now.has_words:
+            self._operator = operator
+        self._now = _Simple()
+        if operator == "\n":
+            self._skip_documents()
+        return False
+
+    def _redirect(self, redirection: re.Match[str]) -> None:
+        self.position = redirection.end()
+        while self._text[self.position : self.position + 1] in tuple(_BLANKS):
+            self.position += 1
+        start = self.position
+        self._word()
+        if self.position == start:
+            raise _refuse("a redirection has no target")
+        if redirection.group().lstrip("0123456789") in {"<<", "<<-"}:
+            mark = re.sub(r"\\(.)|['\"]", r"\1", self._text[start : self.position])
+            self._documents.append((mark, redirection.group().endswith("-")))
+        self._now.has_words = True
+        self._now.end = self.position
+
+    def _take_word(self) -> None:
+        start = self.position
+        self._word()
+        word = self._text[start : self.position]
+        self._now.has_words = True
+        self._now.end = self.position
+        if self._now.runs in {"", *_BEFORE_A_COMMAND} and not _ASSIGNMENT.match(word):
+            self._now.runs = word
+            if word == "case" and self._is_nested:
+                raise _refuse("it holds a `case` inside a substitution")
+
+    def _skip_documents(self) -> None:
+        """Read the bodies of the here-documents that this line began."""
+        for mark, is_indented in self._documents:
+            line = ""
+            while self.position < len(self._text) and line != mark:
+                end = self._find("\n")
+                line = self._text[self.position : end]
+                line = line.lstrip("\t") if is_indented else line
+                self.position = min(len(self._text), end + 1)
+        self._documents.clear()
+
+    def _word(self) -> None:
+        """Read one word with everything that is quoted or substituted in it."""
+        while self.position < len(self._text):
+            letter = self._text[self.position]
+            if letter in " \t\n;&|()<>":
+                if not re.match(r"[<>]\(", self._text[self.position : self.position + 2]):
+                    return
+                self._substitution(2)
+            else:
+                self._letter(letter)
+
+    def _letter(self, letter: str) -> None:
+        match letter:
+            case "\\":
+                if self.position + 1 >= len(self._text):
+                    raise _refuse("the command ends in a backslash")
+                self.position += 2
+            case "'":
+                self.position = self._closing("'")
+            case '"':
+                self.position += 1
+                self._until('"')
+            case "`":
+                self.position += 1
+                self._until("`")
+            case "$" if self._text.startswith("$(", self.position):
+                self._substitution(2)
+            case "$" if self._text.startswith("${", self.position):
+                self.position += 2
+                self._until("}")
+            case _:
+                self.position += 1
+
+    def _until(self, end: str) -> None:
+        """Read what stands between double quotes, backticks or braces."""
+        while self.position < len(self._text):
+            letter = self._text[self.position]
+            if letter == end:
+                self.position += 1
+                return
+            if letter == "'" and end == '"':
+                self.position += 1
+            else:
+                self._letter(letter)
+        raise _refuse(f"a `{end}` is missing")
+
+    def _substitution(self, size: int) -> None:
+        inner = _Scanner(self._text, self.position + size, is_nested=True)
+        inner.scan()
+        self.position = inner.position
+
+    def _closing(self, quote: str) -> int:
+        end = self._text.find(quote, self.position + 1)
+        if end < 0:
+            raise _refuse(f"a `{quote}` is missing")
+        return end + 1
+
+    def _find(self, letter: str) -> int:
+        found = self._text.find(letter, self.position)
+        return len(self._text) if found < 0 else found
