@@ -61,6 +61,8 @@ class Api:
     checks: dict[str, bool]
     app: Any
     client: asgi.Asgi
+    unreadable: set[str]
+    """Networks whose chain cannot be read."""
 
 
 def make_api(
@@ -72,6 +74,7 @@ def make_api(
 ) -> Api:
     """Put an application together for a test."""
     leases, tokens, checks = fake_leases.FakeLeases(), FakeAccess(), {"database": True}
+    unreadable: set[str] = set()
 
     async def readiness() -> dict[str, bool]:
         return checks
@@ -86,7 +89,11 @@ def make_api(
     made = context.Context(
         leases=leases,  # type: ignore[arg-type]
         access=tokens,  # type: ignore[arg-type]
-        gate=gate.Gate(options, address.ClientAddresses(trusted)),
+        gate=gate.Gate(
+            options,
+            address.ClientAddresses(trusted),
+            is_readable=lambda network: network not in unreadable,
+        ),
         work=guest_work.unreachable(),
         stats_fields=stats_fields,
         readiness=readiness,
@@ -108,6 +115,7 @@ def make_api(
         access=tokens,
         checks=checks,
         app=application,
+        unreadable=unreadable,
         client=asgi.Asgi(application),
     )
 

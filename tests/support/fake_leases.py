@@ -14,6 +14,8 @@ from pve402.leases import service
 from pve402.proxmox import resources
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+ENDS = datetime(2096, 11, 21, 13, 0, tzinfo=UTC)
+"""When leases end: in no run of these tests."""
 TRANSACTION = "0x" + "5e" * 32
 
 
@@ -37,7 +39,7 @@ def make_lease(owner: str, *, vmid: int = 10000, **changes: Any) -> lease.Lease:
         template="local:vztmpl/debian.tar.zst",
         rates=sku_catalogue().skus["standard-lxc"].rates.to_strings(),
         created_at=NOW,
-        expires_at=datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1),
+        expires_at=ENDS,
     )
     return made.evolve(**changes)
 

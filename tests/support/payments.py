@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import secrets
@@ -19,6 +20,11 @@ OUR_ADDRESS = "0x" + "ab" * 20
 SOMEBODY = "0x" + "cd" * 20
 TRANSACTION = "0x" + "11" * 32
 OTHER_TRANSACTION = "0x" + "22" * 32
+
+
+async def pause() -> None:
+    """Let others go on for a moment."""
+    await asyncio.sleep(0.005)
 
 
 def account(number: int = 1) -> LocalAccount:
@@ -144,6 +150,7 @@ class FakeNode(rpc.Rpc):
         self.spent: set[str] = set()
         self.code: set[str] = set()
         self.reverting = False
+        self.chain_id: Any = hex(84532)
         self.too_large: set[str] = set()  # transactions whose receipt is more than is read
         self.unavailable = False
         self.calls: list[str] = []
@@ -188,6 +195,9 @@ class FakeNode(rpc.Rpc):
         number = self.head if which == "latest" else int(which, 16)
         age_seconds = 2 * (self.head - number)
         return {"number": hex(number), "timestamp": hex(self.newest_seconds - age_seconds)}
+
+    def _eth_chainId(self) -> Any:  # noqa: N802
+        return self.chain_id
 
     def _eth_getCode(self, address: str, _at: str) -> Any:  # noqa: N802
         return "0x6001" if address in self.code else "0x"

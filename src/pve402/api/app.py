@@ -163,7 +163,7 @@ def _context(components: bootstrap.Components) -> context.Context:
     return context.Context(
         leases=components.leases,
         access=components.access,
-        gate=gate.Gate(options, clients),
+        gate=gate.Gate(options, clients, is_readable=components.chain_watch.is_readable),
         work=components.guest_work,
         stats_fields=frozenset(settings.pve402_stats_node_fields),
         readiness=components.readiness,

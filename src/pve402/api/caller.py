@@ -99,7 +99,7 @@ async def admit(
     fee_usd = app.leases.catalogue.management_fee_usd
     priced = app.gate.price(fee_usd, request.scope["path"], description)
     if not gate.carries_payment(request):
-        return priced.unpaid
+        return app.gate.ask(priced)
     return await _by_fee(request, app, priced, text)
 
 

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from fractions import Fraction
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -82,8 +82,16 @@ class Priced:
 class Gate:
     """Takes a request past its price: price, judge, buy, in this order, each once."""
 
-    def __init__(self, options: GateOptions, clients: address.ClientAddresses) -> None:
+    def __init__(
+        self,
+        options: GateOptions,
+        clients: address.ClientAddresses,
+        *,
+        is_readable: Callable[[str], bool] = lambda _network: True,
+    ) -> None:
+        """Take whether a network's chain can be read now: on no other is a payment asked for."""
         self._options = options
+        self._is_readable = is_readable
         self._clients = clients
         self._limits = schemes.Limits(min_remaining_seconds=options.min_remaining_seconds)
         self._known = functools.lru_cache(maxsize=_CACHED)(self._priced)
@@ -94,6 +102,15 @@ class Gate:
         """Return the offers of a price, one for each accepted network, and the 402 that asks."""
         # By its two integers: the hash of a Fraction is a modular power.
         return self._known(usd.numerator, usd.denominator, path, description)
+
+    def ask(self, priced: Priced) -> Response:
+        """Return the 402 of a price. Raises ChainUnavailable if no payment could be seen now."""
+        readable = tuple(offer for offer in priced.offers if self._is_readable(offer.network))
+        if not readable:
+            raise errors.ChainUnavailable
+        if len(readable) == len(priced.offers):
+            return priced.unpaid
+        return _response(protocol.payment_required(readable))
 
     def judge(
         self, request: Request, priced: Priced, *, may_join: bool = False

@@ -40,8 +40,8 @@ from pve402.leases import (
     warm_pool,
     worker,
 )
+from pve402.payments import chain_watch, settlement, wallet
 from pve402.payments import networks as chains
-from pve402.payments import settlement, wallet
 from pve402.proxmox import client as pve_client
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import nodes as pve_nodes
@@ -60,6 +60,10 @@ _OTHER_NAME = (
     "this start would give them, and nobody would ever stop them; set PVE402_INSTANCE={kept}, or "
     "put back the secret key that the name was made of"
 )
+_OTHER_CHAIN = (
+    "the endpoint is that of chain {chain_id}, which is not {name}; name one of {name}, and with "
+    "several networks one for each, as RPC_URL_BASE_SEPOLIA=..."
+)
 CANNOT_START = (config.SettingsError, errors.DatabaseUnavailable, database.DatabaseBusyError)
 """What a start raises that is no fault of the program; its text says what to do."""
 
@@ -74,6 +78,7 @@ class Components:
     guests: pve_guests.Guests
     nodes: pve_nodes.Nodes
     settler: settlement.Settler
+    chain_watch: chain_watch.ChainWatch
     view: cluster.ClusterView
     lease_worker: worker.Worker
     lease_reconciler: reconciler.Reconciler
@@ -89,6 +94,7 @@ class Components:
     async def __aenter__(self) -> Self:
         """Open, recover, then go on. Raises what `open` raises."""
         await self.open()
+        await self._start_chain_watch()
         self.view.start()
         await self.lease_worker.start()
         self.lease_reconciler.start()
@@ -103,6 +109,16 @@ class Components:
         await self.lease_reconciler.stop()
         await self.lease_worker.stop()
         await self.close()
+
+    async def _start_chain_watch(self) -> None:
+        """Begin to look at the chains. Raises SettingsError for an endpoint of another chain."""
+        try:
+            await self.chain_watch.start()
+        except chain_watch.WrongChain as wrong:
+            await self.close()
+            name = chains.BY_CAIP2[wrong.network].name
+            reason = _OTHER_CHAIN.format(chain_id=wrong.chain_id, name=name)
+            raise config.SettingsError({"RPC_URL": reason}) from wrong
 
     async def open(self) -> None:
         """Open the database, and see that what it keeps is this installation's.
@@ -132,6 +148,7 @@ class Components:
         """Close connections; enough where nothing was started."""
         await self.guest_work.close()
         await self.view.stop()
+        await self.chain_watch.stop()
         await self.settler.close()
         await self.proxmox.close()
         if self.console_login is not None:
@@ -139,7 +156,7 @@ class Components:
         await self.db.close()
 
     async def readiness(self) -> dict[str, bool]:
-        """Tell what a request needs: the database, recovery done, Proxmox seen lately."""
+        """Tell what a request needs: database, recovery done, Proxmox and chains seen lately."""
         try:
             await self.db.check()
             database_answers = True
@@ -149,6 +166,7 @@ class Components:
             "database": database_answers,
             "recovery": self.lease_worker.recovered,
             "proxmox": self.view.age_seconds <= _SEEN_WITHIN_SECONDS,
+            "chain": not self.chain_watch.unreadable,
         }
 
 
@@ -171,6 +189,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
     deal_writer = deals.Deals(db, lease_options, secret_vault)
     routes = payments.routes_of(settings, db, deal_writer)
     settler = settlement.Settler(routes)
+    watching = payments.watch_of(settings)
     trusted = settings.network if settings.trust_facilitator else ()
     funds = money.Money(
         settler, secret_vault, trusted_networks=trusted, confirmations=lease_options.confirmations
@@ -221,6 +240,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
             db, lease_options, worker_options.hold_seconds, funds, secret_vault
         ),
         settler=settler,
+        is_readable=watching.is_readable,
         lease_worker=lease_worker,
         fees=fee_flow,
         filler=filler,
@@ -235,6 +255,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
         guests=guests,
         nodes=nodes,
         settler=settler,
+        chain_watch=watching,
         view=view,
         lease_worker=lease_worker,
         lease_reconciler=reconciler.Reconciler(db, view, machines, lease_options),

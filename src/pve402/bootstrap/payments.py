@@ -5,10 +5,12 @@ from collections.abc import Mapping
 
 from pve402 import config
 from pve402.leases import deals, nonces
-from pve402.payments import chain, networks, rpc, settlement
+from pve402.payments import chain, chain_watch, networks, rpc, settlement
 from pve402.payments.facilitators import base as facilitators
 from pve402.payments.facilitators import cdp, http
 from pve402.storage import database
+
+_LOOK_SECONDS = 3.0
 
 
 def routes_of(
@@ -26,6 +28,25 @@ def routes_of(
             trust_facilitator=settings.trust_facilitator,
         )
     return routes
+
+
+def watch_of(settings: config.Settings) -> chain_watch.ChainWatch:
+    """Return what watches the chains; where the facilitator is trusted, none is needed."""
+    watched = () if settings.trust_facilitator else settings.network
+    return chain_watch.ChainWatch(
+        {
+            network: chain.Chain(
+                rpc.Rpc(
+                    rpc.RpcOptions(
+                        url=settings.rpc_url_of(network) or "",
+                        timeout_seconds=_LOOK_SECONDS,
+                        read_attempts=2,
+                    )
+                )
+            )
+            for network in watched
+        }
+    )
 
 
 def _facilitator(

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Literal
 
@@ -76,6 +76,7 @@ class Parts:
     view: cluster.ClusterView
     admissions: admission.Admission
     settler: settlement.Settler
+    is_readable: Callable[[str], bool]  # whether a network's chain can be read now
     lease_worker: worker.Worker
     fees: fees.Fees
     filler: warm_pool.Filler
@@ -264,6 +265,8 @@ class LeaseService:
         Nothing is claimed before. A signature that no contract can stand by costs nobody a call.
         """
         payment, terms = purchase.payment, purchase.requirements
+        if not self._parts.is_readable(payment.network):
+            raise errors.ChainUnavailable
         try:
             has_code = await self._parts.settler.payer_has_code(payment)
             scheme = known.scheme_of(payment)

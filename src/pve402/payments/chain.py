@@ -65,6 +65,10 @@ class Chain:
         """Close the endpoint."""
         await self._rpc.close()
 
+    async def chain_id(self) -> int:
+        """Which chain this is (EIP-155)."""
+        return rpc.quantity("eth_chainId", await self._read("eth_chainId"))
+
     async def latest_block(self) -> Block:
         """The newest block.
 

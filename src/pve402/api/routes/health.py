@@ -20,7 +20,7 @@ async def check_health(_request: Request) -> Response:
 
 @router.get("/readyz", **operations.readiness())
 async def check_readiness(request: Request) -> Response:
-    """Say whether database, recovery and Proxmox VE let us serve."""
+    """Say whether database, recovery, Proxmox VE and the chains let us serve."""
     checks = await context.of(request).readiness()
     ready = all(checks.values())
     answer = schemas.Health(status="ok" if ready else "unavailable", checks=checks)

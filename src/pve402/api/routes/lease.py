@@ -34,12 +34,13 @@ async def lease_container(request: Request) -> Response:
     app = context.of(request)
     raw = await body.read(request)
     if not raw and not gate.carries_payment(request):
-        return _priced(app, request, app.leases.catalogue.lowest_price_usd(), _LEASE).unpaid
+        lowest = app.leases.catalogue.lowest_price_usd()
+        return app.gate.ask(_priced(app, request, lowest, _LEASE))
     wish = lease_request.to_creation(body.parse(raw, schemas.LeaseRequest))
     priced = _priced(app, request, app.leases.creation_price_usd(wish), _LEASE)
     if not gate.carries_payment(request):
         await app.leases.check_room(app.leases.catalogue.sku(wish.sku), wish.size)
-        return priced.unpaid
+        return app.gate.ask(priced)
     purchase = app.gate.judge(request, priced, may_join=True)
     creating = app.leases.create(wish, purchase)
     answer = await app.gate.buy(request, priced, purchase, creating)
@@ -58,14 +59,15 @@ async def renew_lease(request: Request) -> Response:
     text = caller.lease_text(request)
     raw = await body.read(request)
     if not raw and not gate.carries_payment(request):
-        return _priced(app, request, app.leases.catalogue.lowest_minute_usd(), _RENEWAL).unpaid
+        lowest = app.leases.catalogue.lowest_minute_usd()
+        return app.gate.ask(_priced(app, request, lowest, _RENEWAL))
     minutes = body.parse(raw, schemas.RenewRequest).runtime_minutes
     holder = await caller.bearer(request, "renew")
     found = await app.leases.find(text, holder)
     priced = _priced(app, request, app.leases.renewal_price_usd(found, minutes), _RENEWAL)
     if not gate.carries_payment(request):
         await app.leases.check_renewable(found, minutes)
-        return priced.unpaid
+        return app.gate.ask(priced)
     purchase = app.gate.judge(request, priced, may_join=True)
     renewing = app.leases.renew(found, minutes, purchase, holder)
     answer = await app.gate.buy(request, priced, purchase, renewing)

@@ -9,6 +9,7 @@ from pve402.payments import errors, networks
 from pve402.payments.facilitators import http
 
 _OLDEST_BLOCK_SECONDS = 120
+_NO_TOPIC = "0x" + "00" * 32  # no event has it: a settlement is found by its events
 
 
 async def chains(parts: bootstrap.Components) -> list[Finding]:
@@ -20,7 +21,13 @@ async def _chain(parts: bootstrap.Components, network: str) -> Finding:
     what = f"chain {networks.BY_CAIP2[network].name}"
     variable = f"RPC_URL or RPC_URL_{_suffix(network)}"
     try:
-        newest = await parts.settler.chain_of(network).latest_block()
+        reader = parts.settler.chain_of(network)
+        if (chain_id := await reader.chain_id()) != networks.BY_CAIP2[network].chain_id:
+            mend = "name a JSON-RPC endpoint of this network; each network has its own"
+            return findings.bad(what, f"is chain {chain_id}", variable=variable, mend=mend)
+        newest = await reader.latest_block()
+        least = max(0, newest.number - 1)
+        await reader.logs({"topics": [_NO_TOPIC]}, lower=least, upper=newest.number)
     except errors.PaymentError as error:
         mend = "name a JSON-RPC endpoint of this network that answers"
         return findings.bad(what, f"cannot be read: {error}", variable=variable, mend=mend)

@@ -4,6 +4,7 @@ import base64
 import json
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from tests.support import fake_leases, wallets
@@ -405,3 +406,38 @@ async def test_a_quote_by_ctid_is_for_who_holds_a_token(api: Api, owner: str, st
     )
 
     assert reply.status == status
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/lease/container", b""),
+        ("POST", "/lease/container", BODY),
+        ("POST", "/lease/10000/renew", b""),
+        ("GET", "/management/list", b""),
+        ("GET", "/lease/10000", b""),
+    ],
+)
+async def test_no_payment_is_asked_for_on_a_chain_that_cannot_be_read(
+    api: Api, method: str, path: str, body: Any
+):
+    asked = await api.client.request(method, path, body)
+    api.unreadable.add("eip155:84532")
+
+    refused = await api.client.request(method, path, body)
+    api.unreadable.clear()
+    again = await api.client.request(method, path, body)
+
+    assert (asked.status, again.status) == (402, 402)
+    assert (refused.status, refused.code) == (503, "chain_unavailable")
+    assert "payment-required" not in refused.headers
+
+
+async def test_only_networks_that_can_be_read_are_on_offer():
+    api = make_api(networks=("eip155:84532", "eip155:8453"))
+    api.unreadable.add("eip155:8453")
+
+    reply = await api.client.post("/lease/container", BODY)
+
+    offered = wallets.decoded(reply.headers["payment-required"])["accepts"]
+    assert [offer["network"] for offer in offered] == ["eip155:84532"]

@@ -1,0 +1,116 @@
+"""Watches whether each network's chain can be read: without that, no payment is asked for or taken.
+
+A chain is readable when its endpoint answers, is that of the right chain, and has a fresh block. It
+is looked at every few seconds, on connections of its own, and comes back by itself.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from pve402.payments import errors, networks
+from pve402.payments.chain import Chain
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WatchOptions:
+    """When a chain counts as readable."""
+
+    interval_seconds: float = 5.0
+    most_block_age_seconds: float = 300.0
+    """Older, and the endpoint is behind its chain."""
+
+
+class WrongChain(errors.PaymentError):
+    """The endpoint of a network is that of another chain; the operator must name another."""
+
+    def __init__(self, network: str, chain_id: int) -> None:
+        super().__init__(f"the endpoint of {network} is that of chain {chain_id}")
+        self.network = network
+        self.chain_id = chain_id
+
+
+class ChainWatch:
+    """Knows which networks can be read, without asking anybody when it is asked."""
+
+    def __init__(self, chains: Mapping[str, Chain], options: WatchOptions | None = None) -> None:
+        """`chains` is by CAIP-2 id, those that are to be watched; others count as readable."""
+        self._chains = chains
+        self._options = options or WatchOptions()
+        self._unreadable: dict[str, str] = dict.fromkeys(chains, "not looked at yet")
+        self._task: asyncio.Task[None] | None = None
+
+    def is_readable(self, network: str) -> bool:
+        """Whether the network's chain could be read when it was last looked at."""
+        return network not in self._unreadable
+
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """The networks that cannot be read, and why, for the operator."""
+        return dict(self._unreadable)
+
+    async def start(self) -> None:
+        """Look once, then go on in the background.
+
+        Raises:
+            WrongChain: an endpoint answered for another chain. One that does not answer is waited
+                for.
+        """
+        wrong = [found for found in await self._look_at_all() if isinstance(found, WrongChain)]
+        if wrong:
+            raise wrong[0]
+        self._task = asyncio.create_task(self._go_on(), name="chain-watch")
+
+    async def stop(self) -> None:
+        """Stop looking, and close the connections."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for chain in self._chains.values():
+            await chain.close()
+
+    async def check(self, network: str) -> None:
+        """Look at one chain now.
+
+        Raises:
+            WrongChain: it is another.
+            ChainUnavailable: it does not answer, or is behind.
+        """
+        chain = self._chains[network]
+        chain_id = await chain.chain_id()
+        if chain_id != networks.BY_CAIP2[network].chain_id:
+            raise WrongChain(network, chain_id)
+        age_seconds = time.time() - (await chain.latest_block()).timestamp_seconds
+        if age_seconds > self._options.most_block_age_seconds:
+            reason = f"the newest block is {age_seconds:.0f} s old"
+            raise errors.ChainUnavailable("eth_getBlockByNumber", reason)
+
+    async def _go_on(self) -> None:
+        while True:
+            await asyncio.sleep(self._options.interval_seconds)
+            await self._look_at_all()
+
+    async def _look_at_all(self) -> list[errors.PaymentError | None]:
+        return await asyncio.gather(*(self._look_at(network) for network in self._chains))
+
+    async def _look_at(self, network: str) -> errors.PaymentError | None:
+        """Note how a chain stands, and log when that changed. Never raises."""
+        found: errors.PaymentError | None = None
+        try:
+            await self.check(network)
+        except errors.PaymentError as error:
+            found = error
+        except Exception as error:  # a fault here must not end what heals faults
+            log.exception("chain_watch_failed", network=network)
+            found = errors.ChainUnavailable("check", type(error).__name__)
+        if found is None and self._unreadable.pop(network, None) is not None:
+            log.info("chain_readable", network=network)
+        elif found is not None and self._unreadable.get(network) != str(found):
+            self._unreadable[network] = str(found)
+            log.error("chain_unreadable", network=network, reason=str(found))
+        return found
