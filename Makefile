@@ -39,7 +39,7 @@ lint types bench chaos conformance: python
 	@$(BIN)/python scripts/check.py $@
 
 clean: ## remove everything that setup and the checks made
-	rm -rf .venv .venv-fakepve .venv-x402-legacy .venv-conformance .cache build devnet/build
+	rm -rf .venv .venv-fakepve .venv-x402-legacy .venv-conformance .venv-generators .cache build devnet/build
 	rm -rf tests/npm/node_modules web/npm/node_modules
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf src/*.egg-info devnet/src/*.egg-info

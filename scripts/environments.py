@@ -53,6 +53,7 @@ DEVELOP = Environment("develop", Path(".venv"), ("build.txt", "dev.txt"), PROJEC
 FAKEPVE = Environment("fakepve", Path(".venv-fakepve"), ("fakepve.txt",))
 LEGACY_CLIENT = Environment("x402-legacy", Path(".venv-x402-legacy"), ("x402-legacy.txt",))
 CONFORMANCE = Environment("conformance", Path(".venv-conformance"), ("conformance.txt",))
+GENERATORS = Environment("generators", Path(".venv-generators"), ("generators.txt",))
 
 
 def provide(environment: Environment, say: Callable[[str], None]) -> None:

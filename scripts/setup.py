@@ -45,6 +45,7 @@ PROFILES = {
             environments.FAKEPVE,
             environments.LEGACY_CLIENT,
             environments.CONFORMANCE,
+            environments.GENERATORS,
         ),
         npm=True,
     ),

@@ -82,8 +82,11 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     if "{ctid}" in path:
         parameters.insert(0, parts.CTID)
     takes_payment = any(parameter["name"] == "X-PAYMENT" for parameter in parameters)
-    if takes_payment:
+    if takes_payment and "{ctid}" not in path and path.startswith("/lease"):
+        operation["security"] = []  # there is no lease yet that a token could be of
+    elif takes_payment:
         operation["security"] = [{}, {"token": []}]
+    if takes_payment:
         for status in ("200", "202"):
             if status in operation["responses"]:
                 operation["responses"][status]["headers"] = parts.RECEIPTS
