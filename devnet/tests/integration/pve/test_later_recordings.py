@@ -62,15 +62,12 @@ async def _stopped_240(replay: Replay) -> None:
 
 async def _without_its_disk(replay: Replay) -> None:
     await replay.have(211, running=False)
-    local = replay.world.storages.get("local")
-    assert local is not None
-    local.lost = local.volumes.pop(DISK)  # type: ignore[attr-defined]
+    replay.world.storages.require("local", "pve").free(DISK)
 
 
 async def _with_its_disk(replay: Replay) -> None:
-    local = replay.world.storages.get("local")
-    assert local is not None
-    local.volumes[DISK] = local.lost  # type: ignore[attr-defined]
+    made = replay.world.storages.require("local", "pve").allocate(211, 1024**3, 0)
+    assert made.name == DISK
 
 
 async def _unlocked(replay: Replay) -> None:
