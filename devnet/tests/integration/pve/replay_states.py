@@ -80,13 +80,11 @@ SENT_BEFORE: Mapping[str, tuple[str | Setup, ...]] = {
 }
 """Lines that stand behind the first one, for they were written when their answers were complete."""
 
-NOT_WAITED_FOR = frozenset(
-    [
-        "locked-config-put-parallel-2",
-        "locked-config-put-parallel-3",
-        "locked-config-put-parallel-4",
-        "starved-start-other",
-    ]
+NOT_WAITED_FOR = (
+    "locked-config-put-parallel-2",
+    "locked-config-put-parallel-3",
+    "locked-config-put-parallel-4",
+    "starved-start-other",
 )
 
 

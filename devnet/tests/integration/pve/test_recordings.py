@@ -33,6 +33,7 @@ class Run:
         self.answers: dict[str, pve_replay.Answer] = {}
         self.waiting: dict[str, asyncio.Task[pve_replay.Answer]] = {}
         self.task_ends: dict[str, End] = {}
+        self.seconds: dict[str, float] = {}  # of simulated time, for those that were not waited for
 
     async def play(self, replay: pve_replay.Replay) -> None:
         for name in REPLAYED:
@@ -51,11 +52,23 @@ class Run:
             if callable(earlier):
                 await earlier(replay)
             elif earlier in states.NOT_WAITED_FOR:
-                self.waiting[earlier] = await replay.start_sending(DOCUMENTS[earlier])
+                self.waiting[earlier] = await self._start_sending(replay, earlier)
             else:
                 self.answers[earlier] = await replay.send(DOCUMENTS[earlier])
         if name in states.AFTER_THOSE:
             await states.AFTER_THOSE[name](replay)
+
+    async def _start_sending(
+        self, replay: pve_replay.Replay, name: str
+    ) -> asyncio.Task[pve_replay.Answer]:
+        began = replay.world.clock.now()
+
+        def note(_: object) -> None:
+            self.seconds[name] = replay.world.clock.now() - began
+
+        sending = await replay.start_sending(DOCUMENTS[name])
+        sending.add_done_callback(note)
+        return sending
 
     async def _send(self, replay: pve_replay.Replay, name: str) -> None:
         if name in self.waiting:
@@ -161,6 +174,16 @@ def test_tasks_end_as_recorded(run: Run, name: str) -> None:
         expected = [line for line in expected if line not in states.LOCK_LINES]
         lines = [line for line in lines if line not in states.LOCK_LINES]
     assert list(compare.log_differences(expected, lines)) == []
+
+
+def test_a_call_for_another_guest_starves_as_recorded(run: Run) -> None:
+    """Three changes give up after 10 s; the fourth and the start behind it wait for the lock."""
+    second, third, fourth, start = (run.seconds[name] for name in states.NOT_WAITED_FOR)
+
+    recorded = [DOCUMENTS[name]["elapsed_ms"] / 1000 for name in states.NOT_WAITED_FOR]
+    assert max(second, third, *recorded[:2]) < 10.1
+    assert min(fourth, start, *recorded[2:]) > 12
+    assert start < fourth + 0.1
 
 
 def test_almost_everything_is_replayed(capsys: pytest.CaptureFixture[str]) -> None:
