@@ -15,7 +15,7 @@ from pve402_devnet.terminal.manners import TerminalManners
 from pve402_devnet.terminal.service import Consoles
 
 STORAGE = "local"
-TEMPLATE = "debian-12-standard_12.12-1_amd64.tar.zst"
+TEMPLATE = options.DEBIAN.name
 SERVICE_USER = "pve402@pve"
 CONSOLE_USER = "console@pve"
 TOKEN_NAME = "devnet"  # noqa: S105 - a token's name, not its secret
@@ -117,12 +117,7 @@ def _simulator_options(chosen: DevnetOptions, password: str) -> options.Simulato
         port=chosen.pve_port,
         latency_scale=chosen.latency_scale,
         exec_endpoint=chosen.exec_api,
-        templates=(
-            options.TemplateOptions(
-                name=TEMPLATE, size_bytes=126_515_062, os_type="debian", systemd=252
-            ),
-            *options.TEMPLATES,
-        ),
+        templates=(options.DEBIAN, *options.TEMPLATES),
         access=options.AccessOptions(
             passwords=((CONSOLE_USER, password),),
             roles=ROLES,

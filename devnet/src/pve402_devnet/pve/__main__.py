@@ -54,6 +54,7 @@ def options_of(chosen: argparse.Namespace) -> options.SimulatorOptions:
             for number, name in enumerate(chosen.nodes.split(","), start=1)
         ),
         storages=(options.StorageOptions(), options.LOCAL_LVM),
+        templates=(options.DEBIAN, *options.TEMPLATES),
         root_password=chosen.root_password,
         progress=options.Progress(chosen.progress),
         latency_scale=chosen.latency,

@@ -115,6 +115,14 @@ class TemplateOptions:
     created_at: int = 1_795_284_202
 
 
+DEBIAN = TemplateOptions(
+    name="debian-12-standard_12.12-1_amd64.tar.zst",
+    size_bytes=126_515_062,
+    os_type="debian",
+    systemd=252,
+)
+"""What most people download first."""
+
 TEMPLATES = (
     TemplateOptions(name="busybox-alpine-3.22_1_amd64.tar.gz", size_bytes=1_072_843),
     TemplateOptions(

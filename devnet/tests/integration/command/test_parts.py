@@ -77,8 +77,8 @@ async def test_proxmox_alone_runs_real_shells() -> None:
         token = f"PVEAPIToken={settings['PVE_TOKEN_ID']}={settings['PVE_TOKEN_SECRET']}"
         guest = {
             "vmid": "100",
-            "rootfs": "local:4",
-            "ostemplate": "local:vztmpl/noos_1_amd64.tar.gz",
+            "rootfs": "local-lvm:4",
+            "ostemplate": "local:vztmpl/debian-12-standard_12.12-1_amd64.tar.zst",
         }
         async with aiohttp.ClientSession(headers={"Authorization": token}) as session:
             made = await session.post(f"{api}/nodes/pve/lxc", data={**guest, "start": "1"})

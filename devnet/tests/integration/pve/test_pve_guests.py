@@ -6,7 +6,7 @@ import pytest
 from devnet.tests.integration.pve.conftest import Client, MakeClient
 
 from pve402_devnet.pve import StorageOptions
-from pve402_devnet.pve.options import LOCAL_LVM, TEMPLATES, TemplateOptions
+from pve402_devnet.pve.options import DEBIAN, LOCAL_LVM, TEMPLATES
 
 GUEST = "/nodes/pve/lxc/100"
 
@@ -166,7 +166,7 @@ async def test_another_guests_disk_outlives_whoever_borrowed_it(client: Client) 
     assert [row["volid"] for row in listed.data] == ["local:101/vm-101-disk-0.raw"]
 
 
-SYSTEMD = "debian-12-standard_12.12-1_amd64.tar.zst"
+SYSTEMD = DEBIAN.name
 WARNING = "WARN: Systemd 252 detected. You may need to enable nesting."
 
 
@@ -183,8 +183,7 @@ WARNING = "WARN: Systemd 252 detected. You may need to enable nesting."
 async def test_a_systemd_without_nesting_is_warned_about(
     make_client: MakeClient, template: str, features: dict[str, str], end: str
 ) -> None:
-    debian = TemplateOptions(name=SYSTEMD, size_bytes=1000, os_type="debian", systemd=252)
-    client = await make_client(templates=(debian, *TEMPLATES))
+    client = await make_client(templates=(DEBIAN, *TEMPLATES))
 
     created = await client.create(100, ostemplate=f"local:vztmpl/{template}", **features)
     started = await client.run("POST", "/nodes/pve/lxc/100/status/start")
