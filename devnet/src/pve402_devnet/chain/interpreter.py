@@ -19,6 +19,8 @@ from eth.vm.stack import Stack
 
 WORD = 2**256
 STACK_WORDS = 1024
+STACK_POPS = ("pop_ints", "pop_bytes", "pop_any", "pop1_int", "pop1_bytes", "pop1_any")
+STACK_CALLS = (*STACK_POPS, "push_int", "push_bytes")
 POP, JUMP, JUMPI, JUMPDEST, PUSH0, PUSH32, DUP1, SWAP1 = (
     0x50,
     0x56,
@@ -47,6 +49,8 @@ class Interpreter(PragueComputation):
         numbers = _Numbers()
         self.words = cast("Words", numbers.values)
         self._stack = numbers
+        # py-evm would look each of these up by a decorator that Python 3.14 warns of.
+        vars(self).update({f"stack_{name}": getattr(numbers, name) for name in STACK_CALLS})
         self.code = _Program(message.code, self)
 
 
