@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pve402.api.transport import address, guard, headers
+from pve402.api.transport import address, guard, headers, lanes
 from pve402.domain import errors, order, price
 from pve402.domain.request import check_idempotency_key
 from pve402.leases import service
@@ -167,7 +167,7 @@ class Gate:
         return service.Purchase(
             payment=judged.payment,
             requirements=judged.requirements,
-            client_address=self._clients.of(request.scope),
+            client_address=next(iter(lanes.parties_of(self._clients.of(request.scope))), None),
             idempotency_key=key,
             by_key=judged.standing is schemes.Standing.PROVEN,
             wait_seconds=0.0 if respond_async else self._options.create_wait_seconds,

@@ -1,14 +1,15 @@
 """Limits of free riding: what may be made before its money has moved.
 
 A container is made before it is paid, so whoever never pays could have them made for nothing. Open
-creations are counted per wallet, per client address and in all; a wallet whose settlement failed
-waits; and a payment that stays valid for long is not taken.
+creations are counted per wallet, per client address (of IPv6 per /64) and in all; a wallet whose
+settlement failed waits; and a payment that stays valid for long is not taken. One whose outcome has
+been unknown for a minute, so that its guest is stopped, fills its payer's share and nobody else's.
 """
 
 from datetime import datetime
 
 from pve402.domain import errors
-from pve402.leases import options, purchases
+from pve402.leases import options, purchases, settling
 from pve402.storage import database, order_rows, transaction
 
 
@@ -28,7 +29,11 @@ class FreeRiding:
         """
         past = await self.look_back(tx, purchase)
         unsettled = await order_rows.count_unsettled(
-            tx, payer=purchase.payment.payer, client_address=purchase.client_address
+            self._db,
+            tx,
+            payer=purchase.payment.payer,
+            client_address=purchase.client_address,
+            stuck_seconds=settling.UNPAID_SECONDS,
         )
         settings = self._settings
         if unsettled.by_payer >= settings.unsettled_per_wallet:

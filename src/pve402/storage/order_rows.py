@@ -105,10 +105,24 @@ async def insert(
 
 
 async def count_unsettled(
-    tx: transaction.Transaction, *, payer: str, client_address: str | None
+    db: database.Database,
+    tx: transaction.Transaction,
+    *,
+    payer: str,
+    client_address: str | None,
+    stuck_seconds: float,
 ) -> Unsettled:
-    """Count open creations; an open order is always due some time, which has an index."""
-    found = await tx.run(_COUNT_UNSETTLED, payer=payer, client_address=client_address)
+    """Count open creations; an open order is always due some time, which has an index.
+
+    Those that have been settling for longer than `stuck_seconds` count for their payer and address
+    alone.
+    """
+    found = await tx.run(
+        _COUNT_UNSETTLED,
+        payer=payer,
+        client_address=client_address,
+        stuck_ms=db.shift_ms(-stuck_seconds),
+    )
     by_payer, by_address, in_all = found.one()
     return Unsettled(by_payer=by_payer, by_address=by_address, in_all=in_all)
 
@@ -182,7 +196,11 @@ _GET_BY_IDEMPOTENCY = _get("idempotency_hash")
 _COUNT_UNSETTLED = sa.select(
     sa.func.count(sa.case((_orders.c.payer == _hole("payer"), 1))),
     sa.func.count(sa.case((_orders.c.client_address == _hole("client_address"), 1))),
-    sa.func.count(),
+    sa.func.count(
+        sa.case(
+            (_orders.c.settling_at.is_(None), 1), (_orders.c.settling_at > _moment("stuck_ms"), 1)
+        )
+    ),
 ).where(
     _orders.c.due_at.isnot(None),
     _orders.c.kind == order.OrderKind.CREATION.value,

@@ -11,7 +11,8 @@ from tests.support.installation import Installation, creation, running
 from pve402.domain import errors, lease, order
 from pve402.leases.service import Caller
 from pve402_devnet.chain import SimulatedChain
-from pve402_devnet.facilitator import SimulatedFacilitator
+from pve402_devnet.facilitator import Endpoint, Fault, SimulatedFacilitator
+from pve402_devnet.facilitator import FaultKind as Lost
 from pve402_devnet.pve.faults import FaultKind
 from pve402_devnet.pve.simulator import SimulatedProxmox
 
@@ -110,6 +111,31 @@ async def test_unsettled_creations_are_bounded_over_many_wallets(
 
         with pytest.raises(refusal):
             await made.leases.create(wish, made.buy(made.tenant(), wish, **asked))
+
+
+@pytest.mark.parametrize("stuck", [2, 3, 5, 8, 13])
+async def test_orders_whose_outcome_stays_unknown_fill_nobody_elses_share(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+    stuck: int,
+) -> None:
+    url, wish = f"sqlite:///{tmp_path}/db.sqlite3", creation()
+    limits = {"pve402_max_unsettled": stuck, "pve402_max_unsettled_per_address": 100}
+    async with running(url, proxmox, chain, facilitator, **limits) as made:
+        facilitator.faults.add(Fault(kind=Lost.PENDING_LOST, endpoint=Endpoint.SETTLE, times=None))
+        for _ in range(stuck):
+            await made.leases.create(wish, made.buy(made.tenant(), wish, wait_seconds=0.0))
+        await made.settled_down()
+        with pytest.raises(errors.Overloaded):
+            await made.leases.create(wish, made.buy(made.tenant(), wish))
+        facilitator.faults.clear()
+        made.pass_time(61)
+
+        answer = await made.leases.create(wish, made.buy(made.tenant(), wish))
+
+    assert answer.lease.status is lease.LeaseStatus.ACTIVE
 
 
 async def leased(installation: Installation, tenant: LocalAccount) -> lease.Lease:

@@ -441,3 +441,26 @@ async def test_only_networks_that_can_be_read_are_on_offer():
 
     offered = wallets.decoded(reply.headers["payment-required"])["accepts"]
     assert [offer["network"] for offer in offered] == ["eip155:84532"]
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+async def test_who_pays_is_counted_by_address_and_subnet(address: str, counted: str):
+    api = make_api()
+    api.client.client = (address, 50000)
+    unpaid = await api.client.post("/lease/container", BODY)
+    signed = wallets.payment_headers(wallets.ALICE, unpaid)
+
+    await api.client.post("/lease/container", BODY, headers=signed)
+
+    ((_, purchase),) = api.leases.named("create")
+    assert purchase.client_address == counted
