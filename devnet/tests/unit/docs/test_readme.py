@@ -72,6 +72,12 @@ def test_every_contract_is_named() -> None:
     assert all(address in README for address in contracts.PLANTED)
 
 
+def test_every_manner_of_an_awkward_wallet_is_named() -> None:
+    named = re.findall(r"^\| (\d) \| `(\w+)` \|", table("| manner |"), re.MULTILINE)
+
+    assert named == [(str(int(manner)), manner.name) for manner in contracts.Manner]
+
+
 def test_the_number_of_calls_is_right() -> None:
     made = len(routes.every_route(options.SimulatorOptions()))
 
