@@ -177,6 +177,9 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
     SettingsError or CatalogueError for a file that cannot be used.
     """
     _warn(settings)
+    sku_catalogue = load_catalogue(settings).with_template(settings.pve_os_template)
+    _check_warm_pool(settings, sku_catalogue)
+    guest_building.check_guests(settings, sku_catalogue)
     secret_vault = vault.Vault(config.secret_key(settings, make=makes_key))
     lease_options = _lease_options(settings, secret_vault)
     db = database.Database(settings.database_url.get_secret_value())
@@ -203,6 +206,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
         settings=lease_options,
         secret_vault=secret_vault,
         template=guest_building.guest_template(settings),
+        sku_catalogue=sku_catalogue,
     )
     console_login = guest_building.console_login_of(settings)
     inside = guest_building.work_in_guests(
@@ -210,8 +214,6 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
     )
     fee_flow = fees.Fees(deal_writer, funds)
     worker_options = options.WorkerOptions()
-    sku_catalogue = load_catalogue(settings).with_template(settings.pve_os_template)
-    _check_warm_pool(settings, sku_catalogue)
     rekeying_guests = rekeying.TerminalRekeying(inside.hub)
     ready = warm_guests.WarmGuests(
         deal_writer, machines, rekeying_guests, view, sku_catalogue, lease_options

@@ -5,12 +5,14 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
 from pve402 import config
+from pve402.domain import catalogue, lease, mark
 from pve402.guests import commands, consoles, direct_consoles, guest_work, ownership, peers
 from pve402.hub import detached, files, hub, terminal_socket, vnc
 from pve402.hub import options as hub_options
 from pve402.leases import options
 from pve402.proxmox import access as pve_access
 from pve402.proxmox import client as pve_client
+from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import options as pve_options
 from pve402.proxmox import tasks as pve_tasks
@@ -114,6 +116,60 @@ def proxmox_options(settings: config.Settings) -> pve_options.ProxmoxOptions:
         ca_file=settings.pve_ca_file,
         fingerprint_sha256=settings.pve_fingerprint,
     )
+
+
+def check_guests(settings: config.Settings, sku_catalogue: catalogue.Catalogue) -> None:
+    """Build the parameters of a create call for every template on sale, as a creation does.
+
+    Raises SettingsError or CatalogueError for what no guest could ever be created with.
+    """
+    lease_id = lease.new_lease_id()
+    tags = (mark.instance_tag(settings.pve402_instance or "0"), mark.lease_tag(lease_id))
+    usual = dataclasses.replace(guest_template(settings), tags=tags)
+    found = _problems(usual, settings.pve_vmid_min)
+    if found:
+        named = {
+            _variable_of(name, text): f"{text}; no container could be created"
+            for name, text in found
+        }
+        raise config.SettingsError({name: f"{name}: {text}" for name, text in named.items()})
+    for sku in sku_catalogue.skus.values():
+        for name, volume in sku.templates.items():
+            spec = dataclasses.replace(usual, template=volume)
+            for _, text in _problems(spec, settings.pve_vmid_min):
+                where = f"sku.{sku.name}.templates.{name}"
+                raise catalogue.CatalogueError(f"PVE402_CATALOGUE: {where}: {text}")
+
+
+def _problems(spec: pve_guests.GuestSpec, vmid: int) -> list[tuple[str, str]]:
+    try:
+        spec.parameters(vmid)
+    except pve.InvalidParameters as error:
+        return list(error.errors.items())
+    return []
+
+
+def _variable_of(parameter: str, text: str) -> str:
+    """Return the setting that a parameter of the create call comes from."""
+    if parameter != "net0":
+        return _VARIABLES.get(parameter, "PVE_STORAGE")
+    return next((name for word, name in _OF_CARD if word in text), "PVE_IP")
+
+
+_VARIABLES = {
+    "ostemplate": "PVE_OS_TEMPLATE",
+    "rootfs": "PVE_STORAGE",
+    "nameserver": "PVE_NAMESERVER",
+    "pool": "PVE_POOL",
+    "tags": "PVE402_INSTANCE",
+    "vmid": "PVE_VMID_MIN",
+}
+_OF_CARD = (
+    ("gateway", "PVE_GATEWAY"),
+    ("bridge", "PVE_BRIDGE"),
+    ("VLAN", "PVE_VLAN"),
+    ("rate", "PVE_RATE_MBPS"),
+)
 
 
 def guest_template(settings: config.Settings) -> pve_guests.GuestSpec:

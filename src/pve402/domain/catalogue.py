@@ -45,6 +45,7 @@ class Sku:
     runtime_minutes: Bounds
     templates: Mapping[str, str]  # name as tenants see it -> volume id; empty: the operator's one
     nodes: frozenset[str]  # empty: every node
+    nesting: bool = True  # what systemd of today needs in an unprivileged guest
 
     def check(self, size: lease.Size, minutes: int) -> None:
         """Raise OutOfBounds if a number of the request is outside what this sku sells."""
@@ -134,6 +135,7 @@ _RATE_NAMES = tuple(field.name for field in dataclasses.fields(price.Rates))
 _SKU_NAMES = {"description", "cores", "memory_mb", "disk_gb", "runtime_minutes"} | {
     "templates",
     "nodes",
+    "nesting",
     *_RATE_NAMES,
 }
 
@@ -157,7 +159,15 @@ def _sku(name: str, table: Any) -> Sku:
         runtime_minutes=_bounds(where, table, "runtime_minutes", MAX_MINUTES),
         templates=templates,
         nodes=_node_names(where, table),
+        nesting=_switch(where, table, "nesting", default=True),
     )
+
+
+def _switch(where: str, table: dict[str, Any], key: str, *, default: bool) -> bool:
+    found = table.get(key, default)
+    if not isinstance(found, bool):
+        raise CatalogueError(f"{where}.{key}: must be true or false")
+    return found
 
 
 def _node_names(where: str, table: dict[str, Any]) -> frozenset[str]:

@@ -15,7 +15,10 @@ _PAUSE_SECONDS = 5.0
 class Rooms(Protocol):
     """What nodes have to offer."""
 
-    async def rooms(self) -> list[placement.NodeRoom]:
+    def note_unfit(self, node: str, template: str) -> None:
+        """Remember that guests of a template cannot be made on a node."""
+
+    async def rooms_for(self, template: str) -> list[placement.NodeRoom]:
         """Return the nodes' room; raise ProxmoxUnavailable if nobody knows."""
 
 
@@ -44,12 +47,24 @@ class Anew:
         log.error("paid_guest_made_anew", lease=deal.lease.lease_id, reason=reason)
         try:
             gone = await self._machines.ensure_gone(deal.lease)
-            rooms = await self._view.rooms() if gone else []
+            rooms = await self._view.rooms_for(deal.lease.template) if gone else []
             if gone:
                 await self._move(deal, rooms)
         except (errors.NoCapacity, errors.ProxmoxUnavailable) as error:
             raise workflow.RetryLater(workflow.reason_of(error)) from error
         raise workflow.RetryLater(f"made anew: {reason}", after_seconds=_PAUSE_SECONDS)
+
+    async def elsewhere(self, deal: deals.Deal, reason: str) -> Exception:
+        """Send a lease whose guest cannot be made on its node to another; return what to raise."""
+        log.warning("node_unfit", node=deal.lease.node, lease=deal.lease.lease_id, reason=reason)
+        self._view.note_unfit(deal.lease.node, deal.lease.template)
+        try:
+            if not await self._machines.ensure_gone(deal.lease):
+                return workflow.RetryLater("the guest is still being made")
+            await self._move(deal, await self._view.rooms_for(deal.lease.template))
+        except (errors.NoCapacity, errors.ProxmoxUnavailable):
+            return workflow.GiveUp("create_failed", reason)
+        return workflow.RetryLater(f"on another node: {reason}", after_seconds=0)
 
     async def _move(self, deal: deals.Deal, rooms: list[placement.NodeRoom]) -> None:
         sku = self._book.skus.get(deal.lease.sku)

@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 _MB = 1024 * 1024
 _GB = 1024 * _MB
 REFRESH_SECONDS = 5.0
+NOT_HERE = (pve.StorageMissing, pve.VolumeMissing, pve.StorageFull, pve.BridgeMissing)
+"""Failures that say that a guest cannot be made on this node, and may be on another."""
+_UNFIT_SECONDS = 300.0
 _STALE_SECONDS = 30.0
 _PROMISES_SECONDS = 2.0
 
@@ -49,6 +52,7 @@ class ClusterView:
         self._rooms_of: resources.ClusterResources | None = None
         self._promised: list[placement.Promise] = []
         self._promised_at = float("-inf")
+        self._unfit: dict[tuple[str, str], float] = {}
         self._loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -82,10 +86,32 @@ class ClusterView:
         """Return the last view if it is at most 30 seconds old; asks nobody."""
         return self._seen if self.age_seconds <= _STALE_SECONDS else None
 
-    async def rooms(self) -> list[placement.NodeRoom]:
-        """Return what the nodes have; raise ProxmoxUnavailable if nobody knows.
+    def note_unfit(self, node: str, template: str) -> None:
+        """Remember for some minutes that guests of a template cannot be made on a node."""
+        self._unfit[node, template] = self._clock() + _UNFIT_SECONDS
 
-        The same list is returned as long as nothing newer was seen.
+    async def rooms_for(self, template: str) -> list[placement.NodeRoom]:
+        """Return what those nodes have where guests of a template may be made.
+
+        A node is left out where its like showed to fail lately, and where it lacks the template's
+        storage, which other nodes show. Raises ProxmoxUnavailable if nobody knows.
+        """
+        rooms = await self.rooms()
+        now, storage = self._clock(), template.partition(":")[0]
+        seen = self._rooms_of.storages if self._rooms_of is not None else ()
+        having = _nodes_with(seen, storage)
+        return [
+            room
+            for room in rooms
+            if self._unfit.get((room.node, template), now) <= now
+            and (having is None or room.node in having)
+        ]
+
+    async def rooms(self) -> list[placement.NodeRoom]:
+        """Return what nodes that can hold guests have; raise ProxmoxUnavailable if nobody knows.
+
+        The same list is returned as long as nothing newer was seen. A node without the guests'
+        storage is left out if another shows it; where none does, our token may not see storages.
         """
         seen = self.latest()
         if seen is None:
@@ -94,11 +120,11 @@ class ClusterView:
             except pve.ProxmoxError as error:
                 raise errors.ProxmoxUnavailable from error
         if seen is not self._rooms_of:
-            self._rooms_of = seen
+            self._rooms_of, having = seen, _nodes_with(seen.storages, self._storage)
             self._rooms = [
                 self._room(node, seen.storages)
                 for node in seen.nodes
-                if self._fixed_node in (None, node.node)
+                if self._fixed_node in (None, node.node) and (having is None or node.node in having)
             ]
         return self._rooms
 
@@ -149,3 +175,9 @@ class ClusterView:
             except Exception:
                 log.exception("cluster_view_failed")
             await asyncio.sleep(REFRESH_SECONDS)
+
+
+def _nodes_with(storages: tuple[resources.StorageSummary, ...], name: str) -> frozenset[str] | None:
+    """Return the nodes that have a storage; None where it is seen on none, and nothing is known."""
+    nodes = frozenset(row.node for row in storages if row.storage == name and row.available)
+    return nodes or None

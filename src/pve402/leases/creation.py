@@ -27,7 +27,17 @@ from typing import NoReturn
 import structlog
 
 from pve402.domain import errors, lease, order
-from pve402.leases import anew, deals, machine, moves, options, settling, warm_guests, workflow
+from pve402.leases import (
+    anew,
+    cluster,
+    deals,
+    machine,
+    moves,
+    options,
+    settling,
+    warm_guests,
+    workflow,
+)
 from pve402.proxmox import errors as pve
 from pve402.proxmox import tasks as pve_tasks
 from pve402.storage import vault
@@ -177,13 +187,25 @@ class Creation:
             except pve.TaskMissing:
                 await self._look_for_guest(deal)
             except pve.ProxmoxError as error:
-                raise await self._passing_or_final(deal, error, "create_failed") from error
+                await self._ask_again(deal, error)
         else:
             await self._look_for_guest(deal)
         if not deal.order.settles_first or deal.order.is_paid:
             return await self._deals.advance(deal, moves.begin_starting)
         await self._check_time(deal)
         return await self._deals.advance(deal, moves.begin_settling, order_status=_SETTLING)
+
+    async def _ask_again(self, deal: Deal, error: pve.ProxmoxError) -> NoReturn:
+        """Ask for the guest again where its creation ended and made nothing, for a passing reason.
+
+        Proxmox gave up on a lock, say: that task's end never changes, however often it is read.
+        """
+        is_over = isinstance(error.__cause__, pve.TaskFailed)
+        failure = await self._passing_or_final(deal, error, "create_failed")
+        is_passing = isinstance(error, workflow.TRANSIENT)
+        if is_over and is_passing and await self._look(deal) is machine.Sight.ABSENT:
+            await self._deals.advance(deal, moves.ask_again)
+        raise failure from error
 
     async def _start(self, deal: Deal) -> Deal | None:
         """Start the guest; the money is asked for only while there is time to settle."""
@@ -257,6 +279,8 @@ class Creation:
     ) -> Exception:
         """Return what a failure of Proxmox means: try again while there is time, or give up."""
         reason = workflow.reason_of(error)
+        if isinstance(error, cluster.NOT_HERE) and not deal.order.is_paid:
+            return await self._anew.elsewhere(deal, reason)
         if not isinstance(error, workflow.TRANSIENT):
             return workflow.GiveUp(refusal, reason)
         await self._check_time(deal)

@@ -182,7 +182,7 @@ class Deals:
         async with self.db.begin() as tx:
             refused = await self._refuse(tx, deal.order, refusal, reason)
             if deal.order.kind is order.OrderKind.CREATION:
-                back = await moves.unwind(self.db, tx, deal.lease, refusal)
+                back = await moves.unwind(self.db, tx, deal.lease, refusal, reason)
             else:
                 back = await moves.release_hold(tx, deal.lease)
         metrics.count(refused)

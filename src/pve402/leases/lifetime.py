@@ -15,6 +15,7 @@ true: STOPPED after the guest was seen down, ENDED and FAILED after it was seen 
 takes its hold clears the fence, so whatever runs here then writes nothing.
 """
 
+import functools
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import structlog
 
 from pve402.domain import lease
-from pve402.leases import machine, metrics, moves, options, workflow
+from pve402.leases import deals, machine, metrics, moves, options, workflow
 from pve402.proxmox import errors as pve
 from pve402.storage import database, token_rows, vmid_rows
 
@@ -82,8 +83,9 @@ class Lifetime:
         if row.hold_until is not None and now < row.hold_until:
             await self._wait_until(row, row.hold_until)
             return None
-        async with self._db.single() as tx:
-            return await moves.begin_stopping(self._db, tx, row, row.end_reason or "expired")
+        reason = row.end_reason or "expired"
+        stopping = functools.partial(moves.begin_stopping, self._db, reason=reason)
+        return await self._move(row, stopping)
 
     async def _apply_power(self, row: lease.Lease) -> None:
         """Start or stop the guest of a lease in its time, as is wanted.
@@ -102,6 +104,7 @@ class Lifetime:
         except pve.ProxmoxError as error:
             reason = workflow.reason_of(error)
             log.warning("guest_not_started", lease=row.lease_id, vmid=row.vmid, error=reason)
+            await self._move(row, functools.partial(moves.note_trouble, reason=reason))
 
     async def _stop(self, row: lease.Lease) -> lease.Lease | None:
         await self._on_end(row, row.end_reason or "expired")
@@ -118,12 +121,11 @@ class Lifetime:
             metrics.EXPIRY_LAG.observe((now - row.expires_at).total_seconds())
         to_be_deleted = row.deletes_at is not None and row.deletes_at <= now
         if to_be_deleted and row.hold_order_id is None:
-            return await self._begin_deleting(row)
+            return await self._move(row, moves.begin_deleting)
         # A guest that was stopped before has its grace already.
         deletes_at: Any = None if to_be_deleted else row.deletes_at
         deletes_at = deletes_at or self._db.now(self._grace_seconds(row))
-        async with self._db.single() as tx:
-            await moves.keep_stopped(tx, row, deletes_at)
+        await self._move(row, functools.partial(moves.keep_stopped, deletes_at=deletes_at))
         return None
 
     def _grace_seconds(self, row: lease.Lease) -> float:
@@ -138,11 +140,7 @@ class Lifetime:
         if row.deletes_at is not None and await self._db.time() < row.deletes_at:
             await self._wait_until(row, row.deletes_at)
             return None
-        return await self._begin_deleting(row)
-
-    async def _begin_deleting(self, row: lease.Lease) -> lease.Lease:
-        async with self._db.single() as tx:
-            return await moves.begin_deleting(tx, row)
+        return await self._move(row, moves.begin_deleting)
 
     async def _delete(self, row: lease.Lease) -> None:
         if not await self._machines.ensure_gone(row):
@@ -170,5 +168,8 @@ class Lifetime:
         log.info("lease_over", lease=row.lease_id, vmid=row.vmid, reason=reason)
 
     async def _wait_until(self, row: lease.Lease, when: datetime) -> None:
+        await self._move(row, functools.partial(moves.wait, until=when))
+
+    async def _move(self, row: lease.Lease, move: deals.Move) -> lease.Lease:
         async with self._db.single() as tx:
-            await moves.wait(tx, row, when)
+            return await move(tx, row)

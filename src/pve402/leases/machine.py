@@ -17,7 +17,7 @@ from enum import Enum
 
 import structlog
 
-from pve402.domain import lease, mark
+from pve402.domain import catalogue, lease, mark
 from pve402.leases import options, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guest_views
@@ -77,6 +77,7 @@ class Machines:
         settings: options.LeaseOptions,
         secret_vault: vault.Vault,
         template: pve_guests.GuestSpec,
+        sku_catalogue: catalogue.Catalogue,
     ) -> None:
         """Take the parts; `template` is a spec with the operator's network and defaults."""
         self._db = db
@@ -86,6 +87,7 @@ class Machines:
         self._settings = settings
         self._mark_key = secret_vault.key("guest description")
         self._template = template
+        self._catalogue = sku_catalogue
 
     async def look(self, row: lease.Lease) -> Sight:
         """Return what stands on the lease's vmid: one call, and one more where its node has none.
@@ -126,8 +128,10 @@ class Machines:
 
         Raises ProxmoxError; after OutcomeUnknown the guest may exist or appear later.
         """
+        sku = self._catalogue.skus.get(row.sku)
         spec = dataclasses.replace(
             self._template,
+            nesting=sku is None or sku.nesting,
             hostname=row.hostname,
             template=row.template,
             cores=row.size.cores,
@@ -334,6 +338,7 @@ class Machines:
                 upid, limit_seconds=_TASK_LIMIT_SECONDS, policy=_POLL
             )
         except pve.TaskFailed as error:
+            log.warning("task_failed", upid=error.upid, end=error.exitstatus, log=error.log_tail)
             raise error.cause from error
 
     def _tags(self, row: lease.Lease) -> tuple[str, ...]:

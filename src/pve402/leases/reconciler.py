@@ -220,7 +220,12 @@ class Reconciler:
         counted = functools.partial(moves.count_restart, self._db, first_of_hour=fresh_hour)
         await self._move(row, counted)
         log.info("guest_restarted", lease=row.lease_id, vmid=row.vmid)
-        await self._machines.ensure_running(row)
+        try:
+            await self._machines.ensure_running(row)
+        except pve.ProxmoxError as error:
+            reason = workflow.reason_of(error)
+            await self._move(row, functools.partial(moves.note_trouble, reason=reason))
+            raise
 
     async def _stop_as_wanted(self, row: lease.Lease) -> None:
         """Have a guest stopped that runs although its tenant wants it down."""

@@ -133,7 +133,9 @@ class LeaseService:
             purchase, admission.CREATE_ROUTE, asked.canonical()
         )
         if taken is None:
-            rooms = await self._parts.view.rooms()
+            default = self._parts.settings.default_template
+            template = sku.template_volume(asked.template, default)
+            rooms = await self._parts.view.rooms_for(template)
             purchase = await self._verify(purchase)
             taken = await self._parts.admissions.take_creation(asked, sku, purchase, rooms)
             if taken.new:

@@ -29,7 +29,7 @@ _PATIENCE_SECONDS = 4.0
 class Rooms(Protocol):
     """What nodes have to offer."""
 
-    async def rooms(self) -> list[placement.NodeRoom]:
+    async def rooms_for(self, template: str) -> list[placement.NodeRoom]:
         """Return the nodes' room; raise ProxmoxUnavailable if nobody knows."""
 
 
@@ -87,7 +87,7 @@ class WarmGuests:
 
         Raises NoCapacity, ProxmoxUnavailable.
         """
-        rooms = await self._view.rooms()
+        rooms = await self._view.rooms_for(deal.lease.template)
         old = deal.lease
         sku = self._catalogue.skus.get(old.sku)
         lease_id = lease.new_lease_id()

@@ -88,14 +88,17 @@ class Filler:
         async with self._db.read() as tx:
             if not self._needs_change(await lease_rows.list_warm_pool(tx)):
                 return
-        rooms = await self._view.rooms() if self._settings.warm_kinds else []
+        rooms = {
+            wanted: await self._view.rooms_for(self._template(wanted))
+            for wanted in self._settings.warm_kinds
+        }
         async with self._db.begin() as tx:
             await reservation.lock_placement(self._db, tx)
             rows = await lease_rows.list_warm_pool(tx)
             for row in self._surplus(rows):
                 await self._discard(tx, row)
             for wanted in self._settings.warm_kinds:
-                await self._add(tx, wanted, rows, rooms)
+                await self._add(tx, wanted, rows, rooms[wanted])
 
     def _needs_change(self, rows: Sequence[lease.Lease]) -> bool:
         """Compare without a lock; also shows the operator how many there are."""
@@ -269,7 +272,7 @@ class Filling:
             current = await lease_rows.get(tx, row.lease_id)
             if current is None or current.fence != row.fence:
                 raise queue.FenceLostError
-            await moves.give_up_making(self._db, tx, current, end.refusal, end.reason)
+            await moves.unwind(self._db, tx, current, end.refusal, end.reason)
 
     async def _move(self, row: lease.Lease, move: deals.Move) -> lease.Lease:
         async with self._db.begin() as tx:

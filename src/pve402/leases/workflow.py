@@ -19,6 +19,9 @@ from pve402.proxmox import errors as pve
 
 log = structlog.get_logger(__name__)
 
+_LOG_LINES = 4
+_REASON_LENGTH = 500
+
 RowT = TypeVar("RowT")
 StateT = TypeVar("StateT", bound=Enum)
 
@@ -64,8 +67,12 @@ async def run(
 
 def reason_of(error: BaseException) -> str:
     """Return what may be stored and shown to operators about a failure; never a secret."""
-    text = str(error).replace("\n", " ").strip()
-    return f"{type(error).__name__}: {text}"[:500]
+    text = " ".join(str(error).split())
+    said = f"{type(error).__name__}: {text}"
+    if isinstance(error.__cause__, pve.TaskFailed) and error.__cause__.log_tail:
+        lines = [" ".join(line.split()) for line in error.__cause__.log_tail]
+        said += " | task log: " + " / ".join(lines[-_LOG_LINES:])
+    return said[:_REASON_LENGTH]
 
 
 TRANSIENT = (

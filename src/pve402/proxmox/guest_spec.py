@@ -9,19 +9,22 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from ipaddress import AddressValueError, IPv4Address, IPv4Interface, NetmaskValueError, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_interface
 
 from pve402.proxmox import errors, parameters
 
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _STORAGE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*[A-Za-z0-9]")
 _TEMPLATE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*:vztmpl/[A-Za-z0-9._+~-]+")
+_POOL = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+){0,2}")
 _BRIDGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 _TAG = re.compile(r"[a-z0-9_][a-z0-9_.+-]*")
 _PUBLIC_KEY = re.compile(
     r"(?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}(?: [^\x00-\x1f]*)?"
 )
 
+_NO_ADDRESS = {"dhcp", "manual"}
+_POINT_TO_POINT = 2
 _HOSTNAME_LIMIT = 63
 _DESCRIPTION_LIMIT = 8192
 _PASSWORD_LIMITS = (5, 256)
@@ -36,8 +39,8 @@ _MEMORY_MINIMUM_MB = 16
 class NetworkSpec:
     """The guest's one network card, `eth0` on a bridge of the node.
 
-    `address` is `dhcp` or an IPv4 address with prefix length. `rate_megabytes` limits the
-    traffic, in megabytes per second.
+    `address` is `dhcp`, `manual` (the guest sets it itself) or an address with prefix length, of
+    IPv4 or IPv6. `rate_megabytes` limits the traffic, in megabytes per second.
     """
 
     bridge: str
@@ -49,12 +52,13 @@ class NetworkSpec:
 
     def property_string(self) -> str:
         """The card as the parameter `net0`."""
+        version = "6" if ":" in self.address else ""
         return parameters.property_string(
             {
                 "name": "eth0",
                 "bridge": self.bridge,
-                "ip": self.address,
-                "gw": self.gateway,
+                f"ip{version}": self.address,
+                f"gw{version}": self.gateway,
                 "tag": self.vlan_tag,
                 "firewall": self.firewall,
                 "rate": self.rate_megabytes,
@@ -66,10 +70,10 @@ class NetworkSpec:
         """What is wrong with the card, one sentence each."""
         if not _BRIDGE.fullmatch(self.bridge):
             yield "the bridge is not an interface name of 1 to 15 characters"
-        if self.address != "dhcp" and not _is_interface(self.address):
-            yield "the address is neither dhcp nor an IPv4 address with prefix length"
-        if self.gateway is not None and (self.address == "dhcp" or not _is_ipv4(self.gateway)):
-            yield "a gateway is an IPv4 address and goes with a static address"
+        if self.address not in _NO_ADDRESS:
+            yield from _address_problems(self.address)
+        if self.gateway is not None:
+            yield from _gateway_problems(self.address, self.gateway)
         if self.vlan_tag is not None and not 1 <= self.vlan_tag <= 4094:
             yield "a VLAN tag is 1 to 4094"
         if self.rate_megabytes is not None and self.rate_megabytes <= 0:
@@ -100,7 +104,7 @@ class GuestSpec:
     description: str = ""
     nameserver: str | None = None
     search_domain: str | None = None
-    nesting: bool = False
+    nesting: bool = True  # what systemd of today needs in an unprivileged guest
     pool: str | None = None
 
     def parameters(self, vmid: int) -> parameters.Parameters:
@@ -164,6 +168,8 @@ class GuestSpec:
             yield "rootfs", "is not the name of a storage"
         if not all(_TAG.fullmatch(tag) for tag in self.tags):
             yield "tags", "hold other characters than a-z, 0-9, _, -, + and ."
+        if self.pool is not None and not _POOL.fullmatch(self.pool):
+            yield "pool", "must be the name of a resource pool, of three levels at most"
         if len(self.description) > _DESCRIPTION_LIMIT:
             yield "description", "must be at most 8192 characters"
         if self.nameserver is not None and not _are_addresses(self.nameserver):
@@ -198,20 +204,43 @@ def _is_whole(number: object) -> bool:
     return isinstance(number, int) and not isinstance(number, bool)
 
 
-def _is_interface(text: str) -> bool:
+def _address_problems(text: str) -> Iterator[str]:
     try:
-        IPv4Interface(text)
-    except (AddressValueError, NetmaskValueError, ValueError):
-        return False
-    return "/" in text
+        card = ip_interface(text)
+    except ValueError:
+        yield "the address is neither dhcp, manual nor an address with prefix length"
+        return
+    network = card.network
+    if "/" not in text:
+        yield "the address needs its prefix length, as in 10.0.0.5/24"
+    elif network.num_addresses > _POINT_TO_POINT and card.ip in _reserved(network):
+        yield "the address is the network's own or its broadcast address, not a host's"
+    if card.ip.is_multicast or card.ip.is_unspecified or card.ip.is_loopback:
+        yield "the address is not one that a host can have"
 
 
-def _is_ipv4(text: str) -> bool:
+def _gateway_problems(address: str, gateway: str) -> Iterator[str]:
+    if address in _NO_ADDRESS:
+        yield f"a gateway goes with a fixed address, not with {address}"
+        return
     try:
-        IPv4Address(text)
-    except AddressValueError:
-        return False
-    return True
+        host, way = ip_interface(address).ip, ip_address(gateway)
+    except ValueError:
+        yield "the gateway is not an address"
+        return
+    if host.version != way.version:
+        yield "the gateway and the address are of different IP versions"
+    elif host == way:
+        yield "the gateway is the address itself"
+    elif way.is_multicast or way.is_unspecified or way.is_loopback:
+        yield "the gateway is not an address that a host can have"
+
+
+def _reserved(network: IPv4Network | IPv6Network) -> tuple[IPv4Address | IPv6Address, ...]:
+    """The addresses of a network that no host has; IPv6 knows no broadcast."""
+    if isinstance(network, IPv6Network):
+        return (network.network_address,)
+    return network.network_address, network.broadcast_address
 
 
 def _are_addresses(text: str) -> bool:

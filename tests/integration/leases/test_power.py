@@ -8,7 +8,7 @@ from tests.support.installation import Installation
 
 from pve402.domain import errors, lease, power
 from pve402.storage import lease_rows
-from pve402_devnet.pve.faults import FaultKind
+from pve402_devnet.pve.faults import FaultKind, TaskFault
 
 START = r"POST .*/status/start$"
 
@@ -229,3 +229,27 @@ async def reconcile(installation: Installation) -> None:
     """Look once, at what Proxmox shows by now."""
     await installation.proxmox.publish()
     await installation.parts.lease_reconciler.run_once()
+
+
+@pytest.mark.parametrize("by_reconciler", [False, True])
+async def test_why_a_guest_did_not_start_is_shown_to_the_operator(
+    installation: Installation, by_reconciler: bool
+) -> None:
+    row = (await installation.lease()).lease
+    stopped = await installation.leases.stop(row)
+    text = "lxc-start: cgroup is full"
+    if by_reconciler:
+        started = await installation.leases.start(stopped)
+        guest = installation.proxmox.world.guests[started.vmid]
+        guest.pid = guest.started_at = None
+    installation.proxmox.world.faults.order_for_task(TaskFault(type="vzstart", text=text))
+
+    if by_reconciler:
+        await reconcile(installation)
+    else:
+        await installation.leases.start(stopped)
+
+    (now,) = await installation.leases_now()
+    assert now.last_error is not None
+    assert "task log:" in now.last_error
+    assert text in now.last_error

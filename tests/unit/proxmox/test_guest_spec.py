@@ -43,6 +43,7 @@ def test_the_smallest_guest() -> None:
         "net0": "name=eth0,bridge=vmbr0,ip=dhcp,firewall=1,type=veth",
         "cmode": "shell",
         "onboot": "0",
+        "features": "nesting=1",
     }
 
 
@@ -119,7 +120,7 @@ def test_the_fullest_guest() -> None:
         ({"network": replace(NETWORK, bridge="a" * 16)}, "net0"),
         ({"network": replace(NETWORK, address="10.0.0.1")}, "net0"),
         ({"network": replace(NETWORK, address="10.0.0.1/33")}, "net0"),
-        ({"network": replace(NETWORK, address="manual")}, "net0"),
+        ({"network": replace(NETWORK, address="auto")}, "net0"),
         ({"network": replace(NETWORK, gateway="10.0.0.1")}, "net0"),
         ({"network": replace(NETWORK, address="10.0.0.2/24", gateway="gw")}, "net0"),
         ({"network": replace(NETWORK, vlan_tag=4095)}, "net0"),

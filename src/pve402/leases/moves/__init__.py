@@ -16,6 +16,7 @@ does not name raises ValueError.
 
 from pve402.leases.moves.creation import (
     activate,
+    ask_again,
     begin_creating,
     begin_settling,
     begin_starting,
@@ -39,6 +40,7 @@ from pve402.leases.moves.life import (
     follow,
     follow_when_due,
     keep_stopped,
+    note_trouble,
     stop_again,
     wait,
     want_running,
@@ -56,7 +58,6 @@ from pve402.leases.moves.warm_pool import (
     discard_sold,
     discard_warm,
     enter_warm_pool,
-    give_up_making,
     sell_warm,
 )
 from pve402.storage import queue, tables
@@ -64,6 +65,7 @@ from pve402.storage import queue, tables
 __all__ = [
     "DUE",
     "activate",
+    "ask_again",
     "begin_creating",
     "begin_deleting",
     "begin_settling",
@@ -82,12 +84,12 @@ __all__ = [
     "follow",
     "follow_in_order",
     "follow_when_due",
-    "give_up_making",
     "hold",
     "hold_longer",
     "keep_stopped",
     "make_anew",
     "note_create_sent",
+    "note_trouble",
     "release_hold",
     "reserve",
     "restore",

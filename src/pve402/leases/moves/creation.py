@@ -48,6 +48,12 @@ async def begin_creating(tx: Transaction, row: lease.Lease, upid: str | None) ->
     return await row_moves.move_fenced(tx, row, path, upid=upid, attempts=0)
 
 
+async def ask_again(tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """CREATING to RESERVED: the creation task ended and surely made nothing."""
+    path = {Status.CREATING: Status.RESERVED}
+    return await row_moves.move_fenced(tx, row, path, upid=None, create_sent_at=None)
+
+
 async def begin_starting(tx: Transaction, row: lease.Lease) -> lease.Lease:
     """CREATING to STARTING: the guest exists."""
     return await row_moves.move_fenced(tx, row, {Status.CREATING: Status.STARTING}, attempts=0)
@@ -81,11 +87,15 @@ async def activate(
 
 
 async def unwind(
-    db: database.Database, tx: Transaction, row: lease.Lease, refusal: str
+    db: database.Database, tx: Transaction, row: lease.Lease, refusal: str, reason: str
 ) -> lease.Lease:
-    """From any state of a creation to UNWINDING: its guest is to be destroyed."""
+    """From any state of a creation to UNWINDING: its guest is to be destroyed.
+
+    The reason is for the operator.
+    """
     due = {"due_at": db.now(), "fence": None}
-    return await row_moves.move_fenced(tx, row, UNWIND, **due, end_reason=refusal)
+    why = {"end_reason": refusal, "last_error": reason[:500]}
+    return await row_moves.move_fenced(tx, row, UNWIND, **due, **why)
 
 
 async def follow_in_order(tx: Transaction, row: lease.Lease, node: str) -> lease.Lease:

@@ -123,6 +123,12 @@ async def count_restart(
     return await row_moves.move(tx, row, path, only_if, **counted)
 
 
+async def note_trouble(tx: Transaction, row: lease.Lease, reason: str) -> lease.Lease:
+    """ACTIVE: why the guest did not start, for the operator."""
+    path = {Status.ACTIVE: Status.ACTIVE}
+    return await row_moves.move(tx, row, path, {}, last_error=reason[:500])
+
+
 async def stop_again(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
     """STOPPED to STOPPING: the guest was found running in grace, which goes on as it was."""
     path = {Status.STOPPED: Status.STOPPING}

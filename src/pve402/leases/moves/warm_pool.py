@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from pve402.domain import lease
-from pve402.leases.moves import creation, row_moves
+from pve402.leases.moves import row_moves
 from pve402.storage import database, lease_rows, transaction
 
 Status = lease.LeaseStatus
@@ -15,16 +15,6 @@ async def enter_warm_pool(db: database.Database, tx: Transaction, row: lease.Lea
     rests = {"due_at": None, "fence": None, "attempts": 0}
     path = {Status.STARTING: Status.POOLED}
     return await row_moves.move_fenced(tx, row, path, pooled_at=db.now(), **rests)
-
-
-async def give_up_making(
-    db: database.Database, tx: Transaction, row: lease.Lease, refusal: str, reason: str
-) -> lease.Lease:
-    """As `unwind`, for a guest without a tenant; the reason is for the operator."""
-    due = {"due_at": db.now(), "fence": None}
-    return await row_moves.move_fenced(
-        tx, row, creation.UNWIND, **due, end_reason=refusal, last_error=reason[:500]
-    )
 
 
 async def sell_warm(
