@@ -147,6 +147,7 @@ def start(
     *arguments: str,
     program: Sequence[str] = ("-m", "pve402"),
     own_session: bool = False,
+    python: str = sys.executable,
     **settings: str,
 ) -> Process:
     """Start `pve402`, or another program in Python, with these settings alone."""
@@ -155,7 +156,7 @@ def start(
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     with log.open("wb") as out:
         popen = subprocess.Popen(
-            [sys.executable, *program, *arguments],
+            [python, *program, *arguments],
             env={**environment, **settings},
             cwd=folder,
             stdin=subprocess.DEVNULL,
