@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import requests
+from tests.support import wallets
 from tests.support.api_fixtures import BODY
 from tests.support.processes import ServeProcess
 
@@ -61,6 +62,21 @@ def lease(service: ServeProcess, tenant: requests.Session) -> dict[str, Any]:
 def test_a_lease_answers_with_the_known_names_and_types(lease: dict[str, Any]):
     _check(lease, CREATED)
     assert lease["status"] == "active"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_lease_needs_no_hostname_and_keeps_the_one_it_was_given(service, version: int):
+    url = f"{service.url}/lease/container"
+    body = {**BODY, "sku": "basic-lxc", "hostname": None}
+    unpaid = requests.post(url, json=body, timeout=60)
+    wallet = service.devnet.wallet(1_000_000)
+    payment = wallets.payment_headers(wallet, wallets.of(unpaid), version=version)
+
+    first, again = (requests.post(url, json=body, headers=payment, timeout=60) for _ in range(2))
+
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert first.json()["hostname"] == again.json()["hostname"]
+    assert re.fullmatch(r"basic-lxc-[0-9a-f]{6}", first.json()["hostname"])
 
 
 def test_a_renewal_answers_with_the_known_names_and_types(service, tenant, lease):

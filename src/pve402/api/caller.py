@@ -21,6 +21,10 @@ from pve402.leases import service
 from pve402.payments import errors as payment_errors
 
 _BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([\x21-\x7e]{16,256})")
+_FREE_OTHERWISE: Final = (
+    "payment is required; it is free for who signs in with a wallet (POST /auth/challenge, then "
+    "POST /auth/token) or has the lease's accessToken, as Authorization: Bearer TOKEN"
+)
 _CTID: Final = re.compile(r"[1-9][0-9]{2,8}")
 
 
@@ -97,7 +101,7 @@ async def admit(
         found = await app.leases.find(text, holder) if text else None
         return Call(caller=holder, lease=found)
     fee_usd = app.leases.catalogue.management_fee_usd
-    priced = app.gate.price(fee_usd, request.scope["path"], description)
+    priced = app.gate.price(fee_usd, request.scope["path"], description, said=_FREE_OTHERWISE)
     if not gate.carries_payment(request):
         return app.gate.ask(priced)
     return await _by_fee(request, app, priced, text)

@@ -28,6 +28,7 @@ from pve402.payments.schemes import base as schemes
 Result = TypeVar("Result")
 Offers = tuple[protocol.Requirements, ...]
 
+_SAID: Final = "payment is required"
 _CACHED: Final = 4096
 _PAYMENT_HEADERS: Final = frozenset({protocol.V1_HEADER.encode(), protocol.V2_HEADER.encode()})
 _TOO_LITTLE: Final = "The wallet holds too little of the token to pay this; nothing was charged."
@@ -77,6 +78,7 @@ class Priced:
 
     offers: Offers
     unpaid: Response
+    said: str
 
 
 class Gate:
@@ -98,10 +100,10 @@ class Gate:
         self.public_url = options.public_url
         self.origin = _origin(options.public_url)
 
-    def price(self, usd: Fraction, path: str, description: str) -> Priced:
+    def price(self, usd: Fraction, path: str, description: str, *, said: str = _SAID) -> Priced:
         """Return the offers of a price, one for each accepted network, and the 402 that asks."""
         # By its two integers: the hash of a Fraction is a modular power.
-        return self._known(usd.numerator, usd.denominator, path, description)
+        return self._known(usd.numerator, usd.denominator, path, description, said)
 
     def ask(self, priced: Priced) -> Response:
         """Return the 402 of a price. Raises ChainUnavailable if no payment could be seen now."""
@@ -110,7 +112,7 @@ class Gate:
             raise errors.ChainUnavailable
         if len(readable) == len(priced.offers):
             return priced.unpaid
-        return _response(protocol.payment_required(readable))
+        return _response(protocol.payment_required(readable, error=priced.said))
 
     def judge(
         self, request: Request, priced: Priced, *, may_join: bool = False
@@ -144,7 +146,9 @@ class Gate:
         with _terms_again(priced.offers, purchase.payment):
             return await asyncio.shield(asyncio.ensure_future(action))
 
-    def _priced(self, numerator: int, denominator: int, path: str, description: str) -> Priced:
+    def _priced(
+        self, numerator: int, denominator: int, path: str, description: str, said: str
+    ) -> Priced:
         usd = Fraction(numerator, denominator)
         offers = tuple(
             protocol.Requirements(
@@ -157,7 +161,8 @@ class Gate:
             )
             for network in self._options.networks
         )
-        return Priced(offers=offers, unpaid=_response(protocol.payment_required(offers)))
+        unpaid = _response(protocol.payment_required(offers, error=said))
+        return Priced(offers=offers, unpaid=unpaid, said=said)
 
     def _purchase(self, request: Request, judged: judgement.Judged) -> service.Purchase:
         key = request.headers.get("idempotency-key")

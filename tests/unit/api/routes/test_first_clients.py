@@ -13,11 +13,12 @@ from pydantic.alias_generators import to_camel
 from tests.support import fake_leases, wallets
 from tests.support.api_fixtures import BODY, NETWORK, Api, make_api
 
-from pve402 import schemas
+from pve402 import config, schemas
 from pve402.api.messages import command_request
 from pve402.api.routes import console
 from pve402.api.transport import body
 from pve402.domain import lease
+from pve402.guests import consoles
 from pve402.guests.consoles import Kind
 from pve402.leases import service
 
@@ -230,3 +231,10 @@ def test_a_command_runs_with_nulls_for_what_is_left_out(more: dict[str, Any]):
     plain = body.parse(b'{"command":"uptime"}', schemas.ExecRequest)
     as_asked = command_request.to_request(asked, streams=False)
     assert as_asked == command_request.to_request(plain, streams=False)
+
+
+def test_a_creation_and_a_link_wait_as_long_as_the_agent_and_its_user_do():
+    waits = config.Settings.model_fields["pve402_create_wait_seconds"]
+
+    assert waits.default <= 50  # the agent gives a call up after 60
+    assert consoles.ConsoleOptions().ticket_seconds >= 120  # until a person has read and clicked

@@ -36,6 +36,27 @@ async def test_strangers_get_the_same_402_whether_or_not_the_lease_exists(api: A
     assert api.leases.calls == []
 
 
+@pytest.mark.parametrize(
+    "path", [*FEE_ROUTES, "/management/exec/10000", "/management/files/10000?path=/a"]
+)
+async def test_the_402_of_the_fee_offers_what_is_free(api: Api, path: str):
+    reply = await api.client.get(path)
+
+    assert reply.status == 402
+    for text in (
+        reply.json()["error"],
+        wallets.decoded(reply.headers["payment-required"])["error"],
+    ):
+        assert text.startswith("payment is required; it is free")
+        assert "POST /auth/challenge" in text
+
+
+async def test_the_402_of_a_lease_offers_nothing_else(api: Api):
+    reply = await api.client.post("/lease/container")
+
+    assert reply.json()["error"] == "payment is required"
+
+
 @pytest.mark.parametrize("path", FEE_ROUTES)
 async def test_the_fee_proves_the_wallet_and_is_receipted(api: Api, path: str):
     api.leases.add(fake_leases.make_lease(ALICE))
