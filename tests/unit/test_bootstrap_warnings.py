@@ -1,5 +1,6 @@
 """What works, and yet should not stay so, is said at the start; limits reach what they limit."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import structlog
 
 from pve402 import bootstrap, config
 
+CDP_SECRET = base64.b64encode(bytes(range(64))).decode()
 GOOD = {
     "pve_host": "https://pve.example.net",
     "pve_token_id": "pve402@pve!service",
@@ -25,6 +27,13 @@ GOOD = {
         ({}, None),
         ({"pve_token_id": "root@pam!mytoken"}, "token_of_root"),
         ({"trust_facilitator": True}, "facilitator_trusted"),
+        ({"network": "base"}, "facilitator_key_missing"),
+        ({"network": "polygon"}, "facilitator_key_missing"),
+        ({"network": "arbitrum"}, "facilitator_key_missing"),
+        ({"network": "monad"}, "facilitator_key_missing"),
+        ({"network": "base-sepolia,base"}, "facilitator_key_missing"),
+        ({"network": "base", "facilitator_url": "https://f.example"}, None),
+        ({"network": "base", "cdp_api_key_id": "k", "cdp_api_key_secret": CDP_SECRET}, None),
     ],
 )
 async def test_a_setting_that_should_not_stay_is_warned_about(

@@ -1,5 +1,7 @@
 """The one place where objects are built: settings in, a running installation out."""
 
+import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -23,6 +25,7 @@ from pve402.leases import (
     creation,
     deals,
     fees,
+    foreign_transfers,
     instance_name,
     key_check,
     lifetime,
@@ -41,6 +44,7 @@ from pve402.leases import (
     worker,
 )
 from pve402.payments import chain_watch, settlement, wallet
+from pve402.payments import errors as payment_errors
 from pve402.payments import networks as chains
 from pve402.proxmox import client as pve_client
 from pve402.proxmox import guests as pve_guests
@@ -90,11 +94,13 @@ class Components:
     machines: machine.Machines
     guest_work: guest_work.GuestWork
     console_login: pve_client.ProxmoxClient | None
+    _looking: asyncio.Task[None] | None = dataclasses.field(default=None, init=False)
 
     async def __aenter__(self) -> Self:
         """Open, recover, then go on. Raises what `open` raises."""
         await self.open()
         await self._start_chain_watch()
+        self._looking = asyncio.create_task(self._look_for_foreign_transfers())
         self.view.start()
         await self.lease_worker.start()
         self.lease_reconciler.start()
@@ -105,6 +111,9 @@ class Components:
 
     async def __aexit__(self, *_: object) -> None:
         """Finish or hand over what runs, then close everything."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
         await self.filler.stop()
         await self.lease_reconciler.stop()
         await self.lease_worker.stop()
@@ -119,6 +128,23 @@ class Components:
             name = chains.BY_CAIP2[wrong.network].name
             reason = _OTHER_CHAIN.format(chain_id=wrong.chain_id, name=name)
             raise config.SettingsError({"RPC_URL": reason}) from wrong
+
+    async def _look_for_foreign_transfers(self) -> None:
+        """Warn, once, of money at our address that is not for this installation."""
+        for network in self.settings.network:
+            with contextlib.suppress(payment_errors.PaymentError, errors.DatabaseUnavailable):
+                found = await foreign_transfers.find(
+                    self.db, self.settler.chain_of(network), network, self.settings.pay_to
+                )
+                if found:
+                    log.warning(
+                        "foreign_transfers",
+                        network=network,
+                        count=len(found),
+                        newest=found[0],
+                        setting="PAY_TO",
+                        remedy="one PAY_TO for each installation",
+                    )
 
     async def open(self) -> None:
         """Open the database, and see that what it keeps is this installation's.
@@ -278,6 +304,9 @@ def _warn(settings: config.Settings) -> None:
         log.warning("token_of_root", setting="PVE_TOKEN_ID", remedy="a user with the rights needed")
     if settings.trust_facilitator:
         log.warning("facilitator_trusted", setting="TRUST_FACILITATOR", loss="the operator's")
+    for network in payments.without_cdp_key(settings):
+        setting = "CDP_API_KEY_ID, CDP_API_KEY_SECRET"
+        log.warning("facilitator_key_missing", network=network, setting=setting)
 
 
 def load_catalogue(settings: config.Settings) -> catalogue.Catalogue:

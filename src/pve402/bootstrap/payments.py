@@ -30,6 +30,15 @@ def routes_of(
     return routes
 
 
+def without_cdp_key(settings: config.Settings) -> list[str]:
+    """Return the networks that are settled by Coinbase's facilitator, which wants a key."""
+    if settings.cdp_api_key_id:
+        return []
+    urls = {network: settings.facilitator_url_of(network) or "" for network in settings.network}
+    at_cdp = [n for n, url in urls.items() if url.startswith(networks.CDP_FACILITATOR_URL)]
+    return [networks.BY_CAIP2[network].name for network in at_cdp]
+
+
 def watch_of(settings: config.Settings) -> chain_watch.ChainWatch:
     """Return what watches the chains; where the facilitator is trusted, none is needed."""
     watched = () if settings.trust_facilitator else settings.network

@@ -24,7 +24,8 @@ class PaymentSettings(BaseSettings):
     )
     pay_to: Annotated[str, AfterValidator(values.evm_address)] = Field(
         validation_alias=AliasChoices("PAY_TO", "ADDRESS", "pay_to"),
-        description="Address that receives the payments (ADDRESS works as well).",
+        description="Address that receives the payments (ADDRESS works as well). Each installation "
+        "needs its own: a transfer does not say which of two it was meant for.",
         examples=["0x209693Bc6afc0C5328bA36FaF03C514EF312287C"],
     )
     rpc_url: Url | None = Field(

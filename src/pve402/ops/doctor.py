@@ -18,7 +18,7 @@ SUBJECTS: tuple[tuple[Check, ...], ...] = (
     (service.settings,),
     (service.database,),
     (proxmox.reached, proxmox.rights, proxmox.console_role, proxmox.nodes),
-    (payments.chains,),
+    (payments.chains, payments.transfers),
     (payments.facilitators,),
 )
 """What is checked; within a subject, a Stop leaves out the checks behind it."""

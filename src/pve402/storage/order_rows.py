@@ -1,6 +1,7 @@
 """Queries on the order table; the unique payment is the claim."""
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -73,6 +74,16 @@ async def record_transaction(
     """Keep the hash of the transaction that settles a payment, whoever works on its order."""
     paid_with = {"network": network, "asset": asset, "payer": payer, "nonce": nonce}
     await updates.update(tx, _orders, paid_with, {"transaction": transaction})
+
+
+async def known_transactions(
+    tx: transaction.Transaction, transactions: Sequence[str]
+) -> frozenset[str]:
+    """Return those of these transactions that an order names; it reads all orders."""
+    if not transactions:
+        return frozenset()
+    named = sa.select(_orders.c.transaction).where(_orders.c.transaction.in_(transactions))
+    return frozenset((await tx.execute(named)).scalars())
 
 
 async def get_by_idempotency(

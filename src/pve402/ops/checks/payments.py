@@ -2,7 +2,11 @@
 
 import time
 
-from pve402 import bootstrap
+import sqlalchemy as sa
+
+from pve402 import bootstrap, config
+from pve402.domain.errors import DatabaseUnavailable
+from pve402.leases import foreign_transfers
 from pve402.ops.checks import findings
 from pve402.ops.checks.findings import Finding
 from pve402.payments import errors, networks
@@ -37,6 +41,33 @@ async def _chain(parts: bootstrap.Components, network: str) -> Finding:
         return findings.good(what, said)
     mend = "the endpoint is behind its chain, or a clock is wrong; name another one"
     return findings.bad(what, said, variable=variable, mend=mend)
+
+
+async def transfers(parts: bootstrap.Components) -> list[Finding]:
+    """See that nobody else is paid at our address.
+
+    Says nothing where the chain or the database cannot be read: other checks do.
+    """
+    file = config.sqlite_file(parts.settings)
+    if file is not None and not file.exists():
+        return []
+    found = [await _transfers(parts, network) for network in parts.settings.network]
+    return [finding for finding in found if finding is not None]
+
+
+async def _transfers(parts: bootstrap.Components, network: str) -> Finding | None:
+    what = f"transfers on {networks.BY_CAIP2[network].name}"
+    try:
+        found = await foreign_transfers.find(
+            parts.db, parts.settler.chain_of(network), network, parts.settings.pay_to
+        )
+    except (errors.PaymentError, DatabaseUnavailable, sa.exc.ProgrammingError):
+        return None
+    if not found:
+        return findings.good(what, "none lately that no order explains")
+    said = f"{len(found)} that no order of ours explains, the newest {found[0]}"
+    mend = "use one PAY_TO for each installation, and for nothing else"
+    return findings.note(what, said, variable="PAY_TO", mend=mend)
 
 
 async def facilitators(parts: bootstrap.Components) -> list[Finding]:
