@@ -93,6 +93,7 @@ async def test_a_fault_while_the_terminal_is_reserved_frees_it(error: type[BaseE
 
             await recover(hub)
             await use_all(hub)
+        assert guests.open_terminals == 0
 
 
 async def test_a_starting_program_that_is_cancelled_is_ended_in_the_guest() -> None:
@@ -102,14 +103,14 @@ async def test_a_starting_program_that_is_cancelled_is_ended_in_the_guest() -> N
         (terminal,) = guests.terminals
         terminal._execute = terminal.lines.append  # type: ignore[method-assign]
         running = asyncio.create_task(hub.exec(GUEST, ExecRequest(command="sleep 60")))
-        await sent(terminal, b"x 0.1 ")
+        await wait_until_sent(terminal, b"x 0.1 ")
 
         running.cancel()
 
-        await sent(terminal, b"k 0.1 TERM")
+        await wait_until_sent(terminal, b"k 0.1 TERM")
 
 
-async def sent(terminal: FakeTerminal, start: bytes) -> None:
+async def wait_until_sent(terminal: FakeTerminal, start: bytes) -> None:
     """Wait until a line that starts so has come to the guest."""
     async with asyncio.timeout(10):
         while not any(line.startswith(start) for line in terminal.lines):  # noqa: ASYNC110
