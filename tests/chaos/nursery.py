@@ -8,6 +8,7 @@ clockwork is faster, so that a lease's life fits into seconds.
 
 import ctypes
 import dataclasses
+import functools
 import gc
 import json
 import os
@@ -16,7 +17,6 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
 
 from tests.chaos import crash_points
 
@@ -84,7 +84,7 @@ def _serve(start: Start) -> int:
 
     def build(settings: config.Settings) -> bootstrap.Components:
         parts = honest_build(settings)
-        _hasten(parts, start)
+        parts.db.shift_seconds = start.clock_ahead_seconds
         fuse = crash_points.Fuse(
             armed=frozenset(start.armed),
             armed_at=time.monotonic() + start.armed_after_seconds,
@@ -93,43 +93,30 @@ def _serve(start: Start) -> int:
         crash_points.install(parts, fuse)
         return parts
 
+    _hasten(start)
     bootstrap.build = build
     return server.serve(None)
 
 
-def _hasten(parts: bootstrap.Components, start: Start) -> None:
+def _hasten(start: Start) -> None:
     """Shorten every limit that the program waits out, and let minutes be seconds."""
-    parts.db.shift_seconds = start.clock_ahead_seconds
     row_moves.MINUTE_MS = int(start.minute_seconds * 1000)
-    reconciler._INTERVAL_SECONDS = 3.0
-    confirmation._LOOK_AGAIN_SECONDS = 1.0
-    slots._HOLD_SECONDS = 1.5
-    pace = dataclasses.replace(
-        options.WorkerOptions(), hold_seconds=3.0, retry_least_seconds=0.2, retry_most_seconds=3.0
+    reconciler.INTERVAL_SECONDS = 3.0
+    confirmation.LOOK_AGAIN_SECONDS = 1.0
+    slots.HOLD_SECONDS = 1.5
+    quick_worker = functools.partial(
+        options.WorkerOptions, hold_seconds=3.0, retry_least_seconds=0.2, retry_most_seconds=3.0
     )
-    parts.lease_worker._settings = pace
-    parts.leases._parts.admissions._hold_seconds = pace.hold_seconds
-    faster: dict[str, Any] = {
-        "late_create_seconds": 10.0,
-        "task_shows_seconds": 3.0,
-        "confirm_after_seconds": 1.0,
-        "creation_limit_seconds": 40.0,
-        "shutdown_limit_seconds": 3,
-    }
-    flows = parts.lease_worker._workflows
-    quick = dataclasses.replace(parts.lease_options, **faster)
-    holders: tuple[Any, ...] = (
-        flows.creation,
-        flows.renewal,
-        flows.confirmation,
-        flows.lifetime,
-        flows.creation._deals,
-        parts.machines,
-        parts.lease_reconciler,
-        parts.leases._parts.admissions,
+    quick_leases = functools.partial(
+        options.LeaseOptions,
+        late_create_seconds=10.0,
+        task_shows_seconds=3.0,
+        confirm_after_seconds=1.0,
+        creation_limit_seconds=40.0,
+        shutdown_limit_seconds=3,
     )
-    for holder in holders:
-        holder._settings = quick
+    options.WorkerOptions = quick_worker  # type: ignore[misc,assignment]
+    options.LeaseOptions = quick_leases  # type: ignore[misc,assignment]
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ class FakeTerminal:
 
     def _read(self, line: bytes) -> None:
         if self._nonce and line.startswith(self._nonce):
-            self._execute(line.split(b" ", 3)[3])
+            self.execute(line.split(b" ", 3)[3])
         elif agent.QUIT_LINE in line and self._nonce:
             self._incoming.put_nowait(None)
         elif found := _BOOT.search(line):
@@ -108,7 +108,8 @@ class FakeTerminal:
             self._nonce = self._coming_nonce
             self.say("H", "1", "base64", "/run,setsid")
 
-    def _execute(self, body: bytes) -> None:
+    def execute(self, body: bytes) -> None:
+        """Do what a line asks for."""
         self._next += 1
         self.lines.append(body)
         if found := _CALL.fullmatch(body):

@@ -62,8 +62,8 @@ async def running(
     **changes: Any,
 ) -> AsyncIterator[Installation]:
     """Start an installation on a database, with changed settings."""
-    parts = bootstrap.build(settings(database_url, proxmox, chain, facilitator, **changes))
-    fake = rekeying.install(parts)
+    with rekeying.installed() as fake:
+        parts = bootstrap.build(settings(database_url, proxmox, chain, facilitator, **changes))
     async with parts:
         yield Installation(
             parts=parts, proxmox=proxmox, chain=chain, facilitator=facilitator, rekey=fake

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from pve402 import bootstrap
+import pytest
+
 from pve402.domain import lease
+from pve402.guests import rekeying
 from pve402.leases import machine, warm_guests, workflow
 
 
@@ -36,10 +39,10 @@ class FakeRekey:
         """There is nothing to close."""
 
 
-def install(parts: bootstrap.Components) -> FakeRekey:
-    """Put a fake in the place of the hub."""
+@contextlib.contextmanager
+def installed() -> Iterator[FakeRekey]:
+    """Have what is built in the block re-key by a fake, and not through the hub."""
     fake = FakeRekey()
-    flows = parts.lease_worker._workflows
-    flows.filling._rekeying = fake
-    flows.creation._ready._rekeying = fake
-    return fake
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rekeying, "TerminalRekeying", lambda _hub: fake)
+        yield fake

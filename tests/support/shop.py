@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from eth_account.signers.local import LocalAccount
 from tests.support import asgi, installation, rekeying, wallets
 from tests.support.api_fixtures import BODY
@@ -110,8 +112,8 @@ async def running(
             facilitator,
             **{"pve402_create_wait_seconds": 2, **changes},
         )
-        parts = bootstrap.build(settings)
-        _hurry(parts)
+        with _hurried(), rekeying.installed() as fake:
+            parts = bootstrap.build(settings)
         app = application.create_app(parts)
         async with asgi.running(app) as client:
             inside = installation.Installation(
@@ -119,19 +121,18 @@ async def running(
                 proxmox=proxmox,
                 chain=chain,
                 facilitator=facilitator,
-                rekey=rekeying.install(parts),
+                rekey=fake,
             )
             yield Shop(inside=inside, http=client, tenant=inside.tenant(2_000_000))
 
 
-def _hurry(parts: bootstrap.Components) -> None:
+@contextlib.contextmanager
+def _hurried() -> Iterator[None]:
     """Wait for facilitators for a second, and for a transfer that one claims, for half of it."""
-    settler = parts.settler
-    route = settler._routes[installation.NETWORK]
-    settler._patience = settlement.Patience(visible_within_seconds=0.5)
-    if isinstance(route.facilitator, http.HttpFacilitator):
-        options = dataclasses.replace(
-            route.facilitator._options, verify_timeout_seconds=1, settle_timeout_seconds=1
-        )
-        changed = dataclasses.replace(route, facilitator=http.HttpFacilitator(options))
-        settler._routes = {**settler._routes, installation.NETWORK: changed}
+    limits = {"verify_timeout_seconds": 1, "settle_timeout_seconds": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patience = functools.partial(settlement.Patience, visible_within_seconds=0.5)
+        patch.setattr(settlement, "Patience", patience)
+        impatient = functools.partial(http.HttpFacilitatorOptions, **limits)
+        patch.setattr(http, "HttpFacilitatorOptions", impatient)
+        yield

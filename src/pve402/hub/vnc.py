@@ -19,7 +19,7 @@ from pve402.proxmox.guests import GuestRef, Guests
 _log = structlog.get_logger(__name__)
 
 #: vncterm answers within milliseconds.
-_HANDSHAKE_SECONDS = 5.0
+HANDSHAKE_SECONDS = 5.0
 #: What a viewer may send in its handshake: 13 bytes, and some that follow at once.
 _LARGEST_HANDSHAKE_BYTES = 4096
 
@@ -153,7 +153,7 @@ async def _open(guests: Guests, guest: GuestRef) -> VncStream | None:
 async def _authenticated(socket: WebSocketTerminal, password: str) -> VncStream:
     """Get past the password. Raises VncFailed, OSError, TimeoutError."""
     handshake = vnc.client_handshake(password)
-    async with asyncio.timeout(_HANDSHAKE_SECONDS):
+    async with asyncio.timeout(HANDSHAKE_SECONDS):
         while not handshake.is_done:
             data = await socket.receive()
             if data is None:

@@ -20,7 +20,7 @@ from pve402.storage import queue, transaction
 
 log = structlog.get_logger(__name__)
 
-_LOOK_AGAIN_SECONDS = 5.0
+LOOK_AGAIN_SECONDS = 5.0
 _REVERTED = "payment_reverted"
 
 
@@ -84,7 +84,7 @@ class Confirmation:
         """
         found = await self._money.recheck(deal.order)
         if found.standing is Recheck.TOO_EARLY:
-            raise workflow.RetryLater("not deep enough yet", after_seconds=_LOOK_AGAIN_SECONDS)
+            raise workflow.RetryLater("not deep enough yet", after_seconds=LOOK_AGAIN_SECONDS)
         if found.standing is Recheck.VANISHED:
             await self._settle_again(deal)
         if found.standing is Recheck.LOST:
@@ -97,7 +97,7 @@ class Confirmation:
         if again.outcome is facilitators.Outcome.REFUSED:
             raise workflow.GiveUp(_REVERTED, again.reason or "refused")
         await self._deals.remember(deal.order, again.transaction)
-        raise workflow.RetryLater("settled again", after_seconds=_LOOK_AGAIN_SECONDS)
+        raise workflow.RetryLater("settled again", after_seconds=LOOK_AGAIN_SECONDS)
 
     async def _take_back(self, deal: deals.Deal, reason: str) -> None:
         """Close the order as refused and take its minutes back; a lease with none left stops.

@@ -31,9 +31,9 @@ _TASK_LIMIT_SECONDS = 300.0
 _CREATE_TASK = "vzcreate"
 _CREATE_LOCK = "create"
 # What was known that long before is not known any more.
-_STALE_SECONDS = 1.0
+STALE_SECONDS = 1.0
 # An end that finds no turn makes room for the ends on other nodes, and for creations on its own.
-_TURN_LIMIT_SECONDS = 5.0
+TURN_LIMIT_SECONDS = 5.0
 _BUSY_PAUSE_SECONDS = 2.0
 _POLL = pve_tasks.PollPolicy(first_seconds=0.04, factor=1.25, ceiling_seconds=1.0)
 
@@ -189,7 +189,7 @@ class Machines:
         node is busy; FenceLostError if the lease was taken over meanwhile.
         """
         with contextlib.suppress(pve.GuestNotRunning):
-            async with self._turn(row, limit_seconds=_TURN_LIMIT_SECONDS):
+            async with self._turn(row, limit_seconds=TURN_LIMIT_SECONDS):
                 sight = await self.look(row)
                 if sight is not Sight.RUNNING:
                     return sight
@@ -204,7 +204,7 @@ class Machines:
         A foreign guest on the vmid is left alone and counts as gone: ours is not there. Raises
         like `ensure_stopped`.
         """
-        async with self._turn(row, limit_seconds=_TURN_LIMIT_SECONDS):
+        async with self._turn(row, limit_seconds=TURN_LIMIT_SECONDS):
             sight = await self.look(row)
             if sight in {Sight.STOPPED, Sight.RUNNING}:
                 with contextlib.suppress(pve.GuestMissing):
@@ -277,7 +277,7 @@ class Machines:
                 raise workflow.RetryLater(
                     "the node is busy", after_seconds=_BUSY_PAUSE_SECONDS
                 ) from None
-            waited_long = time.monotonic() - asked_at > _STALE_SECONDS
+            waited_long = time.monotonic() - asked_at > STALE_SECONDS
             if waited_long:
                 await self._check_unchanged(row)
             yield waited_long
@@ -317,7 +317,7 @@ class Machines:
         return True
 
     async def _stop_hard(self, row: lease.Lease) -> None:
-        async with self._turn(row, limit_seconds=_TURN_LIMIT_SECONDS):
+        async with self._turn(row, limit_seconds=TURN_LIMIT_SECONDS):
             await self._check_unchanged(row)
             if await self.look(row) is Sight.RUNNING:
                 await self._wait(await self._guests.stop(_ref(row)))

@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 Status = lease.LeaseStatus
 _COMPARED = {Status.ACTIVE, Status.STOPPED, Status.POOLED}
-_INTERVAL_SECONDS = 30.0
+INTERVAL_SECONDS = 30.0
 _AT_ONCE = 8  # gaps of one node; how many write there at once is the slots' affair
 _SETTLED_DOWN = timedelta(seconds=20)  # `/cluster/resources` lags behind by some seconds
 
@@ -124,7 +124,7 @@ class Reconciler:
                 task.add_done_callback(functools.partial(self._mended, row.lease_id))
                 begun.add(task)
         if begun:
-            await asyncio.wait(begun, timeout=_INTERVAL_SECONDS)
+            await asyncio.wait(begun, timeout=INTERVAL_SECONDS)
 
     async def _look(self) -> tuple[list[lease.Lease], resources.ClusterResources]:
         async with self._db.read() as tx:
@@ -133,7 +133,7 @@ class Reconciler:
 
     async def _run_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(_INTERVAL_SECONDS)
+            await asyncio.sleep(INTERVAL_SECONDS)
             try:
                 await self.run_once()
             except pve.ProxmoxError as error:

@@ -9,7 +9,7 @@ from pve402.leases import cluster, machine
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
 
-_FRESH_SECONDS = 1.0
+FRESH_SECONDS = 1.0
 _MOST_ASKED = 16
 _STATES = {
     machine.Sight.RUNNING: resources.RunState.RUNNING,
@@ -61,7 +61,7 @@ class LeaseViews:
         What was seen a second ago will do, unless a guest of these is newer than that.
         """
         view = self._view
-        seen = view.latest() if view.age_seconds <= _FRESH_SECONDS else None
+        seen = view.latest() if view.age_seconds <= FRESH_SECONDS else None
         guests = {guest.vmid: guest for guest in seen.guests} if seen else {}
         if seen is None or any(self._guest_of(row, guests) is None for row in rows):
             guests = {guest.vmid: guest for guest in (await view.fresh(0.0)).guests}

@@ -20,7 +20,7 @@ from pve402.domain import errors
 from pve402.storage import clock, database, queue, tables, transaction, updates
 
 _slots = tables.node_slots
-_HOLD_SECONDS = 10.0  # renewed while held, so a dead process's slots are free soon
+HOLD_SECONDS = 10.0  # renewed while held, so a dead process's slots are free soon
 _PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
 _ADD_EVERY_SECONDS = 10.0  # slots are missing at first and after a crash of the server alone
@@ -81,7 +81,7 @@ class NodeSlots:
                 per_node=self._per_node,
                 new_holder=holder,
                 now_ms=self._db.shift_ms(),
-                until_ms=self._db.shift_ms(_HOLD_SECONDS),
+                until_ms=self._db.shift_ms(HOLD_SECONDS),
             )
         return taken.rowcount == 1
 
@@ -104,9 +104,9 @@ class NodeSlots:
 
     async def _renew(self, node: str, holder: str) -> None:
         while True:
-            await asyncio.sleep(_HOLD_SECONDS / 3)
+            await asyncio.sleep(HOLD_SECONDS / 3)
             with contextlib.suppress(errors.DatabaseUnavailable):
-                await self._write(node, holder, {"held_until": self._db.now(_HOLD_SECONDS)})
+                await self._write(node, holder, {"held_until": self._db.now(HOLD_SECONDS)})
 
     async def _write(self, node: str, holder: str, values: dict[str, Any]) -> None:
         async with self._db.single() as tx:

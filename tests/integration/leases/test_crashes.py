@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from tests.support.installation import Installation, creation, running
 
 from pve402.domain import lease, order
-from pve402.leases import machine
+from pve402.leases import machine, options
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve.faults import FaultKind
@@ -272,11 +273,14 @@ def seam(installation: Installation, name: str) -> Any:
     }[name]
 
 
-async def test_a_restart_on_sqlite_goes_on_at_once(tmp_path: Path, world: World) -> None:
+async def test_a_restart_on_sqlite_goes_on_at_once(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = functools.partial(options.WorkerOptions, hold_seconds=1000.0)
+    monkeypatch.setattr(options, "WorkerOptions", long)
     url = f"sqlite:///{tmp_path}/db.sqlite3"
     wish = creation()
     async with running(url, *world) as first:
-        first.leases._parts.admissions._hold_seconds = 1000.0
         reached = hang_at(first, ("guests", "start"), "before")
         await first.leases.create(wish, first.buy(first.tenant(), wish, wait_seconds=0.0))
         await asyncio.wait_for(reached.wait(), 10)

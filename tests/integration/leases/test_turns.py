@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import dataclasses
+import functools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from tests.support.installation import Installation
 
 from pve402.domain import lease
-from pve402.leases import machine, metrics, workflow
+from pve402.leases import machine, metrics, options, workflow
 from pve402.proxmox import errors as pve
 from pve402.storage import queue
 from pve402_devnet.pve.faults import FaultKind
@@ -20,7 +20,7 @@ SHUTDOWN = r"POST .*/status/shutdown$"
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_STALE_SECONDS", 0.1)
+    monkeypatch.setattr(machine, "STALE_SECONDS", 0.1)
 
 
 async def test_a_renewal_does_not_start_a_foreign_guest(installation: Installation) -> None:
@@ -130,18 +130,25 @@ async def test_an_end_that_finds_no_turn_makes_room(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     row = (await installation.lease()).lease
-    monkeypatch.setattr(machine, "_TURN_LIMIT_SECONDS", 0.05)
+    monkeypatch.setattr(machine, "TURN_LIMIT_SECONDS", 0.05)
 
     async with busy(installation):
         with pytest.raises(workflow.RetryLater, match="busy"):
             await getattr(installation.parts.machines, step)(row)
 
 
+@pytest.fixture
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that ends one lease at a time."""
+    slow = functools.partial(options.WorkerOptions, leases_at_once=1)
+    monkeypatch.setattr(options, "WorkerOptions", slow)
+
+
+@pytest.mark.usefixtures("one_at_a_time")
 async def test_those_who_pay_wait_for_no_end(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lease_worker, machines = installation.parts.lease_worker, installation.parts.machines
-    lease_worker._settings = dataclasses.replace(lease_worker._settings, leases_at_once=1)
+    machines = installation.parts.machines
     for _ in range(2):
         await installation.lease(minutes=10)
     honest, goes_on = machines.ensure_stopped, asyncio.Event()

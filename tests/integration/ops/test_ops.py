@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from importlib import resources as resources_of
@@ -15,6 +16,7 @@ from tests.support.installation import Installation, creation, running, settings
 
 from pve402 import bootstrap, config
 from pve402.domain import lease
+from pve402.leases import reconciler
 from pve402.ops import doctor, leases, rebuild, reconcile, revenue
 from pve402.proxmox import resources
 from pve402.storage import lease_rows, tables
@@ -188,14 +190,15 @@ async def test_reconcile_shows_and_stops_only_when_told(installation: Installati
 
 
 async def test_reconcile_leaves_a_guest_alone_that_was_leased_meanwhile(
-    installation: Installation, monkeypatch: pytest.MonkeyPatch
+    installation: Installation,
 ) -> None:
     await installation.lease()
-    view = SellingView(installation)
-    monkeypatch.setattr(installation.parts.lease_reconciler, "_view", view)
+    parts, view = installation.parts, SellingView(installation)
+    selling = reconciler.Reconciler(parts.db, view, parts.machines, parts.lease_options)  # type: ignore[arg-type]
     screen = Screen()
 
-    code = await reconcile.Reconcile(apply=True).run(installation.parts, screen.console)
+    with_view = dataclasses.replace(parts, lease_reconciler=selling)
+    code = await reconcile.Reconcile(apply=True).run(with_view, screen.console)
 
     (vmid,) = view.sold
     assert (code, installation.runs(vmid)) == (0, True)

@@ -101,7 +101,7 @@ async def test_a_starting_program_that_is_cancelled_is_ended_in_the_guest() -> N
     async with Hub(OPTIONS, guests.open_terminal) as hub:
         await hub.session(GUEST)
         (terminal,) = guests.terminals
-        terminal._execute = terminal.lines.append  # type: ignore[method-assign]
+        terminal.execute = terminal.lines.append  # type: ignore[method-assign]
         running = asyncio.create_task(hub.exec(GUEST, ExecRequest(command="sleep 60")))
         await wait_until_sent(terminal, b"x 0.1 ")
 

@@ -116,7 +116,7 @@ async def test_a_server_that_is_none_is_unreachable_and_closed(says: list[bytes]
 
 
 async def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vnc, "_HANDSHAKE_SECONDS", 0.05)
+    monkeypatch.setattr(vnc, "HANDSHAKE_SECONDS", 0.05)
     server = Server([], hangs=True)
 
     with pytest.raises(errors.TerminalUnreachable):

@@ -48,12 +48,21 @@ class ContractWallets(chains.Chain):
 class Service:
     """An authenticator with a clock that a test can move."""
 
-    def __init__(self, *, url: str = "https://pve.example", secret: bytes = b"k" * 32) -> None:
+    def __init__(
+        self,
+        *,
+        url: str = "https://pve.example",
+        secret: bytes = b"k" * 32,
+        wallets: ContractWallets | None = None,
+    ) -> None:
         self.now = START
         self.nonces = UsedOnce()
         options = wallet.WalletOptions(public_url=url, secret=secret)
         self.authenticator = wallet.WalletAuthenticator(
-            options, self.nonces, {NETWORK: ContractWallets()}, now=lambda: self.now
+            options,
+            self.nonces,
+            {NETWORK: wallets or ContractWallets()},
+            now=lambda: self.now,
         )
 
     def challenge(self, owner: str = OWNER) -> str:
@@ -258,8 +267,7 @@ MAGIC = "6492" * 16
 
 @pytest.mark.parametrize("signature", ["0x01", "0x" + "11" * 64, "0x" + "22" * 65, WRAPPED + MAGIC])
 async def test_an_address_without_code_costs_no_question(signature: str) -> None:
-    service = Service()
-    service.authenticator._chains = {NETWORK: UndeployedWallets()}
+    service = Service(wallets=UndeployedWallets())
 
     assert await _code(service, service.challenge(), signature) is Code.SIGNATURE_INVALID
 

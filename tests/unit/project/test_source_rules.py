@@ -1,9 +1,11 @@
 """Rules for our code that no linter brings."""
 
 import ast
+import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 from tests.support import project
 
@@ -16,6 +18,7 @@ CHECKING_CALLS = (
     *("assert", "check", "expect", "fail", "raises", "read_until", "wait_", "warns"),
     "given",  # of hypothesis: that nothing else is raised, whatever comes, is a check
 )
+PATCHING_CALLS = ("setattr", "delattr", "patch", "patch.object")
 REASONED_NOQA = re.compile(r"#\s*noqa: [A-Z0-9, ]+?\s*(-|#)\s*\S")
 SKIP = re.compile(r"mark\.(skip|xfail)\b(?!\(.*reason=)|mark\.skipif\((?!.*reason=).*\)\s*$")
 
@@ -71,6 +74,76 @@ def test_every_test_checks_something() -> None:
     ]
 
     assert idle == []
+
+
+def test_no_private_name_is_patched() -> None:
+    """What a test changes is handed in, or is a bound with a public name."""
+    offences = [
+        f"{file}:{node.lineno}: {name}"
+        for file in _test_files()
+        for node in ast.walk(project.parsed(file))
+        for name in _patched(node)
+        if name.startswith("_") and not name.endswith("__")
+    ]
+
+    assert offences == []
+
+
+def test_names_of_our_modules_are_there() -> None:
+    """Also in what is run seldom: the long proofs, the benchmarks, the scripts."""
+    missing = [
+        f"{file}:{node.lineno}: {ast.unparse(node)}"
+        for file in (*_test_files(), *project.python_files("scripts"))
+        for node, module in _uses_of_modules(project.parsed(file))
+        if not hasattr(module, node.attr)
+    ]
+
+    assert missing == []
+
+
+def _test_files() -> list[Path]:
+    files = (*project.python_files("tests"), *project.python_files("devnet"))
+    return [file for file in files if "tests" in file.parts]
+
+
+def _patched(node: ast.AST) -> list[str]:
+    """The names that a call or an assignment changes on something else."""
+    if isinstance(node, ast.Assign | ast.AugAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        changed = [target for target in targets if isinstance(target, ast.Attribute)]
+        return [it.attr for it in changed if ast.unparse(it.value) not in {"self", "cls"}]
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(PATCHING_CALLS):
+        words = [it.value for it in node.args[:2] if isinstance(it, ast.Constant)]
+        return [word.rpartition(".")[2] for word in words if isinstance(word, str)]
+    return []
+
+
+def _uses_of_modules(tree: ast.Module) -> Iterator[tuple[ast.Attribute, ModuleType]]:
+    """Every `module.name` of ours, where no variable of that file has the module's name."""
+    nodes = list(ast.walk(tree))
+    stored = {it.id for it in nodes if isinstance(it, ast.Name) and isinstance(it.ctx, ast.Store)}
+    stored |= {it.arg for it in nodes if isinstance(it, ast.arg)}
+    modules = {
+        (alias.asname or alias.name): found
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pve402")
+        for alias in node.names
+        if (found := _module(node, alias))
+    }
+    uses = [it for it in nodes if isinstance(it, ast.Attribute) and isinstance(it.value, ast.Name)]
+    for use in uses:
+        name = ast.unparse(use.value)
+        if name in modules and name not in stored:
+            yield use, modules[name]
+
+
+def _module(node: ast.ImportFrom, alias: ast.alias) -> ModuleType | None:
+    """What an import gives, if it is a module; an import of what is not there fails."""
+    package = importlib.import_module(node.module or "")
+    if hasattr(package, alias.name):
+        found = getattr(package, alias.name)
+        return found if isinstance(found, ModuleType) else None
+    return importlib.import_module(f"{node.module}.{alias.name}")
 
 
 def _idle_tests(module: ast.Module) -> list[str]:
