@@ -163,7 +163,12 @@ def _context(components: bootstrap.Components) -> context.Context:
     return context.Context(
         leases=components.leases,
         access=components.access,
-        gate=gate.Gate(options, clients, is_readable=components.chain_watch.is_readable),
+        gate=gate.Gate(
+            options,
+            clients,
+            is_readable=components.chain_watch.is_readable,
+            versions=components.support.versions,
+        ),
         work=components.guest_work,
         stats_fields=frozenset(settings.pve402_stats_node_fields),
         readiness=components.readiness,

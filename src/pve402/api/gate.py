@@ -23,6 +23,7 @@ from pve402.domain.request import check_idempotency_key
 from pve402.leases import service
 from pve402.payments import errors as payment_errors
 from pve402.payments import judgement, networks, protocol
+from pve402.payments.facilitators import support
 from pve402.payments.schemes import base as schemes
 
 Result = TypeVar("Result")
@@ -90,8 +91,14 @@ class Gate:
         clients: address.ClientAddresses,
         *,
         is_readable: Callable[[str], bool] = lambda _network: True,
+        versions: Callable[[str], frozenset[int]] = lambda _network: support.EVERY_VERSION,
     ) -> None:
-        """Take whether a network's chain can be read now: on no other is a payment asked for."""
+        """Take what may be asked for now.
+
+        That is a payment on a network whose chain can be read, in the wire versions that its
+        facilitator settles.
+        """
+        self._versions = versions
         self._options = options
         self._is_readable = is_readable
         self._clients = clients
@@ -103,11 +110,15 @@ class Gate:
     def price(self, usd: Fraction, path: str, description: str, *, said: str = _SAID) -> Priced:
         """Return the offers of a price, one for each accepted network, and the 402 that asks."""
         # By its two integers: the hash of a Fraction is a modular power.
-        return self._known(usd.numerator, usd.denominator, path, description, said)
+        v1 = frozenset(name for name in self._options.networks if 1 in self._versions(name))
+        return self._known(usd.numerator, usd.denominator, path, description, said, v1)
 
     def ask(self, priced: Priced) -> Response:
         """Return the 402 of a price. Raises ChainUnavailable if no payment could be seen now."""
-        readable = tuple(offer for offer in priced.offers if self._is_readable(offer.network))
+        settled = [offer for offer in priced.offers if self._versions(offer.network)]
+        if not settled:
+            raise errors.FacilitatorUnavailable
+        readable = tuple(offer for offer in settled if self._is_readable(offer.network))
         if not readable:
             raise errors.ChainUnavailable
         if len(readable) == len(priced.offers):
@@ -147,7 +158,13 @@ class Gate:
             return await asyncio.shield(asyncio.ensure_future(action))
 
     def _priced(
-        self, numerator: int, denominator: int, path: str, description: str, said: str
+        self,
+        numerator: int,
+        denominator: int,
+        path: str,
+        description: str,
+        said: str,
+        v1: frozenset[str],
     ) -> Priced:
         usd = Fraction(numerator, denominator)
         offers = tuple(
@@ -158,6 +175,7 @@ class Gate:
                 max_timeout_seconds=self._options.payment_seconds,
                 resource_url=self._options.public_url + path,
                 description=description,
+                speaks_v1=network in v1,
             )
             for network in self._options.networks
         )

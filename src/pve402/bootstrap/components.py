@@ -46,6 +46,7 @@ from pve402.leases import (
 from pve402.payments import chain_watch, settlement, wallet
 from pve402.payments import errors as payment_errors
 from pve402.payments import networks as chains
+from pve402.payments.facilitators import support
 from pve402.proxmox import client as pve_client
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import nodes as pve_nodes
@@ -83,6 +84,7 @@ class Components:
     nodes: pve_nodes.Nodes
     settler: settlement.Settler
     chain_watch: chain_watch.ChainWatch
+    support: support.Support
     view: cluster.ClusterView
     lease_worker: worker.Worker
     lease_reconciler: reconciler.Reconciler
@@ -100,6 +102,7 @@ class Components:
         """Open, recover, then go on. Raises what `open` raises."""
         await self.open()
         await self._start_chain_watch()
+        await self.support.start()
         self._looking = asyncio.create_task(self._look_for_foreign_transfers())
         self.view.start()
         await self.lease_worker.start()
@@ -175,6 +178,7 @@ class Components:
         await self.guest_work.close()
         await self.view.stop()
         await self.chain_watch.stop()
+        await self.support.stop()
         await self.settler.close()
         await self.proxmox.close()
         if self.console_login is not None:
@@ -284,6 +288,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
         nodes=nodes,
         settler=settler,
         chain_watch=watching,
+        support=payments.support_of(routes),
         view=view,
         lease_worker=lease_worker,
         lease_reconciler=reconciler.Reconciler(db, view, machines, lease_options),

@@ -7,7 +7,7 @@ from pve402 import config
 from pve402.leases import deals, nonces
 from pve402.payments import chain, chain_watch, networks, rpc, settlement
 from pve402.payments.facilitators import base as facilitators
-from pve402.payments.facilitators import cdp, http
+from pve402.payments.facilitators import cdp, http, support
 from pve402.storage import database
 
 _LOOK_SECONDS = 3.0
@@ -28,6 +28,14 @@ def routes_of(
             trust_facilitator=settings.trust_facilitator,
         )
     return routes
+
+
+def support_of(routes: Mapping[str, settlement.Route]) -> support.Support:
+    """Return what knows the wire versions of each network; our own key settles every one."""
+    asked = {name: route.facilitator for name, route in routes.items()}
+    return support.Support(
+        {name: each for name, each in asked.items() if isinstance(each, http.HttpFacilitator)}
+    )
 
 
 def without_cdp_key(settings: config.Settings) -> list[str]:

@@ -43,6 +43,8 @@ class Requirements:
     """How long the authorization must stay valid; covers the slowest work before settlement."""
     resource_url: str
     scheme: str = "exact"
+    speaks_v1: bool = True
+    """Whether whoever settles takes payments of x402 v1."""
     description: str = ""
     mime_type: str = "application/json"
     asset: str = ""
@@ -96,7 +98,8 @@ class Requirements:
         A v1 payment names no asset, so only the network's own stablecoin can be asked for.
         """
         chain = self.chain
-        return chain.name if chain.v1 and self.asset == chain.asset.lower() else None
+        is_named = self.speaks_v1 and chain.v1 and self.asset == chain.asset.lower()
+        return chain.name if is_named else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -85,7 +85,11 @@ class HttpFacilitator:
             return Settlement.of(payment, Outcome.UNKNOWN, reason="facilitator_unavailable")
 
     async def supported_networks(self) -> frozenset[str]:
-        """Ask which networks it settles payments of scheme exact on; each by either name.
+        """The networks of `supported`."""
+        return frozenset(network for _version, network in await self.supported())
+
+    async def supported(self) -> frozenset[tuple[int, str]]:
+        """Ask in which wire versions, and on which networks, it settles; each by either name.
 
         Raises:
             FacilitatorUnavailable: no usable answer.

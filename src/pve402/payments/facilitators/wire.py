@@ -89,8 +89,8 @@ def read_settlement(status: int, raw: bytes, payment: Payment) -> Settlement:
     return Settlement.of(payment, Outcome.SETTLED, transaction=transaction)
 
 
-def read_supported(status: int, raw: bytes) -> frozenset[str]:
-    """Read the answer to `/supported`: the networks, by either name, of known schemes.
+def read_supported(status: int, raw: bytes) -> frozenset[tuple[int, str]]:
+    """Read the answer to `/supported`: wire versions with networks, by either name.
 
     Raises:
         Unusable: it is not such an answer.
@@ -99,10 +99,16 @@ def read_supported(status: int, raw: bytes) -> frozenset[str]:
     kinds = _object(raw).get("kinds")
     if not isinstance(kinds, list):
         raise Unusable("kinds is missing")
-    ours = (
-        kind for kind in kinds if isinstance(kind, dict) and kind.get("scheme") in known.BY_NAME
-    )
-    return frozenset(str(kind.get("network")) for kind in ours)
+    ours = (k for k in kinds if isinstance(k, dict) and k.get("scheme") in known.BY_NAME)
+    return frozenset((_version(kind), str(kind.get("network"))) for kind in ours)
+
+
+def _version(kind: dict[str, Any]) -> int:
+    """The wire version of a kind; one that names none is told by how it names its network."""
+    stated = kind.get("x402Version")
+    if type(stated) is int:
+        return stated
+    return 2 if ":" in str(kind.get("network")) else 1
 
 
 def _require_ok(status: int) -> None:
