@@ -34,6 +34,7 @@ from pve402.leases import (
     nonces,
     options,
     power,
+    preflight,
     reconciler,
     renewal,
     service,
@@ -50,6 +51,7 @@ from pve402.payments.facilitators import support
 from pve402.proxmox import client as pve_client
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import nodes as pve_nodes
+from pve402.proxmox import storage as pve_storage
 from pve402.proxmox import tasks as pve_tasks
 from pve402.storage import database, slots, vault
 
@@ -86,6 +88,7 @@ class Components:
     chain_watch: chain_watch.ChainWatch
     support: support.Support
     view: cluster.ClusterView
+    nodes_check: preflight.Preflight
     lease_worker: worker.Worker
     lease_reconciler: reconciler.Reconciler
     filler: warm_pool.Filler
@@ -105,6 +108,7 @@ class Components:
         await self.support.start()
         self._looking = asyncio.create_task(self._look_for_foreign_transfers())
         self.view.start()
+        await self.nodes_check.start()
         await self.lease_worker.start()
         self.lease_reconciler.start()
         self.filler.start()
@@ -176,6 +180,7 @@ class Components:
     async def close(self) -> None:
         """Close connections; enough where nothing was started."""
         await self.guest_work.close()
+        await self.nodes_check.stop()
         await self.view.stop()
         await self.chain_watch.stop()
         await self.support.stop()
@@ -186,7 +191,10 @@ class Components:
         await self.db.close()
 
     async def readiness(self) -> dict[str, bool]:
-        """Tell what a request needs: database, recovery done, Proxmox and chains seen lately."""
+        """Tell what a request needs: database, recovery done, Proxmox and chains seen lately.
+
+        And, of what a guest needs on a node, whether any node that may be used has it.
+        """
         try:
             await self.db.check()
             database_answers = True
@@ -197,6 +205,7 @@ class Components:
             "recovery": self.lease_worker.recovered,
             "proxmox": self.view.age_seconds <= _SEEN_WITHIN_SECONDS,
             "chain": not self.chain_watch.unreadable,
+            **{need.value: need not in self.nodes_check.unmet for need in preflight.Need},
         }
 
 
@@ -217,7 +226,10 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
     guests, tasks = pve_guests.Guests(proxmox), pve_tasks.Tasks(proxmox)
     nodes = pve_nodes.Nodes(proxmox)
     view = cluster.ClusterView(
-        nodes, storage=settings.pve_storage, fixed_node=lease_options.fixed_node
+        nodes,
+        storage=settings.pve_storage,
+        fixed_node=lease_options.fixed_node,
+        instance=lease_options.instance,
     )
     deal_writer = deals.Deals(db, lease_options, secret_vault)
     routes = payments.routes_of(settings, db, deal_writer)
@@ -290,6 +302,14 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
         chain_watch=watching,
         support=payments.support_of(routes),
         view=view,
+        nodes_check=preflight.Preflight(
+            view,
+            nodes,
+            pve_storage.Storages(proxmox),
+            lease_options,
+            bridge=settings.pve_bridge,
+            sku_catalogue=sku_catalogue,
+        ),
         lease_worker=lease_worker,
         lease_reconciler=reconciler.Reconciler(db, view, machines, lease_options),
         filler=filler,
@@ -343,6 +363,7 @@ def _lease_options(settings: config.Settings, secret_vault: vault.Vault) -> opti
             leases_per_node=settings.pve402_leases_per_node,
             memory_mb_per_node=settings.pve402_memory_mb_per_node,
             cores_overcommit=settings.pve402_cores_overcommit,
+            disk_overcommit=settings.pve402_disk_overcommit,
             memory_reserve_mb=settings.pve402_memory_reserve_mb,
         ),
         grace_seconds=settings.pve402_grace_hours * 3600,

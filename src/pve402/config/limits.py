@@ -33,6 +33,11 @@ class LimitSettings(BaseSettings):
     pve402_cores_overcommit: float = Field(
         8, gt=0, description="Cores that may be promised on a node for each core it has."
     )
+    pve402_disk_overcommit: float = Field(
+        1,
+        gt=0,
+        description="Disk that may be promised for each GiB free or taken by our containers.",
+    )
     pve402_memory_reserve_mb: int = Field(
         1024, ge=0, description="Memory of a node that is never rented out, in MiB."
     )

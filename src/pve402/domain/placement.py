@@ -16,6 +16,8 @@ class NodeRoom:
     memory_mb: int | None = None
     memory_used_mb: int = 0
     disk_free_gb: int | None = None
+    disk_gb: int | None = None  # what is ours of a storage that fills up as guests write, in all
+    disk_shared: bool = False  # the storage is the same one on every node
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,7 @@ class Limits:
     leases_per_node: int | None = None
     memory_mb_per_node: int | None = None
     cores_overcommit: float = 8.0
+    disk_overcommit: float = 1.0
     memory_reserve_mb: int = 1024
 
 
@@ -51,8 +54,10 @@ def choose_node(
     Raises NoCapacity if the size fits nowhere.
     """
     by_node: dict[str, list[Promise]] = {}
+    everywhere_gb = 0
     for promise in promises:
         by_node.setdefault(promise.node, []).append(promise)
+        everywhere_gb += promise.size.disk_gb
     candidates = [
         (
             _free_memory_mb(room, by_node.get(room.node, [])),
@@ -63,6 +68,7 @@ def choose_node(
         if room.online
         and (not allowed or room.node in allowed)
         and _fits(room, by_node.get(room.node, []), size, limits)
+        and _has_disk(room, by_node.get(room.node, []), everywhere_gb, size, limits)
     ]
     if not candidates:
         raise errors.NoCapacity
@@ -93,12 +99,22 @@ def _fits(room: NodeRoom, promises: list[Promise], size: lease.Size, limits: Lim
         promised = sum(promise.size.cores for promise in promises) + size.cores
         if size.cores > room.cores or promised > room.cores * limits.cores_overcommit:
             return False
-    if room.disk_free_gb is not None and size.disk_gb > room.disk_free_gb - _unmade_disk_gb(
-        promises
-    ):
-        return False
     free_mb = _free_memory_mb(room, promises)
     return room.memory_mb is None or size.memory_mb <= free_mb - limits.memory_reserve_mb
+
+
+def _has_disk(
+    room: NodeRoom, promises: list[Promise], everywhere_gb: int, size: lease.Size, limits: Limits
+) -> bool:
+    """Whether a disk can be made now, and all disks that are promised can be filled."""
+    if not size.disk_gb:  # it is there
+        return True
+    unmade_gb = sum(promise.size.disk_gb for promise in promises if not promise.made)
+    if room.disk_free_gb is not None and size.disk_gb > room.disk_free_gb - unmade_gb:
+        return False
+    here_gb = sum(promise.size.disk_gb for promise in promises)
+    promised_gb = (everywhere_gb if room.disk_shared else here_gb) + size.disk_gb
+    return room.disk_gb is None or promised_gb <= room.disk_gb * limits.disk_overcommit
 
 
 def _free_memory_mb(room: NodeRoom, promises: list[Promise]) -> int:
@@ -110,7 +126,3 @@ def _free_memory_mb(room: NodeRoom, promises: list[Promise]) -> int:
 
 def _count(promises: list[Promise]) -> int:
     return sum(promise.leases for promise in promises)
-
-
-def _unmade_disk_gb(promises: list[Promise]) -> int:
-    return sum(promise.size.disk_gb for promise in promises if not promise.made)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
-from pve402.domain import errors, placement
+from pve402.domain import errors, mark, placement
 from pve402.leases import metrics, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import nodes as pve_nodes
@@ -26,6 +26,8 @@ REFRESH_SECONDS = 5.0
 NOT_HERE = (pve.StorageMissing, pve.VolumeMissing, pve.StorageFull, pve.BridgeMissing)
 """Failures that say that a guest cannot be made on this node, and may be on another."""
 _UNFIT_SECONDS = 300.0
+_THICK = {"lvm", "iscsi", "iscsidirect"}
+"""Types of storages whose disks take all of their room when they are made."""
 _STALE_SECONDS = 30.0
 _PROMISES_SECONDS = 2.0
 
@@ -39,11 +41,13 @@ class ClusterView:
         *,
         storage: str,
         fixed_node: str | None,
+        instance: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._nodes = nodes
         self._storage = storage
         self._fixed_node = fixed_node
+        self._tag = mark.instance_tag(instance)
         self._clock = clock
         self._seen: resources.ClusterResources | None = None
         self._seen_at = float("-inf")
@@ -122,7 +126,7 @@ class ClusterView:
         if seen is not self._rooms_of:
             self._rooms_of, having = seen, _nodes_with(seen.storages, self._storage)
             self._rooms = [
-                self._room(node, seen.storages)
+                self._room(node, seen)
                 for node in seen.nodes
                 if self._fixed_node in (None, node.node) and (having is None or node.node in having)
             ]
@@ -140,17 +144,12 @@ class ClusterView:
         return self._promised
 
     def _room(
-        self, node: resources.NodeSummary, storages: tuple[resources.StorageSummary, ...]
+        self, node: resources.NodeSummary, seen: resources.ClusterResources
     ) -> placement.NodeRoom:
-        here = [s for s in storages if s.node == node.node and s.storage == self._storage]
-        free = next(
-            (
-                (s.disk_total - s.disk_used) // _GB
-                for s in here
-                if s.disk_total is not None and s.disk_used is not None
-            ),
-            None,
-        )
+        here = [
+            row for row in seen.storages if (row.node, row.storage) == (node.node, self._storage)
+        ]
+        free, ours = self._disks(here[0], seen) if here else (None, None)
         return placement.NodeRoom(
             node=node.node,
             online=node.online,
@@ -158,7 +157,28 @@ class ClusterView:
             memory_mb=None if node.memory_total is None else node.memory_total // _MB,
             memory_used_mb=(node.memory_used or 0) // _MB,
             disk_free_gb=free,
+            disk_gb=ours,
+            disk_shared=bool(here) and here[0].shared,
         )
+
+    def _disks(
+        self, disks: resources.StorageSummary, seen: resources.ClusterResources
+    ) -> tuple[int | None, int | None]:
+        """Return what is free of a storage, and what is free or taken by our guests, in GiB.
+
+        The latter matters where disks take room as guests write; None where they take it at once.
+        """
+        if disks.disk_total is None or disks.disk_used is None:
+            return None, None
+        free = disks.disk_total - disks.disk_used
+        if disks.type in _THICK:
+            return free // _GB, None
+        ours = sum(
+            guest.disk_used or 0
+            for guest in seen.guests
+            if self._tag in guest.tags and (disks.shared or guest.node == disks.node)
+        )
+        return free // _GB, min(disks.disk_total, free + ours) // _GB
 
     async def _ask(self) -> resources.ClusterResources:
         seen = await self._nodes.cluster_resources()

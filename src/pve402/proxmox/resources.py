@@ -67,6 +67,7 @@ class StorageSummary:
     storage: str
     available: bool
     shared: bool
+    type: str  # of its plugin, such as lvmthin; empty where not told
     content: frozenset[str]
     disk_used: int | None
     disk_total: int | None
@@ -138,6 +139,7 @@ def _storage(row: shapes.Fields) -> StorageSummary:
         storage=shapes.text(row, "storage", _CALL),
         available=row.get("status") == "available",
         shared=bool(shapes.optional_whole(row, "shared")),
+        type=shapes.optional_text(row, "plugintype"),
         content=frozenset(shapes.optional_text(row, "content").split(",")) - {""},
         disk_used=shapes.optional_whole(row, "disk"),
         disk_total=shapes.optional_whole(row, "maxdisk"),

@@ -69,3 +69,56 @@ def test_nodes_whose_figures_may_not_be_seen_take_turns_by_leases() -> None:
 
     assert choose(blind, promise("b")) == "a"
     assert choose(blind, promise("a")) == "b"
+
+
+def disks(node: str, disk_gb: int, *, made: bool = True) -> placement.Promise:
+    size = lease.Size(cores=0, memory_mb=0, disk_gb=disk_gb)
+    return placement.Promise(node=node, size=size, made=made)
+
+
+@pytest.mark.parametrize(
+    ("room", "promised_gb", "factor", "fits"),
+    [
+        ({"disk_gb": 217}, 812, 1.0, False),
+        ({"disk_gb": 217}, 207, 1.0, True),
+        ({"disk_gb": 217}, 208, 1.0, False),
+        ({"disk_gb": 217}, 812, 4.0, True),
+        ({"disk_gb": 217}, 859, 4.0, False),
+        ({"disk_gb": 217}, 100, 0.5, False),
+        ({"disk_gb": 20}, 10, 1.0, True),
+        ({"disk_gb": 0}, 0, 1.0, False),
+        ({"disk_gb": None}, 10_000, 1.0, True),
+    ],
+)
+def test_disks_are_promised_up_to_a_factor(
+    room: dict[str, int | None], promised_gb: int, factor: float, fits: bool
+) -> None:
+    limits = replace(LIMITS, disk_overcommit=factor)
+
+    def place() -> str:
+        return choose([replace(ROOM, **room)], disks("a", promised_gb), limits=limits)
+
+    if fits:
+        assert place() == "a"
+    else:
+        with pytest.raises(errors.NoCapacity):
+            place()
+
+
+def test_a_shared_storage_is_promised_once() -> None:
+    shared = [replace(ROOM, node=node, disk_gb=50, disk_shared=True) for node in ("a", "b", "c")]
+    own = [replace(room, disk_shared=False) for room in shared]
+    promised = [disks(node, 15) for node in ("a", "b", "c")]
+
+    assert choose(own, *promised)
+    with pytest.raises(errors.NoCapacity):
+        choose(shared, *promised)
+
+
+def test_a_guest_that_comes_back_needs_no_disk() -> None:
+    full = replace(ROOM, disk_gb=0, disk_free_gb=0)
+
+    placement.check_return([full], [disks("a", 500, made=False)], SIZE, node="a", limits=LIMITS)
+
+    with pytest.raises(errors.NoCapacity):
+        placement.check_return([replace(full, memory_mb=2048)], [], SIZE, node="a", limits=LIMITS)

@@ -55,6 +55,40 @@ async def test_a_node_that_failed_is_left_out_for_that_template_and_a_while() ->
     assert of_another == later == list(NODES)
 
 
+@pytest.mark.parametrize(
+    ("changes", "guests", "ours_gb"),
+    [
+        ({}, [], 60),  # 40 of 100 are taken by others
+        ({}, [("one", "pve402-test", 25)], 85),
+        ({}, [("one", "pve402-test", 25), ("one", "pve402-other", 10), ("one", "", 5)], 85),
+        ({}, [("two", "pve402-test", 25)], 60),
+        ({"shared": 1}, [("two", "pve402-test", 25)], 85),
+        ({}, [("one", "pve402-test", 90)], 100),
+        ({"plugintype": "lvm"}, [("one", "pve402-test", 25)], None),
+        ({"maxdisk": None}, [], None),
+    ],
+)
+async def test_what_is_ours_of_a_storage(
+    changes: dict[str, Any], guests: list[tuple[str, str, int]], ours_gb: int | None
+) -> None:
+    disks = {"type": "storage", "node": "one", "storage": "disks", "status": "available"}
+    sizes = {"disk": 40 * 2**30, "maxdisk": 100 * 2**30, "plugintype": "lvmthin"}
+    rows: list[dict[str, Any]] = [
+        {"type": "node", "node": "one", "status": "online"},
+        {**disks, **sizes, **changes},
+    ]
+    rows += [
+        {"type": "lxc", "node": node, "vmid": 100 + n, "tags": tag, "disk": used * 2**30}
+        for n, (node, tag, used) in enumerate(guests)
+    ]
+    found = cast("pve_nodes.Nodes", Seen(resources.read(rows)))
+    view = cluster.ClusterView(found, storage="disks", fixed_node=None, instance="test")
+
+    (room,) = await view.rooms()
+
+    assert room.disk_gb == ours_gb
+
+
 class Seen:
     """A cluster that is always the same."""
 

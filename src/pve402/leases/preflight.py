@@ -1,0 +1,187 @@
+"""What can never work on the nodes as they are, such as a storage that none of them has.
+
+A guest needs a node with the storage for its disks, a template, and the bridge. Each is asked for
+on the node itself, now and then; what cannot be seen for want of a right is not held against it.
+What is wrong is said in the log once, and `readyz` says of which kind it is.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from enum import Enum
+
+import structlog
+
+from pve402.domain import catalogue
+from pve402.leases import cluster, options, workflow
+from pve402.proxmox import errors as pve
+from pve402.proxmox import nodes as pve_nodes
+from pve402.proxmox import storage
+
+log = structlog.get_logger(__name__)
+
+_INTERVAL_SECONDS = 60.0
+_FIRST_LOOK_SECONDS = 5.0
+_MOST_NODES = 64
+
+
+class Need(Enum):
+    """What a guest needs, in the words of `readyz`."""
+
+    NODE = "node"
+    STORAGE = "storage"
+    TEMPLATE = "template"
+    BRIDGE = "bridge"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lack:
+    """Something that a node surely does not have."""
+
+    node: str  # empty: no node of the cluster
+    need: Need
+    reason: str
+
+
+class Preflight:
+    """Looks at the nodes for what can never work."""
+
+    def __init__(
+        self,
+        view: cluster.ClusterView,
+        nodes: pve_nodes.Nodes,
+        storages: storage.Storages,
+        settings: options.LeaseOptions,
+        *,
+        bridge: str,
+        sku_catalogue: catalogue.Catalogue,
+    ) -> None:
+        self._view = view
+        self._nodes = nodes
+        self._storages = storages
+        self._settings = settings
+        self._bridge = bridge
+        self._catalogue = sku_catalogue
+        self._loop: asyncio.Task[None] | None = None
+        self.lacks: tuple[Lack, ...] = ()
+        self.unmet: frozenset[Need] = frozenset()
+
+    async def start(self) -> None:
+        """Look once, for some seconds at most, and go on in the background."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_LOOK_SECONDS):
+                await self._look_safely()
+        self._loop = asyncio.create_task(self._look_for_ever(), name="preflight")
+
+    async def stop(self) -> None:
+        """Stop looking."""
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+
+    async def look(self) -> None:
+        """Look at each node that guests may be made on. Raises ProxmoxError."""
+        seen = await self._view.fresh(cluster.REFRESH_SECONDS)
+        known = {node.node for node in seen.nodes}
+        online = {node.node for node in seen.nodes if node.online}
+        fixed = self._settings.fixed_node
+        allowed = sorted(online if fixed is None else online & {fixed})[:_MOST_NODES]
+        lacks = [*self._unknown_nodes(known)]
+        for node in allowed:
+            lacks += await self._look_at(node)
+        self._conclude(lacks, known, allowed)
+
+    def _unknown_nodes(self, known: set[str]) -> list[Lack]:
+        """The names of nodes, in a setting or a sku, that the cluster does not have."""
+        named = {node for sku in self._catalogue.skus.values() for node in sku.nodes}
+        named |= {self._settings.fixed_node} if self._settings.fixed_node else set()
+        return [
+            Lack(node=node, need=Need.NODE, reason=f"the cluster has no node {node}")
+            for node in sorted(named - known)
+        ]
+
+    async def _look_at(self, node: str) -> list[Lack]:
+        found = [
+            await self._storage_lack(node),
+            await self._template_lack(node),
+            await self._bridge_lack(node),
+        ]
+        return [lack for lack in found if lack is not None]
+
+    async def _storage_lack(self, node: str) -> Lack | None:
+        name = self._settings.storage
+        try:
+            status = await self._storages.status(node, name)
+        except pve.StorageMissing:
+            return Lack(node=node, need=Need.STORAGE, reason=f"there is no storage {name}")
+        except pve.PermissionDenied:
+            return None
+        if "rootdir" in status.content:
+            return None
+        return Lack(node=node, need=Need.STORAGE, reason=f"storage {name} holds no containers")
+
+    async def _template_lack(self, node: str) -> Lack | None:
+        """A node lacks templates if none of those on sale there is on it."""
+        wanted = self._templates(node)
+        held: set[str] = set()
+        for name in sorted({volume.partition(":")[0] for volume in wanted}):
+            try:
+                held |= {found.volid for found in await self._storages.templates(node, name)}
+            except pve.StorageMissing:
+                continue
+            except pve.PermissionDenied:
+                return None
+        if not wanted or held & wanted:
+            return None
+        reason = f"there is no {', '.join(sorted(wanted))}"
+        return Lack(node=node, need=Need.TEMPLATE, reason=reason)
+
+    def _templates(self, node: str) -> set[str]:
+        default = self._settings.default_template
+        skus = [sku for sku in self._catalogue.skus.values() if not sku.nodes or node in sku.nodes]
+        return {volume for sku in skus for volume in sku.templates.values() or (default,)}
+
+    async def _bridge_lack(self, node: str) -> Lack | None:
+        try:
+            bridges = await self._nodes.bridges(node)
+        except (pve.PermissionDenied, pve.CallNotSupported):
+            return None
+        if not bridges or self._bridge in bridges:  # none: our token may see none
+            return None
+        seen = ", ".join(bridges)
+        return Lack(
+            node=node, need=Need.BRIDGE, reason=f"there is no bridge {self._bridge}, but {seen}"
+        )
+
+    def _conclude(self, lacks: list[Lack], known: set[str], allowed: Sequence[str]) -> None:
+        for lack in lacks:
+            if lack not in self.lacks:
+                log.error("node_lacks", node=lack.node, need=lack.need.value, reason=lack.reason)
+        self.lacks = tuple(lacks)
+        by_node = [{lack.need for lack in lacks if lack.node == node} for node in allowed]
+        nowhere = bool(by_node) and all(by_node)
+        unmet = {need for need in Need if nowhere and all(need in needs for needs in by_node)}
+        if not self._may_sell(known) or (nowhere and not unmet):
+            unmet.add(Need.NODE)
+        self.unmet = frozenset(unmet)
+
+    def _may_sell(self, known: set[str]) -> bool:
+        """Whether some sku may be sold on a node that there is, online or not."""
+        fixed = self._settings.fixed_node
+        places = known if fixed is None else known & {fixed}
+        skus = self._catalogue.skus.values()
+        return bool(places) and any(not sku.nodes or sku.nodes & places for sku in skus)
+
+    async def _look_safely(self) -> None:
+        try:
+            await self.look()
+        except pve.ProxmoxError as error:
+            log.warning("nodes_not_looked_at", error=workflow.reason_of(error))
+        except Exception:
+            log.exception("preflight_failed")
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(_INTERVAL_SECONDS)
+            await self._look_safely()

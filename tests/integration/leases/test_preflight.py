@@ -1,0 +1,100 @@
+"""What can never work is said at the start, by its kind; what may work is left alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from tests.support.installation import running, simulated_proxmox
+
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import SimulatedFacilitator
+from pve402_devnet.pve.simulator import SimulatedProxmox
+
+KINDS = ("node", "storage", "template", "bridge")
+SHIPPED = Path("src/pve402/domain/default_catalogue.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"pve_node": "nowhere"}, "node"),
+        ({"pve_node": "PVE"}, "node"),
+        ({"pve_storage": "local-zfs"}, "storage"),
+        ({"pve_storage": "Local"}, "storage"),
+        ({"pve_os_template": "local:vztmpl/none.tar.zst"}, "template"),
+        ({"pve_os_template": "nfs:vztmpl/debian.tar.zst"}, "template"),
+        ({"pve_bridge": "vmbr7"}, "bridge"),
+        ({"pve_bridge": "lan"}, "bridge"),
+    ],
+)
+async def test_what_no_node_has_makes_it_unready(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+    change: dict[str, Any],
+    kind: str,
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+
+    with structlog.testing.capture_logs() as said:
+        async with running(url, proxmox, chain, facilitator, **change) as made:
+            checks = await made.parts.readiness()
+
+    assert {name: checks[name] for name in KINDS} == {name: name != kind for name in KINDS}
+    assert kind in {line["need"] for line in said if line["event"] == "node_lacks"}
+
+
+async def test_a_good_installation_is_ready(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+
+    async with running(url, proxmox, chain, facilitator) as made:
+        checks = await made.parts.readiness()
+
+    assert all(checks[name] for name in KINDS)
+    assert made.parts.nodes_check.lacks == ()
+
+
+@pytest.mark.parametrize("names", ['["one", "typo"]', '["typo", "one", "two"]', '["ONE", "two"]'])
+async def test_a_node_that_a_sku_misspells_is_said_and_the_rest_is_sold(
+    tmp_path: Path, chain: SimulatedChain, facilitator: SimulatedFacilitator, names: str
+) -> None:
+    file = tmp_path / "catalogue.toml"
+    file.write_text(SHIPPED + f"nodes = {names}\n")
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+
+    async with (
+        simulated_proxmox("one", "two") as proxmox,
+        running(url, proxmox, chain, facilitator, pve402_catalogue=file) as made,
+    ):
+        checks = await made.parts.readiness()
+        (lack,) = made.parts.nodes_check.lacks
+
+    assert all(checks[name] for name in KINDS)
+    assert lack.node in {"typo", "ONE"}
+
+
+async def test_it_recovers_by_itself(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    (storage,) = [one for one in proxmox.world.storages if one.name == "local"]
+    content = storage.options.content
+    object.__setattr__(storage.options, "content", ("vztmpl",))
+
+    async with running(url, proxmox, chain, facilitator) as made:
+        before = await made.parts.readiness()
+        object.__setattr__(storage.options, "content", content)
+        await made.parts.nodes_check.look()
+        after = await made.parts.readiness()
+
+    assert (before["storage"], after["storage"]) == (False, True)
