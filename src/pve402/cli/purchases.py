@@ -28,6 +28,16 @@ class Standing:
         if accepted is not None:
             self.lease_id = client.plain(accepted.lease_id, 64)
 
+    def note_sent(self, _accepted: schemas.LeaseAnswer | None) -> None:
+        """Take note of the payment alone, where the lease stands in any case."""
+        self.is_sent = True
+
+    def tell_if_open(self, error: client.ClientError) -> None:
+        """Say what stands if a payment that was sent may still be taken after this."""
+        closed = isinstance(error, client.Refused) and error.status not in {503, 504}
+        if self.is_sent and not closed:
+            self.tell()
+
     def tell(self) -> None:
         """Say what stands, how to get the token back, and how to end it."""
         if self.lease_id:
@@ -66,8 +76,7 @@ def lease(url: str, wish: schemas.LeaseRequest, *, max_usd: str | None, as_json:
             await _interrupted(service, standing)
             raise
         except client.ClientError as error:
-            if _is_open(error):
-                standing.tell()
+            standing.tell_if_open(error)
             raise
         try:
             terminal.show(bought.answer, as_json=as_json)
@@ -90,11 +99,12 @@ def renew(
             ctid = await client.names.resolve(service, name)
             wish = schemas.RenewalQuoteRequest(ctid=ctid, runtime_minutes=minutes)
             service.cap_usd = await agreed(most, await service.quote(wish))
-            bought = await service.renew(ctid, minutes, on_progress=standing.note)
-        except (asyncio.CancelledError, client.ClientError) as error:
-            if _is_open(error):
-                standing.lease_id = ""
-                standing.tell()
+            bought = await service.renew(ctid, minutes, on_progress=standing.note_sent)
+        except asyncio.CancelledError:
+            standing.tell()
+            raise
+        except client.ClientError as error:
+            standing.tell_if_open(error)
             raise
         terminal.show(bought.answer, as_json=as_json)
 
@@ -141,13 +151,6 @@ def _usd(offer: schemas.Offer) -> Decimal:
     if not 0 <= offer.decimals <= _MOST_DECIMALS:
         raise client.UnexpectedAnswer("the price in the service's quote has no such decimals")
     return Decimal(digits).scaleb(-offer.decimals)
-
-
-def _is_open(error: BaseException) -> bool:
-    """Whether a payment that was sent may still be taken after this."""
-    if isinstance(error, client.Refused):
-        return error.status in {202, 503, 504}
-    return not isinstance(error, client.OverCap | client.KeyNeeded | client.AddressInvalid)
 
 
 async def _interrupted(service: client.Client, standing: Standing) -> None:

@@ -21,6 +21,9 @@ async def show(parts: bootstrap.Components, console: Console, *, as_json: bool =
     if as_json:
         sys.stdout.write(json.dumps([_facts(row) for row in found], indent=2) + "\n")
         return 0
+    if not found:
+        console.print("no lease stands now")
+        return 0
     table = Table(*_COLUMNS, box=None)
     for row in found:
         until = row.expires_at.strftime("%Y-%m-%d %H:%M:%S") if row.expires_at else "-"

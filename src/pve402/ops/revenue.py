@@ -114,6 +114,9 @@ def _print(rows: Iterable[tuple[str, ...]], sums: dict[str, _Sum], console: Cons
     table = Table(*_COLUMNS, box=None)
     for row in rows:
         table.add_row(*row)
+    if not sums:
+        console.print("no order was settled in these days")
+        return
     screen.print_whole(console, table)
     in_all = sum(one.orders for one in sums.values())
     if in_all > table.row_count:

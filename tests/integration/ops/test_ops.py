@@ -135,6 +135,17 @@ async def test_the_list_names_what_went_wrong(installation: Installation) -> Non
     assert "active" in screen.text
 
 
+async def test_an_empty_table_is_told_in_words(installation: Installation) -> None:
+    none, unsold = Screen(), Screen()
+
+    await leases.show(installation.parts, none.console)
+    sold = revenue.Revenue(since_days=30, output="table")
+    await sold.show(installation.parts, unsold.console)
+
+    assert none.text == "no lease stands now\n"
+    assert unsold.text == "no order was settled in these days\n"
+
+
 async def test_tables_are_whole_in_a_narrow_window(installation: Installation) -> None:
     bought = await installation.lease()
     screen = Screen(width=80)
