@@ -176,3 +176,27 @@ def test_a_file_is_made_once_and_replaced_only_by_who_knows_it(container: Contai
     statuses = [reply.status_code for reply in (first, again, replaced, stale, missing)]
     assert statuses == [200, 412, 200, 412, 412]
     assert _get(container, "/root/once").content == b"second"
+
+
+GROWING = {
+    "by lines": "while :; do date >>{0}; sleep 0.01; done",
+    "by blocks": "while :; do head -c 70000 /dev/zero >>{0}; sleep 0.05; done",
+    "slowly": "while :; do echo x >>{0}; sleep 0.05; done",
+    "from nothing": ": >{0}; while :; do echo $$ >>{0}; sleep 0.01; done",
+    "by a program": "(while :; do echo y; sleep 0.01; done) >>{0}",
+}
+
+
+@pytest.mark.parametrize("how", GROWING)
+def test_a_file_that_grows_is_read_as_it_was_at_one_moment(container: Container, how: str):
+    path = f"/tmp/grows-{how.replace(' ', '-')}.log"
+    script = f"echo first >{path}; {GROWING[how].format(path)}"
+    grower = container.run(command=script, detach=True, timeoutSeconds=20)["execId"]
+
+    replies = [_get(container, path) for _ in range(2)]
+
+    container.call("DELETE", grower)
+    for reply in replies:
+        assert reply.status_code == 200
+        assert int(reply.headers["content-length"]) == len(reply.content)
+        assert reply.headers["repr-digest"] == _digest(reply.content)

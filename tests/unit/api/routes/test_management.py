@@ -154,6 +154,24 @@ async def test_a_narrow_token_is_refused_what_it_does_not_cover(api: Api):
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        f"Bearer {TOKEN} ",
+        f"BEARER {TOKEN}",
+        f"bearer {TOKEN}",
+        f"  Bearer  {TOKEN}\t",
+        f"bEaReR   {TOKEN}   ",
+    ],
+)
+async def test_a_token_is_read_as_http_writes_it(api: Api, value: str):
+    api.access.callers[TOKEN] = service.Caller(owner=ALICE)
+
+    reply = await api.client.get("/management/list", headers={"Authorization": value})
+
+    assert reply.status == 200
+
+
+@pytest.mark.parametrize(
     "value", ["Bearer unknown-token-0123456789", "Bearer x", "Basic YWxpY2U6eA==", "Bearer", ""]
 )
 async def test_a_credential_that_is_none_of_ours_is_401_and_not_402(api: Api, value: str):
