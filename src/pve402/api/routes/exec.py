@@ -1,6 +1,7 @@
 """Commands in containers: run, follow, feed, signal, end."""
 
 import asyncio
+import dataclasses
 import re
 import signal
 from typing import Final
@@ -53,7 +54,7 @@ async def run_command(request: Request) -> Response:
     command that fails or runs out of time is an answer, not an error. A client that goes away ends
     its command, unless it follows events.
     """
-    return await visit.enter(request, _RUN, _read_wish, _execute)
+    return await visit.enter(request, _RUN, _read_command, _run)
 
 
 @router.get("/management/exec/{ctid}", **operations.fee(list[schemas.ExecItem]))
@@ -94,18 +95,25 @@ async def end_command(request: Request) -> Response:
     return await visit.enter(request, _END, _nothing, _end)
 
 
-class _Wish:
-    """A command as it was asked for."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Command:
+    """A command as it was asked for; `resumed` is where a lost stream of events goes on."""
 
-    def __init__(self, request: Request, raw: bytes) -> None:
-        self.streams = sse.is_wanted(request)
-        self.resumed = sse.last_event(request) if self.streams else None
-        model = body.parse(raw, schemas.ExecRequest)
-        self.encoding = model.encoding
-        self.asked = command_request.to_request(model, streams=self.streams)
+    asked: hub_request.ExecRequest
+    encoding: schemas.ExecEncoding
+    streams: bool
+    resumed: tuple[str, int] | None
 
 
-_read_wish = _Wish
+def _read_command(request: Request, raw: bytes) -> _Command:
+    streams = sse.is_wanted(request)
+    sent = body.parse(raw, schemas.ExecRequest)
+    return _Command(
+        asked=command_request.to_request(sent, streams=streams),
+        encoding=sent.encoding,
+        streams=streams,
+        resumed=sse.last_event(request) if streams else None,
+    )
 
 
 def _nothing(_request: Request, _raw: bytes) -> None:
@@ -132,16 +140,16 @@ def _signal_name(_request: Request, raw: bytes) -> str:
     return name
 
 
-async def _execute(call: GuestCall, wish: _Wish) -> Response:
-    if wish.asked.detach:
-        return await _detach(call, wish)
-    if wish.resumed is not None:
-        return await _follow_events(call, *wish.resumed)
-    execution = await call.work.commands.start(call.guest, wish.asked, exec_id=call.exec_id)
-    if wish.streams:
+async def _run(call: GuestCall, command: _Command) -> Response:
+    if command.asked.detach:
+        return await _detach(call, command)
+    if command.resumed is not None:
+        return await _follow_events(call, *command.resumed)
+    execution = await call.work.commands.start(call.guest, command.asked, exec_id=call.exec_id)
+    if command.streams:
         return sse.respond(commands.events(call.lease, execution, 0))
     result = await _until_over(call.request, execution)
-    return reply.respond(commands.ended(call.lease, result, wish.encoding))
+    return reply.respond(commands.ended(call.lease, result, command.encoding))
 
 
 async def _until_over(request: Request, execution: Execution) -> hub_request.ExecResult:
@@ -161,10 +169,10 @@ async def _until_over(request: Request, execution: Execution) -> hub_request.Exe
         over.cancel()
 
 
-async def _detach(call: GuestCall, wish: _Wish) -> Response:
-    exec_id = await call.work.detached.start(call.guest, wish.asked)
+async def _detach(call: GuestCall, command: _Command) -> Response:
+    exec_id = await call.work.detached.start(call.guest, command.asked)
     found = await call.work.detached.get(call.guest, exec_id)
-    return reply.respond(commands.detached(call.lease, found, (), wish.encoding), 202)
+    return reply.respond(commands.detached(call.lease, found, (), command.encoding), 202)
 
 
 async def _list(call: GuestCall, _: None) -> Response:
@@ -198,8 +206,8 @@ async def _follow_events(call: GuestCall, exec_id: str, position: int) -> Respon
     return sse.respond(commands.detached_events(call.work.detached, call.lease, exec_id, position))
 
 
-async def _feed(call: GuestCall, wish: tuple[bytes, bool]) -> Response:
-    data, close = wish
+async def _feed(call: GuestCall, fed: tuple[bytes, bool]) -> Response:
+    data, close = fed
     exec_id = _exec_id(call)
     if _attached(call, exec_id) is not None:
         await call.work.hub.send_stdin(call.guest, exec_id, data, close=close)

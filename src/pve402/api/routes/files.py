@@ -42,7 +42,7 @@ async def write_file(request: Request) -> Response:
 
     The file appears whole or not at all. With a `Content-Digest` it must have that checksum.
     """
-    return await visit.enter(request, _WRITE, _written, _write)
+    return await visit.enter(request, _WRITE, _read_upload, _write)
 
 
 @router.get("/management/files/{ctid}", **operations.file_read())
@@ -52,7 +52,7 @@ async def read_file(request: Request) -> Response:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Wish:
+class _Upload:
     """A file to be written."""
 
     path: str
@@ -60,7 +60,7 @@ class _Wish:
     sha256: str
 
 
-def _written(request: Request, _raw: bytes) -> _Wish:
+def _read_upload(request: Request, _raw: bytes) -> _Upload:
     conditions.refuse_partial_or_encoded(request)
     conditions.are_asked_for(request)
     announced = request.headers.get("content-length", "")
@@ -69,7 +69,7 @@ def _written(request: Request, _raw: bytes) -> _Wish:
     mode = request.query_params.get("mode")
     if mode is not None and not _MODE.fullmatch(mode):
         raise errors.InvalidRequest("mode must be octal permissions such as 0644")
-    return _Wish(
+    return _Upload(
         path=_path(request, b""),
         mode=None if mode is None else int(mode, 8),
         sha256=_expected(request),
@@ -111,20 +111,20 @@ def _expected(request: Request) -> str:
         raise errors.InvalidRequest("Content-Digest must be sha-256=:BASE64:") from None
 
 
-async def _write(call: GuestCall, wish: _Wish) -> Response:
+async def _write(call: GuestCall, upload: _Upload) -> Response:
     if conditions.are_asked_for(call.request):
-        conditions.check_write(call.request, await _etag_now(call, wish.path))
+        conditions.check_write(call.request, await _etag_now(call, upload.path))
     written = await call.work.files.put_file(
         call.guest,
-        wish.path,
+        upload.path,
         _chunks(call.request),
-        mode=wish.mode,
+        mode=upload.mode,
         limit_bytes=MAX_FILE_BYTES,
-        sha256=wish.sha256,
+        sha256=upload.sha256,
     )
     answer = schemas.FileAnswer(
         ctid=call.lease.ctid,
-        path=wish.path,
+        path=upload.path,
         size_bytes=written.size_bytes,
         mode=_mode_text(written),
         sha256=written.sha256 or None,
