@@ -130,7 +130,7 @@ class Copy:
     def __init__(self, tree: Path, folder: Path, limit_seconds: float) -> None:
         self.tree, self.folder, self.limit_seconds = tree, folder, limit_seconds
         unneeded = shutil.ignore_patterns("node_modules", "__pycache__")
-        for name in COPIED:
+        for name in filter(lambda name: (tree / name).exists(), COPIED):
             if (tree / name).is_dir():
                 shutil.copytree(tree / name, folder / name, ignore=unneeded)
             else:
