@@ -8,9 +8,9 @@ from sqlalchemy.sql import expression
 
 
 class Moment(expression.FunctionElement[int]):
-    """Milliseconds since 1970 by the database's clock, moving within a transaction, and some more.
+    """Milliseconds since 1970 by the database's clock, plus an offset; advances in a transaction.
 
-    How many more is a bound value, so that all moments share one compiled text.
+    The offset is a bound parameter, so that all moments share one compiled statement.
     """
 
     type = sa.BigInteger()

@@ -1,4 +1,4 @@
-"""Tickets of consoles, stored as hashes and good once, and what open consoles stand on."""
+"""Console tickets, single-use and stored as hashes, and the state that open consoles depend on."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _KEPT_SECONDS = 3600
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ticket:
-    """What a ticket opens: one kind of console of one lease, for whom a token let in, if any."""
+    """What a ticket opens: one kind of console of one lease, for the holder of a token, if any."""
 
     lease_id: str
     kind: str
@@ -40,7 +40,7 @@ async def insert(
     ticket: Ticket,
     seconds: float,
 ) -> datetime:
-    """Write a ticket that is good for some seconds; returns its end. Forgets those long over."""
+    """Store a ticket and return when it expires. Deletes tickets that expired long ago."""
     await tx.execute(_tickets.delete().where(_tickets.c.expires_at < db.now(-_KEPT_SECONDS)))
     query = _tickets.insert().values(
         ticket_hash=ticket_hash, expires_at=db.now(seconds), **dataclasses.asdict(ticket)
@@ -52,7 +52,7 @@ async def insert(
 async def use(
     db: database.Database, tx: transaction.Transaction, ticket_hash: str, kind: str
 ) -> Ticket | None:
-    """Use up a ticket and return it; None if it is unknown, used, over, or of another kind."""
+    """Use up a ticket and return it; None if it is unknown, used, expired, or of another kind."""
     query = (
         _tickets.update()
         .where(
@@ -69,17 +69,17 @@ async def use(
 
 
 async def are_there(tx: transaction.Transaction, lease_id: str) -> bool:
-    """Tell whether a lease has tickets, used or not."""
+    """Return whether a lease has any tickets, used or not."""
     return (await tx.run(_ONE_OF_LEASE, lease_id=lease_id)).first() is not None
 
 
 async def void_of_lease(tx: transaction.Transaction, lease_id: str) -> None:
-    """Remove every ticket of a lease, when it ends."""
+    """Delete every ticket of a lease when the lease ends."""
     await tx.run(_VOID_OF_LEASE, lease_id=lease_id)
 
 
 async def standings(tx: transaction.Transaction, lease_ids: Sequence[str]) -> dict[str, Standing]:
-    """Return how leases stand, by their identity."""
+    """Return the state of leases, keyed by lease id."""
     columns = (
         tables.leases.c.lease_id,
         tables.leases.c.status,

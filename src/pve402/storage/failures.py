@@ -1,4 +1,4 @@
-"""Tells a database that is in trouble from a statement that is wrong."""
+"""Tells a failing database from a wrong statement."""
 
 import contextlib
 import sqlite3
@@ -11,10 +11,10 @@ from pve402.domain import errors
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """Raise DatabaseUnavailable for what may pass.
+    """Raise DatabaseUnavailable for errors that may be temporary.
 
-    A broken constraint and a wrong statement stay what they are: IntegrityError and
-    ProgrammingError of SQLAlchemy, which name the statement without its values.
+    A violated constraint and a wrong statement still raise SQLAlchemy's IntegrityError and
+    ProgrammingError, which name the statement without its values.
     """
     try:
         yield

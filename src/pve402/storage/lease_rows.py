@@ -12,11 +12,11 @@ from pve402.storage import clock, database, tables, transaction, updates
 
 _leases = tables.leases
 _OVER = [status.value for status in lease.OVER]
-_STANDS = sa.and_(  # a lease that is over has its end; few are not, and an index has those alone
+_STANDS = sa.and_(  # set once a lease is over; few leases are not, and an index covers only those
     tables.leases.c.ended_at.is_(None),
     *(tables.leases.c.status != status for status in _OVER),
 )
-_FEW = 20  # rows that are read in the event loop; more are read in a thread
+_FEW = 20  # up to this many rows are read in the event loop, more in a thread
 _MOST_LISTED = 5000
 _KEPT_READY = ["reserved", "creating", "starting", "pooled"]
 _GUEST_DOWN = {lease.LeaseStatus.STOPPED, lease.LeaseStatus.DELETING}
@@ -27,17 +27,17 @@ _GUEST_MADE = {
 
 
 async def get(tx: transaction.Transaction, lease_id: str) -> lease.Lease | None:
-    """Return the lease of that identity."""
+    """Return the lease with this id."""
     return _lease(await tx.run(_GET, lease_id=lease_id))
 
 
 async def get_of_order(tx: transaction.Transaction, order_id: str) -> lease.Lease | None:
-    """Return the lease that an order is about now."""
+    """Return the lease that an order currently belongs to."""
     return _lease(await tx.run(_GET_OF_ORDER, order_id=order_id))
 
 
 async def get_by_vmid(tx: transaction.Transaction, vmid: int) -> lease.Lease | None:
-    """Return the lease that holds a vmid now: the only one that is not over, else the newest."""
+    """Return the lease of a vmid: the one that is not over, otherwise the newest."""
     return _lease(await tx.run(_GET_BY_VMID, vmid=vmid))
 
 
@@ -48,9 +48,10 @@ async def list_by_owners(
     include_over: bool,
     limit: int = _MOST_LISTED,
 ) -> list[lease.Lease]:
-    """Return the leases of some accounts, oldest first; those that are over only if asked for.
+    """Return the leases of some accounts, oldest first; ended ones only if asked for.
 
-    With those that are over it is the newest `limit` leases, and every other one that stands.
+    With ended leases included, returns the newest `limit` leases plus any older ones that are not
+    over.
     """
     values = transaction.filled({"owners": list(owners), "most": limit})
     if include_over:
@@ -64,7 +65,7 @@ async def list_by_owners(
 
 
 async def owns_any(tx: transaction.Transaction, owners: Sequence[str]) -> bool:
-    """Tell whether one of these accounts ever had a lease."""
+    """Return whether any of these accounts ever had a lease."""
     return (await tx.run(_ONE_OF_OWNERS, owners=list(owners))).one_or_none() is not None
 
 
@@ -74,14 +75,14 @@ async def list_standing(tx: transaction.Transaction) -> list[lease.Lease]:
 
 
 async def list_warm_pool(tx: transaction.Transaction) -> list[lease.Lease]:
-    """Return the guests of the warm pool, also those in the making, oldest first."""
+    """Return the guests of the warm pool, including those being created, oldest first."""
     return _many(await tx.execute(_LIST_WARM_POOL))
 
 
 async def list_warm_failures(
     tx: transaction.Transaction, reasons: Collection[str], since: sa.ColumnElement[datetime]
 ) -> list[lease.Lease]:
-    """Return the guests of the warm pool made since a time that ended for one of these reasons."""
+    """Return warm-pool guests created since a given time that ended for one of these reasons."""
     query = sa.select(_leases).where(
         _leases.c.owner == lease.NOBODY,
         _leases.c.created_at >= since,
@@ -93,10 +94,10 @@ async def list_warm_failures(
 async def take_warm(
     db: database.Database, tx: transaction.Transaction, wanted: lease.Lease, nodes: Collection[str]
 ) -> lease.Lease | None:
-    """Give the guest that waited longest, of the wanted kind on these nodes, to its tenant.
+    """Assign the longest-waiting guest of the wanted kind on these nodes to a tenant.
 
-    Returns the lease with its own identity and the wanted owner, host name, rates and metadata;
-    None if there is none. Two buyers never get the same one.
+    Returns the lease, which keeps its id and gets the wanted owner, host name, rates and metadata;
+    None if no guest is available. Two buyers never get the same guest.
     """
     ready = (
         sa.select(_leases.c.lease_id)
@@ -128,27 +129,27 @@ async def take_warm(
 
 
 async def is_warm(tx: transaction.Transaction, sku: str, size: lease.Size) -> bool:
-    """Tell whether the warm pool has a guest of a kind, on whatever node."""
+    """Return whether the warm pool has a guest of a kind on any node."""
     query = sa.select(_leases.c.lease_id).where(*_is_ready(sku, size)).limit(1)
     return await tx.scalar(query) is not None
 
 
 async def list_by_ids(tx: transaction.Transaction, lease_ids: Sequence[str]) -> list[lease.Lease]:
-    """Return the leases of these identities, in no order."""
+    """Return the leases with these ids, in no particular order."""
     return _many(await tx.execute(sa.select(_leases).where(_leases.c.lease_id.in_(lease_ids))))
 
 
 async def count(tx: transaction.Transaction) -> int:
-    """Return how many leases there ever were."""
+    """Return how many leases were ever created."""
     return await tx.scalar(sa.select(sa.func.count()).select_from(_leases)) or 0
 
 
 async def list_promises(tx: transaction.Transaction) -> list[placement.Promise]:
-    """Return the room that leases take, whether or not their guests exist yet.
+    """Return the capacity that leases take up, whether or not their guests exist yet.
 
-    One promise for all leases of a node in one state, however many they are; a lease in grace keeps
-    its disk alone, unless a renewal holds it. It reads an index of the leases that stand, 0.2 ms
-    for each 1,000 of them.
+    Returns one promise per node and state, covering all such leases; a lease in grace keeps only
+    its disk, unless a renewal holds it. Reads an index of the leases that are not over: 0.2 ms per
+    1,000.
     """
     found = await tx.run(_LIST_PROMISES)
     return [
@@ -159,7 +160,7 @@ async def list_promises(tx: transaction.Transaction) -> list[placement.Promise]:
 async def insert(
     db: database.Database, tx: transaction.Transaction, new: lease.Lease, *, due: bool
 ) -> None:
-    """Write a new lease, created now by the database's time; due now if a worker must look."""
+    """Insert a new lease, created now by the database's time; due at once if it needs a worker."""
     await tx.run(
         _INSERT_DUE if due else _INSERT,
         now_ms=db.shift_ms(),
@@ -185,10 +186,10 @@ async def update(
     values: Mapping[str, Any],
     *conditions: sa.ColumnElement[bool],
 ) -> lease.Lease | None:
-    """Write values on the lease whose columns are as given, and return it as written.
+    """Update the lease whose columns have the given values, and return the updated lease.
 
-    None if a column or a condition does not hold. Raises ValueError for a transition that the table
-    of the domain does not have.
+    Returns None if a column or a condition does not match. Raises ValueError for a transition that
+    the domain does not allow.
     """
     before, after = where.get("status"), values.get("status")
     if before != after and not lease.may_follow(

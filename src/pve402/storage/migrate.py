@@ -1,11 +1,10 @@
-"""Bring the tables up to date at start, under a lock, with Alembic.
+"""Migrate the tables at startup, under a lock, with Alembic.
 
-Most starts find a SQLite file whose tables are those of the code, and need not even read Alembic.
-
-On PostgreSQL replicas of the version before may be at work meanwhile. A change that took one lock
-after another would wait for a transaction that waits for it, so all tables are locked first, within
-less than the second after which PostgreSQL looks for deadlocks and makes somebody the victim; if
-that fails, everybody else is let through before the next try.
+Most starts find a SQLite file with current tables, and need not even import Alembic. On
+PostgreSQL, replicas of the previous version may still be running. Taking locks one by one could
+deadlock with their transactions, so all tables are locked first, in less than the one second after
+which PostgreSQL looks for deadlocks and aborts a transaction; if that fails, a pause lets the
+others through before the next try.
 """
 
 import asyncio
@@ -43,16 +42,16 @@ def alembic_config() -> "Config":
 
 
 def newest_revision() -> str:
-    """Return the last revision there is, by the names of the files: they begin with it."""
+    """Return the newest revision, taken from the file names, which begin with it."""
     names = sorted(file.name for file in (_FOLDER / "versions").glob("[0-9]*.py"))
     return names[-1].partition("_")[0]
 
 
 async def upgrade(url: sa.URL, revision: str = "head") -> None:
-    """Upgrade to a revision; replicas that start together do it one after the other.
+    """Upgrade to a revision; replicas that start together take turns.
 
-    Raises DatabaseUnavailable, also for tables that are in use for a minute without a pause, and
-    for those of a newer version.
+    Raises DatabaseUnavailable, also if the tables stay in use for a minute or belong to a newer
+    version.
     """
     if revision == "head" and _is_newest(url):
         return
@@ -60,14 +59,14 @@ async def upgrade(url: sa.URL, revision: str = "head") -> None:
 
 
 async def downgrade(url: sa.URL, revision: str) -> None:
-    """Downgrade to a revision; `base` drops every table. Raises what `upgrade` does."""
+    """Downgrade to a revision; `base` drops every table. Raises what `upgrade` raises."""
     await _within(url, "downgrade", revision)
 
 
 def _is_newest(url: sa.URL) -> bool:
-    """Whether this is a SQLite file with the newest tables; whatever it is else, Alembic will say.
+    """Return whether this is a SQLite file with the newest tables; Alembic handles the rest.
 
-    Its owner is the only process that uses it, so nobody changes the tables meanwhile.
+    Only the process that owns the file uses it, so nobody else changes the tables meanwhile.
     """
     if not url.drivername.startswith("sqlite") or not url.database or url.database == ":memory:":
         return False
@@ -101,7 +100,7 @@ async def _within(url: sa.URL, verb: str, revision: str) -> None:
                 await pause()
             if not await _try(engine, verb, revision):
                 raise errors.DatabaseUnavailable(
-                    "The tables are to be changed, and something uses them without a pause."
+                    "The tables must be migrated, but something keeps using them."
                 )
     finally:
         await engine.dispose()
@@ -126,7 +125,7 @@ async def pause() -> None:
 
 
 def _prepare_sqlite(engine: "AsyncEngine") -> None:
-    """Have tables changed within one transaction, which the driver alone would not do."""
+    """Run the migration in one transaction, which the driver alone would not do."""
 
     @event.listens_for(engine.sync_engine, "connect")
     def _connected(connection: Any, record: Any) -> None:
@@ -151,8 +150,8 @@ def _run(connection: sa.Connection, verb: str, revision: str) -> None:
     known = {step.revision for step in script.ScriptDirectory.from_config(config).walk_revisions()}
     if current is not None and current not in known:
         raise errors.DatabaseUnavailable(
-            f"The database is of a newer version of pve402: its tables are at {current}, and this"
-            f" version ends at {newest_revision()}. Start the newer version."
+            f"The database was made by a newer version of pve402: its tables are at {current},"
+            f" and this version ends at {newest_revision()}. Start the newer version."
         )
     if (verb, revision, current) == ("upgrade", "head", newest_revision()):
         return
@@ -163,7 +162,7 @@ def _run(connection: sa.Connection, verb: str, revision: str) -> None:
 
 
 def _lock_tables(connection: sa.Connection) -> None:
-    """Keep everybody else from our tables until the end of the transaction, or give up soon."""
+    """Lock our tables until the end of the transaction, or give up soon."""
     made = set(sa.inspect(connection).get_table_names())
     names = ", ".join(sorted(made.intersection(tables.metadata.tables)))
     if names:

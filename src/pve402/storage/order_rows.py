@@ -13,13 +13,13 @@ from pve402.storage import clock, database, queue, tables, transaction, updates
 
 _orders = tables.orders
 DUE = queue.DueRows(tables.orders)
-"""Orders that a worker must look at."""
+"""Orders that need a worker."""
 _OPEN = [status.value for status in order.OPEN]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Unsettled:
-    """How many creations wait for their money."""
+    """How many creations are waiting for their settlement."""
 
     by_payer: int
     by_address: int
@@ -28,20 +28,20 @@ class Unsettled:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Past:
-    """What is known of a payment and its payer, and when that was."""
+    """What is known about a payment and its payer, and as of when."""
 
     claimed: bool
-    """An order was made for the payment."""
+    """An order exists for the payment."""
     failures: int
-    """How many settlements were refused lately."""
+    """How many settlements were refused recently."""
     last_failure_at: datetime | None
-    """When the last order whose settlement was refused was made."""
+    """When the newest order with a refused settlement was created."""
     now: datetime
     """The database's time."""
 
     @property
     def wait_seconds(self) -> int:
-        """How long the payer has to wait: a minute after the first failure, then double."""
+        """How long the payer must wait: a minute after the first failure, doubling each time."""
         if self.last_failure_at is None:
             return 0
         pause = timedelta(seconds=60 * 2 ** min(self.failures - 1, 6))
@@ -50,14 +50,14 @@ class Past:
 
 
 async def get(tx: transaction.Transaction, order_id: str) -> order.Order | None:
-    """Return the order of that identity."""
+    """Return the order with this id."""
     return _order(await tx.run(_GET, order_id=order_id))
 
 
 async def get_by_payment(
     tx: transaction.Transaction, *, network: str, asset: str, payer: str, nonce: str
 ) -> order.Order | None:
-    """Return the order that a payment was claimed for."""
+    """Return the order that claimed a payment."""
     found = await tx.run(_GET_BY_PAYMENT, network=network, asset=asset, payer=payer, nonce=nonce)
     return _order(found)
 
@@ -71,7 +71,7 @@ async def record_transaction(
     nonce: str,
     transaction: str,
 ) -> None:
-    """Keep the hash of the transaction that settles a payment, whoever works on its order."""
+    """Store the hash of the transaction that settles a payment, whoever holds its order."""
     paid_with = {"network": network, "asset": asset, "payer": payer, "nonce": nonce}
     await updates.update(tx, _orders, paid_with, {"transaction": transaction})
 
@@ -79,7 +79,7 @@ async def record_transaction(
 async def known_transactions(
     tx: transaction.Transaction, transactions: Sequence[str]
 ) -> frozenset[str]:
-    """Return those of these transactions that an order names; it reads all orders."""
+    """Return which of these transactions some order names; reads all orders."""
     if not transactions:
         return frozenset()
     named = sa.select(_orders.c.transaction).where(_orders.c.transaction.in_(transactions))
@@ -89,7 +89,7 @@ async def known_transactions(
 async def get_by_idempotency(
     tx: transaction.Transaction, idempotency_hash: str
 ) -> order.Order | None:
-    """Return the order that a client named so."""
+    """Return the order with this idempotency key."""
     return _order(await tx.run(_GET_BY_IDEMPOTENCY, idempotency_hash=idempotency_hash))
 
 
@@ -101,10 +101,10 @@ async def insert(
     fence: str | None,
     due_in_seconds: float,
 ) -> order.Order | None:
-    """Claim the payment of a new order and return it as written.
+    """Insert a new order, which claims its payment, and return it.
 
-    None if the payment or the key was claimed before. The row is written with a fence for the
-    process that starts on it at once, and falls due for any other after `due_in_seconds`.
+    Returns None if the payment or the key is already claimed. The row carries the fence of the
+    process that starts on it at once, and falls due for others after `due_in_seconds`.
     """
     values = {name: getattr(new, name) for name in _GIVEN}
     values |= {"kind": new.kind.value, "status": new.status.value, "fence": fence}
@@ -123,10 +123,10 @@ async def count_unsettled(
     client_address: str | None,
     stuck_seconds: float,
 ) -> Unsettled:
-    """Count open creations; an open order is always due some time, which has an index.
+    """Count open creations; open orders always have a due time, which is indexed.
 
-    Those that have been settling for longer than `stuck_seconds` count for their payer and address
-    alone.
+    Those that have been settling for longer than `stuck_seconds` count only towards their payer
+    and address, not the total.
     """
     found = await tx.run(
         _COUNT_UNSETTLED,
@@ -148,9 +148,9 @@ async def look_back(
     nonce: str,
     lease_id: str | None = None,
 ) -> Past:
-    """Return the past of a payment: its own, and the refused settlements of the last hour.
+    """Return the history of a payment: its own, and the refused settlements of the last hour.
 
-    Those of the payer count, and those of the lease to be renewed, whoever was to pay them.
+    Counts refusals of the payer, and of the lease to be renewed, whoever paid.
     """
     found = await tx.run(
         _LOOK_BACK,
@@ -223,13 +223,13 @@ _claims = _orders.alias()
 def _refused_of(name: str) -> sa.Select[Any]:
     return sa.select(_orders.c.order_id, _orders.c.created_at).where(
         *_are(name),
-        # Written out: a plan with a hole here could not use the index of those that were refused.
+        # Literal, not a parameter: with one, the plan could not use the index of refused orders.
         _orders.c.refusal == sa.literal_column("'settlement_refused'"),
         _orders.c.created_at > _moment("since_ms"),
     )
 
 
-# Two searches: with OR between the two, SQLite reads everything that was ever refused.
+# Two searches: with OR between them, SQLite reads every order that was ever refused.
 _refused = sa.union(_refused_of("payer"), _refused_of("lease_id")).subquery()
 _LOOK_BACK = sa.select(
     sa.exists(

@@ -1,7 +1,7 @@
-"""Who owns the terminal of a guest: one row a guest, with a time limit and an epoch.
+"""Which process owns a guest's terminal: one row per guest, with a time limit and an epoch.
 
-The epoch grows with every change of the owner and names a tenure: an owner renews and releases its
-own tenure only. Rows are never deleted, so that an epoch does not come back.
+The epoch grows with every change of owner and identifies a tenure: an owner renews and releases
+only its own. Rows are never deleted, so that no epoch is ever reused.
 """
 
 import dataclasses
@@ -21,17 +21,17 @@ class Owner:
     """Whose turn it is."""
 
     replica: str
-    peer_url: str  # where its peers reach it; empty where they cannot
+    peer_url: str  # where its peers reach it; empty if they cannot
     epoch: int
 
 
 async def claim(
     db: database.Database, tx: transaction.Transaction, guest: str, wish: Owner, hold_seconds: float
 ) -> Owner | None:
-    """Become the owner unless another's time still runs; return who owns it now.
+    """Become the owner unless another process still holds the guest; return the current owner.
 
-    A row of our own address is of an earlier life of ours, since an address has one process, and
-    is taken over at once. None if the row changed in between: try again.
+    A row with our own address was left by a previous run of ours, since each address has only one
+    process, and is taken over at once. None if the row changed in between: try again.
     """
     dialect = sqlite if db.is_sqlite else postgresql
     same = _owners.c.replica == wish.replica
@@ -60,7 +60,7 @@ async def claim(
 
 
 async def find(db: database.Database, tx: transaction.Transaction, guest: str) -> Owner | None:
-    """Return the owner whose time still runs."""
+    """Return the current owner, None if its time limit has passed."""
     row = transaction.only(await tx.run(_FIND, guest=guest, now_ms=db.shift_ms()))
     if row is None:
         return None
@@ -74,7 +74,7 @@ async def renew(
     tenures: Mapping[str, int],
     hold_seconds: float,
 ) -> frozenset[str]:
-    """Hold on to guests, given with their epochs; return those that are still ours."""
+    """Extend our hold on guests, given with their epochs; return those that are still ours."""
     query = (
         _owners.update()
         .where(_owners.c.replica == replica, _owners.c.guest.in_(tenures))
@@ -88,7 +88,7 @@ async def renew(
 async def release(
     db: database.Database, tx: transaction.Transaction, guest: str, replica: str, epoch: int
 ) -> None:
-    """Let go of a guest, if the tenure is still ours."""
+    """Release a guest if the tenure is still ours."""
     await tx.execute(
         _owners.update()
         .where(_owners.c.guest == guest, _owners.c.replica == replica, _owners.c.epoch == epoch)

@@ -1,7 +1,7 @@
 """PostgreSQL through asyncpg: a pool of connections, for any number of replicas.
 
-A read sends its statements as they are, each of which sees what was committed before it, as in a
-transaction of PostgreSQL's usual kind; a write begins and commits.
+A read runs without a transaction: each statement sees what was committed before it, as under
+PostgreSQL's default isolation level. A write runs in a transaction.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _PATIENCE_SECONDS = 10
 
 
 class PostgresServer:
-    """The connections to one server. Begin and read as often as you like; then close."""
+    """The connections to one server. Call `begin` and `read` any number of times, then `close`."""
 
     def __init__(self, url: sa.URL, size: int) -> None:
         own_url, arguments = server_address.translated(url)
@@ -44,14 +44,14 @@ class PostgresServer:
 
     @contextlib.asynccontextmanager
     async def begin(self) -> AsyncIterator[transaction.Transaction]:
-        """One writing transaction; on disk when the block has been left."""
+        """One writing transaction; it is on disk once the block has ended."""
         with failures.translated():
             async with self._writing.begin() as connection:
                 yield _Transaction(connection)
 
     @contextlib.asynccontextmanager
     async def single(self) -> AsyncIterator[transaction.Transaction]:
-        """One writing statement, a transaction by itself, which saves two messages."""
+        """One writing statement in its own transaction, which saves two messages."""
         with failures.translated():
             async with self._each_alone.connect() as connection:
                 yield _Single(connection)
@@ -85,7 +85,7 @@ class _Transaction:
 
 
 class _Single(_Transaction):
-    """Runs one query: a second one would not be kept or lost together with it."""
+    """Runs one query only: a second one would not be atomic with it."""
 
     _is_used = False
 
@@ -96,22 +96,23 @@ class _Single(_Transaction):
         values: transaction.Values | Sequence[transaction.Values] | None = None,
     ) -> transaction.Found:
         if self._is_used:
-            raise RuntimeError("a second statement where one was promised")
+            raise RuntimeError("a second statement in a single-statement transaction")
         self._is_used = True
         return await super().execute(query, values)
 
 
 def _see_that_it_is_open(connection: Any, *_: Any) -> None:
-    """Have the pool replace a connection that the server has closed; asyncpg knows of it."""
+    """Make the pool replace a connection that the server has closed, which asyncpg reports."""
     if connection.driver_connection.is_closed():
         raise sa.exc.DisconnectionError
 
 
 def _insist_on_commits(connection: Any, _: Any) -> None:
-    """Have commits wait for the server's log, where its default is not to.
+    """Make commits wait for the server's log, if its default is not to.
 
-    What is committed here precedes money and machines; a server that crashes and forgets it would
-    leave guests that no lease names. https://www.postgresql.org/docs/current/wal-async-commit.html
+    We commit here before we move money or create guests; a server that lost a commit in a crash
+    would leave guests without a lease.
+    https://www.postgresql.org/docs/current/wal-async-commit.html
     """
     cursor = connection.cursor()
     cursor.execute(

@@ -1,8 +1,8 @@
-"""Due rows: taken by one worker at a time, kept with a fence, given back by any later update.
+"""Due rows: each is taken by one worker at a time and guarded by a fence.
 
 A row is due when `due_at` has passed. Taking it writes a fresh fence and moves `due_at` to the end
-of the worker's time limit, so a worker that dies leaves a row that falls due again by itself. Every
-later update names the fence; if no row matches, somebody else took over and the worker must stop.
+of the worker's time limit, so the row of a worker that dies falls due again. Every later update
+names the fence; if no row matches, somebody else took over and the worker must stop.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ Row = Mapping[Any, Any]
 
 
 class FenceLostError(Exception):
-    """Another worker, a renewal or the owner took the row over; nothing was written."""
+    """Another worker, a renewal or the owner took over the row; nothing was written."""
 
 
 def new_fence() -> str:
@@ -29,7 +29,7 @@ def new_fence() -> str:
 
 @dataclasses.dataclass(frozen=True)
 class DueRows:
-    """The rows of one table that a worker must look at."""
+    """The rows of one table that need a worker."""
 
     table: sa.Table
 
@@ -43,8 +43,8 @@ class DueRows:
     ) -> Sequence[Row]:
         """Take up to `limit` due rows for `hold_seconds`, the longest due first, and return them.
 
-        On PostgreSQL rows that another transaction is taking are passed over; on SQLite the one
-        writer makes that needless.
+        On PostgreSQL this skips rows that another transaction is taking; SQLite has only one
+        writer.
         """
         found = await tx.run(
             _claiming(self.table),
@@ -56,7 +56,7 @@ class DueRows:
         return transaction.named(found)
 
     async def release_all(self, db: database.Database, tx: transaction.Transaction) -> None:
-        """Make due, now, whatever anybody held; only for who is alone on the database."""
+        """Make every held row due now; only safe for the sole process on the database."""
         columns = self.table.c
         held = sa.and_(columns.fence.isnot(None), columns.due_at.isnot(None))
         await tx.execute(self.table.update().where(held).values(fence=None, due_at=db.now()))
@@ -68,10 +68,9 @@ class DueRows:
         held: Sequence[tuple[str, str]],
         hold_seconds: float,
     ) -> None:
-        """Move the time limit of rows that are still worked on; `held` has (key, fence) pairs.
+        """Extend the time limit of rows still being worked on; `held` has (key, fence) pairs.
 
-        One statement for all: a fence is random, so no row has one of these that is not held with
-        it.
+        One statement suffices: fences are random, so a fence matches no row but its own.
         """
         keys, fences = {row_key for row_key, _ in held}, {fence for _, fence in held}
         await tx.execute(
@@ -88,10 +87,10 @@ class DueRows:
         after_seconds: float | Sequence[float],
         reason: str,
     ) -> None:
-        """Let a row, given by (key, fence), fall due again after a pause; say why.
+        """Make a row, given by (key, fence), fall due again after a pause, and record why.
 
-        Of several pauses it is the one for the row's number of attempts, the last for any more.
-        Raises FenceLostError.
+        A sequence of pauses is indexed by the row's attempts; the last pause repeats. Raises
+        FenceLostError.
         """
         due: sa.ColumnElement[Any]
         if isinstance(after_seconds, Sequence):
@@ -108,14 +107,14 @@ class DueRows:
     async def give_back(
         self, db: database.Database, tx: transaction.Transaction, held: tuple[str, str]
     ) -> None:
-        """Make a row, given by (key, fence), due for others. Raises FenceLostError."""
+        """Release a row, given by (key, fence), to other workers. Raises FenceLostError."""
         await update_fenced(tx, self.table, *held, due_at=db.now(), fence=None)
 
 
 async def seconds_until_due(
     db: database.Database, tx: transaction.Transaction, among: Sequence[DueRows]
 ) -> float:
-    """Return how long until the next row of some tables falls due; infinity if none waits."""
+    """Return the seconds until the next row of these tables falls due; infinity if none will."""
     query = _earliest(tuple(rows.table for rows in among))
     found = await tx.run(query, now_ms=db.shift_ms())
     now, *dues = found.one()
@@ -132,9 +131,9 @@ async def update_fenced(
     *conditions: sa.ColumnElement[bool],
     **values: Any,
 ) -> Row:
-    """Write values on a row that still has the fence and return it as it is then.
+    """Update a row that still has the fence and return the updated row.
 
-    Raises FenceLostError if the fence or one of the conditions does not hold any more.
+    Raises FenceLostError if the fence or one of the conditions no longer matches.
     """
     where = {_key(table).name: row_key, "fence": fence}
     found = await updates.update(tx, table, where, values, *conditions)
@@ -168,7 +167,7 @@ def _claiming(table: sa.Table) -> transaction.Query:
 
 @functools.cache
 def _earliest(among: tuple[sa.Table, ...]) -> transaction.Query:
-    # The condition names the index: SQLite would read the whole table for its lowest value.
+    # The condition selects the index: without it SQLite reads the whole table for the minimum.
     earliest = [
         sa.select(sa.func.min(table.c.due_at)).where(table.c.due_at.isnot(None)).scalar_subquery()
         for table in among

@@ -1,7 +1,7 @@
 """The parameters of a PostgreSQL address, as libpq names them, for asyncpg.
 
-Hosting services hand out addresses such as `postgresql://...?sslmode=require`. SQLAlchemy gives
-the driver every parameter by its name, and the driver knows these only within an address.
+Hosting services hand out addresses such as `postgresql://...?sslmode=require`. SQLAlchemy passes
+every parameter to the driver by name, but the driver knows these only as part of an address.
 """
 
 from typing import Any, Final
@@ -24,7 +24,7 @@ _OF_THE_DRIVER: Final = frozenset(
     {"host", "port", "user", "password", "database", "ssl", "timeout", "command_timeout"}
     | {"statement_cache_size", "prepared_statement_cache_size", "max_cached_statement_lifetime"}
 )
-#: What asyncpg cannot do, and the values that ask for nothing that it would not do.
+#: Parameters that asyncpg does not support, with the values that are harmless to ignore.
 _PASSED_OVER: Final = {
     "channel_binding": ("disable", "prefer"),
     "gssencmode": ("disable", "prefer"),
@@ -36,9 +36,9 @@ _PASSED_OVER: Final = {
 
 
 def translated(url: sa.URL) -> tuple[sa.URL, dict[str, Any]]:
-    """Return the address without these parameters, and what connects with them.
+    """Return the address without these parameters, and the connect arguments that replace them.
 
-    Raises ValueError for a parameter that is not known or cannot be honoured.
+    Raises ValueError for a parameter that is unknown or not supported.
     """
     given = {
         name: value if isinstance(value, str) else value[-1] for name, value in url.query.items()
@@ -54,7 +54,7 @@ def translated(url: sa.URL) -> tuple[sa.URL, dict[str, Any]]:
     if session:
         arguments["server_settings"] = session
     if "connect_timeout" in given:
-        arguments["timeout"] = max(2, int(given["connect_timeout"]))  # libpq's least too
+        arguments["timeout"] = max(2, int(given["connect_timeout"]))  # libpq's minimum too
     return own, arguments
 
 
@@ -62,7 +62,7 @@ def _check(name: str, value: str) -> None:
     if name in _PASSED_OVER:
         harmless = _PASSED_OVER[name]
         if harmless is not None and value.lower() not in harmless:
-            raise ValueError(f"its {name}={value} cannot be honoured; leave {name} out")
+            raise ValueError(f"its {name}={value} is not supported; remove {name}")
     elif name == "sslmode" and value not in SSL_MODES:
         raise ValueError(f"its sslmode must be one of {', '.join(SSL_MODES)}")
     elif name == "connect_timeout" and not (value.isascii() and value.isdigit()):

@@ -1,7 +1,7 @@
 """Account nonces of our own signers and the signed transactions that use them.
 
-A nonce is taken together with its transaction, in one database transaction, so that a crash leaves
-either nothing or something that anybody can broadcast again.
+A nonce and its signed transaction are stored in one database transaction, so that a crash leaves
+either nothing or something that any process can broadcast again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ Row = Mapping[Any, Any]
 
 
 async def next_nonce(tx: transaction.Transaction, chain_id: int, signer: str) -> int | None:
-    """Return the nonce after the highest one ever taken, None if none was."""
+    """Return the nonce after the highest one ever taken, None if none was taken."""
     found: int | None = await tx.scalar(
         sa.select(_nonces.c.next_nonce).where(*_of(_nonces, chain_id, signer))
     )
@@ -45,7 +45,7 @@ async def take(db: database.Database, tx: transaction.Transaction, row: dict[str
 
 
 async def replace(tx: transaction.Transaction, row: dict[str, Any]) -> bool:
-    """Store a dearer version of an open transaction; False if its nonce is closed."""
+    """Store a version of an open transaction with a higher fee; False if its nonce is closed."""
     query = _sent.update().where(
         *_of(_sent, row["chain_id"], row["signer"]), _sent.c.nonce == row["nonce"]
     )
@@ -67,7 +67,7 @@ async def withdraw(tx: transaction.Transaction, chain_id: int, signer: str, nonc
 async def confirm(
     tx: transaction.Transaction, chain_id: int, signer: str, below_nonce: int
 ) -> None:
-    """Close every nonce below one that the chain has counted past."""
+    """Close every nonce below this one, since the chain has used them."""
     await tx.execute(
         _sent.delete().where(*_of(_sent, chain_id, signer), _sent.c.nonce < below_nonce)
     )

@@ -1,8 +1,8 @@
-"""Write slots: how many Proxmox tasks of ours may run on a node at once, over all replicas.
+"""Write slots: limit the Proxmox tasks we run on a node at once, across all replicas.
 
-Three workers of Proxmox do all protected calls of a node; a few that wait for one lock were seen to
-hold up unrelated calls for 10 s and more. Slots are rows with a time limit, so those of a dead
-process come back by themselves. With SQLite there is one process, and a semaphore is enough.
+Three Proxmox workers handle all protected calls of a node; a few calls waiting for one lock have
+delayed unrelated calls by 10 s and more. Slots are rows with a time limit, so a dead process's
+slots become free again. SQLite has only one process, so a semaphore is enough.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _slots = tables.node_slots
 HOLD_SECONDS = 10.0  # renewed while held, so a dead process's slots are free soon
 _PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
-_ADD_EVERY_SECONDS = 10.0  # slots are missing at first and after a crash of the server alone
+_ADD_EVERY_SECONDS = 10.0  # slots are missing only at first and after a server crash
 
 
 class NodeSlots:
@@ -46,7 +46,7 @@ class NodeSlots:
 
     @contextlib.asynccontextmanager
     async def hold(self, node: str) -> AsyncIterator[None]:
-        """Wait for a slot of the node and hold it for the block."""
+        """Wait for a slot of the node and hold it during the block."""
         async with self._local[node]:
             if self._db.is_sqlite:
                 yield
@@ -57,7 +57,7 @@ class NodeSlots:
                 yield
             finally:
                 renewal.cancel()
-                # What was done in the block counts, whether or not the slot can be given back now.
+                # The block's work is done, whether or not the slot can be released now.
                 with contextlib.suppress(errors.DatabaseUnavailable):
                     await self._write(
                         node, holder, {"holder": None, "held_until": self._db.now(-1)}
@@ -86,10 +86,10 @@ class NodeSlots:
         return taken.rowcount == 1
 
     async def _add_slots(self, node: str) -> bool:
-        """Write the slots that a node lacks; whether there were any.
+        """Insert a node's missing slots; return whether any were missing.
 
-        They are looked for every few seconds at most: who waits here waits for a full node nearly
-        always, and each look is a transaction.
+        Checks at most every few seconds: the node is nearly always just full, and each check is a
+        transaction.
         """
         now = self._clock()
         if now - self._added_at.get(node, -_ADD_EVERY_SECONDS) < _ADD_EVERY_SECONDS:
@@ -114,7 +114,7 @@ class NodeSlots:
 
 
 def growing_pauses() -> Iterator[float]:
-    """Seconds between two tries: short at first, longer where the node stays full."""
+    """Yield the seconds between tries: short at first, longer while the node stays full."""
     longest = _PAUSE_SECONDS
     while True:
         yield longest * random.uniform(0.5, 1.0)  # noqa: S311

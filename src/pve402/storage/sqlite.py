@@ -1,10 +1,9 @@
-"""A SQLite file of this process: one writer, and readers beside it.
+"""A SQLite file owned by this process: one writer and several readers.
 
-A short query runs where it is asked for, in the event loop: it takes some 50 microseconds, a
-quarter of what its way to a thread and back costs. What may take longer does not: a commit waits
-for the disk in a thread, and any query that is not known to be short is run in one. Transactions
-that wait for their turn to write are committed together, so that they wait for one commit and not
-each for all before it.
+Short queries run directly in the event loop: one takes about 50 microseconds, a quarter of the
+cost of a round trip to a thread. Anything slower runs in a thread: commits, which wait for the
+disk, and queries not known to be short. Transactions that queue for the writer are committed
+together, so that they share one commit instead of waiting for all earlier ones.
 """
 
 import asyncio
@@ -29,14 +28,14 @@ _Answer = TypeVar("_Answer")
 
 
 class SqliteFile:
-    """The connections to one file. Begin and read as often as you like; then close."""
+    """The connections to one file. Call `begin` and `read` any number of times, then `close`."""
 
     def __init__(self, path: str) -> None:
         self._engine = sa.create_engine(
             sa.URL.create("sqlite", database=path),
             poolclass=sa.NullPool,
             hide_parameters=True,
-            isolation_level="AUTOCOMMIT",  # transactions are begun and ended below
+            isolation_level="AUTOCOMMIT",  # we begin and end transactions ourselves, below
             connect_args={"check_same_thread": False, "factory": _Buffering, "timeout": 0},
         )
         self._threads = ThreadPoolExecutor(_READERS + 1, thread_name_prefix="sqlite")
@@ -53,7 +52,7 @@ class SqliteFile:
 
     @contextlib.asynccontextmanager
     async def begin(self) -> AsyncIterator[transaction.Transaction]:
-        """One writing transaction; on disk when the block has been left."""
+        """One writing transaction; it is on disk once the block has ended."""
         with failures.translated():
             group = await self._writer.join()
             try:
@@ -61,7 +60,7 @@ class SqliteFile:
             except BaseException as error:
                 self._writer.undo(group)
                 if isinstance(error, Exception):
-                    await group.wait_for_others()  # the block may have seen what they wrote
+                    await group.wait_for_others()  # the block may have read what they wrote
                 raise
             self._writer.keep(group)
             await asyncio.shield(group.committed)
@@ -83,7 +82,7 @@ class SqliteFile:
                 self._readers.release()
 
     def single(self) -> contextlib.AbstractAsyncContextManager[transaction.Transaction]:
-        """One writing statement: here no different from a transaction."""
+        """One writing statement: the same as a transaction here."""
         return self.begin()
 
     def _connect(self, *, read_only: bool) -> "Connection":
@@ -91,39 +90,39 @@ class SqliteFile:
 
 
 class _Group:
-    """Transactions that are committed together, each undone alone if it fails."""
+    """Transactions that are committed together; each can be rolled back on its own."""
 
     def __init__(self, connection: "Connection") -> None:
         self.connection = connection
         self.committed = asyncio.get_running_loop().create_future()
-        self.commit: asyncio.Task[None] | None = None  # from when there is something to commit
+        self.commit: asyncio.Task[None] | None = None  # set once there is something to commit
 
     def fail(self, error: Exception) -> None:
-        """Tell everybody in it that nothing was kept."""
+        """Tell every waiter that nothing was committed."""
         self.committed.set_exception(error)
-        self.committed.exception()  # whoever wrote may have gone
+        self.committed.exception()  # marks it as retrieved: the writers may be gone
 
     async def wait_for_others(self) -> None:
-        """Wait until what others wrote in it is on disk; raises what kept it from that."""
+        """Wait until the others' writes are on disk; raises the error that prevented it."""
         if self.commit is not None:
             await asyncio.shield(self.committed)
 
 
 class _Writer:
-    """The one connection that writes; whoever waits for it has it in turn.
+    """The one connection that writes; waiters use it in turn.
 
-    Who comes first begins a transaction, and when it is done, a commit waits for its turn. Who
-    waited before the commit writes into the same transaction, behind a mark to go back to.
+    The first writer begins a transaction and, when done, queues a commit. Writers that were
+    already waiting write into the same transaction, each after its own savepoint.
     """
 
     def __init__(self, connect: Callable[[], "Connection"]) -> None:
         self._connect = connect
         self._connection: Connection | None = None
-        self._turn = asyncio.Semaphore(1)  # its locked() counts who waits; a Lock's does not
+        self._turn = asyncio.Semaphore(1)  # its locked() counts waiters; a Lock's does not
         self._group: _Group | None = None
 
     async def join(self) -> _Group:
-        """Take a turn, and begin to write in the open group or in a new one."""
+        """Wait for a turn, then write in the open group or a new one."""
         await _acquire(self._turn)
         try:
             if self._group is None:
@@ -136,7 +135,7 @@ class _Writer:
         return self._group
 
     def keep(self, group: _Group) -> None:
-        """Give the turn on; what was written is committed when those who wait have written too."""
+        """Pass the turn on; the group is committed once the current waiters have written too."""
         try:
             if group.commit is None:
                 group.commit = asyncio.create_task(self._commit(group), name="sqlite-commit")
@@ -148,16 +147,16 @@ class _Writer:
             self._turn.release()
 
     def undo(self, group: _Group) -> None:
-        """Take back what was written in this turn, and give the turn on."""
+        """Roll back what this turn wrote, and pass the turn on."""
         connection = group.connection
         try:
-            if group.commit is None:  # nobody wrote before
+            if group.commit is None:  # nobody wrote before us
                 self._group = None
                 connection.roll_back()
             else:
                 connection.run("ROLLBACK TO mine")
                 connection.run("RELEASE mine")
-        except sqlite3.Error as error:  # the database has taken back everything
+        except sqlite3.Error as error:  # the database has rolled back everything
             self._give_up(group, error)
         finally:
             self._turn.release()
@@ -172,7 +171,7 @@ class _Writer:
                 self._connection = None
 
     async def _begin(self) -> "Connection":
-        """Begin to write, when no other program writes to the file."""
+        """Begin a writing transaction once no other program is writing to the file."""
         if self._connection is None:
             self._connection = self._connect()
         if self._connection.try_to_write():
@@ -186,12 +185,12 @@ class _Writer:
     async def _commit(self, group: _Group) -> None:
         async with self._turn:
             if self._group is not group:
-                return  # it was given up
+                return  # the group was given up
             try:
                 await group.connection.in_thread(group.connection.run, "COMMIT")
             except sqlite3.Error as error:
                 self._give_up(group, error)
-            except BaseException:  # the loop ends
+            except BaseException:  # the event loop is ending
                 self._give_up(group, sqlite3.OperationalError("not committed"))
                 raise
             else:
@@ -218,7 +217,7 @@ class Connection:
             self.run(f"PRAGMA {pragma}")
 
     def run(self, sql: str) -> None:
-        """Run a statement without values."""
+        """Run a statement without parameters."""
         self._driver.execute(sql)
 
     def try_to_write(self) -> bool:
@@ -232,7 +231,7 @@ class Connection:
         return True
 
     def roll_back(self) -> None:
-        """Undo what was not committed; nothing if there is no transaction."""
+        """Roll back uncommitted work; do nothing without a transaction."""
         if self._driver.in_transaction:
             self.run("ROLLBACK")
 
@@ -241,7 +240,7 @@ class Connection:
         return self._connection.execute(query, values)
 
     async def in_thread(self, work: Callable[..., _Answer], *arguments: Any) -> _Answer:
-        """Run one of the above in a thread; however this ends, the thread has finished then."""
+        """Run one of the above in a thread, which has finished however this call ends."""
         loop = asyncio.get_running_loop()
         running = loop.run_in_executor(self._threads, work, *arguments)
         try:
@@ -252,7 +251,7 @@ class Connection:
             while not running.done():
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait([running])
-            running.exception()  # of a statement that nobody waits for any more
+            running.exception()  # from a statement that nobody is waiting for any longer
             raise
 
     def close(self) -> None:
@@ -261,7 +260,7 @@ class Connection:
 
 
 class _Transaction:
-    """Runs queries on a connection that has begun."""
+    """Runs queries on a connection with an open transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -290,7 +289,7 @@ class _Buffering(sqlite3.Connection):
 
 
 class _BufferingCursor(sqlite3.Cursor):
-    """A cursor that holds what it has found."""
+    """A cursor that holds its fetched rows."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)
@@ -318,7 +317,7 @@ class _BufferingCursor(sqlite3.Cursor):
 
 
 async def _acquire(turn: asyncio.Semaphore) -> None:
-    """Take a turn; a free one without setting a timer, which costs more than the turn."""
+    """Acquire the semaphore; a free one without setting a timer, which would cost more."""
     if turn.locked():
         async with _patience():
             await turn.acquire()

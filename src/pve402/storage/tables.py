@@ -1,4 +1,4 @@
-"""The tables. Times are milliseconds of the database's clock, amounts atomic units as text.
+"""The tables. Times are milliseconds by the database's clock, amounts atomic units as text.
 
 Amounts are text because an atomic amount may have 78 digits, which no integer column holds.
 """
@@ -15,12 +15,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def to_milliseconds(moment: datetime) -> int:
-    """Return an aware time as it is stored."""
+    """Return the stored form of an aware time."""
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 class UtcMilliseconds(TypeDecorator[datetime]):
-    """An aware UTC time, stored as milliseconds since 1970 so that both databases compute alike."""
+    """An aware UTC time, stored as milliseconds since 1970 so that both databases agree."""
 
     impl = sa.BigInteger
     cache_ok = True
@@ -48,7 +48,7 @@ class JsonText(TypeDecorator[dict[str, Any]]):
         return None if value is None else json.dumps(value, separators=(",", ":"))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, Any]:
-        """Return the object that was stored; an absent one is empty."""
+        """Return the stored object; a missing one is empty."""
         del dialect
         return {} if value is None or value == "{}" else dict(json.loads(value))
 
@@ -73,7 +73,7 @@ class Amount(TypeDecorator[int]):
 def _index_of_some(
     name: str, which: sa.ColumnElement[bool], *columns: sa.ColumnElement[Any]
 ) -> None:
-    """Add an index that holds the rows for which a condition is true, on either database."""
+    """Add a partial index of the rows that meet a condition, on either database."""
     sa.Index(name, *columns, postgresql_where=which, sqlite_where=which)
 
 

@@ -14,20 +14,20 @@ _tokens = tables.tokens
 _used_nonces = tables.used_nonces
 _MOST_OF_ONE = 100
 _KNOWN_SECONDS = 7 * 24 * 3600
-_MOST_AT_ONCE = 20  # more than are inserted meanwhile, and nobody waits long for it
+_MOST_AT_ONCE = 20  # more than are inserted in the meantime, yet quick to delete
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Token:
-    """What a token allows: everything of one lease, or of a wallet, or a narrower scope of it."""
+    """What a token allows: everything for one lease or one wallet, or a narrower scope."""
 
     token_hash: str = dataclasses.field(repr=False)
     owner: str
     lease_id: str | None
     scope: str  # words separated by spaces; `*` is everything
-    primary_of_lease: bool  # the one that is replaced by a newer one
+    primary_of_lease: bool  # a newer one replaces it
     expires_at: datetime | None
-    by_key: bool = False  # the wallet proved itself by a key, which is good on every chain
+    by_key: bool = False  # the wallet signed with a key, which is valid on every chain
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Self:
@@ -52,10 +52,10 @@ async def insert(db: database.Database, tx: transaction.Transaction, token: Toke
 async def make_room(
     db: database.Database, tx: transaction.Transaction, *, owner: str, lease_id: str | None
 ) -> None:
-    """Before one more token of a wallet, or of a lease, that costs nothing.
+    """Make room for one more free token of a wallet or a lease.
 
-    Deletes tokens that have expired, whosever they were, and revokes the oldest ones beyond 100 of
-    the wallet or the lease; the lease's primary one stays.
+    Deletes expired tokens of any owner, and revokes the oldest tokens of the wallet or the lease
+    beyond 100; the lease's primary token stays.
     """
     await tx.run(_DELETE_EXPIRED, now_ms=db.shift_ms())
     if lease_id is None:
@@ -72,13 +72,13 @@ async def revoke(db: database.Database, tx: transaction.Transaction, token_hash:
 async def revoke_of_lease(
     db: database.Database, tx: transaction.Transaction, lease_id: str
 ) -> None:
-    """Revoke every token of a lease, when it ends; for a week they are known to have been good."""
+    """Revoke every token of a lease when it ends; they are remembered for a week."""
     kept_ms = db.shift_ms(_KNOWN_SECONDS)
     await tx.run(_REVOKE_OF_LEASE, lease_id=lease_id, now_ms=db.shift_ms(), later_ms=kept_ms)
 
 
 async def was_of_lease(db: database.Database, tx: transaction.Transaction, token_hash: str) -> bool:
-    """Tell whether a token was good until its lease ended, within the last week."""
+    """Return whether a token was valid until its lease ended within the last week."""
     found = await tx.run(_WAS_OF_LEASE, token_hash=token_hash, now_ms=db.shift_ms())
     return transaction.only(found) is not None
 
@@ -86,7 +86,7 @@ async def was_of_lease(db: database.Database, tx: transaction.Transaction, token
 async def use_nonce(
     db: database.Database, tx: transaction.Transaction, nonce: str, expires_at: datetime
 ) -> bool:
-    """Use up the nonce of a wallet challenge; True once only. Forgets those long expired."""
+    """Use up the nonce of a wallet challenge; True only once. Deletes long-expired nonces."""
     await tx.execute(_used_nonces.delete().where(_used_nonces.c.expires_at < db.now(-3600)))
     dialect = sqlite if db.is_sqlite else postgresql
     query = dialect.insert(_used_nonces).values(nonce=nonce, expires_at=expires_at)
@@ -106,7 +106,7 @@ def _all_but_newest(which: sa.ColumnElement[bool]) -> transaction.Query:
 
 _NOW = clock.Moment(transaction.hole("now_ms", type_=sa.BigInteger))
 _VALID = sa.and_(
-    _tokens.c.revoked_at.is_(None),  # earlier versions kept what was revoked
+    _tokens.c.revoked_at.is_(None),  # earlier versions kept revoked tokens
     sa.or_(_tokens.c.expires_at.is_(None), _tokens.c.expires_at > _NOW),
 )
 _OF_LEASE = _tokens.c.lease_id == _hole("lease_id")
@@ -134,7 +134,7 @@ _DELETE_EXPIRED = _tokens.delete().where(
         .where(_tokens.c.expires_at <= _NOW)
         .order_by(_tokens.c.expires_at)
         .limit(_MOST_AT_ONCE)
-        .with_for_update(skip_locked=True)  # two that delete at once take different ones
+        .with_for_update(skip_locked=True)  # two concurrent deletes take different rows
     )
 )
 _INSERT = _tokens.insert().values(

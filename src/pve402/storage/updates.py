@@ -1,4 +1,4 @@
-"""Updates of single rows: one query for each set of columns that is written, built once."""
+"""Updates of single rows: one query per set of written columns, built once."""
 
 import functools
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ async def update(
     values: Mapping[str, Any],
     *conditions: sa.ColumnElement[bool],
 ) -> transaction.Found:
-    """Write values on the rows whose columns are as given, and return those rows whole.
+    """Update the rows whose columns have the given values, and return all their columns.
 
     A value may be a moment of the database's clock (`Database.now`). With any other expression, or
-    with further conditions, the query is built for this one time.
+    with further conditions, the query is built each time.
     """
     plain: dict[str, Any] = {}
     moments: dict[str, int] = {}

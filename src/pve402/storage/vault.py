@@ -1,8 +1,8 @@
-"""Keys derived from the one secret of the installation, and what is done with them.
+"""Keys derived from the installation's one secret, and their uses.
 
-Each purpose has its own key (HKDF-SHA256, RFC 5869), so a value made for one cannot be used for
-another. Sealing is AES-256-GCM with a random nonce; the row's identity is authenticated with it,
-so that a sealed value moved to another row does not open.
+Each purpose has its own key (HKDF-SHA256, RFC 5869), so a value made for one is useless for
+another. Sealing is AES-256-GCM with a random nonce; the row's id is authenticated too, so that a
+sealed value moved to another row does not open.
 """
 
 import hashlib
@@ -18,15 +18,15 @@ _NONCE_BYTES = 12
 
 
 class SealBrokenError(Exception):
-    """The sealed value was made with another secret key, for another row, or was changed."""
+    """The sealed value was made with another secret key or for another row, or was altered."""
 
 
 class Vault:
-    """Seals values at rest, hashes what must be compared only, derives lease tokens."""
+    """Seals values at rest, hashes values that are only compared, derives lease tokens."""
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) < 32:
-            raise ValueError("the secret key needs 32 bytes at least")
+            raise ValueError("the secret key needs at least 32 bytes")
         self._secret = secret
         self._cipher = AESGCM(self.key("seal"))
         self._token_key = self.key("lease token")
@@ -38,12 +38,12 @@ class Vault:
         return derive.derive(self._secret)
 
     def seal(self, value: bytes, bound_to: str) -> bytes:
-        """Encrypt a value so that it opens for the same row only."""
+        """Encrypt a value so that it opens only for the same row."""
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, value, bound_to.encode())
 
     def unseal(self, sealed: bytes, bound_to: str) -> bytes:
-        """Decrypt a value; raise SealBrokenError if it is not what was sealed for this row."""
+        """Decrypt a value; raises SealBrokenError if it was not sealed for this row."""
         try:
             nonce, body = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
             return self._cipher.decrypt(nonce, body, bound_to.encode())
@@ -51,10 +51,10 @@ class Vault:
             raise SealBrokenError from error
 
     def lease_token(self, order_id: str) -> str:
-        """Return the access token of the lease that an order made: 256 bits, not stored.
+        """Return the access token of the lease that an order created: 256 bits, not stored.
 
-        It is derived, so that whichever process answers the tenant can name it, after a crash too,
-        without a secret in the table; the table has its hash and decides whether it is valid.
+        It is derived, so that any process can return it to the tenant, even after a crash, without
+        a secret in the table; the table holds its hash and decides whether it is valid.
         """
         digest = hmac.new(self._token_key, order_id.encode(), hashlib.sha256)
         return f"pve402_{digest.hexdigest()}"
@@ -66,5 +66,5 @@ class Vault:
 
 
 def token_hash(token: str) -> str:
-    """Return the stored form of a token; it has 256 random bits, so a plain hash is enough."""
+    """Return the stored form of a token: a plain hash, since tokens have 256 random bits."""
     return hashlib.sha256(token.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Reserved vmids: one lease each, rotating through the range, not reused for a day."""
+"""Reserved vmids: one lease each, handed out in rotation, not reused for a day."""
 
 import sqlalchemy as sa
 
@@ -7,13 +7,13 @@ from pve402.storage import clock, database, tables, transaction, updates
 
 _vmids = tables.vmids
 REST_SECONDS = 24 * 3600.0
-"""How long a vmid rests after its guest is gone, so that nobody mistakes the next for the last."""
+"""How long a vmid stays unused after its guest is gone, so that nobody confuses old and new."""
 
 
 async def reserve(
     db: database.Database, tx: transaction.Transaction, lease_id: str, *, least: int, most: int
 ) -> int:
-    """Reserve the next free vmid after the newest one, both ends included, for a lease.
+    """Reserve the next free vmid of the range (ends included) after the newest one, for a lease.
 
     The caller holds the placement lock. Raises NoCapacity when every vmid is taken or resting.
     """
@@ -24,7 +24,7 @@ async def reserve(
     if vmid is None:
         vmid = await _first_free(tx, least, start - 1)
     if vmid is None:
-        raise errors.NoCapacity("every container number is taken or resting")
+        raise errors.NoCapacity("every container number is in use or was freed too recently")
     await take(db, tx, vmid, lease_id)
     return vmid
 
@@ -32,7 +32,7 @@ async def reserve(
 async def take(
     db: database.Database, tx: transaction.Transaction, vmid: int, lease_id: str
 ) -> None:
-    """Write that a lease has this very vmid."""
+    """Record that a lease has this vmid."""
     await tx.run(_RESERVE, vmid=vmid, lease_id=lease_id, now_ms=db.shift_ms())
 
 
@@ -43,7 +43,7 @@ async def release(
     lease_id: str,
     note: str | None = None,
 ) -> None:
-    """Let a vmid rest and then be free; with a note it was given up for a reason (quarantine)."""
+    """Release a vmid after its rest period; a note says why it was given up (quarantine)."""
     values = {"free_at": db.now(REST_SECONDS), "note": note}
     await updates.update(tx, _vmids, {"vmid": vmid, "lease_id": lease_id}, values)
 

@@ -1,4 +1,4 @@
-"""Alembic's entry: migrations run on the connection that storage.migrate hands over."""
+"""Alembic's entry point: migrations run on the connection that storage.migrate passes in."""
 
 from alembic import context
 

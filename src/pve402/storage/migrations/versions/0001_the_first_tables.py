@@ -193,7 +193,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take the change back."""
+    """Undo the change."""
     op.drop_table("vmids")
     with op.batch_alter_table("used_nonces", schema=None) as batch_op:
         batch_op.drop_index("used_nonces_expiry")

@@ -1,4 +1,4 @@
-"""Indexes for what every creation asks, slots that no crash needs back, guests described once."""
+"""Indexes for the queries of every creation, unlogged slots, guests described once."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -41,6 +41,6 @@ def downgrade() -> None:
 
 
 def _set_slots(kept: str) -> None:
-    """A slot is held for seconds: after a crash of the server an empty table says the same."""
+    """Slots are held for seconds only, so the table may be empty after a server crash."""
     if op.get_bind().dialect.name == "postgresql":
         op.execute(f"ALTER TABLE node_slots SET {kept}")

@@ -1,6 +1,6 @@
-"""Indexes for refused settlements, for an owner's leases that stand, and for tokens that end.
+"""Indexes for refused settlements, an owner's leases that are not over, and expiring tokens.
 
-Tokens that were revoked are deleted from now on, so those of old go as well.
+Revoked tokens are now deleted, so the old ones are deleted here too.
 """
 
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""Whether the guest of a lease is to run, and who wants it so; holds in the index of promises."""
+"""Whether a lease's guest should run, and who decided that; adds holds to the promise index."""
 
 import sqlalchemy as sa
 from alembic import op

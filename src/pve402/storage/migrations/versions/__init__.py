@@ -1,1 +1,1 @@
-"""One file a change of the tables, in order."""
+"""One file per change to the tables, in order."""
