@@ -1,1 +1,1 @@
-"""Pure words of the product: lease, order, catalogue, price, placement, errors. No I/O."""
+"""The pure concepts of the product: lease, order, catalogue, price, placement, errors. No I/O."""

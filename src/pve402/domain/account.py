@@ -1,4 +1,4 @@
-"""Who somebody is: a CAIP-10 account, `eip155:<chain id>:<address>`, stored in lower case."""
+"""Accounts: CAIP-10, `eip155:<chain id>:<address>`, stored in lower case."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ _ACCOUNT = re.compile(r"(eip155:[1-9][0-9]{0,17}):(0x[0-9a-f]{40})")
 def account(network: str, address: str) -> str:
     """Return the CAIP-10 account of an EVM address on a CAIP-2 network.
 
-    Raises ValueError if the address is not 20 bytes of hex with 0x before them.
+    Raises ValueError if the address is not 0x and 20 bytes in hex.
     """
     if not _ADDRESS.fullmatch(address):
         raise ValueError("an EVM address is 0x and 40 hex digits")
@@ -24,7 +24,7 @@ def split(caip10: str) -> tuple[str, str]:
     """
     match = _ACCOUNT.fullmatch(caip10)
     if not match:
-        raise ValueError("not an eip155 account of CAIP-10")
+        raise ValueError("not a CAIP-10 account in the eip155 namespace")
     return match[1], match[2]
 
 
@@ -34,15 +34,15 @@ def address_of(caip10: str) -> str:
 
 
 def is_same(one: str, other: str, *, any_chain: bool) -> bool:
-    """Tell whether two accounts are one owner.
+    """Return whether two accounts belong to the same owner.
 
-    The same address on another chain is the same owner only if a key stands behind it; a contract
-    wallet may have another owner there.
+    The same address on another chain is the same owner only if a key controls it; a contract wallet
+    may have a different owner there.
     """
     return one == other or (any_chain and address_of(one) == address_of(other))
 
 
 def on_networks(caip10: str, networks: Iterable[str]) -> list[str]:
-    """Return the accounts that the address has on these networks, its own among them."""
+    """Return the address's accounts on these networks, including the given one."""
     own, address = split(caip10)
     return [f"{network}:{address}" for network in dict.fromkeys([own, *networks])]

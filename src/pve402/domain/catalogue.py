@@ -1,4 +1,4 @@
-"""What the operator sells: skus with their rates and bounds, read from a TOML text."""
+"""What the operator sells: skus with their rates and bounds, read from TOML."""
 
 import dataclasses
 import re
@@ -14,18 +14,18 @@ _HARD_LIMITS = {"cores": 512, "memory_mb": 4 * 1024 * 1024, "disk_gb": 64 * 1024
 
 
 class CatalogueError(ValueError):
-    """The catalogue file is wrong; the text says where."""
+    """The catalogue file is invalid; the text says where."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """The least and the most of a number that a sku sells."""
+    """The least and the most of a resource that a sku sells."""
 
     least: int
     most: int
 
     def check(self, name: str, value: int) -> None:
-        """Raise OutOfBounds unless the value lies within, both ends included."""
+        """Raise OutOfBounds unless the value is within the bounds, both ends included."""
         if not self.least <= value <= self.most:
             raise errors.OutOfBounds(
                 f"{name} must be between {self.least} and {self.most}, not {value}"
@@ -43,9 +43,9 @@ class Sku:
     memory_mb: Bounds
     disk_gb: Bounds
     runtime_minutes: Bounds
-    templates: Mapping[str, str]  # name as tenants see it -> volume id; empty: the operator's one
+    templates: Mapping[str, str]  # tenants' name -> volume id; empty: the operator's default
     nodes: frozenset[str]  # empty: every node
-    nesting: bool = True  # what systemd of today needs in an unprivileged guest
+    nesting: bool = True  # current systemd needs this in an unprivileged guest
 
     def check(self, size: lease.Size, minutes: int) -> None:
         """Raise OutOfBounds if a number of the request is outside what this sku sells."""
@@ -55,7 +55,7 @@ class Sku:
         self.runtime_minutes.check("runtimeMinutes", minutes)
 
     def template_volume(self, name: str | None, default: str) -> str:
-        """Return the volume id of a template by the name tenants use, or the default's."""
+        """Return the volume id of a template by the name tenants use, by default the sku's own."""
         if name is None:
             return next(iter(self.templates.values()), default)
         if name not in self.templates:
@@ -70,19 +70,19 @@ class Sku:
         )
 
     def lowest_price_usd(self) -> Fraction:
-        """Return what the smallest size costs for the shortest time."""
+        """Return the price of the smallest size for the shortest time."""
         return price.lease_price_usd(self.rates, self.smallest, self.runtime_minutes.least)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Catalogue:
-    """All skus by name, and the fee of a management call."""
+    """All skus by name, and the fee for a management call."""
 
     skus: Mapping[str, Sku]
     management_fee_usd: Fraction
 
     def sku(self, name: str) -> Sku:
-        """Return the sku of that name or raise UnknownSku."""
+        """Return the sku with this name; raises UnknownSku."""
         found = self.skus.get(name)
         if found is None:
             raise errors.UnknownSku(f"unknown sku; on sale are: {', '.join(sorted(self.skus))}")
@@ -93,7 +93,7 @@ class Catalogue:
         return min(sku.lowest_price_usd() for sku in self.skus.values())
 
     def with_template(self, volume: str) -> Self:
-        """Return the catalogue whose skus without templates name the operator's usual one."""
+        """Return a copy in which skus without templates offer the operator's default."""
         usual = {_template_name(volume): volume}
         skus = {
             name: sku if sku.templates else dataclasses.replace(sku, templates=usual)
@@ -110,13 +110,13 @@ class Catalogue:
 
 
 def _template_name(volume: str) -> str:
-    """What tenants call a template: its file without storage, version and ending."""
+    """Return the tenants' name of a template: its file name without version and extension."""
     file = volume.rpartition("/")[2].rpartition(":")[2]
     return re.sub(r"_.*|\.tar.*", "", file) or "default"
 
 
 def parse(text: str) -> Catalogue:
-    """Read a catalogue from TOML; raise CatalogueError that names the place on anything odd."""
+    """Read a catalogue from TOML; raises CatalogueError, which names the place of the mistake."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

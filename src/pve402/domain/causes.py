@@ -1,7 +1,7 @@
-"""Why a connection failed, in words for people.
+"""Explains to people why a connection failed.
 
-Network libraries wrap what the system said in classes of their own, whose names tell an operator
-nothing. The cause is looked for through what an error was raised from.
+Network libraries wrap system errors in their own classes, whose names tell an operator nothing.
+This follows the chain of causes down to the actual one.
 """
 
 import os
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 _MOST_WRAPPED = 8
 _PLAIN_HTTP = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"})
-"""How OpenSSL names the answer of a port that does not speak TLS."""
+"""What OpenSSL reports when a port does not speak TLS."""
 
 
 def reason(error: BaseException) -> str:
-    """Say in a few words why a connection was not made, or broke."""
+    """Return a short reason why a connection could not be made, or broke."""
     for cause in _chain(error):
         words = _words(cause)
         if words:
@@ -24,7 +24,7 @@ def reason(error: BaseException) -> str:
 
 
 def certificate_fault(error: BaseException) -> str:
-    """Say what is wrong with a certificate; empty if it is not about a certificate."""
+    """Return what is wrong with a certificate; empty if the error is not about one."""
     for cause in _chain(error):
         message = getattr(cause, "verify_message", "")
         if isinstance(cause, ssl.SSLCertVerificationError) and message:
@@ -33,7 +33,7 @@ def certificate_fault(error: BaseException) -> str:
 
 
 def speaks_no_tls(error: BaseException) -> bool:
-    """Tell whether the other side answered TLS with something else, such as plain HTTP."""
+    """Return whether the other side answered TLS with something else, such as plain HTTP."""
     return any(
         isinstance(cause, ssl.SSLError) and getattr(cause, "reason", "") in _PLAIN_HTTP
         for cause in _chain(error)
@@ -41,7 +41,7 @@ def speaks_no_tls(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it wraps, outermost first."""
+    """Return the error and the errors it wraps, outermost first."""
     found: BaseException | None = error
     for _ in range(_MOST_WRAPPED):
         if found is None:
@@ -72,7 +72,7 @@ def _words(error: BaseException) -> str:
 
 
 def _tls_words(error: ssl.SSLError) -> str:
-    """Empty for a library's wrapper around the error, which has no words of its own."""
+    """Return the error's own message; empty for a library's wrapper, which has none."""
     fault = getattr(error, "verify_message", "")
     if fault:
         return f"the certificate is not trusted: {fault}"

@@ -1,4 +1,4 @@
-"""The refusals that every part of the product can give, as one tree; a class's code is stable.
+"""The refusals shared by all parts of the product, as one tree; each class has a stable code.
 
 Pve402Error
 ├── InvalidRequest                422  the request cannot be served as written
@@ -36,16 +36,16 @@ Pve402Error
     ├── DatabaseUnavailable
     └── Overloaded
 
-The refusals of one part alone stand with it: `hub.errors`, `guests`, `api`. The numbers are what
-the HTTP layer answers; the domain itself knows only the classes.
+Refusals of a single part are defined there: `hub.errors`, `guests`, `api`. The numbers are the
+status codes of the HTTP layer; the domain itself knows only the classes.
 """
 
 
 class Pve402Error(Exception):
-    """Something the product refuses, with a code that never changes and a sentence that may.
+    """Something the product refuses, with a stable code and a message that may change.
 
-    `detail` is what the tenant reads. `retry_after_seconds` says when the same request can
-    succeed; a raiser that knows better than the class says so.
+    `detail` is shown to the tenant. `retry_after_seconds` says when the same request can succeed;
+    code that knows better than the class passes its own value.
     """
 
     code: str = "internal_error"
@@ -77,7 +77,7 @@ class OutOfBounds(InvalidRequest):
 
 class InvalidHostname(InvalidRequest):
     detail = (
-        "The host name is not a name of RFC 1123: letters, digits and hyphens, 63 at most a label."
+        "The host name is not valid (RFC 1123): letters, digits and hyphens, at most 63 characters."
     )
     code = "invalid_hostname"
 
@@ -88,7 +88,7 @@ class InvalidPassword(InvalidRequest):
 
 
 class InvalidSshKey(InvalidRequest):
-    detail = "An SSH public key is not in the one-line OpenSSH form."
+    detail = "An SSH public key is not in the one-line OpenSSH format."
     code = "invalid_ssh_key"
 
 
@@ -133,13 +133,13 @@ class Conflict(Pve402Error):
 
 
 class NoCapacity(Conflict):
-    detail = "No node has room for this size now; nothing was charged."
+    detail = "No node has room for this size right now; nothing was charged."
     code = "no_capacity"
     retry_after_seconds = 60
 
 
 class LeaseBusy(Conflict):
-    detail = "Another change of this lease is under way; try again in a moment."
+    detail = "Another change to this lease is in progress; try again in a moment."
     code = "lease_busy"
     retry_after_seconds = 5
 
@@ -150,7 +150,7 @@ class LeaseOver(Conflict):
 
 
 class LeaseNotReady(Conflict):
-    detail = "The lease is not running yet, or not any more."
+    detail = "The lease is not running yet, or no longer running."
     code = "lease_not_ready"
 
 
@@ -185,15 +185,13 @@ class TooMany(Pve402Error):
 
 
 class TooManyUnsettled(TooMany):
-    detail = "Too many creations are waiting for their settlement."
+    detail = "Too many creations are waiting for settlement."
     code = "too_many_unsettled"
     retry_after_seconds = 10
 
 
 class WalletMustWait(TooMany):
-    detail = (
-        "A payment of this wallet or lease failed to settle a moment ago; wait before the next."
-    )
+    detail = "A payment by this wallet or for this lease just failed to settle; wait and pay again."
     code = "wallet_must_wait"
 
 
@@ -203,7 +201,7 @@ class ProvisioningFailed(Pve402Error):
 
 
 class TryLater(Pve402Error):
-    detail = "The service cannot answer now; try again later."
+    detail = "The service cannot answer right now; try again later."
     code = "try_later"
     retry_after_seconds = 10
 
@@ -216,34 +214,34 @@ class OrderPending(TryLater):
 
 class SettlementPending(TryLater):
     detail = (
-        "The outcome of the settlement is not known yet; it will be resolved, do not pay again."
+        "The outcome of the settlement is not known yet; it will be resolved. Do not pay again."
     )
     code = "settlement_pending"
     retry_after_seconds = 5
 
 
 class FacilitatorUnavailable(TryLater):
-    detail = "The payment facilitator does not answer; nothing was charged."
+    detail = "The payment facilitator is not answering; nothing was charged."
     code = "facilitator_unavailable"
 
 
 class ChainUnavailable(TryLater):
-    detail = "The payment network cannot be read now, so no payment is taken; nothing was charged."
+    detail = "The payment network cannot be read right now; nothing was charged."
     code = "chain_unavailable"
 
 
 class ProxmoxUnavailable(TryLater):
-    detail = "The machines cannot be reached now; nothing was charged."
+    detail = "The machines cannot be reached right now; nothing was charged."
     code = "proxmox_unavailable"
 
 
 class DatabaseUnavailable(TryLater):
-    detail = "The database does not answer; nothing was charged."
+    detail = "The database is not answering; nothing was charged."
     code = "database_unavailable"
     retry_after_seconds = 2
 
 
 class Overloaded(TryLater):
-    detail = "Too much is under way; nothing was charged."
+    detail = "The service is overloaded; nothing was charged."
     code = "overloaded"
     retry_after_seconds = 10

@@ -1,4 +1,4 @@
-"""A lease: the right to one guest until it expires, its states, and which may follow which."""
+"""A lease: the right to one guest until it expires; its states and their legal transitions."""
 
 import dataclasses
 import re
@@ -15,17 +15,17 @@ _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class LeaseStatus(Enum):
-    """Where a lease stands; the words are stored and must not change."""
+    """The state of a lease; the values are stored and must not change."""
 
-    RESERVED = "reserved"  # order, vmid and capacity are written; Proxmox may have been asked
+    RESERVED = "reserved"  # order, vmid and capacity are stored; Proxmox may have been called
     CREATING = "creating"  # Proxmox runs the creation task
     STARTING = "starting"  # the guest exists and is being started
-    SETTLING = "settling"  # the guest is made, and runs unless the money comes first
+    SETTLING = "settling"  # the guest is created, and running unless it is paid before it starts
     ACTIVE = "active"  # paid, handed over, running until expires_at
-    STOPPING = "stopping"  # over; the guest is being shut down
-    STOPPED = "stopped"  # the guest is down; a renewal until deletes_at brings it back
+    STOPPING = "stopping"  # time is up; the guest is being shut down
+    STOPPED = "stopped"  # the guest is down; a renewal before deletes_at brings it back
     DELETING = "deleting"  # the guest is being destroyed
-    ENDED = "ended"  # the guest is gone after a life
+    ENDED = "ended"  # the guest is gone after its lease
     UNWINDING = "unwinding"  # never handed over; the guest is being destroyed
     FAILED = "failed"  # the guest is gone and nothing was charged
     POOLED = "pooled"  # ready, without an owner yet
@@ -56,10 +56,10 @@ TRANSITIONS: Mapping[LeaseStatus, frozenset[LeaseStatus]] = {
 }
 
 NOBODY = ""
-"""The owner of a guest that is made ahead of its tenant."""
+"""The owner of a guest that was created before it has a tenant."""
 
 OVER = frozenset({LeaseStatus.ENDED, LeaseStatus.FAILED})
-"""States that nothing follows."""
+"""Final states."""
 
 _TENANT_WORDS = {
     LeaseStatus.RESERVED: "provisioning",
@@ -77,32 +77,32 @@ _TENANT_WORDS = {
 
 
 def may_follow(before: LeaseStatus, after: LeaseStatus) -> bool:
-    """Tell whether a lease may go from one state straight to the other."""
+    """Return whether a lease may go directly from one state to the other."""
     return after in TRANSITIONS[before]
 
 
 def is_usable(status: LeaseStatus, expires_at: datetime | None, now: datetime) -> bool:
-    """Tell whether its tenant may do anything inside the guest.
+    """Return whether the tenant may act inside the guest.
 
-    A renewal whose outcome is unknown keeps a lease from its end, and buys nothing before it is
-    settled.
+    A renewal with an unknown outcome keeps the lease from ending, but gives no access until it
+    settles.
     """
     return status is LeaseStatus.ACTIVE and expires_at is not None and expires_at > now
 
 
 def new_lease_id() -> str:
-    """Return a fresh identity: a letter, then 25 lower-case letters and digits (129 bits)."""
+    """Return a new lease id: a letter, then 25 lower-case letters and digits (129 bits)."""
     return "l" + "".join(secrets.choice(_ALPHABET) for _ in range(25))
 
 
 def is_lease_id(text: str) -> bool:
-    """Tell a leaseId from a ctid (which is all digits) and from noise."""
+    """Return whether text is a leaseId, not a ctid (all digits) or anything else."""
     return _LEASE_ID.fullmatch(text) is not None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Size:
-    """The shape of a guest. One GB is one GiB and one MB one MiB, as Proxmox counts them."""
+    """The size of a guest. As in Proxmox, one GB is one GiB and one MB one MiB."""
 
     cores: int
     memory_mb: int
@@ -111,7 +111,7 @@ class Size:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lease:
-    """One row of the lease table; times are aware UTC, None where they have not come yet."""
+    """One row of the lease table; times are aware UTC, None until they are known."""
 
     lease_id: str
     status: LeaseStatus
@@ -122,7 +122,7 @@ class Lease:
     size: Size
     hostname: str
     template: str
-    rates: Mapping[str, str]  # the sku's rates when the lease was made, for when the sku is gone
+    rates: Mapping[str, str]  # the sku's rates at creation, in case the sku goes away
     created_at: datetime
     expires_at: datetime | None = None
     deletes_at: datetime | None = None
@@ -138,14 +138,14 @@ class Lease:
     create_sent_at: datetime | None = None
     restarts: int = 0
     restarts_since: datetime | None = None
-    pooled_at: datetime | None = None  # since when it was warm; None: made for its tenant
+    pooled_at: datetime | None = None  # since when it was warm; None: created for its tenant
     wanted: power.Wanted = power.Wanted.RUNNING
     wanted_by: power.WantedBy = power.WantedBy.SERVICE
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Self:
-        """Build the value from one whole row of the lease table."""
+        """Build a lease from a complete row of the lease table."""
         facts = dict(row)
         facts["status"] = LeaseStatus(facts["status"])
         facts["wanted"] = power.Wanted(facts["wanted"])
@@ -158,12 +158,12 @@ class Lease:
         return rows.made(cls, facts)
 
     def evolve(self, **changes: Any) -> Self:
-        """Return a copy with some facts replaced."""
+        """Return a copy with some fields replaced."""
         return dataclasses.replace(self, **changes)
 
     @property
     def is_unowned(self) -> bool:
-        """Whether nobody has it: it is made for the warm pool, waits there, or is discarded."""
+        """Whether it has no tenant: being made for the warm pool, waiting there, or discarded."""
         return self.owner == NOBODY
 
     @property
@@ -180,7 +180,7 @@ class Lease:
 
     @property
     def is_to_run(self) -> bool:
-        """Whether the guest is wanted running, as long as the lease's time lasts."""
+        """Whether the guest should run as long as the lease lasts."""
         return self.wanted is power.Wanted.RUNNING
 
     @property

@@ -1,9 +1,9 @@
-"""How a guest says whose it is: two tags, and a signed line in its description.
+"""How a guest is marked as ours: two tags, and a signed line in its description.
 
-The tags are compared before every stop, change and delete. The description is enough to write the
-lease table again after the database was lost; only lines with a valid HMAC count, because whoever
-may edit a guest on Proxmox may write anything there. Proxmox folds tags to lower case and sorts
-them, and adds a newline to a description.
+The tags are checked before every stop, change and delete. The descriptions are enough to rebuild
+the lease table if the database is lost; only lines with a valid HMAC count, because anybody who may
+edit a guest on Proxmox can write anything there. Proxmox lower-cases and sorts tags, and appends a
+newline to a description.
 """
 
 import base64
@@ -23,10 +23,10 @@ _LINE = re.compile(r"^pve402:v1:([A-Za-z0-9_-]{1,2000}):([0-9a-f]{64})\s*$", re.
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GuestRecord:
-    """What the description of a guest tells about its lease."""
+    """What a guest's description says about its lease."""
 
     lease_id: str
-    owner: str  # empty in the warm pool; `expires_at` then says nothing
+    owner: str  # empty in the warm pool; `expires_at` is then meaningless
     sku: str
     size: lease.Size
     expires_at: datetime
@@ -38,23 +38,23 @@ def instance_tag(instance: str) -> str:
 
 
 def lease_tag(lease_id: str) -> str:
-    """Return the tag that names the lease."""
+    """Return the tag that identifies the lease."""
     return f"lease-{lease_id}"
 
 
 def is_marked(tags: Collection[str], instance: str, lease_id: str) -> bool:
-    """Tell whether a guest with these tags is the guest of this lease of this installation."""
+    """Return whether a guest with these tags belongs to this lease of this installation."""
     return instance_tag(instance) in tags and lease_tag(lease_id) in tags
 
 
 def leases_named(tags: Collection[str]) -> list[str]:
-    """Return the lease identities that tags name."""
+    """Return the lease ids found in tags."""
     named = (tag.removeprefix("lease-") for tag in tags if tag.startswith("lease-"))
     return [lease_id for lease_id in named if lease.is_lease_id(lease_id)]
 
 
 def describe(record: GuestRecord, key: bytes) -> str:
-    """Return the description of a guest: a sentence for people and the signed line."""
+    """Return a guest's description: a sentence for people and the signed line."""
     facts: dict[str, Any] = dataclasses.asdict(record)
     facts["expires_at"] = int(record.expires_at.timestamp())
     text = json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
@@ -65,7 +65,7 @@ def describe(record: GuestRecord, key: bytes) -> str:
 
 
 def read_description(description: str, key: bytes) -> GuestRecord | None:
-    """Return what the first validly signed line says, None if there is none."""
+    """Return the record of the first line with a valid signature, None if there is none."""
     for body, signature in _LINE.findall(description[:65536]):
         if hmac.compare_digest(_sign(body, key), signature):
             return _record(body)

@@ -1,4 +1,4 @@
-"""An order: one paid request, unique by its payment."""
+"""An order: one paid request, identified by its payment."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ class OrderKind(Enum):
 
 
 class OrderStatus(Enum):
-    """Where the money of an order stands."""
+    """The state of an order's payment."""
 
-    CLAIMED = "claimed"  # the payment is ours to use; nothing was done
+    CLAIMED = "claimed"  # we claimed the payment; nothing else was done yet
     WORKING = "working"  # Proxmox is preparing what was bought
-    SETTLING = "settling"  # the transfer was asked for; its outcome may be open
+    SETTLING = "settling"  # the transfer was requested; its outcome may be unknown
     SETTLED = "settled"  # the transfer is on chain
-    REFUSED = "refused"  # the transfer will never be made by us
+    REFUSED = "refused"  # we will never make the transfer
 
 
 OPEN = frozenset({OrderStatus.CLAIMED, OrderStatus.WORKING, OrderStatus.SETTLING})
-"""States in which the outcome is still to come."""
+"""States in which the outcome is still open."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,22 +53,22 @@ class Order:
     client_address: str | None = None
     transaction: str | None = None
     settled_at: datetime | None = None
-    refusal: str | None = None  # a stable code, None unless refused
-    final: bool = False  # the settlement was seen again some blocks later
+    refusal: str | None = None  # a stable error code, None unless refused
+    final: bool = False  # the settlement was checked again some blocks later
     due_at: datetime | None = None
     fence: str | None = None
     attempts: int = 0
     last_error: str | None = None
-    expires_at: datetime | None = None  # of the lease, as this order left it
-    described_at: datetime | None = None  # when the guest was told that end, None before
-    settling_at: datetime | None = None  # since when the transfer is asked for
-    settles_first: bool = False  # the payer's contract decides: no guest is started unpaid
+    expires_at: datetime | None = None  # the lease's end, as set by this order
+    described_at: datetime | None = None  # when the guest received that end, None before
+    settling_at: datetime | None = None  # when the transfer was first requested
+    settles_first: bool = False  # the payer is a contract: its guest starts only once paid
     sealed_payment: bytes | None = dataclasses.field(default=None, repr=False)
     sealed_secrets: bytes | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Self:
-        """Build the value from one whole row of the order table."""
+        """Build an order from a complete row of the order table."""
         facts = dict(row)
         facts["kind"] = OrderKind(facts["kind"])
         facts["status"] = OrderStatus(facts["status"])
@@ -76,10 +76,10 @@ class Order:
 
     @property
     def is_paid(self) -> bool:
-        """Whether the transfer is on chain, though what it bought may be still to come."""
+        """Whether the transfer is on chain, even if the purchase was not delivered yet."""
         return self.settled_at is not None
 
     @property
     def is_open(self) -> bool:
-        """Whether the outcome is still to come."""
+        """Whether the outcome is still open."""
         return self.status in OPEN

@@ -1,4 +1,4 @@
-"""Where a new guest goes: the node with the most room, by measured and by promised capacity."""
+"""Where a new guest goes: the node with the most room, by measured and promised capacity."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from pve402.domain import errors, lease
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NodeRoom:
-    """What a node has; None where the token may not see it (Sys.Audit)."""
+    """A node's capacity; None where the token lacks the permission to see it (Sys.Audit)."""
 
     node: str
     online: bool
@@ -22,17 +22,17 @@ class NodeRoom:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Promise:
-    """Leases that take room on a node, whether or not their guests exist yet."""
+    """Leases that take up room on a node, whether or not their guests exist yet."""
 
     node: str
-    size: lease.Size  # of all of them together
-    made: bool  # the guests exist, so the storage's own figures have their disks already
+    size: lease.Size  # total of all of them
+    made: bool  # the guests exist, so the storage's own figures already include their disks
     leases: int = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How far a node may be filled; None means no limit of the operator's."""
+    """How far a node may be filled; None means that the operator sets no limit."""
 
     leases_per_node: int | None = None
     memory_mb_per_node: int | None = None
@@ -49,7 +49,7 @@ def choose_node(
     allowed: frozenset[str],
     limits: Limits,
 ) -> str:
-    """Return the allowed node with the most free memory (fewest leases where it is unknown).
+    """Return the allowed node with the most free memory (fewest leases if memory is unknown).
 
     Raises NoCapacity if the size fits nowhere.
     """
@@ -83,8 +83,8 @@ def check_return(
     node: str,
     limits: Limits,
 ) -> None:
-    """Raise NoCapacity if a guest in grace, which kept its disk, has no room to run again."""
-    unbounded = dataclasses.replace(limits, leases_per_node=None)  # it counts among them already
+    """Raise NoCapacity if there is no room to restart a guest in grace, which kept its disk."""
+    unbounded = dataclasses.replace(limits, leases_per_node=None)  # the lease is already counted
     running = dataclasses.replace(size, disk_gb=0)
     choose_node(rooms, promises, running, allowed=frozenset({node}), limits=unbounded)
 

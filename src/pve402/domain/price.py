@@ -14,7 +14,7 @@ _MEMORY_MB_PER_GB = 1024
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rates:
-    """What a sku costs, in USD: once, and a minute for each core, GiB of memory, GiB of disk."""
+    """What a sku costs in USD: once, and per minute for each core, GiB of memory and disk."""
 
     base_usd: Fraction
     core_minute_usd: Fraction
@@ -23,13 +23,13 @@ class Rates:
 
     @classmethod
     def from_strings(cls, rates: Mapping[str, str]) -> Self:
-        """Build rates from decimal strings; raise ValueError on a missing, negative or odd one."""
+        """Build rates from decimal strings; raises ValueError for a missing or invalid one."""
         return cls(
             **{field.name: parse_usd(rates[field.name]) for field in dataclasses.fields(cls)}
         )
 
     def to_strings(self) -> dict[str, str]:
-        """Return the rates as decimal strings, to be stored with a lease."""
+        """Return the rates as decimal strings, to store with a lease."""
         return {
             field.name: format_usd(getattr(self, field.name)) for field in dataclasses.fields(self)
         }
@@ -38,12 +38,12 @@ class Rates:
 def parse_usd(text: str) -> Fraction:
     """Return the exact value of a decimal string such as `0.0002`.
 
-    Raises ValueError unless it is a finite number that is not negative, with at most 18 places.
+    Raises ValueError unless it is finite, not negative, and has at most 18 decimal places.
     """
     try:
         value = Decimal(text)
     except ArithmeticError as error:
-        raise ValueError(f"not a decimal number of USD: {text!r}") from error
+        raise ValueError(f"not a decimal amount in USD: {text!r}") from error
     if not value.is_finite() or value < 0:
         raise ValueError(f"not a price: {text!r}")
     exponent = value.as_tuple().exponent
@@ -74,11 +74,11 @@ def lease_price_usd(
 
 
 def atomic_units(usd: Fraction, decimals: int) -> int:
-    """Return the amount in atomic units of an asset worth one USD: rounded up, one at least."""
+    """Return the amount in atomic units of an asset worth one USD: rounded up, at least one."""
     scale: int = 10**decimals
     return max(1, math.ceil(usd * scale))
 
 
 def usd_of(amount_atomic: int, decimals: int) -> str:
-    """Return an amount of atomic units as a decimal string of USD."""
+    """Return an amount in atomic units as a decimal string in USD."""
     return format_usd(Fraction(amount_atomic, 10**decimals))

@@ -1,4 +1,4 @@
-"""What a tenant asks for, parsed and checked; prices come from these values alone."""
+"""What a tenant requests, parsed and checked; prices depend on these values alone."""
 
 import dataclasses
 import hashlib
@@ -21,7 +21,7 @@ class CreationRequest:
 
     sku: str
     minutes: int
-    hostname: str | None  # None: made of the sku's name and the lease
+    hostname: str | None  # None: derived from the sku's name and the lease id
     size: lease.Size
     template: str | None = None
     password: str | None = dataclasses.field(default=None, repr=False)
@@ -29,7 +29,7 @@ class CreationRequest:
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     def check(self, sku_catalogue: catalogue.Catalogue) -> catalogue.Sku:
-        """Return the sku; raise the InvalidRequest that says what cannot be sold."""
+        """Return the sku; raises the InvalidRequest that says what cannot be sold."""
         sku = sku_catalogue.sku(self.sku)
         sku.check(self.size, self.minutes)
         if self.hostname is not None:
@@ -48,7 +48,7 @@ class CreationRequest:
         return dataclasses.asdict(self)
 
     def kept(self) -> dict[str, Any]:
-        """Return what is kept with the lease for its owner to read back: no secrets."""
+        """Return what is stored with the lease for its owner to read back: no secrets."""
         given = {"template": self.template, "sshPublicKeys": list(self.ssh_public_keys)}
         return {**self.metadata, **{name: value for name, value in given.items() if value}}
 
@@ -66,22 +66,22 @@ class RenewalRequest:
 
 
 def fingerprint(route: str, canonical: Mapping[str, Any], key: bytes) -> str:
-    """Return a keyed hash of a request, so that a password in it cannot be guessed from it."""
+    """Return a keyed hash of a request; the key prevents guessing a password from the hash."""
     text = json.dumps([route, canonical], sort_keys=True, ensure_ascii=False)
     return hmac.new(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
 def default_hostname(sku: str, lease_id: str) -> str:
-    """Return the host name of a lease whose request has none: always the same for one lease."""
+    """Return the host name of a lease requested without one: always the same for a given lease."""
     label = re.sub("[^a-z0-9]+", "-", sku.lower())[:56].strip("-") or "lease"
     return f"{label}-{hashlib.sha256(lease_id.encode()).hexdigest()[:6]}"
 
 
 def check_hostname(hostname: str) -> None:
-    """Raise InvalidHostname unless it is a name of RFC 1123 whose labels fit.
+    """Raise InvalidHostname unless it is a valid RFC 1123 name.
 
-    Proxmox VE refuses underscores and accepts 64 characters, which Linux then cannot set;
-    63 in all is the safe limit.
+    Proxmox VE refuses underscores, but accepts 64 characters, which Linux cannot set; a total of 63
+    is the safe limit.
     """
     labels = hostname.split(".")
     if len(hostname) > 63 or not all(_LABEL.fullmatch(label) for label in labels):
@@ -95,7 +95,7 @@ def check_password(password: str) -> None:
 
 
 def check_ssh_keys(keys: tuple[str, ...]) -> None:
-    """Raise InvalidSshKey, which says which and why, unless OpenSSH reads each; 16 at most."""
+    """Raise InvalidSshKey, which says which key and why, unless OpenSSH reads each; at most 16."""
     if len(keys) > ssh_keys.LARGEST_KEYS:
         raise errors.InvalidSshKey(f"Send at most {ssh_keys.LARGEST_KEYS} SSH public keys.")
     for number, key in enumerate(keys, 1):
@@ -107,6 +107,6 @@ def check_ssh_keys(keys: tuple[str, ...]) -> None:
 
 
 def check_idempotency_key(key: str) -> None:
-    """Raise InvalidIdempotencyKey unless the key can hold 128 random bits."""
+    """Raise InvalidIdempotencyKey unless the key is long enough for 128 random bits."""
     if not _IDEMPOTENCY_KEY.fullmatch(key):
         raise errors.InvalidIdempotencyKey

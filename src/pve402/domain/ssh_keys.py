@@ -1,8 +1,8 @@
 """SSH public keys as OpenSSH reads them: decoded, not merely matched by a pattern.
 
-A key that sshd cannot read locks its tenant out of a container they have paid for, so everything
-that `ssh-keygen -l` refuses is refused here: text that was cut or mistyped, an inner type that is
-not the outer one, bytes behind the key, points that are not on their curve.
+A key that sshd cannot read locks its tenant out of a container they have paid for, so this refuses
+everything that `ssh-keygen -l` refuses: truncated or mistyped text, an inner type that differs from
+the outer one, bytes after the key, points that are not on their curve.
 
 Source: `sshkey_read` and `sshkey_from_blob` of OpenSSH 9.2; RFC 4253, 5656 and 8709.
 """
@@ -20,7 +20,7 @@ _UNCOMPRESSED_POINT = 4
 
 
 class BadKey(ValueError):
-    """The text is no public key that sshd reads; says why, without quoting it."""
+    """The text is not a public key that sshd accepts; says why, without quoting it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ _CURVES: Mapping[bytes, _Curve] = {
 
 
 class _Blob:
-    """The bytes of a key, read string by string (RFC 4251, section 5)."""
+    """Reads the bytes of a key string by string (RFC 4251, section 5)."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -81,15 +81,15 @@ class _Blob:
 
 
 def tidy(line: str) -> str:
-    """Bring a key into the form `type base64 comment`, without the blanks around and between.
+    """Return a key as `type base64 comment`, without extra white space.
 
-    The comment is for people: it is cut to 200 characters, and what is not printable ASCII
-    becomes `?`, so that it passes through every file and terminal.
+    The comment is for people: it is cut to 200 characters, and anything but printable ASCII becomes
+    `?`, so that it is safe in any file and terminal.
     """
     kind, _, rest = line.strip().replace("\t", " ").partition(" ")
     body, _, comment = rest.strip().partition(" ")
     if "\n" in line.strip() or "\r" in line.strip():
-        return line.strip()  # more than one line is for `check` to refuse
+        return line.strip()  # `check` refuses more than one line
     plain = "".join(
         character if " " <= character <= "~" else "?"
         for character in comment.strip()[:_LARGEST_COMMENT_CHARACTERS]

@@ -1,4 +1,4 @@
-"""What the warm pool keeps: so many guests of one sku and size, made ahead of their tenants."""
+"""What the warm pool keeps: a number of guests of one sku and size, created in advance."""
 
 import dataclasses
 import re
@@ -11,7 +11,7 @@ _FORM = re.compile(r"([^\s:,=]{1,64}):(\d{1,4}):(\d{1,8}):(\d{1,6})=(\d{1,4})")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WarmKind:
-    """One kind of guest and how many of it wait for a tenant."""
+    """One kind of guest, and how many of them to keep ready."""
 
     sku: str
     size: lease.Size
@@ -19,7 +19,7 @@ class WarmKind:
 
     @classmethod
     def parse(cls, text: str) -> "WarmKind":
-        """Read `sku:cores:memoryMB:diskGB=count`; raise ValueError for anything else."""
+        """Parse `sku:cores:memoryMB:diskGB=count`; raises ValueError for anything else."""
         match = _FORM.fullmatch(text)
         if match is None:
             raise ValueError(f"must be sku:cores:memoryMB:diskGB=count, not {text[:100]!r}")
@@ -30,6 +30,6 @@ class WarmKind:
         return cls(sku=match[1], size=size, count=count)
 
     def check(self, sku_catalogue: catalogue.Catalogue) -> None:
-        """Raise the InvalidRequest that a tenant would get for a guest of this kind."""
+        """Raise the InvalidRequest that a tenant would get when buying a guest of this kind."""
         sku = sku_catalogue.sku(self.sku)
         sku.check(self.size, sku.runtime_minutes.least)
