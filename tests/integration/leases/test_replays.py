@@ -149,12 +149,13 @@ async def test_a_wallet_can_have_so_many_unsettled_creations_and_no_more(
     installation: Installation,
 ) -> None:
     tenant, wish = installation.tenant(), creation()
-    installation.fail_call(r"POST /nodes/pve/lxc$", FaultKind.SLOW, seconds=1.0, times=50)
+    installation.fail_call(r"POST /nodes/pve/lxc$", FaultKind.SLOW, seconds=60.0, times=50)
     for _ in range(8):
         await installation.leases.create(wish, installation.buy(tenant, wish, wait_seconds=0.0))
 
     with pytest.raises(errors.TooManyUnsettled):
         await installation.leases.create(wish, installation.buy(tenant, wish, wait_seconds=0.0))
+    await installation.die()  # a stop would wait for the slow calls
 
 
 async def test_a_wallet_whose_settlement_failed_waits(installation: Installation) -> None:
