@@ -5,15 +5,13 @@ import contextlib
 import dataclasses
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib import resources
-from pathlib import Path
 from typing import Self
 
 import structlog
 
 from pve402 import config
+from pve402.bootstrap import catalogue_file, payments
 from pve402.bootstrap import guests as guest_building
-from pve402.bootstrap import payments
 from pve402.domain import catalogue, errors, placement
 from pve402.guests import guest_work, rekeying
 from pve402.leases import (
@@ -216,7 +214,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
     SettingsError or CatalogueError for a file that cannot be used.
     """
     _warn(settings)
-    sku_catalogue = load_catalogue(settings).with_template(settings.pve_os_template)
+    sku_catalogue = catalogue_file.load(settings).with_template(settings.pve_os_template)
     _check_warm_pool(settings, sku_catalogue)
     guest_building.check_guests(settings, sku_catalogue)
     secret_vault = vault.Vault(config.secret_key(settings, make=makes_key))
@@ -332,23 +330,6 @@ def _warn(settings: config.Settings) -> None:
     for network in payments.without_cdp_key(settings):
         setting = "CDP_API_KEY_ID, CDP_API_KEY_SECRET"
         log.warning("facilitator_key_missing", network=network, setting=setting)
-
-
-def load_catalogue(settings: config.Settings) -> catalogue.Catalogue:
-    """Read the operator's catalogue, or the one that is shipped. Raises CatalogueError."""
-    if settings.pve402_catalogue is not None:
-        return _read_catalogue(settings.pve402_catalogue)
-    shipped = resources.files("pve402.domain") / "default_catalogue.toml"
-    return catalogue.parse(shipped.read_text())
-
-
-def _read_catalogue(file: Path) -> catalogue.Catalogue:
-    """Read a file of the operator's. Raises CatalogueError, which names it and its variable."""
-    try:
-        return catalogue.parse(file.read_text())
-    except (catalogue.CatalogueError, OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise catalogue.CatalogueError(f"PVE402_CATALOGUE: {file}: {reason}") from None
 
 
 def _lease_options(settings: config.Settings, secret_vault: vault.Vault) -> options.LeaseOptions:
