@@ -9,7 +9,8 @@ from pve402.leases import deals, machine, options, reservation, workflow
 
 log = structlog.get_logger(__name__)
 
-_PAUSE_SECONDS = 5.0
+_LEAST_PAUSE_SECONDS = 5.0
+_MOST_PAUSE_SECONDS = 600.0
 
 
 class Rooms(Protocol):
@@ -52,7 +53,15 @@ class Anew:
                 await self._move(deal, rooms)
         except (errors.NoCapacity, errors.ProxmoxUnavailable) as error:
             raise workflow.RetryLater(workflow.reason_of(error)) from error
-        raise workflow.RetryLater(f"made anew: {reason}", after_seconds=_PAUSE_SECONDS)
+        pause = await self._pause_seconds(deal)
+        raise workflow.RetryLater(f"made anew: {reason}", after_seconds=pause)
+
+    async def _pause_seconds(self, deal: deals.Deal) -> float:
+        """The pause before the next try: the longer it has been tried, the longer."""
+        if deal.order.settled_at is None:
+            return _LEAST_PAUSE_SECONDS
+        tried = (await self._deals.db.time() - deal.order.settled_at).total_seconds()
+        return min(max(tried / 10, _LEAST_PAUSE_SECONDS), _MOST_PAUSE_SECONDS)
 
     async def elsewhere(self, deal: deals.Deal, reason: str) -> Exception:
         """Send a lease whose guest cannot be made on its node to another; return what to raise."""
