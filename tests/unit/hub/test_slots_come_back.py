@@ -5,6 +5,7 @@ import contextlib
 
 import pytest
 from tests.support.fake_agent import FakeGuests, FakeTerminal
+from tests.support.simulated_time import simulated_time
 
 from pve402.hub import agent, errors
 from pve402.hub.hub import Hub
@@ -12,6 +13,9 @@ from pve402.hub.options import HubOptions
 from pve402.hub.request import ExecRequest
 from pve402.proxmox.guests import GuestRef
 
+__all__ = ["simulated_time"]
+
+pytestmark = pytest.mark.usefixtures("simulated_time")
 GUEST = GuestRef(node="pve", vmid=101)
 OPTIONS = HubOptions(max_commands=3, acknowledge_seconds=0.5, silence_seconds=2.0)
 LONG = ExecRequest(argv=("printf", "%s", *["x" * 400] * 60))
