@@ -198,6 +198,8 @@ def _broken(message: aiohttp.WSMessage, *, started: bool) -> errors.ClientError:
         return errors.CommandLost(f"the command was ended{why}")
     if code is not None and _REFUSED + 400 <= code < _REFUSED + 600:
         return errors.Refused(code - _REFUSED, reason, "the command was not started")
+    if code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
+        return errors.Refused(413, "too_large", "the command is longer than the service takes")
     return errors.ServiceUnreachable("the connection broke before the command was started")
 
 
