@@ -1,9 +1,13 @@
-"""What a tenant has: a list of leases, a new token of one, the end of one."""
+"""What a tenant has: a list of leases; a new token of one, its power, its end."""
+
+from collections.abc import Awaitable, Callable
 
 import typer
 
 from pve402 import client, schemas
 from pve402.cli import calls, credentials, exit_codes, terminal
+
+Act = Callable[[client.Client, str], Awaitable[schemas.LeaseItem]]
 
 _HEADS = ("ctid", "status", "guest", "expires", "leaseId", "hostname")
 
@@ -49,6 +53,15 @@ def end(url: str, token: str | None, name: str, *, without_asking: bool, as_json
     if shown is None:
         raise typer.Exit(exit_codes.DECLINED)
     terminal.show(shown, as_json=as_json)
+
+
+def switch(url: str, token: str | None, name: str, act: Act, *, as_json: bool) -> None:
+    """Start, stop or reboot a lease's container, and show how it is then."""
+
+    async def switched(service: client.Client) -> schemas.LeaseItem:
+        return await act(service, await client.names.resolve(service, name))
+
+    terminal.show(calls.run(credentials.holder(url, token), switched), as_json=as_json)
 
 
 async def _agreed(lease: schemas.LeaseItem) -> bool:

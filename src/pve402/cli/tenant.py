@@ -19,6 +19,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(renew)
     app.command(name="list")(list_leases)
     app.command()(token)
+    app.command()(start)
+    app.command()(stop)
+    app.command()(reboot)
     app.command()(end)
 
 
@@ -114,6 +117,32 @@ def token(ctid: Ctid, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     from pve402.cli import holdings
 
     holdings.new_token(url, ctid, as_json=as_json)
+
+
+def start(ctid: Ctid, token: Token = None, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Start the container of a lease; one that runs stays as it is."""
+    from pve402 import client
+    from pve402.cli import holdings
+
+    holdings.switch(url, token, ctid, client.Client.start, as_json=as_json)
+
+
+def stop(ctid: Ctid, token: Token = None, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Stop the container of a lease until it is started; its time goes on at the full rate."""
+    from pve402 import client
+    from pve402.cli import holdings
+
+    holdings.switch(url, token, ctid, client.Client.stop, as_json=as_json)
+
+
+def reboot(
+    ctid: Ctid, token: Token = None, url: Url = DEFAULT_URL, as_json: AsJson = False
+) -> None:
+    """Reboot the container of a lease; start one that is stopped."""
+    from pve402 import client
+    from pve402.cli import holdings
+
+    holdings.switch(url, token, ctid, client.Client.reboot, as_json=as_json)
 
 
 def end(

@@ -140,6 +140,22 @@ class Client:
         reply = await self._managed("DELETE", f"/lease/{ctid}", ctid)
         return transport.read(reply, schemas.LeaseItem)
 
+    async def start(self, ctid: str) -> schemas.LeaseItem:
+        """Start a lease's container; one that runs stays as it is. Raises as `leases`."""
+        return await self._switch(ctid, "start")
+
+    async def stop(self, ctid: str) -> schemas.LeaseItem:
+        """Stop a lease's container; its time goes on. Raises as `leases`."""
+        return await self._switch(ctid, "stop")
+
+    async def reboot(self, ctid: str) -> schemas.LeaseItem:
+        """Reboot a lease's container; start one that is stopped. Raises as `leases`."""
+        return await self._switch(ctid, "reboot")
+
+    async def _switch(self, ctid: str, act: str) -> schemas.LeaseItem:
+        reply = await self._managed("POST", f"/lease/{ctid}/{act}", ctid)
+        return transport.read(reply, schemas.LeaseItem)
+
     async def log_in(self, lease_id: str | None = None) -> schemas.TokenAnswer:
         """Sign a challenge and use the token from now on, which spares the management fee.
 

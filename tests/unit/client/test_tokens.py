@@ -63,6 +63,9 @@ async def _read(service: client.Client) -> object:
 OF_A_LEASE: dict[str, Act] = {
     "show": lambda service: service.show(LEASE_ID),
     "show by ctid": lambda service: service.show("10000"),
+    "start": lambda service: service.start(LEASE_ID),
+    "stop": lambda service: service.stop("10000"),
+    "reboot": lambda service: service.reboot(LEASE_ID),
     "end": lambda service: service.end(LEASE_ID),
     "run": lambda service: client.commands.run(service, "10000", COMMAND),
     "follow": _follow,
