@@ -1,13 +1,14 @@
 """One execution as its callers see it: events that can be followed and replayed, and a result.
 
-What is kept is bounded by the request's output limit and by a number of events; the rest is
-dropped and the result says so. A slow follower reads from what is kept and holds nobody up.
+What is kept is bounded by the request's output limit, by the share of its guest and by a number
+of events; the rest is dropped and the result says so. A slow follower reads from what is kept and
+holds nobody up.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from pve402.hub import errors, guest_scripts, metrics
+from pve402.hub import budget, errors, guest_scripts, metrics
 from pve402.hub.request import EventKind, ExecEvent, ExecRequest, ExecResult
 
 #: Events kept of one execution; pieces that nobody has seen yet are joined first.
@@ -31,6 +32,8 @@ class Execution:
         self.is_let_go = False
         self._clock = clock
         self.stdin = StdinQueue(request)
+        #: Where room for output is taken from; without one only the request's limit counts.
+        self.share: budget.Share | None = None
         self._events: list[ExecEvent] = []
         self._kept_bytes = 0
         self._seen = 0
@@ -64,8 +67,10 @@ class Execution:
         room = self.request.output_limit_bytes - self._kept_bytes
         if len(self._events) >= LARGEST_EVENTS:
             room = 0
-        self.truncated |= len(data) > room
-        piece = data[:room]
+        wanted = max(0, min(len(data), room))
+        granted = wanted if self.share is None else self.share.take(wanted)
+        self.truncated |= len(data) > granted
+        piece = data[:granted]
         self._kept_bytes += len(piece)
         if piece:
             self._keep(kind, piece)
@@ -170,16 +175,12 @@ class Execution:
         return ExecResult(
             exec_id=self.exec_id,
             exit_code=exit_code,
-            stdout=self._collect(EventKind.STDOUT),
-            stderr=self._collect(EventKind.STDERR),
-            output=self._collect(*_STREAMS),
+            pieces=tuple(event for event in self._events if event.kind in _STREAMS),
             timed_out=self.timed_out,
             truncated=self.truncated,
             duration_ms=round((ended_at - self.started_at) * 1000),
+            held=self.share,
         )
-
-    def _collect(self, *kinds: EventKind) -> bytes:
-        return b"".join(event.data for event in self._events if event.kind in kinds)
 
 
 class StdinQueue:

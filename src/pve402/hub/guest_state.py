@@ -98,6 +98,14 @@ class GuestState:
                 del self.executions[execution.exec_id]
                 kept_bytes -= execution.kept_bytes
 
+    def forget_oldest(self) -> bool:
+        """Drop the oldest finished execution that keeps output; False if there is none."""
+        finished = (e for e in self.executions.values() if not e.is_running and e.kept_bytes)
+        oldest = next(finished, None)
+        if oldest is not None:
+            del self.executions[oldest.exec_id]
+        return oldest is not None
+
     @asynccontextmanager
     async def held(self, holder: str) -> AsyncIterator[None]:
         """Hold the terminal alone: no session of ours is up meanwhile.

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import structlog
 
-from pve402.hub import connect, errors, invocation, ownership, supervision
+from pve402.hub import budget, connect, errors, invocation, ownership, supervision
 from pve402.hub.console import Console, ConsoleChannel
 from pve402.hub.execution import Execution
 from pve402.hub.guest_state import GuestState
@@ -40,6 +40,11 @@ class Hub:
     ) -> None:
         self.options = options
         self._open_terminal = open_terminal
+        self.budget = budget.OutputBudget(
+            guest_bytes=options.kept_bytes_per_guest,
+            total_bytes=options.kept_bytes_in_all,
+            make_room=self._make_room_for_output,
+        )
         self._owners = owners or ownership.InMemoryOwnership()
         self._clock = clock
         self._guests: dict[GuestRef, GuestState] = {}
@@ -83,6 +88,7 @@ class Hub:
         state = await self._state(guest)
         session = await state.session()
         execution = Execution(exec_id or new_exec_id(), request, clock=self._clock)
+        execution.share = self.budget.open(guest)
         source = stdin if stdin is not None else execution.stdin.source()
         channel = session.open_channel(execution, prepared, with_stdin=source is not None)
         # Nothing waits between the slot's taking and whoever gives it back.
@@ -208,6 +214,14 @@ class Hub:
         if self._tidying is None:
             self._tidying = asyncio.create_task(self._tidy())
         return state
+
+    def _make_room_for_output(self, guest: GuestRef, size: int) -> None:
+        """Forget finished executions, those of this guest first, until there is enough room."""
+        before = self.budget.kept_bytes
+        own = [self._guests[guest]] if guest in self._guests else []
+        for state in (*own, *self._guests.values()):
+            while before - self.budget.kept_bytes < size and state.forget_oldest():
+                pass
 
     async def _make_room(self, guest: GuestRef) -> None:
         """Close the session on the guest's node that was idle longest if all there are in use.

@@ -16,6 +16,7 @@ class HubOptions:
     default_timeout_seconds, max_timeout_seconds: time limit of a program.
     kill_after_seconds: from TERM to KILL, and from KILL until we give up on its output.
     drain_seconds: how long output may follow a program's exit, from jobs it left behind.
+    kept_bytes_per_guest, kept_bytes_in_all: output held in memory, until it was sent and forgotten.
     max_output_bytes: upper bound of what a caller may ask to keep.
     max_file_bytes: largest file either way.
     kept_executions, kept_seconds: how many finished ones can be looked up, and how long.
@@ -34,6 +35,8 @@ class HubOptions:
     max_timeout_seconds: float = 3600.0
     kill_after_seconds: float = 5.0
     drain_seconds: float = 0.5
+    kept_bytes_per_guest: int = 32 * 1024 * 1024
+    kept_bytes_in_all: int = 128 * 1024 * 1024
     max_output_bytes: int = 16 * 1024 * 1024
     max_file_bytes: int = 1024 * 1024 * 1024
     kept_executions: int = 64

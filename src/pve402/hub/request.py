@@ -53,12 +53,28 @@ class ExecResult:
 
     exec_id: str
     exit_code: int
-    stdout: bytes = field(repr=False)
-    stderr: bytes = field(repr=False)
-    output: bytes = field(repr=False)
+    #: What was kept of the output, in the order it came.
+    pieces: tuple["ExecEvent", ...] = field(repr=False)
     timed_out: bool
     truncated: bool
     duration_ms: int
+    #: What keeps the room for the output accounted; held for as long as the pieces are.
+    held: object = field(default=None, repr=False, compare=False)
+
+    @property
+    def stdout(self) -> bytes:
+        """What it wrote to its output; joined anew each time, for it may be large."""
+        return b"".join(piece.data for piece in self.pieces if piece.kind is EventKind.STDOUT)
+
+    @property
+    def stderr(self) -> bytes:
+        """What it wrote to its error output."""
+        return b"".join(piece.data for piece in self.pieces if piece.kind is EventKind.STDERR)
+
+    @property
+    def output(self) -> bytes:
+        """Both together, in the order they came."""
+        return b"".join(piece.data for piece in self.pieces)
 
 
 class EventKind(Enum):

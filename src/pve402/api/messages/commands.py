@@ -1,6 +1,5 @@
 """From executions to answers and events."""
 
-import base64
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
@@ -8,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
 from pve402 import schemas
+from pve402.api.messages.command_answer import CommandAnswer
 from pve402.api.transport import sse
 from pve402.domain.lease import Lease
 from pve402.guests import guest_work
@@ -16,15 +16,15 @@ from pve402.hub.execution import Execution
 from pve402.hub.request import EventKind, ExecEvent, ExecResult
 
 _STREAMS: Final = (EventKind.STDOUT, EventKind.STDERR)
+#: Output is written piece by piece; see `command_answer`.
+_NO_OUTPUT: Final = {"output": "", "stdout": "", "stderr": ""}
 
 
-def ended(lease: Lease, result: ExecResult, encoding: schemas.ExecEncoding) -> schemas.ExecAnswer:
+def ended(lease: Lease, result: ExecResult, encoding: schemas.ExecEncoding) -> CommandAnswer:
     """Describe a command that ended."""
-    return schemas.ExecAnswer(
+    facts = schemas.ExecAnswer(
         **_names(lease, result.exec_id),
-        output=_text(result.output, encoding),
-        stdout=_text(result.stdout, encoding),
-        stderr=_text(result.stderr, encoding),
+        **_NO_OUTPUT,
         encoding=encoding,
         exit_code=result.exit_code,
         timed_out=result.timed_out,
@@ -33,18 +33,18 @@ def ended(lease: Lease, result: ExecResult, encoding: schemas.ExecEncoding) -> s
         detached=False,
         state="exited",
     )
+    return CommandAnswer(facts=facts, pieces=result.pieces, held=result.held)
 
 
-def attached(
-    lease: Lease, execution: Execution, encoding: schemas.ExecEncoding
-) -> schemas.ExecAnswer:
+def attached(lease: Lease, execution: Execution, encoding: schemas.ExecEncoding) -> CommandAnswer:
     """Describe a command that is followed from here, as far as it is."""
     result = execution.events[-1].result
     if result is not None:
         return ended(lease, result, encoding)
-    return schemas.ExecAnswer(
+    facts = schemas.ExecAnswer(
         **_names(lease, execution.exec_id),
-        **_output(execution.events, encoding),
+        **_NO_OUTPUT,
+        encoding=encoding,
         exit_code=None,
         timed_out=execution.timed_out,
         truncated=execution.truncated,
@@ -52,15 +52,17 @@ def attached(
         detached=False,
         state="running" if execution.is_running else "lost",
     )
+    return CommandAnswer(facts=facts, pieces=_output(execution.events), held=execution)
 
 
 def detached(
     lease: Lease, found: Detached, pieces: Iterable[ExecEvent], encoding: schemas.ExecEncoding
-) -> schemas.ExecAnswer:
+) -> CommandAnswer:
     """Describe a detached command and what was read of its output."""
-    return schemas.ExecAnswer(
+    facts = schemas.ExecAnswer(
         **_names(lease, found.exec_id),
-        **_output(pieces, encoding),
+        **_NO_OUTPUT,
+        encoding=encoding,
         exit_code=found.exit_code,
         timed_out=found.timed_out,
         truncated=found.truncated,
@@ -68,6 +70,7 @@ def detached(
         detached=True,
         state=found.state.value,
     )
+    return CommandAnswer(facts=facts, pieces=_output(pieces))
 
 
 def attached_item(execution: Execution) -> schemas.ExecItem:
@@ -189,22 +192,9 @@ def _names(lease: Lease, exec_id: str) -> dict[str, Any]:
     return {"ctid": lease.ctid, "upid": exec_id, "exec_id": exec_id}
 
 
-def _output(pieces: Iterable[ExecEvent], encoding: schemas.ExecEncoding) -> dict[str, Any]:
-    kept = [event for event in pieces if event.kind in _STREAMS]
-    streams = {
-        "output": b"".join(event.data for event in kept),
-        "stdout": b"".join(event.data for event in kept if event.kind is EventKind.STDOUT),
-        "stderr": b"".join(event.data for event in kept if event.kind is EventKind.STDERR),
-    }
-    texts: dict[str, Any] = {name: _text(data, encoding) for name, data in streams.items()}
-    return {**texts, "encoding": encoding}
+def _output(pieces: Iterable[ExecEvent]) -> tuple[ExecEvent, ...]:
+    return tuple(event for event in pieces if event.kind in _STREAMS)
 
 
 def _size(pieces: Iterable[ExecEvent], kind: EventKind) -> int:
     return sum(len(event.data) for event in pieces if event.kind is kind)
-
-
-def _text(data: bytes, encoding: schemas.ExecEncoding) -> str:
-    if encoding == "base64":
-        return base64.b64encode(data).decode()
-    return data.decode("utf-8", "replace")

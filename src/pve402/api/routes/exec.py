@@ -149,7 +149,7 @@ async def _run(call: GuestCall, command: _Command) -> Response:
     if command.streams:
         return sse.respond(commands.events(call.lease, execution, 0))
     result = await _until_over(call.request, execution)
-    return reply.respond(commands.ended(call.lease, result, command.encoding))
+    return commands.ended(call.lease, result, command.encoding).respond()
 
 
 async def _until_over(request: Request, execution: Execution) -> hub_request.ExecResult:
@@ -172,7 +172,7 @@ async def _until_over(request: Request, execution: Execution) -> hub_request.Exe
 async def _detach(call: GuestCall, command: _Command) -> Response:
     exec_id = await call.work.detached.start(call.guest, command.asked)
     found = await call.work.detached.get(call.guest, exec_id)
-    return reply.respond(commands.detached(call.lease, found, (), command.encoding), 202)
+    return commands.detached(call.lease, found, (), command.encoding).respond(202)
 
 
 async def _list(call: GuestCall, _: None) -> Response:
@@ -192,10 +192,10 @@ async def _follow(call: GuestCall, position: int) -> Response:
         return await _follow_events(call, exec_id, position)
     execution = _attached(call, exec_id)
     if execution is not None:
-        return reply.respond(commands.attached(call.lease, execution, _encoding(call.request)))
+        return commands.attached(call.lease, execution, _encoding(call.request)).respond()
     found = await call.work.detached.get(call.guest, exec_id)
     pieces = await commands.output_so_far(call.work.detached, call.lease, found)
-    return reply.respond(commands.detached(call.lease, found, pieces, _encoding(call.request)))
+    return commands.detached(call.lease, found, pieces, _encoding(call.request)).respond()
 
 
 async def _follow_events(call: GuestCall, exec_id: str, position: int) -> Response:

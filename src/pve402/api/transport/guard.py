@@ -18,7 +18,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pve402.api.transport import address, lanes, metrics
+from pve402.api.transport import address, lanes, metrics, pace
 from pve402.api.transport import errors as error_table
 from pve402.domain import errors
 
@@ -165,7 +165,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 started = True
                 metrics.answered(scope, message["status"])
-            await send(message)
+            await pace.send_paced(send, message)
 
         try:
             async with asyncio.timeout(self.limits.request_seconds) as limit:
@@ -174,7 +174,7 @@ class Guard:
         except Exception as error:
             late = isinstance(error, TimeoutError) and limit.expired()
             _log(scope, error, late=late)
-            if started and isinstance(error, errors.Pve402Error):
+            if started and isinstance(error, errors.Pve402Error | pace.NotRead):
                 return  # the server sees that the answer is not whole, and closes the connection
             if started:
                 raise
@@ -189,10 +189,10 @@ def _log(scope: Scope, error: Exception, *, late: bool) -> None:
     facts = {"method": scope["method"], "path": scope["path"][:200]}
     if isinstance(error, errors.Pve402Error):
         logger.warning("answer_cut_off", code=error.code, **facts)
+    elif isinstance(error, pace.NotRead):
+        logger.info("answer_not_read", **facts)
     elif late:
         logger.warning("request_too_slow", **facts)
-    elif isinstance(error, errors.Pve402Error):  # half an answer was sent already
-        logger.warning("answer_cut_short", error=error.code, **facts)
     else:
         logger.error("request_failed", exc_info=error, **facts)
 

@@ -1,0 +1,88 @@
+"""Output in memory is bounded for each guest and in all, until nobody holds it."""
+
+import gc
+
+from pve402.hub import budget
+from pve402.hub.execution import Execution
+from pve402.hub.request import EventKind, ExecRequest
+from pve402.proxmox.guests import GuestRef
+
+ONE, TWO, THREE = (GuestRef(node="pve", vmid=vmid) for vmid in (101, 102, 103))
+MIB = 1024 * 1024
+
+
+def make(guest_bytes: int = 4 * MIB, total_bytes: int = 6 * MIB) -> budget.OutputBudget:
+    return budget.OutputBudget(
+        guest_bytes=guest_bytes, total_bytes=total_bytes, make_room=lambda *_: None
+    )
+
+
+def run(room: budget.OutputBudget, guest: GuestRef, size: int) -> Execution:
+    """An execution that has written zeros, in pieces of 48 KiB."""
+    request = ExecRequest(command="x", output_limit_bytes=16 * MIB)
+    execution = Execution("e1", request, clock=lambda: 0.0)
+    execution.share = room.open(guest)
+    while size > 0 and execution.add_output(EventKind.STDOUT, bytes(min(size, 48 * 1024))):
+        size -= 48 * 1024
+    return execution
+
+
+def test_a_guest_keeps_its_share_and_is_told_that_the_rest_was_cut() -> None:
+    room = make()
+    executions = [run(room, ONE, 3 * MIB), run(room, ONE, 3 * MIB)]
+
+    assert room.kept_bytes == sum(e.kept_bytes for e in executions) == 4 * MIB
+    assert [e.truncated for e in executions] == [False, True]
+
+
+def test_all_guests_together_keep_what_there_is() -> None:
+    room = make()
+    executions = [run(room, guest, 4 * MIB) for guest in (ONE, TWO)]
+
+    assert room.kept_bytes == 6 * MIB
+    assert [e.kept_bytes for e in executions] == [4 * MIB, 2 * MIB]
+
+
+def test_a_guest_that_comes_late_keeps_what_it_is_assured_of() -> None:
+    room = make()
+    kept = [run(room, guest, 4 * MIB) for guest in (ONE, TWO)]
+    late = run(room, THREE, MIB)
+
+    assert late.kept_bytes == budget.ASSURED_BYTES
+    assert late.truncated
+    assert len(kept) == 2
+
+
+def test_what_is_forgotten_makes_room() -> None:
+    kept: list[Execution] = []
+    room = budget.OutputBudget(
+        guest_bytes=4 * MIB, total_bytes=6 * MIB, make_room=lambda *_: kept.clear()
+    )
+    for _ in range(10):
+        kept.append(run(room, ONE, 3 * MIB))
+        assert not kept[-1].truncated
+
+    assert room.kept_bytes <= 4 * MIB
+
+
+async def test_what_is_still_being_sent_counts() -> None:
+    room = make()
+    execution = run(room, ONE, 3 * MIB)
+    execution.finish(0)
+    result = await execution.wait()
+    del execution
+    gc.collect()
+    assert room.kept_bytes == 3 * MIB
+
+    del result
+    gc.collect()
+    assert room.kept_bytes == 0
+
+
+async def test_the_result_holds_no_copies() -> None:
+    execution = run(make(), ONE, 3 * MIB)
+    execution.finish(0)
+    result = await execution.wait()
+
+    assert all(any(piece is event for event in execution.events) for piece in result.pieces)
+    assert len(result.stdout) == len(result.output) == 3 * MIB
