@@ -7,7 +7,7 @@ from pve402.hub import errors, options
 from pve402.hub.detached import DetachedPrograms
 from pve402.hub.files import Files
 from pve402.hub.hub import Hub
-from pve402.hub.session import TerminalSocket
+from pve402.hub.outbox import TerminalSocket
 from pve402.proxmox.guests import GuestRef
 
 

@@ -55,18 +55,33 @@ class Channel:
     #: Lines of stdin that were sent, and those of them that the program's pipe has taken.
     sent_lines: int = 0
     passed_lines: int = 0
+    #: A console's bytes are no frames; what it owes is told by its echo.
+    is_console: bool = False
     _dropping: bool = False
+    _took_stdin: bool = False
 
     @property
     def name(self) -> str:
         """How the agent calls this channel."""
         return f"{self.slot}.{self.generation}"
 
+    @property
+    def owes(self) -> bool:
+        """Whether more is to come from the guest before anything else is sent.
+
+        A program that is fed answers what it is given, and then waits. Behind its answer nothing
+        is owed: asking for it would hold up what it is given next.
+        """
+        if self.is_console:
+            return False
+        return not self.sent_lines or self.passed_lines < self.sent_lines or self._took_stdin
+
     def take_piece(self, stream: str, number: str, length: str, data: str) -> None:
         """A piece of output. Raises OutputDamaged where it does not fit."""
         if number != str(self._numbers[stream]) or length != str(len(data)) or not data:
             raise errors.OutputDamaged
         self._numbers[stream] += 1
+        self._took_stdin = False
         if self._dropping:
             return
         if not self.sink.add_output(_STREAMS[stream], self._decode(data)):
@@ -88,6 +103,7 @@ class Channel:
             raise errors.OutputDamaged
         while self.passed_lines < passed:
             self.passed_lines += 1
+            self._took_stdin = True
             self.stdin_credit.release()
 
     def take_stdin_broken(self) -> bool:

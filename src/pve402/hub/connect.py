@@ -10,7 +10,8 @@ import structlog
 
 from pve402.hub import boot, errors
 from pve402.hub.options import HubOptions
-from pve402.hub.session import Session, TerminalSocket
+from pve402.hub.outbox import TerminalSocket
+from pve402.hub.session import Session
 from pve402.proxmox import termproxy
 from pve402.proxmox.guests import GuestRef
 

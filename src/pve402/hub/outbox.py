@@ -13,16 +13,25 @@ from pve402.hub.nudge import Nudge
 from pve402.proxmox import termproxy
 
 
-class Sender(Protocol):
-    """The sending half of a terminal's socket; raises OSError once it is gone."""
+class TerminalSocket(Protocol):
+    """An authenticated terminal: bytes as binary messages, nothing at the end.
+
+    Sending raises OSError once it is gone.
+    """
 
     async def send(self, data: bytes) -> None: ...
+
+    async def receive(self) -> bytes | None: ...
+
+    def pause_reading(self, seconds: float) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 class Outbox:
     """Queues and sends for one session."""
 
-    def __init__(self, socket: Sender, link: Link, clock: Callable[[], float]) -> None:
+    def __init__(self, socket: TerminalSocket, link: Link, clock: Callable[[], float]) -> None:
         self.link = link
         self._socket = socket
         self._clock = clock

@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
-from typing import Protocol
 
 import structlog
 
@@ -21,7 +20,7 @@ from pve402.hub.invocation import Invocation
 from pve402.hub.link import Link, LinkBroken
 from pve402.hub.liveness import Liveness, Verdict
 from pve402.hub.options import HubOptions
-from pve402.hub.outbox import Outbox
+from pve402.hub.outbox import Outbox, TerminalSocket
 from pve402.hub.slots import Slots
 from pve402.proxmox import termproxy
 
@@ -30,15 +29,6 @@ _log = structlog.get_logger(__name__)
 _QUIT_SECONDS = 0.5
 #: How long one guest's frames are looked at before others have their turn.
 _TURN_SECONDS = 0.001
-
-
-class TerminalSocket(Protocol):
-    """An authenticated terminal: bytes as binary messages, nothing at the end."""
-
-    async def send(self, data: bytes) -> None: ...
-    async def receive(self) -> bytes | None: ...
-    def pause_reading(self, seconds: float) -> None: ...
-    async def close(self) -> None: ...
 
 
 class Session:
@@ -106,6 +96,7 @@ class Session:
     def open_console(self, sink: Sink, command: str) -> Channel:
         """Start a program whose output is the bytes outside of frames."""
         channel = self._take_slot(sink)
+        channel.is_console = True
         self._call(channel, f"xc {channel.name}", (command.encode(),))
         return channel
 
@@ -327,7 +318,7 @@ class Session:
         """Whether more is to come. What is sent needlessly stalls what is sent next."""
         if self._link.awaits_acknowledgement or self.echo_owed:
             return True
-        return len(self._slots) > (self.outside is not None)
+        return any(channel.owes for channel in self._slots)
 
     # keeping alive
 

@@ -15,8 +15,9 @@ from pve402.hub import errors, quoting
 from pve402.hub.batching import BatchedReader
 from pve402.hub.channels import Channel
 from pve402.hub.nudge import Nudge
+from pve402.hub.outbox import TerminalSocket
 from pve402.hub.request import EventKind
-from pve402.hub.session import Session, TerminalSocket
+from pve402.hub.session import Session
 from pve402.proxmox import termproxy
 
 Output = Callable[[bytes], None]

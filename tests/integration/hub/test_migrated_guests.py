@@ -12,8 +12,8 @@ from tests.support.guest_consoles import Consoles
 from pve402.guests.ownership import StoredOwnership
 from pve402.hub import hub as hubs
 from pve402.hub.options import HubOptions
+from pve402.hub.outbox import TerminalSocket
 from pve402.hub.request import ExecRequest
-from pve402.hub.session import TerminalSocket
 from pve402.proxmox.guests import GuestRef
 from pve402.storage.database import Database
 

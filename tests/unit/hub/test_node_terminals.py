@@ -9,7 +9,8 @@ from tests.unit.hub.test_hostile_guest import FakeSocket, open_session
 from pve402.hub import connect, errors
 from pve402.hub.hub import Hub
 from pve402.hub.options import HubOptions
-from pve402.hub.session import Session, TerminalSocket
+from pve402.hub.outbox import TerminalSocket
+from pve402.hub.session import Session
 from pve402.proxmox.guests import GuestRef
 
 FIRST, SECOND = (GuestRef(node="one", vmid=vmid) for vmid in (101, 102))

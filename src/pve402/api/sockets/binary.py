@@ -1,9 +1,11 @@
 """Messages of bytes, on websockets whose first message alone is text."""
 
+import asyncio
 from typing import Final
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from pve402.api.transport import pace
 from pve402.domain import errors
 
 UNSUPPORTED: Final = 1003  # RFC 6455, 7.4.1
@@ -14,6 +16,15 @@ class TextRefused(errors.InvalidRequest):
 
     detail = "After the first message all are binary, and begin with their channel."
     code = "text_message_refused"
+
+
+async def send(socket: WebSocket, data: bytes) -> None:
+    """Send a message. Raises WebSocketDisconnect for a client that does not read it."""
+    try:
+        async with asyncio.timeout(pace.SECONDS):
+            await socket.send_bytes(data)
+    except TimeoutError:
+        raise WebSocketDisconnect(1006, "the client does not read") from None
 
 
 async def receive(socket: WebSocket) -> bytes:

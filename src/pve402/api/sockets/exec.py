@@ -128,7 +128,7 @@ async def _read(socket: WebSocket, execution: Execution) -> None:
 async def _write(socket: WebSocket, execution: Execution) -> None:
     async for event in execution.follow():
         if event.kind in _CHANNELS:
-            await socket.send_bytes(bytes([_CHANNELS[event.kind]]) + event.data)
+            await binary.send(socket, bytes([_CHANNELS[event.kind]]) + event.data)
         elif event.result is not None:
             await _end(socket, _status_of(event.result))
             await _close(socket, 1000, "")
