@@ -10,8 +10,10 @@ leaks, and a guest whose bucket is full has its session ended.
 LIMIT = 16.0
 _LEAK_PER_SECOND = 1.0
 
-#: A frame that is damaged, forged, or not ours; a line typed by somebody else.
+#: A frame that is damaged, forged, or not ours.
 GRAVE = 1.0
+#: A key typed by somebody else: an administrator may hold one down.
+STRANGER = 0.02
 #: A frame that could be a late one: some thousand may be on their way when a program is given up.
 LATE = 0.002
 

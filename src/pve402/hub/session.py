@@ -272,7 +272,7 @@ class Session:
                 self._note(offences.LATE, "late")
             self._take_exit_codes(fields[1:])
             return
-        self._note(offences.GRAVE if kind == "S" else offences.LATE, "stranger")
+        self._note(offences.STRANGER if kind == "S" else offences.LATE, "stranger")
         self._link.expect(sequence, self._clock())
         self._outbox.wake()
 
@@ -301,7 +301,7 @@ class Session:
 
     def _note(self, weight: float, what: str) -> None:
         """Count what the agent does not send; too much of it ends the session."""
-        if weight == offences.GRAVE and not self.is_tainted:
+        if weight > offences.LATE and not self.is_tainted:
             self.is_tainted = True
             _log.warning("hub.session_tainted", guest=self._name, first=what)
         if self._offences.add(weight, self._clock()):
