@@ -17,6 +17,8 @@ from pve402.domain import catalogue, request
 
 SETTING = re.compile(r"^([A-Z][A-Z0-9_]+)=", re.MULTILINE)
 
+OF_A_NETWORK = re.compile(r"(?<=^RPC_URL)_.+|(?<=^FACILITATOR_URL)_.+")
+
 
 def _blocks(language: str) -> list[ParameterSet]:
     return [pytest.param(example, id=str(example)) for example in pages.examples(language)]
@@ -60,12 +62,12 @@ def test_python_examples_import_what_is_there(example: pages.Example) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("example", _blocks("sh"))
+@pytest.mark.parametrize("example", [*_blocks("sh"), *_blocks("ini")])
 def test_settings_in_examples_exist(example: pages.Example) -> None:
     known = {name.upper() for name in config.Settings.model_fields}
     named = {name for name in SETTING.findall(example.text) if "_" in name}
 
-    assert {name for name in named if name not in known} == set()
+    assert {name for name in named if OF_A_NETWORK.sub("", name) not in known} == set()
 
 
 def test_the_readmes_settings_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
