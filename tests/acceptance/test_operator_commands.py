@@ -35,7 +35,7 @@ def test_without_a_database_nothing_is_made_and_a_rebuild_shows_what_it_would_wr
         "leases": 2,
         "revenue": 2,
     }
-    assert "DATABASE_URL: there are no tables of pve402" in done["leases"].stderr
+    assert "DATABASE_URL: there are no pve402 tables" in done["leases"].stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -52,6 +52,6 @@ def test_standard_output_has_the_answer_and_nothing_else(
     reconciled = processes.run("ops", "reconcile", "--env-file", env_file, **database)
 
     assert json.loads(revenue.stdout) == []
-    assert reconciled.stdout == "0 standing leases, 0 guests with our tag\n"
+    assert reconciled.stdout == "0 current leases, 0 guests with our tag\n"
     assert "certificate_not_verified" in reconciled.stderr
     assert "proxmox.call" not in reconciled.stderr

@@ -1,4 +1,4 @@
-"""Checks everything that the service needs: what is wrong, which setting it is, how to mend it."""
+"""Checks everything the service needs; names each problem, its setting and the fix."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ SUBJECTS: tuple[tuple[Check, ...], ...] = (
     (payments.chains, payments.transfers),
     (payments.facilitators,),
 )
-"""What is checked; within a subject, a Stop leaves out the checks behind it."""
+"""What is checked, by subject; a Stop skips the remaining checks of its subject."""
 
 _MARKS = {
     Verdict.OK: "[green]ok[/green]  ",
@@ -33,7 +33,7 @@ _MARKS = {
 async def examine(
     parts: bootstrap.Components, console: Console, env_file: Path | None = None
 ) -> int:
-    """Print a line for each finding; 1 if anything is wrong, else 0."""
+    """Print a line for each finding; return 1 if anything is wrong, else 0."""
     found = service.unknown_variables(env_file)
     for checks in SUBJECTS:
         found += await _examine_subject(checks, parts)
@@ -55,7 +55,7 @@ async def _examine_subject(checks: tuple[Check, ...], parts: bootstrap.Component
 async def _run(
     check: Check, settings: config.Settings, parts: bootstrap.Components
 ) -> list[Finding]:
-    """What a check finds; a failure that it did not foresee is a finding, too."""
+    """Return what a check finds; an unexpected failure is a finding, too."""
     try:
         return await check(parts)
     except pve.ProxmoxError as error:

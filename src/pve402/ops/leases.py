@@ -1,4 +1,4 @@
-"""Shows the standing leases to the operator."""
+"""Shows the operator all leases that are not over."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ _COLUMNS = ("leaseId", "status", "guest", "owner", "until", "attempts", "last er
 
 
 async def show(parts: bootstrap.Components, console: Console, *, as_json: bool = False) -> int:
-    """Print every lease that is not over; 0."""
+    """Print every lease that is not over; return 0."""
     async with parts.db.read() as tx:
         found = await lease_rows.list_standing(tx)
     if as_json:

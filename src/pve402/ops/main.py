@@ -26,25 +26,25 @@ EXIT_FINDINGS = 1
 EXIT_BAD_SETTINGS = 2
 EXIT_UNREACHABLE = 3
 _NO_KEY = (
-    "PVE402_SECRET_KEY: neither set nor in a file beside the database; without the key that "
-    "containers were made with, ours cannot be told from others"
+    "PVE402_SECRET_KEY: neither set nor in a file next to the database; without the key that "
+    "our containers were made with, we cannot recognise them"
 )
 
 _NO_TABLES = (
-    "DATABASE_URL: there are no tables of pve402; the first start of the service makes them, and"
-    " `pve402 ops rebuild` brings lost leases back"
+    "DATABASE_URL: there are no pve402 tables; the first start of the service creates"
+    " them, and `pve402 ops rebuild` restores lost leases"
 )
 
 app = typer.Typer(
     name="pve402 ops",
-    help="What operators do.",
+    help="Commands for operators.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     add_completion=False,
 )
 EnvFile = Annotated[Path | None, typer.Option(help="File with settings; `.env` unless given.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-Apply = Annotated[bool, typer.Option("--apply", help="Do it; without, it is only shown.")]
+Apply = Annotated[bool, typer.Option("--apply", help="Make the changes; otherwise only show them.")]
 
 Work = Callable[[bootstrap.Components, Console], Awaitable[int]]
 
@@ -58,33 +58,33 @@ def doctor(env_file: EnvFile = None) -> None:
 @app.command()
 def revenue(
     env_file: EnvFile = None,
-    since_days: Annotated[int, typer.Option(min=1, help="How many days back.")] = 30,
+    since_days: Annotated[int, typer.Option(min=1, help="How many days to look back.")] = 30,
     output: Annotated[str, typer.Option(help="table, csv or json.")] = "table",
 ) -> None:
-    """Show what was earned: every settled order with its transaction, and the sums.
+    """Show earnings: every settled order with its transaction, and the totals.
 
-    A table has the newest 50 orders and all sums; csv and json have every order.
+    A table has the newest 50 orders and all totals; csv and json have every order.
     """
     _run(env_file, revenues.Revenue(since_days=since_days, output=output).show, needs_tables=True)
 
 
 @app.command()
 def leases(env_file: EnvFile = None, as_json: AsJson = False) -> None:
-    """Show every standing lease: whose, where, until when, and what last went wrong."""
+    """Show every lease that is not over: its owner, node, end and last error."""
     _run(env_file, functools.partial(lease_list.show, as_json=as_json), needs_tables=True)
 
 
 @app.command()
 def reconcile(env_file: EnvFile = None, apply: Apply = False) -> None:
-    """Show guests of ours that no lease accounts for; with --apply, stop those that run."""
+    """Show our guests that have no lease; with --apply, stop those that are running."""
     _run(env_file, reconciling.Reconcile(apply=apply).run, needs_key=True, needs_tables=True)
 
 
 @app.command()
 def rebuild(env_file: EnvFile = None, apply: Apply = False) -> None:
-    """Write the lease table again from the guests' signed descriptions, after it was lost.
+    """Rebuild a lost lease table from the guests' signed descriptions.
 
-    The service must not run. Tenants get new tokens by the signature of their wallet.
+    Stop the service first. Tenants get new tokens by signing with their wallet.
     """
     _run(env_file, rebuilding.Rebuild(apply=apply).run, needs_key=True)
 
@@ -125,7 +125,7 @@ def _run(
 
 
 async def _with(components: bootstrap.Components, work: Work, *, needs_tables: bool) -> int:
-    """Run a command beside the service: nothing is started, connections are closed after it."""
+    """Run a command without starting the service; closes its connections afterwards."""
     try:
         if needs_tables and not await components.db.has_tables():
             raise config.SettingsError({"DATABASE_URL": _NO_TABLES})

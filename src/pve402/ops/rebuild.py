@@ -1,8 +1,8 @@
-"""Writes the lease table again from the guests' signed descriptions, after the database was lost.
+"""Rebuilds a lost lease table from the guests' signed descriptions.
 
-Only descriptions with a valid HMAC of this installation's secret key count, so that whoever may
-edit a guest on Proxmox cannot make himself its owner. A lease that is in the table already is left
-as it is. What cannot come back: orders, receipts, tokens; tenants sign for a new token.
+Only descriptions with a valid HMAC by this installation's secret key count, so that people who may
+edit a guest on Proxmox cannot make themselves its owner. Leases already in the table stay
+unchanged. Orders, receipts and tokens cannot be restored; tenants sign for a new token.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from pve402.storage import lease_rows
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Found:
-    """A guest and the lease that its description tells of."""
+    """A guest and the lease in its description."""
 
     guest: resources.GuestSummary
     record: mark.GuestRecord
@@ -35,7 +35,7 @@ class Rebuild:
     apply: bool
 
     async def run(self, parts: bootstrap.Components, console: Console) -> int:
-        """Show the leases that can come back and write them if told to; 1 if some cannot."""
+        """Show the leases that can be restored, restore them on --apply; 1 if some cannot be."""
         if self.apply:
             await parts.open()
         found, unreadable = await _read_guests(parts)
@@ -49,7 +49,7 @@ class Rebuild:
                 await _write(parts, one, now)
             console.print(f"{len(missing)} leases were written.")
         elif missing:
-            console.print("Nothing was written. With --apply, these leases are.")
+            console.print("Nothing was written. Use --apply to write these leases.")
         return 1 if unreadable else 0
 
 
@@ -74,7 +74,7 @@ async def _read_guests(
 
 
 async def _not_in_table(parts: bootstrap.Components, found: list[Found]) -> list[Found]:
-    if not await parts.db.has_tables():  # it was lost with everything in it
+    if not await parts.db.has_tables():  # the file was lost with everything in it
         return found
     async with parts.db.read() as tx:
         known = await lease_rows.list_by_ids(tx, [one.record.lease_id for one in found])
@@ -83,10 +83,10 @@ async def _not_in_table(parts: bootstrap.Components, found: list[Found]) -> list
 
 
 async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None:
-    """Write one lease: active until its end, and due at once if that has passed.
+    """Write one lease: active until its end, and due at once if its end has passed.
 
-    A guest that is down stays down until its tenant starts it, who may have stopped it. A guest of
-    the warm pool comes back as such, and the filler decides about it.
+    A stopped guest stays stopped until its tenant, who may have stopped it, starts it. A guest of
+    the warm pool returns to the pool, and the filler decides what to do with it.
     """
     record, guest = one.record, one.guest
     active = record.owner != lease.NOBODY
@@ -111,7 +111,7 @@ async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None
 
 
 def _rates(parts: bootstrap.Components, name: str) -> dict[str, str]:
-    """Return today's rates of a sku, or the cheapest sku's if it is not on sale any more."""
+    """Return a sku's current rates, or the cheapest sku's if it is no longer on sale."""
     skus = parts.leases.catalogue.skus
     sku = skus.get(name) or min(skus.values(), key=lambda one: one.lowest_price_usd())
     return price.Rates.to_strings(sku.rates)

@@ -1,7 +1,7 @@
-"""Shows guests of ours that no lease accounts for, and stops them on the operator's word.
+"""Shows our guests that have no lease, and stops them if the operator says so.
 
-Nothing is destroyed here. It refuses when the lease table is empty, or when more than a twentieth
-of our guests are unknown: then it is the table that is wrong, and `rebuild` is the remedy.
+It never destroys anything. It refuses if the lease table is empty or if more than a twentieth of
+our guests are unknown: then the table is wrong, and `rebuild` is the remedy.
 """
 
 import dataclasses
@@ -29,9 +29,9 @@ class Reconcile:
     apply: bool
 
     async def run(self, parts: bootstrap.Components, console: Console) -> int:
-        """Show, then stop if told to; 0 when nothing is left over, 1 when something is.
+        """Show unknown guests, and stop them on --apply; return 0 if none is left, else 1.
 
-        Raises SettingsError if guests stand under another name than this installation's.
+        Raises SettingsError if guests carry another installation's name.
         """
         await parts.check_name()
         report = await parts.lease_reconciler.compare()
@@ -39,7 +39,7 @@ class Reconcile:
         if not report.strangers:
             return 0
         if not self.apply:
-            console.print("Nothing was done. With --apply, those that run are stopped.")
+            console.print("Nothing was done. Use --apply to stop those that are running.")
             return 1
         refusal = why_not(report)
         if refusal:
@@ -56,9 +56,9 @@ class Reconcile:
 
 
 def why_not(report: Report) -> str | None:
-    """Return why nothing may be stopped by this comparison; None if it may."""
+    """Return why this comparison must not stop anything; None if it may."""
     if report.standing == 0:
-        return "there is no standing lease at all; was the database lost? See `rebuild`."
+        return "there are no current leases at all; was the database lost? See `rebuild`."
     unknown = sum(stranger.lease_id is not None for stranger in report.strangers)
     if unknown > max(1, report.ours * _MOST_UNKNOWN):
         return f"{unknown} of {report.ours} guests are unknown; is this the right database?"
@@ -66,10 +66,10 @@ def why_not(report: Report) -> str | None:
 
 
 async def _stop_one(parts: bootstrap.Components, stranger: Stranger, console: Console) -> bool:
-    """Stop one guest, after its tags and then its lease were read again.
+    """Stop one guest, after checking its tags and then its lease again.
 
-    The lease of a guest is written before the guest is made, so that the guest of one that is newer
-    than the comparison is known by now. Tells whether nothing is left to be done.
+    A lease is written before its guest is created, so a guest newer than the comparison has its
+    lease in the table by now. Returns whether nothing is left to do.
     """
     ref = pve_guests.GuestRef(node=stranger.node, vmid=stranger.vmid)
     try:
@@ -97,7 +97,7 @@ async def _has_lease(parts: bootstrap.Components, stranger: Stranger) -> bool:
 
 
 def _show(report: Report, console: Console) -> None:
-    console.print(f"{report.standing} standing leases, {report.ours} guests with our tag")
+    console.print(f"{report.standing} current leases, {report.ours} guests with our tag")
     table = Table("node", "vmid", "leaseId", "running", "why", box=None)
     for stranger in report.strangers:
         running = "yes" if stranger.running else "no"

@@ -1,4 +1,4 @@
-"""Tells what was earned, from settled orders and their transactions."""
+"""Reports earnings from settled orders and their transactions."""
 
 import csv
 import dataclasses
@@ -17,7 +17,7 @@ from pve402.ops import screen
 from pve402.payments import networks
 from pve402.storage import tables, transaction
 
-NEWEST_ORDERS: Final = 50  # in a table, which is for people; programs get all
+NEWEST_ORDERS: Final = 50  # in a table, for people; programs get every order
 
 _COLUMNS = ("settledAt", "kind", "leaseId", "minutes", "network", "payer", "amount", "transaction")
 _orders = tables.orders.c
@@ -31,7 +31,7 @@ class Revenue:
     output: str
 
     async def show(self, parts: bootstrap.Components, console: Console) -> int:
-        """Print the settled orders, in a table the newest and all sums; 2 for an unknown output."""
+        """Print settled orders and totals (a table: only the newest); 2 for an unknown output."""
         if self.output not in {"table", "csv", "json"}:
             sys.stderr.write("--output is table, csv or json\n")
             return 2
@@ -53,7 +53,7 @@ class Revenue:
 
 @dataclasses.dataclass(kw_only=True)
 class _Sum:
-    """What one network brought."""
+    """What one network earned."""
 
     orders: int = 0
     amount_atomic: int = 0
@@ -62,7 +62,7 @@ class _Sum:
 async def _list(
     tx: transaction.Transaction, settled: sa.ColumnElement[bool], *, newest: int | None = None
 ) -> Iterator[tuple[str, ...]]:
-    """Return the rows to show, the oldest first; with a number, only so many of the newest."""
+    """Return the rows to show, oldest first; with a limit, only that many of the newest."""
     query = sa.select(
         _orders.settled_at,
         _orders.kind,
@@ -81,8 +81,8 @@ async def _list(
 async def _sum(tx: transaction.Transaction, settled: sa.ColumnElement[bool]) -> dict[str, _Sum]:
     """Add up each network's orders.
 
-    The database counts orders of the same amount, and only these are added here: it keeps amounts
-    as text, since they may be larger than any integer of its own.
+    The database counts the orders of each amount, and we add them up here: it stores amounts as
+    text, since they may exceed its integers.
     """
     key = (_orders.network, _orders.amount_atomic)
     query = sa.select(*key, sa.func.count()).where(settled).group_by(*key)
@@ -102,7 +102,7 @@ def _row(paid: sa.Row[Any]) -> tuple[str, ...]:
 
 
 def _write_json(rows: Iterable[tuple[str, ...]]) -> None:
-    """Write a list, an order on each line."""
+    """Write a JSON list, one order per line."""
     before = "[\n"
     for row in rows:
         sys.stdout.write(before + json.dumps(dict(zip(_COLUMNS, row, strict=True))))

@@ -8,9 +8,9 @@ _WIDEST_CHARACTERS = 10_000
 
 
 def print_whole(console: Console, table: Table) -> None:
-    """Print a table with every value whole: an identifier that is cut or folded is of no use.
+    """Print a table without cutting or folding any value: a partial identifier is useless.
 
-    A window that is narrower than the table breaks its lines by itself.
+    A terminal that is narrower than the table wraps the lines itself.
     """
     endless = console.options.update(width=_WIDEST_CHARACTERS)
     needed = console.measure(table, options=endless).maximum
@@ -19,5 +19,5 @@ def print_whole(console: Console, table: Table) -> None:
 
 
 def plain(text: str) -> str:
-    """Text from elsewhere, which may hold what a table would read as its markup."""
+    """Escape text from elsewhere, which may contain what a table would read as markup."""
     return escape(text)

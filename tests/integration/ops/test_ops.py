@@ -107,7 +107,7 @@ async def test_the_doctor_makes_no_files(
     code, text = await examined(parts)
 
     assert code == 0
-    assert "the first start makes the secret key" in text
+    assert "the first start creates the secret key" in text
     assert "PVE402_PUBLIC_URL: is not set" in text
     assert names_in(tmp_path) == []
 

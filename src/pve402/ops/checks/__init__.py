@@ -1,1 +1,1 @@
-"""What the doctor looks at, by the part of the installation that it belongs to."""
+"""What the doctor checks, grouped by part of the installation."""

@@ -1,4 +1,4 @@
-"""What a failed call to Proxmox VE means: the cause, the setting behind it, and the mend."""
+"""What a failed call to Proxmox VE means: the cause, the setting to change, and the fix."""
 
 import asyncio
 import hashlib
@@ -16,7 +16,7 @@ _LOOK_SECONDS = 5.0
 
 
 async def explain(error: pve.ProxmoxError, settings: config.Settings) -> Finding:
-    """Explain why Proxmox VE could not be asked."""
+    """Explain why a call to Proxmox VE failed."""
     if isinstance(error, pve.CertificateRejected):
         return await _certificate(error, settings)
     if isinstance(error, pve.Unreachable | pve.OutcomeUnknown):
@@ -26,8 +26,8 @@ async def explain(error: pve.ProxmoxError, settings: config.Settings) -> Finding
     if isinstance(error, pve.PermissionDenied):
         return _denied(error, settings)
     if isinstance(error, pve.UnexpectedAnswer | pve.CallNotSupported):
-        detail = f"what answers at {_address(settings)} is not the API of Proxmox VE"
-        mend = "name the address that shows Proxmox VE's own web interface; its port is 8006"
+        detail = f"the service at {_address(settings)} is not the API of Proxmox VE"
+        mend = "use the address of Proxmox VE's own web interface; its port is 8006"
         return findings.bad(_WHAT, detail, variable="PVE_HOST", mend=mend)
     return findings.bad(_WHAT, str(error))
 
@@ -37,11 +37,11 @@ def _unreachable(error: pve.ProxmoxError, settings: config.Settings) -> Finding:
     address = _address(settings)
     if causes.speaks_no_tls(cause):
         detail = f"{address} does not speak https"
-        mend = "check the port: Proxmox VE's API is on 8006, and speaks https alone"
+        mend = "check the port: Proxmox VE's API listens on 8006, over HTTPS only"
         return findings.bad(_WHAT, detail, variable="PVE_HOST", mend=mend)
     why = causes.reason(cause) if error.__cause__ else error.message
     detail = f"{address} cannot be reached: {why}"
-    mend = "check name and port, and that a firewall lets this machine through"
+    mend = "check the name, the port, and that no firewall blocks this machine"
     return findings.bad(_WHAT, detail, variable="PVE_HOST", mend=mend)
 
 
@@ -49,8 +49,8 @@ def _token(settings: config.Settings) -> Finding:
     user, _, name = settings.pve_token_id.partition("!")
     detail = f"does not accept the token {settings.pve_token_id}"
     mend = (
-        f"compare with `pveum user token list {user}`; the secret is shown once, so if it is lost:"
-        f" `pveum user token remove {user} {name}` and"
+        f"compare with `pveum user token list {user}`; the secret is shown only once, so"
+        f" if it is lost: `pveum user token remove {user} {name}` and"
         f" `pveum user token add {user} {name} --privsep 0`"
     )
     return findings.bad(_WHAT, detail, variable="PVE_TOKEN_ID, PVE_TOKEN_SECRET", mend=mend)
@@ -68,13 +68,13 @@ async def _certificate(error: pve.ProxmoxError, settings: config.Settings) -> Fi
     seen = await _fingerprint(settings)
     shown = f" It shows the fingerprint {seen}." if seen else ""
     if settings.pve_fingerprint is not None:
-        detail = f"{_address(settings)} shows another certificate than PVE_FINGERPRINT names"
-        mend = f"if it was renewed, set PVE_FINGERPRINT={seen}" if seen else "name the new one"
+        detail = f"{_address(settings)} shows another certificate than the one in PVE_FINGERPRINT"
+        mend = f"if it was renewed, set PVE_FINGERPRINT={seen}" if seen else "set the new one"
         return findings.bad(_WHAT, detail, variable="PVE_FINGERPRINT", mend=mend)
     fault = causes.certificate_fault(cause) or "it is not trusted"
     mend = (
-        "copy /etc/pve/pve-root-ca.pem from a node and name the copy, and use a name in PVE_HOST "
-        f"that the certificate is for; or set PVE_FINGERPRINT after comparing it.{shown}"
+        "copy /etc/pve/pve-root-ca.pem from a node, give the path of the copy, and use a name in "
+        f"PVE_HOST that the certificate is for; or set PVE_FINGERPRINT after comparing it.{shown}"
     )
     detail = f"the certificate of {_address(settings)} was rejected: {fault}"
     return findings.bad(_WHAT, detail, variable="PVE_CA_FILE", mend=mend)

@@ -1,4 +1,4 @@
-"""What a check found: that all is well, something to know, or what is wrong and how to mend it."""
+"""What a check found: all is well, something to know, or a problem and how to fix it."""
 
 import dataclasses
 import enum
@@ -8,13 +8,13 @@ class Verdict(enum.Enum):
     """How much a finding matters."""
 
     OK = "ok"  # as it should be
-    NOTE = "note"  # works, and the operator should know
+    NOTE = "note"  # works, but the operator should know
     FAIL = "fail"  # leases will fail, or the service will not start
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What one check found. `variable` and `mend` say where to change what."""
+    """What one check found. `variable` and `mend` say which setting to change, and how."""
 
     verdict: Verdict
     what: str
@@ -30,22 +30,22 @@ class Finding:
 
 
 def good(what: str, detail: str) -> Finding:
-    """Say that something is as it should be."""
+    """Report that something is as it should be."""
     return Finding(verdict=Verdict.OK, what=what, detail=detail)
 
 
 def note(what: str, detail: str, *, variable: str = "", mend: str = "") -> Finding:
-    """Say something that the operator should know, and that breaks nothing."""
+    """Report something that the operator should know but that breaks nothing."""
     return Finding(verdict=Verdict.NOTE, what=what, detail=detail, variable=variable, mend=mend)
 
 
 def bad(what: str, detail: str, *, variable: str = "", mend: str = "") -> Finding:
-    """Say what is wrong, which setting it is about, and what to do."""
+    """Report a problem, the setting behind it, and what to do."""
     return Finding(verdict=Verdict.FAIL, what=what, detail=detail, variable=variable, mend=mend)
 
 
 class Stop(Exception):
-    """A check found something that makes the checks behind it useless."""
+    """A check found something that makes the checks after it useless."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.text)

@@ -1,4 +1,4 @@
-"""Checks of Proxmox VE: is it reached, may the token do what leases need, is all of it there."""
+"""Checks of Proxmox VE: is it reachable, does the token have its rights, does everything exist?"""
 
 from collections.abc import Mapping
 
@@ -18,12 +18,12 @@ _ROLES: Mapping[str, str] = {
     "/nodes": "R402Node",
     "/access": "R402Users",
 }
-"""The roles of docs/how-to/proxmox-rights.md, by the first part of the path they are given on."""
+"""The roles of docs/how-to/proxmox-rights.md, by the first part of the path they apply to."""
 _FIGURES_ALONE = frozenset({"Sys.Audit"})
 
 
 async def reached(parts: bootstrap.Components) -> list[Finding]:
-    """See that Proxmox VE answers us. Raises Stop where it does not."""
+    """Check that Proxmox VE answers. Raises Stop if it does not."""
     try:
         version = await parts.nodes.version()
     except pve.ProxmoxError as error:
@@ -32,7 +32,7 @@ async def reached(parts: bootstrap.Components) -> list[Finding]:
 
 
 async def rights(parts: bootstrap.Components) -> list[Finding]:
-    """See what the token may not do, and which command allows it."""
+    """Check which rights the token lacks, and name the command that grants them."""
     chosen = parts.settings
     template_storages = [_storage_of(volume) for volume in sorted(_templates(parts, None))]
     seen = await parts.nodes.cluster_resources()
@@ -48,7 +48,7 @@ async def rights(parts: bootstrap.Components) -> list[Finding]:
     lacking = await access.Access(parts.proxmox).missing_privileges(needs)
     user = chosen.pve_token_id.partition("!")[0]
     found = [_lacking(path, names, user) for path, names in lacking.items()]
-    return found or [findings.good("rights", "the token may do all that is needed")]
+    return found or [findings.good("rights", "the token has all the rights it needs")]
 
 
 def _lacking(path: str, privileges: frozenset[str], user: str) -> Finding:
@@ -63,28 +63,28 @@ def _lacking(path: str, privileges: frozenset[str], user: str) -> Finding:
 
 
 async def console_role(parts: bootstrap.Components) -> list[Finding]:
-    """The role of consoles that Proxmox VE serves itself must give one right and no more."""
+    """Check that the role for Proxmox VE's own consoles grants exactly one right."""
     if parts.settings.pve_console_mode != "direct":
         return []
     role, held = await direct_consoles.find_role(access.Access(parts.proxmox))
     what, mend = f"role {role}", f'`pveum role add {role} --privs "VM.Console"`'
     if held is None:
-        detail = "there is none, and PVE_CONSOLE_MODE=direct needs it"
+        detail = "does not exist, but PVE_CONSOLE_MODE=direct needs it"
         return [findings.bad(what, detail, variable="PVE_CONSOLE_MODE", mend=mend)]
     if held == direct_consoles.PRIVILEGES:
-        return [findings.good(what, "gives VM.Console alone")]
+        return [findings.good(what, "grants only VM.Console")]
     mend = f'`pveum role modify {role} --privs "VM.Console"`'
-    return [findings.bad(what, f"gives {', '.join(sorted(held))}", mend=mend)]
+    return [findings.bad(what, f"grants {', '.join(sorted(held))}", mend=mend)]
 
 
 async def nodes(parts: bootstrap.Components) -> list[Finding]:
-    """Look at each node that containers may be made on."""
+    """Check each node that containers may be created on."""
     chosen = parts.settings
     seen = await parts.nodes.cluster_resources()
     known = [node.node for node in seen.nodes]
     names = [name for name in known if chosen.pve_node in ("", name)]
     if not names:
-        detail = f"there is no node {chosen.pve_node!r}" if chosen.pve_node else "none is seen"
+        detail = f"there is no node {chosen.pve_node!r}" if chosen.pve_node else "none is visible"
         mend = f"the nodes are {', '.join(known)}" if known else ""
         return [findings.bad("nodes", detail, variable="PVE_NODE", mend=mend)]
     found = _unknown_in_skus(parts, known)
@@ -115,17 +115,17 @@ async def _disks(parts: bootstrap.Components, node: str) -> list[Finding]:
         disks = await storages.status(node, name)
     except pve.ProxmoxError as error:
         seen = [row.storage for row in await storages.list(node, content="rootdir")]
-        mend = f"those that hold containers are {', '.join(seen)}" if seen else "see `pvesm status`"
+        mend = f"these hold containers: {', '.join(seen)}" if seen else "see `pvesm status`"
         return [findings.bad(what, _reason(error), variable=variable, mend=mend)]
     if "rootdir" not in disks.content:
         content = ",".join(sorted({*disks.content, "rootdir"}))
-        mend = f"`pvesm set {name} --content {content}`, or name another storage"
+        mend = f"`pvesm set {name} --content {content}`, or use another storage"
         return [findings.bad(what, "holds no containers", variable=variable, mend=mend)]
     if not disks.active:
         return [findings.bad(what, "is not active", variable=variable, mend="see `pvesm status`")]
     free_gib = (disks.available or 0) // 2**30
     if disks.available is not None and free_gib < _LEAST_FREE_GIB:
-        mend = "remove what is not needed, or name another storage"
+        mend = "free some space, or use another storage"
         return [findings.note(what, f"has {free_gib} GiB left", variable=variable, mend=mend)]
     return [findings.good(what, "holds containers")]
 
@@ -140,7 +140,7 @@ async def _volumes(parts: bootstrap.Components, node: str) -> list[Finding]:
             found.append(findings.bad(f"templates on {node}", f"{where}: {_reason(error)}"))
     lacking = [volume for volume in wanted if volume not in held]
     found += [_missing_template(volume, node) for volume in lacking]
-    return found or [findings.good(f"templates on {node}", f"all {len(wanted)} are there")]
+    return found or [findings.good(f"templates on {node}", f"all {len(wanted)} exist")]
 
 
 def _missing_template(volume: str, node: str) -> Finding:
@@ -159,12 +159,12 @@ async def _bridge(parts: bootstrap.Components, node: str) -> list[Finding]:
     bridges = await parts.nodes.bridges(node)
     if name in bridges:
         return [findings.good(what, "is there")]
-    seen = f"the node has {', '.join(bridges)}" if bridges else "none is seen there"
+    seen = f"the node has {', '.join(bridges)}" if bridges else "no bridge is visible there"
     return [findings.bad(what, "is not there", variable="PVE_BRIDGE", mend=seen)]
 
 
 def _templates(parts: bootstrap.Components, node: str | None) -> set[str]:
-    """Return the volumes that containers are made of, on one node or on any."""
+    """Return the template volumes for containers on one node, or on any."""
     wanted = {parts.settings.pve_os_template}
     for sku in parts.leases.catalogue.skus.values():
         if node is None or not sku.nodes or node in sku.nodes:
