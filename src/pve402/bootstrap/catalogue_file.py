@@ -1,4 +1,4 @@
-"""The catalogue of a service: the operator's file, or the one that is shipped."""
+"""Loads the catalogue: the operator's file, or the built-in one."""
 
 from importlib import resources
 from pathlib import Path
@@ -8,7 +8,7 @@ from pve402.domain import catalogue
 
 
 def load(settings: config.Settings) -> catalogue.Catalogue:
-    """Read the operator's catalogue, or the one that is shipped. Raises CatalogueError."""
+    """Read the operator's catalogue, or the built-in one. Raises CatalogueError."""
     if settings.pve402_catalogue is not None:
         return _read(settings.pve402_catalogue)
     shipped = resources.files("pve402.domain") / "default_catalogue.toml"
@@ -16,7 +16,7 @@ def load(settings: config.Settings) -> catalogue.Catalogue:
 
 
 def _read(file: Path) -> catalogue.Catalogue:
-    """Read a file of the operator's. Raises CatalogueError, which names it and its variable."""
+    """Read the operator's file. Raises CatalogueError, which names the file and its variable."""
     try:
         return catalogue.parse(file.read_text())
     except (catalogue.CatalogueError, OSError, UnicodeDecodeError) as error:

@@ -57,25 +57,25 @@ log = structlog.get_logger(__name__)
 
 _SEEN_WITHIN_SECONDS = 30.0
 _OTHER_KEY = (
-    "PVE402_SECRET_KEY: open orders were sealed with another key; start with that one until all "
-    "are done, or nobody can finish them (with SQLite it may be in the .key file beside it)"
+    "PVE402_SECRET_KEY: open orders were sealed with another key; start with that key until all "
+    "are done, or nobody can finish them (with SQLite it may be in the .key file next to it)"
 )
 _OTHER_NAME = (
-    "PVE402_INSTANCE: the containers that stand are marked with another name than {ours}, which "
-    "this start would give them, and nobody would ever stop them; set PVE402_INSTANCE={kept}, or "
-    "put back the secret key that the name was made of"
+    "PVE402_INSTANCE: the existing containers are marked with another name than this start would "
+    "use ({ours}), so nobody would ever stop them; set PVE402_INSTANCE={kept}, or restore the "
+    "secret key that the name was derived from"
 )
 _OTHER_CHAIN = (
-    "the endpoint is that of chain {chain_id}, which is not {name}; name one of {name}, and with "
-    "several networks one for each, as RPC_URL_BASE_SEPOLIA=..."
+    "the endpoint belongs to chain {chain_id}, which is not {name}; use an endpoint of {name}, and "
+    "with several networks one for each, such as RPC_URL_BASE_SEPOLIA=..."
 )
 CANNOT_START = (config.SettingsError, errors.DatabaseUnavailable, database.DatabaseBusyError)
-"""What a start raises that is no fault of the program; its text says what to do."""
+"""Start-up errors that are not bugs; their text says what to do."""
 
 
 @dataclasses.dataclass(kw_only=True)
 class Components:
-    """One running installation; `async with` opens the database and starts what runs on."""
+    """One running installation; `async with` opens the database and starts the background work."""
 
     settings: config.Settings
     db: database.Database
@@ -100,7 +100,7 @@ class Components:
     _looking: asyncio.Task[None] | None = dataclasses.field(default=None, init=False)
 
     async def __aenter__(self) -> Self:
-        """Open, recover, then go on. Raises what `open` raises."""
+        """Open the database, recover, then start. Raises what `open` raises."""
         await self.open()
         await self._start_chain_watch()
         await self.support.start()
@@ -115,7 +115,7 @@ class Components:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Finish or hand over what runs, then close everything."""
+        """Finish or hand over running work, then close everything."""
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
@@ -125,7 +125,7 @@ class Components:
         await self.close()
 
     async def _start_chain_watch(self) -> None:
-        """Begin to look at the chains. Raises SettingsError for an endpoint of another chain."""
+        """Start watching the chains. Raises SettingsError for an endpoint of another chain."""
         try:
             await self.chain_watch.start()
         except chain_watch.WrongChain as wrong:
@@ -135,7 +135,7 @@ class Components:
             raise config.SettingsError({"RPC_URL": reason}) from wrong
 
     async def _look_for_foreign_transfers(self) -> None:
-        """Warn, once, of money at our address that is not for this installation."""
+        """Warn once about payments to our address that are not for this installation."""
         for network in self.settings.network:
             with contextlib.suppress(payment_errors.PaymentError, errors.DatabaseUnavailable):
                 found = await foreign_transfers.find(
@@ -152,10 +152,10 @@ class Components:
                     )
 
     async def open(self) -> None:
-        """Open the database, and see that what it keeps is this installation's.
+        """Open the database, and check that its contents belong to this installation.
 
-        Raises DatabaseBusyError, DatabaseUnavailable, and SettingsError for another secret key than
-        open orders were sealed with, or another name than guests that stand are marked with.
+        Raises DatabaseBusyError, DatabaseUnavailable, and SettingsError if open orders were sealed
+        with another secret key, or existing guests are marked with another name.
         """
         try:
             await self.db.open()
@@ -168,7 +168,7 @@ class Components:
             raise
 
     async def check_name(self) -> None:
-        """Raise SettingsError if guests stand under another name than this installation's."""
+        """Raise SettingsError if existing guests are marked with another installation's name."""
         ours = self.lease_options.instance
         kept = await instance_name.other(self.db, ours)
         if kept is not None:
@@ -176,7 +176,7 @@ class Components:
             raise config.SettingsError({"PVE402_INSTANCE": reason})
 
     async def close(self) -> None:
-        """Close connections; enough where nothing was started."""
+        """Close the connections; sufficient if nothing was started."""
         await self.guest_work.close()
         await self.nodes_check.stop()
         await self.view.stop()
@@ -189,14 +189,14 @@ class Components:
         await self.db.close()
 
     async def readiness(self) -> dict[str, bool]:
-        """Tell what a request needs: database, recovery done, Proxmox and chains seen lately.
+        """Return whether requests can be served: database, recovery, recent Proxmox and chain data.
 
-        And, of what a guest needs on a node, whether any node that may be used has it.
+        Also returns whether any usable node has everything that a guest needs.
         """
         try:
             await self.db.check()
             database_answers = True
-        except Exception:  # noqa: BLE001 - whatever it is, we are not ready
+        except Exception:  # noqa: BLE001 - any error means we are not ready
             database_answers = False
         return {
             "database": database_answers,
@@ -208,10 +208,10 @@ class Components:
 
 
 def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
-    """Build an installation from its settings; nothing is opened or asked yet.
+    """Build an installation from its settings, without opening or contacting anything.
 
-    Without `makes_key` a secret key that is not there yet is drawn and kept nowhere. Raises
-    SettingsError or CatalogueError for a file that cannot be used.
+    Without `makes_key`, a missing secret key is generated but not stored. Raises SettingsError or
+    CatalogueError for a file that cannot be used.
     """
     _warn(settings)
     sku_catalogue = catalogue_file.load(settings).with_template(settings.pve_os_template)
@@ -322,7 +322,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
 
 
 def _warn(settings: config.Settings) -> None:
-    """Say what works, and yet should not stay so."""
+    """Warn about settings that work but should be changed."""
     if settings.pve_token_id.startswith("root@pam!"):
         log.warning("token_of_root", setting="PVE_TOKEN_ID", remedy="a user with the rights needed")
     if settings.trust_facilitator:
@@ -359,7 +359,7 @@ def _lease_options(settings: config.Settings, secret_vault: vault.Vault) -> opti
 
 
 def _check_warm_pool(settings: config.Settings, sku_catalogue: catalogue.Catalogue) -> None:
-    """Raise SettingsError for warm guests that no tenant could ask for."""
+    """Raise SettingsError for warm guests that no tenant could buy."""
     for wanted in settings.pve402_pool:
         try:
             wanted.check(sku_catalogue)

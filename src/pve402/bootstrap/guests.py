@@ -1,4 +1,4 @@
-"""Builds what reaches Proxmox VE and its guests: clients, the hub, consoles."""
+"""Builds everything that reaches Proxmox VE and its guests: clients, the hub, consoles."""
 
 import dataclasses
 from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ def work_in_guests(
     proxmox: pve_client.ProxmoxClient,
     console_login: pve_client.ProxmoxClient | None,
 ) -> guest_work.GuestWork:
-    """The hub and what uses it; with SQLite there is one process, which owns every guest."""
+    """The hub and its users; with SQLite there is only one process, which owns every guest."""
     guests = pve_guests.Guests(proxmox)
     console_guests = pve_guests.Guests(console_login) if console_login is not None else None
     owners = None
@@ -71,7 +71,7 @@ def _direct_consoles(
     proxmox: pve_client.ProxmoxClient,
     check: Callable[[pve_guests.GuestRef], Awaitable[None]],
 ) -> direct_consoles.DirectConsoles | None:
-    """Consoles from Proxmox VE itself, only where the operator asked for them."""
+    """Proxmox VE's own consoles, only if the operator asked for them."""
     if settings.pve_console_mode != "direct":
         return None
     return direct_consoles.DirectConsoles(
@@ -86,7 +86,7 @@ def _direct_consoles(
 
 
 def console_login_of(settings: config.Settings) -> pve_client.ProxmoxClient | None:
-    """A user for consoles of Proxmox VE that refuses API tokens there; used on our side only."""
+    """A user for Proxmox VE's consoles where those refuse API tokens; never shown to tenants."""
     user, secret = settings.pve_console_user, settings.pve_console_password
     if user is None:
         user, secret = "root@pam", settings.pve_root_password
@@ -107,7 +107,7 @@ def _client_of_user(
 
 
 def proxmox_options(settings: config.Settings) -> pve_options.ProxmoxOptions:
-    """Return where Proxmox VE is and who we are there."""
+    """Return the address of Proxmox VE and our credentials."""
     return pve_options.ProxmoxOptions(
         host=settings.pve_host,
         token_id=settings.pve_token_id,
@@ -119,9 +119,9 @@ def proxmox_options(settings: config.Settings) -> pve_options.ProxmoxOptions:
 
 
 def check_guests(settings: config.Settings, sku_catalogue: catalogue.Catalogue) -> None:
-    """Build the parameters of a create call for every template on sale, as a creation does.
+    """Build the create call's parameters for every template on sale, as a creation would.
 
-    Raises SettingsError or CatalogueError for what no guest could ever be created with.
+    Raises SettingsError or CatalogueError for values with which no guest could be created.
     """
     lease_id = lease.new_lease_id()
     tags = (mark.instance_tag(settings.pve402_instance or "0"), mark.lease_tag(lease_id))
@@ -150,7 +150,7 @@ def _problems(spec: pve_guests.GuestSpec, vmid: int) -> list[tuple[str, str]]:
 
 
 def _variable_of(parameter: str, text: str) -> str:
-    """Return the setting that a parameter of the create call comes from."""
+    """Return the setting behind a parameter of the create call."""
     if parameter != "net0":
         return _VARIABLES.get(parameter, "PVE_STORAGE")
     return next((name for word, name in _OF_CARD if word in text), "PVE_IP")
@@ -173,7 +173,7 @@ _OF_CARD = (
 
 
 def guest_template(settings: config.Settings) -> pve_guests.GuestSpec:
-    """Return what all guests have in common; the lease's own facts replace the rest."""
+    """Return the parameters common to all guests; the lease's own values replace the rest."""
     rate = settings.pve_rate_mbps
     network = pve_guests.NetworkSpec(
         bridge=settings.pve_bridge,

@@ -1,4 +1,4 @@
-"""Builds what moves money: for each accepted network a facilitator and a look at the chain."""
+"""Builds what moves money: a facilitator and a chain reader for each accepted network."""
 
 import time
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ def support_of(routes: Mapping[str, settlement.Route]) -> support.Support:
 
 
 def without_cdp_key(settings: config.Settings) -> list[str]:
-    """Return the networks that are settled by Coinbase's facilitator, which wants a key."""
+    """Return the networks settled by Coinbase's facilitator, which requires a key."""
     if settings.cdp_api_key_id:
         return []
     urls = {network: settings.facilitator_url_of(network) or "" for network in settings.network}
@@ -48,7 +48,7 @@ def without_cdp_key(settings: config.Settings) -> list[str]:
 
 
 def watch_of(settings: config.Settings) -> chain_watch.ChainWatch:
-    """Return what watches the chains; where the facilitator is trusted, none is needed."""
+    """Return the chain watcher; it watches no chain if the facilitator is trusted."""
     watched = () if settings.trust_facilitator else settings.network
     return chain_watch.ChainWatch(
         {
@@ -93,7 +93,7 @@ def _embedded(
     db: database.Database,
     deal_writer: deals.Deals,
 ) -> facilitators.Facilitator:
-    """Our own signer; imported only here, because most installations use a facilitator."""
+    """Our own signer; imported here because most installations use a facilitator."""
     from pve402.payments.facilitators import embedded  # noqa: PLC0415
 
     secret = settings.facilitator_private_key

@@ -1,4 +1,4 @@
-"""Settings of the operator: read once, checked, never changed."""
+"""The operator's settings: read once, checked, never changed."""
 
 from pve402.config.key import is_kept as is_key_kept
 from pve402.config.key import secret_key, sqlite_file

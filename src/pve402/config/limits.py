@@ -1,4 +1,4 @@
-"""Settings that bound what one wallet, address, node or request may take."""
+"""Settings that limit what one wallet, address, node or request may use."""
 
 from typing import Annotated
 
@@ -11,10 +11,10 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class LimitSettings(BaseSettings):
-    """Bounds, and the warm pool within them."""
+    """Limits, and the warm pool within them."""
 
     pve402_max_unsettled_per_wallet: Positive = Field(
-        8, description="Creations of one wallet that may wait for settlement at the same time."
+        8, description="Creations by one wallet that may wait for settlement at the same time."
     )
     pve402_max_unsettled_per_address: Positive = Field(
         16, description="The same for one client address."
@@ -39,16 +39,16 @@ class LimitSettings(BaseSettings):
         description="Disk that may be promised for each GiB free or taken by our containers.",
     )
     pve402_memory_reserve_mb: int = Field(
-        1024, ge=0, description="Memory of a node that is never rented out, in MiB."
+        1024, ge=0, description="Memory per node that is never rented out, in MiB."
     )
     pve402_node_writes: Positive = Field(
-        4, description="Writing calls that one node may get at the same time."
+        4, description="Writing calls to one node at the same time."
     )
     pve402_terminals_per_node: int = Field(
         80,
         ge=1,
         le=100,
-        description="Terminals that a process opens on one node, which has ports for 100.",
+        description="Terminals that one process may open on a node, which has ports for 100.",
     )
     pve402_pool: Annotated[values.WarmPool, AfterValidator(values.warm_pool)] = Field(
         (),
@@ -56,16 +56,17 @@ class LimitSettings(BaseSettings):
         examples=["standard-lxc:1:512:8=2"],
     )
     pve402_create_wait_seconds: float = Field(
-        50, ge=1, le=1800, description="How long a paid request waits for its container."
+        50, ge=1, le=1800, description="How long a paid request may wait for its container."
     )
     pve402_request_seconds: float = Field(
         30, ge=1, le=600, description="How long any other request may take."
     )
     pve402_max_requests: Positive = Field(
-        2000, description="Requests in progress at most; further ones are told to try again later."
+        2000,
+        description="Requests in progress at the same time; further ones must try again later.",
     )
     pve402_max_paid_requests: Positive = Field(
-        500, description="The same for requests whose payment or token was found good."
+        500, description="The same for requests with a valid payment or token."
     )
     pve402_trusted_proxies: Annotated[values.Names, AfterValidator(values.ip_networks)] = Field(
         (),
@@ -74,6 +75,6 @@ class LimitSettings(BaseSettings):
     )
     pve402_cors_origins: Annotated[values.Names, AfterValidator(values.origins)] = Field(
         ("*",),
-        description="Origins whose pages may call the API; * for all.",
+        description="Web origins that may call the API; * for all.",
         examples=["https://shop.example.com"],
     )

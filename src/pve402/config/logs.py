@@ -1,7 +1,7 @@
 """Log lines: an event name and fields, to standard error, for people or for programs.
 
-Lines of libraries take the same road. What is worth stealing is dropped by the name of its field,
-should anybody ever log it.
+Libraries' log lines go the same way. Fields with names of secrets are dropped, in case anybody ever
+logs one.
 """
 
 import logging
@@ -17,7 +17,7 @@ _SECRET_FIELDS: Final = frozenset(
 
 
 def configure(level: str, log_format: str) -> None:
-    """Set up logging for this process; `auto` chooses by whether a terminal reads along."""
+    """Set up logging for this process; `auto` means for people if standard error is a terminal."""
     for_people = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -42,7 +42,7 @@ def configure(level: str, log_format: str) -> None:
 
 
 def _formatter(shared: list[Any], *, for_people: bool) -> logging.Formatter:
-    # Tracebacks stay plain: the colourful ones print local variables, secrets among them.
+    # Plain tracebacks: the coloured ones print local variables, including secrets.
     plain = structlog.dev.plain_traceback
     ending: list[Any] = (
         [structlog.dev.ConsoleRenderer(exception_formatter=plain)]

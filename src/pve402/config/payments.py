@@ -1,4 +1,4 @@
-"""Settings of payments: the networks, who is paid, who settles, and where the chain is read."""
+"""Payment settings: networks, recipient, facilitators and chain endpoints."""
 
 from collections.abc import Mapping
 from typing import Annotated, Self
@@ -14,12 +14,12 @@ Url = Annotated[str, AfterValidator(values.http_url)]
 
 
 class PaymentSettings(BaseSettings):
-    """Who is paid, on which networks, and through whom."""
+    """Who gets paid, on which networks, and through which facilitator."""
 
     network: Annotated[values.Names, AfterValidator(values.network_ids)] = Field(
         ("base-sepolia",),
         validate_default=True,
-        description="Networks to take payments on, separated by commas; x402 names or CAIP-2 ids.",
+        description="Networks for payments, separated by commas; x402 names or CAIP-2 ids.",
         examples=["base-sepolia,base"],
     )
     pay_to: Annotated[str, AfterValidator(values.evm_address)] = Field(
@@ -30,20 +30,20 @@ class PaymentSettings(BaseSettings):
     )
     rpc_url: Url | None = Field(
         None,
-        description="JSON-RPC of the chain; RPC_URL_BASE_SEPOLIA sets it for one network alone.",
+        description="JSON-RPC of the chain; RPC_URL_BASE_SEPOLIA sets it for one network only.",
         examples=["https://sepolia.base.org"],
     )
     rpc_urls: Mapping[str, Url] = Field(default_factory=dict, exclude=True)
     facilitator_url: Url | None = Field(
         None,
-        description="x402 facilitator; FACILITATOR_URL_BASE sets it for one network alone.",
+        description="x402 facilitator; FACILITATOR_URL_BASE sets it for one network only.",
         examples=[networks.PUBLIC_FACILITATOR_URL],
     )
     facilitator_urls: Mapping[str, Url] = Field(default_factory=dict, exclude=True)
     facilitator_private_key: Annotated[SecretStr, AfterValidator(values.private_key)] | None = (
         Field(
             None,
-            description="Key of an account that pays gas, to settle without a facilitator.",
+            description="Private key of an account that pays gas, to settle without a facilitator.",
             examples=["0x and 64 hex digits"],
         )
     )
@@ -57,7 +57,7 @@ class PaymentSettings(BaseSettings):
 
     @pydantic.model_validator(mode="after")
     def _check_payments(self) -> Self:
-        """Refuse what does not agree."""
+        """Refuse settings that contradict each other."""
         if bool(self.cdp_api_key_id) != bool(self.cdp_api_key_secret):
             raise values.disagrees("CDP_API_KEY_SECRET", "belongs together with CDP_API_KEY_ID")
         for network in self.network:
@@ -65,7 +65,7 @@ class PaymentSettings(BaseSettings):
         return self
 
     def _check_network(self, network: networks.Network) -> None:
-        """A network needs somebody who settles, and a chain to read unless told not to."""
+        """Check that a network has a facilitator and, unless that is trusted, a chain endpoint."""
         suffix = network.name.replace("-", "_").upper()
         embedded = self.facilitator_url_of(network.caip2) is None
         if embedded and self.facilitator_private_key is None:
@@ -77,11 +77,11 @@ class PaymentSettings(BaseSettings):
             raise values.disagrees(f"RPC_URL_{suffix}", reason)
 
     def rpc_url_of(self, network: str) -> str | None:
-        """The JSON-RPC address of a CAIP-2 network: its own, the common, the public one."""
+        """The JSON-RPC address of a CAIP-2 network: its own, the common or the public one."""
         return self.rpc_urls.get(network) or self.rpc_url or networks.BY_CAIP2[network].rpc_url
 
     def facilitator_url_of(self, network: str) -> str | None:
-        """The facilitator of a CAIP-2 network; None where we settle with our own key."""
+        """The facilitator of a CAIP-2 network; None if we settle with our own key."""
         chosen = self.facilitator_urls.get(network) or self.facilitator_url
         if chosen or self.facilitator_private_key:
             return chosen

@@ -22,7 +22,7 @@ class PerNetworkSource(PydanticBaseSettingsSource):
                 self._variables |= {k.lower(): v for k, v in source.env_vars.items()}
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        """Every field is filled by __call__ at once."""
+        """Unused: __call__ fills all fields at once."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:

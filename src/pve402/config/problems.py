@@ -1,4 +1,4 @@
-"""The words for settings that are wrong."""
+"""Error messages for invalid settings."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def explain(error: ValidationError, fields: Mapping[str, FieldInfo]) -> dict[str, str]:
-    """One line for each bad variable: its name, why, and an example. No value is repeated."""
+    """Return a line per invalid variable: its name, the reason and an example, never its value."""
     found: dict[str, str] = {}
     for problem in error.errors(include_url=False, include_input=False):
         variable = problem.get("ctx", {}).get("variable") or _variable(problem["loc"])
@@ -33,7 +33,7 @@ def _variable(location: Iterable[Any]) -> str:
 def _reason(problem: "ErrorDetails") -> str:
     if problem["type"] == "missing":
         return "missing"
-    if problem["type"] == "too_short":  # of a SecretStr, whose characters pydantic calls items
+    if problem["type"] == "too_short":  # for a SecretStr, whose characters pydantic calls items
         return f"must be at least {problem['ctx']['min_length']} characters"
     return problem["msg"].removeprefix("Value error, ")
 

@@ -1,4 +1,4 @@
-"""Settings of Proxmox VE: where it is, who we are there, and what containers are made of."""
+"""Proxmox VE settings: its address, our credentials, and what containers are made of."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -14,7 +14,7 @@ class ProxmoxSettings(BaseSettings):
     """The variables `PVE_*`."""
 
     pve_host: Annotated[str, AfterValidator(values.proxmox_host)] = Field(
-        description="Address of Proxmox VE; scheme and port may be left out.",
+        description="Address of Proxmox VE; scheme and port are optional.",
         examples=["https://192.168.1.100:8006"],
     )
     pve_token_id: str = Field(
@@ -25,7 +25,7 @@ class ProxmoxSettings(BaseSettings):
     pve_token_secret: SecretStr = Field(
         description="Secret of the API token.", examples=["12345678-90ab-cdef-1234-567890abcdef"]
     )
-    pve_node: str = Field("", description="The only node to use; if empty, any node.")
+    pve_node: str = Field("", description="The only node to use; empty for any node.")
     pve_storage: str = Field(
         pattern=r"^[A-Za-z][\w.\-]*$",
         description="Storage for the containers' disks.",
@@ -33,17 +33,17 @@ class ProxmoxSettings(BaseSettings):
     )
     pve_os_template: str = Field(
         pattern=r"^[A-Za-z][\w.\-]*:\S+$",
-        description="Template for containers whose sku names none.",
+        description="Template for containers whose sku does not name one.",
         examples=["local:vztmpl/debian-12-standard_12.12-1_amd64.tar.zst"],
     )
     pve_root_password: SecretStr | None = Field(
         None,
         description="Password of root@pam, where Proxmox VE's consoles refuse API tokens.",
     )
-    pve_verify_ssl: bool = Field(True, description="Check the certificate of Proxmox VE.")
+    pve_verify_ssl: bool = Field(True, description="Check Proxmox VE's certificate.")
     pve_ca_file: Annotated[Path, AfterValidator(values.certificate_file)] | None = Field(
         None,
-        description="PEM file of the authority that signed the certificate of Proxmox VE.",
+        description="PEM file of the authority that signed Proxmox VE's certificate.",
         examples=["/etc/pve402/pve-root-ca.pem"],
     )
     pve_fingerprint: Annotated[str, AfterValidator(values.fingerprint)] | None = Field(
@@ -53,7 +53,7 @@ class ProxmoxSettings(BaseSettings):
     )
     pve_console_host: str | None = Field(
         None,
-        description="Host that tenants' browsers reach, for PVE_CONSOLE_MODE=direct only.",
+        description="Proxmox VE host for tenants' browsers, for PVE_CONSOLE_MODE=direct only.",
         examples=["https://pve.example.com:8006"],
     )
     pve_console_mode: Literal["proxy", "direct"] = Field(
@@ -87,12 +87,12 @@ class ProxmoxSettings(BaseSettings):
         None, description="Gateway for a fixed address.", examples=["10.0.0.1"]
     )
     pve_vlan: int | None = Field(None, ge=1, le=4094, description="VLAN tag of the containers.")
-    pve_firewall: bool = Field(True, description="Proxmox VE's firewall on the containers' card.")
+    pve_firewall: bool = Field(True, description="Use Proxmox VE's firewall for the containers.")
     pve_rate_mbps: float | None = Field(
         None, gt=0, description="Rate limit of a container's network card, in megabytes per second."
     )
     pve_nameserver: Annotated[str, AfterValidator(values.ip)] | None = Field(
-        None, description="Name server of the containers; the node's if not set."
+        None, description="Name server of the containers; the node's by default."
     )
     pve_pool: str | None = Field(
         None, pattern=r"^[A-Za-z0-9][\w.\-/]*$", description="Resource pool for the containers."
@@ -100,7 +100,7 @@ class ProxmoxSettings(BaseSettings):
 
     @pydantic.model_validator(mode="after")
     def _check_proxmox(self) -> Self:
-        """Refuse what does not agree."""
+        """Refuse settings that contradict each other."""
         if self.pve_vmid_min > self.pve_vmid_max:
             raise values.disagrees("PVE_VMID_MAX", "must not be below PVE_VMID_MIN")
         if self.pve_console_mode == "direct" and not self.pve_console_host:

@@ -1,4 +1,4 @@
-"""Settings of the service itself: its database, addresses, name, catalogue and logs."""
+"""Settings of the service itself: database, addresses, name, catalogue and logs."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -16,7 +16,7 @@ _EVERY_ADDRESS = frozenset({"0.0.0.0", "[::]", "::", "*"})  # noqa: S104 -- comp
 
 
 class ServiceSettings(BaseSettings):
-    """Where the service keeps its state and where it is reached."""
+    """Where the service keeps its state and how it is reached."""
 
     database_url: Annotated[SecretStr, AfterValidator(values.database_url)] = Field(
         SecretStr("sqlite:///pve402.sqlite3"),
@@ -27,7 +27,7 @@ class ServiceSettings(BaseSettings):
     pve402_secret_key: SecretStr | None = Field(
         None,
         min_length=32,
-        description="Encrypts the secrets in the database; with SQLite it is made beside the file.",
+        description="Encrypts secrets in the database; with SQLite, generated next to the file.",
         examples=["the output of: openssl rand -hex 32"],
     )
     pve402_public_url: Url | None = Field(
@@ -44,7 +44,7 @@ class ServiceSettings(BaseSettings):
     pve402_port: int = Field(4021, ge=1, le=65535, description="Port to listen on.")
     pve402_peer_bind: Bind | None = Field(
         None,
-        description="Private address where other replicas reach this one.",
+        description="Private address at which other replicas reach this one.",
         examples=["10.0.0.5:4022"],
     )
     pve402_metrics_bind: Bind | None = Field(
@@ -60,21 +60,21 @@ class ServiceSettings(BaseSettings):
         24,
         ge=0,
         le=24 * 366,
-        description="Hours an expired container is kept at most for a renewal; it keeps its disk.",
+        description="Hours to keep an expired container and its disk for a renewal, at most.",
     )
     pve402_grace_per_paid: float = Field(
-        24, ge=0, description="And at most so many times as long as it was paid for."
+        24, ge=0, description="Also at most this many times as long as it was paid for."
     )
     pve402_stats_node_fields: Annotated[
         tuple[str, ...], NoDecode, AfterValidator(values.stats_fields)
     ] = Field(
         ("cpu", "memory", "disk"),
         validate_default=True,
-        description="What GET /stats/node shows: cpu, memory, disk, name; `none` for nothing.",
+        description="What GET /stats/node shows: cpu, memory, disk, name; or `none`.",
         examples=["cpu,memory"],
     )
     pve402_log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least important level to log."
+        "info", description="Lowest level to log."
     )
     pve402_log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="Log lines for people or for programs; auto: for people on a terminal."
@@ -82,11 +82,11 @@ class ServiceSettings(BaseSettings):
 
     @pydantic.model_validator(mode="after")
     def _check_service(self) -> Self:
-        """Refuse what does not agree."""
+        """Refuse settings that contradict each other."""
         if not self.uses_sqlite and self.pve402_secret_key is None:
             raise values.disagrees("PVE402_SECRET_KEY", "is required with PostgreSQL")
         if (self.pve402_peer_bind or "").rpartition(":")[0] in _EVERY_ADDRESS:
-            reason = "must be one address that the other replicas can reach"
+            reason = "must be an address that the other replicas can reach"
             raise values.disagrees("PVE402_PEER_BIND", reason)
         if self.pve402_public_url and urlsplit(self.pve402_public_url).path:
             raise values.disagrees("PVE402_PUBLIC_URL", "must have no path")
@@ -94,7 +94,7 @@ class ServiceSettings(BaseSettings):
 
     @property
     def public_url(self) -> str:
-        """Our own address, without a slash at the end."""
+        """Our own address, without a trailing slash."""
         if self.pve402_public_url:
             return self.pve402_public_url
         host = self.pve402_host
@@ -104,5 +104,5 @@ class ServiceSettings(BaseSettings):
 
     @property
     def uses_sqlite(self) -> bool:
-        """Whether the database is a file of ours and not a server."""
+        """Whether the database is a local file, not a server."""
         return self.database_url.get_secret_value().startswith("sqlite")

@@ -1,8 +1,8 @@
 """Settings: read once from the environment and a `.env` file, checked, and never changed.
 
-Each field is the variable of the same name in capitals; its description is the reference text.
-`load` is the way in: everything that is wrong comes out as one SettingsError, which names each
-variable, the reason and an example. Secrets are SecretStr and stand in no error text.
+Each field is the variable of the same name in capitals; its description is the reference text. Call
+`load`: it reports all mistakes in one SettingsError, which names each variable, the reason and an
+example. Secrets are SecretStr and never appear in error texts.
 """
 
 from collections.abc import Mapping
@@ -20,16 +20,16 @@ from pve402.config.service import ServiceSettings
 
 
 class SettingsError(Exception):
-    """One or more settings are missing or wrong; the text has a line for each."""
+    """One or more settings are missing or invalid; the text has a line for each."""
 
     def __init__(self, problems: Mapping[str, str]) -> None:
         self.problems = problems
         super().__init__("\n".join(problems.values()))
 
 
-# The first base comes last in the reference.
+# The reference lists the bases from last to first.
 class Settings(LimitSettings, ServiceSettings, PaymentSettings, ProxmoxSettings):
-    """Everything an operator can set. An empty variable counts as not set."""
+    """Everything an operator can set. An empty variable counts as unset."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", env_ignore_empty=True, env_prefix="", populate_by_name=True
@@ -44,15 +44,15 @@ class Settings(LimitSettings, ServiceSettings, PaymentSettings, ProxmoxSettings)
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Add the variables of single networks to the usual sources; the environment wins."""
+        """Add the per-network variables to the usual sources; the environment wins."""
         named = per_network.PerNetworkSource(settings_cls, dotenv_settings, env_settings)
         return init_settings, env_settings, dotenv_settings, named
 
 
 def load(env_file: Path | None = None, **overrides: Any) -> Settings:
-    """Read the settings from the environment and a file, `.env` unless another is named.
+    """Read the settings from the environment and a file, `.env` by default.
 
-    `overrides` are fields by name and win over both. Raises SettingsError.
+    `overrides` are fields by name and take precedence over both. Raises SettingsError.
     """
     if env_file is not None and not env_file.is_file():
         raise SettingsError({"--env-file": f"--env-file: there is no file {env_file}"})

@@ -1,4 +1,4 @@
-"""Finds variables that look like settings and are none: most are mistyped."""
+"""Finds variables that look like settings but are not: usually typos."""
 
 import difflib
 import os
@@ -18,7 +18,7 @@ _PREFIXES: Final = ("PVE_", "PVE402_", "RPC_URL_", "FACILITATOR_")
 
 
 def unknown_variables(env_file: Path | None) -> Mapping[str, str | None]:
-    """Return each unknown variable of environment and file, with the setting it may mean."""
+    """Return each unknown variable in the environment and file, with the setting it may mean."""
     given = {*os.environ, *dotenv_values(env_file or ".env")}
     known = _known()
     suspects = (name for name in given if name.upper().startswith(_PREFIXES))

@@ -30,14 +30,14 @@ _PRIVATE_KEY = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
 
 
 def split(value: Any) -> Any:
-    """The parts of a list written with commas; a list that is one already stays as it is."""
+    """Split a comma-separated list; return an actual list unchanged."""
     if not isinstance(value, str):
         return value
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 def kinds_of_guests(value: Any) -> Any:
-    """The kinds of guests in a list written with commas."""
+    """Parse a comma-separated list of guest kinds."""
     parts = split(value)
     return tuple(
         warm_kind.WarmKind.parse(part) if isinstance(part, str) else part for part in parts
@@ -49,22 +49,22 @@ WarmPool = Annotated[tuple[warm_kind.WarmKind, ...], NoDecode, BeforeValidator(k
 
 
 def names(parts: tuple[str, ...]) -> tuple[str, ...]:
-    """A list as it stands, without doubles."""
+    """Return a list without duplicates, in its order."""
     return tuple(dict.fromkeys(parts))
 
 
 def http_url(text: str) -> str:
-    """An http or https address without credentials, query or fragment; no slash at the end."""
+    """Check an http or https address without credentials, query or fragment; strip its slash."""
     parts = urlsplit(text.strip())
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be an http or https address")
     if parts.username or parts.fragment:
-        raise ValueError("must carry neither credentials nor a fragment")
+        raise ValueError("must contain neither credentials nor a fragment")
     return text.strip().rstrip("/")
 
 
 def proxmox_host(text: str) -> str:
-    """An address that the Proxmox client can use."""
+    """Check an address that the Proxmox client can use."""
     options.api_url(text)
     return text.strip()
 
@@ -76,18 +76,18 @@ def fingerprint(text: str) -> str:
 
 
 def readable_file(path: Path) -> Path:
-    """A file that is there."""
+    """Check that a file exists."""
     if not path.is_file():
         raise ValueError("there is no such file")
     return path
 
 
 def certificate_file(path: Path) -> Path:
-    """A PEM file with at least one certificate."""
+    """Check that a PEM file has at least one certificate."""
     try:
         ssl.create_default_context(cafile=str(readable_file(path)))
-    except OSError as error:  # an SSLError is one, too
-        why = "holds no certificate in PEM form" if isinstance(error, ssl.SSLError) else None
+    except OSError as error:  # includes SSLError
+        why = "holds no certificate in PEM format" if isinstance(error, ssl.SSLError) else None
         raise ValueError(why or f"cannot be read: {error.strerror}") from None
     return path
 
@@ -98,7 +98,7 @@ def ip(text: str) -> str:
 
 
 def guest_ip(text: str) -> str:
-    """How containers get their address."""
+    """Check how containers get their address."""
     if text in {"dhcp", "manual"}:
         return text
     if "/" not in text:
@@ -120,7 +120,7 @@ def bind_address(text: str) -> str:
 
 
 def network_ids(parts: tuple[str, ...]) -> tuple[str, ...]:
-    """CAIP-2 ids of networks given by either name, in the order given."""
+    """Return the CAIP-2 ids of networks given by either name, in the order given."""
     if not parts:
         raise ValueError("at least one network is needed")
     try:
@@ -130,25 +130,25 @@ def network_ids(parts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def evm_address(text: str) -> str:
-    """An EVM address in lower case; capitals are a checksum (EIP-55) and must be right."""
+    """Return an EVM address in lower case; capitals are a checksum (EIP-55) and must be correct."""
     address = addresses.normalize(text.strip())
     digits = text.strip()[2:]
     if digits not in {digits.lower(), digits.upper()} and text.strip() != addresses.checksum(
         address
     ):
-        raise ValueError("its checksum (EIP-55) is wrong: a letter was mistyped")
+        raise ValueError("its checksum (EIP-55) is wrong; check for typos")
     return address
 
 
 def private_key(secret: SecretStr) -> SecretStr:
     """A secp256k1 key in hexadecimal."""
     if not _PRIVATE_KEY.fullmatch(secret.get_secret_value().strip()):
-        raise ValueError("must be 64 hex digits, with or without 0x before them")
+        raise ValueError("must be 64 hex digits, with or without a leading 0x")
     return SecretStr("0x" + secret.get_secret_value().strip().removeprefix("0x"))
 
 
 def database_url(secret: SecretStr) -> SecretStr:
-    """The database's address, with the driver that we use."""
+    """Return the database's address with our driver."""
     scheme, separator, rest = secret.get_secret_value().strip().partition("://")
     driver = _DRIVERS.get(scheme)
     if not separator or driver is None:
@@ -159,17 +159,17 @@ def database_url(secret: SecretStr) -> SecretStr:
 
 
 def origins(parts: tuple[str, ...]) -> tuple[str, ...]:
-    """Origins as browsers write them (RFC 6454): no path, no usual port, lower case; or `*`."""
+    """Return origins as browsers send them (RFC 6454): no path or default port; or `*`."""
     return names(tuple(part if part == "*" else origin(part) for part in parts))
 
 
 def origin(text: str) -> str:
-    """The origin of an address, which may have a slash at its end and nothing more."""
+    """Return the origin of an address, which may have a trailing slash and nothing more."""
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname or "*" in text:
         raise ValueError("must be origins such as https://shop.example.com, or * for all")
     if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
-        raise ValueError("must be origins, which have neither a path nor credentials")
+        raise ValueError("must be origins, without a path or credentials")
     try:
         host = ipaddress.ip_address(parts.hostname).compressed
     except ValueError:
@@ -181,7 +181,7 @@ def origin(text: str) -> str:
 
 
 def stats_fields(parts: tuple[str, ...]) -> tuple[str, ...]:
-    """Which figures of nodes are shown."""
+    """Check which node figures are shown."""
     if parts == ("none",):
         return ()
     unknown = set(parts) - set(STATS_FIELDS)
@@ -191,7 +191,7 @@ def stats_fields(parts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def warm_pool(warm_kinds: tuple[warm_kind.WarmKind, ...]) -> tuple[warm_kind.WarmKind, ...]:
-    """Kinds of guests to keep ready, each named once."""
+    """Check the kinds of guests to keep ready, each named once."""
     kinds = {(one.sku, one.size) for one in warm_kinds}
     if len(kinds) < len(warm_kinds):
         raise ValueError("must name each kind of guest once")
@@ -199,5 +199,5 @@ def warm_pool(warm_kinds: tuple[warm_kind.WarmKind, ...]) -> tuple[warm_kind.War
 
 
 def disagrees(variable: str, reason: str) -> PydanticCustomError:
-    """What to raise where one setting does not agree with another."""
+    """Return the error to raise if one setting contradicts another."""
     return PydanticCustomError("disagrees", "{reason}", {"variable": variable, "reason": reason})
