@@ -7,7 +7,7 @@ from typing import Any, Final
 from pve402 import schemas
 from pve402.api.openapi import parts
 
-_BASIC: Final = (413, 422, 429, 503)
+_BASIC: Final = (408, 413, 422, 429, 503)
 _PHRASES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
@@ -17,7 +17,7 @@ def paid(request: type, answer: Any) -> dict[str, Any]:
         answer,
         request=request,
         headers=[*parts.PAYMENT_HEADERS, *parts.PURCHASE_HEADERS],
-        refusals=[400, 401, 402, 403, 404, 409, 502, *_BASIC],
+        refusals=[400, 401, 402, 403, 404, 409, 410, 502, *_BASIC],
         more={202: answer},
     )
 
@@ -29,7 +29,7 @@ def fee(answer: Any, *, status: int = 200, query: Sequence[str] = ()) -> dict[st
         status=status,
         headers=parts.PAYMENT_HEADERS,
         query=query,
-        refusals=[400, 401, 402, 403, 404, 409, 429, 503],
+        refusals=[400, 401, 402, 403, 404, 409, 410, 429, 503],
     )
 
 
@@ -68,18 +68,20 @@ def execution_change(request: type | None = None) -> dict[str, Any]:
 
 def file_written() -> dict[str, Any]:
     """Document PUT /management/files/{ctid}."""
-    return _inside(
+    documented = _inside(
         schemas.FileAnswer,
-        headers=[parts.CONTENT_DIGEST],
+        headers=[parts.CONTENT_DIGEST, *parts.CONDITIONS],
         query=["path", "mode"],
         content=parts.BYTES_BODY,
     )
+    documented["responses"] |= _refused(412, 415)
+    return documented
 
 
 def file_read() -> dict[str, Any]:
     """Document GET /management/files/{ctid}."""
-    documented = _inside(None, query=["path"])
-    documented["responses"][200] = parts.FILE_BYTES
+    documented = _inside(None, headers=parts.CONDITIONS, query=["path"])
+    documented["responses"] |= {200: parts.FILE_BYTES} | _refused(412)
     return documented
 
 
@@ -92,7 +94,7 @@ def _inside(
     **more: Any,
 ) -> dict[str, Any]:
     """Document a route that reaches into a container."""
-    refusals = [400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503]
+    refusals = [400, 401, 402, 403, 404, 408, 409, 410, 413, 422, 429, 502, 503]
     documented = _route(
         answer, headers=[*parts.PAYMENT_HEADERS, *headers], refusals=refusals, **more
     )
@@ -107,13 +109,13 @@ def free(
     answer: Any, *, request: type | None = None, refusals: Sequence[int] | None = None
 ) -> dict[str, Any]:
     """Document a route that costs nothing."""
-    bodied = [401, 404, 409, *_BASIC] if request else [503]
+    bodied = [401, 403, 404, 409, 410, *_BASIC] if request else [429, 503]
     return _route(answer, request=request, refusals=bodied if refusals is None else refusals)
 
 
 def revocation() -> dict[str, Any]:
     """Document DELETE /auth/token."""
-    return {"status_code": 204} | _route(None, status=204, refusals=[401, 503])
+    return {"status_code": 204} | _route(None, status=204, refusals=[401, 410, 429, 503])
 
 
 def readiness() -> dict[str, Any]:
@@ -124,6 +126,13 @@ def readiness() -> dict[str, Any]:
 def _phrase(code: int) -> str:
     """The status in words, by RFC 9110 on every Python: those before 3.13 have older words."""
     return _PHRASES.get(code) or http.HTTPStatus(code).phrase
+
+
+def _refused(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {
+        status: {"model": schemas.Problem, "description": http.HTTPStatus(status).phrase}
+        for status in statuses
+    }
 
 
 def _route(

@@ -94,6 +94,10 @@ CONTENT_DIGEST: Final = _header(
     "SHA-256 that the body must have, as RFC 9530 writes it.",
     pattern="^sha-256=:[A-Za-z0-9+/]{43}=:$",
 )
+CONDITIONS: Final = (
+    _header("If-Match", "`*`, or the ETag that the file must have."),
+    _header("If-None-Match", "`*` for no file there, or the ETag that it must not have."),
+)
 BYTES_BODY: Final = {
     "required": True,
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
