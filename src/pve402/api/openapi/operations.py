@@ -130,8 +130,7 @@ def _phrase(code: int) -> str:
 
 def _refused(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
-        status: {"model": schemas.Problem, "description": http.HTTPStatus(status).phrase}
-        for status in statuses
+        status: {"model": schemas.Problem, "description": _phrase(status)} for status in statuses
     }
 
 
@@ -145,10 +144,7 @@ def _route(
     refusals: Sequence[int] = (),
     more: dict[int, Any] | None = None,
 ) -> dict[str, Any]:
-    responses: dict[int | str, dict[str, Any]] = {
-        code: {"model": schemas.Problem, "description": _phrase(code)}
-        for code in sorted(set(refusals) - {402})
-    }
+    responses = _refused(*sorted(set(refusals) - {402}))
     if 402 in refusals:
         responses[402] = parts.PAYMENT_REQUIRED
     for code, model in (more or {}).items():
