@@ -41,12 +41,18 @@ def run(
     except Stopped as stopped:
         raise typer.Exit(exit_codes.SIGNALLED + stopped.number) from None
     except BrokenPipeError:
-        # nothing more is written at the end either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_nothing_more()
         raise typer.Exit(exit_codes.SIGNALLED + signal.SIGPIPE) from None
     except OSError as error:
+        if error.filename is None:
+            _write_nothing_more()
         terminal.say(f"{error.filename or ''}: {error.strerror}".removeprefix(": "))
         raise typer.Exit(exit_codes.FAILED) from None
+
+
+def _write_nothing_more() -> None:
+    """Lose what standard output did not take; at exit Python would try again, and end with 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 async def _until_stopped(caller: client.Client, act: Act[Result]) -> Result:

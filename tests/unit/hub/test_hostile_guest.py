@@ -167,7 +167,7 @@ async def test_late_frames_of_an_older_generation_are_ignored() -> None:
 
 async def test_flood_keeps_memory_bounded() -> None:
     socket = FakeSocket()
-    session = open_session(socket)
+    session = open_session(socket, options=CALM)
     execution = start(session, output_limit_bytes=1000, timeout_seconds=5)
     piece = "QUJD" * 12_000
     for number in range(200):
