@@ -135,6 +135,8 @@ class Copy:
                 shutil.copytree(tree / name, folder / name, ignore=unneeded)
             else:
                 shutil.copy(tree / name, folder / name)
+        for words in (["init", "-q"], ["add", "--all"]):  # some tests ask which files are tracked
+            subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
         for name in INSTALLED:
             (folder / name).symlink_to((tree / name).resolve())
 
