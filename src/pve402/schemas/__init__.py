@@ -1,8 +1,8 @@
-"""What goes over the wire between tenants and the service: camelCase names, checked types.
+"""The wire format between tenants and the service: camelCase names, checked types.
 
-Servers and clients share these. Requests of the first service's routes ignore fields they do not
-know; those of new routes refuse them. A time is RFC 3339 in UTC with `Z`; an amount is a decimal
-string of atomic units, so that no reader rounds it.
+The server and the client share these. Requests to the original service's routes ignore unknown
+fields; requests to newer routes refuse them. A time is RFC 3339 in UTC with `Z`; an amount is a
+decimal string of atomic units, so that no client rounds it.
 """
 
 from pve402.schemas.answers import (

@@ -13,12 +13,12 @@ class LeaseAnswer(Wire):
 
     lease_id: str
     status: Status
-    ctid: str | None = Field(description="vmid on Proxmox VE; none before it is paid.")
+    ctid: str | None = Field(description="vmid on Proxmox VE; null until it is paid.")
     expires_at: datetime | None
     message: str
-    owner_wallet: str = Field(description="Address that paid, with its checksum (EIP-55).")
+    owner_wallet: str = Field(description="Address that paid, in EIP-55 checksum form.")
     access_token: str | None = Field(
-        description="Bearer token of the lease; in the first answer only.", repr=False
+        description="Bearer token of the lease; only in the first answer.", repr=False
     )
     sku: str
     hostname: str
@@ -33,7 +33,7 @@ class LeaseAnswer(Wire):
 
 
 class VmStatus(Wire):
-    """The guest now, in the words of Proxmox VE; bytes, seconds, and a share of 1 for cpu."""
+    """The guest's status in Proxmox VE's terms: bytes, seconds, and cpu as a fraction of 1."""
 
     status: VmWord
     uptime: int | None = None
@@ -49,14 +49,14 @@ class LeaseItem(Wire):
     """A lease with the live status of its guest."""
 
     lease_id: str
-    ctid: str = Field(description="vmid on Proxmox VE; empty before it is paid.")
+    ctid: str = Field(description="vmid on Proxmox VE; empty until it is paid.")
     status: Status
     expires_at: datetime | None
     network: str
     created_at: datetime
     vm_status: VmStatus
     wanted: PowerWord = Field(
-        "running", description="What the guest is to do while the lease's time lasts."
+        "running", description="What the guest should do while the lease lasts."
     )
     sku: str
     hostname: str
@@ -70,16 +70,16 @@ class LeaseItem(Wire):
 
 
 class LeaseDetails(LeaseItem):
-    """A lease with what was asked for when it was bought, secrets apart."""
+    """A lease with the request that bought it, without secrets."""
 
-    template: str | None = Field(description="As it was asked for; null is the sku's usual one.")
+    template: str | None = Field(description="As requested; null means the sku's default.")
     ssh_public_keys: list[str]
     requester: str | None
     payload: Any
 
 
 class CpuFigures(Wire):
-    """`usage` is a share of 1, `pct` the same of 100."""
+    """`usage` is a fraction of 1, `pct` the same in percent."""
 
     usage: float | None
     cores: int | None
@@ -87,7 +87,7 @@ class CpuFigures(Wire):
 
 
 class SpaceFigures(Wire):
-    """Bytes, and the used share of 100."""
+    """Bytes, and the percentage in use."""
 
     total: int | None
     used: int | None
@@ -96,7 +96,7 @@ class SpaceFigures(Wire):
 
 
 class NodeStats(Wire):
-    """A node; what the operator does not show of it is null."""
+    """A node; figures that the operator hides are null."""
 
     node: str
     cpu: CpuFigures
@@ -111,12 +111,12 @@ class AllNodeStats(NodeStats):
 
 
 class GuestStats(Wire):
-    """Figures of one lease's guest; `error` says why there are none."""
+    """Figures of one lease's guest; `error` says why they are missing."""
 
     lease_id: str
     ctid: str
     sku: str
-    status: VmWord = Field(description="Of the guest, in the words of Proxmox VE.")
+    status: VmWord = Field(description="Of the guest, in Proxmox VE's terms.")
     lease_status: Status
     cpu: CpuFigures | None
     memory: SpaceFigures | None
@@ -137,7 +137,7 @@ class Offer(Wire):
 
 
 class Network(Offer):
-    """One way to pay, and what the management fee is there."""
+    """One way to pay, with its management fee."""
 
     amount: str = Field(description="The same as `managementFee`.", examples=["1000"])
     management_fee: str = Field(description="Atomic units.", examples=["1000"])
@@ -153,11 +153,11 @@ class Quote(Wire):
     disk_gb: int
     price_usd: str = Field(description="Exact, before rounding up to atomic units.")
     accepts: list[Offer]
-    available: bool | None = Field(description="Whether there is room now; null if not known.")
+    available: bool | None = Field(description="Whether there is room now; null if unknown.")
 
 
 class Bounds(Wire):
-    """Least and most, both included."""
+    """Minimum and maximum, both included."""
 
     min: int
     max: int
@@ -180,7 +180,7 @@ class SkuItem(Wire):
 
 
 class CatalogueAnswer(Wire):
-    """All that is on sale."""
+    """Everything on sale."""
 
     skus: list[SkuItem]
     management_fee_usd: str
@@ -206,12 +206,12 @@ class TokenAnswer(Wire):
 
 
 class ExecAnswer(Wire):
-    """A command: how it ended, or how far it is."""
+    """A command: how it ended, or its progress."""
 
     ctid: str
     upid: str = Field(description="The same as execId.")
     exec_id: str
-    output: str = Field(description="Both streams, in the order they came.")
+    output: str = Field(description="Both streams, in the order they arrived.")
     stdout: str
     stderr: str
     encoding: ExecEncoding = Field(description="Of output, stdout and stderr.")
@@ -224,7 +224,7 @@ class ExecAnswer(Wire):
 
 
 class ExecItem(Wire):
-    """One command of a container, running or ended a while ago."""
+    """One command of a container, running or recently ended."""
 
     exec_id: str
     state: ExecState
@@ -244,43 +244,43 @@ class FileAnswer(Wire):
     path: str
     size_bytes: int
     mode: str | None = Field(description="Octal.", examples=["0644"])
-    sha256: str | None = Field(description="Of its bytes, in hexadecimal.")
+    sha256: str | None = Field(description="Of the file's bytes, in hexadecimal.")
 
 
 class FieldProblem(Wire):
-    """One field of a request that cannot be taken."""
+    """One invalid field of a request."""
 
     field: str
     message: str
 
 
 class ConsoleAnswer(Wire):
-    """How to open a console: in a browser by its link, once, or as a program by websocket."""
+    """How to open a console: once, in a browser by its link or from a program by websocket."""
 
     ctid: str
     host: str
     port: int
-    ticket: str = Field(description="Good once, until `expiresAt`.", repr=False)
+    ticket: str = Field(description="Valid once, until `expiresAt`.", repr=False)
     user: str
-    cert: str = Field(description="Empty; no certificate is needed but that of the address.")
+    cert: str = Field(description="Always empty; the address's own certificate is enough.")
     websocket: None = Field(description="Always null; the address is `websocketUrl`.")
     proxy: str = Field(description="Address of the service that serves the console.")
     console_url: str = Field(description="Open it in a browser, before `expiresAt`.", repr=False)
-    websocket_url: str = Field(description="For programs; see the guide on consoles.", repr=False)
-    expires_at: datetime = Field(description="Until when the ticket is good.")
+    websocket_url: str = Field(description="For programs; see the guide to consoles.", repr=False)
+    expires_at: datetime = Field(description="When the ticket expires.")
 
 
 class Problem(Wire):
-    """Every refusal: a sentence that may change and a code that does not."""
+    """Every refusal: a stable code and a message that may change."""
 
     detail: str
     code: str
     errors: list[FieldProblem] | None = None
-    exec_id: str | None = Field(default=None, description="The execution that this is about.")
+    exec_id: str | None = Field(default=None, description="The execution in question.")
 
 
 class Health(Wire):
-    """Whether we live, and can serve."""
+    """Whether the service is alive and ready."""
 
     status: Literal["ok", "unavailable"]
     checks: dict[str, bool] = Field(default_factory=dict)

@@ -26,20 +26,20 @@ MAX_OUTPUT_BYTES = 16 * 1024 * 1024
 MAX_ATTACHED_SECONDS = 3600
 MAX_DETACHED_SECONDS = 30 * 24 * 3600
 
-#: The sku says the rest; less than one is refused in its words.
+#: The sku checks the other bounds; values below one get the sku's error message.
 _AT_LEAST_ONE: JsonDict = {"minimum": 1}
 OutputBytes = Annotated[int, Field(ge=0, le=MAX_OUTPUT_BYTES), BeforeValidator(no_bool)]
 CommandWord = Annotated[str, Field(max_length=MAX_COMMAND_CHARACTERS)]
 
 
 class LeaseRequest(Request):
-    """A container to be leased."""
+    """A container to lease."""
 
     sku: ShortText = Field(examples=["standard-lxc"])
     runtime_minutes: Minutes
     hostname: ShortText | None = Field(
         default=None,
-        description="Made of the sku's name and the lease if not given.",
+        description="Derived from the sku's name and the lease if not given.",
         examples=["demo-server"],
     )
     cores: Whole = Field(default=1, examples=[1], json_schema_extra=_AT_LEAST_ONE)
@@ -52,19 +52,19 @@ class LeaseRequest(Request):
     password: str | None = Field(
         default=None,
         max_length=1024,
-        description="Of root; not needed with a key.",
+        description="For root; not needed with a key.",
         examples=["correct horse battery"],
         repr=False,
     )
     ssh_public_keys: list[Annotated[str, Field(max_length=8192)]] = Field(
-        default_factory=list, max_length=64, description="One line each, as OpenSSH writes them."
+        default_factory=list, max_length=64, description="One line each, in OpenSSH format."
     )
     template: ShortText | None = Field(default=None, description="One of the sku's templates.")
     requester: ShortText | None = Field(
-        default=None, description="Kept with the lease; proves nothing."
+        default=None, description="Stored with the lease; not proof of ownership."
     )
     payload: Any = Field(
-        default=None, description="Kept with the lease; 4,096 characters of JSON at most."
+        default=None, description="Stored with the lease; at most 4,096 characters of JSON."
     )
 
 
@@ -91,7 +91,7 @@ class ConsoleRequest(Request):
     """A console in the browser."""
 
     console_type: ConsoleKind = Field(
-        default="vnc", description="`spice` is answered like `vnc`.", examples=["terminal"]
+        default="vnc", description="`spice` is treated like `vnc`.", examples=["terminal"]
     )
 
 
@@ -103,12 +103,12 @@ class ConsoleHello(Request):
     rows: Whole = Field(default=24, description="Its height.")
     window: Whole | None = Field(
         default=None,
-        description="Bytes of output that may be under way; then `ack` says what was taken.",
+        description="Bytes of output that may be in flight; `ack` then confirms what was received.",
     )
 
 
 class ExecRequest(Request):
-    """A command to run in a container: `command` for its shell, or `argv` without one."""
+    """A command to run in a container: `command` through its shell, or `argv` without one."""
 
     command: str | None = Field(
         default=None,
@@ -124,7 +124,7 @@ class ExecRequest(Request):
         default=None,
         min_length=1,
         max_length=MAX_COMMAND_WORDS,
-        description="A program and its arguments, in place of `command`.",
+        description="A program and its arguments, instead of `command`.",
         repr=False,
     )
     env: dict[Annotated[str, Field(max_length=128)], CommandWord] = Field(
@@ -137,25 +137,25 @@ class ExecRequest(Request):
     )
     open_stdin: bool = Field(default=False, description="Keep stdin open for more.")
     encoding: ExecEncoding = Field(
-        default="utf-8", description="Of stdin and of output; utf-8 replaces what is no text."
+        default="utf-8", description="Of stdin and output; utf-8 replaces invalid bytes."
     )
     timeout_seconds: float | None = Field(
         default=None,
         ge=0.1,
         le=MAX_DETACHED_SECONDS,
-        description="600 if not given and 3,600 at most; detached, none unless given.",
+        description="600 by default, at most 3,600; detached commands have no default limit.",
     )
     max_output_bytes: OutputBytes | None = Field(
-        default=None, description="1 MiB if not given; for a stream 16."
+        default=None, description="1 MiB by default, 16 MiB for a stream."
     )
-    detach: bool = Field(default=False, description="Answer at once; it runs on by itself.")
+    detach: bool = Field(default=False, description="Answer at once; the command keeps running.")
 
 
 class ExecSocketRequest(ExecRequest):
     """The first message on the websocket of a command."""
 
     token: str | None = Field(
-        default=None, max_length=256, description="In place of a header.", repr=False
+        default=None, max_length=256, description="Instead of a header.", repr=False
     )
 
 
@@ -166,28 +166,29 @@ class SignalRequest(NewRequest):
 
 
 class ChallengeRequest(NewRequest):
-    """A wallet asks for a message to sign."""
+    """A wallet's request for a message to sign."""
 
     address: str = Field(
         pattern=r"^0x[0-9a-fA-F]{40}$", examples=["0x857b06519E91e3A54538791bDbb0E22373e36b66"]
     )
     chain: ShortText | None = Field(
-        default=None, description="Network name or CAIP-2 id; the first accepted one if not given."
+        default=None,
+        description="Network name or CAIP-2 id; by default the first accepted network.",
     )
 
 
 class TokenRequest(NewRequest):
-    """A signed challenge in return for a token."""
+    """A signed challenge in exchange for a token."""
 
     message: str = Field(max_length=4096)
     signature: str = Field(
         pattern=r"^(0x)?([0-9a-fA-F]{2}){1,4096}$",
         repr=False,
-        description="Hexadecimal; some libraries write it without the 0x.",
+        description="Hexadecimal; the 0x may be missing, as some libraries omit it.",
     )
     lease_id: ShortText | None = Field(
         default=None,
-        description="Token of one lease, which revokes its old one; else one of the wallet.",
+        description="Token of this lease, which revokes its old one; otherwise of the wallet.",
     )
     scope: list[Scope] | None = Field(default=None, min_length=1, max_length=8)
     expires_at: datetime | None = None

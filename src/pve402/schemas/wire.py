@@ -10,13 +10,13 @@ _UNITS = re.compile(r"(?<=[a-z])(Mb|Gb)(?=[A-Z]|$)")
 
 
 def no_bool(value: Any) -> Any:
-    """JSON's true is no number, though Python's is."""
+    """Refuse booleans: they are ints in Python, but not numbers in JSON."""
     if isinstance(value, bool):
         raise ValueError("must be a whole number")  # noqa: TRY004 -- pydantic's way of refusing
     return value
 
 
-# Bounds come first here: behind a BeforeValidator, the schema has them as `ge`, which JSON's lacks.
+# Bounds come first: after a BeforeValidator they reach the schema as `ge`, unknown to JSON Schema.
 Whole = Annotated[int, Field(ge=-(2**53), le=2**53), BeforeValidator(no_bool)]
 Minutes = Annotated[
     int,
@@ -34,24 +34,24 @@ Scope = Literal["*", "read", "exec", "console", "files", "renew", "end"]
 
 
 def _wire_name(name: str) -> str:
-    """The name on the wire: camelCase, with MB and GB in capitals."""
+    """Return the wire name: camelCase, with MB and GB in capitals."""
     return _UNITS.sub(lambda unit: unit[0].upper(), to_camel(name))
 
 
 class Wire(BaseModel):
-    """Names on the wire are camelCase; in Python they are what they always are."""
+    """Wire names are camelCase; Python names stay snake_case."""
 
     model_config = ConfigDict(
         alias_generator=_wire_name,
         validate_by_name=True,
         validate_by_alias=True,
         frozen=True,
-        defer_build=True,  # each at its first use: a start or a command needs few of them
+        defer_build=True,  # built on first use: a start or a command needs few of them
     )
 
 
 class Request(Wire):
-    """A request: a field that is null is one that was left out, and others may be sent along."""
+    """A request: null fields count as missing, and unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -64,6 +64,6 @@ class Request(Wire):
 
 
 class NewRequest(Request):
-    """A request of a new route: a field it does not know is refused."""
+    """A request to a newer route: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
