@@ -58,7 +58,7 @@ def test_the_renewal(page: Page, holder: LeaseHolder, size: str):
 def test_a_page_with_a_notice(page: Page, holder: LeaseHolder, kind: str):
     page.goto(f"{holder.service.url}/console/{kind}")
 
-    assert "good once" in notice(page)
+    assert "only once" in notice(page)
     assert faults(page) == []
 
 

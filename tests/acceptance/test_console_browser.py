@@ -127,7 +127,7 @@ def test_a_page_that_is_loaded_again_asks_for_a_new_link(page: Page, holder: Lea
 
     page.reload()
 
-    assert "good once" in notice(page)
+    assert "only once" in notice(page)
 
 
 def test_the_end_of_the_lease_is_shown(page: Page, service: ServeProcess, shots: Path):

@@ -1,1 +1,1 @@
-"""Pages and static assets; they use the public API only."""
+"""Pages and static assets; they use only the public API."""

@@ -1,8 +1,8 @@
-// One console's connection: the ticket first, then bytes; it comes back by itself when it drops.
+// One console's connection: first the ticket, then bytes; it reconnects when it drops.
 //
-// Output is acknowledged once it is shown, and the service sends no more than a window ahead of
-// that. Input goes out in pieces, no further ahead than the container takes it, so that a huge
-// paste fills no buffer anywhere.
+// Output is acknowledged once it is displayed, and the service sends at most one window ahead of
+// that. Input is sent in pieces, at most a fixed amount ahead of what the container has read, so
+// that a huge paste does not fill any buffer.
 
 const WINDOW_BYTES = 1024 * 1024;
 const ACK_BYTES = 64 * 1024;
@@ -10,13 +10,13 @@ const PIECE_BYTES = 16 * 1024;
 const INPUT_AHEAD_BYTES = 128 * 1024;
 const PAUSES_MS = [300, 1000, 2000, 4000, 8000, 8000, 8000, 8000];
 const RETRIED_CODES = new Set([1005, 1006, 1011, 1012, 1013, 4502]);
-// Who holds the terminal may be this browser itself: a page that was left a moment ago.
+// The terminal may still be held by this browser itself, through a page closed a moment ago.
 const BUSY = 4409;
 const BUSY_TRIES = 2;
 
 export class Connection {
   // `on` has ready(facts, isFirst), bytes(Uint8Array, done), lease(facts), state(word),
-  // over(reason, canRetry) and size(), which gives columns and rows.
+  // over(reason, canRetry) and size(), which returns columns and rows.
   constructor(path, on, { window = WINDOW_BYTES } = {}) {
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     this.url = `${scheme}//${location.host}${path}`;
@@ -42,7 +42,7 @@ export class Connection {
     this.connect();
   }
 
-  // Closes what there is, without a word about it.
+  // Closes the current connection silently.
   leave() {
     clearTimeout(this.waiting);
     const socket = this.socket;

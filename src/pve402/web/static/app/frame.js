@@ -1,4 +1,4 @@
-// What both consoles have around them: name, state, time left, notices, the way to renew.
+// The frame around both consoles: name, state, time left, notices, renewal link.
 
 import { Connection } from "./connection.js";
 import { explain, isLeaseOver, mayRenew, mayRetry } from "./words.js";
@@ -22,7 +22,7 @@ export class Frame {
     setInterval(() => this.showTimeLeft(), 1000);
   }
 
-  // Connects to `path` with the page's ticket; `on` as Connection wants it, less what is done here.
+  // Connects to `path` with the page's ticket. `on` is as for Connection, minus what this class does.
   open(path, on, options) {
     const connection = new Connection(
       path,
@@ -52,14 +52,14 @@ export class Frame {
     return connection;
   }
 
-  // The page was opened again, or without a link.
+  // The page was reloaded, or opened without a link.
   refuse(on) {
     this.showState("over");
     this.notice("no_link", false, false);
     on.over?.("no_link");
   }
 
-  // What needs a shell behind it is off while there is none.
+  // Disables whatever needs a shell while there is none.
   showState(word) {
     element("state").textContent = STATES[word];
     document.body.dataset.state = word;
@@ -97,7 +97,7 @@ export class Frame {
     this.announce(leftMs);
   }
 
-  // Screen readers are told at a few moments only.
+  // Screen readers announce the time left only a few times.
   announce(leftMs) {
     const due = ANNOUNCED_MINUTES.filter((minutes) => leftMs <= minutes * MINUTE_MS);
     const minutes = due.at(-1);
@@ -127,7 +127,7 @@ export class Frame {
   }
 }
 
-// The bar of keys that phones do not have. `press(name)` types one; control holds for one key.
+// The bar of keys that phones lack. `press(name)` types one; Ctrl applies to the next key.
 export function keyBar(press, focus) {
   const bar = document.querySelector(".keys");
   const control = bar.querySelector('[data-key="control"]');
@@ -143,7 +143,7 @@ export function keyBar(press, focus) {
   return { isHeld, release: () => hold(false) };
 }
 
-// Shift+F6 goes from the console to the buttons.
+// Shift+F6 moves the focus from the console to the buttons.
 export function isWayOut(event) {
   if (event.key !== "F6" || !event.shiftKey) return false;
   if (event.type === "keydown") document.querySelector(".tools button:enabled").focus();

@@ -1,6 +1,6 @@
-// Pays one request of the service with the wallet of the browser: x402 version 2, scheme exact,
-// an EIP-3009 authorization signed as EIP-712 data. The signed payment is sent again, never made
-// anew, while its outcome is open.
+// Pays for one request with the browser's wallet: x402 version 2, scheme exact, an EIP-3009
+// authorization signed as EIP-712 data. While the outcome is unknown, the same signed payment is
+// sent again; a second one is never signed.
 
 const TRANSFER_TYPES = {
   EIP712Domain: [
@@ -24,14 +24,14 @@ const PAUSE_SECONDS = 3;
 
 export const wallet = () => globalThis.ethereum;
 
-// Resolves to the service's answer. `amounts` are those that were shown, by network: nothing else
-// is signed. Throws an Error whose message is for people.
+// Resolves to the service's answer. `amounts` are the displayed amounts by network; no other amount
+// is signed. Throws an Error with a message for the user.
 export async function pay(url, body, amounts) {
   const required = await askForTerms(url, body);
   const [from] = await wallet().request({ method: "eth_requestAccounts" });
   const terms = await chooseTerms(required.accepts);
   if (amounts.get(terms.network) !== terms.amount) {
-    throw new Error("The price has changed; look at it again.");
+    throw new Error("The price has changed; check it again.");
   }
   const authorization = authorize(terms, from);
   const signature = await wallet().request({
@@ -54,7 +54,7 @@ async function askForTerms(url, body) {
   return JSON.parse(fromBase64(header));
 }
 
-// The terms of the wallet's own chain, else the first, to whose chain the wallet is asked to go.
+// The terms for the wallet's current chain; otherwise the first, after asking the wallet to switch.
 async function chooseTerms(accepts) {
   const exact = accepts.filter((terms) => terms.scheme === "exact");
   if (!exact.length) throw new Error("This wallet cannot pay here.");
@@ -102,11 +102,11 @@ async function deliver(url, body, header) {
       if (answer.status !== 503) throw new Refusal(await explain(answer));
       pause = Number(answer.headers.get("Retry-After")) || pause;
     } catch (error) {
-      if (error instanceof Refusal) throw error; // anything else is the network
+      if (error instanceof Refusal) throw error; // anything else is a network error
     }
     await new Promise((resolve) => setTimeout(resolve, pause * 1000));
   }
-  throw new Error("The outcome is still open. Do not pay again; look at the lease later.");
+  throw new Error("The outcome is still unknown. Do not pay again; check the lease later.");
 }
 
 class Refusal extends Error {}

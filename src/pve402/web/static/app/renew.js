@@ -1,4 +1,4 @@
-// The renewal page: what more minutes cost, and paying them with the wallet of the browser.
+// The renewal page: shows the price of more minutes and pays it with the browser's wallet.
 
 import { explain, pay, wallet } from "./payment.js";
 
@@ -24,7 +24,7 @@ async function showPrice(number) {
   const minutes = Number(element("minutes").value);
   const isGood = element("minutes").checkValidity();
   showCommand(isGood ? minutes : "MINUTES", "USD");
-  if (!isGood) return say("price", "Give a whole number of minutes, 1 or more.", true);
+  if (!isGood) return say("price", "Enter a whole number of minutes, 1 or more.", true);
   const answer = await fetch("/lease/quote", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
@@ -45,13 +45,13 @@ async function showPrice(number) {
 async function payNow() {
   const minutes = Number(element("minutes").value);
   element("pay").disabled = true;
-  say("outcome", "Waiting for the wallet and the payment.");
+  say("outcome", "Waiting for your wallet and the payment.");
   try {
     const renewed = await pay(`/lease/${lease}/renew`, { runtimeMinutes: minutes }, amounts);
     const until = new Date(renewed.expiresAt).toLocaleString();
     say("outcome", `Paid. The lease lasts until ${until}.`);
   } catch (error) {
-    say("outcome", error.message || "The wallet refused.", true);
+    say("outcome", error.message || "Your wallet refused.", true);
   }
   element("pay").disabled = false;
 }

@@ -20,7 +20,7 @@ const THEME = {
 const encoder = new TextEncoder();
 const frame = new Frame();
 const terminal = new Terminal({
-  allowProposedApi: true, // the width tables of the unicode addon
+  allowProposedApi: true, // needed for the unicode addon's width tables
   cursorBlink: false,
   fontFamily: 'ui-monospace, "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace',
   fontSize: SIZES.usual,
@@ -39,7 +39,7 @@ fit.fit();
 const connection = frame.open("/console/terminal/ws", {
   size: () => ({ columns: terminal.cols, rows: terminal.rows }),
   ready: (_facts, isFirst) => {
-    if (!isFirst) terminal.reset(); // what was shown comes again
+    if (!isFirst) terminal.reset(); // the service sends the screen again
     terminal.options.disableStdin = false;
     terminal.focus();
   },
@@ -97,7 +97,7 @@ async function copy() {
     await navigator.clipboard.writeText(text);
     frame.say("Copied.");
   } catch {
-    frame.say("The browser does not allow it; use the menu of the selection.");
+    frame.say("The browser does not allow it; use its context menu.");
   }
   terminal.focus();
 }
@@ -129,7 +129,7 @@ function showQueue(bytes) {
   document.body.dataset.pasting = bytes ? "yes" : "";
   const kilobytes = Math.ceil(bytes / 1024);
   element("state").textContent = bytes
-    ? `pasting, ${kilobytes} KB to go; Ctrl+C drops it`
+    ? `pasting, ${kilobytes} KB to go; Ctrl+C cancels`
     : "connected";
 }
 

@@ -1,6 +1,6 @@
-// Runs before anything else on the page: takes the ticket out of the address, so that neither the
-// history, nor a reload, nor a copied address holds it. It is handed out once. A new link that is
-// opened in the same tab only changes the part behind the `#`; its ticket goes to `onNewTicket`.
+// Runs before anything else on the page: removes the ticket from the address, so that the history,
+// a reload or a copied address does not contain it. The ticket is handed out once. Opening a new
+// link in the same tab only changes the part after the `#`; its ticket goes to `onNewTicket`.
 (() => {
   let ticket = "";
 

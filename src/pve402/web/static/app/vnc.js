@@ -31,14 +31,14 @@ const connection = frame.open(
 const keys = keyBar(pressKey, () => viewer?.focus());
 element("paste").onclick = () => paste();
 element("scale").onclick = () => setScale(element("scale").getAttribute("aria-pressed") !== "true");
-// The picture itself is not in the order of Tab; this is how the keyboard gets back into it.
+// The picture itself is not in the tab order; this lets the keyboard get back to it.
 element("screen").tabIndex = 0;
 element("screen").addEventListener("focus", () => viewer?.focus());
 element("screen").addEventListener("keydown", (event) => {
   if (isWayOut(event)) event.stopPropagation();
 }, true);
 
-// What noVNC takes for a websocket: it is open, and our text messages do not reach it.
+// Looks like an open websocket to noVNC, but hides our text messages from it.
 class Channel {
   binaryType = "arraybuffer";
   protocol = "";
@@ -59,10 +59,10 @@ class Channel {
   }
 
   send(bytes) {
-    connection.type(bytes.slice()); // noVNC uses its buffer again
+    connection.type(bytes.slice()); // noVNC reuses its buffer
   }
 
-  // noVNC waits to be told, and complains where it is not.
+  // noVNC waits for the close event, and complains if there is none.
   close() {
     this.readyState = WebSocket.CLOSED;
     queueMicrotask(() => this.onclose?.({ code: 1000, reason: "", wasClean: true }));
@@ -81,7 +81,7 @@ function show() {
   channel.attached();
 }
 
-// The last picture stays, as xterm's text does.
+// The last picture stays visible, as xterm's text does.
 function hide() {
   const picture = element("screen").querySelector("canvas");
   const still = picture && new Image();
@@ -96,7 +96,7 @@ function hide() {
 
 function setScale(on) {
   element("scale").setAttribute("aria-pressed", String(on));
-  element("screen").classList.toggle("fit", on); // the last picture, once the viewer is gone
+  element("screen").classList.toggle("fit", on); // also for the last picture, once the viewer is gone
   if (viewer) viewer.scaleViewport = on;
 }
 
@@ -109,7 +109,7 @@ function pressKey(name) {
   keys.release();
 }
 
-// Text is typed, for the terminal behind the picture knows no clipboard.
+// Types the text, since the terminal behind the picture has no clipboard.
 async function paste() {
   let text = "";
   try {

@@ -1,10 +1,10 @@
-// What the page says when a console ends, by the reason that the service gives.
+// What the page says when a console ends, by the reason from the service.
 
 const WORDS = {
   console_ticket_refused: "This link was already used, or it has expired. Ask for a new one.",
-  no_link: "This page opens by a link that is good once. Ask for a new one.",
-  wrong_origin: "This page does not belong to the service it tries to reach.",
-  expired: "The lease has ended: its time is over.",
+  no_link: "This page needs a link, which works only once. Ask for a new one.",
+  wrong_origin: "This page does not belong to the service it is trying to reach.",
+  expired: "The lease has expired.",
   ended_by_owner: "The lease was ended.",
   lease_ended: "The lease has ended.",
   lease_not_ready: "The lease is not active.",
@@ -14,11 +14,11 @@ const WORDS = {
   closed: "The console was closed.",
   console_busy: "The terminal is in use by another kind of console or by a command. Close that first.",
   too_many_consoles: "Too many consoles are open. Close one first.",
-  too_many_commands: "Too much runs in this container. Wait until something ends.",
-  terminal_stuck: "A program holds the terminal and does not let go. Restart the container.",
+  too_many_commands: "Too much is running in this container. Wait until something ends.",
+  terminal_stuck: "A program is blocking the terminal. Restart the container.",
   no_shell: "The container has no usable shell.",
   session_lost: "The connection to the container was lost.",
-  terminal_unreachable: "The container's terminal cannot be reached now.",
+  terminal_unreachable: "The container's terminal cannot be reached right now.",
   overloaded: "The service is busy.",
   refused: "The viewer and the service do not understand each other.",
 };
