@@ -86,13 +86,18 @@ def apt_get(words: Sequence[str]) -> None:
 
 
 def python3(words: Sequence[str]) -> None:
-    """Run Python; an environment that it makes finds the checkout's packages installed."""
+    """Run Python; an environment that it makes has the checkout's packages, pip among them."""
     base = getattr(sys, "_base_executable", sys.executable)
-    subprocess.run([base, *words], check=True)
-    if words[:2] == ["-m", "venv"]:
-        (library,) = Path(words[2]).glob("lib/python3*/site-packages")
-        first = f"import sys; sys.path.insert(0, {os.environ['NEWCOMER_PACKAGES']!r})\n"
-        (library / "checkout.pth").write_text(first)
+    if words[:2] != ["-m", "venv"]:
+        subprocess.run([base, *words], check=True)
+        return
+    subprocess.run([base, *words, "--without-pip"], check=True)
+    made = Path(words[2])
+    (library,) = made.glob("lib/python3*/site-packages")
+    first = f"import sys; sys.path.insert(0, {os.environ['NEWCOMER_PACKAGES']!r})\n"
+    (library / "checkout.pth").write_text(first)
+    (made / "bin/pip").write_text(f'#!/bin/sh\nexec {made}/bin/python -m pip "$@"\n')
+    (made / "bin/pip").chmod(0o755)
 
 
 def scp(words: Sequence[str]) -> None:
