@@ -1,4 +1,4 @@
-"""The commands of operators: `pve402 ops doctor | revenue | leases | reconcile | rebuild`."""
+"""The commands of operators, all below `pve402 ops`."""
 
 import asyncio
 import functools
@@ -15,6 +15,7 @@ from pve402.config import logs
 from pve402.domain import errors
 from pve402.domain.catalogue import CatalogueError
 from pve402.ops import doctor as doctors
+from pve402.ops import history
 from pve402.ops import leases as lease_list
 from pve402.ops import rebuild as rebuilding
 from pve402.ops import reconcile as reconciling
@@ -72,6 +73,17 @@ def revenue(
 def leases(env_file: EnvFile = None, as_json: AsJson = False) -> None:
     """Show every lease that is not over: its owner, node, end and last error."""
     _run(env_file, functools.partial(lease_list.show, as_json=as_json), needs_tables=True)
+
+
+@app.command()
+def show(
+    subject: Annotated[str, typer.Argument(help="leaseId, id of an order, or transaction.")],
+    env_file: EnvFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what happened to a lease: payments, steps, Proxmox tasks and reasons, by time."""
+    work = functools.partial(history.show, subject=subject, as_json=as_json)
+    _run(env_file, work, needs_tables=True)
 
 
 @app.command()

@@ -19,5 +19,5 @@ def print_whole(console: Console, table: Table) -> None:
 
 
 def plain(text: str) -> str:
-    """Escape text from elsewhere, which may contain what a table would read as markup."""
-    return escape(text)
+    """Escape text from elsewhere: a table's markup, and whatever a terminal would act on."""
+    return escape("".join(char if char.isprintable() else ascii(char)[1:-1] for char in text))

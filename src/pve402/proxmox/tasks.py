@@ -15,7 +15,7 @@ from pve402.proxmox import answers, errors, messages, parameters, shapes
 from pve402.proxmox.client import ProxmoxClient
 from pve402.proxmox.upid import Upid
 
-__all__ = ["PollPolicy", "TaskEnd", "TaskLog", "Tasks", "Upid"]
+__all__ = ["PastTask", "PollPolicy", "TaskEnd", "TaskLog", "Tasks", "Upid"]
 
 _log = structlog.get_logger(__name__)
 
@@ -71,6 +71,14 @@ class TaskLog:
 
     lines: tuple[str, ...]
     total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastTask:
+    """A task that Proxmox VE still knows; `exitstatus` is empty while it runs."""
+
+    upid: Upid
+    exitstatus: str
 
 
 class Tasks:
@@ -145,6 +153,15 @@ class Tasks:
         """The tasks of one guest that are running now."""
         rows = await self._list(node, {"source": "active", "vmid": vmid})
         return tuple(_upid(row) for row in rows if row.get("status") in {None, "RUNNING"})
+
+    async def list_past(self, node: str, vmid: int) -> tuple[PastTask, ...]:
+        """The newest tasks of one guest, those that run included; a node keeps about 1,000."""
+        rows = await self._list(node, {"source": "all", "vmid": vmid})
+        return tuple(
+            PastTask(upid=_upid(row), exitstatus=messages.tidy(status))
+            for row in rows
+            for status in [shapes.optional_text(row, "status")]
+        )
 
     async def wait_until_finished(
         self, upid: Upid, *, limit_seconds: float, policy: PollPolicy | None = None
