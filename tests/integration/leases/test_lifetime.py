@@ -184,6 +184,7 @@ async def test_a_list_makes_one_call_to_proxmox(
     tenant = installation.tenant()
     for _ in range(3):
         await installation.lease(tenant)
+    await installation.proxmox.publish()
     asked = installation.record_proxmox_calls()
     monkeypatch.setattr(views, "FRESH_SECONDS", -1.0)  # as if nobody had looked for a while
 

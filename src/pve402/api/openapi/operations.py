@@ -8,6 +8,7 @@ from pve402 import schemas
 from pve402.api.openapi import parts
 
 _BASIC: Final = (408, 413, 422, 429, 503)
+_HEAD_TOO_LARGE: Final = 431  # any route answers it, before anything is read
 _PHRASES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
@@ -144,7 +145,7 @@ def _route(
     refusals: Sequence[int] = (),
     more: dict[int, Any] | None = None,
 ) -> dict[str, Any]:
-    responses = _refused(*sorted(set(refusals) - {402}))
+    responses = _refused(*sorted({_HEAD_TOO_LARGE, *refusals} - {402}))
     if 402 in refusals:
         responses[402] = parts.PAYMENT_REQUIRED
     for code, model in (more or {}).items():
