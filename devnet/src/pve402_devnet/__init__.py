@@ -1,1 +1,1 @@
-"""A Proxmox, an EVM chain and a facilitator on one machine; shares only the wire with the rest."""
+"""Proxmox VE, an EVM chain and a facilitator on one machine; shares no code with the service."""

@@ -1,4 +1,4 @@
-"""`python -m pve402_devnet`: as the command `pve402-devnet`."""
+"""`python -m pve402_devnet`: the same as the command `pve402-devnet`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What the command lines of all parts have in common."""
+"""Shared code of all parts' command lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import structlog
 from rich.console import Console
 
 FAILED = 1
-RECURSION_LIMIT = 1000  # what Python itself sets
+RECURSION_LIMIT = 1000  # Python's own default
 ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
@@ -29,7 +29,7 @@ def main(
     serve: Callable[[argparse.Namespace], Coroutine[Any, Any, None]],
     arguments: Sequence[str] | None,
 ) -> int:
-    """Serve what the command line asks for, until a signal; returns the exit status.
+    """Serve what the command line requests, until a signal; returns the exit status.
 
     0 after SIGINT, SIGTERM, SIGHUP or `--help`; 1 when the part cannot start (a port is taken,
     guests are refused, a file cannot be written); 2 for a bad command line.
@@ -42,7 +42,7 @@ def main(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    # Ethereum libraries raise it so far that nested JSON from outside could end the process.
+    # Ethereum libraries raise it so high that nested JSON from outside could crash the process.
     sys.setrecursionlimit(RECURSION_LIMIT)
     try:
         asyncio.run(serve(chosen))
@@ -76,7 +76,7 @@ def port(text: str) -> int:
 
 
 def scale(text: str) -> float:
-    """Read a factor for times."""
+    """Parse a scale for times."""
     number = float(text)
     if not 0 <= number <= 100:
         raise argparse.ArgumentTypeError("a scale is 0 to 100")
@@ -84,14 +84,14 @@ def scale(text: str) -> float:
 
 
 def address(text: str) -> str:
-    """Read an EVM address."""
+    """Parse an EVM address."""
     if not ADDRESS.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text} is not an address (0x and 40 hexadecimal digits)")
     return text
 
 
 def file(text: str) -> Path:
-    """Read the path of a file that can be made."""
+    """Parse the path of a file that can be created."""
     path = Path(text)
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"there is no directory {path.parent}")

@@ -3,7 +3,7 @@
     async with Devnet(DevnetOptions()) as devnet:
         devnet.settings["PVE_HOST"], devnet.chain.rpc("evm_mine"), devnet.facilitator.faults ...
 
-Every key is drawn anew for each run, so that nothing signed here has a meaning elsewhere.
+Every run generates new keys, so that nothing signed here is valid elsewhere.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ GRANT_ETH = 10
 
 
 class Devnet:
-    """All parts, ready to be started once."""
+    """All parts, to be started once."""
 
     def __init__(self, options: DevnetOptions) -> None:
         self.options = options
@@ -58,11 +58,10 @@ class Devnet:
         return self._proxmox.api
 
     async def start(self) -> Self:
-        """Start every part; `settings` is complete when this returns, and everything answers.
+        """Start every part; when this returns, `settings` is complete and everything answers.
 
-        Raises:
-            proxmox.GuestsRefused: guests cannot be kept apart from this machine.
-            OSError: a port is taken.
+        Raises: proxmox.GuestsRefused: guests cannot be isolated from this machine. OSError: a port
+        is taken.
         """
         async with AsyncExitStack() as starting:
             directory = starting.enter_context(_working_directory())
@@ -79,7 +78,7 @@ class Devnet:
         return self
 
     async def stop(self) -> None:
-        """End every part and remove every file."""
+        """Stop every part and remove every file."""
         await self._running.aclose()
 
     async def __aenter__(self) -> Self:

@@ -21,7 +21,7 @@ SERVICES = (
 
 
 def main(arguments: Sequence[str] | None, parts: str) -> int:
-    """Run a devnet until a signal; returns the exit status. `parts` goes under the help."""
+    """Run a devnet until a signal; returns the exit status. `parts` is appended to the help."""
     return command.main(make_parser(parts), _serve, arguments)
 
 
@@ -96,4 +96,4 @@ def _show(devnet: Devnet, env_file: Path | None) -> None:
     else:
         console.print(f"Tokens and keys are in {escape(str(env_file))}. Next:")
         console.print(f"    pve402 serve --env-file {escape(str(env_file))}")
-    console.print("All of it is simulated, with fresh keys and test money. Ctrl-C ends it.")
+    console.print("Everything is simulated, with fresh keys and test money. Press Ctrl-C to stop.")

@@ -1,4 +1,4 @@
-"""The file with the devnet's settings: whole or not there at all, and for its owner's eyes only."""
+"""The file with the devnet's settings: written atomically, and readable only by its owner."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEADER = "# Written by `pve402-devnet`. Worthless once it has ended.\n"
 
 
 def write(path: Path, settings: Mapping[str, str]) -> None:
-    """Put the settings into the file in one step, mode 0600; an old file is replaced.
+    """Write the settings atomically, mode 0600; an old file is replaced.
 
     Raises:
         OSError: the directory is missing or cannot be written to.
@@ -31,13 +31,13 @@ def write(path: Path, settings: Mapping[str, str]) -> None:
 
 
 def remove(path: Path, settings: Mapping[str, str]) -> None:
-    """Take the file away again, unless somebody has written another one there."""
+    """Remove the file, unless somebody has replaced it."""
     with contextlib.suppress(OSError):
         if path.read_text("utf-8") == text_of(settings):
             path.unlink()
 
 
 def text_of(settings: Mapping[str, str]) -> str:
-    """The settings as lines that shells and dotenv readers understand alike."""
+    """Return the settings as lines that both shells and dotenv readers understand."""
     lines = (f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
     return HEADER + "".join(lines)

@@ -1,4 +1,4 @@
-"""An EVM chain in this process, with JSON-RPC, and with a USDC that can be paid by signature."""
+"""An in-process EVM chain with JSON-RPC and a USDC that accepts signed transfers."""
 
 from pve402_devnet.chain.options import ChainOptions
 from pve402_devnet.chain.server import SimulatedChain

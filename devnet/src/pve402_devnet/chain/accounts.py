@@ -1,9 +1,9 @@
 """Every account of the chain: balances, nonces, code and storage, and how to undo what changed.
 
-All of it lies in one dict, and every write notes what stood there before. So a failed call is
-undone by walking the notes back, and the same notes, kept, are the chain's history: a moment is a
-position among them. What lasts for one transaction only (which slots are warm, transient storage)
-lies in a second dict with notes in the same list.
+All of it is in one dict, and every write logs the previous value. A failed call is undone by
+walking the log backwards. The log also serves as the chain's history: a moment is a position in it.
+Data that lasts for one transaction (warm slots, transient storage) is in a second dict, logged in
+the same list.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Note = tuple[Values, Key, Any]
 
 
 class Accounts(PragueState):
-    """The state as py-evm's interpreter asks for it, without the tries of a real node."""
+    """The state interface of py-evm's interpreter, without the tries of a real node."""
 
     __slots__ = ("_brief", "_lasting", "_notes", "_originals")
 
@@ -38,15 +38,15 @@ class Accounts(PragueState):
     # Moments
 
     def position(self) -> int:
-        """The present, as `undo` and `copy_at` take it."""
+        """Return the current moment, for `undo` and `copy_at`."""
         return len(self._notes)
 
     def undo(self, position: int) -> None:
-        """Make that moment the present again."""
+        """Restore the state of that moment."""
         _walk_back(self._notes, position)
 
     def copy_at(self, position: int) -> Accounts:
-        """The accounts as they were then, apart from these; it knows no earlier moment."""
+        """Return a separate copy of the accounts at that moment, without any history."""
         lasting = dict(self._lasting)
         for values, key, old in reversed(self._notes[position:]):
             if values is self._lasting:
@@ -54,13 +54,13 @@ class Accounts(PragueState):
         return Accounts(lasting)
 
     def begin(self, context: ExecutionContext) -> None:
-        """Start a transaction in that block: everything is cold."""
+        """Start a transaction in that block, with everything cold."""
         self.execution_context = context
         self._brief = {}
         self._originals = {}
 
     def finish(self, position: int) -> None:
-        """Keep of the notes since then only what undoes them all."""
+        """Compact the log since that moment to the entries needed to undo all of it."""
         first: dict[Key, Any] = {}
         for values, key, old in self._notes[position:]:
             if values is self._lasting:
@@ -68,7 +68,7 @@ class Accounts(PragueState):
         self._notes[position:] = [(self._lasting, key, old) for key, old in first.items()]
 
     def snapshot(self) -> tuple[Hash32, Any]:
-        """py-evm's name for a moment; it wants a state root beside it."""
+        """py-evm's name for a moment; it also expects a state root."""
         return Hash32(b""), len(self._notes)
 
     def revert(self, snapshot: tuple[Hash32, Any]) -> None:
@@ -76,7 +76,7 @@ class Accounts(PragueState):
         _walk_back(self._notes, snapshot[1])
 
     def commit(self, snapshot: tuple[Hash32, Any]) -> None:
-        """A call that succeeded may still be undone with its caller: the notes stay."""
+        """A successful call may still be undone with its caller, so the log stays."""
 
     # Balance, nonce and code
 
@@ -89,7 +89,7 @@ class Accounts(PragueState):
         self._write(self._lasting, (BALANCE, address), balance)
 
     def get_nonce(self, address: Address) -> int:
-        """How many transactions or contracts the account has made."""
+        """The number of transactions or contracts the account has made."""
         return int(self._lasting.get((NONCE, address), 0))
 
     def set_nonce(self, address: Address, nonce: int) -> None:
@@ -101,7 +101,7 @@ class Accounts(PragueState):
         self.set_nonce(address, self.get_nonce(address) + 1)
 
     def get_code(self, address: Address) -> bytes:
-        """Code as it is stored; of a delegated account, the mark that names its delegate."""
+        """The stored code; for a delegated account, the marker that names its delegate."""
         return bytes(self._lasting.get((CODE, address), b""))
 
     def set_code(self, address: Address, code: bytes) -> None:
@@ -129,7 +129,7 @@ class Accounts(PragueState):
         return not self.account_exists(address)
 
     def touch_account(self, address: Address) -> None:
-        """Nothing to do: empty accounts are never stored."""
+        """Does nothing: empty accounts are never stored."""
 
     def delete_account(self, address: Address) -> None:
         """What SELFDESTRUCT does at the end of the creating transaction."""
@@ -165,7 +165,7 @@ class Accounts(PragueState):
         return (WARM, address) in self._brief or address in self.computation_class.get_precompiles()
 
     def mark_address_warm(self, address: Address) -> None:
-        """From now on the account costs less."""
+        """Mark the account as warm, which makes it cheaper."""
         self._write(self._brief, (WARM, address), True)
 
     def is_storage_warm(self, address: Address, slot: int) -> bool:
@@ -173,7 +173,7 @@ class Accounts(PragueState):
         return (WARM, address, slot) in self._brief
 
     def mark_storage_warm(self, address: Address, slot: int) -> None:
-        """From now on the word costs less."""
+        """Mark the word as warm, which makes it cheaper."""
         self._write(self._brief, (WARM, address, slot), True)
 
     def get_transient_storage(self, address: Address, slot: int) -> bytes:
@@ -190,7 +190,7 @@ class Accounts(PragueState):
 
 
 def _put(values: Values, key: Key, value: Any) -> None:
-    """Nought and nothing are not stored."""
+    """Zero and empty values are not stored."""
     if value:
         values[key] = value
     else:

@@ -1,4 +1,4 @@
-"""Blocks, receipts and their logs, and the JSON in which nodes show them (execution-apis)."""
+"""Blocks, receipts and their logs, and their JSON form (execution-apis)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """What one transaction did; `first_log` is the index of its first log within the block."""
+    """The effects of one transaction; `first_log` is the index of its first log in the block."""
 
     transaction: Transaction
     index: int
@@ -40,8 +40,7 @@ class Receipt:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """One block. State, transaction and receipt roots are those of empty tries: nothing here
-    proves state, and clients do not ask."""
+    """One block. Its state, transaction and receipt roots are those of empty tries."""
 
     number: int
     parent_hash: bytes

@@ -1,4 +1,4 @@
-"""The chain itself: blocks on top of each other, time, mining, and going back."""
+"""The chain itself: its blocks, time, mining and rollback."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class UnknownBlock(LookupError):
 
 
 class Chain:
-    """One chain with its pool. Hold `lock` around whatever must not be cut in two."""
+    """One chain with its pool. Hold `lock` around anything that must be atomic."""
 
     def __init__(self, options: ChainOptions, *, clock: Callable[[], float] = time.time) -> None:
         self.options = options
@@ -57,7 +57,7 @@ class Chain:
         return self._blocks[-1]
 
     def block(self, number: int) -> Block:
-        """The block of that height.
+        """Return the block at that height.
 
         Raises:
             UnknownBlock: below zero or above the head.
@@ -67,7 +67,7 @@ class Chain:
         return self._blocks[number]
 
     def block_by_hash(self, block_hash: bytes) -> Block:
-        """The block with that hash, if it is on the chain now.
+        """Return the block with that hash, if it is currently on the chain.
 
         Raises:
             UnknownBlock: it is not.
@@ -78,11 +78,11 @@ class Chain:
             raise UnknownBlock("unknown block") from None
 
     def receipt(self, transaction_hash: bytes) -> tuple[Block, Receipt] | None:
-        """Where a mined transaction is and what it did."""
+        """Return where a mined transaction is and what it did."""
         return self._receipts.get(transaction_hash)
 
     def now(self) -> int:
-        """Chain time in Unix seconds: that of a block made now, never before the head's."""
+        """Chain time in Unix seconds: the time a block would get now, never before the head's."""
         return max(int(self._clock()) + self._clock_offset, self.head.timestamp)
 
     def state(self, number: int | None = None) -> Evm:
@@ -92,7 +92,7 @@ class Chain:
         return self._history.state_after(self.block(number).number)
 
     def call(self, message: Message, number: int | None = None) -> Outcome:
-        """Execute without effect on top of a block; on the head, time is what it is now.
+        """Execute on top of a block, without effect; on the head, with the current time.
 
         Real chains make a block every two seconds even when nothing happens, so their head is
         never old; a chain that waits for transactions must not answer with an old time.
@@ -105,11 +105,10 @@ class Chain:
     # Transactions and mining
 
     def submit(self, raw: bytes) -> bytes:
-        """Take a signed transaction; with automine its block exists when this returns.
+        """Accept a signed transaction; with automine its block exists when this returns.
 
-        Raises:
-            transactions.InvalidTransaction: it cannot be decoded.
-            mempool.Rejected: nonce, fees or funds do not do.
+        Raises: transactions.InvalidTransaction: it cannot be decoded. mempool.Rejected: wrong
+        nonce, or insufficient fees or funds.
         """
         transaction = transactions.decode(raw)
         self.pool.add(transaction, self._view(transaction.sender))
@@ -136,7 +135,7 @@ class Chain:
         return transaction.hash
 
     def mine(self, timestamp: int | None = None) -> Block:
-        """Make one block of every waiting transaction whose turn has come.
+        """Make one block from all waiting transactions that can run now.
 
         Raises:
             ValueError: the timestamp lies before the head's, or no block could hold it.
@@ -146,14 +145,14 @@ class Chain:
         return self._append(tuple(self._take_from_pool()))
 
     def mine_waiting(self) -> None:
-        """Make a block if there is a transaction whose turn has come."""
+        """Make a block if any transaction can run now."""
         if taken := self._take_from_pool():
             self._append(tuple(taken))
 
     # Time
 
     def increase_time(self, seconds: int) -> int:
-        """Let chain time run ahead of the clock; returns the total lead in seconds.
+        """Move chain time ahead of the clock; returns the total lead in seconds.
 
         Raises:
             ValueError: no block could hold the time.
@@ -178,11 +177,11 @@ class Chain:
     # Writing state directly
 
     def set_code(self, address: str, code: bytes) -> None:
-        """Plant code at an address."""
+        """Put code at an address."""
         self._history.plant(lambda state: state.set_code(address, code))
 
     def set_balance(self, address: str, wei: int) -> None:
-        """Give an account exactly so much."""
+        """Set an account's balance."""
         self._history.plant(lambda state: state.set_balance(address, wei))
 
     def set_storage(self, address: str, slot: int, value: int) -> None:
@@ -192,13 +191,13 @@ class Chain:
     # Going back
 
     def snapshot(self) -> int:
-        """Remember the present; returns the number to go back with."""
+        """Take a snapshot; returns its number."""
         number = max(self._snapshots, default=-1) + 1
         self._snapshots[number] = self._history.mark()
         return number
 
     def revert(self, number: int) -> bool:
-        """Go back to a snapshot, which is spent with all later ones; false for an unknown one."""
+        """Restore a snapshot, which uses up it and all later ones; false if it is unknown."""
         if number not in self._snapshots:
             return False
         mark = self._snapshots[number]
@@ -211,11 +210,10 @@ class Chain:
     def reorganise(self, depth: int, *, requeue: bool = False) -> list[Transaction]:
         """Drop the newest blocks, as if another branch had won; returns their transactions.
 
-        What was planted stays, snapshots do not. The dropped transactions are lost, or with
-        `requeue` wait in the pool for the next block, as they would on a real chain.
+        Directly written state survives, snapshots do not. The dropped transactions are lost, or
+        with `requeue` return to the pool for the next block, as on a real chain.
 
-        Raises:
-            UnknownBlock: there are not so many blocks above the first.
+        Raises: UnknownBlock: there are fewer blocks above the first.
         """
         if not 0 < depth < len(self._blocks):
             raise UnknownBlock(f"cannot drop {depth} of {len(self._blocks) - 1} blocks")

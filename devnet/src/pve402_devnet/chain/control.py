@@ -1,4 +1,4 @@
-"""The methods that steer the chain: evm_* and anvil_* as anvil has them, and devnet_* of our own.
+"""The methods that control the chain: anvil's evm_* and anvil_*, and our own devnet_*.
 
 devnet_mintUsdc [address, amount]          new USDC, in atomic units
 devnet_setAutomine, devnet_reorg ...       see the table at the end
@@ -26,8 +26,7 @@ Action = Callable[[Chain, Parameters], Any]
 def mint_usdc(chain: Chain, address: str, amount_atomic: int) -> bytes:
     """Give an account USDC; returns the transaction's hash.
 
-    Raises:
-        mempool.Rejected: the token refused, for one because the supply would overflow.
+    Raises: mempool.Rejected: the token refused, for example because the supply would overflow.
     """
     call = (
         MINT_SELECTOR + bytes(12) + bytes.fromhex(address[2:]) + amount_atomic.to_bytes(32, "big")

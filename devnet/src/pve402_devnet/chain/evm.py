@@ -1,7 +1,7 @@
-"""The machine that changes the chain's state: py-evm's interpreter with accounts of our own.
+"""The EVM that changes the chain's state: py-evm's interpreter with our own accounts.
 
-The rules are those of Prague, delegated accounts (EIP-7702) included. Fees are booked by the
-chain, not here; gas used is what a real node reports.
+Follows the rules of Prague, including delegated accounts (EIP-7702). The chain charges the fees,
+not this module; gas used matches what a real node reports.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class Ending(enum.Enum):
     """How an execution ended."""
 
     SUCCESS = "success"  # effects hold
-    REVERT = "revert"  # the contract undid everything and may say why
-    HALT = "halt"  # the machine stopped it, out of gas for one
-    REJECTED = "rejected"  # it never began: no funds, or too little gas to start
+    REVERT = "revert"  # the contract reverted and may say why
+    HALT = "halt"  # the EVM stopped it, for example out of gas
+    REJECTED = "rejected"  # it never started: no funds, or too little gas
 
 
 @dataclass(frozen=True, kw_only=True)
 class Authorization:
-    """An account's wish that its calls run the code of another (EIP-7702).
+    """An account's request that calls to it run another account's code (EIP-7702).
 
     `authority` is who signed it, None when nobody did; chain 0 stands for every chain, and the
     zero address ends a delegation.
@@ -91,7 +91,7 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What an execution did; `output` is the return data, or the revert data."""
+    """The result of an execution; `output` is the return data or the revert data."""
 
     ending: Ending
     output: bytes = b""
@@ -118,18 +118,18 @@ class Evm:
             self._accounts.undo(before)
 
     def execute(self, message: Message, block: BlockContext) -> Outcome:
-        """Execute for good; counts the sender's nonce whatever the ending is."""
+        """Execute and keep the effects; increments the sender's nonce however it ends."""
         before = self._accounts.position()
         outcome = self._run(message, block)
         self._accounts.finish(before)
         return outcome
 
     def position(self) -> int:
-        """The present, to be named to `undo` or `copy_at`."""
+        """Return the current moment, for `undo` or `copy_at`."""
         return self._accounts.position()
 
     def undo(self, position: int) -> None:
-        """Make an earlier moment the present."""
+        """Restore an earlier moment."""
         self._accounts.undo(position)
 
     def copy_at(self, position: int) -> Evm:
@@ -157,7 +157,7 @@ class Evm:
         self._accounts.set_balance(_bytes(address), wei % WORD)
 
     def set_code(self, address: str, code: bytes) -> None:
-        """Plant runtime code; balance, nonce and storage stay."""
+        """Set runtime code; balance, nonce and storage stay."""
         self._accounts.set_code(_bytes(address), code)
 
     def set_storage(self, address: str, slot: int, value: int) -> None:
@@ -183,7 +183,7 @@ class Evm:
         prepared = accounts.position()
         try:
             done = self._start(message, sender, nonce, message.gas_limit - intrinsic)
-        except RecursionError:  # some hundred calls within calls; a real node allows 1024
+        except RecursionError:  # a few hundred nested calls; a real node allows 1024
             accounts.undo(prepared)
             return Outcome(
                 ending=Ending.HALT, reason="call depth exceeded", gas_used=message.gas_limit
@@ -207,7 +207,7 @@ class Evm:
         )
 
     def _prepare(self, message: Message, sender: Address) -> int:
-        """Warm what the transaction names, write its delegations; returns the gas refunded."""
+        """Warm the transaction's addresses and slots, write its delegations; returns the refund."""
         self._accounts.mark_address_warm(sender)
         for address, slots in message.access_list:
             self._accounts.mark_address_warm(_bytes(address))

@@ -12,7 +12,7 @@ from pve402_devnet.chain.transactions import Transaction
 def run(
     state: Evm, transaction: Transaction, context: BlockContext, earlier: Sequence[Receipt]
 ) -> Receipt:
-    """Change the newest state by a transaction; `earlier` are the receipts of its block so far."""
+    """Apply a transaction to the newest state; `earlier` are the receipts of its block so far."""
     price = transaction.effective_gas_price(context.base_fee)
     message = Message(
         sender=transaction.sender,
@@ -40,6 +40,6 @@ def run(
 
 
 def _charge(state: Evm, sender: str, fee: int) -> None:
-    """The whole fee is burnt: nobody on a devnet lives on tips."""
+    """The whole fee is burnt: nobody on a devnet needs tips."""
     if fee:
         state.set_balance(sender, max(0, state.balance(sender) - fee))

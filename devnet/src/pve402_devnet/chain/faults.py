@@ -1,7 +1,7 @@
-"""What the node behind the chain's URL can be told to do wrong; calls in the process stay honest.
+"""Faults that the node behind the chain's URL can be told to have; in-process calls stay correct.
 
-So a facilitator beside the chain goes on working while whoever reads the chain over HTTP does
-not, as with two nodes of one chain. The refusals of eth_getLogs are those of well-known providers.
+So a facilitator in the same process keeps working while clients of the HTTP node fail, as with two
+nodes of one chain. The refusals of eth_getLogs are those of well-known providers.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ RANGE_TEXTS = {
 
 
 class NodeFaultKind(enum.StrEnum):
-    """One way in which a node fails whoever asks it."""
+    """One way in which a node fails its clients."""
 
     DOWN = "down"  # the connection closes without an answer
     UNAVAILABLE = "unavailable"  # 503
     RATE_LIMITED = "rate_limited"  # 429
     LOGS_CAPPED = "logs_capped"  # eth_getLogs over more than `blocks` blocks is refused
-    WRONG_CHAIN = "wrong_chain"  # it says that it is on chain `chain_id`
+    WRONG_CHAIN = "wrong_chain"  # it claims to be on chain `chain_id`
     STALE = "stale"  # it has seen no block since
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeFault:
-    """A fault for so many requests (None: until cleared); a stale node stopped at `height`."""
+    """A fault for a number of requests (None: until cleared); a stale node stopped at `height`."""
 
     kind: NodeFaultKind
     times: int | None = None
@@ -51,7 +51,7 @@ class NodeFault:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> NodeFault:
-        """Read one from the control endpoint.
+        """Parse a fault from the control endpoint.
 
         Raises:
             KeyError, ValueError, TypeError: an unknown kind, or a number out of bounds.
@@ -83,14 +83,14 @@ class NodeFault:
 
 
 class NodeFaults:
-    """The faults that hold now; several may hold at once."""
+    """The active faults; there may be several at once."""
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
         self._faults: list[NodeFault] = []
 
     def add(self, fault: NodeFault) -> NodeFault:
-        """Misbehave from now on; a stale node stops at today's head.
+        """Start misbehaving; a stale node stops at the current head.
 
         Raises:
             ValueError: there are too many faults already.
@@ -102,7 +102,7 @@ class NodeFaults:
         return kept
 
     def clear(self) -> None:
-        """Behave from now on."""
+        """Stop misbehaving."""
         self._faults.clear()
 
     def planned(self) -> list[NodeFault]:
@@ -127,7 +127,7 @@ def _counted_down(fault: NodeFault) -> NodeFault:
 def refuse(
     due: Mapping[NodeFaultKind, NodeFault], chain: Chain, method: str, params: Parameters
 ) -> str | None:
-    """The answer of a method that a fault spoils; None where it spoils nothing.
+    """Return a method's faulty answer; None if no fault affects it.
 
     Raises:
         RpcError: the fault is a refusal.
@@ -158,7 +158,7 @@ def seen_by(due: Mapping[NodeFaultKind, NodeFault], chain: Chain) -> Chain:
 
 
 class _StaleChain:
-    """A chain as a node sees it that has stopped to follow; it passes transactions on."""
+    """A chain as seen by a node that has stopped following it; transactions are passed on."""
 
     def __init__(self, chain: Chain, height: int) -> None:
         self._chain = chain

@@ -1,4 +1,4 @@
-"""What a transaction costs before and beside its instructions, in gas."""
+"""A transaction's gas cost apart from its instructions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ LISTED_ADDRESS = 2400
 LISTED_SLOT = 1900
 STIPEND = 2_300
 AUTHORIZATION = 25_000
-"""For an authority that is not there yet (EIP-7702)."""
+"""For an authority that does not exist yet (EIP-7702)."""
 AUTHORIZATION_REFUND = 12_500
-"""Given back for an authority that is."""
+"""Refunded for an authority that exists."""
 
 AccessList = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -22,7 +22,7 @@ AccessList = tuple[tuple[str, tuple[int, ...]], ...]
 def intrinsic(
     data: bytes, *, creates: bool, access_list: AccessList = (), authorizations: int = 0
 ) -> int:
-    """What is taken before the first instruction (EIP-2028, 2930, 3860, 7702)."""
+    """Return the cost before the first instruction (EIP-2028, 2930, 3860, 7702)."""
     gas = BASE + DATA_TOKEN * _tokens(data)
     if creates:
         gas += CREATION + 2 * ((len(data) + 31) // 32)
@@ -32,17 +32,17 @@ def intrinsic(
 
 
 def floor(data: bytes) -> int:
-    """The least that a transaction with this data pays, whatever it does (EIP-7623)."""
+    """Return the minimum that a transaction with this data pays (EIP-7623)."""
     return BASE + FLOOR_PER_TOKEN * _tokens(data)
 
 
 def used(*, spent: int, refunds: Sequence[int], least: int) -> int:
-    """What is paid: a fifth can be refunded (EIP-3529), and the floor holds."""
+    """Return the gas paid: at most a fifth is refunded (EIP-3529), and the floor applies."""
     return max(least, spent - min(sum(refunds), spent // 5))
 
 
 def enough_for(spent: int) -> int:
-    """A likely limit for what spent so much: calls within hold back a 64th (EIP-150)."""
+    """Estimate a gas limit from the gas spent: nested calls hold back a 64th (EIP-150)."""
     return (spent + STIPEND) * 64 // 63
 
 

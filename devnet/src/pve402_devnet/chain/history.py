@@ -1,8 +1,7 @@
-"""The newest state, cut into blocks, and the way back to any older one.
+"""The newest state, divided into blocks, and access to any older state.
 
-States are not stored: the accounts know how to undo what changed, so an older moment is a
-position among their changes. What was planted from outside is kept beside them, to be planted
-again when the blocks before it go.
+States are not stored: the accounts can undo their changes, so an older moment is a position in
+their log. Direct writes are kept separately, and applied again when blocks are dropped.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ Plant = Callable[[Evm], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A moment to go back to."""
+    """A moment to return to."""
 
     height: int
     position: int
@@ -39,11 +38,11 @@ class History:
         self._plants.append(apply)
 
     def end_block(self) -> None:
-        """Everything so far belongs to the blocks up to this one."""
+        """End a block: all changes so far belong to it or earlier ones."""
         self._ends.append(self.mark())
 
     def state_after(self, height: int) -> Evm:
-        """The state after an older block; the last one asked for is kept."""
+        """Return the state after an older block; the last one requested is cached."""
         if self._past is None or self._past[0] != height:
             self._past = (height, self.state.copy_at(self._ends[height].position))
         return self._past[1]
@@ -62,7 +61,7 @@ class History:
         self.state.undo(mark.position)
 
     def drop_blocks(self, height: int) -> None:
-        """Keep that many blocks, and of what came later only what was planted."""
+        """Keep that many blocks, and only the direct writes from later ones."""
         end = self._ends[height - 1]
         later = self._plants[end.plants :]
         del self._ends[height:]

@@ -1,8 +1,8 @@
-"""py-evm's interpreter, with a shorter way for the instructions that programs are mostly made of.
+"""py-evm's interpreter, with a fast path for the most common instructions.
 
-py-evm spends several calls on every PUSH and DUP. Here each code is decoded once, and what only
-moves and combines words on the stack is done on the spot; everything else is handed to py-evm, one
-instruction at a time. Words on the stack are always numbers.
+py-evm spends several calls on every PUSH and DUP. This decodes each code once and executes stack
+operations directly; every other instruction goes to py-evm, one at a time. Words on the stack are
+always numbers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Words = list[int]
 Act = Callable[[Words], object]
 DOES, PUSHES, JUMPS, BRANCHES, OTHER = range(5)
 Step = tuple[int, int, Any, int]
-"""What kind of instruction, its gas, its word or action or opcode, and where the next one is."""
+"""An instruction's kind, its gas, its word, action or opcode, and the position of the next one."""
 
 
 class Interpreter(PragueComputation):
@@ -49,20 +49,20 @@ class Interpreter(PragueComputation):
         numbers = _Numbers()
         self.words = cast("Words", numbers.values)
         self._stack = numbers
-        # py-evm would look each of these up by a decorator that Python 3.14 warns of.
+        # py-evm would look these up through a decorator that Python 3.14 warns about.
         vars(self).update({f"stack_{name}": getattr(numbers, name) for name in STACK_CALLS})
         self.code = _Program(message.code, self)
 
 
 class _Numbers(Stack):
-    """A stack that holds numbers alone."""
+    """A stack that holds only numbers."""
 
     def push_bytes(self, value: bytes) -> None:
         self.push_int(int.from_bytes(value, "big"))
 
 
 class _Program(CodeStream):
-    """Code that runs as far as it can by itself, and yields the opcodes that it cannot do."""
+    """Code that runs what it can, and yields the opcodes that it cannot execute itself."""
 
     def __init__(self, code: bytes, computation: Interpreter) -> None:
         super().__init__(code)
@@ -105,7 +105,7 @@ class _Program(CodeStream):
 
 @functools.lru_cache(maxsize=256)
 def _decoded(code: bytes) -> tuple[list[Step], frozenset[int]]:
-    """The step at every position, with STOP behind the last, and where jumps may go."""
+    """Return the step at every position, with STOP after the last, and the valid jump targets."""
     steps: list[Step] = [(OTHER, 0, 0, position + 1) for position in range(len(code) + 1)]
     targets = set()
     at = 0
@@ -161,7 +161,7 @@ def _of_one(function: Callable[[int], int]) -> Act:
 
 
 def _acts() -> dict[int, tuple[int, Act]]:
-    """Gas and action of every instruction that needs nothing but the stack."""
+    """Return the gas and action of every instruction that needs only the stack."""
     acts: dict[int, tuple[int, Act]] = {
         0x01: (3, _of_two(lambda a, b: (a + b) % WORD)),
         0x02: (5, _of_two(lambda a, b: a * b % WORD)),

@@ -1,4 +1,4 @@
-"""JSON-RPC 2.0 without sockets: request bytes in, answer bytes out; batches and size limits."""
+"""JSON-RPC 2.0 without sockets: request bytes in, response bytes out; batches and size limits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Method = Callable[[list[Any]], Any]
 
 
 class RpcError(Exception):
-    """An answer of the error kind; `data` is what a contract reverted with, for one."""
+    """An error response; `data` is, for example, a contract's revert data."""
 
     def __init__(self, *, code: int, message: str, data: str | None = None) -> None:
         super().__init__(f"{message} ({code})")
@@ -33,7 +33,7 @@ class RpcError(Exception):
         self.data = data
 
     def as_json(self) -> dict[str, Any]:
-        """The `error` member of the answer."""
+        """Return the `error` member of the response."""
         answer: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.data is not None:
             answer["data"] = self.data
@@ -41,12 +41,12 @@ class RpcError(Exception):
 
 
 def invalid_params(message: str) -> RpcError:
-    """The caller's parameters cannot be used."""
+    """The caller's parameters are invalid."""
     return RpcError(code=INVALID_PARAMS, message=message)
 
 
 class Dispatcher:
-    """Finds the method of each request and wraps what comes of it."""
+    """Calls the method of each request and wraps the result."""
 
     def __init__(self, methods: Mapping[str, Method]) -> None:
         self._methods = methods
@@ -64,7 +64,7 @@ class Dispatcher:
         return known(params)
 
     def handle(self, body: bytes) -> bytes | None:
-        """Answer one request or batch; None when there is nothing to say (notifications)."""
+        """Answer one request or batch; None if no response is due (notifications)."""
         if len(body) > MAX_REQUEST_BYTES:
             return _encode(_failure(None, INVALID_REQUEST, "request too large"))
         try:

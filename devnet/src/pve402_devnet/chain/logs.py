@@ -18,13 +18,13 @@ MAX_TOPICS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """What to look for; an empty set lets everything pass."""
+    """What to search for; an empty set matches everything."""
 
     addresses: frozenset[str]
     topics: tuple[frozenset[bytes], ...]
 
     def matches(self, event: evm.Event) -> bool:
-        """True when address and every named topic agree."""
+        """Return whether the address and every given topic match."""
         if self.addresses and event.address not in self.addresses:
             return False
         if len(event.topics) < len(self.topics):
@@ -36,8 +36,7 @@ class Filter:
 def find(chain: Chain, params: Parameters) -> list[Any]:
     """The answer of eth_getLogs.
 
-    Raises:
-        jsonrpc.RpcError: a bad filter, an unknown block, or more results than a node gives.
+    Raises: jsonrpc.RpcError: a bad filter, an unknown block, or more results than a node returns.
     """
     query = params.mapping(0)
     wanted = _filter(query)
@@ -55,10 +54,9 @@ def find(chain: Chain, params: Parameters) -> list[Any]:
 
 
 def block_range(chain: Chain, query: dict[str, Any]) -> tuple[int, int] | None:
-    """The first and last block that a query asks for; None where it names one block's hash.
+    """Return a query's first and last block; None if it names a block hash.
 
-    Raises:
-        jsonrpc.RpcError: the first is behind the last.
+    Raises: jsonrpc.RpcError: the first is after the last.
     """
     if query.get("blockHash") is not None:
         return None

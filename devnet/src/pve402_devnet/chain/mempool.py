@@ -1,7 +1,7 @@
-"""Transactions that wait for a block, and the rules by which they are let in.
+"""Transactions that wait for a block, and the rules for accepting them.
 
-The texts are those of the nodes that serve Base (geth and its kin): clients and facilitators tell
-the cases apart by them.
+The texts are those of the nodes that serve Base (geth and its kin): clients and facilitators
+distinguish the cases by them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ REPLACEMENT_PERCENT = 110
 
 
 class Rejected(ValueError):
-    """The pool does not take the transaction; the text says why, as a node would."""
+    """The pool refuses the transaction; the text is a node's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AccountView:
-    """What the pool needs to know of a sender; the balance in wei."""
+    """What the pool needs to know about a sender; the balance is in wei."""
 
     nonce: int
     balance: int
@@ -30,7 +30,7 @@ class AccountView:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What every transaction of this chain must keep to; fees in wei per gas."""
+    """The limits for every transaction of this chain; fees in wei per gas."""
 
     chain_id: int
     base_fee: int
@@ -53,7 +53,7 @@ class Mempool:
         return self._by_hash.get(transaction_hash)
 
     def add(self, transaction: Transaction, sender: AccountView) -> None:
-        """Let a transaction in, or replace the one with its nonce if it pays a tenth more.
+        """Accept a transaction; it replaces one with the same nonce if it pays a tenth more.
 
         Raises:
             Rejected: with a node's reason.
@@ -70,7 +70,7 @@ class Mempool:
         self._waiting.setdefault(transaction.sender, {})[transaction.nonce] = transaction
 
     def drop(self, transaction_hash: bytes) -> bool:
-        """Forget a waiting transaction; false when there is none."""
+        """Drop a waiting transaction; false if there is none."""
         transaction = self._by_hash.pop(transaction_hash, None)
         if transaction is None:
             return False
@@ -86,14 +86,14 @@ class Mempool:
         self._waiting.clear()
 
     def next_nonce(self, sender: str, nonce: int) -> int:
-        """The nonce after all of the sender's transactions that can run one after another."""
+        """Return the nonce after the sender's consecutive waiting transactions."""
         waiting = self._waiting.get(sender, {})
         while nonce in waiting:
             nonce += 1
         return nonce
 
     def executable(self, nonce_of: Callable[[str], int]) -> Iterator[Transaction]:
-        """Take out, in order of arrival, every transaction whose turn has come."""
+        """Remove and return, in order of arrival, every transaction that can run now."""
         progress = True
         while progress:
             progress = False
@@ -129,7 +129,7 @@ class Mempool:
 
 
 def least_gas(transaction: Transaction) -> int:
-    """Without so much gas a transaction is not let in."""
+    """Return the gas that a transaction needs to be accepted."""
     data = transaction.data
     intrinsic = gas.intrinsic(
         data,

@@ -11,9 +11,9 @@ BASE_SEPOLIA = 84532
 class ChainOptions:
     """How a chain behaves.
 
-    `automine` puts a transaction into a block at once; `block_interval_seconds` makes blocks by
-    the clock as well (or only so, without automine), empty ones included, so that chain time
-    goes on; None makes none. `base_fee` is in wei per gas and stays as it is.
+    `automine` mines each transaction at once; `block_interval_seconds` also makes blocks by the
+    clock (without automine, only then), even empty ones, so that chain time advances; None makes
+    none. `base_fee` is in wei per gas and never changes.
     """
 
     chain_id: int = BASE_SEPOLIA

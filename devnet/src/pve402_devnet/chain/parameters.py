@@ -1,4 +1,4 @@
-"""Reading the parameters of JSON-RPC calls: everything checked, errors that name what is wrong."""
+"""Parses the parameters of JSON-RPC calls; checks everything and names what is wrong."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NEWEST = ("latest", "pending", "safe", "finalized")
 
 
 class Parameters:
-    """The list of one call; each reader takes a position and may raise jsonrpc.RpcError."""
+    """The parameters of one call; each reader takes a position and may raise jsonrpc.RpcError."""
 
     def __init__(self, chain: Chain, values: list[Any]) -> None:
         self._chain = chain
         self._values = values
 
     def raw(self, index: int, default: Any = None) -> Any:
-        """Whatever stands there; null counts as absent."""
+        """Any value; null counts as absent."""
         value = self._values[index] if index < len(self._values) else None
         return default if value is None else value
 
@@ -111,7 +111,7 @@ class Parameters:
 
 
 def address(value: Any) -> str:
-    """An address in lower case; the checksum of mixed case is not looked at, as nodes do."""
+    """An address in lower case; the checksum of mixed case is not checked, as in real nodes."""
     if not isinstance(value, str) or not ADDRESS.match(value):
         raise jsonrpc.invalid_params("expected a 20-byte address")
     return value.lower()

@@ -1,7 +1,7 @@
-"""The chain as a node: JSON-RPC over HTTP on loopback, and the same methods in process.
+"""The chain as a node: JSON-RPC over HTTP on loopback, and the same methods in-process.
 
-Only `application/json` is taken, so that no web page can steer the chain behind its reader's
-back: a browser asks first for that content type, and nobody answers.
+Only `application/json` is accepted, so that no web page can secretly control the chain: browsers
+send a preflight request for that content type, which gets no approval.
 
 Control, for tests over HTTP: GET, POST and DELETE /devnet/faults. In process the same is `faults`.
 """
@@ -47,7 +47,7 @@ class SimulatedChain:
 
     @property
     def url(self) -> str:
-        """Where JSON-RPC is spoken; only while it runs."""
+        """The JSON-RPC address; only while it runs."""
         return f"http://{self.options.host}:{self._port}"
 
     @property
@@ -61,7 +61,7 @@ class SimulatedChain:
         Raises:
             OSError: the port is taken.
         """
-        # The state is one, so calls wait for each other; here they do not hold up the event loop.
+        # Calls take turns on the shared state; in a thread they do not block the event loop.
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chain")
         app = web.Application(client_max_size=jsonrpc.MAX_REQUEST_BYTES)
         app.router.add_post("/", self._answer)
@@ -83,7 +83,7 @@ class SimulatedChain:
         return self
 
     async def stop(self) -> None:
-        """Close the port; what the chain holds can still be read in process."""
+        """Close the port; the chain can still be read in-process."""
         if self._clockwork is not None:
             self._clockwork.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -118,7 +118,7 @@ class SimulatedChain:
             self.rpc("devnet_fundEth", address, eth * WEI_PER_ETH)
 
     def usdc_balance(self, address: str) -> int:
-        """In atomic units, at the newest state."""
+        """Return the balance in atomic units, at the newest state."""
         question = {"to": self.usdc, "data": BALANCE_OF + address[2:].lower().rjust(64, "0")}
         return int(self.rpc("eth_call", question, "latest"), 16)
 
@@ -173,9 +173,9 @@ def _require_json(request: web.Request) -> None:
 def _methods(
     chain: Chain, due: Mapping[faults.NodeFaultKind, faults.NodeFault] | None = None
 ) -> dict[str, Method]:
-    """Every method bound to this chain, each one undivided under the chain's lock.
+    """Return every method bound to this chain, each atomic under the chain's lock.
 
-    `due` are the faults that the node has for whoever calls.
+    `due` returns the faults that apply to a call.
     """
     suffered = due or {}
 

@@ -1,7 +1,7 @@
-"""Raw transactions as wallets broadcast them: decoding, checking and who sent them.
+"""Raw transactions as wallets broadcast them: decoding, validation and sender recovery.
 
-Known kinds: legacy (with and without EIP-155), EIP-2930, EIP-1559 and EIP-7702. Blobs are
-refused, as nothing here makes them.
+Known kinds: legacy (with and without EIP-155), EIP-2930, EIP-1559 and EIP-7702. Blob transactions
+are refused; nothing here makes them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ AUTHORIZATION_MAGIC = b"\x05"
 
 
 class InvalidTransaction(ValueError):
-    """The bytes are no transaction that this chain takes; the text says why."""
+    """The bytes are not a transaction that this chain accepts; the text says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Transaction:
     s: int = 0
 
     def effective_gas_price(self, base_fee: int) -> int:
-        """What one unit of gas costs in a block with that base fee (EIP-1559), in wei."""
+        """Return the price of one unit of gas in a block with that base fee (EIP-1559), in wei."""
         return min(self.max_fee_per_gas, base_fee + self.max_priority_fee_per_gas)
 
 
@@ -190,7 +190,7 @@ def _authorization(
     try:
         authority = _recover(digest, parity, r_number, s_number)
     except InvalidTransaction:
-        authority = None  # the transaction is good all the same; this wish counts for nothing
+        authority = None  # the transaction is still valid; only this authorization is ignored
     return Authorization(
         chain_id=_int(chain_id),
         address=_address(address),

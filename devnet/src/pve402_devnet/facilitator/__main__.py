@@ -1,8 +1,8 @@
 """`pve402-devnet facilitator`: an x402 facilitator on loopback until Ctrl-C.
 
-It settles on the node that `--rpc-url` names, or else on a chain of its own. Its key comes from
-FACILITATOR_KEY; without that, one is drawn, and the node is asked for ETH for it as devnets and
-anvil give it.
+It settles on the node at `--rpc-url`, by default on a chain of its own. Its key comes from
+FACILITATOR_KEY; without one, it generates a key and requests ETH for it, as devnets and anvil
+allow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Verifying and settling payments, with the official SDK's facilitator core; blocking calls.
+"""Verifies and settles payments with the official SDK's facilitator core; calls block.
 
 Importing this module takes about a second, so `server` does it in a thread.
 """
@@ -17,7 +17,7 @@ from pve402_devnet.facilitator.signer import NodeSigner
 
 
 class Core:
-    """An honest facilitator for the scheme `exact` on one network, for x402 versions 1 and 2."""
+    """An honest facilitator for scheme `exact` on one network, x402 versions 1 and 2."""
 
     def __init__(
         self, *, signer: NodeSigner, network: str, network_v1: str, factories: tuple[str, ...]
@@ -32,15 +32,15 @@ class Core:
         self._signer = signer
 
     def close(self) -> None:
-        """Give up every wait for a block."""
+        """Abandon every wait for a block."""
         self._signer.close()
 
     def supported(self) -> Json:
-        """The answer of GET /supported."""
+        """Return the answer to GET /supported."""
         return _json(self._facilitator.get_supported())
 
     def verify(self, question: Json) -> Json:
-        """The answer of POST /verify.
+        """Return the answer to POST /verify.
 
         Raises:
             BadQuestion: the body cannot be read.
@@ -52,7 +52,7 @@ class Core:
             return {"isValid": False, "invalidReason": "unsupported_scheme"}
 
     def settle(self, question: Json) -> Json:
-        """The answer of POST /settle, given when the transfer has a receipt.
+        """Return the answer to POST /settle once the transfer has a receipt.
 
         Raises:
             BadQuestion: the body cannot be read.

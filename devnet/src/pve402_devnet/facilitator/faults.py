@@ -1,4 +1,4 @@
-"""What a facilitator can be told to do wrong, and the plan of when it does."""
+"""Faults that a facilitator can be told to have, and when it has them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class FaultKind(enum.StrEnum):
     MALFORMED = "malformed"  # the transfer lands, the answer is no JSON
     WRONG_SHAPE = "wrong_shape"  # the transfer lands, the answer is JSON without the fields
     NESTED = "nested"  # the transfer lands, the answer is brackets within brackets
-    HUGE = "huge"  # the transfer lands, the answer has no end in sight
+    HUGE = "huge"  # the transfer lands, the answer is endless
     LYING_YES = "lying_yes"  # yes with an invented transaction, nothing done
     BORROWED_YES = "borrowed_yes"  # yes with the transaction of an earlier payment
     LYING_NO = "lying_no"  # the transfer lands, the answer is no
-    WRONG_PAYER = "wrong_payer"  # the transfer lands, somebody else is named
-    WRONG_NETWORK = "wrong_network"  # the transfer lands, another network is named
+    WRONG_PAYER = "wrong_payer"  # the transfer lands, the answer names somebody else
+    WRONG_NETWORK = "wrong_network"  # the transfer lands, the answer names another network
     PENDING = "pending"  # settlement_pending, and the transfer lands
     PENDING_500 = "pending_500"  # as pending, with status 500, as CDP's facilitator does
     PENDING_LOST = "pending_lost"  # settlement_pending, and no transfer ever lands
@@ -39,7 +39,7 @@ class FaultKind(enum.StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """A fault on one endpoint, for so many calls (None: until cleared)."""
+    """A fault on one endpoint for a number of calls (None: until cleared)."""
 
     kind: FaultKind
     endpoint: Endpoint = Endpoint.SETTLE
@@ -48,7 +48,7 @@ class Fault:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Fault:
-        """Read one from the control endpoint.
+        """Parse a fault from the control endpoint.
 
         Raises:
             ValueError, TypeError: an unknown kind or endpoint, or a number out of bounds.
@@ -75,25 +75,25 @@ class Fault:
 
 
 class FaultPlan:
-    """The faults to come, oldest first; each endpoint follows the first that names it."""
+    """The planned faults, oldest first; each endpoint follows the first that names it."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
 
     def add(self, fault: Fault) -> None:
-        """Plan a fault behind those planned already."""
+        """Add a fault after those already planned."""
         self._faults.append(fault)
 
     def clear(self) -> None:
-        """Behave from now on."""
+        """Stop misbehaving."""
         self._faults.clear()
 
     def planned(self) -> list[Fault]:
-        """What is left of the plan."""
+        """Return the rest of the plan."""
         return list(self._faults)
 
     def take(self, endpoint: Endpoint) -> Fault | None:
-        """The fault of this call, counted down."""
+        """Return this call's fault and count it down."""
         for index, fault in enumerate(self._faults):
             if fault.endpoint is not endpoint:
                 continue

@@ -1,4 +1,4 @@
-"""Carrying out a planned fault: what is done, and what is answered instead of the truth."""
+"""Carries out a planned fault: what it does, and what it answers instead of the truth."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ Honest = Callable[[], Awaitable[Answer]]
 
 
 class Misconduct:
-    """Answers calls, honestly or by a fault; remembers what it held back."""
+    """Answers calls, honestly or with a fault; remembers answers that it held back."""
 
     def __init__(self, stopping: asyncio.Event) -> None:
         self._stopping = stopping

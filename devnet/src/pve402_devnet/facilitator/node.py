@@ -1,7 +1,7 @@
-"""How the facilitator reaches a node: any function that calls a JSON-RPC method and waits.
+"""The facilitator's access to a node: any function that calls a JSON-RPC method and waits.
 
-A chain in the same process gives its own (`SimulatedChain.rpc`); `HttpNode` speaks to any other
-node, such as anvil.
+An in-process chain provides its own (`SimulatedChain.rpc`); `HttpNode` talks to any other node,
+such as anvil.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
 
 class CallNode(Protocol):
-    """Call one JSON-RPC method; any exception is a refusal whose text says why."""
+    """Call one JSON-RPC method; any exception is a refusal, and its text says why."""
 
     def __call__(self, method: str, /, *params: Any) -> Any: ...
 
@@ -41,9 +41,8 @@ class HttpNode:
     def __call__(self, method: str, /, *params: Any) -> Any:
         """Call a method.
 
-        Raises:
-            NodeRefused: the node's own error.
-            OSError, http.client.HTTPException: the node cannot be reached or speaks nonsense.
+        Raises: NodeRefused: the node's own error. OSError, http.client.HTTPException: the node
+        cannot be reached or answers nonsense.
         """
         question = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
         answer = json.loads(self._post(json.dumps(question).encode()))

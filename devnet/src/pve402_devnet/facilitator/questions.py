@@ -1,4 +1,4 @@
-"""What callers ask: reading bodies that may be anything at all."""
+"""Parses request bodies, which may contain anything."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ DEFAULT_NETWORK = "eip155:84532"
 
 
 class BadQuestion(ValueError):
-    """The body of a call is not a payment with requirements of one x402 version."""
+    """The request body is not a payment with requirements of one x402 version."""
 
 
 def json_or_none(text: str | None) -> Json | None:
-    """A JSON object, or None for everything else."""
+    """Return a JSON object, or None for anything else."""
     try:
         # Not json.loads: the SDK's libraries raise the recursion limit of the whole process so
         # far that deeply nested brackets end it. This parser has a limit of its own.
@@ -27,7 +27,7 @@ def json_or_none(text: str | None) -> Json | None:
 
 
 def authorization(question: Json) -> Json:
-    """The EIP-3009 authorization of a payment, empty when there is none."""
+    """Return the EIP-3009 authorization of a payment, empty if there is none."""
     found: Any = question
     for name in ("paymentPayload", "payload", "authorization"):
         found = found.get(name) if isinstance(found, dict) else None
@@ -35,13 +35,13 @@ def authorization(question: Json) -> Json:
 
 
 def network(question: Json) -> str:
-    """The network that the requirements name."""
+    """Return the network that the requirements name."""
     requirements = question.get("paymentRequirements")
     found = requirements.get("network") if isinstance(requirements, dict) else None
     return str(found or DEFAULT_NETWORK)
 
 
 def payment_key(question: Json) -> str:
-    """What tells one payment from another: payer and nonce."""
+    """Return what identifies a payment: payer and nonce."""
     found = authorization(question)
     return f"{found.get('from')}/{found.get('nonce')}".lower()

@@ -1,7 +1,7 @@
 """The facilitator as a service: /verify, /settle, /supported, and the switches for its faults.
 
-Control, for demonstrations and tests over HTTP: GET, POST and DELETE /devnet/faults,
-GET /devnet/calls. In process the same is `faults` and `calls`.
+Control, for demonstrations and tests over HTTP: GET, POST and DELETE /devnet/faults, GET
+/devnet/calls. In-process, use `faults` and `calls`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class FacilitatorOptions:
-    """How a facilitator is set up; its key's account needs ETH for gas."""
+    """A facilitator's setup; its key's account needs ETH for gas."""
 
     call_node: CallNode
     private_key: str = field(repr=False)
@@ -48,7 +48,7 @@ class FacilitatorOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FacilitatorCall:
-    """One call that was made to it; the signature is never kept."""
+    """One call that it received; the signature is never kept."""
 
     endpoint: Endpoint
     x402_version: int | None
@@ -75,7 +75,7 @@ class SimulatedFacilitator:
 
     @property
     def url(self) -> str:
-        """Its base URL, what FACILITATOR_URL takes; only while it runs."""
+        """Its base URL, for FACILITATOR_URL; only while it runs."""
         return f"http://{self.options.host}:{self._port}"
 
     @property
@@ -108,7 +108,7 @@ class SimulatedFacilitator:
         return self
 
     async def stop(self) -> None:
-        """Close the port and let go of calls that are silent or wait for a block."""
+        """Close the port and release calls that stay silent or wait for a block."""
         self._stopping.set()
         if self._core is not None:
             self._core.close()
@@ -228,8 +228,8 @@ class SimulatedFacilitator:
 
 
 def _make_core(options: FacilitatorOptions) -> Core:
-    # A library below the SDK sets the recursion limit of the whole process to 100,000 when it is
-    # imported; with that, nested JSON from outside can end the process.
+    #  A dependency of the SDK sets the recursion limit of the whole process to 100,000 on import;
+    # with that, nested JSON from outside can crash the process.
     limit = sys.getrecursionlimit()
     from pve402_devnet.facilitator.core import Core  # noqa: PLC0415 - slow to load
     from pve402_devnet.facilitator.signer import NodeSigner  # noqa: PLC0415 - slow to load

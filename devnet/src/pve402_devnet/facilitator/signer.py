@@ -1,7 +1,7 @@
-"""The facilitator's hand on the chain: reads, signed transactions in order, receipts.
+"""The facilitator's access to the chain: reads, ordered signed transactions, receipts.
 
-It implements the signer protocol of the x402 SDK. A nonce is taken from the chain and used up
-under one lock, so that neither a failed broadcast nor a second settlement can leave a gap.
+It implements the signer protocol of the x402 SDK. It reads a nonce from the chain and uses it under
+one lock, so that neither a failed broadcast nor a concurrent settlement leaves a gap.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pve402_devnet.facilitator.node import CallNode
 Abi = list[dict[str, Any]]
 
 BALANCE_OF = "0x70a08231"
-GAS_LIMIT = 1_000_000  # enough to deploy a contract wallet on the way
+GAS_LIMIT = 1_000_000  # enough to also deploy a contract wallet
 FEE_FACTOR = 2
 POLL_SECONDS = 0.02
 
 
 class ReceiptTimeout(Exception):
-    """The transaction was broadcast, and no block has taken it up in time."""
+    """The transaction was broadcast, but no block included it in time."""
 
 
 class NodeSigner:
@@ -44,7 +44,7 @@ class NodeSigner:
         self._closing = threading.Event()
 
     def close(self) -> None:
-        """Give up every wait for a receipt."""
+        """Abandon every wait for a receipt."""
         self._closing.set()
 
     def get_addresses(self) -> list[str]:
@@ -89,7 +89,7 @@ class NodeSigner:
         )
 
     def send_transaction(self, to: str, data: bytes) -> str:
-        """Broadcast a transaction; what would revert is refused before any gas is spent."""
+        """Broadcast a transaction; refuse it before spending gas if it would revert."""
         with self._sending:
             self._call_node("eth_call", self._question(to, data), "latest")
             fee = int(self._call_node("eth_gasPrice"), 16) * FEE_FACTOR
@@ -107,8 +107,7 @@ class NodeSigner:
     def wait_for_transaction_receipt(self, tx_hash: str) -> TransactionReceipt:
         """Wait until a block holds the transaction.
 
-        Raises:
-            ReceiptTimeout: none does in time.
+        Raises: ReceiptTimeout: no block does in time.
         """
         deadline = time.monotonic() + self._receipt_timeout_seconds
         while (found := self._call_node("eth_getTransactionReceipt", tx_hash)) is None:
@@ -130,7 +129,7 @@ class NodeSigner:
         message: dict[str, Any],
         signature: bytes,
     ) -> bool:
-        """Check an EIP-712 signature as a token on chain would."""
+        """Check an EIP-712 signature as an on-chain token would."""
         return bool(
             verify_typed_data_strict(self, address, domain, types, primary_type, message, signature)
         )

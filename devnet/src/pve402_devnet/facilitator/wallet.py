@@ -1,4 +1,4 @@
-"""A key that signs transactions (EIP-1559), without the weight of the usual library."""
+"""A key that signs transactions (EIP-1559), without the usual heavy library."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Wallet:
     def sign(
         self, *, chain_id: int, nonce: int, fee_per_gas: int, gas_limit: int, to: str, data: bytes
     ) -> bytes:
-        """A raw transaction without value; the whole fee may go to the block's maker."""
+        """Return a raw transaction without value; the whole fee may go to the block's producer."""
         fields = [
             *(_number(n) for n in (chain_id, nonce, fee_per_gas, fee_per_gas, gas_limit)),
             bytes.fromhex(to[2:]),

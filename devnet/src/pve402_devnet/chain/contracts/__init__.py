@@ -1,7 +1,7 @@
-"""The devnet's contracts: where each one is planted, its interface and its runtime code.
+"""The devnet's contracts: their addresses, interfaces and runtime code.
 
-The Solidity sources lie beside this file; `scripts/build-contracts` compiles them to
-contracts.json, and `scripts/build-contracts --check` proves that the two belong together.
+The Solidity sources are in this folder; `scripts/build-contracts` compiles them to contracts.json,
+and `scripts/build-contracts --check` verifies that the two match.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ WALLET_FACTORY_ADDRESS = "0x00000000000000000000000000000000000402fA"
 """Our own choice: the factory that makes contract wallets."""
 
 AWKWARD_FACTORY_ADDRESS = "0x00000000000000000000000000000000000402FB"
-"""Our own choice: the factory that makes contract wallets which are hard to be paid by."""
+"""Our own choice: the factory of contract wallets that make awkward payers."""
 
 MINTER_ADDRESS = "0x00000000000000000000000000000000000402AA"
-"""The token's only minter, as DevnetUsdc.sol names it; nobody knows a key for it."""
+"""The token's only minter, from DevnetUsdc.sol; nobody knows a key for it."""
 
 PLANTED = {
     USDC_ADDRESS: "DevnetUsdc",
@@ -34,7 +34,7 @@ PLANTED = {
     WALLET_FACTORY_ADDRESS: "ContractWalletFactory",
     AWKWARD_FACTORY_ADDRESS: "AwkwardWalletFactory",
 }
-"""What a devnet chain carries from its first block: address to contract name."""
+"""The contracts in a devnet chain's first block: address to contract name."""
 
 
 class Manner(enum.IntEnum):
@@ -54,7 +54,7 @@ class Manner(enum.IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """One compiled contract. Code with immutable values (the wallets) cannot be planted."""
+    """One compiled contract. Code with immutables (the wallets) cannot be written directly."""
 
     name: str
     abi: list[dict[str, Any]]
@@ -63,7 +63,7 @@ class Contract:
 
 @functools.cache
 def load(name: str) -> Contract:
-    """The compiled contract of that name.
+    """Return the compiled contract with that name.
 
     Raises:
         KeyError: there is no such contract.
