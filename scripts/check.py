@@ -1,10 +1,10 @@
-"""Run the checks of this project in sections, each with its time, and sum up the tests.
+"""Run this project's checks in timed sections, and count the tests.
 
 usage: .venv/bin/python scripts/check.py NAME [pytest options]
   NAME is one of all, fast, lint, types, bench, chaos, conformance
 
-Every section has a limit, so that a hang is a failure with a name. The last line counts the
-tests of all sections together.
+Every section has a time limit, so that a hang becomes a named failure. The last line counts the
+tests of all sections.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ BIN = Path(".venv/bin")
 REPORTS = Path(".cache/reports")
 SLOWEST = ("--durations=8", "--durations-min=2")
 CORES = os.cpu_count() or 2
-# Most tests wait, for processes and sockets, for about half their time: two workers a core keep it
-# busy. A worker that has nothing left takes tests from another, so that no long file is a tail.
+#  Most tests spend about half their time waiting for processes and sockets, so two workers per core
+# keep it busy. An idle worker takes tests from another, so that no long file delays the end.
 IN_PARALLEL = ("-n", str(2 * CORES), "--dist", "worksteal")
 SOURCES = ("src", "devnet", "tests", "scripts")
 
 
 @dataclass(frozen=True)
 class Section:
-    """One command with a title and a limit; `tests` when it is a pytest run."""
+    """One command with a title and a limit; `tests` if it is a pytest run."""
 
     title: str
     command: tuple[str, ...]
@@ -80,10 +80,10 @@ CONFORMANCE = (
     "tests/acceptance/test_console_accessibility.py",
     "tests/conformance",
 )
-"""Against what others made: recordings, schema, independent fake, official clients, suites, and
-clean Debians (root and debootstrap given)."""
+"""Checks against independent sources: recordings, schema, another fake, official clients and
+suites, and clean Debian systems (with root and debootstrap)."""
 
-# Half of it is waiting for the last leases to end.
+# Half of the time is spent waiting for the last leases to end.
 KILL_LOOP = _pytest("kill-loop", "tests/chaos", "-n", "2", "--dist", "worksteal", limit_seconds=450)
 
 CHECKS: dict[str, tuple[Section, ...]] = {
@@ -102,7 +102,7 @@ CHECKS: dict[str, tuple[Section, ...]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one section."""
+    """The result of one section."""
 
     section: Section
     ok: bool
@@ -110,7 +110,7 @@ class Outcome:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run every section of the check named first, even after a failure; 1 if any failed."""
+    """Run every section of the named check, even after a failure; return 1 if any failed."""
     if not arguments or arguments[0] not in CHECKS:
         print(__doc__, file=sys.stderr)
         return 2
@@ -134,7 +134,7 @@ def _run(section: Section, pytest_options: Sequence[str]) -> Outcome:
 
 
 def _wait(command: Sequence[str], limit_seconds: int) -> int:
-    """Exit code of the command; at its limit it is ended with all that it started."""
+    """Return the command's exit code; at its limit, kill it and everything it started."""
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True) as process:
         try:
             return process.wait(timeout=limit_seconds)
@@ -172,7 +172,7 @@ def _report_of(section: Section) -> Path:
 
 
 def _counts(section: Section) -> tuple[int, int, int]:
-    """Passed, failed and skipped tests of a pytest section; one failed if it left no report."""
+    """Return a pytest section's passed, failed and skipped tests; one failed without a report."""
     try:
         report = ElementTree.parse(_report_of(section))  # noqa: S314 -- written by our own run
     except (OSError, ElementTree.ParseError):

@@ -1,7 +1,7 @@
-"""Make the virtual environments of this project from the pinned, hashed lists in requirements/.
+"""Create this project's virtual environments from the pinned, hashed lists in requirements/.
 
-Each environment carries a stamp: the hash of everything it was made from. While the stamp
-holds, nothing is done, so that a repeated setup takes no time.
+Each environment has a stamp: the hash of everything it was made from. While the stamp matches,
+there is nothing to do, so that a repeated setup takes no time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STAMP = ".pve402-setup.json"
 
 @dataclass(frozen=True)
 class Environment:
-    """One virtual environment: where it is, its lists, and the projects of this tree that go in."""
+    """One virtual environment: its path, its lists, and the projects of this tree to install."""
 
     name: str
     folder: Path
@@ -43,7 +43,7 @@ class Environment:
         return content.hexdigest()
 
     def is_current(self) -> bool:
-        """True when the environment was finished from just these files."""
+        """Return whether the environment was completed from exactly these files."""
         return bool(_stamps(self.folder).get(self.name) == self.digest())
 
 
@@ -57,7 +57,7 @@ GENERATORS = Environment("generators", Path(".venv-generators"), ("generators.tx
 
 
 def provide(environment: Environment, say: Callable[[str], None]) -> None:
-    """Bring the environment up to its lists; does nothing when it is current."""
+    """Update the environment to its lists; does nothing if it is current."""
     if environment.is_current():
         return
     _create(environment, say)
@@ -75,7 +75,7 @@ def _create(environment: Environment, say: Callable[[str], None]) -> None:
     if made_by == sys.version and (environment.folder / "bin" / "python").exists():
         return
     if made_by is not None:
-        say(f"{environment.folder}: made by another Python, making it anew")
+        say(f"{environment.folder}: made by another Python, recreating it")
         shutil.rmtree(environment.folder)
     say(f"{environment.folder}: creating")
     command = [sys.executable, "-m", "venv", str(environment.folder)]
@@ -98,7 +98,7 @@ def _install_list(environment: Environment, name: str, say: Callable[[str], None
         elif line.startswith("Installing collected"):
             _show_progress(total, total, "unpacking")
 
-    # The list is complete and was resolved once: pip adds nothing to it.
+    # The list is complete and already resolved: pip must not add anything.
     _pip(environment, ["--no-deps", "--require-hashes", "--requirement", str(path)], on_line)
     if sys.stdout.isatty():
         print("\r\033[K", end="", flush=True)
@@ -118,7 +118,7 @@ def _ignore(_line: str) -> None:
 def _pip(
     environment: Environment, arguments: Sequence[str], on_line: Callable[[str], None]
 ) -> None:
-    """Run pip in the environment; registries are whatever this machine's pip is set up for."""
+    """Run pip in the environment, with this machine's own pip configuration."""
     python = str(environment.folder / "bin" / "python")
     command = [python, "-m", "pip", "install", "--progress-bar", "off", "--no-input"]
     LOG.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def _stamps(folder: Path) -> dict[str, str]:
 
 
 def _write_stamp(environment: Environment) -> None:
-    """An environment holds one list at a time, except that `develop` contains all of `run`."""
+    """Record what the environment was made from; `develop` also contains all of `run`."""
     stamps = {"python": sys.version, environment.name: environment.digest()}
     if environment is DEVELOP:
         stamps[RUN.name] = RUN.digest()

@@ -1,8 +1,8 @@
-"""Install what tests meet from npm: programs to run, and the console pages' libraries to compare.
+"""Install npm packages for tests: programs to run, and the console pages' libraries to compare.
 
 The programs (a real EVM node, the JavaScript clients) stay in tests/npm/node_modules; what the
 pages are made with stays in web/npm/node_modules, where a test holds the committed copies to it.
-Both are exactly as their lock files pin them. Install scripts of the packages are not run.
+Both match their lock files exactly. The packages' install scripts are not run.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Write the parts of docs/reference that are facts of the code.
+"""Generate the parts of docs/reference that come from the code.
 
 usage: .venv/bin/python scripts/reference.py
 
-Each generated part stands between two marks in its page; the rest of the page is written by hand.
-A test holds the pages to what this writes.
+Each generated part is between two marks in its page; the rest of the page is written by hand. A
+test compares the pages with this script's output.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def settings() -> str:
 
 
 def errors() -> str:
-    """All codes of refusals with their status and sentence, by status."""
+    """All error codes with their status and sentence, by status."""
     _import_all()  # some modules define refusals of their own
     rows = {
         f"| {status} | `{kind.code}` | {kind.detail} |"
@@ -72,7 +72,7 @@ def metrics() -> str:
 
 
 def routes() -> str:
-    """Every route with its first sentence and what opens it."""
+    """Every route with its first sentence and the credential it needs."""
     paths = json.loads(openapi())["paths"]
     rows = [
         f"| {method.upper()} | `{path}` | {_first_sentence(its)} | {_opened_by(its)} |"
@@ -128,7 +128,7 @@ def main() -> int:
 
 def _setting_lines() -> Iterator[str]:
     for name, field in Settings.model_fields.items():
-        if field.exclude:  # filled from variables that the page explains in words
+        if field.exclude:  # filled from variables that the page explains in prose
             continue
         if name in SETTING_GROUPS:
             yield f"\n### {SETTING_GROUPS[name]}\n" if name != "pve_host" else "### Proxmox VE\n"
@@ -212,7 +212,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _shown(value: object) -> str:
-    """A default as a table shows it."""
+    """Format a default for a table."""
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     if isinstance(value, tuple | list):

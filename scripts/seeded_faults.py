@@ -1,4 +1,4 @@
-"""Plant faults in the code, one at a time, and tell which of them the tests catch.
+"""Plant faults in the code, one at a time, and report which of them the tests catch.
 
 usage: .venv/bin/python scripts/seeded_faults.py [--seed 402] [--count 40] [--also TREE] [--limit S]
 

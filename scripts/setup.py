@@ -1,4 +1,4 @@
-"""Set up what `make demo` or `make test` needs; safe to repeat, quick when nothing is missing.
+"""Install what `make demo` or `make test` needs; safe to repeat, quick if nothing is missing.
 
 usage: python3 scripts/setup.py run|develop|test
   run      .venv with the server and the devnet
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Profile:
-    """What one kind of use asks of the machine."""
+    """The requirements of one kind of use."""
 
     needs: tuple[Need, ...]
     environments: tuple[Environment, ...]
@@ -53,7 +53,7 @@ PROFILES = {
 
 
 def main(arguments: list[str]) -> int:
-    """Set up the profile named on the command line; 2 when the machine lacks something."""
+    """Set up the profile named on the command line; return 2 if the machine lacks something."""
     if len(arguments) != 1 or arguments[0] not in PROFILES:
         print(__doc__, file=sys.stderr)
         return 2
@@ -71,14 +71,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _set_up(profile: Profile) -> list[str]:
-    """Do every step that is due; the steps' announcements are returned."""
+    """Do every step that is due; return the steps' announcements."""
     said: list[str] = []
 
     def say(text: str) -> None:
         said.append(text)
         print(f"setup: {text}", flush=True)
 
-    # An environment that is current proves that its Python could make it.
+    # A current environment proves that its Python can create one.
     current = all(environment.is_current() for environment in profile.environments)
     needs = [need for need in profile.needs if not (current and need in system_packages.RUN_NEEDS)]
     system_packages.provide(needs, say)
@@ -91,7 +91,7 @@ def _set_up(profile: Profile) -> list[str]:
 
 @contextlib.contextmanager
 def _only_one_at_a_time() -> Iterator[None]:
-    """Two setups at once would write one environment: the second waits for the first."""
+    """Concurrent setups would write to the same environment, so the second waits for the first."""
     Path(".cache/setup").mkdir(parents=True, exist_ok=True)
     with Path(".cache/setup/lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,7 +1,7 @@
-"""Find which programs of the distribution are missing, and install them with apt-get where allowed.
+"""Find missing programs of the distribution, and install them with apt-get if allowed.
 
-Nothing is installed that is there already under another roof: a need is a question about
-the machine ("is there an initdb?"), the package only one way of answering it.
+Programs installed by other means count too: a need is a question about the machine ("is there an
+initdb?"), and the package is only one way to meet it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOG = Path(".cache/setup/apt.log")
 
 @dataclass(frozen=True)
 class Need:
-    """One thing the machine must have, and the Debian packages that bring it."""
+    """One thing the machine must have, and the Debian packages that provide it."""
 
     what: str
     packages: tuple[str, ...]
@@ -87,7 +87,7 @@ def provide(needs: Iterable[Need], say: Callable[[str], None]) -> None:
 
 
 def apt_command() -> list[str] | None:
-    """How to call apt-get here: as root, through a sudo that asks nothing, or not at all."""
+    """Return how to call apt-get here: as root, through sudo without a password, or not at all."""
     if shutil.which("apt-get") is None:
         return None
     if os.geteuid() == 0:
@@ -105,7 +105,7 @@ def install_packages(
     options = ["-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"]
     LOG.parent.mkdir(parents=True, exist_ok=True)
     with LOG.open("wb") as log:
-        _apt(apt_get, ["update"], log)  # old lists name files that mirrors no longer have
+        _apt(apt_get, ["update"], log)  # outdated lists name files that mirrors no longer have
         code = _apt(apt_get, ["install", *options, *packages], log)
     if code != 0:
         tail = "\n".join(LOG.read_text(errors="replace").splitlines()[-15:])

@@ -1,7 +1,7 @@
-"""`make demo`: one lease through its life on this machine, each step shown and checked.
+"""`make demo`: the whole life of one lease on this machine, with every step shown and checked.
 
-The tenant pays with the official x402 client; what it is told is compared with the chain and with
-Proxmox VE. The exit code is 0 only if all of it happened.
+The tenant pays with the official x402 client; the answers are compared with the chain and with
+Proxmox VE. The exit code is 0 only if every step succeeded.
 """
 
 import asyncio
@@ -29,16 +29,19 @@ _FAILURES: Final = (client.ClientError, stage.StageFailed, aiohttp.ClientError, 
 
 
 class DemoFailed(RuntimeError):
-    """Something did not happen as it should."""
+    """A step failed."""
 
 
 def demo(
     *,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave everything up until Ctrl-C, with addresses.")
+        bool,
+        typer.Option(
+            "--keep", help="Keep everything running until Ctrl-C, and show the addresses."
+        ),
     ] = False,
 ) -> None:
-    """Walk one lease through its life on this machine, from quote to expiry."""
+    """Run one lease on this machine from quote to expiry."""
     console = Console(highlight=False)
     try:
         asyncio.run(_play(console, keep=keep))
@@ -77,7 +80,7 @@ def _end_on_signals() -> None:
             loop.call_soon_threadsafe(playing.cancel)
         asked_to_end = True
 
-    # Not the loop's own handlers: these hold until the process has ended.
+    # Not the event loop's handlers: these stay in place until the process ends.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
 
@@ -96,7 +99,7 @@ class Play:
         self._tenant = client.Client(scene.url, key=self._key)
 
     async def all_steps(self) -> None:
-        """Play the whole life of a lease. Raises DemoFailed where something is not as told."""
+        """Run the whole life of a lease. Raises DemoFailed if an answer does not hold."""
         await self._fund()
         earned_before = await self._world.usdc(self._world.pay_to)
         async with self._tenant:
@@ -184,7 +187,7 @@ class Play:
         )
 
     async def _listed_running(self) -> list[schemas.LeaseItem]:
-        """The list once Proxmox VE knows the newest guest, which takes up to ten seconds."""
+        """Return the list once Proxmox VE shows the newest guest, which takes up to ten seconds."""
         for _attempt in range(30):
             items = await self._tenant.leases()
             if all(item.vm_status.status == "running" for item in items):
@@ -223,7 +226,7 @@ class Play:
         )
 
     async def _stopped(self, lease_id: str) -> schemas.LeaseItem:
-        """The lease once its stop is written down, which follows the stop itself."""
+        """Return the lease once its stop is recorded, which happens after the stop itself."""
         for _attempt in range(40):
             shown = await self._tenant.show(lease_id)
             if shown.status == "stopped":
@@ -242,7 +245,7 @@ class Play:
                 await asyncio.sleep(min(0.5, left))
 
     async def keep(self) -> None:
-        """Leave everything up until Ctrl-C."""
+        """Keep everything running until Ctrl-C."""
         addresses = {
             "service": self._scene.url,
             "Proxmox VE": self._world.pve_url,

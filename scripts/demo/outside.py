@@ -1,6 +1,6 @@
-"""Looks at the devnet from outside: the chain by JSON-RPC, Proxmox VE by its own API.
+"""Checks the devnet from outside: the chain by JSON-RPC, Proxmox VE by its own API.
 
-The demo believes neither the server nor its own client: what happened is read where it happened.
+The demo trusts neither the server nor its own client: it verifies every effect at its source.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ MICRO: Final = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Outside:
-    """Addresses and credentials from the devnet's own file of settings."""
+    """Addresses and credentials from the devnet's settings file."""
 
     session: aiohttp.ClientSession
     settings: Mapping[str, str]
@@ -39,7 +39,7 @@ class Outside:
         return self.settings.get("PAY_TO") or self.settings["ADDRESS"]
 
     async def rpc(self, method: str, *params: Any) -> Any:
-        """Call a method of the chain's node. Raises RuntimeError where the node refuses."""
+        """Call a method of the chain's node. Raises RuntimeError if the node refuses."""
         call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
         async with self.session.post(self.rpc_url, json=call) as response:
             answer = await response.json()
@@ -48,17 +48,17 @@ class Outside:
         return answer["result"]
 
     async def usdc(self, address: str) -> int:
-        """What an address owns, in atomic units."""
+        """Return an address's balance in atomic units."""
         data = _BALANCE_OF + address[2:].lower().rjust(64, "0")
         return int(await self.rpc("eth_call", {"to": USDC, "data": data}, "latest"), 16)
 
     async def transfer_succeeded(self, transaction: str) -> bool:
-        """Whether a transaction is on the chain and did not fail."""
+        """Return whether a transaction is on the chain and succeeded."""
         receipt = await self.rpc("eth_getTransactionReceipt", transaction)
         return receipt is not None and int(receipt["status"], 16) == 1
 
     async def guest(self, ctid: str) -> Mapping[str, Any]:
-        """A container as Proxmox VE shows it: GET /nodes/{node}/lxc/{vmid}/status/current."""
+        """Return a container's status: GET /nodes/{node}/lxc/{vmid}/status/current."""
         rows = await self._pve("/cluster/resources?type=vm")
         node = next(row["node"] for row in rows if str(row["vmid"]) == ctid)
         found: Mapping[str, Any] = await self._pve(f"/nodes/{node}/lxc/{ctid}/status/current")
@@ -77,5 +77,5 @@ class Outside:
 
 
 def dollars(amount_atomic: int | str) -> str:
-    """An amount of USDC for people."""
+    """Format an amount of USDC for people."""
     return f"{int(amount_atomic) / MICRO:.6f} USDC"

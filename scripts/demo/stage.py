@@ -1,4 +1,4 @@
-"""Starts devnet and server as processes of their own for the demo, and ends them by their ids."""
+"""Starts the devnet and the server as processes for the demo, and ends them by their ids."""
 
 import asyncio
 import contextlib
@@ -20,12 +20,14 @@ from dotenv import dotenv_values
 
 _START_LIMIT_SECONDS: Final = 90.0
 _STOP_LIMIT_SECONDS: Final = 40.0
-_INTERRUPTED_STOP_LIMIT_SECONDS: Final = 0.8  # of two parts: a server finishes requests for longer
+_INTERRUPTED_STOP_LIMIT_SECONDS: Final = (
+    0.8  # for either part: the server needs longer, to finish its requests
+)
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LOGNAME")
 
 
 class StageFailed(Exception):
-    """A part did not come up, or went away."""
+    """A part did not start, or ended early."""
 
 
 @dataclass(kw_only=True)
@@ -47,7 +49,7 @@ class Part:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
 
     async def end(self, limit_seconds: float) -> None:
-        """Ask the process to end, and make it end if it does not within the limit."""
+        """Ask the process to end, and kill it if it does not within the limit."""
         if self.process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -71,17 +73,17 @@ class Stage:
     parts: tuple[Part, ...]
 
     def check(self) -> None:
-        """Raise StageFailed if a part has gone away."""
+        """Raise StageFailed if a part has ended."""
         for part in self.parts:
             part.check()
 
 
 @asynccontextmanager
 async def open_stage(say: Callable[[str], None]) -> AsyncIterator[Stage]:
-    """Bring up devnet and server on free ports; afterwards both are gone with their files.
+    """Start the devnet and the server on free ports; afterwards end both and remove their files.
 
-    The server goes first, since it would wait for a devnet that is gone. Whoever interrupts is not
-    kept waiting for it: nothing of its work outlives the demo.
+    The server ends first, since it would wait for a devnet that is gone. On an interrupt it is not
+    waited for: none of its work outlives the demo.
     """
     folder = Path(tempfile.mkdtemp(prefix="pve402-demo-"))
     parts: list[Part] = []
@@ -111,7 +113,7 @@ async def open_stage(say: Callable[[str], None]) -> AsyncIterator[Stage]:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nothing listens on now."""
+    """Return a free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -121,9 +123,9 @@ def free_port() -> int:
 async def _start(
     name: str, folder: Path, arguments: list[str], settings: Mapping[str, str]
 ) -> Part:
-    """Start one command of ours; of our own environment it gets what is no setting.
+    """Start one of our commands, with our environment except for settings.
 
-    Its temporary files lie in the folder. Ctrl-C in the terminal reaches the demo alone.
+    Its temporary files are in the folder. Ctrl-C in the terminal reaches only the demo.
     """
     environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
     log = folder / f"{name}.log"
