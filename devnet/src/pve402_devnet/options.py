@@ -1,4 +1,4 @@
-"""What a devnet can be told at its start."""
+"""The options of a devnet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Proxmox part of a devnet: one node, guests that are shells, and who may do what."""
+"""The Proxmox part of a devnet: one node, guests that run shells, and access rights."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class ProxmoxPart:
     console_password: str = field(repr=False)
 
     async def start(self) -> None:
-        """Try whether guests can run, then listen.
+        """Check that guests can run, then listen.
 
         Raises:
             GuestsRefused: guests cannot be kept apart from this machine.
@@ -84,7 +84,7 @@ class ProxmoxPart:
         await self.guests.close()
 
     def settings(self, *, old: bool) -> dict[str, str]:
-        """What `pve402 serve` must know of it."""
+        """The settings that `pve402 serve` needs for it."""
         known = {
             "PVE_HOST": self.api.base_url,
             "PVE_TOKEN_ID": self.api.token_id,
@@ -101,7 +101,7 @@ class ProxmoxPart:
 
 
 def make(chosen: DevnetOptions, disks: Path) -> ProxmoxPart:
-    """Build it, not yet running; guests keep their files below `disks`."""
+    """Build it without starting it; guests keep their files below `disks`."""
     guests = NamespaceRuntime(RuntimeOptions(disks=str(disks), unsafe_shells=chosen.unsafe_shells))
     consoles = Consoles(guests, TerminalManners(refuses_tokens=chosen.old_proxmox))
     password = secrets.token_urlsafe(18)

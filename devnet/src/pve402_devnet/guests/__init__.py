@@ -1,4 +1,4 @@
-"""Simulated LXC guests: real process trees in namespaces of their own, without any rights outside.
+"""Simulated LXC guests: real process trees in their own namespaces, with no rights outside them.
 
 This package file imports nothing: the first process of a guest loads it in a bare interpreter.
 """

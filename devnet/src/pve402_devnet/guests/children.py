@@ -1,4 +1,4 @@
-"""What process 1 of a guest starts: shells on terminals of the guest, and commands on pipes."""
+"""What a guest's process 1 starts: shells on the guest's terminals, and commands on pipes."""
 
 import contextlib
 import fcntl
@@ -66,7 +66,7 @@ def signal_descendants(number: int) -> None:
 
 
 def kill_descendants(limit_seconds: float) -> None:
-    """Leave nothing behind; for process 1 the kernel does that anyway."""
+    """Kill all remaining processes; for process 1 the kernel does that anyway."""
     deadline = time.monotonic() + limit_seconds
     while os.getpid() != 1 and are_left() and time.monotonic() < deadline:
         signal_descendants(signal.SIGKILL)
@@ -76,7 +76,7 @@ def kill_descendants(limit_seconds: float) -> None:
 
 
 def are_left() -> bool:
-    """Tell whether the caller has children, dead or alive."""
+    """Return whether the caller has children, dead or alive."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

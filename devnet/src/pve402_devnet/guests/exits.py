@@ -1,4 +1,4 @@
-"""Exit codes of process 1 of a guest, which its launcher passes on."""
+"""Exit codes of a guest's process 1, which its launcher passes on."""
 
 HALTED = 0
 FAILED = 70

@@ -1,4 +1,4 @@
-"""Which users of this machine the root and the others of a guest are."""
+"""Maps a guest's root and other users to users of this machine."""
 
 import os
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ UID_MAP = Path("/proc/self/uid_map")
 
 @dataclass(frozen=True, kw_only=True)
 class OutsideIds:
-    """`count` ids from `first` on, in use by nobody else; `first` is the guest's root."""
+    """`count` unused ids starting at `first`, which is the guest's root."""
 
     first: int
     count: int
 
 
 def choose(wanted_first: int) -> OutsideIds | None:
-    """Find ids for a guest; None where this process can only offer the one it runs as.
+    """Find ids for a guest; None if this process can only offer its own.
 
-    Inside a container root owns a part of the ids only, so `wanted_first` may not exist; then
-    the upper half of those that do is taken.
+    Inside a container, root owns only some of the ids, so `wanted_first` may not exist; then the
+    upper half of the existing ones is used.
     """
     if os.getuid() != 0:
         return None

@@ -1,8 +1,8 @@
 """Process 1 of a guest: reaps, opens terminals, runs commands, and ends the guest when asked.
 
-Its orders come over the control socket (see `wire`); the socket's end, which the kernel brings
-about however the runtime died, ends the guest. Signals from inside are those of a container's
-init: SIGPWR and SIGUSR1/SIGUSR2 (halt, poweroff) shut down, SIGTERM and SIGINT reboot.
+Its orders come over the control socket (see `wire`); when the socket closes, which happens however
+the runtime dies, the guest ends. Signals from inside are those of a container's init: SIGPWR and
+SIGUSR1/SIGUSR2 (halt, poweroff) shut down, SIGTERM and SIGINT reboot.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ def _prepare(plan: wire.Message) -> None:
     linux.forbid_tracing()
     linux.rename_process("/sbin/init")
     os.setsid()
-    os.umask(0o022)  # a container's, whatever whoever runs the devnet has
+    os.umask(0o022)  # a container's default, whatever the devnet's own is
     if plan["root"] is None:
         return
     socket.sethostname(plan["root"]["hostname"])
@@ -132,7 +132,7 @@ class Init:
             os.close(master)
 
     def _end(self, number: int) -> int:
-        """Ask every process to end, and give them a moment."""
+        """Ask every process to end, and give it a moment."""
         for request in (signal.SIGTERM, signal.SIGHUP, signal.SIGCONT):
             children.signal_descendants(request)
         deadline = time.monotonic() + _TERMINATE_SECONDS

@@ -1,4 +1,4 @@
-"""Start one guest: give up every right outside, make the namespaces, and wait for process 1.
+"""Start one guest: drop all rights outside, create the namespaces, and wait for process 1.
 
 Run in a bare interpreter by the runtime, one per guest:
 `python -I -S -c BOOT <control descriptor> <source directory>`. Started as root it becomes an
@@ -71,7 +71,7 @@ def _map_only(user: int, group: int) -> None:
 
 
 def _die_with(runtime_pid: int) -> None:
-    # Asked for last, because every change of credentials withdraws it.
+    # Set last, because every change of credentials resets it.
     linux.set_death_signal(signal.SIGKILL)
     if os.getppid() != runtime_pid:
         raise ProcessLookupError("the runtime has ended")
@@ -85,7 +85,7 @@ def _wait_for(child: int, control: socket.socket) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     control.close()
     _pid, status = os.waitpid(child, 0)
-    children.kill_descendants(_KILL_SECONDS)  # of a guest without a namespace of processes
+    children.kill_descendants(_KILL_SECONDS)  # for a guest without a PID namespace
     return max(0, os.waitstatus_to_exitcode(status))
 
 

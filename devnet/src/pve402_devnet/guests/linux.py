@@ -1,4 +1,4 @@
-"""The Linux calls that Python 3.11 does not offer: namespaces, mounts and process controls.
+"""Linux calls that Python 3.11 lacks: namespaces, mounts and process controls.
 
 Names and numbers are those of the manual pages unshare(2), mount(2), pivot_root(2) and prctl(2).
 Every function raises OSError with the errno of the call.
@@ -51,7 +51,7 @@ _IFF_UP = 0x1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
-# A remount may not take away what the source mount was restricted with, so these are carried over.
+# A remount may not lift the source mount's restrictions, so these are carried over.
 # Left: statvfs flag (bits/statvfs.h), right: mount flag.
 _KEPT_FLAGS = (
     (os.ST_NOSUID, MS_NOSUID),
@@ -90,7 +90,7 @@ def bind_read_only(source: str, target: str) -> None:
 
 
 def detach(target: str) -> None:
-    """Take a mount and all below it out of the tree, busy or not."""
+    """Detach a mount and everything below it, busy or not."""
     _check(_libc.umount2(os.fsencode(target), MNT_DETACH))
 
 
@@ -100,7 +100,7 @@ def pivot_root(new_root: str, put_old: str) -> None:
 
 
 def set_death_signal(number: int) -> None:
-    """Ask for a signal when the parent ends. Forgotten whenever the credentials change."""
+    """Request a signal when the parent ends. Reset whenever the credentials change."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number), 0, 0, 0))
 
 

@@ -15,7 +15,7 @@ _ISSUE = "\r\nDevnet Linux {hostname} tty1\r\n\r\n"
 
 
 def seal(password: str) -> str:
-    """Turn a password into the second field of /etc/shadow; empty means nobody may log in."""
+    """Turn a password into the second field of /etc/shadow; with an empty one nobody may log in."""
     if not password:
         return "*"
     salt = secrets.token_bytes(16)
@@ -32,7 +32,7 @@ def opens(sealed: str, password: bytes) -> bool:
 
 
 def ask() -> None:
-    """Prompt on the standard streams until the root password was typed; ends with the terminal."""
+    """Prompt on the standard streams until the root password is entered; ends with the terminal."""
     hostname = socket.gethostname()
     os.write(1, _ISSUE.format(hostname=hostname).encode())
     while True:

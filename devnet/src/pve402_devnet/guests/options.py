@@ -1,4 +1,4 @@
-"""What an operator of the devnet may choose about its guests."""
+"""The devnet's options for its guests."""
 
 import fnmatch
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class GuestShell(Enum):
-    """The login shell of a guest, and with it where its programs come from."""
+    """A guest's login shell, which also determines where its programs come from."""
 
     BASH = "bash"  # the host's /usr, read-only, and bash
     DASH = "dash"  # the host's /usr, read-only, and dash
@@ -15,7 +15,7 @@ class GuestShell(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class GuestLimits:
-    """Bounds on what a guest may take from the machine; memory and files hold per process."""
+    """Limits on a guest's use of the machine; memory and files are per process."""
 
     processes: int = 256
     open_files: int = 1024
@@ -32,7 +32,7 @@ class TemplateManners:
     obeys_shutdown: bool = True
 
 
-# Asked in this order; a pattern is matched against the whole volume id of the template.
+# Tried in this order; each pattern is matched against the template's whole volume id.
 DEFAULT_TEMPLATES: tuple[tuple[str, TemplateManners], ...] = (
     ("*stubborn*", TemplateManners(obeys_shutdown=False)),
     ("*bash-nobase64*", TemplateManners(shell=GuestShell.BASH, missing_commands=("base64",))),

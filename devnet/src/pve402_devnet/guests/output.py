@@ -9,7 +9,7 @@ _CHUNK_BYTES = 65_536
 
 
 class OutputPipe:
-    """A pipe of which the write end goes into the guest. Bytes beyond `limit_bytes` are dropped."""
+    """A pipe whose write end goes into the guest. Bytes beyond `limit_bytes` are dropped."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._reader, self.writer = os.pipe()
@@ -20,7 +20,7 @@ class OutputPipe:
         asyncio.get_running_loop().add_reader(self._reader, self._on_readable)
 
     async def finish(self) -> bytes:
-        """Take the rest after the command's end; what it left running is not waited for."""
+        """Read the rest after the command's end, without waiting for processes it left running."""
         self.close_writer()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_SECONDS):

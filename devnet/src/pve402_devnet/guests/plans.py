@@ -1,4 +1,4 @@
-"""Turn what Proxmox knows of a guest into the plan its launcher is given."""
+"""Turns Proxmox's view of a guest into the plan for its launcher."""
 
 import shutil
 import subprocess
@@ -20,7 +20,7 @@ def make_plan(
     *,
     isolated: bool,
 ) -> wire.Message:
-    """Describe a guest; RuntimeError where a program it needs is not installed."""
+    """Describe a guest; RuntimeError if a program it needs is not installed."""
     manners = options.manners_of(spec.template)
     return {
         "root": asdict(_root(options, spec, manners)) if isolated else None,

@@ -31,7 +31,7 @@ _BOOT = (
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """A program inside the guest; `exit_code` is negative where a signal ended it."""
+    """A program inside the guest; `exit_code` is negative if a signal ended it."""
 
     pid: int
     exit_code: asyncio.Future[int]
@@ -48,7 +48,7 @@ class GuestProcess:
         self._children: dict[int, asyncio.Future[int]] = {}
         self._numbers = itertools.count(1)
         self._running: asyncio.Future[None] = self._loop.create_future()
-        # Nobody may be waiting any more when it fails.
+        # By the time it fails, nobody may be waiting for it.
         self._running.add_done_callback(lambda running: running.exception())
         self.ended: asyncio.Future[int] = self._loop.create_future()
         self._control, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -87,7 +87,7 @@ class GuestProcess:
         return self.ended.done()
 
     async def kill(self) -> None:
-        """End the guest now; returns when no process of it is left."""
+        """Kill the guest; returns once none of its processes is left."""
         if not self.ended.done():
             self._launcher.send_signal(signal.SIGTERM)
             # A launcher that has no process 1 yet only waits for us.
@@ -119,7 +119,7 @@ class GuestProcess:
         try:
             self._take(message, descriptor)
         except (KeyError, TypeError, OSError) as error:
-            # Only a process 1 that the guest has taken over speaks like that.
+            # Only a process 1 that the guest has taken over sends such messages.
             logger.warning("guest_message_refused", error=type(error).__name__)
 
     def _take(self, message: wire.Message, descriptor: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Remove a tree that somebody hostile made, whatever modes and links are in it."""
+"""Removes a possibly hostile tree, whatever modes and links it contains."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ def _open_and_retry(
     path: str,
     error: tuple[type[BaseException], BaseException, TracebackType],
 ) -> None:
-    """Make a directory without rights ours again, and what stands in it removable."""
+    """Restore our rights on a directory, so that its contents can be removed."""
     if not isinstance(error[1], PermissionError):
         raise error[1]
     parent = Path(path).parent
@@ -27,5 +27,5 @@ def _open_and_retry(
     if Path(path).is_symlink() or not Path(path).is_dir():
         Path(path).unlink()
         return
-    os.chmod(path, 0o700, follow_symlinks=True)  # noqa: PTH101 - no link, as just seen
+    os.chmod(path, 0o700, follow_symlinks=True)  # noqa: PTH101 - not a link, as just checked
     shutil.rmtree(path, onerror=_open_and_retry)

@@ -104,7 +104,7 @@ def _pivot() -> None:
 
 
 def _ensure_directory(path: str, mode: int) -> None:
-    """Make a directory, in the place of whatever else a former run of the guest put there."""
+    """Create a directory, replacing anything else that an earlier run of the guest left there."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -134,9 +134,9 @@ def _show_host_programs(hidden: tuple[str, ...]) -> None:
 
 
 def _leave_out(hidden: tuple[str, ...]) -> None:
-    """Make /usr/bin a directory of links to the host's programs, all but the hidden ones.
+    """Make /usr/bin a directory of links to the host's programs, except the hidden ones.
 
-    A program that is merely covered would still be found by the shells' `command -v`.
+    The shells' `command -v` would still find a program that is merely covered.
     """
     _ensure_directory(_PROGRAMS, 0o755)
     linux.bind_read_only(f"{_HOST}/usr/bin", _PROGRAMS)
@@ -147,7 +147,7 @@ def _leave_out(hidden: tuple[str, ...]) -> None:
 
 
 def _write_power_commands() -> None:
-    """Give halt, poweroff and reboot of the host's init a meaning in the guest."""
+    """Make the host init's halt, poweroff and reboot work in the guest."""
     for name, number in _POWER_SIGNALS.items():
         _write_once(Path("/usr/local/sbin") / name, f"#!/bin/sh\nkill -{number} 1\n", mode=0o755)
 
@@ -196,7 +196,7 @@ def _replace_link(path: str, target: str) -> None:
 
 
 def _mount_proc() -> None:
-    """Show the guest's own processes; where the host forbids it, an empty directory instead."""
+    """Show the guest's own processes, or an empty directory if the host forbids that."""
     safe = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
     try:
         linux.mount("proc", "/proc", "proc", safe)

@@ -1,4 +1,4 @@
-"""Measure a guest from outside, by the /proc entries of its process tree (proc(5))."""
+"""Measures a guest from outside, through the /proc entries of its processes (proc(5))."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _DISK_ENTRY_LIMIT = 50_000
 
 @dataclass(frozen=True, kw_only=True)
 class TreeUsage:
-    """What all processes of a guest hold and have used together."""
+    """The total usage of all processes of a guest."""
 
     cpu_seconds: float = 0.0
     memory_bytes: int = 0

@@ -1,8 +1,7 @@
 """Messages between the runtime outside and the first process of a guest inside.
 
-One message is one packet on a SOCK_SEQPACKET pair: a JSON object, with at most one file
-descriptor beside it. Each side treats the other as a stranger: sizes are bounded, and
-what does not parse is a `WireError`.
+One message is one packet on a SOCK_SEQPACKET pair: a JSON object with at most one file descriptor.
+Neither side trusts the other: sizes are bounded, and anything that does not parse is a `WireError`.
 """
 
 import json
@@ -17,7 +16,7 @@ Message = dict[str, Any]
 
 
 class WireError(Exception):
-    """The other side sent something that is no message of this protocol."""
+    """The other side sent something that is not a message of this protocol."""
 
 
 class WireClosed(Exception):
@@ -36,7 +35,7 @@ def send(channel: socket.socket, message: Message, descriptor: int | None = None
 
 
 def receive(channel: socket.socket) -> tuple[Message, int | None]:
-    """Take one message and the descriptor beside it; the caller owns the descriptor."""
+    """Receive one message and its descriptor, which the caller owns."""
     try:
         data, descriptors, _flags, _address = socket.recv_fds(channel, MESSAGE_LIMIT, 1)
     except ConnectionResetError as error:
@@ -59,7 +58,7 @@ def receive(channel: socket.socket) -> tuple[Message, int | None]:
 
 
 def _parse(data: bytes) -> object:
-    """Read JSON whose nesting is bounded, because a deep one can end the process."""
+    """Parse JSON with bounded nesting, because deep nesting can crash the process."""
     if data.count(b"[") + data.count(b"{") > _BRACKETS_LIMIT:
         raise ValueError("too many brackets")
     return json.loads(data)

@@ -89,7 +89,7 @@ class Access:
         self.rules.setdefault(path, {}).setdefault(who, {})[role] = int(propagate)
 
     def revoke(self, path: str, who: str, role: str) -> None:
-        """Take a role on a path away again."""
+        """Remove a role on a path."""
         self.rules.get(path, {}).get(who, {}).pop(role, None)
 
     def forget(self, who: str) -> None:
@@ -115,7 +115,7 @@ class Access:
         return user.tokens.get(token_id) if user else None
 
     def rights(self, who: str, path: str) -> Rights:
-        """Work out the privileges somebody has on a path."""
+        """Return somebody's privileges on a path."""
         if who == ROOT:
             return dict.fromkeys(privileges.EVERY, 1)
         name, separator, _ = who.partition("!")
@@ -136,7 +136,7 @@ class Access:
         return {path: rights for path, rights in found.items() if rights}
 
     def may(self, who: str, path: str, *wanted: str) -> bool:
-        """Tell whether somebody has all the privileges named."""
+        """Return whether somebody has all the given privileges."""
         return all(privilege in self.rights(who, path) for privilege in wanted)
 
     def require(self, who: str, path: str, *wanted: str) -> None:
@@ -147,7 +147,7 @@ class Access:
                 raise errors.PermissionDenied(f"{path}, {privilege}")
 
     def require_any(self, who: str, path: str, *wanted: str) -> None:
-        """Raise `errors.PermissionDenied` if not one of the privileges is held."""
+        """Raise `errors.PermissionDenied` if none of the privileges is held."""
         if not self.rights(who, path).keys() & set(wanted):
             raise errors.PermissionDenied(f"{path}, {'|'.join(wanted)}")
 

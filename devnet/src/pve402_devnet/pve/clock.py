@@ -1,4 +1,4 @@
-"""Time inside the simulation: the machine's own, or one that only moves when told."""
+"""Time inside the simulation: the machine's own, or a clock that only moves on request."""
 
 import asyncio
 import contextvars
@@ -17,7 +17,7 @@ _TURNS_AFTER_A_WAKE = 25  # enough for the woken work to reach its next pause
 
 
 class Clock(Protocol):
-    """What simulated time offers: its reading, in seconds since the epoch, and a pause."""
+    """Simulated time: the current time in seconds since the epoch, and pauses."""
 
     def now(self) -> float:
         """Read the simulated time."""
@@ -45,7 +45,7 @@ class _Sleeper:
 
 
 class TickClock:
-    """Time that stands still between calls of `tick`, so that tests decide what is over."""
+    """Time that stands still between calls of `tick`, so that tests control what has ended."""
 
     def __init__(self, start: float = 1_795_286_780.0) -> None:
         self._now = start

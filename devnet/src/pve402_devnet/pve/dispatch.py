@@ -46,7 +46,7 @@ class Dispatcher:
         return await self._suffer(fault, caller, method, path, values)
 
     async def close(self) -> None:
-        """Cancel calls nobody waits for any more."""
+        """Cancel calls that nobody is waiting for any longer."""
         for call in self._left_running:
             call.cancel()
         await asyncio.gather(*self._left_running, return_exceptions=True)

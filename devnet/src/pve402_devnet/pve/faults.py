@@ -1,4 +1,4 @@
-"""Faults on order: what the next matching calls and tasks suffer instead of, or after, success."""
+"""Ordered faults: how the next matching calls and tasks fail, instead of or after succeeding."""
 
 import re
 from collections import deque
@@ -94,7 +94,7 @@ class Faults:
         return True
 
     def clear(self) -> None:
-        """Forget what has not happened yet."""
+        """Drop the faults that have not happened yet."""
         self.waiting.clear()
         self.waiting_for_tasks.clear()
         self.kill_creates = 0

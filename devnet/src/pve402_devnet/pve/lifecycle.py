@@ -4,7 +4,7 @@ import asyncio
 
 from pve402_devnet.pve import changes, cluster, config, errors, tasks
 
-_SHUTDOWN_GRACE_SECONDS = 5  # lxc-stop gets that much more than it was told
+_SHUTDOWN_GRACE_SECONDS = 5  # lxc-stop gets this much longer than its own limit
 _UP_AFTER = 0.6  # the share of a start after which the guest reads as running
 
 
@@ -21,7 +21,7 @@ async def start(world: cluster.Cluster, node: str, vmid: int, *, skip_lock: bool
 
 
 async def stop(world: cluster.Cluster, node: str, vmid: int, *, skip_lock: bool = False) -> None:
-    """Body of `vzstop`. A guest that stopped meanwhile is no error."""
+    """Body of `vzstop`. A guest that has stopped in the meantime is not an error."""
     async with world.locks.hold(vmid):
         guest = world.guest(vmid, node)
         _require_usable(guest, skip_lock=skip_lock)

@@ -1,4 +1,4 @@
-"""What a simulated cluster is made of, and how fast it is."""
+"""What a simulated cluster consists of, and how fast it is."""
 
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
@@ -180,7 +180,7 @@ class AccessOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatorOptions:
-    """Everything a simulated cluster can be told at its start. Times in seconds."""
+    """All options of a simulated cluster. Times are in seconds."""
 
     host: str = "127.0.0.1"
     port: int = 0

@@ -1,4 +1,4 @@
-"""What the simulated Proxmox asks of the programs behind it: guests that run, consoles that talk.
+"""What the simulated Proxmox needs from the programs behind it: running guests and consoles.
 
 The REST side knows configurations, locks and tasks. Whether a guest is a real shell in namespaces
 or nothing at all is decided by the `GuestRuntime` it is given; who speaks on the console sockets
@@ -76,7 +76,7 @@ class GuestRuntime(Protocol):
         """Kill the guest; return when nothing of it runs. A stopped guest is no error."""
 
     async def shutdown(self, vmid: int, timeout_seconds: float) -> bool:
-        """Ask the guest to end. False says that it still ran after the time given."""
+        """Ask the guest to shut down. Returns False if it is still running after the given time."""
 
     async def is_running(self, vmid: int) -> bool:
         """Tell whether the first process of the guest is alive."""
@@ -168,7 +168,7 @@ class ConsoleSession:
 
 @runtime_checkable
 class TerminalService(Protocol):
-    """Who speaks on console ports. Tickets, ports, tasks and rights are settled before it is asked.
+    """Serves console ports. Tickets, ports, tasks and rights are checked before it is called.
 
     `open_term` and `open_vnc` are the whole life of a worker: they return when the console has
     ended and are cancelled when its task is stopped. RuntimeError is the worker's failure text.

@@ -1,7 +1,7 @@
 """Parameter schemas: what a call accepts, and the text for everything it does not.
 
-The order of the checks and their words are those of PVE::JSONSchema, because clients are told
-apart by them: type, format, pattern, length, range, enumeration.
+The checks have the order and texts of PVE::JSONSchema, because clients depend on them: type,
+format, pattern, length, range, enumeration.
 """
 
 import re
