@@ -37,6 +37,8 @@ class Shell:
         self._block = folder / f"{name}.sh"
         home = folder / f"{name}-home"
         home.mkdir()
+        # The checkout that stands for the repository may belong to somebody else.
+        (home / ".gitconfig").write_text("[safe]\n\tdirectory = *\n")
         shims.install(folder / f"{name}-bin", programs)
         environment = {
             **{key: value for key, value in os.environ.items() if key.startswith(_INHERITED)},
