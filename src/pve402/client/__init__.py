@@ -1,4 +1,4 @@
-"""What tenants run in their programs: a client of the service, over HTTP alone.
+"""The client library for tenants' programs; it talks to the service over HTTP only.
 
 from pve402 import client, schemas
 

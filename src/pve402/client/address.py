@@ -1,4 +1,4 @@
-"""Addresses of services: which can be used, and why nothing answers there."""
+"""Service addresses: validation, and the reason when nothing answers."""
 
 import os
 from urllib.parse import SplitResult, urlsplit
@@ -9,7 +9,7 @@ from pve402.client import errors
 
 
 def checked(url: str) -> str:
-    """Return the address without blanks around it or a slash behind it. Raises AddressInvalid."""
+    """Strip blanks and the trailing slash from an address. Raises AddressInvalid."""
     parts = _split(url.strip())
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         raise errors.AddressInvalid(
@@ -23,13 +23,13 @@ def checked(url: str) -> str:
 
 
 def authority(url: str) -> str:
-    """Host and port of an address, as a challenge (EIP-4361) begins with; without usual ports."""
+    """Host and port as a challenge (EIP-4361) starts with them; default ports are left out."""
     parts = _split(url)
     return parts.netloc.lower().removesuffix(":443").removesuffix(":80") if parts else ""
 
 
 def cause(error: Exception) -> str:
-    """Why there was no answer, in the system's own words where it has some."""
+    """Why there was no answer, in the system's own words if it gives any."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, aiohttp.ServerDisconnectedError):
@@ -45,6 +45,6 @@ def _split(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError:  # a port that is no number, or half an IPv6 address
+    except ValueError:  # the port is not a number, or the IPv6 address is incomplete
         return None
     return None if port == 0 else parts

@@ -1,9 +1,9 @@
-"""The client of one service: prices, leases, renewals, and the tokens that open everything else.
+"""The client of one service: prices, leases, renewals, and the tokens for everything else.
 
-A paid request carries an Idempotency-Key, and after a time-out, a lost connection or a
-`order_pending` the very same payment is sent again, so that nothing is bought or charged twice.
-Leases and renewals are paid; nothing else is. A lease is managed with the token that came with it,
-or one for which the wallet signs in, so that no management fee is due.
+A paid request carries an Idempotency-Key. After a time-out, a lost connection or `order_pending`
+the client sends the same payment again, so nothing is bought or charged twice.
+It pays only for leases and renewals. To manage a lease it uses the token that came with it, or
+signs in with the wallet to get one, so it never pays the management fee.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _TOKEN: Final = re.compile(r"(?:bearer +)?([\x21-\x7e]{1,256})", re.IGNORECASE)
 
 @dataclass(frozen=True, kw_only=True)
 class Bought(Generic[Model]):
-    """An answer that was paid for."""
+    """A paid request's answer."""
 
     answer: Model
     receipt: receipt.Receipt | None
@@ -53,7 +53,7 @@ class Client:
         cap_usd: Decimal | str = DEFAULT_CAP_USD,
         patience_seconds: float = 300.0,
     ) -> None:
-        """Take the service's address; `cap_usd` is the most that one call may cost."""
+        """Take the service's address; one call may cost at most `cap_usd`."""
         self._http = transport.Transport(url)
         self._wallet = Wallet(key)
         self._token = token
@@ -84,7 +84,7 @@ class Client:
     async def quote(
         self, wish: schemas.LeaseRequest | schemas.RenewalQuoteRequest
     ) -> schemas.Quote:
-        """The exact price of a new lease or a renewal; by ctid only for who manages its lease."""
+        """The exact price of a new lease or a renewal; a ctid needs credentials for its lease."""
         known: dict[str, str] = {}
         if isinstance(wish, schemas.RenewalQuoteRequest) and wish.ctid.isdigit():
             known = await self.authorization(wish.ctid)
@@ -100,8 +100,8 @@ class Client:
     ) -> Bought[schemas.LeaseAnswer]:
         """Lease a container.
 
-        `on_progress` is called with None right before the payment is sent, and with the lease once
-        the service has accepted the order, while the container is made.
+        `on_progress` is called with None just before the payment is sent, and again with the lease
+        once the service has accepted the order and is creating the container.
 
         Raises OverCap, KeyNeeded, Refused, ServiceUnreachable.
         """
@@ -141,15 +141,15 @@ class Client:
         return transport.read(reply, schemas.LeaseItem)
 
     async def start(self, ctid: str) -> schemas.LeaseItem:
-        """Start a lease's container; one that runs stays as it is. Raises as `leases`."""
+        """Start a lease's container; does nothing if it is running. Raises as `leases`."""
         return await self._switch(ctid, "start")
 
     async def stop(self, ctid: str) -> schemas.LeaseItem:
-        """Stop a lease's container; its time goes on. Raises as `leases`."""
+        """Stop a lease's container; its paid time keeps running. Raises as `leases`."""
         return await self._switch(ctid, "stop")
 
     async def reboot(self, ctid: str) -> schemas.LeaseItem:
-        """Reboot a lease's container; start one that is stopped. Raises as `leases`."""
+        """Reboot a lease's container, or start it if it is stopped. Raises as `leases`."""
         return await self._switch(ctid, "reboot")
 
     async def _switch(self, ctid: str, act: str) -> schemas.LeaseItem:
@@ -157,10 +157,10 @@ class Client:
         return transport.read(reply, schemas.LeaseItem)
 
     async def log_in(self, lease_id: str | None = None) -> schemas.TokenAnswer:
-        """Sign a challenge and use the token from now on, which spares the management fee.
+        """Sign a challenge and use the token from now on, which avoids the management fee.
 
-        With a leaseId it is a new token of that lease, and the old one is revoked. A challenge of
-        any other service is not signed, for it would let this one in there.
+        With a leaseId, the service issues a new token for that lease and revokes the old one. The
+        client does not sign another service's challenge: this service could then log in there.
 
         Raises UnexpectedAnswer, KeyNeeded, Refused, ServiceUnreachable.
         """
@@ -201,7 +201,7 @@ class Client:
     async def opened(
         self, method: str, path: str, lease: str | None, **request: Any
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Have the good answer of a managing call open while it is read.
+        """Open a successful answer to a management call, for reading.
 
         `request` goes to `transport.Transport.answer`. Raises as `leases`.
         """
@@ -218,19 +218,19 @@ class Client:
 
     @asynccontextmanager
     async def socket(self, path: str, lease: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        """Have a websocket of a managing call open. Raises as `leases`, but not Refused."""
+        """Open a websocket for a management call. Raises as `leases`, except Refused."""
         async with self._http.socket(path, await self.authorization(lease)) as socket:
             yield socket
 
     async def authorization(self, lease: str | None) -> dict[str, str]:
-        """The header of a managing call; the wallet signs in where no token is known."""
+        """The header of a management call; the wallet signs in if there is no token yet."""
         async with self._signing_in:
             if not self._known_token(lease):
                 await self.log_in()
         return self._known_token(lease)
 
     def forget(self, lease: str | None) -> bool:
-        """Drop a token that the service does not take; false where none can take its place."""
+        """Drop a token that the service rejects; false if it cannot be replaced."""
         if not self._wallet.is_given:
             return False
         if lease is None or self._lease_tokens.pop(lease, None) is None:
@@ -249,7 +249,7 @@ class Client:
         idempotency_key: str | None,
         on_progress: Progress | None,
     ) -> Bought[schemas.LeaseAnswer]:
-        """Send a request, pay what it asks, and stay with it until its outcome is known."""
+        """Send a request, pay what the answer asks for, and wait until the outcome is known."""
         known = {**headers, "Idempotency-Key": idempotency_key or secrets.token_urlsafe(24)}
         reply = await self.send("POST", path, document, known)
         if reply.status == 402:
@@ -270,7 +270,7 @@ class Client:
         headers: Mapping[str, str],
         on_progress: Progress | None,
     ) -> transport.Reply:
-        """Send the same payment again while nobody knows what became of it."""
+        """Send the same payment again until its outcome is known."""
         give_up_at = time.monotonic() + self._patience_seconds
         asked = {**headers, **_ASYNC} if on_progress else headers
         while True:
@@ -301,7 +301,7 @@ class Client:
 
 
 def _checked_token(text: str) -> str:
-    """A token as it goes into a header, from how people and programs write it down."""
+    """Normalize a token, as people and programs write it, for use in a header."""
     found = _TOKEN.fullmatch(text.strip())
     if found is None:
         raise errors.TokenInvalid("the token given can be none of a service")

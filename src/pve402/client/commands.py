@@ -1,4 +1,4 @@
-"""Commands in a container: run one to its end, or follow it as it writes.
+"""Commands in a container: run one to completion, or stream its output.
 
 async with client.Client("https://rent.example.com", token="...") as service:
     answer = await client.commands.run(service, "10001", schemas.ExecRequest(argv=["uptime"]))
@@ -21,14 +21,14 @@ from pve402.client.client import Client
 _DEFAULT_SECONDS: Final = 600.0
 _MARGIN_SECONDS: Final = 60.0
 _END_SECONDS: Final = 5.0
-#: A refusal closes the websocket with this and the status that HTTP would have.
+#: A refusal closes the websocket with this plus the HTTP status.
 _REFUSED: Final = 4000
 _STDIN, _STDOUT, _STDERR, _ENDED, _CLOSE = 0, 1, 2, 3, 255
 
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """A command runs, by this name."""
+    """A command has started, under this id."""
 
     exec_id: str
 
@@ -43,7 +43,7 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a command ended; `truncated` where output beyond its limit was dropped."""
+    """How a command ended; `truncated` if output beyond the limit was dropped."""
 
     exit_code: int | None
     timed_out: bool
@@ -54,7 +54,7 @@ Told = Started | Output | Ending
 
 
 async def run(service: Client, ctid: str, wish: schemas.ExecRequest) -> schemas.ExecAnswer:
-    """Run a command to its end. Raises Refused, ServiceUnreachable, KeyNeeded."""
+    """Run a command to completion. Raises Refused, ServiceUnreachable, KeyNeeded."""
     limit = aiohttp.ClientTimeout(
         total=(wish.timeout_seconds or _DEFAULT_SECONDS) + _MARGIN_SECONDS, connect=10
     )
@@ -74,10 +74,10 @@ async def follow(
     wish: schemas.ExecRequest,
     stdin: AsyncIterator[bytes] | None = None,
 ) -> AsyncGenerator[Told]:
-    """Run a command and yield its name, its output as it comes, and at last how it ended.
+    """Run a command and yield its id, its output as it arrives, and finally how it ended.
 
-    It reads what `stdin` yields. It ends with its client: when the generator is closed, the
-    connection breaks or this process dies, the service ends the command too.
+    The command reads what `stdin` yields. The service ends the command when the generator is
+    closed, the connection breaks or this process dies.
 
     Raises CommandLost, and what `run` raises.
     """
@@ -103,7 +103,7 @@ async def end(service: Client, ctid: str, exec_id: str) -> None:
 
 
 class _Running:
-    """The command, until it has ended."""
+    """Holds the command's id until it has ended."""
 
     def __init__(self) -> None:
         self.exec_id = ""
@@ -117,9 +117,9 @@ class _Running:
 
 @contextlib.asynccontextmanager
 async def _ended_with_us(service: Client, ctid: str) -> AsyncIterator[_Running]:
-    """End a command that is left while it runs.
+    """End the command if the block exits while it is still running.
 
-    A service that waits for the command to read its stdin does not see that nobody is there.
+    A service that is waiting for the command to read stdin does not notice that we are gone.
     """
     running = _Running()
     try:
@@ -134,7 +134,7 @@ async def _ended_with_us(service: Client, ctid: str) -> AsyncIterator[_Running]:
 async def _read(
     socket: aiohttp.ClientWebSocketResponse, wish: schemas.ExecRequest
 ) -> AsyncGenerator[Told]:
-    """Read what the service tells of a command, to its end."""
+    """Read the service's messages about a command until it ends."""
     started, left = False, wish.max_output_bytes or schemas.MAX_OUTPUT_BYTES
     while (message := await socket.receive()).type in {
         aiohttp.WSMsgType.TEXT,
@@ -179,7 +179,7 @@ def _channel(channel: int, data: bytes) -> Told | None:
 
 def _ending(data: bytes) -> Ending:
     facts = json.loads(data)
-    if "exitCode" not in facts:  # it is not known how the command ended
+    if "exitCode" not in facts:  # the service does not know how the command ended
         raise errors.CommandLost(errors.plain(facts["message"]))
     exit_code = facts["exitCode"]
     return Ending(
@@ -207,7 +207,7 @@ def _broken(message: aiohttp.WSMessage, *, started: bool) -> errors.ClientError:
 async def _fed(
     socket: aiohttp.ClientWebSocketResponse, stdin: AsyncIterator[bytes] | None
 ) -> AsyncIterator[None]:
-    """Pass on what a command reads, meanwhile."""
+    """Send stdin to the command while the block runs."""
     if stdin is None:
         yield
         return
@@ -220,7 +220,7 @@ async def _fed(
 
 
 async def _feed(socket: aiohttp.ClientWebSocketResponse, stdin: AsyncIterator[bytes]) -> None:
-    with contextlib.suppress(aiohttp.ClientError, ConnectionError):  # told where it is read
+    with contextlib.suppress(aiohttp.ClientError, ConnectionError):  # the reading side reports it
         async for chunk in stdin:
             await socket.send_bytes(bytes([_STDIN]) + chunk)
         await socket.send_bytes(bytes([_CLOSE, _STDIN]))

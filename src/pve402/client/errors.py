@@ -16,7 +16,7 @@ ClientError
 +-- FileTooLarge
 +-- Refused
 
-Their texts can be printed: what the service said is in them as `plain` words of bounded length.
+Their texts are safe to print: words from the service go through `plain`, which bounds them.
 """
 
 from typing import Final
@@ -26,7 +26,7 @@ _LONGEST_CODE: Final = 64
 
 
 def plain(text: object, most_characters: int = _LONGEST) -> str:
-    """Text of one line and bounded length, with nothing in it that would steer a terminal."""
+    """Return one line of bounded length, without terminal control characters."""
     shown = str(text)
     if len(shown) > most_characters:
         shown = shown[: most_characters - 3] + "..."
@@ -46,27 +46,27 @@ class AddressInvalid(ClientError):
 
 
 class UnexpectedAnswer(ClientError):
-    """What answered does not speak as the service does: a wrong address, or a proxy in between."""
+    """The answer is not from this service: the address is wrong, or a proxy is in between."""
 
 
 class Redirected(UnexpectedAnswer):
-    """The service answers from another address, which is not followed: a token would go along."""
+    """The service redirects; the client does not follow, because it would send the token along."""
 
 
 class OverCap(ClientError):
-    """No offer of the service is within the cap, or on a network this wallet can pay on."""
+    """No offer is both within the cap and on a network this wallet can pay on."""
 
 
 class KeyNeeded(ClientError):
-    """The call must be paid or signed, and no key was given."""
+    """The call needs a payment or a signature, but no key was given."""
 
 
 class KeyInvalid(KeyNeeded):
-    """What was given is no private key; its text is in no message."""
+    """The given text is not a private key; no message contains it."""
 
 
 class TokenInvalid(ClientError):
-    """What was given can be no token of the service; its text is in no message."""
+    """The given text cannot be a token of the service; no message contains it."""
 
 
 class NameUnknown(ClientError):
@@ -78,19 +78,19 @@ class NameAmbiguous(ClientError):
 
 
 class CommandLost(ClientError):
-    """A command was started, and how it ends cannot be known any more."""
+    """A command was started, but its outcome can no longer be known."""
 
 
 class FileDamaged(ClientError):
-    """A file did not arrive with the checksum it has in the container."""
+    """A file's checksum differs from the one in the container."""
 
 
 class FileTooLarge(ClientError):
-    """A file is larger than it may be."""
+    """A file is over the size limit."""
 
 
 class Refused(ClientError):
-    """The service refused; `code` is stable, `retry_after_seconds` says when to come back."""
+    """The service refused; `code` is stable, `retry_after_seconds` says when to retry."""
 
     def __init__(
         self, status: int, code: str, detail: str, retry_after_seconds: int | None = None

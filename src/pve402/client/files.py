@@ -1,4 +1,4 @@
-"""Files of a container: put one in, get one out, checked by its SHA-256.
+"""Copy files into and out of a container, checked by SHA-256.
 
 async with client.Client("https://rent.example.com", token="...") as service:
     await client.files.put_file(service, "10001", Path("site.tar.gz"), "/root/site.tar.gz")
@@ -22,7 +22,7 @@ from pve402 import schemas
 from pve402.client import errors, threads, transport
 from pve402.client.client import Client
 
-#: The service takes and gives no larger ones.
+#: The service refuses larger files in both directions.
 LARGEST_FILE_BYTES: Final = 1024**3
 _CHUNK_BYTES: Final = 64 * 1024
 _PIPE_MODE: Final = 0o644
@@ -31,7 +31,7 @@ _SHA256: Final = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:([A-Za-z0-9+/=]+):", re.I
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """What is put: a file that stays as it is while it is read."""
+    """The file to upload; it does not change while it is read."""
 
     path: Path
     digest: bytes
@@ -41,9 +41,10 @@ class _Source:
 async def put_file(
     service: Client, ctid: str, local: Path, remote: str, *, mode: int | None = None
 ) -> schemas.FileAnswer:
-    """Copy a file into a container, with its permissions unless `mode`.
+    """Copy a file into a container, keeping its permissions unless `mode` is given.
 
-    What can be read only once, as a pipe, is copied to a temporary file first and gets 0644.
+    A file that can be read only once, such as a pipe, is copied to a temporary file first and
+    gets 0644.
     Raises FileTooLarge, OSError for the local file, Refused, ServiceUnreachable, KeyNeeded.
     """
     async with _source(local) as source:
@@ -69,8 +70,8 @@ async def get_file(
 ) -> int:
     """Copy a file out of a container; the local file appears whole or not at all.
 
-    A device or a pipe is written to as it is. Returns the size. Raises FileDamaged, FileTooLarge,
-    OSError for the local file, Refused, ServiceUnreachable, KeyNeeded.
+    Devices and pipes are written to directly. Returns the size in bytes. Raises FileDamaged,
+    FileTooLarge, OSError for the local file, Refused, ServiceUnreachable, KeyNeeded.
     """
     incoming = read_file(service, ctid, remote, most_bytes=most_bytes)
     if _is_stream(local):
@@ -83,7 +84,7 @@ async def get_file(
 async def read_file(
     service: Client, ctid: str, remote: str, *, most_bytes: int = LARGEST_FILE_BYTES
 ) -> AsyncGenerator[bytes]:
-    """Yield a container's file in pieces; what was yielded is good only if no error follows.
+    """Yield a container's file in pieces; they are valid only if no error follows.
 
     Raises as `get_file`.
     """
@@ -117,7 +118,7 @@ async def _save(incoming: AsyncGenerator[bytes], file: IO[bytes]) -> int:
 
 @contextlib.contextmanager
 def _partial(local: Path) -> Iterator[IO[bytes]]:
-    """Have a new file open that takes the place of the local one if nothing goes wrong."""
+    """Open a new file that replaces the local one if the block succeeds."""
     target = local.resolve()
     partial = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
     try:
@@ -130,7 +131,7 @@ def _partial(local: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.asynccontextmanager
 async def _source(local: Path) -> AsyncIterator[_Source]:
-    """Look at a local file, which is copied first if it can be read only once."""
+    """Open a local file, after copying it if it can be read only once."""
     if not _is_stream(local):
         yield await threads.run(_look_at, local)
         return
@@ -140,7 +141,7 @@ async def _source(local: Path) -> AsyncIterator[_Source]:
 
 
 def _is_stream(file: Path) -> bool:
-    """Whether it is a pipe, a device or a socket."""
+    """Whether the file is a pipe, a device or a socket."""
     return file.exists() and not file.is_file() and not file.is_dir()
 
 
@@ -154,7 +155,7 @@ def _look_at(file: Path) -> _Source:
 
 
 def _keep(pipe: Path, kept: IO[bytes]) -> bytes:
-    """Copy what comes out of a pipe, to its end. Returns its SHA-256."""
+    """Copy a pipe to its end. Returns the SHA-256."""
     digest, left = hashlib.sha256(), LARGEST_FILE_BYTES
     with pipe.open("rb", buffering=0) as opened:
         while chunk := opened.read(_CHUNK_BYTES):

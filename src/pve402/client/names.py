@@ -14,10 +14,10 @@ _MOST_CANDIDATES: Final = 10
 
 
 async def resolve(service: Client, name: str) -> str:
-    """Return the ctid or leaseId that a name means among the caller's leases.
+    """Return the ctid or leaseId for a name among the caller's leases.
 
-    Digits are a ctid and are not looked up. Raises NameUnknown, NameAmbiguous, and what
-    `Client.leases` raises.
+    A name made of digits is taken as a ctid without a look-up. Raises NameUnknown, NameAmbiguous,
+    and what `Client.leases` raises.
     """
     if _DIRECT.fullmatch(name):
         return name

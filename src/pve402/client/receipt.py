@@ -1,4 +1,4 @@
-"""Receipts of payments, as a tenant's client finds them in an answer's headers."""
+"""Payment receipts, read from an answer's headers."""
 
 import base64
 import json
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """What became of a payment; the transaction is empty if nothing reached the chain."""
+    """The outcome of a payment; the transaction is empty if nothing reached the chain."""
 
     success: bool
     transaction: str
@@ -17,7 +17,7 @@ class Receipt:
 
 
 def read(headers: Mapping[str, str]) -> Receipt | None:
-    """Read the receipt of an answer, in either version; None if there is none to be read."""
+    """Read an answer's receipt, in either version; None if it has no readable one."""
     header = headers.get("PAYMENT-RESPONSE") or headers.get("X-PAYMENT-RESPONSE")
     if header is None:
         return None

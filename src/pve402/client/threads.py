@@ -1,4 +1,4 @@
-"""Work that may block for ever: a pipe that nobody writes, a terminal that nobody reads."""
+"""Runs work that may block for ever, such as reading a pipe that nobody writes to."""
 
 import asyncio
 import contextlib
@@ -13,9 +13,9 @@ Result = TypeVar("Result")
 async def run(
     function: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs
 ) -> Result:
-    """Call a function in a thread of its own, which nobody waits for once this is cancelled.
+    """Call a function in its own thread, and abandon the thread if this call is cancelled.
 
-    Those of `asyncio.to_thread` are waited for at the end, and so a signal would not end us.
+    At exit Python waits for the threads of `asyncio.to_thread`, so a signal would not end us.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[Result] = loop.create_future()
@@ -26,16 +26,16 @@ async def run(
         if error is not None:
             outcome.set_exception(error)
         else:
-            outcome.set_result(result)  # type: ignore[arg-type]  # it is one where none is wrong
+            outcome.set_result(result)  # type: ignore[arg-type]  # a result if there is no error
 
     def work() -> None:
         result: Result | None = None
         failed: BaseException | None = None
         try:
             result = function(*args, **kwargs)
-        except BaseException as error:  # noqa: BLE001 -- it is raised where it is waited for
+        except BaseException as error:  # noqa: BLE001 -- raised again in the awaiting task
             failed = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is waiting
             loop.call_soon_threadsafe(settle, result, failed)
 
     threading.Thread(target=work, daemon=True).start()

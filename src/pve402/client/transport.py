@@ -1,4 +1,4 @@
-"""Requests to one service and its answers, of which nothing is trusted: neither size nor words."""
+"""Sends requests to one service; trusts neither the size nor the content of its answers."""
 
 import asyncio
 import contextlib
@@ -16,11 +16,11 @@ from pve402.client import address, errors
 Model = TypeVar("Model", bound=BaseModel)
 Parsed = TypeVar("Parsed")
 
-#: The largest are lists of 5,000 leases, 3 MiB, and a command's output, 16 MiB three times.
+#: The largest are a list of 5,000 leases, 3 MiB, and a command's output, three times 16 MiB.
 LARGEST_ANSWER_BYTES: Final = 80 * 1024 * 1024
-#: Of a request whose answer is read at once; the service is silent while it makes a container.
+#: For answers read in one go; the service sends nothing while it creates a container.
 WHOLE: Final = aiohttp.ClientTimeout(total=240, connect=10)
-#: Answers that are read as they come show a sign of life four times within this.
+#: A streamed answer sends a keep-alive four times within this.
 _SILENCE_SECONDS: Final = 60.0
 _READ_AHEAD_BYTES: Final = 256 * 1024
 _PING_SECONDS: Final = 30.0
@@ -29,7 +29,7 @@ _GOODBYE_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """An answer as it came."""
+    """An answer as received."""
 
     status: int
     headers: Mapping[str, str]
@@ -84,9 +84,9 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         **options: Any,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Have one answer open, whatever it is. `body` makes what is sent, in place of `document`.
+        """Open the answer, whatever its status. `body` builds the body to send, not `document`.
 
-        Raises ServiceUnreachable, while it is read too, and Redirected.
+        Raises ServiceUnreachable, also while the answer is read, and Redirected.
         """
         content = {"json": document} if body is None else {"data": body()}
         try:
@@ -101,7 +101,7 @@ class Transport:
     async def socket(
         self, path: str, headers: Mapping[str, str]
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        """Have a websocket open. Raises ServiceUnreachable, UnexpectedAnswer."""
+        """Open a websocket. Raises ServiceUnreachable, UnexpectedAnswer."""
         try:
             socket = await self._opened.ws_connect(
                 self.url + path, headers=headers, heartbeat=_PING_SECONDS
@@ -109,7 +109,7 @@ class Transport:
             try:
                 yield socket
             finally:
-                # what is not read over there would keep us from saying good-bye
+                # closing would hang if the other side has stopped reading
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_GOODBYE_SECONDS):
                         await socket.close()
@@ -132,7 +132,7 @@ class Transport:
 
 
 async def read_reply(response: aiohttp.ClientResponse) -> Reply:
-    """Read an answer to its end. Raises UnexpectedAnswer for one of immoderate size."""
+    """Read an answer to its end. Raises UnexpectedAnswer if it is too large."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
@@ -142,21 +142,21 @@ async def read_reply(response: aiohttp.ClientResponse) -> Reply:
 
 
 async def accepted(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
-    """Return a good answer, still open. Raises Refused for any other."""
+    """Return a successful answer, still open. Raises Refused for any other."""
     if response.status >= 400:
         raise refusal(await read_reply(response))
     return response
 
 
 def read(reply: Reply, model: type[Model]) -> Model:
-    """Read a good answer by its schema. Raises Refused, UnexpectedAnswer."""
+    """Parse a successful answer by its schema. Raises Refused, UnexpectedAnswer."""
     if reply.status >= 400:
         raise refusal(reply)
     return parsed(reply.body, model.model_validate_json)
 
 
 def parsed(body: bytes, reader: Callable[[bytes], Parsed]) -> Parsed:
-    """Read the body of a good answer. Raises UnexpectedAnswer."""
+    """Parse the body of a successful answer. Raises UnexpectedAnswer."""
     try:
         return reader(body)
     except ValidationError:
@@ -166,7 +166,7 @@ def parsed(body: bytes, reader: Callable[[bytes], Parsed]) -> Parsed:
 
 
 def refusal(reply: Reply) -> errors.Refused:
-    """What an answer that is none refuses, and when to come back."""
+    """Build the refusal from an unsuccessful answer, with the time to retry."""
     try:
         problem = json.loads(reply.body)
         code, detail = str(problem["code"]), str(problem["detail"])
@@ -176,13 +176,13 @@ def refusal(reply: Reply) -> errors.Refused:
 
 
 def retry_after_seconds(reply: Reply) -> int | None:
-    """When to come back, where the answer says it in seconds."""
+    """Seconds to wait before a retry; None if the answer does not give them."""
     text = reply.headers.get("Retry-After", "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def document(wish: BaseModel) -> Any:
-    """A request as it goes over the wire."""
+    """A request as sent over the wire."""
     return wish.model_dump(by_alias=True, mode="json", exclude_none=True)
 
 

@@ -1,6 +1,6 @@
 """A tenant's wallet: signs challenges, and pays with the official x402 client within a cap.
 
-Both libraries take about a second to import, so they are only where something is signed or paid.
+The libraries take about a second to import, so they are imported only to sign or pay.
 """
 
 from decimal import Decimal
@@ -10,7 +10,7 @@ from pve402.client import errors, transport
 
 
 class Wallet:
-    """The account of one private key, which is read at its first use."""
+    """The account of one private key, which is parsed on first use."""
 
     def __init__(self, key: str | None) -> None:
         """Take the key in hexadecimal."""
@@ -27,7 +27,7 @@ class Wallet:
         return str(self._account().address)
 
     def sign(self, message: str) -> str:
-        """Sign a message as wallets do (EIP-191); hexadecimal."""
+        """Sign a message as wallets do (EIP-191) and return the signature in hexadecimal."""
         from eth_account.messages import encode_defunct  # noqa: PLC0415 -- half a second
 
         signed = self._account().sign_message(encode_defunct(text=message))
@@ -48,7 +48,7 @@ class Wallet:
             )
         except NoMatchingRequirementsError:
             raise errors.OverCap(f"the price is over the cap of {cap_usd} USD") from None
-        except (AttributeError, LookupError, TypeError, ValueError):  # the SDK trusts its shape
+        except (AttributeError, LookupError, TypeError, ValueError):  # the SDK does not validate it
             raise errors.UnexpectedAnswer(
                 "what the service asks to be paid cannot be read"
             ) from None
@@ -57,16 +57,16 @@ class Wallet:
     def _account(self) -> Any:
         if self._key is None:
             raise errors.KeyNeeded("this call must be paid or signed: give the key of a wallet")
-        from eth_account import Account  # noqa: PLC0415 -- half a second that most calls spare
+        from eth_account import Account  # noqa: PLC0415 -- half a second, which most calls avoid
 
         try:
             return Account.from_key(self._key.strip())
-        except Exception:  # noqa: BLE001 -- of many kinds, and some of them quote the key
+        except Exception:  # noqa: BLE001 -- many types, and some quote the key
             raise errors.KeyInvalid("the key given is not the private key of a wallet") from None
 
 
 def _x402_client(account: Any, cap_usd: Decimal) -> Any:
-    from x402 import x402Client  # noqa: PLC0415 -- a second that most calls spare
+    from x402 import x402Client  # noqa: PLC0415 -- a second, which most calls avoid
     from x402.mechanisms.evm.exact import register_exact_evm_client  # noqa: PLC0415 -- the same
 
     client = register_exact_evm_client(x402Client(), account)
