@@ -6,10 +6,10 @@ from importlib import resources
 
 from pve402.hub import quoting
 
-#: What a line has room for beside the call itself; see `link.LONGEST_LINE`.
+#: Room on a line beside the call itself; see `link.LONGEST_LINE`.
 _LONGEST_WORDS = 1750
 
-#: Any agent, of whatever session, quits at this line. To a shell it does nothing.
+#: Any session's agent quits when it reads this line. A shell ignores it.
 QUIT_LINE = b": pve402-quit"
 
 # busybox ash edits about 1,000 bytes at its prompt; the line stays far below.
@@ -27,7 +27,7 @@ _BOOT = (
 
 
 def boot_line(mark: str) -> bytes:
-    """The line that turns a shell into a loader, which answers `started`."""
+    """The line that turns a shell into a loader, which then writes `started`."""
     return _BOOT.replace("@", mark).encode()
 
 
@@ -42,7 +42,7 @@ def loaded(mark: str) -> bytes:
 
 
 def load_packets(mark: str, nonce: str, largest_bytes: int) -> list[bytes]:
-    """The agent as input for the loader, cut so that each piece may be sent unacknowledged."""
+    """The agent as loader input, cut into pieces small enough to send unacknowledged."""
     checkpoint = f"{mark}.k\r".encode()
     lines = [f"{mark}.{line}\r".encode() for line in (f"K={nonce}", *_source_lines())]
     packets = [bytearray()]
@@ -56,7 +56,7 @@ def load_packets(mark: str, nonce: str, largest_bytes: int) -> list[bytes]:
 
 
 def call_lines(call: str, slot: int, words: Sequence[bytes]) -> Iterator[bytes]:
-    """The lines that start a program: its words on the line of the call, or in a file before it."""
+    """The lines that start a program: its words follow the call, or are written to a file first."""
     short = quoting.inline(words, _LONGEST_WORDS)
     if short is not None:
         yield call.encode() + b" " + short

@@ -1,13 +1,13 @@
-"""Hands on what a terminal's socket holds in one piece, however many messages it came in.
+"""Joins the messages waiting on a terminal's socket and passes them on as one piece.
 
-The terminal's output comes in messages of some 4 KiB. A socket whose messages are already there
-returns them without giving way, so what is put behind the loop's next turn sees all of them
-together, and costs once what it would cost for each. In a flood the network is not read for a
-while behind each piece, so that the next is a large one, and comes in one read.
+Terminal output arrives in messages of about 4 KiB. A socket returns messages that have already
+arrived without yielding to the event loop, so work deferred to the loop's next turn sees all of
+them at once and pays its fixed cost once instead of per message. During a flood we stop reading
+the network for a moment after each piece, so that the next piece is large and takes one read.
 
-Whoever takes a piece may need several turns of the loop for it. Until it is done nothing more is
-read, and between its turns it rests for as long as it has worked: a guest that sends as much
-work as it can keeps the loop busy for half of the time at most.
+Handling a piece may take several turns of the loop. We read nothing more until it is done, and
+rest between turns for as long as each turn took, so a guest that sends as much as it can keeps
+the loop busy at most half the time.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Protocol
 
-#: After so much, others have their turn; more is not held here.
+#: Yield to other tasks after this much; also the most we hold here.
 LARGEST_PIECE_BYTES = 256 * 1024
-#: Behind a piece of this size it is a flood.
+#: A piece of at least this size means a flood.
 _FLOOD_BYTES = 4000
-#: Enough for a piece of 50 KiB or so. With twice as much, what runs in the guest waits for us.
+#: Long enough to collect about 50 KiB. At twice this, programs in the guest have to wait for us.
 _PAUSE_SECONDS = 0.001
-#: A rest is never longer, however slow this machine is.
+#: The longest rest, however slow this machine is.
 _LONGEST_REST_SECONDS = 0.05
 
 
@@ -40,7 +40,7 @@ Take = Callable[[bytes], Iterator[None] | None]
 class BatchedReader:
     """Reads a socket and passes on its bytes, joined, in order.
 
-    `take` may return an iterator: each of its items is the end of one turn of work.
+    `take` may return an iterator; each item it yields ends one turn of work.
     """
 
     def __init__(self, source: Source, take: Take) -> None:
@@ -54,7 +54,7 @@ class BatchedReader:
         self._idle.set()
 
     async def run(self) -> None:
-        """Read until the socket ends; all of it has been passed on then."""
+        """Read until the socket ends; by then everything has been passed on."""
         loop = asyncio.get_running_loop()
         with suppress(OSError):
             while (data := await self._source.receive()) is not None:

@@ -9,7 +9,7 @@ a running command, or an agent that another process left behind. So the steps ar
     rescue by rescue, the boot line again    editors, pagers, interpreters, stopped jobs
     the agent                                acknowledged piece by piece
 
-`steps` is a generator of `Type` and `Hear`; whoever drives it types and listens.
+`steps` is a generator of `Type` and `Hear`; its caller does the typing and listening.
 """
 
 import re
@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pve402.hub import agent, errors, frames
 from pve402.proxmox import termproxy
 
-#: After `OK`: how long to wait for output at most, and how long for the end of it.
+#: After `OK`: the longest wait for output to start, and the silence that ends it.
 _ATTACH_SECONDS = 0.25
 _QUIET_SECONDS = 0.02
-#: Output beyond the clearing of the screen, which attaching alone writes.
+#: Output other than the screen clearing that attaching always writes.
 _BEYOND_CLEARING = re.compile(rb"\A(?:\x1b\[H\x1b\[J)?[^\x1b]|\A\x1b\[H\x1b\[J\x1b")
 _ANYTHING = re.compile(rb"[\s\S]")
 
@@ -34,7 +34,7 @@ _PROGRAM_SECONDS = 5.0
 _LARGEST_OUTPUT_BYTES = 256 * 1024
 _PACKET_BYTES = termproxy.SAFE_UNREAD_BYTES - termproxy.HEADER_BYTES
 
-# Each is what a person would try next; the pauses let ESC stand alone.
+# What a person would try, in order; the pauses keep ESC from joining the next key.
 _RESCUES: tuple[tuple[bytes, ...], ...] = (
     (b"\x1b", b"\x1b", b":q!\r"),  # vi
     (b"q", _INTERRUPT),  # less, top
@@ -58,9 +58,9 @@ class Type:
 
 @dataclass(frozen=True, kw_only=True)
 class Hear:
-    """Listen until `until` matches, or it is quiet for `quiet_seconds`, or the limit passes.
+    """Listen until `until` matches, `quiet_seconds` pass in silence, or the limit passes.
 
-    `quiet_seconds` counts once `after` has matched, from the last byte.
+    `quiet_seconds` counts from the last byte, and only after `after` has matched.
     """
 
     limit_seconds: float
@@ -71,7 +71,7 @@ class Hear:
 
 @dataclass(frozen=True, kw_only=True)
 class Heard:
-    """What was heard, from the beginning of this listening on."""
+    """What was heard since this `Hear` began."""
 
     output: bytes = field(default=b"", repr=False)
     matched: bool = False
@@ -96,7 +96,7 @@ Steps = Generator[Type | Hear, Heard | None, Hello]
 
 
 def steps(mark: str, nonce: str, *, patience: float = 1.0) -> Steps:
-    """The steps to a running agent; returns its hello. More patience for a slow guest.
+    """The steps to a running agent; returns its hello. Raise `patience` for a slow guest.
 
     Raises StaleAgent, GuestNotRunning, NoShell, TerminalStuck.
     """
@@ -123,7 +123,7 @@ def _reach_loader(mark: str, boot_seconds: float) -> Generator[Type | Hear, Hear
         yield Type(data=boot)
         if _check((yield Hear(limit_seconds=boot_seconds, until=answer))).matched:
             return
-    # A slow guest may have read the boot line only now.
+    # A slow guest may only just have read the boot line.
     if not _check((yield Hear(limit_seconds=_LAST_BOOT_SECONDS, until=answer))).matched:
         raise errors.TerminalStuck
 
@@ -131,7 +131,7 @@ def _reach_loader(mark: str, boot_seconds: float) -> Generator[Type | Hear, Hear
 def _press(
     keystrokes: tuple[bytes, ...], answer: re.Pattern[bytes], pause_seconds: float
 ) -> Generator[Type | Hear, Heard | None, bool]:
-    """Type each keystroke, then pause; True if the loader answers meanwhile."""
+    """Type each keystroke, then pause; True if the loader answers in the meantime."""
     for keystroke in keystrokes:
         yield Type(data=keystroke)
         heard = yield Hear(
@@ -146,7 +146,7 @@ def _press(
 
 
 def _load(mark: str, nonce: str) -> Generator[Type | Hear, Heard | None, Hello]:
-    # Keystrokes that reach a slow loader late must not become the beginning of its first line.
+    # Keystrokes that reach a slow loader late must not end up in front of its first line.
     yield Type(data=b"\r")
     packets = agent.load_packets(mark, nonce, _PACKET_BYTES)
     for packet in packets[:-1]:
@@ -181,7 +181,7 @@ def _read_hello(hello: bytes, rest: bytes, nonce: str) -> Hello:
 
 
 def _check(heard: Heard | None) -> Heard:
-    """Look for the known ways in which a terminal says that there is no shell."""
+    """Check for the known messages a terminal shows when there is no shell."""
     if heard is None:
         raise RuntimeError("a Hear is answered by what was heard")
     if not heard.ended and not termproxy.find_trailer(heard.output):
@@ -194,7 +194,7 @@ def _check(heard: Heard | None) -> Heard:
 
 
 class Listener:
-    """Decides when a `Hear` is over: bytes and times go in, `Heard` comes out."""
+    """Decides when a `Hear` is over: takes bytes and times, returns `Heard`."""
 
     def __init__(self, hear: Hear, now: float) -> None:
         self._hear = hear
@@ -210,14 +210,14 @@ class Listener:
         return min(self._limit, self._last + quiet)
 
     def feed(self, data: bytes, now: float) -> None:
-        """Take received bytes; beyond a bound the oldest are forgotten."""
+        """Take received bytes; drops the oldest beyond a bound."""
         self._output += data
         self._last = now
         if len(self._output) > _LARGEST_OUTPUT_BYTES:
             del self._output[: -_LARGEST_OUTPUT_BYTES // 2]
 
     def heard(self, now: float) -> Heard | None:
-        """What was heard if listening is over, else None."""
+        """What was heard, or None while listening goes on."""
         if not (self._matched() or now >= self.deadline()):
             return None
         return Heard(output=bytes(self._output), matched=self._matched())

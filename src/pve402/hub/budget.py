@@ -1,7 +1,7 @@
-"""How much output of programs is kept in memory: a share for each guest, and a bound in all.
+"""Limits how much program output is kept in memory, per guest and in total.
 
-What is kept counts until nobody holds it any more: not the execution that is remembered, nor an
-answer that is still being sent to a slow reader.
+Output counts against the limit until nothing refers to it: neither a remembered execution nor
+a response still being sent to a slow reader.
 """
 
 from collections import Counter
@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 from pve402.proxmox.guests import GuestRef
 
-#: What a guest may keep even where others have used up what there is in all.
+#: What a guest may keep even when other guests have used up the total.
 ASSURED_BYTES = 256 * 1024
 
 MakeRoom = Callable[[GuestRef, int], None]
 
 
 class OutputBudget:
-    """Gives out room; `make_room` is asked to forget what is remembered, if it runs short."""
+    """Gives out room; when room runs short, calls `make_room` to forget finished executions."""
 
     def __init__(self, *, guest_bytes: int, total_bytes: int, make_room: MakeRoom) -> None:
         self._guest_bytes = guest_bytes
@@ -27,15 +27,15 @@ class OutputBudget:
 
     @property
     def kept_bytes(self) -> int:
-        """What is kept now, of all guests."""
+        """Bytes kept now, across all guests."""
         return self._total
 
     def open(self, guest: GuestRef) -> "Share":
-        """A share of a guest's, for one execution."""
+        """A share of the guest's room for one execution."""
         return Share(self, guest)
 
     def take(self, guest: GuestRef, wanted: int) -> int:
-        """Take room for so many bytes; returns how many there is room for."""
+        """Take room for up to `wanted` bytes; returns how many were granted."""
         missing = wanted - self._room(guest)
         if missing > 0:
             self._make_room(guest, missing)
@@ -58,7 +58,7 @@ class OutputBudget:
 
 
 class Share:
-    """What one execution keeps, until nobody refers to the share any more."""
+    """What one execution keeps; given back once nothing refers to the share."""
 
     def __init__(self, budget: OutputBudget, guest: GuestRef) -> None:
         self._budget = budget
@@ -66,7 +66,7 @@ class Share:
         self._taken = 0
 
     def take(self, wanted: int) -> int:
-        """Take room for so many bytes; returns how many there is room for."""
+        """Take room for up to `wanted` bytes; returns how many were granted."""
         granted = self._budget.take(self._guest, wanted)
         self._taken += granted
         return granted

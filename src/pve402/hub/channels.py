@@ -1,7 +1,7 @@
 """What runs on one slot of a session: a program's pieces, or a console's bytes.
 
 A channel checks everything the guest says about it: sequence numbers, lengths, encoding. A
-piece that does not fit fails this channel alone.
+bad piece fails only this channel.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from pve402.hub import errors
 from pve402.hub.request import EventKind
 
 _STREAMS = {"o": EventKind.STDOUT, "e": EventKind.STDERR}
-#: Lines of stdin that may wait in the guest for the program to read: they fit into one pipe page.
+#: Lines of stdin that may wait in the guest for the program to read; they fit in one pipe page.
 STDIN_LINES = 2
 #: Largest piece of output once decoded.
 _LARGEST_PIECE_BYTES = 64 * 1024
@@ -43,7 +43,7 @@ class Channel:
     sink: Sink = field(repr=False)
     encoding: str
     drop_output: "DropOutput" = field(repr=False)
-    #: Exit code learned before the output ended.
+    #: Exit code, if it arrived before the output ended.
     exit_code: int | None = None
     stdin_closed: bool = False
     is_over: bool = False
@@ -52,32 +52,32 @@ class Channel:
     )
     groups_signalled: asyncio.Future[int] | None = field(default=None, repr=False)
     _numbers: dict[str, int] = field(default_factory=lambda: {"o": 0, "e": 0}, repr=False)
-    #: Lines of stdin that were sent, and those of them that the program's pipe has taken.
+    #: Lines of stdin sent, and how many of them the program's pipe has taken.
     sent_lines: int = 0
     passed_lines: int = 0
-    #: A console's bytes are no frames; what it owes is told by its echo.
+    #: A console's bytes are unframed; only its echo shows whether it still owes output.
     is_console: bool = False
     _dropping: bool = False
     _took_stdin: bool = False
 
     @property
     def name(self) -> str:
-        """How the agent calls this channel."""
+        """The agent's name for this channel."""
         return f"{self.slot}.{self.generation}"
 
     @property
     def owes(self) -> bool:
-        """Whether more is to come from the guest before anything else is sent.
+        """Whether the guest will send more before we send anything else.
 
-        A program that is fed answers what it is given, and then waits. Behind its answer nothing
-        is owed: asking for it would hold up what it is given next.
+        A program reading stdin answers what it was given and then waits. After that answer it
+        owes nothing, and nudging for more would delay its next input.
         """
         if self.is_console:
             return False
         return not self.sent_lines or self.passed_lines < self.sent_lines or self._took_stdin
 
     def take_piece(self, stream: str, number: str, length: str, data: str) -> None:
-        """A piece of output. Raises OutputDamaged where it does not fit."""
+        """Take a piece of output. Raises OutputDamaged if it is not the expected one."""
         if number != str(self._numbers[stream]) or length != str(len(data)) or not data:
             raise errors.OutputDamaged
         self._numbers[stream] += 1
@@ -89,7 +89,7 @@ class Channel:
             self.drop_output(self)
 
     def take_exit(self, code: str, pieces_out: str, pieces_err: str) -> None:
-        """The program ended. Raises OutputDamaged where pieces are missing."""
+        """The program ended. Raises OutputDamaged if pieces are missing."""
         if not (code.isdigit() and len(code) <= 3):
             raise errors.OutputDamaged
         if (pieces_out, pieces_err) != (str(self._numbers["o"]), str(self._numbers["e"])):
@@ -107,14 +107,14 @@ class Channel:
             self.stdin_credit.release()
 
     def take_stdin_broken(self) -> bool:
-        """Nobody reads the program's stdin any more; whether that is news."""
+        """Nothing reads the program's stdin any more; returns whether this is new."""
         is_news = not self.stdin_closed
         self.stdin_closed = True
         self.stdin_credit.release()
         return is_news
 
     def take_groups(self, count: str) -> bool:
-        """How many process groups were signalled; whether somebody waits for it."""
+        """Take the number of signalled process groups; returns whether anyone waited for it."""
         if self.groups_signalled is None or self.groups_signalled.done():
             return False
         self.groups_signalled.set_result(int(count) if count.isdigit() and len(count) < 6 else 0)

@@ -57,7 +57,7 @@ async def _attempt(
     name: str,
     patience: float,
 ) -> Session | None:
-    """One try; None if the terminal's session ended while it was recovered."""
+    """One try; None if the terminal's session ended while we recovered it."""
     socket = await open_terminal(guest)
     nonce, mark = secrets.token_hex(6), secrets.token_hex(4)
     try:
@@ -90,7 +90,7 @@ async def _drive(steps: boot.Steps, socket: TerminalSocket) -> boot.Hello:
 
 
 async def _send(socket: TerminalSocket, data: bytes) -> None:
-    with suppress(OSError):  # the end shows in what is heard next
+    with suppress(OSError):  # the next `Hear` finds the end
         await socket.send(termproxy.input_packet(data))
 
 

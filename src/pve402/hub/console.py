@@ -1,8 +1,8 @@
 """The interactive console of a guest: one shell, any number of windows onto it.
 
-Each window sees all output and may type, as with Proxmox's own consoles. A window that
-opens later is given the last part of the output first. A window that reads too slowly loses
-output, not we memory, and is told so.
+Each window sees all output and may type, as with Proxmox's own consoles. A window that opens
+later first gets the most recent output. A window that reads too slowly loses output, with a
+notice, so that our memory stays bounded.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 #: Output kept for windows that open later.
 _REPLAY_BYTES = 64 * 1024
-#: Output that may wait for one window.
+#: Output that may be queued for one window.
 _WINDOW_BYTES = 1024 * 1024
 _SKIPPED = b"\r\n\x1b[0m[output skipped]\r\n"
-#: How long the shell stays when its last window is gone, for a browser that reconnects.
+#: How long the shell outlives its last window, so that a browser can reconnect.
 _LINGER_SECONDS = 60.0
 _MAX_WINDOWS = 16
 
@@ -40,12 +40,12 @@ class ConsoleChannel:
         self._changed = asyncio.Event()
 
     async def write(self, data: bytes) -> None:
-        """Type bytes into the shell; waits while the shell does not take them."""
+        """Type bytes into the shell; waits until the shell takes them."""
         if not self.close_reason:
             await self._console.write(data)
 
     async def read(self) -> bytes | None:
-        """The next output, all that waits; None once the console is closed."""
+        """All output waiting for this window; None once the console is closed."""
         while not self._pieces:
             if self.close_reason:
                 return None
@@ -57,16 +57,16 @@ class ConsoleChannel:
         return data
 
     def resize(self, columns: int, rows: int) -> None:
-        """Set the size of the shell's terminal; the last window to do so wins."""
+        """Set the size of the shell's terminal; the last window to set it wins."""
         if not self.close_reason:
             self._console.resize(columns, rows)
 
     async def close(self) -> None:
-        """Close this window; the shell lives on for a while."""
+        """Close this window; the shell keeps running for a while."""
         await self._console.detach(self, "closed")
 
     def take(self, data: bytes) -> None:
-        """Output for this window."""
+        """Queue output for this window."""
         self._pieces.append(data)
         self._waiting_bytes += len(data)
         if self._waiting_bytes > _WINDOW_BYTES:
@@ -74,13 +74,13 @@ class ConsoleChannel:
         self._changed.set()
 
     def _skip(self) -> None:
-        """Keep the end of what waits: the screen that matters is the last one."""
+        """Keep only the end of the queued output: only the latest screen matters."""
         last = b"".join(self._pieces)[-_REPLAY_BYTES:]
         self._pieces = deque([_SKIPPED, last])
         self._waiting_bytes = len(_SKIPPED) + len(last)
 
     def end(self, reason: str) -> None:
-        """No more output comes."""
+        """Mark the end of the output."""
         self.close_reason = self.close_reason or reason
         self._changed.set()
 
@@ -104,11 +104,11 @@ class Console:
 
     @property
     def is_left(self) -> bool:
-        """Whether the shell only waits for somebody to come back."""
+        """Whether no window is open and the shell only waits for one to reconnect."""
         return not self._windows and not self._lock.locked()
 
     async def attach(self, columns: int, rows: int) -> ConsoleChannel:
-        """Open a window, and the shell with the first.
+        """Open a window; the first one starts the shell.
 
         Raises Unavailable, SessionFailed, TooManyCommands.
         """
@@ -139,12 +139,12 @@ class Console:
             await self._shell.write(data)
 
     def resize(self, columns: int, rows: int) -> None:
-        """Set the shell's terminal's size."""
+        """Set the size of the shell's terminal."""
         if self._shell is not None and not self.is_over:
             self._shell.resize(columns, rows)
 
     async def detach(self, window: ConsoleChannel, reason: str) -> None:
-        """Close a window; with the last one the shell begins to linger."""
+        """Close a window; after the last one the shell lingers for a while."""
         self._windows.discard(window)
         window.end(reason)
         if not self._windows and not self.is_over and self._lingering is None:

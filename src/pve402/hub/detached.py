@@ -1,7 +1,7 @@
-"""Detached programs: they run on in the guest without us, and their output waits there.
+"""Detached programs: they keep running in the guest without us, and spool their output there.
 
-Their directory in the guest outlives our restart. What the guest says about them is checked
-for form, and bounded; it may still be a lie, told by the tenant to the tenant.
+Their directory in the guest survives our restart. We check the form and size of what the guest
+reports about them. It may still be false, but then the tenant deceives only themselves.
 """
 
 import re
@@ -31,8 +31,8 @@ class DetachedState(Enum):
     """What became of a detached program."""
 
     RUNNING = "running"  # it runs
-    EXITED = "exited"  # it ended by itself or by a signal
-    LOST = "lost"  # the guest was restarted meanwhile, or its keeper was killed
+    EXITED = "exited"  # it exited or was killed by a signal
+    LOST = "lost"  # the guest was restarted, or its keeper was killed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +47,12 @@ class Detached:
     stderr_bytes: int
     truncated: bool
     timed_out: bool
-    #: How long it ran, in the guest; None while it runs, and where nobody saw its end.
+    #: How long it ran in the guest; None while it runs or if its end was not seen.
     duration_ms: int | None
 
 
 class DetachedPrograms:
-    """Starts and looks after detached programs, through the hub's own executions."""
+    """Starts and manages detached programs through the hub's own executions."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -83,7 +83,7 @@ class DetachedPrograms:
         try:
             return await _taken_over(execution, exec_id)
         except BaseException:
-            execution.cancel()  # whoever asked will never learn the id
+            execution.cancel()  # the caller will never learn the id
             raise
 
     async def list(self, guest: GuestRef) -> list[Detached]:
@@ -101,9 +101,9 @@ class DetachedPrograms:
     async def follow(
         self, guest: GuestRef, exec_id: str, after_id: int = 0
     ) -> AsyncIterator[ExecEvent]:
-        """Output from `after_id` on, as it comes, until the end.
+        """Yield output after `after_id` as it arrives, until the end.
 
-        An event's id holds how much of both streams was seen. Raises ExecNotFound.
+        An event's id encodes how much of each stream has been seen. Raises ExecNotFound.
         """
         out, err = after_id >> _OFFSET_BITS, after_id & (1 << _OFFSET_BITS) - 1
         request = await self._request(guest, "follow", exec_id, str(out), str(err))
@@ -159,11 +159,11 @@ class DetachedPrograms:
 
 
 async def _taken_over(execution: Execution, exec_id: str) -> str:
-    """Wait until a program has taken itself over, and let go of it."""
+    """Wait until a program has detached itself, then release it."""
     async for event in execution.follow():
         if event.kind is EventKind.STDOUT and event.data.startswith(b"ok"):
             execution.let_go()
-            # Until the agent has let go too, its end would be this one's end.
+            # Until the agent releases it too, the end of the agent would end this program.
             await execution.wait()
             return exec_id
         if event.result is not None:
@@ -209,7 +209,7 @@ def _raise_refusal(exit_code: int) -> None:
 
 
 def _refusal(exit_code: int) -> errors.HubError:
-    """What a script's exit code means."""
+    """The error that a script's exit code stands for."""
     refusals: dict[int, errors.HubError] = {
         3: errors.FileRefused("the guest has no room for output"),
         4: errors.TooManyCommands("too many detached programs; delete some"),

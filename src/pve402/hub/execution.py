@@ -1,8 +1,8 @@
-"""One execution as its callers see it: events that can be followed and replayed, and a result.
+"""One execution as its callers see it: events to follow and replay, and a result.
 
-What is kept is bounded by the request's output limit, by the share of its guest and by a number
-of events; the rest is dropped and the result says so. A slow follower reads from what is kept and
-holds nobody up.
+The request's output limit, the guest's share and a maximum number of events bound what is kept;
+the rest is dropped and the result says so. A slow follower reads from what is kept and delays
+nobody.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from pve402.hub import budget, errors, guest_scripts, metrics
 from pve402.hub.request import EventKind, ExecEvent, ExecRequest, ExecResult
 
-#: Events kept of one execution; pieces that nobody has seen yet are joined first.
+#: Events kept per execution; pieces nobody has seen yet are joined before any are dropped.
 LARGEST_EVENTS = 8192
 _LARGEST_JOINED_BYTES = 32 * 1024
 
@@ -32,7 +32,7 @@ class Execution:
         self.is_let_go = False
         self._clock = clock
         self.stdin = StdinQueue(request)
-        #: Where room for output is taken from; without one only the request's limit counts.
+        #: Where room for output comes from; without it, only the request's limit applies.
         self.share: budget.Share | None = None
         self._events: list[ExecEvent] = []
         self._kept_bytes = 0
@@ -44,7 +44,7 @@ class Execution:
 
     @property
     def is_running(self) -> bool:
-        """Whether the end is still to come."""
+        """Whether the execution has not ended yet."""
         return self.ended_at is None
 
     @property
@@ -58,9 +58,9 @@ class Execution:
         return self._kept_bytes
 
     def add_output(self, kind: EventKind, data: bytes) -> bool:
-        """Keep a piece of output; False once the limit is reached and the rest is unwanted.
+        """Keep a piece of output; False once the limit is reached and no more is wanted.
 
-        Of an execution that is over nothing is wanted: its result is told, its last event sent.
+        Output after the end is dropped too: the result and the last event are already out.
         """
         if not self.is_running:
             return False
@@ -85,7 +85,7 @@ class Execution:
             self._count(self._outcome(exit_code))
 
     def fail(self, error: errors.HubError) -> None:
-        """The program's fate is unknown to us."""
+        """We lost track of the program."""
         if self.is_running:
             error.exec_id = self.exec_id
             self.ended_at = self._clock()
@@ -94,17 +94,17 @@ class Execution:
             self._count(error.code)
 
     def cancel(self) -> None:
-        """Ask for the program to be ended; it is up to whoever looks after it."""
+        """Ask for the program to be ended; its supervisor does so."""
         self.cancelled = True
         self._cancel.set()
 
     def let_go(self) -> None:
-        """Ask for an end without ending the program, which took itself over."""
+        """End the execution but not the program, which has detached itself."""
         self.is_let_go = True
         self._cancel.set()
 
     async def wait_over(self, limit_seconds: float, *, ignore_cancel: bool = False) -> bool:
-        """Wait for the end, False if the limit passes or cancelling is asked before it."""
+        """Wait for the end; False if the limit passes or a cancel is requested first."""
         events = [self._over] if ignore_cancel else [self._over, self._cancel]
         waits = [asyncio.create_task(event.wait()) for event in events]
         try:
@@ -125,7 +125,7 @@ class Execution:
         return last.result
 
     async def follow(self, after_id: int = 0) -> AsyncIterator[ExecEvent]:
-        """Yield the events after `after_id`, those to come as they come, until the last."""
+        """Yield the events after `after_id`, then new ones as they arrive, until the last."""
         position = max(0, after_id)
         while True:
             while position < len(self._events):
@@ -151,7 +151,7 @@ class Execution:
         changed.set()
 
     def _keep(self, kind: EventKind, data: bytes) -> None:
-        """Add an event, or lengthen the last one while nobody has seen it."""
+        """Add an event, or extend the last one if nobody has seen it yet."""
         last = self._events[-1]
         joined = last.data + data
         if last.kind is kind and self._seen < last.id and len(joined) <= _LARGEST_JOINED_BYTES:
@@ -184,20 +184,20 @@ class Execution:
 
 
 class StdinQueue:
-    """Stdin of an execution: what the request holds, and more while it is kept open."""
+    """Stdin of an execution: the request's bytes, then more while it is kept open."""
 
     def __init__(self, request: ExecRequest) -> None:
         self._first = request.stdin
         self._is_open = request.open_stdin
-        # One piece at a time: whoever writes waits until the program's pipe took the last.
+        # One piece at a time: a writer waits until the program's pipe has taken the last one.
         self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
 
     def source(self) -> AsyncIterator[bytes] | None:
-        """The bytes as they come; None for a program without stdin."""
+        """The bytes as they arrive; None for a program without stdin."""
         return self._iterate() if self._is_open or self._first is not None else None
 
     async def put(self, data: bytes, *, close: bool) -> None:
-        """Add a piece, and the end if asked. Raises RequestRefused for a closed stdin."""
+        """Add a piece, and close stdin if asked. Raises RequestRefused if stdin is closed."""
         if not self._is_open:
             raise errors.RequestRefused("the stdin of this execution is closed")
         self._is_open = not close

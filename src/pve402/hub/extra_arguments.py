@@ -1,9 +1,9 @@
-"""Adds arguments to a command that is given as text, where a shell user would add them.
+"""Adds arguments to a command given as text, where a shell user would add them.
 
-They belong behind the last word of the last simple command: before a comment that ends the text,
-before the body of a here-document, not behind a newline, where they would be a command of their
-own. Where there is no such place (the text ends in `;`, in `done`, in an open quote) the request
-is refused and told why.
+They go after the last word of the last simple command: before a trailing comment, before the
+body of a here-document, and never after a newline, where they would form a separate command.
+If there is no such place (the text ends in `;`, in `done`, in an open quote) the request is
+refused with the reason.
 """
 
 import re
@@ -17,16 +17,16 @@ _OPERATOR = re.compile(r"&&|\|\||;;&?|;&|\|&|[;|()]|&(?!>)|\n")
 _REDIRECTION = re.compile(r"\d*(?:<<<|<<-?|<>|<&|>&|>>|>\||<(?!\()|>(?!\())|&>>?")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 _BLANKS = " \t"
-#: Words before which a command may stand that takes arguments.
+#: Words that may be followed by a command that takes arguments.
 _BEFORE_A_COMMAND = frozenset(
     {"!", "{", "if", "then", "else", "elif", "while", "until", "do", "time"}
 )
-#: Words that end a group of commands, which takes none.
+#: Words that end a group of commands; a group takes no arguments.
 _ENDS = frozenset({"fi", "done", "esac", "}", "[[", "for", "case", "select", "function", "in"})
 
 
 def add(command: str) -> str:
-    """The command with `"$@"` at the place for further arguments. Raises RequestRefused."""
+    """The command with `"$@"` where further arguments belong. Raises RequestRefused."""
     scanner = _Scanner(command)
     try:
         scanner.scan()
@@ -44,7 +44,7 @@ def _refuse(reason: str) -> errors.RequestRefused:
 
 @dataclass(kw_only=True)
 class _Simple:
-    """A simple command as far as it was read: where its last word ends, and what it runs."""
+    """A simple command as read so far: where its last word ends, and what it runs."""
 
     end: int = 0
     runs: str = ""
@@ -65,7 +65,7 @@ class _Scanner:
         self._documents: list[tuple[str, bool]] = []
 
     def place(self) -> int:
-        """Where arguments go. Raises RequestRefused."""
+        """Where the arguments go. Raises RequestRefused."""
         if not self._now.has_words and self._operator != "\n":
             raise _refuse(f"the command ends in `{self._operator}`")
         last = self._now if self._now.has_words else self._last
@@ -76,7 +76,7 @@ class _Scanner:
         return last.end
 
     def scan(self) -> None:
-        """Read on. Raises RequestRefused for text that ends in the middle of something."""
+        """Read to the end. Raises RequestRefused if the text ends in the middle of something."""
         while self.position < len(self._text):
             operator = _OPERATOR.match(self._text, self.position)
             if self._text.startswith("\\\n", self.position):
@@ -95,7 +95,7 @@ class _Scanner:
             raise _refuse("a parenthesis is open")
 
     def _operate(self, operator: str) -> bool:
-        """Take an operator; True if it closes what we are in."""
+        """Handle an operator; True if it closes the current construct."""
         self.position += len(operator)
         if operator == ")" and self._is_nested and self._depth == 0:
             return True
@@ -135,7 +135,7 @@ class _Scanner:
                 raise _refuse("it holds a `case` inside a substitution")
 
     def _skip_documents(self) -> None:
-        """Read the bodies of the here-documents that this line began."""
+        """Read the bodies of the here-documents that started on this line."""
         for mark, is_indented in self._documents:
             line = ""
             while self.position < len(self._text) and line != mark:
@@ -146,7 +146,7 @@ class _Scanner:
         self._documents.clear()
 
     def _word(self) -> None:
-        """Read one word with everything that is quoted or substituted in it."""
+        """Read one word, including anything quoted or substituted in it."""
         while self.position < len(self._text):
             letter = self._text[self.position]
             if letter in " \t\n;&|()<>":
@@ -179,7 +179,7 @@ class _Scanner:
                 self.position += 1
 
     def _until(self, end: str) -> None:
-        """Read what stands between double quotes, backticks or braces."""
+        """Read the text between double quotes, backticks or braces."""
         while self.position < len(self._text):
             letter = self._text[self.position]
             if letter == end:

@@ -1,9 +1,9 @@
 """Files into a guest and out of it, streamed over the guest's session.
 
-A file is written beside its place and moved there once its checksum was compared, so that a
-broken transfer leaves nothing behind under its name. A link is followed; a file that is there
-keeps its owner, and its mode unless another is asked for. What is read is what was there when it
-was looked at: a file may grow meanwhile.
+A file is written next to its destination and moved into place once its checksum matches, so a
+broken transfer leaves nothing under the final name. Links are followed. An existing file keeps
+its owner, and its mode unless the caller sets one. A download has the length the file had when
+it began, even if the file grows in the meantime.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _WRITTEN = re.compile(r"(\d{1,19}) ([0-9a-f]{64}|-)\n")
 
 @dataclass(frozen=True, kw_only=True)
 class FileInfo:
-    """A file in a guest. `sha256` is empty where it is too large or the guest has no tool."""
+    """A file in a guest. `sha256` is empty if the file is too large or the guest has no tool."""
 
     size_bytes: int
     mode: int | None
@@ -39,7 +39,7 @@ class FileInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Download:
-    """A file being read: what it is, and its bytes as they come."""
+    """A file being read: its description, and its bytes as they arrive."""
 
     info: FileInfo
     chunks: AsyncIterator[bytes] = field(repr=False)
@@ -61,9 +61,9 @@ class Files:
         limit_bytes: int | None = None,
         sha256: str = "",
     ) -> FileInfo:
-        """Write a file; `sha256`, if given, is what the caller expects of the bytes.
+        """Write a file; `sha256`, if given, is the checksum the caller expects.
 
-        Without a mode a new file gets 0644, and one that is there keeps its own.
+        Without a mode, a new file gets 0644 and an existing file keeps its own.
 
         Raises FileTooLarge, FileMissing (no such directory), FileRefused, OutputDamaged.
         """
@@ -83,7 +83,7 @@ class Files:
         return replace(info, mode=_read_mode(kept, mode))
 
     async def look(self, guest: GuestRef, path: str) -> FileInfo:
-        """What a file is. Raises FileMissing, FileRefused."""
+        """Describe a file. Raises FileMissing, FileRefused."""
         _check_path(path)
         info = _read_look(await self._run(guest, "look", path, "0"))
         if info.size_bytes > _SUMMED_BYTES:
@@ -93,10 +93,10 @@ class Files:
     async def get_file(
         self, guest: GuestRef, path: str, *, limit_bytes: int | None = None
     ) -> Download:
-        """Begin to read a file.
+        """Start reading a file.
 
-        Raises FileMissing, FileRefused, FileTooLarge; the chunks raise OutputDamaged where
-        the file changed meanwhile.
+        Raises FileMissing, FileRefused, FileTooLarge; the chunks raise OutputDamaged if the
+        file changes while it is read.
         """
         info = await self.look(guest, path)
         limit = self._hub.options.max_file_bytes if limit_bytes is None else limit_bytes
@@ -143,7 +143,7 @@ class Files:
 
 
 class _Upload:
-    """Counts and sums what passes, and stops at the limit."""
+    """Counts and hashes the bytes that pass through, and stops at the limit."""
 
     def __init__(self, chunks: AsyncIterator[bytes], limit_bytes: int) -> None:
         self.size_bytes = 0
@@ -154,7 +154,7 @@ class _Upload:
         self._limit_bytes = limit_bytes
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The bytes. On an error the program in the guest is cancelled, and the error kept."""
+        """Yield the bytes. On an error, cancel the program in the guest and keep the error."""
         try:
             async for chunk in self._chunks:
                 self.size_bytes += len(chunk)
@@ -178,7 +178,7 @@ def _compare(result: ExecResult, upload: _Upload, sha256: str) -> FileInfo:
 
 
 def _read_mode(result: ExecResult, asked: int | None) -> int | None:
-    """The mode the file has now, as far as the guest can tell."""
+    """The file's mode now, if the guest can tell."""
     text = result.stdout.decode("ascii", "replace").strip()
     return int(text, 8) if _OCTAL.fullmatch(text) else asked
 
@@ -209,7 +209,7 @@ def _checked(result: ExecResult) -> ExecResult:
 
 
 def _nothing() -> None:
-    """Nothing is to be cancelled yet."""
+    """There is nothing to cancel yet."""
 
 
 def _check_path(path: str) -> None:

@@ -1,10 +1,10 @@
 """Reads what the agent writes to the terminal: frames, and everything between them.
 
 A frame is `ESC _ NONCE TYPE FIELDS ESC \\` (an application program command of ECMA-48, which
-terminal emulators skip silently, so that an administrator who looks on sees none of it). Bytes
-outside of frames are the output of an open console, or of somebody else.
+terminal emulators skip silently, so an administrator watching the terminal sees none of it).
+Bytes outside frames come from an open console, or from somebody else.
 
-The guest may be hostile: a frame has a largest size, and only printable ASCII inside.
+The guest may be hostile: frames have a maximum size and hold only printable ASCII.
 """
 
 from collections.abc import Iterator
@@ -28,21 +28,21 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class Outside:
-    """Bytes between frames, with the `\\r` that the chain put before each `\\n` taken out."""
+    """Bytes between frames, without the `\\r` that the chain puts before each `\\n`."""
 
     data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Damaged:
-    """A frame that lost its end, is too large, or holds what no frame holds."""
+    """A frame that lost its end, is too large, or holds bytes that no frame may hold."""
 
 
 Event = Frame | Outside | Damaged
 
 
 class FrameReader:
-    """Splits the output of a terminal into frames and the rest, however it is cut."""
+    """Splits a terminal's output into frames and the rest, wherever the input is cut."""
 
     def __init__(self, nonce: str) -> None:
         self._start = f"\x1b_{nonce} ".encode()
@@ -51,9 +51,9 @@ class FrameReader:
         self._searched = 0
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """Take received bytes; yields what is complete."""
+        """Take received bytes; yields the events that are complete."""
         if not self._buffer and not self._inside and _is_plain(data):
-            yield Outside(data=data)  # most of a console's flood, uncopied
+            yield Outside(data=data)  # most of a console flood takes this path, without a copy
             return
         self._buffer += data
         while self._buffer:
@@ -65,7 +65,7 @@ class FrameReader:
                 return
 
     def _read_outside(self) -> Outside | None:
-        # A single byte is found much faster than several, and mostly there is none.
+        # Searching for one byte is much faster than for several, and usually finds none.
         escape = self._buffer.find(_ESCAPE)
         start = self._buffer.find(self._start, escape) if escape >= 0 else -1
         if start < 0:

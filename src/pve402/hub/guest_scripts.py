@@ -1,4 +1,4 @@
-"""The shell scripts the hub runs in guests as programs of its own."""
+"""The hub's own shell scripts, which it runs in guests."""
 
 import functools
 from importlib import resources
@@ -17,7 +17,7 @@ def source(name: str) -> str:
 
 
 def is_ours(request: ExecRequest) -> bool:
-    """Whether a request runs one of these, on behalf of a file or a detached program."""
+    """Whether a request runs one of these scripts, for a file or a detached program."""
     argv = request.argv or ()
     return argv[:2] == ("sh", "-c") and argv[2] in {source(name) for name in _NAMES}
 
@@ -28,7 +28,7 @@ def request(
     output_limit_bytes: int = 64 * 1024,
     timeout_seconds: float = 60.0,
 ) -> ExecRequest:
-    """Ask for a script of ours with arguments."""
+    """Build the request that runs one of our scripts with arguments."""
     return ExecRequest(
         argv=("sh", "-c", source(name), "sh", *arguments),
         output_limit_bytes=output_limit_bytes,

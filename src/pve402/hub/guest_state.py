@@ -1,4 +1,4 @@
-"""The hub's view of one guest: at most one session, the executions on it, who holds it."""
+"""The hub's view of one guest: at most one session, its executions, and who holds it."""
 
 import asyncio
 import time
@@ -12,13 +12,13 @@ from pve402.hub.options import HubOptions
 from pve402.hub.session import Session
 from pve402.proxmox.guests import GuestRef
 
-#: A session that was silent for longer is asked for life before it is used.
+#: If a session has been silent for longer than this, we check that it is alive before using it.
 _TRUST_SECONDS = 5.0
 _LOOK_SECONDS = 0.01
 
 
 class GuestState:
-    """Opens the guest's session when it is needed and keeps what ran on it."""
+    """Opens the guest's session on demand and remembers what ran on it."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class GuestState:
         self.guest = guest
         self.last_used_at = clock()
         self.executions: OrderedDict[str, Execution] = OrderedDict()
-        #: Who holds the terminal for itself alone, if anybody.
+        #: Who holds the terminal exclusively, if anyone.
         self.holder = ""
         self._open_terminal = open_terminal
         self._options = options
@@ -48,13 +48,13 @@ class GuestState:
 
     @property
     def is_busy(self) -> bool:
-        """Whether anything runs or somebody holds the terminal."""
+        """Whether anything is running or somebody holds the terminal."""
         running = self.is_open and self._session is not None and self._session.is_busy
         return running or bool(self.holder) or self._lock.locked() or self._awaited > 0
 
     @contextmanager
     def awaited(self) -> Iterator[None]:
-        """Be busy for the block: somebody is about to use the terminal."""
+        """Count as busy during the block: somebody is about to use the terminal."""
         self._awaited += 1
         try:
             yield
@@ -62,7 +62,7 @@ class GuestState:
             self._awaited -= 1
 
     async def session(self) -> Session:
-        """The live session, opened if need be.
+        """The live session; opens one if needed.
 
         Raises ConsoleBusy, and what opening raises.
         """
@@ -82,12 +82,12 @@ class GuestState:
             return self._session
 
     def register(self, execution: Execution) -> None:
-        """Remember an execution, and forget old finished ones."""
+        """Remember an execution and forget old finished ones."""
         self.executions[execution.exec_id] = execution
         self.forget_old()
 
     def forget_old(self) -> None:
-        """Drop finished executions beyond their number, time and memory."""
+        """Drop finished executions beyond the limits on number, age and memory."""
         finished = [e for e in self.executions.values() if e.ended_at is not None]
         kept_bytes = sum(execution.kept_bytes for execution in finished)
         horizon = self._clock() - self._options.kept_seconds
@@ -99,7 +99,7 @@ class GuestState:
                 kept_bytes -= execution.kept_bytes
 
     def forget_oldest(self) -> bool:
-        """Drop the oldest finished execution that keeps output; False if there is none."""
+        """Drop the oldest finished execution that still holds output; False if there is none."""
         finished = (e for e in self.executions.values() if not e.is_running and e.kept_bytes)
         oldest = next(finished, None)
         if oldest is not None:
@@ -108,9 +108,9 @@ class GuestState:
 
     @asynccontextmanager
     async def held(self, holder: str) -> AsyncIterator[None]:
-        """Hold the terminal alone: no session of ours is up meanwhile.
+        """Hold the terminal exclusively: no session of ours is open during the block.
 
-        Raises ConsoleBusy while anything runs or another holds it.
+        Raises ConsoleBusy if anything is running or someone else holds it.
         """
         async with self._lock:
             if self.holder or (self._session is not None and self._session.is_busy):
@@ -125,7 +125,7 @@ class GuestState:
             self.last_used_at = self._clock()
 
     async def wait_until_idle(self, seconds: float) -> None:
-        """Wait until nothing runs on the session, for some seconds at most."""
+        """Wait until nothing runs on the session, for at most `seconds`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._session is not None and self._session.is_busy:  # noqa: ASYNC110
@@ -137,14 +137,14 @@ class GuestState:
             await self._close_session()
 
     async def retire(self, why: type[errors.HubError]) -> None:
-        """End for good: who waits for a session gets none, what runs is told why."""
+        """End for good: waiting callers get no session, running programs fail with `why`."""
         self._retired_why = why
         for execution in self.executions.values():
             execution.fail(why())
         await self.close()
 
     async def close_if_idle(self) -> bool:
-        """Close a session that was not used for long; whether there is none now."""
+        """Close a session that has been idle too long; returns whether none is open now."""
         if self.is_busy or not self.is_open:
             return not self.is_open
         if self._clock() - self._last_use() < self._options.idle_seconds:
@@ -153,7 +153,7 @@ class GuestState:
         return True
 
     def idle_since(self) -> float | None:
-        """Since when nothing runs; None while something does or none is open."""
+        """When the session became idle; None while something runs or none is open."""
         return None if self.is_busy or not self.is_open else self._last_use()
 
     def _last_use(self) -> float:

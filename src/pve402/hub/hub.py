@@ -22,7 +22,7 @@ from pve402.proxmox.guests import GuestRef
 _log = structlog.get_logger(__name__)
 
 TIDY_SECONDS = 2.0
-#: How long a shell that was hung up may take to go.
+#: How long a shell may take to exit after we hang up.
 _HANG_UP_SECONDS = 2.0
 _SIGNAL = re.compile(r"[A-Z][A-Z0-9+]{1,8}")
 
@@ -59,7 +59,7 @@ class Hub:
         await self.close()
 
     async def exec(self, guest: GuestRef, request: ExecRequest) -> ExecResult:
-        """Run a program and wait for its end; cancelling this kills it.
+        """Run a program and wait for it to end; cancelling this call kills it.
 
         Raises RequestRefused, Unavailable, TooManyCommands, SessionFailed, Moved.
         """
@@ -78,9 +78,9 @@ class Hub:
         *,
         exec_id: str = "",
     ) -> Execution:
-        """Start a program whose events are followed through the returned execution.
+        """Start a program; follow its events through the returned execution.
 
-        `stdin` replaces the request's, `exec_id` a fresh one. Raises as `exec`.
+        `stdin` replaces the request's stdin, `exec_id` the generated id. Raises as `exec`.
         """
         prepared = invocation.build(request)
         if request.output_limit_bytes > self.options.max_output_bytes:
@@ -91,14 +91,14 @@ class Hub:
         execution.share = self.budget.open(guest)
         source = stdin if stdin is not None else execution.stdin.source()
         channel = session.open_channel(execution, prepared, with_stdin=source is not None)
-        # Nothing waits between the slot's taking and whoever gives it back.
+        # No await between taking the slot and starting the task that gives it back.
         state.register(execution)
         work = supervision.supervise(session, channel, execution, self.options, source)
         self._spawn(self._guarded(work, execution))
         return execution
 
     async def session(self, guest: GuestRef) -> Session:
-        """The guest's session, opened if need be. Raises as `exec`."""
+        """The guest's session; opens one if needed. Raises as `exec`."""
         return await (await self._state(guest)).session()
 
     def find(self, guest: GuestRef, exec_id: str) -> Execution:
@@ -150,7 +150,7 @@ class Hub:
         return await console.attach(columns, rows)
 
     async def check_console(self, guest: GuestRef) -> None:
-        """See that a window onto the guest's shell can be opened. Raises as `open_console`."""
+        """Check that a console window can be opened. Raises as `open_console`."""
         console = self._consoles.get(guest)
         if console is None or console.is_over:
             await self.session(guest)
@@ -158,7 +158,7 @@ class Hub:
     def reserve_terminal(self, guest: GuestRef, holder: str) -> AbstractAsyncContextManager[None]:
         """Keep the hub off the guest's terminal, for another kind of console.
 
-        A shell that everybody has left is ended. Raises ConsoleBusy while programs or consoles
+        Ends a shell that has no windows left. Raises ConsoleBusy while programs or consoles
         run.
         """
         return self._reserved(guest, holder)
@@ -166,7 +166,7 @@ class Hub:
     async def close_guest(
         self, guest: GuestRef, why: type[errors.HubError] = errors.GuestClosed
     ) -> None:
-        """End everything of ours in a guest, because its lease ends or it is stopped."""
+        """End everything we run in a guest, because its lease ends or it is being stopped."""
         console = self._consoles.pop(guest, None)
         if console is not None:
             await console.close("ended")
@@ -176,7 +176,7 @@ class Hub:
             await self._release(guest)
 
     async def close(self) -> None:
-        """End all sessions; attached programs are killed, detached ones run on."""
+        """End all sessions; kills attached programs, detached ones keep running."""
         if self._tidying is not None:
             self._tidying.cancel()
         guests = tuple(self._guests)
@@ -209,14 +209,14 @@ class Hub:
             state = GuestState(guest, self._open_terminal, self.options, clock=self._clock)
             self._guests[guest] = state
         if not state.is_open:
-            with state.awaited():  # it is not tidied away meanwhile
+            with state.awaited():  # so that `_tidy` leaves it alone
                 await self._make_room(guest)
         if self._tidying is None:
             self._tidying = asyncio.create_task(self._tidy())
         return state
 
     def _make_room_for_output(self, guest: GuestRef, size: int) -> None:
-        """Forget finished executions, those of this guest first, until there is enough room."""
+        """Forget finished executions, this guest's first, until there is enough room."""
         before = self.budget.kept_bytes
         own = [self._guests[guest]] if guest in self._guests else []
         for state in (*own, *self._guests.values()):
@@ -224,9 +224,9 @@ class Hub:
                 pass
 
     async def _make_room(self, guest: GuestRef) -> None:
-        """Close the session on the guest's node that was idle longest if all there are in use.
+        """If the guest's node has no terminal left, close its longest-idle session.
 
-        Terminals that are being opened count, and so do those that others hold.
+        Terminals being opened count as used, and so do those held by others.
         """
         beside = [t for g, t in self._guests.items() if g.node == guest.node and g != guest]
         if sum(t.is_open or t.is_busy for t in beside) < self.options.max_sessions_per_node:
@@ -249,7 +249,7 @@ class Hub:
         except asyncio.CancelledError:
             execution.fail(errors.SessionLost())
             raise
-        except Exception:  # noqa: BLE001 - a fault of ours must reach whoever waits
+        except Exception:  # noqa: BLE001 - a bug of ours must reach the waiting caller
             _log.exception("hub.execution_failed", exec_id=execution.exec_id)
             execution.fail(errors.SessionFailed())
 
@@ -263,7 +263,7 @@ class Hub:
             self._forget_consoles()
 
     def _forget_consoles(self) -> None:
-        """Drop the consoles that are over, each of which keeps the end of its output."""
+        """Drop consoles that have ended; each still holds its latest output."""
         for guest in [guest for guest, console in self._consoles.items() if console.is_over]:
             del self._consoles[guest]
 
@@ -278,9 +278,9 @@ class Hub:
             await self._release(guest)
 
     async def _release(self, guest: GuestRef) -> None:
-        """Let go of a guest unless we hold its terminal on another node, after a migration.
+        """Release a guest, unless after a migration we hold its terminal on another node.
 
-        Owners may know a guest by its vmid alone, so that both stand on one claim.
+        Ownership may go by vmid alone, so both nodes may share one claim.
         """
         if all(other.vmid != guest.vmid for other in self._guests):
             await self._owners.release(guest)

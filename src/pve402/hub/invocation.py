@@ -13,10 +13,10 @@ LARGEST_ARGUMENTS = 256
 LARGEST_VARIABLES = 256
 
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
-# Tells its process group, then lets go of the descriptor for it.
+# Reports its process group, then closes the descriptor used for that.
 _ANNOUNCE = "echo $$ >&8;exec 8>&-;"
-# setpriv keeps process group and session; `su` is for guests whose setpriv is too small, and
-# opens a session of its own, so the inner script announces its group too.
+# setpriv keeps the process group and session. `su` is for guests whose setpriv lacks features; it
+# opens a new session, so the inner script reports its group too.
 _AS_USER = (
     "c=$1;u=$2;shift 2;"
     'g=$(id -g -- "$u")||exit 126;'
@@ -38,8 +38,8 @@ class Invocation:
 def build(request: ExecRequest) -> Invocation:
     """Write the shell invocation of a request.
 
-    A command string runs as `sh -c 'COMMAND "$@"' sh EXTRA...`. Variables are set by `env`, behind
-    our own shell: a shell takes fewer names, and some it sets itself.
+    A command string runs as `sh -c 'COMMAND "$@"' sh EXTRA...`. `env` sets the variables after
+    our own shell has run, because a shell accepts fewer names and sets some itself.
 
     Raises RequestRefused.
     """

@@ -1,11 +1,11 @@
-"""The numbered lines to the agent: turns, window, acknowledgement and sending again.
+"""The numbered lines to the agent: turns, window, acknowledgement and retransmission.
 
-Sans-I/O: lines go in, bytes for the terminal come out; the acknowledgements arrive as
-numbers. Never more than `SAFE_UNREAD_BYTES` are under way unacknowledged, headers included,
-because termproxy loses packets beyond that and a flooding guest could wedge the chain.
+Sans-I/O: lines go in, bytes for the terminal come out, and acknowledgements arrive as numbers.
+At most `SAFE_UNREAD_BYTES`, headers included, are in flight unacknowledged: beyond that
+termproxy loses packets, and a flooding guest could wedge the chain.
 
-Lines wait in lanes, one for each channel. Lanes take turns, so that a long command holds up
-nobody else's; within a lane lines keep their order.
+Lines wait in lanes, one per channel. Lanes take turns, so a long command does not delay
+others; lines keep their order within a lane.
 """
 
 from collections import OrderedDict, deque
@@ -13,19 +13,19 @@ from dataclasses import dataclass, field
 
 from pve402.proxmox import termproxy
 
-#: Longest line; two of them fit into the window.
+#: Longest line; two of them fit in the window.
 LONGEST_LINE = 1850
-#: From this many unacknowledged bytes on, a line asks for an acknowledgement.
+#: With at least this many bytes unacknowledged, a line asks for an acknowledgement.
 _ASK_BYTES = 1200
-#: How often one line is sent again before the session is given up.
+#: How often we resend one line before we give up the session.
 _LARGEST_ATTEMPTS = 5
 _ASK = b";a"
-#: Complaints about one loss arrive within this time.
+#: All complaints about one loss arrive within this time.
 _COMPLAINTS_SECONDS = 0.1
 
 
 class LinkBroken(Exception):
-    """A line does not reach the agent, however often it is sent."""
+    """A line does not reach the agent, even when resent."""
 
 
 @dataclass(kw_only=True)
@@ -42,7 +42,7 @@ class _Line:
 
 
 class Link:
-    """Numbers the lines of one session and gets each of them there, once and in order."""
+    """Numbers the lines of one session and delivers each one once and in order."""
 
     def __init__(
         self, nonce: str, *, window_bytes: int = termproxy.SAFE_UNREAD_BYTES, again_seconds: float
@@ -57,7 +57,7 @@ class Link:
 
     @property
     def unacknowledged_bytes(self) -> int:
-        """Bytes under way, headers included."""
+        """Bytes in flight, headers included."""
         return sum(line.cost for line in self._flying)
 
     @property
@@ -76,7 +76,7 @@ class Link:
         return any(line.asks for line in self._flying)
 
     def put(self, body: bytes, lane: int = -1) -> None:
-        """Queue one line of shell text for the agent, behind the others of its lane."""
+        """Queue one line of shell text for the agent at the end of its lane."""
         if len(body) > LONGEST_LINE:
             raise ValueError("the line is too long")
         self._lanes.setdefault(lane, deque()).append(body)
@@ -100,7 +100,7 @@ class Link:
         return bytes(packet)
 
     def acknowledge(self, sequence: int) -> bool:
-        """The agent has executed every line before `sequence`; whether that is news.
+        """The agent has executed every line before `sequence`; returns whether that is new.
 
         Raises LinkBroken for a number that we never sent.
         """
@@ -113,7 +113,7 @@ class Link:
         return is_news
 
     def expect(self, sequence: int, now: float) -> None:
-        """The agent waits for line `sequence`: send it again, and all behind it.
+        """The agent is waiting for line `sequence`: resend it and all lines after it.
 
         Raises LinkBroken for a number that we never sent; `take` when it happens too often.
         """
@@ -121,22 +121,22 @@ class Link:
         oldest = self._flying[0] if self._flying else None
         if oldest is None:
             return
-        # Each line behind a lost one is complained about; one answer serves them all.
+        # The agent complains about every line after a lost one; one resend answers them all.
         self._resend |= oldest.attempts == 1 or now - oldest.sent_at > _COMPLAINTS_SECONDS
 
     def next_deadline(self) -> float | None:
-        """When to call `expire`: an acknowledgement will be overdue."""
+        """When to call `expire`, because an acknowledgement will be overdue."""
         asked = [line.sent_at for line in self._flying if line.asks or line.attempts > 1]
         return min(asked) + self._again_seconds if asked else None
 
     def expire(self, now: float) -> None:
-        """Send again what should have been acknowledged by now."""
+        """Resend what should have been acknowledged by now."""
         deadline = self.next_deadline()
         if deadline is not None and now >= deadline:
             self._resend = True
 
     def _take_turn(self, lane: int) -> None:
-        """Take the first line of a lane, which then goes behind the other lanes."""
+        """Take the first line of a lane; the lane then goes to the back of the queue."""
         self._lanes[lane].popleft()
         if self._lanes[lane]:
             self._lanes.move_to_end(lane)
@@ -154,5 +154,5 @@ class Link:
             raise LinkBroken("a line does not get through")
         line.attempts += 1
         line.sent_at = now
-        # The first newline ends whatever a stranger may have typed.
+        # The first newline ends anything somebody else may have typed.
         return line.wire if line.attempts == 1 else b"\r" + line.wire

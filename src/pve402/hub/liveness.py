@@ -1,15 +1,15 @@
 """When to ask a session for a sign of life, and when to give it up. Sans-I/O.
 
-The end of a terminal's session is often not signalled: the socket stays open and silent until
-data is sent. So while something runs, a question goes out: soon after a start, because a
-program may have ended whose job still holds its output, and then less and less often.
+Often nothing signals the end of a terminal's session: the socket stays open and silent until we
+send data. So while something runs we ask for a sign of life: soon after a start, because a program
+may have ended while a background job still holds its output, and then less and less often.
 """
 
 from enum import Enum
 
 from pve402.hub.options import HubOptions
 
-#: First check after something was started; then doubling up to the heartbeat.
+#: First check after a start; the interval then doubles up to the heartbeat.
 _FIRST_SECONDS = 0.25
 
 
@@ -33,7 +33,7 @@ class Liveness:
         self._suspected_at: float | None = None
 
     def started(self, now: float) -> None:
-        """Something was started or sent whose answer matters."""
+        """We started or sent something that needs an answer."""
         self._interval = _FIRST_SECONDS
         self._next = now + self._interval
 
@@ -48,7 +48,7 @@ class Liveness:
         self._asked_at = None
 
     def answered(self) -> None:
-        """A frame of the agent came in: it lives, whatever the screen says."""
+        """A frame from the agent came in: it is alive, whatever the screen says."""
         self._suspected_at = None
 
     def suspected(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""What operators watch of the work in guests, for Prometheus."""
+"""Prometheus metrics of the work in guests."""
 
 from typing import Final
 
@@ -21,6 +21,6 @@ SESSIONS: Final = prometheus_client.Gauge(
 
 
 def count(outcome: str, seconds: float) -> None:
-    """Count a command that came to an end."""
+    """Count a command that has ended."""
     COMMANDS.labels(outcome).inc()
     COMMAND_SECONDS.observe(seconds)

@@ -1,9 +1,8 @@
-"""The packet that carries nothing, sent at the one moment when it helps.
+"""Sends an empty packet when that speeds up the terminal.
 
 Small packets stall for 40 ms between pveproxy and termproxy until something goes the other
-way. So 1 ms after the last received bytes an empty packet follows, unless something real is
-sent before. Where nothing more is owed to us it must not be sent: it would itself stall what
-is sent next.
+way. So we send an empty packet 1 ms after the last received bytes, unless we send real data
+first. If the guest owes us nothing more we must not send it: it would stall our next packet.
 """
 
 import asyncio
@@ -20,13 +19,13 @@ class Nudge:
         self._timer: asyncio.TimerHandle | None = None
 
     def received(self, *, owed: bool) -> None:
-        """Bytes came in; `owed` says whether more is to come."""
+        """Bytes came in; `owed` says whether more will come."""
         self.sent()
         if owed:
             self._timer = asyncio.get_running_loop().call_later(_SECONDS, self._send)
 
     def sent(self) -> None:
-        """Something real goes out, or nothing is wanted any more."""
+        """Real data goes out, or no nudge is needed any more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,12 +1,12 @@
-"""How much a guest has sent that its agent never sends. Sans-I/O.
+"""Counts what a guest sends that its agent never sends. Sans-I/O.
 
-The root of a guest can write whatever it likes to the terminal, frames of our session among it.
-A few such things happen without malice: an administrator who looks on makes holes in the output,
-frames come late from a program that was given up. So offences are counted in a bucket that
-leaks, and a guest whose bucket is full has its session ended.
+Root in a guest can write anything to the terminal, including frames of our session. Some of this
+happens without malice: an administrator watching the terminal leaves gaps in our output, and
+frames may arrive late from a program we gave up on. So we count offences in a leaky bucket and
+end the session of a guest whose bucket is full.
 """
 
-#: So many grave offences at once end the session; one a second is forgotten.
+#: This many grave offences at once end the session; one is forgotten every second.
 LIMIT = 16.0
 _LEAK_PER_SECOND = 1.0
 
@@ -14,7 +14,7 @@ _LEAK_PER_SECOND = 1.0
 GRAVE = 1.0
 #: A key typed by somebody else: an administrator may hold one down.
 STRANGER = 0.02
-#: A frame that could be a late one: some thousand may be on their way when a program is given up.
+#: A frame that may just be late: about a thousand may be in flight when we give up on a program.
 LATE = 0.002
 
 
@@ -26,7 +26,7 @@ class Offences:
         self._seen_at = now
 
     def add(self, weight: float, now: float) -> bool:
-        """Count an offence; True if there were too many."""
+        """Count an offence; True if there are now too many."""
         leaked = (now - self._seen_at) * _LEAK_PER_SECOND
         self._level = max(0.0, self._level - leaked) + weight
         self._seen_at = now

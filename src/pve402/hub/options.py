@@ -7,20 +7,20 @@ from dataclasses import dataclass
 class HubOptions:
     """Limits of the hub; times in seconds.
 
-    max_sessions_per_node: terminals of one node open at once; it has ports for 100 consoles.
-    max_commands: programs running at once in one guest, its consoles among them.
+    max_sessions_per_node: terminals open at once on one node; it has ports for 100 consoles.
+    max_commands: programs running at once in one guest, consoles included.
     idle_seconds: how long an unused session stays open.
-    open_seconds: limit of opening a session, recovery included.
-    heartbeat_seconds: how often a silent session is asked for life while it is needed.
-    silence_seconds: how long it may stay silent then before it counts as lost.
+    open_seconds: time limit for opening a session, recovery included.
+    heartbeat_seconds: how often we check that a silent session in use is alive.
+    silence_seconds: how long it may then stay silent before it counts as lost.
     default_timeout_seconds, max_timeout_seconds: time limit of a program.
     kill_after_seconds: from TERM to KILL, and from KILL until we give up on its output.
-    drain_seconds: how long output may follow a program's exit, from jobs it left behind.
-    kept_bytes_per_guest, kept_bytes_in_all: output held in memory, until it was sent and forgotten.
-    max_output_bytes: upper bound of what a caller may ask to keep.
-    max_file_bytes: largest file either way.
-    kept_executions, kept_seconds: how many finished ones can be looked up, and how long.
-    spool_bytes: kept in the guest of each stream of a detached program.
+    drain_seconds: how long after a program's exit the jobs it left behind may send output.
+    kept_bytes_per_guest, kept_bytes_in_all: output held in memory until it is sent and forgotten.
+    max_output_bytes: the most output a caller may ask to keep.
+    max_file_bytes: largest file, in either direction.
+    kept_executions, kept_seconds: how many finished executions are kept, and for how long.
+    spool_bytes: kept in the guest for each stream of a detached program.
     max_detached: detached programs kept per guest, finished ones included.
     """
 

@@ -1,6 +1,6 @@
-"""What a session sends: lines in order and within the window, the window's size, and nudges.
+"""What a session sends: lines in order and within the window, the terminal's size, and nudges.
 
-What is queued in one turn of the loop goes out as one packet.
+Everything queued in one turn of the loop goes out as one packet.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from pve402.proxmox import termproxy
 
 
 class TerminalSocket(Protocol):
-    """An authenticated terminal: bytes as binary messages, nothing at the end.
+    """An authenticated terminal: bytes as binary messages, None at the end.
 
     Sending raises OSError once it is gone.
     """
@@ -47,16 +47,16 @@ class Outbox:
         self._wake.set()
 
     def resize(self, columns: int, rows: int) -> None:
-        """Tell the chain the window's size; the last one wins."""
+        """Set the terminal's size; the last call wins."""
         self._resize = termproxy.resize_packet(columns, rows)
         self._wake.set()
 
     def wake(self) -> None:
-        """Look again for something to send."""
+        """Check again for something to send."""
         self._wake.set()
 
     def received(self, *, owed: bool) -> None:
-        """Bytes came in; `owed` says whether more is to come."""
+        """Bytes came in; `owed` says whether more will come."""
         self._nudge.received(owed=owed and not self._is_closed)
 
     async def run(self) -> None:
@@ -67,7 +67,7 @@ class Outbox:
             await self._flush()
 
     def close(self) -> None:
-        """Send nothing more."""
+        """Stop sending."""
         self._is_closed = True
         self._nudge.sent()
         self._wake.set()

@@ -1,7 +1,8 @@
 """Which replica owns the terminal of a guest. Two owners would type into one shell.
 
-The owner is a row with a time limit. Whoever wants a terminal claims it; the owner renews
-while it uses it; a dead owner's row runs out within seconds and is claimed by the next.
+Ownership is a row with a time limit. A replica that wants a terminal claims it and renews the
+claim while it uses the terminal. A dead owner's claim expires within seconds, and the next
+replica can take it.
 """
 
 import time
@@ -14,27 +15,27 @@ from pve402.proxmox.guests import GuestRef
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What a claim came to: ours, or the address at which the owner is reached."""
+    """The outcome of a claim: ours, or the address of the owner."""
 
     is_ours: bool
     owner_address: str = ""
 
 
 class GuestOwnership(Protocol):
-    """Rows that say who owns which guest's terminal."""
+    """Records which replica owns which guest's terminal."""
 
     async def claim(self, guest: GuestRef) -> Claim:
-        """Become the owner unless another's claim still holds. Atomic."""
+        """Become the owner unless another replica's claim still holds. Atomic."""
 
     async def renew(self, guest: GuestRef) -> bool:
-        """Hold on; False where the claim ran out and another owns it now."""
+        """Renew the claim; False if it expired and another replica owns the terminal now."""
 
     async def release(self, guest: GuestRef) -> None:
-        """Let go, if it is ours."""
+        """Release the claim if it is ours."""
 
 
 class InMemoryOwnership:
-    """Ownership among the hubs of one process, with claims that run out."""
+    """Ownership among the hubs of one process, with claims that expire."""
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class InMemoryOwnership:
         self._clock = clock
 
     async def claim(self, guest: GuestRef) -> Claim:
-        """Become the owner unless another's claim still holds."""
+        """Become the owner unless another hub's claim still holds."""
         owner, until = self._rows.get(guest, (self._address, 0.0))
         if owner != self._address and until > self._clock():
             return Claim(is_ours=False, owner_address=owner)
@@ -58,10 +59,10 @@ class InMemoryOwnership:
         return Claim(is_ours=True)
 
     async def renew(self, guest: GuestRef) -> bool:
-        """Hold on; False where another owns it now."""
+        """Renew the claim; False if another hub owns the terminal now."""
         return (await self.claim(guest)).is_ours
 
     async def release(self, guest: GuestRef) -> None:
-        """Let go, if it is ours."""
+        """Release the claim if it is ours."""
         if self._rows.get(guest, ("", 0.0))[0] == self._address:
             del self._rows[guest]

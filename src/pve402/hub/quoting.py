@@ -1,7 +1,7 @@
-"""Writes any bytes as printable text of the POSIX shell, in pieces that fit into one line.
+"""Writes any bytes as printable POSIX shell text, in pieces that fit on one line.
 
-The terminal passes input through except for 0x0A and 0x1C, shells drop NUL, and some treat
-other bytes specially while they read. So a line to the agent holds only what all of them pass;
+The terminal passes all input through except 0x0A and 0x1C, shells drop NUL, and some treat
+other bytes specially while reading. So a line to the agent holds only bytes that they all pass;
 everything else becomes an octal escape of `printf`.
 """
 
@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
-#: Longest format of one line; two of them fit into the smallest pipe, 4,096 bytes.
+#: Longest format on one line; two of them fit in the smallest pipe, 4,096 bytes.
 LONGEST_FORMAT = 1780
 
 _PLAIN = frozenset(range(0x20, 0x7F)) | {0x0A}
@@ -17,8 +17,8 @@ _ESCAPES = {
     byte: f"\\{byte:03o}" if not 0x20 <= byte < 0x7F or byte == ord("'") else chr(byte)
     for byte in range(256)
 } | {ord("%"): "%%", ord("\\"): "\\\\"}
-# Quoted on a line, and through a pipe, read by `read -r` and written by printf, the upper
-# half passes as it is; only the range that dash uses for its own marks is left out.
+# Bytes from 0x80 up survive quoting on a line, a pipe, `read -r` and printf unchanged, except
+# the range that dash uses for its own marks.
 _UNESCAPED = frozenset((*range(0x20, 0x7F), *range(0xA0, 0x100))) - set(b"'%\\")
 _FORMAT = tuple(
     bytes([byte]) if byte in _UNESCAPED else _ESCAPES[byte].encode() for byte in range(256)
@@ -28,12 +28,12 @@ _HYPHEN = b"\\055"
 
 
 def inline(values: Iterable[bytes], longest: int) -> bytes | None:
-    """Write values as words of a command on one line; None if they do not fit there."""
+    """Write values as words of a command on one line; None if they do not fit."""
     words = []
     for value in values:
         if not _PLAIN.issuperset(value):
             return None
-        # The agent's N holds a newline.
+        # The agent's variable N holds a newline.
         words.append(_quote(value).replace(b"\n", b"'\"$N\"'"))
         longest -= len(words[-1]) + 1
         if longest < 0:
@@ -42,16 +42,16 @@ def inline(values: Iterable[bytes], longest: int) -> bytes | None:
 
 
 def positional(values: Iterable[bytes]) -> bytes:
-    """Write values, which hold no NUL, as a script that makes them the positional parameters."""
+    """Write values (without NUL) as a script that sets them as the positional parameters."""
     return b"set -- " + b" ".join(map(_quote, values))
 
 
 def formats(data: bytes, longest: int = LONGEST_FORMAT) -> Iterator[bytes]:
-    """Cut bytes into formats of `printf`, each fit for single quotes on one line."""
+    """Cut bytes into `printf` formats that each fit in single quotes on one line."""
     start = 0
     while start < len(data):
         chunk = data[start : start + longest]
-        # A format that starts with a hyphen would be taken for an option.
+        # printf would take a format that starts with a hyphen for an option.
         option = chunk.startswith(b"-")
         room = longest - len(_HYPHEN) + 1 if option else longest
         ends = tuple(accumulate(chunk.translate(_LENGTHS)))

@@ -1,4 +1,4 @@
-"""What a caller asks for and what becomes of it."""
+"""What a caller asks for, and its result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from pve402.hub import errors
 
-#: Output kept of one execution, stdout and stderr together, unless asked otherwise.
+#: Default output kept per execution, stdout and stderr together.
 DEFAULT_OUTPUT_BYTES = 1024 * 1024
 
 
@@ -17,9 +17,9 @@ class ExecRequest:
 
     extra_args: arguments of a command string, as `"$@"`.
     stdin: what the program reads; `open_stdin` keeps it open for more.
-    timeout_seconds: then the process group gets TERM, and KILL some seconds later.
-    output_limit_bytes: what is kept of stdout and stderr together; the rest is dropped.
-    detach: run on in the guest, output spooled there, also across our own restart.
+    timeout_seconds: after this the process group gets TERM, and KILL some seconds later.
+    output_limit_bytes: how much of stdout and stderr together is kept; the rest is dropped.
+    detach: keep running in the guest, with output spooled there, even across our own restart.
 
     Raises RequestRefused.
     """
@@ -53,36 +53,36 @@ class ExecResult:
 
     exec_id: str
     exit_code: int
-    #: What was kept of the output, in the order it came.
+    #: The kept output, in order of arrival.
     pieces: tuple["ExecEvent", ...] = field(repr=False)
     timed_out: bool
     truncated: bool
     duration_ms: int
-    #: What keeps the room for the output accounted; held for as long as the pieces are.
+    #: The budget share that accounts for the pieces; held for as long as they are.
     held: object = field(default=None, repr=False, compare=False)
 
     @property
     def stdout(self) -> bytes:
-        """What it wrote to its output; joined anew each time, for it may be large."""
+        """What it wrote to stdout; joined on every call, because a cached copy could be large."""
         return b"".join(piece.data for piece in self.pieces if piece.kind is EventKind.STDOUT)
 
     @property
     def stderr(self) -> bytes:
-        """What it wrote to its error output."""
+        """What it wrote to stderr."""
         return b"".join(piece.data for piece in self.pieces if piece.kind is EventKind.STDERR)
 
     @property
     def output(self) -> bytes:
-        """Both together, in the order they came."""
+        """Both streams, in order of arrival."""
         return b"".join(piece.data for piece in self.pieces)
 
 
 class EventKind(Enum):
-    """What an event of an execution tells."""
+    """The kind of an execution's event."""
 
     START = "start"  # the program was handed to the guest
-    STDOUT = "stdout"  # a piece of its output
-    STDERR = "stderr"  # a piece of its error output
+    STDOUT = "stdout"  # a piece of stdout
+    STDERR = "stderr"  # a piece of stderr
     EXIT = "exit"  # it ended
     ERROR = "error"  # we lost it
 

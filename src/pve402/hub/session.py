@@ -1,8 +1,8 @@
 """One warm session: a terminal with the agent on it, and the channels that share it.
 
-The session reads everything that comes and gives each frame to its channel; `outbox` sends.
-When to nudge the chain and when to doubt it is told by `nudge` and `liveness`; what gets there,
-and in which order, by `link`. A guest that sends what no agent sends loses its session.
+The session reads everything that arrives and gives each frame to its channel; `outbox` sends.
+`nudge` and `liveness` decide when to nudge the chain and when to doubt it; `link` delivers the
+lines in order. A guest that sends what no agent would send loses its session.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from pve402.proxmox import termproxy
 _log = structlog.get_logger(__name__)
 
 _QUIT_SECONDS = 0.5
-#: How long one guest's frames are looked at before others have their turn.
+#: How long we handle one guest's frames before others get their turn.
 _TURN_SECONDS = 0.001
 
 
@@ -46,12 +46,12 @@ class Session:
     ) -> None:
         self.hello = hello
         self.last_used_at = clock()
-        #: Takes bytes outside of frames while a console is open.
+        #: Takes bytes outside frames while a console is open.
         self.outside: Callable[[bytes], None] | None = None
-        #: Something was typed into the console and nothing has come back yet.
+        #: Input was typed into the console and nothing has come back yet.
         self.echo_owed = False
         self.ended = asyncio.Event()
-        #: Something came that the agent does not send, or somebody else typed.
+        #: Something arrived that the agent does not send, or somebody else typed.
         self.is_tainted = False
         self._name = name
         self._socket = socket
@@ -69,7 +69,7 @@ class Session:
         self._closing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to read and to write."""
+        """Start reading and writing."""
         metrics.SESSIONS.inc()
         for _ in self._receive(self.hello.rest):
             pass
@@ -83,7 +83,7 @@ class Session:
 
     @property
     def silent_seconds(self) -> float:
-        """For how long nothing has come."""
+        """How long nothing has arrived."""
         return self._clock() - self._liveness.last_received
 
     def open_channel(self, sink: Sink, invocation: Invocation, *, with_stdin: bool) -> Channel:
@@ -94,31 +94,31 @@ class Session:
         return channel
 
     def open_console(self, sink: Sink, command: str) -> Channel:
-        """Start a program whose output is the bytes outside of frames."""
+        """Start a program whose output is the bytes outside frames."""
         channel = self._take_slot(sink)
         channel.is_console = True
         self._call(channel, f"xc {channel.name}", (command.encode(),))
         return channel
 
     def put(self, line: bytes, channel: Channel | None = None) -> None:
-        """Queue one line for the agent, behind the others of its channel."""
+        """Queue one line for the agent, after the others of its channel."""
         self._outbox.put(line) if channel is None else self._outbox.put(line, channel.slot)
 
     def send_stdin(self, channel: Channel, piece: bytes) -> None:
-        """Pass on one format of `printf`; the caller has taken the channel's credit for it."""
+        """Send one `printf` format; the caller has already used the channel's credit for it."""
         channel.sent_lines += 1
         self.put(b"i %d 'd%b'" % (channel.slot, piece), channel)
 
     def resize(self, columns: int, rows: int) -> None:
-        """Tell the chain the window's size; the last one wins."""
+        """Set the terminal's size; the last call wins."""
         self._outbox.resize(columns, rows)
 
     def channel_of(self, sink: Sink) -> Channel | None:
-        """The channel whose output goes there, while it runs."""
+        """The channel that feeds this sink, while it runs."""
         return next((channel for channel in self._slots if channel.sink is sink), None)
 
     async def signal(self, channel: Channel, name: str) -> bool:
-        """Signal the process groups of a program; False if there was none (any more)."""
+        """Signal the process groups of a program; False if none is left."""
         channel.groups_signalled = asyncio.get_running_loop().create_future()
         self.put(f"k {channel.name} {name}".encode(), channel)
         self._expect_answers()
@@ -128,13 +128,13 @@ class Session:
         return False
 
     def abandon(self, channel: Channel) -> None:
-        """Kill what carries a channel's output; its end is answered by the guest."""
+        """Kill the processes that carry a channel's output; the guest then reports its end."""
         if self._slots.hold(channel):
             self.put(f"z {channel.name}".encode(), channel)
             self._expect_answers()
 
     async def check_alive(self) -> bool:
-        """Ask for a sign of life; False if none comes soon."""
+        """Ask for a sign of life; False if none arrives soon."""
         self._heard.clear()
         self._ask()
         with suppress(TimeoutError):
@@ -161,7 +161,7 @@ class Session:
         return self._slots.take(sink, encoding=self.hello.encoding, drop_output=self._drop_output)
 
     def _call(self, channel: Channel, call: str, words: tuple[bytes, ...]) -> None:
-        """Have the agent start a program; its slot is free again if that fails."""
+        """Have the agent start a program; frees its slot if that fails."""
         try:
             for line in agent.call_lines(call, channel.slot, words):
                 self.put(line, channel)
@@ -184,7 +184,7 @@ class Session:
         self._end()
 
     def _receive(self, data: bytes) -> Iterator[None]:
-        """Take what came, in turns of bounded time."""
+        """Handle what arrived, in turns of bounded time."""
         self._liveness.received(self._clock())
         self._heard.set()
         until = self._clock() + _TURN_SECONDS
@@ -212,7 +212,7 @@ class Session:
             if self.outside is None:
                 self._end()
                 return
-            # A console may print these words too: a real end closes the socket on data.
+            # A console may print these words too; after a real end, sending closes the socket.
             self._liveness.suspected(self._clock())
             self._ask()
         if self.outside is not None:
@@ -244,7 +244,7 @@ class Session:
             self._give_up(channel, errors.OutputDamaged())
 
     def _take_channel_frame(self, channel: Channel, kind: str, fields: tuple[str, ...]) -> bool:
-        """Whether the frame was to be expected. Raises OutputDamaged, ValueError."""
+        """Returns whether the frame was expected. Raises OutputDamaged, ValueError."""
         match kind, fields:
             case (("o" | "e"), (number, length, data)):
                 channel.take_piece(kind, number, length, data)
@@ -277,14 +277,14 @@ class Session:
         self._outbox.wake()
 
     def _acknowledge(self, sequence: int) -> bool:
-        """Take lines off the window, and send what waited for it; whether that was news."""
+        """Free the window and send what waited for it; returns whether the number was new."""
         is_news = self._link.acknowledge(sequence)
         if is_news and self._link.has_waiting:
             self._outbox.wake()
         return is_news
 
     def _take_exit_codes(self, pairs: tuple[str, ...]) -> None:
-        """Programs that ended while something they started still holds their output."""
+        """Take the exit codes of programs whose child processes still hold their output."""
         for name, _, code in (pair.partition("=") for pair in pairs):
             channel = self._slots.find(name)
             if channel is not None and channel.exit_code is None and code.isdigit():
@@ -293,14 +293,14 @@ class Session:
                 loop.call_later(self._options.drain_seconds, self.abandon, channel)
 
     def _give_up(self, channel: Channel, error: errors.HubError) -> None:
-        """Fail one channel; its slot is free again once the guest has let go of it."""
+        """Fail one channel; its slot is free again once the guest has released it."""
         channel.fail(error)
         self.put(f"k {channel.name} KILL".encode(), channel)
         self.abandon(channel)
         self._note(offences.GRAVE, error.code)
 
     def _note(self, weight: float, what: str) -> None:
-        """Count what the agent does not send; too much of it ends the session."""
+        """Count something the agent would not send; too many end the session."""
         if weight > offences.LATE and not self.is_tainted:
             self.is_tainted = True
             _log.warning("hub.session_tainted", guest=self._name, first=what)
@@ -315,7 +315,7 @@ class Session:
         self._end()
 
     def _is_answer_owed(self) -> bool:
-        """Whether more is to come. What is sent needlessly stalls what is sent next."""
+        """Whether more will come. A needless packet stalls the next one."""
         if self._link.awaits_acknowledgement or self.echo_owed:
             return True
         return any(channel.owes for channel in self._slots)
@@ -345,7 +345,7 @@ class Session:
                 pass
 
     def _ask(self) -> None:
-        """Ask for a sign of life, and for programs that ended; real data shows a dead socket."""
+        """Ask for a sign of life and for ended programs; sending data reveals a dead socket."""
         self._liveness.asked(self._clock())
         if self._link.waiting_bytes < termproxy.SAFE_UNREAD_BYTES:
             self.put(b"h")
@@ -365,7 +365,7 @@ class Session:
         self._closing = asyncio.create_task(self._close(quit_agent=quit_agent))
 
     async def _close(self, *, quit_agent: bool) -> None:
-        """Stop all work and leave the terminal; nothing more of it is read."""
+        """Stop all work and leave the terminal; nothing more is read from it."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -376,7 +376,7 @@ class Session:
                 await self._socket.close()
 
     async def _quit_agent(self) -> None:
-        """Tell the agent to go, and wait until the terminal's session ends with it."""
+        """Tell the agent to quit, and wait until the terminal's session ends with it."""
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(_QUIT_SECONDS):
                 await self._send_quit()

@@ -1,8 +1,8 @@
-"""The two ways to an interactive shell in a guest, behind one face.
+"""The two ways to get an interactive shell in a guest, behind one interface.
 
-`SharedShell` runs beside the programs of the session, on a pseudo terminal made by whatever
-the guest has for it; its output travels unframed, its input in our lines. `SoleShell` is for
-guests that have nothing of the kind: the terminal itself, with nothing of ours on it.
+`SharedShell` runs alongside the session's programs, on a pseudo terminal made by whatever tool
+the guest has for that; its output travels unframed, its input in our lines. `SoleShell` is for
+guests without such a tool: it uses the terminal itself, without our agent.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ from pve402.proxmox import termproxy
 Output = Callable[[bytes], None]
 Ended = Callable[[str], None]
 
-#: Sole shell: input goes in pieces, because nothing acknowledges it.
+#: Sole shell: input is sent in pieces, because nothing acknowledges it.
 _SOLE_PIECE_BYTES = 1024
 _SOLE_PAUSE_SECONDS = 0.01
-#: A plain key is answered by its echo alone; behind Enter and the like more may follow.
+#: A plain key only produces its echo; after Enter and similar keys more output may follow.
 _CONTROL = re.compile(rb"[\x00-\x1f]")
 _MORE_SECONDS = 0.5
 _ATTACH_SECONDS = 0.3
 _QUIET_SECONDS = 0.03
 
-# Runs on the new terminal: tells where it is, gives it a sane state, becomes root's shell.
+# Runs on the new terminal: reports its name, resets its state, becomes root's shell.
 _INNER = (
     'tty >"$Y.y";echo $$ >"$Y.p";unset Y;stty sane rows {rows} cols {columns};'
     "TERM=xterm-256color;export TERM;"
@@ -77,11 +77,11 @@ class SharedShell:
 
     @staticmethod
     def is_possible(session: Session) -> bool:
-        """Whether the guest has a program that makes a pseudo terminal."""
+        """Whether the guest has a program that can open a pseudo terminal."""
         return any(tool in session.hello.tools for tool in _OUTER)
 
     async def write(self, data: bytes) -> None:
-        """Type bytes, no faster than the shell's terminal takes them."""
+        """Type bytes no faster than the shell's terminal takes them."""
         async with self._lock:
             for piece in quoting.formats(data):
                 await self._channel.stdin_credit.acquire()
@@ -110,7 +110,7 @@ class SharedShell:
         self._over("exit")
 
     def fail(self, error: errors.HubError) -> None:
-        """The session ended, or the agent said nonsense."""
+        """The session ended, or the agent sent nonsense."""
         self._over("session_lost")
 
     def _over(self, reason: str) -> None:
@@ -145,7 +145,7 @@ class SoleShell:
             for start in range(0, len(data), _SOLE_PIECE_BYTES):
                 if start:
                     await asyncio.sleep(_SOLE_PAUSE_SECONDS)
-                # At the start of a chunk this byte would detach us.
+                # This byte would detach us at the start of a chunk.
                 piece = data[start : start + _SOLE_PIECE_BYTES].replace(b"\x1c", b"")
                 if piece:
                     await self._send(termproxy.input_packet(piece))
@@ -155,7 +155,7 @@ class SoleShell:
         self._spawn(self._send(termproxy.resize_packet(columns, rows)))
 
     async def close(self) -> None:
-        """Leave; what runs on the terminal is ended by the next session."""
+        """Leave; the next session ends whatever runs on the terminal."""
         for task in tuple(self._tasks):
             task.cancel()
         with suppress(OSError, TimeoutError):
@@ -179,7 +179,7 @@ class SoleShell:
             self._output(output)
 
     async def _wait_until_attached(self) -> None:
-        """What is typed before the shell's prompt has come is lost."""
+        """Wait for the shell's prompt; anything typed before it is lost."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_ATTACH_SECONDS):
                 await self._heard.wait()

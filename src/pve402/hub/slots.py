@@ -1,7 +1,7 @@
-"""The slots of a session: which channel is on which, and how many there may be.
+"""The slots of a session: which channel is on which slot, and how many slots there may be.
 
-A slot is used again, its generation is not: `SLOT.GENERATION` names one channel for ever, so what
-comes late from an earlier one is told apart.
+Slots are reused, generations are not: `SLOT.GENERATION` names one channel forever, so late
+output from an earlier channel is recognised.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ class Slots:
         return iter(tuple(self._channels.values()))
 
     def take(self, sink: Sink, *, encoding: str, drop_output: DropOutput) -> Channel:
-        """Put a new channel on a free slot. Raises TooManyCommands."""
+        """Put a new channel on a free slot. Raises TooManyCommands if there is none."""
         count = len(self._generations)
         free = next((slot for slot in range(count) if slot not in self._channels), None)
         if free is None:
@@ -41,7 +41,7 @@ class Slots:
         return channel
 
     def find(self, name: str) -> Channel | None:
-        """The channel of this name; None if it is over or never was."""
+        """The channel with this name; None if it has ended or never existed."""
         slot = name.partition(".")[0]
         channel = self._channels.get(int(slot)) if slot.isdigit() and len(slot) < 4 else None
         return channel if channel is not None and channel.name == name else None
@@ -51,12 +51,12 @@ class Slots:
         return self._channels.get(channel.slot) is channel
 
     def release(self, channel: Channel) -> None:
-        """Give the slot of a channel back; doing it again changes nothing."""
+        """Free a channel's slot; idempotent."""
         if self.hold(channel):
             del self._channels[channel.slot]
 
     def clear(self) -> tuple[Channel, ...]:
-        """Give all slots back; returns the channels that were on them."""
+        """Free all slots; returns the channels that were on them."""
         channels = tuple(self._channels.values())
         self._channels.clear()
         return channels

@@ -1,4 +1,4 @@
-"""Looks after one attached program from its start to its end: stdin, time limit, cancelling."""
+"""Supervises one attached program from start to end: stdin, time limit, cancellation."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ async def supervise(
     options: HubOptions,
     stdin: Source | None = None,
 ) -> None:
-    """Wait until a program ends, is lost, or is killed. The outcome is in `execution`."""
+    """Wait until a program ends, is lost, or is killed; `execution` holds the outcome."""
     feeder = asyncio.create_task(feed(session, channel, stdin)) if stdin is not None else None
     try:
         if await execution.wait_over(_time_limit(execution, options)):
@@ -41,9 +41,9 @@ async def supervise(
 async def end(
     session: Session, channel: Channel, execution: Execution, options: HubOptions
 ) -> None:
-    """TERM, some seconds later KILL, and at last give up on the output."""
+    """Send TERM, some seconds later KILL, and finally give up on the output."""
     for signal in ("TERM", "KILL"):
-        # A program that is only just starting has no group yet.
+        # A program that has only just started has no group yet.
         for _ in range(3):
             if channel.is_over or await session.signal(channel, signal):
                 break
@@ -56,7 +56,7 @@ async def end(
 
 
 async def feed(session: Session, channel: Channel, stdin: Source) -> None:
-    """Pass stdin on, never more than the program's pipe has room for."""
+    """Send stdin, never more than the program's pipe has room for."""
     async for data in stdin:
         for piece in quoting.formats(data):
             await channel.stdin_credit.acquire()

@@ -1,8 +1,8 @@
 """A guest's terminal over termproxy and vncwebsocket, authenticated.
 
-API tokens open termproxy only since pve-container 6.1.3 and 5.3.4. Before that the API says
-200, the socket opens, and the authentication line is dropped without a word; then a user
-with a password is tried, if there is one, and used from then on.
+API tokens can open termproxy only since pve-container 6.1.3 and 5.3.4. Before that the API
+answers 200 and the socket opens, but the authentication line is silently dropped. In that case
+we try a user with a password, if one is configured, and keep using it.
 """
 
 import asyncio
@@ -21,19 +21,19 @@ _log = structlog.get_logger(__name__)
 
 #: termproxy waits 10 s for the line; its answer takes milliseconds.
 _GREETING_SECONDS = 5.0
-# Looking it up in the enumeration for every message takes as long as reading the message.
+# Looking this up in the enum for every message would cost as much as reading the message.
 _BINARY = aiohttp.WSMsgType.BINARY
 
 
 class WebSocketTerminal:
-    """The bytes of a console's websocket, behind the greeting."""
+    """The bytes of a console's websocket after the greeting."""
 
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
         self._ahead = b""
 
     async def authenticate(self, user: str, ticket: str) -> bool:
-        """Send the first line; False if the other side drops it or stays silent."""
+        """Send the first line; False if termproxy drops it or stays silent."""
         greeting = termproxy.GreetingReader()
         with suppress(TimeoutError, OSError, termproxy.ProtocolViolation):
             await self.send(termproxy.auth_line(user, ticket))
@@ -64,7 +64,7 @@ class WebSocketTerminal:
         return message.data.encode() if message.type is aiohttp.WSMsgType.TEXT else None
 
     def pause_reading(self, seconds: float) -> None:
-        """Leave what comes to the kernel for so long."""
+        """Stop reading for this long; the kernel buffers what arrives."""
         self._socket.pause_reading(seconds)
 
     async def close(self) -> None:
@@ -73,7 +73,7 @@ class WebSocketTerminal:
 
 
 class TermproxyConnector:
-    """Opens terminals as the API token, or as the console user where tokens are refused."""
+    """Opens terminals as the API token, or as the console user if tokens are refused."""
 
     def __init__(self, guests: Guests, console_guests: Guests | None = None) -> None:
         self._guests = guests

@@ -1,8 +1,8 @@
-"""The picture of a guest's terminal: RFB from vncproxy, past its password, for viewers without.
+"""A guest's terminal over VNC: RFB from vncproxy, without asking the viewer for its password.
 
-We answer the password towards Proxmox VE and offer the viewer the security type None, so that no
-credential of the host goes out. What follows the handshake passes through unread. For a container
-the picture shows the terminal that programs of the hub use, so the terminal must be reserved.
+We authenticate to Proxmox VE with the password and offer the viewer the security type None, so
+that no host credential leaves us. Everything after the handshake passes through unread. For a
+container, VNC shows the same terminal that the hub's programs use, so it must be reserved.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ _log = structlog.get_logger(__name__)
 
 #: vncterm answers within milliseconds.
 HANDSHAKE_SECONDS = 5.0
-#: What a viewer may send in its handshake: 13 bytes, and some that follow at once.
+#: The most a viewer may send in its handshake: 13 bytes, plus some that follow immediately.
 _LARGEST_HANDSHAKE_BYTES = 4096
 
 
 class VncStream:
-    """An RFB connection past its handshake: what follows is ClientInit."""
+    """An RFB connection after its handshake; ClientInit comes next."""
 
     def __init__(self, socket: WebSocketTerminal, ahead: bytes = b"") -> None:
         self._socket = socket
@@ -48,13 +48,13 @@ class VncStream:
 
 
 class VncConnector:
-    """Opens VNC as the API token, or as the console user where the token is refused."""
+    """Opens VNC as the API token, or as the console user if the token is refused."""
 
     def __init__(self, guests: Guests, console_guests: Guests | None = None) -> None:
         self._ways = (guests,) if console_guests is None else (guests, console_guests)
 
     async def __call__(self, guest: GuestRef) -> VncStream:
-        """Open the picture of a guest's terminal. Raises GuestNotRunning, TerminalUnreachable."""
+        """Open a guest's terminal over VNC. Raises GuestNotRunning, TerminalUnreachable."""
         for way in self._ways:
             opened = await _open(way, guest)
             if opened is not None:
@@ -64,7 +64,7 @@ class VncConnector:
 
 
 class VncChannel:
-    """A viewer's side of one VNC connection, in the manner of a console's window."""
+    """The viewer's side of one VNC connection, with the interface of a console window."""
 
     def __init__(self, stream: VncStream) -> None:
         #: Why it was closed: session_lost, refused, or closed; empty while open.
@@ -75,11 +75,11 @@ class VncChannel:
         self._changed = asyncio.Event()
 
     async def write(self, data: bytes) -> None:
-        """Take bytes of the viewer; waits while the server does not take them."""
+        """Pass on bytes from the viewer; waits until the server takes them."""
         if not self._handshake.is_done and not self.close_reason:
             data = self._shake_hands(data)
         if data and not self.close_reason:
-            with suppress(OSError):  # the end shows in what is read
+            with suppress(OSError):  # the next read finds the end
                 await self._stream.send(data)
 
     async def read(self) -> bytes | None:
@@ -94,7 +94,7 @@ class VncChannel:
         return None
 
     def resize(self, columns: int, rows: int) -> None:
-        """A picture keeps its size."""
+        """Do nothing: a VNC screen keeps its size."""
 
     async def close(self) -> None:
         """End the connection."""
@@ -104,7 +104,7 @@ class VncChannel:
                 await self._stream.close()
 
     def _shake_hands(self, data: bytes) -> bytes:
-        """Take bytes of the handshake; returns those that follow it."""
+        """Take handshake bytes; returns any that follow the handshake."""
         self._handshake_bytes += len(data)
         try:
             if self._handshake_bytes > _LARGEST_HANDSHAKE_BYTES:
@@ -151,7 +151,7 @@ async def _open(guests: Guests, guest: GuestRef) -> VncStream | None:
 
 
 async def _authenticated(socket: WebSocketTerminal, password: str) -> VncStream:
-    """Get past the password. Raises VncFailed, OSError, TimeoutError."""
+    """Authenticate with the password. Raises VncFailed, OSError, TimeoutError."""
     handshake = vnc.client_handshake(password)
     async with asyncio.timeout(HANDSHAKE_SECONDS):
         while not handshake.is_done:
