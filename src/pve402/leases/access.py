@@ -1,4 +1,4 @@
-"""Who may manage what: tokens and the wallet signatures they are given for."""
+"""Who may manage what: tokens, and the wallet signatures that buy them."""
 
 import dataclasses
 import secrets
@@ -13,13 +13,13 @@ from pve402.storage import database, lease_rows, token_rows, vault
 
 SCOPES = frozenset({"read", "exec", "console", "files", "renew", "end", "power"})
 _WALLET_TOKEN_LIFE = timedelta(hours=12)
-_STRANGER_TOKEN_LIFE = timedelta(minutes=15)  # wallets cost nothing, so their tokens must not stay
+_STRANGER_TOKEN_LIFE = timedelta(minutes=15)  # wallets are free, so their tokens must not pile up
 _MAX_TOKEN_CHARACTERS = 200
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IssuedToken:
-    """A token as it is given out, once."""
+    """A new token, shown only once."""
 
     token: str = dataclasses.field(repr=False)
     owner: str
@@ -29,7 +29,7 @@ class IssuedToken:
 
 
 class Access:
-    """Gives out tokens and recognises them."""
+    """Issues and checks tokens."""
 
     def __init__(
         self,
@@ -42,9 +42,9 @@ class Access:
         self._networks = networks  # CAIP-2; the first is the default
 
     async def authenticate(self, token: str) -> Caller:
-        """Return whom a token stands for.
+        """Return the caller that a token identifies.
 
-        Raises Unauthenticated if it is not valid now, LeaseEnded if it was until its lease ended.
+        Raises Unauthenticated if it is not valid, LeaseEnded if it was valid until its lease ended.
         """
         if len(token) > _MAX_TOKEN_CHARACTERS:
             raise errors.Unauthenticated
@@ -63,7 +63,7 @@ class Access:
         )
 
     async def new_challenge(self, address: str, chain: str | None) -> wallet.WalletChallenge:
-        """Return the text that a wallet signs to prove itself.
+        """Return the text that a wallet signs to prove its identity.
 
         `chain` is a CAIP-2 id, by default the first accepted network.
         """
@@ -80,9 +80,9 @@ class Access:
     ) -> IssuedToken:
         """Trade a signed challenge for a token.
 
-        With a leaseId it is a token of that lease: in full scope it replaces the one given before,
-        which is revoked. Without, it stands for the wallet, for 12 hours at most, and 15 minutes if
-        that never had a lease. Of one wallet, and of one lease, the newest 100 are good.
+        With a leaseId, the token is for that lease; a new token with full scope revokes the
+        previous one. Without a leaseId, it is for the wallet and lasts at most 12 hours, or 15
+        minutes if the wallet never had a lease. Each wallet and each lease keeps its newest 100.
         Raises Unauthenticated, LeaseNotFound, InvalidRequest.
         """
         proven = await self._prove(message, signature)

@@ -1,8 +1,8 @@
-"""How an order is taken: one transaction that claims the payment, and what is promised with it.
+"""Accepts orders: one transaction claims the payment and reserves what it pays for.
 
-The unique payment is the claim. Whoever comes second finds the first order: the same request joins
-it, another request is refused. A client that signs a new payment instead of resending the first is
-recognised by its Idempotency-Key, and its second payment is never claimed.
+The unique payment is the claim. A second request with the same payment finds the first order: an
+identical request joins it, a different one is refused. If a client signs a new payment instead of
+resending the first, its Idempotency-Key identifies it, and the second payment is never claimed.
 """
 
 import dataclasses
@@ -32,16 +32,16 @@ from pve402.storage import (
 
 CREATE_ROUTE = "POST /lease/container"
 RENEW_ROUTE = "POST /lease/{ctid}/renew"
-_HOLD_MARGIN = timedelta(seconds=120)  # for the last look after the payment has expired
+_HOLD_MARGIN = timedelta(seconds=120)  # for the last check after the payment has expired
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Taken:
-    """An order that a purchase led to; `new` if this purchase made it."""
+    """The order for a purchase; `new` if this purchase created it."""
 
     order: order.Order
     new: bool
-    named: bool = False  # the purchaser showed the order's Idempotency-Key
+    named: bool = False  # the buyer sent the order's Idempotency-Key
 
 
 class Admission:
@@ -66,10 +66,10 @@ class Admission:
     async def find(
         self, purchase: purchases.Purchase, route: str, canonical: Mapping[str, object]
     ) -> Taken | None:
-        """Return the order that this purchase belongs to already, if there is one.
+        """Return the existing order for this purchase, if there is one.
 
-        Raises PaymentReused or IdempotencyKeyReused if it was made for another request, and
-        PaymentRejected if there is none and the payment comes too late to make one.
+        Raises PaymentReused or IdempotencyKeyReused if that order was for a different request, and
+        PaymentRejected if there is no order and the payment is too late to create one.
         """
         async with self._db.read() as tx:
             found = await self._find(tx, purchase, route, self._fingerprint(route, canonical))
@@ -86,8 +86,9 @@ class Admission:
     ) -> Taken:
         """Claim the payment; take a warm guest, or choose a node and reserve a vmid.
 
-        An order that is answered before it is done keeps the leaseId it was told, so its guest is
-        made for it: a warm one may yet be found broken, and its leaseId with it.
+        If the client gets its answer before the order is done, the leaseId in it must not change.
+        Such an order always gets a new guest: a warm one may turn out to be broken, and its leaseId
+        would be lost with it.
 
         Raises NoCapacity, TooManyUnsettled, WalletMustWait, PaymentReused, IdempotencyKeyReused.
         """
@@ -118,7 +119,7 @@ class Admission:
         sku: catalogue.Sku,
         rooms: Sequence[placement.NodeRoom],
     ) -> lease.Lease | None:
-        """Take a warm guest, on a node that is there and that the sku may use."""
+        """Take a warm guest on an available node that the sku may use."""
         if not self._settings.warm_kinds:
             return None
         online = {room.node for room in rooms if room.online}
@@ -132,10 +133,10 @@ class Admission:
         purchase: purchases.Purchase,
         rooms: Sequence[placement.NodeRoom] | None = None,
     ) -> Taken:
-        """Claim the payment and take the hold on the lease, so that expiry cannot pass it.
+        """Claim the payment and hold the lease, so that it cannot expire during the renewal.
 
-
-        For a guest in grace, `rooms` are what the nodes have: its cores and memory may be sold.
+        For a guest in grace, pass the nodes' free room as `rooms`: its cores and memory may have
+        been sold to others.
 
         Raises LeaseBusy, LeaseOver, LeaseNotReady, NoCapacity, PaidTooFarAhead, PaymentReused.
         """
@@ -147,15 +148,15 @@ class Admission:
             if found is not None:
                 return found
             past = await self._free_riding.look_back(tx, purchase, row.lease_id)
-            if past.wait_seconds:  # no wait for what one has, but no guest runs on a promise either
+            if past.wait_seconds:  # renewals need not wait, but no guest runs unpaid either
                 new = dataclasses.replace(new, settles_first=True)
             await self._hold(tx, row, new, past.now, rooms)
             return await self._insert(tx, new)
 
     async def check_fee(self, purchase: purchases.Purchase) -> None:
-        """Raise what a payment of a management call is refused with before it is claimed.
+        """Check the payment of a management call before it is claimed.
 
-        PaymentReused if it was used before, for whatever request; PaymentRefused.
+        Raises PaymentReused if it was used before, for any request; PaymentRefused.
         """
         async with self._db.read() as tx:
             past = await self._free_riding.look_back(tx, purchase)
@@ -234,7 +235,7 @@ class Admission:
         row: lease.Lease,
         rooms: Sequence[placement.NodeRoom] | None,
     ) -> None:
-        if rooms is None:  # it expired between the look and this transaction
+        if rooms is None:  # it expired between the check and this transaction
             raise errors.LeaseBusy
         await reservation.lock_placement(self._db, tx)
         promises = await lease_rows.list_promises(tx)
@@ -312,10 +313,10 @@ class Admission:
 def check_renewable(
     row: lease.Lease | None, minutes: int, now: datetime, settings: options.LeaseOptions
 ) -> None:
-    """Raise the refusal of a renewal that the lease's state does not allow.
+    """Check that the lease's state allows a renewal.
 
-    LeaseNotFound, LeaseOver, LeaseNotReady (not handed over yet), LeaseBusy (held, or being
-    stopped), PaidTooFarAhead.
+    Raises LeaseNotFound, LeaseOver, LeaseNotReady (not handed over yet), LeaseBusy (held, or
+    being stopped), PaidTooFarAhead.
     """
     if row is None:
         raise errors.LeaseNotFound
@@ -334,6 +335,6 @@ def check_renewable(
 
 
 def renewal_rates(row: lease.Lease, sku_catalogue: catalogue.Catalogue) -> price.Rates:
-    """Return today's rates of the lease's sku, or those it was made with if the sku is gone."""
+    """Return today's rates of the lease's sku, or its original rates if the sku is gone."""
     sku = sku_catalogue.skus.get(row.sku)
     return sku.rates if sku is not None else price.Rates.from_strings(row.rates)

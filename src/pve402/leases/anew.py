@@ -1,4 +1,4 @@
-"""A guest that is paid and does not come up: it is destroyed and made again, somewhere else."""
+"""Replaces a paid guest that does not start: destroys it and creates it again elsewhere."""
 
 from typing import Protocol
 
@@ -14,17 +14,17 @@ _MOST_PAUSE_SECONDS = 600.0
 
 
 class Rooms(Protocol):
-    """What nodes have to offer."""
+    """The free room on the nodes."""
 
     def note_unfit(self, node: str, template: str) -> None:
         """Remember that guests of a template cannot be made on a node."""
 
     async def rooms_for(self, template: str) -> list[placement.NodeRoom]:
-        """Return the nodes' room; raise ProxmoxUnavailable if nobody knows."""
+        """Return the nodes' free room; raise ProxmoxUnavailable if it is unknown."""
 
 
 class Anew:
-    """Makes paid guests again. The lease keeps its leaseId; its vmid and node are new."""
+    """Creates paid guests again. The lease keeps its leaseId but gets a new vmid and node."""
 
     def __init__(
         self,
@@ -41,9 +41,9 @@ class Anew:
         self._settings = settings
 
     async def make(self, deal: deals.Deal, reason: str) -> None:
-        """Destroy the guest and send the lease back to its beginning; always raises RetryLater.
+        """Destroy the guest and start the lease over; always raises RetryLater.
 
-        What cannot be done now is tried again: the money has moved.
+        Failures are retried, because the money has already moved.
         """
         log.error("paid_guest_made_anew", lease=deal.lease.lease_id, reason=reason)
         try:
@@ -57,14 +57,14 @@ class Anew:
         raise workflow.RetryLater(f"made anew: {reason}", after_seconds=pause)
 
     async def _pause_seconds(self, deal: deals.Deal) -> float:
-        """The pause before the next try: the longer it has been tried, the longer."""
+        """Return the pause before the next attempt; it grows with the time spent so far."""
         if deal.order.settled_at is None:
             return _LEAST_PAUSE_SECONDS
         tried = (await self._deals.db.time() - deal.order.settled_at).total_seconds()
         return min(max(tried / 10, _LEAST_PAUSE_SECONDS), _MOST_PAUSE_SECONDS)
 
     async def elsewhere(self, deal: deals.Deal, reason: str) -> Exception:
-        """Send a lease whose guest cannot be made on its node to another; return what to raise."""
+        """Move a lease to another node if its own cannot make the guest; return what to raise."""
         log.warning("node_unfit", node=deal.lease.node, lease=deal.lease.lease_id, reason=reason)
         self._view.note_unfit(deal.lease.node, deal.lease.template)
         try:

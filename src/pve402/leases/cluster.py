@@ -1,8 +1,8 @@
-"""What the cluster looks like: one call for all nodes, storages and guests, shared by all askers.
+"""The state of the cluster: one call for all nodes, storages and guests, shared by all callers.
 
 Placement, lists, statistics and readiness all read the same view. It is refreshed in the background
-and, for those who want it younger, on demand; askers that come together share one call. A slow or
-absent Proxmox so never makes a request wait that does not need it.
+and, for callers that need newer data, on demand; concurrent callers share one call. So a slow or
+unreachable Proxmox delays only the requests that really need it.
 """
 
 import asyncio
@@ -24,16 +24,16 @@ _MB = 1024 * 1024
 _GB = 1024 * _MB
 REFRESH_SECONDS = 5.0
 NOT_HERE = (pve.StorageMissing, pve.VolumeMissing, pve.StorageFull, pve.BridgeMissing)
-"""Failures that say that a guest cannot be made on this node, and may be on another."""
+"""Failures that mean a guest cannot be made on this node, but perhaps on another."""
 _UNFIT_SECONDS = 300.0
 _THICK = {"lvm", "iscsi", "iscsidirect"}
-"""Types of storages whose disks take all of their room when they are made."""
+"""Storage types that allocate a disk's full size when it is created."""
 _STALE_SECONDS = 30.0
 _PROMISES_SECONDS = 2.0
 
 
 class ClusterView:
-    """The newest answer of `/cluster/resources`."""
+    """The latest answer of `/cluster/resources`."""
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class ClusterView:
         self._loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Refresh in the background from now on."""
+        """Start the background refresh."""
         self._loop = asyncio.create_task(self._refresh_for_ever(), name="cluster-view")
 
     async def stop(self) -> None:
-        """End the background refresh."""
+        """Stop the background refresh."""
         tasks = [task for task in (self._loop, self._asking) if task is not None]
         for task in tasks:
             task.cancel()
@@ -72,13 +72,13 @@ class ClusterView:
 
     @property
     def age_seconds(self) -> float:
-        """How long ago Proxmox was last seen."""
+        """Return how long ago Proxmox last answered, in seconds."""
         return self._clock() - self._seen_at
 
     async def fresh(self, within_seconds: float = 1.0) -> resources.ClusterResources:
-        """Return a view at most so old, asking Proxmox if need be.
+        """Return a view that is at most this old; ask Proxmox if necessary.
 
-        Raises ProxmoxError when it has to be asked and does not answer.
+        Raises ProxmoxError if that call fails.
         """
         if self._seen is not None and self.age_seconds <= within_seconds:
             return self._seen
@@ -87,18 +87,18 @@ class ClusterView:
         return await asyncio.shield(self._asking)
 
     def latest(self) -> resources.ClusterResources | None:
-        """Return the last view if it is at most 30 seconds old; asks nobody."""
+        """Return the last view if it is at most 30 seconds old; makes no call."""
         return self._seen if self.age_seconds <= _STALE_SECONDS else None
 
     def note_unfit(self, node: str, template: str) -> None:
-        """Remember for some minutes that guests of a template cannot be made on a node."""
+        """Remember for a few minutes that a node cannot make guests of a template."""
         self._unfit[node, template] = self._clock() + _UNFIT_SECONDS
 
     async def rooms_for(self, template: str) -> list[placement.NodeRoom]:
-        """Return what those nodes have where guests of a template may be made.
+        """Return the free room of the nodes that can make guests of a template.
 
-        A node is left out where its like showed to fail lately, and where it lacks the template's
-        storage, which other nodes show. Raises ProxmoxUnavailable if nobody knows.
+        Leaves out nodes where such guests failed recently, and nodes without the template's storage
+        if other nodes show it. Raises ProxmoxUnavailable if the room is unknown.
         """
         rooms = await self.rooms()
         now, storage = self._clock(), template.partition(":")[0]
@@ -112,10 +112,11 @@ class ClusterView:
         ]
 
     async def rooms(self) -> list[placement.NodeRoom]:
-        """Return what nodes that can hold guests have; raise ProxmoxUnavailable if nobody knows.
+        """Return the free room of the nodes that can hold guests.
 
-        The same list is returned as long as nothing newer was seen. A node without the guests'
-        storage is left out if another shows it; where none does, our token may not see storages.
+        Returns the same list until there is a newer view. A node without the guests' storage is
+        left out if another node shows it; if none does, our token probably may not see storages.
+        Raises ProxmoxUnavailable if the room is unknown.
         """
         seen = self.latest()
         if seen is None:
@@ -133,9 +134,10 @@ class ClusterView:
         return self._rooms
 
     async def promises(self, db: database.Database) -> list[placement.Promise]:
-        """Return the room that leases take, at most two seconds old; for looks before a claim.
+        """Return the room that leases take, for checks before a claim.
 
-        The claim itself reads them in its own transaction. The same list is returned meanwhile.
+        The list is at most two seconds old, and the same object until it is read again. The claim
+        itself reads the promises in its own transaction.
         """
         if self._clock() - self._promised_at > _PROMISES_SECONDS:
             async with db.read() as tx:
@@ -164,9 +166,9 @@ class ClusterView:
     def _disks(
         self, disks: resources.StorageSummary, seen: resources.ClusterResources
     ) -> tuple[int | None, int | None]:
-        """Return what is free of a storage, and what is free or taken by our guests, in GiB.
+        """Return a storage's free space, and its free space plus our guests' disks, in GiB.
 
-        The latter matters where disks take room as guests write; None where they take it at once.
+        The second matters only on thin storages, where disks grow as guests write; else it is None.
         """
         if disks.disk_total is None or disks.disk_used is None:
             return None, None
@@ -198,6 +200,6 @@ class ClusterView:
 
 
 def _nodes_with(storages: tuple[resources.StorageSummary, ...], name: str) -> frozenset[str] | None:
-    """Return the nodes that have a storage; None where it is seen on none, and nothing is known."""
+    """Return the nodes that have a storage; None (unknown) if no node shows it."""
     nodes = frozenset(row.node for row in storages if row.storage == name and row.available)
     return nodes or None

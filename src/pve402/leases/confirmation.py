@@ -1,12 +1,13 @@
-"""The workflow after a settlement: tell the guest until when it is paid, look at the chain again.
+"""The workflow after a settlement: write the paid time on the guest, check the chain again.
 
     what is found                     then
     the transfer is deep enough       the order is final, its payment erased
-    it is there, but not deep yet     look again later
+    it is there, but not deep yet     check again later
     the chain went another way        settle again while the payment is valid
     it can never be settled again     its minutes are taken back; without others the lease stops
 
-One confirmation hands a lease over, so that tenants wait seconds; this is the other half of that.
+A lease is handed over after one confirmation, so that tenants wait only seconds. This workflow
+later makes sure that the transfer has stayed on the chain.
 """
 
 import structlog
@@ -40,10 +41,10 @@ class Confirmation:
         self._settings = settings
 
     async def run(self, row: order.Order) -> None:
-        """Describe and confirm; raises RetryLater, or why Proxmox refused, until both are done.
+        """Describe and confirm; raises RetryLater or Proxmox's error until both are done.
 
-        Neither waits for the other: a guest that cannot be described is no reason not to look at
-        the chain. However often that is, a guest is described once.
+        Neither waits for the other: the chain is checked even if the guest cannot be described.
+        However often the chain is checked, the guest is described only once.
         """
         deal = await self._deals.open_deal(row)
         refused = await self._describe(deal) if row.described_at is None else None
@@ -61,9 +62,9 @@ class Confirmation:
         await self._deals.finish(deal.order, stands)
 
     async def _describe(self, deal: deals.Deal) -> Exception | None:
-        """Rewrite the guest's description, unless a later order has, or the guest is gone.
+        """Rewrite the guest's description, unless a later order did or the guest is gone.
 
-        Returns why it could not be.
+        Returns the failure, if any.
         """
         current = deal.lease
         over = current.status not in {lease.LeaseStatus.ACTIVE, lease.LeaseStatus.STOPPED}
@@ -78,9 +79,9 @@ class Confirmation:
         return None
 
     async def _confirm(self, deal: deals.Deal) -> str | None:
-        """Return the transaction that stands; after a reorganisation it may be another one.
+        """Return the final transaction; after a reorganisation it may be a different one.
 
-        Raises GiveUp when none does, or ever will.
+        Raises GiveUp if there is none and never will be.
         """
         found = await self._money.recheck(deal.order)
         if found.standing is Recheck.TOO_EARLY:
@@ -102,7 +103,7 @@ class Confirmation:
     async def _take_back(self, deal: deals.Deal, reason: str) -> None:
         """Close the order as refused and take its minutes back; a lease with none left stops.
 
-        Both or neither: while a renewal holds the lease, the order stays as it is.
+        Does both or neither: while a renewal holds the lease, the order stays as it is.
         """
         log.error("settlement_lost", order=deal.order.order_id, reason=reason)
         async with self._deals.db.begin() as tx:

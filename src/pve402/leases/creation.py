@@ -6,17 +6,17 @@
     STARTING             start the guest                   destroying the guest
     SETTLING             settle the payment, hand over     nothing: this is the last step
 
-A payer that is a contract can say yes to every question and no to the transaction, so its guest is
-settled between CREATING and STARTING, and handed over when it runs. A guest whose settlement was
-unknown for a while may be stopped, and goes back to STARTING too. What is paid and does not start
-is made anew, on another node where there is one.
+A payer that is a contract can pass every check and still fail the transaction. Its payment is
+therefore settled between CREATING and STARTING, and the lease is handed over once the guest runs.
+A guest whose settlement was unknown for a while may be stopped, and then goes back to STARTING too.
+A paid guest that does not start is made again, on another node if there is one.
 
-A lease whose guest comes from the warm pool (pve402.leases.warm_guests) begins at the last step,
-with a look at that guest before the money and its re-keying after it.
+A lease whose guest comes from the warm pool (pve402.leases.warm_guests) begins at the last step:
+the guest is checked before the money moves and re-keyed afterwards.
 
-Until the money is settled, any failure refuses the order, whose payment is then never settled, and
-the lease unwinds (pve402.leases.lifetime) until its guest is gone. A step that meets a passing
-fault is tried again; a creation that outlasts its limit, or its payment's window, is given up.
+Until the money is settled, any failure refuses the order. Its payment is then never settled, and
+the lease unwinds (pve402.leases.lifetime) until its guest is gone. Steps are retried after passing
+faults; a creation that exceeds its time limit, or its payment's window, is given up.
 """
 
 import functools
@@ -80,8 +80,8 @@ class Creation:
     async def run(self, row: order.Order) -> None:
         """Take a claimed order as far as it goes.
 
-        Raises RetryLater when it must be looked at again, FenceLostError when another process has
-        it, and never for a failure of the order itself, which is written on it.
+        Raises RetryLater if it must run again, FenceLostError if another process has the order.
+        A failure of the order itself is written on it and never raised.
         """
         deal = await self._deals.open_deal(row)
         try:
@@ -90,7 +90,7 @@ class Creation:
             await self._refuse(row, end)
 
     async def _create(self, deal: Deal) -> Deal:
-        """Ask for the guest. After an earlier try of unknown outcome, look before asking again."""
+        """Ask for the guest. If an earlier attempt's outcome is unknown, check before asking."""
         first_try = deal.lease.create_sent_at is None
         found = await (self._probe(deal) if first_try else self._adopt(deal))
         if found is not None:
@@ -102,7 +102,7 @@ class Creation:
         return await self._deals.advance(sent, created, order_status=order.OrderStatus.WORKING)
 
     async def _send(self, deal: Deal) -> tuple[Deal, pve_tasks.Upid]:
-        """Write down that the guest is asked for, and ask for it."""
+        """Record that we ask for the guest, then ask for it."""
         sent = deal
         try:
             async with self._machines.turn_to_write(deal.lease.node):
@@ -119,9 +119,9 @@ class Creation:
         return sent, upid
 
     async def _probe(self, deal: Deal) -> Deal | None:
-        """See that the vmid is free: then None. If a guest stands there, look whose it is.
+        """Return None if the vmid is free; otherwise find out whose guest it is.
 
-        Ours can stand there if the database forgot that it was asked for.
+        It can be ours if the database lost the record of our request.
         """
         try:
             free = await self._machines.is_vmid_free(deal.lease.vmid)
@@ -133,7 +133,7 @@ class Creation:
         return found or await self._deals.reassign_vmid(deal, "taken on another node")
 
     async def _adopt(self, deal: Deal) -> Deal | None:
-        """Find out what became of an earlier request; None if it may be sent (again)."""
+        """Find out the result of an earlier request; None if it may be sent (again)."""
         sight = await self._look(deal)
         if sight is machine.Sight.IN_MAKING:
             return await self._adopt_making(deal)
@@ -153,24 +153,24 @@ class Creation:
         return await self._deals.reassign_vmid(deal, "locked for creation without a task")
 
     async def _wait_out(self, deal: Deal, upid: pve_tasks.Upid) -> NoReturn:
-        """Wait for a creation on the vmid and look again: only then it shows whose it was.
+        """Wait for a creation on the vmid to end and check again, as only then we see whose it was.
 
-        Its task is not written down. Where two requests were sent, no task tells that the other
-        will not appear, and a lease without one waits for that when it unwinds.
+        The task is not recorded. If two requests were sent, the end of one task does not rule out
+        that the other guest appears; a lease without a task waits for that when it unwinds.
         """
         try:
             await self._machines.wait_until_created(deal.lease, upid.text)
         except pve.TaskMissing:
-            await self._check_time(deal)  # its record is gone; the look tells
+            await self._check_time(deal)  # its record is gone; the next check tells
         except pve.ProxmoxError as error:
             raise await self._passing_or_final(deal, error, "create_failed") from error
         raise workflow.RetryLater("the creation has just ended", after_seconds=0)
 
     async def _check_abandoned(self, deal: Deal) -> None:
-        """Raise RetryLater unless the task that locked the vmid has surely died.
+        """Raise RetryLater unless the task that locked the vmid is certainly dead.
 
-        Proxmox locks the vmid just before it starts the task, and frees it just before the task
-        ends, so a task that is not seen may be about to begin, or have ended since the lock was.
+        Proxmox locks the vmid just before the task starts and unlocks it just before the task ends.
+        So if we see a lock but no task, the task may be about to start, or may have just ended.
         """
         sent = deal.lease.create_sent_at
         grace = timedelta(seconds=self._settings.task_shows_seconds)
@@ -180,7 +180,7 @@ class Creation:
             raise workflow.RetryLater("the creation has just ended", after_seconds=0)
 
     async def _await_guest(self, deal: Deal) -> Deal:
-        """Wait for the task of the creation; without one, the guest was found ready."""
+        """Wait for the creation task; without one, the guest already exists."""
         if deal.lease.upid is not None:
             try:
                 await self._machines.wait_until_created(deal.lease, deal.lease.upid)
@@ -196,9 +196,9 @@ class Creation:
         return await self._deals.advance(deal, moves.begin_settling, order_status=_SETTLING)
 
     async def _ask_again(self, deal: Deal, error: pve.ProxmoxError) -> NoReturn:
-        """Ask for the guest again where its creation ended and made nothing, for a passing reason.
+        """Ask for the guest again if its creation failed for a passing reason and made nothing.
 
-        Proxmox gave up on a lock, say: that task's end never changes, however often it is read.
+        For example, Proxmox timed out on a lock. Reading that task again would never help.
         """
         is_over = isinstance(error.__cause__, pve.TaskFailed)
         failure = await self._passing_or_final(deal, error, "create_failed")
@@ -208,7 +208,7 @@ class Creation:
         raise failure from error
 
     async def _start(self, deal: Deal) -> Deal | None:
-        """Start the guest; the money is asked for only while there is time to settle."""
+        """Start the guest; go on to settle only if there is still time for it."""
         fresh = deal.order.attempts == 0
         try:
             await self._machines.ensure_running(deal.lease, look_first=not fresh)
@@ -221,7 +221,7 @@ class Creation:
         return await self._deals.advance(deal, moves.begin_settling, order_status=_SETTLING)
 
     async def _look_at_ready(self, deal: Deal) -> Deal:
-        """See that a guest of the warm pool is sound; one that is not is replaced by a new one."""
+        """Check a guest from the warm pool; replace it with a new one if it is not sound."""
         await self._check_time(deal)
         if await self._ready.is_sound(deal.lease, self._planned_expiry(deal)):
             return await self._deals.advance(deal, order_status=_SETTLING)
@@ -233,7 +233,7 @@ class Creation:
             raise workflow.RetryLater("no node is seen") from error
 
     async def _settle(self, deal: Deal) -> Deal | None:
-        """Move the money. Only a transfer seen on chain hands the lease over."""
+        """Move the money. The lease is handed over only after the transfer is seen on chain."""
         if deal.order.status is order.OrderStatus.CLAIMED:
             return await self._look_at_ready(deal)
         paid = await self._settling.settle(deal)
@@ -263,9 +263,9 @@ class Creation:
             raise workflow.GiveUp("create_failed", f"no guest after its creation: {sight.value}")
 
     async def _refuse(self, row: order.Order, end: workflow.GiveUp) -> None:
-        """Write the refusal on the order and its lease as they stand now.
+        """Write the refusal on the order and its lease, as they are now.
 
-        What is paid is not refused any more: its guest is made anew.
+        A paid order is no longer refused: its guest is made again.
         """
         deal = await self._deals.reopen(row)
         if deal.order.is_paid:
@@ -277,7 +277,7 @@ class Creation:
     async def _passing_or_final(
         self, deal: Deal, error: pve.ProxmoxError, refusal: str
     ) -> Exception:
-        """Return what a failure of Proxmox means: try again while there is time, or give up."""
+        """Turn a Proxmox failure into RetryLater while there is time, else GiveUp."""
         reason = workflow.reason_of(error)
         if isinstance(error, cluster.NOT_HERE) and not deal.order.is_paid:
             return await self._anew.elsewhere(deal, reason)

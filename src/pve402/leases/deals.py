@@ -1,6 +1,6 @@
-"""What the workflows write: every change of an order and its lease, one transaction each.
+"""What the workflows write: every change to an order and its lease, one transaction each.
 
-Each names the order's fence. FenceLostError means that another process has the order now.
+Each write checks the order's fence. FenceLostError means that another process now has the order.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from pve402.storage import (
 )
 
 Move = Callable[[transaction.Transaction, lease.Lease], Awaitable[lease.Lease]]
-"""One of `leases.moves`, with what it needs besides the transaction and the lease."""
+"""One of `leases.moves`, with all arguments but the transaction and the lease bound."""
 
 _orders = tables.orders
 
@@ -47,7 +47,7 @@ class Deals:
         self._vault = secret_vault
 
     async def open_deal(self, row: order.Order) -> Deal:
-        """Read the lease of an order that a worker has taken, which may be another by now."""
+        """Read the lease of an order that a worker has taken; it may have been replaced."""
         async with self.db.read() as tx:
             found = await lease_rows.get_of_order(tx, row.order_id)
         if found is None:
@@ -61,7 +61,7 @@ class Deals:
         *,
         order_status: order.OrderStatus | None = None,
     ) -> Deal:
-        """Move the order, its lease, or both; attempts start anew."""
+        """Move the order, its lease, or both; resets the attempt count."""
         values: dict[str, Any] = {"attempts": 0, "last_error": None}
         if order_status is not None:
             values["status"] = order_status.value
@@ -98,7 +98,7 @@ class Deals:
         return Deal(order=settled, lease=active)
 
     async def start_paid(self, deal: Deal, transaction: str | None) -> Deal:
-        """Write that a new lease is paid and its guest is to be started."""
+        """Record that a new lease is paid and its guest should start."""
         paid = {"settled_at": self.db.now(), "transaction": transaction, "attempts": 0}
         async with self.db.begin() as tx:
             written = await self.write_order(tx, deal.order, **paid, last_error=None)
@@ -106,7 +106,7 @@ class Deals:
         return Deal(order=written, lease=moved)
 
     async def reopen(self, row: order.Order) -> Deal:
-        """Read an order that a worker has taken, and its lease, as they stand now."""
+        """Read an order that a worker has taken, and its lease, again."""
         async with self.db.read() as tx:
             current = await order_rows.get(tx, row.order_id)
         return await self.open_deal(current or row)
@@ -127,16 +127,16 @@ class Deals:
                 await self.write_order(tx, row, transaction=transaction)
 
     async def finish(self, row: order.Order, transaction: str | None = None) -> None:
-        """Close a settled order for good, with the transaction that stands, and erase its payment.
+        """Close a settled order for good, record its final transaction and erase its payment.
 
-        Without a transaction the one that was seen before stands.
+        Without a transaction, the order keeps the one it has.
         """
         stands = transaction or row.transaction
         async with self.db.single() as tx:
             await self.write_order(tx, row, final=True, transaction=stands, **CLOSED)
 
     async def note_description(self, row: order.Order) -> None:
-        """Write that the guest has been told until when it is paid."""
+        """Record that the guest's description shows its paid time."""
         async with self.db.single() as tx:
             await self.write_order(tx, row, described_at=self.db.now())
 
@@ -153,7 +153,7 @@ class Deals:
             )
 
     async def leave_open(self, row: order.Order, transaction: str | None) -> order.Order:
-        """Write that the settlement of an order was asked for and its outcome is not known."""
+        """Record that the settlement was requested but its outcome is unknown."""
         async with self.db.single() as tx:
             return await self.write_order(
                 tx,
@@ -163,7 +163,7 @@ class Deals:
             )
 
     async def settle_alone(self, row: order.Order, transaction: str | None) -> order.Order:
-        """Record that an order was paid on which nothing else hangs: a management fee."""
+        """Record that a management fee was paid; it has no lease to update."""
         async with self.db.single() as tx:
             settled = await self.write_order(
                 tx,
@@ -178,7 +178,7 @@ class Deals:
         return settled
 
     async def refuse(self, deal: Deal, refusal: str, reason: str) -> Deal:
-        """Close an order that will never be settled: a new lease unwinds, an old one is let go."""
+        """Close an order that will never settle: unwind a new lease, release an existing one."""
         async with self.db.begin() as tx:
             refused = await self._refuse(tx, deal.order, refusal, reason)
             if deal.order.kind is order.OrderKind.CREATION:
@@ -189,7 +189,7 @@ class Deals:
         return Deal(order=refused, lease=back)
 
     async def refuse_fee(self, row: order.Order, refusal: str, reason: str) -> order.Order:
-        """Close the order of a management fee that was not paid."""
+        """Close the order for a management fee that was not paid."""
         async with self.db.single() as tx:
             refused = await self._refuse(tx, row, refusal, reason)
         metrics.count(refused)
@@ -208,7 +208,7 @@ class Deals:
         )
 
     async def reassign_vmid(self, deal: Deal, note: str) -> Deal:
-        """Give a new lease another vmid, because something foreign stands on its own."""
+        """Give a new lease another vmid, because a foreign guest has its own."""
         async with self.db.begin() as tx:
             await reservation.lock_placement(self.db, tx)
             written = await self.write_order(tx, deal.order, attempts=0)
@@ -225,7 +225,7 @@ class Deals:
         *,
         recheck: bool,
     ) -> order.Order:
-        """Write that an order is paid; the payment is kept until the settlement is final."""
+        """Record that an order is paid; keep the payment until the settlement is final."""
         due = self.db.now(self._settings.confirm_after_seconds)
         return await self.write_order(
             tx,

@@ -1,9 +1,8 @@
-"""The workflow of a management fee: claim, settle; the call itself follows in the request.
+"""The workflow of a management fee: claim, settle; the request then makes the call itself.
 
-A fee that was settled after its request had been answered `settlement_pending` bought nothing but
-the receipt; the tenant's client sees that in the answer and on chain. Its payment opens nothing
-when it is sent again: by then its signature stands on chain, and whoever copies it from there is
-not the payer.
+If a fee settles after its request was answered with `settlement_pending`, it buys only the receipt;
+the tenant's client sees that in the answer and on chain. Sending the same payment again gives no
+access: its signature is public on chain by then, so the sender may have copied it.
 """
 
 from pve402.domain import order
@@ -12,16 +11,16 @@ from pve402.payments import facilitators
 
 
 class Fees:
-    """Settles fees, in the request and, where the outcome stayed open, afterwards."""
+    """Settles fees, in the request or, if the outcome was unknown, afterwards."""
 
     def __init__(self, deal_writer: deals.Deals, funds: money.Money) -> None:
         self._deals = deal_writer
         self._money = funds
 
     async def settle(self, row: order.Order) -> order.Order:
-        """Try to settle once and return the order as it then is; still open if unknown.
+        """Try once to settle and return the updated order; it stays open if unknown.
 
-        Raises FenceLostError if that took longer than the row was ours.
+        Raises FenceLostError if that took so long that another process took the row.
         """
         settlement = await self._money.settle(row)
         if settlement.outcome is facilitators.Outcome.SETTLED:
@@ -33,7 +32,7 @@ class Fees:
         return await self._deals.leave_open(row, settlement.transaction)
 
     async def run(self, row: order.Order) -> None:
-        """Resolve a fee whose outcome stayed open; raises RetryLater while it is."""
+        """Resolve a fee with an unknown outcome; raises RetryLater while it stays unknown."""
         try:
             settled = await self.settle(row)
         except workflow.GiveUp as end:

@@ -1,7 +1,7 @@
-"""Whether a lease of a size could be had now: a look before any money is asked for.
+"""Checks whether there is room for a lease of a given size, before asking for money.
 
-Placement goes through all nodes and promises, which an unpaid request shall not cost; so its answer
-for a size is kept for as long as neither the view of the cluster nor the promises are renewed.
+Placement goes through all nodes and promises, which is too much work for an unpaid request. So the
+answer for each size is cached until the view of the cluster or the promises are refreshed.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _KEPT = 1024
 
 
 class Fitting:
-    """Answers by the newest view of the cluster; the claim itself looks again."""
+    """Answers from the latest view of the cluster; the claim itself checks again."""
 
     def __init__(
         self, db: database.Database, view: cluster.ClusterView, settings: options.LeaseOptions
@@ -27,7 +27,7 @@ class Fitting:
         self._known: dict[tuple[str, lease.Size], bool] = {}
 
     async def check(self, sku: catalogue.Sku, size: lease.Size) -> None:
-        """Raise NoCapacity or ProxmoxUnavailable if a lease of this size could not be had now."""
+        """Raise NoCapacity or ProxmoxUnavailable if there is no room for this size now."""
         rooms = await self._view.rooms()
         promises = await self._view.promises(self._db)
         is_new = self._rooms is not rooms or self._promises is not promises

@@ -1,8 +1,8 @@
-"""Transfers to our address that no order of ours explains.
+"""Finds transfers to our address that belong to none of our orders.
 
-Two installations that share one PAY_TO can be given one authorization at the same moment: both see
-its transfer, and nothing on the chain says which of the two it was meant for. So each installation
-has an address of its own, and who finds others' transfers at it is told.
+If two installations share one PAY_TO, they can receive the same authorization at the same moment:
+both see its transfer, and the chain does not show which one it was for. So each installation
+needs its own address, and we warn the operator about other installations' transfers to it.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _MOST: Final = 1000
 
 
 async def find(db: database.Database, chain: Chain, network: str, pay_to: str) -> Sequence[str]:
-    """Return the transactions of the last blocks that paid us and belong to no order.
+    """Return the transactions in the latest blocks that paid us but belong to no order.
 
     Raises ChainUnavailable, DatabaseUnavailable.
     """

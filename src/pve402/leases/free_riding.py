@@ -1,9 +1,10 @@
-"""Limits of free riding: what may be made before its money has moved.
+"""Limits what can be created before the money has moved.
 
-A container is made before it is paid, so whoever never pays could have them made for nothing. Open
-creations are counted per wallet, per client address (of IPv6 per /64) and in all; a wallet whose
-settlement failed waits; and a payment that stays valid for long is not taken. One whose outcome has
-been unknown for a minute, so that its guest is stopped, fills its payer's share and nobody else's.
+A container is created before it is paid, so a client that never pays could get containers for
+nothing. We limit open creations per wallet, per client address (IPv6: per /64) and in total. A
+wallet whose settlement failed must wait, and payments with a long validity are refused. A creation
+whose outcome has been unknown for a minute, so that its guest is stopped, counts only against its
+payer.
 """
 
 from datetime import datetime
@@ -14,7 +15,7 @@ from pve402.storage import database, order_rows, transaction
 
 
 class FreeRiding:
-    """Refuses what would go unpaid too long, or too often."""
+    """Refuses creations that could stay unpaid too long or too often."""
 
     def __init__(self, db: database.Database, settings: options.LeaseOptions) -> None:
         self._db = db
@@ -23,7 +24,7 @@ class FreeRiding:
     async def check_creation(
         self, tx: transaction.Transaction, purchase: purchases.Purchase
     ) -> None:
-        """Refuse a creation when too many wait for money, or the wallet's last one failed.
+        """Refuse a creation if too many are unpaid, or the wallet's last payment failed.
 
         Raises TooManyUnsettled, Overloaded, WalletMustWait, PaymentRefused.
         """
@@ -52,7 +53,7 @@ class FreeRiding:
         purchase: purchases.Purchase,
         lease_id: str | None = None,
     ) -> order_rows.Past:
-        """Return the past of a payment whose window is not too long. Raises PaymentRefused."""
+        """Return the payment's history. Raises PaymentRefused if it stays valid too long."""
         key = purchase.payment.key._asdict()
         past = await order_rows.look_back(self._db, tx, **key, lease_id=lease_id)
         _check_window(purchase, past.now)
@@ -60,10 +61,10 @@ class FreeRiding:
 
 
 def _check_window(purchase: purchases.Purchase, now: datetime) -> None:
-    """Refuse a payment that stays valid for long: its outcome could stay open as long.
+    """Refuse a payment that stays valid too long: its outcome could stay unknown as long.
 
-    Official clients sign for the `maxTimeoutSeconds` that they were told. The judgement says so
-    too, by the clock of a replica; this is the database's.
+    Official clients sign for the `maxTimeoutSeconds` that we send. The local payment checks test
+    this too, but by the replica's clock; this check uses the database's.
     """
     terms = purchase.requirements
     if purchase.payment.valid_before > now.timestamp() + terms.longest_window_seconds:

@@ -1,7 +1,7 @@
-"""Tells, before work is taken up, whether guests that stand carry this installation's name.
+"""Checks at startup that existing guests carry this installation's name.
 
-Guests are known by a tag with the name. Under another name they would be nobody's: they would run
-on after their leases' end, and nothing would report them, for they are not even strangers then.
+A tag with the name identifies our guests. Under another name we would not recognise them: they
+would run on after their leases end, and the reconciler would not even report them as strangers.
 """
 
 import sqlalchemy as sa
@@ -16,7 +16,7 @@ _NONE_STANDS = ~sa.exists().where(tables.leases.c.ended_at.is_(None))
 
 
 async def other(db: database.Database, name: str) -> str | None:
-    """Return the name that guests stand under if that is not this installation's, else None."""
+    """Return the name that existing guests carry if it is not this installation's, else None."""
     query = _READ.where(_facts.c.value != name, ~_NONE_STANDS)
     async with db.read() as tx:
         found: str | None = await tx.scalar(query)
@@ -24,9 +24,9 @@ async def other(db: database.Database, name: str) -> str | None:
 
 
 async def claim(db: database.Database, name: str) -> None:
-    """Write this installation's name, unless guests stand under another.
+    """Store this installation's name, unless guests exist under another.
 
-    Replicas that start together agree, whichever is first.
+    Safe when several replicas start at once: the first one decides.
     """
     async with db.read() as tx:
         if await tx.scalar(_READ) == name:

@@ -1,8 +1,7 @@
-"""Tells, before work is taken up, whether this installation's key opens what the database keeps.
+"""Checks at startup that this installation's key opens the secrets in the database.
 
-An order that is open has its payment sealed, and is due some time. With another key nobody could
-finish it: it would neither be settled nor refused, and its guest would stand until somebody
-noticed.
+An open order holds its payment sealed. With a different key nobody could finish the order: it
+would be neither settled nor refused, and its guest would stay until somebody noticed.
 """
 
 import sqlalchemy as sa
@@ -17,11 +16,11 @@ NEWEST = (
     .order_by(_orders.c.created_at.desc())
     .limit(1)
 )
-"""The newest sealed payment. The index of what is due holds it, however many orders there were."""
+"""The newest sealed payment. The index of due rows finds it fast, however many orders exist."""
 
 
 async def opens_what_is_kept(db: database.Database, secret_vault: vault.Vault) -> bool:
-    """Try the key on the newest sealed payment; true if there is none."""
+    """Return whether the key opens the newest sealed payment; True if there is none."""
     async with db.read() as tx:
         found = (await tx.execute(NEWEST)).one_or_none()
     if found is None:

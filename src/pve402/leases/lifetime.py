@@ -9,10 +9,10 @@
     DELETING             destroy the guest, free the vmid           ENDED
     UNWINDING            destroy the guest, free the vmid           FAILED
 
-Nothing here is taken back, and nothing is given up: a step that fails is tried again for ever, with
-longer pauses, and shows in `last_error` and in the metrics. A state is written only when it is
-true: STOPPED after the guest was seen down, ENDED and FAILED after it was seen gone. A renewal that
-takes its hold clears the fence, so whatever runs here then writes nothing.
+No step is undone or given up: a failing step is retried forever, with growing pauses, and shows in
+`last_error` and in the metrics. A state is written only once it is true: STOPPED after we saw the
+guest down, ENDED and FAILED after we saw it gone. A renewal that takes its hold clears the fence,
+so a step that is still running here can no longer write.
 """
 
 import functools
@@ -42,7 +42,7 @@ class Lifetime:
         settings: options.LeaseOptions,
         on_end: Callable[[lease.Lease, str], Awaitable[None]],
     ) -> None:
-        """Take the parts; `on_end(lease, reason)` closes consoles when a guest goes down."""
+        """Keep the parts; `on_end(lease, reason)` closes consoles when a guest goes down."""
         self._db = db
         self._machines = machines
         self._settings = settings
@@ -56,9 +56,9 @@ class Lifetime:
         }
 
     async def run(self, row: lease.Lease) -> None:
-        """Take a lease that fell due as far as it goes.
+        """Take a due lease as far as it goes.
 
-        Raises RetryLater, FenceLostError, or what an outside call raised; the row stays as it is.
+        Raises RetryLater, FenceLostError, or the error of an outside call; the row stays as it is.
         """
         try:
             await workflow.run(self.steps, row, lambda row: row.status)
@@ -66,13 +66,13 @@ class Lifetime:
             await self._follow(row, moved.node)
 
     async def _follow(self, row: lease.Lease, node: str) -> None:
-        """Note the node that the guest was migrated to, and look again at once."""
+        """Record the node that the guest was migrated to, and retry at once."""
         log.info("guest_moved", lease=row.lease_id, node=node)
         async with self._db.single() as tx:
             await moves.follow_when_due(self._db, tx, row, node)
 
     async def _expire(self, row: lease.Lease) -> lease.Lease | None:
-        """Begin to stop a lease whose time is over and which no renewal holds."""
+        """Begin to stop a lease whose time is over, unless a renewal holds it."""
         if row.expires_at is None:
             raise LookupError(f"lease {row.lease_id} is active without an end")
         now = await self._db.time()
@@ -88,9 +88,9 @@ class Lifetime:
         return await self._move(row, stopping)
 
     async def _apply_power(self, row: lease.Lease) -> None:
-        """Start or stop the guest of a lease in its time, as is wanted.
+        """Start or stop the guest of an active lease, as its tenant wants.
 
-        A guest that does not start is the reconciler's, which tries some times an hour.
+        If the guest does not start, the reconciler retries a few times an hour.
         """
         if not row.is_to_run:
             await self._on_end(row, "stopped_by_owner")
@@ -122,14 +122,14 @@ class Lifetime:
         to_be_deleted = row.deletes_at is not None and row.deletes_at <= now
         if to_be_deleted and row.hold_order_id is None:
             return await self._move(row, moves.begin_deleting)
-        # A guest that was stopped before has its grace already.
+        # A guest that was stopped before already has its grace period.
         deletes_at: Any = None if to_be_deleted else row.deletes_at
         deletes_at = deletes_at or self._db.now(self._grace_seconds(row))
         await self._move(row, functools.partial(moves.keep_stopped, deletes_at=deletes_at))
         return None
 
     def _grace_seconds(self, row: lease.Lease) -> float:
-        """How long a guest is kept for a renewal: in proportion to what was paid, up to a limit."""
+        """Return how long to keep a guest for a renewal: in proportion to its paid time, capped."""
         paid = row.expires_at - row.created_at if row.expires_at is not None else timedelta(0)
         share = self._settings.grace_per_paid * max(0.0, paid.total_seconds())
         return min(self._settings.grace_seconds, share)
@@ -148,7 +148,7 @@ class Lifetime:
         await self._finish(row, reason=row.end_reason or "expired")
 
     async def _unwind(self, row: lease.Lease) -> None:
-        """Destroy what a failed creation left, and wait out a creation that may appear late."""
+        """Destroy the guest of a failed creation, and wait for one that may still appear."""
         if not await self._machines.ensure_gone(row):
             raise workflow.RetryLater("the guest is still being made", after_seconds=1)
         if row.upid is None and row.create_sent_at is not None:

@@ -1,10 +1,10 @@
-"""The guest of a lease: made, started, stopped and destroyed, each safe to ask for twice.
+"""Creates, starts, stops and destroys the guest of a lease; every call is safe to repeat.
 
-Nothing here believes a vmid alone. Before a guest is started, stopped, changed or destroyed its
-tags are compared with the lease's; a foreign guest on our vmid is left as it is. Where a turn to
-write is needed, the tags are compared within it: many may wait for a turn, for minutes. Meanwhile
-an administrator may have given the vmid to another guest, or another process have taken the lease
-over and the tenant renewed it, so who waited long looks at the lease's row again, too.
+A vmid alone proves nothing. Before we start, stop, change or destroy a guest, we compare its tags
+with the lease's, and leave a foreign guest on our vmid alone. If the operation needs a write turn,
+we compare the tags inside the turn, because waiting for one can take minutes. Meanwhile an
+administrator may have given the vmid to another guest, or another process may have taken the lease
+over and the tenant renewed it; so after a long wait we also read the lease's row again.
 """
 
 import asyncio
@@ -30,16 +30,16 @@ log = structlog.get_logger(__name__)
 _TASK_LIMIT_SECONDS = 300.0
 _CREATE_TASK = "vzcreate"
 _CREATE_LOCK = "create"
-# What was known that long before is not known any more.
+# After waiting this long for a turn, check the lease's row again.
 STALE_SECONDS = 1.0
-# An end that finds no turn makes room for the ends on other nodes, and for creations on its own.
+# If the end of a lease gets no turn in time, it lets ends on other nodes and creations go first.
 TURN_LIMIT_SECONDS = 5.0
 _BUSY_PAUSE_SECONDS = 2.0
 _POLL = pve_tasks.PollPolicy(first_seconds=0.04, factor=1.25, ceiling_seconds=1.0)
 
 
 class Sight(Enum):
-    """What stands on a vmid."""
+    """What exists under a vmid."""
 
     ABSENT = "absent"  # no guest
     IN_MAKING = "in making"  # locked for creation; tags are not written yet
@@ -49,7 +49,7 @@ class Sight(Enum):
 
 
 class GuestMovedError(Exception):
-    """The lease's guest stands on another node than the lease says, after a migration."""
+    """The lease's guest is on a different node than the lease says, after a migration."""
 
     def __init__(self, node: str) -> None:
         super().__init__(f"the guest is on node {node}")
@@ -58,14 +58,14 @@ class GuestMovedError(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Secrets:
-    """How the tenant gets in."""
+    """The tenant's access to the guest."""
 
     password: str | None = dataclasses.field(default=None, repr=False)
     ssh_public_keys: tuple[str, ...] = ()
 
 
 class Machines:
-    """Does to guests what workflows ask for."""
+    """Operates guests for the workflows."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Machines:
         template: pve_guests.GuestSpec,
         sku_catalogue: catalogue.Catalogue,
     ) -> None:
-        """Take the parts; `template` is a spec with the operator's network and defaults."""
+        """Keep the parts; `template` is a spec with the operator's network and defaults."""
         self._db = db
         self._guests = guests
         self._tasks = tasks
@@ -90,9 +90,9 @@ class Machines:
         self._catalogue = sku_catalogue
 
     async def look(self, row: lease.Lease) -> Sight:
-        """Return what stands on the lease's vmid: one call, and one more where its node has none.
+        """Return what exists under the lease's vmid: one call, or two if its node has no guest.
 
-        Raises GuestMovedError if the cluster has the guest on another node.
+        Raises GuestMovedError if the guest is on another node of the cluster.
         """
         try:
             status = await self._guests.status(_ref(row))
@@ -106,7 +106,7 @@ class Machines:
         return Sight.RUNNING if status.state is pve_guests.RunState.RUNNING else Sight.STOPPED
 
     async def is_vmid_free(self, vmid: int) -> bool:
-        """Tell whether the cluster has no guest with this vmid."""
+        """Return whether no guest in the cluster has this vmid."""
         try:
             await self._guests.next_vmid(vmid)
         except pve.GuestExists:
@@ -114,17 +114,17 @@ class Machines:
         return True
 
     def turn_to_write(self, node: str) -> contextlib.AbstractAsyncContextManager[None]:
-        """Wait for a turn to write on the node and hold it for the block.
+        """Wait for a write turn on the node and hold it for the block.
 
-        What is written down before a creation is sent belongs into the block: whoever lost the
-        lease while it waited then finds out, and sends nothing.
+        Record a creation inside the block, before sending it: a process that lost the lease while
+        waiting then notices, and sends nothing.
         """
         return self._slots.hold(node)
 
     async def ask_to_create(
         self, row: lease.Lease, secrets: Secrets, planned_expiry: datetime
     ) -> pve_tasks.Upid:
-        """Ask Proxmox for the guest, in a turn of its node, and return the creation task.
+        """Ask Proxmox for the guest, in a write turn of its node; return the creation task.
 
         Raises ProxmoxError; after OutcomeUnknown the guest may exist or appear later.
         """
@@ -149,15 +149,15 @@ class Machines:
         await self._wait(pve_tasks.Upid.parse(upid))
 
     async def find_creation(self, row: lease.Lease) -> pve_tasks.Upid | None:
-        """Return the running task that creates something on the lease's vmid, if there is one."""
+        """Return the running task that creates a guest under the lease's vmid, if any."""
         running = await self._tasks.list_active(row.node, row.vmid)
         return next((upid for upid in running if upid.type == _CREATE_TASK), None)
 
     async def ensure_running(self, row: lease.Lease, *, look_first: bool = True) -> None:
         """Start the guest unless it runs; `look_first=False` right after its creation.
 
-        Raises GuestMissing if there is no guest of this lease, what the start ended with, and
-        FenceLostError if the lease was taken over while a turn was waited for.
+        Raises GuestMissing if the lease has no guest, the error of the start task, and
+        FenceLostError if the lease was taken over while waiting for a turn.
         """
         async with self._turn(row) as waited_long:
             sight = await self.look(row) if look_first or waited_long else Sight.STOPPED
@@ -168,7 +168,7 @@ class Machines:
                 raise pve.GuestMissing(f"guest {row.vmid} is {sight.value}")
 
     async def reboot(self, row: lease.Lease) -> None:
-        """Shut the guest down, by force after the operator's limit, and start it.
+        """Shut the guest down, by force after the operator's time limit, and start it.
 
         Raises like `ensure_running`.
         """
@@ -182,11 +182,11 @@ class Machines:
         await self.ensure_running(row)
 
     async def ensure_stopped(self, row: lease.Lease) -> Sight:
-        """Shut the guest down, hard after the operator's limit; return what then stands there.
+        """Shut the guest down, by force after the operator's time limit; return the new state.
 
-        A guest may take the whole limit to go down; nobody else's turn waits for that. Raises
-        ProxmoxError if it could not be stopped, and nothing is assumed then; RetryLater while the
-        node is busy; FenceLostError if the lease was taken over meanwhile.
+        A shutdown can take the whole limit, but it does not block other write turns. Raises
+        ProxmoxError if the stop failed (the state is then unknown), RetryLater while the node is
+        busy, FenceLostError if the lease was taken over meanwhile.
         """
         with contextlib.suppress(pve.GuestNotRunning):
             async with self._turn(row, limit_seconds=TURN_LIMIT_SECONDS):
@@ -199,10 +199,10 @@ class Machines:
         return await self.look(row)
 
     async def ensure_gone(self, row: lease.Lease) -> bool:
-        """Destroy the lease's guest; True when it is gone, False while it is still being made.
+        """Destroy the lease's guest; True once it is gone, False while it is still being created.
 
-        A foreign guest on the vmid is left alone and counts as gone: ours is not there. Raises
-        like `ensure_stopped`.
+        Leaves a foreign guest on the vmid alone and returns True: ours is not there. Raises like
+        `ensure_stopped`.
         """
         async with self._turn(row, limit_seconds=TURN_LIMIT_SECONDS):
             sight = await self.look(row)
@@ -214,11 +214,11 @@ class Machines:
         return True
 
     async def write_description(self, row: lease.Lease) -> None:
-        """Write on the guest until when it is paid, if it is the lease's guest.
+        """Write the end of the paid time on the guest, if it is the lease's guest.
 
-        The lease's end is read after the guest's configuration, and Proxmox refuses a change of one
-        that is not the last: of two who write at once, who read the older end does not win. Raises
-        ConfigChanged then.
+        We read the guest's configuration first and the lease's end second, and Proxmox refuses a
+        change based on an outdated configuration. So if two processes write at once, the older end
+        cannot win. Raises ConfigChanged if Proxmox refuses.
         """
         config = await self._own_config(row)
         if config is None:
@@ -230,7 +230,7 @@ class Machines:
             await self._guests.update_config(_ref(row), changes, digest=config.digest)
 
     async def describe_running(self, row: lease.Lease, expires_at: datetime) -> None:
-        """Write the lease's name and time on its guest. Raises GuestMissing unless it runs."""
+        """Write the lease's name and end on its guest. Raises GuestMissing unless it runs."""
         sight = await self.look(row)
         config = await self._own_config(row) if sight is Sight.RUNNING else None
         if config is None:
@@ -250,7 +250,7 @@ class Machines:
         return mark.describe(record, self._mark_key)
 
     def read_description(self, description: str) -> mark.GuestRecord | None:
-        """Return what a guest's description says, if we signed it."""
+        """Return the record in a guest's description, if we signed it."""
         return mark.read_description(description, self._mark_key)
 
     async def _look_elsewhere(self, row: lease.Lease) -> None:
@@ -263,10 +263,10 @@ class Machines:
     async def _turn(
         self, row: lease.Lease, *, limit_seconds: float | None = None
     ) -> AsyncIterator[bool]:
-        """Hold a turn to write on the lease's node; yields whether it was waited for long.
+        """Hold a write turn on the lease's node; yields whether the wait for it was long.
 
-        Raises RetryLater without a turn within the limit, and FenceLostError if the lease was
-        taken over meanwhile.
+        Raises RetryLater if no turn comes within the time limit, and FenceLostError if the lease
+        was taken over meanwhile.
         """
         asked_at = time.monotonic()
         async with contextlib.AsyncExitStack() as holding:
@@ -283,14 +283,14 @@ class Machines:
             yield waited_long
 
     async def _check_unchanged(self, row: lease.Lease) -> None:
-        """Raise FenceLostError unless the lease's row still is what the caller knows."""
+        """Raise FenceLostError if the lease's row differs from the caller's copy."""
         async with self._db.read() as tx:
             now = await lease_rows.get(tx, row.lease_id)
         if now is None or _whose(now) != _whose(row):
             raise queue.FenceLostError
 
     async def _own_config(self, row: lease.Lease) -> guest_views.GuestConfig | None:
-        """Return the configuration of the guest if, as it stands, it is the lease's."""
+        """Return the guest's current configuration if its tags are the lease's."""
         try:
             config = await self._guests.config(_ref(row))
         except pve.GuestMissing:
@@ -300,7 +300,7 @@ class Machines:
         return config if marked and config.lock != _CREATE_LOCK else None
 
     async def _ask_to_shut_down(self, row: lease.Lease) -> pve_tasks.Upid | None:
-        """Return the task that shuts the guest down, None if Proxmox begins none."""
+        """Return the task that shuts the guest down, or None if Proxmox starts none."""
         limit = self._settings.shutdown_limit_seconds
         try:
             return await self._guests.shutdown(_ref(row), limit_seconds=limit, force_stop=True)
@@ -346,7 +346,7 @@ class Machines:
 
 
 def _whose(row: lease.Lease) -> tuple[object, ...]:
-    """What a process that takes a lease over, or a renewal, changes of it."""
+    """Return the values that change when a process or a renewal takes the lease over."""
     return row.status, row.fence, row.hold_order_id
 
 

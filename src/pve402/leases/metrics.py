@@ -1,4 +1,4 @@
-"""What operators watch, for Prometheus: orders, expiry, what fails again and again."""
+"""Prometheus metrics for operators: orders, expiry, repeated failures."""
 
 import prometheus_client
 
@@ -40,7 +40,7 @@ FROM_POOL = prometheus_client.Counter(
 
 
 def count(closed: order.Order) -> None:
-    """Count an order that came to an end."""
+    """Count a closed order."""
     ORDERS.labels(closed.kind.value, closed.status.value).inc()
     if closed.status is order.OrderStatus.SETTLED:
         EARNED.labels(closed.network).inc(closed.amount_atomic)

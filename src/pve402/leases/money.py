@@ -1,4 +1,4 @@
-"""The money of an order: the sealed payment, its settlement, and what became of it later."""
+"""The money of an order: the sealed payment, its settlement, and later checks on chain."""
 
 import json
 from collections.abc import Collection
@@ -20,7 +20,7 @@ class Money:
         trusted_networks: Collection[str] = (),
         confirmations: int = 10,
     ) -> None:
-        """Take the settler; on trusted networks nothing is looked up on chain."""
+        """Keep the settler; settlements on trusted networks are not checked on chain."""
         self._settler = settler
         self._vault = secret_vault
         self._trusted = frozenset(trusted_networks)
@@ -29,7 +29,7 @@ class Money:
     def seal(
         self, order_id: str, payment: protocol.Payment, requirements: protocol.Requirements
     ) -> bytes:
-        """Return the payment as the order row keeps it while it may still be settled."""
+        """Return the encrypted payment, which the order row keeps until the payment is final."""
         terms = {
             "payment": payment.to_json(),
             "resource_url": requirements.resource_url,
@@ -42,7 +42,7 @@ class Money:
         return self._vault.seal(json.dumps(terms).encode(), order_id)
 
     async def settle(self, row: order.Order) -> facilitators.Settlement:
-        """Move the money of an order, or find that it moved; safe to repeat, never raises."""
+        """Move the money of an order, or detect that it has moved; repeatable, never raises."""
         payment, requirements = self._open(row)
         return await self._settler.settle(
             payment,
@@ -53,7 +53,7 @@ class Money:
         )
 
     async def recheck(self, row: order.Order) -> settlement.Rechecked:
-        """Look again at a settlement that was seen on chain; raises ChainUnavailable."""
+        """Check again a settlement that was seen on chain; raises ChainUnavailable."""
         payment, requirements = self._open(row)
         return await self._settler.recheck(
             payment,
@@ -63,7 +63,7 @@ class Money:
         )
 
     def needs_recheck(self, network: str) -> bool:
-        """Tell whether settlements of a network are checked on chain at all."""
+        """Return whether a network's settlements are checked on chain at all."""
         return network not in self._trusted
 
     def _open(self, row: order.Order) -> tuple[protocol.Payment, protocol.Requirements]:
@@ -82,9 +82,10 @@ class Money:
 
 
 def _since(row: order.Order, requirements: protocol.Requirements) -> int:
-    """Return since when the payment's transfer is searched on chain, in Unix seconds.
+    """Return the start of the search for the payment's transfer on chain, in Unix seconds.
 
-    A payment older than its window would not have been taken, and one that was used has its order,
-    so a window back costs no safety, while a database whose clock is wrong would cost the payer.
+    It is one payment window before the order. That is safe: an older payment would have been
+    refused, and a used one has its own order. A later start could miss the payer's transfer if the
+    database's clock is wrong.
     """
     return int(row.created_at.timestamp()) - requirements.longest_window_seconds

@@ -1,4 +1,4 @@
-"""The two nonce stores that payments ask for, kept in our tables."""
+"""The two nonce stores that the payments package needs, kept in our tables."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class StoredSignerNonces:
         self._db = db
 
     async def next_nonce(self, chain_id: int, signer: str) -> int | None:
-        """One more than the highest nonce ever claimed, or None if none was."""
+        """Return one more than the highest nonce ever claimed, or None if there is none."""
         async with self._db.read() as tx:
             return await signer_rows.next_nonce(tx, chain_id, signer)
 
@@ -39,7 +39,7 @@ class StoredSignerNonces:
             return await signer_rows.take(self._db, tx, _row(transaction))
 
     async def replace(self, transaction: SignedTransaction) -> bool:
-        """Store a dearer version; False if the nonce is closed."""
+        """Store a version with a higher fee; False if the nonce is closed."""
         async with self._db.begin() as tx:
             return await signer_rows.replace(tx, _row(transaction))
 
@@ -51,18 +51,18 @@ class StoredSignerNonces:
             )
 
     async def confirm(self, chain_id: int, signer: str, below_nonce: int) -> None:
-        """Close every nonce that the chain has counted past."""
+        """Close every nonce that the chain has already used."""
         async with self._db.begin() as tx:
             await signer_rows.confirm(tx, chain_id, signer, below_nonce)
 
     async def unconfirmed(self, chain_id: int, signer: str) -> Sequence[SignedTransaction]:
-        """The newest version of every open nonce, lowest first."""
+        """Return the newest version of every open nonce, lowest first."""
         async with self._db.read() as tx:
             rows = await signer_rows.list_open(tx, chain_id, signer)
         return [_transaction(row) for row in rows]
 
     async def open_for(self, payment: PaymentKey) -> SignedTransaction | None:
-        """The newest open transaction that settles a payment."""
+        """Return the newest open transaction that settles a payment."""
         async with self._db.read() as tx:
             row = await signer_rows.find_open(tx, "|".join(payment))
         return None if row is None else _transaction(row)

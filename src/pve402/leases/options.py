@@ -1,4 +1,4 @@
-"""The numbers that the operator may set for leases; every time limit is in seconds."""
+"""The operator's settings for leases; all time limits are in seconds."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ from pve402.domain import placement, warm_kind
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LeaseOptions:
-    """How leases are made, kept and ended."""
+    """Settings for creating, keeping and ending leases."""
 
     instance: str  # names this installation in the tags of its guests
     storage: str
@@ -19,11 +19,11 @@ class LeaseOptions:
     creation_limit_seconds: float = 240.0  # from the claim to the start of the settlement
     settle_margin_seconds: float = 15.0  # of the payment's window, kept for settling itself
     shutdown_limit_seconds: int = 30  # then the guest is stopped hard
-    grace_seconds: float = 24 * 3600.0  # an expired guest is kept at most so long for a renewal
-    grace_per_paid: float = 24.0  # and at most so many times as long as was paid for
+    grace_seconds: float = 24 * 3600.0  # how long an expired guest is kept for a renewal
+    grace_per_paid: float = 24.0  # and at most this multiple of the paid time
     paid_ahead_limit_seconds: float = 30 * 24 * 3600.0
-    late_create_seconds: float = 90.0  # a creation of unknown outcome may still appear so long
-    task_shows_seconds: float = 10.0  # after a creation was asked for, its task is there or gone
+    late_create_seconds: float = 90.0  # how long a guest may still appear after an unknown outcome
+    task_shows_seconds: float = 10.0  # after this, a creation's task is visible or already gone
     restarts_an_hour: int = 3  # of a guest found stopped inside its lease
     unsettled_per_wallet: int = 8
     unsettled_per_address: int = 16
@@ -36,20 +36,20 @@ class LeaseOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
-    """How due rows are taken and worked on."""
+    """Settings for taking and processing due rows."""
 
-    # Rows in work in this process. A guest may take half a minute to go down, and those who pay
-    # wait for no such end.
+    # Rows in work in this process. A guest can take half a minute to shut down, and paying tenants
+    # must not wait for that.
     orders_at_once: int = 64
     leases_at_once: int = 200
     hold_seconds: float = 15.0  # a dead process's rows are taken over after this
-    idle_seconds: float = 1.0  # the longest sleep between two looks at the table
+    idle_seconds: float = 1.0  # the longest sleep between two reads of the table
     retry_least_seconds: float = 0.5
     retry_most_seconds: float = 60.0
 
     @property
     def retry_pauses_seconds(self) -> tuple[float, ...]:
-        """The pause after each number of attempts, from none: doubled each time, capped."""
+        """Return the pause by number of attempts, starting at 0: doubled each time, capped."""
         doubled = (self.retry_least_seconds * 2.0**attempts for attempts in range(8))
         most = self.retry_most_seconds
         return (*(min(most, pause) for pause in doubled), most)

@@ -1,9 +1,9 @@
-"""What a tenant does with a running lease's guest: start it, stop it, reboot it.
+"""Lets a tenant start, stop and reboot the guest of an active lease.
 
-A start and a stop are written on the lease, and the worker makes them true: the reconciler, a
-renewal and a rebuild of the table obey what is written there, so a stopped guest stays down until
-somebody starts it. A stopped lease's time goes on, and it keeps its cores, memory and disk. A
-reboot that is cut short leaves a guest that is down and wanted running, which is started again.
+Start and stop are recorded on the lease, and the worker carries them out. The reconciler, renewals
+and a rebuild of the table follow that record, so a stopped guest stays down until somebody starts
+it. The lease's time continues meanwhile, and it keeps its cores, memory and disk. An interrupted
+reboot leaves a guest that is down but should run, so it is started again.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.5
 
 
 class PowerSwitch:
-    """Starts, stops and reboots guests inside their time."""
+    """Starts, stops and reboots guests during their paid time."""
 
     def __init__(
         self,
@@ -33,27 +33,27 @@ class PowerSwitch:
         lease_worker: worker.Worker,
         on_end: Callable[[lease.Lease, str], Awaitable[None]],
     ) -> None:
-        """Take the parts; `on_end(lease, reason)` closes what is open in a guest."""
+        """Keep the parts; `on_end(lease, reason)` closes what is open in a guest."""
         self._db = db
         self._machines = machines
         self._worker = lease_worker
         self._on_end = on_end
 
     async def start(self, row: lease.Lease) -> lease.Lease:
-        """Have the guest run; idempotent. Raises LeaseOver, LeaseNotReady, LeaseBusy.
+        """Start the guest; idempotent. Raises LeaseOver, LeaseNotReady, LeaseBusy.
 
-        Waits some seconds for it; the guest may come up, or fail to, after that.
+        Waits a few seconds for it; the guest may start, or fail to, after that.
         """
         return await self._want(row, moves.want_running)
 
     async def stop(self, row: lease.Lease) -> lease.Lease:
-        """Have the guest down until it is started; idempotent. Raises and waits like `start`."""
+        """Stop the guest until somebody starts it; idempotent. Raises and waits like `start`."""
         return await self._want(row, moves.want_stopped)
 
     async def reboot(self, row: lease.Lease) -> lease.Lease:
-        """Shut the guest down and start it; one that is stopped is started.
+        """Shut the guest down and start it; just start it if it is stopped.
 
-        Raises like `start`, and ProxmoxUnavailable where the outcome is not known.
+        Raises like `start`, and ProxmoxUnavailable if the outcome is unknown.
         """
         wanted = await self._want(row, moves.want_running) if not row.is_to_run else row
         check_running_time(wanted)
@@ -87,7 +87,7 @@ class PowerSwitch:
         return moved
 
     async def _until_applied(self, row: lease.Lease, changed: asyncio.Event) -> lease.Lease:
-        """Wait until the worker has put the lease down again."""
+        """Wait until the worker has finished with the lease."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_SECONDS):
@@ -100,9 +100,10 @@ class PowerSwitch:
 
 
 def check_running_time(row: lease.Lease) -> None:
-    """Raise why a lease's guest cannot be started, stopped or rebooted now.
+    """Check that a lease's guest can be started, stopped or rebooted now.
 
-    LeaseOver, LeaseBusy (a renewal holds it), LeaseNotReady before the handover and in grace.
+    Raises LeaseOver, LeaseBusy (a renewal holds it), LeaseNotReady (before the handover and in
+    grace).
     """
     if row.status in lease.OVER or row.status is lease.LeaseStatus.DELETING:
         raise errors.LeaseOver

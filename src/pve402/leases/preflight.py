@@ -1,8 +1,8 @@
-"""What can never work on the nodes as they are, such as a storage that none of them has.
+"""Finds setups that can never work, such as a storage that no node has.
 
-A guest needs a node with the storage for its disks, a template, and the bridge. Each is asked for
-on the node itself, now and then; what cannot be seen for want of a right is not held against it.
-What is wrong is said in the log once, and `readyz` says of which kind it is.
+A guest needs a node with the storage for its disks, a template, and the bridge. We check each on
+the node itself from time to time; what our token may not see does not count as missing. The log
+reports each problem once, and `readyz` shows its kind.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class Need(Enum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lack:
-    """Something that a node surely does not have."""
+    """Something that a node certainly lacks."""
 
     node: str  # empty: no node of the cluster
     need: Need
@@ -45,7 +45,7 @@ class Lack:
 
 
 class Preflight:
-    """Looks at the nodes for what can never work."""
+    """Checks the nodes for setups that can never work."""
 
     def __init__(
         self,
@@ -68,20 +68,20 @@ class Preflight:
         self.unmet: frozenset[Need] = frozenset()
 
     async def start(self) -> None:
-        """Look once, for some seconds at most, and go on in the background."""
+        """Check once, for a few seconds at most, then continue in the background."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_LOOK_SECONDS):
                 await self._look_safely()
         self._loop = asyncio.create_task(self._look_for_ever(), name="preflight")
 
     async def stop(self) -> None:
-        """Stop looking."""
+        """Stop the background checks."""
         if self._loop is not None:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
 
     async def look(self) -> None:
-        """Look at each node that guests may be made on. Raises ProxmoxError."""
+        """Check each node that may hold guests. Raises ProxmoxError."""
         seen = await self._view.fresh(cluster.REFRESH_SECONDS)
         known = {node.node for node in seen.nodes}
         online = {node.node for node in seen.nodes if node.online}
@@ -93,7 +93,7 @@ class Preflight:
         self._conclude(lacks, known, allowed)
 
     def _unknown_nodes(self, known: set[str]) -> list[Lack]:
-        """The names of nodes, in a setting or a sku, that the cluster does not have."""
+        """Report nodes that a setting or a sku names but the cluster does not have."""
         named = {node for sku in self._catalogue.skus.values() for node in sku.nodes}
         named |= {self._settings.fixed_node} if self._settings.fixed_node else set()
         return [
@@ -122,7 +122,7 @@ class Preflight:
         return Lack(node=node, need=Need.STORAGE, reason=f"storage {name} holds no containers")
 
     async def _template_lack(self, node: str) -> Lack | None:
-        """A node lacks templates if none of those on sale there is on it."""
+        """Return a lack if the node has none of the templates on sale there."""
         wanted = self._templates(node)
         held: set[str] = set()
         for name in sorted({volume.partition(":")[0] for volume in wanted}):
@@ -147,7 +147,7 @@ class Preflight:
             bridges = await self._nodes.bridges(node)
         except (pve.PermissionDenied, pve.CallNotSupported):
             return None
-        if not bridges or self._bridge in bridges:  # none: our token may see none
+        if not bridges or self._bridge in bridges:  # none: perhaps our token may not see bridges
             return None
         seen = ", ".join(bridges)
         return Lack(
@@ -167,7 +167,7 @@ class Preflight:
         self.unmet = frozenset(unmet)
 
     def _may_sell(self, known: set[str]) -> bool:
-        """Whether some sku may be sold on a node that there is, online or not."""
+        """Return whether some sku may be sold on an existing node, online or not."""
         fixed = self._settings.fixed_node
         places = known if fixed is None else known & {fixed}
         skus = self._catalogue.skus.values()

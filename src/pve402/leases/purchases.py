@@ -1,4 +1,4 @@
-"""What somebody wants to buy with one payment."""
+"""What a client wants to buy with one payment."""
 
 import dataclasses
 
@@ -16,13 +16,13 @@ class Purchase:
     client_address: str | None = None
     idempotency_key: str | None = None
     by_key: bool = True  # the payer's own key signed; False for a contract wallet
-    payer_has_code: bool | None = None  # None where it was not asked
+    payer_has_code: bool | None = None  # None if not checked
     wait_seconds: float = 60.0  # 0: answer as soon as the order is written
-    too_late: payment_errors.PaymentRejected | None = None  # set: it can only have bought before
+    too_late: payment_errors.PaymentRejected | None = None  # set: may match an old order
 
     @property
     def settles_first(self) -> bool:
-        """Whether the payer's contract decides in the transaction, whatever it says before."""
+        """Whether the payer is a contract, which may refuse in the transaction after agreeing."""
         return self.payer_has_code is True or not self.by_key
 
     @property

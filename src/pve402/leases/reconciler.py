@@ -1,4 +1,4 @@
-"""Compares what we leased with what runs, closes the gaps that are surely ours, reports the rest.
+"""Compares our leases with what runs, fixes the differences that are ours, reports the rest.
 
     found                                         done
     an active lease whose guest is gone           the lease ends, with a reason
@@ -11,8 +11,8 @@
     a guest of ours that no standing lease has    reported; only an operator's word stops it
     a guest locked for creation without a task    reported; only root on its node can clear it
 
-Guests without our instance's tag are nobody's business here. One answer of the cluster is believed
-only about guests it shows: before a lease is called gone, the guest itself is asked for.
+Guests without our instance's tag are ignored. We trust the cluster's list only about guests that it
+shows: before we treat a guest as gone, we ask for the guest itself.
 """
 
 import asyncio
@@ -36,13 +36,13 @@ log = structlog.get_logger(__name__)
 Status = lease.LeaseStatus
 _COMPARED = {Status.ACTIVE, Status.STOPPED, Status.POOLED}
 INTERVAL_SECONDS = 30.0
-_AT_ONCE = 8  # gaps of one node; how many write there at once is the slots' affair
-_SETTLED_DOWN = timedelta(seconds=20)  # `/cluster/resources` lags behind by some seconds
+_AT_ONCE = 8  # per node; write slots limit how many of them write at once
+_SETTLED_DOWN = timedelta(seconds=20)  # `/cluster/resources` lags by a few seconds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stranger:
-    """A guest with our tag that no standing lease accounts for."""
+    """A guest with our tag but no current lease."""
 
     node: str
     vmid: int
@@ -53,7 +53,7 @@ class Stranger:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """What one comparison found."""
+    """The result of one comparison."""
 
     strangers: tuple[Stranger, ...]
     ours: int  # guests with our tag
@@ -61,7 +61,7 @@ class Report:
 
 
 class Reconciler:
-    """Runs the comparison every half minute; any number of replicas may."""
+    """Runs the comparison every 30 seconds; any number of replicas may do so."""
 
     def __init__(
         self,
@@ -79,23 +79,23 @@ class Reconciler:
         self.last_report: Report | None = None
 
     def start(self) -> None:
-        """Compare in the background from now on."""
+        """Start the background comparison."""
         self._loop = asyncio.create_task(self._run_for_ever(), name="reconciler")
 
     async def stop(self) -> None:
-        """End the background comparison, and what it began."""
+        """Stop the background comparison and the tasks it started."""
         tasks = [*self._mending.values(), *([self._loop] if self._loop is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def compare(self) -> Report:
-        """Compare and change nothing; raises ProxmoxError if the cluster cannot be asked."""
+        """Compare and change nothing; raises ProxmoxError if the cluster does not answer."""
         standing, seen = await self._look()
         return self._report(standing, seen)
 
     async def run_once(self) -> Report:
-        """Compare and close gaps; raises ProxmoxError if the cluster cannot be asked."""
+        """Compare and fix differences; raises ProxmoxError if the cluster does not answer."""
         standing, seen = await self._look()
         guests = {guest.vmid: guest for guest in seen.guests}
         await self._close_gaps([(row, guests.get(row.vmid)) for row in standing])
@@ -111,9 +111,9 @@ class Reconciler:
     async def _close_gaps(
         self, pairs: Iterable[tuple[lease.Lease, resources.GuestSummary | None]]
     ) -> None:
-        """Mend what needs it: after a power cut that is every guest of a node, so at once.
+        """Fix leases concurrently: after a power cut, every guest of a node may need it.
 
-        What is still under way from an earlier comparison is left to go on.
+        Fixes from an earlier comparison that are still running continue.
         """
         rooms: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
         begun: set[asyncio.Task[None]] = set()
@@ -145,7 +145,7 @@ class Reconciler:
         del self._mending[lease_id]
 
     def _has_gap(self, row: lease.Lease, guest: resources.GuestSummary | None) -> bool:
-        """Whether what the cluster shows is not what the lease says."""
+        """Return whether the cluster's view differs from the lease."""
         if row.hold_order_id is not None or row.status not in _COMPARED:
             return False
         runs = guest is not None and guest.state is resources.RunState.RUNNING
@@ -158,7 +158,7 @@ class Reconciler:
     async def _mend(
         self, room: asyncio.Semaphore, row: lease.Lease, guest: resources.GuestSummary | None
     ) -> None:
-        """Mend one lease; a failure here concerns this lease alone and is tried again."""
+        """Fix one lease; a failure affects only this lease and is retried."""
         try:
             async with room:
                 if row.status is Status.POOLED:
@@ -190,23 +190,23 @@ class Reconciler:
             await self._stop_again(row)
 
     async def _pooled(self, row: lease.Lease) -> None:
-        """Discard a warm guest that does not run, after asking its node for it."""
+        """Discard a warm guest that does not run, after asking its node about it."""
         if await self._machines.look(row) is not machine.Sight.RUNNING:
             log.warning("pooled_guest_down", lease=row.lease_id, vmid=row.vmid)
             broken = functools.partial(moves.discard_warm, self._db, reason=warm_guests.BROKEN)
             await self._move(row, broken)
 
     async def _missing(self, row: lease.Lease) -> None:
-        """End a lease whose guest is gone, after asking its node for it."""
+        """End a lease whose guest is gone, after asking its node about it."""
         if await self._machines.look(row) is not machine.Sight.ABSENT:
             return
         log.error("guest_vanished", lease=row.lease_id, vmid=row.vmid)
         await self._move(row, functools.partial(moves.end_vanished, self._db))
 
     async def _restart(self, row: lease.Lease) -> None:
-        """Start a guest that went down inside its paid time, unless it keeps going down.
+        """Start a guest that went down during its paid time, unless it keeps going down.
 
-        The guest itself is asked first: Proxmox's list knows no state where its statistics fail.
+        Checks the guest itself first: Proxmox's list has no state when its statistics fail.
         """
         now = await self._db.time()
         if row.expires_at is None or row.expires_at - now < _SETTLED_DOWN:
@@ -228,15 +228,15 @@ class Reconciler:
             raise
 
     async def _stop_as_wanted(self, row: lease.Lease) -> None:
-        """Have a guest stopped that runs although its tenant wants it down."""
+        """Let the worker stop a guest that runs although its tenant wants it down."""
         if await self._machines.look(row) is machine.Sight.RUNNING:
             log.warning("guest_runs_unwanted", lease=row.lease_id, vmid=row.vmid)
             await self._move(row, functools.partial(moves.check_power, self._db))
 
     async def _stop_again(self, row: lease.Lease) -> None:
-        """Have a guest stopped that runs although its lease is over; the grace goes on as it was.
+        """Let the worker stop a guest that runs after its lease ended; its grace stays the same.
 
-        The lease is stopping from then on, so that no renewal begins which would meet that.
+        The lease is STOPPING from then on, so that no renewal starts while the guest stops.
         """
         if await self._machines.look(row) is machine.Sight.RUNNING:
             log.warning("guest_runs_after_expiry", lease=row.lease_id, vmid=row.vmid)

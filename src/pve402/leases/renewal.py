@@ -5,8 +5,8 @@
     WORKING              (a start is under way; the same step)    stopping it again, in grace
     SETTLING             settle the payment, extend the lease     nothing: this is the last step
 
-The order holds its lease from the claim to its end, so that neither the expiry nor a second renewal
-nor the owner's DELETE passes it. Nothing is charged if the guest does not start.
+The order holds its lease from the claim until the order closes, so that the lease cannot expire, be
+renewed twice or be deleted by its owner meanwhile. If the guest does not start, nothing is charged.
 """
 
 import functools
@@ -57,13 +57,13 @@ class Renewal:
             await self._deals.refuse(await self._deals.open_deal(row), end.refusal, end.reason)
 
     async def _follow(self, row: order.Order, node: str) -> None:
-        """Note the node that the guest was migrated to, and look again at once."""
+        """Record the node that the guest was migrated to, and retry at once."""
         deal = await self._deals.open_deal(row)
         await self._deals.advance(deal, functools.partial(moves.follow_in_order, node=node))
         raise workflow.RetryLater("the guest was migrated", after_seconds=0)
 
     async def _hold_again(self, deal: Deal) -> Deal:
-        """Lengthen the hold of an order that was taken over, before anything else is done."""
+        """Extend the hold of an order that was taken over, before doing anything else."""
         if deal.order.attempts == 0:
             return deal
         async with self._deals.db.begin() as tx:
@@ -76,7 +76,7 @@ class Renewal:
         return deals.Deal(order=deal.order, lease=held)
 
     async def _wake(self, deal: Deal) -> Deal:
-        """See that the lease's guest runs; a guest that cannot be started costs nothing."""
+        """Make sure the lease's guest runs; if it cannot start, nothing is charged."""
         try:
             sight = await self._machines.look(deal.lease)
             if sight is machine.Sight.STOPPED:
@@ -89,9 +89,9 @@ class Renewal:
         return await self._deals.advance(deal, order_status=order.OrderStatus.SETTLING)
 
     async def _start_unpaid(self, deal: Deal) -> Deal:
-        """Start the guest before the money, unless the money comes first: then it is started after.
+        """Start the guest before settling, unless the payment must settle first.
 
-        The payer is a contract, or has failed to pay a moment ago.
+        It must if the payer is a contract or has just failed to pay; the guest then starts later.
         """
         if deal.order.settles_first and deal.lease.status is lease.LeaseStatus.STOPPED:
             return deal
@@ -112,10 +112,10 @@ class Renewal:
         await self._deals.extend(deal, paid.transaction, recheck=recheck)
 
     async def _revive(self, deal: Deal, *, may_be_stopped: bool) -> Deal:
-        """Bring back a lease whose guest is down: it waited for its money, or its hold ran out.
+        """Start the guest of a paid lease that is down: it waited for money, or its hold expired.
 
-        The money has moved by now, so nothing is given up here; it is tried until it is true, or
-        the guest is found gone and the lease ends.
+        The money has moved, so this never gives up: it retries until the guest runs, or until the
+        guest proves gone and the lease ends.
         """
         if deal.lease.status is lease.LeaseStatus.STOPPING:
             raise workflow.RetryLater("paid; the guest is just being stopped", after_seconds=1)
@@ -127,7 +127,7 @@ class Renewal:
         return deal
 
     async def _run_if_wanted(self, row: lease.Lease) -> None:
-        """Start the guest, unless its tenant wants it down: paying for time does not undo that."""
+        """Start the guest, unless its tenant wants it down; a renewal does not change that."""
         if row.is_to_run:
             await self._machines.ensure_running(row)
 

@@ -1,7 +1,7 @@
-"""What a guest is given before it is made: a node with room, a vmid, and its lease's row.
+"""Reserves what a new guest needs: a node with room, a vmid, and the lease's row.
 
-All in the caller's transaction, which holds the placement lock; a creation, the warm pool and a
-replacement for a broken guest reserve here alike.
+All in the caller's transaction, which holds the placement lock. Creations, the warm pool and
+replacements for broken guests all reserve here.
 """
 
 import functools
@@ -17,9 +17,9 @@ _PLACEMENT_LOCK = 402_402_403
 
 
 async def lock_placement(db: database.Database, tx: transaction.Transaction) -> None:
-    """Let one transaction at a time, over all replicas, choose a node and a vmid.
+    """Let only one transaction at a time, across all replicas, choose a node and a vmid.
 
-    SQLite has one writer, which is the same.
+    SQLite needs no lock: it has only one writer.
     """
     if not db.is_sqlite:
         await tx.execute(sa.select(sa.func.pg_advisory_xact_lock(_PLACEMENT_LOCK)))
@@ -35,9 +35,9 @@ async def reserve(
     allowed: frozenset[str],
     due: bool = False,
 ) -> lease.Lease:
-    """Choose a node among those allowed (none named: any), reserve a vmid and write the lease.
+    """Choose an allowed node (any if none is named), reserve a vmid and write the lease.
 
-    A guest without a host name is called after its vmid. Raises NoCapacity.
+    A guest without a host name is named after its vmid. Raises NoCapacity.
     """
     promises = await lease_rows.list_promises(tx)
     node = placement.choose_node(
@@ -56,7 +56,7 @@ async def change_vmid(
     settings: options.LeaseOptions,
     note: str,
 ) -> lease.Lease:
-    """Give a lease another vmid, because something foreign stands on its own."""
+    """Give a lease another vmid, because a foreign guest has its own."""
     await vmid_rows.release(db, tx, row.vmid, row.lease_id, note)
     vmid = await _reserve_vmid(db, tx, row.lease_id, settings)
     return await moves.change_vmid(tx, row, vmid)
@@ -71,7 +71,7 @@ async def make_anew(
     rooms: Sequence[placement.NodeRoom],
     allowed: frozenset[str],
 ) -> lease.Lease:
-    """Give a lease whose guest is gone another vmid, on another node where one has room.
+    """Give a lease whose guest is gone another vmid, on another node if one has room.
 
     Raises NoCapacity.
     """
@@ -90,7 +90,7 @@ async def make_anew(
 
 
 async def restore(db: database.Database, tx: transaction.Transaction, row: lease.Lease) -> None:
-    """Write a lease that was lost, whose guest has its node and its vmid."""
+    """Write a lost lease again, with the node and vmid of its existing guest."""
     await moves.restore(db, tx, row)
     await vmid_rows.take(db, tx, row.vmid, row.lease_id)
 

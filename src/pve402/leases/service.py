@@ -1,4 +1,4 @@
-"""What tenants can have done: quote, lease, renew, look, end. The HTTP layer calls this alone."""
+"""The tenants' use cases: quote, lease, renew, view, end. The HTTP layer calls only this module."""
 
 import asyncio
 import contextlib
@@ -39,9 +39,9 @@ _ENDS = lease.OVER | {lease.LeaseStatus.UNWINDING}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Somebody who proved who they are.
+    """An authenticated caller.
 
-    A wallet or a payer is its account; a lease token stands for its lease alone.
+    A wallet or a payer is identified by its account; a lease token gives access to one lease only.
     """
 
     owner: str
@@ -51,13 +51,13 @@ class Caller:
     by_key: bool = False  # proven by the address's own key, which is the same on every chain
 
     def may(self, action: str) -> bool:
-        """Tell whether the scope covers an action."""
+        """Return whether the scope covers an action."""
         return "*" in self.scope or action in self.scope
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answer:
-    """How an order stands; the token only for whoever may have it."""
+    """The state of an order; includes the token only if the client may have it."""
 
     lease: lease.Lease
     order: order.Order
@@ -67,7 +67,7 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What the service works with."""
+    """The service's dependencies."""
 
     db: database.Database
     sku_catalogue: catalogue.Catalogue
@@ -99,7 +99,7 @@ class LeaseService:
     async def check_room(self, sku: catalogue.Sku, size: lease.Size) -> None:
         """Raise NoCapacity or ProxmoxUnavailable if a lease of this size could not be placed now.
 
-        Asks nobody while the view of the cluster and the promises are fresh.
+        Makes no call while the view of the cluster and the promises are fresh.
         """
         await self._fitting.check(sku, size)
 
@@ -109,14 +109,14 @@ class LeaseService:
         return self._price_usd(asked.sku, asked.size, asked.minutes)
 
     def renewal_price_usd(self, row: lease.Lease, minutes: int) -> Fraction:
-        """Return the exact price of a renewal, from the size that is stored with the lease."""
+        """Return the exact price of a renewal, from the size stored with the lease."""
         if not 1 <= minutes <= catalogue.MAX_MINUTES:
             raise errors.OutOfBounds(f"runtimeMinutes must be 1 to {catalogue.MAX_MINUTES}")
         rates = admission.renewal_rates(row, self.catalogue)
         return price.lease_price_usd(rates, row.size, minutes, with_base=False)
 
     async def check_renewable(self, row: lease.Lease, minutes: int) -> None:
-        """Raise what a renewal would be refused with now, before money is mentioned."""
+        """Raise the error that a renewal would get now, before asking for payment."""
         admission.check_renewable(row, minutes, await self._db.time(), self._parts.settings)
         if row.status is lease.LeaseStatus.STOPPED:
             await self._fitting.check_return(row)
@@ -124,9 +124,9 @@ class LeaseService:
     async def create(self, asked: request.CreationRequest, purchase: Purchase) -> Answer:
         """Lease a container: claim, create, start, settle, hand over.
 
-        Raises what `pve402.domain.errors` names for payments, capacity and limits; after
-        ProvisioningFailed and PaymentRefused nothing was charged, after OrderPending and
-        SettlementPending the outcome is still to come.
+        Raises the errors in `pve402.domain.errors` for payments, capacity and limits. After
+        ProvisioningFailed and PaymentRefused, nothing was charged; after OrderPending and
+        SettlementPending, the outcome is still open.
         """
         sku = asked.check(self.catalogue)
         taken = await self._parts.admissions.find(
@@ -146,9 +146,9 @@ class LeaseService:
     async def renew(
         self, row: lease.Lease, minutes: int, purchase: Purchase, caller: Caller | None = None
     ) -> Answer:
-        """Add minutes to a lease: hold, start if need be, settle, extend.
+        """Add minutes to a lease: hold, start if necessary, settle, extend.
 
-        The payer must be the owner, or the caller hold a token of the lease; else LeaseNotFound.
+        Raises LeaseNotFound unless the payer is the owner or the caller has a token of the lease.
         """
         payer_owns = account.is_same(purchase.owner, row.owner, any_chain=purchase.by_key)
         if not payer_owns and not _may_manage(caller, row):
@@ -167,17 +167,16 @@ class LeaseService:
     async def pay_fee(
         self, purchase: Purchase, route: str, canonical: Mapping[str, object]
     ) -> order.Order:
-        """Settle the fee of a management call; the payer is thereby proven.
+        """Settle the fee of a management call; this also proves the payer's identity.
 
-        Raises PaymentReused for any payment seen before, PaymentRefused,
-        SettlementPending.
+        Raises PaymentReused for any payment seen before, PaymentRefused, SettlementPending.
         """
         await self._parts.admissions.check_fee(purchase)
         await self._verify(purchase)
         taken = await self._parts.admissions.take_fee(purchase, route, canonical)
         try:
             settled = await self._parts.fees.settle(taken.order)
-        except queue.FenceLostError:  # it took so long that a worker has taken it over
+        except queue.FenceLostError:  # it took so long that a worker took the order over
             settled = await self._read_order(taken.order.order_id)
         if settled.status is order.OrderStatus.SETTLED:
             return settled
@@ -187,9 +186,9 @@ class LeaseService:
         raise errors.SettlementPending
 
     async def find(self, id_text: str, caller: Caller | None = None) -> lease.Lease:
-        """Return a lease by its leaseId, or by the ctid that it holds now.
+        """Return a lease by its leaseId or its current ctid.
 
-        With a caller, only a lease that is theirs. Raises LeaseNotFound.
+        With a caller, only finds the caller's leases. Raises LeaseNotFound.
         """
         async with self._db.read() as tx:
             if lease.is_lease_id(id_text):
@@ -205,7 +204,7 @@ class LeaseService:
         return found
 
     async def list_leases(self, caller: Caller, *, include_over: bool = False) -> list[LeaseView]:
-        """Return the caller's leases with their guests' state, by one call to Proxmox."""
+        """Return the caller's leases with their guests' state, with one call to Proxmox."""
         async with self._db.read() as tx:
             found = await self._list_rows(tx, caller, include_over=include_over)
         return await self._views.of([row for row in found if _may_manage(caller, row)])
@@ -215,14 +214,14 @@ class LeaseService:
         return (await self._views.of([row]))[0]
 
     async def node_figures(self) -> Sequence[resources.NodeSummary]:
-        """Return the nodes' figures, some seconds old; raise ProxmoxUnavailable without any."""
+        """Return the nodes' figures, a few seconds old; raise ProxmoxUnavailable if unknown."""
         return self._views.node_figures()
 
     async def end(self, row: lease.Lease) -> lease.Lease:
-        """End a lease early: the guest is stopped and destroyed, nothing is refunded.
+        """End a lease early: stop and destroy the guest, without a refund.
 
-        Raises LeaseBusy while a renewal holds it, LeaseNotReady before it was handed over.
-        Ending a lease that is ending is success.
+        Raises LeaseBusy while a renewal holds it, LeaseNotReady before the handover. Ending a lease
+        that is already ending succeeds.
         """
         if row.status in lease.OVER or row.status is lease.LeaseStatus.DELETING:
             return row
@@ -236,15 +235,15 @@ class LeaseService:
         return moved
 
     async def start(self, row: lease.Lease) -> lease.Lease:
-        """Have the guest run; as `power.PowerSwitch.start`."""
+        """Start the guest; see `power.PowerSwitch.start`."""
         return await self._parts.switch.start(row)
 
     async def stop(self, row: lease.Lease) -> lease.Lease:
-        """Have the guest down; as `power.PowerSwitch.stop`."""
+        """Stop the guest; see `power.PowerSwitch.stop`."""
         return await self._parts.switch.stop(row)
 
     async def reboot(self, row: lease.Lease) -> lease.Lease:
-        """Reboot the guest; as `power.PowerSwitch.reboot`."""
+        """Reboot the guest; see `power.PowerSwitch.reboot`."""
         return await self._parts.switch.reboot(row)
 
     async def _list_rows(
@@ -262,9 +261,9 @@ class LeaseService:
         return price.lease_price_usd(self.catalogue.sku(sku).rates, size, minutes)
 
     async def _verify(self, purchase: Purchase) -> Purchase:
-        """Ask the chain what the payer is, and the facilitator whether the payment would settle.
+        """Ask the chain for the payer's kind, and the facilitator if the payment would settle.
 
-        Nothing is claimed before. A signature that no contract can stand by costs nobody a call.
+        Runs before the claim. A bad signature that no contract could accept causes no call.
         """
         payment, terms = purchase.payment, purchase.requirements
         if not self._parts.is_readable(payment.network):
@@ -285,7 +284,7 @@ class LeaseService:
         return dataclasses.replace(purchase, payment=payment, payer_has_code=has_code)
 
     async def _is_proven(self, purchase: Purchase) -> bool:
-        """Tell whether the payer really signed; a contract's word counts while it could pay."""
+        """Return whether the payer really signed; trust a contract while the payment is valid."""
         if purchase.by_key or purchase.too_late is not None:
             return purchase.by_key
         try:
@@ -295,9 +294,9 @@ class LeaseService:
         return True
 
     async def _answer(self, taken: admission.Taken, purchase: Purchase) -> Answer:
-        """Wait for an order within its sender's patience and say how it stands.
+        """Wait for an order as long as the client asked, then return its state.
 
-        A leaseId that is told stays the order's: until that is sure, the order is pending.
+        A leaseId, once sent, must not change; until it is certain, the order is pending.
         """
         if purchase.wait_seconds > 0:
             row = await self._wait(taken.order, purchase.wait_seconds, is_fresh=taken.new)
@@ -323,7 +322,7 @@ class LeaseService:
         )
 
     async def _wait(self, row: order.Order, limit_seconds: float, *, is_fresh: bool) -> order.Order:
-        """Wait until an order is closed; one that was just written is not read at once again."""
+        """Wait until an order is closed; do not reread an order that was just written."""
         deadline = asyncio.get_running_loop().time() + limit_seconds
         with self._parts.lease_worker.changes_of(row.order_id) as changed:
             while row.is_open:
@@ -355,7 +354,7 @@ class LeaseService:
 
 
 def check_endable(row: lease.Lease) -> None:
-    """Raise what `end` would be refused with now, before money is mentioned."""
+    """Raise the error that `end` would get now, before asking for payment."""
     if row.status in lease.OVER:
         return
     if row.hold_order_id is not None:

@@ -1,12 +1,12 @@
-"""The step in which money moves, of a creation and of a renewal alike.
+"""The step of creations and renewals in which the money moves.
 
     outcome     then
     settled     the transaction is returned
     refused     the workflow gives up; nothing was charged
-    unknown     it is asked for again, until the chain is past the payment's window
+    unknown     the step is retried until the chain is past the payment's window
 
-A guest that nobody has paid for runs for a minute at most while the outcome is unknown: then it is
-stopped and kept, and whoever settles starts it again.
+While the outcome is unknown, an unpaid guest runs for a minute at most. Then it is stopped and
+kept, and started again once the payment settles.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ from pve402.proxmox import errors as pve
 log = structlog.get_logger(__name__)
 
 UNPAID_SECONDS = 60.0
-"""How long a guest runs while it is not known whether it is paid."""
+"""How long a guest runs while we do not know whether it is paid."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Paid:
     """A transfer that is on the chain."""
 
-    transaction: str | None  # None where a trusted yes named none
+    transaction: str | None  # None if a trusted facilitator named none
     may_be_stopped: bool  # the outcome was unknown for a while, and the guest may be down
 
 
@@ -66,11 +66,11 @@ class Settling:
         return Paid(transaction=settled.transaction, may_be_stopped=may_be_stopped)
 
     def needs_recheck(self, network: str) -> bool:
-        """Tell whether settlements of a network are looked at again on chain."""
+        """Return whether a network's settlements are checked again on chain."""
         return self._money.needs_recheck(network)
 
     async def _seconds_left(self, deal: deals.Deal) -> float:
-        """How long the guest may still run unpaid; what was paid before comes on top."""
+        """Return how long the guest may still run unpaid, on top of its earlier paid time."""
         now = await self._deals.db.time()
         settling_at = deal.order.settling_at or now
         unpaid_since = max(settling_at, deal.lease.expires_at or settling_at)
@@ -78,7 +78,7 @@ class Settling:
         return max(0.0, left.total_seconds())
 
     async def _stop(self, deal: deals.Deal) -> None:
-        """Stop the guest and keep it; one that cannot be stopped now is met at the next try."""
+        """Stop the guest and keep it; if that fails, the next attempt tries again."""
         try:
             await self._machines.ensure_stopped(deal.lease)
         except (pve.ProxmoxError, machine.GuestMovedError, workflow.RetryLater) as error:

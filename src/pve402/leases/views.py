@@ -1,4 +1,4 @@
-"""Leases with their guests as Proxmox VE shows them now."""
+"""Leases with the current state of their guests in Proxmox VE."""
 
 import asyncio
 import dataclasses
@@ -19,15 +19,15 @@ _STATES = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LeaseView:
-    """A lease and its guest as Proxmox shows it now."""
+    """A lease and the current state of its guest in Proxmox."""
 
     lease: lease.Lease
     guest: resources.GuestSummary | None
-    seen: bool  # False: Proxmox could not be asked, so the guest's state is unknown
+    seen: bool  # False: Proxmox did not answer, so the guest's state is unknown
 
 
 class LeaseViews:
-    """Looks at guests by one call for all of them, and one for each whose state the list lacks."""
+    """Reads guests with one call for all, plus one for each whose state the list lacks."""
 
     def __init__(
         self, view: cluster.ClusterView, machines: machine.Machines, instance: str
@@ -49,16 +49,16 @@ class LeaseViews:
         return await self._with_states(views)
 
     def node_figures(self) -> Sequence[resources.NodeSummary]:
-        """Return the nodes' figures, some seconds old; raise ProxmoxUnavailable without any."""
+        """Return the nodes' figures, a few seconds old; raise ProxmoxUnavailable if unknown."""
         seen = self._view.latest()
         if seen is None:
             raise errors.ProxmoxUnavailable
         return seen.nodes
 
     async def _guests(self, rows: list[lease.Lease]) -> Mapping[int, resources.GuestSummary]:
-        """Return all guests by vmid, by one call at most.
+        """Return all guests by vmid, with at most one call.
 
-        What was seen a second ago will do, unless a guest of these is newer than that.
+        A view from a second ago is good enough, unless one of these guests is newer than that.
         """
         view = self._view
         seen = view.latest() if view.age_seconds <= FRESH_SECONDS else None
@@ -70,16 +70,16 @@ class LeaseViews:
     def _guest_of(
         self, row: lease.Lease, guests: Mapping[int, resources.GuestSummary]
     ) -> resources.GuestSummary | None:
-        """Return a lease's guest; another's that has its vmid by now is not to be shown."""
+        """Return a lease's guest; never show another lease's guest that has its vmid now."""
         found = guests.get(row.vmid)
         if row.status in lease.OVER or found is None:
             return None
         return found if mark.is_marked(found.tags, self._instance, row.lease_id) else None
 
     async def _with_states(self, views: list[LeaseView]) -> list[LeaseView]:
-        """Ask guests for their state where Proxmox's list has none: its statistics lag, or fail.
+        """Ask for the state of each guest without one in Proxmox's list (its statistics can fail).
 
-        The newest ones only, so that a long list costs no more.
+        Asks only for the newest leases, so that the cost of a long list stays bounded.
         """
         lacking = [view for view in views if _lacks_state(view)]
         asked = sorted(lacking, key=lambda view: view.lease.created_at)[-_MOST_ASKED:]

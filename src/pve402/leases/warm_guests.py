@@ -1,9 +1,9 @@
-"""A guest from the warm pool on its way to a tenant.
+"""Hands a guest from the warm pool over to a tenant.
 
-Before the money: it must run, carry our tags, take its new name and description, and answer through
-its shell. If it does not, the order gets a new lease that is created cold on another vmid, and the
-guest is destroyed; nothing was charged. After the money: it is re-keyed, again and again until that
-is true, and only then handed over. What a tenant wrote so meets the guest after settlement alone.
+Before settlement, the guest must run, carry our tags, accept its new name and description, and
+answer through its shell. Otherwise the order gets a new lease, created cold under another vmid, and
+the guest is destroyed; nothing was charged. After settlement we re-key the guest, retrying until it
+works, and only then hand it over. So no tenant input reaches a guest before it is paid.
 """
 
 import asyncio
@@ -27,27 +27,27 @@ _PATIENCE_SECONDS = 4.0
 
 
 class Rooms(Protocol):
-    """What nodes have to offer."""
+    """The free room on the nodes."""
 
     async def rooms_for(self, template: str) -> list[placement.NodeRoom]:
-        """Return the nodes' room; raise ProxmoxUnavailable if nobody knows."""
+        """Return the nodes' free room; raise ProxmoxUnavailable if it is unknown."""
 
 
 class NotReady(Exception):
-    """A guest cannot be re-keyed: its shell does not answer, or lacks what is needed."""
+    """A guest cannot be re-keyed: its shell does not answer, or lacks a needed program."""
 
 
 class Rekeying(Protocol):
-    """Tells a running guest whose it is."""
+    """Sets the tenant's name and secrets in a running guest."""
 
     async def check(self, row: lease.Lease) -> None:
-        """See that the guest could be re-keyed now, changing nothing. Raises NotReady."""
+        """Check that the guest could be re-keyed now; changes nothing. Raises NotReady."""
 
     async def rekey(self, row: lease.Lease, secrets: machine.Secrets) -> None:
         """Set the lease's host name and its tenant's secrets; idempotent. Raises RetryLater."""
 
     async def leave(self, row: lease.Lease) -> None:
-        """Close what `check` opened, where nobody needs it soon."""
+        """Close what `check` opened, if nobody needs it soon."""
 
 
 class WarmGuests:
@@ -70,7 +70,7 @@ class WarmGuests:
         self._settings = settings
 
     async def is_sound(self, row: lease.Lease, planned_expiry: datetime) -> bool:
-        """Tell whether the guest can be handed over once it is paid; names and describes it."""
+        """Return whether the guest can be handed over once paid; sets its name and description."""
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await asyncio.gather(
@@ -83,7 +83,7 @@ class WarmGuests:
         return True
 
     async def replace(self, deal: Deal) -> Deal:
-        """Give the order a new lease, to be created cold, and discard the guest.
+        """Give the order a new lease, created cold, and discard the guest.
 
         Raises NoCapacity, ProxmoxUnavailable.
         """
@@ -105,9 +105,9 @@ class WarmGuests:
         return Deal(order=written, lease=new)
 
     async def hand_over(self, deal: Deal, secrets: machine.Secrets) -> None:
-        """Make the guest its tenant's. Raises RetryLater until it is.
+        """Re-key the guest for its tenant. Raises RetryLater until that succeeds.
 
-        A guest that vanished after it was paid is met as any other: its lease ends, with a reason.
+        If the guest vanished after it was paid, its lease ends with a reason, like any other.
         """
         row = deal.lease
         try:
@@ -126,7 +126,7 @@ class WarmGuests:
 
 
 def may_be_replaced(leased: lease.Lease, bought: order.Order) -> bool:
-    """Tell whether an order may yet get another lease, because its guest is still looked at."""
+    """Return whether an order may still get another lease, as its warm guest is not yet checked."""
     is_new = bought.kind is order.OrderKind.CREATION and bought.status is order.OrderStatus.CLAIMED
     return is_new and leased.pooled_at is not None
 

@@ -1,18 +1,17 @@
-"""The warm pool: keeps so many guests of a kind ready, ahead of their tenants.
+"""The warm pool: keeps a number of guests of each kind ready before tenants ask for them.
 
-The filler is a reconciler. Under the placement lock, so with any number of replicas, it compares
-what waits or is being made with what the operator wants, adds what lacks, a few at a time,
-and discards what is too much, of an old template, or not on sale any more. Each new guest is a
-lease row without an owner, and its making is a workflow of that row:
+The filler is a reconciler. It works under the placement lock, so any number of replicas may run it.
+It compares the guests that are ready or in creation with what the operator wants, adds missing
+ones, a few at a time, and discards those that are surplus, from an old template, or no longer on
+sale. Each new guest is a lease row without an owner, and a workflow of that row creates it:
 
     state of the lease   step                                         then
     RESERVED             ask Proxmox for the guest                    CREATING
     CREATING             wait for the creation task                   STARTING
     STARTING             start it, see that its shell answers         POOLED
 
-A guest that makes trouble on the way is destroyed (UNWINDING, then FAILED) and never tried twice;
-the next one waits, longer after each failure. What becomes of a guest that was taken is told in
-pve402.leases.warm_guests.
+A guest that fails on the way is destroyed (UNWINDING, then FAILED) and never retried; the next one
+waits, longer after each failure. See pve402.leases.warm_guests for what happens to a sold guest.
 """
 
 import asyncio
@@ -53,7 +52,7 @@ _PAUSE_MOST_SECONDS = 600.0
 
 
 class Filler:
-    """Orders guests for the warm pool and discards what it has too many of."""
+    """Orders guests for the warm pool and discards surplus ones."""
 
     def __init__(
         self,
@@ -70,21 +69,21 @@ class Filler:
         self._loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Fill in the background from now on; without a pool, discard once what is left of one."""
+        """Start filling in the background; without a pool, just discard any leftover guests."""
         self._loop = asyncio.create_task(self._run_for_ever(), name="warm-pool")
 
     async def stop(self) -> None:
-        """End the background filling; guests in the making are the worker's."""
+        """Stop the background filling; the worker continues with guests in creation."""
         if self._loop is not None:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
 
     def wake(self) -> None:
-        """Look now: a guest may have been taken."""
+        """Check now: a guest may have been taken."""
         self._woken.set()
 
     async def run_once(self) -> None:
-        """Close the gap between what is wanted and what stands. Raises ProxmoxUnavailable."""
+        """Add and discard guests to match what is wanted. Raises ProxmoxUnavailable."""
         async with self._db.read() as tx:
             if not self._needs_change(await lease_rows.list_warm_pool(tx)):
                 return
@@ -101,7 +100,7 @@ class Filler:
                 await self._add(tx, wanted, rows, rooms[wanted])
 
     def _needs_change(self, rows: Sequence[lease.Lease]) -> bool:
-        """Compare without a lock; also shows the operator how many there are."""
+        """Compare without a lock; also updates the operator's metrics."""
         for wanted in self._settings.warm_kinds:
             ready = [row for row in self._of(wanted, rows) if row.status is Status.POOLED]
             metrics.POOL.labels(wanted.sku, "ready").set(len(ready))
@@ -110,7 +109,7 @@ class Filler:
         return lacks or bool(self._surplus(rows))
 
     def _of(self, wanted: warm_kind.WarmKind, rows: Sequence[lease.Lease]) -> list[lease.Lease]:
-        """Return the guests that count for a kind, those that wait first."""
+        """Return the guests of a kind, ready ones first."""
         template = self._template(wanted)
         mine = [
             row
@@ -125,7 +124,7 @@ class Filler:
         )
 
     def _surplus(self, rows: Sequence[lease.Lease]) -> list[lease.Lease]:
-        """Return what waits beyond what is wanted; what is being made comes to that."""
+        """Return surplus ready guests; those in creation count once they are ready."""
         kept = {
             row.lease_id
             for wanted in self._settings.warm_kinds
@@ -150,12 +149,12 @@ class Filler:
         lacking = min(wanted.count - len(mine), _MAKING_AT_ONCE - making)
         if lacking <= 0 or await self._must_pause(tx, wanted):
             return
-        with contextlib.suppress(errors.NoCapacity):  # tenants have the room; later, perhaps
+        with contextlib.suppress(errors.NoCapacity):  # tenants use the room; try again later
             for _ in range(lacking):
                 await self._order(tx, wanted, rooms)
 
     async def _must_pause(self, tx: transaction.Transaction, wanted: warm_kind.WarmKind) -> bool:
-        """Tell whether guests of this kind failed so lately that the next would too."""
+        """Return whether guests of this kind failed so recently that the next would too."""
         since = self._db.now(-_TROUBLE_SECONDS)
         failed = await lease_rows.list_warm_failures(tx, _TROUBLE, since)
         times = [row.created_at for row in failed if (row.sku, row.size) == _kind(wanted)]
@@ -235,7 +234,7 @@ class Filling:
             await self._unwind(row, end)
 
     async def _create(self, row: lease.Lease) -> lease.Lease:
-        """Ask for the guest once; whatever became of an earlier request is destroyed."""
+        """Ask for the guest once; destroy the result of any earlier request."""
         if row.create_sent_at is not None:
             raise workflow.GiveUp(FAILED, "the outcome of the creation is not known")
         if not await self._machines.is_vmid_free(row.vmid):
@@ -256,7 +255,7 @@ class Filling:
         return await self._move(row, moves.begin_starting)
 
     async def _start(self, row: lease.Lease) -> None:
-        """Start the guest and try its shell; its session is closed, any replica may sell it."""
+        """Start the guest and test its shell; close the session, as any replica may sell it."""
         try:
             await self._machines.ensure_running(row)
             await self._rekeying.check(row)
@@ -280,7 +279,7 @@ class Filling:
 
 
 def _passing_or_final(row: lease.Lease, error: Exception) -> Exception:
-    """Return what a failure means: try this guest again a few times, or give it up."""
+    """Turn a failure into a few retries of this guest, or giving it up."""
     reason = workflow.reason_of(error)
     passing = isinstance(error, (*workflow.TRANSIENT, warm_guests.NotReady))
     if passing and row.attempts < _TRIES:

@@ -1,8 +1,8 @@
-"""Takes due orders and leases and runs their workflows; one a process, any number of processes.
+"""Takes due orders and leases and runs their workflows; one per process, any number of processes.
 
-Orders come before leases, so that a renewal that is being paid is seen before an expiry. What a
-process holds is kept by moving its time limit; what a dead process held falls due by itself and is
-taken by whoever looks next. No error ends the loop.
+Orders come before leases, so that a renewal being paid is seen before the expiry. A process keeps
+its rows by extending their time limit; the rows of a dead process fall due, and the next process
+that polls takes them. No error ends the loop.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _KINDS = (order_rows.DUE, moves.DUE)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Workflows:
-    """What may be run on a due row."""
+    """The workflows for due rows."""
 
     creation: creation.Creation
     renewal: renewal.Renewal
@@ -45,7 +45,7 @@ class Workflows:
 
 
 class Worker:
-    """Runs workflows: of new orders at once, of due rows when their time comes."""
+    """Runs workflows: for new orders at once, for other rows when they fall due."""
 
     def __init__(
         self, db: database.Database, workflows: Workflows, settings: options.WorkerOptions
@@ -56,13 +56,13 @@ class Worker:
         self._held: dict[tuple[queue.DueRows, str], str] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
-        self._is_full = False  # of one kind of rows, no more are taken until some are done
+        self._is_full = False  # for some kind of row, we take no more until some are done
         self._listeners: dict[str, set[asyncio.Event]] = {}
         self._loops: list[asyncio.Task[None]] = []
         self.recovered = False
 
     async def start(self) -> None:
-        """Look at the table once, so that recovery has begun, then go on in the background."""
+        """Poll once, so that recovery has started, then continue in the background."""
         if self._db.is_sqlite:
             await self._take_over_all()
         await self._take_due()
@@ -73,7 +73,7 @@ class Worker:
         ]
 
     async def stop(self, limit_seconds: float = 20.0) -> None:
-        """Take nothing new, let what runs come to an end, hand the rest over."""
+        """Take no new rows, let running workflows finish, hand the rest over."""
         await _cancel(self._loops[:1])
         if self._running:
             await asyncio.wait(self._running, timeout=limit_seconds)
@@ -86,12 +86,12 @@ class Worker:
         self._launch(order_rows.DUE, row.order_id, row.fence or "", self._run_order(row))
 
     def wake(self) -> None:
-        """Look at the table now: something was made due."""
+        """Poll now: a row has become due."""
         self._woken.set()
 
     @contextlib.contextmanager
     def changes_of(self, order_id: str) -> Iterator[asyncio.Event]:
-        """Yield an event that is set whenever this process did something to the order."""
+        """Yield an event that is set whenever this process changes the order."""
         event = asyncio.Event()
         self._listeners.setdefault(order_id, set()).add(event)
         try:
@@ -104,7 +104,7 @@ class Worker:
 
     @property
     def busy(self) -> int:
-        """How many rows this process works on."""
+        """Return how many rows this process is working on."""
         return len(self._running)
 
     async def _loop(
@@ -120,7 +120,7 @@ class Worker:
             await pause()
 
     async def _pause(self) -> None:
-        """Sleep until a row falls due, something wakes us, or the idle limit is over."""
+        """Sleep until a row falls due, something wakes us, or the idle limit ends."""
         roomy = [rows for rows in _KINDS if self._room(rows) > 0]
         self._is_full = len(roomy) < len(_KINDS)
         pause = min(self._settings.idle_seconds, await self._seconds_until_due(roomy))
@@ -138,7 +138,7 @@ class Worker:
             return self._settings.idle_seconds
 
     async def _take_over_all(self) -> None:
-        """Wait out no time limit of a process that died: a SQLite file has one owner at a time."""
+        """Take a dead process's rows without waiting: a SQLite file has one process at a time."""
         for rows in _KINDS:
             async with self._db.single() as tx:
                 await rows.release_all(self._db, tx)
@@ -159,7 +159,7 @@ class Worker:
                 self._launch_row(rows, row)
 
     def _room(self, rows: queue.DueRows) -> int:
-        """How many more rows of a kind may be worked on here."""
+        """Return how many more rows of a kind this process may take."""
         settings = self._settings
         most = settings.orders_at_once if rows is order_rows.DUE else settings.leases_at_once
         return most - sum(held is rows for held, _ in self._held)
@@ -188,7 +188,7 @@ class Worker:
     async def _guarded(
         self, rows: queue.DueRows, key: str, fence: str, work: Awaitable[None]
     ) -> None:
-        """Run one row's workflow and write down how it ended; nothing escapes."""
+        """Run one row's workflow and record its outcome; never raises."""
         try:
             with structlog.contextvars.bound_contextvars(row=key):
                 await work
@@ -216,7 +216,7 @@ class Worker:
         reason: str,
         after_seconds: float | None,
     ) -> None:
-        """Let a row fall due again after a pause, if it is still ours."""
+        """Make a row due again after a pause, if it is still ours."""
         log.info("row_postponed", row=key, reason=reason)
         metrics.POSTPONED.labels(rows.name).inc()
         self._woken.set()
@@ -242,7 +242,7 @@ class Worker:
             await self._workflows.lifetime.run(row)
 
     async def _keep(self) -> None:
-        """Move the time limit of everything in work."""
+        """Extend the time limit of all rows in work."""
         for rows in _KINDS:
             held = [(key, fence) for (kind, key), fence in self._held.items() if kind is rows]
             if held:
@@ -250,7 +250,7 @@ class Worker:
                     await rows.keep(self._db, tx, held, self._settings.hold_seconds)
 
     async def _hand_over(self, unfinished: Iterable[tuple[tuple[queue.DueRows, str], str]]) -> None:
-        """Make due, for others, what was not finished."""
+        """Make unfinished rows due, so that other processes can take them."""
         for (rows, key), fence in unfinished:
             with contextlib.suppress(queue.FenceLostError, errors.DatabaseUnavailable):
                 async with self._db.single() as tx:

@@ -1,9 +1,9 @@
-"""What workflows share: the steps, how a step ends early, and how a row is taken to its end.
+"""Shared parts of workflows: steps, how a step ends early, and the loop that runs them.
 
-A workflow is a table from the state of a row to the step that follows. A step does one outside
-effect, may be run twice ("already there" and "already gone" are success), and writes its outcome in
-one transaction that names the fence. A process may die between any two lines: the row then falls
-due, and another worker runs the step of the state it finds.
+A workflow maps each state of a row to its next step. A step has one outside effect, may run twice
+("already there" and "already gone" count as success), and writes its outcome in one transaction
+that checks the fence. A process may die between any two lines: the row then falls due, and another
+worker runs the step for the state it finds.
 """
 
 import dataclasses
@@ -27,12 +27,12 @@ StateT = TypeVar("StateT", bound=Enum)
 
 
 class RetryLater(Exception):
-    """The step did not come to an end; the row falls due again after a pause."""
+    """The step did not finish; the row falls due again after a pause."""
 
     def __init__(self, reason: str, *, after_seconds: float | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.after_seconds = after_seconds  # None: by the number of attempts
+        self.after_seconds = after_seconds  # None: depends on the number of attempts
 
 
 class GiveUp(Exception):
@@ -46,16 +46,16 @@ class GiveUp(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Step(Generic[RowT]):
-    """One step of a workflow; what takes it back is one unwinding for all steps."""
+    """One step of a workflow; a single unwinding undoes all steps."""
 
     name: str
-    do: Callable[[RowT], Awaitable[RowT | None]]  # the row afterwards, None when nothing is left
+    do: Callable[[RowT], Awaitable[RowT | None]]  # the new row, None at the end
 
 
 async def run(
     steps: Mapping[StateT, Step[RowT]], row: RowT, state: Callable[[RowT], StateT]
 ) -> None:
-    """Take a row through its steps until none is left for its state, or a step ends early."""
+    """Run a row's steps until its state has none left or a step ends early."""
     current: RowT | None = row
     while current is not None:
         step = steps.get(state(current))
@@ -66,7 +66,7 @@ async def run(
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what may be stored and shown to operators about a failure; never a secret."""
+    """Return a description of a failure that is safe to store and show; never a secret."""
     text = " ".join(str(error).split())
     said = f"{type(error).__name__}: {text}"
     if isinstance(error.__cause__, pve.TaskFailed) and error.__cause__.log_tail:
@@ -86,4 +86,4 @@ TRANSIENT = (
     payment_errors.ChainUnavailable,
     errors.DatabaseUnavailable,
 )
-"""Failures that say nothing about the request: the same step is tried again."""
+"""Failures that are not the request's fault: the step is retried."""

@@ -1,10 +1,10 @@
 """Every change of a lease's row; nothing else writes the lease table.
 
-A move names the states it begins in and where each of them leads, what must still hold (its guard),
-and the columns that it writes. All guards but those of `sell_warm` and `reserve` include that the
-lease is in the state it was read in. A move whose guard does not hold writes nothing and raises
-FenceLostError: another worker, a renewal or the owner was there first. A move from a state that it
-does not name raises ValueError.
+A move declares which states it starts from and where each leads, a condition that must still hold
+(its guard), and the columns it writes. Every guard, except those of `sell_warm` and `reserve`, also
+requires that the state has not changed since the lease was read. If the guard fails, the move
+writes nothing and raises FenceLostError: another worker, a renewal or the owner was faster. A move
+from any other state raises ValueError.
 
     who moves                 guard besides the state
     a creation                the lease's fence: none while an order works on it, the worker's else
@@ -105,4 +105,4 @@ __all__ = [
 ]
 
 DUE = queue.DueRows(tables.leases)
-"""Leases that a worker must look at: taken, kept, postponed and given back by their fence."""
+"""The queue of due leases: workers take, keep, postpone and release them by their fence."""

@@ -1,4 +1,4 @@
-"""How a lease comes to be: reserved, made, started, settled, handed over, or unwound."""
+"""Moves that create a lease: reserve, create, start, settle, hand over, or unwind."""
 
 from datetime import datetime, timedelta
 
@@ -13,14 +13,14 @@ Transaction = transaction.Transaction
 async def reserve(
     db: database.Database, tx: Transaction, new: lease.Lease, *, due: bool = False
 ) -> None:
-    """Write a new lease, RESERVED; due now if it is made by a worker and not by an order."""
+    """Write a new lease, RESERVED; due now if a worker and not an order creates its guest."""
     if new.status is not Status.RESERVED:
         raise ValueError(f"a new lease is not {new.status.value}")
     await lease_rows.insert(db, tx, new, due=due)
 
 
 async def restore(db: database.Database, tx: Transaction, row: lease.Lease) -> None:
-    """Write a lease that was lost as its guest tells of it: ACTIVE until its end, or POOLED."""
+    """Rewrite a lost lease from its guest's description: ACTIVE until its end, or POOLED."""
     if row.status not in {Status.ACTIVE, Status.POOLED}:
         raise ValueError(f"no lease comes back {row.status.value}")
     await lease_rows.insert(db, tx, row, due=False)
@@ -31,25 +31,25 @@ async def restore(db: database.Database, tx: Transaction, row: lease.Lease) -> N
 
 
 async def note_create_sent(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
-    """RESERVED: Proxmox is about to be asked for the guest."""
+    """RESERVED: we are about to ask Proxmox for the guest."""
     path = {Status.RESERVED: Status.RESERVED}
     return await row_moves.move_fenced(tx, row, path, create_sent_at=db.now(), attempts=0)
 
 
 async def change_vmid(tx: Transaction, row: lease.Lease, vmid: int) -> lease.Lease:
-    """RESERVED: the guest is made under another vmid."""
+    """RESERVED: the guest will be created under another vmid."""
     path = {Status.RESERVED: Status.RESERVED}
     return await row_moves.move_fenced(tx, row, path, vmid=vmid, upid=None)
 
 
 async def begin_creating(tx: Transaction, row: lease.Lease, upid: str | None) -> lease.Lease:
-    """RESERVED to CREATING; without a task's UPID the guest was found made."""
+    """RESERVED to CREATING; without a task's UPID, the guest already exists."""
     path = {Status.RESERVED: Status.CREATING}
     return await row_moves.move_fenced(tx, row, path, upid=upid, attempts=0)
 
 
 async def ask_again(tx: Transaction, row: lease.Lease) -> lease.Lease:
-    """CREATING to RESERVED: the creation task ended and surely made nothing."""
+    """CREATING to RESERVED: the creation task failed and certainly created nothing."""
     path = {Status.CREATING: Status.RESERVED}
     return await row_moves.move_fenced(tx, row, path, upid=None, create_sent_at=None)
 
@@ -60,18 +60,18 @@ async def begin_starting(tx: Transaction, row: lease.Lease) -> lease.Lease:
 
 
 async def begin_settling(tx: Transaction, row: lease.Lease) -> lease.Lease:
-    """STARTING to SETTLING: the guest runs. CREATING to SETTLING: it is started once it is paid."""
+    """STARTING to SETTLING: the guest runs. CREATING to SETTLING: it starts once it is paid."""
     path = {Status.STARTING: Status.SETTLING, Status.CREATING: Status.SETTLING}
     return await row_moves.move_fenced(tx, row, path)
 
 
 async def start_paid(tx: Transaction, row: lease.Lease) -> lease.Lease:
-    """SETTLING to STARTING: the lease is paid, and its guest is to run."""
+    """SETTLING to STARTING: the lease is paid, and its guest should run."""
     return await row_moves.move_fenced(tx, row, {Status.SETTLING: Status.STARTING})
 
 
 async def make_anew(tx: Transaction, row: lease.Lease, node: str, vmid: int) -> lease.Lease:
-    """RESERVED, CREATING or STARTING to RESERVED: a paid guest is made again, somewhere else."""
+    """RESERVED, CREATING or STARTING to RESERVED: a paid guest is created again elsewhere."""
     path = dict.fromkeys((Status.RESERVED, Status.CREATING, Status.STARTING), Status.RESERVED)
     place = {"node": node, "vmid": vmid, "upid": None, "create_sent_at": None}
     return await row_moves.move_fenced(tx, row, path, **place, attempts=0)
@@ -80,7 +80,7 @@ async def make_anew(tx: Transaction, row: lease.Lease, node: str, vmid: int) -> 
 async def activate(
     tx: Transaction, row: lease.Lease, minutes: int, paid_at: datetime
 ) -> lease.Lease:
-    """SETTLING or STARTING to ACTIVE: the lease is paid and runs, and its minutes begin."""
+    """SETTLING or STARTING to ACTIVE: the lease is paid and runs, and its paid time begins."""
     ends = paid_at + timedelta(milliseconds=minutes * row_moves.MINUTE_MS)
     path = {Status.SETTLING: Status.ACTIVE, Status.STARTING: Status.ACTIVE}
     return await row_moves.move_fenced(tx, row, path, expires_at=ends, due_at=ends, upid=None)
@@ -89,7 +89,7 @@ async def activate(
 async def unwind(
     db: database.Database, tx: Transaction, row: lease.Lease, refusal: str, reason: str
 ) -> lease.Lease:
-    """From any state of a creation to UNWINDING: its guest is to be destroyed.
+    """Any state of a creation to UNWINDING: its guest must be destroyed.
 
     The reason is for the operator.
     """

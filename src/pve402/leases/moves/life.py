@@ -1,4 +1,4 @@
-"""How a lease in its time is switched and looked after, and how it ends."""
+"""Moves that switch the guest of an active lease, keep it running, and end the lease."""
 
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ Transaction = transaction.Transaction
 async def want_running(
     db: database.Database, tx: Transaction, row: lease.Lease, by: power.WantedBy
 ) -> lease.Lease:
-    """ACTIVE, due at once: the guest is to run. Guard: no hold."""
+    """ACTIVE, due at once: the guest should run. Guard: no hold."""
     values = {"wanted": power.Wanted.RUNNING.value, "wanted_by": by.value}
     return await _move_power(db, tx, row, **values)
 
@@ -24,18 +24,18 @@ async def want_running(
 async def want_stopped(
     db: database.Database, tx: Transaction, row: lease.Lease, by: power.WantedBy
 ) -> lease.Lease:
-    """ACTIVE, due at once: the guest is to be down while its time goes on. Guard: no hold."""
+    """ACTIVE, due at once: the guest should be down; its paid time continues. Guard: no hold."""
     values = {"wanted": power.Wanted.STOPPED.value, "wanted_by": by.value}
     return await _move_power(db, tx, row, **values)
 
 
 async def check_power(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
-    """ACTIVE, due at once: the guest is not as it is wanted."""
+    """ACTIVE, due at once: the guest is not in the wanted power state."""
     return await _move_power(db, tx, row)
 
 
 async def wait(tx: Transaction, row: lease.Lease, until: datetime) -> lease.Lease:
-    """ACTIVE or STOPPED, unchanged: nothing is to be done before `until`."""
+    """ACTIVE or STOPPED, unchanged: there is nothing to do before `until`."""
     path = row_moves.stay({Status.ACTIVE, Status.STOPPED})
     return await row_moves.move_fenced(tx, row, path, due_at=until, fence=None, attempts=0)
 
@@ -43,7 +43,7 @@ async def wait(tx: Transaction, row: lease.Lease, until: datetime) -> lease.Leas
 async def begin_stopping(
     db: database.Database, tx: Transaction, row: lease.Lease, reason: str
 ) -> lease.Lease:
-    """ACTIVE to STOPPING: the time is over. Guard: no hold, or one that ran out."""
+    """ACTIVE to STOPPING: the time is over. Guard: no hold, or an expired one."""
     path = {Status.ACTIVE: Status.STOPPING}
     if row.hold_until is None:
         only_if = {"fence": row.fence, "hold_until": None}
@@ -62,9 +62,9 @@ async def keep_stopped(tx: Transaction, row: lease.Lease, deletes_at: Any) -> le
 
 
 async def begin_deleting(tx: Transaction, row: lease.Lease) -> lease.Lease:
-    """STOPPING or STOPPED to DELETING: the guest is to be destroyed.
+    """STOPPING or STOPPED to DELETING: the guest must be destroyed.
 
-    Guard: no hold, even one that ran out: while its order is open, the money may have moved.
+    Guard: no hold, not even an expired one: while its order is open, the money may have moved.
     """
     path = {Status.STOPPING: Status.DELETING, Status.STOPPED: Status.DELETING}
     return await row_moves.move(
@@ -94,9 +94,9 @@ async def end_early(db: database.Database, tx: Transaction, row: lease.Lease) ->
 async def follow_when_due(
     db: database.Database, tx: Transaction, row: lease.Lease, node: str
 ) -> None:
-    """Any state, unchanged and due at once: the guest stands on another node.
+    """Any state, unchanged and due at once: the guest is on another node.
 
-    Guard: the fence alone, since the worker may have moved the lease since it read the row.
+    Guard: only the fence, since the worker may have moved the lease since it read the row.
     """
     where = {"lease_id": row.lease_id, "fence": row.fence}
     values = {"node": node, "due_at": db.now(), "fence": None}
@@ -105,7 +105,7 @@ async def follow_when_due(
 
 
 async def follow(tx: Transaction, row: lease.Lease, node: str) -> lease.Lease:
-    """ACTIVE, STOPPED or POOLED, unchanged: the guest stands on another node."""
+    """ACTIVE, STOPPED or POOLED, unchanged: the guest is on another node."""
     path = row_moves.stay({Status.ACTIVE, Status.STOPPED, Status.POOLED})
     return await row_moves.move(tx, row, path, row_moves.unheld(row), node=node)
 
@@ -113,7 +113,7 @@ async def follow(tx: Transaction, row: lease.Lease, node: str) -> lease.Lease:
 async def count_restart(
     db: database.Database, tx: Transaction, row: lease.Lease, *, first_of_hour: bool
 ) -> lease.Lease:
-    """ACTIVE: the guest is started again. Of several replicas that saw it down, one counts it."""
+    """ACTIVE: the guest is restarted. If several replicas saw it down, only one counts it."""
     path = {Status.ACTIVE: Status.ACTIVE}
     to_run = {"wanted": power.Wanted.RUNNING.value, "restarts": row.restarts}
     only_if = {**row_moves.unheld(row), **to_run}
@@ -124,13 +124,13 @@ async def count_restart(
 
 
 async def note_trouble(tx: Transaction, row: lease.Lease, reason: str) -> lease.Lease:
-    """ACTIVE: why the guest did not start, for the operator."""
+    """ACTIVE: record why the guest did not start, for the operator."""
     path = {Status.ACTIVE: Status.ACTIVE}
     return await row_moves.move(tx, row, path, {}, last_error=reason[:500])
 
 
 async def stop_again(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
-    """STOPPED to STOPPING: the guest was found running in grace, which goes on as it was."""
+    """STOPPED to STOPPING: the guest was running during grace; its grace period stays the same."""
     path = {Status.STOPPED: Status.STOPPING}
     return await row_moves.move(tx, row, path, row_moves.unheld(row), due_at=db.now(), fence=None)
 

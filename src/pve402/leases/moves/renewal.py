@@ -1,4 +1,4 @@
-"""How a renewal holds a lease, wakes its guest, and adds or takes back minutes."""
+"""Moves of a renewal: hold a lease, wake its guest, add minutes or take them back."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,9 +15,9 @@ Transaction = transaction.Transaction
 
 
 async def hold(tx: Transaction, row: lease.Lease, order_id: str, until: datetime) -> lease.Lease:
-    """Same state: a renewal takes the lease, so that neither its end nor another order passes it.
+    """Same state: a renewal holds the lease, so that it cannot end and no other order can take it.
 
-    Guard: no hold. It clears the fence, so whoever works on the row writes nothing more.
+    Guard: no hold. It clears the fence, so a worker that has the row can no longer write.
     """
     path = row_moves.stay({Status.ACTIVE, Status.STOPPED, Status.STARTING})
     held = {"hold_order_id": order_id, "hold_until": until}
@@ -27,7 +27,7 @@ async def hold(tx: Transaction, row: lease.Lease, order_id: str, until: datetime
 async def hold_longer(
     db: database.Database, tx: Transaction, row: lease.Lease, order_id: str, seconds: float
 ) -> lease.Lease:
-    """Same state: a renewal that was taken over lengthens its hold. Guard: it is this order's."""
+    """Same state: a renewal that was taken over extends its hold. Guard: this order's hold."""
     only_if = {"hold_order_id": order_id}
     return await row_moves.move(
         tx, row, row_moves.stay(Status), only_if, hold_until=db.now(seconds)
@@ -35,14 +35,14 @@ async def hold_longer(
 
 
 async def wake(tx: Transaction, row: lease.Lease) -> lease.Lease:
-    """STOPPED to STARTING: a renewal starts the guest; one that is not in grace stays as it is."""
+    """STOPPED to STARTING: a renewal starts the guest; a lease not in grace stays unchanged."""
     path = row_moves.stay({Status.ACTIVE, Status.STARTING, Status.STOPPING})
     path[Status.STOPPED] = Status.STARTING
     return await row_moves.move(tx, row, path, {})
 
 
 async def extend(tx: Transaction, row: lease.Lease, minutes: int, paid_at: datetime) -> lease.Lease:
-    """ACTIVE or STARTING to ACTIVE: minutes are added to the later of now and the lease's end."""
+    """ACTIVE or STARTING to ACTIVE: add minutes to the later of now and the lease's end."""
     end = sa.type_coerce(tables.leases.c.expires_at, sa.BigInteger)
     moment = sa.literal(tables.to_milliseconds(paid_at), sa.BigInteger)
     ends = sa.case((end > moment, end), else_=moment) + minutes * row_moves.MINUTE_MS
@@ -54,12 +54,12 @@ async def extend(tx: Transaction, row: lease.Lease, minutes: int, paid_at: datet
 
 
 async def release_hold(tx: Transaction, row: lease.Lease) -> lease.Lease:
-    """A refused renewal lets the lease go: STARTING goes back to STOPPING, others stay."""
+    """A refused renewal releases the lease: STARTING returns to STOPPING, other states stay."""
     path = row_moves.stay(Status) | {Status.STARTING: Status.STOPPING}
     due = row.deletes_at or row.expires_at
     if row.status is Status.STARTING:
         due = row.expires_at
-    if row.status in lease.OVER:  # it ended when the hold had run out
+    if row.status in lease.OVER:  # it ended after the hold had expired
         due = None
     return await row_moves.move(tx, row, path, {}, due_at=due, fence=None, **_NO_HOLD)
 
@@ -67,7 +67,7 @@ async def release_hold(tx: Transaction, row: lease.Lease) -> lease.Lease:
 async def take_minutes_back(
     tx: Transaction, row: lease.Lease, minutes: int, reason: str
 ) -> lease.Lease:
-    """ACTIVE: the minutes of an order whose money vanished are taken off. Guard: no hold."""
+    """ACTIVE: take back the minutes of an order whose payment vanished. Guard: no hold."""
     end = sa.type_coerce(tables.leases.c.expires_at, sa.BigInteger) - minutes * row_moves.MINUTE_MS
     path = {Status.ACTIVE: Status.ACTIVE}
     shorter = {"expires_at": end, "due_at": end, "end_reason": reason, "fence": None}

@@ -1,4 +1,4 @@
-"""How a move is written; for the moves of this package alone."""
+"""Writes a move to the database; only for the moves in this package."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -35,7 +35,7 @@ async def move(
     *conditions: sa.ColumnElement[bool],
     **values: Any,
 ) -> lease.Lease:
-    """Write a move; `only_if` maps columns to what they must hold, a condition costs more."""
+    """Write a move; `only_if` maps columns to their required values (SQL conditions are slower)."""
     after = path.get(row.status)
     if after is None:
         raise ValueError(f"no such move of a lease that is {row.status.value}")

@@ -1,4 +1,4 @@
-"""How a warm guest comes to be, is sold, and is discarded."""
+"""Moves that add a warm guest to the pool, sell it, or discard it."""
 
 from collections.abc import Collection
 
@@ -20,10 +20,10 @@ async def enter_warm_pool(db: database.Database, tx: Transaction, row: lease.Lea
 async def sell_warm(
     db: database.Database, tx: Transaction, wanted: lease.Lease, nodes: Collection[str]
 ) -> lease.Lease | None:
-    """POOLED to SETTLING: the guest that waited longest, of this kind and on these nodes, is sold.
+    """POOLED to SETTLING: sell the oldest waiting guest of this kind on these nodes.
 
-    It takes the wanted owner, host name, rates and metadata, and keeps its own leaseId. None if
-    there is no such guest. Two buyers never get the same one.
+    It gets the buyer's owner, host name, rates and metadata, and keeps its own leaseId. Returns
+    None if there is no such guest. Two buyers never get the same one.
     """
     return await lease_rows.take_warm(db, tx, wanted, nodes)
 
@@ -31,7 +31,7 @@ async def sell_warm(
 async def discard_warm(
     db: database.Database, tx: Transaction, row: lease.Lease, reason: str
 ) -> lease.Lease:
-    """POOLED to UNWINDING: a guest that waits is not wanted, or is broken."""
+    """POOLED to UNWINDING: a waiting guest is no longer wanted, or is broken."""
     due = {"due_at": db.now(), "fence": None}
     path = {Status.POOLED: Status.UNWINDING}
     return await row_moves.move(tx, row, path, row_moves.unheld(row), **due, end_reason=reason)
@@ -40,7 +40,7 @@ async def discard_warm(
 async def discard_sold(
     db: database.Database, tx: Transaction, row: lease.Lease, reason: str
 ) -> lease.Lease:
-    """SETTLING to UNWINDING: a guest was found broken before it was paid, and is nobody's again."""
+    """SETTLING to UNWINDING: a sold guest proved broken before payment; it loses its owner."""
     due = {"due_at": db.now(), "fence": None}
     nobody = {"owner": lease.NOBODY, "metadata": {}}
     path = {Status.SETTLING: Status.UNWINDING}
