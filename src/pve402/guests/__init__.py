@@ -1,1 +1,1 @@
-"""What is done inside guests: commands, files, consoles, and which replica holds a terminal."""
+"""Work inside guests: commands, files, consoles, and which replica holds a terminal."""

@@ -1,8 +1,8 @@
 """Attached commands: through the guest's terminal, or through the exec call some hosts provide.
 
-`auto` tries the call with the first command that it can run, and remembers a host without it. The
-call takes a program and arguments and answers with a task, whose log is the output: it has no
-stdin, mixes both streams, and its lines are text. What it cannot do goes through the terminal.
+`auto` tries the call on the first command it can run, and remembers if the host lacks it. The
+call takes a program and arguments and returns a task whose log is the output: it has no stdin,
+mixes both streams, and returns lines of text. Everything else goes through the terminal.
 """
 
 import asyncio
@@ -25,18 +25,18 @@ log = structlog.get_logger(__name__)
 
 Mode = Literal["auto", "terminal", "api"]
 
-# The text before may hold the command, which may hold anything.
+# The text before may contain the command, and so anything.
 _EXIT_CODE = re.compile(r"failed: exit code (\d{1,3})\Z")
 _LAST_LINE = re.compile(r"TASK (OK|WARNINGS: \d+|ERROR: .*)")
 _POLL = pve_tasks.PollPolicy(first_seconds=0.05, factor=1.3, ceiling_seconds=1.0)
-_OUT_OF_TIME = 124  # as timeout(1) says it; the call tells no code of its own
+_OUT_OF_TIME = 124  # as timeout(1) returns; the call reports no code of its own
 _LARGEST_PARAMETERS_BYTES = 48 * 1024
 
 
 class Commands:
     """Starts attached commands the way this installation runs them.
 
-    `check` sees that a guest may be entered, as the hub's own opener does for terminals. Raises
+    `check` verifies that we may enter a guest, as the hub's own opener does for terminals. Raises
     GuestNotRunning, TerminalUnreachable.
     """
 
@@ -66,7 +66,7 @@ class Commands:
         *,
         exec_id: str = "",
     ) -> Execution:
-        """Start a command whose events are followed through the returned execution.
+        """Start a command; follow its events through the returned execution.
 
         Raises RequestRefused, Unavailable, TooManyCommands, SessionFailed, Moved.
         """
@@ -77,15 +77,15 @@ class Commands:
         return await self._hub.start(guest, request, stdin, exec_id=exec_id)
 
     async def close(self) -> None:
-        """Stop to look after what runs through the call; there it runs on."""
+        """Stop watching commands run through the call; they keep running in the guest."""
         for task in tuple(self._running):
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _try_call(self, guest: pve_guests.GuestRef, request: ExecRequest) -> Execution | None:
-        """Start through the call; None if this host has none or does not let us."""
+        """Start through the call; None if this host lacks it or denies us."""
         argv = [word.decode("utf-8", "surrogateescape") for word in invocation.build(request).argv]
-        await self._check(guest)  # a call names a vmid, which may be another guest's by now
+        await self._check(guest)  # the call names a vmid, which may belong to another guest by now
         try:
             upid = await self._guests.execute(guest, "sh", shlex.join(["-c", *_quiet(argv)]))
         except pve.CallNotSupported as error:
@@ -131,7 +131,7 @@ class Commands:
             execution.fail(errors.OutputDamaged())
             return
         lines = read.lines
-        if lines and _LAST_LINE.fullmatch(lines[-1]):  # Proxmox's own word on the task
+        if lines and _LAST_LINE.fullmatch(lines[-1]):  # Proxmox's own line about the task
             lines = lines[:-1]
         for line in lines:
             execution.add_output(EventKind.STDOUT, f"{line}\n".encode())
@@ -152,11 +152,11 @@ def _fits_the_call(request: ExecRequest, stdin: AsyncIterator[bytes] | None) -> 
 
 
 def _quiet(argv: list[str]) -> list[str]:
-    """The script tells its process group to descriptor 8, which nobody reads here."""
+    """Discard descriptor 8, to which the script reports its process group; nobody reads it here."""
     return [f"exec 8>/dev/null;{argv[0]}", *argv[1:]]
 
 
 def _exit_code(exitstatus: str) -> int:
-    """Return the code that the task's end names; 255 where it names none."""
+    """Return the code in the task's exit status; 255 if it has none."""
     found = _EXIT_CODE.search(exitstatus)
     return min(int(found[1]), 255) if found else 255

@@ -1,9 +1,9 @@
-"""Consoles: tickets that open them once, which are closed with their lease.
+"""Consoles, opened with single-use tickets and closed when their lease ends.
 
-A ticket has 256 random bits, is stored as a hash, opens one kind of console of one lease, and is
-used up by that. Whoever holds a console gets a new ticket for when the connection drops. A console
-stands on its lease, and on the token that let its holder in; both are looked at again and again,
-for another replica may have ended them.
+A ticket has 256 random bits, is stored as a hash, and opens one kind of console of one lease,
+once. The holder of an open console gets a new ticket in case the connection drops. A console
+depends on its lease and on the token that opened it; we check both regularly, because another
+replica may have ended either.
 """
 
 import contextlib
@@ -47,9 +47,9 @@ class ConsoleOptions:
     """Limits of consoles; times in seconds.
 
     ticket_seconds: how long a ticket of the API waits to be used.
-    resume_seconds: the same for the ticket with which an open console is opened again.
-    watch_seconds: how often leases and tokens of open consoles and calls are looked at.
-    per_lease, in_all: how many may be open, in this process.
+    resume_seconds: the same for the ticket that reopens an open console.
+    watch_seconds: how often we check the leases and tokens of open consoles and calls.
+    per_lease, in_all: how many consoles may be open in this process.
     """
 
     ticket_seconds: float = 120.0
@@ -61,7 +61,7 @@ class ConsoleOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Issued:
-    """A ticket as it is given out, once."""
+    """A ticket in the clear, shown only once."""
 
     ticket: str = field(repr=False)
     expires_at: datetime
@@ -85,29 +85,29 @@ class OpenConsole(open_calls.Opened):
 
 
 class Consoles:
-    """Gives out tickets, takes them, and watches over the consoles that they opened."""
+    """Issues tickets, redeems them, and watches the consoles they opened."""
 
     def __init__(self, db: database.Database, options: ConsoleOptions | None = None) -> None:
         self.options = options or ConsoleOptions()
         self._db = db
         self._open: set[OpenConsole] = set()
-        #: For calls that last as well.
+        #: Also tracks long calls.
         self.open_calls = open_calls.OpenCalls(db, self.options.watch_seconds)
 
     async def issue(self, row: lease.Lease, kind: Kind, token: str | None) -> Issued:
-        """Make the ticket of a console link; `token` is what let the caller in, if one did."""
+        """Make the ticket of a console link; `token` is the one the caller used, if any."""
         token_hash = vault.token_hash(token) if token is not None else None
         grant = Grant(lease=row, kind=kind, token_hash=token_hash)
         return await self._issue(grant, self.options.ticket_seconds)
 
     async def issue_again(self, grant: Grant, *, for_link: bool = False) -> Issued:
-        """Make a ticket for somebody who holds a console: to come back, or for a second one."""
+        """Make a ticket for the holder of a console: to reconnect, or to open a second one."""
         options = self.options
         seconds = options.ticket_seconds if for_link else options.resume_seconds
         return await self._issue(grant, seconds)
 
     async def redeem(self, ticket: str, kind: Kind) -> Grant:
-        """Use up a ticket. Raises TicketRefused, and LeaseNotReady for a lease that is over."""
+        """Use up a ticket. Raises TicketRefused, and LeaseNotReady if the lease has ended."""
         if len(ticket) > _LARGEST_TICKET_CHARACTERS:
             raise TicketRefused
         async with self._db.begin() as tx:
@@ -126,7 +126,10 @@ class Consoles:
 
     @contextlib.asynccontextmanager
     async def watched(self, grant: Grant) -> AsyncIterator[OpenConsole]:
-        """Close a console, in the block, when it must end. Raises TooManyConsoles."""
+        """Track the console opened in the block, and close it when it must end.
+
+        Raises TooManyConsoles.
+        """
         lease_id = grant.lease.lease_id
         of_lease = sum(console.grant.lease.lease_id == lease_id for console in self._open)
         if len(self._open) >= self.options.in_all or of_lease >= self.options.per_lease:
@@ -146,17 +149,17 @@ class Consoles:
                 console.end(reason)
         async with self._db.read() as tx:
             if not await console_rows.are_there(tx, lease_id):
-                return  # most leases have none, and a look costs a quarter of a transaction
+                return  # most leases have none; a lookup costs a quarter of a transaction
         async with self._db.single() as tx:
             await console_rows.void_of_lease(tx, lease_id)
 
     @property
     def open_consoles(self) -> int:
-        """How many are open in this process."""
+        """How many consoles are open in this process."""
         return len(self._open)
 
     async def close(self) -> None:
-        """Have every console closed, and stop looking."""
+        """Close every console and stop checking."""
         for console in self._open:
             console.end("service_stops")
         await self.open_calls.close()

@@ -1,8 +1,8 @@
 """Consoles served by Proxmox VE itself, for operators who switched that on.
 
-The tenant is given the ticket of a user who was made for the one lease and whose only right is
-VM.Console on its guest. The user goes when the lease ends; those that a crash left behind are found
-by their name. A fresh user it must be: a role on /vms/ID replaces what a user inherits from /vms.
+The tenant gets the ticket of a user created for this one lease, whose only right is VM.Console
+on its guest. We remove the user when the lease ends, and find users left behind by a crash by
+their name. It must be a new user: a role on /vms/ID replaces what a user inherits from /vms.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from pve402.storage import database, lease_rows
 
 log = structlog.get_logger(__name__)
 
-#: The role that lets a lease's user open a console. Proxmox VE keeps names that start with PVE, in
-#: any case, for itself, so the former name exists only where somebody wrote it into a file by hand.
+#: The role that lets a lease's user open a console. Proxmox VE reserves names that start with PVE,
+#: in any case, so the former name exists only where somebody added it to a file by hand.
 ROLE = "R402Console"
 _FORMER_ROLE = "Pve402Console"
 PRIVILEGES = frozenset({"VM.Console"})
@@ -40,14 +40,14 @@ class DirectConsoleRefused(errors.TryLater):
 
 @dataclass(frozen=True, kw_only=True)
 class DirectConsole:
-    """A console of Proxmox VE, made ready, and the login that may open it."""
+    """A prepared console of Proxmox VE, and the login that may open it."""
 
     login: access.Ticket = field(repr=False)
     ticket: pve_guests.TerminalTicket | pve_guests.VncTicket = field(repr=False)
 
 
 async def find_role(rights: access.Access) -> tuple[str, frozenset[str] | None]:
-    """The name of the role of consoles and its privileges; None if there is no such role."""
+    """The name of the console role and its privileges; None if the role does not exist."""
     for role in (ROLE, _FORMER_ROLE):
         held = await rights.role_privileges(role)
         if held is not None:
@@ -56,10 +56,10 @@ async def find_role(rights: access.Access) -> tuple[str, frozenset[str] | None]:
 
 
 class DirectConsoles:
-    """Makes and removes the users of leases, and opens consoles as them.
+    """Creates and removes the users of leases, and opens consoles as them.
 
-    `as_user(name, password)` builds a client that is that user. `check_guest` sees that a lease's
-    guest may be entered; it raises GuestNotRunning, TerminalUnreachable.
+    `as_user(name, password)` builds a client for that user. `check_guest` verifies that we may
+    enter a lease's guest; it raises GuestNotRunning, TerminalUnreachable.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class DirectConsoles:
         self._sweeping: asyncio.Task[None] | None = None
 
     async def check(self, row: lease.Lease) -> None:
-        """See that we may make a lease's user, and that the role gives no more than it should.
+        """Check that we may create a lease's user, and that the role grants no more than it should.
 
-        Raises DirectConsoleRefused, after telling the operator; ProxmoxUnavailable.
+        Raises DirectConsoleRefused, after logging the cause for the operator; ProxmoxUnavailable.
         """
         needed = dict(access.CONSOLE_USER_PRIVILEGES)
         needed[f"/vms/{row.vmid}"] = frozenset({"VM.Allocate", *PRIVILEGES})
@@ -107,10 +107,10 @@ class DirectConsoles:
         raise DirectConsoleRefused
 
     async def open(self, row: lease.Lease, *, vnc: bool) -> DirectConsole:
-        """Make a console ready for a lease's own user.
+        """Prepare a console for a lease's own user.
 
-        Raises GuestNotRunning where the guest is not the lease's, TerminalUnreachable,
-        DirectConsoleRefused, ProxmoxUnavailable, LeaseNotReady if it has just ended.
+        Raises GuestNotRunning if the guest is not the lease's, TerminalUnreachable,
+        DirectConsoleRefused, ProxmoxUnavailable, LeaseNotReady if the lease has just ended.
         """
         await self._check_guest(row)
         try:
@@ -123,7 +123,7 @@ class DirectConsoles:
             raise DirectConsoleRefused from error
 
     async def remove(self, row: lease.Lease) -> None:
-        """Remove the user of a lease; one that is not there is no error. Raises ProxmoxError."""
+        """Remove a lease's user; a missing user is not an error. Raises ProxmoxError."""
         await self._rights.delete_user(self._name(row.lease_id))
 
     async def sweep(self) -> None:
@@ -142,24 +142,24 @@ class DirectConsoles:
             await self._rights.delete_user(ours[lease_id])
 
     def start(self) -> None:
-        """Begin to sweep, now and then again and again."""
+        """Start sweeping, first now and then regularly."""
         self._sweeping = asyncio.create_task(self._sweep_for_ever())
 
     async def stop(self) -> None:
-        """End the sweeping."""
+        """Stop sweeping."""
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
 
     async def _login(self, row: lease.Lease) -> access.Ticket:
-        """Log the lease's user in, who is made first if need be."""
+        """Log the lease's user in; creates the user first if needed."""
         name, password = self._name(row.lease_id), self._password(row.lease_id)
         with contextlib.suppress(pve.UserExists):
             await self._rights.create_user(name, password, comment=f"console of {row.lease_id}")
         ref = pve_guests.GuestRef(node=row.node, vmid=row.vmid)
         role, _ = await find_role(self._rights)
         await self._rights.grant(name, role, ref)
-        if not await self._is_active(row.lease_id):  # its end came meanwhile, and found no user
+        if not await self._is_active(row.lease_id):  # it ended before the user existed
             await self._rights.delete_user(name)
             raise errors.LeaseNotReady
         return await self._rights.login(name, password)
@@ -168,7 +168,7 @@ class DirectConsoles:
         self, row: lease.Lease, login: access.Ticket, *, vnc: bool
     ) -> pve_guests.TerminalTicket | pve_guests.VncTicket:
         ref = pve_guests.GuestRef(node=row.node, vmid=row.vmid)
-        # A ticket stands for the password, and both logins are then of one user.
+        # A ticket works as the password, and then both logins belong to the same user.
         async with self._as_user(login.username, login.ticket) as client:
             own = pve_guests.Guests(client)
             return await own.open_vnc(ref) if vnc else await own.open_terminal(ref)
@@ -187,9 +187,9 @@ class DirectConsoles:
             await asyncio.sleep(_SWEEP_SECONDS)
 
     def _name(self, lease_id: str) -> str:
-        """At most 63 of the 64 characters of a user's name."""
+        """The user's name: at most 63 characters; Proxmox VE allows 64."""
         return f"{self._instance}.{lease_id}@pve"
 
     def _password(self, lease_id: str) -> str:
-        """64 digits, never stored; nobody but us logs in with it."""
+        """The user's password: 64 digits, never stored; only we log in with it."""
         return hmac.new(self._key, lease_id.encode(), hashlib.sha256).hexdigest()

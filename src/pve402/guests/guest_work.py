@@ -1,4 +1,4 @@
-"""What is done inside guests, for those who may: commands, files, and their end with the lease."""
+"""Authorized work inside guests: commands and files, all of which end with the lease."""
 
 import asyncio
 import dataclasses
@@ -31,16 +31,16 @@ Opened = TypeVar("Opened")
 
 @dataclasses.dataclass(frozen=True)
 class LeasedGuest(pve_guests.GuestRef):
-    """The guest of one lease: never the same as another lease's, also on the same vmid."""
+    """The guest of one lease: never equal to another lease's guest, even with the same vmid."""
 
     lease_id: str
 
 
 class OwnGuestsOnly(Generic[Opened]):
-    """Opens the terminals of running guests that carry the tags of their lease, and of no others.
+    """Opens terminals only of running guests that carry their lease's tags.
 
-    A vmid may be another guest's by now, even another tenant's. Its status is also what tells
-    soonest that it is down.
+    A vmid may belong to another guest by now, even another tenant's. Reading the status is also
+    the fastest way to learn that the guest is down.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class OwnGuestsOnly(Generic[Opened]):
         return await self._open_terminal(guest)
 
     async def check(self, guest: pve_guests.GuestRef) -> None:
-        """See that the guest of a lease runs. Raises GuestNotRunning, TerminalUnreachable."""
+        """Check that a lease's guest is running. Raises GuestNotRunning, TerminalUnreachable."""
         try:
             status = await self._guests.status(guest)
         except pve.GuestMissing as error:
@@ -80,7 +80,7 @@ class OwnGuestsOnly(Generic[Opened]):
 
 @dataclasses.dataclass(kw_only=True)
 class GuestWork:
-    """The ways into guests; `owners` and `peers` only where replicas share a database."""
+    """The ways into guests; `owners` and `peers` are set only if replicas share a database."""
 
     hub: Hub
     commands: Commands
@@ -94,9 +94,9 @@ class GuestWork:
     is_closing: bool = False
 
     async def end(self, row: lease.Lease, reason: str) -> None:
-        """Close everything that is open in a lease's guest, wherever it is held.
+        """Close everything open in a lease's guest, on whichever replica holds it.
 
-        Never fails, and no part keeps another from being tried: the guest is stopped after this.
+        Never fails, and tries every part even if another fails, because the guest is stopped next.
         """
         parts = [
             self.consoles.end(row.lease_id, reason),
@@ -116,12 +116,12 @@ class GuestWork:
             log.warning("guest_work_not_ended", lease=row.lease_id, vmid=row.vmid, error=reason)
 
     async def end_here(self, row: lease.Lease, reason: str) -> None:
-        """Close everything that this process holds open in a lease's guest."""
+        """Close everything this process holds open in a lease's guest."""
         log.info("guest_work_ends", lease=row.lease_id, vmid=row.vmid, reason=reason)
         await self.hub.close_guest(ref(row))
 
     async def close(self) -> None:
-        """End what is attached, and let nobody in any more; detached programs run on."""
+        """End attached work and admit nothing new; detached programs keep running."""
         self.is_closing = True
         await self.consoles.close()
         if self.direct is not None:

@@ -1,7 +1,7 @@
-"""What is open in guests: it ends with its lease, and with the token that opened it.
+"""Open consoles and calls in guests; they end with their lease or the token that opened them.
 
-Another replica may have ended either, so both are looked at again and again. A call that needs no
-time is over before anybody looks.
+Another replica may have ended either, so we check both regularly. A short call is over before
+the first check.
 """
 
 import asyncio
@@ -29,36 +29,36 @@ class TokenRevoked(errors.Unauthenticated):
 
 
 class Opened:
-    """Something open: what it stands on, until when its lease lasts, and whether it must end."""
+    """Something open: what it depends on, when its lease ends, and whether it must end now."""
 
     def __init__(self, row: lease.Lease, token_hash: str | None) -> None:
         self.lease_id = row.lease_id
-        #: Of the token that let its holder in, if one did.
+        #: Hash of the token its holder used, if any.
         self.token_hash = token_hash
         self.expires_at = row.expires_at
-        #: Why it has to end; empty while it may stay.
+        #: Why it must end; empty while it may stay open.
         self.end_reason = ""
         self._changed = asyncio.Event()
 
     async def changed(self) -> None:
-        """Wait until `expires_at` or `end_reason` is another."""
+        """Wait until `expires_at` or `end_reason` changes."""
         await self._changed.wait()
         self._changed.clear()
 
     def end(self, reason: str) -> None:
-        """Have it ended."""
+        """Mark it to be ended."""
         self.end_reason = self.end_reason or reason
         self._changed.set()
 
     def extend(self, expires_at: datetime | None) -> None:
-        """Note the end of the lease."""
+        """Record a new end of the lease."""
         if expires_at != self.expires_at:
             self.expires_at = expires_at
             self._changed.set()
 
 
 class OpenCall(Opened):
-    """A call into a guest that lasts: a command, a stream of events, a file."""
+    """A long call into a guest: a command, a stream of events, a file."""
 
     def __init__(self, row: lease.Lease, token_hash: str | None) -> None:
         super().__init__(row, token_hash)
@@ -66,9 +66,9 @@ class OpenCall(Opened):
 
     @contextlib.asynccontextmanager
     async def lasting(self) -> AsyncIterator[None]:
-        """Cancel the block when the call has to end.
+        """Cancel the block when the call must end.
 
-        Raises TokenRevoked, or GuestClosed where the lease has ended.
+        Raises TokenRevoked, or GuestClosed if the lease has ended.
         """
         limit = asyncio.timeout(0 if self.end_reason else None)
         try:
@@ -93,7 +93,7 @@ class OpenCall(Opened):
 
 
 class OpenCalls:
-    """Looks at what open things depend on, every `seconds`."""
+    """Checks the leases and tokens of everything open, every `seconds`."""
 
     def __init__(self, db: database.Database, seconds: float) -> None:
         self._db = db
@@ -103,7 +103,7 @@ class OpenCalls:
 
     @contextlib.contextmanager
     def track(self, opened: Opened) -> Iterator[None]:
-        """End what is opened in the block when it must end."""
+        """Track `opened` during the block, and end it when it must end."""
         self._opened.add(opened)
         if self._looking is None:
             self._looking = asyncio.create_task(self._look_for_ever())
@@ -113,21 +113,21 @@ class OpenCalls:
             self._opened.discard(opened)
 
     async def close(self) -> None:
-        """Stop looking."""
+        """Stop checking."""
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
             self._looking = None
 
     async def _look_for_ever(self) -> None:
-        """Look for ever; a database that is away changes nothing."""
+        """Check forever; an unavailable database changes nothing."""
         while True:
             await asyncio.sleep(self._seconds)
             try:
                 await self._look()
             except errors.DatabaseUnavailable:
                 continue
-            except Exception:  # a fault of ours must not leave everything open for good
+            except Exception:  # a bug of ours must not leave everything open forever
                 log.exception("open_calls_not_checked")
 
     async def _look(self) -> None:

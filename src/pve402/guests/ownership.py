@@ -1,8 +1,8 @@
 """Which replica owns a guest's terminal, kept in the database: the hub's ownership over rows.
 
-A claim is good for some seconds, counted here from before the database was asked, and a second
-less than there, so that we stop believing in it before another replica may take it. Within that
-time nothing is asked. One statement renews all claims of a replica.
+A claim is valid for some seconds. We count them from before we ask the database, and one second
+fewer than it does, so that we stop relying on a claim before another replica may take it. While a
+claim is valid we do not ask again. One statement renews all claims of a replica.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _TRIES = 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Tenure:
-    """A claim of ours, and until when we believe in it."""
+    """A claim of ours, and until when we rely on it."""
 
     epoch: int
     until: float
@@ -45,7 +45,7 @@ class StoredOwnership:
         hold_seconds: float = HOLD_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the database and the address where peers reach us; empty if they cannot."""
+        """Take the database and the address at which peers reach us; empty if they cannot."""
         self._db = db
         self._peer_address = peer_address
         self._hold_seconds = hold_seconds
@@ -56,7 +56,7 @@ class StoredOwnership:
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def claim(self, guest: GuestRef) -> ownership.Claim:
-        """Become the owner unless another's claim still holds. Raises DatabaseUnavailable."""
+        """Become the owner unless another replica's claim is valid. Raises DatabaseUnavailable."""
         name = _name(guest)
         if self._is_believed(name):
             return ownership.Claim(is_ours=True)
@@ -78,7 +78,7 @@ class StoredOwnership:
         raise errors.TryLater("the guest's terminal changes hands", retry_after_seconds=1)
 
     async def renew(self, guest: GuestRef) -> bool:
-        """Hold on; False where the claim ran out and another owns it now."""
+        """Renew the claim; False if it expired and another replica owns the terminal now."""
         name = _name(guest)
         async with self._renewing:
             tenure = self._held.get(name)
@@ -89,14 +89,14 @@ class StoredOwnership:
         return self._is_believed(name)
 
     async def release(self, guest: GuestRef) -> None:
-        """Let go, if it is ours; if the database is away, our time runs out by itself."""
+        """Release the claim if it is ours; without the database, it simply expires."""
         name = _name(guest)
         tenure = self._held.pop(name, None)
         if tenure is None:
             return
         async with self._turn(name):
             if name in self._held:
-                return  # claimed again meanwhile: the row is in use
+                return  # claimed again in the meantime: the row is in use
             try:
                 async with self._db.begin() as tx:
                     await owner_rows.release(self._db, tx, name, self._replica, tenure.epoch)
@@ -104,7 +104,7 @@ class StoredOwnership:
                 log.warning("guest_not_released", vmid=guest.vmid)
 
     async def address_of_other(self, guest: GuestRef) -> str:
-        """Return where another replica that owns the guest is reached; empty if none does."""
+        """Return the address of another replica that owns the guest; empty if none does."""
         if self._is_believed(_name(guest)):
             return ""
         async with self._db.read() as tx:
@@ -125,7 +125,7 @@ class StoredOwnership:
                     self._db, tx, self._replica, asked, self._hold_seconds
                 )
         except errors.DatabaseUnavailable:
-            return  # believed for as long as it was to last
+            return  # rely on the claim until it expires
         for name, epoch in asked.items():
             if name not in ours:
                 self._held.pop(name, None)
@@ -133,7 +133,7 @@ class StoredOwnership:
                 self._held[name] = _Tenure(epoch=epoch, until=until)
 
     def _turn(self, name: str) -> asyncio.Lock:
-        """A guest is claimed or let go of, one after the other: both are about the same tenure."""
+        """The lock that serializes claims and releases of a guest: both change the same tenure."""
         return self._turns.setdefault(name, asyncio.Lock())
 
     def _is_believed(self, name: str) -> bool:
@@ -145,5 +145,5 @@ class StoredOwnership:
 
 
 def _name(guest: GuestRef) -> str:
-    """A vmid is one guest in the whole cluster, whichever node it stands on."""
+    """Name a guest by its vmid, which is unique in the cluster, whatever the node."""
     return f"lxc/{guest.vmid}"

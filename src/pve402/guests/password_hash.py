@@ -1,7 +1,7 @@
-"""The hash of a password as /etc/shadow keeps it: SHA-512 crypt, which glibc and musl both read.
+"""Password hashes for /etc/shadow: SHA-512 crypt, which both glibc and musl support.
 
 Specified in "Unix crypt using SHA-256 and SHA-512" (Ulrich Drepper); 5,000 rounds, its default.
-Python's own crypt module went away with 3.13.
+Python 3.13 removed the standard crypt module.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ _TRIPLES = [(22 * i % 63, (22 * i + 21) % 63, (22 * i + 42) % 63) for i in range
 
 
 def hash_password(password: str, salt: str | None = None) -> str:
-    """Return the shadow field of a password, with a fresh salt unless one is given."""
+    """Return the shadow field of a password, with a new salt unless one is given."""
     chosen = salt or "".join(secrets.choice(_ALPHABET) for _ in range(_SALT_LENGTH))
     digest = _digest(password.encode(), chosen.encode())
     return f"$6${chosen}${_encode(digest)}"

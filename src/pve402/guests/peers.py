@@ -1,9 +1,9 @@
-"""Calls between replicas: signed, fresh, good once, and for one replica alone.
+"""Calls between replicas: signed, fresh, valid once, and for one replica only.
 
-A call is signed with a key that all replicas derive from the common secret, over the receiver's
-address, method, target, lease, time, nonce and what its body is: the hash of a short one, or
-`pieces`, where each piece carries a code that continues the signature, so that a stream can be
-neither changed nor cut. What comes back is not signed: the network between replicas is private.
+All replicas derive the signing key from the shared secret. The signature covers the receiver's
+address, method, target, lease, time, nonce and the body: the hash of a short body, or `pieces`
+for a stream. Each piece carries a code chained to the signature, so that a stream can be neither
+changed nor cut short. Answers are not signed: the network between replicas is private.
 """
 
 import hashlib
@@ -30,24 +30,24 @@ _CONNECT_SECONDS = 2.0
 
 
 class PeerUnreachable(Exception):
-    """No connection to the peer came about; it has not heard of the call."""
+    """We could not connect to the peer, so it did not receive the call."""
 
 
 class PeerLost(Exception):
-    """The connection to the peer broke within the call; its outcome is unknown."""
+    """The connection to the peer broke during the call; the outcome is unknown."""
 
 
 class CallNotAuthentic(Exception):
-    """The call is not one of a peer's, or was made before."""
+    """The call does not come from a peer, or is a replay."""
 
 
 class BodyNotAuthentic(Exception):
-    """A piece of a body is not what was signed, or the last one is missing."""
+    """A piece of the body is not the one signed, or the last piece is missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PeerCall:
-    """What is signed of a call."""
+    """The signed parts of a call."""
 
     address: str
     method: str
@@ -58,18 +58,18 @@ class PeerCall:
     nonce: str
 
     def text(self) -> bytes:
-        """The text that is signed; no part of it can hold a newline."""
+        """The text to sign; no part of it can contain a newline."""
         parts = ("pve402 peer 1", self.address, self.method, self.target, self.lease_id)
         return "\n".join((*parts, self.body, str(self.made_at), self.nonce)).encode()
 
     def check_body(self, body: bytes) -> None:
-        """Raise BodyNotAuthentic if this is not the body that was signed."""
+        """Raise BodyNotAuthentic unless this is the signed body."""
         if not hmac.compare_digest(hashlib.sha256(body).hexdigest(), self.body):
             raise BodyNotAuthentic
 
 
 class Signer:
-    """Signs calls, and knows calls signed by others."""
+    """Signs calls, and verifies calls signed by others."""
 
     def __init__(self, key: bytes, *, now: Callable[[], float] = time.time) -> None:
         self._key = key
@@ -80,7 +80,7 @@ class Signer:
     def sign(
         self, address: str, method: str, target: str, lease_id: str, body: bytes | None
     ) -> dict[str, str]:
-        """Return the headers of a new call; a body of None is sent in pieces."""
+        """Return the headers of a new call; `body` is None if it is sent in pieces."""
         call = PeerCall(
             address=address,
             method=method,
@@ -101,9 +101,9 @@ class Signer:
     def check(
         self, address: str, method: str, target: str, headers: Mapping[str, str]
     ) -> tuple[PeerCall, str]:
-        """Return the call that headers tell of, and its signature. Raises CallNotAuthentic.
+        """Return the call described by the headers, and its signature. Raises CallNotAuthentic.
 
-        A call made before we started is refused: whether it was made before is forgotten.
+        Refuses calls made before we started: we cannot know whether they are replays.
         """
         told = {name: headers.get(f"{_PREFIX}{name}", "") for name in _NAMES}
         if not told["time"].isascii() or not told["time"].isdigit() or len(told["time"]) > 12:
@@ -123,7 +123,7 @@ class Signer:
         return call, told["signature"]
 
     def pieces(self, signature: str) -> "PieceCodes":
-        """Return the codes of the pieces that follow a call's signature."""
+        """Return the chain of piece codes that starts from a call's signature."""
         return PieceCodes(self._key, signature)
 
     def _signature(self, call: PeerCall) -> str:
@@ -145,7 +145,7 @@ _NAMES = ("lease", "body", "time", "nonce", "signature")
 
 
 class PieceCodes:
-    """Codes of the pieces of one body, each made of the one before; the last piece is empty."""
+    """Codes of one body's pieces, each derived from the one before; the last piece is empty."""
 
     def __init__(self, key: bytes, signature: str) -> None:
         self._key = key
@@ -207,9 +207,9 @@ class Peers:
         headers: Mapping[str, str],
         body: bytes | AsyncIterator[bytes] = b"",
     ) -> aiohttp.ClientResponse:
-        """Make a call and return its answer, whose body is still to come.
+        """Make a call and return its answer before the answer's body has arrived.
 
-        A streamed body is asked for by the peer before any of it is sent.
+        We send a streamed body only after the peer asks for it.
         Raises PeerUnreachable, PeerLost.
         """
         whole = body if isinstance(body, bytes) else None
@@ -234,7 +234,7 @@ class Peers:
     async def connect(
         self, address: str, target: str, *, lease_id: str, headers: Mapping[str, str]
     ) -> aiohttp.ClientWebSocketResponse:
-        """Open a websocket. Raises PeerUnreachable, also where the peer refuses it."""
+        """Open a websocket. Raises PeerUnreachable, also if the peer refuses it."""
         signed = self.signer.sign(address, "GET", target, lease_id, b"")
         try:
             return await self._open().ws_connect(

@@ -1,10 +1,10 @@
-"""Makes a guest of the warm pool its tenant's own: host name, root password, SSH keys.
+"""Hands a warm-pool guest to its tenant: sets host name, root password, SSH keys.
 
-Proxmox VE sets these inside a guest when it is created or started; a running one is told through
-its terminal. Everything comes over the program's standard input, the password as its hash, so that
-no process of the guest has any of it on its command line. The files are written the way Proxmox VE
-writes them, by the shell alone and each in one move: nothing there can refuse a password that was
-paid for, as a guest's own tools might, and re-keying is idempotent.
+Proxmox VE sets these when it creates or starts a guest; in a running guest we set them through its
+terminal. All values go through the program's standard input, the password as a hash, so that they
+never appear on a command line in the guest. We write the files the way Proxmox VE does, using only
+the shell and replacing each file in one move. So no tool in the guest can refuse a password that
+was paid for, and re-keying is idempotent.
 """
 
 import asyncio
@@ -66,13 +66,13 @@ fi
 
 
 class TerminalRekeying:
-    """Re-keys through a session, which the tenant's first command then finds open."""
+    """Re-keys through a session, which stays open for the tenant's first command."""
 
     def __init__(self, terminal: hub.Hub) -> None:
         self._hub = terminal
 
     async def check(self, row: lease.Lease) -> None:
-        """See that a shell answers and has what is needed. Raises warm_guests.NotReady."""
+        """Check that a shell answers and has what we need. Raises warm_guests.NotReady."""
         try:
             code = await self._run(row, _CHECK)
         except (errors.Pve402Error, TimeoutError) as error:
@@ -81,7 +81,7 @@ class TerminalRekeying:
             raise warm_guests.NotReady(f"a tool or a file is missing in the guest ({code})")
 
     async def rekey(self, row: lease.Lease, secrets: machine.Secrets) -> None:
-        """Set host name, password and keys. Raises RetryLater until all of it is true."""
+        """Set host name, password and keys. Raises RetryLater until all of them are set."""
         hashed = ""
         if secrets.password is not None:
             hashed = await asyncio.to_thread(password_hash.hash_password, secrets.password)
@@ -94,7 +94,7 @@ class TerminalRekeying:
             raise workflow.RetryLater(f"not re-keyed: exit code {code}")
 
     async def leave(self, row: lease.Lease) -> None:
-        """Close the guest's session, so that whichever replica sells the guest may open its own."""
+        """Close the guest's session, so that the replica that sells the guest can open its own."""
         await self._hub.close_guest(guest_work.ref(row))
 
     async def _run(self, row: lease.Lease, command: str, stdin: bytes | None = None) -> int:
