@@ -1,1 +1,1 @@
-"""HTTP routes by noun, dependencies, the error table and the browser websocket."""
+"""The HTTP side: routes by noun, the payment gate, the error table and websockets."""

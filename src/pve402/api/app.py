@@ -1,4 +1,4 @@
-"""Puts the application together from what bootstrap built."""
+"""Assembles the application from the components that bootstrap built."""
 
 import json
 import sys
@@ -33,23 +33,23 @@ from pve402.api.transport import address, dispatch, errors, guard
 from pve402.api.transport import headers as answer_headers
 from pve402.payments import protocol
 
-_PAID_MARGIN_SECONDS: Final = 60  # a paid request says by itself that its order is pending
+_PAID_MARGIN_SECONDS: Final = 60  # time for a paid request to answer that its order is pending
 EXPOSED: Final = [*protocol.EXPOSED_HEADERS, "Retry-After", "Location", "ETag", "Repr-Digest"]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
 
 class Application(FastAPI):
-    """FastAPI's routes, document and life, with layers of our own in place of its stack.
+    """FastAPI's routes, document and lifespan, with our own layers in place of its stack.
 
-    Its stack serves handlers that have dependencies, raise anything and are traced. Ours need
-    none of that, and a request that is not paid for should cost little.
+    FastAPI's stack supports dependencies, arbitrary exceptions and tracing. Our handlers need none
+    of that, and an unpaid request should be cheap to serve.
     """
 
     outermost: ASGIApp
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request or a websocket through our layers, and start-up and end by FastAPI's."""
+        """Serve requests and websockets through our layers, and the lifespan through FastAPI."""
         if scope["type"] == "lifespan":
             await super().__call__(scope, receive, _telling_why(send, self.state))
             return
@@ -66,11 +66,11 @@ def assemble(
     trusted_proxies: tuple[str, ...] = (),
     lifespan: Lifespan | None = None,
 ) -> FastAPI:
-    """Make the application: headers, then bounds, then the handlers.
+    """Build the application: headers, then limits, then the handlers.
 
-    CORS is outermost: a browser reads no answer without it, refusals and failures included.
+    CORS is outermost because a browser cannot read any answer without it, not even an error.
     """
-    # A redirect would be built from the Host header, which is the client's to choose.
+    # A redirect would use the Host header, which the client chooses.
     app = Application(docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
     app.state.context = app_context
     errors.install(app)
@@ -85,14 +85,14 @@ def assemble(
 
 
 def openapi_text(public_url: str) -> str:
-    """Return the OpenAPI document as it is kept in docs/reference."""
+    """Return the OpenAPI document as stored in docs/reference."""
     app = FastAPI(docs_url=None, redoc_url=None)
     _add_routes(app, public_url)
     return json.dumps(app.openapi(), indent=2) + "\n"
 
 
 def _telling_why(send: Send, state: State) -> Send:
-    """Say in a sentence, not by a traceback, what is wrong outside the program at the start."""
+    """Report a start-up failure with an outside cause in one sentence, not as a traceback."""
 
     async def tell(message: Message) -> None:
         error = sys.exception()
@@ -114,7 +114,7 @@ def _add_routes(app: FastAPI, public_url: str) -> None:
 
 
 def create_app(components: bootstrap.Components) -> FastAPI:
-    """Make the application of a set of components; its life starts and stops them."""
+    """Build the application for these components; its lifespan starts and stops them."""
     settings = components.settings
     app_context = _context(components)
 
@@ -141,7 +141,7 @@ def create_app(components: bootstrap.Components) -> FastAPI:
 def _peers(
     components: bootstrap.Components, app_context: context.Context
 ) -> AbstractAsyncContextManager[None]:
-    """Listen for other replicas, where there can be any."""
+    """Listen for other replicas if this service is set up to have any."""
     address, calls = components.settings.pve402_peer_bind, components.guest_work.peers
     if address is None or calls is None:
         return nullcontext()

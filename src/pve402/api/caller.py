@@ -1,8 +1,8 @@
-"""Who calls: the holder of a token, or the wallet that pays the management fee.
+"""Identifies the caller: a token holder, or the wallet that pays the management fee.
 
-A name in a header proves nothing and is not looked at. The fee's route answers strangers alike
-whatever they name, so nobody learns which leases there are; a proven caller who does not own the
-lease gets 404 before anything is settled.
+Headers that only state a name prove nothing, so we ignore them. A caller without proof gets the
+same answer for every lease, so the answer does not reveal which leases exist. A proven caller who
+does not own the lease gets 404 before anything is settled.
 """
 
 import dataclasses
@@ -29,12 +29,12 @@ _CTID: Final = re.compile(r"[1-9][0-9]{2,8}")
 
 
 async def _nothing_due() -> None:
-    """Who holds a token, and another replica, owe nothing for a call."""
+    """Charge nothing: token holders and other replicas do not pay for calls."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Call:
-    """A management call of a known caller; `charge` settles the fee before it goes ahead."""
+    """A management call by a known caller; `charge` settles the fee before the call runs."""
 
     caller: service.Caller
     lease: Lease | None
@@ -42,16 +42,16 @@ class Call:
 
     @property
     def the_lease(self) -> Lease:
-        """The lease of a call that was authorized for one."""
+        """The lease of this call. Raises LeaseNotFound if the call is for none."""
         if self.lease is None:
             raise errors.LeaseNotFound
         return self.lease
 
 
 async def bearer(request: Request, scope: str) -> service.Caller | None:
-    """Return who holds the request's token; None if there is no token.
+    """Return the holder of the request's token; None if the request has no token.
 
-    Raises Unauthenticated if it is not one of ours, NotAllowed if it is narrower than `scope`.
+    Raises Unauthenticated if the token is not ours, NotAllowed if it does not cover `scope`.
     """
     token = token_text(request)
     if token is None:
@@ -64,7 +64,7 @@ async def bearer(request: Request, scope: str) -> service.Caller | None:
 
 
 def token_text(request: HTTPConnection) -> str | None:
-    """Return the request's bearer token. Raises Unauthenticated if it can be none of ours."""
+    """Return the request's bearer token. Raises Unauthenticated if it cannot be one of ours."""
     header = request.headers.get("authorization")
     if header is None:
         return None
@@ -80,7 +80,7 @@ def lease_text(request: Request) -> str:
 
 
 def checked_lease_text(text: str) -> str:
-    """Return a ctid or leaseId as it stands. Raises LeaseNotFound if it is neither."""
+    """Return the text if it is a ctid or leaseId. Raises LeaseNotFound if it is neither."""
     if _CTID.fullmatch(text) or is_lease_id(text):
         return text
     raise errors.LeaseNotFound
@@ -89,10 +89,10 @@ def checked_lease_text(text: str) -> str:
 async def admit(
     request: Request, *, scope: str, description: str, find_lease: bool
 ) -> Call | Response:
-    """Return the call of a token of `scope` or of a payer of the management fee, else the 402.
+    """Return the call if the caller has a token for `scope` or pays the fee, otherwise the 402.
 
-    The lease is looked up for the caller. Nothing is settled: `Call.charge` does, once the rest of
-    the request has been checked.
+    With `find_lease`, the lease in the path must belong to the caller. This settles nothing: call
+    `Call.charge` once the rest of the request has been checked.
     """
     app = context.of(request)
     text = lease_text(request) if find_lease else None
@@ -128,7 +128,7 @@ async def _by_fee(
 
 
 async def _find(app: context.Context, text: str, payer: service.Caller) -> Lease:
-    """Look up the payer's lease; one who has proven nothing yet does not learn of its absence."""
+    """Look up the payer's lease; do not reveal that it is missing to an unproven payer."""
     try:
         return await app.leases.find(text, payer)
     except errors.LeaseNotFound:

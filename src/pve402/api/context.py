@@ -1,4 +1,4 @@
-"""What handlers find on the application: the service, the gate, and what is said of both."""
+"""The context that handlers get from the application: the service, the gate and the rest."""
 
 import dataclasses
 from collections.abc import Awaitable, Callable
@@ -13,13 +13,13 @@ from pve402.leases import access, service
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Context:
-    """Everything that handlers work with; one for each application."""
+    """Everything that handlers use; one per application."""
 
     leases: service.LeaseService
     access: access.Access
     gate: gate.Gate
     work: guest_work.GuestWork
-    stats_fields: frozenset[str]  # what is shown of nodes
+    stats_fields: frozenset[str]  # the node figures that we show
     readiness: Callable[[], Awaitable[dict[str, bool]]]
 
 

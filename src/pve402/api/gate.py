@@ -1,7 +1,7 @@
 """The gate: what a request must pay, and what its payment buys.
 
-It speaks both wire versions through `payments`, and makes no call to anything: an unpaid request
-is answered from memory, and the same price for the same resource is the very same answer.
+It supports both wire versions through `payments`. It answers an unpaid request from memory,
+without any outside call, and reuses the answer for the same price and resource.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _NOT_DEPLOYED: Final = (
     "This wallet is not deployed yet, and the facilitator does not deploy it: deploy it, then pay "
     "again. Nothing was charged."
 )
-#: Reasons that facilitators give, in words for people; `code` keeps theirs.
+#: Facilitators' reasons in plain words; `code` keeps the original.
 _WORDS: Final = {
     "insufficient_funds": _TOO_LITTLE,
     "invalid_exact_evm_insufficient_balance": _TOO_LITTLE,
@@ -51,7 +51,7 @@ _WORDS: Final = {
 
 
 class PaymentNeeded(Exception):
-    """The request must be paid, or be paid otherwise; carries the answer that says so."""
+    """The request needs a payment, or a different one; carries the answer to send."""
 
     def __init__(
         self, answer: protocol.PaymentRequired, receipt: tuple[str, str] | None = None
@@ -63,19 +63,19 @@ class PaymentNeeded(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GateOptions:
-    """To whom, on which networks, and for how long payments are asked for."""
+    """The payee, the networks and the validity of the payments we ask for."""
 
     networks: tuple[str, ...]  # CAIP-2 ids, the preferred one first
     pay_to: str
     public_url: str
     payment_seconds: int  # maxTimeoutSeconds
     create_wait_seconds: float
-    min_remaining_seconds: int = 30  # a payment that expires sooner is refused at once
+    min_remaining_seconds: int = 30  # we refuse a payment that expires sooner
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Priced:
-    """A price for one resource. Responses keep no state, so one is sent to everybody."""
+    """A price for one resource. Responses are stateless, so all clients share one."""
 
     offers: Offers
     unpaid: Response
@@ -83,7 +83,7 @@ class Priced:
 
 
 class Gate:
-    """Takes a request past its price: price, judge, buy, in this order, each once."""
+    """Handles a request's payment: price, judge, buy, in this order and once each."""
 
     def __init__(
         self,
@@ -93,9 +93,9 @@ class Gate:
         is_readable: Callable[[str], bool] = lambda _network: True,
         versions: Callable[[str], frozenset[int]] = lambda _network: support.EVERY_VERSION,
     ) -> None:
-        """Take what may be asked for now.
+        """Work out which payments to ask for now.
 
-        That is a payment on a network whose chain can be read, in the wire versions that its
+        These are payments on networks whose chain we can read, in the wire versions that their
         facilitator settles.
         """
         self._versions = versions
@@ -108,13 +108,13 @@ class Gate:
         self.origin = _origin(options.public_url)
 
     def price(self, usd: Fraction, path: str, description: str, *, said: str = _SAID) -> Priced:
-        """Return the offers of a price, one for each accepted network, and the 402 that asks."""
-        # By its two integers: the hash of a Fraction is a modular power.
+        """Return a price's offers, one per accepted network, and the 402 that asks for them."""
+        # Pass the two integers: hashing a Fraction is slow, as it computes a modular power.
         v1 = frozenset(name for name in self._options.networks if 1 in self._versions(name))
         return self._known(usd.numerator, usd.denominator, path, description, said, v1)
 
     def ask(self, priced: Priced) -> Response:
-        """Return the 402 of a price. Raises ChainUnavailable if no payment could be seen now."""
+        """Return a price's 402. Raises ChainUnavailable if we could not see a payment now."""
         settled = [offer for offer in priced.offers if self._versions(offer.network)]
         if not settled:
             raise errors.FacilitatorUnavailable
@@ -128,11 +128,11 @@ class Gate:
     def judge(
         self, request: Request, priced: Priced, *, may_join: bool = False
     ) -> service.Purchase:
-        """Return what the request's payment can buy; nothing is claimed by that.
+        """Return what the request's payment can buy, without claiming the payment.
 
-        With `may_join`, a payment that comes too late to buy anything is returned as well: it may
-        have bought before. Raises PaymentNeeded with the terms again, PaymentMalformed, or
-        InvalidIdempotencyKey.
+        With `may_join`, a payment that is too late to buy anything is returned too, because it may
+        already have bought something. Raises PaymentNeeded with the terms again, PaymentMalformed,
+        or InvalidIdempotencyKey.
         """
         with _terms_again(priced.offers):
             judged = judgement.judge(
@@ -149,9 +149,9 @@ class Gate:
         purchase: service.Purchase,
         action: Awaitable[Result],
     ) -> Result:
-        """Run what a payment pays for, to its end even if the client goes away.
+        """Run the paid action to completion, even if the client goes away.
 
-        Raises PaymentNeeded if the payment is refused, and what the action raises.
+        Raises PaymentNeeded if the payment is refused, and whatever the action raises.
         """
         guard.allow_time_for_payment(request, purchase.payment.payer)
         with _terms_again(priced.offers, purchase.payment):
@@ -199,12 +199,12 @@ class Gate:
 
 
 def carries_payment(request: Request) -> bool:
-    """Whether there is a payment header, good or not."""
+    """Whether the request has a payment header, valid or not."""
     return any(name in _PAYMENT_HEADERS for name, _value in request.scope["headers"])
 
 
 def attach_receipt(request: Request, payment: protocol.Payment, settled: order.Order) -> None:
-    """Have the answer carry the receipt of a settled order, in the words the client spoke."""
+    """Attach a settled order's receipt to the answer, in the client's wire version."""
     if settled.status is not order.OrderStatus.SETTLED:
         return
     receipt = protocol.receipt_header(
@@ -219,7 +219,7 @@ def attach_receipt(request: Request, payment: protocol.Payment, settled: order.O
 
 
 async def payment_needed(request: Request, error: Any) -> Response:
-    """Answer a PaymentNeeded."""
+    """Return the answer that a PaymentNeeded carries."""
     if error.receipt:
         headers.attach_receipt(request, error.receipt)
     return _response(error.answer)
@@ -227,7 +227,7 @@ async def payment_needed(request: Request, error: Any) -> Response:
 
 @contextlib.contextmanager
 def _terms_again(offers: Offers, payment: protocol.Payment | None = None) -> Iterator[None]:
-    """Answer a payment that is refused with the terms again, saying what was wrong."""
+    """Answer a refused payment with the terms again and the reason for the refusal."""
     try:
         yield
     except errors.PaymentRefused as refusal:
@@ -247,7 +247,7 @@ def _response(answer: protocol.PaymentRequired) -> Response:
 
 
 def _origin(public_url: str) -> str:
-    """What browsers send as Origin from our pages (RFC 6454, 6.2): no default port, no path."""
+    """The Origin browsers send from our pages (RFC 6454, 6.2): no default port, no path."""
     parts = urlsplit(public_url)
     default = {"http": 80, "https": 443}.get(parts.scheme)
     host = parts.hostname or ""

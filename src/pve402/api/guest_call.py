@@ -1,4 +1,4 @@
-"""A call into a guest that may go ahead, here or at the replica that holds its terminal."""
+"""An authorized call into a guest, run here or at the replica that holds its terminal."""
 
 import dataclasses
 from typing import Final
@@ -16,40 +16,40 @@ _PEER_LEASE: Final = "pve402.peer_lease"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GuestCall:
-    """The request, the lease it is for, and the ways into guests."""
+    """The request, its lease, and the service that reaches guests."""
 
     request: Request
     lease: Lease
     work: guest_work.GuestWork
-    body: bytes | None = None  # None where it is passed on as it comes
-    exec_id: str = ""  # of the command that this starts, if it starts one
+    body: bytes | None = None  # None if the body is streamed
+    exec_id: str = ""  # of the command that this call starts, if any
 
     @property
     def guest(self) -> GuestRef:
-        """The guest of the lease."""
+        """The lease's guest."""
         return guest_work.ref(self.lease)
 
     @property
     def followed_id(self) -> str:
-        """The id of the command whose events are sent."""
+        """The id of the command whose events we send."""
         resumed = sse.last_event(self.request)
         named: str = self.request.path_params.get("execId", "")
         return named or (resumed[0] if resumed else self.exec_id)
 
     @property
     def target(self) -> str:
-        """Path and query as they came; which lease they mean is told beside them."""
+        """Path and query as received; the lease is passed separately."""
         query = self.request.scope["query_string"].decode("latin-1")
         path = self.request.scope["raw_path"].decode("latin-1")
         return f"{path}?{query}" if query else path
 
 
 def mark_as_peer_call(scope: Scope, lease_id: str) -> None:
-    """Note that a peer let this call in, for a lease."""
+    """Mark a call that a peer has already admitted for a lease."""
     scope[_PEER_LEASE] = lease_id
 
 
 def lease_of_peer_call(request: HTTPConnection) -> str | None:
-    """Return the leaseId of a peer's call; None for a call of anybody else."""
+    """Return the leaseId of a peer's call; None for any other call."""
     found = request.scope.get(_PEER_LEASE)
     return found if isinstance(found, str) else None

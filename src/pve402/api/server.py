@@ -1,4 +1,4 @@
-"""Runs the service: settings, components, application, and a server until it is told to stop."""
+"""Runs the service: loads settings, builds the application, and serves until stopped."""
 
 import contextlib
 import gc
@@ -25,15 +25,13 @@ logger = structlog.get_logger(__name__)
 
 EXIT_BAD_SETTINGS: Final = 2
 EXIT_NOT_STARTED: Final = 3
-_GRACE_SECONDS: Final = (
-    5  # the worker takes up to 20 more, and 30 in all is what most supervisors give
-)
+_GRACE_SECONDS: Final = 5  # the worker takes up to 20 more; most supervisors allow 30 in all
 
 
 def serve(env_file: Path | None, **overrides: Any) -> int:
     """Serve until SIGTERM or SIGINT and return the exit code: 0, or 3 if it did not start.
 
-    Bad settings are told and are 2, those that are found only in the database too.
+    Reports bad settings and returns 2, also for conflicts that only show in the database.
     """
     try:
         settings = config.load(env_file, **overrides)
@@ -53,7 +51,7 @@ def serve(env_file: Path | None, **overrides: Any) -> int:
     except _CannotListen as error:
         sys.stderr.write(f"pve402 cannot start: {error}\n")
         return EXIT_NOT_STARTED
-    except SystemExit:  # by uvicorn, when it could not start
+    except SystemExit:  # uvicorn raises it if it cannot start
         refusal = getattr(app.state, "refusal", None)
         is_setting = isinstance(refusal, config.SettingsError)
         return EXIT_BAD_SETTINGS if is_setting else EXIT_NOT_STARTED
@@ -61,11 +59,11 @@ def serve(env_file: Path | None, **overrides: Any) -> int:
 
 
 class _CannotListen(Exception):
-    """The address of metrics cannot be listened on."""
+    """We cannot listen on the metrics address."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which freezes what start-up made, and ends with 0 after a signal."""
+    """uvicorn's server; it freezes the start-up objects and exits with 0 after a signal."""
 
     def __init__(self, options: uvicorn.Config, before_end: Callable[[], Awaitable[None]]) -> None:
         super().__init__(options)
@@ -73,13 +71,13 @@ class Server(uvicorn.Server):
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End; commands that are waited for are told first, so that nobody waits for them."""
+        """Shut down; end the commands that requests wait for first, so shutdown does not hang."""
         await self._before_end()
         await super().shutdown(sockets)
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start; what lives on from here is not looked at by the garbage collector any more."""
+        """Start, then exempt all live objects from garbage collection."""
         await super().startup(sockets)
         if not self.started:
             return
@@ -91,7 +89,7 @@ class Server(uvicorn.Server):
     @override
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop on the usual signals; uvicorn would die of them after all is closed."""
+        """Stop on the usual signals; uvicorn would raise them again after closing, and die."""
         signals = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, self.handle_exit) for number in signals}
         try:
@@ -109,11 +107,11 @@ def _uvicorn_config(app: Any, settings: config.Settings) -> uvicorn.Config:
         http=connections.BoundedHttp,
         ws=websockets.BoundedSocket,
         ws_max_size=websockets.LARGEST_MESSAGE_BYTES,
-        ws_per_message_deflate=False,  # 300 KB a connection, and slower than most links
+        ws_per_message_deflate=False,  # 300 KB per connection, and slower than most links
         lifespan="on",
         log_config=None,
         access_log=False,
-        proxy_headers=False,  # X-Forwarded-For is read by address.py alone
+        proxy_headers=False,  # only address.py reads X-Forwarded-For
         server_header=False,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=_GRACE_SECONDS,
@@ -122,7 +120,7 @@ def _uvicorn_config(app: Any, settings: config.Settings) -> uvicorn.Config:
 
 @contextlib.contextmanager
 def _metrics(bind: str | None) -> Iterator[None]:
-    """Serve Prometheus metrics on an address of their own, from a thread of their own.
+    """Serve Prometheus metrics on a separate address, from a separate thread.
 
     Raises _CannotListen.
     """

@@ -1,9 +1,9 @@
-"""Lets a call into a guest: who may make it, what it may cost, and which replica does it.
+"""Admits a call into a guest: checks the caller, charges the fee, and picks the replica.
 
-In this order: the caller is known and owns the lease, the request is read, lease and guest can
-serve it, the fee is settled if the caller pays one, and then it is done. What runs in a guest goes
-over one terminal, which one replica holds: where that is another one, the call is handed on to it,
-as it came, without its credentials, under our own signature.
+The order: identify the caller and check that it owns the lease, read the request, check that lease
+and guest can serve it, settle the fee if the caller pays one, and then run the call. All work in a
+guest goes over one terminal, which one replica holds. If that is another replica, we forward the
+call to it unchanged, but without its credentials and with our own signature.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ _STREAM: Final = -1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Door:
-    """What a route asks of its callers. `most_bytes` of a body are read; a stream is left."""
+    """What a route requires. We read up to `most_bytes` of a body, but leave a stream unread."""
 
     scope: str
     description: str
@@ -47,12 +47,12 @@ class Door:
 
     @property
     def streams(self) -> bool:
-        """Whether the body is passed on as it comes."""
+        """Whether the body is streamed."""
         return self.most_bytes == _STREAM
 
 
 def streaming(scope: str, description: str) -> Door:
-    """Make a door for bodies of any size."""
+    """Build a door for bodies of any size."""
     return Door(scope=scope, description=description, most_bytes=_STREAM)
 
 
@@ -62,7 +62,7 @@ async def enter(
     parse: Callable[[Request, bytes], Wish],
     act: Callable[[GuestCall, Wish], Awaitable[Response]],
 ) -> Response:
-    """Serve a call into a guest; `parse` refuses what cannot be served, `act` does it."""
+    """Serve a call into a guest; `parse` refuses bad requests, `act` does the work."""
     if context.of(request).work.is_closing:
         raise errors.TryLater("the service is stopping", retry_after_seconds=2)
     admitted = await _authorized(request, door)
@@ -85,13 +85,13 @@ async def enter(
 
 
 def require_active(found: Lease) -> None:
-    """Raise LeaseNotReady for a lease that is not active, or whose paid time is over."""
+    """Raise LeaseNotReady if the lease is not active or its paid time is over."""
     if not lease.is_usable(found.status, found.expires_at, datetime.now(UTC)):
         raise errors.LeaseNotReady
 
 
 async def _authorized(request: Request, door: Door) -> caller.Call | Response:
-    """Return the call, for whose lease nothing is charged yet, or the 402."""
+    """Return the call, with nothing charged yet, or the 402."""
     lease_id = guest_call.lease_of_peer_call(request)
     if lease_id is None:
         return await caller.admit(
@@ -102,7 +102,7 @@ async def _authorized(request: Request, door: Door) -> caller.Call | Response:
 
 
 async def _while_lasting(call: GuestCall, act: Callable[[], Awaitable[Response]]) -> Response:
-    """Do it at the replica that holds the terminal, for as long as token and lease last."""
+    """Run `act` at the terminal's holder, until the token or the lease ends."""
     open_call = open_calls.OpenCall(call.lease, _token_hash(call.request))
     with call.work.consoles.open_calls.track(open_call):
         async with open_call.lasting():
@@ -114,7 +114,7 @@ async def _while_lasting(call: GuestCall, act: Callable[[], Awaitable[Response]]
 
 
 def _token_hash(request: Request) -> str | None:
-    """The token of a peer's client is looked at by the peer; who pays the fee has none."""
+    """The hash of the caller's token; None for a peer's call, or a caller without a token."""
     if guest_call.lease_of_peer_call(request) is not None:
         return None
     token = caller.token_text(request)
@@ -124,7 +124,7 @@ def _token_hash(request: Request) -> str | None:
 async def _while_open(
     call: GuestCall, open_call: open_calls.OpenCall, chunks: AsyncIterator[Chunk], *, events: bool
 ) -> AsyncIterator[Chunk]:
-    """Pass a body on while the call may last. Events end with an `error`; a file is cut off."""
+    """Relay a body while the call may last, then end events with `error`, or cut a file off."""
     with call.work.consoles.open_calls.track(open_call):
         while True:
             try:
@@ -141,9 +141,9 @@ async def _while_open(
 
 
 async def _check_guest(request: Request, call: caller.Call) -> None:
-    """Before a fee is settled, see that what it is paid for can be had.
+    """Check, before the fee is settled, that the guest can serve the call.
 
-    Somebody whose signature is only seen at settlement may not make us open a terminal.
+    We do not open a terminal for a caller whose signature is only verified at settlement.
     """
     if call.caller.how != "payment":
         return
@@ -152,7 +152,7 @@ async def _check_guest(request: Request, call: caller.Call) -> None:
     if not view.seen:
         raise errors.ProxmoxUnavailable
     if view.guest is None or view.guest.state is not resources.RunState.RUNNING:
-        # The list of all guests is up to ten seconds behind one that has just started.
+        # The guest list can be ten seconds old and miss a guest that has just started.
         await app.work.open_vnc.check(guest_work.ref(call.the_lease))
     if call.caller.by_key:
         try:

@@ -1,1 +1,1 @@
-"""Between values of the domain and the wire: what answers say, and what requests ask."""
+"""Translates between domain values and the wire format of requests and answers."""

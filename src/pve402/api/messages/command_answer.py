@@ -1,7 +1,7 @@
-"""The answer that holds a command's output, written piece by piece: it may be large.
+"""The answer with a command's output, written in pieces because it may be large.
 
-Output of 16 MiB is 96 MiB of JSON where it is all NULs, and it stands there twice. So it is never
-all in memory, but for what the execution itself keeps.
+16 MiB of NULs become 96 MiB of JSON, and the output appears in it twice. So we never hold the
+whole answer in memory, only the output that the execution itself keeps.
 """
 
 import base64
@@ -21,15 +21,15 @@ _STREAMS: Final = {
     "stdout": frozenset({EventKind.STDOUT}),
     "stderr": frozenset({EventKind.STDERR}),
 }
-#: An answer of less output goes out in one piece, with its length.
+#: An answer with less output is sent in one piece, with its length.
 _SMALL_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class CommandAnswer:
-    """A command's answer: `facts` without output, and the pieces of its output.
+    """A command's answer: `facts` without output, and the output in pieces.
 
-    `held` is whatever keeps the room for these pieces accounted.
+    `held` keeps the memory of these pieces reserved.
     """
 
     facts: schemas.ExecAnswer
@@ -37,13 +37,13 @@ class CommandAnswer:
     held: object = field(default=None, repr=False)
 
     def respond(self, status: int = 200) -> Response:
-        """The response that carries it."""
+        """Build the response with this answer."""
         if sum(len(piece.data) for piece in self.pieces) <= _SMALL_BYTES:
             return Response(b"".join(self.write()), status, media_type="application/json")
         return StreamingResponse(_in_turns(self), status, media_type="application/json")
 
     def write(self) -> Iterator[bytes]:
-        """The JSON text, in pieces."""
+        """Yield the JSON text in pieces."""
         start = b"{"
         for name, value in self.facts.model_dump(mode="json", by_alias=True).items():
             yield start + json.dumps(name).encode() + b":"

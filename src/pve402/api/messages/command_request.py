@@ -1,4 +1,4 @@
-"""From the body of an exec call to what the hub runs."""
+"""Translates the body of an exec call into a request to the hub."""
 
 import base64
 import binascii
@@ -10,7 +10,7 @@ from pve402.hub import request as hub_request
 
 
 def to_request(body: schemas.ExecRequest, *, streams: bool) -> hub_request.ExecRequest:
-    """Turn the body into the hub's words. Raises what cannot be run as written."""
+    """Translate the body into a hub request. Raises if it cannot be run as written."""
     default = schemas.MAX_OUTPUT_BYTES if streams else hub_request.DEFAULT_OUTPUT_BYTES
     asked = hub_request.ExecRequest(
         command=body.command,

@@ -1,4 +1,4 @@
-"""From executions to answers and events."""
+"""Builds answers and events from executions."""
 
 import contextlib
 import time
@@ -16,12 +16,12 @@ from pve402.hub.execution import Execution
 from pve402.hub.request import EventKind, ExecEvent, ExecResult
 
 _STREAMS: Final = (EventKind.STDOUT, EventKind.STDERR)
-#: Output is written piece by piece; see `command_answer`.
+#: `command_answer` writes the output itself, in pieces.
 _NO_OUTPUT: Final = {"output": "", "stdout": "", "stderr": ""}
 
 
 def ended(lease: Lease, result: ExecResult, encoding: schemas.ExecEncoding) -> CommandAnswer:
-    """Describe a command that ended."""
+    """Describe a command that has ended."""
     facts = schemas.ExecAnswer(
         **_names(lease, result.exec_id),
         **_NO_OUTPUT,
@@ -37,7 +37,7 @@ def ended(lease: Lease, result: ExecResult, encoding: schemas.ExecEncoding) -> C
 
 
 def attached(lease: Lease, execution: Execution, encoding: schemas.ExecEncoding) -> CommandAnswer:
-    """Describe a command that is followed from here, as far as it is."""
+    """Describe a command attached to this replica, with its output so far."""
     result = execution.events[-1].result
     if result is not None:
         return ended(lease, result, encoding)
@@ -58,7 +58,7 @@ def attached(lease: Lease, execution: Execution, encoding: schemas.ExecEncoding)
 def detached(
     lease: Lease, found: Detached, pieces: Iterable[ExecEvent], encoding: schemas.ExecEncoding
 ) -> CommandAnswer:
-    """Describe a detached command and what was read of its output."""
+    """Describe a detached command and the output read so far."""
     facts = schemas.ExecAnswer(
         **_names(lease, found.exec_id),
         **_NO_OUTPUT,
@@ -74,7 +74,7 @@ def detached(
 
 
 def attached_item(execution: Execution) -> schemas.ExecItem:
-    """Describe a command in a list."""
+    """Describe an attached command for a list."""
     last = execution.events[-1]
     age = timedelta(seconds=time.monotonic() - execution.started_at)
     return schemas.ExecItem(
@@ -91,7 +91,7 @@ def attached_item(execution: Execution) -> schemas.ExecItem:
 
 
 def detached_item(found: Detached) -> schemas.ExecItem:
-    """Describe a detached command in a list; its clock is the container's."""
+    """Describe a detached command for a list; its times come from the container's clock."""
     return schemas.ExecItem(
         exec_id=found.exec_id,
         state=found.state.value,
@@ -106,7 +106,7 @@ def detached_item(found: Detached) -> schemas.ExecItem:
 
 
 async def events(lease: Lease, execution: Execution, position: int) -> AsyncIterator[bytes]:
-    """Write the events of a command from a position on."""
+    """Yield a command's events, starting at a position."""
     exec_id = execution.exec_id
     async for event in execution.follow(position):
         if event.kind in _STREAMS:
@@ -122,9 +122,10 @@ async def events(lease: Lease, execution: Execution, position: int) -> AsyncIter
 async def detached_events(
     programs: DetachedPrograms, lease: Lease, exec_id: str, position: int
 ) -> AsyncIterator[bytes]:
-    """Write the output of a detached command from a position on, and how it ended.
+    """Yield a detached command's output, starting at a position, and then its exit.
 
-    What cannot be followed any longer ends without an exit, for the client to take up again.
+    If the command can no longer be followed, the events stop without an exit, and the client may
+    resume.
     """
     if position == 0:
         yield sse.fact_event(EventKind.START, exec_id, 0, names(lease, exec_id))
@@ -152,7 +153,7 @@ async def detached_events(
 async def output_so_far(
     programs: DetachedPrograms, lease: Lease, found: Detached
 ) -> list[ExecEvent]:
-    """Read what a detached command has written by now."""
+    """Read a detached command's output so far."""
     pieces: list[ExecEvent] = []
     left = found.stdout_bytes + found.stderr_bytes
     if left == 0:
@@ -170,7 +171,7 @@ async def output_so_far(
 
 
 def exit_facts(result: ExecResult) -> dict[str, Any]:
-    """Return what the end of a command is told with."""
+    """Return the facts for a command's exit event."""
     return {
         "execId": result.exec_id,
         "exitCode": result.exit_code,
@@ -181,7 +182,7 @@ def exit_facts(result: ExecResult) -> dict[str, Any]:
 
 
 def names(lease: Lease, exec_id: str) -> dict[str, str]:
-    """Return what a command is told with when it starts."""
+    """Return the facts for a command's start event."""
     return {"ctid": lease.ctid, "upid": exec_id, "execId": exec_id}
 
 

@@ -1,4 +1,4 @@
-"""How busy nodes and guests are, in the answers of the statistics."""
+"""Answers about the load of nodes and guests."""
 
 from typing import Any, Final
 
@@ -14,9 +14,9 @@ _NO_SPACE: Final = schemas.SpaceFigures(total=None, used=None, free=None, pct=No
 
 
 def guest_stats(view: service.LeaseView) -> schemas.GuestStats:
-    """Describe what a lease's guest uses.
+    """Describe the resources that a lease's guest uses.
 
-    Proxmox VE has no figures of a guest in its first seconds: then it has its size, and uses none.
+    Proxmox VE has no figures in a guest's first seconds: we then show its size and no usage.
     """
     shown, guest, size = view.lease, view.guest, view.lease.size
     figures: dict[str, Any] = {"cpu": None, "memory": None, "disk": None}
@@ -43,7 +43,7 @@ def guest_stats(view: service.LeaseView) -> schemas.GuestStats:
 def node_stats(
     number: int, node: resources.NodeSummary | None, shown: frozenset[str]
 ) -> schemas.NodeStats:
-    """Describe what is `shown` of one node; without `name` it is only numbered."""
+    """Describe the `shown` figures of one node; unless `name` is shown, it only gets a number."""
     return schemas.NodeStats(
         node=node.node if node and "name" in shown else f"node-{number}",
         cpu=_cpu(node.cpu_usage, node.cpu_cores) if node and "cpu" in shown else _NO_CPU,
@@ -55,7 +55,7 @@ def node_stats(
 
 
 def _cpu(usage: float | None, cores: int | None) -> schemas.CpuFigures:
-    """Describe processors by the busy share of them."""
+    """Describe CPUs by how busy they are."""
     return schemas.CpuFigures(usage=usage, cores=cores, pct=_percent(usage, 1.0))
 
 

@@ -1,4 +1,4 @@
-"""From the body of a lease's request to the words of the domain."""
+"""Translates the body of a lease request into domain values."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from pve402.domain.request import CreationRequest
 
 
 def to_creation(wish: schemas.LeaseRequest, *, priced_only: bool = False) -> CreationRequest:
-    """Turn the body into the domain's words; what it does not name is not looked at."""
+    """Translate the body into a domain request; with `priced_only`, for a quote."""
     keys = tuple(map(ssh_keys.tidy, wish.ssh_public_keys))
     password = wish.password
     if priced_only and password is None and not keys:

@@ -1,4 +1,4 @@
-"""Leases and their guests in answers."""
+"""Answers about leases and their guests."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -20,7 +20,7 @@ _VM_WORDS: Final[Mapping[resources.RunState, schemas.VmWord]] = {
 
 
 def lease_answer(answer: service.Answer, message: str) -> schemas.LeaseAnswer:
-    """Describe a purchase. The ctid is shown when the lease is handed over, not before."""
+    """Describe a purchase. The ctid is shown only once the lease is handed over."""
     bought, paid = answer.lease, answer.order
     return schemas.LeaseAnswer(
         **_facts(bought),
@@ -45,7 +45,7 @@ def lease_item(view: service.LeaseView) -> schemas.LeaseItem:
 
 
 def lease_details(view: service.LeaseView) -> schemas.LeaseDetails:
-    """Describe a lease, its guest, and what was asked for."""
+    """Describe a lease, its guest and the original request."""
     kept = view.lease.metadata
     return schemas.LeaseDetails(
         **_item(view),
@@ -57,7 +57,7 @@ def lease_details(view: service.LeaseView) -> schemas.LeaseDetails:
 
 
 def vm_status(view: service.LeaseView) -> schemas.VmStatus:
-    """Describe the guest, or say that it is gone or cannot be seen."""
+    """Describe the guest, or say that it is gone or cannot be reached."""
     guest = view.guest
     if guest is None:
         return schemas.VmStatus(status="missing" if view.seen else "unknown")
@@ -74,17 +74,17 @@ def vm_status(view: service.LeaseView) -> schemas.VmStatus:
 
 
 def owner_wallet(owner: str) -> str:
-    """Return the address of an account with its checksum."""
+    """Return an account's address with checksum."""
     return addresses.checksum(account.address_of(owner))
 
 
 def network_name(caip2: str) -> str:
-    """Return the short name of a network."""
+    """Return a network's short name."""
     return networks.BY_CAIP2[caip2].name
 
 
 def until(moment: datetime | None) -> str:
-    """Return a moment for a sentence."""
+    """Format a moment for use in a sentence."""
     return "" if moment is None else moment.strftime(" until %Y-%m-%d %H:%M:%S UTC")
 
 

@@ -1,4 +1,4 @@
-"""What is on sale and what it costs, in the answers of catalogue and quotes."""
+"""Answers about the catalogue and prices."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -24,7 +24,7 @@ def offer(terms: protocol.Requirements) -> schemas.Offer:
 
 
 def network(fee: protocol.Requirements) -> schemas.Network:
-    """Describe one way to pay by the management fee there."""
+    """Describe one accepted network by the terms of its management fee."""
     return schemas.Network(**dict(offer(fee)), management_fee=str(fee.amount_atomic))
 
 
@@ -66,7 +66,7 @@ def sku_item(sku: catalogue.Sku) -> schemas.SkuItem:
 
 
 def usd(value: Fraction) -> str:
-    """Return an exact price; one with no end in decimals is cut after 18 places."""
+    """Format an exact price; endless decimals are cut after 18 places."""
     return price.format_usd(Fraction(int(value * 10**18), 10**18))
 
 

@@ -1,4 +1,4 @@
-"""Responses that carry schemas."""
+"""Builds responses from schemas."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ def respond_list(models: Sequence[BaseModel], status: int = 200) -> Response:
 async def respond_each(
     views: list[service.LeaseView], shape: Callable[[service.LeaseView], BaseModel]
 ) -> Response:
-    """Build the response that carries a schema of each view; many are shaped in a thread."""
+    """Build the response with a schema for each view; long lists are built in a thread."""
 
     def build() -> Response:
         return respond_list([shape(view) for view in views])

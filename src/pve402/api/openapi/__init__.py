@@ -1,1 +1,1 @@
-"""The OpenAPI document: what routes take and answer, told in full."""
+"""The OpenAPI document: the complete description of requests and answers."""

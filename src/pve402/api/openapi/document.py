@@ -1,6 +1,7 @@
-"""The document of all routes: what FastAPI collects, completed.
+"""Completes the document that FastAPI generates from the routes.
 
-It lacks schemas of request bodies, which handlers read by themselves, and who may call.
+FastAPI's version lacks the schemas of request bodies, because handlers read the bodies themselves,
+and the security requirements.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from pve402.api.transport import errors, routing
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Document:
-    """Makes the document once and keeps it."""
+    """Builds the document once and keeps it."""
 
     app: FastAPI
     public_url: str
@@ -56,10 +57,10 @@ class Document:
 
 
 def _tidy(node: Any) -> None:
-    """Leave out what generators of clients stumble over or make ugly names of.
+    """Remove what makes client generators fail or produce ugly names.
 
-    A field that is null counts as left out, which is no value by default; and a title that repeats
-    the name of its field says nothing.
+    A null default goes because null means the field is absent, and a title goes because it only
+    repeats the field's name.
     """
     if isinstance(node, list):
         for each in node:
@@ -75,7 +76,7 @@ def _tidy(node: Any) -> None:
 
 
 def _complete(path: str, operation: dict[str, Any]) -> None:
-    """Add the path's parameter, the receipts of paid answers, and who may call."""
+    """Add the path parameter, the receipts of paid answers, and the security requirements."""
     parameters = operation["parameters"]
     if "{execId}" in path:
         parameters.insert(0, parts.EXEC_ID)
@@ -83,7 +84,7 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         parameters.insert(0, parts.CTID)
     takes_payment = any(parameter["name"] == "X-PAYMENT" for parameter in parameters)
     if takes_payment and "{ctid}" not in path and path.startswith("/lease"):
-        operation["security"] = []  # there is no lease yet that a token could be of
+        operation["security"] = []  # no lease exists yet, so neither does a token
     elif takes_payment:
         operation["security"] = [{}, {"token": []}]
     if takes_payment:

@@ -1,4 +1,4 @@
-"""What each route takes and answers, for the document; handlers read it all by themselves."""
+"""Describes each route for the document, because handlers parse their requests themselves."""
 
 import http
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from pve402 import schemas
 from pve402.api.openapi import parts
 
 _BASIC: Final = (408, 413, 422, 429, 503)
-_HEAD_TOO_LARGE: Final = 431  # any route answers it, before anything is read
+_HEAD_TOO_LARGE: Final = 431  # possible on any route, before the request is read
 _PHRASES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 def paid(request: type, answer: Any) -> dict[str, Any]:
-    """Document a route with a price of its own."""
+    """Document a route that has its own price."""
     return _route(
         answer,
         request=request,
@@ -24,7 +24,7 @@ def paid(request: type, answer: Any) -> dict[str, Any]:
 
 
 def fee(answer: Any, *, status: int = 200, query: Sequence[str] = ()) -> dict[str, Any]:
-    """Document a route that a token opens, or the management fee."""
+    """Document a route that needs a token or the management fee."""
     return _route(
         answer,
         status=status,
@@ -58,12 +58,12 @@ def execution_followed() -> dict[str, Any]:
 
 
 def execution_stdin() -> dict[str, Any]:
-    """Document the call that writes to a command's stdin."""
+    """Document the route that writes to a command's stdin."""
     return _inside(None, status=204, query=["close"], content=parts.BYTES_BODY)
 
 
 def execution_change(request: type | None = None) -> dict[str, Any]:
-    """Document a call that acts on a command and answers nothing."""
+    """Document a route that acts on a command and has no answer body."""
     return _inside(None, status=204, request=request)
 
 
@@ -109,7 +109,7 @@ def _inside(
 def free(
     answer: Any, *, request: type | None = None, refusals: Sequence[int] | None = None
 ) -> dict[str, Any]:
-    """Document a route that costs nothing."""
+    """Document a free route."""
     bodied = [401, 403, 404, 409, 410, *_BASIC] if request else [429, 503]
     return _route(answer, request=request, refusals=bodied if refusals is None else refusals)
 
@@ -125,7 +125,7 @@ def readiness() -> dict[str, Any]:
 
 
 def _phrase(code: int) -> str:
-    """The status in words, by RFC 9110 on every Python: those before 3.13 have older words."""
+    """The status phrase of RFC 9110; Pythons before 3.13 have older phrases."""
     return _PHRASES.get(code) or http.HTTPStatus(code).phrase
 
 

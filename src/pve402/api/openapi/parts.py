@@ -1,4 +1,4 @@
-"""Pieces of the OpenAPI document that no model gives: headers, parameters, the 402 answer."""
+"""Parts of the OpenAPI document without a model: headers, parameters, the 402 answer."""
 
 from typing import Any, Final
 
@@ -223,7 +223,7 @@ PAYMENT_REQUIRED: Final[dict[str, Any]] = {
 
 
 def request_body(model: type) -> dict[str, Any]:
-    """Return the body of a request; a quote takes either of two."""
+    """Document a request body; a quote accepts either of two schemas."""
     schema: dict[str, Any] = {"$ref": f"{_REFERENCE}{model.__name__}"}
     if model is schemas.LeaseQuoteRequest:
         renewal = {"$ref": f"{_REFERENCE}{schemas.RenewalQuoteRequest.__name__}"}

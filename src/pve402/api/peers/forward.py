@@ -1,7 +1,8 @@
-"""Hands a call on to the replica that holds the guest's terminal, and its answer back.
+"""Forwards a call to the replica that holds the guest's terminal, and relays its answer.
 
-A dead holder's time runs out within seconds: a call that did not reach it is tried again, here or
-at the next holder. One that reached it and was lost is answered so, for it may have been done.
+A dead holder's claim expires within seconds, so we retry a call that did not reach it, here or at
+the next holder. If the call reached the holder and was lost, it may have been carried out, so we
+answer that the session was lost.
 """
 
 import asyncio
@@ -45,14 +46,14 @@ _EVENT_ID: Final = re.compile(rb"^id: (e[0-9a-f]{24}):", re.MULTILINE)
 
 
 def given_exec_id(request: Request) -> str:
-    """Return the id of the command that a call starts: the one its peer has drawn, or a new one."""
+    """Return the id for the command that a call starts: the peer's choice, or a new one."""
     given = request.headers.get(EXEC_ID_HEADER, "")
     is_of_peer = lease_of_peer_call(request) is not None and _EXEC_ID.fullmatch(given)
     return given if is_of_peer else new_exec_id()
 
 
 async def at_owner(call: GuestCall, act: Callable[[], Awaitable[Response]]) -> Response:
-    """Do it here or, where another replica holds the guest's terminal, have it done there."""
+    """Run `act` here, or forward the call if another replica holds the guest's terminal."""
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + holder.FIND_SECONDS
     while True:
@@ -73,13 +74,13 @@ async def at_owner(call: GuestCall, act: Callable[[], Awaitable[Response]]) -> R
 
 
 async def _send(call: GuestCall, address: str) -> Response | None:
-    """Return the holder's answer; None if the call did not get there, or it is no holder."""
+    """Return the holder's answer; None if the peer is unreachable or not the holder."""
     peer_calls = _peers(call)
     headers = {n: v for n in _PASSED_ON if (v := call.request.headers.get(n)) is not None}
     if call.exec_id:
         headers[EXEC_ID_HEADER] = call.exec_id
     if call.body is None:
-        headers.pop("content-length", None)  # pieces are longer than what they carry
+        headers.pop("content-length", None)  # signed pieces are longer than their data
     calling = peer_calls.send(
         address,
         call.request.method,
@@ -117,7 +118,7 @@ async def _while_held(call: GuestCall, address: str, calling: Awaitable[Result])
 
 
 async def _until_let_go(call: GuestCall, address: str) -> None:
-    """Return once the peer does not hold the terminal any more; a dead one renews nothing."""
+    """Return once the peer no longer holds the terminal; a dead peer's claim expires."""
     owners = call.work.owners
     while owners is not None:
         await asyncio.sleep(_LOOK_SECONDS)
@@ -129,7 +130,7 @@ async def _until_let_go(call: GuestCall, address: str) -> None:
 
 
 async def until_gone(request: Request) -> None:
-    """Return once the client has closed its connection; the body must have been read."""
+    """Return once the client has closed its connection; read the body first."""
     while (await request.receive())["type"] != "http.disconnect":
         continue
 
@@ -154,7 +155,7 @@ async def _chunks(reply: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 
 
 async def _events(reply: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """Relay events; if the peer is lost, say so as it would have."""
+    """Relay events; if the peer is lost, send the error event in its place."""
     exec_id = ""
     try:
         async for chunk in _chunks(reply):

@@ -1,4 +1,4 @@
-"""Finds the replica that holds a guest's terminal, which may die while it is looked for."""
+"""Finds the replica that holds a guest's terminal; the holder may die during the search."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,9 +20,9 @@ async def at_holder(
     address: str,
     attempt: Callable[[peers.Peers, str], Awaitable[Result | None]],
 ) -> Result | None:
-    """Return what `attempt` returns at the holder; it returns None where it has to be elsewhere.
+    """Return the result of `attempt` at the holder; `attempt` returns None at any other replica.
 
-    None if the holder died and we hold the terminal now. Raises Moved if no holder can be found.
+    None if the holder died and we hold the terminal now. Raises Moved if there is no holder.
     """
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + FIND_SECONDS

@@ -1,7 +1,7 @@
-"""The listener for other replicas: a small server of its own, never on the public port.
+"""The listener for other replicas: a small separate server, never on the public port.
 
-It has the routes that reach into guests and nothing else. Every call is signed by a replica that
-let its caller in; what is not signed, not fresh or was seen before gets 401 and no reason.
+It serves only the routes that reach into guests. The replica that admitted the caller signs each
+call; an unsigned, stale or replayed call gets 401 without a reason.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ def assemble(
     signer: peers.Signer,
     routers: Sequence[routing.Router],
 ) -> ASGIApp:
-    """Make the application that peers call at an address: routes into guests, and no others."""
+    """Build the application that peers call at an address, with only the routes into guests."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.state.context = app_context
     errors.install(app)
@@ -59,7 +59,7 @@ def assemble(
 
 @contextlib.asynccontextmanager
 async def listening(app: ASGIApp, address: str) -> AsyncIterator[None]:
-    """Serve peers for the block. Raises OSError where the address cannot be listened on."""
+    """Serve peers during the block. Raises OSError if we cannot listen on the address."""
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=512)
@@ -75,7 +75,7 @@ async def listening(app: ASGIApp, address: str) -> AsyncIterator[None]:
 
 
 class _Server(uvicorn.Server):
-    """A server beside the main one, which alone looks after signals."""
+    """A second server; the main one handles the signals."""
 
     @override
     @contextlib.contextmanager
@@ -89,7 +89,7 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         http=connections.BoundedHttp,
         ws="websockets-sansio",
         ws_max_size=_MESSAGE_BYTES,
-        ws_per_message_deflate=False,  # 300 KB a connection, and slower than most links
+        ws_per_message_deflate=False,  # 300 KB per connection, and slower than most links
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -101,7 +101,7 @@ def _config(app: ASGIApp) -> uvicorn.Config:
 
 
 class _Signed:
-    """Lets calls of peers in, and marks them; takes the codes out of bodies that come in pieces."""
+    """Verifies and marks peers' calls; strips the signatures from bodies sent in pieces."""
 
     def __init__(self, app: ASGIApp, address: str, signer: peers.Signer) -> None:
         self._app = app
@@ -134,7 +134,7 @@ class _Signed:
 
 
 async def _whole(call: peers.PeerCall, receive: Receive) -> Receive:
-    """Read a short body and compare it with the call. Raises BodyNotAuthentic."""
+    """Read a short body and check it against the signed call. Raises BodyNotAuthentic."""
     body, more = b"", True
     while more:
         message = await receive()
@@ -152,7 +152,7 @@ async def _whole(call: peers.PeerCall, receive: Receive) -> Receive:
 
 
 class _InPieces:
-    """Receives a body that comes in pieces."""
+    """Receives a body sent in signed pieces."""
 
     def __init__(self, codes: peers.PieceCodes, receive: Receive) -> None:
         self._receive = receive
@@ -160,7 +160,7 @@ class _InPieces:
         self._is_over = False
 
     async def __call__(self) -> Message:
-        """Return the next part of the body, or that the client has gone."""
+        """Return the next part of the body, or the client's disconnect."""
         if self._is_over:
             return await self._receive()
         try:

@@ -1,1 +1,1 @@
-"""Routes, a module for each noun."""
+"""Routes, one module per noun."""

@@ -1,4 +1,4 @@
-"""Tokens for wallets: sign a challenge, get a token; give it back when done."""
+"""Tokens for wallets: sign a challenge to get a token, and revoke it when done."""
 
 from datetime import UTC, datetime
 

@@ -22,7 +22,7 @@ async def show_catalogue(request: Request) -> Response:
 
 @functools.lru_cache(maxsize=8)
 def _answer(app: context.Context) -> Response:
-    """The catalogue never changes while we run, so it is written once."""
+    """Build the answer once, as the catalogue does not change while we run."""
     on_sale = app.leases.catalogue
     fee = app.gate.price(on_sale.management_fee_usd, "/management/list", "Management fee")
     answer = schemas.CatalogueAnswer(

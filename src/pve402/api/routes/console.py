@@ -1,4 +1,4 @@
-"""Consoles in the browser: a link that opens once."""
+"""Browser consoles: single-use links."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -22,7 +22,7 @@ from pve402.proxmox import options as pve_options
 
 router = routing.Router("console")
 
-#: Proxmox VE waits 10 s for the client of a console made ready.
+#: Proxmox VE waits 10 s for a client to connect to a new console.
 _TICKET_SECONDS: Final = 10
 _DESCRIPTION: Final = "A console of a container"
 KINDS: Final = {"vnc": Kind.VNC, "spice": Kind.VNC, "terminal": Kind.TERMINAL}
@@ -53,10 +53,10 @@ async def open_console(request: Request) -> Response:
 
 
 async def _check_guest(work: guest_work.GuestWork, call: caller.Call, kind: Kind) -> None:
-    """Before a fee is settled, see that the console can be had.
+    """Check that the console is available before the fee is settled.
 
-    Somebody whose signature is only seen at settlement may not make us open a terminal. Where
-    another replica holds the terminal, only opening the console tells.
+    We do not open a terminal for a caller whose signature is only verified at settlement. If
+    another replica holds the terminal, we find out only by opening the console.
     """
     guest = guest_work.ref(call.the_lease)
     await work.open_vnc.check(guest)
@@ -100,10 +100,10 @@ def _answer(
 def direct_answer(
     console_host: str, lease: Lease, kind: Kind, console: direct_consoles.DirectConsole
 ) -> schemas.ConsoleAnswer:
-    """Describe a console of Proxmox VE: its websocket wants the login as a cookie.
+    """Describe a Proxmox VE console; its websocket needs the login as a cookie.
 
-    The link carries the login behind the `#`, so that it is sent to nobody; who opens the link
-    sets the cookie first (docs/how-to/console.md).
+    The link has the login after the `#`, so browsers do not send it to any server. The person who
+    opens the link sets the cookie first (docs/how-to/console.md).
     """
     root = pve_options.api_url(console_host).origin()
     ticket = console.ticket

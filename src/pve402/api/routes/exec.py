@@ -97,7 +97,7 @@ async def end_command(request: Request) -> Response:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Command:
-    """A command as it was asked for; `resumed` is where a lost stream of events goes on."""
+    """The requested command; `resumed` is where to resume a lost event stream."""
 
     asked: hub_request.ExecRequest
     encoding: schemas.ExecEncoding
@@ -117,11 +117,11 @@ def _read_command(request: Request, raw: bytes) -> _Command:
 
 
 def _nothing(_request: Request, _raw: bytes) -> None:
-    """The call says all in its path."""
+    """Parse nothing: the path has everything."""
 
 
 def _position(request: Request, _raw: bytes) -> int:
-    """Where to go on from."""
+    """The position to resume from."""
     resumed = sse.last_event(request)
     if resumed is not None and resumed[0] != request.path_params["execId"]:
         raise errors.InvalidRequest("Last-Event-ID is of another command")
@@ -153,7 +153,7 @@ async def _run(call: GuestCall, command: _Command) -> Response:
 
 
 async def _until_over(request: Request, execution: Execution) -> hub_request.ExecResult:
-    """Wait for the end; nobody else can know of the command, so it ends with its client."""
+    """Wait for the end; if the client goes, end the command, as only that client knows its id."""
     over = asyncio.ensure_future(execution.wait())
     gone = asyncio.create_task(forward.until_gone(request))
     try:

@@ -1,4 +1,4 @@
-"""Files into containers and out of them, streamed both ways."""
+"""Streams files into and out of containers."""
 
 import asyncio
 import base64
@@ -32,7 +32,7 @@ _READ: Final = visit.Door(scope="files", description="A file out of a container"
 _MODE: Final = re.compile(r"0?[0-7]{3,4}")
 _DIGEST: Final = re.compile(r"sha-256=:?([A-Za-z0-9+/]{43}=):?", re.IGNORECASE)
 _IDLE_SECONDS: Final = 60.0
-_PATIENCE_SECONDS: Final = 120.0  # and the time that the bytes so far take at this rate
+_PATIENCE_SECONDS: Final = 120.0  # plus the time that the bytes so far take at this rate
 _SLOWEST_BYTES_PER_SECOND: Final = 4096
 
 
@@ -53,7 +53,7 @@ async def read_file(request: Request) -> Response:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Upload:
-    """A file to be written."""
+    """A file to write."""
 
     path: str
     mode: int | None
@@ -86,7 +86,7 @@ def _path(request: Request, _raw: bytes) -> str:
 
 
 def _query_path(request: Request) -> str:
-    """The path as it was meant, byte for byte. Raises InvalidRequest for what is no UTF-8."""
+    """The exact path from the query. Raises InvalidRequest if it is not UTF-8."""
     try:
         query: str = request.scope["query_string"].decode("utf-8")
         given = parse_qs(query, keep_blank_values=True, errors="strict").get("path", [""])
@@ -98,7 +98,7 @@ def _query_path(request: Request) -> str:
 
 
 def _expected(request: Request) -> str:
-    """The checksum that the client says the body has, in hexadecimal; empty if it says none."""
+    """The client's checksum of the body, in hexadecimal; empty if it gave none."""
     text = request.headers.get("content-digest") or request.headers.get("digest") or ""
     if not text:
         return ""
@@ -135,7 +135,7 @@ async def _write(call: GuestCall, upload: _Upload) -> Response:
 
 
 async def _etag_now(call: GuestCall, path: str) -> str | None:
-    """The entity tag of a file as it is; None if there is none, empty if it cannot be known."""
+    """The file's current entity tag; None if there is no file, empty if the tag is unknown."""
     try:
         return _checksums(await call.work.files.look(call.guest, path)).get("etag", "")
     except hub_errors.FileMissing:
@@ -157,7 +157,7 @@ async def _read(call: GuestCall, path: str) -> Response:
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes; a client that stops sending, or nearly so, is not waited for."""
+    """Yield the body as it arrives; give up on a client that sends too slowly."""
     stream, patience_seconds = request.stream(), _PATIENCE_SECONDS
     while True:
         began_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""Health: whether the process lives, and whether it can serve."""
+"""Health: whether the process is alive, and whether it can serve."""
 
 from starlette.requests import Request
 from starlette.responses import Response

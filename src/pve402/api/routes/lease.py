@@ -1,4 +1,4 @@
-"""Leases: price, buy, look at, renew, end."""
+"""Leases: price, buy, show, renew, end."""
 
 from fractions import Fraction
 
@@ -119,13 +119,13 @@ def _priced(app: context.Context, request: Request, usd: Fraction, what: str) ->
 
 
 def _bought(answer: service.Answer, words: str) -> Response:
-    """Shape the answer of a purchase; one that is still being worked on is 202."""
+    """Build the answer to a purchase; 202 while it is still in progress."""
     bought = answer.lease
     if answer.order.is_open:
         message = "This is being worked on; ask again with the same payment."
         return reply.respond(lease_messages.lease_answer(answer, message), 202)
     message = f"{words}{lease_messages.until(bought.expires_at)}."
-    if bought.tenant_status != "active":  # a payment that is sent again long afterwards
+    if bought.tenant_status != "active":  # the same payment again, long afterwards
         message = f"The lease is {bought.tenant_status}."
     return reply.respond(lease_messages.lease_answer(answer, message))
 
@@ -138,9 +138,9 @@ async def _creation_quote(app: context.Context, wish: CreationRequest) -> schema
 
 
 async def _lease_to_quote(request: Request, text: str) -> lease.Lease:
-    """Find a lease by its leaseId, which nobody guesses, or by its ctid for a holder's token.
+    """Find a lease by its leaseId, which nobody can guess, or by its ctid with a token.
 
-    Raises Unauthenticated, and LeaseNotFound where the holder may not see it.
+    Raises Unauthenticated, and LeaseNotFound if the token holder may not see the lease.
     """
     named = caller.checked_lease_text(text)
     leases = context.of(request).leases
@@ -165,7 +165,7 @@ async def _renewal_quote(
 
 
 async def _has_room(app: context.Context, sku: Sku, size: lease.Size) -> bool | None:
-    """Whether a size fits somewhere now; None if the machines cannot be seen."""
+    """Whether a size fits on some machine now; None if we cannot see the machines."""
     try:
         await app.leases.check_room(sku, size)
     except errors.NoCapacity:

@@ -1,4 +1,4 @@
-"""Management: what a caller owns."""
+"""Management: the leases that a caller owns."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,7 +30,7 @@ async def list_leases(request: Request) -> Response:
 
 
 async def own_views(request: Request, description: str) -> list[service.LeaseView] | Response:
-    """Return the caller's leases, or the 402 for a caller who has proven nothing."""
+    """Return the caller's leases, or the 402 if the caller has proven nothing."""
     call = await caller.admit(request, scope="read", description=description, find_lease=False)
     if isinstance(call, Response):
         return call

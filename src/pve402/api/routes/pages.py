@@ -1,8 +1,8 @@
-"""The pages of consoles and the files they are made of.
+"""The web pages of consoles, and the files they load.
 
-Nothing on them comes from anywhere else, and no page holds anything of a lease: what a page needs
-to know stands in its address behind the `#`, which browsers do not send. Files have a digest of all
-of them in their path, so that they may be kept for ever and never meet a page of another version.
+The pages load nothing from other sites and contain no lease data: they read what they need from
+the part of their address after the `#`, which browsers do not send. The path of each file contains
+a digest over all files, so browsers can cache files for ever and never mix two versions.
 """
 
 import functools
@@ -26,13 +26,13 @@ router = routing.Router("pages")
 
 _SERVED: Final = frozenset({".css", ".js", ".mjs", ".svg"})
 _TYPES: Final = {".js": "text/javascript", ".mjs": "text/javascript"}
-# xterm.js writes the colours and the cell size of a terminal into style elements of its own.
+# xterm.js writes a terminal's colours and cell size into style elements that it creates.
 _STYLES: Final = {"terminal": "'self' 'unsafe-inline'"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """Every page and file, in memory; `digest` names this version of them."""
+    """All pages and files, in memory; `digest` identifies their version."""
 
     pages: Mapping[str, bytes]
     files: Mapping[str, bytes]
@@ -41,7 +41,7 @@ class Site:
 
 @functools.cache
 def site() -> Site:
-    """Read the pages and files of the package, once."""
+    """Read the pages and files from the package, once."""
     root = resources.files("pve402.web")
     files = dict(_walk(root / "static", ""))
     digest = hashlib.sha256()
@@ -100,7 +100,7 @@ def _page(request: Request, name: str) -> Response:
 
 
 def _policy(name: str, public_url: str) -> str:
-    """What a page may load and whom it may call: this service alone."""
+    """The content security policy: a page may load from and call this service only."""
     parts = urlsplit(public_url)
     websocket = f"{'wss' if parts.scheme == 'https' else 'ws'}://{parts.netloc}"
     return "; ".join(

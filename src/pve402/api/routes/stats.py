@@ -1,4 +1,4 @@
-"""Figures: of nodes, as far as the operator shows them, and of the caller's own containers."""
+"""Figures of the caller's own containers, and of nodes as far as the operator allows."""
 
 from starlette.requests import Request
 from starlette.responses import Response

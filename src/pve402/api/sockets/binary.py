@@ -1,4 +1,4 @@
-"""Messages of bytes, on websockets whose first message alone is text."""
+"""Binary messages, for websockets on which only the first message is text."""
 
 import asyncio
 from typing import Final
@@ -12,14 +12,14 @@ UNSUPPORTED: Final = 1003  # RFC 6455, 7.4.1
 
 
 class TextRefused(errors.InvalidRequest):
-    """A message is text where bytes belong."""
+    """A text message came where a binary one is required."""
 
     detail = "After the first message all are binary, and begin with their channel."
     code = "text_message_refused"
 
 
 async def send(socket: WebSocket, data: bytes) -> None:
-    """Send a message. Raises WebSocketDisconnect for a client that does not read it."""
+    """Send a message. Raises WebSocketDisconnect if the client does not read it."""
     try:
         async with asyncio.timeout(pace.SECONDS):
             await socket.send_bytes(data)

@@ -1,4 +1,4 @@
-"""Opens the channel of a console: here, or at the replica that holds the guest's terminal."""
+"""Opens a console's channel here, or at the replica that holds the guest's terminal."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ _REFUSALS: Final = {
 
 
 class Channel(Protocol):
-    """A console's bytes both ways."""
+    """A console's input and output bytes."""
 
     close_reason: str
 
@@ -52,9 +52,9 @@ class Channel(Protocol):
 async def opened(
     work: guest_work.GuestWork, lease: Lease, kind: Kind, hello: schemas.ConsoleHello
 ) -> AsyncIterator[Channel]:
-    """Have a console open for the block, wherever the guest's terminal is held.
+    """Open a console for the block, at whichever replica holds the guest's terminal.
 
-    Raises what the hub raises for terminals; Moved where no holder can be found.
+    Raises what the hub raises for terminals, and Moved if no holder can be found.
     """
     async with contextlib.AsyncExitStack() as stack:
         try:
@@ -67,7 +67,7 @@ async def opened(
 def here(
     work: guest_work.GuestWork, lease: Lease, kind: Kind, hello: schemas.ConsoleHello
 ) -> AbstractAsyncContextManager[Channel]:
-    """Have a console open for the block, on this replica. Raises as `opened`."""
+    """Open a console for the block on this replica. Raises as `opened`."""
     return _vnc(work, lease) if kind is Kind.VNC else _terminal(work, lease, hello)
 
 
@@ -100,7 +100,7 @@ async def _at_holder(
     hello: schemas.ConsoleHello,
     address: str,
 ) -> Channel:
-    """Open the console at the replica that holds the terminal, or here if that one has died."""
+    """Open the console at the replica that holds the terminal, or here if it has died."""
 
     async def attempt(caller: peers.Peers, address: str) -> Channel | None:
         return await _try(caller, address, lease, kind, hello)
@@ -115,7 +115,7 @@ async def _at_holder(
 async def _try(
     caller: peers.Peers, address: str, lease: Lease, kind: Kind, hello: schemas.ConsoleHello
 ) -> "PeerChannel | None":
-    """Open the console at a peer; None if it is not there or does not hold the terminal."""
+    """Open the console at a peer; None if the peer is down or does not hold the terminal."""
     try:
         socket = await caller.connect(address, PATHS[kind], lease_id=lease.lease_id, headers={})
     except peers.PeerUnreachable:
@@ -136,7 +136,7 @@ async def _try(
 
 
 class PeerChannel:
-    """A console that a peer has open."""
+    """A console that is open at a peer."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.close_reason = ""
@@ -144,12 +144,12 @@ class PeerChannel:
         self._resizing: asyncio.Task[None] | None = None
 
     async def write(self, data: bytes) -> None:
-        """Type bytes; waits while the peer does not take them."""
+        """Type bytes; waits until the peer takes them."""
         with contextlib.suppress(aiohttp.ClientError, OSError, RuntimeError):
             await self._socket.send_bytes(data)
 
     async def read(self) -> bytes | None:
-        """The next output; None once the console is closed."""
+        """Return the next output; None once the console is closed."""
         while not self.close_reason:
             message = await self._socket.receive()
             if message.type is aiohttp.WSMsgType.BINARY:

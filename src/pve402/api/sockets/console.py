@@ -2,14 +2,15 @@
 
     client   text    {"ticket", "columns", "rows", "window"}, within 5 seconds; then
                      {"resize": {"columns", "rows"}}, {"ack": BYTES}, {"another": true}
-             binary  what is typed
-    server   text    {"ready": {...}} with a ticket to come back with; {"lease": {"expiresAt"}};
+             binary  keyboard input
+    server   text    {"ready": {...}} with a ticket to reconnect; {"lease": {"expiresAt"}};
                      {"another": {"ticket", "expiresAt"}}; {"taken": BYTES}; {"exit": REASON}
-             binary  what is shown
+             binary  terminal output
 
-A client that names a `window` is sent no more than that without an `ack`. Close codes: 1000 the
-shell has ended, 4401 ticket, 4403 origin, 4404 gone, 4409 busy, 4502 connection to the guest lost,
-1013 too much is open. A peer's call brings no ticket: it was checked where the client came in.
+If the client names a `window`, the server sends at most that much without an `ack`. Close codes:
+1000 the shell has ended, 4401 ticket, 4403 origin, 4404 gone, 4409 busy, 4502 connection to the
+guest lost, 1013 too much is open. A peer's call has no ticket: the replica that the client reached
+has already checked it.
 """
 
 import asyncio
@@ -57,7 +58,7 @@ _ENDINGS: Final = {"exit": _EXITED, "closed": _EXITED, "ended": _GONE, "refused"
 
 
 class WrongOrigin(errors.Pve402Error):
-    """The page that opened this websocket is not one of ours."""
+    """A page from another site opened this websocket."""
 
     detail = "The page that opened this websocket is not one of ours."
     code = "wrong_origin"
@@ -71,7 +72,7 @@ async def serve_terminal(socket: WebSocket) -> None:
 
 @router.websocket(channels.PATHS[Kind.VNC])
 async def serve_vnc(socket: WebSocket) -> None:
-    """Serve a picture."""
+    """Serve a VNC picture."""
     await _serve(socket, Kind.VNC)
 
 
@@ -117,7 +118,7 @@ async def _for_client(socket: WebSocket, kind: Kind) -> None:
 
 
 async def _for_peer(socket: WebSocket, kind: Kind) -> None:
-    """Serve the bytes alone, for a replica that does the rest."""
+    """Serve only the bytes, for a replica that does the rest."""
     app = context.of(socket)
     found = await app.leases.find(guest_call.lease_of_peer_call(socket) or "")
     hello = await _hello(socket)
@@ -132,7 +133,7 @@ async def _for_peer(socket: WebSocket, kind: Kind) -> None:
 
 
 class _Desk:
-    """Answers what a console's holder asks beside its bytes, and tells of the lease."""
+    """Answers the console client's commands, and reports changes of the lease."""
 
     _MOST_LINKS: Final = 50
 
@@ -143,7 +144,7 @@ class _Desk:
         self._links = 0
 
     async def command(self, asked: dict[str, Any]) -> None:
-        """Give out the ticket of another link of the same kind."""
+        """Issue the ticket for another link of the same kind."""
         if asked.get("another") is True and self._links < self._MOST_LINKS:
             self._links += 1
             issued = await self._work.consoles.issue_again(self._console.grant, for_link=True)
@@ -151,7 +152,7 @@ class _Desk:
             await self._socket.send_text(json.dumps({"another": told}))
 
     async def tell(self) -> None:
-        """Say when the lease is renewed; returns when the console has to be closed."""
+        """Report renewals of the lease; returns when the console must be closed."""
         while not self._console.end_reason:
             await self._console.changed()
             facts = {"expiresAt": _time(self._console.expires_at)}
@@ -171,7 +172,7 @@ async def _hello(socket: WebSocket) -> schemas.ConsoleHello:
 
 
 def _origin_is_ours(socket: WebSocket) -> bool:
-    """Browsers always name the page's origin; other programs need not."""
+    """Whether the origin is ours or absent; browsers always send it, programs may not."""
     named = socket.headers.getlist("origin")
     return not named or named == [context.of(socket).gate.origin]
 
@@ -194,7 +195,7 @@ async def _ready(work: guest_work.GuestWork, console: OpenConsole) -> str:
 async def _ending(
     work: guest_work.GuestWork, console: OpenConsole, channel: channels.Channel
 ) -> tuple[int, str]:
-    """Tell why a console is over: its lease, its shell, its guest, or the way to it."""
+    """Find out why a console ended: its lease, its shell, its guest or the connection."""
     if console.end_reason:
         return _GONE, console.end_reason
     reason = channel.close_reason
@@ -212,7 +213,7 @@ async def _ending(
 async def _say_goodbye(
     socket: WebSocket, work: guest_work.GuestWork, grant: Grant, code: int, reason: str
 ) -> None:
-    """Say why it ends, with a ticket to try again where that may help."""
+    """Send the reason for the end, with a ticket if a retry may help."""
     told: dict[str, Any] = {"exit": reason}
     if socket.application_state is not WebSocketState.CONNECTED:
         return

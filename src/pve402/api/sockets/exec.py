@@ -1,16 +1,16 @@
-"""A command over a websocket, with the channel bytes that Kubernetes gives a command's streams.
+"""A command over a websocket, with the same channel bytes as Kubernetes.
 
-The client's first message is text: the body of the exec call as JSON, with `token` beside it where
-the client cannot set headers, as browsers cannot. The server's first is text too and names the
-execution. All others are binary, and their first byte is the channel:
+The client's first message is text: the body of the exec call as JSON, plus `token` if the client
+cannot set headers, as in a browser. The server's first message is also text and gives the
+execution's id. All other messages are binary, and their first byte is the channel:
 
-    client   0 stdin   4 size of a window, which a command without a terminal has not
-             255 close the channel that the next byte names: 0 ends stdin
-    server   1 stdout  2 stderr  3 how it ended, as JSON in the words of Kubernetes
+    client   0 stdin   4 window size, ignored because there is no terminal
+             255 close the channel given in the next byte: 0 ends stdin
+    server   1 stdout  2 stderr  3 how it ended, as a Kubernetes Status in JSON
 
-A refusal closes the socket with 4000 and the status that HTTP would have, and the code as reason;
-so does the end of the token or of the lease while the command runs. A message of text after the
-first is refused with 1003, and one of more than 1 MiB with 1009.
+A refusal closes the socket with 4000 plus the HTTP status, and the error code as reason. The same
+happens if the token or the lease ends while the command runs. A text message after the first closes
+it with 1003, and a message over 1 MiB with 1009.
 """
 
 import asyncio
@@ -46,13 +46,13 @@ _CHANNELS: Final = {EventKind.STDOUT: _STDOUT, EventKind.STDERR: _STDERR}
 
 
 class HelloMissing(errors.InvalidRequest):
-    """The first message must be the command, as JSON text, within 5 seconds."""
+    """No command arrived as the first message, as JSON text, within 5 seconds."""
 
     detail = "The first message must be the command, as JSON text, within 5 seconds."
 
 
 async def serve(socket: WebSocket) -> None:
-    """Run one command for the client of a websocket; it ends with its client."""
+    """Run one command for a websocket's client; it ends when the client leaves."""
     await socket.accept(subprotocol=_protocol(socket))
     try:
         hello = await _hello(socket)
@@ -108,7 +108,7 @@ async def _run(
 
 
 async def _read(socket: WebSocket, execution: Execution) -> None:
-    """Take stdin, never faster than the program reads it; the client's end is the command's.
+    """Read stdin no faster than the program does; when the client leaves, end the command.
 
     Raises TextRefused.
     """
@@ -116,7 +116,7 @@ async def _read(socket: WebSocket, execution: Execution) -> None:
         while True:
             message = await binary.receive(socket)
             channel, data = message[:1], message[1:]
-            with contextlib.suppress(hub_errors.RequestRefused):  # a stdin closed already
+            with contextlib.suppress(hub_errors.RequestRefused):  # stdin is already closed
                 if channel == bytes([_STDIN]):
                     await execution.stdin.put(data, close=False)
                 elif channel == bytes([_CLOSE]) and data == bytes([_STDIN]):
@@ -142,7 +142,7 @@ async def _end(socket: WebSocket, status: dict[str, Any]) -> None:
 
 
 def _status_of(result: ExecResult) -> dict[str, Any]:
-    """Say how a command ended: a Status of Kubernetes, and our own facts beside it."""
+    """Describe how a command ended: a Kubernetes Status plus our own facts."""
     facts = commands.exit_facts(result)
     if result.exit_code == 0:
         return {"metadata": {}, "status": "Success", **facts}
@@ -180,7 +180,7 @@ async def _hello(socket: WebSocket) -> schemas.ExecSocketRequest:
 async def _authorized(
     socket: WebSocket, hello: schemas.ExecSocketRequest
 ) -> tuple[Lease, str | None]:
-    """Return the lease, and the hash of the token; a peer looks at its client's token itself."""
+    """Return the lease and the token's hash; for a peer's call, the peer checks the token."""
     app = context.of(socket)
     lease_id = guest_call.lease_of_peer_call(socket)
     if lease_id is not None:

@@ -1,9 +1,9 @@
-"""Moves a console's bytes both ways, with little memory however slow either side is.
+"""Moves a console's bytes both ways, with little memory even if one side is slow.
 
-Output: a client that named a window gets no more than that ahead of what it has acknowledged; any
-other is held back by TCP alone. The hub drops what a terminal shows meanwhile, and says so. Input
-waits in a queue of bounded size, apart from commands, so that an acknowledgement is never stuck
-behind a paste that the guest does not read.
+Output: a client that named a window gets at most that much beyond what it has acknowledged; for
+others only TCP limits the flow. Meanwhile the hub drops excess terminal output, and says so. Input
+waits in a bounded queue, separate from commands, so an acknowledgement never waits behind a paste
+that the guest does not read.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ Command = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Pump:
-    """The bytes and commands of one console."""
+    """Moves the bytes and commands of one console."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Pump:
         self._size_changed = asyncio.Event()
 
     async def run(self, beside: Coroutine[Any, Any, None] | None = None) -> None:
-        """Pump until the channel, the client or what runs `beside` ends."""
+        """Pump until the channel, the client or the `beside` task ends."""
         works = [self._show(), self._listen(), self._type(), self._resize()]
         works += [beside] if beside else []
         tasks = [asyncio.create_task(work) for work in works]
@@ -66,7 +66,7 @@ class Pump:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _show(self) -> None:
-        """Send output until there is no more."""
+        """Send output until it ends."""
         while (data := await self._channel.read()) is not None:
             for start in range(0, len(data), MESSAGE_BYTES):
                 piece = data[start : start + MESSAGE_BYTES]
@@ -74,7 +74,7 @@ class Pump:
                 await self._socket.send_bytes(piece)
 
     async def _listen(self) -> None:
-        """Take what comes until the client has gone."""
+        """Handle messages until the client has gone."""
         while True:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
@@ -86,7 +86,7 @@ class Pump:
                 await self._obey(message.get("text") or "")
 
     async def _type(self) -> None:
-        """Write what was typed, as fast as it is taken."""
+        """Write queued input as fast as the channel takes it."""
         taken = 0
         while True:
             data = await self._typed.get()
@@ -97,7 +97,7 @@ class Pump:
                 taken = 0
 
     async def _resize(self) -> None:
-        """Set the newest size, and no more often than makes sense."""
+        """Apply the latest size, at a limited rate."""
         while True:
             await self._size_changed.wait()
             self._size_changed.clear()
@@ -106,7 +106,7 @@ class Pump:
             await asyncio.sleep(_RESIZE_PAUSE_SECONDS)
 
     async def _obey(self, text: str) -> None:
-        """Do what a text message asks; what it is not is passed over."""
+        """Carry out a text message; ignore anything unknown."""
         asked = _read_command(text)
         size, taken = asked.get("resize"), asked.get("ack")
         if isinstance(size, dict):
@@ -121,7 +121,7 @@ class Pump:
 
 
 class _Window:
-    """How much output may be under way."""
+    """Limits the output that the client has not yet acknowledged."""
 
     def __init__(self, size: int | None) -> None:
         self._size = None if size is None else min(max(size, _SMALLEST_WINDOW), _LARGEST_WINDOW)
@@ -129,34 +129,34 @@ class _Window:
         self._smaller = asyncio.Event()
 
     async def take(self, count: int) -> None:
-        """Wait until there is room, and use some of it."""
+        """Wait for room, then use `count` bytes of it."""
         while self._size is not None and self._under_way and self._under_way + count > self._size:
             self._smaller.clear()
             await self._smaller.wait()
         self._under_way += count
 
     def give(self, count: int) -> None:
-        """Note what the client has taken."""
+        """Free the bytes that the client has acknowledged."""
         self._under_way = max(0, self._under_way - max(0, count))
         self._smaller.set()
 
 
 class _Typed:
-    """Input that waits for its turn, bounded."""
+    """A bounded queue of input."""
 
     def __init__(self) -> None:
         self._waiting = bytearray()
         self._changed = asyncio.Condition()
 
     async def put(self, data: bytes) -> None:
-        """Add input; waits while too much of it waits already."""
+        """Add input; waits while the queue is full."""
         async with self._changed:
             await self._changed.wait_for(lambda: len(self._waiting) < _MOST_WAITING_BYTES)
             self._waiting += data
             self._changed.notify_all()
 
     async def get(self) -> bytes:
-        """Return all that waits."""
+        """Return all queued input."""
         async with self._changed:
             await self._changed.wait_for(lambda: bool(self._waiting))
             data = bytes(self._waiting)

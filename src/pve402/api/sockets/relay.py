@@ -1,4 +1,4 @@
-"""Hands a websocket on to the replica that holds the guest's terminal, and messages both ways."""
+"""Relays a websocket to the replica that holds the guest's terminal."""
 
 import asyncio
 from typing import Final
@@ -18,10 +18,10 @@ NOT_HERE: Final = 4000 + forward.NOT_HERE
 async def hand_on(
     socket: WebSocket, work: guest_work.GuestWork, lease: Lease, address: str, hello: str
 ) -> bool:
-    """Have a peer serve the client's socket, which has said its hello; returns when it is over.
+    """Have a peer serve the client's socket, given the client's hello, until it ends.
 
-    False if the holder died and we hold the terminal now; nothing was done then.
-    Raises Moved where the holder cannot be found, SessionLost where it is lost.
+    False if the holder died and we hold the terminal now; then nothing was done.
+    Raises Moved if the holder cannot be found, SessionLost if the connection to it is lost.
     """
 
     async def attempt(caller: peers.Peers, address: str) -> bool | None:
@@ -33,7 +33,7 @@ async def hand_on(
 async def _try(
     socket: WebSocket, caller: peers.Peers, lease: Lease, address: str, hello: str
 ) -> bool:
-    """Serve through a peer; False if it is not there or does not hold the terminal."""
+    """Serve through a peer; False if the peer is down or does not hold the terminal."""
     try:
         peer = await caller.connect(
             address, socket.scope["path"], lease_id=lease.lease_id, headers={}

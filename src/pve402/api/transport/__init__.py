@@ -1,1 +1,1 @@
-"""HTTP itself: connections, bodies, headers, limits, and which handler a request goes to."""
+"""HTTP itself: connections, bodies, headers, limits and dispatch to handlers."""

@@ -1,4 +1,4 @@
-"""Whose request it is, by network address: the peer, or whom a trusted proxy names."""
+"""Finds a request's client address: the peer's, or the one that a trusted proxy reports."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class ClientAddresses:
-    """Reads client addresses; X-Forwarded-For counts only where our own proxies wrote it."""
+    """Reads client addresses; trusts X-Forwarded-For only if our own proxies wrote it."""
 
     def __init__(self, trusted_proxies: Sequence[str]) -> None:
         self._trusted: tuple[Network, ...] = tuple(
@@ -19,8 +19,8 @@ class ClientAddresses:
     def of(self, scope: Scope) -> str | None:
         """Return the address of a request, or None if it has none (a unix socket).
 
-        From the right, each entry was written by the one after it, so the first address that is
-        no proxy of ours is the client's, whatever stands to the left of it.
+        Each entry was written by the hop to its right. So, from the right, the first address that
+        is not one of our proxies is the client's; the entries to its left do not count.
         """
         peer = scope["client"][0] if scope.get("client") else None
         if not self._trusted or peer is None or not self._is_trusted(peer):
@@ -47,7 +47,7 @@ def _forwarded(scope: Scope) -> list[str]:
 
 
 def _parsed(text: str) -> str | None:
-    """The canonical form of an address, or None; an IPv4 address within IPv6 counts as IPv4."""
+    """The canonical form of an address, or None; an IPv4-mapped IPv6 address becomes IPv4."""
     try:
         address = ipaddress.ip_address(text.strip())
     except ValueError:

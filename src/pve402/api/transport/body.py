@@ -1,6 +1,6 @@
-"""Reads request bodies: bounded in size, strictly JSON, then one of the schemas.
+"""Reads request bodies: limits their size, parses strict JSON, and validates the schema.
 
-Whatever a stranger sends ends in a value or in one of the refusals below, never in a 500.
+Any input gives either a value or one of the refusals below, never a 500.
 """
 
 import asyncio
@@ -14,15 +14,15 @@ from starlette.requests import Request
 from pve402.domain import errors
 
 MAX_BYTES: Final = 64 * 1024
-LIMIT_SECONDS: Final = 10.0  # and the time that the longest one takes at this rate
+LIMIT_SECONDS: Final = 10.0  # plus the time that the largest body takes at this rate
 SLOWEST_BYTES_PER_SECOND: Final = 64 * 1024
-MOST_READ_BYTES: Final = 2 * 1024 * 1024  # of any body that is read as a whole
+MOST_READ_BYTES: Final = 2 * 1024 * 1024  # for any body that is read in one go
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class BodyTooLarge(errors.Pve402Error):
-    """The body has more bytes than the call takes, which is 65,536 for most."""
+    """The body is larger than the call allows, which is 65,536 bytes for most."""
 
     detail = "The body has more bytes than the call takes, which is 65,536 for most."
     code = "body_too_large"
@@ -43,7 +43,7 @@ class BodyNotJson(errors.InvalidRequest):
 
 
 class BodyInvalid(errors.InvalidRequest):
-    """The body has fields that are missing or wrong."""
+    """The body has missing or invalid fields."""
 
     detail = "The body has fields that are missing or wrong."
     code = "invalid_body"
@@ -55,7 +55,7 @@ class BodyInvalid(errors.InvalidRequest):
 
 
 async def read(request: Request, most_bytes: int = MAX_BYTES) -> bytes:
-    """Return the body without blanks at its ends; empty if there is none.
+    """Return the body, stripped of blanks at both ends; empty if there is none.
 
     Raises BodyTooLarge, BodyTooSlow.
     """
@@ -93,15 +93,15 @@ def parse(raw: bytes, model: type[Model]) -> Model:
 
 
 def strict_json(raw: bytes) -> Any:
-    """Return what the bytes say in JSON of RFC 8259, read the one way it can be meant.
+    """Parse the bytes as RFC 8259 JSON that has only one meaning.
 
-    Refused, because readers differ about them or break on them: NaN and Infinity, numbers too
-    large for a float, doubled keys, half surrogate pairs, and more than 200 levels.
+    Refuses what parsers disagree about or fail on: NaN and Infinity, numbers too large for a
+    float, duplicate keys, half surrogate pairs, and more than 200 levels of nesting.
     Raises BodyNotJson.
     """
     try:
-        # First pydantic's reader, which bounds the depth: Python's own recurses as deep as the
-        # process allows, and some libraries raise that so far that the stack ends before.
+        # Pydantic's parser goes first because it limits the depth: Python's own recurses up to the
+        # process's limit, which some libraries raise so far that the stack overflows first.
         pydantic_core.from_json(raw, allow_inf_nan=False)
         document = _DECODER.decode(raw.decode("utf-8"))
     except ValueError:  # UnicodeDecodeError and huge integers are ValueErrors too
@@ -140,7 +140,7 @@ _DECODER = json.JSONDecoder(
 
 
 def _problems(error: ValidationError) -> list[dict[str, str]]:
-    """Name each field and what is wrong with it; what was sent is not repeated."""
+    """Name each field and what is wrong with it, without repeating the input."""
     return [
         {
             "field": ".".join(str(part) for part in problem["loc"])[:120],

@@ -1,6 +1,6 @@
-"""What a request asks of the file as it is, and of how its bytes are to be read (RFC 9110).
+"""A file request's preconditions and content headers (RFC 9110).
 
-Whatever would change the meaning of a body is honoured or refused, never passed over.
+We honour or refuse every header that would change the meaning of a body, and never ignore one.
 """
 
 import re
@@ -29,7 +29,7 @@ class EncodingRefused(errors.Pve402Error):
 
 
 def refuse_partial_or_encoded(request: Request) -> None:
-    """See that the body is the whole file as it is. Raises InvalidRequest, EncodingRefused."""
+    """Accept only a whole, uncompressed file. Raises InvalidRequest, EncodingRefused."""
     if "content-range" in request.headers:
         raise errors.InvalidRequest("a file is written whole; Content-Range is not taken")
     encodings = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
@@ -38,14 +38,14 @@ def refuse_partial_or_encoded(request: Request) -> None:
 
 
 def are_asked_for(request: Request) -> bool:
-    """Whether the file has to be looked at before it is written. Raises InvalidRequest."""
+    """Whether the request has preconditions to check first. Raises InvalidRequest."""
     return any(_tags(request, name) is not None for name in ("if-match", "if-none-match"))
 
 
 def check_write(request: Request, etag: str | None) -> None:
-    """Compare a file that is to be written with what the request says of it.
+    """Check a write's preconditions against the current file.
 
-    `etag` is None where there is no file, and empty where its checksum is not known.
+    `etag` is None if there is no file, and empty if its checksum is not known.
     Raises PreconditionFailed, InvalidRequest.
     """
     wanted, unwanted = _tags(request, "if-match"), _tags(request, "if-none-match")
@@ -56,7 +56,7 @@ def check_write(request: Request, etag: str | None) -> None:
 
 
 def check_read(request: Request, etag: str) -> bool:
-    """Tell whether the client has the file already. Raises as `check_write`."""
+    """Return whether the client already has the file. Raises as `check_write`."""
     wanted, known = _tags(request, "if-match"), _tags(request, "if-none-match")
     if wanted is not None and not _matches(wanted, etag, weak=False):
         raise PreconditionFailed

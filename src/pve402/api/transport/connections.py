@@ -1,6 +1,6 @@
-"""Connections with bounds: how many, how large a request's head, and how long it may take.
+"""Limits on connections: their number, and the size and duration of a request's head.
 
-uvicorn bounds none of these with httptools: a client could feed one header for ever.
+uvicorn limits none of these with httptools: a client could keep sending one header for ever.
 """
 
 import asyncio
@@ -30,13 +30,13 @@ _open_from: Final[collections.Counter[str]] = collections.Counter()
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """One connection of HTTP/1.1, refused or closed when it goes out of bounds."""
+    """One HTTP/1.1 connection, refused or closed if it exceeds a limit."""
 
     full_told_at: ClassVar[float] = -FULL_TOLD_EVERY_SECONDS
     _counted: tuple[str, ...] = ()
     _head_open = True
-    _head_bytes = 0  # as they came, while a head is open
-    _parsed_bytes = 0  # of this head alone, for one that comes in one piece with what follows
+    _head_bytes = 0  # as received, while a head is incomplete
+    _parsed_bytes = 0  # of this head only, as it may arrive together with what follows
     _head_timer: asyncio.TimerHandle | None = None
 
     @override
@@ -59,7 +59,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     @override
     def handle_websocket_upgrade(self) -> None:
-        self._uncount()  # from here on it is another protocol's connection
+        self._uncount()  # another protocol takes over the connection
         super().handle_websocket_upgrade()
 
     @override
@@ -70,7 +70,7 @@ class BoundedHttp(HttpToolsProtocol):
             return
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse_head()
-        elif self._head_timer is None:  # most heads come in one piece, and need none
+        elif self._head_timer is None:  # most heads arrive in one piece and need no timer
             self._await_head()
 
     @override
@@ -93,7 +93,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     @override
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no request, or one whose head is too large: 431."""
+        """Refuse a malformed request with 400, or one with too large a head with 431."""
         if self._parsed_bytes <= MAX_HEAD_BYTES:
             super().send_400_response(msg)
         else:
@@ -105,7 +105,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _has_too_many(self, most: int) -> bool:
-        """Whether one address, which may be a proxy's, has more than half of all connections."""
+        """Whether one address, possibly a proxy's, has more than half of all connections."""
         return any(_open_from[party] > max(most // 2, 1) for party in self._counted)
 
     def _uncount(self) -> None:
@@ -139,7 +139,7 @@ class BoundedHttp(HttpToolsProtocol):
         return not self.transport.is_closing()
 
     def _count(self, more: int) -> None:
-        """Count what the parser found in the head. Raises ValueError, by which it stops."""
+        """Count the head's bytes as parsed. Raises ValueError, which stops the parser."""
         self._parsed_bytes += more
         if self._parsed_bytes > MAX_HEAD_BYTES:
             raise ValueError("the head of the request is too large")

@@ -1,9 +1,9 @@
-"""Hands requests to their handlers: at once where the path says all, else by way of the routes.
+"""Dispatches requests: from a table if the path has no parameters, else through the routes.
 
-A route is matched against its pattern, one after the other, and what is raised is caught two
-layers further out. For a path without parameters, one look into a table finds the same handler, and
-the same table of refusals answers what it raises. Every other request, and every one that a route
-would refuse, goes FastAPI's way, which so stays the one that decides.
+FastAPI matches a path against one pattern after another, and catches exceptions two layers further
+out. For a path without parameters, one table look-up finds the same handler, and the same error
+table answers its exceptions. All other requests go through FastAPI's routes, except that a wrong
+method on a path in the table gets 405 here.
 """
 
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ class Dispatch:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._known.get((scope["method"], scope["path"]))
         if route is None and self._is_refused(scope):
-            # Else a route for any leaseId would take the path for one.
+            # Otherwise a route with a leaseId would match and take the path for an id.
             refusal = HTTPException(405)
             response = await self._refusal(Request(scope, receive, send), refusal)
             await response(scope, receive, send)
@@ -55,7 +55,7 @@ class Dispatch:
         request = Request(scope, receive, send)
         try:
             response = await route.handler(request)
-        except Exception as error:  # noqa: BLE001 -- what has no handler is raised again
+        except Exception as error:  # noqa: BLE001 -- raised again if it has no handler
             response = await self._refusal(request, error)
         await response(scope, receive, send)
 
@@ -64,7 +64,7 @@ class Dispatch:
         return methods is not None and scope["method"] not in methods
 
     async def _refusal(self, request: Request, error: Exception) -> Response:
-        """Answer what a handler raised, by its class or the nearest that it comes of."""
+        """Answer a handler's exception, by its class or its nearest base class."""
         for kind in type(error).__mro__:
             handler: Any = self._handlers.get(kind)
             if handler is not None:
@@ -74,7 +74,7 @@ class Dispatch:
 
 
 def _methods(routes: Iterable[BaseRoute]) -> dict[str, set[str]]:
-    """The methods of each path without parameters."""
+    """Return the methods of each path that has no parameters."""
     methods: dict[str, set[str]] = {}
     for route in routes:
         if isinstance(route, Route) and not route.param_convertors:
@@ -83,7 +83,7 @@ def _methods(routes: Iterable[BaseRoute]) -> dict[str, set[str]]:
 
 
 def plain_routes(routes: Iterable[BaseRoute]) -> Known:
-    """The routes that a method and a path alone lead to; the first that matches, as ever."""
+    """Return the routes without parameters by method and path, if they are the first match."""
     in_order = list(routes)
     plain = [
         route

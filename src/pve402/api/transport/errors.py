@@ -1,7 +1,7 @@
-"""From refusals to answers: one table of statuses, one shape of body.
+"""Turns refusals into answers: one table of statuses, one body format.
 
-Every refusal is `{"detail": ..., "code": ...}`. Payments that are not good are answered by the
-gate with the terms again. What is not in the table is a bug: 500, without a word about it.
+Every refusal is `{"detail": ..., "code": ...}`. The gate answers invalid payments with the terms
+again. An exception that is not in the table is a bug and gives a 500 without details.
 """
 
 import http
@@ -49,9 +49,9 @@ STATUSES: Final[dict[type[Exception], int]] = {
 
 
 def install(app: FastAPI) -> None:
-    """Have every exception of ours, and those of routing, answered by this table.
+    """Answer all our exceptions, and those of routing, from this table.
 
-    Handlers are coroutines, though none of them waits: others are run in a thread each.
+    The handlers are coroutines although none awaits: the framework runs plain functions in threads.
     """
     app.add_exception_handler(errors.Pve402Error, _refusal)
     app.add_exception_handler(payment_errors.PaymentError, _payment_error)
@@ -60,12 +60,12 @@ def install(app: FastAPI) -> None:
 
 
 def status_of(kind: type[Exception]) -> int:
-    """Return the status for a class of refusal: its own, or that of its nearest ancestor."""
+    """Return the status for a class of refusal: its own or its nearest base class's."""
     return next((STATUSES[base] for base in kind.__mro__ if base in STATUSES), 500)
 
 
 def codes() -> list[str]:
-    """Every `code` that a refusal may have."""
+    """Return every `code` that a refusal can have."""
     own = {
         kind.code
         for kind in _kinds(errors.Pve402Error)
@@ -111,14 +111,14 @@ async def _refusal(_request: Request, error: Any) -> Response:
 
 
 async def _payment_error(_request: Request, error: Exception) -> Response:
-    """A part of payments that is away; rejected payments are the gate's."""
+    """Answer an outage on the payment side; the gate answers rejected payments."""
     if isinstance(error, payment_errors.PaymentRejected):
         return problem(error.status, error.code, error.detail)
     return answer(errors.FacilitatorUnavailable())
 
 
 async def _proxmox_error(_request: Request, _error: Exception) -> Response:
-    """What Proxmox VE says is for the operator's log alone."""
+    """Answer without Proxmox VE's message, which belongs only in the operator's log."""
     return answer(errors.ProxmoxUnavailable())
 
 
@@ -143,9 +143,9 @@ async def _routing_error(request: Request, error: Any) -> Response:
 
 
 def _methods_of(request: Request) -> set[str]:
-    """Which methods the path takes, over all routes; the router names those of the first.
+    """Return the methods of all routes that match; the router knows only the first one's.
 
-    A route of this very path hides those that take it for a parameter.
+    A route with exactly this path hides those that would match it as a parameter.
     """
     routes = [route for route in request.app.routes if isinstance(route, Route)]
     named = [route for route in routes if route.path == request.scope["path"]]

@@ -1,12 +1,12 @@
-"""Keeps the service standing: bounded requests under way, bounded time, no unknown exception out.
+"""Protects the service: limits concurrent requests and their time, and catches stray exceptions.
 
-A request arrives in the lane of new ones, whatever it carries. Only when its head, its body and a
-good credential are in does it change to the lane of known callers, who may wait for machines and
-chains, so garbage never takes a place there. Commands and files may take hours: they change to a
-lane of their own and are given the time. Websockets have lanes too: one for those that have not
-said who they are, one for the others, whose time is bounded by what they do.
+Every request starts in the lane for new ones. It moves to the lane for known callers, who may wait
+for machines and chains, only after its head, its body and a valid credential have arrived, so
+garbage never takes a place there. Commands and files may take hours, so they move to their own lane
+and get more time. Websockets have two lanes: one until they have identified themselves, and one
+for afterwards, where their own work limits the time.
 
-In every lane one address has but a share of the places, and so has one lease or wallet.
+In every lane, one address may use only a share of the places, and so may one lease or wallet.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _ALWAYS_SERVED: Final = frozenset({"/healthz", "/readyz"})
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GuardLimits:
-    """How many requests may be under way, and for how many seconds, their bodies included."""
+    """How many requests may be in progress, and for how many seconds, bodies included."""
 
     requests: int
     paid_requests: int
@@ -43,7 +43,7 @@ class GuardLimits:
 
 
 class _Entry:
-    """A request that was let in: its place, and the time it has."""
+    """An admitted request: its place and its time limit."""
 
     def __init__(self, guard: "Guard", place: lanes.Place, timeout: asyncio.Timeout | None) -> None:
         self._guard = guard
@@ -51,16 +51,16 @@ class _Entry:
         self._timeout = timeout
 
     def known(self, party: str) -> None:
-        """Change to the lane of callers who have shown a good credential."""
+        """Move to the lane for callers with a valid credential."""
         self._place.move(self._guard.known, party)
 
     def paid(self, party: str) -> None:
-        """Change to that lane and start to count anew, with the limit of paid requests."""
+        """Move to that lane and restart the clock, with the limit for paid requests."""
         self._place.move(self._guard.known, party)
         self._count_anew(self._guard.limits.paid_request_seconds)
 
     def hold(self, seconds: float, party: str) -> None:
-        """Change to the lane of long requests and start to count anew."""
+        """Move to the lane for long requests, or for sockets, and restart the clock."""
         self._place.move(self._guard.sockets if self._timeout is None else self._guard.long, party)
         self._count_anew(seconds)
 
@@ -70,9 +70,9 @@ class _Entry:
 
 
 def know(request: HTTPConnection, party: str) -> None:
-    """Note that the caller has shown a good credential, of `party`: a lease or a wallet.
+    """Record that the caller has a valid credential of `party`, a lease or a wallet.
 
-    Raises Overloaded or ShareUsed where too many such requests are under way.
+    Raises Overloaded or ShareUsed if too many such requests are in progress.
     """
     entry = request.scope.get(_ENTRY)
     if entry is not None:
@@ -80,7 +80,7 @@ def know(request: HTTPConnection, party: str) -> None:
 
 
 def allow_time_for_payment(request: Request, payer: str) -> None:
-    """Let a request wait for machines and chains, now that its payment was found good.
+    """Let a request with a valid payment wait for machines and chains.
 
     Raises as `know`.
     """
@@ -90,7 +90,7 @@ def allow_time_for_payment(request: Request, payer: str) -> None:
 
 
 def hold(request: HTTPConnection, seconds: float, party: str) -> None:
-    """Let a request, whose lease is known by now, take as long as what it does may take.
+    """Give a request whose lease is known `seconds` from now.
 
     Raises as `know`.
     """
@@ -100,7 +100,7 @@ def hold(request: HTTPConnection, seconds: float, party: str) -> None:
 
 
 class Guard:
-    """ASGI middleware with the bounds."""
+    """ASGI middleware that applies the limits."""
 
     def __init__(
         self,
@@ -120,11 +120,11 @@ class Guard:
 
     @property
     def under_way(self) -> int:
-        """How many requests are being served now, long ones left out."""
+        """How many requests are in progress, not counting long ones."""
         return self.new.under_way + self.known.under_way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request within the bounds, or say that there are too many."""
+        """Serve the request within the limits, or answer that there are too many."""
         if scope["type"] == "websocket":
             await self._serve_socket(scope, receive, send)
             return
@@ -157,7 +157,7 @@ class Guard:
             place.leave()
 
     async def _serve(self, place: lanes.Place, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer even where the application does not: too late, or an exception nobody expected."""
+        """Serve the request, and answer time-outs and unexpected exceptions ourselves."""
         started = False
 
         async def note_start(message: Message) -> None:
@@ -175,11 +175,11 @@ class Guard:
             late = isinstance(error, TimeoutError) and limit.expired()
             _log(scope, error, late=late)
             if started and isinstance(error, errors.Pve402Error | pace.NotRead):
-                return  # the server sees that the answer is not whole, and closes the connection
+                return  # the server sees an incomplete answer and closes the connection
             if started:
                 raise
             await _apology(late=late)(scope, receive, note_start)
-        except asyncio.CancelledError:  # we are being stopped, and the patience with that is over
+        except asyncio.CancelledError:  # the service is stopping, and the grace period is over
             if started:
                 raise
             await error_table.answer(errors.OrderPending(_STOPPING))(scope, receive, note_start)

@@ -1,4 +1,4 @@
-"""HEAD: the head of the answer that GET would have, and nothing is paid, sent or waited for."""
+"""HEAD: the headers of the answer to GET, without paying, or sending or awaiting a body."""
 
 import asyncio
 from typing import Final
@@ -9,7 +9,7 @@ _PAYMENTS: Final = frozenset({b"x-payment", b"payment-signature"})
 
 
 async def serve(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer HEAD by GET, which is broken off as soon as its answer begins."""
+    """Answer HEAD by running GET, and cancel it as soon as its answer begins."""
     headers = [pair for pair in scope["headers"] if pair[0] not in _PAYMENTS]
     as_get = {**scope, "method": "GET", "headers": headers}
     begun = asyncio.Event()

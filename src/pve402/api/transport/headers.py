@@ -1,7 +1,7 @@
-"""Puts on every answer what every answer carries: CORS, security headers, receipts of payments.
+"""Adds the common headers to every answer: CORS, security headers, payment receipts.
 
-A receipt is attached to the request as soon as money moved, so that the answer carries it whatever
-happens afterwards, an error included.
+A receipt is attached to the request as soon as money has moved, so the answer carries it even if an
+error follows.
 """
 
 from collections.abc import Collection
@@ -19,7 +19,7 @@ _VARY: Final[tuple[Header, ...]] = ((b"vary", b"Origin"),)
 
 
 def attach_receipt(request: Request, receipt: tuple[str, str]) -> None:
-    """Have the answer to this request carry a receipt (name and value of the header)."""
+    """Attach a receipt (header name and value) to the answer to this request."""
     name, value = receipt
     request.scope[_RECEIPT] = (name.lower().encode(), value.encode())
 
@@ -27,14 +27,14 @@ def attach_receipt(request: Request, receipt: tuple[str, str]) -> None:
 class Headers:
     """ASGI middleware that completes the headers of answers.
 
-    Only pages of browsers say where they come from, so only their requests go through CORS; for
-    all others it would but tell caches that this makes a difference.
+    Only requests with an Origin, which browsers send, go through CORS; for others it would only
+    make caches vary on the Origin for nothing.
     """
 
     def __init__(
         self, app: ASGIApp, *, public_url: str, origins: Collection[str], exposed: Collection[str]
     ) -> None:
-        """`origins` may call from their pages, and read the headers that are `exposed`."""
+        """Let pages from `origins` call the service and read the `exposed` headers."""
         self._app = app
         self._defaults = _defaults(https=public_url.startswith("https://"))
         self._for_pages = CORSMiddleware(
@@ -47,7 +47,7 @@ class Headers:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and complete the answer's headers."""
+        """Forward the request and complete the answer's headers."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif _names_origin(scope):
@@ -66,7 +66,7 @@ def _names_origin(scope: Scope) -> bool:
 def _completing(
     scope: Scope, send: Send, defaults: tuple[Header, ...], always: tuple[Header, ...]
 ) -> Send:
-    """Make a `send` that adds what is missing; a page with a policy of its own keeps it."""
+    """Wrap `send` to add missing headers; a page that has its own policy keeps it."""
 
     async def complete(message: Message) -> None:
         if message["type"] == "http.response.start":

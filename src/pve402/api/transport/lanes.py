@@ -1,6 +1,6 @@
-"""How many requests of one kind are under way: in all, and of one address, lease or wallet.
+"""Limits concurrent requests of one kind, in total and per address, lease or wallet.
 
-Whoever fills their own share is told so, and everybody else goes on.
+A caller that has used up its share is refused; all others carry on.
 """
 
 import collections
@@ -13,11 +13,11 @@ from typing import Final
 from pve402.domain import errors
 
 _LEAST_SHARE: Final = 16
-_SUBNET_BITS: Final = 64  # of IPv6: what one customer of a provider has at least (RFC 6177)
+_SUBNET_BITS: Final = 64  # of IPv6: a provider gives each customer at least this (RFC 6177)
 
 
 class ShareUsed(errors.TooMany):
-    """One address, lease or wallet has as many requests under way as it may."""
+    """One address, lease or wallet has reached its limit of concurrent requests."""
 
     detail = "Too many requests of this address, lease or wallet are under way; let some end first."
     code = "too_many_requests"
@@ -26,7 +26,7 @@ class ShareUsed(errors.TooMany):
 
 @dataclasses.dataclass(kw_only=True)
 class Lane:
-    """Requests of one kind that are under way; one party may have one `part`th of the places."""
+    """Concurrent requests of one kind; one party may use one `part`th of the places."""
 
     limit: int
     part: int = 4
@@ -35,11 +35,11 @@ class Lane:
 
     @property
     def share(self) -> int:
-        """How many places one party may have."""
+        """How many places one party may use."""
         return max(self.limit // self.part, _LEAST_SHARE)
 
     def enter(self, parties: Sequence[str]) -> None:
-        """Take a place. Raises Overloaded, or ShareUsed where one of the parties has too many."""
+        """Take a place. Raises Overloaded, or ShareUsed if one of the parties has too many."""
         if self.under_way >= self.limit:
             raise errors.Overloaded
         if any(self._of_party[party] >= self.share for party in parties):
@@ -66,7 +66,7 @@ class Place:
         self._parties = tuple(parties)
 
     def move(self, lane: Lane, *more: str) -> None:
-        """Change the lane, for a party that is known by now. Raises what `Lane.enter` raises."""
+        """Move to another lane, now that a party is known. Raises what `Lane.enter` raises."""
         if lane is self._lane:
             return
         parties = tuple(dict.fromkeys((*self._parties, *more)))
@@ -80,7 +80,7 @@ class Place:
 
 
 def parties_of(address: str | None) -> tuple[str, ...]:
-    """Who has the places of a client: its address, or its subnet; nobody for a unix socket."""
+    """The parties that a client counts as: its address or IPv6 subnet; none on a unix socket."""
     return () if address is None else (_party(address),)
 
 

@@ -1,4 +1,4 @@
-"""Counters of the HTTP side, for Prometheus."""
+"""Prometheus counters for HTTP."""
 
 import functools
 
@@ -14,12 +14,12 @@ OVERLOADED = prometheus_client.Counter(
 
 
 def answered(scope: Scope, status: int) -> None:
-    """Count one answer under the route's pattern, so that ids make no series of their own."""
+    """Count one answer under its route's pattern, so ids do not create extra series."""
     route = scope.get("route")
     _counter(getattr(route, "path", "none"), status).inc()
 
 
 @functools.cache
 def _counter(route: str, status: int) -> prometheus_client.Counter:
-    """Keep the counter of a route and status at hand; there are as many as there are series."""
+    """Cache the counter of a route and status; one entry per series."""
     return ANSWERS.labels(route, str(status))

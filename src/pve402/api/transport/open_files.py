@@ -1,6 +1,6 @@
-"""How many files this process may have open: each connection is one, and so is each terminal.
+"""The limit on open files: every connection and every terminal uses one.
 
-A process out of files refuses every new connection without a word, probes of its health too.
+A process that runs out of files silently refuses every new connection, even health probes.
 """
 
 import contextlib
@@ -12,13 +12,13 @@ import structlog
 logger = structlog.get_logger(__name__)
 
 MAX_CONNECTIONS: Final = 10_000
-_WISHES: Final = (65_536, 10_240)  # macOS grants no more than the second, whatever its hard limit
+_WISHES: Final = (65_536, 10_240)  # macOS grants at most the second, whatever the hard limit
 
 
 def raise_limit() -> int:
-    """Raise the soft limit to the hard one, 65,536 at most; return what it is now.
+    """Raise the soft limit to the hard one, at most 65,536; return the new limit.
 
-    Supervisors give 1,024 to be kind to select(2), which nothing here calls.
+    Supervisors set 1,024 for programs that use select(2), which we never call.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for wish in _WISHES:
@@ -34,7 +34,7 @@ def raise_limit() -> int:
 
 
 def most_connections() -> int:
-    """Return how many clients may be connected: half of the files at most.
+    """Return how many clients may be connected: at most half of the files.
 
     The other half is for Proxmox VE, its terminals, the database and the chain.
     """

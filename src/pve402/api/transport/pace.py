@@ -1,10 +1,10 @@
-"""Sends an answer no faster than its client reads, and not for ever."""
+"""Sends an answer no faster than its client reads, and gives up on one that stops."""
 
 import asyncio
 
 from starlette.types import Message, Send
 
-#: A client that takes longer than this for so many bytes has stopped reading.
+#: A client that takes longer than this for one piece has stopped reading.
 SECONDS = 30.0
 PIECE_BYTES = 64 * 1024
 
@@ -14,7 +14,7 @@ class NotRead(Exception):
 
 
 async def send_paced(send: Send, message: Message) -> None:
-    """Send a message, a large body in pieces. Raises NotRead where one of them is not taken."""
+    """Send a message, a large body in pieces. Raises NotRead if the client stops reading."""
     body = message.get("body", b"")
     while len(body) > PIECE_BYTES:
         piece, body = body[:PIECE_BYTES], body[PIECE_BYTES:]

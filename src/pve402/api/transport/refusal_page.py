@@ -1,4 +1,4 @@
-"""Refusals for people: what a browser shows that was led to an address meant for programs."""
+"""Refusals for people whose browser opens an address meant for programs."""
 
 import html
 from typing import Final
@@ -21,7 +21,7 @@ _PAGE: Final = """<!doctype html>
 
 
 def is_wanted(request: Request) -> bool:
-    """Whether a page suits the client better than JSON, as it does browsers."""
+    """Whether the client prefers a page to JSON, as browsers do."""
     accepted = request.headers.get("accept", "").lower()
     page, json = accepted.find("text/html"), accepted.find("application/json")
     return page >= 0 and (json < 0 or page < json)

@@ -1,9 +1,9 @@
 """Routes whose handlers take the request and return the response, with nothing in between.
 
-FastAPI reads bodies, solves dependencies and validates answers for handlers that ask for it. Ours
-read bodies with bounds of their own and answer with ready responses, so all that is skipped, and
-what remains of FastAPI is the OpenAPI document. Its routes are made for that alone, when somebody
-asks for it: they prepare a schema for every answer, which a start need not wait for.
+FastAPI reads bodies, resolves dependencies and validates answers for handlers that want this. Our
+handlers read bodies within their own limits and return finished responses, so we skip all of that
+and use FastAPI only for the OpenAPI document. We build its routes only when someone requests the
+document: they prepare a schema for every answer, which would slow down the start.
 """
 
 from collections.abc import Awaitable, Callable
@@ -27,19 +27,19 @@ class PlainRoute(Route):
 
     def __init__(self, method: str, path: str, handler: Handler, **documentation: Any) -> None:
         super().__init__(path, handler)
-        self.methods = {method}  # and not HEAD, which Starlette would add to GET
+        self.methods = {method}  # without HEAD, which Starlette would add to GET
         self.app = _answering(handler)
         self.handler = handler
         self._documentation = documentation
 
     @override
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match as ever, and say which route it was; counters and receipts go by its pattern."""
+        """Match as usual, and record the route; counters and fees use its pattern."""
         match, found = super().matches(scope)
         return match, {**found, "route": self} if found else found
 
     def documented(self) -> APIRoute:
-        """Return the route as FastAPI describes it."""
+        """Return the FastAPI route, for the document."""
         name = to_camel(self.handler.__name__)
         return APIRoute(
             self.path, self.handler, methods=self.methods, operation_id=name, **self._documentation
@@ -47,7 +47,7 @@ class PlainRoute(Route):
 
 
 class Router:
-    """The routes of one noun, which is their tag in the document."""
+    """The routes of one noun; the noun is their tag in the document."""
 
     def __init__(self, tag: str) -> None:
         self.routes: list[BaseRoute] = []
@@ -70,7 +70,7 @@ class Router:
         return self._adding("DELETE", path, documentation)
 
     def websocket(self, path: str) -> Callable[[SocketHandler], SocketHandler]:
-        """Add the handler of websockets that this decorates."""
+        """Add the websocket handler that this decorates."""
 
         def add(handler: SocketHandler) -> SocketHandler:
             self.routes.append(WebSocketRoute(path, handler))
@@ -90,7 +90,7 @@ class Router:
 
 
 def _answering(handler: Handler) -> ASGIApp:
-    """Make the ASGI application of a handler; what it raises is the application's to answer."""
+    """Wrap a handler as an ASGI application; the main application answers its exceptions."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         response = await handler(Request(scope, receive, send))

@@ -1,7 +1,8 @@
-"""Executions as server-sent events, with ids that a lost stream is taken up again by.
+"""Executions as server-sent events, with ids for resuming a lost stream.
 
-An id names the execution and a position in it, so that whoever sends the first request again with
-`Last-Event-ID` follows what runs and does not start it twice. Output is base64: it may be anything.
+An id gives the execution and a position in it. A client that repeats its first request with
+`Last-Event-ID` resumes the running command instead of starting it twice. Output is base64 because
+it may be arbitrary bytes.
 """
 
 import asyncio
@@ -32,12 +33,12 @@ def is_wanted(request: Request) -> bool:
 
 
 def is_sent(response: Response) -> bool:
-    """Whether a response carries events."""
+    """Whether a response is an event stream."""
     return response.headers.get("content-type", "").startswith(MEDIA_TYPE)
 
 
 def last_event(request: Request) -> tuple[str, int] | None:
-    """Return the execution and the position that a client got to. Raises InvalidRequest."""
+    """Return the execution and the client's last position. Raises InvalidRequest."""
     text = request.headers.get("last-event-id")
     if not text:
         return None
@@ -48,24 +49,24 @@ def last_event(request: Request) -> tuple[str, int] | None:
 
 
 def respond(events: AsyncIterator[bytes]) -> StreamingResponse:
-    """Build the response that carries events, with a sign of life where there are none."""
+    """Build the event stream, with a keep-alive while there are no events."""
     return StreamingResponse(
         _kept_alive(events), media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"}
     )
 
 
 def output_event(exec_id: str, event: ExecEvent) -> bytes:
-    """Write a piece of output."""
+    """Format a piece of output."""
     return _write(event.kind, exec_id, event.id, base64.b64encode(event.data).decode())
 
 
 def fact_event(kind: EventKind, exec_id: str, number: int, facts: Mapping[str, Any]) -> bytes:
-    """Write what was learned of an execution."""
+    """Format facts about an execution."""
     return _write(kind, exec_id, number, json.dumps(dict(facts), separators=(",", ":")))
 
 
 def error_event(exec_id: str, error: errors.Pve402Error, number: int | None = None) -> bytes:
-    """Write that an execution was lost; without a number it can be taken up again."""
+    """Format the loss of an execution; without a number, the client can resume it."""
     facts = {"code": error.code, "detail": error.detail, "execId": exec_id}
     return _write(EventKind.ERROR, exec_id, number, json.dumps(facts, separators=(",", ":")))
 

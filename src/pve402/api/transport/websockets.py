@@ -1,4 +1,4 @@
-"""Websockets that are told why they are closed when a message is too large."""
+"""Websockets that deliver the close reason even when a message is too large."""
 
 import asyncio
 from typing import Final
@@ -11,10 +11,10 @@ _LINGER_SECONDS: Final = 5.0
 
 
 class BoundedSocket(WebSocketsSansIOProtocol):
-    """A connection that goes on reading for a while after it had to close.
+    """A connection that keeps reading for a while after we close it.
 
-    To close with bytes unread resets the connection, and the close frame, 1009 with its reason, is
-    lost on the way.
+    Closing with unread bytes resets the connection, and the client never gets the close frame, 1009
+    with its reason.
     """
 
     _lingering: asyncio.TimerHandle | None = None
