@@ -1,1 +1,1 @@
-"""What tenants run; knows the server by HTTP only."""
+"""The tenants' commands; they talk to the service over HTTP only."""

@@ -1,4 +1,4 @@
-"""Runs the calls of one command: to their end, a failure with its exit code, or a signal."""
+"""Runs a command's calls, and turns failures and signals into exit codes."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ def run(
     *,
     code_of: Callable[[client.ClientError], int] = exit_codes.of,
 ) -> Result:
-    """Run calls, and turn what goes wrong into a sentence and an exit code."""
+    """Run calls, and report a failure as a sentence and an exit code."""
     try:
         return asyncio.run(_until_stopped(caller, act))
     except client.ClientError as error:
@@ -51,12 +51,12 @@ def run(
 
 
 def _write_nothing_more() -> None:
-    """Lose what standard output did not take; at exit Python would try again, and end with 120."""
+    """Drop unwritten output; otherwise Python retries at exit, and exits with 120."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 async def _until_stopped(caller: client.Client, act: Act[Result]) -> Result:
-    """Cancel the calls at the first signal, so that they clean up; end at once at a second."""
+    """Cancel the calls on the first signal so that they clean up; exit at once on a second."""
     stopped: list[int] = []
     calls = asyncio.current_task()
 
@@ -67,7 +67,7 @@ async def _until_stopped(caller: client.Client, act: Act[Result]) -> Result:
         calls.cancel()
 
     for number in _ENDING:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a background job have it
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and background jobs ignore it
             asyncio.get_running_loop().add_signal_handler(number, stop, number)
     try:
         async with caller:

@@ -1,4 +1,4 @@
-"""What tenants prove themselves with: a wallet's key, SSH keys, a password. None is ever shown."""
+"""Reads tenants' credentials: wallet key, SSH keys, password. None is ever shown."""
 
 import os
 import re
@@ -16,14 +16,14 @@ _PRIVATE_KEY: Final = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 
 
 def holder(url: str, token: str | None) -> client.Client:
-    """A client with a token, or with the wallet, which signs in; both are free."""
+    """Return a client that uses the token, or signs in with the wallet; both are free."""
     if token and token.strip():
         return client.Client(url, token=token)
     return client.Client(url, key=wallet_key())
 
 
 def wallet_key() -> str:
-    """The private key of the wallet. Exits with 2 if there is none."""
+    """Return the wallet's private key. Exits with 2 if there is none."""
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if not key:
         terminal.misused(f"set {KEY_VARIABLE} to the private key of the wallet that pays")
@@ -33,7 +33,7 @@ def wallet_key() -> str:
 
 
 def public_key(file: Path) -> str:
-    """The SSH public key in a file. Exits with 2 if it has none."""
+    """Return the SSH public key in a file. Exits with 2 if the file has none."""
     try:
         text = file.read_text().strip()
     except (OSError, ValueError) as error:
@@ -47,7 +47,7 @@ def public_key(file: Path) -> str:
 
 
 def root_password() -> str:
-    """The password that the container's root will have."""
+    """Return the password for the container's root user."""
     given = os.environ.get("PVE402_ROOT_PASSWORD")
     if given:
         return given

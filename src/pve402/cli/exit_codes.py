@@ -1,15 +1,15 @@
-"""Exit codes of the tenants' commands, and which refusal of the service is which.
+"""Exit codes of the tenants' commands, and how the service's refusals map to them.
 
 0  done
 1  something unexpected
 2  wrong usage: an option, an address, a missing key, a request that cannot be served (422)
 3  not paid: over the cap, declined, or the payment was refused (402)
-4  not allowed, or no such lease any more (401, 403, 404, 410)
+4  not allowed, or the lease does not exist or is over (401, 403, 404, 410)
 5  the state does not allow it: no capacity, busy, over (409), or it failed uncharged (502)
-6  come back later; the outcome of a payment may be open (429, 503)
+6  try again later; the outcome of a payment may be open (429, 503)
 7  the service cannot be reached
-8  declined when asked, and nothing was done
-128 + N  ended by signal N; 141 where nobody reads the output any more
+8  the user declined, and nothing was done
+128 + N  ended by signal N; 141 if the reader of the output has gone
 
 `pve402 exec` ends with the exit code of its command instead: see inside.py.
 """
@@ -54,7 +54,7 @@ _BY_KIND: Final = {
 
 
 def of(error: client.ClientError) -> int:
-    """Return the exit code for what went wrong."""
+    """Return the exit code for an error."""
     if isinstance(error, client.Refused):
         return _BY_STATUS.get(error.status, FAILED)
     return _BY_KIND.get(type(error), FAILED)

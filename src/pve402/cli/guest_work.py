@@ -1,4 +1,4 @@
-"""What `exec`, `put` and `get` do inside a container."""
+"""The work of `exec`, `put` and `get` in a container."""
 
 from contextlib import aclosing
 from pathlib import Path
@@ -15,7 +15,7 @@ _DESCRIPTORS: Final = {"stdout": 1, "stderr": 2}
 def execute(
     url: str, token: str | None, name: str, wish: schemas.ExecRequest, *, with_stdin: bool
 ) -> int:
-    """Run a program and show its output. Returns the exit code to end with."""
+    """Run a program and show its output. Returns the exit code for this command."""
 
     async def shown(service: client.Client) -> client.commands.Ending:
         ctid = await client.names.resolve(service, name)
@@ -66,7 +66,7 @@ def get(url: str, token: str | None, name: str, remote: str, local: Path, most_b
 
 
 def environment(pairs: list[str]) -> dict[str, str]:
-    """Read NAME=VALUE pairs. Exits with 2 where one is none."""
+    """Parse NAME=VALUE pairs. Exits with 2 if one is invalid."""
     split = [pair.partition("=") for pair in pairs]
     if not all(name and equals for name, equals, _ in split):
         terminal.misused("--env takes NAME=VALUE")
@@ -74,7 +74,7 @@ def environment(pairs: list[str]) -> dict[str, str]:
 
 
 def permissions(mode: str) -> int | None:
-    """Read octal permissions. Exits with 2 where they are none."""
+    """Parse octal permissions. Exits with 2 if they are invalid."""
     try:
         found = int(mode, 8) if mode else None
     except ValueError:

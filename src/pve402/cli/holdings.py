@@ -1,4 +1,4 @@
-"""What a tenant has: a list of leases; a new token of one, its power, its end."""
+"""The work on a tenant's leases: list them, get a new token, switch power, end."""
 
 from collections.abc import Awaitable, Callable
 
@@ -28,7 +28,7 @@ def show_all(url: str, token: str | None, *, include_over: bool, as_json: bool) 
 
 
 def new_token(url: str, name: str, *, as_json: bool) -> None:
-    """Show a new token of a lease."""
+    """Get a new token for a lease and show it."""
 
     async def issued(service: client.Client) -> None:
         lease = await client.names.resolve(service, name)
@@ -39,7 +39,7 @@ def new_token(url: str, name: str, *, as_json: bool) -> None:
 
 
 def end(url: str, token: str | None, name: str, *, without_asking: bool, as_json: bool) -> None:
-    """End a lease if whoever asks for it is sure."""
+    """End a lease after the user confirms."""
     if not without_asking and not terminal.can_ask():
         terminal.misused("give --yes, or run where you can be asked")
 
@@ -56,7 +56,7 @@ def end(url: str, token: str | None, name: str, *, without_asking: bool, as_json
 
 
 def switch(url: str, token: str | None, name: str, act: Act, *, as_json: bool) -> None:
-    """Start, stop or reboot a lease's container, and show how it is then."""
+    """Start, stop or reboot a lease's container, and show its state afterwards."""
 
     async def switched(service: client.Client) -> schemas.LeaseItem:
         return await act(service, await client.names.resolve(service, name))

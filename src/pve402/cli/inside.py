@@ -1,7 +1,7 @@
-"""Commands for tenants inside their containers: exec, put, get.
+"""Tenants' commands for the inside of a container: exec, put, get.
 
-`pve402 exec` ends with the command's own exit code; 124 where its time ran out, 255 where it could
-not be run or its end is not known.
+`pve402 exec` exits with the command's own exit code, with 124 if the command timed out, and with
+255 if it could not run or its outcome is unknown.
 """
 
 from pathlib import Path
@@ -16,22 +16,22 @@ LARGEST_FILE_BYTES = 1024**3
 
 
 class WordsLast(typer.core.TyperCommand):
-    """A command that runs another one: behind the other's first word no option is ours.
+    """A command that runs another program: what follows the program's name belongs to the program.
 
-    Ours stand before the first argument or right behind it.
+    Our own options go before the first argument or right after it.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the options, and leave the words behind them as they are."""
+        """Parse our options, and leave the words after them unchanged."""
         before, rest = self._leading_options(args)
         if rest:
             behind, words = self._leading_options(rest[1:])
-            if words:  # else something is missing, and what it is is said by others
+            if words:  # otherwise the base class reports what is missing
                 args = [*before, *behind, "--", rest[0], *words]
         return super().parse_args(ctx, args)
 
     def _leading_options(self, args: list[str]) -> tuple[list[str], list[str]]:
-        """Options with their values, and what stands behind them, without a `--` between."""
+        """Split off the leading options with their values, and drop a `--` after them."""
         valued = {
             name
             for parameter in self.params

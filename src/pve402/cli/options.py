@@ -1,4 +1,4 @@
-"""Options and arguments that several of the tenants' commands share."""
+"""Options and arguments shared by several of the tenants' commands."""
 
 from pathlib import Path
 from typing import Annotated

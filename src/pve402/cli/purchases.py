@@ -1,4 +1,4 @@
-"""What is paid: a lease, its renewal. Whatever ends the command, it says what stands."""
+"""Buys and renews leases; if interrupted, says what was paid and what still runs."""
 
 import asyncio
 from decimal import Decimal, InvalidOperation
@@ -23,23 +23,23 @@ class Standing:
         self.lease_id = ""
 
     def note(self, accepted: schemas.LeaseAnswer | None) -> None:
-        """Take note that the payment is sent, and later of the lease that it buys."""
+        """Record that the payment is sent, and later the lease that it buys."""
         self.is_sent = True
         if accepted is not None:
             self.lease_id = client.plain(accepted.lease_id, 64)
 
     def note_sent(self, _accepted: schemas.LeaseAnswer | None) -> None:
-        """Take note of the payment alone, where the lease stands in any case."""
+        """Record only the payment, as the lease already exists."""
         self.is_sent = True
 
     def tell_if_open(self, error: client.ClientError) -> None:
-        """Say what stands if a payment that was sent may still be taken after this."""
+        """Report the purchase's state if a sent payment may still be taken after this error."""
         closed = isinstance(error, client.Refused) and error.status not in {503, 504}
         if self.is_sent and not closed:
             self.tell()
 
     def tell(self) -> None:
-        """Say what stands, how to get the token back, and how to end it."""
+        """Report the purchase's state, how to get the token, and how to end the lease."""
         if self.lease_id:
             terminal.say(
                 f"lease {self.lease_id} goes on without this command, and is charged when it runs\n"
@@ -90,7 +90,7 @@ def lease(url: str, wish: schemas.LeaseRequest, *, max_usd: str | None, as_json:
 def renew(
     url: str, name: str, minutes: int, *, token: str | None, max_usd: str | None, as_json: bool
 ) -> None:
-    """Renew a lease, and show until when it is paid."""
+    """Renew a lease, and show when its paid time ends."""
     most = allowed(max_usd)
 
     async def buy(service: client.Client) -> None:
@@ -112,7 +112,7 @@ def renew(
 
 
 def allowed(max_usd: str | None) -> Decimal | None:
-    """Return what may be paid without asking; None if somebody is to be asked."""
+    """Return the amount that we may pay without asking; None if we must ask the user."""
     if max_usd is None:
         if not terminal.can_ask():
             terminal.misused("give --max-usd, or run where you can be asked")
@@ -127,7 +127,7 @@ def allowed(max_usd: str | None) -> Decimal | None:
 
 
 async def agreed(most: Decimal | None, priced: schemas.Quote) -> Decimal:
-    """Return what may be paid: what the caller allowed, or the price if they agree to it now."""
+    """Return the amount that we may pay: the cap, or the price if the user agrees to it now."""
     if most is not None:
         return most
     price_usd = offered_usd(priced)
@@ -137,9 +137,9 @@ async def agreed(most: Decimal | None, priced: schemas.Quote) -> Decimal:
 
 
 def offered_usd(priced: schemas.Quote) -> Decimal:
-    """Return the dearest offer in USD, rounded up to its atomic units as it will be paid.
+    """Return the highest offer in USD, as charged, in whole atomic units.
 
-    Raises UnexpectedAnswer where there is no such thing.
+    Raises UnexpectedAnswer if an offer's amount or decimals are invalid.
     """
     return max((_usd(offer) for offer in priced.accepts), default=Decimal(0))
 
@@ -154,7 +154,7 @@ def _usd(offer: schemas.Offer) -> Decimal:
 
 
 async def _interrupted(service: client.Client, standing: Standing) -> None:
-    """Say what stands after a signal, and end it if whoever is there wants that."""
+    """Report the purchase's state after a signal, and offer to end the lease."""
     standing.tell()
     if not standing.lease_id or not terminal.can_ask():
         return
@@ -163,7 +163,7 @@ async def _interrupted(service: client.Client, standing: Standing) -> None:
 
 
 async def _end_when_ready(service: client.Client, lease_id: str) -> None:
-    """End a lease that may still be in the making, which the service lets nobody end."""
+    """End a lease, retrying while its creation is in progress and the service refuses."""
     for _ in range(_NOT_READY_TRIES):
         try:
             ended = await service.end(lease_id)

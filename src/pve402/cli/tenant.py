@@ -1,7 +1,7 @@
-"""Commands for tenants: quote, lease, renew, list, token, end. Exit codes: see exit_codes.py.
+"""Tenants' commands: quote, lease, renew, list, token, end. Exit codes: see exit_codes.py.
 
-The wallet's key comes from PVE402_WALLET_KEY, never from the command line, where others see it.
-What does the work is imported when a command runs, so that `--help` answers at once.
+The wallet's key comes from PVE402_WALLET_KEY, never from the command line, which others can see.
+Commands import the modules that do the work only when they run, so `--help` answers at once.
 """
 
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What tenants see and are asked. Nothing that a service says steers their terminal."""
+"""Terminal output and questions; a service's text cannot control the tenant's terminal."""
 
 import contextlib
 import json
@@ -21,25 +21,25 @@ _CHUNK_BYTES: Final = 64 * 1024
 
 
 def say(message: object) -> None:
-    """Say something beside the output; a terminal that is gone is no error."""
+    """Print a message on stderr; a closed terminal is not an error."""
     for line in str(message).splitlines() or [""]:
         with contextlib.suppress(OSError):
             typer.echo(f"pve402: {client.plain(line, _LONGEST_MESSAGE)}", err=True)
 
 
 def misused(message: str) -> NoReturn:
-    """Say what is wrong with a command, and end with 2."""
+    """Report wrong usage of a command, and exit with 2."""
     say(message)
     raise typer.Exit(exit_codes.USAGE)
 
 
 def can_ask() -> bool:
-    """Whether somebody is there to be asked."""
+    """Whether we can ask the user a question."""
     return sys.stdin.isatty()
 
 
 async def confirm(question: str) -> bool:
-    """Ask, and let signals through meanwhile; who says nothing declines."""
+    """Ask without blocking signals; no answer means no."""
     try:
         return await threads.run(typer.confirm, client.plain(question), err=True)
     except typer.Abort:
@@ -47,7 +47,7 @@ async def confirm(question: str) -> bool:
 
 
 def show(answer: BaseModel, *, as_json: bool) -> None:
-    """Print an answer, one fact a line."""
+    """Print an answer, one fact per line."""
     facts = answer.model_dump(by_alias=True, mode="json", exclude_none=True)
     if as_json:
         _print(json.dumps(facts))
@@ -61,7 +61,7 @@ def show_list(answers: Sequence[BaseModel]) -> None:
 
 
 def show_columns(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under each other, each value whole: a token that is folded is lost."""
+    """Print rows in columns without wrapping: a wrapped token cannot be copied."""
     cleaned = [[client.plain(value, _LONGEST_VALUE) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cleaned, strict=True)]
     lines = [
@@ -72,18 +72,18 @@ def show_columns(rows: Sequence[Sequence[str]]) -> None:
 
 
 async def write(descriptor: int, data: bytes) -> None:
-    """Write bytes as they are. Raises BrokenPipeError where nobody reads any more."""
+    """Write raw bytes. Raises BrokenPipeError if the reader has gone."""
     await threads.run(_write_all, descriptor, data)
 
 
 async def stdin() -> AsyncIterator[bytes]:
-    """What comes in, piece by piece, to its end."""
+    """Yield stdin in pieces until it ends."""
     while chunk := await threads.run(os.read, 0, _CHUNK_BYTES):
         yield chunk
 
 
 def _print(text: str) -> None:
-    """Print and be sure that it is out, where a pipe that broke can still be told."""
+    """Print and flush, so that a broken pipe raises here."""
     typer.echo(text)
     sys.stdout.flush()
 
@@ -93,7 +93,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
     while left:
         try:
             left = left[os.write(descriptor, left) :]
-        except BlockingIOError:  # somebody else made it so
+        except BlockingIOError:  # another process made it non-blocking
             select.select([], [descriptor], [])
 
 
