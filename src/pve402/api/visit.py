@@ -38,7 +38,7 @@ _STREAM: Final = -1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Door:
-    """What a route requires. We read up to `most_bytes` of a body, but leave a stream unread."""
+    """A route's requirements. We read up to `most_bytes` of a body, but leave a stream unread."""
 
     scope: str
     description: str

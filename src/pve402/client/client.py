@@ -78,7 +78,7 @@ class Client:
         await self._http.__aexit__()
 
     async def catalogue(self) -> schemas.CatalogueAnswer:
-        """What is on sale."""
+        """Everything on sale."""
         return transport.read(await self.send("GET", "/catalogue"), schemas.CatalogueAnswer)
 
     async def quote(

@@ -35,7 +35,7 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """A piece of what a command wrote."""
+    """A piece of a command's output."""
 
     stream: Literal["stdout", "stderr"]
     data: bytes = field(repr=False)
@@ -154,7 +154,7 @@ async def _read(
 
 
 def _told(message: aiohttp.WSMessage) -> Told | None:
-    """What a message says. Raises CommandLost, UnexpectedAnswer."""
+    """Parse a message. Raises CommandLost, UnexpectedAnswer."""
     try:
         if message.type is aiohttp.WSMsgType.TEXT:
             return Started(exec_id=str(json.loads(message.data)["execId"]))

@@ -1,4 +1,4 @@
-"""What goes wrong between a tenant and the service.
+"""The client's errors.
 
 ClientError
 +-- ServiceUnreachable

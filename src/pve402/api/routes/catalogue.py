@@ -1,4 +1,4 @@
-"""The catalogue: what is on sale and how it can be paid."""
+"""The catalogue: what is on sale and how to pay for it."""
 
 import functools
 
