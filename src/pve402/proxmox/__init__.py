@@ -1,1 +1,1 @@
-"""Words of Proxmox VE: REST client, tasks, guests, nodes, terminal frames. Knows no lease."""
+"""Proxmox VE: REST client, tasks, guests, nodes, terminal frames. Knows nothing about leases."""

@@ -12,7 +12,7 @@ __all__ = ["Access", "Needs", "Ticket"]
 
 _PERMISSIONS = answers.Call(method="GET", path="/access/permissions")
 
-#: What leasing needs on each guest, found by taking the privileges away one at a time.
+#: Privileges leasing needs on each guest, found by removing them one at a time.
 GUEST_PRIVILEGES = frozenset(
     {
         "VM.Allocate",
@@ -28,7 +28,7 @@ GUEST_PRIVILEGES = frozenset(
 )
 
 
-#: What making and removing console users needs, by path (PVE/API2/User.pm).
+#: Privileges needed to create and remove console users, by path (PVE/API2/User.pm).
 CONSOLE_USER_PRIVILEGES: Mapping[str, frozenset[str]] = {
     "/access/realm/pve": frozenset({"Realm.AllocateUser"}),
     "/access/groups": frozenset({"User.Modify"}),
@@ -37,12 +37,11 @@ CONSOLE_USER_PRIVILEGES: Mapping[str, frozenset[str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What a leasing service touches, to ask which privileges it lacks there.
+    """What a leasing service uses, to find out which privileges it lacks there.
 
-    `storages` holds those of disks and of templates; `node_figures` asks for the one
-    privilege that is needed for nothing but figures, `console_users` for those that making
-    and removing users takes. SDN zones other than that of plain bridges are named by
-    `sdn_zone`.
+    `storages` lists those for disks and those for templates. `node_figures` asks for the one
+    privilege that is needed only for figures, `console_users` for those needed to create and
+    remove users. `sdn_zone` names an SDN zone other than that of plain bridges.
     """
 
     vmid: int
@@ -55,7 +54,7 @@ class Needs:
     console_users: bool = False
 
     def privileges(self) -> Mapping[str, frozenset[str]]:
-        """Privileges by the path they are needed on."""
+        """The needed privileges by path."""
         needed = {f"/vms/{self.vmid}": GUEST_PRIVILEGES}
         needed |= {
             f"/storage/{name}": frozenset({"Datastore.AllocateSpace"}) for name in self.storages
@@ -66,19 +65,19 @@ class Needs:
         if self.node_figures:
             needed[f"/nodes/{self.node}"] = frozenset({"Sys.Audit"})
         if self.console_users:
-            # Granting the role then takes VM.Allocate alone.
+            # Granting the role then takes only VM.Allocate.
             needed |= CONSOLE_USER_PRIVILEGES
         return needed
 
 
 class Access:
-    """Asks for permissions, and makes and removes console users."""
+    """Reads permissions, and creates and removes console users."""
 
     def __init__(self, client: ProxmoxClient) -> None:
         self._client = client
 
     async def permissions(self) -> Mapping[str, frozenset[str]]:
-        """Our privileges by path, as they were granted; none for a login without any."""
+        """Our privileges by path, as granted; empty if we have none."""
         return _privileges(await self._client.call("GET", _PERMISSIONS.path))
 
     async def permissions_on(self, path: str) -> frozenset[str]:
@@ -87,11 +86,11 @@ class Access:
         return _privileges(data).get(path, frozenset())
 
     async def missing_privileges(self, needs: Needs) -> Mapping[str, frozenset[str]]:
-        """The privileges we lack, by path; empty where nothing is lacking."""
+        """The privileges we lack, by path; empty if none is missing."""
         return await self.lacking(needs.privileges())
 
     async def lacking(self, needed: Mapping[str, frozenset[str]]) -> Mapping[str, frozenset[str]]:
-        """Which of these privileges we lack, by path; empty where nothing is lacking."""
+        """Which of these privileges we lack, by path; empty if none is missing."""
         missing = {
             path: privileges - await self.permissions_on(path)
             for path, privileges in needed.items()
@@ -99,7 +98,7 @@ class Access:
         return {path: lacking for path, lacking in missing.items() if lacking}
 
     async def login(self, username: str, password: str) -> Ticket:
-        """A ticket for a user. Raises AuthenticationFailed, after 3 s."""
+        """Get a ticket for a user. Raises AuthenticationFailed, after 3 s."""
         return await self._client.fetch_ticket(username, password)
 
     async def role_privileges(self, role: str) -> frozenset[str] | None:
@@ -111,21 +110,21 @@ class Access:
         return None
 
     async def users(self) -> tuple[str, ...]:
-        """The names of all users that we may see, as `name@realm`."""
+        """The names of all users visible to us, as `name@realm`."""
         call = answers.Call(method="GET", path="/access/users")
         rows = shapes.as_rows(await self._client.call(call.method, call.path), call)
         return tuple(shapes.text(fields, "userid", call) for fields in rows)
 
     async def create_user(self, username: str, password: str, *, comment: str = "") -> None:
-        """Make a user of Proxmox's own realm, `name@pve`; see `Needs.console_users`.
+        """Create a user in Proxmox's own realm, `name@pve`; see `Needs.console_users`.
 
-        Raises UserExists, InvalidParameters for a password not of 8 to 64 characters.
+        Raises UserExists, InvalidParameters unless the password has 8 to 64 characters.
         """
         form = {"userid": username, "password": password, "comment": comment or None}
         await self._client.call("POST", "/access/users", form)
 
     async def grant(self, username: str, role: str, ref: GuestRef) -> None:
-        """Give a user a role on one guest, of no more privileges than we have there."""
+        """Give a user a role on one guest; it may hold only privileges we have there."""
         form: parameters.Parameters = {
             "path": f"/vms/{ref.vmid}",
             "users": username,
@@ -135,7 +134,7 @@ class Access:
         await self._client.call("PUT", "/access/acl", form)
 
     async def delete_user(self, username: str) -> None:
-        """Remove a user with everything granted to it; one already gone is no error."""
+        """Remove a user and all its grants; a missing user is not an error."""
         try:
             await self._client.call("DELETE", parameters.api_path("access", "users", username))
         except errors.UserMissing:

@@ -1,8 +1,8 @@
-"""From an HTTP answer of Proxmox VE to a value or an error; holds no sockets.
+"""Turns an HTTP answer of Proxmox VE into a value or an error, without I/O.
 
-Statuses above 594 are those of AnyEvent::HTTP, which the API daemons pass on: 595 no
+Statuses above 594 come from AnyEvent::HTTP, and the API daemons pass them on: 595 means no
 connection to the daemon or node that should have served the call, 596 no answer from it
-within 30 s, 597 to 599 a transfer that broke.
+within 30 s, 597 to 599 a broken transfer.
 """
 
 import json
@@ -31,18 +31,18 @@ class Call:
 
     @property
     def is_write(self) -> bool:
-        """Whether the call may change something and so must not be repeated blindly."""
+        """Whether the call may change something, and so must not be repeated blindly."""
         return self.method != "GET"
 
     @property
     def name(self) -> str:
-        """How errors and logs call it."""
+        """The name used in errors and logs."""
         return f"{self.method} {self.path}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """An HTTP answer as it came, body read and bounded."""
+    """An HTTP answer as received, its body read up to a limit."""
 
     status: int
     reason: str
@@ -51,7 +51,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What a successful call gives: its data, and `total` where a list is paged."""
+    """The result of a successful call: its data, and `total` for a paged list."""
 
     data: Any
     total: int | None = None
@@ -60,10 +60,10 @@ class Reply:
 def read(answer: Answer, call: Call, *, secrets: Collection[str] = ()) -> Reply:
     """The reply in `answer`.
 
-    `secrets` are cut out of every text that goes into an error, because a server or a
-    proxy in between may echo what it was sent.
+    Removes `secrets` from every text that goes into an error, because a server or a proxy
+    in between may echo what we sent.
 
-    Raises the class of `pve402.proxmox.errors` that the answer stands for.
+    Raises the class of `pve402.proxmox.errors` that matches the answer.
     """
     if answer.status == 200:
         return _read_success(answer, call)
@@ -71,7 +71,7 @@ def read(answer: Answer, call: Call, *, secrets: Collection[str] = ()) -> Reply:
 
 
 def refusal(answer: Answer, call: Call, *, secrets: Collection[str] = ()) -> errors.ProxmoxError:
-    """The error that an answer of any status but 200 stands for."""
+    """The error for an answer with any status but 200."""
     document = _parse(answer.body)
     fields: Mapping[str, Any] = document if isinstance(document, dict) else {}
     message = _message(answer, fields, secrets)
@@ -85,15 +85,15 @@ def refusal(answer: Answer, call: Call, *, secrets: Collection[str] = ()) -> err
     if 500 <= status < 595:
         return messages.classify(message, call=name, status=status)
     if 300 <= status < 500:
-        # Not of Proxmox but of something in between, which did not pass the call on.
+        # Not from Proxmox but from a proxy in between, which did not forward the call.
         return errors.UnexpectedAnswer(message, call=name, status=status)
     return unusable(call, f"not a status Proxmox gives: {message}", status=status)
 
 
 def unusable(call: Call, what: str, *, status: int | None = None) -> errors.ProxmoxError:
-    """The error for an answer that cannot be understood.
+    """The error for an answer we cannot understand.
 
-    A write may have been executed all the same, so it is `OutcomeUnknown`.
+    A write may still have been executed, so for a write it is `OutcomeUnknown`.
     """
     if call.is_write:
         return errors.OutcomeUnknown(what, call=call.name, status=status)
@@ -101,7 +101,7 @@ def unusable(call: Call, what: str, *, status: int | None = None) -> errors.Prox
 
 
 def scrub(text: str, secrets: Collection[str]) -> str:
-    """`text` with every secret in it replaced."""
+    """`text` with every secret replaced."""
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "<secret>")
@@ -119,7 +119,7 @@ def _read_success(answer: Answer, call: Call) -> Reply:
 def _bad_request(
     message: str, details: object, call: Call, secrets: Collection[str]
 ) -> errors.ProxmoxError:
-    """A 400 names the parameters; a few of its texts are facts, not mistakes of ours."""
+    """A 400 names the bad parameters; a few of its texts report a state, not a mistake of ours."""
     pairs = details.items() if isinstance(details, dict) else ()
     texts = {
         messages.tidy(str(name))[:64]: messages.tidy(scrub(str(text), secrets))
@@ -132,7 +132,7 @@ def _bad_request(
 
 
 def _message(answer: Answer, fields: Mapping[str, Any], secrets: Collection[str]) -> str:
-    """The text of a refusal: in the body or, where that is empty, in the reason phrase."""
+    """The text of a refusal: from the body or, if that is empty, the reason phrase."""
     text = fields.get("message")
     if not isinstance(text, str) or not text.strip():
         text = answer.reason or f"HTTP {answer.status}"
@@ -140,7 +140,7 @@ def _message(answer: Answer, fields: Mapping[str, Any], secrets: Collection[str]
 
 
 def _parse(body: bytes) -> object:
-    """The JSON document in `body`, or None where there is none."""
+    """The JSON document in `body`, or None if there is none."""
     try:
         document: object = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):

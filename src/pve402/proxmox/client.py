@@ -1,6 +1,6 @@
-"""The client of the Proxmox VE API that every other module of this package calls.
+"""The Proxmox VE API client that every other module of this package uses.
 
-One client is one identity over one session:
+One client has one identity and one session:
 
     options = ProxmoxOptions(host="pve.example", token_id=..., token_secret=...)
     async with ProxmoxClient(options) as client:
@@ -60,9 +60,9 @@ class ProxmoxClient:
     ) -> Any:
         """Make one call and return its `data`.
 
-        `path` starts behind `/api2/json` and is percent-encoded (`parameters.api_path`).
-        `limit_seconds` replaces the usual limit of its kind. A read whose connection broke
-        is repeated once; a write never is.
+        `path` starts after `/api2/json` and is percent-encoded (`parameters.api_path`).
+        `limit_seconds` replaces the default limit for reads or writes. We repeat a read once
+        if its connection breaks, and never repeat a write.
 
         Raises a class of `pve402.proxmox.errors`.
         """
@@ -77,25 +77,25 @@ class ProxmoxClient:
         *,
         limit_seconds: float | None = None,
     ) -> answers.Reply:
-        """As `call`, with the `total` of a paged list beside the data."""
+        """As `call`, but returns the `total` of a paged list too."""
         call = answers.Call(method=method, path=path)
         headers = await self._login.headers(call)
         try:
             return await self._request_as(headers, call, params or {}, limit_seconds)
         except errors.AuthenticationFailed:
-            # 401 comes before anything is executed, so even a write may be sent again.
+            # Proxmox sends 401 before it executes anything, so even a write may be repeated.
             if not self._login.forget(headers):
                 raise
         headers = await self._login.headers(call)
         return await self._request_as(headers, call, params or {}, limit_seconds)
 
     async def open_websocket(self, node: str, vmid: int, port: int, ticket: str) -> WebSocket:
-        """Open the console that `termproxy` or `vncproxy` made ready, within its 10 s.
+        """Open the console that `termproxy` or `vncproxy` prepared, within its 10 s.
 
-        The socket carries binary frames, unbuffered; closing it is the caller's.
+        The socket carries binary frames, unbuffered; the caller closes it.
 
-        Raises Unreachable where no socket opened, AuthenticationFailed for a ticket of
-        another user, guest or port, PermissionDenied without VM.Console.
+        Raises Unreachable if no socket opened, AuthenticationFailed for a ticket of another
+        user, guest or port, PermissionDenied without VM.Console.
         """
         path = parameters.api_path("nodes", node, "lxc", vmid, "vncwebsocket")
         call = answers.Call(method="GET", path=path)

@@ -41,9 +41,9 @@ class ProxmoxError(Exception):
         super().__init__(_sentence(call, self.message, status))
         #: Method and path of the call, without its parameters.
         self.call = call
-        #: HTTP status, None where no answer came.
+        #: HTTP status, None if no answer came.
         self.status = status
-        #: Name of the thing the error is about (vmid, lock, node, storage, ...), if told.
+        #: Name of the thing the error is about (vmid, lock, node, storage, ...), if known.
         self.subject = subject
 
 
@@ -72,13 +72,13 @@ class PermissionDenied(ProxmoxError):
 
     @property
     def path(self) -> str:
-        """The object the privilege was wanted on, such as `/vms/101`; empty if not told."""
+        """The object the privilege is needed on, such as `/vms/101`; empty if unknown."""
         match = _PERMISSION.search(self.message)
         return match["path"] if match else ""
 
     @property
     def privileges(self) -> frozenset[str]:
-        """The privileges of which one would have been enough; empty if not told."""
+        """The privileges any one of which would be enough; empty if unknown."""
         match = _PERMISSION.search(self.message)
         return frozenset(match["privileges"].split("|")) if match else frozenset()
 
@@ -96,7 +96,7 @@ class InvalidParameters(ProxmoxError):
     ) -> None:
         details = "; ".join(f"{name}: {text}" for name, text in errors.items())
         super().__init__(details or message, call=call, status=status)
-        #: Parameter name to what is wrong with it.
+        #: What is wrong, by parameter name.
         self.errors = dict(errors)
 
 
@@ -109,7 +109,7 @@ class GuestError(ProxmoxError):
 
     @property
     def vmid(self) -> int | None:
-        """The guest's id, where the message names it."""
+        """The guest's id, if the message names it."""
         return int(self.subject) if self.subject.isdecimal() else None
 
 
@@ -138,7 +138,7 @@ class GuestLocked(GuestError):
 
     @property
     def lock(self) -> str:
-        """Name of the lock: `create`, `backup`, ..., or the file that was waited for."""
+        """Name of the lock: `create`, `backup`, ..., or the lock file the call waited for."""
         return self.subject
 
 
@@ -194,11 +194,11 @@ class TaskFailed(ProxmoxError):
     ) -> None:
         super().__init__(f"task failed: {exitstatus}", call=upid, subject=cause.subject)
         self.upid = upid
-        #: The task's own words for its end.
+        #: The task's exit status, as Proxmox wrote it.
         self.exitstatus = exitstatus
-        #: The same end as an error class, as if the call itself had been refused.
+        #: The same failure as an error class, as if Proxmox had refused the call itself.
         self.cause = cause
-        #: Last lines of the task's log; for operators only.
+        #: The last lines of the task's log; for operators only.
         self.log_tail = log_tail
 
 

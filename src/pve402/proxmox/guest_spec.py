@@ -1,8 +1,8 @@
-"""What a new guest shall be, checked before Proxmox VE is asked for it.
+"""The specification of a new guest, checked before we ask Proxmox VE to create it.
 
-Proxmox takes several values without complaint that cannot work, or that mean something
-else: a host name of 64 characters, a fraction of a GiB, `rootfs=storage:0` (a subvolume
-without limit), a memory of terabytes. Those checks are made here.
+Proxmox silently accepts several values that cannot work or that mean something else: a host
+name of 64 characters, a fraction of a GiB, `rootfs=storage:0` (a subvolume without limit),
+terabytes of memory. We check for those here.
 """
 
 import re
@@ -37,10 +37,10 @@ _MEMORY_MINIMUM_MB = 16
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-    """The guest's one network card, `eth0` on a bridge of the node.
+    """The guest's only network card, `eth0` on a bridge of the node.
 
-    `address` is `dhcp`, `manual` (the guest sets it itself) or an address with prefix length, of
-    IPv4 or IPv6. `rate_megabytes` limits the traffic, in megabytes per second.
+    `address` is `dhcp`, `manual` (the guest sets it itself) or an IPv4 or IPv6 address with
+    prefix length. `rate_megabytes` limits the traffic, in megabytes per second.
     """
 
     bridge: str
@@ -51,7 +51,7 @@ class NetworkSpec:
     rate_megabytes: Decimal | None = None
 
     def property_string(self) -> str:
-        """The card as the parameter `net0`."""
+        """The card as the value of the parameter `net0`."""
         version = "6" if ":" in self.address else ""
         return parameters.property_string(
             {
@@ -84,9 +84,9 @@ class NetworkSpec:
 class GuestSpec:
     """A new guest. Sizes are in MiB and GiB, as Proxmox counts them.
 
-    It is always unprivileged, does not start with the node, and is not started by its
-    creation: Proxmox would start it in a task of its own that the answer does not name.
-    `cmode=shell` gives its console a root shell without login.
+    It is always unprivileged and does not start with the node. Creating it does not start it:
+    Proxmox would do that in a separate task that the answer does not name. `cmode=shell` gives
+    its console a root shell without login.
     """
 
     hostname: str
@@ -104,14 +104,14 @@ class GuestSpec:
     description: str = ""
     nameserver: str | None = None
     search_domain: str | None = None
-    nesting: bool = True  # what systemd of today needs in an unprivileged guest
+    nesting: bool = True  # current systemd needs it in an unprivileged guest
     pool: str | None = None
 
     def parameters(self, vmid: int) -> parameters.Parameters:
         """The parameters of the create call.
 
-        Raises InvalidParameters, naming each parameter, where Proxmox would refuse the
-        guest or should.
+        Raises InvalidParameters, naming each parameter, if Proxmox would or should refuse
+        the guest.
         """
         if found := dict(self._problems(vmid)):
             raise errors.InvalidParameters("the guest cannot be created so", errors=found)
@@ -191,7 +191,7 @@ class GuestSpec:
 
 
 def is_hostname(name: str) -> bool:
-    """Whether `name` is a host name by RFC 1123 that Linux takes, 63 characters at most."""
+    """Whether `name` is an RFC 1123 host name that Linux accepts: at most 63 characters."""
     return len(name) <= _HOSTNAME_LIMIT and all(map(_LABEL.fullmatch, name.split(".")))
 
 
@@ -237,7 +237,7 @@ def _gateway_problems(address: str, gateway: str) -> Iterator[str]:
 
 
 def _reserved(network: IPv4Network | IPv6Network) -> tuple[IPv4Address | IPv6Address, ...]:
-    """The addresses of a network that no host has; IPv6 knows no broadcast."""
+    """The addresses of a network that no host may have; IPv6 has no broadcast address."""
     if isinstance(network, IPv6Network):
         return (network.network_address,)
     return network.network_address, network.broadcast_address

@@ -1,4 +1,4 @@
-"""What Proxmox VE tells about one guest: status, configuration, addresses, console tickets."""
+"""What Proxmox VE reports about a guest: status, configuration, addresses, console tickets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ _ADDRESSES_LIMIT = 64
 
 @dataclass(frozen=True, kw_only=True)
 class GuestStatus:
-    """The guest now; bytes and seconds, None where not told, `lock` empty without one."""
+    """The guest now; bytes and seconds, None if unknown, `lock` empty without one."""
 
     state: RunState
     name: str
@@ -58,7 +58,7 @@ class Interface:
 
 @dataclass(frozen=True, kw_only=True)
 class TerminalTicket:
-    """A terminal made ready: good for one connection, opened within 10 s."""
+    """A prepared terminal: good for one connection, to be opened within 10 s."""
 
     user: str
     ticket: str = field(repr=False)
@@ -68,9 +68,9 @@ class TerminalTicket:
 
 @dataclass(frozen=True, kw_only=True)
 class VncTicket:
-    """A VNC server made ready: good for one connection, opened within 10 s.
+    """A prepared VNC server: good for one connection, to be opened within 10 s.
 
-    `password` is the 8 characters for VNC authentication.
+    `password` is the 8-character password for VNC authentication.
     """
 
     user: str
@@ -116,7 +116,7 @@ def config(data: object, call: answers.Call) -> GuestConfig:
 
 
 def interfaces(data: object, call: answers.Call) -> tuple[Interface, ...]:
-    """Read `interfaces`, null for a guest that does not run. Raises UnexpectedAnswer."""
+    """Read `interfaces`, null for a stopped guest. Raises UnexpectedAnswer."""
     if data is None:
         return ()
     return tuple(
@@ -131,7 +131,7 @@ def interfaces(data: object, call: answers.Call) -> tuple[Interface, ...]:
 
 
 def terminal_ticket(data: object, call: answers.Call) -> TerminalTicket:
-    """Read the answer of `termproxy`. Raises OutcomeUnknown where it cannot be read."""
+    """Read the answer of `termproxy`. Raises OutcomeUnknown if we cannot read it."""
     fields = shapes.as_object(data, call)
     return TerminalTicket(
         user=shapes.text(fields, "user", call),
@@ -142,13 +142,13 @@ def terminal_ticket(data: object, call: answers.Call) -> TerminalTicket:
 
 
 def vnc_ticket(data: object, call: answers.Call) -> VncTicket:
-    """Read the answer of `vncproxy`. Raises OutcomeUnknown where it cannot be read."""
+    """Read the answer of `vncproxy`. Raises OutcomeUnknown if we cannot read it."""
     fields = shapes.as_object(data, call)
     ticket = shapes.text(fields, "ticket", call)
     return VncTicket(
         user=shapes.text(fields, "user", call),
         ticket=ticket,
-        # Releases before 9.1 give the password as the ticket's first characters only.
+        # Before 9.1 the answer has no password field: it is the ticket's first characters.
         password=shapes.optional_text(fields, "password") or ticket.partition(":PVEVNC:")[0],
         port=shapes.whole(fields, "port", call),
         upid=upid(fields.get("upid"), call),
@@ -156,7 +156,7 @@ def vnc_ticket(data: object, call: answers.Call) -> VncTicket:
 
 
 def upid(data: object, call: answers.Call) -> Upid:
-    """Read a UPID. Raises OutcomeUnknown where a write answered with something else."""
+    """Read a UPID. Raises OutcomeUnknown if a write answered with something else."""
     try:
         return Upid.parse(data)
     except ValueError:
@@ -164,7 +164,7 @@ def upid(data: object, call: answers.Call) -> Upid:
 
 
 def _addresses(card: shapes.Fields) -> tuple[IPv4Interface | IPv6Interface, ...]:
-    """The addresses of one card; what the guest made up in their place is left out."""
+    """The addresses of one card, without anything the guest reports that is not an address."""
     entries = card.get("ip-addresses")
     if not isinstance(entries, list):
         entries = [{"ip-address": card.get("inet")}, {"ip-address": card.get("inet6")}]

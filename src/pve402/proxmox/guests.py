@@ -1,7 +1,7 @@
 """Guests: the LXC containers of Proxmox VE and what can be done with them.
 
-Calls that start a task answer with its UPID as soon as the worker runs; whether it
-succeeded is told by `tasks.Tasks.wait_until_finished`.
+Calls that start a task return its UPID as soon as the worker runs; use
+`tasks.Tasks.wait_until_finished` to learn whether it succeeded.
 """
 
 from collections.abc import Iterable
@@ -35,47 +35,47 @@ __all__ = [
     "VncTicket",
 ]
 
-#: What a shutdown call may take longer than the seconds it gives the guest.
+#: Extra time for a shutdown call, on top of the seconds it gives the guest.
 _DEFAULT_SHUTDOWN_SECONDS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class GuestRef:
-    """The name of one guest. A vmid can come back as another guest's; compare tags."""
+    """Names one guest. A vmid can be reused for another guest, so compare tags."""
 
     node: str
     vmid: int
 
     def path(self, *segments: str) -> str:
-        """The path of a call on this guest."""
+        """The API path of a call on this guest."""
         return parameters.api_path("nodes", self.node, "lxc", self.vmid, *segments)
 
 
 class Guests:
-    """Creates, runs, looks at and deletes guests.
+    """Creates, runs, inspects and deletes guests.
 
-    Every method may raise Unreachable, OutcomeUnknown, AuthenticationFailed,
-    PermissionDenied, NodeUnknown and ProxmoxFault beside what it names.
+    Besides the errors it names, every method may raise Unreachable, OutcomeUnknown,
+    AuthenticationFailed, PermissionDenied, NodeUnknown and ProxmoxFault.
     """
 
     def __init__(self, client: ProxmoxClient) -> None:
         self._client = client
 
     async def create(self, ref: GuestRef, spec: GuestSpec) -> Upid:
-        """Start the creation of a guest.
+        """Start to create a guest.
 
-        Raises InvalidParameters, before sending where we can tell, GuestExists,
-        StorageMissing. A missing template shows only in the task's end.
+        Raises InvalidParameters (before sending, if we can tell), GuestExists,
+        StorageMissing. A missing template only makes the task fail.
         """
         path = parameters.api_path("nodes", ref.node, "lxc")
         return await self._start_task("POST", path, spec.parameters(ref.vmid))
 
     async def start(self, ref: GuestRef) -> Upid:
-        """Start the guest. Raises GuestRunning; a missing guest shows in the task's end."""
+        """Start the guest. Raises GuestRunning; if the guest is missing, the task fails."""
         return await self._start_task("POST", ref.path("status", "start"))
 
     async def stop(self, ref: GuestRef) -> Upid:
-        """Stop the guest at once. Raises GuestNotRunning, of a missing guest too."""
+        """Stop the guest at once. Raises GuestNotRunning, even for a missing guest."""
         return await self._start_task("POST", ref.path("status", "stop"))
 
     async def shutdown(
@@ -85,9 +85,9 @@ class Guests:
         limit_seconds: int = _DEFAULT_SHUTDOWN_SECONDS,
         force_stop: bool = False,
     ) -> Upid:
-        """Ask the guest to end by itself; the task fails where it does not in time.
+        """Ask the guest to shut down; the task fails if it does not in time.
 
-        With `force_stop` it is then stopped. Raises GuestNotRunning.
+        With `force_stop`, Proxmox then stops it. Raises GuestNotRunning.
         """
         options = {"timeout": limit_seconds, "forceStop": force_stop or None}
         return await self._start_task("POST", ref.path("status", "shutdown"), options)
@@ -101,7 +101,7 @@ class Guests:
         )
 
     async def delete(self, ref: GuestRef, *, force: bool = False) -> Upid:
-        """Delete the guest with its disks, and from backup jobs and access lists.
+        """Delete the guest and its disks, and remove it from backup jobs and access lists.
 
         Raises GuestMissing, GuestRunning unless `force`, GuestLocked, GuestProtected.
         """
@@ -126,11 +126,11 @@ class Guests:
         delete: Iterable[str] = (),
         digest: str | None = None,
     ) -> None:
-        """Change options of the guest and drop those named by `delete`; done when it returns.
+        """Change options of the guest and remove those in `delete`; done when this returns.
 
-        With `digest` it is refused where the configuration is not the one that was read.
-        Any other refusal may come after the change was stored (so does a missing bridge):
-        read it back.
+        With `digest`, Proxmox refuses if the configuration has changed since it was read.
+        Any other refusal, such as for a missing bridge, may come after the change was stored,
+        so read the configuration back.
 
         Raises GuestMissing, GuestLocked after 10 s, ConfigChanged, InvalidParameters.
         """
@@ -139,19 +139,19 @@ class Guests:
         await self._client.call("PUT", ref.path("config"), form)
 
     async def interfaces(self, ref: GuestRef) -> tuple[Interface, ...]:
-        """The running guest's network cards; none for one stopped or missing."""
+        """The running guest's network cards; empty if the guest is stopped or missing."""
         call = answers.Call(method="GET", path=ref.path("interfaces"))
         return guest_views.interfaces(await self._client.call(call.method, call.path), call)
 
     async def list_all(self) -> tuple[GuestSummary, ...]:
-        """Every container of the cluster that we may see, in one call."""
+        """Every container in the cluster visible to us, in one call."""
         data = await self._client.call("GET", "/cluster/resources", {"type": "vm"})
         return resources.read(data).guests
 
     async def next_vmid(self, vmid: int | None = None) -> int:
-        """A vmid that is free now, or `vmid` itself if it is; nothing is reserved.
+        """A vmid that is free now, or `vmid` itself if it is free; reserves nothing.
 
-        Raises GuestExists where `vmid` is taken.
+        Raises GuestExists if `vmid` is taken.
         """
         data = await self._client.call("GET", "/cluster/nextid", {"vmid": vmid})
         if isinstance(data, str | int) and str(data).isdecimal():
@@ -159,7 +159,7 @@ class Guests:
         raise errors.UnexpectedAnswer("the answer is not a vmid", call="GET /cluster/nextid")
 
     async def execute(self, ref: GuestRef, command: str, arguments: str | None = None) -> Upid:
-        """Run a command through a host's own exec call, which stock Proxmox VE lacks.
+        """Run a command through the exec call some hosts add; stock Proxmox VE lacks it.
 
         The task's log is the command's output. Raises CallNotSupported.
         """
@@ -167,7 +167,7 @@ class Guests:
         return await self._start_task("POST", ref.path("exec"), form)
 
     async def open_terminal(self, ref: GuestRef) -> TerminalTicket:
-        """Make a terminal ready, also for a stopped guest, where its session then fails.
+        """Prepare a terminal. This works for a stopped guest too, but its session then fails.
 
         Raises GuestMissing.
         """
@@ -176,13 +176,13 @@ class Guests:
         return guest_views.terminal_ticket(data, call)
 
     async def open_vnc(self, ref: GuestRef) -> VncTicket:
-        """Make a VNC server ready. Raises GuestMissing."""
+        """Prepare a VNC server. Raises GuestMissing."""
         call = answers.Call(method="POST", path=ref.path("vncproxy"))
         data = await self._client.call(call.method, call.path, {"websocket": True})
         return guest_views.vnc_ticket(data, call)
 
     async def connect(self, ref: GuestRef, ticket: TerminalTicket | VncTicket) -> WebSocket:
-        """Open the websocket of a console made ready. Raises as `client.open_websocket`."""
+        """Open the websocket of a prepared console. Raises as `client.open_websocket`."""
         return await self._client.open_websocket(ref.node, ref.vmid, ticket.port, ticket.ticket)
 
     async def _start_task(

@@ -1,7 +1,7 @@
-"""Proving who we are to Proxmox VE: by API token, or by ticket where a token cannot.
+"""Authentication to Proxmox VE: by API token, or by ticket where a token does not work.
 
-A ticket lives two hours and can be renewed by itself; calls that write need a CSRF token
-beside it (PVE/HTTPServer.pm).
+A ticket is valid for two hours and can be used to get a new one; calls that write need a CSRF
+token as well (PVE/HTTPServer.pm).
 """
 
 import asyncio
@@ -14,16 +14,16 @@ from urllib.parse import quote
 from pve402.proxmox import answers, errors, parameters, shapes, transport
 
 _TICKET_CALL = answers.Call(method="POST", path="/access/ticket")
-#: Renewed after 90 of its 120 minutes.
+#: We renew a ticket after 90 of its 120 minutes.
 _TICKET_RENEWAL_SECONDS = 90 * 60
 _TICKET_LIFE_SECONDS = 2 * 60 * 60
-#: Proxmox decodes the cookie; what tickets are made of passes as it is in any case.
+#: Proxmox decodes the cookie; the characters that tickets consist of need no encoding.
 _COOKIE_SAFE = ":@/=+!"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ticket:
-    """A login: the cookie's value, and the token that writes need beside it."""
+    """A login: the cookie's value, and the CSRF token that writes also need."""
 
     username: str
     ticket: str = field(repr=False)
@@ -42,16 +42,16 @@ class Ticket:
 
 
 class Login(Protocol):
-    """What a client needs of a login."""
+    """What a client needs from a login."""
 
     async def headers(self, call: answers.Call) -> Mapping[str, str]:
-        """The headers for `call`; may log in first."""
+        """The headers for `call`; logs in first if needed."""
 
     def forget(self, headers: Mapping[str, str]) -> bool:
-        """Drop the login whose `headers` were refused; True where a new one may help."""
+        """Drop the login whose `headers` were refused; True if a new login may help."""
 
     def secrets(self) -> tuple[str, ...]:
-        """What must not show in any text."""
+        """Values that must not appear in any text."""
 
 
 class TokenLogin:
@@ -75,7 +75,7 @@ class TokenLogin:
 
 
 class TicketLogin:
-    """A user's ticket, fetched at first need and renewed before it ends."""
+    """A user's ticket, fetched on first use and renewed before it expires."""
 
     def __init__(
         self,
@@ -94,9 +94,9 @@ class TicketLogin:
         self._fetching = asyncio.Lock()
 
     async def headers(self, call: answers.Call) -> Mapping[str, str]:
-        """Cookie and CSRF token of a ticket that is still good.
+        """Cookie and CSRF token of a valid ticket.
 
-        Raises AuthenticationFailed where Proxmox takes neither the ticket nor the password.
+        Raises AuthenticationFailed if Proxmox accepts neither the ticket nor the password.
         """
         async with self._fetching:
             if self._ticket is None or self._age_seconds() > _TICKET_RENEWAL_SECONDS:
@@ -105,7 +105,7 @@ class TicketLogin:
             return self._ticket.headers(call)
 
     def forget(self, headers: Mapping[str, str]) -> bool:
-        """Drop the ticket, unless another call has already replaced the one refused."""
+        """Drop the ticket, unless another call has already replaced the refused one."""
         if self._ticket is not None and self._ticket.cookie() == headers.get("Cookie"):
             self._ticket = None
         return True
@@ -128,10 +128,10 @@ class TicketLogin:
 
 
 async def fetch_ticket(wire: transport.Transport, username: str, password: str) -> Ticket:
-    """Log in; a ticket that is still good may stand for the password.
+    """Log in; `password` may also be a valid ticket.
 
-    Raises AuthenticationFailed, also where the user has a second factor, which a service
-    cannot answer.
+    Raises AuthenticationFailed, also if the user has a second factor, which a service cannot
+    provide.
     """
     form = parameters.encode({"username": username, "password": password})
     answer = await wire.exchange(_TICKET_CALL, parameters=form, headers={})

@@ -1,8 +1,8 @@
-"""The one table that tells Proxmox's refusals apart by their text.
+"""The table that classifies Proxmox's refusals by their text.
 
-Proxmox VE has no 404 and no 409: nearly everything it refuses is status 500 and a
-sentence, and a failed task ends with the same sentences. Each pattern stands for a
-text recorded on Proxmox VE 9.2 unless its comment names another source.
+Proxmox VE does not use 404 or 409: it answers nearly every refusal with status 500 and a
+sentence, and a failed task ends with the same sentences. Each pattern matches a text recorded
+on Proxmox VE 9.2 unless its comment names another source.
 """
 
 import re
@@ -15,7 +15,7 @@ _MESSAGE_LIMIT = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A shape of message and the class it stands for; group `subject` names the thing."""
+    """A message pattern and its error class; the group `subject` names the thing concerned."""
 
     pattern: re.Pattern[str]
     error: type[errors.ProxmoxError]
@@ -25,8 +25,8 @@ def _rule(pattern: str, error: type[errors.ProxmoxError]) -> Rule:
     return Rule(pattern=re.compile(pattern, re.IGNORECASE), error=error)
 
 
-#: First match wins. Task ends carry prefixes ("unable to create CT 110 - ..."), so patterns
-#: are searched for, and anchored only where the words are common.
+#: First match wins. Task ends carry prefixes ("unable to create CT 110 - ..."), so a pattern may
+#: match anywhere, and is anchored only if its words are common.
 RULES = (
     _rule(r"\b(?:CT|VM) (?P<subject>\d+) already exists", errors.GuestExists),
     _rule(r"\b(?:CT|VM) (?P<subject>\d+) already running", errors.GuestRunning),
@@ -64,7 +64,7 @@ RULES = (
     # PVE/Storage.pm, activate_storage
     _rule(r"connection check for storage '(?P<subject>[^']+)' failed", errors.StorageMissing),
     _rule(r"volume '(?P<subject>[^']+)' does not exist", errors.VolumeMissing),
-    # texts of the LVM, ZFS and kernel layers below PVE/Storage
+    # texts from the LVM, ZFS and kernel layers below PVE/Storage
     _rule(
         r"no space left on device|out of (?:data )?space|insufficient (?:suitable )?"
         r"(?:allocatable |free )?(?:space|extents)",
@@ -83,7 +83,7 @@ RULES = (
 
 
 def classify(message: str, *, call: str = "", status: int | None = None) -> errors.ProxmoxError:
-    """The error that `message` stands for; `ProxmoxFault` where no rule knows it."""
+    """The error for `message`; `ProxmoxFault` if no rule matches."""
     text = tidy(message)
     return known(text, call=call, status=status) or errors.ProxmoxFault(
         text, call=call, status=status
@@ -91,7 +91,7 @@ def classify(message: str, *, call: str = "", status: int | None = None) -> erro
 
 
 def known(message: str, *, call: str, status: int | None) -> errors.ProxmoxError | None:
-    """The error that `message` stands for, or None where no rule knows it."""
+    """The error for `message`, or None if no rule matches."""
     for rule in RULES:
         if match := rule.pattern.search(message):
             subject = match.groupdict().get("subject") or ""

@@ -1,4 +1,4 @@
-"""Nodes: the machines of a Proxmox VE cluster and what they have left."""
+"""Nodes: the machines of a Proxmox VE cluster and their free capacity."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Space:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeStatus:
-    """A node's figures; `cpu_usage` is the busy share of all its cores, 0 to 1."""
+    """A node's figures; `cpu_usage` is the busy fraction of all its cores, 0 to 1."""
 
     uptime_seconds: int
     cpu_usage: float
@@ -34,20 +34,20 @@ class NodeStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """What runs on the host, such as release 9.2 and version 9.2.11."""
+    """The host's software, such as release 9.2 and version 9.2.11."""
 
     release: str
     version: str
 
 
 class Nodes:
-    """Looks at nodes."""
+    """Inspects nodes."""
 
     def __init__(self, client: ProxmoxClient) -> None:
         self._client = client
 
     async def version(self) -> Version:
-        """The version of the host; any login may ask, and no lock makes it wait."""
+        """The version of the host; any login may ask, and the call waits for no lock."""
         fields = shapes.as_object(await self._client.call("GET", _VERSION.path), _VERSION)
         return Version(
             release=shapes.text(fields, "release", _VERSION),
@@ -55,13 +55,13 @@ class Nodes:
         )
 
     async def list(self) -> tuple[NodeSummary, ...]:
-        """All nodes; without Sys.Audit their figures are None."""
+        """All nodes; their figures are None without Sys.Audit."""
         data = await self._client.call("GET", "/nodes")
         rows = shapes.as_rows(data, answers.Call(method="GET", path="/nodes"))
         return tuple(resources.node(row) for row in rows)
 
     async def cluster_resources(self) -> ClusterResources:
-        """All guests, nodes and storages we may see, in one call: what placement needs."""
+        """All guests, nodes and storages visible to us, in one call; placement needs them all."""
         return resources.read(await self._client.call("GET", "/cluster/resources"))
 
     async def status(self, node: str) -> NodeStatus:
@@ -80,7 +80,7 @@ class Nodes:
         )
 
     async def bridges(self, node: str) -> tuple[str, ...]:
-        """Names of the node's bridges that guests may be put on and we may see."""
+        """Names of the node's bridges that guests can use and that are visible to us."""
         call = answers.Call(method="GET", path=parameters.api_path("nodes", node, "network"))
         data = await self._client.call("GET", call.path, {"type": "any_bridge"})
         return tuple(shapes.text(row, "iface", call) for row in shapes.as_rows(data, call))
@@ -96,6 +96,6 @@ def _space(fields: shapes.Fields, name: str, call: answers.Call) -> Space:
 
 
 def _numbers(values: "list[object]") -> tuple[float, ...]:
-    """Load averages, which come as texts."""
+    """Load averages, which Proxmox sends as strings."""
     numbers = (shapes.optional_number({"value": value}, "value") for value in values[:3])
     return tuple(number for number in numbers if number is not None)

@@ -1,4 +1,4 @@
-"""How to reach one Proxmox VE host and who we are there."""
+"""How to reach a Proxmox VE host, and our identity there."""
 
 import re
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from yarl import URL
 DEFAULT_PORT = 8006
 _PATHS = frozenset({"", "/api2/json"})
 _TOKEN_ID = re.compile(r"[^\s:/@!]+@[A-Za-z][A-Za-z0-9._-]*![A-Za-z][A-Za-z0-9._-]*")
-#: termproxy closes the console of a longer name without a word.
+#: With a longer name, termproxy silently closes the console.
 _TOKEN_ID_LIMIT = 64
 _USERNAME = re.compile(r"[^\s:/@!]+@[A-Za-z][A-Za-z0-9._-]*")
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
@@ -18,12 +18,12 @@ _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 
 @dataclass(frozen=True, kw_only=True)
 class TimeLimits:
-    """How long things may take, in seconds.
+    """Time limits, in seconds.
 
-    Proxmox needs 3 s to say 401 and gives up on its own workers after 30 s with status
-    596, so reads must be given more than the one and writes more than the other.
-    It closes idle connections after 5 s; we let go of them earlier, so that no write is
-    sent into a connection that is just being closed.
+    Proxmox takes 3 s to answer 401, so reads need more than that. It gives up on its own
+    workers after 30 s with status 596, so writes need more than that. It closes idle
+    connections after 5 s; we close them earlier, so that we never send a write over a
+    connection that is being closed.
     """
 
     connect_seconds: float = 5.0
@@ -45,11 +45,11 @@ class TimeLimits:
 class ProxmoxOptions:
     """Address and identity for one `ProxmoxClient`.
 
-    Either `token_id` and `token_secret`, or `username` and `password` for what an API
-    token cannot do. `fingerprint_sha256` pins the certificate and then replaces the
-    check of its chain and name.
+    Set either `token_id` and `token_secret`, or `username` and `password` for what an API
+    token cannot do. `fingerprint_sha256` pins the certificate and replaces the check of its
+    chain and name.
 
-    Raises ValueError, without any secret in its text, where a value cannot work.
+    Raises ValueError, without any secret in its text, if a value cannot work.
     """
 
     host: str
@@ -87,10 +87,10 @@ class ProxmoxOptions:
 def api_url(host: str) -> URL:
     """The root of the API at `host`: a name or address, with or without scheme and port.
 
-    Without a port it is 8006, whatever the scheme. Plain http is taken for loopback only,
-    because the credentials travel in every request.
+    The port defaults to 8006, whatever the scheme. Plain http is accepted only for loopback,
+    because every request carries the credentials.
 
-    Raises ValueError where `host` cannot be read so.
+    Raises ValueError if `host` has any other form.
     """
     text = host.strip()
     if _is_bare_ipv6(text):

@@ -1,4 +1,4 @@
-"""How values are written in paths and parameters of the Proxmox VE API."""
+"""Writes values into paths and parameters of the Proxmox VE API."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -8,15 +8,15 @@ from urllib.parse import quote
 Value: TypeAlias = str | int | float | Decimal | bool | None
 Parameters: TypeAlias = Mapping[str, Value]
 
-#: Parameters whose values must never show in an error or a log.
+#: Parameters whose values must never appear in an error or a log.
 SECRET_NAMES = frozenset({"password", "vncticket", "ticket", "value", "confirmation-password"})
 
 
 def api_path(*segments: str | int) -> str:
     """The path of a call, each segment percent-encoded.
 
-    A UPID must be encoded: with its colons and exclamation mark bare, some proxies and
-    daemons silently take the call for another one.
+    A UPID must be encoded: some proxies and daemons silently misread a path with its bare
+    colons and exclamation mark as a different call.
 
     Raises ValueError for a segment that would change the path's shape.
     """
@@ -27,12 +27,12 @@ def api_path(*segments: str | int) -> str:
 
 
 def encode(parameters: Parameters) -> dict[str, str]:
-    """`parameters` as Proxmox wants them: booleans are 0 and 1, None is left out."""
+    """`parameters` as Proxmox expects them: booleans become 0 and 1, None is left out."""
     return {name: _text(value) for name, value in parameters.items() if value is not None}
 
 
 def secret_values(parameters: Parameters) -> tuple[str, ...]:
-    """The values in `parameters` that must not be shown."""
+    """The values in `parameters` that must be kept secret."""
     return tuple(
         value
         for name, value in parameters.items()
@@ -43,7 +43,7 @@ def secret_values(parameters: Parameters) -> tuple[str, ...]:
 def property_string(properties: Mapping[str, Value]) -> str:
     """`properties` as one `name=value,name=value` text, such as that of `net0`.
 
-    Raises ValueError where a value holds a comma, which would add a property.
+    Raises ValueError if a value contains a comma, which would add a property.
     """
     encoded = encode(properties)
     if any("," in text for text in encoded.values()):

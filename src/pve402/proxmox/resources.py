@@ -1,7 +1,7 @@
 """Rows of `/cluster/resources`: all guests, nodes and storages in one answer.
 
-Figures are a few seconds old. A guest being created has a stand-in name, no tags, default
-figures and for up to 10 s the status `unknown`.
+Figures are a few seconds old. While a guest is being created it has a placeholder name, no tags,
+default figures and, for up to 10 s, the status `unknown`.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ class RunState(Enum):
     """Whether a guest runs."""
 
     RUNNING = "running"  # its processes run
-    STOPPED = "stopped"  # it exists and does not run
-    UNKNOWN = "unknown"  # Proxmox has no figures of it, yet or because its node is away
+    STOPPED = "stopped"  # it exists but does not run
+    UNKNOWN = "unknown"  # Proxmox has no figures for it, as it is new or its node is offline
 
     @classmethod
     def read(cls, status: str) -> "RunState":
-        """The state for Proxmox's word; a word we do not know is UNKNOWN."""
+        """The state for Proxmox's word; UNKNOWN for any word we do not know."""
         return {"running": cls.RUNNING, "stopped": cls.STOPPED}.get(status, cls.UNKNOWN)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GuestSummary:
-    """A container in the list of all guests; bytes and seconds, None where not told."""
+    """A container in the list of all guests; bytes and seconds, None if unknown."""
 
     node: str
     vmid: int
@@ -46,7 +46,7 @@ class GuestSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSummary:
-    """A node; its figures need Sys.Audit and are None without."""
+    """A node; its figures need Sys.Audit and are None without it."""
 
     node: str
     online: bool
@@ -61,13 +61,13 @@ class NodeSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class StorageSummary:
-    """A storage of one node; bytes, None where not told."""
+    """A storage of one node; bytes, None if unknown."""
 
     node: str
     storage: str
     available: bool
     shared: bool
-    type: str  # of its plugin, such as lvmthin; empty where not told
+    type: str  # the plugin type, such as lvmthin; empty if unknown
     content: frozenset[str]
     disk_used: int | None
     disk_total: int | None
@@ -77,7 +77,7 @@ class StorageSummary:
 class ClusterResources:
     """Everything the cluster shows us at one moment.
 
-    `foreign_vmids` are those of virtual machines, which take vmids too.
+    `foreign_vmids` belong to virtual machines, which use vmids too.
     """
 
     guests: tuple[GuestSummary, ...]
@@ -87,7 +87,7 @@ class ClusterResources:
 
 
 def read(data: object) -> ClusterResources:
-    """The resources in the data of the call. Raises UnexpectedAnswer."""
+    """The resources in the call's data. Raises UnexpectedAnswer."""
     rows = shapes.as_rows(data, _CALL)
     return ClusterResources(
         guests=tuple(guest(row) for row in rows if row.get("type") == "lxc"),

@@ -1,6 +1,6 @@
-"""Taking typed values out of the untyped data of an answer.
+"""Reads typed values from the untyped data of an answer.
 
-Perl does not keep numbers and strings apart, so a number may come as either, and a figure
+Perl does not distinguish numbers from strings, so a number may arrive as either, and a figure
 without a value may be missing, null or empty.
 """
 
@@ -29,7 +29,7 @@ def as_rows(data: object, call: answers.Call) -> list[Fields]:
 
 
 def text(fields: Fields, name: str, call: answers.Call) -> str:
-    """The field `name`, which must be a non-empty text. Raises UnexpectedAnswer."""
+    """The field `name`, which must be a non-empty string. Raises UnexpectedAnswer."""
     value = fields.get(name)
     if isinstance(value, str) and value:
         return value
@@ -45,7 +45,7 @@ def whole(fields: Fields, name: str, call: answers.Call) -> int:
 
 
 def optional_text(fields: Fields, name: str) -> str:
-    """The field `name` as text, empty where it has none."""
+    """The field `name` as a string, empty if it has none."""
     value = fields.get(name)
     if isinstance(value, str):
         return value
@@ -53,16 +53,16 @@ def optional_text(fields: Fields, name: str) -> str:
 
 
 def optional_whole(fields: Fields, name: str) -> int | None:
-    """The field `name` as a whole number, None where it is none."""
+    """The field `name` as a whole number, None if it is not one."""
     value = fields.get(name)
-    if type(value) is int and abs(value) < _LARGEST_WHOLE:  # nearly all of them
+    if type(value) is int and abs(value) < _LARGEST_WHOLE:  # the usual case
         return value
     number = optional_number(fields, name)
     return None if number is None else int(number)
 
 
 def optional_number(fields: Fields, name: str) -> float | None:
-    """The field `name` as a number, None where it is none."""
+    """The field `name` as a number, None if it is not one."""
     value = fields.get(name)
     if type(value) is float and abs(value) < _INFINITY:
         return value
@@ -77,7 +77,7 @@ def optional_number(fields: Fields, name: str) -> float | None:
 
 
 def tags(fields: Fields) -> tuple[str, ...]:
-    """The tags of a guest, which come as one text, with ` ` standing for none."""
+    """The tags of a guest, which arrive as one string; ` ` means no tags."""
     return tuple(
         tag for tag in optional_text(fields, "tags").replace(",", ";").split(";") if tag.strip()
     )

@@ -1,4 +1,4 @@
-"""Storages: where guests' disks and the templates they are made of lie."""
+"""Storages: they hold guests' disks and the templates that guests are created from."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from pve402.proxmox.client import ProxmoxClient
 
 @dataclass(frozen=True, kw_only=True)
 class StorageStatus:
-    """A storage on one node; bytes, None where not told."""
+    """A storage on one node; bytes, None if unknown."""
 
     storage: str
     active: bool
@@ -31,7 +31,7 @@ class Template:
 
 
 class Storages:
-    """Looks at the storages of a node.
+    """Inspects the storages of a node.
 
     Lists and status need Datastore.AllocateSpace or Datastore.Audit.
     """
@@ -40,14 +40,14 @@ class Storages:
         self._client = client
 
     async def list(self, node: str, *, content: str | None = None) -> tuple[StorageStatus, ...]:
-        """The storages of a node we may see, with `content` those that can hold it."""
+        """The node's storages visible to us; with `content`, only those that can hold it."""
         call = answers.Call(method="GET", path=parameters.api_path("nodes", node, "storage"))
         data = await self._client.call("GET", call.path, {"content": content})
         rows = shapes.as_rows(data, call)
         return tuple(_status(shapes.text(row, "storage", call), row) for row in rows)
 
     async def status(self, node: str, storage: str) -> StorageStatus:
-        """One storage's room. Raises StorageMissing, PermissionDenied."""
+        """One storage's figures. Raises StorageMissing, PermissionDenied."""
         path = parameters.api_path("nodes", node, "storage", storage, "status")
         data = await self._client.call("GET", path)
         return _status(storage, shapes.as_object(data, answers.Call(method="GET", path=path)))

@@ -1,7 +1,7 @@
-"""Tasks: what became of a call that answered with a UPID.
+"""Tasks: the outcome of calls that return a UPID.
 
-A 200 with a UPID says only that a worker was started: a missing template, a missing guest
-or a lock shows in the task's end.
+A 200 with a UPID says only that a worker has started; a missing template, a missing guest or a
+lock makes the task fail later.
 """
 
 import asyncio
@@ -19,28 +19,28 @@ __all__ = ["PastTask", "PollPolicy", "TaskEnd", "TaskLog", "Tasks", "Upid"]
 
 _log = structlog.get_logger(__name__)
 
-#: The end of a task as it may read for a moment after the worker left, and for good
-#: after it was killed (PVE/Tools.pm, upid_read_status).
+#: The exit status a task may show for a moment after its worker exits, and permanently if the
+#: worker was killed (PVE/Tools.pm, upid_read_status).
 _UNSETTLED = frozenset({"unexpected status", ""})
 _UNSETTLED_LOOKS = 4
 _TAIL_LINES = 20
 _LOG_LIMIT = 5000
 _PAGE_LINES = 500
 _LIST_LIMIT = 100
-#: A status read gets this long even when the wait is nearly over; a 401 needs 3 s.
+#: A status read gets at least this long even when the wait is nearly over; a 401 takes 3 s.
 _SHORTEST_READ_SECONDS = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class PollPolicy:
-    """How often to look at a task: soon at first, then less and less often."""
+    """How often to poll a task: quickly at first, then less and less often."""
 
     first_seconds: float = 0.15
     factor: float = 1.6
     ceiling_seconds: float = 2.0
 
     def pauses(self) -> Iterator[float]:
-        """Seconds to wait between looks, without end."""
+        """Seconds to wait between polls; never ends."""
         pause = self.first_seconds
         while True:
             yield min(pause, self.ceiling_seconds)
@@ -55,7 +55,7 @@ class TaskEnd:
 
     @property
     def ok(self) -> bool:
-        """Whether the task did its work; warnings do not spoil it."""
+        """Whether the task succeeded, with or without warnings."""
         return self.exitstatus == "OK" or self.warnings > 0
 
     @property
@@ -67,7 +67,7 @@ class TaskEnd:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskLog:
-    """A page of a task's log; `total` lines exist so far."""
+    """A page of a task's log, which has `total` lines so far."""
 
     lines: tuple[str, ...]
     total: int
@@ -82,7 +82,7 @@ class PastTask:
 
 
 class Tasks:
-    """Looks at tasks and waits for them."""
+    """Inspects tasks and waits for them."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class Tasks:
     async def log(self, upid: Upid, *, start: int = 0, limit: int = 50) -> TaskLog:
         """At most `limit` lines of the task's log from line `start`, counted from 0.
 
-        Raises TaskMissing. A limit of 0 would mean all lines and is refused with ValueError.
+        Raises TaskMissing, and ValueError for a limit of 0, which Proxmox would read as no limit.
         """
         if not 0 < limit <= _LOG_LIMIT:
             raise ValueError(f"limit must be 1 to {_LOG_LIMIT}")
@@ -120,12 +120,12 @@ class Tasks:
         rows = shapes.as_rows(reply.data, answers.Call(method="GET", path=path))
         lines = tuple(shapes.optional_text(row, "t") for row in rows[:limit])
         if lines == ("unable to open file - No such file or directory",):
-            # Proxmox answers 200 with this line for a task it does not know.
+            # Proxmox answers 200 with this line if it does not know the task.
             raise errors.TaskMissing(lines[0], call=f"GET {path}", subject=upid.text)
         return TaskLog(lines=lines, total=len(lines) if reply.total is None else reply.total)
 
     async def read_log(self, upid: Upid, *, line_limit: int = 2000) -> TaskLog:
-        """The task's log from its start, page by page, at most `line_limit` lines of it.
+        """The task's log from its start, read page by page, at most `line_limit` lines.
 
         Raises TaskMissing.
         """
@@ -150,12 +150,12 @@ class Tasks:
         await self._client.call("DELETE", path)
 
     async def list_active(self, node: str, vmid: int) -> tuple[Upid, ...]:
-        """The tasks of one guest that are running now."""
+        """The running tasks of one guest."""
         rows = await self._list(node, {"source": "active", "vmid": vmid})
         return tuple(_upid(row) for row in rows if row.get("status") in {None, "RUNNING"})
 
     async def list_past(self, node: str, vmid: int) -> tuple[PastTask, ...]:
-        """The newest tasks of one guest, those that run included; a node keeps about 1,000."""
+        """The newest tasks of one guest, running ones included; a node keeps about 1,000."""
         rows = await self._list(node, {"source": "all", "vmid": vmid})
         return tuple(
             PastTask(upid=_upid(row), exitstatus=messages.tidy(status))
@@ -166,12 +166,12 @@ class Tasks:
     async def wait_until_finished(
         self, upid: Upid, *, limit_seconds: float, policy: PollPolicy | None = None
     ) -> TaskEnd:
-        """Wait for the task's good end.
+        """Wait until the task succeeds.
 
-        A look that fails for want of an answer is not the task's failure: the wait goes on.
+        A poll that gets no answer does not mean the task failed, so the wait goes on.
 
-        Raises TaskFailed with the cause and the end of the log, TaskTimeout where the task
-        still runs after `limit_seconds`, TaskMissing, PermissionDenied.
+        Raises TaskFailed with the cause and the end of the log, TaskTimeout if the task still
+        runs after `limit_seconds`, TaskMissing, PermissionDenied.
         """
         deadline = self._clock() + limit_seconds
         unsettled = 0

@@ -1,9 +1,9 @@
-"""The wire to one Proxmox VE host: one aiohttp session, TLS, time limits, bounds.
+"""The connection to one Proxmox VE host: one aiohttp session, TLS, time limits, size limits.
 
-Its own care is to know, when something breaks, whether the call may have been executed.
-Until a connection stands nothing was sent (`Unreachable`); from then on everything is
-open (`OutcomeUnknown`). aiohttp would by itself repeat a PUT or DELETE whose kept-alive
-connection broke; here only a read is repeated, once, and by us.
+When something breaks, this module must know whether the call may have been executed. Before a
+connection is established nothing was sent (`Unreachable`); after that anything may have
+happened (`OutcomeUnknown`). aiohttp would automatically repeat a PUT or DELETE whose kept-alive
+connection broke; we prevent that, and repeat only reads, once, ourselves.
 """
 
 import asyncio
@@ -29,11 +29,12 @@ _log = structlog.get_logger(__name__)
 
 #: pveproxy sends websocket frames of at most 128 KiB.
 _WEBSOCKET_MESSAGE_BYTES = 1024 * 1024
-#: For how long a closing websocket waits for the other side's close frame.
+#: How long a closing websocket waits for the other side's close frame.
 _WEBSOCKET_CLOSE_SECONDS = 2.0
 _TLS_GOODBYE_SECONDS = 0.1
 
-#: Answers shall come uncompressed: one that does not cannot grow here, it is unreadable.
+#: Ask for uncompressed answers. We never decompress, so an answer cannot grow here; a compressed
+#: one is just unreadable.
 _HEADERS = {
     "Accept": "application/json",
     "Accept-Encoding": "identity",
@@ -43,17 +44,17 @@ _HEADERS = {
 
 @dataclass(kw_only=True)
 class _Attempt:
-    """One sending of a request; `connected` once its bytes may have left."""
+    """One attempt to send a request; `connected` once its bytes may have been sent."""
 
     connected: bool = False
 
 
 class _Dropped(Exception):
-    """A connection broke; hides the error from aiohttp, which would repeat the request."""
+    """A connection broke; this hides the error from aiohttp, which would repeat the request."""
 
 
 class Transport:
-    """Sends requests to one host and returns its answers, or says what became of them."""
+    """Sends requests to one host; returns its answers, or raises what is known of the outcome."""
 
     def __init__(self, options: ProxmoxOptions) -> None:
         self._root = api_url(options.host)
@@ -64,13 +65,13 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
-        """Close every connection; calling it twice does no harm."""
+        """Close every connection; idempotent."""
         session, self._session = self._session, None
         if session is None:
             return
         await session.close()
         if self._root.scheme == "https":
-            # aiohttp does not wait for connections that are still saying goodbye in TLS.
+            # aiohttp does not wait for connections that are still shutting down TLS.
             await asyncio.sleep(_TLS_GOODBYE_SECONDS)
 
     async def exchange(
@@ -83,7 +84,7 @@ class Transport:
     ) -> answers.Answer:
         """Send one call and return the answer, whatever its status.
 
-        Raises Unreachable, OutcomeUnknown, or UnexpectedAnswer for an answer too large.
+        Raises Unreachable, OutcomeUnknown, or UnexpectedAnswer if the answer is too large.
         """
         limits = self._limits
         default = limits.write_seconds if call.is_write else limits.read_seconds
@@ -100,8 +101,8 @@ class Transport:
     ) -> WebSocket:
         """Upgrade one connection to a websocket of binary frames.
 
-        Raises Unreachable where none opened, else what the refusing status stands for. No
-        error is chained: aiohttp puts the URL, and so the ticket, into some of its texts.
+        Raises Unreachable if none opened, else the error for the refusing status. No error is
+        chained: aiohttp puts the URL, and so the ticket, into some of its messages.
         """
         try:
             async with asyncio.timeout(self._limits.console_seconds):
@@ -157,16 +158,16 @@ class Transport:
         return bytes(body)
 
     def _url(self, path: str, *, query: Mapping[str, str]) -> URL:
-        # Tickets hold colons, slashes and plus signs, all of which must be encoded.
+        # Tickets contain colons, slashes and plus signs; all must be encoded.
         suffix = f"?{urlencode(query, quote_via=quote, safe='')}" if query else ""
         return URL(f"{self._root}{path}{suffix}", encoded=True)
 
     def _open_session(self) -> aiohttp.ClientSession:
-        """The one session, made at first use because aiohttp wants a running loop."""
+        """The one session, created on first use because aiohttp needs a running loop."""
         if self._session is None:
             connector = aiohttp.TCPConnector(
                 ssl=self._tls,
-                limit=0,  # consoles hold connections for hours; calls are bounded by the slots
+                limit=0,  # consoles hold connections for hours; the slots bound the calls
                 keepalive_timeout=self._limits.idle_connection_seconds,
             )
             self._session = aiohttp.ClientSession(
@@ -184,7 +185,7 @@ class Transport:
 async def _never_repeat(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Keep aiohttp from sending a request again that it may have sent before."""
+    """Keep aiohttp from resending a request that it may already have sent."""
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
@@ -209,7 +210,7 @@ def _connection_trace() -> aiohttp.TraceConfig:
 async def _translated(
     call: answers.Call, attempt: _Attempt, limit_seconds: float
 ) -> AsyncIterator[None]:
-    """Turn what aiohttp raises into what is known of the call."""
+    """Turn aiohttp's errors into ours, by what is known of the call's outcome."""
     name = call.name
     try:
         yield
@@ -230,7 +231,7 @@ async def _translated(
 
 
 def _cause(error: Exception) -> str:
-    """What went wrong below HTTP, and where it was no connection, with whom."""
+    """What went wrong below HTTP; names the peer if we could not connect."""
     why = causes.reason(error)
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"{error.host}:{error.port}: {why}"
@@ -238,7 +239,7 @@ def _cause(error: Exception) -> str:
 
 
 def _handshake_error(call: answers.Call, status: int) -> errors.ProxmoxError:
-    """What a handshake stands for that did not end in a websocket."""
+    """The error for a handshake that did not open a websocket."""
     if status in {101, 200}:
         problem = "the answer to the websocket upgrade is not one"
         return errors.UnexpectedAnswer(problem, call=call.name, status=status)

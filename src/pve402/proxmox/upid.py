@@ -1,6 +1,6 @@
-"""UPID, the name Proxmox VE gives to one run of one task.
+"""UPID, the name Proxmox VE gives to one run of a task.
 
-Written `UPID:node:pid:pstart:starttime:type:id:user:` with the three numbers in
+The form is `UPID:node:pid:pstart:starttime:type:id:user:` with the three numbers in
 hexadecimal (PVE/Tools.pm, upid_decode of pve-common).
 """
 
@@ -34,7 +34,7 @@ class Upid:
 
     @classmethod
     def parse(cls, text: object) -> Self:
-        """Read a UPID. Raises ValueError where `text` is none."""
+        """Read a UPID. Raises ValueError if `text` is not one."""
         if not isinstance(text, str) or len(text) > _LENGTH_LIMIT:
             raise ValueError("not a UPID")
         match = _UPID.fullmatch(text)
@@ -53,5 +53,5 @@ class Upid:
 
     @property
     def vmid(self) -> int | None:
-        """The guest the task is about, None for a task about something else."""
+        """The guest the task concerns; None if it concerns something else."""
         return int(self.id) if self.id.isascii() and self.id.isdecimal() else None

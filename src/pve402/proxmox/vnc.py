@@ -1,11 +1,11 @@
-"""The opening of an RFB 3.8 connection (VNC), without I/O, on both sides of a bridge.
+"""The handshake of an RFB 3.8 connection (VNC), without I/O, on both sides of a bridge.
 
-Towards Proxmox we authenticate with the 8-character password of `vncproxy`; towards the
-browser we offer the security type None, so that it never sees a credential. What follows the
-opening, ClientInit onwards, passes through unread.
+We authenticate to Proxmox with the 8-character password of `vncproxy`, and offer the browser
+the security type None, so that it never sees a credential. Everything after the handshake, from
+ClientInit on, passes through unread.
 
-Source: RFC 6143, sections 7.1 and 7.2. VNC authentication encrypts the server's challenge
-with DES, the password being the key with the bits of each byte reversed.
+Source: RFC 6143, sections 7.1 and 7.2. VNC authentication encrypts the server's challenge with
+DES; the key is the password with the bits of each byte reversed.
 """
 
 from collections.abc import Generator
@@ -25,12 +25,12 @@ class VncFailed(Exception):
     """The opening of the VNC connection failed."""
 
 
-#: Yields how many bytes it needs and what to send before; is given those bytes.
+#: Yields how many bytes it needs and what to send first; then receives those bytes.
 _Steps = Generator[tuple[bytes, int], bytes, bytes]
 
 
 class Handshake:
-    """An opening under way: bytes in, bytes to answer out."""
+    """A handshake in progress: takes received bytes, returns bytes to send."""
 
     def __init__(self, steps: _Steps) -> None:
         self._steps = steps
@@ -40,16 +40,16 @@ class Handshake:
 
     @property
     def is_done(self) -> bool:
-        """Whether everything behind belongs to the connection itself."""
+        """Whether the handshake is over, so that all further bytes belong to the connection."""
         return self._is_done
 
     def bytes_to_send(self) -> bytes:
-        """What is to be sent now; once."""
+        """The bytes to send now; returns them only once."""
         data, self._outgoing = self._outgoing, b""
         return data
 
     def receive(self, data: bytes) -> None:
-        """Take received bytes. Raises VncFailed, after which nothing else is called."""
+        """Take received bytes. Raises VncFailed; do not use the handshake after that."""
         self._buffer += data
         while not self._is_done and len(self._buffer) >= self._needed:
             taken = bytes(self._buffer[: self._needed])
@@ -62,27 +62,27 @@ class Handshake:
             self._outgoing += outgoing
 
     def rest(self) -> bytes:
-        """Bytes received behind the opening; once."""
+        """The bytes received after the handshake; returns them only once."""
         data = bytes(self._buffer)
         self._buffer.clear()
         return data
 
 
 def client_handshake(password: str) -> Handshake:
-    """Our side towards Proxmox: VNC authentication."""
+    """Our handshake with Proxmox: VNC authentication."""
     return Handshake(_client(password))
 
 
 def server_handshake() -> Handshake:
-    """Our side towards the browser: no authentication."""
+    """Our handshake with the browser: no authentication."""
     return Handshake(_server())
 
 
 def answer_challenge(password: str, challenge: bytes) -> bytes:
-    """Encrypt the challenge as VNC does; the password counts with its first 8 bytes."""
+    """Encrypt the challenge as VNC does; only the password's first 8 bytes count."""
     key = password.encode("latin-1")[:_KEY_BYTES].ljust(_KEY_BYTES, b"\0")
     mirrored = bytes(int(f"{byte:08b}"[::-1], 2) for byte in key)
-    # DES is triple DES with three equal keys.
+    # Triple DES with three equal keys is plain DES.
     encryptor = Cipher(TripleDES(mirrored * 3), modes.ECB()).encryptor()  # noqa: S305
     return encryptor.update(challenge) + encryptor.finalize()
 

@@ -1,7 +1,7 @@
-"""The websocket of a console: aiohttp's, and the kernel may keep for a moment what comes in.
+"""A console's websocket: aiohttp's, but able to leave incoming data in the kernel for a moment.
 
-A console's flood arrives in segments of some 4 KiB, and each that is read at once costs a turn of
-the loop and a call of the kernel. Left alone for a millisecond, they come in one read.
+A flood of console output arrives in segments of about 4 KiB. Reading each one immediately costs
+a turn of the loop and a system call; after a pause of a millisecond one read gets them all.
 """
 
 import asyncio
@@ -27,11 +27,12 @@ class WebSocket(aiohttp.ClientWebSocketResponse[Literal[True]]):
         self._wire = connection.transport if connection is not None else None
 
     def pause_reading(self, seconds: float) -> None:
-        """Read nothing from the network for so long; what was read before is still received.
+        """Stop reading from the network for this long; data already read is still received.
 
-        For who receives all the time: with this pause ends one that aiohttp makes for a full queue.
+        Only for callers that keep receiving: the end of this pause also ends any pause that
+        aiohttp made because its queue was full.
         """
-        # A transport of TLS that was closed knows neither of the two calls any more.
+        # A closed TLS transport no longer supports these two calls.
         if self._wire is not None and not self._wire.is_closing():
             self._wire.pause_reading()
             asyncio.get_running_loop().call_later(seconds, self._resume_reading)
