@@ -159,7 +159,7 @@ class DirectConsoles:
         ref = pve_guests.GuestRef(node=row.node, vmid=row.vmid)
         role, _ = await find_role(self._rights)
         await self._rights.grant(name, role, ref)
-        if not await self._is_active(row.lease_id):  # it ended before the user existed
+        if not await self._is_active(row.lease_id):  # the lease ended before its user existed
             await self._rights.delete_user(name)
             raise errors.LeaseNotReady
         return await self._rights.login(name, password)

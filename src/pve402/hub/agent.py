@@ -6,7 +6,7 @@ from importlib import resources
 
 from pve402.hub import quoting
 
-#: Room on a line beside the call itself; see `link.LONGEST_LINE`.
+#: Bytes that a line has room for in addition to the call itself; see `link.LONGEST_LINE`.
 _LONGEST_WORDS = 1750
 
 #: Any session's agent quits when it reads this line. A shell ignores it.
