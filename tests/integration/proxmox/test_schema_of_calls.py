@@ -122,6 +122,7 @@ CASES = [
     Case(method="tasks.read_log", ask=lambda c: c.tasks.read_log(UPID), script=(LINES,)),
     Case(method="tasks.tail", ask=lambda c: c.tasks.tail(UPID), script=(LINES,)),
     Case(method="tasks.stop", ask=lambda c: c.tasks.stop(UPID)),
+    Case(method="tasks.list_past", ask=lambda c: c.tasks.list_past("pve", 10001)),
     Case(method="tasks.list_active", ask=lambda c: c.tasks.list_active("pve", 10001)),
     Case(
         method="tasks.wait_until_finished",
