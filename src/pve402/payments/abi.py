@@ -1,6 +1,6 @@
 """Words and selectors of the Ethereum contract ABI, as far as payments need them.
 
-Enough is written here that no ABI library is needed to read or pay.
+This is enough to read and pay without an ABI library.
 """
 
 from typing import Final
@@ -9,36 +9,36 @@ from pve402.payments.addresses import keccak256
 
 
 def selector(signature: str) -> str:
-    """The first four bytes that name a function, as `0x` hex."""
+    """Return the four-byte selector of a function, as `0x` hex."""
     return "0x" + keccak256(signature.encode())[:4].hex()
 
 
 def topic(signature: str) -> str:
-    """The topic that names an event, as `0x` hex."""
+    """Return the topic that identifies an event, as `0x` hex."""
     return "0x" + keccak256(signature.encode()).hex()
 
 
 def address_word(address: str) -> str:
-    """An address as a 32-byte word, as in calls and indexed topics (hex, no prefix)."""
+    """Return an address as a 32-byte word for calls and indexed topics (hex, no prefix)."""
     return "0" * 24 + address[2:]
 
 
 def uint_word(value: int) -> str:
-    """A number as a 32-byte word (hex, no prefix)."""
+    """Return a number as a 32-byte word (hex, no prefix)."""
     return f"{value:064x}"
 
 
 def bytes_tail(value: bytes) -> str:
-    """The tail of a dynamic `bytes` argument: its length, then its bytes in whole words."""
+    """Return the tail of a dynamic `bytes` argument: its length, then its bytes, padded."""
     padding = -len(value) % 32
     return uint_word(len(value)) + value.hex() + "00" * padding
 
 
 _IS_VALID_SIGNATURE: Final = selector("isValidSignature(bytes32,bytes)")
 EIP1271_MAGIC: Final = _IS_VALID_SIGNATURE
-"""What a contract wallet answers when it stands by a signature: its own selector."""
+"""A contract wallet returns this, the function's own selector, if a signature is valid."""
 
 
 def is_valid_signature(message_hash: bytes, signature: bytes) -> str:
-    """Calldata that asks a contract wallet whether it stands by a signature (EIP-1271)."""
+    """Return calldata that asks a contract wallet if a signature is valid (EIP-1271)."""
     return _IS_VALID_SIGNATURE + message_hash.hex() + uint_word(2 * 32) + bytes_tail(signature)

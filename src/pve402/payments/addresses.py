@@ -1,7 +1,7 @@
-"""EVM addresses and the hash they rest on.
+"""EVM addresses and the hash behind them.
 
-Inside the program an address is `0x` and forty lower-case hex digits; answers show the mixed-case
-form of EIP-55, which clients check for typing errors.
+Inside the program, an address is `0x` and forty lower-case hex digits. Answers use the mixed-case
+form of EIP-55, which lets clients detect typing errors.
 """
 
 import functools
@@ -16,10 +16,10 @@ ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 
 
 def normalize(address: str) -> str:
-    """Give the lower-case form of an address.
+    """Return the lower-case form of an address.
 
     Raises:
-        ValueError: it is not `0x` and forty hex digits. The text does not repeat the input.
+        ValueError: not `0x` and forty hex digits. The message does not repeat the input.
     """
     if not ADDRESS.fullmatch(address):
         raise ValueError("an EVM address is 0x and forty hex digits")
@@ -28,7 +28,7 @@ def normalize(address: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def checksum(address: str) -> str:
-    """Give the EIP-55 form of an address: a letter is a capital where the hash's digit is >= 8."""
+    """Return the EIP-55 form of an address: upper-case letters where the hash's digit is >= 8."""
     digits = normalize(address)[2:]
     hashed = keccak256(digits.encode()).hex()
     pairs = zip(digits, hashed, strict=False)
@@ -36,5 +36,5 @@ def checksum(address: str) -> str:
 
 
 def of_public_key(uncompressed: bytes) -> str:
-    """Give the address of a secp256k1 public key (65 bytes, leading 0x04), in lower case."""
+    """Return the address of a secp256k1 public key (65 bytes, leading 0x04), in lower case."""
     return "0x" + keccak256(uncompressed[1:])[-20:].hex()

@@ -1,8 +1,8 @@
 """Writes the 402 answer and the receipts, in both wire versions at once.
 
-One 402 carries a v1 JSON body and a v2 `PAYMENT-REQUIRED` header, so every official client finds
-its own. It is the answer to everybody who has not paid, so it is put together from cached parts:
-what does not depend on the amount is encoded once per terms.
+Each 402 carries a v1 JSON body and a v2 `PAYMENT-REQUIRED` header, so every official client
+understands it. Every unpaid request gets this answer, so we build it from cached parts: everything
+but the amount is encoded once per set of terms.
 """
 
 import base64
@@ -17,7 +17,7 @@ from pve402.payments import addresses, networks
 from pve402.payments.payment import Requirements, Version
 
 EXPOSED_HEADERS: Final = ("PAYMENT-REQUIRED", "PAYMENT-RESPONSE", "X-PAYMENT-RESPONSE")
-"""What a browser must be allowed to read, for `Access-Control-Expose-Headers`."""
+"""Headers that browsers must be able to read, for `Access-Control-Expose-Headers`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,14 +36,14 @@ def payment_required(
     code: str = "payment_required",
     extensions: Mapping[str, Any] | None = None,
 ) -> PaymentRequired:
-    """Put together the 402 answer that offers all of `requirements`, best offer first.
+    """Build the 402 answer that offers all of `requirements`, best offer first.
 
-    `error` is for people, `code` for programs; both stand in the body as the service's other
-    errors have them. `extensions` are x402 v2 declarations.
+    `error` is for people, `code` for programs; the body has both, as in the service's other
+    errors. `extensions` are x402 v2 declarations.
 
-    v1 clients throw a whole offer away over one network name they do not know. So where a name
-    that all of them know is on offer, the v1 body holds only such names; and where v1 can express
-    nothing of it, the body holds the v2 document.
+    v1 clients reject the whole offer if they do not know one of its network names. So if the offer
+    includes names that all clients know, the v1 body holds only those. If v1 cannot express any of
+    the terms, the body holds the v2 document.
 
     Raises:
         ValueError: `requirements` is empty.
@@ -73,10 +73,10 @@ def receipt_header(
     amount_atomic: int | None = None,
     reason: str | None = None,
 ) -> tuple[str, str]:
-    """Name and value of the header that tells the payer what became of the payment.
+    """Return name and value of the header that tells the payer the result of the payment.
 
-    v1 has `X-PAYMENT-RESPONSE` and network names, v2 `PAYMENT-RESPONSE` and CAIP-2 ids.
-    `transaction` is the hash with `0x`, empty when nothing reached the chain.
+    v1 uses `X-PAYMENT-RESPONSE` and network names, v2 `PAYMENT-RESPONSE` and CAIP-2 ids.
+    `transaction` is the hash with `0x`, or empty if nothing reached the chain.
     """
     named = networks.resolve(network)
     receipt: dict[str, Any] = {
@@ -94,7 +94,7 @@ def receipt_header(
 
 
 def v1_terms(requirements: Requirements) -> dict[str, Any]:
-    """The terms as an entry of a v1 `accepts` list, and as v1 facilitators take them."""
+    """Return the terms as an entry of a v1 `accepts` list, also used for v1 facilitators."""
     terms: dict[str, Any] = {
         "maxAmountRequired": str(requirements.amount_atomic),
         "scheme": requirements.scheme,
@@ -113,7 +113,7 @@ def v1_terms(requirements: Requirements) -> dict[str, Any]:
 
 
 def v2_terms(requirements: Requirements) -> dict[str, Any]:
-    """The terms as an entry of a v2 `accepts` list, and as v2 facilitators take them."""
+    """Return the terms as an entry of a v2 `accepts` list, also used for v2 facilitators."""
     return {
         "amount": str(requirements.amount_atomic),
         "scheme": requirements.scheme,
@@ -126,7 +126,7 @@ def v2_terms(requirements: Requirements) -> dict[str, Any]:
 
 
 def v2_resource(requirements: Requirements) -> dict[str, str]:
-    """The v2 description of what is paid for."""
+    """Return the v2 description of the resource to pay for."""
     return {
         "url": requirements.resource_url,
         "description": requirements.description,
@@ -135,7 +135,7 @@ def v2_resource(requirements: Requirements) -> dict[str, str]:
 
 
 class _Parts(NamedTuple):
-    """JSON of one set of terms, all but the amount, which comes first in each entry."""
+    """JSON of one set of terms without the amount, which comes first in each entry."""
 
     v1_rest: str
     v2_rest: str

@@ -1,6 +1,7 @@
-"""Reads an EVM chain: blocks, receipts, events, code, and what a call would do.
+"""Reads an EVM chain: blocks, receipts, events, code, and simulated calls.
 
-Knows no token and no payment; what a transaction means for a payment is for its scheme to say.
+This module knows nothing about tokens and payments; the scheme decides what a transaction means
+for a payment.
 """
 
 import time
@@ -18,7 +19,7 @@ _MOST_KNOWN: Final = 10_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
-    """A block's place and time."""
+    """A block's number and time."""
 
     number: int
     timestamp_seconds: int
@@ -26,7 +27,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
-    """How a transaction ended, with the events it left."""
+    """The result of a transaction, with its events."""
 
     transaction: str
     block_number: int
@@ -45,7 +46,7 @@ class Log:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundLog:
-    """An event, with its place on the chain."""
+    """An event and its position on the chain."""
 
     log: Log
     transaction: str
@@ -59,34 +60,34 @@ class Chain:
     def __init__(self, endpoint: rpc.Rpc) -> None:
         self._rpc = endpoint
         self._log_blocks = _MOST_LOG_BLOCKS
-        self._has_code: dict[str, tuple[bool, float]] = {}  # and until when that is believed
+        self._has_code: dict[str, tuple[bool, float]] = {}  # and when the entry expires
 
     async def close(self) -> None:
         """Close the endpoint."""
         await self._rpc.close()
 
     async def chain_id(self) -> int:
-        """Which chain this is (EIP-155)."""
+        """Return the chain's id (EIP-155)."""
         return rpc.quantity("eth_chainId", await self._read("eth_chainId"))
 
     async def latest_block(self) -> Block:
-        """The newest block.
+        """Return the newest block.
 
         Raises:
-            ChainUnavailable: no usable answer. So do all methods here.
+            ChainUnavailable: no usable answer. All methods here raise it.
         """
         return await self._block("latest")
 
     async def block(self, number: int) -> Block:
-        """The block of this number."""
+        """Return the block with this number."""
         return await self._block(hex(number))
 
     async def receipt(self, transaction: str) -> Receipt | None:
-        """The receipt of a transaction, or None if it is in no block of this node's chain."""
+        """Return a transaction's receipt, or None if no block of this node's chain has it."""
         return parse_receipt(await self._read("eth_getTransactionReceipt", transaction))
 
     async def is_final(self, transaction: str, *, confirmations: int) -> bool:
-        """Whether a transaction is in a block that has this many blocks on and above it."""
+        """Return whether a transaction has this many confirmations, counting its own block."""
         receipt = await self.receipt(transaction)
         if receipt is None:
             return False
@@ -94,7 +95,7 @@ class Chain:
         return newest.number - receipt.block_number + 1 >= confirmations
 
     async def has_code(self, address: str) -> bool:
-        """Whether an account is a contract, or delegates to one (EIP-7702); known for a while."""
+        """Return whether an account is a contract or delegates to one (EIP-7702); cached."""
         now = time.monotonic()
         has_code, until = self._has_code.get(address, (False, 0.0))
         if now < until:
@@ -106,13 +107,16 @@ class Chain:
         return len(code) > 2
 
     async def stands_by(self, account: str, message_hash: bytes, signature: bytes) -> bool:
-        """Whether a contract account accepts a signature as its own (EIP-1271)."""
+        """Return whether a contract account accepts a signature as its own (EIP-1271)."""
         data = abi.is_valid_signature(message_hash, signature)
         answer = await self.try_call(account, data)
         return answer is not None and answer == abi.EIP1271_MAGIC + "00" * 28
 
     async def first_block_at(self, timestamp_seconds: int, newest: Block) -> int:
-        """Number of the first block that is not older than this time; `newest` is one."""
+        """Return the number of the first block that is not older than this time.
+
+        `newest` must not be older either.
+        """
         low, high = 0, newest.number
         while low < high:
             middle = (low + high) // 2
@@ -132,15 +136,15 @@ class Chain:
         )
 
     async def call(self, to: str, data: str, *, at_block: int | None = None) -> str:
-        """Ask a contract something that it always answers."""
+        """Call a contract function that never reverts."""
         at = "latest" if at_block is None else hex(at_block)
         return _text("eth_call", await self._read("eth_call", {"to": to, "data": data}, at))
 
     async def logs(self, query: dict[str, Any], *, lower: int, upper: int) -> list["FoundLog"]:
-        """The events of a range of blocks that fit a query's address and topics, newest first.
+        """Return the events in a range of blocks that match a query, newest first.
 
-        Nodes cap the range of one query, each at another number and with another error. So an error
-        halves it, down to one block, and what was answered is remembered.
+        Nodes limit the range of a query, each with its own limit and its own error. So on any error
+        we halve the range, down to one block, and remember the size that worked.
         """
         found: list[FoundLog] = []
         while upper >= lower:
@@ -177,7 +181,7 @@ class Chain:
 
 
 def parse_receipt(answer: Any) -> Receipt | None:
-    """Read what `eth_getTransactionReceipt` answers; None for a transaction in no block."""
+    """Parse the answer of `eth_getTransactionReceipt`; None for a transaction in no block."""
     method = "eth_getTransactionReceipt"
     if answer is None:
         return None
@@ -185,7 +189,7 @@ def parse_receipt(answer: Any) -> Receipt | None:
         _unusable(method)
     if answer.get("blockNumber") is None:
         return None
-    logs = [_parse_log(method, log) for log in answer["logs"]]  # as many as an answer may hold
+    logs = [_parse_log(method, log) for log in answer["logs"]]  # bounded by the size of an answer
     return Receipt(
         transaction=_text(method, answer.get("transactionHash")),
         block_number=rpc.quantity(method, answer["blockNumber"]),

@@ -1,7 +1,7 @@
-"""Watches whether each network's chain can be read: without that, no payment is asked for or taken.
+"""Watches whether each network's chain is readable; if not, we neither ask for nor take payments.
 
-A chain is readable when its endpoint answers, is that of the right chain, and has a fresh block. It
-is looked at every few seconds, on connections of its own, and comes back by itself.
+A chain is readable if its endpoint answers, serves the right chain, and has a fresh block. We check
+every few seconds, on separate connections, so a chain recovers without a restart.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WatchOptions:
-    """When a chain counts as readable."""
+    """Settings that define when a chain counts as readable."""
 
     interval_seconds: float = 5.0
     most_block_age_seconds: float = 300.0
-    """Older, and the endpoint is behind its chain."""
+    """If the newest block is older, the endpoint is behind its chain."""
 
 
 class WrongChain(errors.PaymentError):
-    """The endpoint of a network is that of another chain; the operator must name another."""
+    """A network's endpoint serves another chain; the operator must set a different one."""
 
     def __init__(self, network: str, chain_id: int) -> None:
         super().__init__(f"the endpoint of {network} is that of chain {chain_id}")
@@ -36,30 +36,30 @@ class WrongChain(errors.PaymentError):
 
 
 class ChainWatch:
-    """Knows which networks can be read, without asking anybody when it is asked."""
+    """Knows which networks are readable, without making a call for each question."""
 
     def __init__(self, chains: Mapping[str, Chain], options: WatchOptions | None = None) -> None:
-        """`chains` is by CAIP-2 id, those that are to be watched; others count as readable."""
+        """`chains` maps CAIP-2 ids to the chains to watch; all others count as readable."""
         self._chains = chains
         self._options = options or WatchOptions()
         self._unreadable: dict[str, str] = dict.fromkeys(chains, "not looked at yet")
         self._task: asyncio.Task[None] | None = None
 
     def is_readable(self, network: str) -> bool:
-        """Whether the network's chain could be read when it was last looked at."""
+        """Return whether the network's chain was readable at the last check."""
         return network not in self._unreadable
 
     @property
     def unreadable(self) -> Mapping[str, str]:
-        """The networks that cannot be read, and why, for the operator."""
+        """Return the unreadable networks and the reasons, for the operator."""
         return dict(self._unreadable)
 
     async def start(self) -> None:
-        """Look once, then go on in the background.
+        """Check once, then continue in the background.
 
         Raises:
-            WrongChain: an endpoint answered for another chain. One that does not answer is waited
-                for.
+            WrongChain: an endpoint serves another chain. An endpoint that does not answer raises
+                nothing; the background checks wait for it.
         """
         wrong = [found for found in await self._look_at_all() if isinstance(found, WrongChain)]
         if wrong:
@@ -67,7 +67,7 @@ class ChainWatch:
         self._task = asyncio.create_task(self._go_on(), name="chain-watch")
 
     async def stop(self) -> None:
-        """Stop looking, and close the connections."""
+        """Stop the checks and close the connections."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -75,11 +75,11 @@ class ChainWatch:
             await chain.close()
 
     async def check(self, network: str) -> None:
-        """Look at one chain now.
+        """Check one chain now.
 
         Raises:
-            WrongChain: it is another.
-            ChainUnavailable: it does not answer, or is behind.
+            WrongChain: the endpoint serves another chain.
+            ChainUnavailable: the endpoint does not answer, or is behind.
         """
         chain = self._chains[network]
         chain_id = await chain.chain_id()
@@ -99,13 +99,13 @@ class ChainWatch:
         return await asyncio.gather(*(self._look_at(network) for network in self._chains))
 
     async def _look_at(self, network: str) -> errors.PaymentError | None:
-        """Note how a chain stands, and log when that changed. Never raises."""
+        """Record a chain's state, and log if it changed. Never raises."""
         found: errors.PaymentError | None = None
         try:
             await self.check(network)
         except errors.PaymentError as error:
             found = error
-        except Exception as error:  # a fault here must not end what heals faults
+        except Exception as error:  # no error may end the loop that recovers
             log.exception("chain_watch_failed", network=network)
             found = errors.ChainUnavailable("check", type(error).__name__)
         if found is None and self._unreadable.pop(network, None) is not None:

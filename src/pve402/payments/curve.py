@@ -1,7 +1,7 @@
-"""Signatures on secp256k1: who made one, and making one.
+"""Makes secp256k1 signatures and recovers their signers.
 
-By coincurve, which wraps the C library, in some 0.05 ms. Where it has no wheels (Python 3.14 so
-far) by OpenSSL and plain Python, which give the same bytes in some 6 ms.
+Uses coincurve, which wraps the C library and takes about 0.05 ms. Where it has no wheels (Python
+3.14 so far), OpenSSL and plain Python give the same bytes in about 6 ms.
 """
 
 from pve402.payments import curve_plain
@@ -13,13 +13,13 @@ except ModuleNotFoundError:
 
 
 class Key:
-    """One private key; it never shows itself."""
+    """A private key; never printed."""
 
     def __init__(self, secret: bytes) -> None:
         """Read the key.
 
         Raises:
-            ValueError: it is no number on the curve.
+            ValueError: the secret is not a valid key of the curve.
         """
         self._key = coincurve.PrivateKey(secret)
         self.public_key = self._key.public_key.format(compressed=False)
@@ -30,7 +30,7 @@ class Key:
 
 
 def recover(message_hash: bytes, signature: bytes) -> bytes | None:
-    """The uncompressed public key that signed 32 bytes so, or None if none can have."""
+    """Return the uncompressed public key that made a signature, or None if there is none."""
     try:
         key = coincurve.PublicKey.from_signature_and_message(signature, message_hash, hasher=None)
     except Exception:  # noqa: BLE001  # coincurve raises bare Exception for an r or s off the curve

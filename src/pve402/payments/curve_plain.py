@@ -1,7 +1,7 @@
 """secp256k1 without coincurve: OpenSSL signs, and plain Python recovers.
 
-Secrets are OpenSSL's alone, in constant time. Recovery (SEC 1, 4.1.6) handles what everybody may
-see. Points are Jacobian: (x, y, z) stands for (x / z^2, y / z^3), None for infinity.
+Only OpenSSL handles secrets, in constant time. Recovery (SEC 1, 4.1.6) handles only public data.
+Points are Jacobian: (x, y, z) means (x / z^2, y / z^3), and None means infinity.
 """
 
 import functools
@@ -23,13 +23,13 @@ _Point = tuple[int, int, int]
 
 
 class Key:
-    """One private key; it never shows itself."""
+    """A private key; never printed."""
 
     def __init__(self, secret: bytes) -> None:
         """Read the key.
 
         Raises:
-            ValueError: it is no number on the curve.
+            ValueError: the secret is not a valid key of the curve.
         """
         number = int.from_bytes(secret, "big")
         if not 0 < number < _ORDER:
@@ -48,7 +48,7 @@ class Key:
 
 
 def recover(message_hash: bytes, signature: bytes) -> bytes | None:
-    """The uncompressed public key that signed 32 bytes so, or None if none can have."""
+    """Return the uncompressed public key that made a signature, or None if there is none."""
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
     if not (0 < r < _ORDER and 0 < s < _ORDER):
         return None
@@ -64,7 +64,7 @@ def recover(message_hash: bytes, signature: bytes) -> bytes | None:
 
 
 def _weighted_sum(of_g: int, of_point: int, point: _Point) -> _Point | None:
-    """Both multiples at once, four bits of each number at a time."""
+    """Compute both multiples at once, taking four bits of each number per step."""
     parts = ((_multiples_of_g(), of_g), (_multiples(point), of_point))
     total: _Point | None = None
     for shift in range(256 - _WINDOW_BITS, -1, -_WINDOW_BITS):

@@ -7,28 +7,28 @@
     ├── FacilitatorUnavailable  nobody could say whether the payment is good; try later
     └── ChainUnavailable        the chain's RPC endpoint gave no usable answer; try later
 
-No text of these carries anything that the payer wrote: a signed authorization is money until it
-is settled, and what reaches an exception reaches a log.
+Their messages never contain anything that the payer wrote: a signed authorization is money until
+it is settled, and exceptions end up in logs.
 """
 
 from enum import StrEnum
 
 
 class Code(StrEnum):
-    """Why a payment was rejected: stable words for answers, logs and metrics."""
+    """Why a payment was rejected: stable codes for answers, logs and metrics."""
 
-    REQUIRED = "payment_required"  # none came
+    REQUIRED = "payment_required"  # the request has none
     HEADERS_CONFLICT = "payment_headers_conflict"  # both wire versions in one request
     HEADER_REPEATED = "payment_header_repeated"  # one header several times
     HEADER_TOO_LARGE = "payment_header_too_large"
     NOT_BASE64 = "payment_not_base64"
     NOT_JSON = "payment_not_json"
-    MALFORMED = "payment_malformed"  # a field is missing, of another type, or out of range
-    VERSION_MISMATCH = "payment_version_mismatch"  # v1 words in the v2 header, or the reverse
+    MALFORMED = "payment_malformed"  # a field is missing, of the wrong type, or out of range
+    VERSION_MISMATCH = "payment_version_mismatch"  # v1 content in the v2 header, or the reverse
     UNSUPPORTED_SCHEME = "unsupported_scheme"
     UNSUPPORTED_METHOD = "unsupported_transfer_method"  # Permit2 and the like
     UNSUPPORTED_NETWORK = "unsupported_network"  # unknown to this program
-    NETWORK_NOT_ACCEPTED = "payment_network_not_accepted"  # known, but not asked for here
+    NETWORK_NOT_ACCEPTED = "payment_network_not_accepted"  # known, but not offered here
     ASSET_MISMATCH = "payment_asset_mismatch"
     RECIPIENT_MISMATCH = "payment_recipient_mismatch"
     AMOUNT_MISMATCH = "payment_amount_mismatch"
@@ -47,8 +47,8 @@ class PaymentError(Exception):
 class PaymentRejected(PaymentError):
     """The payment is at fault.
 
-    `status` is the HTTP status that fits: 402 where a new payment would help, 400 where the
-    request was not x402 at all.
+    `status` is the matching HTTP status: 402 if a new payment would help, 400 if the request was
+    not x402 at all.
     """
 
     status = 402
@@ -74,7 +74,7 @@ class UnknownNetwork(PaymentError):
 
 
 class FacilitatorUnavailable(PaymentError):
-    """The facilitator gave no usable answer. Nothing is known, nothing was claimed."""
+    """The facilitator gave no usable answer. The outcome is unknown; nothing was claimed."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

@@ -1,7 +1,7 @@
-"""Reads typed fields out of JSON that a stranger wrote.
+"""Reads typed fields from untrusted JSON.
 
-Each raises PaymentMalformed for a field that is missing, of another type or out of range; no text
-repeats what was sent.
+Each function raises PaymentMalformed if a field is missing, of the wrong type or out of range; no
+message repeats the input.
 """
 
 import re
@@ -49,7 +49,7 @@ def hex_bytes(holder: dict[str, Any], name: str, most_bytes: int) -> str:
 
 
 def uint256(holder: dict[str, Any], name: str) -> int:
-    """Read a number that the wire writes as a decimal string; plain integers are taken too."""
+    """Read a number sent as a decimal string; also accepts plain integers."""
     found = holder.get(name)
     if isinstance(found, str) and _DECIMAL.fullmatch(found):
         found = int(found)
@@ -59,7 +59,7 @@ def uint256(holder: dict[str, Any], name: str) -> int:
 
 
 def malformed(detail: str, code: Code = Code.MALFORMED) -> NoReturn:
-    """Say that a payment cannot be read."""
+    """Raise PaymentMalformed with a detail."""
     raise errors.PaymentMalformed(code, detail) from None
 
 

@@ -1,7 +1,7 @@
 """Reads a payment out of request headers: x402 v1 `X-PAYMENT`, v2 `PAYMENT-SIGNATURE`.
 
-Both headers hold base64 of JSON written by a stranger. Whatever is in there, the outcome is a
-Payment, None, or a PaymentRejected with a code; no text of an error repeats what was sent.
+Both headers hold untrusted JSON in base64. Whatever they contain, the result is a Payment, None,
+or a PaymentRejected with a code; no error message repeats the input.
 """
 
 import binascii
@@ -19,14 +19,14 @@ from pve402.payments.schemes.base import Scheme
 V1_HEADER: Final = "x-payment"
 V2_HEADER: Final = "payment-signature"
 MAX_HEADER_BYTES: Final = 16 * 1024
-"""Plain payments take 550 bytes, with a wrapped contract-wallet signature a few thousand."""
+"""Plain payments take 550 bytes; those with a wrapped contract-wallet signature a few thousand."""
 
 
 class MultiHeaders(Protocol):
-    """Headers that can hold a name several times, as Starlette's do."""
+    """Headers that can hold the same name several times, like Starlette's."""
 
     def getlist(self, key: str) -> list[str]:
-        """All values of one name, whatever its case."""
+        """Return all values of a name, ignoring case."""
         ...
 
 
@@ -35,7 +35,7 @@ def read_payment(headers: Mapping[str, str] | MultiHeaders) -> Payment | None:
 
     Raises:
         PaymentMalformed: the header cannot be read (400).
-        PaymentRejected: it can be read, but is not a kind of payment taken here (402).
+        PaymentRejected: the header is readable, but we do not take this kind of payment (402).
     """
     v1, v2 = _values(headers, V1_HEADER), _values(headers, V2_HEADER)
     if v1 and v2:
@@ -50,7 +50,7 @@ def read_payment(headers: Mapping[str, str] | MultiHeaders) -> Payment | None:
 
 
 def _values(headers: Mapping[str, str] | MultiHeaders, name: str) -> list[str]:
-    getlist = getattr(headers, "getlist", None)  # isinstance of a Protocol takes 10 us
+    getlist = getattr(headers, "getlist", None)  # isinstance with a Protocol takes 10 us
     if getlist is not None:
         return cast("MultiHeaders", headers).getlist(name)
     return [v for k, v in cast("Mapping[str, str]", headers).items() if k.lower() == name]
@@ -63,11 +63,11 @@ def _decode(value: str) -> dict[str, Any]:
         )
     try:
         raw = binascii.a2b_base64(value, strict_mode=True)
-    except ValueError:  # not ASCII as well
+    except ValueError:  # also raised for non-ASCII
         fields.malformed("the payment header is not base64", Code.NOT_BASE64)
     try:
         document = pydantic_core.from_json(raw, allow_inf_nan=False, cache_strings="keys")
-    except ValueError:  # deep nesting and huge integers as well
+    except ValueError:  # also raised for deep nesting and huge integers
         fields.malformed("the payment header does not hold JSON", Code.NOT_JSON)
     if not isinstance(document, dict):
         fields.malformed("the payment is not a JSON object")
@@ -120,5 +120,5 @@ def _rejected(code: Code, detail: str) -> NoReturn:
 
 
 def names() -> Iterable[str]:
-    """The request headers that carry payments, for CORS and for log filters."""
+    """Return the request headers that carry payments, for CORS and log filters."""
     return (V1_HEADER, V2_HEADER)

@@ -1,8 +1,8 @@
-"""Judges what a request's payment header is worth against a price.
+"""Checks a request's payment header against a price.
 
-Pure: no framework, no network, no clock. A payment that is judged good is in order as far as can be
-seen here. It does not mean that money moved, nor that the payment was not used before: the unique
-order row says that, and settlement moves the money.
+Pure: no framework, no network, no clock. A payment that passes is valid as far as we can tell
+locally. That does not mean that money moved, nor that the payment was never used before: the unique
+order row ensures that, and settlement moves the money.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,14 @@ _ONCE_GOOD: Final = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """A payment that came with a request, and the terms it answers."""
+    """A request's payment and the terms that it answers."""
 
     payment: Payment
     requirements: Requirements
     standing: Standing
     too_late: errors.PaymentRejected | None = None
-    """Set when it can buy nothing now, because its window or its price is past, but may have bought
-    before."""
+    """Set if the payment can buy nothing now, because its window or its price is no longer valid,
+    but may have bought something before."""
 
 
 def judge(
@@ -38,11 +38,11 @@ def judge(
     now_seconds: int,
     limits: Limits,
 ) -> Judged:
-    """Judge the payment of a request against the terms on offer, one per network and asset.
+    """Check the payment of a request against the terms on offer, one per network and asset.
 
     Raises:
         PaymentMalformed: the header cannot be read.
-        PaymentRejected: the payment meets none of the terms and never did, or there is none.
+        PaymentRejected: there is no payment, or it never met any of the terms.
     """
     payment = headers.read_payment(request_headers)
     if payment is None:
@@ -62,8 +62,8 @@ def judge(
 def choose(offers: Sequence[Requirements], payment: Payment) -> Requirements:
     """Find the offer that a payment answers: same network and asset.
 
-    The first offer of the network is given where none has the asset, so that the rejection
-    which follows names the asset and not the network.
+    If no offer has the asset, returns the network's first offer, so that the later rejection names
+    the asset and not the network.
 
     Raises:
         PaymentRejected: no offer is on this network.

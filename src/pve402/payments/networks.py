@@ -1,10 +1,10 @@
-"""The EVM networks that x402 payments can use here, and the stablecoin of each.
+"""The EVM networks that we support for x402 payments, and the stablecoin of each.
 
-x402 v1 names networks (`base-sepolia`), v2 uses CAIP-2 ids (`eip155:84532`). Inside the program a
-network is its CAIP-2 id. The token facts are those of the official SDK's tables
-(`x402.mechanisms.evm.default_assets`, `x402.mechanisms.evm.v1.constants`); tokens that cannot do
-EIP-3009 are left out. The EIP-712 name must be what the token's `name()` returns, and it differs:
-USDC is called "USD Coin" on Base and "USDC" on Base Sepolia.
+x402 v1 uses network names (`base-sepolia`), v2 uses CAIP-2 ids (`eip155:84532`). Inside the program
+we use CAIP-2 ids. The token data comes from the official SDK's tables
+(`x402.mechanisms.evm.default_assets`, `x402.mechanisms.evm.v1.constants`), without the tokens that
+do not support EIP-3009. The EIP-712 name must match the token's `name()`, which varies: USDC is
+called "USD Coin" on Base and "USDC" on Base Sepolia.
 """
 
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from typing import Final
 from pve402.payments import errors
 
 PUBLIC_FACILITATOR_URL: Final = "https://www.x402.org/facilitator"
-"""Without `www.` it answers 308."""
+"""Without `www.`, it redirects with a 308."""
 CDP_FACILITATOR_URL: Final = "https://api.cdp.coinbase.com/platform/v2/x402"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Network:
-    """One EVM chain with the token that payments on it use."""
+    """An EVM chain and the token for payments on it."""
 
     name: str
-    """Short name for settings and people; also the x402 v1 name when `v1` is set."""
+    """Short name for settings and people; also the x402 v1 name if `v1` is set."""
     chain_id: int
     asset: str
     """Contract address of the token, in EIP-55 form."""
@@ -38,13 +38,13 @@ class Network:
     """Whether x402 v1 has a name for it."""
     testnet: bool = False
     rpc_url: str | None = field(default=None, repr=False)
-    """Public RPC endpoint; None where none is known, then the operator must set one."""
+    """Public RPC endpoint; if None, the operator must set one."""
     facilitator_url: str | None = None
-    """Default facilitator; None where the operator must name one or run the embedded one."""
+    """Default facilitator; if None, the operator must set one or use the embedded one."""
 
     @property
     def caip2(self) -> str:
-        """The CAIP-2 id, such as `eip155:8453`."""
+        """Return the CAIP-2 id, such as `eip155:8453`."""
         return f"eip155:{self.chain_id}"
 
 
@@ -199,7 +199,7 @@ def resolve(name_or_caip2: str) -> Network:
     """Find a network by its short name (`base`) or CAIP-2 id (`eip155:8453`).
 
     Raises:
-        UnknownNetwork: not in the table; the text lists what is, for the operator's settings page.
+        UnknownNetwork: not in the table; the message lists the known ones for the operator.
     """
     wanted = name_or_caip2.strip().lower()
     found = BY_NAME.get(wanted) or BY_CAIP2.get(wanted)
@@ -213,6 +213,6 @@ def resolve(name_or_caip2: str) -> Network:
 
 
 def resolve_v1(name: str) -> Network | None:
-    """Find a network by the exact name that x402 v1 has for it."""
+    """Find a network by its exact x402 v1 name."""
     found = BY_NAME.get(name)
     return found if found and found.v1 else None

@@ -1,7 +1,7 @@
-"""The two values that every other module of payments speaks of: Requirements and Payment.
+"""The two values that all other payment modules use: Requirements and Payment.
 
-`Requirements` is what we ask for, `Payment` is one signed authorization that answers it.
-x402 v1 and v2 meet here: both wire forms become these types, and both are written from them.
+`Requirements` is what we ask for, `Payment` is one signed authorization that answers it. Both wire
+versions, x402 v1 and v2, are read into these types and written from them.
 """
 
 import json
@@ -11,16 +11,16 @@ from typing import Final, Literal, NamedTuple, Self
 from pve402.payments import addresses, errors, fields, networks
 
 WINDOW_MARGIN_SECONDS: Final = 120
-"""How far validBefore may lie beyond `max_timeout_seconds`: the payer's clock may be ahead, but an
-outcome that stays unknown holds an order until then."""
+"""How far validBefore may lie beyond `max_timeout_seconds`. The payer's clock may be ahead, but an
+order with an unknown outcome stays open until validBefore."""
 
 Version = Literal[1, 2]
 
 
 class PaymentKey(NamedTuple):
-    """What makes a payment one payment: a token moves once per (payer, nonce) on one network.
+    """The identity of a payment: a token accepts each (payer, nonce) once per network.
 
-    All four are canonical (CAIP-2 id, lower-case hex), so equal payments have equal keys.
+    All four fields are canonical (CAIP-2 id, lower-case hex), so equal payments have equal keys.
     """
 
     network: str
@@ -31,7 +31,7 @@ class PaymentKey(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Requirements:
-    """The terms under which one route is paid, on one network."""
+    """The payment terms of one route on one network."""
 
     network: str
     """CAIP-2 id."""
@@ -40,27 +40,27 @@ class Requirements:
     pay_to: str
     """Our address, lower case."""
     max_timeout_seconds: int
-    """How long the authorization must stay valid; covers the slowest work before settlement."""
+    """How long the authorization must be valid; covers the slowest work before settlement."""
     resource_url: str
     scheme: str = "exact"
     speaks_v1: bool = True
-    """Whether whoever settles takes payments of x402 v1."""
+    """Whether the facilitator accepts x402 v1 payments."""
     description: str = ""
     mime_type: str = "application/json"
     asset: str = ""
     """Token contract, lower case; empty means the network's own stablecoin."""
     asset_name: str = ""
-    """EIP-712 domain name of the asset; empty means that of the network's stablecoin."""
+    """EIP-712 domain name of the asset; empty means the network's stablecoin's."""
     asset_version: str = ""
     output_schema_json: str | None = None
-    """JSON text of the v1 `outputSchema`; text, so that terms are hashable and can be cached."""
+    """The v1 `outputSchema` as JSON text, so that the terms are hashable and can be cached."""
 
     def __post_init__(self) -> None:
-        """Fill in the network's token and bring addresses to one form.
+        """Fill in the network's token and normalize addresses.
 
         Raises:
             UnknownNetwork: the network is not in the table.
-            ValueError: an address or number that no payment could meet.
+            ValueError: no payment could match an address or number.
         """
         chain = networks.resolve(self.network)
         if not 1 <= self.amount_atomic <= fields.UINT256_MAX:
@@ -78,24 +78,24 @@ class Requirements:
 
     @property
     def chain(self) -> networks.Network:
-        """The network's row in the table."""
+        """Return the network's row in the table."""
         return networks.BY_CAIP2[self.network]
 
     @property
     def longest_window_seconds(self) -> int:
-        """How far ahead the validBefore of a payment may lie at most."""
+        """Return how far ahead a payment's validBefore may lie, in seconds."""
         return self.max_timeout_seconds + WINDOW_MARGIN_SECONDS
 
     @property
     def extra(self) -> dict[str, str]:
-        """The scheme's extra terms: the EIP-712 domain that the payer signs under."""
+        """Return the scheme's extra terms: the EIP-712 domain for the payer's signature."""
         return {"name": self.asset_name, "version": self.asset_version}
 
     @property
     def v1_network(self) -> str | None:
-        """The v1 name, or None where v1 cannot express these terms.
+        """Return the v1 name, or None if v1 cannot express these terms.
 
-        A v1 payment names no asset, so only the network's own stablecoin can be asked for.
+        A v1 payment names no asset, so v1 terms can only use the network's own stablecoin.
         """
         chain = self.chain
         is_named = self.speaks_v1 and chain.v1 and self.asset == chain.asset.lower()
@@ -104,11 +104,11 @@ class Requirements:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Payment:
-    """One signed payment, as read from either wire version by its scheme.
+    """A signed payment, read from either wire version by its scheme.
 
-    Every field is inside the signature except `version`, which says how to answer, and `scheme`.
-    Addresses and nonce are lower-case hex. What the payer says about route, resource or extensions
-    is not kept: the signature does not cover it.
+    The signature covers every field except `version`, which selects the form of our answer, and
+    `scheme`. Addresses and nonce are lower-case hex. We drop the payer's route, resource and
+    extensions, because the signature does not cover them.
     """
 
     version: Version
@@ -118,37 +118,37 @@ class Payment:
     pay_to: str
     amount_atomic: int
     valid_after: int
-    """Unix seconds; the token takes the transfer only after it."""
+    """Unix seconds; the token accepts the transfer only after this time."""
     valid_before: int
-    """Unix seconds; the token takes the transfer only before it."""
+    """Unix seconds; the token accepts the transfer only before this time."""
     nonce: str
     scheme: str = "exact"
     signature: str = field(repr=False)
-    """`0x` and hex: 65 bytes from a key, anything from a contract wallet. Money until settled."""
+    """`0x` and hex: 65 bytes from a key, any length from a contract. Money until settled."""
 
     @property
     def key(self) -> PaymentKey:
-        """The identity of this payment; unique in the order table."""
+        """Return the identity of this payment; unique in the order table."""
         return PaymentKey(self.network, self.asset, self.payer, self.nonce)
 
     @property
     def signature_bytes(self) -> bytes:
-        """The signature as bytes."""
+        """Return the signature as bytes."""
         return bytes.fromhex(self.signature[2:])
 
     def to_json(self) -> str:
-        """Write the payment for storage. The text is money: encrypt it, erase it when settled."""
+        """Serialize for storage. The text is money: encrypt it, and erase it once settled."""
         return json.dumps({name: getattr(self, name) for name in _FIELDS}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote.
+        """Parse the text from `to_json`.
 
         Raises:
-            PaymentMalformed: the text is not such a payment.
+            PaymentMalformed: the text is not a stored payment.
         """
         try:
-            stored = {"scheme": "exact", **json.loads(text)}  # older rows name no scheme
+            stored = {"scheme": "exact", **json.loads(text)}  # older rows have no scheme
             return cls(**{name: stored[name] for name in _FIELDS})
         except (ValueError, KeyError, TypeError):
             raise errors.PaymentMalformed(
@@ -172,10 +172,10 @@ _FIELDS: Final = (
 
 
 def match(payment: Payment, requirements: Requirements) -> None:
-    """Check that the payment pays exactly these terms. Says nothing about time or signature.
+    """Check that the payment matches these terms exactly. Ignores time and signature.
 
     Raises:
-        PaymentRejected: with the code of the first term that differs.
+        PaymentRejected: with the code of the first difference.
     """
     if payment.network != requirements.network:
         raise errors.PaymentRejected(

@@ -1,7 +1,7 @@
 """The x402 protocol without sockets: headers in, payments out; terms in, answers out.
 
-Callers say `protocol.read_payment(...)`, `protocol.payment_required(...)`; the parts live in
-`payment` (values), `headers` (reading) and `answers` (writing).
+Callers use `protocol.read_payment(...)`, `protocol.payment_required(...)`; the code is in `payment`
+(values), `headers` (reading) and `answers` (writing).
 """
 
 from pve402.payments.answers import (

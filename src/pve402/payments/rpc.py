@@ -1,7 +1,7 @@
-"""A small JSON-RPC client for EVM nodes: bounded in time and size, reads are tried again.
+"""A small JSON-RPC client for EVM nodes: bounded in time and size, retries reads.
 
-The URL often holds an API key, so neither it nor a library's error text (which repeats it) gets
-into an exception.
+The URL often holds an API key, so exceptions contain neither the URL nor a library's error text,
+which repeats it.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ _OUT_OF_GAS: Final = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RpcOptions:
-    """Where the node is and how long to wait for it."""
+    """The node's address and our timeouts."""
 
     url: str = field(repr=False)
     timeout_seconds: float = 10.0
-    """Limit of one attempt."""
+    """Limit for one attempt."""
     read_attempts: int = 3
     retry_delay_seconds: float = 0.2
-    """Wait before the second attempt; doubles each time."""
+    """Pause before the second attempt; doubles each time."""
     max_response_bytes: int = 4 * 1024 * 1024
     max_connections: int = 32
 
@@ -43,7 +43,7 @@ class RpcOptions:
 class RpcError(errors.PaymentError):
     """The node answered with a JSON-RPC error.
 
-    `message` is the node's own text, cut short: for our logs and decisions, not for tenants.
+    `message` is the node's own text, truncated: for our logs and decisions, not for tenants.
     """
 
     def __init__(self, method: str, code: int, message: str) -> None:
@@ -54,12 +54,12 @@ class RpcError(errors.PaymentError):
 
     @property
     def reverted(self) -> bool:
-        """Whether a contract refused the call (code 3 in geth, a text elsewhere)."""
+        """Return whether a contract reverted the call (code 3 in geth, a message elsewhere)."""
         return self.code == 3 or "revert" in self.message.lower()
 
     @property
     def out_of_gas(self) -> bool:
-        """Whether the call needs more gas than it was given; nodes say so in many words."""
+        """Return whether the call needs more gas than it had; the message varies by node."""
         return _OUT_OF_GAS.search(self.message) is not None
 
 
@@ -85,7 +85,7 @@ class Rpc:
             self._session = None
 
     async def read(self, method: str, *params: Any) -> Any:
-        """Ask something that changes nothing; tried again when the node does not answer.
+        """Make a call that changes nothing; retry it if the node does not answer.
 
         Raises:
             ChainUnavailable: no usable answer after all attempts.
@@ -106,7 +106,7 @@ class Rpc:
         """Send one request, once.
 
         Raises:
-            ChainUnavailable: no usable answer; whether the node acted is not known.
+            ChainUnavailable: no usable answer; the node may have acted or not.
             RpcError: the node answered with an error.
         """
         request = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
@@ -128,10 +128,10 @@ class Rpc:
 
 
 def quantity(method: str, value: object) -> int:
-    """Read a number of the node's, such as `0x1b4`; at most 256 bits.
+    """Parse a number from the node, such as `0x1b4`; at most 256 bits.
 
     Raises:
-        ChainUnavailable: it is not one.
+        ChainUnavailable: it is not a valid number.
     """
     try:
         if isinstance(value, str) and value.startswith("0x") and len(value) <= 66:
@@ -169,7 +169,7 @@ def _result(method: str, request_id: object, status: int, raw: bytes) -> Any:
 
 def _fault(method: str, fault: dict[str, Any]) -> errors.PaymentError:
     code, message = fault.get("code"), fault.get("message")
-    # Of events, the same codes say that the range is too wide, and a narrower one is answered.
+    # For events, the same codes mean that the range is too wide; a narrower one works.
     is_too_much = code in _RATE_LIMITED and method != "eth_getLogs"
     if type(code) is not int or is_too_much:
         return errors.ChainUnavailable(method, "rate limited" if code else "error without a code")

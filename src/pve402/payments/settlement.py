@@ -1,29 +1,29 @@
-"""Settles payments, and believes the chain rather than whoever moved the money.
+"""Settles payments, and trusts the chain rather than the facilitator.
 
-What is concluded, from what the facilitator says and what the chain shows:
+What we conclude from the facilitator's answer and the state of the chain:
 
 | facilitator    | nonce on chain              | conclusion                                    |
 | -------------- | --------------------------- | --------------------------------------------- |
 | any, or silent | paid to us                  | SETTLED, with the transaction that really did |
-| any, or silent | spent elsewhere, cancelled, | REFUSED: a nonce is taken once                |
+| any, or silent | spent elsewhere, cancelled, | REFUSED: a nonce can be used only once        |
 |                | or before the order         |                                               |
-| any, or silent | free, chain past validBefore| REFUSED: the token will not take it any more  |
+| any, or silent | free, chain past validBefore| REFUSED: the token no longer accepts it       |
 | any, or silent | free, its transaction is in | REFUSED: the payer's contract, or the token,  |
-|                | a block and was reverted    | says no; asked again it could say so for ever |
-| yes            | free, still valid           | UNKNOWN: not there yet, or a lie; look again  |
+|                | a block and was reverted    | says no, and might do so at every new attempt |
+| yes            | free, still valid           | UNKNOWN: not there yet, or a lie; check again |
 | no (our own)   | free, still valid           | REFUSED: it was not submitted and will not be |
 | no, twice      | free, still valid           | REFUSED: both times nothing was broadcast     |
-| no, names a    | free, still valid           | UNKNOWN: it was broadcast and may yet land    |
+| no, names a    | free, still valid           | UNKNOWN: it was broadcast and may still land  |
 | transaction    |                             |                                               |
 | silent, broken | free, still valid           | UNKNOWN: it may be on its way                 |
-| any            | spent, not found in limits  | UNKNOWN: only an operator's node can tell     |
+| any            | spent, not found in limits  | UNKNOWN: an operator must check with a node   |
 | any            | chain does not answer       | UNKNOWN                                       |
 | yes, trusted   | not asked                   | SETTLED, if it names a transaction            |
 
-REFUSED undoes a tenant's order. Two lines are weaker than proof, because anybody who has the signed
-authorization can submit it until `validBefore`: a no that is followed by a transfer all the same,
-and a transaction that was reverted and is followed by another. What lands so is owed to the payer
-(`leases.owed`). What is UNKNOWN ends at `validBefore`.
+REFUSED undoes a tenant's order. In two rows it is not proven, because anyone with the signed
+authorization can submit it until `validBefore`: a transfer may still follow a no, and another
+transaction may follow a reverted one. We owe the payer any money that arrives this way. UNKNOWN
+ends at `validBefore`.
 """
 
 import asyncio
@@ -54,49 +54,49 @@ _FINAL: Final = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
-    """How payments on one network are settled and checked."""
+    """Settings for settling and checking payments on one network."""
 
     facilitator: Facilitator
     chain: chains.Chain
     asked_by_strangers: chains.Chain | None = None
-    """Reads the chain for whoever has not paid yet, on connections of its own; None: `chain`."""
+    """Reads the chain for unpaid requests, on separate connections; None: use `chain`."""
     trust_facilitator: bool = False
-    """Take a yes without looking at the chain. A lying facilitator is then the operator's loss."""
+    """Accept a yes without checking the chain; the operator bears the cost if it is a lie."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patience:
-    """How long a settlement is waited for before it counts as unknown."""
+    """How long to wait for a settlement before it counts as unknown."""
 
     visible_within_seconds: float = 10.0
-    """After a yes: our node may lag behind the facilitator's."""
+    """How long to wait after a yes, as our node may lag behind the facilitator's."""
     first_interval_seconds: float = 0.05
     longest_interval_seconds: float = 1.0
     ask_again_after_seconds: float = 1.0
-    """After a plain no, before it is believed."""
+    """How long to wait after a plain no before asking again."""
     expiry_depth_blocks: int = 2
-    """How many blocks below the newest the chain must be past validBefore, against reorgs."""
+    """How many blocks back from the newest must already be past validBefore, in case of reorgs."""
 
 
 class Recheck(Enum):
-    """How a settled payment looks some blocks later."""
+    """The state of a settled payment some blocks later."""
 
     FINAL = "final"  # deep enough
-    TOO_EARLY = "too_early"  # there, look again later
+    TOO_EARLY = "too_early"  # there, check again later
     VANISHED = "vanished"  # the chain went another way; settle again while it is valid
     LOST = "lost"  # gone, and can never be settled again
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rechecked:
-    """What a recheck found; the transaction can be another one than before."""
+    """The result of a recheck; the transaction may have changed."""
 
     standing: Recheck
     transaction: str | None = None
 
 
 class Settler:
-    """Verifies, settles and checks payments on every network that is accepted."""
+    """Verifies, settles and checks payments on all accepted networks."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class Settler:
         """Ask the facilitator whether the payment would settle.
 
         Raises:
-            FacilitatorUnavailable: nobody could say.
+            FacilitatorUnavailable: no usable answer.
         """
         answer = await self._route(payment).facilitator.verify(payment, requirements)
         if answer.valid and answer.payer not in (None, payment.payer):
@@ -123,7 +123,7 @@ class Settler:
         return answer
 
     async def payer_has_code(self, payment: Payment) -> bool | None:
-        """Whether the payer is a contract, or delegates to one; None where nobody is asked.
+        """Return whether the payer is a contract or delegates to one; None if not checked.
 
         Raises:
             ChainUnavailable: no usable answer.
@@ -142,13 +142,13 @@ class Settler:
         attempted_before: bool = False,
         known_transaction: str | None = None,
     ) -> Settlement:
-        """Move the money unless it has moved, and conclude by the table above.
+        """Move the money unless it has already moved, and conclude as in the table above.
 
-        Raises nothing of payments: what went wrong there is in the outcome.
+        Raises no payment errors: the outcome reports failures.
 
-        `since_seconds` is when the order was claimed (Unix time): events are searched back to
-        it. After an attempt whose outcome is unknown, `attempted_before` makes the chain be
-        asked first; `known_transaction` is a hash that the attempt left behind.
+        `since_seconds` is the Unix time of the order's claim; the search for events goes back to
+        it. After an attempt with an unknown outcome, set `attempted_before` to check the chain
+        first; `known_transaction` is the hash from that attempt, if any.
         """
         route = self._route(payment)
         if attempted_before or known_transaction:
@@ -171,7 +171,7 @@ class Settler:
     async def look(
         self, payment: Payment, *, since_seconds: int, known_transaction: str | None = None
     ) -> Settlement:
-        """Conclude from the chain alone; moves nothing. Raises nothing of payments."""
+        """Conclude from the chain alone; moves nothing. Raises no payment errors."""
         try:
             return await self._look(payment, since_seconds, known_transaction)
         except errors.ChainUnavailable as error:
@@ -181,10 +181,10 @@ class Settler:
     async def recheck(
         self, payment: Payment, *, transaction: str, since_seconds: int, confirmations: int = 10
     ) -> Rechecked:
-        """Look again at a settled payment.
+        """Check a settled payment again.
 
         Raises:
-            ChainUnavailable: no usable answer; look again later.
+            ChainUnavailable: no usable answer; check again later.
         """
         chain = self._route(payment).chain
         seen = await self._look(payment, since_seconds, transaction)
@@ -197,11 +197,11 @@ class Settler:
         return Rechecked(standing=standing, transaction=seen.transaction)
 
     def chain_of(self, network: str) -> chains.Chain:
-        """The chain of an accepted network, by its CAIP-2 id."""
+        """Return the chain of an accepted network, by its CAIP-2 id."""
         return self._routes[network].chain
 
     def facilitator_of(self, network: str) -> Facilitator:
-        """The facilitator of an accepted network, by its CAIP-2 id."""
+        """Return the facilitator of an accepted network, by its CAIP-2 id."""
         return self._routes[network].facilitator
 
     async def close(self) -> None:
@@ -221,7 +221,7 @@ class Settler:
         chain, scheme = self._route(payment).chain, known.scheme_of(payment)
         receipt = None
         if known_transaction:
-            # A receipt that cannot be had is searched for by its events below.
+            # If the receipt is unavailable, search for the events below.
             with contextlib.suppress(errors.ChainUnavailable):
                 receipt = await chain.receipt(known_transaction)
             seen = None if receipt is None else scheme.judge(receipt, payment)
@@ -242,10 +242,10 @@ class Settler:
         return _concluded(payment, found, known_transaction)
 
     async def _is_past(self, payment: Payment, chain: chains.Chain, newest: chains.Block) -> bool:
-        """Whether no block that can follow `newest`, even after a reorg, takes the transfer.
+        """Return whether no block after `newest`, even after a reorg, can include the transfer.
 
-        The nonce's state must be that of `newest` too: read any earlier, the transfer could
-        have landed between the two readings.
+        Read the nonce's state at `newest` too. If it were read at an earlier block, the transfer
+        could have landed in between.
         """
         if newest.timestamp_seconds < payment.valid_before:
             return False
@@ -253,7 +253,7 @@ class Settler:
         return (await chain.block(depth)).timestamp_seconds >= payment.valid_before
 
     async def _watch(self, payment: Payment, said: Settlement, *, since_seconds: int) -> Settlement:
-        """Look once; after a yes, look until the transfer shows or patience ends."""
+        """Check once; after a yes, keep checking until the transfer shows or time runs out."""
         waited, interval = 0.0, self._patience.first_interval_seconds
         while True:
             seen = await self.look(
@@ -275,10 +275,10 @@ class Settler:
         *,
         since_seconds: int,
     ) -> Settlement:
-        """The facilitator said no and the nonce is free: is that the end of it?
+        """Decide whether a facilitator's no is final while the nonce is free.
 
-        A no that names a transaction has broadcast it, and it may yet land. A plain no is asked
-        for once more: a facilitator that had only stumbled settles then.
+        If the no names a transaction, it was broadcast and may still land. After a plain no we ask
+        once more, in case the failure was temporary.
         """
         if not _is_free(seen):
             return seen
@@ -297,7 +297,7 @@ class Settler:
 
 
 def _is_free(seen: Settlement) -> bool:
-    """Whether the chain shows that the payment is neither spent nor past its window."""
+    """Return whether the chain shows the payment neither spent nor past its window."""
     return seen.outcome is Outcome.UNKNOWN and seen.reason == Fate.UNSPENT.value
 
 

@@ -1,7 +1,7 @@
-"""Shapes of signatures, before anybody is asked what they are worth.
+"""Signature formats, unwrapped and expanded before verification.
 
 ERC-6492 wraps the signature of a contract wallet that may not be deployed yet: the factory, its
-call, the inner signature, and a magic word at the end. EIP-2098 writes a key's signature in 64
+call, the inner signature, and a magic word at the end. EIP-2098 packs a key's signature into 64
 bytes, with the parity in the top bit of s.
 """
 
@@ -14,20 +14,20 @@ _TOP_BIT: Final = 1 << 255
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """A signature taken out of its wrapper."""
+    """An unwrapped signature."""
 
     inner: bytes
-    """What the wallet's contract is asked about."""
+    """The signature that the wallet's contract checks."""
     deploys: bool
-    """Whether it came with what deploys the wallet."""
+    """Whether the wrapper can deploy the wallet."""
 
 
 def unwrap(signature: bytes) -> Shape | None:
-    """Take the ERC-6492 wrapper off; None if there is the magic word but no such wrapper."""
+    """Remove the ERC-6492 wrapper; None if the magic word is there but the wrapper is invalid."""
     if not signature.endswith(_MAGIC):
         return Shape(inner=signature, deploys=False)
     body = signature[:-32]
-    at = int.from_bytes(body[64:96], "big")  # abi.encode(address, bytes, bytes): the third's place
+    at = int.from_bytes(body[64:96], "big")  # abi.encode(address, bytes, bytes): third offset
     size = int.from_bytes(body[at : at + 32], "big") if at + 32 <= len(body) else len(body)
     if len(body) < 96 or at < 96 or at + 32 + size > len(body):
         return None
@@ -35,7 +35,7 @@ def unwrap(signature: bytes) -> Shape | None:
 
 
 def expand(signature: bytes) -> bytes:
-    """Write a compact signature (EIP-2098) with 65 bytes; another stays as it is."""
+    """Expand a compact signature (EIP-2098) to 65 bytes; return others unchanged."""
     if len(signature) != 64:
         return signature
     s = int.from_bytes(signature[32:], "big")

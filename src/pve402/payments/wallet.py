@@ -1,9 +1,9 @@
-"""Proves who holds a wallet: an EIP-4361 text made here, signed there, checked here, once.
+"""Proves who controls a wallet: we write an EIP-4361 text, the wallet signs it, we check it once.
 
-Nothing in the signed text is the client's choice. The text is rebuilt from its parsed fields and
-must be equal to what came, character by character, and its nonce carries a MAC over all the other
-fields. So a text that passes was written by this service, and nothing need be stored when a
-stranger asks for one: only a used nonce is.
+The client chooses nothing in the signed text. We rebuild the text from its parsed fields and
+require an exact match with what the client sent, and the nonce contains a MAC over all other
+fields. So only this service can have written a text that passes, and we need not store anything
+when a stranger asks for one; we store only used nonces.
 """
 
 import hashlib
@@ -43,13 +43,13 @@ _FIELDS: Final = re.compile(
 
 
 class Code(StrEnum):
-    """Why a wallet was not believed."""
+    """Why we rejected a wallet's proof."""
 
-    MALFORMED = "wallet_message_malformed"  # not a text of ours, or changed since
+    MALFORMED = "wallet_message_malformed"  # not our text, or modified
     EXPIRED = "wallet_challenge_expired"
     USED = "wallet_challenge_used"
     SIGNATURE_INVALID = "wallet_signature_invalid"
-    UNSUPPORTED_NETWORK = "unsupported_network"  # a contract wallet on a chain not served here
+    UNSUPPORTED_NETWORK = "unsupported_network"  # a contract wallet on a chain we do not read
 
 
 class WalletRejected(errors.PaymentError):
@@ -62,29 +62,29 @@ class WalletRejected(errors.PaymentError):
 
 
 class ChallengeNonces(Protocol):
-    """Remembers the nonces that were used, until they would have expired anyway."""
+    """Remembers used nonces until they expire."""
 
     async def consume(self, nonce: str, *, expires_at: datetime) -> bool:
-        """Take a nonce, atomically across replicas; False when it was taken before."""
+        """Use up a nonce, atomically across replicas; False if it was already used."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WalletOptions:
-    """What challenges are bound to."""
+    """Settings for challenges."""
 
     public_url: str
-    """Our own address; the only source of the message's domain and URI."""
+    """Our own URL; the only source of the message's domain and URI."""
     secret: bytes = field(repr=False)
-    """Keys the MAC; the same on all replicas, derived for this purpose alone."""
+    """Key of the MAC; the same on all replicas, and derived only for this purpose."""
     lifetime_seconds: int = 300
     clock_skew_seconds: int = 5
-    """How far another replica's clock may be ahead."""
+    """How far another replica's clock may be ahead of ours."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WalletChallenge:
-    """A text to be signed as it is."""
+    """A text that the wallet signs unchanged."""
 
     message: str
     nonce: str
@@ -93,23 +93,23 @@ class WalletChallenge:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProvenWallet:
-    """Who signed."""
+    """The wallet that signed."""
 
     account: str
     """CAIP-10."""
     by_key: bool
-    """True when a key signed: then it is this address on every EVM chain. A contract counts only
-    on its own chain, where somebody else cannot hold the address."""
+    """True if a key signed: it then has this address on every EVM chain. A contract counts only on
+    its own chain, since somebody else may have the same address on another."""
 
     def is_account(self, other: str) -> bool:
-        """Whether this proof is good for that CAIP-10 account."""
+        """Return whether this proof is valid for a CAIP-10 account."""
         if self.by_key:
             return accounts.address_of(self.account) == accounts.address_of(other)
         return self.account == other
 
 
 class WalletAuthenticator:
-    """Makes challenges and checks what comes back."""
+    """Creates challenges and checks the signed answers."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class WalletAuthenticator:
         *,
         now: Callable[[], datetime],
     ) -> None:
-        """`chains` is by CAIP-2 id: where contract wallets can be asked. `now` is aware UTC."""
+        """`chains` is by CAIP-2 id, used to ask contract wallets. `now` returns aware UTC."""
         self._options = options
         self._nonces = nonces
         self._chains = chains
@@ -128,7 +128,7 @@ class WalletAuthenticator:
         self._domain = urlsplit(options.public_url).netloc
 
     def challenge(self, account: str) -> WalletChallenge:
-        """Make the text that this CAIP-10 account is to sign. Stores nothing.
+        """Create the text for this CAIP-10 account to sign. Stores nothing.
 
         Raises:
             UnknownNetwork: the account is on a network that is not in the table.
@@ -151,11 +151,12 @@ class WalletAuthenticator:
     async def verify(self, message: str, signature: str) -> ProvenWallet:
         """Check a signed challenge and use it up.
 
-        The nonce is taken last, so that a failure can be mended and only signers write rows.
+        Uses up the nonce last, so that a client can retry after a failure and only real signers
+        cause rows to be written.
 
         Raises:
-            WalletRejected: with the code of what is wrong.
-            ChainUnavailable: a contract wallet could not be asked.
+            WalletRejected: with the code of the problem.
+            ChainUnavailable: we could not ask a contract wallet.
         """
         text = self._read(message)
         self._check_time(text)
@@ -179,7 +180,7 @@ class WalletAuthenticator:
             raise WalletRejected(Code.EXPIRED, "this challenge has expired; ask for a new one")
 
     async def _check_signature(self, text: "_Text", message: str, signature: bytes) -> bool:
-        """True when a key signed, False when a contract stands by it; raises otherwise."""
+        """Return True if a key signed, False if a contract accepts it; raise otherwise."""
         message_hash = personal_hash(message)
         expanded = signatures.expand(signature)
         if len(expanded) == 65 and local_checks.recover(message_hash, expanded) == text.address:
@@ -195,9 +196,9 @@ class WalletAuthenticator:
     async def _check_contract(
         self, chain: Chain, text: "_Text", message_hash: bytes, signature: bytes
     ) -> None:
-        """Raise WalletRejected unless the wallet's contract stands by a signature.
+        """Raise WalletRejected unless the wallet's contract accepts a signature.
 
-        An address without code stands by none; that is known for a while, and costs no call.
+        An address without code accepts none; we cache that, so it costs no further call.
         """
         shape = signatures.unwrap(signature)
         if not await chain.has_code(text.address):
@@ -210,7 +211,7 @@ class WalletAuthenticator:
             raise WalletRejected(Code.SIGNATURE_INVALID, "the wallet did not sign this challenge")
 
     def _count_attempt(self, text: "_Text") -> None:
-        """Let a challenge ask its contract a few times, so that guesses are not worth a node."""
+        """Limit the contract calls per challenge, so that guessing cannot overload a node."""
         tries = self._attempts.pop(text.salt, 0) + 1
         while len(self._attempts) >= _MOST_KNOWN:
             del self._attempts[next(iter(self._attempts))]
@@ -228,7 +229,7 @@ class WalletAuthenticator:
         return text.salt + mac[:_MAC_DIGITS]
 
     def _compose(self, text: "_Text", nonce: str) -> str:
-        """Write the message as EIP-4361 lays it out."""
+        """Write the message in EIP-4361 format."""
         lines = [
             f"{self._domain} wants you to sign in with your Ethereum account:",
             addresses.checksum(text.address),
@@ -247,7 +248,7 @@ class WalletAuthenticator:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Text:
-    """The fields of a message that differ from one to the next."""
+    """The variable fields of a message."""
 
     network: str
     address: str
@@ -257,13 +258,13 @@ class _Text:
 
 
 def personal_hash(message: str) -> bytes:
-    """The hash that wallets sign for a text (EIP-191, version 0x45)."""
+    """Return the hash that wallets sign for a text (EIP-191, version 0x45)."""
     raw = message.encode()
     return addresses.keccak256(b"\x19Ethereum Signed Message:\n%d" % len(raw) + raw)
 
 
 def _parse(message: str) -> _Text | None:
-    """Read the fields of a message; what they are worth is for the comparison to say."""
+    """Parse the fields of a message; the caller's comparison validates them."""
     found = _FIELDS.fullmatch(message) if len(message) <= MAX_MESSAGE_CHARACTERS else None
     if found is None:
         return None

@@ -1,6 +1,6 @@
-"""Those who move the money: a facilitator over HTTP, or our own signer on the chain.
+"""Facilitators move the money: one reached over HTTP, and our own signer on the chain.
 
-`base` has the interface both meet, `http` and `embedded` the two of them.
+`base` defines the interface; `http` and `embedded` implement it.
 """
 
 from pve402.payments.facilitators.base import (

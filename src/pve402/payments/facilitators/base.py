@@ -1,4 +1,4 @@
-"""What a facilitator is: it says whether a payment is good, and moves the money."""
+"""The interface of a facilitator, which verifies payments and moves the money."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -8,10 +8,10 @@ from pve402.payments.payment import Payment, Requirements
 
 
 class Outcome(Enum):
-    """How an attempt to settle ended."""
+    """The result of an attempt to settle."""
 
     SETTLED = "settled"  # the transfer happened
-    REFUSED = "refused"  # it did not; whether it never will is for `settlement` to say
+    REFUSED = "refused"  # it did not; `settlement` decides whether that is final
     UNKNOWN = "unknown"  # it may have happened, or may still happen
 
 
@@ -21,23 +21,23 @@ class Verification:
 
     valid: bool
     payer: str | None
-    """Lower-case address, when the facilitator named one."""
+    """Lower-case address, if the facilitator named one."""
     reason: str | None = None
-    """The facilitator's short word for why not."""
+    """The facilitator's short reason for a refusal."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settlement:
-    """How a payment's settlement stands."""
+    """The state of a payment's settlement."""
 
     outcome: Outcome
     payer: str
     network: str
     """CAIP-2 id."""
     transaction: str | None = None
-    """Transaction hash, lower case; None when none is known."""
+    """Transaction hash, lower case; None if unknown."""
     reason: str | None = None
-    """A short stable word, never a text of somebody else's."""
+    """A short stable code, never text from outside."""
 
     @classmethod
     def of(
@@ -48,7 +48,7 @@ class Settlement:
         transaction: str | None = None,
         reason: str | None = None,
     ) -> "Settlement":
-        """The standing of one payment."""
+        """Return the settlement state of one payment."""
         return cls(
             outcome=outcome,
             payer=payment.payer,
@@ -62,23 +62,23 @@ class Facilitator(Protocol):
     """Verifies payments and settles them. Safe to use from many tasks at once."""
 
     refusals_are_final: bool
-    """Whether its no means that it has not submitted the payment, and never will."""
+    """Whether a refusal means that it has not submitted the payment, and never will."""
 
     async def verify(self, payment: Payment, requirements: Requirements) -> Verification:
-        """Say whether the payment would settle now. Moves nothing.
+        """Check whether the payment would settle now. Moves nothing.
 
         Raises:
-            FacilitatorUnavailable: no usable answer; nothing is known.
+            FacilitatorUnavailable: no usable answer; the result is unknown.
         """
         ...
 
     async def settle(self, payment: Payment, requirements: Requirements) -> Settlement:
-        """Move the money. Raises nothing of payments: what went wrong is in the outcome.
+        """Move the money. Raises no payment errors: the outcome reports failures.
 
         Safe to repeat with the same payment, because the token takes a nonce only once.
         """
         ...
 
     async def close(self) -> None:
-        """Give back connections. The facilitator is not used afterwards."""
+        """Close the connections. The facilitator must not be used afterwards."""
         ...

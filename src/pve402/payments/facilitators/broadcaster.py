@@ -1,8 +1,9 @@
 """Gets transactions of one account into blocks: in order, without gaps, from many tasks at once.
 
-Each transaction is claimed in the store (nonce, signed bytes and hash) before the node hears of
-it. What is claimed is owed to the chain: when a node's answer is unclear, the same bytes are sent
-again, which the chain takes once; when they do not get in, a dearer version with the same nonce.
+Each transaction is claimed in the store (nonce, signed bytes and hash) before we send it to the
+node. A claimed transaction must reach the chain. If a node's answer is unclear, we send the same
+bytes again, which the chain accepts only once; if they do not get into a block, we send a version
+with the same nonce and a higher fee.
 """
 
 import asyncio
@@ -24,14 +25,14 @@ log = structlog.get_logger(__name__)
 _CLAIM_ATTEMPTS: Final = 50
 _FINAL_BLOCKS: Final = 12
 _FEES_SECONDS: Final = 1.0
-_BUMP_PERCENT: Final = 25  # nodes ask for 10 to 12.5 more before they replace a transaction
+_BUMP_PERCENT: Final = 25  # nodes require 10 to 12.5 more to replace a transaction
 
 RecordTransaction = Callable[[PaymentKey, str], Awaitable[None]]
 """Stores a payment's transaction hash; awaited before the transaction is broadcast."""
 
 
 class NotBroadcast(errors.PaymentError):
-    """The transaction was surely not taken by the node, and its nonce is free again."""
+    """The node certainly did not take the transaction, and its nonce is free again."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -46,25 +47,25 @@ class TooMuchGas(NotBroadcast):
 
 
 class _Answer(Enum):
-    """What a node's answer to a broadcast means."""
+    """The meaning of a node's answer to a broadcast."""
 
     TAKEN = "taken"  # in its pool, or in a block
     UNCLEAR = "unclear"  # no answer; it may have been taken
-    NONCE_PASSED = "nonce_passed"  # the account is further on: somebody else signs with the key
-    REFUSED = "refused"  # surely not in the pool
+    NONCE_PASSED = "nonce_passed"  # the nonce is used: somebody else signs with the key
+    REFUSED = "refused"  # certainly not in the pool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeeOptions:
-    """What a transaction may cost."""
+    """Limits on the cost of a transaction."""
 
     max_fee_per_gas_wei: int = 100 * 10**9
-    """Cap. A dearer chain is waited out."""
+    """Cap. If the chain's fees are higher, we wait."""
     priority_fee_per_gas_wei: int = 10**6
-    """Tip; rollups need next to none. The node's own suggestion is used when higher."""
+    """Tip; rollups need almost none. We use the node's own suggestion if it is higher."""
     max_priority_fee_per_gas_wei: int = 5 * 10**9
     max_gas: int = 500_000
-    """A plain transfer takes 60,000 to 90,000; contract wallets' checks come on top."""
+    """A plain transfer takes 60,000 to 90,000; the checks of contract wallets need more."""
 
 
 class Broadcaster:
@@ -97,16 +98,16 @@ class Broadcaster:
         return self._key.address
 
     async def send(self, payment: PaymentKey, *, to: str, data: str) -> SignedTransaction:
-        """Sign and broadcast one call. When it returns, the transaction is owed to the chain.
+        """Sign and broadcast one call. Once this returns, we make sure it reaches the chain.
 
-        A caller that is cancelled meanwhile does not stop it half-way: a nonce that is claimed
-        and not broadcast would hold up all later ones.
+        Cancelling the caller does not stop it half-way: a claimed nonce that is never broadcast
+        would block all later ones.
 
         Raises:
             RpcError: the node's simulation of the call failed; nothing was signed.
-            TooMuchGas: it would take more gas than is allowed; nothing was signed.
-            NotBroadcast: the node did not take it.
-            ChainUnavailable: the node did not answer before anything was signed.
+            TooMuchGas: it would take more gas than allowed; nothing was signed.
+            NotBroadcast: the node refused it.
+            ChainUnavailable: the node did not answer, before anything was signed.
         """
         tip, max_fee = await self._current_fees()
         gas_limit = await self._estimate_gas(to, data)
@@ -125,9 +126,9 @@ class Broadcaster:
         return await asyncio.shield(task)
 
     async def simulated(self, to: str, data: str) -> dict[str, str]:
-        """The call as its transaction would be: our sender, our gas, fees that are paid.
+        """Return the call with the sender, gas and fees of the real transaction.
 
-        A contract can tell a question from a transaction by each of them, and answer otherwise.
+        Without them, a contract could recognise a simulation and answer differently.
 
         Raises:
             NotBroadcast: the chain's fees are above the cap.
@@ -144,18 +145,18 @@ class Broadcaster:
         }
 
     async def send_again(self, signed: SignedTransaction) -> bool:
-        """Broadcast the same bytes again; the chain takes them once.
+        """Broadcast the same bytes again; the chain accepts them only once.
 
-        False when they can never get in any more: the account has used the nonce otherwise.
+        Returns False if it never can: the account used the nonce for something else.
         """
         answer = await self._broadcast(signed)
         return answer is not _Answer.NONCE_PASSED or await self._is_mined(signed)
 
     async def outbid(self, signed: SignedTransaction, *, to: str, data: str) -> SignedTransaction:
-        """Replace a stuck transaction by a dearer one with the same nonce, within the cap.
+        """Replace a stuck transaction with one of a higher fee and the same nonce, up to the cap.
 
-        Gives the transaction that now stands for the nonce: the same one when the cap is reached
-        or the nonce is no longer open.
+        Returns the nonce's current transaction: the same one if the cap is reached or the nonce is
+        no longer open.
         """
         tip, max_fee = map(_bumped, transactions.fees_of(signed.raw))
         if max_fee > self._fees.max_fee_per_gas_wei:
@@ -178,10 +179,10 @@ class Broadcaster:
         return dearer
 
     async def sweep(self) -> int:
-        """Forget what is final, broadcast again what is in no block; give how many those were.
+        """Forget final transactions and rebroadcast those in no block; return how many of these.
 
-        For start-up and from time to time. It completes the work of a process that ended between
-        claim and broadcast, and brings back what a reorganisation of the chain threw out.
+        Run it at startup and from time to time. It completes the work of a process that died
+        between claim and broadcast, and restores transactions that a reorganisation removed.
 
         Raises:
             ChainUnavailable: the node did not answer.
@@ -198,17 +199,17 @@ class Broadcaster:
         return len(waiting)
 
     async def close(self) -> None:
-        """Wait for broadcasts that are under way."""
+        """Wait for running broadcasts."""
         await asyncio.gather(*self._underway, return_exceptions=True)
 
     async def _send_in_turn(self, payment: PaymentKey, draft: Transaction) -> SignedTransaction:
-        async with self._in_order:  # broadcasts leave in the order of their nonces
+        async with self._in_order:  # broadcasts go out in nonce order
             floor = 0
             for _attempt in range(_CLAIM_ATTEMPTS):
                 nonce = max(floor, await self._free_nonce())
                 signed = self._sign(payment, replace(draft, nonce=nonce))
                 if not await self._nonces.claim(signed):
-                    continue  # another process was faster; the next number
+                    continue  # another process was faster; try the next nonce
                 await self._record(payment, signed.transaction)
                 if await self._is_owed(signed):
                     return signed
@@ -216,7 +217,7 @@ class Broadcaster:
         raise NotBroadcast("no nonce could be claimed")
 
     async def _is_owed(self, signed: SignedTransaction) -> bool:
-        """Broadcast what was just claimed. False: the nonce is somebody else's, take another.
+        """Broadcast a new claim. Returns False if someone else used the nonce: take another.
 
         Raises:
             NotBroadcast: the node refused it, and the nonce is free again.
@@ -225,12 +226,12 @@ class Broadcaster:
         if answer in (_Answer.TAKEN, _Answer.UNCLEAR):
             return True
         if answer is _Answer.NONCE_PASSED and await self._is_mined(signed):
-            return True  # another process swept it up meanwhile
+            return True  # another process's sweep handled it meanwhile
         self._synchronized = False
         withdrawn = await self._nonces.withdraw(signed)
         if answer is _Answer.REFUSED and withdrawn:
             raise NotBroadcast("the node refused the transaction")
-        return answer is _Answer.REFUSED  # later nonces wait for this one, so it goes out again
+        return answer is _Answer.REFUSED  # later nonces wait for it, so send it again
 
     async def _is_mined(self, signed: SignedTransaction) -> bool:
         found = await self._rpc.read("eth_getTransactionReceipt", signed.transaction)
@@ -239,7 +240,7 @@ class Broadcaster:
     def _done(self, task: "asyncio.Task[SignedTransaction]") -> None:
         self._underway.discard(task)
         if not task.cancelled():
-            task.exception()  # seen here when the caller has gone
+            task.exception()  # retrieved here in case the caller has gone
 
     async def _free_nonce(self) -> int:
         claimed = await self._nonces.next_nonce(self._chain_id, self.address)
@@ -266,7 +267,7 @@ class Broadcaster:
         return min(gas * 5 // 4, self._fees.max_gas)
 
     async def _current_fees(self) -> tuple[int, int]:
-        """Tip and maximum fee per gas; asked for once a second, for many settle at once."""
+        """Return tip and maximum fee per gas, cached for a second, as many settle at once."""
         now = asyncio.get_running_loop().time()
         if now >= self._fees_expire_at:
             self._current = await self._ask_fees()
@@ -289,7 +290,7 @@ class Broadcaster:
     async def _suggested_tip(self) -> int:
         try:
             answer = await self._rpc.read("eth_maxPriorityFeePerGas")
-        except rpc.RpcError:  # not every node has the method
+        except rpc.RpcError:  # not every node supports the method
             return 0
         return rpc.quantity("eth_maxPriorityFeePerGas", answer)
 
@@ -327,7 +328,7 @@ def _bumped(fee_wei: int) -> int:
 
 
 def _meaning(message: str) -> _Answer:
-    """Tell node errors apart by text: there are no codes for them, geth's words are the custom."""
+    """Classify node errors by text: they have no codes, but most nodes use geth's messages."""
     text = message.lower()
     if any(words in text for words in ("already known", "known transaction", "already imported")):
         return _Answer.TAKEN

@@ -1,8 +1,8 @@
 """Bearer tokens for Coinbase's facilitator: a JWT per request, signed with the operator's API key.
 
-Claims and header are those of Coinbase's own SDKs (`cdp.auth.utils.jwt` of coinbase/cdp-sdk):
-issuer `cdp`, subject and `kid` the key's id, `uris` with method, host and path, two minutes of
-life, and a nonce in the header. A key is base64 of 64 bytes (Ed25519) or PEM (P-256).
+Claims and header match Coinbase's own SDKs (`cdp.auth.utils.jwt` of coinbase/cdp-sdk): issuer
+`cdp`, the key's id as subject and `kid`, `uris` with method, host and path, a lifetime of two
+minutes, and a nonce in the header. A key is base64 of 64 bytes (Ed25519) or PEM (P-256).
 """
 
 import base64
@@ -32,20 +32,20 @@ class CdpKey:
 
 
 class CdpAuth:
-    """Makes the Authorization header of each request."""
+    """Creates the Authorization header for each request."""
 
     def __init__(self, key: CdpKey, *, now_seconds: Callable[[], float]) -> None:
         """Read the key.
 
         Raises:
-            ValueError: the secret is neither of the two kinds. The text does not repeat it.
+            ValueError: the secret is of neither kind. The message does not repeat it.
         """
         self._key_id = key.key_id
         self._private_key = _load(key.secret)
         self._now_seconds = now_seconds
 
     def header(self, method: str, url: str) -> str:
-        """Value of the Authorization header for one request."""
+        """Return the Authorization header's value for one request."""
         target = urlsplit(url)
         now = int(self._now_seconds())
         algorithm = "EdDSA" if isinstance(self._private_key, ed25519.Ed25519PrivateKey) else "ES256"
@@ -72,11 +72,11 @@ class CdpAuth:
         r, s = utils.decode_dss_signature(
             self._private_key.sign(message, ec.ECDSA(hashes.SHA256()))
         )
-        return r.to_bytes(32, "big") + s.to_bytes(32, "big")  # JWS wants the bare pair, not DER
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")  # JWS needs the raw pair, not DER
 
 
 def _load(secret: str) -> _PrivateKey:
-    text = secret.replace("\\n", "\n").strip()  # settings files often hold PEM on one line
+    text = secret.replace("\\n", "\n").strip()  # settings often hold PEM on one line
     if text.startswith("-----BEGIN"):
         return _load_pem(text)
     try:

@@ -1,7 +1,7 @@
 """A facilitator of our own: signs and broadcasts the transfer itself, through one RPC endpoint.
 
-Nothing here blocks the event loop: the node is asked asynchronously, and a signature takes a tenth
-of a millisecond. Broadcasts go out in order; receipts are awaited side by side.
+Nothing here blocks the event loop: calls to the node are asynchronous, and a signature takes 0.1
+ms. Broadcasts go out in order; receipts are awaited concurrently.
 """
 
 import asyncio
@@ -42,17 +42,17 @@ _REVERTS: Final = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmbeddedOptions:
-    """How our own facilitator works on one network."""
+    """Settings of our own facilitator on one network."""
 
     network: str
     """CAIP-2 id."""
     private_key: str = field(repr=False)
-    """Hex key of the account that pays for gas."""
+    """Private key (hex) of the account that pays for gas."""
     settle_timeout_seconds: float = 45.0
     outbid_after_seconds: float = 20.0
-    """How long a transaction may wait for a block before its fee is raised."""
+    """How long a transaction may wait for a block before we raise its fee."""
     sweep_interval_seconds: float = 30.0
-    """How often transactions that fell out of the chain or the node's pool are sent again."""
+    """How often we resend transactions that the chain or the node's pool dropped."""
     first_interval_seconds: float = 0.02
     longest_interval_seconds: float = 1.0
     fees: FeeOptions = field(default_factory=FeeOptions)
@@ -83,7 +83,7 @@ class EmbeddedFacilitator:
         """Read the key.
 
         Raises:
-            ValueError: the key is not one.
+            ValueError: the key is not valid.
             UnknownNetwork: the network is not in the table.
         """
         self._options = options
@@ -108,7 +108,7 @@ class EmbeddedFacilitator:
         return self._broadcaster.address
 
     async def verify(self, payment: Payment, requirements: Requirements) -> Verification:
-        """See `Facilitator`. The node simulates the transfer, whatever kind of signature it has."""
+        """See `Facilitator`. The node simulates the transfer, for any kind of signature."""
         shape = signatures.unwrap(payment.signature_bytes)
         if shape is None or shape.deploys:
             return Verification(valid=False, payer=payment.payer, reason="wallet_not_deployed")
@@ -127,7 +127,7 @@ class EmbeddedFacilitator:
         return Verification(valid=True, payer=payment.payer)
 
     async def settle(self, payment: Payment, requirements: Requirements) -> Settlement:
-        """See `Facilitator`. What was signed for the payment before is followed, not repeated."""
+        """See `Facilitator`. If we already signed for this payment, we follow that transaction."""
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(self._sweep_for_ever())
         try:
@@ -147,7 +147,7 @@ class EmbeddedFacilitator:
         return await self._follow(payment, signed)
 
     async def sweep(self) -> int:
-        """Broadcast again what was claimed and is in no block; it is done by itself as well.
+        """Rebroadcast claimed transactions that are in no block; also runs automatically.
 
         Raises:
             ChainUnavailable: the node did not answer.
@@ -155,7 +155,7 @@ class EmbeddedFacilitator:
         return await self._broadcaster.sweep()
 
     async def close(self) -> None:
-        """See `Facilitator`. The endpoint belongs to who made it."""
+        """See `Facilitator`. Leaves the endpoint open: its creator closes it."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
@@ -166,7 +166,7 @@ class EmbeddedFacilitator:
             await asyncio.sleep(self._options.sweep_interval_seconds)
             try:
                 await self._broadcaster.sweep()
-            except Exception:  # one failure must not end what heals failures
+            except Exception:  # no error may end the loop that recovers
                 log.exception("sweep_failed", network=self._options.network)
 
     async def _send(self, payment: Payment) -> SignedTransaction:
@@ -174,8 +174,8 @@ class EmbeddedFacilitator:
         return await self._broadcaster.send(payment.key, to=transfer.to, data=transfer.data)
 
     async def _follow(self, payment: Payment, signed: SignedTransaction) -> Settlement:
-        """Wait until one of the transactions is in a block, raising the fee if need be."""
-        hashes: list[str] = []  # an outbid version can still be the one that lands
+        """Wait until one of the transactions is in a block, raising the fee if necessary."""
+        hashes: list[str] = []  # an outbid version can still land
         started = outbid_at = self._clock.monotonic_seconds()
         interval = self._options.first_interval_seconds
         while True:
@@ -199,12 +199,12 @@ class EmbeddedFacilitator:
         try:
             await self._chain.latest_block()
         except errors.ChainUnavailable:
-            return signed  # nobody knows that it is stuck: it is the node that does not answer
+            return signed  # the node does not answer, so it may not be stuck
         transfer = known.scheme_of(payment).transfer(payment)
         return await self._broadcaster.outbid(signed, to=transfer.to, data=transfer.data)
 
     async def _ended(self, payment: Payment, hashes: Sequence[str]) -> Settlement | None:
-        """How any of these transactions ended; None while none of them is in a block."""
+        """Return the result of these transactions; None while none of them is in a block."""
         reverted: Settlement | None = None
         for transaction in hashes:
             try:
@@ -223,6 +223,6 @@ class EmbeddedFacilitator:
 
 
 def _why(message: str) -> str:
-    """A short word for a revert, from the token's own texts (FiatToken v2.2)."""
+    """Return a short code for a revert, from the token's own messages (FiatToken v2.2)."""
     text = message.lower()
     return next((word for words, word in _REVERTS if words in text), "transaction_would_fail")

@@ -1,8 +1,8 @@
 """A facilitator reached over HTTP: `POST /verify` and `POST /settle` of the x402 specification.
 
-Bounded in time and size, takes a signed payment to no other host, and turns whatever comes back
-into one of the interface's answers. After a settle that was not answered well, nothing is known:
-the transfer may have landed.
+Calls are bounded in time and size, a signed payment never goes to another host, and every answer
+becomes one of the interface's results. If a settle call gets no usable answer, the outcome is
+unknown: the transfer may have landed.
 """
 
 import asyncio
@@ -24,20 +24,20 @@ from pve402.payments.payment import Payment, Requirements
 
 log = structlog.get_logger(__name__)
 
-_ATTEMPTS: Final = 2  # the second is for a kept-alive connection that the other side had closed
+_ATTEMPTS: Final = 2  # a second try in case the server had closed the kept-alive connection
 _SAYS_NO: Final = frozenset({400, 402, 409, 412, 422})
-"""Statuses with which facilitators send a well-formed no; 401, 403, 404, 429 are about us."""
+"""Statuses of a well-formed refusal from a facilitator; 401, 403, 404, 429 are our own fault."""
 
 _SAME_METHOD: Final = frozenset({307, 308})
 _MAX_REDIRECTS: Final = 2
 
 Authorize = Callable[[str, str], str]
-"""Makes an Authorization header from method and URL."""
+"""Creates an Authorization header from method and URL."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpFacilitatorOptions:
-    """Where the facilitator is and how long to wait for it."""
+    """The facilitator's address and our timeouts."""
 
     url: str
     verify_timeout_seconds: float = 10.0
@@ -56,9 +56,7 @@ class HttpFacilitator:
     def __init__(self, options: HttpFacilitatorOptions) -> None:
         self._options = options
         self._base = urlsplit(options.url)
-        self._sessions: dict[
-            bool, aiohttp.ClientSession
-        ] = {}  # settling has connections of its own
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}  # settling uses separate connections
 
     async def verify(self, payment: Payment, requirements: Requirements) -> Verification:
         """See `Facilitator`."""
@@ -85,11 +83,11 @@ class HttpFacilitator:
             return Settlement.of(payment, Outcome.UNKNOWN, reason="facilitator_unavailable")
 
     async def supported_networks(self) -> frozenset[str]:
-        """The networks of `supported`."""
+        """Return the networks from `supported`."""
         return frozenset(network for _version, network in await self.supported())
 
     async def supported(self) -> frozenset[tuple[int, str]]:
-        """Ask in which wire versions, and on which networks, it settles; each by either name.
+        """Ask for the wire versions and networks it settles; networks by either kind of name.
 
         Raises:
             FacilitatorUnavailable: no usable answer.
@@ -110,7 +108,7 @@ class HttpFacilitator:
         self._sessions.clear()
 
     def _address(self, call: str) -> str:
-        """The address of a call; what the operator wrote behind a question mark goes with it."""
+        """Return the URL of a call; keeps the query string of the operator's URL."""
         return self._base._replace(path=f"{self._base.path.rstrip('/')}/{call}").geturl()
 
     async def _ask(
@@ -173,7 +171,7 @@ def _is_answer(status: int) -> bool:
 
 
 def _redirected(url: str, location: str) -> str:
-    """Where to go on. The public facilitator moves callers to its `www.` name, and no further.
+    """Return the redirect's target. The public facilitator redirects only to its `www.` name.
 
     Raises:
         Unusable: the redirect leads to another host, or away from TLS.

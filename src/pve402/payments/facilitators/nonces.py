@@ -1,9 +1,9 @@
 """The account nonces of our own signer, shared by every process that signs with one key.
 
-An Ethereum account's transactions are numbered without gaps: a nonce used twice loses one
-transaction, a nonce skipped holds up all later ones. So a nonce is taken only together with the
-signed transaction that uses it, in one atomic claim that another process loses. A crash then
-leaves either nothing, or a transaction that anybody can broadcast again.
+An Ethereum account numbers its transactions without gaps: using a nonce twice loses one
+transaction, skipping one blocks all later ones. So we store a nonce only together with the signed
+transaction that uses it, in one atomic claim that only one process can win. A crash then leaves
+either nothing, or a transaction that any process can broadcast again.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from pve402.payments.payment import PaymentKey
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SignedTransaction:
-    """One signed transaction of ours that settles one payment."""
+    """A signed transaction of ours that settles one payment."""
 
     chain_id: int
     signer: str
@@ -24,48 +24,48 @@ class SignedTransaction:
     transaction: str
     """Hash with `0x`, known before broadcast."""
     raw: str = field(repr=False)
-    """The signed bytes as `0x` hex; anybody who has them can broadcast them."""
+    """The signed bytes as `0x` hex; anyone who has them can broadcast them."""
     payment: PaymentKey
 
 
 class SignerNonces(Protocol):
-    """The rows per (chain, signer), and per transaction not yet seen in a block."""
+    """Stores nonces per (chain, signer), and the transactions not yet seen in a block."""
 
     async def next_nonce(self, chain_id: int, signer: str) -> int | None:
-        """One more than the highest nonce ever claimed, or None if none was."""
+        """Return one more than the highest nonce ever claimed, or None if there is none."""
         ...
 
     async def claim(self, transaction: SignedTransaction) -> bool:
-        """Take `transaction.nonce` and store the transaction, in one database transaction.
+        """Claim `transaction.nonce` and store the transaction, in one database transaction.
 
-        False when the nonce was taken by somebody else; then nothing was stored. Durable when
-        it returns: the broadcast follows.
+        Returns False and stores nothing if the nonce was already taken. The claim must be durable
+        on return, because the broadcast follows.
         """
         ...
 
     async def replace(self, transaction: SignedTransaction) -> bool:
-        """Store a dearer version of a claimed, unconfirmed transaction with the same nonce.
+        """Store a version of an unconfirmed transaction with the same nonce and a higher fee.
 
-        False when the nonce is no longer open.
+        Returns False if the nonce is no longer open.
         """
         ...
 
     async def withdraw(self, transaction: SignedTransaction) -> bool:
-        """Give a nonce back whose transaction the node refused, if it is the highest claimed.
+        """Release the nonce of a transaction that the node refused, if it is the highest one.
 
-        False when later nonces are claimed; then the transaction stays and is broadcast again,
-        so that no gap holds up the later ones.
+        Returns False if later nonces are claimed; the transaction then stays and is broadcast
+        again, so that no gap blocks the later ones.
         """
         ...
 
     async def confirm(self, chain_id: int, signer: str, below_nonce: int) -> None:
-        """Close every nonce lower than `below_nonce`: they are in blocks that are final."""
+        """Close all nonces below `below_nonce`: their transactions are in final blocks."""
         ...
 
     async def unconfirmed(self, chain_id: int, signer: str) -> Sequence[SignedTransaction]:
-        """The newest version of every open nonce, lowest nonce first."""
+        """Return the newest version of every open nonce, lowest nonce first."""
         ...
 
     async def open_for(self, payment: PaymentKey) -> SignedTransaction | None:
-        """The newest open transaction that settles this payment, if there is one."""
+        """Return the newest open transaction that settles this payment, if there is one."""
         ...

@@ -1,8 +1,7 @@
-"""What the facilitators settle: asked for at the start and from time to time, so that no payment is
-asked for that nobody would settle.
+"""Learns what the facilitators settle, so that we offer no terms that nobody would settle.
 
-A facilitator that gives no answer is taken to settle everything, as its documentation says; it is
-asked again soon.
+We ask at startup and from time to time. If a facilitator does not answer, we assume that it
+settles everything, as its documentation claims, and ask again soon.
 """
 
 import asyncio
@@ -22,28 +21,28 @@ _START_SECONDS: Final = 3.0
 
 
 class Supporting(Protocol):
-    """A facilitator that says what it settles."""
+    """A facilitator that reports what it settles."""
 
     async def supported(self) -> frozenset[tuple[int, str]]:
-        """Wire versions with the networks, by either name. Raises FacilitatorUnavailable."""
+        """Return wire versions and networks, by either name. Raises FacilitatorUnavailable."""
         ...
 
 
 class Support:
-    """Knows, for each network, in which wire versions its facilitator settles."""
+    """Knows which wire versions each network's facilitator settles."""
 
     def __init__(self, facilitators: Mapping[str, Supporting]) -> None:
-        """`facilitators` is by CAIP-2 id; a network that is not in it settles in every version."""
+        """`facilitators` is by CAIP-2 id; networks not in it settle in every version."""
         self._facilitators = facilitators
         self._versions: dict[str, frozenset[int]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def versions(self, network: str) -> frozenset[int]:
-        """The wire versions of a network; empty where its facilitator settles nothing of it."""
+        """Return a network's wire versions; empty if its facilitator does not settle on it."""
         return self._versions.get(network, EVERY_VERSION)
 
     async def start(self) -> None:
-        """Ask once, for a few seconds at most, then go on in the background."""
+        """Ask once, for a few seconds at most, then continue in the background."""
         self._task = asyncio.create_task(self._go_on(), name="facilitator-support")
         first = asyncio.create_task(self.ask())
         await asyncio.wait({first}, timeout=_START_SECONDS)
@@ -55,7 +54,7 @@ class Support:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def ask(self) -> bool:
-        """Ask every facilitator; False if one gave no answer. Never raises."""
+        """Ask every facilitator; return False if one did not answer. Never raises."""
         answered = await asyncio.gather(*(self._ask(network) for network in self._facilitators))
         return all(answered)
 

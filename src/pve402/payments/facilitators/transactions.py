@@ -1,7 +1,7 @@
 """Signs EIP-1559 transactions with one secp256k1 key.
 
-Just the one kind of transaction a facilitator sends, so that the server does not load an Ethereum
-library of thousands of modules for it; the tests hold it against eth-account byte for byte.
+A facilitator sends only this kind of transaction, so the server need not load an Ethereum library
+with thousands of modules. The tests compare the result with eth-account byte for byte.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class SigningKey:
         """Read the key.
 
         Raises:
-            ValueError: it is not 32 bytes of hex on the curve. The text does not repeat it.
+            ValueError: not 32 bytes of hex on the curve. The message does not repeat it.
         """
         digits = private_key_hex.strip().removeprefix("0x")
         try:
@@ -49,7 +49,7 @@ class SigningKey:
         return f"SigningKey(address={self.address!r})"
 
     def sign(self, transaction: Transaction) -> tuple[str, str]:
-        """Give the signed bytes as `0x` hex, and the transaction's hash."""
+        """Return the signed bytes as `0x` hex, and the transaction's hash."""
         fields = _fields(transaction)
         message_hash = addresses.keccak256(_TYPE + rlp(fields))
         signature = self._key.sign(message_hash)
@@ -59,7 +59,7 @@ class SigningKey:
 
 
 def fees_of(raw: str) -> tuple[int, int]:
-    """Read priority fee and maximum fee per gas (wei) back from our own signed bytes."""
+    """Read the priority fee and maximum fee per gas (wei) from our own signed bytes."""
     body = bytes.fromhex(raw[2:])[1:]
     at = 1 if body[0] < 0xF8 else 1 + body[0] - 0xF7
     numbers: list[int] = []
@@ -72,7 +72,7 @@ def fees_of(raw: str) -> tuple[int, int]:
 
 
 def rlp(item: _Item) -> bytes:
-    """Encode by the recursive length prefix of the Ethereum Yellow Paper, appendix B."""
+    """Encode in recursive length prefix form (Ethereum Yellow Paper, appendix B)."""
     if isinstance(item, list):
         body = b"".join(rlp(part) for part in item)
         return _prefix(len(body), 0xC0) + body

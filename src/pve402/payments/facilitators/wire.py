@@ -1,8 +1,8 @@
-"""What is sent to a facilitator, and what its answers are worth.
+"""Writes requests to a facilitator and reads its answers.
 
-The request is written from our own typed values, never from the payer's document: the
-authorization as signed, with the terms that we asked for. Answers are a stranger's JSON: nothing
-in them is believed that does not name this payment.
+We build the request from our own typed values, never from the payer's document: the authorization
+as signed, and the terms that we offered. Answers are untrusted JSON: we ignore everything in them
+that is not about this payment.
 """
 
 import json
@@ -15,18 +15,18 @@ from pve402.payments.payment import Payment, Requirements
 from pve402.payments.schemes import known
 
 PENDING: Final = "settlement_pending"
-"""The official SDK's word for a transaction that was broadcast and not seen in a block."""
+"""The official SDK's word for a transaction that was broadcast but not yet seen in a block."""
 
 _REASON: Final = re.compile(r"[A-Za-z0-9_.:-]{1,80}", re.ASCII)
 _TRANSACTION: Final = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
 
 
 class Unusable(Exception):
-    """An answer that says nothing about this payment."""
+    """An answer that tells us nothing about this payment."""
 
 
 def request_body(payment: Payment, requirements: Requirements) -> dict[str, Any]:
-    """Body of `/verify` and `/settle`, in the wire version of the payment."""
+    """Return the body for `/verify` and `/settle`, in the payment's wire version."""
     payload: dict[str, Any] = {
         "x402Version": payment.version,
         "payload": known.scheme_of(payment).payload(payment),
@@ -48,7 +48,7 @@ def read_verification(status: int, raw: bytes) -> Verification:
     """Read the answer to `/verify`.
 
     Raises:
-        Unusable: it is not such an answer.
+        Unusable: it is not a valid answer.
     """
     answer = _object(raw)
     valid = answer.get("isValid")
@@ -66,8 +66,8 @@ def read_verification(status: int, raw: bytes) -> Verification:
 def read_settlement(status: int, raw: bytes, payment: Payment) -> Settlement:
     """Read the answer to `/settle`.
 
-    A yes about another payer or network is no answer about this payment. A yes without a
-    usable hash is still a yes, to be looked for on the chain.
+    A yes for another payer or network does not count for this payment. A yes without a usable
+    hash is still a yes; we then search the chain for the transfer.
 
     Raises:
         Unusable: it is not an answer about this payment.
@@ -90,10 +90,10 @@ def read_settlement(status: int, raw: bytes, payment: Payment) -> Settlement:
 
 
 def read_supported(status: int, raw: bytes) -> frozenset[tuple[int, str]]:
-    """Read the answer to `/supported`: wire versions with networks, by either name.
+    """Read the answer to `/supported`: wire versions and networks, by either name.
 
     Raises:
-        Unusable: it is not such an answer.
+        Unusable: it is not a valid answer.
     """
     _require_ok(status)
     kinds = _object(raw).get("kinds")
@@ -104,7 +104,7 @@ def read_supported(status: int, raw: bytes) -> frozenset[tuple[int, str]]:
 
 
 def _version(kind: dict[str, Any]) -> int:
-    """The wire version of a kind; one that names none is told by how it names its network."""
+    """Return a kind's wire version; if it has none, infer it from the form of its network name."""
     stated = kind.get("x402Version")
     if type(stated) is int:
         return stated
@@ -112,7 +112,7 @@ def _version(kind: dict[str, Any]) -> int:
 
 
 def _require_ok(status: int) -> None:
-    """A no may come with a 4xx; a yes that does is believed by nobody."""
+    """Raise Unusable for a yes with an error status; only a no may come with a 4xx."""
     if not 200 <= status < 300:
         raise Unusable(f"a yes with HTTP {status}")
 
@@ -137,7 +137,7 @@ def _is_network(stated: object, payment: Payment) -> bool:
 
 
 def _reason(stated: object) -> str:
-    """A short word from outside, or our own: free text of others goes to no tenant and no log."""
+    """Return a short code from outside, or our own; free text must not reach tenants or logs."""
     return stated if isinstance(stated, str) and _REASON.fullmatch(stated) else "refused"
 
 

@@ -1,1 +1,1 @@
-"""Payment schemes of x402, a folder each."""
+"""Payment schemes of x402, one folder each."""

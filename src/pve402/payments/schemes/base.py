@@ -1,6 +1,6 @@
-"""What a payment scheme is: how its payments are read, judged, sent and found on the chain.
+"""The interface of a payment scheme: how to read, check, send and find its payments.
 
-Everything else in payments speaks of a scheme by this interface. A new scheme is a folder beside
+All other payment modules use schemes through this interface. To add a scheme, add a folder next to
 `exact` and a line in `known`.
 """
 
@@ -14,24 +14,24 @@ from pve402.payments.payment import Payment, Requirements, Version
 
 
 class Standing(Enum):
-    """How far a payment's signature could be judged without asking anybody."""
+    """The result of checking a payment's signature locally, without any call."""
 
     PROVEN = "proven"  # the payer's own key signed it
-    NEEDS_FACILITATOR = "needs_facilitator"  # only the payer's contract can say (EIP-1271)
+    NEEDS_FACILITATOR = "needs_facilitator"  # only the payer's contract can tell (EIP-1271)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What is asked of a payment's window."""
+    """Requirements on a payment's validity window."""
 
     min_remaining_seconds: int
-    """How much of the window must be left: the work before settlement, and settlement."""
+    """How much of the window must remain, for the work before settlement and settlement itself."""
     clock_skew_seconds: int = 5
-    """How far ahead a payer's clock may be where it says from when on a payment is good."""
+    """How far the payer's clock may be ahead of ours when we check validAfter."""
 
 
 class Fate(Enum):
-    """What became of a payment on the chain."""
+    """The state of a payment on the chain."""
 
     UNSPENT = "unspent"  # its nonce is neither used nor cancelled
     PAID = "paid"  # the transfer to us happened
@@ -43,7 +43,7 @@ class Fate(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """A payment's fate, and the transaction that decided it."""
+    """A payment's state, and the transaction that decided it."""
 
     fate: Fate
     transaction: str | None = None
@@ -52,7 +52,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """A call of a contract: what a facilitator sends to move the money."""
+    """A contract call that a facilitator sends to move the money."""
 
     to: str
     data: str
@@ -60,10 +60,10 @@ class Call:
 
 
 class Scheme(Protocol):
-    """One payment scheme of x402. Holds no state."""
+    """A payment scheme of x402. Stateless."""
 
     name: str
-    """As the wire writes it."""
+    """The scheme's name in x402 messages."""
 
     def read(
         self, version: Version, network: Network, asset: str, payload: dict[str, Any]
@@ -71,52 +71,55 @@ class Scheme(Protocol):
         """Read the `payload` of a payment header.
 
         Raises:
-            PaymentRejected: another way to transfer than ours, or a field that is not good.
+            PaymentRejected: a transfer method that we do not support, or an invalid field.
         """
         ...
 
     def payload(self, payment: Payment) -> dict[str, Any]:
-        """Write the `payload` again, for a facilitator, from what was read."""
+        """Rebuild the `payload` for a facilitator from the parsed payment."""
         ...
 
     def check_terms(
         self, payment: Payment, requirements: Requirements, *, now_seconds: int, limits: Limits
     ) -> None:
-        """Hold a payment against its terms and the time, whoever signed it.
+        """Check a payment against its terms and the time; ignores the signature.
 
         Raises:
-            PaymentRejected: it can never settle under these terms, or not in the time we need.
+            PaymentRejected: it can never settle under these terms, or not within the time we need.
         """
         ...
 
     def check_signature(
         self, payment: Payment, requirements: Requirements, *, payer_has_code: bool | None = None
     ) -> Standing:
-        """Say how far the signature is known to be the payer's, without asking anybody.
+        """Check locally, as far as possible, that the payer made the signature.
 
         Raises:
-            PaymentRejected: it is surely not good.
+            PaymentRejected: the signature is certainly invalid.
         """
         ...
 
     def as_sent(
         self, payment: Payment, standing: Standing, *, payer_has_code: bool | None
     ) -> Payment:
-        """The payment with its signature in the form that the token and every facilitator take."""
+        """Return the payment with its signature in the form that all recipients accept.
+
+        The recipients are the token and every facilitator.
+        """
         ...
 
     def transfer(self, payment: Payment) -> Call:
-        """The call that moves the money."""
+        """Return the call that moves the money."""
         ...
 
     def judge(self, receipt: Receipt, payment: Payment) -> Finding | None:
-        """Say what a mined transaction did with the payment; None if nothing."""
+        """Return what a mined transaction did with the payment; None if nothing."""
         ...
 
     async def find(
         self, chain: Chain, payment: Payment, *, not_before_seconds: int, newest: Block
     ) -> Finding:
-        """Find out what became of a payment up to the block `newest`, with no transaction to go by.
+        """Find a payment's state as of block `newest`, without knowing its transaction.
 
         Raises:
             ChainUnavailable: no usable answer.

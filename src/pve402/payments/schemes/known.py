@@ -1,4 +1,4 @@
-"""The schemes that are taken here."""
+"""The payment schemes that we accept."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -14,5 +14,5 @@ BY_NAME: Final[Mapping[str, Scheme]] = MappingProxyType(
 
 
 def scheme_of(payment: Payment) -> Scheme:
-    """The scheme that a payment was read by."""
+    """Return the scheme that parsed a payment."""
     return BY_NAME[payment.scheme]

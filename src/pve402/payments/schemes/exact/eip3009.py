@@ -1,4 +1,4 @@
-"""Calls and events of an EIP-3009 token, as bytes; the token is FiatToken v2.2
+"""Encoded calls and events of an EIP-3009 token, as in FiatToken v2.2
 (circlefin/stablecoin-evm).
 """
 
@@ -21,10 +21,10 @@ _BALANCE_OF: Final = abi.selector("balanceOf(address)")
 
 
 def transfer_with_authorization(payment: Payment) -> str:
-    """Calldata that settles the payment.
+    """Return calldata that settles the payment.
 
-    A 65-byte signature goes as (v, r, s), which every version of the token takes; anything else
-    is a contract wallet's and goes as bytes, which the token has since v2.2.
+    We pass a 65-byte signature as (v, r, s), which every version of the token accepts. Any other
+    length comes from a contract wallet and goes as bytes, which the token accepts since v2.2.
     """
     words = [
         abi.address_word(payment.payer),
@@ -42,10 +42,10 @@ def transfer_with_authorization(payment: Payment) -> str:
 
 
 def authorization_state(payer: str, nonce: str) -> str:
-    """Calldata that asks whether a nonce was used or cancelled."""
+    """Return calldata that asks whether a nonce was used or cancelled."""
     return _AUTHORIZATION_STATE + abi.address_word(payer) + nonce[2:]
 
 
 def balance_of(holder: str) -> str:
-    """Calldata that asks for a balance in atomic units."""
+    """Return calldata that asks for a balance in atomic units."""
     return _BALANCE_OF + abi.address_word(holder)

@@ -1,7 +1,7 @@
-"""Everything about a payment that can be decided without asking anybody.
+"""The checks of a payment that need no network call.
 
-Cheap checks come first and no network call before them: a payment that cannot settle must cost
-us microseconds, not a round trip to a facilitator. The digest is EIP-712 over EIP-3009's
+They run before any network call, the cheapest first: rejecting a payment that cannot settle must
+cost us microseconds, not a round trip to a facilitator. The digest is EIP-712 over EIP-3009's
 `TransferWithAuthorization`; the domain separator is computed once per token.
 """
 
@@ -26,10 +26,10 @@ _CURVE_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8C
 def check_window(
     payment: Payment, requirements: Requirements, *, now_seconds: int, limits: Limits
 ) -> None:
-    """Check validAfter and validBefore, which the token compares strictly with block time.
+    """Check validAfter and validBefore; the token requires block time strictly between them.
 
     Raises:
-        PaymentRejected: not yet valid, expired, too little time left, or far too much.
+        PaymentRejected: not yet valid, expired, or with too little or far too much time left.
     """
     if payment.valid_after > now_seconds + limits.clock_skew_seconds:
         raise errors.PaymentRejected(Code.NOT_YET_VALID, "the payment is not valid yet")
@@ -54,17 +54,17 @@ def check_signature(
 ) -> Standing:
     """Recover the signer as the token does for a payer without code.
 
-    USDC's ECRecover (v2.2 of circlefin/stablecoin-evm) takes 65 bytes, v of 27 or 28 (facilitators
-    also turn 0 and 1 into these) and reverts on the malleable twin, an s in the upper half.
+    USDC's ECRecover (v2.2 of circlefin/stablecoin-evm) takes 65 bytes with v of 27 or 28
+    (facilitators also convert 0 and 1), and reverts if s is in the upper half (malleable).
 
     Raises:
-        PaymentRejected: the signature is surely not good.
+        PaymentRejected: the signature is certainly invalid.
     """
     if payer_has_code:
         return Standing.NEEDS_FACILITATOR
     shape = signatures.unwrap(payment.signature_bytes)
     if shape is not None and shape.deploys:
-        return Standing.NEEDS_FACILITATOR  # a wallet that the facilitator may deploy
+        return Standing.NEEDS_FACILITATOR  # the facilitator may deploy this wallet
     signature = signatures.expand(payment.signature_bytes)
     if len(signature) != 65:
         return _unproven(payer_has_code, "a payer without code signs with 64 or 65 bytes")
@@ -78,7 +78,7 @@ def check_signature(
 
 
 def digest(payment: Payment, requirements: Requirements) -> bytes:
-    """The 32 bytes that the payer signed, under the asset's EIP-712 domain."""
+    """Return the 32 bytes that the payer signed, under the asset's EIP-712 domain."""
     struct = b"".join(
         (
             _TRANSFER_TYPE,
@@ -101,7 +101,7 @@ def digest(payment: Payment, requirements: Requirements) -> bytes:
 
 @functools.lru_cache(maxsize=64)
 def domain_separator(name: str, version: str, chain_id: int, contract: str) -> bytes:
-    """The EIP-712 domain separator of a token (four fields, no salt)."""
+    """Return the EIP-712 domain separator of a token (four fields, no salt)."""
     return addresses.keccak256(
         _DOMAIN_TYPE
         + addresses.keccak256(name.encode())
@@ -112,7 +112,7 @@ def domain_separator(name: str, version: str, chain_id: int, contract: str) -> b
 
 
 def recover(message_hash: bytes, signature: bytes) -> str | None:
-    """Address whose key made a 65-byte signature (r, s, v), or None if no key did."""
+    """Return the address that made a 65-byte signature (r, s, v), or None if there is none."""
     recovery_id = signature[64] - 27 if signature[64] >= 27 else signature[64]
     if recovery_id not in (0, 1):
         return None

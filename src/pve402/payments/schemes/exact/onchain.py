@@ -1,13 +1,13 @@
-"""Looks at the chain: did this payment really reach us?
+"""Checks on chain whether a payment really reached us.
 
-The on-chain rule: a payment is settled when a successful transaction holds, among the asset's own
-events, `AuthorizationUsed(payer, nonce)` followed at once by `Transfer(payer, payTo, value)`.
-The token emits these two together, so the pair, and not merely both somewhere in the transaction,
-ties the nonce to the transfer: else one transfer to us inside a bundle could be counted for a
-second authorization whose nonce the same bundle spent on somebody else.
+A payment is settled if a successful transaction contains, among the asset's own events,
+`AuthorizationUsed(payer, nonce)` immediately followed by `Transfer(payer, payTo, value)`. The token
+emits the two together, so only the adjacent pair ties the nonce to the transfer. If we accepted
+both events anywhere in the transaction, one transfer to us inside a bundle could also count for a
+second authorization, whose nonce the bundle spent on somebody else.
 
-`authorizationState` alone proves nothing: cancelling sets it, and so does paying somebody else
-with the same nonce.
+`authorizationState` alone proves nothing: cancelling sets it, and so does a payment to somebody
+else with the same nonce.
 """
 
 import functools
@@ -23,7 +23,7 @@ from pve402.payments.schemes.exact import eip3009
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchLimits:
-    """How far back events are searched."""
+    """Limits on how far back we search for events."""
 
     blocks_per_query: int = 1000
     max_queries: int = 20
@@ -37,10 +37,10 @@ async def find(
     newest: Block,
     limits: SearchLimits | None = None,
 ) -> Finding:
-    """Find out what became of the payment's nonce, with no transaction to go by.
+    """Find out what happened to the payment's nonce, without knowing the transaction.
 
-    The state is that of `newest`. Events are searched backwards from there, or from where
-    `validBefore` passed, to `not_before_seconds` in block time.
+    Reads the nonce's state at block `newest`. Searches events backwards from there, or from the
+    block where `validBefore` passed, to `not_before_seconds` in block time.
     """
     if not await authorization_state(chain, payment, at_block=newest.number):
         return Finding(fate=Fate.UNSPENT, block_number=newest.number)
@@ -62,16 +62,16 @@ async def find(
 async def authorization_state(
     chain: Chain, payment: Payment, *, at_block: int | None = None
 ) -> bool:
-    """Whether the nonce was used or cancelled. True proves no payment."""
+    """Return whether the nonce was used or cancelled. True does not prove a payment."""
     data = eip3009.authorization_state(payment.payer, payment.nonce)
     answer = await chain.call(payment.asset, data, at_block=at_block)
     return rpc.quantity("eth_call", answer) != 0
 
 
 def judge(receipt: Receipt, payment: Payment) -> Finding | None:
-    """Say what a mined transaction did with the payment's nonce; None if it did nothing.
+    """Return what a mined transaction did with the payment's nonce; None if nothing.
 
-    A nonce is spent at most once on a chain, so the first event of it decides.
+    A nonce can be spent only once on a chain, so its first event decides.
     """
     if not receipt.succeeded:
         return None
@@ -106,7 +106,7 @@ def _is_transfer(following: Sequence[Log], payment: Payment) -> bool:
 
 
 async def _not_older(chain: Chain, found: Finding, not_before_seconds: int) -> Finding:
-    """What was spent too early is no answer to this order, even if it was paid to us."""
+    """Replace a finding from before this order: it does not pay the order, even if paid to us."""
     block = await chain.block(found.block_number or 0)
     if block.timestamp_seconds < not_before_seconds:
         return replace(found, fate=Fate.SPENT_BEFORE)
@@ -129,10 +129,10 @@ async def _search(chain: Chain, payment: Payment, lower: int, upper: int) -> Fin
 
 
 async def _judge_events(chain: Chain, spent: FoundLog, payment: Payment) -> Finding:
-    """Judge a transaction whose receipt cannot be had, by the events that concern us alone.
+    """Judge a transaction by our own events only, if its receipt cannot be read.
 
-    Whoever sends the transfer chooses what else the transaction does, and can so make its
-    receipt larger than is read here: that must not leave an order without an end.
+    The sender of the transfer can add other calls to the transaction and so make its receipt larger
+    than we read. That must not keep an order open forever.
     """
     block = spent.block_number
     found = functools.partial(Finding, transaction=spent.transaction, block_number=block)

@@ -1,4 +1,4 @@
-"""The scheme `exact` as the rest of payments sees it."""
+"""The scheme `exact`, behind the common `Scheme` interface."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -71,7 +71,7 @@ class Exact:
     def as_sent(
         self, payment: Payment, standing: Standing, *, payer_has_code: bool | None
     ) -> Payment:
-        """See `Scheme`: 65 bytes of a key, and no wrapper around what a deployed wallet signed."""
+        """See `Scheme`: keys' signatures as 65 bytes, deployed wallets' without the wrapper."""
         signature = payment.signature_bytes
         if standing is Standing.PROVEN:
             signature = signatures.expand(signature)
