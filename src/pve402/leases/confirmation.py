@@ -1,6 +1,6 @@
 """The workflow after a settlement: write the paid time on the guest, check the chain again.
 
-    what is found                     then
+    finding                           then
     the transfer is deep enough       the order is final, its payment erased
     it is there, but not deep yet     check again later
     the chain went another way        settle again while the payment is valid

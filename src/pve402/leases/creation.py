@@ -153,7 +153,7 @@ class Creation:
         return await self._deals.reassign_vmid(deal, "locked for creation without a task")
 
     async def _wait_out(self, deal: Deal, upid: pve_tasks.Upid) -> NoReturn:
-        """Wait for a creation on the vmid to end and check again, as only then we see whose it was.
+        """Wait for a creation on the vmid to end, then check again to see whose guest it is.
 
         The task is not recorded. If two requests were sent, the end of one task does not rule out
         that the other guest appears; a lease without a task waits for that when it unwinds.

@@ -3,7 +3,7 @@
     state of the lease   step                                       then
     ACTIVE               start or stop the guest, as is wanted      ACTIVE
                          or its time is over                        STOPPING
-    STOPPING             shut the guest down, hard after a limit    STOPPED, or DELETING if told so
+    STOPPING             shut the guest down, hard after a limit    STOPPED, or DELETING on request
     STOPPED              the grace is over                          DELETING
                          or its guest was found running             STOPPING, the grace goes on
     DELETING             destroy the guest, free the vmid           ENDED

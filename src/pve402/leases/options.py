@@ -28,7 +28,7 @@ class LeaseOptions:
     unsettled_per_wallet: int = 8
     unsettled_per_address: int = 16
     unsettled_in_all: int = 256
-    confirmations: int = 10  # blocks after which a settlement is looked at again
+    confirmations: int = 10  # blocks after which we check a settlement again
     confirm_after_seconds: float = 25.0
     warm_kinds: tuple[warm_kind.WarmKind, ...] = ()  # the warm pool
     writes_per_node: int = 4  # Proxmox tasks of ours at once on one node, over all replicas

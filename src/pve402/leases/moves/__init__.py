@@ -6,11 +6,11 @@ requires that the state has not changed since the lease was read. If the guard f
 writes nothing and raises FenceLostError: another worker, a renewal or the owner was faster. A move
 from any other state raises ValueError.
 
-    who moves                 guard besides the state
-    a creation                the lease's fence: none while an order works on it, the worker's else
-    a renewal                 the renewal's order is written under its fence in the same transaction
+    caller                    guard besides the state
+    a creation                the lease's fence: none while an order works on it, else the worker's
+    a renewal                 the same transaction writes the renewal's order under its fence
     the end of a lease        the lease's fence; a hold keeps it from being stopped or destroyed
-    the reconciler            no hold, and the guest's node is still the one that was looked at
+    the reconciler            no hold, and the guest's node has not changed since the check
     the owner                 no hold
 """
 
