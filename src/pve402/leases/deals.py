@@ -163,7 +163,10 @@ class Deals:
             )
 
     async def settle_alone(self, row: order.Order, transaction: str | None) -> order.Order:
-        """Record that a management fee was paid; it has no lease to update."""
+        """Record that an order was paid, without a lease to update.
+
+        It is a management fee, or a renewal that settled after its lease had ended.
+        """
         async with self.db.single() as tx:
             settled = await self.write_order(
                 tx,

@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 _TASK_LIMIT_SECONDS = 300.0
 _CREATE_TASK = "vzcreate"
 _CREATE_LOCK = "create"
-# After waiting this long for a turn, check the lease's row again.
+# After waiting longer than this for a turn, check the lease's row again.
 STALE_SECONDS = 1.0
 # If the end of a lease gets no turn in time, it lets ends on other nodes and creations go first.
 TURN_LIMIT_SECONDS = 5.0

@@ -261,7 +261,7 @@ class LeaseService:
         return price.lease_price_usd(self.catalogue.sku(sku).rates, size, minutes)
 
     async def _verify(self, purchase: Purchase) -> Purchase:
-        """Ask the chain for the payer's kind, and the facilitator if the payment would settle.
+        """Ask the chain if the payer is a contract, the facilitator if the payment would settle.
 
         Runs before the claim. A bad signature that no contract could accept causes no call.
         """
