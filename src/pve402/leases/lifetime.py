@@ -1,7 +1,7 @@
 """The workflow that ends a lease: stop, keep for a while, destroy; and the unwinding of a new one.
 
     state of the lease   step                                       then
-    ACTIVE               start or stop the guest, as is wanted      ACTIVE
+    ACTIVE               start or stop the guest, as requested      ACTIVE
                          or its time is over                        STOPPING
     STOPPING             shut the guest down, hard after a limit    STOPPED, or DELETING on request
     STOPPED              the grace is over                          DELETING

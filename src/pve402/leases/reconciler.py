@@ -3,12 +3,12 @@
     found                                         done
     an active lease whose guest is gone           the lease ends, with a reason
     an active lease whose guest is down           the guest is started, a few times an hour,
-                                                  unless it is wanted stopped
-    an active lease wanted stopped that runs      it is stopped
+                                                  unless its tenant stopped it
+    an active guest runs, its tenant stopped it   it is stopped
     a guest on another node than its lease        the lease follows it
     a stopped lease whose guest runs              it is stopped again
     a warm guest that is gone or down             it is discarded, the pool makes another
-    a guest of ours that no standing lease has    reported; only an operator's word stops it
+    a guest of ours without a current lease       reported; only an operator may stop it
     a guest locked for creation without a task    reported; only root on its node can clear it
 
 Guests without our instance's tag are ignored. We trust the cluster's list only about guests that it

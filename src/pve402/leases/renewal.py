@@ -1,7 +1,7 @@
 """The workflow that adds minutes to a lease: wake the guest, settle, extend.
 
     state of the order   step                                     taken back by
-    CLAIMED              see that the guest runs, or start it     stopping it again, in grace
+    CLAIMED              start the guest unless it runs           stopping it again, in grace
     WORKING              (a start is under way; the same step)    stopping it again, in grace
     SETTLING             settle the payment, extend the lease     nothing: this is the last step
 

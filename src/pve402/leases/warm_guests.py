@@ -3,7 +3,7 @@
 Before settlement, the guest must run, carry our tags, accept its new name and description, and
 answer through its shell. Otherwise the order gets a new lease, created cold under another vmid, and
 the guest is destroyed; nothing was charged. After settlement we re-key the guest, retrying until it
-works, and only then hand it over. So no tenant input reaches a guest before it is paid.
+works, and only then hand it over. So no tenant input gets inside a guest before settlement.
 """
 
 import asyncio

@@ -8,7 +8,7 @@ sale. Each new guest is a lease row without an owner, and a workflow of that row
     state of the lease   step                                         then
     RESERVED             ask Proxmox for the guest                    CREATING
     CREATING             wait for the creation task                   STARTING
-    STARTING             start it, see that its shell answers         POOLED
+    STARTING             start it, check that its shell answers       POOLED
 
 A guest that fails on the way is destroyed (UNWINDING, then FAILED) and never retried; the next one
 waits, longer after each failure. See pve402.leases.warm_guests for what happens to a sold guest.
