@@ -41,6 +41,7 @@ PATH: Final = "/management/exec/{ctid}/ws"
 PROTOCOLS: Final = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 
 _HELLO_SECONDS: Final = 5.0
+_PROBE_SECONDS: Final = 2.0
 _STDIN, _STDOUT, _STDERR, _STATUS, _RESIZE, _CLOSE = 0, 1, 2, 3, 4, 255
 _CHANNELS: Final = {EventKind.STDOUT: _STDOUT, EventKind.STDERR: _STDERR}
 
@@ -118,11 +119,26 @@ async def _read(socket: WebSocket, execution: Execution) -> None:
             channel, data = message[:1], message[1:]
             with contextlib.suppress(hub_errors.RequestRefused):  # stdin is already closed
                 if channel == bytes([_STDIN]):
-                    await execution.stdin.put(data, close=False)
+                    await _feed(socket, execution, data)
                 elif channel == bytes([_CLOSE]) and data == bytes([_STDIN]):
                     await execution.stdin.put(b"", close=True)
     except (WebSocketDisconnect, RuntimeError):
         execution.cancel()
+
+
+async def _feed(socket: WebSocket, execution: Execution, data: bytes) -> None:
+    """Hand bytes to the command, which may be slow to read them.
+
+    Nothing is read from the client meanwhile, so a client that died would not be noticed. An empty
+    message goes out now and then, because a connection without a client does not take it.
+    """
+    putting = asyncio.ensure_future(execution.stdin.put(data, close=False))
+    try:
+        while not (await asyncio.wait([putting], timeout=_PROBE_SECONDS))[0]:
+            await binary.send(socket, bytes([_STDOUT]))
+        putting.result()
+    finally:
+        putting.cancel()
 
 
 async def _write(socket: WebSocket, execution: Execution) -> None:
