@@ -86,7 +86,10 @@ async def follow(
         try:
             async with service.socket(f"/management/exec/{ctid}/ws", ctid) as socket:
                 await socket.send_str(json.dumps(document))
-                async with _ended_with_us(service, ctid) as running, _fed(socket, stdin):
+                async with (
+                    _ended_with_us(service, ctid) as running,
+                    _fed(socket, stdin, running.has_started),
+                ):
                     async for told in _read(socket, wish):
                         running.note(told)
                         yield told
@@ -107,10 +110,12 @@ class _Running:
 
     def __init__(self) -> None:
         self.exec_id = ""
+        self.has_started = asyncio.Event()
 
     def note(self, told: Told) -> None:
         if isinstance(told, Started):
             self.exec_id = told.exec_id
+            self.has_started.set()
         elif isinstance(told, Ending):
             self.exec_id = ""
 
@@ -205,13 +210,19 @@ def _broken(message: aiohttp.WSMessage, *, started: bool) -> errors.ClientError:
 
 @contextlib.asynccontextmanager
 async def _fed(
-    socket: aiohttp.ClientWebSocketResponse, stdin: AsyncIterator[bytes] | None
+    socket: aiohttp.ClientWebSocketResponse,
+    stdin: AsyncIterator[bytes] | None,
+    has_started: asyncio.Event,
 ) -> AsyncIterator[None]:
-    """Send stdin to the command while the block runs."""
+    """Send stdin to the command while the block runs.
+
+    Nothing is taken from `stdin` before the command has started: what a refused attempt took would
+    be missing from the next one.
+    """
     if stdin is None:
         yield
         return
-    feeding = asyncio.create_task(_feed(socket, stdin))
+    feeding = asyncio.create_task(_feed(socket, stdin, has_started))
     try:
         yield
     finally:
@@ -219,7 +230,12 @@ async def _fed(
         await asyncio.gather(feeding, return_exceptions=True)
 
 
-async def _feed(socket: aiohttp.ClientWebSocketResponse, stdin: AsyncIterator[bytes]) -> None:
+async def _feed(
+    socket: aiohttp.ClientWebSocketResponse,
+    stdin: AsyncIterator[bytes],
+    has_started: asyncio.Event,
+) -> None:
+    await has_started.wait()
     with contextlib.suppress(aiohttp.ClientError, ConnectionError):  # the reading side reports it
         async for chunk in stdin:
             await socket.send_bytes(bytes([_STDIN]) + chunk)

@@ -145,6 +145,38 @@ async def test_stdin_is_passed_on_to_its_end(pieces: list[bytes]) -> None:
     assert isinstance(told[-1], commands.Ending)
 
 
+async def test_stdin_is_whole_after_an_attempt_that_was_refused() -> None:
+    read = bytearray()
+    refuses = speaks(code=4401, reason=b"token_revoked")
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if len(service.asked) == 1:
+            return await refuses(request)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.receive()
+        await socket.send_str(STARTED)
+        while (message := await socket.receive_bytes()) != b"\xff\x00":
+            read.extend(message[1:])
+        await socket.send_bytes(EXIT)
+        await socket.close()
+        return socket
+
+    async def stdin() -> AsyncIterator[bytes]:
+        for piece in (b"one", b"two", b"three"):
+            yield piece
+
+    async with (
+        tenant_service.serving(handle) as service,
+        client.Client(service.url, key=tenant_service.KEY) as caller,
+    ):
+        told = [it async for it in commands.follow(caller, "10000", WISH, stdin())]
+
+    assert [asked.token for asked in service.asked] == ["wallet-1", "wallet-2"]
+    assert bytes(read) == b"onetwothree"
+    assert isinstance(told[-1], commands.Ending)
+
+
 async def _never() -> AsyncIterator[bytes]:
     await asyncio.Event().wait()
     yield b""
