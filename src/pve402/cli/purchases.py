@@ -34,9 +34,15 @@ class Standing:
 
     def tell_if_open(self, error: client.ClientError) -> None:
         """Report the purchase's state if a sent payment may still be taken after this error."""
-        closed = isinstance(error, client.Refused) and error.status not in {503, 504}
-        if self.is_sent and not closed:
+        if self.is_sent and not (isinstance(error, client.Refused) and self._is_closed_by(error)):
             self.tell()
+
+    def _is_closed_by(self, refused: client.Refused) -> bool:
+        """Whether the order is known to have failed, or never to have been accepted."""
+        if self.lease_id:
+            return refused.status == 402 or refused.code == "provisioning_failed"
+        may_change = refused.is_passing or refused.status == 503
+        return not may_change and refused.code != client.errors.NOT_OURS
 
     def tell(self) -> None:
         """Report the purchase's state, how to get the token, and how to end the lease."""

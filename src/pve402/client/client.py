@@ -1,7 +1,8 @@
 """The client of one service: prices, leases, renewals, and the tokens for everything else.
 
-A paid request carries an Idempotency-Key. After a time-out, a lost connection or `order_pending`
-the client sends the same payment again, so nothing is bought or charged twice.
+A paid request carries an Idempotency-Key. After a time-out, a lost connection, `order_pending` or
+another answer that is not final (`Refused.is_passing`), the client sends the same payment again, so
+nothing is bought or charged twice.
 It pays only for leases and renewals. To manage a lease it uses the token that came with it, or
 signs in with the wallet to get one, so it never pays the management fee.
 """
@@ -28,7 +29,6 @@ Progress = Callable[[schemas.LeaseAnswer | None], None]
 
 DEFAULT_CAP_USD: Final = Decimal("1.00")
 _LEASES: Final = TypeAdapter(list[schemas.LeaseItem])
-_AGAIN: Final = frozenset({"order_pending", "settlement_pending"})
 _ASYNC: Final = {"Prefer": "respond-async"}
 _TOKEN: Final = re.compile(r"(?:bearer +)?([\x21-\x7e]{1,256})", re.IGNORECASE)
 
@@ -281,8 +281,8 @@ class Client:
                     raise
                 await asyncio.sleep(2)
                 continue
-            pending = reply.status == 503 and transport.refusal(reply).code in _AGAIN
-            if not (pending or reply.status == 202) or time.monotonic() >= give_up_at:
+            is_passing = reply.status >= 400 and transport.refusal(reply).is_passing
+            if not (is_passing or reply.status == 202) or time.monotonic() >= give_up_at:
                 return reply
             if reply.status == 202 and on_progress and asked is not headers:
                 on_progress(transport.read(reply, schemas.LeaseAnswer))

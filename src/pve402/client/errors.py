@@ -23,6 +23,20 @@ from typing import Final
 
 _LONGEST: Final = 500
 _LONGEST_CODE: Final = 64
+#: The code of an answer that is not the service's own, such as a proxy's page.
+NOT_OURS: Final = "unexpected_answer"
+#: Codes that say nothing final about an order, which may have been accepted before.
+_PASSING: Final = frozenset(
+    {
+        "database_unavailable",
+        "internal_error",
+        "order_pending",
+        "overloaded",
+        "settlement_pending",
+        "too_many_requests",
+        "try_later",
+    }
+)
 
 
 def plain(text: object, most_characters: int = _LONGEST) -> str:
@@ -100,3 +114,8 @@ class Refused(ClientError):
         self.detail = plain(detail)
         self.retry_after_seconds = retry_after_seconds
         super().__init__(f"{self.detail} ({self.code})")
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same request, with the same payment, may soon get another answer."""
+        return self.code in _PASSING or (self.code == NOT_OURS and self.status >= 500)

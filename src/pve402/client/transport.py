@@ -171,7 +171,7 @@ def refusal(reply: Reply) -> errors.Refused:
         problem = json.loads(reply.body)
         code, detail = str(problem["code"]), str(problem["detail"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        code, detail = "unexpected_answer", f"the service answered {reply.status}"
+        code, detail = errors.NOT_OURS, f"the service answered {reply.status}"
     return errors.Refused(reply.status, code, detail, retry_after_seconds(reply))
 
 

@@ -11,6 +11,12 @@ OPEN = [
     client.ServiceUnreachable("no answer in time"),
     client.Refused(503, "order_pending", "wait"),
     client.Refused(503, "settlement_pending", "wait"),
+    client.Refused(503, "overloaded", "wait"),
+    client.Refused(503, "chain_unavailable", "wait"),
+    client.Refused(500, "internal_error", "our side"),
+    client.Refused(429, "too_many_requests", "wait"),
+    client.Refused(404, "unexpected_answer", "a proxy's"),
+    client.Refused(502, "unexpected_answer", "a proxy's"),
     client.Refused(504, "unexpected_answer", "a proxy's"),
     client.UnexpectedAnswer("the answer is not the service's"),
 ]
@@ -19,8 +25,10 @@ CLOSED = [
     client.Refused(409, "no_capacity", "full"),
     client.Refused(422, "invalid_hostname", "no"),
     client.Refused(429, "wallet_must_wait", "wait"),
-    client.Refused(502, "creation_failed", "uncharged"),
+    client.Refused(502, "provisioning_failed", "uncharged"),
 ]
+#: What ends an order that was accepted; any other refusal only answers that one request.
+FAILED = [CLOSED[0], CLOSED[-1]]
 
 
 @pytest.mark.parametrize("error", OPEN, ids=str)
@@ -32,7 +40,7 @@ def test_a_payment_that_may_be_taken_is_said_to_be(capsys, error: client.ClientE
     assert "a payment was sent" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("error", OPEN, ids=str)
+@pytest.mark.parametrize("error", [*OPEN, *CLOSED[1:-1]], ids=str)
 def test_a_lease_that_is_being_made_is_named(capsys, error: client.ClientError):
     standing = Standing()
     standing.note(None)
@@ -41,6 +49,15 @@ def test_a_lease_that_is_being_made_is_named(capsys, error: client.ClientError):
 
     said = capsys.readouterr().err
     assert all(f"{command} {LEASE_ID}" in said for command in ("pve402 token", "pve402 end"))
+
+
+@pytest.mark.parametrize("error", FAILED, ids=str)
+def test_a_lease_that_failed_is_not_said_to_go_on(capsys, error: client.ClientError):
+    standing = Standing()
+    standing.note(ACCEPTED)
+    standing.tell_if_open(error)
+
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("error", CLOSED, ids=str)

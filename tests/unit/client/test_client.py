@@ -86,6 +86,22 @@ PENDING = (503, {"detail": "wait", "code": "order_pending"}, {"Retry-After": "1"
 UNSETTLED = (503, {"detail": "wait", "code": "settlement_pending"}, {})
 ACCEPTED = (202, {**LEASE, "status": "provisioning", "accessToken": None, "ctid": ""}, {})
 DONE = (200, LEASE, receipt())
+PASSING = [
+    (429, {"detail": "wait", "code": "too_many_requests"}, {"Retry-After": "1"}),
+    (500, {"detail": "our side", "code": "internal_error"}, {}),
+    (503, {"detail": "wait", "code": "overloaded"}, {}),
+    (503, {"detail": "wait", "code": "try_later"}, {}),
+    (503, {"detail": "wait", "code": "database_unavailable"}, {}),
+    (502, ["a proxy's page"], {}),
+    (504, ["a proxy's page"], {}),
+]
+FINAL = [
+    (402, "insufficient_funds"),
+    (409, "no_capacity"),
+    (429, "wallet_must_wait"),
+    (502, "provisioning_failed"),
+    (503, "facilitator_unavailable"),
+]
 
 
 @pytest.mark.parametrize(
@@ -104,6 +120,29 @@ async def test_one_payment_is_sent_until_its_outcome_is_known(script: Script, an
     keys = {request["Idempotency-Key"] for request in script.paid}
     assert len(keys) == 1
     assert len(keys.pop()) >= 22
+
+
+@pytest.mark.parametrize("passing", PASSING, ids=str)
+async def test_an_answer_that_is_not_final_is_not_taken_as_one(script: Script, passing: tuple):
+    script.answers = [passing, ACCEPTED, passing, DONE]
+
+    async with client.Client(script.url, key=KEY) as tenant:
+        bought = await tenant.lease(WISH, on_progress=lambda _lease: None)
+
+    assert bought.answer.ctid == "10000"
+    assert len({request["PAYMENT-SIGNATURE"] for request in script.paid}) == 1
+    assert len({request["Idempotency-Key"] for request in script.paid}) == 1
+
+
+@pytest.mark.parametrize(("status", "code"), FINAL)
+async def test_a_final_refusal_is_told_at_once(script: Script, status: int, code: str):
+    script.answers = [(status, {"detail": "no", "code": code}, {})]
+
+    async with client.Client(script.url, key=KEY) as tenant:
+        with pytest.raises(client.Refused, match=code):
+            await tenant.lease(WISH)
+
+    assert len(script.paid) == 1
 
 
 async def test_a_price_over_the_cap_is_not_signed(script: Script):
@@ -136,7 +175,7 @@ async def test_a_refusal_keeps_status_code_and_time(script: Script):
 async def test_an_answer_that_is_none_of_ours_is_a_refusal(script: Script):
     script.answers = [(502, ["a proxy's page"], {})]
 
-    async with client.Client(script.url, key=KEY) as tenant:
+    async with client.Client(script.url, key=KEY, patience_seconds=0) as tenant:
         with pytest.raises(client.Refused, match="unexpected_answer"):
             await tenant.lease(WISH)
 
