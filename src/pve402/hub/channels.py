@@ -88,13 +88,13 @@ class Channel:
             self._dropping = True
             self.drop_output(self)
 
-    def take_exit(self, code: str, pieces_out: str, pieces_err: str) -> None:
-        """The program ended. Raises OutputDamaged if pieces are missing."""
+    def take_exit(self, code: str, pieces_out: str, pieces_err: str) -> int:
+        """Return the exit code of the ended program. Raises OutputDamaged if pieces are missing."""
         if not (code.isdigit() and len(code) <= 3):
             raise errors.OutputDamaged
         if (pieces_out, pieces_err) != (str(self._numbers["o"]), str(self._numbers["e"])):
             raise errors.OutputDamaged
-        self.finish(int(code))
+        return int(code)
 
     def take_stdin_passed(self, count: str) -> None:
         """The program's pipe took lines of stdin. Raises OutputDamaged if those were never sent."""

@@ -5,8 +5,6 @@ from importlib import resources
 
 from pve402.hub.request import ExecRequest
 
-_NAMES = ("detach", "detached", "files")
-
 
 @functools.cache
 def source(name: str) -> str:
@@ -17,9 +15,11 @@ def source(name: str) -> str:
 
 
 def is_ours(request: ExecRequest) -> bool:
-    """Whether a request runs one of these scripts, for a file or a detached program."""
-    argv = request.argv or ()
-    return argv[:2] == ("sh", "-c") and argv[2] in {source(name) for name in _NAMES}
+    """Whether the hub itself asks for this, for a file or a detached program.
+
+    The words of the command do not tell: a tenant may send the same ones.
+    """
+    return request.is_ours
 
 
 def request(
@@ -33,4 +33,5 @@ def request(
         argv=("sh", "-c", source(name), "sh", *arguments),
         output_limit_bytes=output_limit_bytes,
         timeout_seconds=timeout_seconds,
+        is_ours=True,
     )

@@ -20,6 +20,7 @@ class ExecRequest:
     timeout_seconds: after this the process group gets TERM, and KILL some seconds later.
     output_limit_bytes: how much of stdout and stderr together is kept; the rest is dropped.
     detach: keep running in the guest, with output spooled there, even across our own restart.
+    is_ours: it runs one of the hub's own scripts; no caller from outside can set this.
 
     Raises RequestRefused.
     """
@@ -35,6 +36,7 @@ class ExecRequest:
     timeout_seconds: float | None = None
     output_limit_bytes: int = DEFAULT_OUTPUT_BYTES
     detach: bool = False
+    is_ours: bool = False
 
     def __post_init__(self) -> None:
         if (self.command is None) == (self.argv is None):

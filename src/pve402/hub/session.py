@@ -173,9 +173,11 @@ class Session:
     def _drop_output(self, channel: Channel) -> None:
         self.put(b"t %d" % channel.slot, channel)
 
-    def _release(self, channel: Channel) -> None:
+    def _finish(self, channel: Channel, exit_code: int) -> None:
+        """Free the slot first, so that nothing the sink does can keep it."""
         self._slots.release(channel)
         self.last_used_at = self._clock()
+        channel.finish(exit_code)
 
     # receiving
 
@@ -250,8 +252,8 @@ class Session:
                 channel.take_piece(kind, number, length, data)
             case "X", (sequence, code, out, err):
                 self._acknowledge(int(sequence))
-                channel.take_exit(code, out, err)
-                self._release(channel)
+                exit_code = channel.take_exit(code, out, err)
+                self._finish(channel, exit_code)
             case "I", (count,):
                 channel.take_stdin_passed(count)
             case "B", ():
@@ -259,8 +261,7 @@ class Session:
             case "G", (count,):
                 return channel.take_groups(count)
             case "Z", ():
-                channel.finish(137 if channel.exit_code is None else channel.exit_code)
-                self._release(channel)
+                self._finish(channel, 137 if channel.exit_code is None else channel.exit_code)
             case _:
                 raise errors.OutputDamaged
         return True

@@ -148,3 +148,16 @@ async def test_what_the_hub_runs_for_itself_is_not_counted() -> None:
     execution.finish(0)
 
     assert counted("done") == before
+
+
+@pytest.mark.parametrize(
+    "argv", [("sh", "-c"), ("sh",), ("sh", "-c", guest_scripts.source("files"))]
+)
+async def test_what_a_tenant_runs_is_theirs_whatever_its_words(argv: tuple[str, ...]) -> None:
+    before, execution = counted("failed"), make()
+    execution.request = ExecRequest(argv=argv)
+    execution.finish(2)
+
+    assert not guest_scripts.is_ours(execution.request)
+    assert (await execution.wait()).exit_code == 2
+    assert counted("failed") - before == 1

@@ -165,6 +165,28 @@ async def test_late_frames_of_an_older_generation_are_ignored() -> None:
     await session.close(quit_agent=False)
 
 
+@pytest.mark.parametrize("end", [("X", "0.1", "0", "0", "0", "0"), ("Z", "0.1")])
+async def test_an_execution_that_cannot_take_its_end_keeps_no_slot(
+    end: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = FakeSocket()
+    session = open_session(socket, options=CALM)
+
+    def finish(*_: object) -> None:
+        raise IndexError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Execution, "finish", finish)
+        start(session)
+        socket.incoming.put_nowait(frame(*end))
+        async with asyncio.timeout(5):
+            while not session.is_tainted:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+
+    assert not session.is_busy
+    await session.close(quit_agent=False)
+
+
 async def test_flood_keeps_memory_bounded() -> None:
     socket = FakeSocket()
     session = open_session(socket, options=CALM)
