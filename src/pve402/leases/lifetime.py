@@ -129,7 +129,13 @@ class Lifetime:
         return None
 
     def _grace_seconds(self, row: lease.Lease) -> float:
-        """Return how long to keep a guest for a renewal: in proportion to its paid time, capped."""
+        """Return how long to keep a guest for a renewal: in proportion to its paid time, capped.
+
+        A lease that was rebuilt from its guest names no template, and nobody knows how long it was
+        paid for; it gets the longest time.
+        """
+        if not row.template:
+            return self._settings.grace_seconds
         paid = row.expires_at - row.created_at if row.expires_at is not None else timedelta(0)
         share = self._settings.grace_per_paid * max(0.0, paid.total_seconds())
         return min(self._settings.grace_seconds, share)

@@ -26,6 +26,7 @@ class Found:
 
     guest: resources.GuestSummary
     record: mark.GuestRecord
+    is_stopped: bool  # as its node says; the cluster's list may not know
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,9 @@ async def _read_guests(
         if record is None or mark.lease_tag(record.lease_id) not in config.tags:
             unreadable.append(guest)
         else:
-            found.append(Found(guest=guest, record=record))
+            status = await parts.guests.status(ref)
+            is_stopped = status.state is pve_guests.RunState.STOPPED
+            found.append(Found(guest=guest, record=record, is_stopped=is_stopped))
     return found, unreadable
 
 
@@ -85,12 +88,13 @@ async def _not_in_table(parts: bootstrap.Components, found: list[Found]) -> list
 async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None:
     """Write one lease: active until its end, and due at once if its end has passed.
 
-    A stopped guest stays stopped until its tenant, who may have stopped it, starts it. A guest of
-    the warm pool returns to the pool, and the filler decides what to do with it.
+    A stopped guest stays stopped until its tenant, who may have stopped it, starts it; one whose
+    end has passed was stopped for that, and runs again once it is renewed. A guest of the warm pool
+    returns to the pool, and the filler decides what to do with it.
     """
     record, guest = one.record, one.guest
     active = record.owner != lease.NOBODY
-    is_down = active and guest.state is resources.RunState.STOPPED
+    is_down = active and record.expires_at > now and one.is_stopped
     row = lease.Lease(
         lease_id=record.lease_id,
         status=lease.LeaseStatus.ACTIVE if active else lease.LeaseStatus.POOLED,

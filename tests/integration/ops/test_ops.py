@@ -279,6 +279,55 @@ async def test_rebuild_brings_leases_back_with_owner_end_and_size(
         assert not again.runs(row.vmid)
 
 
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_rebuild_keeps_what_is_in_grace_and_what_its_tenant_stopped(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+    is_over: bool,
+) -> None:
+    world = (proxmox, chain, facilitator)
+    async with running(f"sqlite:///{tmp_path}/lost.sqlite3", *world) as lost:
+        row = (await lost.lease(minutes=60)).lease
+        await (lost.settled_down() if is_over else lost.leases.stop(row))
+    await proxmox.publish()
+    url = f"sqlite:///{tmp_path}/new.sqlite3"
+    parts = bootstrap.build(settings(url, *world))
+    if is_over:
+        proxmox.world.guests[row.vmid].pid = proxmox.world.guests[row.vmid].started_at = None
+        parts.db.shift_seconds += 3700
+    _forget_states(parts)
+    await rebuild.Rebuild(apply=True).run(parts, Screen().console)
+    await parts.close()
+
+    async with running(url, *world) as again:
+        if is_over:
+            again.pass_time(3700)
+            back = await again.until_status(lease.LeaseStatus.STOPPED)
+            assert back.deletes_at is not None
+            grace = back.deletes_at - await again.parts.db.time()
+            most = again.parts.lease_options.grace_seconds
+            assert most - 60 < grace.total_seconds() <= most
+        else:
+            (back,) = await again.leases_now()
+        assert back.is_to_run is is_over
+        assert not again.runs(row.vmid)
+
+
+def _forget_states(parts: bootstrap.Components) -> None:
+    """Have the cluster's list name no guest's state, as when its statistics fail."""
+    honest = parts.nodes.cluster_resources
+
+    async def forgetful() -> resources.ClusterResources:
+        seen = await honest()
+        unknown = resources.RunState.UNKNOWN
+        guests = tuple(dataclasses.replace(guest, state=unknown) for guest in seen.guests)
+        return dataclasses.replace(seen, guests=guests)
+
+    parts.nodes.cluster_resources = forgetful  # type: ignore[method-assign]
+
+
 async def test_rebuild_believes_no_forged_description(
     tmp_path: Path,
     proxmox: SimulatedProxmox,
