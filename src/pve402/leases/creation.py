@@ -209,9 +209,10 @@ class Creation:
 
     async def _start(self, deal: Deal) -> Deal | None:
         """Start the guest; go on to settle only if there is still time for it."""
-        fresh = deal.order.attempts == 0
+        # A paid guest may have waited for its money for minutes, so its tags are compared again.
+        look_first = deal.order.is_paid or deal.order.attempts > 0
         try:
-            await self._machines.ensure_running(deal.lease, look_first=not fresh)
+            await self._machines.ensure_running(deal.lease, look_first=look_first)
         except pve.ProxmoxError as error:
             raise await self._passing_or_final(deal, error, "start_failed") from error
         if deal.order.is_paid:

@@ -181,6 +181,31 @@ async def test_what_is_paid_and_does_not_start_is_made_anew(
     assert shop.earned == shop.price_of(creation())
 
 
+async def test_a_foreign_guest_on_the_vmid_of_a_paid_lease_is_not_started(
+    shop: Installation,
+) -> None:
+    owner = new_account()
+    wallet = awkward.deploy(shop.chain, owner, Manner.HONEST, usdc_atomic=MONEY)
+    honest = shop.parts.settler.settle
+    replaced: list[int] = []
+
+    async def settle(*terms: Any, **named: Any) -> Any:
+        (row,) = await shop.leases_now()
+        shop.proxmox.world.guests[row.vmid].config.options["tags"] = "somebody-else"
+        replaced.append(row.vmid)
+        return await honest(*terms, **named)
+
+    shop.parts.settler.settle = settle  # type: ignore[method-assign]
+    asked = dataclasses.replace(bought(shop, owner, wallet), wait_seconds=0)
+
+    await shop.leases.create(creation(), asked)
+    active = await patient(shop, lease.LeaseStatus.ACTIVE)
+
+    assert not shop.runs(replaced[0])
+    assert active.vmid != replaced[0]
+    assert shop.runs(active.vmid)
+
+
 async def test_a_guest_that_nobody_is_known_to_have_paid_for_is_stopped_and_started_again(
     shop: Installation,
 ) -> None:
