@@ -114,16 +114,20 @@ class Renewal:
     async def _revive(self, deal: Deal, *, may_be_stopped: bool) -> Deal:
         """Start the guest of a paid lease that is down: it waited for money, or its hold expired.
 
-        The money has moved, so this never gives up: it retries until the guest runs, or until the
-        guest proves gone and the lease ends.
+        The money has moved, so this never gives up: it retries until the guest runs. If the guest
+        is gone, the lease gets its minutes, and the reconciler or its end then closes it.
         """
         if deal.lease.status is lease.LeaseStatus.STOPPING:
             raise workflow.RetryLater("paid; the guest is just being stopped", after_seconds=1)
         if deal.lease.status is lease.LeaseStatus.STOPPED:
             deal = await self._deals.advance(deal, moves.wake)
-            await self._run_if_wanted(deal.lease)
-        elif may_be_stopped:
-            await self._run_if_wanted(deal.lease)
+            may_be_stopped = True
+        try:
+            if may_be_stopped:
+                await self._run_if_wanted(deal.lease)
+        except pve.GuestMissing as error:
+            reason = workflow.reason_of(error)
+            log.warning("paid_guest_gone", lease=deal.lease.lease_id, error=reason)
         return deal
 
     async def _run_if_wanted(self, row: lease.Lease) -> None:

@@ -1,13 +1,16 @@
 """Renewal: minutes that were paid, exactly, whatever happens meanwhile."""
 
 import asyncio
+import dataclasses
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from tests.support.installation import Installation
 
 from pve402.domain import errors, lease
 from pve402.leases.service import Caller
+from pve402.payments import facilitators
 from pve402_devnet.pve.faults import FaultKind
 
 START = r"POST .*/status/start$"
@@ -129,6 +132,39 @@ async def test_the_hold_keeps_expiry_away(installation: Installation) -> None:
 
     assert during.status is lease.LeaseStatus.ACTIVE
     assert answer.lease.status is lease.LeaseStatus.ACTIVE
+
+
+async def test_a_paid_renewal_whose_guest_is_gone_ends(installation: Installation) -> None:
+    tenant = installation.tenant()
+    await installation.lease(tenant, minutes=10)
+    installation.pass_time(700)
+    stopped = await installation.until_status(lease.LeaseStatus.STOPPED)
+    honest = installation.parts.settler.settle
+
+    async def settle(*terms: Any, **named: Any) -> Any:
+        settled = await honest(*terms, **named)
+        stop_guest(installation, stopped.vmid)
+        installation.pass_time(61)
+        del installation.proxmox.world.guests[stopped.vmid]
+        return dataclasses.replace(settled, outcome=facilitators.Outcome.UNKNOWN)
+
+    installation.parts.settler.settle = settle  # type: ignore[method-assign]
+    purchase = installation.renewal(tenant, stopped, 30)
+    await installation.leases.renew(stopped, 30, dataclasses.replace(purchase, wait_seconds=0))
+    await installation.until(lambda row: stopped.vmid not in installation.proxmox.world.guests)
+    installation.parts.settler.settle = honest  # type: ignore[method-assign]
+    for _ in range(60):
+        installation.pass_time(2)
+        (row,) = await installation.leases_now()
+        if row.status is lease.LeaseStatus.ACTIVE:
+            break
+        await asyncio.sleep(0.05)
+    await installation.proxmox.publish()
+    await installation.parts.lease_reconciler.run_once()
+    ended = await installation.until_status(lease.LeaseStatus.ENDED)
+
+    assert ended.end_reason == "guest_vanished"
+    assert ended.hold_order_id is None
 
 
 async def test_a_stranger_cannot_renew_and_is_told_nothing(installation: Installation) -> None:
