@@ -153,13 +153,18 @@ class Machines:
         running = await self._tasks.list_active(row.node, row.vmid)
         return next((upid for upid in running if upid.type == _CREATE_TASK), None)
 
-    async def ensure_running(self, row: lease.Lease, *, look_first: bool = True) -> None:
+    async def ensure_running(
+        self, row: lease.Lease, *, look_first: bool = True, only_if_wanted: bool = False
+    ) -> None:
         """Start the guest unless it runs; `look_first=False` right after its creation.
 
-        Raises GuestMissing if the lease has no guest, the error of the start task, and
-        FenceLostError if the lease was taken over while waiting for a turn.
+        `only_if_wanted` is for a caller without the row's fence: the lease is read again, in case
+        it ended or its tenant stopped it meanwhile. Raises GuestMissing if the lease has no guest,
+        the error of the start task, and FenceLostError if the lease was taken over or moved.
         """
         async with self._turn(row) as waited_long:
+            if only_if_wanted:
+                await self._check_wanted(row)
             sight = await self.look(row) if look_first or waited_long else Sight.STOPPED
             if sight is Sight.STOPPED:
                 with contextlib.suppress(pve.GuestRunning):
@@ -174,12 +179,13 @@ class Machines:
         """
         limit = self._settings.shutdown_limit_seconds
         async with self._turn(row):
+            await self._check_wanted(row)
             if await self.look(row) is Sight.RUNNING:
                 with contextlib.suppress(pve.GuestNotRunning):
                     upid = await self._guests.reboot(_ref(row), limit_seconds=limit)
                     if not await self._succeeded(row, upid):
                         await self._wait(await self._guests.stop(_ref(row)))
-        await self.ensure_running(row)
+        await self.ensure_running(row, only_if_wanted=True)
 
     async def ensure_stopped(self, row: lease.Lease) -> Sight:
         """Shut the guest down, by force after the operator's time limit; return the new state.
@@ -289,6 +295,15 @@ class Machines:
         if now is None or _whose(now) != _whose(row):
             raise queue.FenceLostError
 
+    async def _check_wanted(self, row: lease.Lease) -> None:
+        """Raise FenceLostError unless the guest should run now: paid for, and not stopped."""
+        async with self._db.read() as tx:
+            found = await lease_rows.get(tx, row.lease_id)
+        if found is None or found.status is not lease.LeaseStatus.ACTIVE or not found.is_to_run:
+            raise queue.FenceLostError
+        if found.expires_at is None or found.expires_at <= await self._db.time():
+            raise queue.FenceLostError
+
     async def _own_config(self, row: lease.Lease) -> guest_views.GuestConfig | None:
         """Return the guest's current configuration if its tags are the lease's."""
         try:
@@ -346,8 +361,8 @@ class Machines:
 
 
 def _whose(row: lease.Lease) -> tuple[object, ...]:
-    """Return the values that change when a process or a renewal takes the lease over."""
-    return row.status, row.fence, row.hold_order_id
+    """Return the values that change when a process, a renewal or its tenant moves the lease."""
+    return row.status, row.fence, row.hold_order_id, row.wanted
 
 
 def _ref(row: lease.Lease) -> pve_guests.GuestRef:

@@ -221,7 +221,7 @@ class Reconciler:
         await self._move(row, counted)
         log.info("guest_restarted", lease=row.lease_id, vmid=row.vmid)
         try:
-            await self._machines.ensure_running(row)
+            await self._machines.ensure_running(row, only_if_wanted=True)
         except pve.ProxmoxError as error:
             reason = workflow.reason_of(error)
             await self._move(row, functools.partial(moves.note_trouble, reason=reason))

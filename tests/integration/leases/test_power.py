@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from tests.support.installation import Installation
@@ -102,6 +103,36 @@ async def test_a_reboot_starts_the_guest_anew(installation: Installation) -> Non
     after = installation.proxmox.world.guests[row.vmid].pid
     assert after is not None
     assert after != before
+
+
+@pytest.mark.parametrize("by_reconciler", [False, True])
+@pytest.mark.parametrize("ends", [False, True])
+async def test_a_start_does_not_overtake_a_stop_or_the_end(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, by_reconciler: bool, ends: bool
+) -> None:
+    row = (await installation.lease(minutes=60)).lease
+    machines = installation.parts.machines
+    honest = machines.ensure_running
+
+    async def late(of: lease.Lease, **named: Any) -> None:
+        if ends:
+            installation.pass_time(3601)
+            await installation.until_status(lease.LeaseStatus.STOPPED)
+        else:
+            await installation.leases.stop(row)
+        await honest(of, **named)
+
+    monkeypatch.setattr(machines, "ensure_running", late)
+
+    if by_reconciler:
+        guest = installation.proxmox.world.guests[row.vmid]
+        guest.pid = guest.started_at = None
+        await reconcile(installation)
+    else:
+        with pytest.raises(errors.LeaseBusy):
+            await installation.leases.reboot(row)
+
+    assert not installation.runs(row.vmid)
 
 
 async def test_a_reboot_of_a_stopped_guest_starts_it(installation: Installation) -> None:
