@@ -43,7 +43,7 @@ class ClientAddresses:
 
 def _forwarded(scope: Scope) -> list[str]:
     values = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    return b",".join(values)[:4096].decode("latin-1").split(",")
+    return b",".join(values)[-4096:].decode("latin-1").split(",")
 
 
 def _parsed(text: str) -> str | None:

@@ -202,3 +202,11 @@ async def test_a_body_that_does_not_come_in_time_is_408(monkeypatch, sent: list[
     with pytest.raises(body.BodyTooSlow) as late:
         await body.read(request)
     assert errors.answer(late.value).status_code == 408
+
+
+def test_what_the_client_writes_does_not_hide_its_address():
+    clients = address.ClientAddresses(("10.0.0.0/8",))
+    forwarded = (b"198.51.100.1, " * 400) + b"203.0.113.9"
+    scope = {"client": ("10.0.0.1", 1), "headers": [(b"x-forwarded-for", forwarded)]}
+
+    assert clients.of(scope) == "203.0.113.9"
