@@ -107,6 +107,7 @@ def _uvicorn_config(app: Any, settings: config.Settings) -> uvicorn.Config:
         http=connections.BoundedHttp,
         ws=websockets.BoundedSocket,
         ws_max_size=websockets.LARGEST_MESSAGE_BYTES,
+        ws_ping_timeout=None,  # we read no pong while a command does not read its stdin
         ws_per_message_deflate=False,  # 300 KB per connection, and slower than most links
         lifespan="on",
         log_config=None,

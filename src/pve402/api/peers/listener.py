@@ -89,6 +89,7 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         http=connections.BoundedHttp,
         ws="websockets-sansio",
         ws_max_size=_MESSAGE_BYTES,
+        ws_ping_timeout=None,  # we read no pong while a command does not read its stdin
         ws_per_message_deflate=False,  # 300 KB per connection, and slower than most links
         lifespan="off",
         log_config=None,

@@ -92,8 +92,15 @@ async def _run(
         if await relay.hand_on(socket, work, found, moved.owner_address, told):
             return
         execution = await work.commands.start(guest_work.ref(found), asked)
-    facts = commands.names(found, execution.exec_id)
-    await socket.send_text(json.dumps(facts))
+    try:
+        await socket.send_text(json.dumps(commands.names(found, execution.exec_id)))
+        await _attend(socket, execution)
+    finally:
+        execution.cancel()
+
+
+async def _attend(socket: WebSocket, execution: Execution) -> None:
+    """Relay stdin and output until the command ends or the client leaves."""
     reading = asyncio.create_task(_read(socket, execution))
     writing = asyncio.create_task(_write(socket, execution))
     try:
@@ -104,7 +111,6 @@ async def _run(
     finally:
         for task in (reading, writing):
             task.cancel()
-        execution.cancel()
         await asyncio.gather(reading, writing, return_exceptions=True)
 
 
@@ -119,20 +125,20 @@ async def _read(socket: WebSocket, execution: Execution) -> None:
             channel, data = message[:1], message[1:]
             with contextlib.suppress(hub_errors.RequestRefused):  # stdin is already closed
                 if channel == bytes([_STDIN]):
-                    await _feed(socket, execution, data)
+                    await _feed(socket, execution, data, close=False)
                 elif channel == bytes([_CLOSE]) and data == bytes([_STDIN]):
-                    await execution.stdin.put(b"", close=True)
+                    await _feed(socket, execution, b"", close=True)
     except (WebSocketDisconnect, RuntimeError):
         execution.cancel()
 
 
-async def _feed(socket: WebSocket, execution: Execution, data: bytes) -> None:
+async def _feed(socket: WebSocket, execution: Execution, data: bytes, *, close: bool) -> None:
     """Hand bytes to the command, which may be slow to read them.
 
     Nothing is read from the client meanwhile, so a client that died would not be noticed. An empty
     message goes out now and then, because a connection without a client does not take it.
     """
-    putting = asyncio.ensure_future(execution.stdin.put(data, close=False))
+    putting = asyncio.ensure_future(execution.stdin.put(data, close=close))
     try:
         while not (await asyncio.wait([putting], timeout=_PROBE_SECONDS))[0]:
             await binary.send(socket, bytes([_STDOUT]))
