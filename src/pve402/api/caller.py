@@ -29,12 +29,12 @@ _CTID: Final = re.compile(r"[1-9][0-9]{2,8}")
 
 
 async def _nothing_due() -> None:
-    """Charge nothing: token holders and other replicas do not pay for calls."""
+    """Charge nothing: other replicas do not pay for calls."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Call:
-    """A management call by a known caller; `charge` settles the fee before the call runs."""
+    """A management call by a known caller; `charge` settles what is due before the call runs."""
 
     caller: service.Caller
     lease: Lease | None
@@ -51,16 +51,27 @@ class Call:
 async def bearer(request: Request, scope: str) -> service.Caller | None:
     """Return the holder of the request's token; None if the request has no token.
 
+    Call it once the body is read, as the request moves to the lane for known callers.
     Raises Unauthenticated if the token is not ours, NotAllowed if it does not cover `scope`.
     """
+    caller = await _holder(request, scope)
+    if caller is not None:
+        _know(request, caller)
+    return caller
+
+
+async def _holder(request: Request, scope: str) -> service.Caller | None:
     token = token_text(request)
     if token is None:
         return None
     caller = await context.of(request).access.authenticate(token)
     if not caller.may(scope):
         raise errors.NotAllowed
-    guard.know(request, caller.lease_id or caller.owner)
     return caller
+
+
+def _know(request: Request, holder: service.Caller) -> None:
+    guard.know(request, holder.lease_id or holder.owner)
 
 
 def token_text(request: HTTPConnection) -> str | None:
@@ -96,15 +107,22 @@ async def admit(
     """
     app = context.of(request)
     text = lease_text(request) if find_lease else None
-    holder = await bearer(request, scope)
+    holder = await _holder(request, scope)
     if holder is not None:
         found = await app.leases.find(text, holder) if text else None
-        return Call(caller=holder, lease=found)
+        return _free(request, holder, found)
     fee_usd = app.leases.catalogue.management_fee_usd
     priced = app.gate.price(fee_usd, request.scope["path"], description, said=_FREE_OTHERWISE)
     if not gate.carries_payment(request):
         return app.gate.ask(priced)
     return await _by_fee(request, app, priced, text)
+
+
+def _free(request: Request, holder: service.Caller, found: Lease | None) -> Call:
+    async def charge() -> None:
+        _know(request, holder)  # not before: an unfinished body takes no place of known callers
+
+    return Call(caller=holder, lease=found, charge=charge)
 
 
 async def _by_fee(

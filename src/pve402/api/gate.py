@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from fractions import Fraction
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -147,13 +147,17 @@ class Gate:
         request: Request,
         priced: Priced,
         purchase: service.Purchase,
-        action: Awaitable[Result],
+        action: Coroutine[Any, Any, Result],
     ) -> Result:
         """Run the paid action to completion, even if the client goes away.
 
         Raises PaymentNeeded if the payment is refused, and whatever the action raises.
         """
-        guard.allow_time_for_payment(request, purchase.payment.payer)
+        try:
+            guard.allow_time_for_payment(request, purchase.payment.payer)
+        except BaseException:
+            action.close()
+            raise
         with _terms_again(priced.offers, purchase.payment):
             return await asyncio.shield(asyncio.ensure_future(action))
 

@@ -20,7 +20,9 @@ from typing_extensions import override
 
 from pve402.api import context, guest_call
 from pve402.api.transport import body as bodies
-from pve402.api.transport import connections, errors, routing
+from pve402.api.transport import connections, routing
+from pve402.api.transport import errors as error_table
+from pve402.domain import errors
 from pve402.guests import peers
 
 logger = structlog.get_logger(__name__)
@@ -51,7 +53,7 @@ def assemble(
     """Build the application that peers call at an address, with only the routes into guests."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.state.context = app_context
-    errors.install(app)
+    error_table.install(app)
     for noun in (*routers, router):
         app.router.routes.extend(noun.routes)
     return _Signed(app, address, signer)
@@ -116,7 +118,10 @@ class _Signed:
             if scope["type"] == "http":
                 receive = await self._body(call, signature, receive)
         except (peers.CallNotAuthentic, peers.BodyNotAuthentic):
-            await _refuse(scope, receive, send)
+            await _refuse(scope, receive, send, Response(status_code=401), 1008)
+            return
+        except errors.Overloaded as refusal:
+            await _refuse(scope, receive, send, error_table.answer(refusal), 1013)
             return
         guest_call.mark_as_peer_call(scope, call.lease_id)
         await self._app(scope, receive, send)
@@ -182,9 +187,11 @@ class _InPieces:
                 return
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse(
+    scope: Scope, receive: Receive, send: Send, answer: Response, close_code: int
+) -> None:
     if scope["type"] == "websocket":
         await receive()
-        await send({"type": "websocket.close", "code": 1008})
+        await send({"type": "websocket.close", "code": close_code})
     elif scope["type"] == "http":
-        await Response(status_code=401)(scope, receive, send)
+        await answer(scope, receive, send)

@@ -52,8 +52,11 @@ _CODES: Final[dict[type[errors.Pve402Error], int]] = {
     consoles.TooManyConsoles: _BUSY,
     hub_errors.SessionFailed: _LOST,
     hub_errors.Moved: _LOST,
+    errors.Overloaded: _OVERLOADED,
+    lanes.ShareUsed: _OVERLOADED,
     errors.TryLater: _LOST,
 }
+_MAY_RETURN: Final = frozenset({_LOST, _BUSY, _EXITED, _OVERLOADED})
 _ENDINGS: Final = {"exit": _EXITED, "closed": _EXITED, "ended": _GONE, "refused": 1002}
 
 
@@ -85,8 +88,6 @@ async def _serve(socket: WebSocket, kind: Kind) -> None:
             await _for_client(socket, kind)
     except WebSocketDisconnect:
         return
-    except (errors.Overloaded, lanes.ShareUsed) as refusal:
-        await _close(socket, _OVERLOADED, refusal.code)
     except errors.Pve402Error as refusal:
         await _close(socket, _code_of(refusal), refusal.code)
     except Exception:
@@ -101,8 +102,8 @@ async def _for_client(socket: WebSocket, kind: Kind) -> None:
         return
     hello = await _hello(socket)
     grant = await work.consoles.redeem(hello.ticket, kind)
-    guard.hold(socket, visit.LONG_SECONDS, grant.lease.lease_id)
     try:
+        guard.hold(socket, visit.LONG_SECONDS, grant.lease.lease_id)
         async with (
             work.consoles.watched(grant) as console,
             channels.opened(work, grant.lease, kind, hello) as channel,
@@ -218,7 +219,7 @@ async def _say_goodbye(
     if socket.application_state is not WebSocketState.CONNECTED:
         return
     with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-        if code in {_LOST, _BUSY, _EXITED} or reason == hub_errors.GuestNotRunning.code:
+        if code in _MAY_RETURN or reason == hub_errors.GuestNotRunning.code:
             told["resume"] = (await work.consoles.issue_again(grant)).ticket
         await socket.send_text(json.dumps(told))
     await _close(socket, code, reason)

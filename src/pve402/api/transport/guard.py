@@ -51,12 +51,13 @@ class _Entry:
         self._timeout = timeout
 
     def known(self, party: str) -> None:
-        """Move to the lane for callers with a valid credential."""
-        self._place.move(self._guard.known, party)
+        """Move to the lane for callers with a valid credential, if not in the long one."""
+        if self._place.lane is not self._guard.long:
+            self._place.move(self._guard.known, party)
 
     def paid(self, party: str) -> None:
-        """Move to that lane and restart the clock, with the limit for paid requests."""
-        self._place.move(self._guard.known, party)
+        """Do the same and restart the clock, with the limit for paid requests."""
+        self.known(party)
         self._count_anew(self._guard.limits.paid_request_seconds)
 
     def hold(self, seconds: float, party: str) -> None:

@@ -65,6 +65,11 @@ class Place:
         self._lane = lane
         self._parties = tuple(parties)
 
+    @property
+    def lane(self) -> Lane:
+        """The lane that it is in."""
+        return self._lane
+
     def move(self, lane: Lane, *more: str) -> None:
         """Move to another lane, now that a party is known. Raises what `Lane.enter` raises."""
         if lane is self._lane:
