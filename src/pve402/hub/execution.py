@@ -82,6 +82,7 @@ class Execution:
             self.ended_at = self._clock()
             self._add(EventKind.EXIT, result=self._result(exit_code))
             self._over.set()
+            self.stdin.end()
             self._count(self._outcome(exit_code))
 
     def fail(self, error: errors.HubError) -> None:
@@ -91,6 +92,7 @@ class Execution:
             self.ended_at = self._clock()
             self._add(EventKind.ERROR, error=error)
             self._over.set()
+            self.stdin.end()
             self._count(error.code)
 
     def cancel(self) -> None:
@@ -189,6 +191,7 @@ class StdinQueue:
     def __init__(self, request: ExecRequest) -> None:
         self._first = request.stdin
         self._is_open = request.open_stdin
+        self._is_over = False
         # One piece at a time: a writer waits until the program's pipe has taken the last one.
         self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
 
@@ -199,12 +202,28 @@ class StdinQueue:
     async def put(self, data: bytes, *, close: bool) -> None:
         """Add a piece, and close stdin if asked. Raises RequestRefused if stdin is closed."""
         if not self._is_open:
-            raise errors.RequestRefused("the stdin of this execution is closed")
+            raise _closed()
         self._is_open = not close
         if data:
-            await self._pieces.put(data)
+            await self._add(data)
         if close:
-            await self._pieces.put(None)
+            await self._add(None)
+
+    def end(self) -> None:
+        """Nothing will be read any more: refuse the writers that wait and those that come."""
+        self._is_open, self._is_over = False, True
+        self._drop()
+
+    async def _add(self, piece: bytes | None) -> None:
+        await self._pieces.put(piece)
+        if self._is_over:
+            self._drop()
+            raise _closed()
+
+    def _drop(self) -> None:
+        """Empty the queue; this wakes the next writer."""
+        while not self._pieces.empty():
+            self._pieces.get_nowait()
 
     async def _iterate(self) -> AsyncIterator[bytes]:
         if self._first:
@@ -214,3 +233,7 @@ class StdinQueue:
             return
         while (piece := await self._pieces.get()) is not None:
             yield piece
+
+
+def _closed() -> errors.RequestRefused:
+    return errors.RequestRefused("the stdin of this execution is closed")

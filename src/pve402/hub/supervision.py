@@ -21,6 +21,8 @@ async def supervise(
 ) -> None:
     """Wait until a program ends, is lost, or is killed; `execution` holds the outcome."""
     feeder = asyncio.create_task(feed(session, channel, stdin)) if stdin is not None else None
+    if feeder is not None:
+        feeder.add_done_callback(lambda _: execution.stdin.end())
     try:
         if await execution.wait_over(_time_limit(execution, options)):
             return

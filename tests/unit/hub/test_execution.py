@@ -114,6 +114,27 @@ async def test_open_stdin_ends_when_it_is_closed() -> None:
         await execution.stdin.put(b"c", close=False)
 
 
+@pytest.mark.parametrize(
+    "end",
+    [lambda execution: execution.finish(0), lambda execution: execution.fail(errors.SessionLost())],
+    ids=["finished", "lost"],
+)
+async def test_writers_that_wait_are_refused_when_the_command_ends(end) -> None:
+    execution = make(open_stdin=True)
+    await execution.stdin.put(b"a", close=False)
+    waiting = [asyncio.create_task(execution.stdin.put(b"b", close=False)) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert not any(writer.done() for writer in waiting)
+
+    end(execution)
+
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [errors.RequestRefused] * 3
+    with pytest.raises(errors.RequestRefused):
+        await execution.stdin.put(b"c", close=True)
+
+
 async def _collect(source) -> list[bytes]:
     return [piece async for piece in source]
 

@@ -187,6 +187,26 @@ async def test_an_execution_that_cannot_take_its_end_keeps_no_slot(
     await session.close(quit_agent=False)
 
 
+async def test_writers_are_refused_once_a_running_program_reads_no_more() -> None:
+    socket = FakeSocket()
+    session = open_session(socket, options=CALM)
+    request = ExecRequest(command="x", open_stdin=True)
+    execution = Execution("e", request, clock=lambda: 0.0)
+    channel = session.open_channel(execution, invocation.build(request), with_stdin=True)
+    source = execution.stdin.source()
+    work = asyncio.create_task(supervision.supervise(session, channel, execution, OPTIONS, source))
+    socket.incoming.put_nowait(frame("B", "0.1"))
+
+    async with asyncio.timeout(5):
+        writers = [execution.stdin.put(b"x", close=False) for _ in range(10)]
+        *_, last = await asyncio.gather(*writers, return_exceptions=True)
+
+    assert isinstance(last, errors.RequestRefused)
+    assert execution.is_running
+    work.cancel()
+    await session.close(quit_agent=False)
+
+
 async def test_flood_keeps_memory_bounded() -> None:
     socket = FakeSocket()
     session = open_session(socket, options=CALM)
