@@ -12,7 +12,8 @@ from pve402.proxmox.guests import GuestRef
 #: What a guest may keep even when other guests have used up the total.
 ASSURED_BYTES = 256 * 1024
 
-MakeRoom = Callable[[GuestRef, int], None]
+#: Takes the guest that needs room, how much, and whether other guests may have to give it.
+MakeRoom = Callable[[GuestRef, int, bool], None]
 
 
 class OutputBudget:
@@ -35,10 +36,16 @@ class OutputBudget:
         return Share(self, guest)
 
     def take(self, guest: GuestRef, wanted: int) -> int:
-        """Take room for up to `wanted` bytes; returns how many were granted."""
-        missing = wanted - self._room(guest)
+        """Take room for up to `wanted` bytes; returns how many were granted.
+
+        A guest that has used up its own room gets none from others.
+        """
+        missing = wanted - self._own_room(guest)
         if missing > 0:
-            self._make_room(guest, missing)
+            self._make_room(guest, missing, False)
+        missing = min(wanted, self._own_room(guest)) - self._room(guest)
+        if missing > 0:
+            self._make_room(guest, missing, True)
         granted = max(0, min(wanted, self._room(guest)))
         self._kept[guest] += granted
         self._total += granted
@@ -51,10 +58,12 @@ class OutputBudget:
         if not self._kept[guest]:
             del self._kept[guest]
 
+    def _own_room(self, guest: GuestRef) -> int:
+        return self._guest_bytes - self._kept[guest]
+
     def _room(self, guest: GuestRef) -> int:
-        own = self._guest_bytes - self._kept[guest]
         assured = ASSURED_BYTES - self._kept[guest]
-        return min(own, max(assured, self._total_bytes - self._total))
+        return min(self._own_room(guest), max(assured, self._total_bytes - self._total))
 
 
 class Share:

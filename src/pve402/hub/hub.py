@@ -215,11 +215,12 @@ class Hub:
             self._tidying = asyncio.create_task(self._tidy())
         return state
 
-    def _make_room_for_output(self, guest: GuestRef, size: int) -> None:
+    def _make_room_for_output(self, guest: GuestRef, size: int, from_all: bool) -> None:
         """Forget finished executions, this guest's first, until there is enough room."""
         before = self.budget.kept_bytes
         own = [self._guests[guest]] if guest in self._guests else []
-        for state in (*own, *self._guests.values()):
+        others = self._guests.values() if from_all else ()
+        for state in (*own, *others):
             while before - self.budget.kept_bytes < size and state.forget_oldest():
                 pass
 

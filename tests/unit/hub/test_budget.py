@@ -1,14 +1,20 @@
 """Output in memory is bounded for each guest and in all, until nobody holds it."""
 
 import gc
+import time
+
+from tests.support.fake_agent import FakeGuests
 
 from pve402.hub import budget
 from pve402.hub.execution import Execution
+from pve402.hub.hub import Hub
+from pve402.hub.options import HubOptions
 from pve402.hub.request import EventKind, ExecRequest
 from pve402.proxmox.guests import GuestRef
 
 ONE, TWO, THREE = (GuestRef(node="pve", vmid=vmid) for vmid in (101, 102, 103))
 MIB = 1024 * 1024
+SMALL = HubOptions(kept_bytes_per_guest=4 * MIB, kept_bytes_in_all=6 * MIB)
 
 
 def make(guest_bytes: int = 4 * MIB, total_bytes: int = 6 * MIB) -> budget.OutputBudget:
@@ -86,3 +92,33 @@ async def test_the_result_holds_no_copies() -> None:
 
     assert all(any(piece is event for event in execution.events) for piece in result.pieces)
     assert len(result.stdout) == len(result.output) == 3 * MIB
+
+
+async def test_a_guest_without_room_of_its_own_takes_none_from_others() -> None:
+    async with Hub(SMALL, FakeGuests().open_terminal) as hub:
+        for guest in (TWO, ONE):
+            await remember(hub, guest, 2 * MIB)
+        late = run(hub.budget, ONE, 6 * MIB)
+
+        assert (late.truncated, late.kept_bytes) == (True, 4 * MIB)
+        assert [len(hub.executions(guest)) for guest in (ONE, TWO)] == [0, 1]
+
+
+async def test_when_there_is_no_room_in_all_others_forget_what_has_ended() -> None:
+    async with Hub(SMALL, FakeGuests().open_terminal) as hub:
+        for guest in (TWO, THREE):
+            await remember(hub, guest, 3 * MIB)
+        await hub.session(ONE)
+        late = run(hub.budget, ONE, 2 * MIB)
+
+        assert not late.truncated
+        assert [len(hub.executions(guest)) for guest in (TWO, THREE)] == [0, 1]
+
+
+async def remember(hub: Hub, guest: GuestRef, size: int) -> None:
+    """Have the hub remember an execution that has just ended."""
+    await hub.session(guest)
+    execution = run(hub.budget, guest, size)
+    execution.finish(0)
+    execution.ended_at = time.monotonic()
+    hub._guests[guest].register(execution)
