@@ -83,16 +83,29 @@ class Creation:
         Raises RetryLater if it must run again, FenceLostError if another process has the order.
         A failure of the order itself is written on it and never raised.
         """
+        try:
+            await self._run_or_refuse(row)
+        except machine.GuestMovedError as moved:
+            await self._follow(row, moved.node)
+
+    async def _run_or_refuse(self, row: order.Order) -> None:
         deal = await self._deals.open_deal(row)
         try:
             await workflow.run(self.steps, deal, lambda deal: deal.lease.status)
         except workflow.GiveUp as end:
             await self._refuse(row, end)
 
+    async def _follow(self, row: order.Order, node: str) -> NoReturn:
+        """Record the node that the guest was migrated to, and retry at once."""
+        deal = await self._deals.open_deal(row)
+        log.info("guest_moved", lease=deal.lease.lease_id, node=node)
+        await self._deals.advance(deal, functools.partial(moves.follow_in_order, node=node))
+        raise workflow.RetryLater("the guest was migrated", after_seconds=0)
+
     async def _create(self, deal: Deal) -> Deal:
         """Ask for the guest. If an earlier attempt's outcome is unknown, check before asking."""
         first_try = deal.lease.create_sent_at is None
-        found = await (self._probe(deal) if first_try else self._adopt(deal))
+        found = await self._probe(deal)
         if found is not None:
             return found
         sent, upid = await self._send(deal)
@@ -121,7 +134,7 @@ class Creation:
     async def _probe(self, deal: Deal) -> Deal | None:
         """Return None if the vmid is free; otherwise find out whose guest it is.
 
-        It can be ours if the database lost the record of our request.
+        It can be ours, from an earlier request or because the database lost the record of one.
         """
         try:
             free = await self._machines.is_vmid_free(deal.lease.vmid)
@@ -130,7 +143,7 @@ class Creation:
         if free:
             return None
         found = await self._adopt(deal)
-        return found or await self._deals.reassign_vmid(deal, "taken on another node")
+        return found or await self._take_other_vmid(deal, "taken on another node")
 
     async def _adopt(self, deal: Deal) -> Deal | None:
         """Find out the result of an earlier request; None if it may be sent (again)."""
@@ -141,7 +154,7 @@ class Creation:
             found = functools.partial(moves.begin_creating, upid=None)
             return await self._deals.advance(deal, found, order_status=order.OrderStatus.WORKING)
         if sight is machine.Sight.FOREIGN:
-            return await self._deals.reassign_vmid(deal, "taken by a foreign guest")
+            return await self._take_other_vmid(deal, "taken by a foreign guest")
         return None
 
     async def _adopt_making(self, deal: Deal) -> Deal:
@@ -150,7 +163,13 @@ class Creation:
             await self._wait_out(deal, upid)
         await self._check_abandoned(deal)
         log.error("guest_locked_without_task", vmid=deal.lease.vmid, node=deal.lease.node)
-        return await self._deals.reassign_vmid(deal, "locked for creation without a task")
+        return await self._take_other_vmid(deal, "locked for creation without a task")
+
+    async def _take_other_vmid(self, deal: Deal, note: str) -> Deal:
+        try:
+            return await self._deals.reassign_vmid(deal, note)
+        except errors.NoCapacity as error:
+            raise workflow.GiveUp("create_failed", f"no vmid is free: {note}") from error
 
     async def _wait_out(self, deal: Deal, upid: pve_tasks.Upid) -> NoReturn:
         """Wait for a creation on the vmid to end, then check again to see whose guest it is.
