@@ -14,7 +14,6 @@ import structlog
 
 from pve402.domain import lease, order
 from pve402.leases import deals, machine, money, moves, options, workflow
-from pve402.payments import facilitators
 from pve402.payments.settlement import Recheck
 from pve402.proxmox import errors as pve
 from pve402.storage import queue, transaction
@@ -93,10 +92,12 @@ class Confirmation:
         return found.transaction
 
     async def _settle_again(self, deal: deals.Deal) -> None:
+        """Submit the payment again; whether it is lost is for the next recheck to find on chain.
+
+        A facilitator's no proves nothing here: the transfer that vanished may still come back.
+        """
         log.warning("settlement_vanished", order=deal.order.order_id)
         again = await self._money.settle(deal.order)
-        if again.outcome is facilitators.Outcome.REFUSED:
-            raise workflow.GiveUp(_REVERTED, again.reason or "refused")
         await self._deals.remember(deal.order, again.transaction)
         raise workflow.RetryLater("settled again", after_seconds=LOOK_AGAIN_SECONDS)
 

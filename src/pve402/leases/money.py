@@ -52,6 +52,13 @@ class Money:
             known_transaction=row.transaction,
         )
 
+    async def look(self, row: order.Order) -> facilitators.Settlement:
+        """Detect on chain whether the money of an order has moved; moves nothing, never raises."""
+        payment, requirements = self._open(row)
+        since = _since(row, requirements)
+        known = row.transaction
+        return await self._settler.look(payment, since_seconds=since, known_transaction=known)
+
     async def recheck(self, row: order.Order) -> settlement.Rechecked:
         """Check again a settlement that was seen on chain; raises ChainUnavailable."""
         payment, requirements = self._open(row)

@@ -101,12 +101,13 @@ class Renewal:
         return started
 
     async def _settle(self, deal: Deal) -> None:
+        if deal.lease.status in lease.OVER:
+            transaction = await self._settling.look(deal)  # it would buy nothing, so send nothing
+            log.error("renewal_paid_after_the_end", order=deal.order.order_id)
+            await self._deals.settle_alone(deal.order, transaction)
+            return
         paid = await self._settling.settle(deal)
         await self._deals.remember(deal.order, paid.transaction)
-        if deal.lease.status in lease.OVER:
-            log.error("renewal_paid_after_the_end", order=deal.order.order_id)
-            await self._deals.settle_alone(deal.order, paid.transaction)
-            return
         deal = await self._revive(deal, may_be_stopped=paid.may_be_stopped)
         recheck = self._settling.needs_recheck(deal.order.network)
         await self._deals.extend(deal, paid.transaction, recheck=recheck)

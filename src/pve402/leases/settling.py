@@ -23,6 +23,10 @@ log = structlog.get_logger(__name__)
 
 UNPAID_SECONDS = 60.0
 """How long a guest runs while we do not know whether it is paid."""
+_LOOK_SECONDS = 5.0
+"""How long the chain may take to show that a guest is paid, before the guest is stopped."""
+_STOP_AGAIN_SECONDS = 5.0
+"""The pause after a stop that failed; each new attempt also asks the facilitator again."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,10 +52,9 @@ class Settling:
         left = await self._seconds_left(deal)
         asking = asyncio.ensure_future(self._money.settle(deal.order))
         try:
-            await asyncio.wait({asking}, timeout=left)
+            await asyncio.wait({asking}, timeout=max(left, _LOOK_SECONDS))
             was_slow = not asking.done()
-            if was_slow:
-                await self._stop(deal)
+            is_down = was_slow and await self._stop(deal)
             settled = await asking
         finally:
             asking.cancel()
@@ -59,11 +62,21 @@ class Settling:
             raise workflow.GiveUp("settlement_refused", settled.reason or "refused")
         await self._deals.remember(deal.order, settled.transaction)
         if settled.outcome is facilitators.Outcome.UNKNOWN:
-            if not was_slow and await self._seconds_left(deal) == 0:
-                await self._stop(deal)
-            raise workflow.RetryLater(f"settlement unknown: {settled.reason}")
+            raise await self._again(deal, f"settlement unknown: {settled.reason}", is_down=is_down)
         may_be_stopped = was_slow or deal.order.attempts > 0
         return Paid(transaction=settled.transaction, may_be_stopped=may_be_stopped)
+
+    async def look(self, deal: deals.Deal) -> str | None:
+        """Return the transaction of a payment that has moved by itself; moves nothing.
+
+        Raises GiveUp if it never will, RetryLater while that is unknown.
+        """
+        found = await self._money.look(deal.order)
+        if found.outcome is facilitators.Outcome.REFUSED:
+            raise workflow.GiveUp("settlement_refused", found.reason or "refused")
+        if found.outcome is facilitators.Outcome.UNKNOWN:
+            raise workflow.RetryLater(f"settlement unknown: {found.reason}")
+        return found.transaction
 
     def needs_recheck(self, network: str) -> bool:
         """Return whether a network's settlements are checked again on chain."""
@@ -72,17 +85,34 @@ class Settling:
     async def _seconds_left(self, deal: deals.Deal) -> float:
         """Return how long the guest may still run unpaid, on top of its earlier paid time."""
         now = await self._deals.db.time()
-        settling_at = deal.order.settling_at or now
+        settling_at = deal.order.settling_at or deal.order.created_at
         unpaid_since = max(settling_at, deal.lease.expires_at or settling_at)
         left = unpaid_since + timedelta(seconds=UNPAID_SECONDS) - now
         return max(0.0, left.total_seconds())
 
-    async def _stop(self, deal: deals.Deal) -> None:
-        """Stop the guest and keep it; if that fails, the next attempt tries again."""
+    async def _again(self, deal: deals.Deal, reason: str, *, is_down: bool) -> workflow.RetryLater:
+        """Say when to ask again: no later than the guest must be stopped, if it still runs."""
+        left = await self._seconds_left(deal)
+        if left > 0:
+            return workflow.RetryLater(reason, at_most_seconds=left)
+        if is_down or await self._stop(deal):
+            return workflow.RetryLater(reason)
+        return workflow.RetryLater(reason, at_most_seconds=_STOP_AGAIN_SECONDS)
+
+    async def _stop(self, deal: deals.Deal) -> bool:
+        """Stop the guest and keep it; return whether it is down.
+
+        Raises FenceLostError if another process has the order, and may have found it paid.
+        """
+        async with self._deals.db.single() as tx:
+            await self._deals.write_order(tx, deal.order, last_error="unpaid for too long")
         try:
             await self._machines.ensure_stopped(deal.lease)
+        except pve.GuestMissing:
+            return True
         except (pve.ProxmoxError, machine.GuestMovedError, workflow.RetryLater) as error:
             reason = workflow.reason_of(error)
             log.warning("unpaid_guest_not_stopped", lease=deal.lease.lease_id, reason=reason)
-        else:
-            log.warning("unpaid_guest_stopped", lease=deal.lease.lease_id)
+            return False
+        log.warning("unpaid_guest_stopped", lease=deal.lease.lease_id)
+        return True

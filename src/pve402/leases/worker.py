@@ -195,13 +195,13 @@ class Worker:
         except queue.FenceLostError:
             log.info("row_taken_over", row=key)
         except workflow.RetryLater as later:
-            await self._postpone(rows, key, fence, later.reason, later.after_seconds)
+            await self._postpone(rows, key, fence, later)
         except (*workflow.TRANSIENT, pve.ProxmoxError) as error:
-            await self._postpone(rows, key, fence, workflow.reason_of(error), None)
+            await self._postpone(rows, key, fence, workflow.RetryLater(workflow.reason_of(error)))
         except Exception as error:
             log.exception("workflow_failed", row=key)
             metrics.FAILED.labels(rows.name).inc()
-            await self._postpone(rows, key, fence, workflow.reason_of(error), None)
+            await self._postpone(rows, key, fence, workflow.RetryLater(workflow.reason_of(error)))
         finally:
             if self._held.get((rows, key)) == fence:
                 del self._held[rows, key]
@@ -209,21 +209,16 @@ class Worker:
                 event.set()
 
     async def _postpone(
-        self,
-        rows: queue.DueRows,
-        key: str,
-        fence: str,
-        reason: str,
-        after_seconds: float | None,
+        self, rows: queue.DueRows, key: str, fence: str, later: workflow.RetryLater
     ) -> None:
         """Make a row due again after a pause, if it is still ours."""
-        log.info("row_postponed", row=key, reason=reason)
+        log.info("row_postponed", row=key, reason=later.reason)
         metrics.POSTPONED.labels(rows.name).inc()
         self._woken.set()
-        pause = after_seconds if after_seconds is not None else self._settings.retry_pauses_seconds
+        pause = later.pause(self._settings.retry_pauses_seconds)
         with contextlib.suppress(queue.FenceLostError, errors.DatabaseUnavailable):
             async with self._db.single() as tx:
-                await rows.postpone(self._db, tx, (key, fence), pause, reason)
+                await rows.postpone(self._db, tx, (key, fence), pause, later.reason)
 
     async def _run_order(self, row: order.Order) -> None:
         if row.kind is order.OrderKind.FEE:

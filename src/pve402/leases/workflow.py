@@ -7,7 +7,7 @@ worker runs the step for the state it finds.
 """
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -29,10 +29,23 @@ StateT = TypeVar("StateT", bound=Enum)
 class RetryLater(Exception):
     """The step did not finish; the row falls due again after a pause."""
 
-    def __init__(self, reason: str, *, after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        after_seconds: float | None = None,
+        at_most_seconds: float = float("inf"),
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.after_seconds = after_seconds  # None: depends on the number of attempts
+        self.at_most_seconds = at_most_seconds  # if it depends on them
+
+    def pause(self, by_attempts: Sequence[float]) -> float | Sequence[float]:
+        """Return the pause, or the pauses by number of attempts."""
+        if self.after_seconds is not None:
+            return self.after_seconds
+        return [min(pause, self.at_most_seconds) for pause in by_attempts]
 
 
 class GiveUp(Exception):

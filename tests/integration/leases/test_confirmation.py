@@ -1,12 +1,14 @@
 """After the hand-over: the chain is looked at again, and what vanished is not kept."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from tests.support.installation import Installation
 
 from pve402.domain import lease, order
 from pve402.leases import moves
+from pve402.payments.facilitators import Outcome, Settlement
 from pve402.proxmox import guest_views
 from pve402.proxmox import guests as pve_guests
 from pve402_devnet.facilitator import Endpoint, Fault, FaultKind
@@ -95,6 +97,27 @@ async def test_a_transfer_that_a_reorganisation_drops_is_settled_again(
     assert done.status is order.OrderStatus.SETTLED
     assert installation.earned == answer.order.amount_atomic
     assert installation.runs(answer.lease.vmid)
+
+
+async def test_a_no_after_a_reorganisation_takes_nothing_back_while_the_transfer_may_return(
+    installation: Installation,
+) -> None:
+    answer = await installation.lease()
+    installation.chain.rpc("devnet_reorg", 1, {"requeue": True})
+    settle = installation.parts.settler.settle
+
+    async def refuse(payment: Any, *_: Any, **__: Any) -> Settlement:
+        return Settlement.of(payment, Outcome.REFUSED, reason="insufficient_funds")
+
+    installation.parts.settler.settle = refuse  # type: ignore[method-assign]
+    refused = await confirm(installation)
+    installation.parts.settler.settle = settle  # type: ignore[method-assign]
+    mine(installation, 12)
+    done = await confirm(installation)
+
+    assert (refused.status, refused.final) == (order.OrderStatus.SETTLED, False)
+    assert (done.status, done.final) == (order.OrderStatus.SETTLED, True)
+    assert installation.earned == answer.order.amount_atomic
 
 
 async def test_a_transfer_that_is_lost_for_good_takes_its_minutes_back(

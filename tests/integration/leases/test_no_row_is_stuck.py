@@ -9,6 +9,7 @@ from tests.support.installation import Installation
 from pve402.domain import lease, order
 from pve402.payments.facilitators import Outcome, Settlement
 from pve402.storage import tables
+from pve402_devnet.facilitator import Endpoint, Fault, FaultKind
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SETTLED, Outcome.REFUSED])
@@ -32,6 +33,34 @@ async def test_a_renewal_whose_lease_ended_before_the_outcome_was_known_is_close
     assert renewal.status.value == outcome.value
     assert (renewal.due_at, renewal.sealed_payment) == (None, None)
     assert (row.status, row.due_at) == (lease.LeaseStatus.ENDED, None)
+
+
+async def test_a_renewal_whose_lease_is_over_is_not_charged(installation: Installation) -> None:
+    tenant = installation.tenant()
+    first = (await installation.lease(tenant, minutes=10)).lease
+    before = installation.earned
+    installation.facilitator.faults.add(
+        Fault(kind=FaultKind.UNAVAILABLE, endpoint=Endpoint.SETTLE, times=1)
+    )
+    purchase = installation.renewal(tenant, first, 30, wait_seconds=0.0)
+    await installation.leases.renew(first, 30, purchase)
+    await installation.settled_down()
+    await end_as_expiry_does(installation, first)
+    installation.pass_time(60)
+    await installation.settled_down()
+    still_open = (await installation.orders_now())[-1]
+
+    past = int(still_open.valid_before.timestamp()) + 10
+    installation.chain.rpc("evm_setNextBlockTimestamp", past)
+    for _block in range(4):
+        installation.chain.rpc("evm_mine")
+    installation.pass_time(60)
+    await installation.settled_down()
+
+    closed = (await installation.orders_now())[-1]
+    assert still_open.status is order.OrderStatus.SETTLING
+    assert closed.status is order.OrderStatus.REFUSED
+    assert installation.earned == before
 
 
 async def test_a_fee_that_a_worker_settled_meanwhile_is_paid(installation: Installation) -> None:

@@ -139,6 +139,19 @@ async def test_a_broken_connection_is_tried_once_more(
     assert (settled.outcome, len(server.requests)) == (Outcome.SETTLED, 2)
 
 
+@pytest.mark.parametrize("broken", [Behaviour.DROP, Behaviour.RESET])
+async def test_a_no_to_what_was_sent_twice_is_not_believed(
+    server: ScriptedServer, remote: HttpFacilitator, broken: Behaviour
+) -> None:
+    no = json.dumps({"success": False, "errorReason": "insufficient_funds"}).encode()
+    server.script = [broken, answer(200, "OK", no)]
+
+    settled = await remote.settle(make.payment(), TERMS)
+
+    assert (settled.outcome, settled.reason) == (Outcome.UNKNOWN, "insufficient_funds")
+    assert len(server.requests) == 2
+
+
 async def test_a_connection_that_stays_broken_is_not_tried_for_ever(
     server: ScriptedServer, remote: HttpFacilitator
 ) -> None:

@@ -1,6 +1,7 @@
 """Migrations: up, down, up again, and equal to the tables that the code speaks of."""
 
 import asyncio
+import dataclasses
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.integration.storage.test_queue import new_lease
 from tests.integration.storage.test_rows import new_order
 
-from pve402.domain import errors
+from pve402.domain import errors, order
 from pve402.storage import database, lease_rows, migrate, order_rows, tables
 
 NEWER = sa.text("UPDATE alembic_version SET version_num = '9999'")
@@ -59,6 +60,28 @@ async def test_a_step_down_and_up_keeps_what_is_stored(database_url: str, revisi
 
     assert kept[0] is not None
     assert [row.vmid for row in kept[1]] == [new_lease(1).vmid]
+
+
+@pytest.mark.parametrize("status", order.OrderStatus)
+async def test_what_settles_at_the_upgrade_has_settled_since_its_order(
+    database_url: str, status: order.OrderStatus
+) -> None:
+    url = sa.make_url(database_url)
+    db = await database.Database(database_url).open()
+    made = dataclasses.replace(new_order(1), status=status)
+    async with db.begin() as tx:
+        await lease_rows.insert(db, tx, new_lease(1), due=False)
+        await order_rows.insert(db, tx, made, fence=None, due_in_seconds=15)
+
+    await migrate.downgrade(url, "0004")
+    await migrate.upgrade(url)
+    async with db.read() as tx:
+        kept = await order_rows.get(tx, "o1")
+    await db.close()
+
+    assert kept is not None
+    is_settling = status is order.OrderStatus.SETTLING
+    assert kept.settling_at == (kept.created_at if is_settling else None)
 
 
 async def test_opening_twice_changes_nothing(database_url: str) -> None:

@@ -195,6 +195,47 @@ async def test_a_plain_no_is_asked_for_once_more(
     assert (concluded.outcome, facilitator.settled) == (outcome, 2)
 
 
+@pytest.mark.parametrize("known", [None, OTHER_TX])
+async def test_a_no_after_an_earlier_attempt_leaves_the_chain_to_decide(known: str | None) -> None:
+    facilitator = ScriptedFacilitator(REFUSED, reason="insufficient_funds")
+    settler = _settler(facilitator)
+    attempt = {"attempted_before": known is None, "known_transaction": known}
+
+    while_valid = await settler.settle(PAID, make.requirements(), since_seconds=make.NOW, **attempt)
+    expires(facilitator.node)
+    after = await settler.settle(PAID, make.requirements(), since_seconds=make.NOW, **attempt)
+
+    assert (while_valid.outcome, while_valid.reason) == (UNKNOWN, "unspent")
+    assert (after.outcome, after.reason) == (REFUSED, "authorization_expired")
+    assert facilitator.settled == 1
+
+
+@pytest.mark.parametrize("own_signer", [False, True])
+@pytest.mark.parametrize(
+    "reason",
+    ["duplicate_settlement", "nonce_already_used", "invalid_exact_evm_nonce_already_used"],
+)
+async def test_a_no_to_what_was_used_already_is_not_believed_before_the_chain_shows_it(
+    reason: str, own_signer: bool
+) -> None:
+    facilitator = ScriptedFacilitator(REFUSED, reason=reason, refusals_are_final=own_signer)
+
+    assert (await _settle(facilitator)).outcome is UNKNOWN
+    pays(facilitator.node)
+    assert (await _settle(facilitator)).outcome is SETTLED
+
+
+async def test_a_second_no_to_what_was_used_already_is_not_believed_either() -> None:
+    facilitator = ScriptedFacilitator(REFUSED, reason="invalid_transaction_state")
+
+    def was_busy(_node: make.FakeNode) -> None:
+        facilitator.reason = "duplicate_settlement" if facilitator.settled == 2 else "busy"
+
+    facilitator.landing = was_busy
+
+    assert (await _settle(facilitator)).outcome is UNKNOWN
+
+
 async def test_our_own_signers_no_is_final() -> None:
     facilitator = ScriptedFacilitator(REFUSED, reason="insufficient_funds", refusals_are_final=True)
 

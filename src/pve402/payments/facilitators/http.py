@@ -6,6 +6,7 @@ unknown: the transfer may have landed.
 """
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -48,6 +49,14 @@ class HttpFacilitatorOptions:
     authorize: Authorize | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Answer:
+    status: int
+    raw: bytes
+    may_have_acted_before: bool
+    """The request was sent twice, and the facilitator may have acted on the first."""
+
+
 class HttpFacilitator:
     """See `Facilitator`."""
 
@@ -61,10 +70,10 @@ class HttpFacilitator:
     async def verify(self, payment: Payment, requirements: Requirements) -> Verification:
         """See `Facilitator`."""
         try:
-            status, raw = await self._ask(
+            answer = await self._ask(
                 "verify", payment, requirements, self._options.verify_timeout_seconds
             )
-            return wire.read_verification(status, raw)
+            return wire.read_verification(answer.status, answer.raw)
         except wire.Unusable as error:
             log.warning("facilitator_unusable", call="verify", reason=str(error))
             raise errors.FacilitatorUnavailable(str(error)) from None
@@ -73,14 +82,17 @@ class HttpFacilitator:
         """See `Facilitator`."""
         started = time.monotonic()
         try:
-            status, raw = await self._ask(
+            answer = await self._ask(
                 "settle", payment, requirements, self._options.settle_timeout_seconds
             )
-            return wire.read_settlement(status, raw, payment)
+            said = wire.read_settlement(answer.status, answer.raw, payment)
         except wire.Unusable as error:
             seconds = round(time.monotonic() - started, 3)
             log.warning("facilitator_unusable", call="settle", reason=str(error), seconds=seconds)
             return Settlement.of(payment, Outcome.UNKNOWN, reason="facilitator_unavailable")
+        if said.outcome is Outcome.REFUSED and answer.may_have_acted_before:
+            return dataclasses.replace(said, outcome=Outcome.UNKNOWN)
+        return said
 
     async def supported_networks(self) -> frozenset[str]:
         """Return the networks from `supported`."""
@@ -113,16 +125,19 @@ class HttpFacilitator:
 
     async def _ask(
         self, call: str, payment: Payment, requirements: Requirements, timeout_seconds: float
-    ) -> tuple[int, bytes]:
+    ) -> _Answer:
         body = wire.request_body(payment, requirements)
+        may_have_acted = False
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return await self._call("POST", self._address(call), body, timeout_seconds)
+                status, raw = await self._call("POST", self._address(call), body, timeout_seconds)
+                return _Answer(status=status, raw=raw, may_have_acted_before=may_have_acted)
             except TimeoutError:
                 raise wire.Unusable("timeout") from None
             except aiohttp.ClientConnectionError as error:
                 if attempt == _ATTEMPTS:
                     raise wire.Unusable(type(error).__name__) from None
+                may_have_acted = not isinstance(error, aiohttp.ClientConnectorError)
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise wire.Unusable(type(error).__name__) from None
         raise AssertionError("unreachable")

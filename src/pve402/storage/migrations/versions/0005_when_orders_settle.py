@@ -12,6 +12,8 @@ depends_on = None
 def upgrade() -> None:
     """Make the change."""
     op.add_column("orders", sa.Column("settling_at", sa.BigInteger))
+    # Older versions did not record it. The earliest it can be bounds how long a guest runs unpaid.
+    op.execute("UPDATE orders SET settling_at = created_at WHERE status = 'settling'")
     op.add_column(
         "orders",
         sa.Column("settles_first", sa.Boolean, nullable=False, server_default=sa.false()),
