@@ -113,6 +113,7 @@ class DetachedPrograms:
             output_limit_bytes=2 * self._hub.options.spool_bytes + _TEXT_BYTES,
         )
         execution = await self._hub.start(guest, request)
+        execution.share = self._hub.budget.open(guest)  # it may keep much, and for long
         try:
             async for event in execution.follow():
                 if event.kind is EventKind.STDOUT:

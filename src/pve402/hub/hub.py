@@ -88,13 +88,14 @@ class Hub:
         state = await self._state(guest)
         session = await state.session()
         execution = Execution(exec_id or new_exec_id(), request, clock=self._clock)
-        execution.share = self.budget.open(guest)
+        if not request.is_ours:  # ours are bounded anyway, and tenants' output must not stop them
+            execution.share = self.budget.open(guest)
         source = stdin if stdin is not None else execution.stdin.source()
         channel = session.open_channel(execution, prepared, with_stdin=source is not None)
         # No await between taking the slot and starting the task that gives it back.
         state.register(execution)
         work = supervision.supervise(session, channel, execution, self.options, source)
-        self._spawn(self._guarded(work, execution))
+        self._spawn(self._guarded(work, execution, state))
         return execution
 
     async def session(self, guest: GuestRef) -> Session:
@@ -242,7 +243,9 @@ class Hub:
             raise errors.TooManySessions
         await oldest[1].close()
 
-    async def _guarded(self, work: Coroutine[None, None, None], execution: Execution) -> None:
+    async def _guarded(
+        self, work: Coroutine[None, None, None], execution: Execution, state: GuestState
+    ) -> None:
         try:
             await work
         except errors.HubError as error:
@@ -253,6 +256,9 @@ class Hub:
         except Exception:  # noqa: BLE001 - a bug of ours must reach the waiting caller
             _log.exception("hub.execution_failed", exec_id=execution.exec_id)
             execution.fail(errors.SessionFailed())
+        finally:
+            if execution.request.is_ours:  # nobody asks for it again
+                state.executions.pop(execution.exec_id, None)
 
     async def _tidy(self) -> None:
         """Renew claims, close idle sessions, forget what is old."""

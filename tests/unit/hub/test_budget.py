@@ -1,11 +1,14 @@
 """Output in memory is bounded for each guest and in all, until nobody holds it."""
 
+import asyncio
 import gc
 import time
 
+import pytest
 from tests.support.fake_agent import FakeGuests
 
-from pve402.hub import budget
+from pve402.hub import budget, guest_scripts
+from pve402.hub.detached import DetachedPrograms
 from pve402.hub.execution import Execution
 from pve402.hub.hub import Hub
 from pve402.hub.options import HubOptions
@@ -113,6 +116,46 @@ async def test_when_there_is_no_room_in_all_others_forget_what_has_ended() -> No
 
         assert not late.truncated
         assert [len(hub.executions(guest)) for guest in (TWO, THREE)] == [0, 1]
+
+
+async def test_what_the_hub_runs_for_itself_needs_no_room_and_is_not_remembered() -> None:
+    async with Hub(SMALL, FakeGuests().open_terminal) as hub:
+        full = run(hub.budget, ONE, 4 * MIB)
+        ours = await hub.start(ONE, guest_scripts.request("files", "look", "/etc/hosts", "0"))
+        theirs = await hub.start(ONE, ExecRequest(command="ls"))
+        for execution in (ours, theirs):
+            execution.add_output(EventKind.STDOUT, b"abc")
+        await asyncio.gather(ours.wait(), theirs.wait())
+        async with asyncio.timeout(10):
+            while ours in hub.executions(ONE):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+
+        assert full.kept_bytes == hub.budget.kept_bytes == 4 * MIB
+        assert [e.kept_bytes for e in (ours, theirs)] == [3, 0]
+        assert hub.executions(ONE) == (theirs,)
+
+
+async def test_the_output_of_a_detached_program_that_is_followed_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with Hub(SMALL, FakeGuests().open_terminal) as hub:
+        started: list[Execution] = []
+        start = hub.start
+
+        async def spy(guest: GuestRef, request: ExecRequest) -> Execution:
+            started.append(await start(guest, request))
+            return started[-1]
+
+        monkeypatch.setattr(hub, "start", spy)
+        events = DetachedPrograms(hub).follow(ONE, f"e{'0' * 24}")
+        following = asyncio.create_task(anext(events))
+        async with asyncio.timeout(10):
+            while not started:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        started[0].add_output(EventKind.STDOUT, b"abc")
+        await following
+
+        assert hub.budget.kept_bytes == 3
 
 
 async def remember(hub: Hub, guest: GuestRef, size: int) -> None:
