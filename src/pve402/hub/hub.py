@@ -1,7 +1,6 @@
 """The hub: programs, files and consoles in guests, over one warm terminal session per guest."""
 
 import asyncio
-import contextlib
 import re
 import secrets
 import time
@@ -265,8 +264,12 @@ class Hub:
         while True:
             await asyncio.sleep(TIDY_SECONDS)
             for guest, state in tuple(self._guests.items()):
-                with contextlib.suppress(errors.HubError):
+                try:
                     await self._tidy_guest(guest, state)
+                except errors.HubError:
+                    continue
+                except Exception:  # noqa: BLE001 - the others are tidied all the same
+                    _log.exception("hub.tidy_failed", node=guest.node, vmid=guest.vmid)
             self._forget_consoles()
 
     def _forget_consoles(self) -> None:
