@@ -50,7 +50,8 @@ class Channel:
     stdin_credit: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(STDIN_LINES), repr=False
     )
-    groups_signalled: asyncio.Future[int] | None = field(default=None, repr=False)
+    #: Who waits for the answer to a signal; the agent answers in order.
+    _signals: list[asyncio.Future[int]] = field(default_factory=list, repr=False)
     _numbers: dict[str, int] = field(default_factory=lambda: {"o": 0, "e": 0}, repr=False)
     #: Lines of stdin sent, and how many of them the program's pipe has taken.
     sent_lines: int = 0
@@ -113,12 +114,20 @@ class Channel:
         self.stdin_credit.release()
         return is_news
 
+    def expect_groups(self) -> asyncio.Future[int]:
+        """Wait for the number of process groups that the next signal reaches."""
+        answer = asyncio.get_running_loop().create_future()
+        self._signals = [*(signal for signal in self._signals if not signal.done()), answer]
+        return answer
+
     def take_groups(self, count: str) -> bool:
         """Take the number of signalled process groups; returns whether anyone waited for it."""
-        if self.groups_signalled is None or self.groups_signalled.done():
-            return False
-        self.groups_signalled.set_result(int(count) if count.isdigit() and len(count) < 6 else 0)
-        return True
+        while self._signals:
+            answer = self._signals.pop(0)
+            if not answer.done():
+                answer.set_result(int(count) if count.isdigit() and len(count) < 6 else 0)
+                return True
+        return False
 
     def finish(self, exit_code: int) -> None:
         """End the channel with an exit code."""
@@ -136,7 +145,8 @@ class Channel:
         self.is_over = True
         self.stdin_closed = True
         self.stdin_credit.release()
-        self.take_groups("0")
+        while self.take_groups("0"):
+            pass
 
     def _decode(self, data: str) -> bytes:
         if len(data) > 2 * _LARGEST_PIECE_BYTES:

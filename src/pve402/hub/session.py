@@ -119,12 +119,12 @@ class Session:
 
     async def signal(self, channel: Channel, name: str) -> bool:
         """Signal the process groups of a program; False if none is left."""
-        channel.groups_signalled = asyncio.get_running_loop().create_future()
+        answer = channel.expect_groups()
         self.put(f"k {channel.name} {name}".encode(), channel)
         self._expect_answers()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._options.silence_seconds):
-                return await channel.groups_signalled > 0
+                return await answer > 0
         return False
 
     def abandon(self, channel: Channel) -> None:

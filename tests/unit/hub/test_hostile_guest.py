@@ -207,6 +207,37 @@ async def test_writers_are_refused_once_a_running_program_reads_no_more() -> Non
     await session.close(quit_agent=False)
 
 
+async def test_signals_at_the_same_time_have_each_their_answer() -> None:
+    socket = FakeSocket()
+    session = open_session(socket, options=CALM)
+    channel = session.channel_of(start(session))
+    assert channel is not None
+    given_up = asyncio.create_task(session.signal(channel, "HUP"))
+    signals = [asyncio.create_task(session.signal(channel, name)) for name in ("INT", "TERM")]
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await asyncio.wait([given_up])
+    socket.incoming.put_nowait(frame("G", "0.1", "1") + frame("G", "0.1", "0"))
+
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*signals) == [True, False]
+    await session.close(quit_agent=False)
+
+
+async def test_signals_that_wait_are_answered_when_the_command_ends() -> None:
+    socket = FakeSocket()
+    session = open_session(socket, options=CALM)
+    channel = session.channel_of(start(session))
+    assert channel is not None
+    signals = [asyncio.create_task(session.signal(channel, "TERM")) for _ in range(3)]
+    await asyncio.sleep(0)
+    socket.incoming.put_nowait(frame("X", "0.1", "0", "0", "0", "0"))
+
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*signals) == [False] * 3
+    await session.close(quit_agent=False)
+
+
 async def test_flood_keeps_memory_bounded() -> None:
     socket = FakeSocket()
     session = open_session(socket, options=CALM)
