@@ -1,5 +1,6 @@
 """Replaces a paid guest that does not start: destroys it and creates it again elsewhere."""
 
+from datetime import timedelta
 from typing import Protocol
 
 import structlog
@@ -64,16 +65,28 @@ class Anew:
         return min(max(tried / 10, _LEAST_PAUSE_SECONDS), _MOST_PAUSE_SECONDS)
 
     async def elsewhere(self, deal: deals.Deal, reason: str) -> Exception:
-        """Move a lease to another node if its own cannot make the guest; return what to raise."""
+        """Move a lease to another node if its own cannot make the guest; return what to raise.
+
+        It stays if an earlier request may still make the guest: it then unwinds, and waits for it.
+        """
         log.warning("node_unfit", node=deal.lease.node, lease=deal.lease.lease_id, reason=reason)
         self._view.note_unfit(deal.lease.node, deal.lease.template)
         try:
             if not await self._machines.ensure_gone(deal.lease):
                 return workflow.RetryLater("the guest is still being made")
+            if await self._may_appear_late(deal):
+                return workflow.GiveUp("create_failed", reason)
             await self._move(deal, await self._view.rooms_for(deal.lease.template))
         except (errors.NoCapacity, errors.ProxmoxUnavailable):
             return workflow.GiveUp("create_failed", reason)
         return workflow.RetryLater(f"on another node: {reason}", after_seconds=0)
+
+    async def _may_appear_late(self, deal: deals.Deal) -> bool:
+        row = deal.lease
+        if row.upid is not None or row.create_sent_at is None:
+            return False
+        late = timedelta(seconds=self._settings.late_create_seconds)
+        return await self._deals.db.time() < row.create_sent_at + late
 
     async def _move(self, deal: deals.Deal, rooms: list[placement.NodeRoom]) -> None:
         sku = self._book.skus.get(deal.lease.sku)

@@ -1,11 +1,13 @@
 """A guest that one node cannot make is made on another; what surely did nothing is repeated."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from tests.support.installation import Installation, simulated_proxmox
 
-from pve402.domain import errors
+from pve402.domain import errors, lease
+from pve402.proxmox import errors as pve
 from pve402_devnet.pve.faults import TaskFault
 from pve402_devnet.pve.simulator import SimulatedProxmox
 
@@ -112,6 +114,29 @@ async def test_guests_may_nest_unless_the_sku_says_no(
 
     options = installation.proxmox.world.guests[row.vmid].config.options
     assert options.get("features", "") == features
+
+
+async def test_a_request_of_unknown_outcome_is_not_left_behind_on_an_unfit_node(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, asked = installation.parts.guests.create, list[Any]()
+
+    async def create(ref: Any, spec: Any) -> Any:
+        asked.append((ref, spec))
+        if len(asked) == 1:
+            raise pve.OutcomeUnknown("no answer", call="POST", subject="")
+        raise pve.StorageMissing("storage 'local' does not exist", call="POST", subject="")
+
+    monkeypatch.setattr(installation.parts.guests, "create", create)
+
+    with pytest.raises(errors.ProvisioningFailed):
+        await installation.lease()
+    await honest(*asked[0])
+    installation.pass_time(installation.parts.lease_options.late_create_seconds + 60)
+    gone = await installation.until_status(lease.LeaseStatus.FAILED)
+
+    assert gone.vmid == asked[0][0].vmid
+    assert installation.marked_guests == set()
 
 
 async def refused_places(installation: Installation) -> set[str]:
