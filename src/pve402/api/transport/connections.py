@@ -12,7 +12,7 @@ import structlog
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from pve402.api.transport import lanes, open_files
+from pve402.api.transport import lanes, open_files, unread
 
 logger = structlog.get_logger(__name__)
 
@@ -38,10 +38,13 @@ class BoundedHttp(HttpToolsProtocol):
     _head_bytes = 0  # as received, while a head is incomplete
     _parsed_bytes = 0  # of this head only, as it may arrive together with what follows
     _head_timer: asyncio.TimerHandle | None = None
+    _patience: unread.Patience
 
     @override
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self._patience = unread.Patience(transport)
+        unread.bound(transport)
         self._counted = lanes.parties_of(self.client[0] if self.client else None)
         _open_from.update(self._counted)
         most = open_files.most_connections()
@@ -54,13 +57,25 @@ class BoundedHttp(HttpToolsProtocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_arrived()
+        self._patience.resume()
         self._uncount()
         super().connection_lost(exc)
 
     @override
     def handle_websocket_upgrade(self) -> None:
         self._uncount()  # another protocol takes over the connection
+        self._patience.resume()
         super().handle_websocket_upgrade()
+
+    @override
+    def pause_writing(self) -> None:
+        self._patience.pause()
+        super().pause_writing()
+
+    @override
+    def resume_writing(self) -> None:
+        self._patience.resume()
+        super().resume_writing()
 
     @override
     def data_received(self, data: bytes) -> None:

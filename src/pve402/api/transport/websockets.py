@@ -1,10 +1,12 @@
-"""Websockets that deliver the close reason even when a message is too large."""
+"""Websockets that end if their client does not read, and whose close reason always arrives."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 from typing_extensions import override
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from pve402.api.transport import unread
 
 LARGEST_MESSAGE_BYTES: Final = 1024 * 1024
 _LINGER_SECONDS: Final = 5.0
@@ -18,6 +20,22 @@ class BoundedSocket(WebSocketsSansIOProtocol):
     """
 
     _lingering: asyncio.TimerHandle | None = None
+    _patience: unread.Patience
+
+    @override
+    def connection_made(self, transport: Any) -> None:
+        self._patience = unread.Patience(transport)
+        super().connection_made(transport)
+
+    @override
+    def pause_writing(self) -> None:
+        self._patience.pause()
+        super().pause_writing()
+
+    @override
+    def resume_writing(self) -> None:
+        self._patience.resume()
+        super().resume_writing()
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -26,6 +44,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
+        self._patience.resume()
         if self._lingering is not None:
             self._lingering.cancel()
         super().connection_lost(exc)
