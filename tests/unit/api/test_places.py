@@ -36,11 +36,11 @@ async def test_a_call_that_finds_no_place_is_not_charged(monkeypatch: pytest.Mon
     async def charge() -> None:
         charged.append(True)
 
-    async def admitted(*_: Any) -> caller.Call:
+    async def admitted(*_: Any, **_named: Any) -> caller.Call:
         payer = service.Caller(owner=ALICE)
         return caller.Call(caller=payer, lease=fake_leases.make_lease(ALICE), charge=charge)
 
-    monkeypatch.setattr(visit, "_authorized", admitted)
+    monkeypatch.setattr(caller, "admit", admitted)
     monkeypatch.setattr(guard, "hold", overloaded)
     work = SimpleNamespace(is_closing=False)
     state = SimpleNamespace(context=SimpleNamespace(work=work))

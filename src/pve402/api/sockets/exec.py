@@ -41,7 +41,7 @@ PATH: Final = "/management/exec/{ctid}/ws"
 PROTOCOLS: Final = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 
 _HELLO_SECONDS: Final = 5.0
-_PROBE_SECONDS: Final = 2.0
+PROBE_SECONDS: Final = 2.0
 _STDIN, _STDOUT, _STDERR, _STATUS, _RESIZE, _CLOSE = 0, 1, 2, 3, 4, 255
 _CHANNELS: Final = {EventKind.STDOUT: _STDOUT, EventKind.STDERR: _STDERR}
 
@@ -140,7 +140,7 @@ async def _feed(socket: WebSocket, execution: Execution, data: bytes, *, close: 
     """
     putting = asyncio.ensure_future(execution.stdin.put(data, close=close))
     try:
-        while not (await asyncio.wait([putting], timeout=_PROBE_SECONDS))[0]:
+        while not (await asyncio.wait([putting], timeout=PROBE_SECONDS))[0]:
             await binary.send(socket, bytes([_STDOUT]))
         putting.result()
     finally:

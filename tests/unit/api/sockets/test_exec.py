@@ -68,7 +68,7 @@ async def test_a_client_that_left_before_its_command_began_ends_it(monkeypatch: 
 
 
 async def test_a_client_is_probed_while_the_end_of_stdin_waits(monkeypatch: Any):
-    monkeypatch.setattr(exec_socket, "_PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(exec_socket, "PROBE_SECONDS", 0.01)
     execution = Execution("e1", REQUEST, clock=lambda: 0.0)
     await execution.stdin.put(b"not read yet", close=False)
     client = Client(b"\xff\x00")
