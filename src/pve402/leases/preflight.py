@@ -81,7 +81,7 @@ class Preflight:
             await asyncio.gather(self._loop, return_exceptions=True)
 
     async def look(self) -> None:
-        """Check each node that may hold guests. Raises ProxmoxError."""
+        """Check each node that may hold guests. Raises ProxmoxError if the cluster is not seen."""
         seen = await self._view.fresh(cluster.REFRESH_SECONDS)
         known = {node.node for node in seen.nodes}
         online = {node.node for node in seen.nodes if node.online}
@@ -89,7 +89,7 @@ class Preflight:
         allowed = sorted(online if fixed is None else online & {fixed})[:_MOST_NODES]
         lacks = [*self._unknown_nodes(known)]
         for node in allowed:
-            lacks += await self._look_at(node)
+            lacks += await self._look_or_keep(node)
         self._conclude(lacks, known, allowed)
 
     def _unknown_nodes(self, known: set[str]) -> list[Lack]:
@@ -100,6 +100,14 @@ class Preflight:
             Lack(node=node, need=Need.NODE, reason=f"the cluster has no node {node}")
             for node in sorted(named - known)
         ]
+
+    async def _look_or_keep(self, node: str) -> list[Lack]:
+        """Check a node; if it cannot be asked, it lacks what it lacked before."""
+        try:
+            return await self._look_at(node)
+        except pve.ProxmoxError as error:
+            log.warning("node_not_looked_at", node=node, error=workflow.reason_of(error))
+            return [lack for lack in self.lacks if lack.node == node]
 
     async def _look_at(self, node: str) -> list[Lack]:
         found = [

@@ -98,3 +98,21 @@ async def test_it_recovers_by_itself(
         after = await made.parts.readiness()
 
     assert (before["storage"], after["storage"]) == (False, True)
+
+
+async def test_a_node_that_cannot_be_asked_does_not_keep_the_others_from_being_checked(
+    tmp_path: Path, chain: SimulatedChain, facilitator: SimulatedFacilitator
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+
+    async with (
+        simulated_proxmox("one", "two") as proxmox,
+        running(url, proxmox, chain, facilitator) as made,
+    ):
+        for storage in proxmox.world.storages:
+            object.__setattr__(storage.options, "content", ("vztmpl",))
+        made.fail_call(r"GET /nodes/one/storage/")
+        await made.parts.nodes_check.look()
+        lacking = {lack.node for lack in made.parts.nodes_check.lacks}
+
+    assert lacking == {"two"}
