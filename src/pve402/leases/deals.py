@@ -106,10 +106,16 @@ class Deals:
         return Deal(order=written, lease=moved)
 
     async def reopen(self, row: order.Order) -> Deal:
-        """Read an order that a worker has taken, and its lease, again."""
+        """Read an order that a worker has taken, and its lease, again.
+
+        Raises FenceLostError if another process has taken the order meanwhile: its fence is not
+        ours to write under.
+        """
         async with self.db.read() as tx:
             current = await order_rows.get(tx, row.order_id)
-        return await self.open_deal(current or row)
+        if current is None or current.fence != row.fence:
+            raise queue.FenceLostError
+        return await self.open_deal(current)
 
     async def extend(self, deal: Deal, transaction: str | None, *, recheck: bool) -> Deal:
         """Add the minutes of a settled renewal, from the later of now and the lease's end."""

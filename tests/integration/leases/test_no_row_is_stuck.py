@@ -1,14 +1,16 @@
 """Orders and leases that meet each other at a bad moment still come to an end."""
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
 from tests.support.installation import Installation
 
 from pve402.domain import lease, order
+from pve402.leases import deals
 from pve402.payments.facilitators import Outcome, Settlement
-from pve402.storage import tables
+from pve402.storage import queue, tables
 from pve402_devnet.facilitator import Endpoint, Fault, FaultKind
 
 
@@ -61,6 +63,20 @@ async def test_a_renewal_whose_lease_is_over_is_not_charged(installation: Instal
     assert still_open.status is order.OrderStatus.SETTLING
     assert closed.status is order.OrderStatus.REFUSED
     assert installation.earned == before
+
+
+async def test_an_order_that_another_worker_has_taken_is_not_read_as_ours(
+    installation: Installation,
+) -> None:
+    parts = installation.parts
+    writer = deals.Deals(parts.db, parts.lease_options, parts.secret_vault)
+    row = (await installation.lease()).order
+
+    deal = await writer.reopen(row)
+    with pytest.raises(queue.FenceLostError):
+        await writer.reopen(dataclasses.replace(row, fence="of a slower worker"))
+
+    assert deal.order.order_id == row.order_id
 
 
 async def test_a_fee_that_a_worker_settled_meanwhile_is_paid(installation: Installation) -> None:
