@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 UNPAID_SECONDS = 60.0
 """How long a guest runs while we do not know whether it is paid."""
-_LOOK_SECONDS = 5.0
+LOOK_SECONDS = 5.0
 """How long the chain may take to show that a guest is paid, before the guest is stopped."""
 _STOP_AGAIN_SECONDS = 5.0
 """The pause after a stop that failed; each new attempt also asks the facilitator again."""
@@ -52,7 +52,7 @@ class Settling:
         left = await self._seconds_left(deal)
         asking = asyncio.ensure_future(self._money.settle(deal.order))
         try:
-            await asyncio.wait({asking}, timeout=max(left, _LOOK_SECONDS))
+            await asyncio.wait({asking}, timeout=max(left, LOOK_SECONDS))
             was_slow = not asking.done()
             is_down = was_slow and await self._stop(deal)
             settled = await asking

@@ -1,5 +1,6 @@
 """What can never work is said at the start, by its kind; what may work is left alone."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +89,12 @@ async def test_it_recovers_by_itself(
 ) -> None:
     url = f"sqlite:///{tmp_path}/db.sqlite3"
     (storage,) = [one for one in proxmox.world.storages if one.name == "local"]
-    content = storage.options.content
-    object.__setattr__(storage.options, "content", ("vztmpl",))
+    sound = storage.options
+    storage.options = dataclasses.replace(sound, content=("vztmpl",))
 
     async with running(url, proxmox, chain, facilitator) as made:
         before = await made.parts.readiness()
-        object.__setattr__(storage.options, "content", content)
+        storage.options = sound
         await made.parts.nodes_check.look()
         after = await made.parts.readiness()
 
@@ -110,7 +111,7 @@ async def test_a_node_that_cannot_be_asked_does_not_keep_the_others_from_being_c
         running(url, proxmox, chain, facilitator) as made,
     ):
         for storage in proxmox.world.storages:
-            object.__setattr__(storage.options, "content", ("vztmpl",))
+            storage.options = dataclasses.replace(storage.options, content=("vztmpl",))
         made.fail_call(r"GET /nodes/one/storage/")
         await made.parts.nodes_check.look()
         lacking = {lack.node for lack in made.parts.nodes_check.lacks}

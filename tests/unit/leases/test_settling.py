@@ -85,7 +85,7 @@ async def test_a_guest_whose_money_is_on_chain_is_not_stopped_to_learn_so() -> N
 async def test_a_guest_whose_chain_says_nothing_is_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(settling, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(settling, "LOOK_SECONDS", 0.01)
     world = World(outcome=Outcome.SETTLED, takes_seconds=0.1, asked_for_seconds=3600)
 
     paid = await settle(world)
