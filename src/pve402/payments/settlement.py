@@ -13,8 +13,6 @@ What we conclude from the facilitator's answer and the state of the chain:
 | yes            | free, still valid           | UNKNOWN: not there yet, or a lie; check again |
 | no (our own)   | free, still valid           | REFUSED: it was not submitted and will not be |
 | no, twice      | free, still valid           | REFUSED: both times nothing was broadcast     |
-| no, after an   | free, still valid           | UNKNOWN: the earlier one may still land       |
-| earlier attempt|                             |                                               |
 | no, as it was  | free, still valid           | UNKNOWN: our node may lag behind; even from   |
 | used already   |                             | our own signer                                |
 | no, names a    | free, still valid           | UNKNOWN: it was broadcast and may still land  |
@@ -163,8 +161,7 @@ class Settler:
         first; `known_transaction` is the hash from that attempt, if any.
         """
         route = self._route(payment)
-        is_first = not (attempted_before or known_transaction)
-        if not is_first:
+        if attempted_before or known_transaction:
             before = await self.look(
                 payment, since_seconds=since_seconds, known_transaction=known_transaction
             )
@@ -176,7 +173,7 @@ class Settler:
         seen = await self._watch(payment, said, since_seconds=since_seconds)
         if seen.outcome is Outcome.UNKNOWN and said.outcome is Outcome.REFUSED:
             seen = await self._refuse(
-                payment, requirements, said, seen, since_seconds=since_seconds, is_first=is_first
+                payment, requirements, said, seen, since_seconds=since_seconds
             )
         _report(said, seen)
         return seen
@@ -287,19 +284,18 @@ class Settler:
         seen: Settlement,
         *,
         since_seconds: int,
-        is_first: bool,
     ) -> Settlement:
         """Decide whether a facilitator's no is final while the nonce is free.
 
-        If the no names a transaction, it was broadcast and may still land, as may what an earlier
-        attempt broadcast. After a plain no we ask once more, in case the failure was temporary.
+        If the no names a transaction, it was broadcast and may still land. After a plain no we ask
+        once more, in case the failure was temporary.
         """
         if not _is_free(seen) or said.reason in _USED_ALREADY:
             return seen
         facilitator = self._route(payment).facilitator
         if facilitator.refusals_are_final:
             return Settlement.of(payment, Outcome.REFUSED, reason=said.reason)
-        if said.transaction is not None or not is_first:
+        if said.transaction is not None:
             return seen
         await self._sleep(self._patience.ask_again_after_seconds)
         again = await facilitator.settle(payment, requirements)

@@ -195,21 +195,6 @@ async def test_a_plain_no_is_asked_for_once_more(
     assert (concluded.outcome, facilitator.settled) == (outcome, 2)
 
 
-@pytest.mark.parametrize("known", [None, OTHER_TX])
-async def test_a_no_after_an_earlier_attempt_leaves_the_chain_to_decide(known: str | None) -> None:
-    facilitator = ScriptedFacilitator(REFUSED, reason="insufficient_funds")
-    settler = _settler(facilitator)
-    attempt = {"attempted_before": known is None, "known_transaction": known}
-
-    while_valid = await settler.settle(PAID, make.requirements(), since_seconds=make.NOW, **attempt)
-    expires(facilitator.node)
-    after = await settler.settle(PAID, make.requirements(), since_seconds=make.NOW, **attempt)
-
-    assert (while_valid.outcome, while_valid.reason) == (UNKNOWN, "unspent")
-    assert (after.outcome, after.reason) == (REFUSED, "authorization_expired")
-    assert facilitator.settled == 1
-
-
 @pytest.mark.parametrize("own_signer", [False, True])
 @pytest.mark.parametrize(
     "reason",
