@@ -15,12 +15,13 @@ LIMIT_MS = 20_000
 
 LIT = """() => {
   const canvas = document.querySelector('#screen canvas');
+  if (!canvas || !canvas.width || !canvas.height) return 0;
   const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
   let lit = 0;
   for (let i = 0; i < data.length; i += 4) if (data[i] > 128) lit++;
   return lit;
 }"""
-"""How many points of a picture are bright."""
+"""How many points of a picture are bright; none before it has a size."""
 
 
 @pytest.fixture(scope="module")
