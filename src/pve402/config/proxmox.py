@@ -25,7 +25,11 @@ class ProxmoxSettings(BaseSettings):
     pve_token_secret: SecretStr = Field(
         description="Secret of the API token.", examples=["12345678-90ab-cdef-1234-567890abcdef"]
     )
-    pve_node: str = Field("", description="The only node to use; empty for any node.")
+    pve_node: str = Field(
+        "",
+        pattern=r"^(?:[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?)?$",
+        description="The only node to use; empty for any node.",
+    )
     pve_storage: str = Field(
         pattern=r"^[A-Za-z][\w.\-]*$",
         description="Storage for the containers' disks.",

@@ -88,8 +88,9 @@ class ServiceSettings(BaseSettings):
         if (self.pve402_peer_bind or "").rpartition(":")[0] in _EVERY_ADDRESS:
             reason = "must be an address that the other replicas can reach"
             raise values.disagrees("PVE402_PEER_BIND", reason)
-        if self.pve402_public_url and urlsplit(self.pve402_public_url).path:
-            raise values.disagrees("PVE402_PUBLIC_URL", "must have no path")
+        address = urlsplit(self.pve402_public_url or "")
+        if address.path or address.query:
+            raise values.disagrees("PVE402_PUBLIC_URL", "must have neither a path nor a query")
         return self
 
     @property

@@ -54,13 +54,17 @@ def names(parts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def http_url(text: str) -> str:
-    """Check an http or https address without credentials, query or fragment; strip its slash."""
+    """Check an http or https address without credentials or a fragment; strip its path's slash."""
+    if re.search(r"\s", text.strip()):
+        raise ValueError("must contain no spaces")
     parts = urlsplit(text.strip())
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be an http or https address")
-    if parts.username or parts.fragment:
+    if parts.port == 0:  # raises ValueError for what is no port
+        raise ValueError("must name a port from 1 to 65535")
+    if "@" in parts.netloc or parts.fragment:
         raise ValueError("must contain neither credentials nor a fragment")
-    return text.strip().rstrip("/")
+    return parts._replace(path=parts.path.rstrip("/")).geturl()
 
 
 def proxmox_host(text: str) -> str:
@@ -99,6 +103,7 @@ def ip(text: str) -> str:
 
 def guest_ip(text: str) -> str:
     """Check how containers get their address."""
+    text = text.strip()
     if text in {"dhcp", "manual"}:
         return text
     if "/" not in text:

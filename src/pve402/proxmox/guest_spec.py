@@ -15,7 +15,9 @@ from pve402.proxmox import errors, parameters
 
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _STORAGE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*[A-Za-z0-9]")
-_TEMPLATE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*:vztmpl/[A-Za-z0-9._+~-]+")
+_TEMPLATE = re.compile(
+    rf"{_STORAGE.pattern}:vztmpl/[A-Za-z0-9._+~-]+\.(?i:tar|tar\.(?:gz|xz|zst|bz2))"
+)
 _POOL = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+){0,2}")
 _BRIDGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 _TAG = re.compile(r"[a-z0-9_][a-z0-9_.+-]*")
@@ -25,6 +27,7 @@ _PUBLIC_KEY = re.compile(
 
 _NO_ADDRESS = {"dhcp", "manual"}
 _POINT_TO_POINT = 2
+_SHORTEST_PREFIX = 8  # the schema of Proxmox VE refuses shorter ones, of either IP version
 _HOSTNAME_LIMIT = 63
 _DESCRIPTION_LIMIT = 8192
 _PASSWORD_LIMITS = (5, 256)
@@ -76,8 +79,9 @@ class NetworkSpec:
             yield from _gateway_problems(self.address, self.gateway)
         if self.vlan_tag is not None and not 1 <= self.vlan_tag <= 4094:
             yield "a VLAN tag is 1 to 4094"
-        if self.rate_megabytes is not None and self.rate_megabytes <= 0:
-            yield "the rate must be above 0"
+        rate = self.rate_megabytes
+        if rate is not None and not (rate.is_finite() and rate > 0):
+            yield "the rate must be a finite number above 0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +167,7 @@ class GuestSpec:
         if not is_hostname(self.hostname):
             yield "hostname", "must be a host name of RFC 1123 of at most 63 characters"
         if not _TEMPLATE.fullmatch(self.template):
-            yield "ostemplate", "must read storage:vztmpl/file"
+            yield "ostemplate", "must read storage:vztmpl/file, a .tar, .tar.gz, .xz, .zst or .bz2"
         if not _STORAGE.fullmatch(self.storage):
             yield "rootfs", "is not the name of a storage"
         if not all(_TAG.fullmatch(tag) for tag in self.tags):
@@ -172,8 +176,8 @@ class GuestSpec:
             yield "pool", "must be the name of a resource pool, of three levels at most"
         if len(self.description) > _DESCRIPTION_LIMIT:
             yield "description", "must be at most 8192 characters"
-        if self.nameserver is not None and not _are_addresses(self.nameserver):
-            yield "nameserver", "must be IP addresses with spaces between them"
+        if self.nameserver is not None and not _are_name_servers(self.nameserver):
+            yield "nameserver", "must be IP addresses of hosts, with spaces between them"
         if self.search_domain is not None and not is_hostname(self.search_domain):
             yield "searchdomain", "must be a domain name"
 
@@ -213,6 +217,10 @@ def _address_problems(text: str) -> Iterator[str]:
     network = card.network
     if "/" not in text:
         yield "the address needs its prefix length, as in 10.0.0.5/24"
+    elif network.prefixlen < _SHORTEST_PREFIX:
+        yield f"the prefix length of the address must be at least {_SHORTEST_PREFIX}"
+    elif "%" in text:
+        yield "the address must not name a zone with %"
     elif network.num_addresses > _POINT_TO_POINT and card.ip in _reserved(network):
         yield "the address is the network's own or its broadcast address, not a host's"
     if card.ip.is_multicast or card.ip.is_unspecified or card.ip.is_loopback:
@@ -224,16 +232,28 @@ def _gateway_problems(address: str, gateway: str) -> Iterator[str]:
         yield f"a gateway goes with a fixed address, not with {address}"
         return
     try:
-        host, way = ip_interface(address).ip, ip_address(gateway)
+        card, way = ip_interface(address), ip_address(gateway)
     except ValueError:
         yield "the gateway is not an address"
         return
-    if host.version != way.version:
+    if card.version != way.version:
         yield "the gateway and the address are of different IP versions"
-    elif host == way:
+    elif card.ip == way:
         yield "the gateway is the address itself"
-    elif way.is_multicast or way.is_unspecified or way.is_loopback:
+    elif way.is_multicast or way.is_unspecified or way.is_loopback or "%" in gateway:
         yield "the gateway is not an address that a host can have"
+    elif card.network.num_addresses > _POINT_TO_POINT:
+        yield from _gateway_places(card.network, way)
+
+
+def _gateway_places(
+    network: IPv4Network | IPv6Network, way: IPv4Address | IPv6Address
+) -> Iterator[str]:
+    """Where the gateway of a network cannot be. Link-local ones need not be inside."""
+    if way not in network and not way.is_link_local:
+        yield f"the gateway is not in the address's network, {network}"
+    elif way.version == 4 and way in _reserved(network):  # in IPv6 it means any router
+        yield "the gateway is the network's own address or its broadcast address"
 
 
 def _reserved(network: IPv4Network | IPv6Network) -> tuple[IPv4Address | IPv6Address, ...]:
@@ -243,8 +263,17 @@ def _reserved(network: IPv4Network | IPv6Network) -> tuple[IPv4Address | IPv6Add
     return network.network_address, network.broadcast_address
 
 
-def _are_addresses(text: str) -> bool:
+def _are_name_servers(text: str) -> bool:
     try:
-        return all(ip_address(part) is not None for part in text.split()) and bool(text.split())
+        found = [ip_address(part) for part in text.split()]
     except ValueError:
         return False
+    return bool(found) and all(map(_can_be_asked, found))
+
+
+def _can_be_asked(server: IPv4Address | IPv6Address) -> bool:
+    """Whether one host can have this address. A zone (%) goes with link-local ones only."""
+    has_zone = "%" in str(server)
+    return not (
+        server.is_unspecified or server.is_multicast or (has_zone and not server.is_link_local)
+    )

@@ -75,11 +75,21 @@ def test_every_missing_variable_is_named_with_an_example(tmp_path, monkeypatch):
         ("PVE_CONSOLE_PASSWORD", "a password without its user"),
         ("NETWORK", "dogecoin"),
         ("PAY_TO", "0x209693bc6afc0C5328bA36FaF03C514EF312287C"),
+        ("PVE_NODE", "no such node"),
+        ("PVE_NODE", "pve.example.com"),
+        ("PVE_NODE", "-pve"),
         ("RPC_URL", "localhost:8545"),
+        ("RPC_URL", "https://rpc.example.com:99999"),
+        ("RPC_URL", "https://rpc.example.com:port"),
+        ("RPC_URL", "https://:key@rpc.example.com"),
+        ("FACILITATOR_URL", "https://pay.example.com/x402#key"),
+        ("FACILITATOR_URL", "https://pay.example.com/a b"),
+        ("FACILITATOR_URL", "https://key:secret@pay.example.com"),
         ("FACILITATOR_PRIVATE_KEY", "0x1234"),
         ("DATABASE_URL", "mysql://localhost/x"),
         ("PVE402_SECRET_KEY", "too short"),
         ("PVE402_PUBLIC_URL", "https://rent.example.com/path"),
+        ("PVE402_PUBLIC_URL", "https://rent.example.com?from=here"),
         ("PVE402_PORT", "70000"),
         ("PVE402_METRICS_BIND", "9402"),
         ("PVE402_TRUSTED_PROXIES", "proxy.example.com"),
@@ -167,6 +177,23 @@ def test_a_network_can_have_addresses_of_its_own(write):
     assert settings.rpc_url_of("eip155:8453") == "https://rpc.example.com"
     assert settings.facilitator_url_of("eip155:8453") == "https://pay.example.com/x402"
     assert settings.facilitator_url_of("eip155:84532") == "https://www.x402.org/facilitator"
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("https://pay.example.com/x402?key=x", "https://pay.example.com/x402?key=x"),
+        ("https://pay.example.com/x402/?key=ab/", "https://pay.example.com/x402?key=ab/"),
+        ("https://pay.example.com?key=%2F&b=", "https://pay.example.com?key=%2F&b="),
+        ("HTTPS://pay.example.com:8443/", "https://pay.example.com:8443"),
+        ("  https://pay.example.com/v2//  ", "https://pay.example.com/v2"),
+        ("http://[::1]:4022/?k=/", "http://[::1]:4022?k=/"),
+    ],
+)
+def test_the_query_of_an_address_is_kept_as_it_was_written(write, written: str, kept: str):
+    settings = config.load(write(FACILITATOR_URL=f"'{written}'", RPC_URL=f"'{written}'"))
+
+    assert (settings.facilitator_url, settings.rpc_url) == (kept, kept)
 
 
 def test_with_a_key_and_no_address_we_settle_ourselves(write):
