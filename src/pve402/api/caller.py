@@ -22,8 +22,8 @@ from pve402.payments import errors as payment_errors
 
 _BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([\x21-\x7e]{16,256})")
 _FREE_OTHERWISE: Final = (
-    "payment is required; it is free for who signs in with a wallet (POST /auth/challenge, then "
-    "POST /auth/token) or has the lease's accessToken, as Authorization: Bearer TOKEN"
+    "payment is required; the call is free if you sign in with your wallet (POST /auth/challenge, "
+    "then POST /auth/token) or send the lease's accessToken, as Authorization: Bearer TOKEN"
 )
 _CTID: Final = re.compile(r"[1-9][0-9]{2,8}")
 

@@ -72,7 +72,7 @@ async def enter(
     raw = await body.read_bytes(request, door.most_bytes) if door.most_bytes > 0 else b""
     wish = parse(request, raw)
     await _check_guest(request, admitted)
-    # Nobody pays for a call that then finds no place; paying takes its own time.
+    # Nobody pays for a call that then finds no place; paying has its own time limit.
     guard.hold(request, LONG_SECONDS, admitted.the_lease.lease_id)
     await admitted.charge()
     guard.hold(request, LONG_SECONDS, admitted.the_lease.lease_id)

@@ -13,7 +13,7 @@ Pve402Error
 ├── Unauthenticated               401  a credential is missing, unknown, used or expired
 ├── NotAllowed                    403  the credential is real but narrower than the call
 ├── LeaseNotFound                 404  no such lease for this caller
-├── LeaseEnded                    410  the token was of a lease that is over
+├── LeaseEnded                    410  the token's lease is over
 ├── Conflict                      409  the request is fine, the state is not
 │   ├── NoCapacity
 │   ├── LeaseBusy
@@ -22,7 +22,7 @@ Pve402Error
 │   ├── PaymentReused
 │   ├── IdempotencyKeyReused
 │   └── PaidTooFarAhead
-├── PaymentRefused                402  the payment was not taken; nothing was charged
+├── PaymentRefused                402  the payment was not accepted; nothing was charged
 ├── TooMany                       429  a limit protects the others
 │   ├── TooManyUnsettled
 │   └── WalletMustWait
@@ -83,7 +83,7 @@ class InvalidHostname(InvalidRequest):
 
 
 class InvalidPassword(InvalidRequest):
-    detail = "The password must have 5 to 128 printable characters."
+    detail = "The password must be 5 to 128 printable characters."
     code = "invalid_password"
 
 
@@ -150,7 +150,7 @@ class LeaseOver(Conflict):
 
 
 class LeaseNotReady(Conflict):
-    detail = "The lease is not running yet, or no longer running."
+    detail = "The lease has not started yet, or is no longer running."
     code = "lease_not_ready"
 
 
@@ -207,7 +207,7 @@ class TryLater(Pve402Error):
 
 
 class OrderPending(TryLater):
-    detail = "The order is still being worked on; ask again with the same payment."
+    detail = "The order is still in progress; ask again with the same payment."
     code = "order_pending"
     retry_after_seconds = 5
 

@@ -65,7 +65,7 @@ class _Blob:
     def string(self) -> bytes:
         size = int.from_bytes(self._data[:4])
         if len(self._data) < 4 + size or len(self._data) < 4:
-            raise BadKey("it is cut short")
+            raise BadKey("it is incomplete")
         taken, self._data = self._data[4 : 4 + size], self._data[4 + size :]
         return taken
 
@@ -120,7 +120,7 @@ def _decode(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise BadKey("its base64 text is cut or mistyped") from None
+        raise BadKey("its base64 text is incomplete or mistyped") from None
 
 
 def _read_ed25519(blob: _Blob, _: str) -> None:

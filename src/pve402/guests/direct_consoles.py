@@ -32,9 +32,9 @@ _SWEEP_SECONDS = 600.0
 
 
 class DirectConsoleRefused(errors.TryLater):
-    """The service may not give out consoles of Proxmox VE; its operator's log says why."""
+    """The service cannot hand out consoles of Proxmox VE; its operator's log says why."""
 
-    detail = "The service may not give out consoles of Proxmox VE; its operator's log says why."
+    detail = "The service cannot hand out consoles of Proxmox VE; its operator's log says why."
     code = "direct_console_unavailable"
 
 

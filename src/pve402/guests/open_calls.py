@@ -22,9 +22,9 @@ _REVOKED = "token_revoked"
 
 
 class TokenRevoked(errors.Unauthenticated):
-    """The token that this was opened with was revoked, or has expired meanwhile."""
+    """The token that opened this was revoked or has expired."""
 
-    detail = "The token that this was opened with was revoked, or has expired meanwhile."
+    detail = "The token that opened this was revoked or has expired."
     code = _REVOKED
 
 

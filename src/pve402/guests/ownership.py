@@ -75,7 +75,7 @@ class StoredOwnership:
             if owner is not None:
                 self._held.pop(name, None)
                 return ownership.Claim(is_ours=False, owner_address=owner.peer_url)
-        raise errors.TryLater("the guest's terminal changes hands", retry_after_seconds=1)
+        raise errors.TryLater("the guest's terminal is changing hands", retry_after_seconds=1)
 
     async def renew(self, guest: GuestRef) -> bool:
         """Renew the claim; False if it expired and another replica owns the terminal now."""

@@ -171,7 +171,7 @@ def _read_hello(hello: bytes, rest: bytes, nonce: str) -> Hello:
     _, encoding, place = frame.fields
     directory, *tools = place.split(",")
     if encoding not in {"base64", "hex"} or not re.fullmatch(r"(/[a-z.0-9-]+)+", directory):
-        raise errors.NoShell("the guest's shell answers nonsense")
+        raise errors.NoShell("the guest's shell gives a meaningless answer")
     return Hello(
         encoding=encoding,
         directory=directory,

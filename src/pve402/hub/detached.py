@@ -214,9 +214,9 @@ def _refusal(exit_code: int) -> errors.HubError:
     refusals: dict[int, errors.HubError] = {
         3: errors.FileRefused("the guest has no room for output"),
         4: errors.TooManyCommands("too many detached programs; delete some"),
-        5: errors.RequestRefused("the command has ended, or takes no stdin"),
+        5: errors.RequestRefused("the command has ended, or does not read stdin"),
         6: errors.ExecNotFound(),
-        7: errors.RequestRefused("the container knows no such signal"),
+        7: errors.RequestRefused("the container does not know this signal"),
         8: errors.RequestRefused("the command has ended"),
     }
     return refusals.get(exit_code) or errors.SessionFailed("the guest could not do this")

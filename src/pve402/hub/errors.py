@@ -62,7 +62,7 @@ class NoShell(Unavailable):
 
 
 class TerminalStuck(Unavailable):
-    detail = "A program holds the guest's terminal and does not let go; restart the guest."
+    detail = "A program blocks the guest's terminal; restart the guest."
     code = "terminal_stuck"
 
 
@@ -72,7 +72,7 @@ class ConsoleBusy(Unavailable):
 
 
 class GuestClosed(Unavailable):
-    detail = "The lease ended or the container was taken away while the command ran."
+    detail = "The lease or its container ended while the command ran."
     code = "guest_closed"
 
 
@@ -83,7 +83,7 @@ class TooManyCommands(HubError):
 
 
 class TooManySessions(TooManyCommands):
-    detail = "Too many terminals are open on the machines; try again in a moment."
+    detail = "Too many terminals are open on this machine; try again in a moment."
     code = "too_many_sessions"
 
 

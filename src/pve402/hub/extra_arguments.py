@@ -92,7 +92,7 @@ class _Scanner:
             elif not operator:
                 self._take_word()
         if self._is_nested or self._depth > 0:
-            raise _refuse("a parenthesis is open")
+            raise _refuse("a parenthesis is not closed")
 
     def _operate(self, operator: str) -> bool:
         """Handle an operator; True if it closes the current construct."""
@@ -132,7 +132,7 @@ class _Scanner:
         if self._now.runs in {"", *_BEFORE_A_COMMAND} and not _ASSIGNMENT.match(word):
             self._now.runs = word
             if word == "case" and self._is_nested:
-                raise _refuse("it holds a `case` inside a substitution")
+                raise _refuse("it has a `case` inside a substitution")
 
     def _skip_documents(self) -> None:
         """Read the bodies of the here-documents that started on this line."""

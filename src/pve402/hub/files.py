@@ -171,9 +171,9 @@ def _compare(result: ExecResult, upload: _Upload, sha256: str) -> FileInfo:
     found = _WRITTEN.fullmatch(result.stdout.decode("ascii", "replace"))
     digest = upload.digest.hexdigest()
     if sha256 and sha256.lower() != digest:
-        raise errors.RequestRefused("the checksum given is not that of the bytes sent")
+        raise errors.RequestRefused("the bytes sent do not have the given checksum")
     if not found or int(found[1]) != upload.size_bytes or found[2] not in {"-", digest}:
-        raise errors.OutputDamaged("the file did not arrive whole")
+        raise errors.OutputDamaged("the file did not arrive complete")
     return FileInfo(size_bytes=upload.size_bytes, mode=None, sha256=digest)
 
 
@@ -201,9 +201,9 @@ def _checked(result: ExecResult) -> ExecResult:
         case 20:
             raise errors.FileMissing
         case 21:
-            raise errors.FileRefused("this is not a plain file")
+            raise errors.FileRefused("this is not a regular file")
         case 23:
-            raise errors.FileMissing("There is no such directory in the guest; make it first.")
+            raise errors.FileMissing("There is no such directory in the guest; create it first.")
         case _:
             raise errors.FileRefused
 
@@ -214,6 +214,6 @@ def _nothing() -> None:
 
 def _check_path(path: str) -> None:
     if not path.startswith("/") or len(path.encode("utf-8", "surrogateescape")) > 4096:
-        raise errors.RequestRefused("the path is absolute and at most 4,096 bytes long")
+        raise errors.RequestRefused("the path must be absolute and at most 4,096 bytes long")
     if path.endswith("/"):
-        raise errors.RequestRefused("the path names a file")
+        raise errors.RequestRefused("the path must name a file")

@@ -69,7 +69,7 @@ def _program(request: ExecRequest) -> tuple[str, tuple[str, ...]]:
 
 def _as_user(user: str, script: bytes, arguments: list[bytes]) -> tuple[bytes, list[bytes]]:
     if not _USER.fullmatch(user):
-        raise errors.RequestRefused("the user name is not one")
+        raise errors.RequestRefused("the user name is not valid")
     return _AS_USER.encode(), [script, user.encode(), *arguments]
 
 
@@ -90,7 +90,7 @@ def _literal(value: str) -> str:
 def _encode(text: str) -> bytes:
     data = text.encode("utf-8", "surrogateescape")
     if b"\0" in data:
-        raise errors.RequestRefused("a command cannot hold the character NUL")
+        raise errors.RequestRefused("a command must not contain NUL characters")
     return data
 
 

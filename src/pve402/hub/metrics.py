@@ -6,13 +6,13 @@ import prometheus_client
 
 COMMANDS: Final = prometheus_client.Counter(
     "pve402_commands_total",
-    "Attached commands that came to an end: done (exit code 0), failed (another), timed_out, "
+    "Attached commands that ended: done (exit code 0), failed (any other), timed_out, "
     "cancelled, or the code of the error that lost them.",
     ("outcome",),
 )
 COMMAND_SECONDS: Final = prometheus_client.Histogram(
     "pve402_command_seconds",
-    "From the start of an attached command until its end was known here.",
+    "Time from the start of an attached command until its end was known here.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 120, 600, 3600),
 )
 SESSIONS: Final = prometheus_client.Gauge(

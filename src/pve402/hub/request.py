@@ -42,11 +42,11 @@ class ExecRequest:
         if (self.command is None) == (self.argv is None):
             raise errors.RequestRefused("give either command or argv")
         if self.argv is not None and (not self.argv or self.extra_args):
-            raise errors.RequestRefused("argv is not empty and takes no extra arguments")
+            raise errors.RequestRefused("argv must not be empty, and cannot have extra arguments")
         if self.timeout_seconds is not None and self.timeout_seconds <= 0:
-            raise errors.RequestRefused("the time limit is above zero")
+            raise errors.RequestRefused("the time limit must be above zero")
         if self.output_limit_bytes < 0:
-            raise errors.RequestRefused("the output limit is not negative")
+            raise errors.RequestRefused("the output limit must not be negative")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ import prometheus_client
 from pve402.domain import order
 
 ORDERS = prometheus_client.Counter(
-    "pve402_orders_total", "Orders that came to an end, by kind and outcome.", ("kind", "outcome")
+    "pve402_orders_total", "Closed orders, by kind and outcome.", ("kind", "outcome")
 )
 EARNED = prometheus_client.Counter(
     "pve402_earned_atomic_total", "Settled amounts in atomic units, by network.", ("network",)
@@ -19,23 +19,23 @@ EXPIRY_LAG = prometheus_client.Histogram(
     buckets=(0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200),
 )
 POSTPONED = prometheus_client.Counter(
-    "pve402_rows_postponed_total", "Workflow steps that are tried again, by table.", ("table",)
+    "pve402_rows_postponed_total", "Retries of workflow steps, by table.", ("table",)
 )
 FAILED = prometheus_client.Counter(
-    "pve402_workflow_bugs_total", "Workflows that raised what they should not.", ("table",)
+    "pve402_workflow_bugs_total", "Workflows that failed with an unexpected error.", ("table",)
 )
-BUSY = prometheus_client.Gauge("pve402_rows_in_work", "Rows this process works on.")
+BUSY = prometheus_client.Gauge("pve402_rows_in_work", "Rows that this process is working on.")
 STRANGERS = prometheus_client.Gauge(
-    "pve402_strangers", "Guests with our tag that no standing lease accounts for."
+    "pve402_strangers", "Guests with our tag but without a current lease."
 )
 PROXMOX_AGE = prometheus_client.Gauge(
     "pve402_proxmox_age_seconds", "How long ago Proxmox VE was last seen."
 )
 POOL = prometheus_client.Gauge(
-    "pve402_pool_guests", "Guests kept ready, by sku and whether they are.", ("sku", "state")
+    "pve402_pool_guests", "Guests of the warm pool, by sku: wanted and ready.", ("sku", "state")
 )
 FROM_POOL = prometheus_client.Counter(
-    "pve402_pool_taken_total", "Guests taken from the pool, by what became of them.", ("outcome",)
+    "pve402_pool_taken_total", "Guests taken from the warm pool, by outcome.", ("outcome",)
 )
 
 

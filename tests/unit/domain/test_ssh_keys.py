@@ -165,8 +165,8 @@ def test_what_stands_around_a_key_does_no_harm(
     ("key", "reason"),
     [
         ("", "it is empty"),
-        ("ssh-ed25519 AAAA", "cut short"),
-        ("ssh-ed25519 AAAAC3Nz*", "cut or mistyped"),
+        ("ssh-ed25519 AAAA", "incomplete"),
+        ("ssh-ed25519 AAAAC3Nz*", "incomplete or mistyped"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blbn\n", "private key"),
         ("{key}\n{key}", "more than one line"),
         ('command="x" {key}', "key type"),

@@ -27,7 +27,7 @@ def to_request(body: schemas.ExecRequest, *, streams: bool) -> hub_request.ExecR
     )
     invocation.build(asked)
     if not body.detach and (body.timeout_seconds or 0) > schemas.MAX_ATTACHED_SECONDS:
-        raise hub_errors.RequestRefused("timeoutSeconds is 3,600 at most, unless detached")
+        raise hub_errors.RequestRefused("timeoutSeconds must be at most 3,600, unless detached")
     return asked
 
 

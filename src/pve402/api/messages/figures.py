@@ -28,7 +28,7 @@ def guest_stats(view: service.LeaseView) -> schemas.GuestStats:
             "memory": _space(guest.memory_used or 0, memory_total),
             "disk": _space(guest.disk_used or 0, disk_total),
         }
-    missing = "the container is gone" if view.seen else "the machines cannot be reached now"
+    missing = "the container is gone" if view.seen else "the machines cannot be reached right now"
     return schemas.GuestStats(
         lease_id=shown.lease_id,
         ctid=shown.ctid,

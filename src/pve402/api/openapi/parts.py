@@ -5,8 +5,8 @@ from typing import Any, Final
 from pve402 import schemas
 
 DESCRIPTION: Final = (
-    "Ask for a container, be answered 402 with its price, pay with an x402 client (version 1 or "
-    "2), and get a running container. The management fee, or the lease's token, opens the rest."
+    "Ask for a container, get a 402 with its price, pay with an x402 client (version 1 or 2), and "
+    "get a running container. The management fee, or the lease's token, opens everything else."
 )
 
 REQUESTS: Final = (
@@ -44,14 +44,14 @@ PURCHASE_HEADERS: Final = (
         minLength=22,
         maxLength=255,
     ),
-    _header("Prefer", "`respond-async` answers 202 at once and goes on."),
+    _header("Prefer", "With `respond-async` the answer is 202 at once, and the work goes on."),
 )
 QUERIES: Final = {
     "all": {
         "name": "all",
         "in": "query",
         "required": False,
-        "description": "`true` lists leases that are over as well, the newest 5000.",
+        "description": "`true` also lists leases that are over, up to the newest 5000.",
         "schema": {"type": "boolean", "default": False},
     },
     "close": {
@@ -65,7 +65,7 @@ QUERIES: Final = {
         "name": "encoding",
         "in": "query",
         "required": False,
-        "description": "How output is written in JSON.",
+        "description": "How output is encoded in JSON.",
         "schema": {"type": "string", "enum": ["utf-8", "base64"], "default": "utf-8"},
     },
     "path": {
@@ -86,17 +86,17 @@ QUERIES: Final = {
 }
 LAST_EVENT_ID: Final = _header(
     "Last-Event-ID",
-    "Where to go on, as the last event said.",
+    "Where to resume: the id of the last event received.",
     pattern="^e[0-9a-f]{24}:[0-9]{1,20}$",
 )
 CONTENT_DIGEST: Final = _header(
     "Content-Digest",
-    "SHA-256 that the body must have, as RFC 9530 writes it.",
+    "The body's SHA-256, in the form of RFC 9530.",
     pattern="^sha-256=:[A-Za-z0-9+/]{43}=:$",
 )
 CONDITIONS: Final = (
     _header("If-Match", "`*`, or the ETag that the file must have."),
-    _header("If-None-Match", "`*` for no file there, or the ETag that it must not have."),
+    _header("If-None-Match", "`*` for no file yet, or the ETag that the file must not have."),
 )
 BYTES_BODY: Final = {
     "required": True,
@@ -170,7 +170,7 @@ FILE_BYTES: Final[dict[str, Any]] = {
         "ETag": _text_header(
             "SHA-256 of the file in quotes, unless it is too large to be read twice."
         ),
-        "Repr-Digest": _text_header("The same, as RFC 9530 writes it."),
+        "Repr-Digest": _text_header("The same checksum, in the form of RFC 9530."),
         "Pve402-File-Mode": _text_header("Octal permissions."),
     },
 }
@@ -205,7 +205,7 @@ _ACCEPTS: Final = {
 }
 
 PAYMENT_REQUIRED: Final[dict[str, Any]] = {
-    "description": "Payment required: the terms, or why the payment was not taken",
+    "description": "Payment required: the terms, or why the payment was not accepted",
     "headers": {"PAYMENT-REQUIRED": _text_header("Terms in x402 version 2: base64 of JSON.")},
     "content": {
         "application/json": {

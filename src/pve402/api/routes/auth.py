@@ -22,7 +22,7 @@ router = routing.Router("auth")
     **operations.free(schemas.ChallengeAnswer, request=schemas.ChallengeRequest),
 )
 async def new_challenge(request: Request) -> Response:
-    """Ask for a message (EIP-4361) that the wallet signs to prove itself. It is good once."""
+    """Get a message (EIP-4361) for the wallet to sign as proof of identity. It works once."""
     wish = body.parse(await body.read(request), schemas.ChallengeRequest)
     challenge = await context.of(request).access.new_challenge(wish.address, _chain(wish.chain))
     answer = schemas.ChallengeAnswer(
@@ -33,10 +33,10 @@ async def new_challenge(request: Request) -> Response:
 
 @router.post("/auth/token", **operations.free(schemas.TokenAnswer, request=schemas.TokenRequest))
 async def issue_token(request: Request) -> Response:
-    """Trade a signed challenge for a token.
+    """Exchange a signed challenge for a token.
 
-    With `leaseId` it is a new token of that lease and the old one is revoked; without, it is a
-    short-lived one for all leases of the wallet. `scope` and `expiresAt` narrow it.
+    With `leaseId` you get a new token for that lease, and the old one is revoked. Without it you
+    get a short-lived token for all leases of the wallet. `scope` and `expiresAt` narrow it.
     """
     wish = body.parse(await body.read(request), schemas.TokenRequest)
     issued = await context.of(request).access.issue_token(
@@ -84,5 +84,5 @@ def _chain(name: str | None) -> str | None:
     try:
         return networks.resolve(name).caip2
     except payment_errors.UnknownNetwork:
-        problem = {"field": "chain", "message": "this network is not known here"}
+        problem = {"field": "chain", "message": "this network is not supported here"}
         raise body.BodyInvalid([problem]) from None

@@ -24,16 +24,16 @@ router = routing.Router("console")
 
 #: Proxmox VE waits 10 s for a client to connect to a new console.
 _TICKET_SECONDS: Final = 10
-_DESCRIPTION: Final = "A console of a container"
+_DESCRIPTION: Final = "Open a container's console"
 KINDS: Final = {"vnc": Kind.VNC, "spice": Kind.VNC, "terminal": Kind.TERMINAL}
 
 
 @router.post("/management/console/{ctid}", **operations.console())
 async def open_console(request: Request) -> Response:
-    """Make a link to the container's terminal, or to its picture by VNC.
+    """Create a link to the container's terminal, or to its screen over VNC.
 
-    The link opens once, within two minutes. Programs use `websocketUrl` with the ticket as their
-    first message.
+    The link works once, within two minutes. Programs connect to `websocketUrl` and send the
+    ticket as their first message.
     """
     call = await caller.admit(request, scope="console", description=_DESCRIPTION, find_lease=True)
     if isinstance(call, Response):

@@ -30,18 +30,16 @@ MAX_STDIN_BYTES: Final = 1024 * 1024
 
 _RUN: Final = visit.Door(
     scope="exec",
-    description="A command in a container",
+    description="Run a command in a container",
     most_bytes=body.MOST_READ_BYTES,
     starts_command=True,
 )
-_LOOK: Final = visit.Door(scope="exec", description="A look at commands")
+_LOOK: Final = visit.Door(scope="exec", description="Show commands in a container")
 _FEED: Final = visit.Door(
-    scope="exec", description="Stdin of a command", most_bytes=MAX_STDIN_BYTES
+    scope="exec", description="Write to a command's stdin", most_bytes=MAX_STDIN_BYTES
 )
-_SIGNAL: Final = visit.Door(
-    scope="exec", description="A signal for a command", most_bytes=body.MAX_BYTES
-)
-_END: Final = visit.Door(scope="exec", description="The end of a command")
+_SIGNAL: Final = visit.Door(scope="exec", description="Signal a command", most_bytes=body.MAX_BYTES)
+_END: Final = visit.Door(scope="exec", description="End a command")
 _REAL_TIME: Final = re.compile(r"RT(MIN|MAX)([+-][0-9]{1,2})?")
 _EXEC_ID: Final = re.compile(r"e[0-9a-f]{24}")
 
@@ -51,17 +49,17 @@ async def run_command(request: Request) -> Response:
     """Run a command in the container and answer with its output and exit code.
 
     `Accept: text/event-stream` answers with events as they come; `detach` answers 202 at once. A
-    command that fails or runs out of time is an answer, not an error. A client that goes away ends
-    its command, unless it follows events.
+    command that fails or times out is a normal answer, not an error. If the client disconnects,
+    its command ends, unless the client was following events.
     """
     return await visit.enter(request, _RUN, _read_command, _run)
 
 
 @router.get("/management/exec/{ctid}", **operations.fee(list[schemas.ExecItem]))
 async def list_commands(request: Request) -> Response:
-    """List the commands of the container: those that run, and those that ended lately.
+    """List the container's commands: those that are running, and those that ended recently.
 
-    Detached ones are listed until they are deleted.
+    Detached commands stay in the list until they are deleted.
     """
     return await visit.enter(request, _LOOK, _nothing, _list)
 
@@ -70,7 +68,7 @@ async def list_commands(request: Request) -> Response:
 async def follow_command(request: Request) -> Response:
     """Show a command and its output so far; as events, follow it to its end.
 
-    `Last-Event-ID` continues where a stream was lost.
+    `Last-Event-ID` resumes a stream that broke.
     """
     return await visit.enter(request, _LOOK, _position, _follow)
 
@@ -124,7 +122,7 @@ def _position(request: Request, _raw: bytes) -> int:
     """The position to resume from."""
     resumed = sse.last_event(request)
     if resumed is not None and resumed[0] != request.path_params["execId"]:
-        raise errors.InvalidRequest("Last-Event-ID is of another command")
+        raise errors.InvalidRequest("Last-Event-ID belongs to another command")
     return resumed[1] if resumed else 0
 
 
@@ -136,7 +134,7 @@ def _fed(request: Request, raw: bytes) -> tuple[bytes, bool]:
 def _signal_name(_request: Request, raw: bytes) -> str:
     name = body.parse(raw, schemas.SignalRequest).signal.removeprefix("SIG")
     if f"SIG{name}" not in signal.Signals.__members__ and not _REAL_TIME.fullmatch(name):
-        raise errors.InvalidRequest("there is no such signal; TERM, INT, HUP and KILL are some")
+        raise errors.InvalidRequest("there is no such signal; try TERM, INT, HUP or KILL")
     return name
 
 

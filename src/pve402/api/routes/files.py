@@ -27,8 +27,8 @@ router = routing.Router("files")
 
 MAX_FILE_BYTES: Final = 1024 * 1024 * 1024
 
-_WRITE: Final = visit.streaming("files", "A file into a container")
-_READ: Final = visit.Door(scope="files", description="A file out of a container")
+_WRITE: Final = visit.streaming("files", "Write a file in a container")
+_READ: Final = visit.Door(scope="files", description="Read a file in a container")
 _MODE: Final = re.compile(r"0?[0-7]{3,4}")
 _DIGEST: Final = re.compile(r"sha-256=:?([A-Za-z0-9+/]{43}=):?", re.IGNORECASE)
 _IDLE_SECONDS: Final = 60.0
@@ -38,16 +38,16 @@ _SLOWEST_BYTES_PER_SECOND: Final = 4096
 
 @router.put("/management/files/{ctid}", **operations.file_written())
 async def write_file(request: Request) -> Response:
-    """Write the body to a file in the container, 1 GiB at most.
+    """Write the body, at most 1 GiB, to a file in the container.
 
-    The file appears whole or not at all. With a `Content-Digest` it must have that checksum.
+    The file appears whole or not at all. With `Content-Digest`, its checksum must match.
     """
     return await visit.enter(request, _WRITE, _read_upload, _write)
 
 
 @router.get("/management/files/{ctid}", **operations.file_read())
 async def read_file(request: Request) -> Response:
-    """Read a file in the container, 1 GiB at most."""
+    """Read a file of at most 1 GiB in the container."""
     return await visit.enter(request, _READ, _path, _read)
 
 
@@ -81,7 +81,7 @@ def _path(request: Request, _raw: bytes) -> str:
     if not path.startswith("/") or path.endswith("/") or "\0" in path:
         raise errors.InvalidRequest("path must be the absolute path of a file")
     if len(path.encode("utf-8", "surrogateescape")) > 4096:
-        raise errors.InvalidRequest("path must have 4,096 bytes at most")
+        raise errors.InvalidRequest("path must be at most 4,096 bytes long")
     return path
 
 

@@ -14,13 +14,13 @@ router = routing.Router("health")
 
 @router.get("/healthz", **operations.free(schemas.Health, refusals=[]))
 async def check_health(_request: Request) -> Response:
-    """Say that the process lives; nothing else is looked at."""
+    """Say that the process is alive; checks nothing else."""
     return reply.respond(schemas.Health(status="ok"))
 
 
 @router.get("/readyz", **operations.readiness())
 async def check_readiness(request: Request) -> Response:
-    """Say whether database, recovery, Proxmox VE and the chains let us serve."""
+    """Say whether the service can serve: checks database, recovery, Proxmox VE and chains."""
     checks = await context.of(request).readiness()
     ready = all(checks.values())
     answer = schemas.Health(status="ok" if ready else "unavailable", checks=checks)

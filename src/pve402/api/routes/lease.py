@@ -20,16 +20,16 @@ router = routing.Router("lease")
 
 _LEASE = "A container by the minute"
 _RENEWAL = "More minutes for a container"
-_LOOK = "A look at a lease"
-_END = "The early end of a lease"
+_LOOK = "Show a lease"
+_END = "End a lease early"
 
 
 @router.post("/lease/container", **operations.paid(schemas.LeaseRequest, schemas.LeaseAnswer))
 async def lease_container(request: Request) -> Response:
     """Lease a container.
 
-    Without a body the answer is 402 with the lowest price; a body that cannot be served is refused
-    before any price is asked. The container is made first, and paid when it runs.
+    Without a body the answer is 402 with the lowest price; a body that cannot be served is
+    refused before any payment. The container is created first, and paid for once it runs.
     """
     app = context.of(request)
     raw = await body.read(request)
@@ -50,10 +50,10 @@ async def lease_container(request: Request) -> Response:
 
 @router.post("/lease/{ctid}/renew", **operations.paid(schemas.RenewRequest, schemas.LeaseAnswer))
 async def renew_lease(request: Request) -> Response:
-    """Add minutes to a lease, for the price of its own size.
+    """Add minutes to a lease, at the price of its size.
 
-    They count from the later of now and the lease's end. A stopped container is started first.
-    The owner's payment renews; any payment does with a token of the lease.
+    They count from the lease's end, or from now if that has passed. A stopped container is
+    started first. Only the owner's wallet may pay, or any wallet with a token of the lease.
     """
     app = context.of(request)
     text = caller.lease_text(request)
@@ -77,7 +77,7 @@ async def renew_lease(request: Request) -> Response:
 
 @router.post("/lease/quote", **operations.free(schemas.Quote, request=schemas.LeaseQuoteRequest))
 async def quote_lease(request: Request) -> Response:
-    """Say what a new lease or a renewal costs, exactly, on each accepted network."""
+    """Return the exact price of a new lease or a renewal on each accepted network."""
     app = context.of(request)
     raw = await body.read(request)
     document = body.strict_json(raw)
@@ -122,7 +122,7 @@ def _bought(answer: service.Answer, words: str) -> Response:
     """Build the answer to a purchase; 202 while it is still in progress."""
     bought = answer.lease
     if answer.order.is_open:
-        message = "This is being worked on; ask again with the same payment."
+        message = "This is still in progress; ask again with the same payment."
         return reply.respond(lease_messages.lease_answer(answer, message), 202)
     message = f"{words}{lease_messages.until(bought.expires_at)}."
     if bought.tenant_status != "active":  # the same payment again, long afterwards
@@ -149,7 +149,7 @@ async def _lease_to_quote(request: Request, text: str) -> lease.Lease:
     holder = await caller.bearer(request, "renew")
     if holder is None:
         raise errors.Unauthenticated(
-            "A ctid is quoted to who holds a token of its lease; anybody else names the leaseId."
+            "Only a token of the lease opens a quote by ctid; without one, name the leaseId."
         )
     return await leases.find(named, holder)
 

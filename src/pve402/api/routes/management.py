@@ -13,15 +13,15 @@ from pve402.leases import service
 
 router = routing.Router("management")
 
-_LIST = "The list of one's leases"
+_LIST = "List your leases"
 
 
 @router.get("/management/list", **operations.fee(list[schemas.LeaseItem], query=["all"]))
 async def list_leases(request: Request) -> Response:
     """List the caller's leases with the live status of their containers.
 
-    Leases that are over are left out unless `?all=true`: then it is the newest 5000 leases, and
-    whatever else is not over. A token of one lease lists that one.
+    Leases that are over are left out. `?all=true` lists the newest 5000 leases, and any older
+    ones that are not over. A token of one lease lists only that lease.
     """
     views = await own_views(request, _LIST)
     if isinstance(views, Response):

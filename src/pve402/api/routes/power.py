@@ -16,27 +16,28 @@ from pve402.leases import power
 
 router = routing.Router("lease")
 
-_POWER = "The power of a container"
+_POWER = "Start, stop or reboot a container"
 
 
 @router.post("/lease/{ctid}/start", **operations.fee(schemas.LeaseItem))
 async def start_lease(request: Request) -> Response:
-    """Start the container of a lease that was stopped; one that runs stays as it is."""
+    """Start a stopped container; does nothing if it is running."""
     return await _switch(request, context.of(request).leases.start)
 
 
 @router.post("/lease/{ctid}/stop", **operations.fee(schemas.LeaseItem))
 async def stop_lease(request: Request) -> Response:
-    """Stop the container until it is started again; its time goes on at the full rate.
+    """Stop the container until somebody starts it; its paid time keeps running.
 
-    It keeps its cores, memory and disk, and nothing starts it by itself, not even a renewal.
+    It keeps its cores, memory and disk, at the full price. Nothing else starts it, not even a
+    renewal.
     """
     return await _switch(request, context.of(request).leases.stop)
 
 
 @router.post("/lease/{ctid}/reboot", **operations.fee(schemas.LeaseItem))
 async def reboot_lease(request: Request) -> Response:
-    """Reboot the container: shut it down, by force after half a minute, and start it."""
+    """Reboot the container: shut it down (by force after half a minute) and start it."""
     return await _switch(request, context.of(request).leases.reboot)
 
 

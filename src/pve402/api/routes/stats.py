@@ -12,12 +12,12 @@ from pve402.api.transport import routing
 
 router = routing.Router("stats")
 
-_STATS = "Figures of one's containers"
+_STATS = "Show your containers' usage"
 
 
 @router.get("/stats/node", **operations.free(schemas.AllNodeStats))
 async def show_node_stats(request: Request) -> Response:
-    """Show how busy the nodes are. Names and figures that the operator keeps are not shown."""
+    """Show how busy the nodes are. Names and figures that the operator hides are left out."""
     app = context.of(request)
     seen = await app.leases.node_figures()
     nodes = [
@@ -30,7 +30,7 @@ async def show_node_stats(request: Request) -> Response:
 
 @router.get("/stats/lxc", **operations.fee(list[schemas.GuestStats]))
 async def show_guest_stats(request: Request) -> Response:
-    """Show what the caller's containers use, one call to Proxmox VE for all of them."""
+    """Show the resources that the caller's containers use."""
     views = await management.own_views(request, _STATS)
     if isinstance(views, Response):
         return views

@@ -14,7 +14,7 @@ UNSUPPORTED: Final = 1003  # RFC 6455, 7.4.1
 class TextRefused(errors.InvalidRequest):
     """A text message came where a binary one is required."""
 
-    detail = "After the first message all are binary, and begin with their channel."
+    detail = "All messages after the first must be binary and begin with their channel."
     code = "text_message_refused"
 
 

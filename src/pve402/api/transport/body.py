@@ -24,14 +24,14 @@ Model = TypeVar("Model", bound=BaseModel)
 class BodyTooLarge(errors.Pve402Error):
     """The body is larger than the call allows, which is 65,536 bytes for most."""
 
-    detail = "The body has more bytes than the call takes, which is 65,536 for most."
+    detail = "The body is larger than this call accepts; most accept 65,536 bytes."
     code = "body_too_large"
 
 
 class BodyTooSlow(errors.Pve402Error):
     """The body did not arrive in time."""
 
-    detail = "The body of the request did not arrive in time; nothing was charged."
+    detail = "The request body did not arrive in time; nothing was charged."
     code = "body_too_slow"
 
 
@@ -45,7 +45,7 @@ class BodyNotJson(errors.InvalidRequest):
 class BodyInvalid(errors.InvalidRequest):
     """The body has missing or invalid fields."""
 
-    detail = "The body has fields that are missing or wrong."
+    detail = "Some fields of the body are missing or wrong."
     code = "invalid_body"
 
     def __init__(self, problems: list[dict[str, str]]) -> None:
@@ -70,11 +70,11 @@ async def read_bytes(request: Request, most_bytes: int) -> bytes:
             while more:
                 message = await request.receive()
                 if message["type"] == "http.disconnect":
-                    raise BodyNotJson("the connection was closed within the body")
+                    raise BodyNotJson("the connection was closed before the body was complete")
                 pieces.append(message.get("body", b""))
                 size += len(pieces[-1])
                 if size > most_bytes:
-                    raise BodyTooLarge(f"The body may have {most_bytes:,} bytes at most.")
+                    raise BodyTooLarge(f"The body must be at most {most_bytes:,} bytes.")
                 more = message.get("more_body", False)
     except TimeoutError:
         raise BodyTooSlow from None
@@ -112,7 +112,7 @@ def strict_json(raw: bytes) -> Any:
 def check_size(field: str, value: Any, most_characters: int) -> None:
     """Raise BodyInvalid if a free-form field is longer as JSON than `most_characters`."""
     if value and len(json.dumps(value, ensure_ascii=False)) > most_characters:
-        message = f"must have {most_characters} characters of JSON at most"
+        message = f"must be at most {most_characters} characters of JSON"
         raise BodyInvalid([{"field": field, "message": message}])
 
 
@@ -130,7 +130,7 @@ def _no_constant(_name: str) -> NoReturn:
 def _single_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key appears twice")
     return document
 
 

@@ -17,21 +17,21 @@ _TAG: Final = re.compile(r'(W/)?("[\x21\x23-\x7e]*")')
 class PreconditionFailed(errors.Pve402Error):
     """If-Match or If-None-Match does not hold."""
 
-    detail = "The file is not what If-Match or If-None-Match says; nothing was changed."
+    detail = "The file does not meet If-Match or If-None-Match; nothing was changed."
     code = "precondition_failed"
 
 
 class EncodingRefused(errors.Pve402Error):
     """The body is compressed."""
 
-    detail = "The body must come as it is to be stored, without Content-Encoding."
+    detail = "Send the body exactly as it is to be stored, without Content-Encoding."
     code = "content_encoding_refused"
 
 
 def refuse_partial_or_encoded(request: Request) -> None:
     """Accept only a whole, uncompressed file. Raises InvalidRequest, EncodingRefused."""
     if "content-range" in request.headers:
-        raise errors.InvalidRequest("a file is written whole; Content-Range is not taken")
+        raise errors.InvalidRequest("files are written whole; Content-Range is not supported")
     encodings = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
     if any(encoding.strip() not in {"", "identity"} for encoding in encodings):
         raise EncodingRefused

@@ -19,7 +19,7 @@ logger = structlog.get_logger(__name__)
 MAX_HEAD_BYTES: Final = 32 * 1024
 HEAD_LIMIT_SECONDS: Final = 15.0
 FULL_TOLD_EVERY_SECONDS: Final = 60.0
-_DETAIL: Final = f"The request line and headers may have {MAX_HEAD_BYTES:,} bytes at most."
+_DETAIL: Final = f"The request line and headers must be at most {MAX_HEAD_BYTES:,} bytes."
 _BODY: Final = json.dumps({"detail": _DETAIL, "code": "head_too_large"}).encode()
 _TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"

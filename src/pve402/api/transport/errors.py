@@ -123,8 +123,8 @@ async def _proxmox_error(_request: Request, _error: Exception) -> Response:
 
 
 _ROUTING_WORDS: Final = {
-    404: ("not_found", "There is no such route; GET /openapi.json lists those there are."),
-    405: ("method_not_allowed", "This route does not take this method."),
+    404: ("not_found", "There is no such route; GET /openapi.json lists all routes."),
+    405: ("method_not_allowed", "This route does not support this method."),
 }
 
 

@@ -27,7 +27,7 @@ logger = structlog.get_logger(__name__)
 _ENTRY: Final = "pve402.entry"
 _MOST_SILENT_SOCKETS: Final = 512
 _STOPPING: Final = (
-    "The service is being restarted; if a payment was sent, ask again with the same payment."
+    "The service is restarting; if you sent a payment, ask again with the same payment."
 )
 _ALWAYS_SERVED: Final = frozenset({"/healthz", "/readyz"})
 
@@ -203,6 +203,6 @@ def _apology(*, late: bool) -> Response:
         return error_table.problem(500, "internal_error", "Something went wrong on our side.")
     return error_table.answer(
         errors.TryLater(
-            "This took too long; if a payment was sent, ask again with the same payment."
+            "This took too long; if you sent a payment, ask again with the same payment."
         )
     )

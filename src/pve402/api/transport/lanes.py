@@ -19,7 +19,7 @@ _SUBNET_BITS: Final = 64  # of IPv6: a provider gives each customer at least thi
 class ShareUsed(errors.TooMany):
     """One address, lease or wallet has reached its limit of concurrent requests."""
 
-    detail = "Too many requests of this address, lease or wallet are under way; let some end first."
+    detail = "This address, lease or wallet has too many requests in progress; let some end first."
     code = "too_many_requests"
     retry_after_seconds = 5
 

@@ -9,7 +9,7 @@ ANSWERS = prometheus_client.Counter(
     "pve402_http_answers_total", "Answers by route and status.", ("route", "status")
 )
 OVERLOADED = prometheus_client.Counter(
-    "pve402_http_overloaded_total", "Requests refused because too many were under way."
+    "pve402_http_overloaded_total", "Requests refused because too many were in progress."
 )
 
 

@@ -15,7 +15,7 @@ _PAGE: Final = """<!doctype html>
 <h1>{title}</h1>
 <p>{detail}</p>
 <p>Programs rent containers here, and pay for them with x402.
-<a href="/openapi.json">Its description</a> lists every address and what it takes.</p>
+<a href="/openapi.json">The API description</a> lists every address and what it accepts.</p>
 </html>
 """
 

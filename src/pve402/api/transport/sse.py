@@ -44,7 +44,7 @@ def last_event(request: Request) -> tuple[str, int] | None:
         return None
     found = _ID.fullmatch(text)
     if found is None:
-        raise errors.InvalidRequest("Last-Event-ID is none of ours")
+        raise errors.InvalidRequest("Last-Event-ID is not one of ours")
     return found[1], int(found[2])
 
 

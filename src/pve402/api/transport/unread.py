@@ -8,7 +8,7 @@ from pve402.api.transport import pace
 
 #: Added to the time for one piece, so that a client that only stopped is told so first.
 MORE_SECONDS: Final = 5.0
-#: How long the kernel keeps bytes that nobody takes (tcp(7), TCP_USER_TIMEOUT).
+#: How long the kernel keeps bytes that the client does not take (tcp(7), TCP_USER_TIMEOUT).
 KERNEL_SECONDS: Final = 120.0
 _NETWORKS: Final = (socket.AF_INET, socket.AF_INET6)
 
@@ -21,20 +21,20 @@ class Patience:
         self._timer: asyncio.TimerHandle | None = None
 
     def pause(self) -> None:
-        """Start to wait, as the write buffer is full; abort the connection if it stays so."""
+        """Start to wait because the write buffer is full; abort the connection if it stays full."""
         if self._timer is None:
             seconds = pace.SECONDS + MORE_SECONDS
             self._timer = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
 
     def resume(self) -> None:
-        """Stop waiting, as the client reads or has left."""
+        """Stop waiting: the client has read, or has left."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
 
 def bound(transport: asyncio.Transport) -> None:
-    """Have the kernel give a connection up whose bytes nobody takes, as on a silent client."""
+    """Have the kernel close a connection whose client no longer takes bytes."""
     connection: Any = transport.get_extra_info("socket")
     option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux has it
     if option is not None and connection is not None and connection.family in _NETWORKS:

@@ -47,7 +47,7 @@ async def test_the_402_of_the_fee_offers_what_is_free(api: Api, path: str):
         reply.json()["error"],
         wallets.decoded(reply.headers["payment-required"])["error"],
     ):
-        assert text.startswith("payment is required; it is free")
+        assert text.startswith("payment is required; the call is free")
         assert "POST /auth/challenge" in text
 
 
