@@ -20,6 +20,7 @@ from pve402_devnet.pve import (
     tickets,
     workers,
 )
+from pve402_devnet.pve.firewall import files
 
 _HOST_LOOKUP = "failed to get address info for: {0}: Temporary failure in name resolution"
 _FIRST_GUEST_PID = 20_000
@@ -70,7 +71,7 @@ class Cluster:
         self.tasks = tasks.TaskRegistry(self.clock, self.faults)
         self.locks = locks.ConfigLocks(self.clock)
         self.storages = storage.Storages(chosen)
-        self.firewalls: dict[int, dict[str, config.Value]] = {}
+        self.firewalls = files.Firewalls()
         self.consoles: dict[int, runtime.ConsoleSession] = {}
         self.daemons = {name: workers.Workers(chosen.daemon_workers) for name in self.nodes}
         made = certificate.make(chosen.host)

@@ -91,7 +91,7 @@ def remove(world: cluster.Cluster, guest: cluster.Guest) -> None:
     world.access.forget_path(f"/vms/{guest.vmid}")
     for pool in world.access.pools.values():
         pool.guests.discard(guest.vmid)
-    world.firewalls.pop(guest.vmid, None)
+    world.firewalls.forget_guest(guest.vmid)
     world.guests.pop(guest.vmid, None)
 
 

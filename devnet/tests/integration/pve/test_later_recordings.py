@@ -29,10 +29,24 @@ FAMILIES = (
     r"setup-pool|pool-|acl-specific",
     r"net-(?!duplicate|dhcp)",
     r"storage-(list|status|target)",
-    r"feature-|snapshot-|guest-config|resize-with-snapshot|rollback-",
-    r"clone-(?!firewall)",
+    r"feature-|snapshot-|(guest|put)-config|resize-with-snapshot|rollback-",
+    r"clone-|delete-clone",
+    r"fw-",
 )
 REPLAYED = tuple(name for family in FAMILIES for name in DOCUMENTS if re.match(family, name))
+EXCLUDED: Mapping[str, str] = {
+    r"oci-": "the simulator pulls no OCI images",
+    r"sdn-|net-dhcp|start-251|interfaces-dhcp": "it has no software-defined networks and no DHCP",
+    r"vzdump-|backup-|prune|during-backup|reboot-(in-)?backup": "its backups write nothing",
+    r"restore-|create-from-backup": "so there is nothing to restore",
+    r"ha-|cluster-ha": "it has no high availability",
+    r"rrd|metrics-|notifications-|cluster-(log|tasks|options)": "figures that it does not keep",
+    r"node-|aplinfo|download-url|query-url": "about the node's own machine",
+    r"storage-(content-btrfs|bak)": "contents that only the recorded machine had",
+    r"net-duplicate": "two guests with one address, which only packets would show",
+}
+"""What is not replayed, by pattern of its name, with the reason."""
+
 DEVNET = Path(__file__).resolve().parents[3]
 TOGETHER = (
     ("resize-parallel-1", "resize-parallel-2"),
@@ -43,6 +57,7 @@ OF_THE_IMAGE = re.compile(r"Number of|Total |Literal|Matched|File list|sent |tot
 ORDER_BY_CHANCE = (*TOGETHER[0], "stop-overrule")
 """Whether a worker waits for a lock, and which of its outputs comes first."""
 
+_GUEST = "/nodes/pve/lxc"
 DISK = "211/vm-211-disk-0.raw"
 
 End = tuple[str | None, list[str]]
@@ -168,6 +183,47 @@ async def _source_of_clones(replay: Replay) -> None:
     await replay.have(210, running=True)
 
 
+async def _firewall_of_210(replay: Replay) -> None:
+    """The source of the clones has options and a rule."""
+    await _source_of_clones(replay)
+    await replay.call("PUT", f"{_GUEST}/210/firewall/options", "root", enable=1)
+    rule = {"type": "in", "action": "ACCEPT", "proto": "tcp", "dport": "22", "enable": 1}
+    await replay.call("POST", f"{_GUEST}/210/firewall/rules", "root", **rule)
+
+
+async def _no_firewall(replay: Replay) -> None:
+    """Guests 200 and 201 on btrfs, 201 running with a card that is remembered."""
+    bare = "name=eth0,bridge=vmbr0,firewall=1"
+    await replay.create(200, hostname="g200", rootfs="btr:1", swap=0, net0=f"{bare},ip=dhcp")
+    net0 = f"{bare},gw=10.77.0.1,ip=10.77.0.21/24,hwaddr=BC:24:11:42:6C:CE"
+    await replay.create(201, hostname="g201", rootfs="btr:1", swap=0, net0=net0)
+    await replay.have(201, running=True)
+
+
+async def _private_networks(replay: Replay) -> None:
+    networks = "192.168.0.0/16 172.16.0.0/12 169.254.0.0/16 100.64.0.0/10 10.0.0.0/8"
+    for cidr in (*networks.split(), "fe80::/10", "fc00::/7"):
+        await replay.call("POST", "/cluster/firewall/ipset/private", "root", cidr=cidr)
+
+
+async def _reversed_rules(replay: Replay) -> None:
+    """Each rule in turn to the top: what was added last is last."""
+    group = "/cluster/firewall/groups/tenant"
+    for pos in range(1, 5):
+        await replay.call("PUT", f"{group}/{pos}", "root", moveto=0)
+
+
+async def _more_rules_of_the_node(replay: Replay) -> None:
+    common = {"type": "in", "action": "ACCEPT", "enable": 1}
+    for special in ({"proto": "udp", "dport": "67", "iface": "vmbr0"}, {"macro": "ping"}):
+        await replay.call("POST", "/nodes/pve/firewall/rules", "root", **common, **special)
+
+
+async def _stopped_290(replay: Replay) -> None:
+    net0 = "name=eth0,bridge=vmbr0,firewall=1,ip=10.77.0.90/24"
+    await replay.create(290, net0=net0)
+
+
 async def _protected_220(replay: Replay) -> None:
     replay.edit(220, protection=1)
 
@@ -195,8 +251,13 @@ SETUPS: Mapping[str, Setup] = {
     "resize-with-snapshot": _back_at_s1,
     "rollback-memory": _changed_memory,
     "snapshot-delete-protected": _protected_210,
-    "clone-source-config": _source_of_clones,
+    "clone-source-config": _firewall_of_210,
     "clone-of-protected": _protected_220,
+    "fw-index": _no_firewall,
+    "fw-cluster-ipset-list": _private_networks,
+    "fw-group-rules-reversed": _reversed_rules,
+    "fw-node-rules": _more_rules_of_the_node,
+    "fw-window-options": _stopped_290,
 }
 
 
@@ -284,6 +345,13 @@ def test_tasks_end_as_recorded(run: Run, name: str) -> None:
         )
     assert compare.normal(exit_status or "") == compare.normal(recorded["exitstatus"])
     assert list(compare.log_differences(expected, lines)) == []
+
+
+def test_what_is_not_replayed_has_a_reason() -> None:
+    left_out = [name for name in DOCUMENTS if name not in REPLAYED]
+
+    assert [name for name in left_out if not re.match("|".join(EXCLUDED), name)] == []
+    assert [p for p in EXCLUDED if not any(re.match(p, name) for name in left_out)] == []
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/beside-proxmox.md"])

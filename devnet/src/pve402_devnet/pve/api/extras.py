@@ -1,4 +1,4 @@
-"""Calls at the edge: backups, the guest firewall, and running a command where it is provided."""
+"""Calls at the edge: backups, and running a command where that is provided."""
 
 import shlex
 
@@ -8,8 +8,6 @@ from pve402_devnet.pve.schema import Property
 
 _GUEST = "/nodes/{node}/lxc/{vmid}"
 _NO_MAIL = "unable to find command 'sendmail'"
-_LOG_LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug", "nolog")
-_FIREWALL_DEFAULTS = {"enable": 0, "policy_in": "DROP", "policy_out": "ACCEPT"}
 
 
 async def back_up(call: rest.Call) -> rest.Json:
@@ -23,34 +21,6 @@ async def back_up(call: rest.Call) -> rest.Json:
         raise errors.Failure(_NO_MAIL)
 
     return call.world.tasks.fork(call.node, "vzdump", call.text("vmid"), call.user, work)
-
-
-async def firewall_index(call: rest.Call) -> rest.Json:
-    """What lies under a guest's firewall."""
-    names = ("rules", "aliases", "ipset", "refs", "options", "log")
-    return [{"name": name} for name in names]
-
-
-async def firewall_options(call: rest.Call) -> rest.Json:
-    """The settings of a guest's firewall."""
-    return dict(call.world.firewalls.get(call.guest.vmid, {}))
-
-
-async def set_firewall_options(call: rest.Call) -> rest.Json:
-    """Change settings of a guest's firewall."""
-    settings = call.world.firewalls.setdefault(call.guest.vmid, {})
-    for name in (*_FIREWALL_DEFAULTS, "dhcp", "ndp", "macfilter", "ipfilter", "radv"):
-        if name in call.params:
-            settings[name] = call.params[name]
-    for name in call.text("delete").split(","):
-        settings.pop(name, None)
-    return None
-
-
-async def firewall_rules(call: rest.Call) -> rest.Json:
-    """The rules of a guest's firewall: none can be made here."""
-    call.world.guest(call.vmid, call.node)
-    return []
 
 
 async def run_command(call: rest.Call) -> rest.Json:
@@ -69,31 +39,6 @@ async def run_command(call: rest.Call) -> rest.Json:
             )
 
     return call.world.tasks.fork(call.node, "vzexec", str(guest.vmid), call.user, work)
-
-
-def _firewall(method: str, path: str, handler: rest.Handler, privilege: str) -> rest.Route:
-    settings = {
-        "enable": flag(),
-        "dhcp": flag(),
-        "ndp": flag(),
-        "radv": flag(),
-        "macfilter": flag(),
-        "ipfilter": flag(),
-        "log_level_in": text(enum=_LOG_LEVELS),
-        "log_level_out": text(enum=_LOG_LEVELS),
-        "policy_in": text(enum=("ACCEPT", "REJECT", "DROP")),
-        "policy_out": text(enum=("ACCEPT", "REJECT", "DROP")),
-        "delete": text(format="pve-configid-list"),
-        "digest": text(max_length=64),
-    }
-    return rest.Route(
-        method=method,
-        path=f"{_GUEST}/firewall{path}",
-        handler=handler,
-        permission=rest.needs("/vms/{vmid}", privilege),
-        parameters={**guest_schema.OF_A_GUEST, **(settings if method == "PUT" else {})},
-        protected=method == "PUT",
-    )
 
 
 ROUTES = (
@@ -125,10 +70,6 @@ ROUTES = (
         },
         protected=True,
     ),
-    _firewall("GET", "", firewall_index, "VM.Audit"),
-    _firewall("GET", "/options", firewall_options, "VM.Audit"),
-    _firewall("PUT", "/options", set_firewall_options, "VM.Config.Network"),
-    _firewall("GET", "/rules", firewall_rules, "VM.Audit"),
 )
 
 EXEC_ROUTES = (

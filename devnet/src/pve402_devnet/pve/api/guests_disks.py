@@ -62,6 +62,7 @@ async def clone(call: rest.Call) -> rest.Json:
     target = world.guests[new_id]
     target.config = copied
     target.template, target.systemd = source.template, source.systemd
+    world.firewalls.copy_guest(source.vmid, new_id)
 
     linked = not _is_full(call, source)
 

@@ -1,0 +1,1 @@
+"""The firewall: its files, the checks of its rules, and the filters that come of them."""
