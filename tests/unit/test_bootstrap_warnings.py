@@ -9,6 +9,7 @@ import structlog
 from pve402 import bootstrap, config
 
 CDP_SECRET = base64.b64encode(bytes(range(64))).decode()
+CDP = "https://api.cdp.coinbase.com/platform/v2/x402"
 GOOD = {
     "pve_host": "https://pve.example.net",
     "pve_token_id": "pve402@pve!service",
@@ -32,7 +33,10 @@ GOOD = {
         ({"network": "arbitrum"}, "facilitator_key_missing"),
         ({"network": "monad"}, "facilitator_key_missing"),
         ({"network": "base-sepolia,base"}, "facilitator_key_missing"),
+        ({"network": "sei", "facilitator_url": CDP.upper()}, "facilitator_key_missing"),
+        ({"network": "sei", "facilitator_url": CDP + "/?k=v"}, "facilitator_key_missing"),
         ({"network": "base", "facilitator_url": "https://f.example"}, None),
+        ({"network": "base", "facilitator_url": "https://f.example/api.cdp.coinbase.com"}, None),
         ({"network": "base", "cdp_api_key_id": "k", "cdp_api_key_secret": CDP_SECRET}, None),
     ],
 )

@@ -79,7 +79,7 @@ def token_text(request: HTTPConnection) -> str | None:
     header = request.headers.get("authorization")
     if header is None:
         return None
-    match = _BEARER.fullmatch(header.strip(" \t"))
+    match = _BEARER.fullmatch(header)
     if match is None:
         raise errors.Unauthenticated
     return match[1]

@@ -46,6 +46,8 @@ _WORDS: Final = {
     "invalid_exact_evm_nonce_already_used": _USED,
     "wallet_not_deployed": _NOT_DEPLOYED,
     "invalid_exact_evm_payload_undeployed_smart_wallet": _NOT_DEPLOYED,
+    "eip6492_factory_not_allowed": _NOT_DEPLOYED,
+    "smart_wallet_deployment_failed": _NOT_DEPLOYED,
     "invalid_exact_evm_payload_signature": "The payment's signature is not that of its payer.",
 }
 
@@ -190,7 +192,7 @@ class Gate:
         key = request.headers.get("idempotency-key")
         if key is not None:
             check_idempotency_key(key)
-        respond_async = "respond-async" in request.headers.get("prefer", "")
+        respond_async = "respond-async" in request.headers.get("prefer", "").lower()
         return service.Purchase(
             payment=judged.payment,
             requirements=judged.requirements,

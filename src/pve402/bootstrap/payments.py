@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from pve402 import config
 from pve402.leases import deals, nonces
@@ -43,8 +44,7 @@ def without_cdp_key(settings: config.Settings) -> list[str]:
     if settings.cdp_api_key_id:
         return []
     urls = {network: settings.facilitator_url_of(network) or "" for network in settings.network}
-    at_cdp = [n for n, url in urls.items() if url.startswith(networks.CDP_FACILITATOR_URL)]
-    return [networks.BY_CAIP2[network].name for network in at_cdp]
+    return [networks.BY_CAIP2[network].name for network, url in urls.items() if _is_cdp(url)]
 
 
 def watch_of(settings: config.Settings) -> chain_watch.ChainWatch:
@@ -77,13 +77,17 @@ def _facilitator(
     if url is None:
         return _embedded(settings, network, endpoint, db, deal_writer)
     authorize = None
-    at_cdp = url.startswith(networks.CDP_FACILITATOR_URL)
-    if at_cdp and settings.cdp_api_key_id and settings.cdp_api_key_secret:
+    if _is_cdp(url) and settings.cdp_api_key_id and settings.cdp_api_key_secret:
         key = cdp.CdpKey(
             key_id=settings.cdp_api_key_id, secret=settings.cdp_api_key_secret.get_secret_value()
         )
         authorize = cdp.CdpAuth(key, now_seconds=time.time).header
     return http.HttpFacilitator(http.HttpFacilitatorOptions(url=url, authorize=authorize))
+
+
+def _is_cdp(url: str) -> bool:
+    """Whether a facilitator is Coinbase's, however its address is written."""
+    return urlsplit(url).hostname == urlsplit(networks.CDP_FACILITATOR_URL).hostname
 
 
 def _embedded(

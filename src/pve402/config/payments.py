@@ -47,9 +47,13 @@ class PaymentSettings(BaseSettings):
             examples=["0x and 64 hex digits"],
         )
     )
-    cdp_api_key_id: str | None = Field(None, description="Key id for the CDP facilitator.")
+    cdp_api_key_id: str | None = Field(
+        None,
+        description="Key id for Coinbase's facilitator (CDP), which base, polygon, arbitrum and "
+        "monad use unless another is named.",
+    )
     cdp_api_key_secret: SecretStr | None = Field(
-        None, description="Key secret for the CDP facilitator."
+        None, description="Key secret for Coinbase's facilitator."
     )
     trust_facilitator: bool = Field(
         False, description="Trust the facilitator without checking the chain."

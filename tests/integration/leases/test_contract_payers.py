@@ -23,6 +23,8 @@ from pve402_devnet.pve.simulator import SimulatedProxmox
 
 START = r"POST .*/status/start$"
 MONEY = 1_000_000
+KEY = "an-idempotency-key-of-a-client"
+FORGED = ["01", "11" * 65, "ff" * 64, "ab" * 600, "00" * 96 + "6492" * 16]
 
 
 @pytest.fixture
@@ -157,6 +159,31 @@ async def test_who_turns_after_the_question_has_nothing_started(
 
     await shop.settled_down()
     assert (starts.earned, shop.earned, shop.marked_guests) == ([], 0, set())
+
+
+@pytest.mark.parametrize("is_delegated", [False, True])
+@pytest.mark.parametrize("forged", FORGED)
+async def test_a_key_opens_nothing_for_who_did_not_sign_as_the_contract(
+    shop: Installation, forged: str, is_delegated: bool
+) -> None:
+    owner = delegated(shop, Manner.HONEST) if is_delegated else new_account()
+    address = owner.address.lower()
+    wallet = address if is_delegated else awkward.deploy(shop.chain, owner, Manner.HONEST)
+    shop.chain.fund(wallet, usdc_atomic=MONEY)
+    own = dataclasses.replace(bought(shop, owner, wallet), idempotency_key=KEY, by_key=False)
+    first = await shop.leases.create(creation(), own)
+    again = dataclasses.replace(bought(shop, owner, wallet), idempotency_key=KEY, by_key=False)
+
+    for stolen in (own, again):
+        payment = dataclasses.replace(stolen.payment, signature=f"0x{forged}")
+        answer = await shop.leases.create(creation(), dataclasses.replace(stolen, payment=payment))
+        assert answer.replayed
+        assert answer.access_token is None
+    proven = await shop.leases.create(creation(), again)
+
+    assert first.access_token is not None
+    assert proven.access_token == first.access_token
+    assert shop.earned == shop.price_of(creation())
 
 
 @pytest.mark.parametrize("failures", [1, 2, 3, 5, 7])

@@ -126,6 +126,8 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request within the limits, or answer that there are too many."""
+        if scope["type"] != "lifespan":
+            _trim(scope)
         if scope["type"] == "websocket":
             await self._serve_socket(scope, receive, send)
             return
@@ -184,6 +186,11 @@ class Guard:
             if started:
                 raise
             await error_table.answer(errors.OrderPending(_STOPPING))(scope, receive, note_start)
+
+
+def _trim(scope: Scope) -> None:
+    """Remove the blanks around header values (RFC 9110, 5.5); some servers leave them there."""
+    scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
 
 
 def _log(scope: Scope, error: Exception, *, late: bool) -> None:

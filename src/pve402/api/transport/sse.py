@@ -29,7 +29,7 @@ _ID: Final = re.compile(r"(e[0-9a-f]{24}):([0-9]{1,20})")
 
 def is_wanted(request: Request) -> bool:
     """Whether the client asks for events."""
-    return MEDIA_TYPE in request.headers.get("accept", "")
+    return MEDIA_TYPE in request.headers.get("accept", "").lower()
 
 
 def is_sent(response: Response) -> bool:

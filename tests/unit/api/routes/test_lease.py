@@ -123,14 +123,40 @@ async def test_unknown_fields_are_ignored_and_named_ones_kept(api: Api):
     assert asked.metadata == {"requester": "agent-7", "payload": {"job": 1}}
 
 
-async def test_respond_async_waits_for_nothing_and_shows_no_ctid(api: Api):
-    reply = await paid(api, "/lease/container", BODY, headers={"Prefer": "respond-async"})
+@pytest.mark.parametrize(
+    "preference",
+    [
+        "respond-async",
+        "Respond-Async",
+        "RESPOND-ASYNC",
+        "wait=5, respond-async",
+        " respond-async\t",
+    ],
+)
+async def test_respond_async_waits_for_nothing_and_shows_no_ctid(api: Api, preference: str):
+    reply = await paid(api, "/lease/container", BODY, headers={"Prefer": preference})
 
     assert reply.status == 202
     answer = reply.json()
     assert (answer["status"], answer["ctid"], answer["accessToken"]) == ("provisioning", None, None)
     assert "payment-response" not in reply.headers
     assert api.leases.named("create")[0][1].wait_seconds == 0
+
+
+@pytest.mark.parametrize("before", ["", " ", "\t", "  \t "])
+@pytest.mark.parametrize("after", ["", " ", "\t"])
+@pytest.mark.parametrize("version", [1, 2])
+async def test_blanks_around_headers_are_no_part_of_them(
+    api: Api, before: str, after: str, version: int
+):
+    unpaid = await api.client.post("/lease/container", BODY)
+    signed = wallets.payment_headers(wallets.ALICE, unpaid, version=version)
+    headers = {name: f"{before}{value}{after}" for name, value in {**KEY, **signed}.items()}
+
+    reply = await api.client.post("/lease/container", BODY, headers=headers)
+
+    assert reply.status == 200, reply.body
+    assert api.leases.named("create")[0][1].idempotency_key == "k" * 22
 
 
 async def test_the_idempotency_key_reaches_the_service(api: Api):
