@@ -47,7 +47,7 @@ def pve402_command(version: Version = False) -> None:
 @app.command()
 def serve(
     env_file: Annotated[
-        Path | None, typer.Option(help="File with settings; `.env` unless given.")
+        Path | None, typer.Option(help="File with settings; `.env` by default.")
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
@@ -68,12 +68,12 @@ def devnet(context: typer.Context) -> None:
     installed = importlib.metadata.entry_points(group="console_scripts", name="pve402-devnet")
     for command in installed:
         raise typer.Exit(command.load()(context.args))
-    _refuse("the devnet is a package of its own: pip install pve402-devnet")
+    _refuse("the devnet is a separate package: pip install pve402-devnet")
 
 
 @app.command(context_settings=_PASSED_ON)
 def ops(context: typer.Context) -> None:
-    """What operators do: look, reconcile, rebuild."""
+    """Commands for operators: show, reconcile, rebuild."""
     with _server_needed("ops"):
         from pve402.ops import main as ops_main
 
@@ -95,7 +95,7 @@ def openapi(
 
 @app.command(context_settings=_PASSED_ON)
 def demo() -> None:
-    """Say where the demo of a lease's whole life runs: in a checkout, by `make demo`."""
+    """Say how to run the demo of a lease's whole life: `make demo`, in a checkout."""
     _refuse("the demo runs from a checkout of pve402: type `make demo` there")
 
 

@@ -57,13 +57,13 @@ log = structlog.get_logger(__name__)
 
 _SEEN_WITHIN_SECONDS = 30.0
 _OTHER_KEY = (
-    "PVE402_SECRET_KEY: open orders were sealed with another key; start with that key until all "
-    "are done, or nobody can finish them (with SQLite it may be in the .key file next to it)"
+    "PVE402_SECRET_KEY: open orders were sealed with another key, and only that key can finish "
+    "them; start with it until all are done (with SQLite, look in the .key file next to it)"
 )
 _OTHER_NAME = (
-    "PVE402_INSTANCE: the existing containers are marked with another name than this start would "
-    "use ({ours}), so nobody would ever stop them; set PVE402_INSTANCE={kept}, or restore the "
-    "secret key that the name was derived from"
+    "PVE402_INSTANCE: the existing containers are marked with another name than {ours}, so they "
+    "would never be stopped; set PVE402_INSTANCE={kept}, or restore the secret key that the "
+    "name was derived from"
 )
 _OTHER_CHAIN = (
     "the endpoint belongs to chain {chain_id}, which is not {name}; use an endpoint of {name}, and "

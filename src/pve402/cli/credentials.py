@@ -28,7 +28,7 @@ def wallet_key() -> str:
     if not key:
         terminal.misused(f"set {KEY_VARIABLE} to the private key of the wallet that pays")
     if not _PRIVATE_KEY.fullmatch(key):
-        terminal.misused(f"{KEY_VARIABLE} is not a private key: 64 hexadecimal digits behind 0x")
+        terminal.misused(f"{KEY_VARIABLE} is not a private key: 0x and 64 hexadecimal digits")
     return key
 
 

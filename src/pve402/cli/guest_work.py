@@ -26,11 +26,11 @@ def execute(
                     await terminal.write(_DESCRIPTORS[told.stream], told.data)
                 elif isinstance(told, client.commands.Ending):
                     return told
-        raise client.CommandLost("the command's end is not known")
+        raise client.CommandLost("the outcome of the command is not known")
 
     ending = calls.run(credentials.holder(url, token), shown, code_of=lambda _: NOT_RUN)
     if ending.truncated:
-        terminal.say("output beyond the service's limit is missing")
+        terminal.say("the output was cut at the service's limit")
     if ending.timed_out:
         terminal.say(f"ended after {wish.timeout_seconds:g} s")
         return OUT_OF_TIME

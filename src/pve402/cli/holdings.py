@@ -41,7 +41,7 @@ def new_token(url: str, name: str, *, as_json: bool) -> None:
 def end(url: str, token: str | None, name: str, *, without_asking: bool, as_json: bool) -> None:
     """End a lease after the user confirms."""
     if not without_asking and not terminal.can_ask():
-        terminal.misused("give --yes, or run where you can be asked")
+        terminal.misused("give --yes, or run this in a terminal")
 
     async def ended(service: client.Client) -> schemas.LeaseItem | None:
         lease = await client.names.resolve(service, name)
@@ -74,7 +74,7 @@ async def _agreed(lease: schemas.LeaseItem) -> bool:
 def _none(include_over: bool) -> str:
     if include_over:
         return "you never had a lease here"
-    return "you have no lease here now; --all shows those that are over"
+    return "you have no current lease here; --all shows those that are over"
 
 
 def _row(item: schemas.LeaseItem) -> tuple[str, ...]:

@@ -57,17 +57,17 @@ def execute(  # noqa: PLR0913 -- one option each
     ctid: Ctid,
     words: options.Words,
     *,
-    user: Annotated[str, typer.Option(help="Who runs it; root if not given.")] = "",
-    cwd: Annotated[str, typer.Option(help="Where it runs.")] = "",
+    user: Annotated[str, typer.Option(help="User to run it as; root by default.")] = "",
+    cwd: Annotated[str, typer.Option(help="Directory to run it in.")] = "",
     env: options.Environment = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until it is ended.")] = 600,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Time limit in seconds.")] = 600,
     stdin: options.PassStdin = False,
     token: Token = None,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Run a program in a container, and end with its exit code; it ends with this command.
+    """Run a program in a container and exit with its exit code; it ends with this command.
 
-    What stands behind the program's name belongs to the program.
+    Everything after the program's name belongs to the program.
     """
     from pve402 import schemas
     from pve402.cli import guest_work
@@ -86,7 +86,9 @@ def put(
     ctid: Ctid,
     local: Annotated[Path, typer.Argument(help="File on this machine, or - for stdin.")],
     remote: Remote,
-    mode: Annotated[str, typer.Option(help="Octal; else that of the file.")] = "",
+    mode: Annotated[
+        str, typer.Option(help="Octal permissions; by default those of the local file.")
+    ] = "",
     token: Token = None,
     url: Url = DEFAULT_URL,
 ) -> None:
@@ -101,7 +103,7 @@ def get(
     remote: Remote,
     local: Annotated[Path, typer.Argument(help="File on this machine, or - for stdout.")],
     max_bytes: Annotated[
-        int, typer.Option(min=0, help="Stop at a larger file.")
+        int, typer.Option(min=0, help="Largest file to accept.")
     ] = LARGEST_FILE_BYTES,
     token: Token = None,
     url: Url = DEFAULT_URL,

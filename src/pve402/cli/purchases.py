@@ -48,14 +48,14 @@ class Standing:
         """Report the purchase's state, how to get the token, and how to end the lease."""
         if self.lease_id:
             terminal.say(
-                f"lease {self.lease_id} goes on without this command, and is charged when it runs\n"
+                f"lease {self.lease_id} continues by itself, and is charged when it runs\n"
                 f"its token:  pve402 token {self.lease_id}\n"
                 f"to end it:  pve402 end {self.lease_id}   (nothing is refunded)"
             )
         elif self.is_sent:
             terminal.say(
-                "a payment was sent, and it is not known yet what became of it\n"
-                "`pve402 list` shows the lease if there is one, and until when it is paid\n"
+                "a payment was sent, and its outcome is not known yet\n"
+                "`pve402 list` shows the lease, if there is one, and when its paid time ends\n"
                 "`pve402 token LEASE` gives its token, `pve402 end LEASE` ends it"
             )
         else:
@@ -121,7 +121,7 @@ def allowed(max_usd: str | None) -> Decimal | None:
     """Return the amount that we may pay without asking; None if we must ask the user."""
     if max_usd is None:
         if not terminal.can_ask():
-            terminal.misused("give --max-usd, or run where you can be asked")
+            terminal.misused("give --max-usd, or run this in a terminal")
         return None
     try:
         most = Decimal(max_usd)
@@ -153,9 +153,9 @@ def offered_usd(priced: schemas.Quote) -> Decimal:
 def _usd(offer: schemas.Offer) -> Decimal:
     digits = offer.amount
     if not (digits.isascii() and digits.isdigit() and len(digits) <= _DEAREST_DIGITS):
-        raise client.UnexpectedAnswer("the price in the service's quote is no amount")
+        raise client.UnexpectedAnswer("the price in the service's quote is not a number")
     if not 0 <= offer.decimals <= _MOST_DECIMALS:
-        raise client.UnexpectedAnswer("the price in the service's quote has no such decimals")
+        raise client.UnexpectedAnswer("the decimals in the service's quote are not valid")
     return Decimal(digits).scaleb(-offer.decimals)
 
 

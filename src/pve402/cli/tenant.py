@@ -35,7 +35,7 @@ def quote(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a container costs; free."""
+    """Show the price of a container, for free."""
     from pve402 import schemas
     from pve402.cli import purchases
 
@@ -66,7 +66,7 @@ def lease(  # noqa: PLR0913 -- one option each
 ) -> None:
     """Lease a container and pay for it.
 
-    Without --ssh-key the root password is asked for, or read from PVE402_ROOT_PASSWORD.
+    Without --ssh-key it reads the root password from PVE402_ROOT_PASSWORD, or asks for it.
     """
     from pve402 import schemas
     from pve402.cli import credentials, purchases
@@ -101,26 +101,28 @@ def renew(
 
 
 def list_leases(
-    include_over: Annotated[bool, typer.Option("--all", help="Those that are over too.")] = False,
+    include_over: Annotated[
+        bool, typer.Option("--all", help="Also list leases that are over.")
+    ] = False,
     token: Token = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """List one's leases; free, by a signature of the wallet or a token."""
+    """List your leases, for free, with a token or a signature of the wallet."""
     from pve402.cli import holdings
 
     holdings.show_all(url, token, include_over=include_over, as_json=as_json)
 
 
 def token(ctid: Ctid, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """Make a new token for a lease by a signature of the wallet; the one before is revoked."""
+    """Get a new token for a lease with a signature of the wallet; revokes the previous one."""
     from pve402.cli import holdings
 
     holdings.new_token(url, ctid, as_json=as_json)
 
 
 def start(ctid: Ctid, token: Token = None, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """Start the container of a lease; one that runs stays as it is."""
+    """Start a lease's container; does nothing if it is running."""
     from pve402 import client
     from pve402.cli import holdings
 
@@ -128,7 +130,7 @@ def start(ctid: Ctid, token: Token = None, url: Url = DEFAULT_URL, as_json: AsJs
 
 
 def stop(ctid: Ctid, token: Token = None, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """Stop the container of a lease until it is started; its time goes on at the full rate."""
+    """Stop a lease's container until you start it; its paid time keeps running."""
     from pve402 import client
     from pve402.cli import holdings
 
@@ -138,7 +140,7 @@ def stop(ctid: Ctid, token: Token = None, url: Url = DEFAULT_URL, as_json: AsJso
 def reboot(
     ctid: Ctid, token: Token = None, url: Url = DEFAULT_URL, as_json: AsJson = False
 ) -> None:
-    """Reboot the container of a lease; start one that is stopped."""
+    """Reboot a lease's container, or start it if it is stopped."""
     from pve402 import client
     from pve402.cli import holdings
 
@@ -152,7 +154,7 @@ def end(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """End a lease early: its container is destroyed, and nothing is refunded. It asks first."""
+    """End a lease early: destroys its container, without a refund. Asks first."""
     from pve402.cli import holdings
 
     holdings.end(url, token, ctid, without_asking=yes, as_json=as_json)

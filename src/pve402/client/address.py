@@ -13,11 +13,11 @@ def checked(url: str) -> str:
     parts = _split(url.strip())
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         raise errors.AddressInvalid(
-            f"{errors.plain(url)}: an address begins with http:// or https://"
+            f"{errors.plain(url)}: an address must begin with http:// or https://"
         )
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise errors.AddressInvalid(
-            "the service's address takes no user, password, query or fragment"
+            "the service's address must not contain a user, password, query or fragment"
         )
     return url.strip().rstrip("/")
 
@@ -35,7 +35,7 @@ def cause(error: Exception) -> str:
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the connection was closed without an answer"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "no such host, or its name cannot be looked up now"
+        return "there is no such host, or its name cannot be looked up right now"
     if isinstance(error, aiohttp.ClientConnectorError) and error.errno and error.errno > 0:
         return os.strerror(error.errno)
     return type(error).__name__

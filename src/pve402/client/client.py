@@ -170,7 +170,7 @@ class Client:
         named = message.partition(" ")[0]
         if address.authority(f"//{named}") != address.authority(self.url):
             raise errors.UnexpectedAnswer(
-                "the service asks to sign what another one would take: it calls itself"
+                "the service asks for a signature that is good at another service: it calls itself"
                 f" {errors.plain(named, 200)}"
             )
         proof = schemas.TokenRequest(
@@ -304,5 +304,5 @@ def _checked_token(text: str) -> str:
     """Normalize a token, as people and programs write it, for use in a header."""
     found = _TOKEN.fullmatch(text.strip())
     if found is None:
-        raise errors.TokenInvalid("the token given can be none of a service")
+        raise errors.TokenInvalid("this cannot be a token of a service")
     return found[1]

@@ -149,7 +149,7 @@ async def _read(
         if isinstance(told, Output):
             left -= len(told.data)
             if left < 0:
-                raise errors.UnexpectedAnswer("the service sends more output than was asked for")
+                raise errors.UnexpectedAnswer("the service sends more output than requested")
         started = started or isinstance(told, Started)
         if told is not None:
             yield told
@@ -166,7 +166,7 @@ def _told(message: aiohttp.WSMessage) -> Told | None:
         return _channel(message.data[0], message.data[1:])
     except (LookupError, TypeError, ValueError, RecursionError):
         raise errors.UnexpectedAnswer(
-            "what the service tells of the command cannot be read"
+            "the service's message about the command cannot be read"
         ) from None
 
 
@@ -199,12 +199,12 @@ def _broken(message: aiohttp.WSMessage, *, started: bool) -> errors.ClientError:
     code = message.data if message.type is aiohttp.WSMsgType.CLOSE else None
     reason = errors.plain(message.extra or "") if code else ""
     if started:
-        why = f" ({reason})" if reason else ", for the connection broke"
+        why = f" ({reason})" if reason else " because the connection broke"
         return errors.CommandLost(f"the command was ended{why}")
     if code is not None and _REFUSED + 400 <= code < _REFUSED + 600:
         return errors.Refused(code - _REFUSED, reason, "the command was not started")
     if code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
-        return errors.Refused(413, "too_large", "the command is longer than the service takes")
+        return errors.Refused(413, "too_large", "the command is longer than the service accepts")
     return errors.ServiceUnreachable("the connection broke before the command was started")
 
 

@@ -25,7 +25,7 @@ _LONGEST: Final = 500
 _LONGEST_CODE: Final = 64
 #: The code of an answer that is not the service's own, such as a proxy's page.
 NOT_OURS: Final = "unexpected_answer"
-#: Codes that say nothing final about an order, which may have been accepted before.
+#: Codes that leave an order's outcome open; it may have been accepted before.
 _PASSING: Final = frozenset(
     {
         "database_unavailable",

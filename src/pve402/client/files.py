@@ -92,19 +92,19 @@ async def read_file(
     path = f"/management/files/{ctid}?{urlencode({'path': remote})}"
     async with service.opened("GET", path, ctid) as answer:
         if answer.content_type != "application/octet-stream":
-            raise errors.UnexpectedAnswer("the answer is no file; is the address right?")
+            raise errors.UnexpectedAnswer("the answer is not a file; is the address right?")
         async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
             size += len(chunk)
             if size > most_bytes:
                 raise errors.FileTooLarge(
-                    f"{errors.plain(remote)} has more than {most_bytes} bytes"
+                    f"{errors.plain(remote)} is larger than {most_bytes} bytes"
                 )
             digest.update(chunk)
             yield chunk
         expected = _SHA256.search(answer.headers.get("Repr-Digest", ""))
     if expected and expected[1] != base64.b64encode(digest.digest()).decode():
         raise errors.FileDamaged(
-            f"{errors.plain(remote)} changed while it was read, or was damaged on its way"
+            f"{errors.plain(remote)} changed while it was read, or was damaged on the way"
         )
 
 
@@ -169,4 +169,4 @@ def _keep(pipe: Path, kept: IO[bytes]) -> bytes:
 
 
 def _too_large(file: Path) -> errors.FileTooLarge:
-    return errors.FileTooLarge(f"{errors.plain(file)} has more than {LARGEST_FILE_BYTES} bytes")
+    return errors.FileTooLarge(f"{errors.plain(file)} is larger than {LARGEST_FILE_BYTES} bytes")

@@ -115,8 +115,8 @@ class Transport:
                         await socket.close()
         except aiohttp.WSServerHandshakeError as error:
             raise errors.UnexpectedAnswer(
-                f"no websocket opens at this address (HTTP {error.status}); does a proxy let them"
-                " through?"
+                f"no websocket opens at this address (HTTP {error.status}); does a proxy block"
+                " them?"
             ) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unreachable(error) from error
@@ -137,7 +137,7 @@ async def read_reply(response: aiohttp.ClientResponse) -> Reply:
     async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > LARGEST_ANSWER_BYTES:
-            raise errors.UnexpectedAnswer(f"the answer has more than {LARGEST_ANSWER_BYTES} bytes")
+            raise errors.UnexpectedAnswer(f"the answer is larger than {LARGEST_ANSWER_BYTES} bytes")
     return Reply(status=response.status, headers=response.headers, body=bytes(body))
 
 
@@ -161,7 +161,7 @@ def parsed(body: bytes, reader: Callable[[bytes], Parsed]) -> Parsed:
         return reader(body)
     except ValidationError:
         raise errors.UnexpectedAnswer(
-            "the answer is not the service's; is the address right?"
+            "the answer is not from the service; is the address right?"
         ) from None
 
 
@@ -191,4 +191,4 @@ async def _refuse_redirect(
 ) -> None:
     told.response.close()
     where = errors.plain(told.response.headers.get("Location", "nowhere"), 200)
-    raise errors.Redirected(f"the service redirects to {where}; use the address it really has")
+    raise errors.Redirected(f"the service redirects to {where}; use its real address")

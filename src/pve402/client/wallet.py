@@ -49,20 +49,18 @@ class Wallet:
         except NoMatchingRequirementsError:
             raise errors.OverCap(f"the price is over the cap of {cap_usd} USD") from None
         except (AttributeError, LookupError, TypeError, ValueError):  # the SDK does not validate it
-            raise errors.UnexpectedAnswer(
-                "what the service asks to be paid cannot be read"
-            ) from None
+            raise errors.UnexpectedAnswer("the service's payment terms cannot be read") from None
         return dict(headers)
 
     def _account(self) -> Any:
         if self._key is None:
-            raise errors.KeyNeeded("this call must be paid or signed: give the key of a wallet")
+            raise errors.KeyNeeded("this call needs a payment or a signature: give a wallet's key")
         from eth_account import Account  # noqa: PLC0415 -- half a second, which most calls avoid
 
         try:
             return Account.from_key(self._key.strip())
         except Exception:  # noqa: BLE001 -- many types, and some quote the key
-            raise errors.KeyInvalid("the key given is not the private key of a wallet") from None
+            raise errors.KeyInvalid("this is not the private key of a wallet") from None
 
 
 def _x402_client(account: Any, cap_usd: Decimal) -> Any:

@@ -36,13 +36,13 @@ class LimitSettings(BaseSettings):
     pve402_disk_overcommit: float = Field(
         1,
         gt=0,
-        description="Disk that may be promised for each GiB free or taken by our containers.",
+        description="Disk that may be promised for each GiB that is free or in our containers.",
     )
     pve402_memory_reserve_mb: int = Field(
         1024, ge=0, description="Memory per node that is never rented out, in MiB."
     )
     pve402_node_writes: Positive = Field(
-        4, description="Writing calls to one node at the same time."
+        4, description="Calls that change one node at the same time."
     )
     pve402_terminals_per_node: int = Field(
         80,

@@ -25,7 +25,7 @@ class PaymentSettings(BaseSettings):
     pay_to: Annotated[str, AfterValidator(values.evm_address)] = Field(
         validation_alias=AliasChoices("PAY_TO", "ADDRESS", "pay_to"),
         description="Address that receives the payments (ADDRESS works as well). Each installation "
-        "needs its own: a transfer does not say which of two it was meant for.",
+        "needs its own: a transfer does not say which of them it was meant for.",
         examples=["0x209693Bc6afc0C5328bA36FaF03C514EF312287C"],
     )
     rpc_url: Url | None = Field(
@@ -63,7 +63,7 @@ class PaymentSettings(BaseSettings):
     def _check_payments(self) -> Self:
         """Refuse settings that contradict each other."""
         if bool(self.cdp_api_key_id) != bool(self.cdp_api_key_secret):
-            raise values.disagrees("CDP_API_KEY_SECRET", "belongs together with CDP_API_KEY_ID")
+            raise values.disagrees("CDP_API_KEY_SECRET", "is required together with CDP_API_KEY_ID")
         for network in self.network:
             self._check_network(networks.BY_CAIP2[network])
         return self

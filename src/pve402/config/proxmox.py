@@ -110,5 +110,7 @@ class ProxmoxSettings(BaseSettings):
         if self.pve_console_mode == "direct" and not self.pve_console_host:
             raise values.disagrees("PVE_CONSOLE_HOST", "is required with PVE_CONSOLE_MODE=direct")
         if bool(self.pve_console_user) != bool(self.pve_console_password):
-            raise values.disagrees("PVE_CONSOLE_PASSWORD", "belongs together with PVE_CONSOLE_USER")
+            raise values.disagrees(
+                "PVE_CONSOLE_PASSWORD", "is required together with PVE_CONSOLE_USER"
+            )
         return self

@@ -63,7 +63,7 @@ class ServiceSettings(BaseSettings):
         description="Hours to keep an expired container and its disk for a renewal, at most.",
     )
     pve402_grace_per_paid: float = Field(
-        24, ge=0, description="Also at most this many times as long as it was paid for."
+        24, ge=0, description="Also at most this many times the container's paid time."
     )
     pve402_stats_node_fields: Annotated[
         tuple[str, ...], NoDecode, AfterValidator(values.stats_fields)

@@ -91,7 +91,7 @@ def certificate_file(path: Path) -> Path:
     try:
         ssl.create_default_context(cafile=str(readable_file(path)))
     except OSError as error:  # includes SSLError
-        why = "holds no certificate in PEM format" if isinstance(error, ssl.SSLError) else None
+        why = "contains no certificate in PEM format" if isinstance(error, ssl.SSLError) else None
         raise ValueError(why or f"cannot be read: {error.strerror}") from None
     return path
 

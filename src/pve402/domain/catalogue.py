@@ -126,7 +126,7 @@ def parse(text: str) -> Catalogue:
     _refuse_unknown("fees", fees, {"management_usd"})
     skus = {name: _sku(name, table) for name, table in _table(data, "sku").items()}
     if not skus:
-        raise CatalogueError("sku: at least one [sku.NAME] is needed")
+        raise CatalogueError("sku: needs at least one [sku.NAME]")
     fee = _usd("fees.management_usd", fees.get("management_usd", "0.001"))
     return Catalogue(skus=skus, management_fee_usd=fee)
 
@@ -148,7 +148,7 @@ def _sku(name: str, table: Any) -> Sku:
     rates = {key: _usd(f"{where}.{key}", table.get(key)) for key in _RATE_NAMES}
     templates = _table(table, "templates")
     if not all(isinstance(volume, str) for volume in templates.values()):
-        raise CatalogueError(f"{where}.templates: every template is a volume id")
+        raise CatalogueError(f"{where}.templates: every template must be a volume id")
     return Sku(
         name=name,
         description=str(table.get("description", "")),

@@ -48,7 +48,7 @@ def parse_usd(text: str) -> Fraction:
         raise ValueError(f"not a price: {text!r}")
     exponent = value.as_tuple().exponent
     if not isinstance(exponent, int) or exponent < -18 or value > 10**9:
-        raise ValueError(f"a price has at most 18 decimal places: {text!r}")
+        raise ValueError(f"a price must have at most 18 decimal places: {text!r}")
     return Fraction(value)
 
 

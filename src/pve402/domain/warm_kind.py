@@ -25,7 +25,7 @@ class WarmKind:
             raise ValueError(f"must be sku:cores:memoryMB:diskGB=count, not {text[:100]!r}")
         cores, memory_mb, disk_gb, count = (int(number) for number in match.groups()[1:])
         if not 1 <= count <= MOST_GUESTS:
-            raise ValueError(f"a pool keeps 1 to {MOST_GUESTS} guests of a kind")
+            raise ValueError(f"the count must be 1 to {MOST_GUESTS}")
         size = lease.Size(cores=cores, memory_mb=memory_mb, disk_gb=disk_gb)
         return cls(sku=match[1], size=size, count=count)
 

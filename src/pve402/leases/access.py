@@ -78,7 +78,7 @@ class Access:
         scope: Sequence[str] | None,
         expires_at: datetime | None,
     ) -> IssuedToken:
-        """Trade a signed challenge for a token.
+        """Exchange a signed challenge for a token.
 
         With a leaseId, the token is for that lease; a new token with full scope revokes the
         previous one. Without a leaseId, it is for the wallet and lasts at most 12 hours, or 15
@@ -89,7 +89,7 @@ class Access:
         words = _checked_scope(scope)
         now = await self._db.time()
         if expires_at is not None and expires_at <= now:
-            raise errors.InvalidRequest("expiresAt lies in the past")
+            raise errors.InvalidRequest("expiresAt is in the past")
         if lease_id is None:
             return await self._issue_for_wallet(proven, words, expires_at, now)
         return await self._issue_for_lease(proven, lease_id, words, expires_at)
@@ -108,7 +108,7 @@ class Access:
             raise errors.Unauthenticated(rejection.detail) from rejection
         except payment_errors.ChainUnavailable as error:
             raise errors.TryLater(
-                "the chain of this wallet cannot be asked now", retry_after_seconds=10
+                "this wallet's chain cannot be read right now", retry_after_seconds=10
             ) from error
 
     async def _issue_for_wallet(
@@ -154,7 +154,7 @@ def _checked_scope(scope: Sequence[str] | None) -> frozenset[str]:
     if "*" in words:
         return frozenset({"*"})
     if not words <= SCOPES:
-        raise errors.InvalidRequest(f"scope is a list of: {', '.join(sorted(SCOPES))}")
+        raise errors.InvalidRequest(f"scope must be a list of: {', '.join(sorted(SCOPES))}")
     return words
 
 

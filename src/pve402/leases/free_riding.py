@@ -69,6 +69,6 @@ def _check_window(purchase: purchases.Purchase, now: datetime) -> None:
     terms = purchase.requirements
     if purchase.payment.valid_before > now.timestamp() + terms.longest_window_seconds:
         raise errors.PaymentRefused(
-            f"the payment should be valid for {terms.max_timeout_seconds} seconds",
+            f"the payment must be valid for {terms.max_timeout_seconds} seconds, not longer",
             reason="payment_valid_too_long",
         )

@@ -104,10 +104,10 @@ async def _add_tasks(parts: bootstrap.Components, found: History, of: lease.Leas
 
 def _of_order(paid: order.Order) -> Iterator[Event]:
     about = f"order {paid.order_id}"
-    sender = f", asked for by {paid.client_address}" if paid.client_address else ""
+    sender = f", requested by {paid.client_address}" if paid.client_address else ""
     moments = (
         (paid.created_at, f"{_bought(paid)} claimed{sender}"),
-        (paid.settling_at, "transfer asked for"),
+        (paid.settling_at, "transfer requested"),
         (paid.settled_at, f"transfer is on chain: {paid.transaction}"),
         (paid.described_at, "the guest's description has the new end"),
     )

@@ -22,7 +22,7 @@ async def show(parts: bootstrap.Components, console: Console, *, as_json: bool =
         sys.stdout.write(json.dumps([_facts(row) for row in found], indent=2) + "\n")
         return 0
     if not found:
-        console.print("no lease stands now")
+        console.print("there are no current leases")
         return 0
     table = Table(*_COLUMNS, box=None)
     for row in found:

@@ -43,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     add_completion=False,
 )
-EnvFile = Annotated[Path | None, typer.Option(help="File with settings; `.env` unless given.")]
+EnvFile = Annotated[Path | None, typer.Option(help="File with settings; `.env` by default.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Apply = Annotated[bool, typer.Option("--apply", help="Make the changes; otherwise only show them.")]
 
@@ -77,11 +77,11 @@ def leases(env_file: EnvFile = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(
-    subject: Annotated[str, typer.Argument(help="leaseId, id of an order, or transaction.")],
+    subject: Annotated[str, typer.Argument(help="leaseId, order id, or transaction hash.")],
     env_file: EnvFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what happened to a lease: payments, steps, Proxmox tasks and reasons, by time."""
+    """Show a lease's history: payments, steps, Proxmox tasks and reasons, by time."""
     work = functools.partial(history.show, subject=subject, as_json=as_json)
     _run(env_file, work, needs_tables=True)
 

@@ -43,7 +43,7 @@ class Rebuild:
         missing = await _not_in_table(parts, found)
         _show(missing, console)
         for guest in unreadable:
-            console.print(f"[yellow]{guest.vmid}: no description of ours, left alone[/yellow]")
+            console.print(f"[yellow]{guest.vmid}: no valid description, left alone[/yellow]")
         if self.apply:
             now = await parts.db.time()
             for one in missing:
@@ -88,9 +88,9 @@ async def _not_in_table(parts: bootstrap.Components, found: list[Found]) -> list
 async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None:
     """Write one lease: active until its end, and due at once if its end has passed.
 
-    A stopped guest stays stopped until its tenant, who may have stopped it, starts it; one whose
-    end has passed was stopped for that, and runs again once it is renewed. A guest of the warm pool
-    returns to the pool, and the filler decides what to do with it.
+    A stopped guest stays stopped until its tenant starts it, since the tenant may have stopped
+    it. One whose end has passed was stopped because of that, and runs again once it is renewed.
+    A guest of the warm pool returns to the pool, and the filler decides what to do with it.
     """
     record, guest = one.record, one.guest
     active = record.owner != lease.NOBODY

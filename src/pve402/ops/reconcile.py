@@ -79,7 +79,7 @@ async def _stop_one(parts: bootstrap.Components, stranger: Stranger, console: Co
             console.print(f"{stranger.vmid}: its tags changed, left alone")
             return False
         if await _has_lease(parts, stranger):
-            console.print(f"{stranger.vmid}: it has a lease by now, left alone")
+            console.print(f"{stranger.vmid}: it now has a lease, left alone")
             return True
         upid = await parts.guests.stop(ref)
         await pve_tasks.Tasks(parts.proxmox).wait_until_finished(upid, limit_seconds=_STOP_SECONDS)

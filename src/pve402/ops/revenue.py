@@ -33,7 +33,7 @@ class Revenue:
     async def show(self, parts: bootstrap.Components, console: Console) -> int:
         """Print settled orders and totals (a table: only the newest); 2 for an unknown output."""
         if self.output not in {"table", "csv", "json"}:
-            sys.stderr.write("--output is table, csv or json\n")
+            sys.stderr.write("--output must be table, csv or json\n")
             return 2
         settled = sa.and_(
             _orders.status == order.OrderStatus.SETTLED.value,

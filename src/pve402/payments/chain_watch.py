@@ -30,7 +30,7 @@ class WrongChain(errors.PaymentError):
     """A network's endpoint serves another chain; the operator must set a different one."""
 
     def __init__(self, network: str, chain_id: int) -> None:
-        super().__init__(f"the endpoint of {network} is that of chain {chain_id}")
+        super().__init__(f"the endpoint of {network} serves chain {chain_id}")
         self.network = network
         self.chain_id = chain_id
 

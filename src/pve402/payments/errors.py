@@ -41,7 +41,7 @@ class Code(StrEnum):
 
 
 class PaymentError(Exception):
-    """A payment could not be taken."""
+    """A payment could not be accepted."""
 
 
 class PaymentRejected(PaymentError):

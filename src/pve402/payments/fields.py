@@ -68,5 +68,5 @@ def _matching(
 ) -> str:
     found = text(holder, name)
     if len(found) > max_characters or not pattern.fullmatch(found):
-        malformed(f"{name} is not the hex it should be")
+        malformed(f"{name} is not valid hex")
     return found.lower()

@@ -59,7 +59,7 @@ def _values(headers: Mapping[str, str] | MultiHeaders, name: str) -> list[str]:
 def _decode(value: str) -> dict[str, Any]:
     if len(value) > MAX_HEADER_BYTES:
         fields.malformed(
-            f"a payment header has at most {MAX_HEADER_BYTES} bytes", Code.HEADER_TOO_LARGE
+            f"a payment header must be at most {MAX_HEADER_BYTES} bytes", Code.HEADER_TOO_LARGE
         )
     try:
         raw = binascii.a2b_base64(value, strict_mode=True)
@@ -68,7 +68,7 @@ def _decode(value: str) -> dict[str, Any]:
     try:
         document = pydantic_core.from_json(raw, allow_inf_nan=False, cache_strings="keys")
     except ValueError:  # also raised for deep nesting and huge integers
-        fields.malformed("the payment header does not hold JSON", Code.NOT_JSON)
+        fields.malformed("the payment header does not contain JSON", Code.NOT_JSON)
     if not isinstance(document, dict):
         fields.malformed("the payment is not a JSON object")
     return document
@@ -79,7 +79,7 @@ def _read_v1(document: dict[str, Any]) -> Payment:
     scheme = _scheme(document)
     network = networks.resolve_v1(fields.text(document, "network"))
     if network is None:
-        _rejected(Code.UNSUPPORTED_NETWORK, "the network is not one that x402 v1 names")
+        _rejected(Code.UNSUPPORTED_NETWORK, "x402 v1 has no such network")
     payload = fields.json_object(document, "payload")
     return scheme.read(1, network, network.asset.lower(), payload)
 
@@ -90,12 +90,12 @@ def _read_v2(document: dict[str, Any]) -> Payment:
     scheme = _scheme(accepted)
     network = networks.BY_CAIP2.get(fields.text(accepted, "network"))
     if network is None:
-        _rejected(Code.UNSUPPORTED_NETWORK, "the network is not one that is known here")
+        _rejected(Code.UNSUPPORTED_NETWORK, "this network is not supported here")
     asset = fields.address(accepted, "asset")
     payment = scheme.read(2, network, asset, fields.json_object(document, "payload"))
     stated = (fields.uint256(accepted, "amount"), fields.address(accepted, "payTo"))
     if stated != (payment.amount_atomic, payment.pay_to):
-        _rejected(Code.TERMS_MISMATCH, "`accepted` says other terms than the authorization")
+        _rejected(Code.TERMS_MISMATCH, "`accepted` differs from the terms that were signed")
     return payment
 
 
@@ -104,14 +104,14 @@ def _require_version(document: dict[str, Any], version: Version, header: str) ->
     if stated == version and type(stated) is int:
         return
     if stated in (1, 2) and type(stated) is int:
-        fields.malformed(f"{header} is the header of x402 version {version}", Code.VERSION_MISMATCH)
-    fields.malformed("x402Version is not a version of x402")
+        fields.malformed(f"{header} is only for x402 version {version}", Code.VERSION_MISMATCH)
+    fields.malformed("x402Version must be 1 or 2")
 
 
 def _scheme(holder: dict[str, Any]) -> Scheme:
     found = known.BY_NAME.get(fields.text(holder, "scheme"))
     if found is None:
-        _rejected(Code.UNSUPPORTED_SCHEME, f"the scheme is not one of: {', '.join(known.BY_NAME)}")
+        _rejected(Code.UNSUPPORTED_SCHEME, f"the scheme must be one of: {', '.join(known.BY_NAME)}")
     return found
 
 

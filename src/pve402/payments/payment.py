@@ -69,7 +69,7 @@ class Requirements:
             raise ValueError("max_timeout_seconds must be positive")
         default_asset = not self.asset or self.asset.lower() == chain.asset.lower()
         if not default_asset and not (self.asset_name and self.asset_version):
-            raise ValueError("an asset of one's own needs asset_name and asset_version")
+            raise ValueError("a custom asset needs asset_name and asset_version")
         _set(self, "network", chain.caip2)
         _set(self, "pay_to", addresses.normalize(self.pay_to))
         _set(self, "asset", addresses.normalize(self.asset or chain.asset))
@@ -183,11 +183,11 @@ def match(payment: Payment, requirements: Requirements) -> None:
         )
     if payment.asset != requirements.asset:
         raise errors.PaymentRejected(
-            errors.Code.ASSET_MISMATCH, "the payment is in another asset than asked for"
+            errors.Code.ASSET_MISMATCH, "the payment is in a different asset than requested"
         )
     if payment.pay_to != requirements.pay_to:
         raise errors.PaymentRejected(
-            errors.Code.RECIPIENT_MISMATCH, "the payment goes to another address than asked for"
+            errors.Code.RECIPIENT_MISMATCH, "the payment goes to a different address than requested"
         )
     if payment.amount_atomic != requirements.amount_atomic:
         raise errors.PaymentRejected(

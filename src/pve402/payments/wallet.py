@@ -163,14 +163,14 @@ class WalletAuthenticator:
         by_key = await self._check_signature(text, message, _signature_bytes(signature))
         nonce = self._nonce(text)
         if not await self._nonces.consume(nonce, expires_at=text.expires_at):
-            raise WalletRejected(Code.USED, "this challenge was used; ask for a new one")
+            raise WalletRejected(Code.USED, "this challenge was already used; ask for a new one")
         account = accounts.account(text.network, text.address)
         return ProvenWallet(account=account, by_key=by_key)
 
     def _read(self, message: str) -> "_Text":
         text = _parse(message)
         if text is None or not self._is_ours(text, message):
-            raise WalletRejected(Code.MALFORMED, "this is not a challenge of this service")
+            raise WalletRejected(Code.MALFORMED, "this challenge does not come from this service")
         return text
 
     def _check_time(self, text: "_Text") -> None:
@@ -188,7 +188,7 @@ class WalletAuthenticator:
         chain = self._chains.get(text.network)
         if chain is None:
             raise WalletRejected(
-                Code.UNSUPPORTED_NETWORK, "contract wallets of this network cannot be asked"
+                Code.UNSUPPORTED_NETWORK, "contract wallets on this network cannot be checked"
             )
         await self._check_contract(chain, text, message_hash, signature)
         return False
@@ -217,7 +217,9 @@ class WalletAuthenticator:
             del self._attempts[next(iter(self._attempts))]
         self._attempts[text.salt] = tries
         if tries > _MOST_ATTEMPTS:
-            raise WalletRejected(Code.USED, "this challenge was tried too often; ask for a new one")
+            raise WalletRejected(
+                Code.USED, "there were too many attempts with this challenge; ask for a new one"
+            )
 
     def _is_ours(self, text: "_Text", message: str) -> bool:
         written = self._compose(text, self._nonce(text))

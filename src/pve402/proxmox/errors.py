@@ -1,7 +1,7 @@
 """Everything that can go wrong between us and Proxmox VE, as one tree.
 
     ProxmoxError
-    ├── Unreachable               surely not executed
+    ├── Unreachable               certainly not executed
     │   └── CertificateRejected
     ├── OutcomeUnknown            perhaps executed: look before you repeat
     │   └── ConnectionDropped
@@ -48,7 +48,7 @@ class ProxmoxError(Exception):
 
 
 class Unreachable(ProxmoxError):
-    message = "Proxmox could not be reached; the call was surely not executed."
+    message = "Proxmox could not be reached; the call was certainly not executed."
 
 
 class CertificateRejected(Unreachable):
@@ -56,15 +56,15 @@ class CertificateRejected(Unreachable):
 
 
 class OutcomeUnknown(ProxmoxError):
-    message = "No whole answer came; the call may have been executed, or may still be."
+    message = "No complete answer came; the call may have been executed, or may still be."
 
 
 class ConnectionDropped(OutcomeUnknown):
-    message = "The connection ended after sending and before a whole answer came."
+    message = "The connection ended after sending and before a complete answer came."
 
 
 class AuthenticationFailed(ProxmoxError):
-    message = "Proxmox does not accept our token, ticket or password (401)."
+    message = "Proxmox rejects our token, ticket or password (401)."
 
 
 class PermissionDenied(ProxmoxError):
@@ -122,11 +122,11 @@ class GuestExists(GuestError):
 
 
 class GuestRunning(GuestError):
-    message = "The guest is running already, or must be stopped first."
+    message = "The guest is already running, or must be stopped first."
 
 
 class GuestNotRunning(GuestError):
-    message = "The guest is not running; Proxmox says so of guests that do not exist, too."
+    message = "The guest is not running; Proxmox also says so if the guest does not exist."
 
 
 class GuestProtected(GuestError):
@@ -175,15 +175,15 @@ class UserMissing(ProxmoxError):
 
 
 class UserExists(ProxmoxError):
-    message = "The Proxmox user exists already."
+    message = "The Proxmox user already exists."
 
 
 class RoleExists(ProxmoxError):
-    message = "The role exists already."
+    message = "The role already exists."
 
 
 class TaskMissing(ProxmoxError):
-    message = "Proxmox knows no such task."
+    message = "Proxmox does not know this task."
 
 
 class TaskFailed(ProxmoxError):
@@ -216,7 +216,7 @@ class ProxmoxFault(ProxmoxError):
 
 
 class UnexpectedAnswer(ProxmoxFault):
-    message = "The answer is not one that Proxmox gives: not JSON, too large, or of another shape."
+    message = "The answer does not look like Proxmox's: not JSON, too large, or of another shape."
 
 
 def _sentence(call: str, message: str, status: int | None) -> str:

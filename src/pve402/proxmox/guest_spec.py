@@ -72,13 +72,13 @@ class NetworkSpec:
     def problems(self) -> Iterator[str]:
         """What is wrong with the card, one sentence each."""
         if not _BRIDGE.fullmatch(self.bridge):
-            yield "the bridge is not an interface name of 1 to 15 characters"
+            yield "the bridge must be an interface name of 1 to 15 characters"
         if self.address not in _NO_ADDRESS:
             yield from _address_problems(self.address)
         if self.gateway is not None:
             yield from _gateway_problems(self.address, self.gateway)
         if self.vlan_tag is not None and not 1 <= self.vlan_tag <= 4094:
-            yield "a VLAN tag is 1 to 4094"
+            yield "the VLAN tag must be 1 to 4094"
         rate = self.rate_megabytes
         if rate is not None and not (rate.is_finite() and rate > 0):
             yield "the rate must be a finite number above 0"
@@ -118,7 +118,9 @@ class GuestSpec:
         the guest.
         """
         if found := dict(self._problems(vmid)):
-            raise errors.InvalidParameters("the guest cannot be created so", errors=found)
+            raise errors.InvalidParameters(
+                "the guest cannot be created with these values", errors=found
+            )
         return {
             "vmid": vmid,
             "ostemplate": self.template,
@@ -169,11 +171,11 @@ class GuestSpec:
         if not _TEMPLATE.fullmatch(self.template):
             yield "ostemplate", "must read storage:vztmpl/file, a .tar, .tar.gz, .xz, .zst or .bz2"
         if not _STORAGE.fullmatch(self.storage):
-            yield "rootfs", "is not the name of a storage"
+            yield "rootfs", "must be the name of a storage"
         if not all(_TAG.fullmatch(tag) for tag in self.tags):
-            yield "tags", "hold other characters than a-z, 0-9, _, -, + and ."
+            yield "tags", "must contain only a-z, 0-9, _, -, + and ."
         if self.pool is not None and not _POOL.fullmatch(self.pool):
-            yield "pool", "must be the name of a resource pool, of three levels at most"
+            yield "pool", "must be the name of a resource pool, at most three levels deep"
         if len(self.description) > _DESCRIPTION_LIMIT:
             yield "description", "must be at most 8192 characters"
         if self.nameserver is not None and not _are_name_servers(self.nameserver):
@@ -224,24 +226,24 @@ def _address_problems(text: str) -> Iterator[str]:
     elif network.num_addresses > _POINT_TO_POINT and card.ip in _reserved(network):
         yield "the address is the network's own or its broadcast address, not a host's"
     if card.ip.is_multicast or card.ip.is_unspecified or card.ip.is_loopback:
-        yield "the address is not one that a host can have"
+        yield "a host cannot have this address"
 
 
 def _gateway_problems(address: str, gateway: str) -> Iterator[str]:
     if address in _NO_ADDRESS:
-        yield f"a gateway goes with a fixed address, not with {address}"
+        yield f"a gateway needs a fixed address, not {address}"
         return
     try:
         card, way = ip_interface(address), ip_address(gateway)
     except ValueError:
-        yield "the gateway is not an address"
+        yield "the gateway is not a valid address"
         return
     if card.version != way.version:
         yield "the gateway and the address are of different IP versions"
     elif card.ip == way:
         yield "the gateway is the address itself"
     elif way.is_multicast or way.is_unspecified or way.is_loopback or "%" in gateway:
-        yield "the gateway is not an address that a host can have"
+        yield "a host cannot have the gateway's address"
     elif card.network.num_addresses > _POINT_TO_POINT:
         yield from _gateway_places(card.network, way)
 

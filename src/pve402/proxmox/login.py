@@ -139,7 +139,7 @@ async def fetch_ticket(wire: transport.Transport, username: str, password: str) 
     fields = shapes.as_object(reply.data, _TICKET_CALL)
     if fields.get("NeedTFA"):
         raise errors.AuthenticationFailed(
-            "the user has a second factor; use one without", call=_TICKET_CALL.name
+            "the user has a second factor; use a user without one", call=_TICKET_CALL.name
         )
     return Ticket(
         username=shapes.text(fields, "username", _TICKET_CALL),

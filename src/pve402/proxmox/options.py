@@ -105,7 +105,7 @@ def api_url(host: str) -> URL:
     if url.user is not None or url.query_string or url.fragment:
         raise ValueError("host must not carry credentials, a query or a fragment")
     if url.scheme == "http" and not _is_loopback(name):
-        raise ValueError("plain http would show the credentials; use https")
+        raise ValueError("plain http would expose the credentials; use https")
     root = URL.build(scheme=url.scheme, host=name, port=port or DEFAULT_PORT)
     return root / "api2" / "json"
 

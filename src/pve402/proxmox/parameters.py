@@ -47,7 +47,7 @@ def property_string(properties: Mapping[str, Value]) -> str:
     """
     encoded = encode(properties)
     if any("," in text for text in encoded.values()):
-        raise ValueError("a property value must not hold a comma")
+        raise ValueError("a property value must not contain a comma")
     return ",".join(f"{name}={text}" for name, text in encoded.items())
 
 

@@ -39,7 +39,7 @@ class ProtocolViolation(Exception):
 def auth_line(user: str, ticket: str) -> bytes:
     """The first line of a session. The ticket is valid for 40 s and one client."""
     if "\n" in user + ticket:
-        raise ValueError("a user or ticket holds no newline")
+        raise ValueError("a user or ticket must not contain a newline")
     return f"{user}:{ticket}\n".encode()
 
 

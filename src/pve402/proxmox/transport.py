@@ -215,7 +215,7 @@ async def _translated(
     try:
         yield
     except (aiohttp.ServerFingerprintMismatch, aiohttp.ClientConnectorCertificateError) as error:
-        fault = causes.certificate_fault(error) or "its fingerprint is another"
+        fault = causes.certificate_fault(error) or "its fingerprint differs"
         problem = f"the certificate is not trusted: {fault}"
         raise errors.CertificateRejected(problem, call=name) from error
     except TimeoutError as error:
@@ -241,7 +241,7 @@ def _cause(error: Exception) -> str:
 def _handshake_error(call: answers.Call, status: int) -> errors.ProxmoxError:
     """The error for a handshake that did not open a websocket."""
     if status in {101, 200}:
-        problem = "the answer to the websocket upgrade is not one"
+        problem = "the answer to the websocket upgrade is not valid"
         return errors.UnexpectedAnswer(problem, call=call.name, status=status)
     return answers.refusal(answers.Answer(status=status, reason=""), call)
 

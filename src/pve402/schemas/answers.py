@@ -13,7 +13,7 @@ class LeaseAnswer(Wire):
 
     lease_id: str
     status: Status
-    ctid: str | None = Field(description="vmid on Proxmox VE; null until it is paid.")
+    ctid: str | None = Field(description="vmid on Proxmox VE; null until the lease is paid.")
     expires_at: datetime | None
     message: str
     owner_wallet: str = Field(description="Address that paid, in EIP-55 checksum form.")
@@ -49,7 +49,7 @@ class LeaseItem(Wire):
     """A lease with the live status of its guest."""
 
     lease_id: str
-    ctid: str = Field(description="vmid on Proxmox VE; empty until it is paid.")
+    ctid: str = Field(description="vmid on Proxmox VE; empty until the lease is paid.")
     status: Status
     expires_at: datetime | None
     network: str
@@ -116,7 +116,7 @@ class GuestStats(Wire):
     lease_id: str
     ctid: str
     sku: str
-    status: VmWord = Field(description="Of the guest, in Proxmox VE's terms.")
+    status: VmWord = Field(description="State of the guest, in Proxmox VE's terms.")
     lease_status: Status
     cpu: CpuFigures | None
     memory: SpaceFigures | None
@@ -214,8 +214,8 @@ class ExecAnswer(Wire):
     output: str = Field(description="Both streams, in the order they arrived.")
     stdout: str
     stderr: str
-    encoding: ExecEncoding = Field(description="Of output, stdout and stderr.")
-    exit_code: int | None = Field(description="Null while it runs.")
+    encoding: ExecEncoding = Field(description="Encoding of output, stdout and stderr.")
+    exit_code: int | None = Field(description="Null while the command runs.")
     timed_out: bool
     truncated: bool = Field(description="Whether output beyond the limit was dropped.")
     duration_ms: int | None
@@ -244,7 +244,7 @@ class FileAnswer(Wire):
     path: str
     size_bytes: int
     mode: str | None = Field(description="Octal.", examples=["0644"])
-    sha256: str | None = Field(description="Of the file's bytes, in hexadecimal.")
+    sha256: str | None = Field(description="SHA-256 of the file, in hexadecimal.")
 
 
 class FieldProblem(Wire):
@@ -276,7 +276,7 @@ class Problem(Wire):
     detail: str
     code: str
     errors: list[FieldProblem] | None = None
-    exec_id: str | None = Field(default=None, description="The execution in question.")
+    exec_id: str | None = Field(default=None, description="Id of the execution that this is about.")
 
 
 class Health(Wire):

@@ -52,7 +52,7 @@ class LeaseRequest(Request):
     password: str | None = Field(
         default=None,
         max_length=1024,
-        description="For root; not needed with a key.",
+        description="Password of root; not needed with a key.",
         examples=["correct horse battery"],
         repr=False,
     )
@@ -103,7 +103,7 @@ class ConsoleHello(Request):
     rows: Whole = Field(default=24, description="Its height.")
     window: Whole | None = Field(
         default=None,
-        description="Bytes of output that may be in flight; `ack` then confirms what was received.",
+        description="Bytes of output that may be unacknowledged; `ack` confirms what was received.",
     )
 
 
@@ -130,14 +130,21 @@ class ExecRequest(Request):
     env: dict[Annotated[str, Field(max_length=128)], CommandWord] = Field(
         default_factory=dict, max_length=128, repr=False
     )
-    cwd: Annotated[str, Field(max_length=4096)] = Field(default="", description="Where it runs.")
-    user: Annotated[str, Field(max_length=32)] = Field(default="", description="root if empty.")
-    stdin: str | None = Field(
-        default=None, max_length=MAX_STDIN_CHARACTERS, description="As `encoding` says.", repr=False
+    cwd: Annotated[str, Field(max_length=4096)] = Field(
+        default="", description="Directory to run it in."
     )
-    open_stdin: bool = Field(default=False, description="Keep stdin open for more.")
+    user: Annotated[str, Field(max_length=32)] = Field(
+        default="", description="User to run it as; root if empty."
+    )
+    stdin: str | None = Field(
+        default=None,
+        max_length=MAX_STDIN_CHARACTERS,
+        description="What the command reads, encoded as `encoding` says.",
+        repr=False,
+    )
+    open_stdin: bool = Field(default=False, description="Keep stdin open, to send more later.")
     encoding: ExecEncoding = Field(
-        default="utf-8", description="Of stdin and output; utf-8 replaces invalid bytes."
+        default="utf-8", description="Encoding of stdin and output; utf-8 replaces invalid bytes."
     )
     timeout_seconds: float | None = Field(
         default=None,
@@ -155,7 +162,7 @@ class ExecSocketRequest(ExecRequest):
     """The first message on the websocket of a command."""
 
     token: str | None = Field(
-        default=None, max_length=256, description="Instead of a header.", repr=False
+        default=None, max_length=256, description="A token, instead of a header.", repr=False
     )
 
 

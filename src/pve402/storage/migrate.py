@@ -100,7 +100,7 @@ async def _within(url: sa.URL, verb: str, revision: str) -> None:
                 await pause()
             if not await _try(engine, verb, revision):
                 raise errors.DatabaseUnavailable(
-                    "The tables must be migrated, but something keeps using them."
+                    "The tables must be upgraded, but something keeps using them."
                 )
     finally:
         await engine.dispose()

@@ -24,7 +24,7 @@ async def reserve(
     if vmid is None:
         vmid = await _first_free(tx, least, start - 1)
     if vmid is None:
-        raise errors.NoCapacity("every container number is in use or was freed too recently")
+        raise errors.NoCapacity("every container number is in use, or was in use too recently")
     await take(db, tx, vmid, lease_id)
     return vmid
 

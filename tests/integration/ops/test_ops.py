@@ -142,7 +142,7 @@ async def test_an_empty_table_is_told_in_words(installation: Installation) -> No
     sold = revenue.Revenue(since_days=30, output="table")
     await sold.show(installation.parts, unsold.console)
 
-    assert none.text == "no lease stands now\n"
+    assert none.text == "there are no current leases\n"
     assert unsold.text == "no order was settled in these days\n"
 
 

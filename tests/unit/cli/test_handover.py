@@ -27,7 +27,7 @@ def test_without_the_devnet_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     code, said = _run("devnet", "--env-file", "x.env")
 
     assert code == 2
-    assert said == "pve402: the devnet is a package of its own: pip install pve402-devnet\n"
+    assert said == "pve402: the devnet is a separate package: pip install pve402-devnet\n"
 
 
 def test_the_demo_is_in_a_checkout() -> None:

@@ -96,7 +96,7 @@ async def test_a_refusal_is_raised_with_its_status_and_code(code: int, reason: s
 
 async def test_a_command_that_is_too_long_is_said_to_be() -> None:
     async with tenant_service.serving(speaks(code=1009)) as service:
-        with pytest.raises(client.Refused, match="longer than the service takes") as caught:
+        with pytest.raises(client.Refused, match="longer than the service accepts") as caught:
             await followed(service)
 
     assert caught.value.status == 413
@@ -105,7 +105,7 @@ async def test_a_command_that_is_too_long_is_said_to_be() -> None:
 @pytest.mark.parametrize("status", [200, 400, 404, 426, 502])
 async def test_a_proxy_without_websockets_is_named(status: int) -> None:
     async with tenant_service.serving(tenant_service.says({}, status)) as service:
-        with pytest.raises(client.UnexpectedAnswer, match="does a proxy let them through"):
+        with pytest.raises(client.UnexpectedAnswer, match="does a proxy block them"):
             await followed(service)
 
 

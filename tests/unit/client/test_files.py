@@ -94,7 +94,7 @@ async def test_a_device_without_content_is_an_empty_file() -> None:
 async def test_what_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "LARGEST_FILE_BYTES", 1_000_000)
 
-    with pytest.raises(client.FileTooLarge, match=r"/dev/zero has more than 1000000 bytes"):
+    with pytest.raises(client.FileTooLarge, match=r"/dev/zero is larger than 1000000 bytes"):
         await _put(Path("/dev/zero"))
 
 
@@ -210,7 +210,7 @@ async def test_a_page_is_not_taken_for_a_file(tmp_path: Path) -> None:
         tenant_service.serving(tenant_service.says("<html>")) as service,
         client.Client(service.url, token="t" * 20) as tenant,
     ):
-        with pytest.raises(client.UnexpectedAnswer, match="no file"):
+        with pytest.raises(client.UnexpectedAnswer, match="not a file"):
             await files.get_file(tenant, "10000", "/etc/hosts", tmp_path / "it")
 
     assert _files(tmp_path) == []

@@ -123,7 +123,7 @@ def test_a_file_without_a_certificate_is_no_authority(tmp_path, write, content):
     file = tmp_path / "ca.pem"
     file.write_bytes(content)
 
-    with pytest.raises(config.SettingsError, match="PVE_CA_FILE: holds no certificate"):
+    with pytest.raises(config.SettingsError, match="PVE_CA_FILE: contains no certificate"):
         config.load(write(PVE_CA_FILE=str(file)))
 
 

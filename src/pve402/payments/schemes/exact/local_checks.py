@@ -39,13 +39,13 @@ def check_window(
     if remaining_seconds < limits.min_remaining_seconds:
         raise errors.PaymentRejected(
             Code.EXPIRES_TOO_SOON,
-            f"the payment must stay valid for {limits.min_remaining_seconds} seconds, "
-            f"{remaining_seconds} are left",
+            f"the payment must stay valid for {limits.min_remaining_seconds} more seconds, "
+            f"but only {remaining_seconds} are left",
         )
     if remaining_seconds > requirements.longest_window_seconds:
         raise errors.PaymentRejected(
             Code.VALID_TOO_LONG,
-            f"the payment should be valid for {requirements.max_timeout_seconds} seconds",
+            f"the payment must be valid for {requirements.max_timeout_seconds} seconds, not longer",
         )
 
 

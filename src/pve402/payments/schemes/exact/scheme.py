@@ -25,7 +25,7 @@ class Exact:
         if "authorization" not in payload:
             if "permit2Authorization" in payload:
                 raise errors.PaymentRejected(
-                    errors.Code.UNSUPPORTED_METHOD, "only EIP-3009 authorizations are taken"
+                    errors.Code.UNSUPPORTED_METHOD, "only EIP-3009 authorizations are accepted"
                 )
             fields.malformed("payload.authorization is missing")
         signed = fields.json_object(payload, "authorization")
