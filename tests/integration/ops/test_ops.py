@@ -213,7 +213,7 @@ async def test_reconcile_leaves_a_guest_alone_that_was_leased_meanwhile(
 
     (vmid,) = view.sold
     assert (code, installation.runs(vmid)) == (0, True)
-    assert f"{vmid}: it has a lease by now" in screen.text
+    assert f"{vmid}: it now has a lease" in screen.text
 
 
 async def test_reconcile_refuses_with_an_empty_table(

@@ -210,7 +210,7 @@ async def test_an_address_that_is_not_of_http_is_refused(url: str):
     ["http://x?key=y", "http://x/#a", "http://user@x", "https://u:p@x:1/", "https://x/a?b#c"],
 )
 async def test_an_address_with_more_than_a_place_is_refused(url: str):
-    with pytest.raises(client.AddressInvalid, match="must not contain a user, password, query or fragment"):
+    with pytest.raises(client.AddressInvalid, match="must not contain a user, password"):
         async with client.Client(url):
             pass
 
