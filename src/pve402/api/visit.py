@@ -87,7 +87,11 @@ async def enter(
 
 
 def require_active(found: Lease) -> None:
-    """Raise LeaseNotReady if the lease is not active or its paid time is over."""
+    """Raise LeaseNotReady if the lease is not active or its paid time is over.
+
+    Raises LeaseSuspended while the operator has suspended it.
+    """
+    found.check_not_suspended()
     if not lease.is_usable(found.status, found.expires_at, datetime.now(UTC)):
         raise errors.LeaseNotReady
 

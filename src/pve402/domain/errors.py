@@ -19,6 +19,7 @@ Pve402Error
 │   ├── LeaseBusy
 │   ├── LeaseOver
 │   ├── LeaseNotReady
+│   ├── LeaseSuspended
 │   ├── PaymentReused
 │   ├── IdempotencyKeyReused
 │   └── PaidTooFarAhead
@@ -152,6 +153,14 @@ class LeaseOver(Conflict):
 class LeaseNotReady(Conflict):
     detail = "The lease has not started yet, or is no longer running."
     code = "lease_not_ready"
+
+
+class LeaseSuspended(Conflict):
+    detail = "The operator has suspended this lease."
+    code = "lease_suspended"
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(f"The operator has suspended this lease: {reason}" if reason else None)
 
 
 class PaymentReused(Conflict):

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Self
 
-from pve402.domain import power, rows
+from pve402.domain import errors, power, rows
 
 _LEASE_ID = re.compile(r"l[0-9a-z]{25}")
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -141,6 +141,7 @@ class Lease:
     pooled_at: datetime | None = None  # since when it was warm; None: created for its tenant
     wanted: power.Wanted = power.Wanted.RUNNING
     wanted_by: power.WantedBy = power.WantedBy.SERVICE
+    suspension: power.Suspension | None = None
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod
@@ -150,6 +151,7 @@ class Lease:
         facts["status"] = LeaseStatus(facts["status"])
         facts["wanted"] = power.Wanted(facts["wanted"])
         facts["wanted_by"] = power.WantedBy(facts["wanted_by"])
+        facts["suspension"] = _suspension(facts)
         facts["size"] = Size(
             cores=facts.pop("cores"),
             memory_mb=facts.pop("memory_mb"),
@@ -183,7 +185,26 @@ class Lease:
         """Whether the guest should run as long as the lease lasts."""
         return self.wanted is power.Wanted.RUNNING
 
+    def check_not_suspended(self) -> None:
+        """Raise LeaseSuspended, with the operator's reason, if the lease is suspended."""
+        if self.suspension is not None:
+            raise errors.LeaseSuspended(self.suspension.reason)
+
     @property
     def handed_over(self) -> bool:
         """Whether the tenant was ever given this lease."""
         return self.expires_at is not None
+
+
+def _suspension(facts: dict[str, Any]) -> power.Suspension | None:
+    """Take the columns of a suspension out of a row."""
+    reason, since = facts.pop("suspend_reason"), facts.pop("suspended_at")
+    time_held, resumes_to = facts.pop("time_held"), facts.pop("resumes_to")
+    if since is None:
+        return None
+    return power.Suspension(
+        reason=reason or "",
+        since=since,
+        time_held=time_held,
+        resumes_to=power.Wanted(resumes_to or power.Wanted.RUNNING.value),
+    )

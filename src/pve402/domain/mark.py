@@ -12,11 +12,11 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pve402.domain import lease
+from pve402.domain import lease, power
 
 _LINE = re.compile(r"^pve402:v1:([A-Za-z0-9_-]{1,2000}):([0-9a-f]{64})\s*$", re.MULTILINE)
 
@@ -30,6 +30,7 @@ class GuestRecord:
     sku: str
     size: lease.Size
     expires_at: datetime
+    suspension: power.Suspension | None = None
 
 
 def instance_tag(instance: str) -> str:
@@ -57,6 +58,13 @@ def describe(record: GuestRecord, key: bytes) -> str:
     """Return a guest's description: a sentence for people and the signed line."""
     facts: dict[str, Any] = dataclasses.asdict(record)
     facts["expires_at"] = int(record.expires_at.timestamp())
+    if record.suspension is None:
+        del facts["suspension"]
+    else:
+        facts["suspension"] |= {
+            "since": int(record.suspension.since.timestamp()),
+            "resumes_to": record.suspension.resumes_to.value,
+        }
     text = json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
     body = base64.urlsafe_b64encode(text).rstrip(b"=").decode()
     until = record.expires_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -84,4 +92,16 @@ def _record(body: str) -> GuestRecord:
         sku=facts["sku"],
         size=lease.Size(**facts["size"]),
         expires_at=datetime.fromtimestamp(facts["expires_at"], UTC),
+        suspension=_suspension(facts.get("suspension")),
+    )
+
+
+def _suspension(facts: Mapping[str, Any] | None) -> power.Suspension | None:
+    if facts is None:
+        return None
+    return power.Suspension(
+        reason=facts["reason"],
+        since=datetime.fromtimestamp(facts["since"], UTC),
+        time_held=facts["time_held"],
+        resumes_to=power.Wanted(facts["resumes_to"]),
     )

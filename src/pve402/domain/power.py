@@ -1,5 +1,7 @@
 """Whether a lease's guest should run, and who decided that."""
 
+import dataclasses
+from datetime import datetime
 from enum import Enum
 
 
@@ -8,6 +10,7 @@ class Wanted(Enum):
 
     RUNNING = "running"
     STOPPED = "stopped"  # its time keeps running, and it keeps its cores, memory and disk
+    SUSPENDED = "suspended"  # by the operator; the tenant can neither start nor renew it
 
 
 class WantedBy(Enum):
@@ -15,3 +18,14 @@ class WantedBy(Enum):
 
     SERVICE = "service"  # as handed over, or as found when the table was rebuilt
     TENANT = "tenant"
+    OPERATOR = "operator"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Suspension:
+    """Why the operator suspended a lease, and what that does to its time."""
+
+    reason: str  # shown to the tenant
+    since: datetime
+    time_held: bool  # the paid time stands still; otherwise it keeps running
+    resumes_to: Wanted = Wanted.RUNNING  # what was wanted before

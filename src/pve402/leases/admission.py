@@ -315,8 +315,8 @@ def check_renewable(
 ) -> None:
     """Check that the lease's state allows a renewal.
 
-    Raises LeaseNotFound, LeaseOver, LeaseNotReady (not handed over yet), LeaseBusy (held, or
-    being stopped), PaidTooFarAhead.
+    Raises LeaseNotFound, LeaseOver, LeaseNotReady (not handed over yet), LeaseSuspended,
+    LeaseBusy (held, or being stopped), PaidTooFarAhead.
     """
     if row is None:
         raise errors.LeaseNotFound
@@ -324,6 +324,7 @@ def check_renewable(
         raise errors.LeaseOver
     if row.expires_at is None:
         raise errors.LeaseNotReady
+    row.check_not_suspended()
     if row.status is lease.LeaseStatus.STOPPING or row.hold_order_id is not None:
         raise errors.LeaseBusy
     if row.deletes_at is not None and row.deletes_at <= now:

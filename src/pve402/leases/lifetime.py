@@ -1,7 +1,8 @@
 """The workflow that ends a lease: stop, keep for a while, destroy; and the unwinding of a new one.
 
     state of the lease   step                                       then
-    ACTIVE               start or stop the guest, as requested      ACTIVE
+    ACTIVE               start or stop the guest, as requested;     ACTIVE
+                         the time of some suspended leases is held  ACTIVE
                          or its time is over                        STOPPING
     STOPPING             shut the guest down, hard after a limit    STOPPED, or DELETING on request
     STOPPED              the grace is over                          DELETING
@@ -22,7 +23,7 @@ from typing import Any
 
 import structlog
 
-from pve402.domain import lease
+from pve402.domain import lease, power
 from pve402.leases import deals, machine, metrics, moves, options, workflow
 from pve402.proxmox import errors as pve
 from pve402.storage import database, token_rows, vmid_rows
@@ -30,6 +31,8 @@ from pve402.storage import database, token_rows, vmid_rows
 log = structlog.get_logger(__name__)
 
 Status = lease.LeaseStatus
+
+_HELD_PAUSE = timedelta(hours=1)  # between two looks at a lease whose time stands still
 
 
 class Lifetime:
@@ -76,6 +79,10 @@ class Lifetime:
         if row.expires_at is None:
             raise LookupError(f"lease {row.lease_id} is active without an end")
         now = await self._db.time()
+        if row.suspension is not None and row.suspension.time_held:
+            await self._apply_power(row)
+            await self._wait_until(row, now + _HELD_PAUSE)
+            return None
         if now < row.expires_at:
             await self._apply_power(row)
             await self._wait_until(row, row.expires_at)
@@ -88,12 +95,15 @@ class Lifetime:
         return await self._move(row, stopping)
 
     async def _apply_power(self, row: lease.Lease) -> None:
-        """Start or stop the guest of an active lease, as its tenant wants.
+        """Start or stop the guest of an active lease, as its tenant or the operator wants.
 
-        If the guest does not start, the reconciler retries a few times an hour.
+        If the guest does not start, the reconciler retries a few times an hour. What the operator
+        decided is written on the guest, so that it survives a lost database.
         """
+        if row.wanted_by is power.WantedBy.OPERATOR:
+            await self._machines.write_description(row)
         if not row.is_to_run:
-            await self._on_end(row, "stopped_by_owner")
+            await self._on_end(row, "suspended" if row.suspension else "stopped_by_owner")
             if await self._machines.ensure_stopped(row) is machine.Sight.RUNNING:
                 raise workflow.RetryLater("the guest still runs after it was stopped")
             return

@@ -252,6 +252,7 @@ class Machines:
             sku=row.sku,
             size=row.size,
             expires_at=expires_at,
+            suspension=row.suspension,
         )
         return mark.describe(record, self._mark_key)
 

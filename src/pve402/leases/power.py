@@ -102,11 +102,12 @@ class PowerSwitch:
 def check_running_time(row: lease.Lease) -> None:
     """Check that a lease's guest can be started, stopped or rebooted now.
 
-    Raises LeaseOver, LeaseBusy (a renewal holds it), LeaseNotReady (before the handover and in
-    grace).
+    Raises LeaseOver, LeaseSuspended, LeaseBusy (a renewal holds it), LeaseNotReady (before the
+    handover and in grace).
     """
     if row.status in lease.OVER or row.status is lease.LeaseStatus.DELETING:
         raise errors.LeaseOver
+    row.check_not_suspended()
     if row.status is not lease.LeaseStatus.ACTIVE:
         raise errors.LeaseNotReady
     if row.hold_order_id is not None:

@@ -15,7 +15,7 @@ from pve402.config import logs
 from pve402.domain import errors
 from pve402.domain.catalogue import CatalogueError
 from pve402.ops import doctor as doctors
-from pve402.ops import history
+from pve402.ops import enforcement, history
 from pve402.ops import leases as lease_list
 from pve402.ops import rebuild as rebuilding
 from pve402.ops import reconcile as reconciling
@@ -46,6 +46,8 @@ app = typer.Typer(
 EnvFile = Annotated[Path | None, typer.Option(help="File with settings; `.env` by default.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Apply = Annotated[bool, typer.Option("--apply", help="Make the changes; otherwise only show them.")]
+LeaseName = Annotated[str, typer.Argument(help="leaseId or ctid.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 Work = Callable[[bootstrap.Components, Console], Awaitable[int]]
 
@@ -84,6 +86,37 @@ def show(
     """Show a lease's history: payments, steps, Proxmox tasks and reasons, by time."""
     work = functools.partial(history.show, subject=subject, as_json=as_json)
     _run(env_file, work, needs_tables=True)
+
+
+@app.command()
+def suspend(
+    name: LeaseName,
+    reason: Annotated[str, typer.Option(help="Why; the tenant sees it.")],
+    env_file: EnvFile = None,
+    hold_time: Annotated[
+        bool, typer.Option("--hold-time", help="Stop the lease's clock until it is resumed.")
+    ] = False,
+) -> None:
+    """Stop a lease's container; the tenant cannot start, use or renew it until it is resumed.
+
+    Its paid time runs on, unless --hold-time is given.
+    """
+    work = enforcement.Suspend(name=name, reason=reason, time_held=hold_time)
+    _run(env_file, work.run, needs_tables=True)
+
+
+@app.command()
+def resume(name: LeaseName, env_file: EnvFile = None) -> None:
+    """Give a suspended lease back to its tenant, and start its container if it ran before."""
+    _run(env_file, functools.partial(enforcement.resume, name=name), needs_tables=True)
+
+
+@app.command()
+def end(name: LeaseName, env_file: EnvFile = None, yes: Yes = False) -> None:
+    """End a lease at once: destroy its container with all data, without a refund."""
+    if not yes:
+        typer.confirm(f"Destroy the container of {name} and all its data?", abort=True)
+    _run(env_file, functools.partial(enforcement.end, name=name), needs_tables=True)
 
 
 @app.command()

@@ -95,6 +95,9 @@ async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None
     record, guest = one.record, one.guest
     active = record.owner != lease.NOBODY
     is_down = active and record.expires_at > now and one.is_stopped
+    wanted = power.Wanted.STOPPED if is_down else power.Wanted.RUNNING
+    if record.suspension is not None:
+        wanted = power.Wanted.SUSPENDED
     row = lease.Lease(
         lease_id=record.lease_id,
         status=lease.LeaseStatus.ACTIVE if active else lease.LeaseStatus.POOLED,
@@ -108,7 +111,8 @@ async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None
         rates=_rates(parts, record.sku),
         created_at=now,
         expires_at=record.expires_at if active else None,
-        wanted=power.Wanted.STOPPED if is_down else power.Wanted.RUNNING,
+        wanted=wanted,
+        suspension=record.suspension,
     )
     async with parts.db.begin() as tx:
         await reservation.restore(parts.db, tx, row)

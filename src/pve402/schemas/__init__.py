@@ -28,6 +28,7 @@ from pve402.schemas.answers import (
     Quote,
     SkuItem,
     SpaceFigures,
+    SuspensionItem,
     TokenAnswer,
     VmStatus,
 )
@@ -110,6 +111,7 @@ __all__ = [
     "SkuItem",
     "SpaceFigures",
     "Status",
+    "SuspensionItem",
     "TokenAnswer",
     "TokenRequest",
     "VmStatus",

@@ -45,6 +45,16 @@ class VmStatus(Wire):
     maxdisk: int | None = None
 
 
+class SuspensionItem(Wire):
+    """Why the operator suspended a lease, since when, and whether its paid time runs on."""
+
+    reason: str
+    since: datetime
+    time_runs_on: bool = Field(
+        description="If false, resuming moves expiresAt by the time of the suspension."
+    )
+
+
 class LeaseItem(Wire):
     """A lease with the live status of its guest."""
 
@@ -67,6 +77,9 @@ class LeaseItem(Wire):
     deletes_at: datetime | None
     ended_at: datetime | None
     end_reason: str | None
+    suspended: SuspensionItem | None = Field(
+        None, description="Set while the operator has suspended the lease."
+    )
 
 
 class LeaseDetails(LeaseItem):

@@ -29,7 +29,7 @@ ConsoleKind = Literal["vnc", "terminal", "spice"]
 ExecEncoding = Literal["utf-8", "base64"]
 ExecState = Literal["running", "exited", "lost"]
 VmWord = Literal["running", "stopped", "unknown", "missing"]
-PowerWord = Literal["running", "stopped"]
+PowerWord = Literal["running", "stopped", "suspended"]
 Scope = Literal["*", "read", "exec", "console", "files", "renew", "end"]
 
 

@@ -113,6 +113,10 @@ leases = sa.Table(
     sa.Column("pooled_at", UtcMilliseconds),
     sa.Column("wanted", sa.String(16), nullable=False, server_default="running"),
     sa.Column("wanted_by", sa.String(16), nullable=False, server_default="service"),
+    sa.Column("suspended_at", UtcMilliseconds),
+    sa.Column("suspend_reason", sa.String(200)),
+    sa.Column("time_held", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("resumes_to", sa.String(16)),
 )
 _due = leases.c.due_at.isnot(None)
 _index_of_some("leases_due", _due, leases.c.due_at)

@@ -104,7 +104,17 @@ def _item(view: service.LeaseView) -> dict[str, Any]:
         "deletes_at": shown.deletes_at,
         "ended_at": shown.ended_at,
         "end_reason": shown.end_reason,
+        "suspended": _suspended(shown),
     }
+
+
+def _suspended(shown: Lease) -> schemas.SuspensionItem | None:
+    found = shown.suspension
+    if found is None:
+        return None
+    return schemas.SuspensionItem(
+        reason=found.reason, since=found.since, time_runs_on=not found.time_held
+    )
 
 
 def _facts(lease: Lease) -> dict[str, Any]:

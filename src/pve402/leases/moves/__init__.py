@@ -11,7 +11,8 @@ from any other state raises ValueError.
     a renewal                 the same transaction writes the renewal's order under its fence
     the end of a lease        the lease's fence; a hold keeps it from being stopped or destroyed
     the reconciler            no hold, and the guest's node has not changed since the check
-    the owner                 no hold
+    the owner                 no hold, and the lease is not suspended
+    the operator              no hold
 """
 
 from pve402.leases.moves.creation import (
@@ -54,6 +55,7 @@ from pve402.leases.moves.renewal import (
     take_minutes_back,
     wake,
 )
+from pve402.leases.moves.suspension import end_by_operator, resume, suspend
 from pve402.leases.moves.warm_pool import (
     discard_sold,
     discard_warm,
@@ -77,6 +79,7 @@ __all__ = [
     "discard_sold",
     "discard_warm",
     "end",
+    "end_by_operator",
     "end_early",
     "end_vanished",
     "enter_warm_pool",
@@ -93,9 +96,11 @@ __all__ = [
     "release_hold",
     "reserve",
     "restore",
+    "resume",
     "sell_warm",
     "start_paid",
     "stop_again",
+    "suspend",
     "take_minutes_back",
     "unwind",
     "wait",

@@ -1,9 +1,10 @@
 """Moves that create a lease: reserve, create, start, settle, hand over, or unwind."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from pve402.domain import lease
-from pve402.leases.moves import row_moves
+from pve402.leases.moves import row_moves, suspension
 from pve402.storage import database, lease_rows, transaction
 
 Status = lease.LeaseStatus
@@ -26,8 +27,9 @@ async def restore(db: database.Database, tx: Transaction, row: lease.Lease) -> N
     await lease_rows.insert(db, tx, row, due=False)
     if row.expires_at is not None:
         path = {Status.ACTIVE: Status.ACTIVE}
-        times = {"expires_at": row.expires_at, "due_at": row.expires_at}
-        await row_moves.move(tx, row, path, {}, **times, wanted=row.wanted.value)
+        values: dict[str, Any] = {"expires_at": row.expires_at, "due_at": row.expires_at}
+        values |= {"wanted": row.wanted.value, **suspension.columns(row.suspension)}
+        await row_moves.move(tx, row, path, {}, **values)
 
 
 async def note_create_sent(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:

@@ -1,5 +1,6 @@
 """Moves that switch the guest of an active lease, keep it running, and end the lease."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,22 +17,23 @@ Transaction = transaction.Transaction
 async def want_running(
     db: database.Database, tx: Transaction, row: lease.Lease, by: power.WantedBy
 ) -> lease.Lease:
-    """ACTIVE, due at once: the guest should run. Guard: no hold."""
-    values = {"wanted": power.Wanted.RUNNING.value, "wanted_by": by.value}
-    return await _move_power(db, tx, row, **values)
+    """ACTIVE, due at once: the guest should run. Guard: no hold, not suspended."""
+    return await _want(db, tx, row, power.Wanted.RUNNING, by)
 
 
 async def want_stopped(
     db: database.Database, tx: Transaction, row: lease.Lease, by: power.WantedBy
 ) -> lease.Lease:
-    """ACTIVE, due at once: the guest should be down; its paid time continues. Guard: no hold."""
-    values = {"wanted": power.Wanted.STOPPED.value, "wanted_by": by.value}
-    return await _move_power(db, tx, row, **values)
+    """ACTIVE, due at once: the guest should be down; its paid time continues.
+
+    Guard: no hold, not suspended.
+    """
+    return await _want(db, tx, row, power.Wanted.STOPPED, by)
 
 
 async def check_power(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
     """ACTIVE, due at once: the guest is not in the wanted power state."""
-    return await _move_power(db, tx, row)
+    return await _move_power(db, tx, row, {})
 
 
 async def wait(tx: Transaction, row: lease.Lease, until: datetime) -> lease.Lease:
@@ -146,9 +148,24 @@ async def end_vanished(db: database.Database, tx: Transaction, row: lease.Lease)
 _END = {Status.ACTIVE: Status.STOPPING, Status.STOPPED: Status.DELETING}
 
 
+async def _want(
+    db: database.Database,
+    tx: Transaction,
+    row: lease.Lease,
+    wanted: power.Wanted,
+    by: power.WantedBy,
+) -> lease.Lease:
+    values = {"wanted": wanted.value, "wanted_by": by.value}
+    return await _move_power(db, tx, row, {"suspended_at": None}, **values)
+
+
 async def _move_power(
-    db: database.Database, tx: Transaction, row: lease.Lease, **wanted: str
+    db: database.Database,
+    tx: Transaction,
+    row: lease.Lease,
+    only_if: Mapping[str, None],
+    **wanted: str,
 ) -> lease.Lease:
     path = {Status.ACTIVE: Status.ACTIVE}
     due = {"due_at": db.now(), "fence": None, "attempts": 0}
-    return await row_moves.move(tx, row, path, {"hold_order_id": None}, **wanted, **due)
+    return await row_moves.move(tx, row, path, {"hold_order_id": None, **only_if}, **wanted, **due)

@@ -8,6 +8,8 @@ const WORDS = {
   ended_by_owner: "The lease was ended.",
   lease_ended: "The lease has ended.",
   lease_not_ready: "The lease is not active.",
+  lease_suspended: "The operator has suspended this lease.",
+  suspended: "The operator has suspended this lease.",
   token_revoked: "The access token that opened this console is no longer valid.",
   guest_not_running: "The container is stopped.",
   exit: "The shell has ended.",

@@ -1,0 +1,87 @@
+"""Moves of the operator: suspend a lease, resume it, end it."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from pve402.domain import lease, power
+from pve402.leases.moves import row_moves
+from pve402.storage import database, tables, transaction
+
+Status = lease.LeaseStatus
+Transaction = transaction.Transaction
+
+_SAME = row_moves.stay({Status.ACTIVE, Status.STOPPED})
+
+
+async def suspend(
+    db: database.Database, tx: Transaction, row: lease.Lease, reason: str, *, time_held: bool
+) -> lease.Lease:
+    """ACTIVE or STOPPED, due at once: the guest should be down. Guard: no hold, same wish.
+
+    With `time_held`, the worker does not end the lease meanwhile, and `resume` moves its end.
+    """
+    values: dict[str, Any] = {
+        "wanted": power.Wanted.SUSPENDED.value,
+        "wanted_by": power.WantedBy.OPERATOR.value,
+        "resumes_to": row.wanted.value,
+        "suspended_at": db.now(),
+        "suspend_reason": reason,
+        "time_held": time_held and row.status is Status.ACTIVE,
+    }
+    return await row_moves.move(tx, row, _SAME, _as_read(row), **values, **_due(db))
+
+
+async def resume(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """ACTIVE or STOPPED, due at once: back to what was wanted before. Guard: still suspended."""
+    suspension = row.suspension
+    before = suspension.resumes_to if suspension is not None else power.Wanted.RUNNING
+    values: dict[str, Any] = {"wanted": before.value, "wanted_by": power.WantedBy.OPERATOR.value}
+    values |= dict.fromkeys(("resumes_to", "suspended_at", "suspend_reason"))
+    if suspension is not None and suspension.time_held and row.status is Status.ACTIVE:
+        values["expires_at"] = _end_of_held_time(db, row)
+    only_if = {**_as_read(row), "suspended_at": _since(row)}
+    return await row_moves.move(tx, row, _SAME, only_if, **values, time_held=False, **_due(db))
+
+
+async def end_by_operator(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """ACTIVE to STOPPING, STOPPED to DELETING: the operator ends the lease. Guard: no hold."""
+    path = {
+        Status.ACTIVE: Status.STOPPING,
+        Status.STOPPING: Status.STOPPING,
+        Status.STOPPED: Status.DELETING,
+    }
+    ends = {"deletes_at": db.now(), "end_reason": "ended_by_operator"}
+    return await row_moves.move(tx, row, path, {"hold_order_id": None}, **ends, **_due(db))
+
+
+def columns(suspension: power.Suspension | None) -> dict[str, Any]:
+    """Return the columns of a suspension that was read from a guest's description."""
+    if suspension is None:
+        return {}
+    return {
+        "suspended_at": suspension.since,
+        "suspend_reason": suspension.reason,
+        "time_held": suspension.time_held,
+        "resumes_to": suspension.resumes_to.value,
+        "wanted_by": power.WantedBy.OPERATOR.value,
+    }
+
+
+def _as_read(row: lease.Lease) -> dict[str, Any]:
+    return {"hold_order_id": None, "wanted": row.wanted.value}
+
+
+def _since(row: lease.Lease) -> Any:
+    return None if row.suspension is None else row.suspension.since
+
+
+def _due(db: database.Database) -> dict[str, Any]:
+    return {"due_at": db.now(), "fence": None, "attempts": 0}
+
+
+def _end_of_held_time(db: database.Database, row: lease.Lease) -> Any:
+    """The lease's end, moved by the time since its suspension."""
+    end = sa.type_coerce(tables.leases.c.expires_at, sa.BigInteger)
+    since = sa.type_coerce(tables.leases.c.suspended_at, sa.BigInteger)
+    return end + sa.type_coerce(db.now(), sa.BigInteger) - since
