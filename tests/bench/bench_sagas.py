@@ -20,7 +20,7 @@ import sqlalchemy as sa
 import structlog
 import uvloop
 from tests.bench import worlds
-from tests.chaos import payments, stage
+from tests.chaos import payers, stage
 from tests.support import payments as signing
 
 from pve402 import bootstrap
@@ -57,7 +57,7 @@ async def _purchases(
     parts: bootstrap.Components, where: stage.Stage, count: int
 ) -> list[service.Purchase]:
     """Payments of one rich wallet, signed beforehand."""
-    key = payments.new_wallet()
+    key = payers.new_payer().key
     await where.rpc("devnet_mintUsdc", key.address, hex(10**12))
     amount = price.atomic_units(parts.leases.creation_price_usd(_wish()), 6)
     terms = signing.requirements(

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext import asyncio as sa_asyncio
-from tests.chaos import payments, stage
+from tests.chaos import payments, running, stage
 
 from pve402.domain import lease, mark, order
 from pve402.payments import abi
@@ -39,6 +39,7 @@ class Transfer:
     payer: str
     nonce: str
     amount_atomic: int
+    block: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,10 @@ class Findings:
     signed: Sequence[payments.Signed]
     minute_seconds: float
     blocks_vanish: bool = False
+    runs: Sequence[running.Run] = ()
+    wishes: Sequence[running.Wish] = ()
+    unpaid_seconds: float = 0.0
+    """How long a guest may run unpaid."""
 
 
 async def read_rows(database_url: str, table: sa.Table) -> list[dict[str, Any]]:
@@ -72,6 +77,8 @@ async def read(
     signed: Sequence[payments.Signed],
     minute_seconds: float,
     *,
+    wishes: Sequence[running.Wish],
+    unpaid_seconds: float,
     blocks_vanish: bool = False,
 ) -> Findings:
     """Read everything."""
@@ -82,6 +89,9 @@ async def read(
         orders=[order.Order.from_row(row) for row in await read_rows(url, tables.orders)],
         vmids=await read_rows(url, tables.vmids),
         guests=await where.guests(),
+        runs=running.read_runs(await where.runs()),
+        wishes=wishes,
+        unpaid_seconds=unpaid_seconds,
         signed=signed,
         minute_seconds=minute_seconds,
         blocks_vanish=blocks_vanish,
@@ -117,6 +127,7 @@ async def _transfers(where: stage.Stage) -> list[Transfer]:
             payer="0x" + log["topics"][1][-40:],
             nonce=log["topics"][2],
             amount_atomic=amounts[log["transactionHash"]],
+            block=int(log["blockNumber"], 16),
         )
         for log in used
         if log["transactionHash"] in amounts
@@ -130,6 +141,7 @@ def violations(of: Findings) -> list[str]:
         _orders_and_leases,
         _minutes,
         _guests,
+        _running,
         _refused,
         _vmids,
         _nothing_open,
@@ -224,8 +236,20 @@ def _guests(of: Findings) -> Iterator[str]:
             yield f"guest {vmid} runs and its lease {row.lease_id} is stopped"
     for vmid, row in standing.items():
         runs = vmid in ours and ours[vmid]["running"]
-        if row.status in _GUEST_OUGHT_TO_RUN and not runs:
-            yield f"lease {row.lease_id} is active and its guest {vmid} does not run"
+        if row.status in _GUEST_OUGHT_TO_RUN and runs is not row.is_to_run:
+            does = "runs" if runs else "does not run"
+            yield f"lease {row.lease_id} is active and its guest {vmid} {does}"
+
+
+def _running(of: Findings) -> Iterator[str]:
+    """No guest ran unpaid for too long, a contract's not at all; tenants got their wishes."""
+    if not of.blocks_vanish:
+        paid_in = {(transfer.payer, transfer.nonce): transfer.block for transfer in of.transfers}
+        yield from running.unpaid_starts(of.orders, of.runs, of.signed, paid_in)
+    unpaid_seconds = running.longest_unpaid_seconds(of.orders, of.runs)
+    if unpaid_seconds > of.unpaid_seconds:
+        yield f"a guest ran unpaid for {unpaid_seconds:.1f} s"
+    yield from running.undone_wishes(of.leases, of.runs, of.wishes)
 
 
 def leftovers(of: Findings) -> list[int]:

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
-from tests.chaos import audit, nursery, reaper, stage, tenants, weather
+from tests.chaos import audit, nursery, reaper, running, stage, tenants, weather
+from tests.chaos.book import Book
 from tests.chaos.plan import Figures, Plan
 
 from pve402.domain import lease, order
@@ -28,7 +29,12 @@ async def run(plan: Plan, folder: Path) -> Figures:
         figures.calm_seconds = await _come_to_rest(plan, where, figures)
         figures.exit_codes = [await one.end(signal.SIGTERM) for one in where.replicas]
         found = await audit.read(
-            where, book.signed, nursery.MINUTE_SECONDS, blocks_vanish=plan.blocks_vanish
+            where,
+            book.signed,
+            nursery.MINUTE_SECONDS,
+            wishes=book.wishes,
+            unpaid_seconds=plan.unpaid_seconds,
+            blocks_vanish=plan.blocks_vanish,
         )
         figures.violations += audit.violations(found)
         _count(figures, book, found)
@@ -39,7 +45,7 @@ async def run(plan: Plan, folder: Path) -> Figures:
     return figures
 
 
-async def _load(plan: Plan, where: stage.Stage, figures: Figures) -> tenants.Book:
+async def _load(plan: Plan, where: stage.Stage, figures: Figures) -> Book:
     """Let tenants work while servers die and outside systems fail."""
     dice = random.Random(plan.seed)
     death = reaper.Reaper(where=where, dice=dice, orders=plan)
@@ -48,12 +54,13 @@ async def _load(plan: Plan, where: stage.Stage, figures: Figures) -> tenants.Boo
         await one.start()
         await one.until_ready(where.session)
     began = time.monotonic()
-    book = tenants.Book(
+    book = Book(
         leases_wanted=plan.leases,
         give_up_at=began + plan.most_seconds,
         least_leases=plan.least_leases,
         last_at=began + 4 * plan.most_seconds,
         spoiled_share=plan.spoiled_share,
+        contract_share=plan.contract_share,
         blocks_vanish=plan.blocks_vanish,
         pause_seconds=plan.pause_seconds,
     )
@@ -123,7 +130,7 @@ async def _let_all_expire(plan: Plan, where: stage.Stage, figures: Figures) -> f
     return time.monotonic() - began
 
 
-def _count(figures: Figures, book: tenants.Book, found: audit.Findings) -> None:
+def _count(figures: Figures, book: Book, found: audit.Findings) -> None:
     settled = [one for one in found.orders if one.status is order.OrderStatus.SETTLED]
     figures.leases = sum(one.kind is order.OrderKind.CREATION for one in settled)
     figures.renewals = sum(one.kind is order.OrderKind.RENEWAL for one in settled)
@@ -131,9 +138,16 @@ def _count(figures: Figures, book: tenants.Book, found: audit.Findings) -> None:
     figures.transfers = len(found.transfers)
     figures.leftovers = len(audit.leftovers(found))
     figures.answers = book.statuses
+    figures.unpaid_seconds = running.longest_unpaid_seconds(found.orders, found.runs)
+    figures.switched = Counter(
+        f"{wish.wanted.value}, {'answered' if wish.answered_at else 'outcome unknown'}"
+        for wish in book.wishes
+    )
     paid = {transfer.nonce for transfer in found.transfers}
     for one in book.signed:
+        fate = "charged" if one.nonce in paid else "not charged"
+        if one.payer.kind.has_code:
+            figures.contracts[f"{one.kind}, {one.payer.kind.name}: {fate}"] += 1
         if one.spoiled is not None:
-            fate = "charged" if one.nonce in paid else "not charged"
             early = "in time" if one.spoiled_in_time else "too late"
             figures.spoiled[f"{one.kind}, {one.spoiled}, {early}: {fate}"] += 1

@@ -22,7 +22,7 @@ from tests.chaos import crash_points
 
 from pve402 import bootstrap, config
 from pve402.api import server
-from pve402.leases import confirmation, options, reconciler
+from pve402.leases import confirmation, options, reconciler, settling
 from pve402.leases.moves import row_moves
 from pve402.storage import slots
 
@@ -102,6 +102,8 @@ def _hasten(start: Start) -> None:
     """Shorten every limit that the program waits out, and let minutes be seconds."""
     row_moves.MINUTE_MS = int(start.minute_seconds * 1000)
     reconciler.INTERVAL_SECONDS = 3.0
+    settling.UNPAID_SECONDS = 5.0
+    settling.LOOK_SECONDS = 2.0
     confirmation.LOOK_AGAIN_SECONDS = 1.0
     slots.HOLD_SECONDS = 1.5
     quick_worker = functools.partial(

@@ -5,9 +5,7 @@ import secrets
 import time
 from typing import Any
 
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
-from tests.chaos import stage
+from tests.chaos import payers, stage
 from tests.support import chain as chain_support
 from tests.support import payments
 from tests.support import token as contract
@@ -21,7 +19,7 @@ SOMEBODY = "0x" + "cd" * 20
 class Signed:
     """A payment that was signed, what it was for, and what its sender was told."""
 
-    key: LocalAccount = dataclasses.field(repr=False)
+    payer: payers.Payer
     payment: protocol.Payment = dataclasses.field(repr=False)
     header: dict[str, str] = dataclasses.field(repr=False)
     kind: str  # creation, renewal, fee
@@ -39,13 +37,7 @@ class Signed:
         return self.payment.nonce
 
 
-def new_wallet() -> LocalAccount:
-    """A wallet that owns nothing."""
-    made: LocalAccount = Account.from_key(secrets.token_bytes(32))
-    return made
-
-
-def sign(key: LocalAccount, amount_atomic: int, version: int = 2, **what: Any) -> Signed:
+def sign(payer: payers.Payer, amount_atomic: int, version: int = 2, **what: Any) -> Signed:
     """Pay the operator an amount."""
     terms = payments.requirements(
         amount_atomic=amount_atomic,
@@ -54,16 +46,20 @@ def sign(key: LocalAccount, amount_atomic: int, version: int = 2, **what: Any) -
         max_timeout_seconds=600,
     )
     paid = payments.payment(
-        version=version, key=key, terms=terms, valid_before=int(time.time()) + 600
+        version=version,
+        key=payer.key,
+        terms=terms,
+        payer=payer.address,
+        valid_before=int(time.time()) + 600,
     )
     name = "X-PAYMENT" if version == 1 else "PAYMENT-SIGNATURE"
     header = {name: payments.encode(payments.document(paid, terms))}
-    return Signed(key=key, payment=paid, header=header, **what)
+    return Signed(payer=payer, payment=paid, header=header, **what)
 
 
 def spoiling_call(signed: Signed, how: str) -> str:
     """The call to the token, in hex, that makes a payment worthless if it comes first."""
-    key, paid = signed.key, signed.payment
+    key, paid = signed.payer.key, signed.payment
     nonce = bytes.fromhex(paid.nonce[2:])
     if how == "cancelled":
         message = {"authorizer": key.address, "nonce": nonce}

@@ -27,6 +27,8 @@ class Plan:
     weather: bool = True  # outside systems fail
     pause_seconds: float = 0.0  # of a tenant between two leases, at most
     spoiled_share: float = 0.1  # of payments, made worthless by their senders
+    contract_share: float = 0.2  # of leases, paid by contract wallets, most of which lie
+    unpaid_seconds: float = 30.0  # the longest that a guest may run unpaid
     blocks_vanish: bool = False  # so what was seen in an answer's moment may be gone the next
     expiry: bool = True  # afterwards hours pass, and all must be stopped and gone
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -42,6 +44,9 @@ class Figures:
     renewals: int = 0
     refused: Counter[str] = dataclasses.field(default_factory=Counter)
     spoiled: Counter[str] = dataclasses.field(default_factory=Counter)
+    contracts: Counter[str] = dataclasses.field(default_factory=Counter)
+    switched: Counter[str] = dataclasses.field(default_factory=Counter)
+    unpaid_seconds: float = 0.0  # of the guest that ran unpaid for longest
     kills: Counter[str] = dataclasses.field(default_factory=Counter)
     stalls: int = 0
     weather: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -62,6 +67,7 @@ class Figures:
         return [
             f"leases {self.leases}, renewals {self.renewals}, transfers {self.transfers}",
             f"load {self.load_seconds:.0f} s, at rest {self.calm_seconds:.0f} s later",
+            f"longest time an unpaid guest ran: {self.unpaid_seconds:.1f} s",
             f"hours later, all was stopped and gone after {self.over_seconds:.0f} s",
         ]
 
@@ -80,6 +86,8 @@ class Figures:
     def _counts(self) -> list[str]:
         titled: tuple[tuple[str, Mapping[str, int]], ...] = (
             ("bad payments", self.spoiled),
+            ("contracts' payments", self.contracts),
+            ("power", self.switched),
             ("refused orders", self.refused),
             ("weather", self.weather),
             ("answers", self.answers),

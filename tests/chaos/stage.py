@@ -196,6 +196,20 @@ class Stage:
         async with self.session.post(url, json={"data": data}) as response:
             return response.status == 200
 
+    async def make_wallet(self, owner: str, manner: int, limit: int) -> str:
+        """Deploy a contract wallet for an owner; returns its address in lower case."""
+        url = f"{self.addresses['hand']}/wallets"
+        wish = {"owner": owner, "manner": manner, "limit": limit}
+        async with self.session.post(url, json=wish) as response:
+            response.raise_for_status()
+            return str((await response.json())["address"])
+
+    async def runs(self) -> dict[str, Any]:
+        """What the world noted of guests that ran."""
+        async with self.session.get(f"{self.addresses['hand']}/runs") as response:
+            found: dict[str, Any] = await response.json()
+        return found
+
     async def guests(self) -> list[dict[str, Any]]:
         """Every guest as its node knows it."""
         async with self.session.get(f"{self.addresses['hand']}/guests") as response:

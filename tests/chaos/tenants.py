@@ -11,12 +11,12 @@ import json
 import random
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
-from eth_account.signers.local import LocalAccount
-from tests.chaos import payments, stage
+from tests.chaos import payers, payments, stage, switching
+from tests.chaos.book import Book, Told
 from tests.support import wallets
 
 from pve402.payments import abi
@@ -29,50 +29,6 @@ _WALLET_USDC = 50_000_000
 _AGAIN = {429, 500, 502, 503, 504}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Told:
-    """A final answer."""
-
-    status: int
-    body: Any
-    headers: Mapping[str, str]
-
-    @property
-    def code(self) -> str:
-        """The refusal's code, if it is one."""
-        return str(self.body.get("code", "")) if isinstance(self.body, dict) else ""
-
-
-@dataclasses.dataclass(kw_only=True)
-class Book:
-    """Everything that tenants signed, and how far they may go."""
-
-    leases_wanted: int
-    give_up_at: float  # of time.monotonic()
-    least_leases: int = 0  # where the machine is too busy for them by then, `last_at` ends it
-    last_at: float = 0.0  # of time.monotonic()
-    spoiled_share: float = 0.1
-    blocks_vanish: bool = False
-    pause_seconds: float = 0.0
-    signed: list[payments.Signed] = dataclasses.field(default_factory=list)
-    leases: int = 0
-    renewals: int = 0
-    violations: list[str] = dataclasses.field(default_factory=list)
-    statuses: dict[str, int] = dataclasses.field(default_factory=dict)
-
-    def goes_on(self) -> bool:
-        """Whether tenants should begin something new."""
-        return self.leases < self.leases_wanted and time.monotonic() < self.ends_at()
-
-    def ends_at(self) -> float:
-        """When nothing new is begun any more, as it looks now."""
-        return self.give_up_at if self.leases >= self.least_leases else self.last_at
-
-    def count(self, what: str) -> None:
-        """Count one answer."""
-        self.statuses[what] = self.statuses.get(what, 0) + 1
-
-
 class Tenant:
     """One tenant with a wallet of its own."""
 
@@ -80,7 +36,7 @@ class Tenant:
         self._stage = where
         self._book = book
         self._dice = random.Random(number)
-        self._wallet = payments.new_wallet()
+        self._wallet = payers.new_payer()
 
     async def live(self) -> None:
         """Lease after lease, until the book says that it is enough."""
@@ -93,24 +49,38 @@ class Tenant:
         if self._dice.random() < self._book.spoiled_share:
             await self._lease_with_bad_money()
             return
-        bought = await self._lease()
+        payer = await self._choose_payer()
+        bought = await self._lease(payer)
         if bought is None:
             return
         signed, answer = bought
         if self._dice.random() < 0.25:
             await self._replay(signed, answer)
+        if self._dice.random() < 0.3:
+            await self._switch(signed, answer)
         if self._dice.random() < 0.6:
             await self._renew(signed, answer)
         if self._dice.random() < 0.2:
-            await self._list(answer)
+            await self._list(signed.payer, answer)
         if self._dice.random() < 0.35:
             await self._end(answer)
 
     # Buying
 
-    async def _lease(self) -> tuple[payments.Signed, dict[str, Any]] | None:
+    async def _choose_payer(self) -> payers.Payer:
+        """The own key, or a contract wallet made for this lease."""
+        if self._dice.random() >= self._book.contract_share:
+            return self._wallet
+        return await self._new_contract()
+
+    async def _new_contract(self) -> payers.Payer:
+        made = await payers.new_contract(self._stage, self._dice)
+        await self._fund(made, _WALLET_USDC)
+        return made
+
+    async def _lease(self, payer: payers.Payer) -> tuple[payments.Signed, dict[str, Any]] | None:
         minutes = self._dice.choice(MINUTES)
-        signed = await self._sign(self._wallet, "/lease/container", _wish(minutes), "creation")
+        signed = await self._sign(payer, "/lease/container", _wish(minutes), "creation")
         if signed is None:
             return None
         headers = dict(signed.header)
@@ -126,7 +96,7 @@ class Tenant:
         return signed, told.body
 
     async def _lease_with_bad_money(self) -> None:
-        wallet = payments.new_wallet()
+        wallet = payers.new_payer()
         minutes = self._dice.choice(MINUTES)
         await self._fund(wallet, _WALLET_USDC)
         signed = await self._sign(wallet, "/lease/container", _wish(minutes), "creation")
@@ -141,8 +111,9 @@ class Tenant:
         minutes = self._dice.choice(MINUTES)
         token = answer.get("accessToken")
         spoil = token is not None and self._dice.random() < self._book.spoiled_share
-        wallet = payments.new_wallet() if spoil else first.key
+        wallet = await self._choose_renewer(first.payer) if token is not None else first.payer
         if spoil:
+            wallet = payers.new_payer()
             await self._fund(wallet, _WALLET_USDC)
         signed = await self._sign(
             wallet, path, {"runtimeMinutes": minutes}, "renewal", answer["leaseId"]
@@ -160,6 +131,28 @@ class Tenant:
         if told is not None and told.status == 200:
             self._book.renewals += 1
 
+    async def _choose_renewer(self, first: payers.Payer) -> payers.Payer:
+        """Whoever paid before, or a contract: with a lease's token anybody may pay."""
+        if self._dice.random() >= self._book.contract_share:
+            return first
+        return await self._new_contract()
+
+    async def _switch(self, first: payments.Signed, answer: Mapping[str, Any]) -> None:
+        """Stop, start or reboot the guest; a stop may be followed by nothing more."""
+        token = answer.get("accessToken")
+        if token is None:
+            return
+        headers = {"Authorization": f"Bearer {token}"}
+        switch = switching.Switch(
+            post=lambda path: self._ask("POST", path, None, headers),
+            dice=self._dice,
+            lease_id=answer["leaseId"],
+            wishes=self._book.wishes,
+            violations=first.violations,
+        )
+        for what in switch.choose():
+            await switch.press(what)
+
     async def _spoil(
         self, signed: payments.Signed, path: str, body: Any, headers: Mapping[str, str]
     ) -> None:
@@ -176,7 +169,7 @@ class Tenant:
     async def _empty(self, signed: payments.Signed) -> None:
         """Leave the wallet just what the payment is worth, so that one transfer empties it."""
         surplus = _WALLET_USDC - signed.payment.amount_atomic
-        rest = payments.sign(signed.key, surplus, kind="rest")
+        rest = payments.sign(signed.payer, surplus, kind="rest")
         await self._stage.transact(payments.spoiling_call(rest, "balance moved"))
 
     async def _buy(
@@ -215,9 +208,9 @@ class Tenant:
         if told is not None and told.status not in {409, 429}:
             signed.violations.append(f"a payment for something else was answered {told.status}")
 
-    async def _list(self, answer: Mapping[str, Any]) -> None:
+    async def _list(self, payer: payers.Payer, answer: Mapping[str, Any]) -> None:
         """List by paying the fee, as the first clients do."""
-        signed = await self._sign(self._wallet, "/management/list", None, "fee")
+        signed = await self._sign(payer, "/management/list", None, "fee")
         if signed is None:
             return
         told = await self._until_answered(
@@ -303,7 +296,7 @@ class Tenant:
         return None
 
     async def _sign(
-        self, key: LocalAccount, path: str, body: Any, kind: str, lease_id: str | None = None
+        self, payer: payers.Payer, path: str, body: Any, kind: str, lease_id: str | None = None
     ) -> payments.Signed | None:
         """Ask for the price and sign what it says; None if it is not sold now."""
         told = await self._price(path, body)
@@ -312,8 +305,10 @@ class Tenant:
         amount = int(told.body["accepts"][0]["maxAmountRequired"])
         minutes = (body or {}).get("runtimeMinutes", 0)
         version = self._dice.choice((1, 2))
-        signed = payments.sign(key, amount, version, kind=kind, minutes=minutes, lease_id=lease_id)
-        if self._dice.random() < 0.05:
+        signed = payments.sign(
+            payer, amount, version, kind=kind, minutes=minutes, lease_id=lease_id
+        )
+        if not payer.kind.has_code and self._dice.random() < 0.05:
             _sign_officially(signed, told, version)
         self._book.signed.append(signed)
         return signed
@@ -328,14 +323,14 @@ class Tenant:
             await asyncio.sleep(0.2)
         return None
 
-    async def _fund(self, wallet: LocalAccount, amount_atomic: int) -> None:
+    async def _fund(self, wallet: payers.Payer, amount_atomic: int) -> None:
         await self._stage.rpc("devnet_mintUsdc", wallet.address, hex(amount_atomic))
 
 
 def _sign_officially(signed: payments.Signed, told: Told, version: int) -> None:
     """Have the official client sign instead; the payment is what it put into the header."""
     terms = wallets.Terms(headers=told.headers, body=json.dumps(told.body).encode())
-    signed.header = wallets.payment_headers(signed.key, terms, version=version)
+    signed.header = wallets.payment_headers(signed.payer.key, terms, version=version)
     document = wallets.decoded(next(iter(signed.header.values())))
     authorization = document["payload"]["authorization"]
     signed.payment = dataclasses.replace(
@@ -368,8 +363,3 @@ def _wish(minutes: int) -> dict[str, Any]:
 
 def _word(address: str) -> str:
     return "0x" + abi.address_word(address)
-
-
-def violations_of(signed: Iterable[payments.Signed]) -> list[str]:
-    """Everything that tenants saw and that must not be."""
-    return [f"{one.kind} {one.nonce}: {words}" for one in signed for words in one.violations]

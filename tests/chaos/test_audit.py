@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.chaos import audit, payments
+from tests.chaos import audit, payers, payments, running
 
-from pve402.domain import lease, order
+from pve402.domain import lease, order, power
+from pve402_devnet.chain.contracts import Manner
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _ID = "l" + "0" * 25
@@ -76,6 +77,7 @@ def findings(**changes: Any) -> audit.Findings:
         "vmids": [{"vmid": 10_000}],
         "signed": [],
         "minute_seconds": _MINUTE_SECONDS,
+        "unpaid_seconds": 3.0,
     }
     return audit.Findings(**{**facts, **changes})
 
@@ -86,6 +88,39 @@ def second_transfer() -> list[audit.Transfer]:
     return [paid, dataclasses.replace(paid, nonce="0x3", transaction="0xu")]
 
 
+def a_run(**changes: Any) -> running.Run:
+    """The guest runs from its payment to the end of its minute."""
+    facts: dict[str, Any] = {
+        "lease_id": _ID,
+        "began": _NOW,
+        "ended": _NOW + timedelta(seconds=_MINUTE_SECONDS),
+        "block": 7,
+    }
+    return running.Run(**{**facts, **changes})
+
+
+def a_wish(wanted: power.Wanted, asked: float, answered: float | None) -> running.Wish:
+    """What a tenant asked for, so many seconds after its payment."""
+    return running.Wish(
+        lease_id=_ID,
+        wanted=wanted,
+        asked_at=_NOW + timedelta(seconds=asked),
+        answered_at=None if answered is None else _NOW + timedelta(seconds=answered),
+    )
+
+
+def stopped(**changes: Any) -> dict[str, Any]:
+    """A lease whose tenant stopped it a second after it was paid, and what ran."""
+    row = a_lease(wanted=power.Wanted.STOPPED, wanted_by=power.WantedBy.TENANT)
+    runs = [a_run(ended=_NOW + timedelta(seconds=1))]
+    wishes = [a_wish(power.Wanted.STOPPED, 1, 2)]
+    facts = {"leases": [row], "guests": [a_guest(running=False)], "runs": runs, "wishes": wishes}
+    return {**facts, **changes}
+
+
+STOPPED, RUNNING = power.Wanted.STOPPED, power.Wanted.RUNNING
+LATER = a_run(began=_NOW + timedelta(seconds=3))
+EARLY = a_run(began=_NOW - timedelta(seconds=9))
 REFUSED: dict[str, Any] = {"status": order.OrderStatus.REFUSED, "refusal": "create_failed"}
 FAILED = a_lease(status=lease.LeaseStatus.FAILED, expires_at=None)
 
@@ -122,6 +157,12 @@ def test_a_failed_creation_that_is_gone_and_not_charged_is_no_violation() -> Non
         ({"orders": [an_order(due_at=_NOW)]}, "is left settled"),
         ({"orders": [an_order(sealed_payment=b"x")]}, "still keeps its payment"),
         ({"leases": [a_lease(hold_order_id="o2")]}, "is held by"),
+        ({"runs": [EARLY]}, "ran unpaid for 9.0 s"),
+        ({"runs": [a_run(ended=_NOW + timedelta(seconds=13))]}, "ran unpaid for 9.0 s"),
+        ({"runs": [a_run(lease_id="l1")]}, "ran unpaid for 4.0 s"),
+        (stopped(guests=[a_guest()]), "is active and its guest 10000 runs"),
+        (stopped(leases=[a_lease()], guests=[a_guest()]), "its row says running"),
+        (stopped(runs=[a_run(), LATER]), "stopped by its tenant, and started again"),
     ],
 )
 def test_what_is_wrong_is_found(changes: dict[str, Any], words: str) -> None:
@@ -130,8 +171,37 @@ def test_what_is_wrong_is_found(changes: dict[str, Any], words: str) -> None:
     assert any(words in one for one in found)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"runs": [a_run()]},
+        stopped(),
+        stopped(wishes=[a_wish(STOPPED, 1, 2), a_wish(RUNNING, 2.5, None)], runs=[LATER]),
+        stopped(wishes=[a_wish(RUNNING, 0, 0.5), a_wish(STOPPED, 1, 2)]),
+    ],
+)
+def test_what_was_paid_and_wanted_is_no_violation(changes: dict[str, Any]) -> None:
+    assert audit.violations(findings(**changes)) == []
+
+
+@pytest.mark.parametrize("manner", [Manner.HONEST, Manner.WANTS_GAS, Manner.ONLY_TO_NOBODY])
+@pytest.mark.parametrize(("paid_in", "early"), [(6, False), (7, False), (8, True), (None, True)])
+def test_a_guest_of_a_contract_that_ran_before_its_money_is_found(
+    manner: Manner, paid_in: int | None, early: bool
+) -> None:
+    kind = payers.Kind(name="contract", manner=manner)
+    payer = dataclasses.replace(payers.new_payer(), kind=kind)
+    signed = payments.sign(payer, 10, kind="creation", minutes=1)
+    made = an_order(payer=payer.address, nonce=signed.nonce)
+    blocks = {} if paid_in is None else {(payer.address, signed.nonce): paid_in}
+
+    found = list(running.unpaid_starts([made], [a_run()], [signed], blocks))
+
+    assert bool(found) is early
+
+
 def _told(change: Callable[[payments.Signed], None]) -> audit.Findings:
-    signed = payments.sign(payments.new_wallet(), 10, kind="creation", minutes=1)
+    signed = payments.sign(payers.new_payer(), 10, kind="creation", minutes=1)
     change(signed)
     made = an_order(payer=signed.payment.payer, nonce=signed.nonce)
     paid = audit.Transfer(
@@ -156,7 +226,7 @@ def test_what_a_tenant_was_promised_is_compared(attribute: str, value: Any, word
 
 
 def test_an_answer_without_an_order_is_found() -> None:
-    signed = payments.sign(payments.new_wallet(), 10, kind="creation", minutes=1)
+    signed = payments.sign(payers.new_payer(), 10, kind="creation", minutes=1)
     signed.told.append((200, ""))
 
     found = audit.violations(findings(signed=[signed]))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.chaos import loop, payments, plan, stage
+from tests.chaos import loop, payers, plan, stage
 from tests.support import postgres
 
 _LOAD_SECONDS = 8.0
@@ -89,7 +89,7 @@ async def test_blocks_that_are_dropped_are_settled_again(
 async def test_three_servers_settle_with_one_key(
     server: postgres.PostgresServer, tmp_path: Path
 ) -> None:
-    signer = payments.new_wallet()
+    signer = payers.new_payer().key
 
     async def give_gas(where: stage.Stage) -> None:
         await where.rpc("devnet_fundEth", signer.address, hex(10**18))

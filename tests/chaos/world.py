@@ -4,13 +4,19 @@ Writes one line of JSON with the addresses when all of it answers, and ends with
 """
 
 import asyncio
+import functools
 import json
 import secrets
 import sys
+import time
+from typing import Any
 
 import structlog
 from aiohttp import web
+from eth_abi.abi import decode
 from eth_account import Account
+from tests.support import awkward
+from tests.support.token import call_data
 
 from pve402_devnet.chain import ChainOptions, SimulatedChain, contracts
 from pve402_devnet.facilitator import FacilitatorOptions, SimulatedFacilitator
@@ -20,6 +26,7 @@ NODES = ("pve1", "pve2", "pve3")
 _BLOCK_SECONDS = 0.3
 _HUGE = 1 << 44
 _LONGEST_CREATION_SECONDS = 5.0
+_STRANGER = "0x" + "57" * 20
 
 
 async def run(latency_scale: float) -> None:
@@ -70,8 +77,12 @@ class _Hand:
     def __init__(self, chain: SimulatedChain, proxmox: SimulatedProxmox) -> None:
         self._chain = chain
         self._proxmox = proxmox
+        self._runs: list[dict[str, Any]] = []
+        self._note_runs(proxmox.world)
         app = web.Application(client_max_size=1 << 24)
         app.router.add_post("/transact", self._transact)
+        app.router.add_post("/wallets", self._make_wallet)
+        app.router.add_get("/runs", self._show_runs)
         app.router.add_get("/guests", self._guests)
         app.router.add_post("/guests", self._plant)
         app.router.add_delete("/locked", self._clear_locked)
@@ -94,13 +105,56 @@ class _Hand:
         try:
             with chain.lock:  # the facilitator works on it in threads of its own
                 chain.act(
-                    sender="0x" + "57" * 20,
+                    sender=_STRANGER,
                     to=contracts.USDC_ADDRESS.lower(),
                     data=bytes.fromhex(body["data"]),
                 )
         except Exception as error:  # noqa: BLE001 - whatever the contract said
             raise web.HTTPConflict(text=str(error)) from None
         return web.json_response({})
+
+    async def _make_wallet(self, request: web.Request) -> web.Response:
+        """Deploy a contract wallet of some manner for an owner."""
+        wish = await request.json()
+        settings = (wish["owner"], wish["manner"], wish["limit"], secrets.token_bytes(32))
+        question = {
+            "to": contracts.AWKWARD_FACTORY_ADDRESS,
+            "data": "0x" + call_data(f"walletAddress({awkward.SETTINGS})", settings).hex(),
+        }
+        answer = self._chain.rpc("eth_call", question, "latest")
+        with self._chain.chain.lock:
+            self._chain.chain.act(
+                sender=_STRANGER,
+                to=contracts.AWKWARD_FACTORY_ADDRESS.lower(),
+                data=call_data(f"createWallet({awkward.SETTINGS})", settings),
+            )
+        wallet = str(decode(["address"], bytes.fromhex(answer[2:]))[0])
+        return web.json_response({"address": wallet.lower()})
+
+    def _note_runs(self, world: cluster.Cluster) -> None:
+        """Have the world tell of every start and stop of a guest."""
+        honest_start, honest_stop = world.mark_started, world.mark_stopped
+
+        @functools.wraps(honest_start)
+        def mark_started(guest: cluster.Guest) -> None:
+            honest_start(guest)
+            head = self._chain.chain.head.number
+            began = {"vmid": guest.vmid, "tags": guest.config.text("tags"), "head": head}
+            self._runs.append({**began, "began": time.time(), "ended": None})
+
+        @functools.wraps(honest_stop)
+        def mark_stopped(guest: cluster.Guest) -> None:
+            honest_stop(guest)
+            for run in self._runs:
+                if run["vmid"] == guest.vmid and run["ended"] is None:
+                    run["ended"] = time.time()
+
+        world.mark_started = mark_started  # type: ignore[method-assign]
+        world.mark_stopped = mark_stopped  # type: ignore[method-assign]
+
+    async def _show_runs(self, _: web.Request) -> web.Response:
+        """Show every time in which a guest ran, and what time it is now."""
+        return web.json_response({"now": time.time(), "runs": self._runs})
 
     async def _guests(self, _: web.Request) -> web.Response:
         """Show every guest as its node knows it, now and not as of the last publication."""

@@ -1,0 +1,138 @@
+"""What must hold of guests that run: somebody paid for it, and its tenant wants it.
+
+The world notes every start and stop of a guest, the tenants what they asked for. A guest whose
+payer is a contract starts after the money has moved, one whose payer is a key may run for a while
+before; one that was stopped by its tenant stays down until somebody starts it.
+"""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from tests.chaos import payments
+
+from pve402.domain import lease, order, power
+
+_TAG = "lease-"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """A time in which a lease's guest ran, and the newest block when it began."""
+
+    lease_id: str
+    began: datetime
+    ended: datetime
+    block: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wish:
+    """A tenant's start, stop or reboot; the outcome of one without an answer is unknown."""
+
+    lease_id: str
+    wanted: power.Wanted
+    asked_at: datetime
+    answered_at: datetime | None
+
+
+def read_runs(shown: Mapping[str, Any]) -> list[Run]:
+    """What the world noted; what still runs ends now."""
+    return [
+        Run(
+            lease_id=tag.removeprefix(_TAG),
+            began=_time(run["began"]),
+            ended=_time(run["ended"] or shown["now"]),
+            block=run["head"],
+        )
+        for run in shown["runs"]
+        for tag in run["tags"].split(";")
+        if tag.startswith(_TAG)
+    ]
+
+
+def unpaid_starts(
+    orders: Sequence[order.Order],
+    runs: Sequence[Run],
+    signed: Sequence[payments.Signed],
+    paid_in: Mapping[tuple[str, str], int],
+) -> Iterator[str]:
+    """Name the guests of contracts that were started before the block with the money."""
+    kinds = {(one.payment.payer, one.nonce): one.payer.kind for one in signed}
+    runs_of = by_lease(runs)
+    for one in orders:
+        kind = kinds.get((one.payer, one.nonce))
+        if one.kind is not order.OrderKind.CREATION or kind is None or not kind.has_code:
+            continue
+        block = paid_in.get((one.payer, one.nonce))
+        early = [run for run in runs_of[one.lease_id or ""] if block is None or run.block < block]
+        if early:
+            yield f"lease {one.lease_id} of a {kind.name} ran {len(early)} times without money"
+
+
+def longest_unpaid_seconds(orders: Sequence[order.Order], runs: Sequence[Run]) -> float:
+    """How long the guest that ran unpaid for longest did so, without a break.
+
+    Before its order was known to be settled, never settled, or after its paid time.
+    """
+    paid: dict[str | None, list[tuple[datetime, datetime]]] = defaultdict(list)
+    for one in orders:
+        is_time = one.kind is not order.OrderKind.FEE
+        if is_time and one.settled_at is not None and one.expires_at is not None:
+            paid[one.lease_id].append((one.settled_at, one.expires_at))
+    return max(
+        (
+            (end - begin).total_seconds()
+            for run in runs
+            for begin, end in _without((run.began, run.ended), sorted(paid[run.lease_id]))
+        ),
+        default=0.0,
+    )
+
+
+def undone_wishes(
+    leases: Sequence[lease.Lease], runs: Sequence[Run], wishes: Sequence[Wish]
+) -> Iterator[str]:
+    """Name the leases whose tenants asked for something else than what is."""
+    rows = {row.lease_id: row for row in leases}
+    wishes_of = by_lease(wishes)
+    runs_of = by_lease(runs)
+    for lease_id, asked in wishes_of.items():
+        row, last = rows[lease_id], asked[-1]
+        if last.answered_at is not None and row.wanted is not last.wanted:
+            yield f"lease {lease_id} should be {last.wanted.value}, its row says {row.wanted.value}"
+        for wish, after in zip(asked, [*asked[1:], None], strict=True):
+            if wish.answered_at is None or wish.wanted is not power.Wanted.STOPPED:
+                continue
+            for run in runs_of[lease_id]:
+                late = after is None or run.began < after.asked_at
+                if wish.answered_at < run.began and late:
+                    yield f"lease {lease_id} was stopped by its tenant, and started again"
+
+
+def by_lease(things: Sequence[Any]) -> Mapping[str, list[Any]]:
+    """Runs or wishes of each lease, in their order; none for any other."""
+    found: dict[str, list[Any]] = defaultdict(list)
+    for thing in things:
+        found[thing.lease_id].append(thing)
+    return found
+
+
+def _without(
+    whole: tuple[datetime, datetime], parts: Sequence[tuple[datetime, datetime]]
+) -> Iterator[tuple[datetime, datetime]]:
+    """What is left of a time without some others, which are in order."""
+    at, end = whole
+    for begin, over in parts:
+        if begin > at:
+            yield at, min(begin, end)
+        at = max(at, over)
+        if at >= end:
+            return
+    yield at, end
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
