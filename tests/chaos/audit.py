@@ -56,8 +56,10 @@ class Findings:
     blocks_vanish: bool = False
     runs: Sequence[running.Run] = ()
     wishes: Sequence[running.Wish] = ()
+    served: Sequence[running.Span] = ()
+    """When at least one server served."""
     unpaid_seconds: float = 0.0
-    """How long a guest may run unpaid."""
+    """How long a guest may run unpaid while a server serves."""
 
 
 async def read_rows(database_url: str, table: sa.Table) -> list[dict[str, Any]]:
@@ -91,6 +93,7 @@ async def read(
         guests=await where.guests(),
         runs=running.read_runs(await where.runs()),
         wishes=wishes,
+        served=running.merged(span for one in where.replicas for span in one.served()),
         unpaid_seconds=unpaid_seconds,
         signed=signed,
         minute_seconds=minute_seconds,
@@ -246,7 +249,7 @@ def _running(of: Findings) -> Iterator[str]:
     if not of.blocks_vanish:
         paid_in = {(transfer.payer, transfer.nonce): transfer.block for transfer in of.transfers}
         yield from running.unpaid_starts(of.orders, of.runs, of.signed, paid_in)
-    unpaid_seconds = running.longest_unpaid_seconds(of.orders, of.runs)
+    unpaid_seconds = running.longest_unpaid_seconds(of.orders, of.runs, of.served)
     if unpaid_seconds > of.unpaid_seconds:
         yield f"a guest ran unpaid for {unpaid_seconds:.1f} s"
     yield from running.undone_wishes(of.leases, of.runs, of.wishes)

@@ -138,7 +138,7 @@ def _count(figures: Figures, book: Book, found: audit.Findings) -> None:
     figures.transfers = len(found.transfers)
     figures.leftovers = len(audit.leftovers(found))
     figures.answers = book.statuses
-    figures.unpaid_seconds = running.longest_unpaid_seconds(found.orders, found.runs)
+    figures.unpaid_seconds = running.longest_unpaid_seconds(found.orders, found.runs, found.served)
     figures.switched = Counter(
         f"{wish.wanted.value}, {'answered' if wish.answered_at else 'outcome unknown'}"
         for wish in book.wishes

@@ -28,7 +28,7 @@ class Plan:
     pause_seconds: float = 0.0  # of a tenant between two leases, at most
     spoiled_share: float = 0.1  # of payments, made worthless by their senders
     contract_share: float = 0.2  # of leases, paid by contract wallets, most of which lie
-    unpaid_seconds: float = 30.0  # the longest that a guest may run unpaid
+    unpaid_seconds: float = 30.0  # the longest that a guest may run unpaid while a server serves
     blocks_vanish: bool = False  # so what was seen in an answer's moment may be gone the next
     expiry: bool = True  # afterwards hours pass, and all must be stopped and gone
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -67,7 +67,7 @@ class Figures:
         return [
             f"leases {self.leases}, renewals {self.renewals}, transfers {self.transfers}",
             f"load {self.load_seconds:.0f} s, at rest {self.calm_seconds:.0f} s later",
-            f"longest time an unpaid guest ran: {self.unpaid_seconds:.1f} s",
+            f"longest time an unpaid guest ran while a server served: {self.unpaid_seconds:.1f} s",
             f"hours later, all was stopped and gone after {self.over_seconds:.0f} s",
         ]
 

@@ -7,13 +7,15 @@ before; one that was stopped by its tenant stays down until somebody starts it.
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from tests.chaos import payments
 
 from pve402.domain import lease, order, power
+
+Span = tuple[datetime, datetime]
 
 _TAG = "lease-"
 
@@ -72,24 +74,37 @@ def unpaid_starts(
             yield f"lease {one.lease_id} of a {kind.name} ran {len(early)} times without money"
 
 
-def longest_unpaid_seconds(orders: Sequence[order.Order], runs: Sequence[Run]) -> float:
-    """How long the guest that ran unpaid for longest did so, without a break.
+def longest_unpaid_seconds(
+    orders: Sequence[order.Order], runs: Sequence[Run], served: Sequence[Span]
+) -> float:
+    """How long the guest that ran unpaid for longest did so while a server could have stopped it.
 
-    Before its order was known to be settled, never settled, or after its paid time.
+    Unpaid is before its order is known to be settled, and after its paid time.
     """
-    paid: dict[str | None, list[tuple[datetime, datetime]]] = defaultdict(list)
+    paid: dict[str | None, list[Span]] = defaultdict(list)
     for one in orders:
         is_time = one.kind is not order.OrderKind.FEE
         if is_time and one.settled_at is not None and one.expires_at is not None:
             paid[one.lease_id].append((one.settled_at, one.expires_at))
     return max(
         (
-            (end - begin).total_seconds()
+            _seconds_within(span, served)
             for run in runs
-            for begin, end in _without((run.began, run.ended), sorted(paid[run.lease_id]))
+            for span in _without((run.began, run.ended), sorted(paid[run.lease_id]))
         ),
         default=0.0,
     )
+
+
+def merged(spans: Iterable[Span]) -> list[Span]:
+    """The time in which at least one of some spans was."""
+    found: list[Span] = []
+    for begin, end in sorted(spans):
+        if found and begin <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((begin, end))
+    return found
 
 
 def undone_wishes(
@@ -120,9 +135,7 @@ def by_lease(things: Sequence[Any]) -> Mapping[str, list[Any]]:
     return found
 
 
-def _without(
-    whole: tuple[datetime, datetime], parts: Sequence[tuple[datetime, datetime]]
-) -> Iterator[tuple[datetime, datetime]]:
+def _without(whole: Span, parts: Sequence[Span]) -> Iterator[Span]:
     """What is left of a time without some others, which are in order."""
     at, end = whole
     for begin, over in parts:
@@ -132,6 +145,11 @@ def _without(
         if at >= end:
             return
     yield at, end
+
+
+def _seconds_within(span: Span, others: Sequence[Span]) -> float:
+    common = ((max(span[0], begin), min(span[1], end)) for begin, end in others)
+    return sum((end - begin).total_seconds() for begin, end in common if end > begin)
 
 
 def _time(seconds: float) -> datetime:

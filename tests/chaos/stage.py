@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,8 @@ class Replica:
     folder: Path
     pid: int = 0
     starts: int = 0
+    _ready_at: datetime | None = None
+    _served: list[tuple[datetime, datetime]] = dataclasses.field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -115,6 +118,7 @@ class Replica:
             await asyncio.sleep(0.02)
         code: int = await self.nurse.ask({"reap": self.pid})
         self.pid = 0
+        self._served, self._ready_at = self.served(), None
         return code
 
     async def until_ready(self, session: aiohttp.ClientSession) -> None:
@@ -126,9 +130,15 @@ class Replica:
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 async with session.get(f"{self.url}/readyz") as response:
                     if response.status == 200:
+                        self._ready_at = self._ready_at or datetime.now(UTC)
                         return
             await asyncio.sleep(0.05)
         raise StageFailed(f"{self.name} is not ready:\n{self.last_words()}")
+
+    def served(self) -> list[tuple[datetime, datetime]]:
+        """When its servers served, from the first answer to the end, or to now."""
+        now = [] if self._ready_at is None else [(self._ready_at, datetime.now(UTC))]
+        return self._served + now
 
     def last_words(self) -> str:
         """The end of its log."""

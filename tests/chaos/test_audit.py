@@ -77,6 +77,7 @@ def findings(**changes: Any) -> audit.Findings:
         "vmids": [{"vmid": 10_000}],
         "signed": [],
         "minute_seconds": _MINUTE_SECONDS,
+        "served": [(_NOW - timedelta(seconds=9), _NOW + timedelta(seconds=99))],
         "unpaid_seconds": 3.0,
     }
     return audit.Findings(**{**facts, **changes})
@@ -175,6 +176,7 @@ def test_what_is_wrong_is_found(changes: dict[str, Any], words: str) -> None:
     "changes",
     [
         {"runs": [a_run()]},
+        {"runs": [EARLY], "served": [(_NOW - timedelta(seconds=2), _NOW)]},
         stopped(),
         stopped(wishes=[a_wish(STOPPED, 1, 2), a_wish(RUNNING, 2.5, None)], runs=[LATER]),
         stopped(wishes=[a_wish(RUNNING, 0, 0.5), a_wish(STOPPED, 1, 2)]),
