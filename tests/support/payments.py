@@ -8,6 +8,7 @@ import json
 import secrets
 from typing import Any
 
+from eth_abi.abi import encode as abi_encode
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
@@ -18,6 +19,8 @@ NOW = 1_800_000_000
 """Unix seconds at which the tests take place."""
 OUR_ADDRESS = "0x" + "ab" * 20
 SOMEBODY = "0x" + "cd" * 20
+FACTORY = "0x" + "fa" * 20
+ERC6492_MAGIC = bytes.fromhex("6492" * 16)
 TRANSACTION = "0x" + "11" * 32
 OTHER_TRANSACTION = "0x" + "22" * 32
 
@@ -76,6 +79,11 @@ def payment(
         **{name: getattr(unsigned, name) for name in fields if name != "signature"},
         signature="0x" + bytes(signed.signature).hex(),
     )
+
+
+def wrapped(inner: bytes, call: bytes = b"create") -> bytes:
+    """The signature of a wallet that its factory has still to deploy (ERC-6492)."""
+    return abi_encode(["address", "bytes", "bytes"], [FACTORY, call, inner]) + ERC6492_MAGIC
 
 
 def document(paid: protocol.Payment, terms: protocol.Requirements | None = None) -> dict[str, Any]:
@@ -150,6 +158,7 @@ class FakeNode(rpc.Rpc):
         self.spent: set[str] = set()
         self.code: set[str] = set()
         self.reverting = False
+        self.balance_atomic = 10**12  # of whoever is asked for
         self.chain_id: Any = hex(84532)
         self.too_large: set[str] = set()  # transactions whose receipt is more than is read
         self.unavailable = False
@@ -205,6 +214,8 @@ class FakeNode(rpc.Rpc):
     def _eth_call(self, call: dict[str, str], _at: str) -> Any:
         if call["data"].startswith(eip3009.authorization_state(OUR_ADDRESS, "0x")[:10]):
             return f"0x{int('0x' + call['data'][-64:] in self.spent):064x}"
+        if call["data"].startswith(eip3009.balance_of(OUR_ADDRESS)[:10]):
+            return hex(self.balance_atomic)
         if self.reverting:
             raise rpc.RpcError("eth_call", 3, "execution reverted")
         return "0x"

@@ -13,6 +13,9 @@ What we conclude from the facilitator's answer and the state of the chain:
 | yes            | free, still valid           | UNKNOWN: not there yet, or a lie; check again |
 | no (our own)   | free, still valid           | REFUSED: it was not submitted and will not be |
 | no, twice      | free, still valid           | REFUSED: both times nothing was broadcast     |
+| no, twice,     | free, still valid, and the  | UNKNOWN: what the earlier attempt broadcast   |
+| after an       | token would take it now     | may still land                                |
+| attempt        | or would not take it now    | REFUSED                                       |
 | no, as it was  | free, still valid           | UNKNOWN: our node may lag behind; even from   |
 | used already   |                             | our own signer                                |
 | no, names a    | free, still valid           | UNKNOWN: it was broadcast and may still land  |
@@ -22,10 +25,10 @@ What we conclude from the facilitator's answer and the state of the chain:
 | any            | chain does not answer       | UNKNOWN                                       |
 | yes, trusted   | not asked                   | SETTLED, if it names a transaction            |
 
-REFUSED undoes a tenant's order. In two rows it is not proven, because anyone with the signed
-authorization can submit it until `validBefore`: a transfer may still follow a no, and another
-transaction may follow a reverted one. We owe the payer any money that arrives this way. UNKNOWN
-ends at `validBefore`.
+REFUSED undoes a tenant's order. Where the nonce is free it is not proven, because anyone with the
+signed authorization can submit it until `validBefore`: a transfer may still follow a no, a wallet
+may be filled again, and another transaction may follow a reverted one. We owe the payer any money
+that arrives this way. UNKNOWN ends at `validBefore`.
 """
 
 import asyncio
@@ -161,7 +164,8 @@ class Settler:
         first; `known_transaction` is the hash from that attempt, if any.
         """
         route = self._route(payment)
-        if attempted_before or known_transaction:
+        is_first = not (attempted_before or known_transaction)
+        if not is_first:
             before = await self.look(
                 payment, since_seconds=since_seconds, known_transaction=known_transaction
             )
@@ -173,7 +177,7 @@ class Settler:
         seen = await self._watch(payment, said, since_seconds=since_seconds)
         if seen.outcome is Outcome.UNKNOWN and said.outcome is Outcome.REFUSED:
             seen = await self._refuse(
-                payment, requirements, said, seen, since_seconds=since_seconds
+                payment, requirements, said, seen, since_seconds=since_seconds, is_first=is_first
             )
         _report(said, seen)
         return seen
@@ -284,11 +288,13 @@ class Settler:
         seen: Settlement,
         *,
         since_seconds: int,
+        is_first: bool,
     ) -> Settlement:
         """Decide whether a facilitator's no is final while the nonce is free.
 
         If the no names a transaction, it was broadcast and may still land. After a plain no we ask
-        once more, in case the failure was temporary.
+        once more, in case the failure was temporary. An earlier attempt may have been broadcast
+        too, so then the no is final only if the token would not take the transfer either.
         """
         if not _is_free(seen) or said.reason in _USED_ALREADY:
             return seen
@@ -301,9 +307,18 @@ class Settler:
         again = await facilitator.settle(payment, requirements)
         seen = await self._watch(payment, again, since_seconds=since_seconds)
         is_plain = again.outcome is Outcome.REFUSED and again.transaction is None
-        if is_plain and again.reason not in _USED_ALREADY and _is_free(seen):
-            return Settlement.of(payment, Outcome.REFUSED, reason=again.reason)
-        return seen
+        if not is_plain or again.reason in _USED_ALREADY or not _is_free(seen):
+            return seen
+        if not is_first and await self._could_land(payment):
+            return seen
+        return Settlement.of(payment, Outcome.REFUSED, reason=again.reason)
+
+    async def _could_land(self, payment: Payment) -> bool:
+        """Return whether the transfer could be mined now, as far as our node can tell."""
+        try:
+            return await known.scheme_of(payment).could_land(self._route(payment).chain, payment)
+        except errors.ChainUnavailable:
+            return True
 
 
 def _is_free(seen: Settlement) -> bool:

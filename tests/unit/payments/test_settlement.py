@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from tests.support import payments as make
@@ -14,6 +15,8 @@ from pve402.payments.settlement import Recheck
 SETTLED, REFUSED, UNKNOWN = Outcome.SETTLED, Outcome.REFUSED, Outcome.UNKNOWN
 TX, OTHER_TX = make.TRANSACTION, make.OTHER_TRANSACTION
 PAID = make.payment()
+NOT_YET_VALID = make.payment(valid_after=make.NOW + 4)
+UNDEPLOYED = make.payment(signature="0x" + make.wrapped(bytes(65)).hex())
 Landing = Callable[[make.FakeNode], None]
 
 
@@ -193,6 +196,64 @@ async def test_a_plain_no_is_asked_for_once_more(
     concluded = await _settle(facilitator)
 
     assert (concluded.outcome, facilitator.settled) == (outcome, 2)
+
+
+ATTEMPTED = [{"attempted_before": True}, {"known_transaction": OTHER_TX}]
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTED)
+async def test_a_no_after_an_earlier_attempt_leaves_the_chain_to_decide(attempt: Any) -> None:
+    facilitator = ScriptedFacilitator(REFUSED, reason="insufficient_funds")
+    settler = _settler(facilitator)
+
+    while_valid = await settler.settle(PAID, make.requirements(), since_seconds=make.NOW, **attempt)
+    expires(facilitator.node)
+    after = await settler.settle(PAID, make.requirements(), since_seconds=make.NOW, **attempt)
+
+    assert (while_valid.outcome, while_valid.reason) == (UNKNOWN, "unspent")
+    assert (after.outcome, after.reason) == (REFUSED, "authorization_expired")
+
+
+def moves_the_balance(node: make.FakeNode) -> None:
+    node.balance_atomic = PAID.amount_atomic - 1
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTED)
+@pytest.mark.parametrize(
+    ("paid", "landing", "outcome"),
+    [
+        (PAID, would_revert, REFUSED),  # paused, blocked, a contract that turned
+        (PAID, moves_the_balance, REFUSED),
+        (PAID, None, UNKNOWN),
+        (NOT_YET_VALID, would_revert, UNKNOWN),
+        (NOT_YET_VALID, moves_the_balance, REFUSED),
+        (UNDEPLOYED, would_revert, UNKNOWN),  # until somebody deploys it
+        (UNDEPLOYED, moves_the_balance, REFUSED),
+        (PAID, goes_down, UNKNOWN),
+    ],
+)
+async def test_a_no_after_an_earlier_attempt_is_final_where_nothing_could_land(
+    paid: protocol.Payment, landing: Landing | None, outcome: Outcome, attempt: Any
+) -> None:
+    facilitator = ScriptedFacilitator(REFUSED, reason="no", landing=landing)
+
+    concluded = await _settler(facilitator).settle(
+        paid, make.requirements(), since_seconds=make.NOW, **attempt
+    )
+
+    assert concluded.outcome is outcome
+
+
+async def test_a_wallet_that_is_filled_again_pays_with_the_next_attempt() -> None:
+    facilitator = ScriptedFacilitator(REFUSED, reason="insufficient_funds")
+    settler = _settler(facilitator)
+    attempt = {"attempted_before": True}
+
+    before = await settler.settle(PAID, make.requirements(), since_seconds=make.NOW, **attempt)
+    facilitator.says, facilitator.transaction, facilitator.landing = SETTLED, TX, pays
+    after = await settler.settle(PAID, make.requirements(), since_seconds=make.NOW, **attempt)
+
+    assert (before.outcome, after.outcome) == (UNKNOWN, SETTLED)
 
 
 @pytest.mark.parametrize("own_signer", [False, True])

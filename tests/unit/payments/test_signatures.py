@@ -1,19 +1,13 @@
 """Shapes of signatures: wrapped for wallets that may not be deployed, and compact."""
 
 import pytest
-from eth_abi.abi import encode
 from tests.support import payments as make
 
 from pve402.payments import errors, signatures
 from pve402.payments.schemes import known
 from pve402.payments.schemes.base import Standing
 
-FACTORY = "0x" + "fa" * 20
-MAGIC = bytes.fromhex("6492" * 16)
-
-
-def wrapped(inner: bytes, call: bytes = b"create") -> bytes:
-    return encode(["address", "bytes", "bytes"], [FACTORY, call, inner]) + MAGIC
+MAGIC, wrapped = make.ERC6492_MAGIC, make.wrapped
 
 
 def compact(signature: bytes) -> bytes:

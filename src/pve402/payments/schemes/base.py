@@ -125,3 +125,13 @@ class Scheme(Protocol):
             ChainUnavailable: no usable answer.
         """
         ...
+
+    async def could_land(self, chain: Chain, payment: Payment) -> bool:
+        """Return whether the transfer of a payment with a free nonce could be mined now.
+
+        Also True where no simulation can tell, as for a wallet that is deployed with the transfer.
+
+        Raises:
+            ChainUnavailable: no usable answer.
+        """
+        ...

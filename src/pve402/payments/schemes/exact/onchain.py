@@ -14,7 +14,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pve402.payments import abi, errors, rpc
+from pve402.payments import abi, errors, rpc, signatures
 from pve402.payments.chain import Block, Chain, FoundLog, Log, Receipt
 from pve402.payments.payment import Payment
 from pve402.payments.schemes.base import Fate, Finding
@@ -66,6 +66,20 @@ async def authorization_state(
     data = eip3009.authorization_state(payment.payer, payment.nonce)
     answer = await chain.call(payment.asset, data, at_block=at_block)
     return rpc.quantity("eth_call", answer) != 0
+
+
+async def could_land(chain: Chain, payment: Payment) -> bool:
+    """Return whether the token would take the transfer now, or soon. See `Scheme`."""
+    balance = await chain.call(payment.asset, eip3009.balance_of(payment.payer))
+    if rpc.quantity("eth_call", balance) < payment.amount_atomic:
+        return False
+    shape = signatures.unwrap(payment.signature_bytes)
+    if shape is not None and shape.deploys:
+        return True  # whoever submits it may deploy the wallet first
+    if (await chain.latest_block()).timestamp_seconds <= payment.valid_after:
+        return True
+    data = eip3009.transfer_with_authorization(payment)
+    return await chain.try_call(payment.asset, data) is not None
 
 
 def judge(receipt: Receipt, payment: Payment) -> Finding | None:

@@ -100,3 +100,7 @@ class Exact:
         return await onchain.find(
             chain, payment, not_before_seconds=not_before_seconds, newest=newest
         )
+
+    async def could_land(self, chain: Chain, payment: Payment) -> bool:
+        """See `Scheme`."""
+        return await onchain.could_land(chain, payment)
