@@ -44,7 +44,7 @@ def options() -> SimulatorOptions:
         before,
         access=dataclasses.replace(before.access, tokens=(*before.access.tokens, root_token)),
         root_password=pve_rig.PASSWORD,
-        nodes=(NodeOptions(bridges=("vmbr0", "vmbr1")),),
+        nodes=(NodeOptions(bridges=("vmbr0", "vmbr1"), address="10.77.0.1"),),
         storages=(
             StorageOptions(),
             StorageOptions(

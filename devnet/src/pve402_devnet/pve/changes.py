@@ -153,7 +153,7 @@ def _refuse_script(volume_id: str) -> None:
 def _require_sane_network(world: cluster.Cluster, node: str, name: str, value: str) -> None:
     network = schema.parse_property_string(value, guest_schema.NETWORK)
     bridge, mtu = network.get("bridge"), int(network.get("mtu", "0"))
-    if mtu and bridge not in world.nodes[node].bridges:
+    if mtu and bridge not in world.bridges(node):
         raise errors.Failure(f"bridge '{bridge}' does not exist")
     if mtu > 1500:
         raise errors.Failure(f"{name}: MTU size '{mtu}' is bigger than bridge MTU '1500'")
@@ -180,6 +180,7 @@ def _apply(
             continue
         _forget_option(world, guest, name)
         _drop(conf.pending_delete, name)
+        _follow_card(world, guest, name)
     for name in sorted(selection & set(conf.pending)):
         if running and not _can_change_now(conf, name):
             continue
@@ -189,7 +190,21 @@ def _apply(
             problems[name] = f"unable to hotplug {name}: {problem.message}"
             continue
         conf.pending.pop(name)
+        _follow_card(world, guest, name)
     return problems
+
+
+def _follow_card(world: cluster.Cluster, guest: cluster.Guest, name: str) -> None:
+    """Give the address of a card that is gone back, and one to a new card that asks for it."""
+    if not re.fullmatch(r"net\d+", name):
+        return
+    cards = guest.config.networks()
+    held = {one.hardware_address for one in world.networks.addresses if one.vmid == guest.vmid}
+    for gone in held - {card.get("hwaddr", "") for card in cards.values()}:
+        world.networks.take_back(guest.vmid, gone)
+    card = cards.get(name, {})
+    if card.get("hwaddr") not in held:
+        world.networks.give(guest.vmid, card)
 
 
 def _can_delete_now(name: str) -> bool:
@@ -211,7 +226,7 @@ def _final_value(
     if re.fullmatch(r"net\d+", name):
         printed = print_network(str(value))
         bridge = schema.parse_property_string(printed, guest_schema.NETWORK).get("bridge")
-        if running and bridge and bridge not in world.nodes[guest.node].bridges:
+        if running and bridge and bridge not in world.bridges(guest.node):
             raise errors.Failure(f"interface {bridge} does not exist\n")
         return printed
     if name in guest_schema.VOLUME_KEYS:

@@ -1,7 +1,9 @@
 """The simulated cluster: everything calls and workers read and change."""
 
+import ipaddress
 import itertools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pve402_devnet.pve import (
@@ -15,6 +17,7 @@ from pve402_devnet.pve import (
     locks,
     options,
     runtime,
+    sdn,
     storage,
     tasks,
     tickets,
@@ -23,6 +26,7 @@ from pve402_devnet.pve import (
 from pve402_devnet.pve.firewall import files
 
 _HOST_LOOKUP = "failed to get address info for: {0}: Temporary failure in name resolution"
+_FIRST_LEASE, _LEASES = 100, 150  # of the last octet of an address by DHCP
 _FIRST_GUEST_PID = 20_000
 
 
@@ -72,11 +76,13 @@ class Cluster:
         self.locks = locks.ConfigLocks(self.clock)
         self.storages = storage.Storages(chosen)
         self.firewalls = files.Firewalls()
+        self.networks = sdn.Networks()
         self.consoles: dict[int, runtime.ConsoleSession] = {}
         self.daemons = {name: workers.Workers(chosen.daemon_workers) for name in self.nodes}
         made = certificate.make(chosen.host)
         self.root_certificate, self.fingerprint = made.pem, made.fingerprint_sha256
         self.started_at = self.clock.now()
+        self.leases: dict[str, int] = {}
         self._pids = itertools.count(_FIRST_GUEST_PID, 11)
 
     @property
@@ -120,11 +126,26 @@ class Cluster:
             if storage.split_volume_id(name) and self.storages.volume(name) is None:
                 raise errors.Failure(f"volume '{name}' does not exist")
 
+    def dhcp_address(self, node: str, card: Mapping[str, str]) -> str | None:
+        """The address a card is given: by its network, or by the router of a bridge."""
+        hardware_address = card.get("hwaddr", "")
+        if card.get("link_down") == "1":
+            return None
+        if card.get("bridge") in self.networks.applied.networks:
+            return self.networks.address_of(hardware_address)
+        number = self.leases.setdefault(hardware_address, len(self.leases))
+        around = ipaddress.ip_interface(f"{self.nodes[node].address}/24").network
+        return f"{around.network_address + _FIRST_LEASE + number % _LEASES}/24"
+
+    def bridges(self, node: str) -> tuple[str, ...]:
+        """Name what guests of a node can be plugged into: bridges and applied networks."""
+        return (*self.nodes[node].bridges, *self.networks.bridges)
+
     def require_bridges(self, guest: Guest) -> None:
         """Raise `errors.Failure` for the first bridge that a guest names and its node lacks."""
         for network in guest.config.networks().values():
             bridge = network.get("bridge")
-            if bridge and bridge not in self.nodes[guest.node].bridges:
+            if bridge and bridge not in self.bridges(guest.node):
                 raise errors.Failure(f"bridge '{bridge}' does not exist")
 
     async def is_running(self, vmid: int) -> bool:

@@ -65,6 +65,8 @@ class ControlServer:
             self._world.quorate = bool(body["quorate"])
         if "statisticsDead" in body:
             self._world.statistics_dead = bool(body["statisticsDead"])
+        if "networkReloadFails" in body:
+            self._world.networks.reload_fails = bool(body["networkReloadFails"])
         if "killCreates" in body:
             self._world.faults.kill_creates = int(str(body["killCreates"]))
         if "offline" in body:
@@ -83,6 +85,7 @@ class ControlServer:
             {
                 "quorate": world.quorate,
                 "statisticsDead": world.statistics_dead,
+                "networkReloadFails": world.networks.reload_fails,
                 "offline": sorted(world.offline),
                 "fullStorages": [s.name for s in world.storages if s.full],
                 "killCreates": world.faults.kill_creates,

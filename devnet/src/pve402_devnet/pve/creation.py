@@ -98,6 +98,8 @@ async def _build(
     guest.template = plan.archive
     guest.password, guest.ssh_public_keys = plan.password, plan.ssh_public_keys
     guest.config = new
+    for card in new.networks().values():
+        world.networks.give(plan.vmid, card)
 
 
 def _make_volume(

@@ -140,22 +140,34 @@ def resource_of_storage(found: storage.Storage, node: str) -> dict[str, object]:
     }
 
 
-async def interfaces_of(world: cluster.Cluster, guest: cluster.Guest) -> list[dict[str, object]]:
-    """The network interfaces a running guest reports."""
-    reported = await world.runtime.addresses(guest.vmid) or [
+async def interfaces_of(
+    world: cluster.Cluster, guest: cluster.Guest
+) -> list[dict[str, object]] | None:
+    """The network interfaces a running guest reports; None until its programs set them up."""
+    reported = await world.runtime.addresses(guest.vmid)
+    since = world.clock.now() - (guest.started_at or 0)
+    if not reported and since < world.latencies.addresses:
+        return None
+    has_leases = since >= world.latencies.dhcp
+    cards = guest.config.networks().values()
+    reported = reported or [
         runtime.GuestAddress(
             name="lo", hardware_address="00:00:00:00:00:00", inet="127.0.0.1/8", inet6="::1/128"
         ),
-        *(_configured_address(network) for network in guest.config.networks().values()),
+        *(_configured_address(world, guest, card, has_leases=has_leases) for card in cards),
     ]
     return [_interface(address) for address in reported]
 
 
-def _configured_address(network: dict[str, str]) -> runtime.GuestAddress:
-    mac = network.get("hwaddr", "").lower()
-    inet, inet6 = network.get("ip", ""), network.get("ip6", "")
+def _configured_address(
+    world: cluster.Cluster, guest: cluster.Guest, card: dict[str, str], *, has_leases: bool
+) -> runtime.GuestAddress:
+    mac = card.get("hwaddr", "").lower()
+    inet, inet6 = card.get("ip", ""), card.get("ip6", "")
+    if inet == "dhcp" and has_leases:
+        inet = world.dhcp_address(guest.node, card) or ""
     return runtime.GuestAddress(
-        name=network["name"],
+        name=card["name"],
         hardware_address=mac,
         inet=inet if "/" in inet else None,
         inet6=inet6 if "/" in inet6 else f"{_link_local(mac)}/64",

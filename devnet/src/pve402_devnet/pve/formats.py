@@ -168,6 +168,13 @@ def _pool(text: str) -> None:
         raise FormatError(f"pool name '{text}' contains invalid characters\n")
 
 
+def _subnet_id(text: str) -> None:
+    try:
+        ipaddress.ip_network(text.partition("-")[2].replace("-", "/") or text)
+    except ValueError as error:
+        raise FormatError(f"unable to parse subnet id '{text}'\n") from error
+
+
 CHECKS: dict[str, Callable[[str], None]] = {
     "dns-name": _matching(_DNS_NAME, "value does not look like a valid DNS name\n"),
     "ip": _ip,
@@ -195,6 +202,7 @@ CHECKS: dict[str, Callable[[str], None]] = {
     "pve-groupid": _matching(
         re.compile(r"[A-Za-z0-9.\-_]+"), "group name '{}' contains invalid characters\n"
     ),
+    "pve-sdn-subnet-id": _subnet_id,
     "pve-startup-order": _startup_order,
     "pve-storage-content": _content_type,
     "pve-storage-id": _storage_id,

@@ -135,7 +135,7 @@ def require_bridge(call: rest.Call, text: str) -> None:
     bridge, tag = network.get("bridge"), network.get("tag")
     if bridge is None:
         return
-    path = f"/sdn/zones/localnetwork/{bridge}"
+    path = call.world.networks.path_of(bridge)
     tags = [tag] if tag else []
     tags += network.get("trunks", "").split(";") if network.get("trunks") else []
     for one in tags:

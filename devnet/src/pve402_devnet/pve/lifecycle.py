@@ -92,6 +92,7 @@ def remove(world: cluster.Cluster, guest: cluster.Guest) -> None:
     for pool in world.access.pools.values():
         pool.guests.discard(guest.vmid)
     world.firewalls.forget_guest(guest.vmid)
+    world.networks.take_back(guest.vmid)
     world.guests.pop(guest.vmid, None)
 
 

@@ -17,6 +17,9 @@ MISSING_PROPERTY = "property is missing and it is not optional"
 
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)  # longer ones are no size of anything
 _NUMBER = re.compile(r"[+-]?(?:\d+\.\d+|\d+\.|\.\d+|\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+ARRAY_SEPARATOR = "\n"
+"""Between the items of a parameter of type array, once it is checked."""
+
 _TYPE_PATTERNS = {"boolean": re.compile("[01]"), "integer": _INTEGER, "number": _NUMBER}
 
 Parameters = Mapping[str, object]
@@ -130,8 +133,12 @@ def _join_lists(values: Parameters, properties: Properties) -> dict[str, object]
     joined = dict(values)
     for name, value in values.items():
         definition = properties.get(name)
-        if isinstance(value, list) and definition and (definition.format or "").endswith("-list"):
+        if not isinstance(value, list) or definition is None:
+            continue
+        if (definition.format or "").endswith("-list"):
             joined[name] = ",".join(str(item) for item in value)
+        elif definition.type == "array":
+            joined[name] = ARRAY_SEPARATOR.join(str(item) for item in value)
     return joined
 
 

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.fakepve  # whose environment has the schema
 
 ROUTES = routes.every_route(options.SimulatorOptions())
 BACKUP = "POST /nodes/{node}/vzdump"
+ZONE = "POST /cluster/sdn/zones"
 KNOWN = {
     "GET /": "the index of the API, which the schema leaves out",
     f"{BACKUP} node": "stands in the path, so it is always there",
@@ -26,6 +27,17 @@ KNOWN = {
             *(f"{BACKUP} stopwait", f"{BACKUP} tmpdir"),
         ),
         "no backup is made, only its lock and its task",
+    ),
+    **dict.fromkeys(
+        (
+            *(f"{ZONE} advertise-subnets", f"{ZONE} bridge", f"{ZONE} controller"),
+            *(f"{ZONE} bridge-disable-mac-learning", f"{ZONE} disable-arp-nd-suppression"),
+            *(f"{ZONE} dp-id", f"{ZONE} exitnodes", f"{ZONE} exitnodes-local-routing"),
+            *(f"{ZONE} exitnodes-primary", f"{ZONE} fabric", f"{ZONE} mac", f"{ZONE} peers"),
+            *(f"{ZONE} rt-import", f"{ZONE} secondary-controllers", f"{ZONE} tag"),
+            *(f"{ZONE} vlan-protocol", f"{ZONE} vrf-vxlan", f"{ZONE} vxlan-port"),
+        ),
+        "only simple zones are known, which have no use for it",
     ),
 }
 """What is not as in the schema, and why."""

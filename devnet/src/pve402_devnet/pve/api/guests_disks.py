@@ -63,6 +63,8 @@ async def clone(call: rest.Call) -> rest.Json:
     target.config = copied
     target.template, target.systemd = source.template, source.systemd
     world.firewalls.copy_guest(source.vmid, new_id)
+    for card in copied.networks().values():
+        world.networks.give(new_id, card)
 
     linked = not _is_full(call, source)
 
