@@ -5,6 +5,11 @@ import asyncio
 from pve402_devnet.pve import changes, cluster, config, errors, tasks
 
 _SHUTDOWN_GRACE_SECONDS = 5  # lxc-stop gets this much longer than its own limit
+_LOCKED_START = (
+    "run_buffer: 571 Script exited with status 255",
+    'lxc_init: 845 Failed to run lxc.hook.pre-start for container "{vmid}"',
+    '__lxc_start: 2039 Failed to initialize container "{vmid}"',
+)
 _UP_AFTER = 0.6  # the share of a start after which the guest reads as running
 
 
@@ -47,13 +52,19 @@ async def shutdown(
 async def reboot(
     world: cluster.Cluster, node: str, vmid: int, timeout_seconds: int | None, task: tasks.Task
 ) -> None:
-    """Body of `vzreboot`: shut down, by force if need be, and start with pending changes."""
+    """Body of `vzreboot`: shut down, by force if need be, and start with pending changes.
+
+    A lock is noticed at the start alone, so a guest that is being backed up ends and stays down.
+    """
     async with world.locks.hold(vmid):
         if not await world.is_running(vmid):
             return
         guest = world.guest(vmid, node)
         limit = 60 if timeout_seconds is None else timeout_seconds
         await _shut_down(world, guest, timeout_seconds=limit, force=True, task=task)
+        if guest.config.lock:
+            task.log(*(line.format(vmid=vmid) for line in _LOCKED_START))
+            raise errors.Failure(f"startup for container '{vmid}' failed")
         await _bring_up(world, guest)
 
 

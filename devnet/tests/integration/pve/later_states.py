@@ -189,6 +189,29 @@ async def _no_guests_in_the_network(replay: Replay) -> None:
     await replay.remove(*range(270, 276))
 
 
+async def _backed_up(replay: Replay) -> None:
+    """A backup of guest 210 runs: on btrfs it takes a snapshot first, and the file is locked."""
+    await _fresh_210(replay)
+    guest = replay.world.guests[210].config
+    section = {**guest.options, "snaptime": 1}
+    guest.snapshots["s1"] = {**section, "description": "changed text\n"}
+    guest.snapshots["vzdump"] = {
+        **section,
+        "description": "vzdump backup snapshot\n",
+        "parent": "s1",
+    }
+    replay.edit(210, lock="backup", parent="vzdump")
+
+
+async def _backup_is_stopped(replay: Replay) -> None:
+    del replay.world.guests[210].config.snapshots["vzdump"]
+    replay.edit(210, lock=None, parent="s1")
+
+
+async def _backup_is_over(replay: Replay) -> None:
+    replay.edit(210, lock=None)
+
+
 SETUPS: Mapping[str, Setup] = {
     "setup-role-pve-prefix": _roles_of_the_setup,
     "setup-permissions-token": _other_rules_of_the_setup,
@@ -215,6 +238,11 @@ SETUPS: Mapping[str, Setup] = {
     "clone-source-config": _firewall_of_210,
     "clone-of-protected": _protected_220,
     "interfaces-dhcp": _with_dhcp,
+    "during-backup-config": _backed_up,
+    "backup-stopped-config": _backup_is_stopped,
+    "reboot-in-backup": _backed_up,
+    "reboot-in-backup-start-later": _backup_is_over,
+    "backup-killed-config": _backed_up,
     "sdn-apply": _reload_that_fails,
     "sdn-token-create-1": _no_guests_in_the_network,
     "fw-index": _no_firewall,

@@ -34,11 +34,14 @@ FAMILIES = (
     r"clone-|delete-clone",
     r"fw-",
     r"sdn-",
+    r"during-backup-(?!second|termproxy|task)|backup-stopped-config",
+    r"reboot-in-backup",
+    r"backup-killed-(config|snap|put|stop|start|delete)",
 )
 REPLAYED = tuple(name for family in FAMILIES for name in DOCUMENTS if re.match(family, name))
 EXCLUDED: Mapping[str, str] = {
     r"oci-": "the simulator pulls no OCI images",
-    r"vzdump-|backup-|prune|during-backup|reboot-(in-)?backup": "its backups write nothing",
+    r"vzdump-|backup-|prune|during-backup|reboot-backup": "its backups write nothing",
     r"restore-|create-from-backup": "so there is nothing to restore",
     r"ha-|cluster-ha": "it has no high availability",
     r"rrd|metrics-|notifications-|cluster-(log|tasks|options)": "figures that it does not keep",
