@@ -40,7 +40,7 @@ def write(connection: sqlite3.Connection, *statements: str) -> None:
 
 def steps(service: Path, backup: Path) -> str:
     """The commands of the page's part on putting back, with other folders."""
-    part = PAGE.read_text().partition("## Put a backup back")[2]
+    part = PAGE.read_text().partition("## Restore a backup")[2]
     found = re.search(r"```sh\n(.*?)```", part, re.DOTALL)
     assert found is not None
     return found[1].replace("/var/lib/pve402", str(service)).replace("/backup", str(backup))

@@ -62,6 +62,6 @@ def test_the_page_on_rights_grants_what_is_needed() -> None:
 
 def test_alarms_are_on_metrics_that_exist() -> None:
     page = (REFERENCE / "metrics.md").read_text(encoding="utf-8")
-    table, _, alarms = page.partition("## What to set an alarm on")
+    table, _, alarms = page.partition("## Alarms")
 
     assert set(re.findall(r"pve402_\w+", alarms)) <= set(re.findall(r"pve402_\w+", table))
