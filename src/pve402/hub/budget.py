@@ -4,7 +4,7 @@ Output counts against the limit until nothing refers to it: neither a remembered
 a response still being sent to a slow reader.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 
 from pve402.proxmox.guests import GuestRef
@@ -25,14 +25,17 @@ class OutputBudget:
         self._make_room = make_room
         self._kept: Counter[GuestRef] = Counter()
         self._total = 0
+        self._returned: deque[tuple[GuestRef, int]] = deque()
 
     @property
     def kept_bytes(self) -> int:
         """Bytes kept now, across all guests."""
+        self._collect()
         return self._total
 
     def open(self, guest: GuestRef) -> "Share":
         """A share of the guest's room for one execution."""
+        self._collect()
         return Share(self, guest)
 
     def take(self, guest: GuestRef, wanted: int) -> int:
@@ -40,23 +43,35 @@ class OutputBudget:
 
         A guest that has used up its own room gets none from others.
         """
+        self._collect()
         missing = wanted - self._own_room(guest)
         if missing > 0:
             self._make_room(guest, missing, False)
+            self._collect()
         missing = min(wanted, self._own_room(guest)) - self._room(guest)
         if missing > 0:
             self._make_room(guest, missing, True)
+            self._collect()
         granted = max(0, min(wanted, self._room(guest)))
         self._kept[guest] += granted
         self._total += granted
         return granted
 
     def give_back(self, guest: GuestRef, size: int) -> None:
-        """Give room back."""
-        self._total -= size
-        self._kept[guest] -= size
-        if not self._kept[guest]:
-            del self._kept[guest]
+        """Give room back, from any thread and at any moment: it is counted before the next use."""
+        self._returned.append((guest, size))
+
+    def _collect(self) -> None:
+        """Count what was given back.
+
+        A destructor runs in whichever thread collects garbage, and between any two steps of ours.
+        """
+        while self._returned:
+            guest, size = self._returned.popleft()
+            self._total -= size
+            self._kept[guest] -= size
+            if not self._kept[guest]:
+                del self._kept[guest]
 
     def _own_room(self, guest: GuestRef) -> int:
         return self._guest_bytes - self._kept[guest]

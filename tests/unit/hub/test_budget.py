@@ -2,6 +2,9 @@
 
 import asyncio
 import gc
+import queue
+import sys
+import threading
 import time
 
 import pytest
@@ -165,3 +168,43 @@ async def remember(hub: Hub, guest: GuestRef, size: int) -> None:
     execution.finish(0)
     execution.ended_at = time.monotonic()
     hub._guests[guest].register(execution)
+
+
+def test_shares_that_another_thread_lets_go_are_counted_exactly() -> None:
+    room, dropped = make(), queue.SimpleQueue[budget.Share | None]()
+    usual, times = sys.getswitchinterval(), 20_000
+
+    def let_go() -> None:
+        while dropped.get() is not None:
+            pass
+
+    thread = threading.Thread(target=let_go)
+    thread.start()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(times):
+            share = room.open(ONE)
+            share.take(10)
+            dropped.put(share)
+            del share
+    finally:
+        sys.setswitchinterval(usual)
+        dropped.put(None)
+        thread.join()
+
+    assert room.kept_bytes == 0
+    assert room.open(ONE).take(9 * MIB) == 4 * MIB
+
+
+def test_a_share_that_goes_in_the_middle_of_taking_is_counted_once() -> None:
+    kept: list[Execution] = []
+
+    def make_room(*_: object) -> None:
+        kept.clear()
+
+    room = budget.OutputBudget(guest_bytes=4 * MIB, total_bytes=6 * MIB, make_room=make_room)
+    kept.append(run(room, ONE, 4 * MIB))
+
+    late = run(room, ONE, MIB)
+
+    assert (late.truncated, late.kept_bytes, room.kept_bytes) == (False, MIB, MIB)
