@@ -27,6 +27,8 @@ LARGEST_NONCES = 200_000
 _PIECE_HEAD = struct.Struct("!I32s")
 _LARGEST_PIECE_BYTES = 1024 * 1024
 _CONNECT_SECONDS = 2.0
+SILENCE_SECONDS = 65.0
+"""A peer pings every 20 seconds; one that is silent for longer than three pings is gone."""
 
 
 class PeerUnreachable(Exception):
@@ -234,11 +236,17 @@ class Peers:
     async def connect(
         self, address: str, target: str, *, lease_id: str, headers: Mapping[str, str]
     ) -> aiohttp.ClientWebSocketResponse:
-        """Open a websocket. Raises PeerUnreachable, also if the peer refuses it."""
+        """Open a websocket; read it with `receive`.
+
+        Raises PeerUnreachable, also if the peer refuses it.
+        """
         signed = self.signer.sign(address, "GET", target, lease_id, b"")
         try:
             return await self._open().ws_connect(
-                _url(address, target), headers={**headers, **signed}, max_msg_size=4 * 1024 * 1024
+                _url(address, target),
+                headers={**headers, **signed},
+                max_msg_size=4 * 1024 * 1024,
+                autoping=False,  # see `receive`
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise PeerUnreachable from error
@@ -269,6 +277,21 @@ class Peers:
                 trust_env=False,
             )
         return self._session
+
+
+async def receive(socket: aiohttp.ClientWebSocketResponse) -> aiohttp.WSMessage:
+    """Return a peer's next message. Raises PeerLost if not even a ping comes.
+
+    A machine that lost its power closes no connection. We do not answer the pings: the answer could
+    have to wait behind input that the guest does not read, and output would wait for it.
+    """
+    while True:
+        try:
+            message = await socket.receive(SILENCE_SECONDS)
+        except TimeoutError:
+            raise PeerLost from None
+        if message.type not in {aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG}:
+            return message
 
 
 def _url(address: str, target: str) -> yarl.URL:

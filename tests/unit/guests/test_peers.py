@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
+import aiohttp
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -194,3 +198,59 @@ async def test_a_large_chunk_is_sent_in_pieces_of_bounded_size():
 
     assert await _read([sent]) == b"x" * 3_000_000
     assert len(sent) == 3_000_000 + 4 * 36
+
+
+@contextlib.asynccontextmanager
+async def _peer_that(
+    does: Callable[[web.WebSocketResponse], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """A peer whose websocket does something; its address."""
+
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(autoping=False)
+        await socket.prepare(request)
+        await does(socket)
+        return socket
+
+    application = web.Application()
+    application.router.add_get("/ws", serve)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+async def test_a_peer_that_says_nothing_at_all_is_lost(
+    caller: Signer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(peers, "SILENCE_SECONDS", 0.05)
+    others, over = peers.Peers(signer=caller), asyncio.Event()
+
+    async with _peer_that(lambda _: over.wait()) as address:
+        socket = await others.connect(address, "/ws", lease_id="l", headers={})
+        with pytest.raises(peers.PeerLost):
+            await peers.receive(socket)
+        over.set()
+        await others.close()
+
+
+@pytest.mark.parametrize("pings", [1, 4])
+async def test_pings_show_that_a_peer_lives_and_are_no_messages(caller: Signer, pings: int):
+    async def ping(socket: web.WebSocketResponse) -> None:
+        for _ in range(pings):
+            await socket.ping(b"are you there")
+        await socket.send_bytes(b"output")
+        answers.append(await socket.receive())
+
+    answers: list[aiohttp.WSMessage] = []
+    others = peers.Peers(signer=caller)
+
+    async with _peer_that(ping) as address:
+        socket = await others.connect(address, "/ws", lease_id="l", headers={})
+        message = await peers.receive(socket)
+        await socket.close()
+        await others.close()
+
+    assert message.data == b"output"
+    assert [answer.type for answer in answers] == [aiohttp.WSMsgType.CLOSE]

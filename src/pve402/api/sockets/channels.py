@@ -123,8 +123,8 @@ async def _try(
     try:
         await socket.send_str(hello.model_dump_json(exclude={"ticket", "window"}))
         async with asyncio.timeout(_READY_SECONDS):
-            first = await socket.receive()
-    except (aiohttp.ClientError, OSError, TimeoutError):
+            first = await peers.receive(socket)
+    except (aiohttp.ClientError, OSError, TimeoutError, peers.PeerLost):
         await socket.close()
         return None
     if first.type is aiohttp.WSMsgType.TEXT:
@@ -151,13 +151,17 @@ class PeerChannel:
     async def read(self) -> bytes | None:
         """Return the next output; None once the console is closed."""
         while not self.close_reason:
-            message = await self._socket.receive()
+            try:
+                message = await peers.receive(self._socket)
+            except peers.PeerLost:
+                break
             if message.type is aiohttp.WSMsgType.BINARY:
                 data: bytes = message.data
                 return data
             if message.type is not aiohttp.WSMsgType.TEXT:
                 extra = message.extra if message.type is aiohttp.WSMsgType.CLOSE else None
                 self.close_reason = str(extra or "session_lost")
+        self.close_reason = self.close_reason or "session_lost"
         return None
 
     def resize(self, columns: int, rows: int) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeGuard
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from pve402.api.sockets import binary
 from pve402.api.sockets.channels import Channel
 from pve402.api.transport import body
 from pve402.domain import errors
@@ -66,12 +67,12 @@ class Pump:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _show(self) -> None:
-        """Send output until it ends."""
+        """Send output until it ends. Raises WebSocketDisconnect if the client does not read."""
         while (data := await self._channel.read()) is not None:
             for start in range(0, len(data), MESSAGE_BYTES):
                 piece = data[start : start + MESSAGE_BYTES]
                 await self._window.take(len(piece))
-                await self._socket.send_bytes(piece)
+                await binary.send(self._socket, piece)
 
     async def _listen(self) -> None:
         """Handle messages until the client has gone."""

@@ -42,11 +42,14 @@ async def _try(
         return False
     async with peer:
         await peer.send_str(hello)
-        first = await peer.receive()
-        if first.type is aiohttp.WSMsgType.CLOSE and peer.close_code == NOT_HERE:
-            return False
-        await _pass(first, socket, peer)
-        await _both_ways(socket, peer)
+        try:
+            first = await peers.receive(peer)
+            if first.type is aiohttp.WSMsgType.CLOSE and peer.close_code == NOT_HERE:
+                return False
+            await _pass(first, socket, peer)
+            await _both_ways(socket, peer)
+        except peers.PeerLost:
+            raise hub_errors.SessionLost from None
     return True
 
 
@@ -54,7 +57,7 @@ async def _both_ways(socket: WebSocket, peer: aiohttp.ClientWebSocketResponse) -
     up = asyncio.create_task(_up(socket, peer))
     try:
         while not peer.closed:
-            await _pass(await peer.receive(), socket, peer)
+            await _pass(await peers.receive(peer), socket, peer)
     finally:
         up.cancel()
 
@@ -64,7 +67,7 @@ async def _pass(
 ) -> None:
     match message.type:
         case aiohttp.WSMsgType.BINARY:
-            await socket.send_bytes(message.data)
+            await binary.send(socket, message.data)
         case aiohttp.WSMsgType.TEXT:
             await socket.send_text(message.data)
         case aiohttp.WSMsgType.CLOSE if message.data != 1006:

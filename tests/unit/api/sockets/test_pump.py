@@ -8,6 +8,7 @@ import pytest
 
 from pve402.api.sockets import pump
 from pve402.api.sockets.pump import MESSAGE_BYTES, Pump
+from pve402.api.transport import pace
 
 
 class FakeSocket:
@@ -105,6 +106,19 @@ async def test_what_runs_beside_ends_the_pump(socket: FakeSocket) -> None:
         return None
 
     await asyncio.wait_for(Pump(socket, FakeChannel()).run(beside()), 5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [1, 1000, MESSAGE_BYTES, 3 * MESSAGE_BYTES, 10 * MESSAGE_BYTES])
+async def test_a_client_that_stops_reading_ends_the_pump(
+    socket: FakeSocket, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_data: bytes) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(pace, "SECONDS", 0.01)
+    monkeypatch.setattr(socket, "send_bytes", never)
+
+    await asyncio.wait_for(Pump(socket, FakeChannel(b"x" * size)).run(), 5)  # type: ignore[arg-type]
 
 
 async def test_no_more_than_a_window_is_under_way(socket: FakeSocket) -> None:
