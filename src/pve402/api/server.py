@@ -104,7 +104,7 @@ def _uvicorn_config(app: Any, settings: config.Settings) -> uvicorn.Config:
         app,
         host=settings.pve402_host,
         port=settings.pve402_port,
-        http=connections.BoundedHttp,
+        http=connections.behind(settings.pve402_trusted_proxies),
         ws=websockets.BoundedSocket,
         ws_max_size=websockets.LARGEST_MESSAGE_BYTES,
         ws_ping_timeout=None,  # we read no pong while a command does not read its stdin

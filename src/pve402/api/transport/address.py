@@ -23,18 +23,19 @@ class ClientAddresses:
         is not one of our proxies is the client's; the entries to its left do not count.
         """
         peer = scope["client"][0] if scope.get("client") else None
-        if not self._trusted or peer is None or not self._is_trusted(peer):
+        if not self._trusted or peer is None or not self.is_trusted(peer):
             return peer
         for entry in reversed(_forwarded(scope)):
             address = _parsed(entry)
             if address is None:
                 break
             peer = address
-            if not self._is_trusted(address):
+            if not self.is_trusted(address):
                 break
         return peer
 
-    def _is_trusted(self, address: str) -> bool:
+    def is_trusted(self, address: str) -> bool:
+        """Whether an address is that of one of our proxies."""
         parsed = _parsed(address)
         return parsed is not None and any(
             ipaddress.ip_address(parsed) in network for network in self._trusted

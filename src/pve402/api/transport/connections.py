@@ -6,13 +6,14 @@ uvicorn limits none of these with httptools: a client could keep sending one hea
 import asyncio
 import collections
 import json
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 import structlog
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from pve402.api.transport import lanes, open_files, unread
+from pve402.api.transport import address, lanes, open_files, unread
 
 logger = structlog.get_logger(__name__)
 
@@ -29,9 +30,15 @@ _TOO_LARGE: Final = (
 _open_from: Final[collections.Counter[str]] = collections.Counter()
 
 
+def behind(proxies: Sequence[str]) -> type["BoundedHttp"]:
+    """Return the connections of a server that trusts these proxies."""
+    return type("BoundedHttp", (BoundedHttp,), {"clients": address.ClientAddresses(proxies)})
+
+
 class BoundedHttp(HttpToolsProtocol):
     """One HTTP/1.1 connection, refused or closed if it exceeds a limit."""
 
+    clients: ClassVar[address.ClientAddresses] = address.ClientAddresses(())
     full_told_at: ClassVar[float] = -FULL_TOLD_EVERY_SECONDS
     _counted: tuple[str, ...] = ()
     _head_open = True
@@ -45,7 +52,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_made(transport)
         self._patience = unread.Patience(transport)
         unread.bound(transport)
-        self._counted = lanes.parties_of(self.client[0] if self.client else None)
+        self._counted = self._parties()
         _open_from.update(self._counted)
         most = open_files.most_connections()
         if len(self.connections) > most or self._has_too_many(most):
@@ -119,8 +126,17 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_arrived()
         super().on_headers_complete()
 
+    def _parties(self) -> tuple[str, ...]:
+        """Whom this connection counts for: nobody if it is a trusted proxy's.
+
+        A proxy uses one connection for many clients. The guard counts their requests and sockets.
+        """
+        peer = self.client[0] if self.client else None
+        is_proxy = peer is not None and self.clients.is_trusted(peer)
+        return () if is_proxy else lanes.parties_of(peer)
+
     def _has_too_many(self, most: int) -> bool:
-        """Whether one address, possibly a proxy's, has more than half of all connections."""
+        """Whether one address has more than half of all connections."""
         return any(_open_from[party] > max(most // 2, 1) for party in self._counted)
 
     def _uncount(self) -> None:

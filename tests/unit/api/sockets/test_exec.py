@@ -82,7 +82,9 @@ async def test_a_client_is_probed_while_the_end_of_stdin_waits(monkeypatch: Any)
 
 
 def test_no_client_is_cut_off_because_its_pong_waits_behind_unread_stdin():
-    settings: Any = SimpleNamespace(pve402_host="127.0.0.1", pve402_port=0)
+    settings: Any = SimpleNamespace(
+        pve402_host="127.0.0.1", pve402_port=0, pve402_trusted_proxies=()
+    )
 
     for options in (server._uvicorn_config(None, settings), listener._config(None)):
         assert (options.ws_ping_interval, options.ws_ping_timeout) == (20.0, None)

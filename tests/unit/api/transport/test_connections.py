@@ -1,6 +1,7 @@
 """Connections: a head may be neither endless nor slow, and there may not be too many."""
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import AsyncIterator
 
@@ -24,9 +25,16 @@ async def hello(scope, receive, send):
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     """A server of nothing but our connections."""
-    config = uvicorn.Config(hello, http=connections.BoundedHttp, log_config=None, lifespan="off")
+    async with serving(connections.BoundedHttp) as number:
+        yield number
+
+
+@contextlib.asynccontextmanager
+async def serving(kind: type[connections.BoundedHttp]) -> AsyncIterator[int]:
+    """Serve nothing but connections of a kind; the port."""
+    config = uvicorn.Config(hello, http=kind, log_config=None, lifespan="off")
     config.load()
-    protocol = functools.partial(connections.BoundedHttp, config, ServerState(), {})
+    protocol = functools.partial(kind, config, ServerState(), {})
     server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
     yield server.sockets[0].getsockname()[1]
     server.close()
@@ -159,4 +167,32 @@ async def test_one_address_has_half_of_the_connections(port: int, monkeypatch: p
         writer.close()
 
     assert closed == [False] * 5 + [True] * 3
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("proxies", "open_ones"),
+    [
+        ((), 5),
+        (("127.0.0.2",), 8),
+        (("127.0.0.0/30", "10.0.0.0/8"), 8),
+        (("::ffff:127.0.0.2",), 5),
+        (("127.0.0.3", "::1"), 5),
+    ],
+)
+async def test_a_trusted_proxy_may_have_more_than_half(
+    monkeypatch: pytest.MonkeyPatch, proxies: tuple[str, ...], open_ones: int
+):
+    monkeypatch.setattr(open_files, "MAX_CONNECTIONS", 10)
+    async with serving(connections.behind(proxies)) as port:
+        idle = [
+            await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+            for _ in range(8)
+        ]
+        answer = await talk(port, GET + b"\r\n")
+        closed = [reader.at_eof() for reader, _writer in idle]
+        for _reader, writer in idle:
+            writer.close()
+
+    assert closed.count(False) == open_ones
     assert answer.startswith(b"HTTP/1.1 200")
