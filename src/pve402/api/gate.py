@@ -144,6 +144,10 @@ class Gate:
                 raise judged.too_late
         return self._purchase(request, judged)
 
+    def client_address(self, request: Request) -> str | None:
+        """Return the client's address or IPv6 subnet; None on a unix socket."""
+        return next(iter(lanes.parties_of(self._clients.of(request.scope))), None)
+
     async def buy(
         self,
         request: Request,
@@ -196,7 +200,7 @@ class Gate:
         return service.Purchase(
             payment=judged.payment,
             requirements=judged.requirements,
-            client_address=next(iter(lanes.parties_of(self._clients.of(request.scope))), None),
+            client_address=self.client_address(request),
             idempotency_key=key,
             by_key=judged.standing is schemes.Standing.PROVEN,
             wait_seconds=0.0 if respond_async else self._options.create_wait_seconds,

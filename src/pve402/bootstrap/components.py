@@ -33,6 +33,7 @@ from pve402.leases import (
     options,
     power,
     preflight,
+    questions,
     reconciler,
     renewal,
     service,
@@ -312,7 +313,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
         lease_reconciler=reconciler.Reconciler(db, view, machines, lease_options),
         filler=filler,
         leases=service.LeaseService(parts),
-        access=_access(settings, db, secret_vault, routes),
+        access=_access(settings, db, secret_vault, routes, parts.asking),
         secret_vault=secret_vault,
         lease_options=lease_options,
         machines=machines,
@@ -373,6 +374,7 @@ def _access(
     db: database.Database,
     secret_vault: vault.Vault,
     routes: Mapping[str, settlement.Route],
+    asking: questions.Questions,
 ) -> access.Access:
     wallets = wallet.WalletAuthenticator(
         wallet.WalletOptions(
@@ -383,4 +385,4 @@ def _access(
         now=lambda: datetime.now(UTC),
     )
     networks = tuple(chains.resolve(name).caip2 for name in settings.network)
-    return access.Access(db, wallets, networks)
+    return access.Access(db, wallets, networks, asking)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from pve402.domain import account, errors, lease
+from pve402.leases import questions
 from pve402.leases.service import Caller
 from pve402.payments import errors as payment_errors
 from pve402.payments import wallet
@@ -36,8 +37,10 @@ class Access:
         db: database.Database,
         wallets: wallet.WalletAuthenticator,
         networks: tuple[str, ...],
+        asking: questions.Questions,
     ) -> None:
         self._db = db
+        self._asking = asking
         self._wallets = wallets
         self._networks = networks  # CAIP-2; the first is the default
 
@@ -77,15 +80,17 @@ class Access:
         lease_id: str | None,
         scope: Sequence[str] | None,
         expires_at: datetime | None,
+        client_address: str | None = None,
     ) -> IssuedToken:
         """Exchange a signed challenge for a token.
 
         With a leaseId, the token is for that lease; a new token with full scope revokes the
         previous one. Without a leaseId, it is for the wallet and lasts at most 12 hours, or 15
         minutes if the wallet never had a lease. Each wallet and each lease keeps its newest 100.
-        Raises Unauthenticated, LeaseNotFound, InvalidRequest.
+        Raises Unauthenticated, LeaseNotFound, InvalidRequest, TooManyQuestions.
         """
-        proven = await self._prove(message, signature)
+        async with self._asking.turn(client_address):
+            proven = await self._prove(message, signature)
         words = _checked_scope(scope)
         now = await self._db.time()
         if expires_at is not None and expires_at <= now:

@@ -17,6 +17,7 @@ from pve402.leases import (
     moves,
     options,
     power,
+    questions,
     views,
     warm_guests,
     warm_pool,
@@ -83,6 +84,7 @@ class Parts:
     switch: power.PowerSwitch
     lease_views: views.LeaseViews
     networks: tuple[str, ...]  # CAIP-2, those that payments are accepted on
+    asking: questions.Questions = dataclasses.field(default_factory=questions.Questions)
 
 
 class LeaseService:
@@ -264,7 +266,12 @@ class LeaseService:
         """Ask the chain if the payer is a contract, the facilitator if the payment would settle.
 
         Runs before the claim. A bad signature that no contract could accept causes no call.
+        Raises TooManyQuestions if too many payments of this address are being checked.
         """
+        async with self._parts.asking.turn(purchase.client_address):
+            return await self._ask(purchase)
+
+    async def _ask(self, purchase: Purchase) -> Purchase:
         payment, terms = purchase.payment, purchase.requirements
         if not self._parts.is_readable(payment.network):
             raise errors.ChainUnavailable

@@ -45,6 +45,7 @@ async def issue_token(request: Request) -> Response:
         lease_id=wish.lease_id,
         scope=list(wish.scope) if wish.scope else None,
         expires_at=_in_utc(wish.expires_at),
+        client_address=context.of(request).gate.client_address(request),
     )
     answer = schemas.TokenAnswer(
         access_token=issued.token,

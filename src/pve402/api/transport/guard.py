@@ -6,7 +6,8 @@ garbage never takes a place there. Commands and files may take hours, so they mo
 and get more time. Websockets have two lanes: one until they have identified themselves, and one
 for afterwards, where their own work limits the time.
 
-In every lane, one address may use only a share of the places, and so may one lease or wallet.
+In every lane, one address may use only a share of the places, and so may one lease or wallet. Of
+requests that arrive together, those of one address start a few at a time.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pve402.api.transport import address, lanes, metrics, pace
+from pve402.api.transport import address, lanes, metrics, pace, turns
 from pve402.api.transport import errors as error_table
 from pve402.domain import errors
 
@@ -112,6 +113,7 @@ class Guard:
     ) -> None:
         self._app = app
         self._clients = clients or address.ClientAddresses(())
+        self._turns = turns.Turns()
         self.limits = limits
         self.new = lanes.Lane(limit=limits.requests, part=2)
         self.known = lanes.Lane(limit=limits.paid_requests)
@@ -134,20 +136,24 @@ class Guard:
         if scope["type"] != "http" or scope["path"] in _ALWAYS_SERVED:
             await self._app(scope, receive, send)
             return
+        parties = lanes.parties_of(self._clients.of(scope))
         try:
-            place = lanes.Place(self.new, lanes.parties_of(self._clients.of(scope)))
+            place = lanes.Place(self.new, parties)
         except (errors.Overloaded, lanes.ShareUsed) as refusal:
             metrics.OVERLOADED.inc()
             await error_table.answer(refusal)(scope, receive, send)
             return
         try:
+            for party in parties:
+                await self._turns.wait(party)
             await self._serve(place, scope, receive, send)
         finally:
             place.leave()
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        parties = lanes.parties_of(self._clients.of(scope))
         try:
-            place = lanes.Place(self.new_sockets, lanes.parties_of(self._clients.of(scope)))
+            place = lanes.Place(self.new_sockets, parties)
         except (errors.Overloaded, lanes.ShareUsed):
             metrics.OVERLOADED.inc()
             await receive()
@@ -155,6 +161,8 @@ class Guard:
             return
         scope[_ENTRY] = _Entry(self, place, None)
         try:
+            for party in parties:
+                await self._turns.wait(party)
             await self._app(scope, receive, send)
         finally:
             place.leave()
