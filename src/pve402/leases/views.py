@@ -27,7 +27,7 @@ class LeaseView:
 
 
 class LeaseViews:
-    """Reads guests with one call for all, plus one for each whose state the list lacks."""
+    """Reads guests with one call for all, plus one for each whose state the list may have wrong."""
 
     def __init__(
         self, view: cluster.ClusterView, machines: machine.Machines, instance: str
@@ -77,12 +77,12 @@ class LeaseViews:
         return found if mark.is_marked(found.tags, self._instance, row.lease_id) else None
 
     async def _with_states(self, views: list[LeaseView]) -> list[LeaseView]:
-        """Ask for the state of each guest without one in Proxmox's list (its statistics can fail).
+        """Ask for the state of each guest whose state in Proxmox's list may be wrong.
 
         Asks only for the newest leases, so that the cost of a long list stays bounded.
         """
-        lacking = [view for view in views if _lacks_state(view)]
-        asked = sorted(lacking, key=lambda view: view.lease.created_at)[-_MOST_ASKED:]
+        doubtful = [view for view in views if _is_doubtful(view)]
+        asked = sorted(doubtful, key=lambda view: view.lease.created_at)[-_MOST_ASKED:]
         answers = await asyncio.gather(*(self._with_state(view) for view in asked))
         known = {view.lease.lease_id: view for view in answers}
         return [known.get(view.lease.lease_id, view) for view in views]
@@ -98,5 +98,14 @@ class LeaseViews:
         return dataclasses.replace(view, guest=dataclasses.replace(view.guest, state=state))
 
 
-def _lacks_state(view: LeaseView) -> bool:
-    return view.guest is not None and view.guest.state is resources.RunState.UNKNOWN
+def _is_doubtful(view: LeaseView) -> bool:
+    """Whether the list has no state of a guest, or another than the lease should be in.
+
+    The list is some seconds behind, and stands still while the node's statistics fail.
+    """
+    if view.guest is None:
+        return False
+    row = view.lease
+    to_run = row.status is lease.LeaseStatus.ACTIVE and row.is_to_run
+    expected = resources.RunState.RUNNING if to_run else resources.RunState.STOPPED
+    return view.guest.state is not expected
