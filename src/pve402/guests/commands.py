@@ -30,6 +30,7 @@ _EXIT_CODE = re.compile(r"failed: exit code (\d{1,3})\Z")
 _LAST_LINE = re.compile(r"TASK (OK|WARNINGS: \d+|ERROR: .*)")
 _POLL = pve_tasks.PollPolicy(first_seconds=0.05, factor=1.3, ceiling_seconds=1.0)
 _OUT_OF_TIME = 124  # as timeout(1) returns; the call reports no code of its own
+_CANCELLED = 143  # as a shell returns for a program that TERM ended
 _LARGEST_PARAMETERS_BYTES = 48 * 1024
 
 
@@ -104,10 +105,19 @@ class Commands:
         return execution
 
     async def _look_after(self, upid: pve_tasks.Upid, execution: Execution) -> None:
+        """Wait for the task's end, and stop it if it runs out of time or is cancelled."""
         limit = execution.request.timeout_seconds or self._hub.options.default_timeout_seconds
+        waiting = self._tasks.wait_until_finished(upid, limit_seconds=limit, policy=_POLL)
+        finished = asyncio.ensure_future(waiting)
+        ended = asyncio.ensure_future(execution.wait_over())
         exit_code = 0
         try:
-            await self._tasks.wait_until_finished(upid, limit_seconds=limit, policy=_POLL)
+            await asyncio.wait([finished, ended], return_when=asyncio.FIRST_COMPLETED)
+            if not finished.done():
+                exit_code = _CANCELLED
+                await self._stop(upid)
+            else:
+                finished.result()
         except pve.TaskTimeout:
             execution.timed_out, exit_code = True, _OUT_OF_TIME
             await self._stop(upid)
@@ -116,6 +126,10 @@ class Commands:
         except (pve.ProxmoxError, asyncio.CancelledError):
             execution.fail(errors.SessionLost())
             return
+        finally:
+            finished.cancel()
+            ended.cancel()
+            await asyncio.gather(finished, ended, return_exceptions=True)
         await self._finish(upid, execution, exit_code)
 
     async def _stop(self, upid: pve_tasks.Upid) -> None:

@@ -105,7 +105,9 @@ class Execution:
         self.is_let_go = True
         self._cancel.set()
 
-    async def wait_over(self, limit_seconds: float, *, ignore_cancel: bool = False) -> bool:
+    async def wait_over(
+        self, limit_seconds: float | None = None, *, ignore_cancel: bool = False
+    ) -> bool:
         """Wait for the end; False if the limit passes or a cancel is requested first."""
         events = [self._over] if ignore_cancel else [self._over, self._cancel]
         waits = [asyncio.create_task(event.wait()) for event in events]
@@ -194,20 +196,25 @@ class StdinQueue:
         self._is_over = False
         # One piece at a time: a writer waits until the program's pipe has taken the last one.
         self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
+        self._turn = asyncio.Lock()
 
     def source(self) -> AsyncIterator[bytes] | None:
         """The bytes as they arrive; None for a program without stdin."""
         return self._iterate() if self._is_open or self._first is not None else None
 
     async def put(self, data: bytes, *, close: bool) -> None:
-        """Add a piece, and close stdin if asked. Raises RequestRefused if stdin is closed."""
-        if not self._is_open:
-            raise _closed()
-        self._is_open = not close
-        if data:
-            await self._add(data)
-        if close:
-            await self._add(None)
+        """Add a piece, and close stdin if asked. Raises RequestRefused if stdin is closed.
+
+        Stdin stays open if the writer is cancelled before the program has taken everything.
+        """
+        async with self._turn:
+            if not self._is_open:
+                raise _closed()
+            if data:
+                await self._add(data)
+            if close:
+                await self._add(None)
+                self._is_open = False
 
     def end(self) -> None:
         """Nothing will be read any more: refuse the writers that wait and those that come."""

@@ -22,7 +22,7 @@ _BEFORE_A_COMMAND = frozenset(
     {"!", "{", "if", "then", "else", "elif", "while", "until", "do", "time"}
 )
 #: Words that end a group of commands; a group takes no arguments.
-_ENDS = frozenset({"fi", "done", "esac", "}", "[[", "for", "case", "select", "function", "in"})
+_ENDS = frozenset({"fi", "done", "esac", "}", "[", "[[", "for", "case", "select", "function", "in"})
 
 
 def add(command: str) -> str:
@@ -51,6 +51,15 @@ class _Simple:
     has_words: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Document:
+    """A here-document: the line that ends it, and how its lines are read."""
+
+    mark: str
+    is_indented: bool
+    joins_lines: bool
+
+
 class _Scanner:
     """Reads shell text up to its end, or to the parenthesis that closes a substitution."""
 
@@ -62,7 +71,7 @@ class _Scanner:
         self._now = _Simple()
         self._last = _Simple()
         self._operator = "\n"
-        self._documents: list[tuple[str, bool]] = []
+        self._documents: list[_Document] = []
 
     def place(self) -> int:
         """Where the arguments go. Raises RequestRefused."""
@@ -118,8 +127,12 @@ class _Scanner:
         if self.position == start:
             raise _refuse("a redirection has no target")
         if redirection.group().lstrip("0123456789") in {"<<", "<<-"}:
-            mark = re.sub(r"\\(.)|['\"]", r"\1", self._text[start : self.position])
-            self._documents.append((mark, redirection.group().endswith("-")))
+            word = self._text[start : self.position].replace("\\\n", "")
+            mark = re.sub(r"\\(.)|['\"]", r"\1", word)
+            is_indented = redirection.group().endswith("-")
+            self._documents.append(
+                _Document(mark=mark, is_indented=is_indented, joins_lines=mark == word)
+            )
         self._now.has_words = True
         self._now.end = self.position
 
@@ -136,14 +149,28 @@ class _Scanner:
 
     def _skip_documents(self) -> None:
         """Read the bodies of the here-documents that started on this line."""
-        for mark, is_indented in self._documents:
-            line = ""
-            while self.position < len(self._text) and line != mark:
-                end = self._find("\n")
-                line = self._text[self.position : end]
-                line = line.lstrip("\t") if is_indented else line
-                self.position = min(len(self._text), end + 1)
+        for document in self._documents:
+            while self.position < len(self._text):
+                line = self._document_line(document)
+                if line == document.mark:
+                    break
         self._documents.clear()
+
+    def _document_line(self, document: _Document) -> str:
+        """Read a line, and those that backslashes join to it."""
+        start, end = self.position, self._find("\n")
+        while document.joins_lines and self._is_escaped(end):
+            end = self._find("\n", end + 1)
+        self.position = min(len(self._text), end + 1)
+        line = self._text[start:end]
+        return line.lstrip("\t") if document.is_indented else line
+
+    def _is_escaped(self, end: int) -> bool:
+        """Whether an odd number of backslashes stands before a newline."""
+        start = end
+        while start > 0 and self._text[start - 1] == "\\":
+            start -= 1
+        return end < len(self._text) and (end - start) % 2 == 1
 
     def _word(self) -> None:
         """Read one word, including anything quoted or substituted in it."""
@@ -202,6 +229,6 @@ class _Scanner:
             raise _refuse(f"a `{quote}` is missing")
         return end + 1
 
-    def _find(self, letter: str) -> int:
-        found = self._text.find(letter, self.position)
+    def _find(self, letter: str, start: int | None = None) -> int:
+        found = self._text.find(letter, self.position if start is None else start)
         return len(self._text) if found < 0 else found

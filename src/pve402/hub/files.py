@@ -6,12 +6,14 @@ its owner, and its mode unless the caller sets one. A download has the length th
 it began, even if the file grows in the meantime.
 """
 
+import asyncio
 import hashlib
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from weakref import WeakValueDictionary
 
 from pve402.hub import errors, guest_scripts
 from pve402.hub.hub import Hub
@@ -20,6 +22,8 @@ from pve402.proxmox.guests import GuestRef
 
 _BLOCK_BYTES = 64 * 1024
 _BLOCKS_AT_ONCE = 32
+#: Smaller files are read at once, so that they have the checksum even if they change all the time.
+_SMALL_BYTES = 64 * 1024
 #: Larger files are not read twice for a checksum.
 _SUMMED_BYTES = 64 * 1024 * 1024
 _TRANSFER_SECONDS = 3600.0
@@ -37,6 +41,10 @@ class FileInfo:
     sha256: str
 
 
+#: Looks at the file that an upload would replace, None if there is none, and raises to keep it.
+Check = Callable[[FileInfo | None], None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Download:
     """A file being read: its description, and its bytes as they arrive."""
@@ -50,6 +58,7 @@ class Files:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._replacing: WeakValueDictionary[GuestRef, asyncio.Lock] = WeakValueDictionary()
 
     async def put_file(
         self,
@@ -60,22 +69,29 @@ class Files:
         mode: int | None = None,
         limit_bytes: int | None = None,
         sha256: str = "",
+        check: Check | None = None,
     ) -> FileInfo:
         """Write a file; `sha256`, if given, is the checksum the caller expects.
 
-        Without a mode, a new file gets 0644 and an existing file keeps its own.
+        Without a mode, a new file gets 0644 and an existing file keeps its own. `check` looks at
+        the file that is there before the upload, and again right before it is replaced, while no
+        other upload to this guest replaces anything.
 
-        Raises FileTooLarge, FileMissing (no such directory), FileRefused, OutputDamaged.
+        Raises FileTooLarge, FileMissing (no such directory), FileRefused, OutputDamaged, and what
+        `check` raises.
         """
         _check_path(path)
         temporary = f".pve402-{secrets.token_hex(8)}"
         limit = self._hub.options.max_file_bytes if limit_bytes is None else limit_bytes
         upload = _Upload(chunks, limit)
+        await self._check(guest, path, check)
         try:
             result = await self._write(guest, path, temporary, upload)
             info = _compare(result, upload, sha256)
             mode_text = "-" if mode is None else f"{mode:o}"
-            kept = await self._run(guest, "keep", path, temporary, mode_text)
+            async with self._replacing.setdefault(guest, asyncio.Lock()):
+                await self._check(guest, path, check)
+                kept = await self._run(guest, "keep", path, temporary, mode_text)
         except BaseException:
             with suppress(errors.HubError):
                 await self._run(guest, "drop", path, temporary)
@@ -86,9 +102,7 @@ class Files:
         """Describe a file. Raises FileMissing, FileRefused."""
         _check_path(path)
         info = _read_look(await self._run(guest, "look", path, "0"))
-        if info.size_bytes > _SUMMED_BYTES:
-            return info
-        return _read_look(await self._run(guest, "look", path, "1"))
+        return await self._summed(guest, path, info)
 
     async def get_file(
         self, guest: GuestRef, path: str, *, limit_bytes: int | None = None
@@ -98,11 +112,30 @@ class Files:
         Raises FileMissing, FileRefused, FileTooLarge; the chunks raise OutputDamaged if the
         file changes while it is read.
         """
-        info = await self.look(guest, path)
+        _check_path(path)
+        info = _read_look(await self._run(guest, "look", path, "0"))
         limit = self._hub.options.max_file_bytes if limit_bytes is None else limit_bytes
         if info.size_bytes > limit:
             raise errors.FileTooLarge
+        if info.size_bytes <= _SMALL_BYTES:
+            return await self._read_small(guest, path, info)
+        info = await self._summed(guest, path, info)
         return Download(info=info, chunks=self._read(guest, path, info))
+
+    async def _summed(self, guest: GuestRef, path: str, info: FileInfo) -> FileInfo:
+        if info.size_bytes > _SUMMED_BYTES:
+            return info
+        return _read_look(await self._run(guest, "look", path, "1"))
+
+    async def _read_small(self, guest: GuestRef, path: str, info: FileInfo) -> Download:
+        """Read a small file before it is described, as it is now."""
+        blocks = _SMALL_BYTES // _BLOCK_BYTES + 1
+        data = (await self._run(guest, "read", path, "0", str(blocks))).stdout
+        if len(data) >= blocks * _BLOCK_BYTES:
+            data = data[: info.size_bytes]
+        digest = hashlib.sha256(data).hexdigest()
+        found = replace(info, size_bytes=len(data), sha256=digest)
+        return Download(info=found, chunks=_pieces(data))
 
     async def _read(self, guest: GuestRef, path: str, info: FileInfo) -> AsyncIterator[bytes]:
         digest, position = hashlib.sha256(), 0
@@ -115,9 +148,20 @@ class Files:
                 raise errors.OutputDamaged("the file changed while it was read")
             digest.update(data)
             position += len(data)
+            is_whole = position == info.size_bytes
+            if is_whole and info.sha256 and digest.hexdigest() != info.sha256:
+                raise errors.OutputDamaged("the file changed while it was read")
             yield data
-        if info.sha256 and digest.hexdigest() != info.sha256:
-            raise errors.OutputDamaged("the file changed while it was read")
+
+    async def _check(self, guest: GuestRef, path: str, check: Check | None) -> None:
+        if check is None:
+            return
+        try:
+            found = await self.look(guest, path)
+        except errors.FileMissing:
+            check(None)
+        else:
+            check(found)
 
     async def _write(
         self, guest: GuestRef, path: str, temporary: str, upload: "_Upload"
@@ -206,6 +250,11 @@ def _checked(result: ExecResult) -> ExecResult:
             raise errors.FileMissing("There is no such directory in the guest; create it first.")
         case _:
             raise errors.FileRefused
+
+
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    if data:
+        yield data
 
 
 def _nothing() -> None:

@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from pve402.hub import errors, extra_arguments
 from pve402.hub.request import ExecRequest
 
-#: The kernel takes at most 128 KiB in one argument (MAX_ARG_STRLEN).
+#: Of one of the caller's words. The kernel takes 128 KiB in one argument (MAX_ARG_STRLEN), which
+#: leaves room for what we put around a command.
 LARGEST_ARGUMENT_BYTES = 120 * 1024
 LARGEST_ARGUMENTS_BYTES = 256 * 1024
-LARGEST_ARGUMENTS = 256
+LARGEST_ARGUMENTS = 250
 LARGEST_VARIABLES = 256
 
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 # Reports its process group, then closes the descriptor used for that.
 _ANNOUNCE = "echo $$ >&8;exec 8>&-;"
+_CHANGE_DIRECTORY = 'cd -- "$1"||exit 126;shift;'
 # setpriv keeps the process group and session. `su` is for guests whose setpriv lacks features; it
 # opens a new session, so the inner script reports its group too.
 _AS_USER = (
@@ -45,18 +47,18 @@ def build(request: ExecRequest) -> Invocation:
     """
     settings = [_setting(name, value) for name, value in request.env.items()]
     body, arguments = _program(request)
+    _check(request, settings)
     if settings:
         program = ("/bin/sh", "-c", body, "sh", *arguments)
         if request.argv is not None and "=" not in request.argv[0]:
             program = request.argv
         body, arguments = 'exec env -- "$@"', (*settings, *program)
-    words = [_encode(argument) for argument in arguments]
-    script = _encode(_ANNOUNCE + _change_directory(request.cwd) + body)
+    if request.cwd:
+        body, arguments = _CHANGE_DIRECTORY + body, (request.cwd, *arguments)
+    script, words = _encode(_ANNOUNCE + body), [_encode(argument) for argument in arguments]
     if request.user not in {"", "root"}:
         script, words = _as_user(request.user, script, words)
-    argv = (script, b"sh", *words)
-    _check(argv, len(settings))
-    return Invocation(argv=argv)
+    return Invocation(argv=(script, b"sh", *words))
 
 
 def _program(request: ExecRequest) -> tuple[str, tuple[str, ...]]:
@@ -79,14 +81,6 @@ def _setting(name: str, value: str) -> str:
     return f"{name}={value}"
 
 
-def _change_directory(cwd: str) -> str:
-    return f"cd -- {_literal(cwd)}||exit 126;" if cwd else ""
-
-
-def _literal(value: str) -> str:
-    return "'" + value.replace("'", "'\\''") + "'"
-
-
 def _encode(text: str) -> bytes:
     data = text.encode("utf-8", "surrogateescape")
     if b"\0" in data:
@@ -94,11 +88,13 @@ def _encode(text: str) -> bytes:
     return data
 
 
-def _check(argv: tuple[bytes, ...], settings: int) -> None:
-    sizes = [len(argument) for argument in argv]
+def _check(request: ExecRequest, settings: list[str]) -> None:
+    """Hold what the caller wrote to the limits; what we add to it does not count."""
+    words = request.argv or (request.command or "", *request.extra_args)
+    sizes = [len(_encode(text)) for text in (*words, *settings, request.cwd)]
     if max(sizes) > LARGEST_ARGUMENT_BYTES or sum(sizes) > LARGEST_ARGUMENTS_BYTES:
         raise errors.RequestRefused("the command is too long")
-    if settings > LARGEST_VARIABLES:
+    if len(settings) > LARGEST_VARIABLES:
         raise errors.RequestRefused("the command has too many environment variables")
-    if len(argv) - settings > LARGEST_ARGUMENTS:
+    if max(len(request.argv or ()), len(request.extra_args)) > LARGEST_ARGUMENTS:
         raise errors.RequestRefused("the command has too many arguments")

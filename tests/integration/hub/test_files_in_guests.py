@@ -1,5 +1,6 @@
 """Files both ways, whole or not at all."""
 
+import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
@@ -7,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pve402.hub import errors
-from pve402.hub.files import Files
+from pve402.hub.files import FileInfo, Files
 from pve402.hub.hub import Hub
 from pve402.hub.request import ExecRequest
 from pve402.proxmox.guests import GuestRef
@@ -184,3 +185,101 @@ async def test_of_a_growing_file_what_was_summed_is_read(
     finally:
         growing.cancel()
         await growing.wait()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/proc/self/stat",
+        "/proc/uptime",
+        "/proc/self/status",
+        "/proc/sys/kernel/random/uuid",
+        "/tmp/changes",
+        "/tmp/shrinks",
+    ],
+)
+async def test_of_a_file_that_changes_what_is_read_is_summed(
+    hub: Hub, any_guest: GuestRef, path: str
+) -> None:
+    write = "while :; do echo $$ $n >/tmp/changes; head -c $((n % 900)) /dev/zero >/tmp/shrinks;"
+    changing = await hub.start(
+        any_guest, ExecRequest(command=f"n=9; {write} n=$((n + 1)); sleep 0.01; done")
+    )
+    try:
+        await _in(hub, any_guest, f"while ! [ -e {path} ]; do sleep 0.1; done")
+        for _ in range(3):
+            download = await Files(hub).get_file(any_guest, path)
+            data = b"".join([chunk async for chunk in download.chunks])
+            assert len(data) == download.info.size_bytes
+            assert hashlib.sha256(data).hexdigest() == download.info.sha256
+    finally:
+        changing.cancel()
+        await changing.wait()
+
+
+async def test_a_large_file_that_changed_never_arrives_whole(hub: Hub, guest: GuestRef) -> None:
+    await _in(hub, guest, "head -c 2200000 /dev/zero >/tmp/changed")
+    download = await Files(hub).get_file(guest, "/tmp/changed")
+    await _in(hub, guest, "head -c 2200000 /dev/zero | tr '\\0' x >/tmp/changed")
+    arrived = 0
+
+    async def read() -> None:
+        nonlocal arrived
+        async for chunk in download.chunks:
+            arrived += len(chunk)
+
+    with pytest.raises(errors.OutputDamaged):
+        await read()
+    assert arrived < download.info.size_bytes
+
+
+@pytest.mark.parametrize("count", [2, 5])
+async def test_of_uploads_under_one_condition_only_one_is_kept(
+    hub: Hub, any_guest: GuestRef, count: int
+) -> None:
+    files, before = Files(hub), hashlib.sha256(b"before").hexdigest()
+    await files.put_file(any_guest, "/tmp/once", _chunks(b"before"))
+    arrived = asyncio.Barrier(count)
+
+    async def body(number: int) -> AsyncIterator[bytes]:
+        await arrived.wait()
+        yield str(number).encode()
+
+    def check(found: FileInfo | None) -> None:
+        if found is None or found.sha256 != before:
+            raise Changed
+
+    ended = await asyncio.gather(
+        *(
+            files.put_file(any_guest, "/tmp/once", body(number), check=check)
+            for number in range(count)
+        ),
+        return_exceptions=True,
+    )
+
+    kept = [number for number, end in enumerate(ended) if not isinstance(end, Changed)]
+    assert len(kept) == 1
+    assert await _in(hub, any_guest, "cat /tmp/once") == str(kept[0])
+    assert not await _in(hub, any_guest, "find /tmp -name '.pve402-[0-9a-f]*' -type f")
+
+
+async def test_what_the_guest_wrote_during_a_conditional_upload_stays(
+    hub: Hub, any_guest: GuestRef
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"ours"
+        await _in(hub, any_guest, "echo theirs >/tmp/made-meanwhile")
+
+    def check(found: FileInfo | None) -> None:
+        if found is not None:
+            raise Changed
+
+    await _in(hub, any_guest, "rm -f /tmp/made-meanwhile")
+    with pytest.raises(Changed):
+        await Files(hub).put_file(any_guest, "/tmp/made-meanwhile", body(), check=check)
+
+    assert await _in(hub, any_guest, "cat /tmp/made-meanwhile") == "theirs\n"
+
+
+class Changed(Exception):
+    """The file is not what the upload is meant for."""

@@ -11,12 +11,12 @@ from pve402.proxmox.guests import GuestRef
 
 pytestmark = pytest.mark.namespaces
 
-MOST = invocation.LARGEST_ARGUMENTS - 2
+MOST = invocation.LARGEST_ARGUMENTS
 WORDS = {
     "many short": ["w"] * (MOST - 2),
     "many of a line's tenth": ["abcdefghijklmnopqrstuvwxyz0"] * 200,
     "many that just fit no line": ["x" * 1740, *["y"] * 40],
-    "the largest allowed": ["z" * (invocation.LARGEST_ARGUMENT_BYTES - 10)],
+    "the largest allowed": ["z" * invocation.LARGEST_ARGUMENT_BYTES],
     "two of the largest": ["z" * 119_000, "é" * 60_000],
     "many of letters that are escaped": ["é\n'\x01\t%\\ü"] * 150,
     "quotes": ["'" * 500] * 30,
@@ -33,6 +33,23 @@ async def test_words_arrive_whole(hub: Hub, any_guest: GuestRef, words: list[str
 
     assert result.stdout.decode().split("\x1f")[:-1] == words
     assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("user", ["", "nobody"])
+@pytest.mark.parametrize("env", [{}, {f"N{number}": "v" * 100 for number in range(128)}])
+async def test_the_longest_command_runs_with_whatever_else_was_asked(
+    hub: Hub, any_guest: GuestRef, user: str, env: dict[str, str]
+) -> None:
+    most = invocation.LARGEST_ARGUMENT_BYTES
+    end, directory = 'printf "%s\n" "$PWD" $#', "/." * 2000
+    command = f"{end} #{'x' * (most - len(end) - 2)}"
+    extra = ("word",) * invocation.LARGEST_ARGUMENTS
+    request = ExecRequest(command=command, extra_args=extra, env=env, cwd=directory, user=user)
+
+    shown = (await hub.exec(any_guest, request)).stdout.decode().split()
+
+    assert len(command) == most
+    assert shown[1:] == ["250", *extra]
 
 
 async def test_many_long_commands_one_after_the_other(hub: Hub, any_guest: GuestRef) -> None:

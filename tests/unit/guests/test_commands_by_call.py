@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,7 @@ class Host:
     refusal: Exception | None = None
     lines: tuple[str, ...] = ()
     log_total: int | None = None
+    runs_on: bool = False
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     stopped: int = 0
 
@@ -39,6 +41,8 @@ class Host:
     async def wait_until_finished(self, _upid: Any, **_how: Any) -> None:
         if self.end is not None:
             raise self.end
+        if self.runs_on:
+            await asyncio.Event().wait()
 
     async def read_log(self, _upid: Any) -> TaskLog:
         return TaskLog(lines=self.lines, total=self.log_total or len(self.lines))
@@ -94,6 +98,33 @@ async def test_a_command_out_of_time_is_stopped():
     result = await _run(host, command="sleep 60", timeout_seconds=1.0)
 
     assert (result.timed_out, result.stdout, host.stopped) == (True, b"begun\n", 1)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 5, 20])
+async def test_a_command_that_is_cancelled_is_stopped(turns: int):
+    host = Host(runs_on=True, lines=("begun",))
+    execution = await _commands(host).start(GUEST, ExecRequest(command="sleep 60"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+    execution.cancel()
+    result = await asyncio.wait_for(execution.wait(), 10)
+
+    assert (result.exit_code, result.timed_out, result.stdout) == (143, False, b"begun\n")
+    assert host.stopped == 1
+
+
+async def test_a_command_that_is_left_at_the_end_of_the_service_is_lost():
+    host = Host(runs_on=True)
+    commands = _commands(host)
+    execution = await commands.start(GUEST, ExecRequest(command="sleep 60"))
+
+    await asyncio.sleep(0)
+    await commands.close()
+
+    with pytest.raises(errors.SessionLost):
+        await execution.wait()
+    assert host.stopped == 0
 
 
 async def test_a_log_that_is_cut_is_said_to_be():

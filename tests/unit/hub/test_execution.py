@@ -102,6 +102,40 @@ async def test_stdin_of_a_request_is_one_piece() -> None:
     assert make().stdin.source() is None
 
 
+@pytest.mark.parametrize(
+    ("data", "close"), [(b"", True), (b"b", True), (b"b", False), (b"b" * 10, True)]
+)
+async def test_a_writer_that_leaves_closes_nothing(data: bytes, close: bool) -> None:
+    execution = make(open_stdin=True)
+    source = execution.stdin.source()
+    assert source is not None
+    await execution.stdin.put(b"a", close=False)
+    leaving = asyncio.create_task(execution.stdin.put(data, close=close))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+
+    closing = asyncio.create_task(execution.stdin.put(b"z", close=True))
+    read = [piece async for piece in source]
+    await closing
+
+    assert read == [b"a", b"z"]
+
+
+async def test_pieces_of_several_writers_come_whole_and_before_the_end() -> None:
+    execution = make(open_stdin=True)
+    source = execution.stdin.source()
+    assert source is not None
+    put = execution.stdin.put
+    writers = [asyncio.create_task(put(bytes([n]), close=n == 3)) for n in range(5)]
+
+    read = [piece async for piece in source]
+    ended = await asyncio.gather(*writers, return_exceptions=True)
+
+    assert read == [b"\0", b"\1", b"\2", b"\3"]
+    assert [type(end) for end in ended] == [type(None)] * 4 + [errors.RequestRefused]
+
+
 async def test_open_stdin_ends_when_it_is_closed() -> None:
     execution = make(stdin=b"a", open_stdin=True)
     source = execution.stdin.source()

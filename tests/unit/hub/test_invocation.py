@@ -23,8 +23,8 @@ def test_argv_is_executed() -> None:
 def test_settings_are_quoted() -> None:
     request = ExecRequest(command="true", env={"A": "x'y"}, cwd="/a b'c")
     text, _, *words = (word.decode() for word in build(request).argv)
-    assert text.endswith("cd -- '/a b'\\''c'||exit 126;exec env -- \"$@\"")
-    assert words == ["A=x'y", "/bin/sh", "-c", "true", "sh"]
+    assert text.endswith('cd -- "$1"||exit 126;shift;exec env -- "$@"')
+    assert words == ["/a b'c", "A=x'y", "/bin/sh", "-c", "true", "sh"]
 
 
 def test_another_user_gets_the_script_as_an_argument() -> None:

@@ -31,6 +31,7 @@ _WRITE: Final = visit.streaming("files", "Write a file in a container")
 _READ: Final = visit.Door(scope="files", description="Read a file in a container")
 _MODE: Final = re.compile(r"0?[0-7]{3,4}")
 _DIGEST: Final = re.compile(r"sha-256=:?([A-Za-z0-9+/]{43}=):?", re.IGNORECASE)
+_DIGEST_HEADERS: Final = ("content-digest", "repr-digest", "digest")
 _IDLE_SECONDS: Final = 60.0
 _PATIENCE_SECONDS: Final = 120.0  # plus the time that the bytes so far take at this rate
 _SLOWEST_BYTES_PER_SECOND: Final = 4096
@@ -99,9 +100,14 @@ def _query_path(request: Request) -> str:
 
 def _expected(request: Request) -> str:
     """The client's checksum of the body, in hexadecimal; empty if it gave none."""
-    text = request.headers.get("content-digest") or request.headers.get("digest") or ""
-    if not text:
-        return ""
+    given = [request.headers.get(name, "") for name in _DIGEST_HEADERS]
+    found = {_digest(text) for text in given if text}
+    if len(found) > 1:
+        raise errors.InvalidRequest("the digests given are not of one file")
+    return found.pop() if found else ""
+
+
+def _digest(text: str) -> str:
     found = _DIGEST.search(text)
     if found is None:
         raise errors.InvalidRequest("Content-Digest must be sha-256=:BASE64:")
@@ -112,8 +118,12 @@ def _expected(request: Request) -> str:
 
 
 async def _write(call: GuestCall, upload: _Upload) -> Response:
-    if conditions.are_asked_for(call.request):
-        conditions.check_write(call.request, await _etag_now(call, upload.path))
+    is_conditional = conditions.are_asked_for(call.request)
+
+    def check(found: files.FileInfo | None) -> None:
+        etag = None if found is None else _checksums(found).get("etag", "")
+        conditions.check_write(call.request, etag)
+
     written = await call.work.files.put_file(
         call.guest,
         upload.path,
@@ -121,6 +131,7 @@ async def _write(call: GuestCall, upload: _Upload) -> Response:
         mode=upload.mode,
         limit_bytes=MAX_FILE_BYTES,
         sha256=upload.sha256,
+        check=check if is_conditional else None,
     )
     answer = schemas.FileAnswer(
         ctid=call.lease.ctid,
@@ -132,14 +143,6 @@ async def _write(call: GuestCall, upload: _Upload) -> Response:
     response = reply.respond(answer)
     response.headers.update(_checksums(written))
     return response
-
-
-async def _etag_now(call: GuestCall, path: str) -> str | None:
-    """The file's current entity tag; None if there is no file, empty if the tag is unknown."""
-    try:
-        return _checksums(await call.work.files.look(call.guest, path)).get("etag", "")
-    except hub_errors.FileMissing:
-        return None
 
 
 async def _read(call: GuestCall, path: str) -> Response:

@@ -14,6 +14,15 @@ _TAGS: Final = re.compile(r'\s*(?:W/)?"[\x21\x23-\x7e]*"\s*(?:,\s*(?:W/)?"[\x21\
 _TAG: Final = re.compile(r'(W/)?("[\x21\x23-\x7e]*")')
 
 
+#: Headers that would change the meaning of an upload, and why we refuse them.
+_NOT_TAKEN: Final = {
+    "content-range": "files are written whole; Content-Range is not supported",
+    "range": "files are written whole; Range is not supported",
+    "if-unmodified-since": "If-Unmodified-Since is not supported; use If-Match",
+    "content-md5": "Content-MD5 is not supported; use Content-Digest with sha-256",
+}
+
+
 class PreconditionFailed(errors.Pve402Error):
     """If-Match or If-None-Match does not hold."""
 
@@ -22,16 +31,19 @@ class PreconditionFailed(errors.Pve402Error):
 
 
 class EncodingRefused(errors.Pve402Error):
-    """The body is compressed."""
+    """The body is compressed, or a form of several parts."""
 
-    detail = "Send the body exactly as it is to be stored, without Content-Encoding."
+    detail = "Send the body exactly as it is to be stored: no Content-Encoding, and no form."
     code = "content_encoding_refused"
 
 
 def refuse_partial_or_encoded(request: Request) -> None:
     """Accept only a whole, uncompressed file. Raises InvalidRequest, EncodingRefused."""
-    if "content-range" in request.headers:
-        raise errors.InvalidRequest("files are written whole; Content-Range is not supported")
+    for name, message in _NOT_TAKEN.items():
+        if name in request.headers:
+            raise errors.InvalidRequest(message)
+    if request.headers.get("content-type", "").strip().lower().startswith("multipart/"):
+        raise EncodingRefused
     encodings = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
     if any(encoding.strip() not in {"", "identity"} for encoding in encodings):
         raise EncodingRefused

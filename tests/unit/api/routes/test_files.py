@@ -8,6 +8,7 @@ from pve402.leases import service
 
 ALICE = f"{NETWORK}:{wallets.ALICE.address.lower()}"
 TOKEN = "token-0123456789abcdef"
+DIGEST = f"sha-256={'B' * 43}="
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -58,6 +59,13 @@ async def test_a_path_that_cannot_be_meant_is_422(files: Api, method: str, query
         ({"If-None-Match": '"abc'}, 422, "invalid_request"),
         ({"If-Match": '*, "abc"'}, 422, "invalid_request"),
         ({"Content-Digest": "md5=:abc:"}, 422, "invalid_request"),
+        ({"Repr-Digest": "sha-512=:abc:"}, 422, "invalid_request"),
+        ({"Repr-Digest": f"sha-256=:{'A' * 43}=:", "Digest": DIGEST}, 422, "invalid_request"),
+        ({"Content-MD5": "AAAAAAAAAAAAAAAAAAAAAA=="}, 422, "invalid_request"),
+        ({"Range": "bytes=0-3"}, 422, "invalid_request"),
+        ({"If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"}, 422, "invalid_request"),
+        ({"Content-Type": "multipart/form-data; boundary=x"}, 415, "content_encoding_refused"),
+        ({"Content-Type": " Multipart/ByteRanges"}, 415, "content_encoding_refused"),
     ],
 )
 async def test_a_header_that_would_change_what_is_stored_is_refused(
