@@ -29,6 +29,7 @@ from pve402.api.routes import (
 )
 from pve402.api.routes import exec as commands
 from pve402.api.sockets import console as console_sockets
+from pve402.api.sockets import stream as stream_sockets
 from pve402.api.transport import address, dispatch, errors, guard
 from pve402.api.transport import headers as answer_headers
 from pve402.payments import protocol
@@ -107,7 +108,7 @@ def _telling_why(send: Send, state: State) -> Send:
 
 
 def _add_routes(app: FastAPI, public_url: str) -> None:
-    into_guests = (commands, files, console, console_sockets)
+    into_guests = (commands, files, console, console_sockets, stream_sockets)
     for noun in (lease, power, management, *into_guests, pages, stats, catalogue, auth, health):
         app.router.routes.extend(noun.router.routes)
     app.openapi = document.Document(app=app, public_url=public_url)  # type: ignore[method-assign]
@@ -145,7 +146,7 @@ def _peers(
     address, calls = components.settings.pve402_peer_bind, components.guest_work.peers
     if address is None or calls is None:
         return nullcontext()
-    into_guests = [noun.router for noun in (commands, files, console_sockets)]
+    into_guests = [noun.router for noun in (commands, files, console_sockets, stream_sockets)]
     app = listener.assemble(app_context, address, calls.signer, into_guests)
     return listener.listening(app, address)
 

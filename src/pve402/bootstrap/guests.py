@@ -6,7 +6,15 @@ from decimal import Decimal
 
 from pve402 import config
 from pve402.domain import catalogue, lease, mark
-from pve402.guests import commands, consoles, direct_consoles, guest_work, ownership, peers
+from pve402.guests import (
+    commands,
+    consoles,
+    direct_consoles,
+    guest_work,
+    ownership,
+    peers,
+    streams,
+)
 from pve402.hub import detached, files, hub, terminal_socket, vnc
 from pve402.hub import options as hub_options
 from pve402.leases import options
@@ -52,6 +60,7 @@ def work_in_guests(
         files=files.Files(terminal),
         detached=detached.DetachedPrograms(terminal),
         consoles=consoles.Consoles(db),
+        streams=streams.Streams(terminal, streams.LeaseRates(settings.pve402_lease_mbps)),
         direct=_direct_consoles(settings, lease_options, db, secret_vault, proxmox, opener.check),
         open_vnc=open_vnc,
         owners=owners,
@@ -60,7 +69,11 @@ def work_in_guests(
 
 
 def _hub_options(settings: config.Settings) -> hub_options.HubOptions:
-    return hub_options.HubOptions(max_sessions_per_node=settings.pve402_terminals_per_node)
+    terminals = settings.pve402_terminals_per_node
+    return hub_options.HubOptions(
+        max_sessions_per_node=terminals,
+        max_streaming_guests_per_node=min(60, max(1, terminals * 3 // 4)),
+    )
 
 
 def _direct_consoles(

@@ -8,6 +8,7 @@ from pve402 import client, schemas
 from pve402.cli import calls, credentials, terminal
 
 OUT_OF_TIME: Final = 124
+OUTPUT_CUT: Final = 125
 NOT_RUN: Final = 255
 _DESCRIPTORS: Final = {"stdout": 1, "stderr": 2}
 
@@ -30,10 +31,12 @@ def execute(
 
     ending = calls.run(credentials.holder(url, token), shown, code_of=lambda _: NOT_RUN)
     if ending.truncated:
-        terminal.say("the output was cut at the service's limit")
+        terminal.say("part of the output is missing: the service had no room for it")
     if ending.timed_out:
         terminal.say(f"ended after {wish.timeout_seconds:g} s")
         return OUT_OF_TIME
+    if ending.truncated and ending.exit_code == 0:
+        return OUTPUT_CUT
     return NOT_RUN if ending.exit_code is None else ending.exit_code
 
 

@@ -1,7 +1,8 @@
 """Tenants' commands for the inside of a container: exec, put, get.
 
-`pve402 exec` exits with the command's own exit code, with 124 if the command timed out, and with
-255 if it could not run or its outcome is unknown.
+`pve402 exec` exits with the command's own exit code, with 124 if the command timed out, with 125
+if part of its output is missing and it ended with 0, and with 255 if it could not run or its
+outcome is unknown.
 """
 
 from pathlib import Path

@@ -140,13 +140,13 @@ async def _read(
     socket: aiohttp.ClientWebSocketResponse, wish: schemas.ExecRequest
 ) -> AsyncGenerator[Told]:
     """Read the service's messages about a command until it ends."""
-    started, left = False, wish.max_output_bytes or schemas.MAX_OUTPUT_BYTES
+    started, left = False, wish.max_output_bytes
     while (message := await socket.receive()).type in {
         aiohttp.WSMsgType.TEXT,
         aiohttp.WSMsgType.BINARY,
     }:
         told = _told(message)
-        if isinstance(told, Output):
+        if isinstance(told, Output) and left is not None:
             left -= len(told.data)
             if left < 0:
                 raise errors.UnexpectedAnswer("the service sends more output than requested")

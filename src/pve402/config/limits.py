@@ -50,6 +50,12 @@ class LimitSettings(BaseSettings):
         le=100,
         description="Terminals that one process may open on a node, which has ports for 100.",
     )
+    pve402_lease_mbps: float = Field(
+        20,
+        gt=0,
+        description="Rate limit of one lease's streams, in megabytes per second, both ways"
+        " together.",
+    )
     pve402_pool: Annotated[values.WarmPool, AfterValidator(values.warm_pool)] = Field(
         (),
         description="Guests to keep ready, separated by commas: sku:cores:memoryMB:diskGB=count.",

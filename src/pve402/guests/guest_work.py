@@ -13,6 +13,7 @@ from pve402.guests.consoles import Consoles
 from pve402.guests.direct_consoles import DirectConsoles
 from pve402.guests.ownership import StoredOwnership
 from pve402.guests.peers import Peers
+from pve402.guests.streams import Streams
 from pve402.hub import errors as hub_errors
 from pve402.hub.detached import DetachedPrograms
 from pve402.hub.files import Files
@@ -87,6 +88,7 @@ class GuestWork:
     files: Files
     detached: DetachedPrograms
     consoles: Consoles
+    streams: Streams
     open_vnc: OwnGuestsOnly[VncStream]
     direct: DirectConsoles | None = None
     owners: StoredOwnership | None = None

@@ -67,6 +67,11 @@ def call_lines(call: str, slot: int, words: Sequence[bytes]) -> Iterator[bytes]:
     yield call.encode()
 
 
+def grant(name: str, stream: str, limit: int) -> bytes:
+    """The line that lets a program's stream, `o` or `e`, send up to `limit` bytes in all."""
+    return f"c {name} {stream} {limit}".encode()
+
+
 @functools.cache
 def _source_lines() -> tuple[str, ...]:
     """The agent without comments, indentation and empty lines, so that booting stays fast."""

@@ -95,5 +95,10 @@ class Share:
         self._taken += granted
         return granted
 
+    def give_back(self, size: int) -> None:
+        """Give back some of it early."""
+        self._taken -= size
+        self._budget.give_back(self._guest, size)
+
     def __del__(self) -> None:
         self._budget.give_back(self._guest, self._taken)

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pve402.hub import errors
+from pve402.hub.credit import Credit
 from pve402.hub.request import EventKind
 
 _STREAMS = {"o": EventKind.STDOUT, "e": EventKind.STDERR}
+_LETTERS = {kind: letter for letter, kind in _STREAMS.items()}
 #: Lines of stdin that may wait in the guest for the program to read; they fit in one pipe page.
 STDIN_LINES = 2
 #: Largest piece of output once decoded.
@@ -31,7 +33,16 @@ class Sink(Protocol):
     def fail(self, error: errors.HubError) -> None: ...
 
 
+class FramedSink(Sink, Protocol):
+    """Where a program's output goes; says how much of it was read."""
+
+    on_read: "OnRead"
+
+
+OnRead = Callable[[EventKind, int], None]
 DropOutput = Callable[["Channel"], None]
+#: Takes the channel, the stream's letter, and the limit that the agent may send up to.
+Grant = Callable[["Channel", str, int], None]
 
 
 @dataclass(kw_only=True)
@@ -43,6 +54,7 @@ class Channel:
     sink: Sink = field(repr=False)
     encoding: str
     drop_output: "DropOutput" = field(repr=False)
+    grant: "Grant" = field(repr=False)
     #: Exit code, if it arrived before the output ended.
     exit_code: int | None = None
     stdin_closed: bool = False
@@ -53,6 +65,9 @@ class Channel:
     #: Who waits for the answer to a signal; the agent answers in order.
     _signals: list[asyncio.Future[int]] = field(default_factory=list, repr=False)
     _numbers: dict[str, int] = field(default_factory=lambda: {"o": 0, "e": 0}, repr=False)
+    _credits: dict[str, Credit] = field(
+        default_factory=lambda: {"o": Credit(), "e": Credit()}, repr=False
+    )
     #: Lines of stdin sent, and how many of them the program's pipe has taken.
     sent_lines: int = 0
     passed_lines: int = 0
@@ -85,9 +100,18 @@ class Channel:
         self._took_stdin = False
         if self._dropping:
             return
-        if not self.sink.add_output(_STREAMS[stream], self._decode(data)):
+        decoded = self._decode(data)
+        self._credits[stream].arrived(len(decoded), len(data))
+        if not self.sink.add_output(_STREAMS[stream], decoded):
             self._dropping = True
             self.drop_output(self)
+
+    def output_read(self, kind: EventKind, size: int) -> None:
+        """Somebody has read so many bytes of output, or nobody has to any more."""
+        stream = _LETTERS[kind]
+        limit = self._credits[stream].read(size)
+        if limit is not None and not self.is_over and not self._dropping:
+            self.grant(self, stream, limit)
 
     def take_exit(self, code: str, pieces_out: str, pieces_err: str) -> int:
         """Return the exit code of the ended program. Raises OutputDamaged if pieces are missing."""

@@ -8,10 +8,14 @@
     │   ├── NoShell
     │   ├── TerminalStuck
     │   ├── ConsoleBusy
-    │   └── GuestClosed
+    │   ├── GuestClosed
+    │   └── OutputGone
     ├── TooManyCommands           429  a limit protects the others
-    │   └── TooManySessions
+    │   ├── TooManySessions
+    │   └── TooManyStreams
+    ├── NodeConsolesFull          503  commands keep the terminals that are left
     ├── ExecNotFound              404  no such execution, or it is forgotten
+    │   └── StreamNotFound
     ├── FileMissing               404
     ├── FileRefused               409  the guest's file system says no
     ├── SessionFailed             502  the way into the guest broke; carries the exec_id
@@ -76,6 +80,11 @@ class GuestClosed(Unavailable):
     code = "guest_closed"
 
 
+class OutputGone(Unavailable):
+    detail = "This part of the output has been read and is no longer kept."
+    code = "output_gone"
+
+
 class TooManyCommands(HubError):
     detail = "Too many commands run in this guest; wait for one to end."
     code = "too_many_commands"
@@ -87,9 +96,25 @@ class TooManySessions(TooManyCommands):
     code = "too_many_sessions"
 
 
+class TooManyStreams(TooManyCommands):
+    detail = "Too many streams are open into this guest; close one first."
+    code = "too_many_streams"
+
+
+class NodeConsolesFull(HubError):
+    detail = "Too many containers of this machine hold a stream open; try again in a moment."
+    code = "node_consoles_full"
+    retry_after_seconds = 10
+
+
 class ExecNotFound(HubError):
     detail = "There is no such execution."
     code = "exec_not_found"
+
+
+class StreamNotFound(ExecNotFound):
+    detail = "There is no such stream, or it has ended."
+    code = "stream_not_found"
 
 
 class FileMissing(HubError):

@@ -1,14 +1,16 @@
 """One execution as its callers see it: events to follow and replay, and a result.
 
 The request's output limit, the guest's share and a maximum number of events bound what is kept;
-the rest is dropped and the result says so. A slow follower reads from what is kept and delays
-nobody.
+the rest is dropped and the result says so. The output of a request that `flows` is dropped for no
+limit while somebody follows it: what was read is forgotten, and the program waits for a slow
+follower.
 """
 
 import asyncio
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 
-from pve402.hub import budget, errors, guest_scripts, metrics
+from pve402.hub import budget, channels, errors, guest_scripts, metrics
 from pve402.hub.request import EventKind, ExecEvent, ExecRequest, ExecResult
 
 #: Events kept per execution; pieces nobody has seen yet are joined before any are dropped.
@@ -16,6 +18,10 @@ LARGEST_EVENTS = 8192
 _LARGEST_JOINED_BYTES = 32 * 1024
 
 _STREAMS = (EventKind.STDOUT, EventKind.STDERR)
+
+
+def _ignore(_kind: EventKind, _size: int) -> None:
+    """Tell nobody."""
 
 
 class Execution:
@@ -34,9 +40,12 @@ class Execution:
         self.stdin = StdinQueue(request)
         #: Where room for output comes from; without it, only the request's limit applies.
         self.share: budget.Share | None = None
-        self._events: list[ExecEvent] = []
+        #: Told how much output has been read, or need not be, so that the guest sends more.
+        self.on_read: channels.OnRead = _ignore
+        self._events: deque[ExecEvent] = deque()
         self._kept_bytes = 0
         self._seen = 0
+        self._reading = _Reading()
         self._changed = asyncio.Event()
         self._over = asyncio.Event()
         self._cancel = asyncio.Event()
@@ -53,6 +62,16 @@ class Execution:
         return tuple(self._events)
 
     @property
+    def has_forgotten(self) -> bool:
+        """Whether output that a follower has read is no longer kept."""
+        return bool(self._events) and self._events[0].id > 1
+
+    @property
+    def output_bytes(self) -> Counter[EventKind]:
+        """How much output each stream has had, without what a limit cut."""
+        return self._reading.kept
+
+    @property
     def kept_bytes(self) -> int:
         """Output held in memory."""
         return self._kept_bytes
@@ -64,16 +83,15 @@ class Execution:
         """
         if not self.is_running:
             return False
-        room = self.request.output_limit_bytes - self._kept_bytes
-        if len(self._events) >= LARGEST_EVENTS:
-            room = 0
-        wanted = max(0, min(len(data), room))
-        granted = wanted if self.share is None else self.share.take(wanted)
+        granted = self._room_for(len(data))
         self.truncated |= len(data) > granted
         piece = data[:granted]
         self._kept_bytes += len(piece)
+        self._reading.arrived[kind] += len(data)
+        self._reading.kept[kind] += len(piece)
         if piece:
             self._keep(kind, piece)
+        self._tell_read()
         return not self.truncated
 
     def finish(self, exit_code: int) -> None:
@@ -131,15 +149,70 @@ class Execution:
     async def follow(self, after_id: int = 0) -> AsyncIterator[ExecEvent]:
         """Yield the events after `after_id`, then new ones as they arrive, until the last."""
         position = max(0, after_id)
-        while True:
-            while position < len(self._events):
-                event = self._events[position]
-                position += 1
-                self._seen = max(self._seen, position)
-                yield event
-            if not self.is_running:
-                return
-            await self._changed.wait()
+        self._reading.followers += 1
+        try:
+            while True:
+                while position < self._last_id:
+                    if position + 1 < self._events[0].id:
+                        yield ExecEvent(
+                            id=position + 1, kind=EventKind.ERROR, error=errors.OutputGone()
+                        )
+                        return
+                    event = self._events[position + 1 - self._events[0].id]
+                    position = event.id
+                    self._seen = max(self._seen, position)
+                    yield event
+                    self._was_read(position)
+                if not self.is_running:
+                    return
+                await self._changed.wait()
+        finally:
+            self._reading.followers -= 1
+            self._tell_read()
+
+    @property
+    def _last_id(self) -> int:
+        return self._events[-1].id if self._events else 0
+
+    def _room_for(self, size: int) -> int:
+        """How much of a new piece is kept; makes room for it if somebody follows."""
+        room = self.request.output_limit_bytes - self._kept_bytes
+        if self.request.flows and self._reading.followers:
+            self._forget_read(size - room)
+            room = size
+        elif len(self._events) >= LARGEST_EVENTS:
+            room = 0
+        wanted = max(0, min(size, room))
+        return wanted if self.share is None else self.share.take(wanted)
+
+    def _forget_read(self, excess: int) -> None:
+        """Drop events that were read, the oldest first."""
+        while (excess > 0 or len(self._events) >= LARGEST_EVENTS) and (
+            len(self._events) > 1 and self._events[0].id <= self._reading.last_id
+        ):
+            size = len(self._events.popleft().data)
+            self._kept_bytes -= size
+            excess -= size
+            if self.share is not None:
+                self.share.give_back(size)
+
+    def _was_read(self, last_id: int) -> None:
+        """A follower has taken everything up to this event."""
+        for number in range(self._reading.last_id + 1, last_id + 1):
+            event = self._events[number - self._events[0].id]
+            self._reading.read[event.kind] += len(event.data)
+            self._reading.last_id = number
+        self._tell_read()
+
+    def _tell_read(self) -> None:
+        """Let the guest send as much again as was read; without followers, everything was."""
+        waits = self.request.flows and self._reading.followers and self.is_running
+        for kind in _STREAMS:
+            read = self._reading.read[kind] if waits else self._reading.arrived[kind]
+            more = read - self._reading.told[kind]
+            if more > 0:
+                self._reading.told[kind] = read
+                self.on_read(kind, more)
 
     def _add(
         self,
@@ -149,7 +222,7 @@ class Execution:
         result: ExecResult | None = None,
         error: errors.HubError | None = None,
     ) -> None:
-        number = len(self._events) + 1
+        number = self._last_id + 1
         self._events.append(ExecEvent(id=number, kind=kind, data=data, result=result, error=error))
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
@@ -182,9 +255,22 @@ class Execution:
             pieces=tuple(event for event in self._events if event.kind in _STREAMS),
             timed_out=self.timed_out,
             truncated=self.truncated,
+            has_forgotten=self.has_forgotten,
             duration_ms=round((ended_at - self.started_at) * 1000),
             held=self.share,
         )
+
+
+class _Reading:
+    """How far the followers are, in events and in bytes of each stream."""
+
+    def __init__(self) -> None:
+        self.followers = 0
+        self.last_id = 0
+        self.arrived: Counter[EventKind] = Counter()
+        self.kept: Counter[EventKind] = Counter()
+        self.read: Counter[EventKind] = Counter()
+        self.told: Counter[EventKind] = Counter()
 
 
 class StdinQueue:

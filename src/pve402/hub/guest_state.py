@@ -10,6 +10,7 @@ from pve402.hub import connect, errors
 from pve402.hub.execution import Execution
 from pve402.hub.options import HubOptions
 from pve402.hub.session import Session
+from pve402.hub.stream import Stream
 from pve402.proxmox.guests import GuestRef
 
 #: If a session has been silent for longer than this, we check that it is alive before using it.
@@ -31,6 +32,7 @@ class GuestState:
         self.guest = guest
         self.last_used_at = clock()
         self.executions: OrderedDict[str, Execution] = OrderedDict()
+        self.streams: dict[str, Stream] = {}
         #: Who holds the terminal exclusively, if anyone.
         self.holder = ""
         self._open_terminal = open_terminal
@@ -141,6 +143,8 @@ class GuestState:
         self._retired_why = why
         for execution in self.executions.values():
             execution.fail(why())
+        for stream in self.streams.values():
+            stream.fail(why())
         await self.close()
 
     async def close_if_idle(self) -> bool:

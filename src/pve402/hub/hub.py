@@ -9,7 +9,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import structlog
 
-from pve402.hub import budget, connect, errors, invocation, ownership, supervision
+from pve402.hub import budget, connect, errors, invocation, metrics, ownership, supervision
+from pve402.hub import stream as streams
 from pve402.hub.console import Console, ConsoleChannel
 from pve402.hub.execution import Execution
 from pve402.hub.guest_state import GuestState
@@ -96,6 +97,36 @@ class Hub:
         work = supervision.supervise(session, channel, execution, self.options, source)
         self._spawn(self._guarded(work, execution, state))
         return execution
+
+    async def open_stream(
+        self, guest: GuestRef, request: ExecRequest, pace: streams.Pace = streams.no_pace
+    ) -> streams.Stream:
+        """Start a program and return the stream to it, for a client to attach to.
+
+        The request's limits on time and output do not apply. Raises as `exec`, TooManyStreams,
+        NodeConsolesFull.
+        """
+        prepared = invocation.build(request)
+        state = await self._state_for_stream(guest)
+        stream = streams.Stream(self.budget.open(guest), pace)
+        state.streams[stream.stream_id] = stream
+        try:
+            session = await state.session()
+            channel = session.open_channel(stream, prepared, with_stdin=True, is_stream=True)
+        except BaseException:
+            del state.streams[stream.stream_id]
+            raise
+        # No await between taking the slot and starting the task that gives it back.
+        work = streams.attend(session, channel, stream, self.options)
+        self._spawn(self._while_streaming(work, stream, state))
+        return stream
+
+    async def find_stream(self, guest: GuestRef, stream_id: str) -> streams.Stream:
+        """An open stream, for its client to come back to. Raises StreamNotFound, Moved."""
+        stream = (await self._state(guest)).streams.get(stream_id)
+        if stream is None:
+            raise errors.StreamNotFound
+        return stream
 
     async def session(self, guest: GuestRef) -> Session:
         """The guest's session; opens one if needed. Raises as `exec`."""
@@ -242,6 +273,39 @@ class Hub:
             raise errors.TooManySessions
         await oldest[1].close()
 
+    async def _state_for_stream(self, guest: GuestRef) -> GuestState:
+        """The guest's state, if its node has room for one more guest with streams.
+
+        Streams hold their terminals for long, and commands need terminals, too.
+        """
+        holding = sum(
+            bool(state.streams)
+            for other, state in self._guests.items()
+            if other.node == guest.node and other != guest
+        )
+        if holding >= self.options.max_streaming_guests_per_node:
+            raise errors.NodeConsolesFull
+        try:
+            return await self._state(guest)
+        except errors.TooManySessions:
+            raise errors.NodeConsolesFull from None
+
+    async def _while_streaming(
+        self, work: Coroutine[None, None, None], stream: streams.Stream, state: GuestState
+    ) -> None:
+        metrics.STREAMS.inc()
+        try:
+            await work
+        except asyncio.CancelledError:
+            stream.fail(errors.SessionLost())
+            raise
+        except Exception:  # noqa: BLE001 - a bug of ours must reach the waiting client
+            _log.exception("hub.stream_failed")
+            stream.fail(errors.SessionFailed())
+        finally:
+            metrics.STREAMS.dec()
+            state.streams.pop(stream.stream_id, None)
+
     async def _guarded(
         self, work: Coroutine[None, None, None], execution: Execution, state: GuestState
     ) -> None:
@@ -283,7 +347,9 @@ class Hub:
             _log.warning("hub.ownership_lost", node=guest.node, vmid=guest.vmid)
             await self.close_guest(guest, errors.SessionLost)
             return
-        if await state.close_if_idle() and not state.executions and not state.is_busy:
+        if not await state.close_if_idle() or state.is_busy or state.streams:
+            return
+        if not state.executions:
             self._guests.pop(guest, None)
             await self._release(guest)
 

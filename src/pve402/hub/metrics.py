@@ -18,6 +18,14 @@ COMMAND_SECONDS: Final = prometheus_client.Histogram(
 SESSIONS: Final = prometheus_client.Gauge(
     "pve402_terminal_sessions", "Terminals of guests that this process holds open."
 )
+STREAMS: Final = prometheus_client.Gauge(
+    "pve402_streams", "Streams into guests that this process holds open."
+)
+STREAM_BYTES: Final = prometheus_client.Counter(
+    "pve402_stream_bytes_total",
+    "Bytes that streams have carried, in to guests and out of them.",
+    ("direction",),
+)
 
 
 def count(outcome: str, seconds: float) -> None:

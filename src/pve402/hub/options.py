@@ -9,6 +9,11 @@ class HubOptions:
 
     max_sessions_per_node: terminals open at once on one node; it has ports for 100 consoles.
     max_commands: programs running at once in one guest, consoles included.
+    max_streams: streams open at once into one guest, in addition to the commands.
+    max_streaming_guests_per_node: guests of one node that may hold streams at once; the other
+        terminals of the node are left to commands.
+    absence_seconds: how long a stream waits for its client to come back.
+    leave_seconds: how long its program may then take to end, once its stdin has.
     idle_seconds: how long an unused session stays open.
     open_seconds: time limit for opening a session, recovery included.
     heartbeat_seconds: how often we check that a silent session in use is alive.
@@ -26,6 +31,10 @@ class HubOptions:
 
     max_sessions_per_node: int = 80
     max_commands: int = 16
+    max_streams: int = 8
+    max_streaming_guests_per_node: int = 60
+    absence_seconds: float = 60.0
+    leave_seconds: float = 5.0
     idle_seconds: float = 300.0
     open_seconds: float = 20.0
     heartbeat_seconds: float = 3.0

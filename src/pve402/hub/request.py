@@ -19,6 +19,7 @@ class ExecRequest:
     stdin: what the program reads; `open_stdin` keeps it open for more.
     timeout_seconds: after this the process group gets TERM, and KILL some seconds later.
     output_limit_bytes: how much of stdout and stderr together is kept; the rest is dropped.
+    flows: what a follower has read is forgotten, and the program waits for it; no output is cut.
     detach: keep running in the guest, with output spooled there, even across our own restart.
     is_ours: it runs one of the hub's own scripts; no caller from outside can set this.
 
@@ -35,6 +36,7 @@ class ExecRequest:
     open_stdin: bool = False
     timeout_seconds: float | None = None
     output_limit_bytes: int = DEFAULT_OUTPUT_BYTES
+    flows: bool = False
     detach: bool = False
     is_ours: bool = False
 
@@ -59,6 +61,8 @@ class ExecResult:
     pieces: tuple["ExecEvent", ...] = field(repr=False)
     timed_out: bool
     truncated: bool
+    #: Output that a follower has read is missing in `pieces`.
+    has_forgotten: bool = False
     duration_ms: int
     #: The budget share that accounts for the pieces; held for as long as they are.
     held: object = field(default=None, repr=False, compare=False)

@@ -15,7 +15,7 @@ import structlog
 from pve402.hub import agent, errors, frames, metrics, offences
 from pve402.hub.batching import BatchedReader
 from pve402.hub.boot import Hello
-from pve402.hub.channels import Channel, Sink
+from pve402.hub.channels import Channel, FramedSink, Sink
 from pve402.hub.invocation import Invocation
 from pve402.hub.link import Link, LinkBroken
 from pve402.hub.liveness import Liveness, Verdict
@@ -61,7 +61,7 @@ class Session:
         self._link = Link(nonce, again_seconds=options.acknowledge_seconds)
         self._outbox = Outbox(socket, self._link, clock)
         self._trailer = termproxy.TrailerFinder()
-        self._slots = Slots(options.max_commands)
+        self._slots = Slots(options.max_commands, options.max_streams)
         self._liveness = Liveness(options, clock())
         self._offences = offences.Offences(clock())
         self._heard = asyncio.Event()
@@ -86,9 +86,12 @@ class Session:
         """How long nothing has arrived."""
         return self._clock() - self._liveness.last_received
 
-    def open_channel(self, sink: Sink, invocation: Invocation, *, with_stdin: bool) -> Channel:
-        """Start a program. Raises TooManyCommands, SessionLost."""
-        channel = self._take_slot(sink)
+    def open_channel(
+        self, sink: FramedSink, invocation: Invocation, *, with_stdin: bool, is_stream: bool = False
+    ) -> Channel:
+        """Start a program. Raises TooManyCommands, TooManyStreams, SessionLost."""
+        channel = self._take_slot(sink, is_stream=is_stream)
+        sink.on_read = channel.output_read
         call = f"xi {channel.name}" if with_stdin else f"x {channel.name} /dev/null"
         self._call(channel, call, invocation.argv)
         return channel
@@ -155,10 +158,16 @@ class Session:
 
     # starting programs
 
-    def _take_slot(self, sink: Sink) -> Channel:
+    def _take_slot(self, sink: Sink, *, is_stream: bool = False) -> Channel:
         if self.ended.is_set():
             raise errors.SessionLost
-        return self._slots.take(sink, encoding=self.hello.encoding, drop_output=self._drop_output)
+        return self._slots.take(
+            sink,
+            encoding=self.hello.encoding,
+            drop_output=lambda channel: self.put(f"t {channel.name}".encode(), channel),
+            grant=lambda channel, *limit: self.put(agent.grant(channel.name, *limit), channel),
+            is_stream=is_stream,
+        )
 
     def _call(self, channel: Channel, call: str, words: tuple[bytes, ...]) -> None:
         """Have the agent start a program; frees its slot if that fails."""
@@ -169,9 +178,6 @@ class Session:
         except BaseException:
             self._slots.release(channel)
             raise
-
-    def _drop_output(self, channel: Channel) -> None:
-        self.put(b"t %d" % channel.slot, channel)
 
     def _finish(self, channel: Channel, exit_code: int) -> None:
         """Free the slot first, so that nothing the sink does can keep it."""

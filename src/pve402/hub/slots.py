@@ -1,5 +1,6 @@
 """The slots of a session: which channel is on which slot, and how many slots there may be.
 
+Commands and streams have slots of their own, so that neither takes the others'.
 Slots are reused, generations are not: `SLOT.GENERATION` names one channel forever, so late
 output from an earlier channel is recognised.
 """
@@ -7,15 +8,17 @@ output from an earlier channel is recognised.
 from collections.abc import Iterator
 
 from pve402.hub import errors
-from pve402.hub.channels import Channel, DropOutput, Sink
+from pve402.hub.channels import Channel, DropOutput, Grant, Sink
 
 
 class Slots:
     """Gives out slots and takes them back."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, commands: int, streams: int = 0) -> None:
         self._channels: dict[int, Channel] = {}
-        self._generations = [0] * count
+        self._commands = range(commands)
+        self._streams = range(commands, commands + streams)
+        self._generations = [0] * (commands + streams)
 
     def __len__(self) -> int:
         return len(self._channels)
@@ -23,12 +26,23 @@ class Slots:
     def __iter__(self) -> Iterator[Channel]:
         return iter(tuple(self._channels.values()))
 
-    def take(self, sink: Sink, *, encoding: str, drop_output: DropOutput) -> Channel:
-        """Put a new channel on a free slot. Raises TooManyCommands if there is none."""
-        count = len(self._generations)
-        free = next((slot for slot in range(count) if slot not in self._channels), None)
+    def take(
+        self,
+        sink: Sink,
+        *,
+        encoding: str,
+        drop_output: DropOutput,
+        grant: Grant,
+        is_stream: bool = False,
+    ) -> Channel:
+        """Put a new channel on a free slot.
+
+        Raises TooManyCommands, or TooManyStreams, if there is none.
+        """
+        slots = self._streams if is_stream else self._commands
+        free = next((slot for slot in slots if slot not in self._channels), None)
         if free is None:
-            raise errors.TooManyCommands
+            raise errors.TooManyStreams if is_stream else errors.TooManyCommands
         self._generations[free] += 1
         channel = Channel(
             slot=free,
@@ -36,6 +50,7 @@ class Slots:
             sink=sink,
             encoding=encoding,
             drop_output=drop_output,
+            grant=grant,
         )
         self._channels[free] = channel
         return channel

@@ -47,9 +47,11 @@ from pve402.schemas.requests import (
     ExecSocketRequest,
     LeaseQuoteRequest,
     LeaseRequest,
+    ProgramRequest,
     RenewalQuoteRequest,
     RenewRequest,
     SignalRequest,
+    StreamSocketRequest,
     TokenRequest,
 )
 from pve402.schemas.wire import (
@@ -102,6 +104,7 @@ __all__ = [
     "NodeStats",
     "Offer",
     "Problem",
+    "ProgramRequest",
     "Quote",
     "RenewRequest",
     "RenewalQuoteRequest",
@@ -111,6 +114,7 @@ __all__ = [
     "SkuItem",
     "SpaceFigures",
     "Status",
+    "StreamSocketRequest",
     "SuspensionItem",
     "TokenAnswer",
     "TokenRequest",

@@ -107,8 +107,8 @@ class ConsoleHello(Request):
     )
 
 
-class ExecRequest(Request):
-    """A command to run in a container: `command` through its shell, or `argv` without one."""
+class ProgramRequest(Request):
+    """A program in a container: `command` through its shell, or `argv` without one."""
 
     command: str | None = Field(
         default=None,
@@ -136,6 +136,11 @@ class ExecRequest(Request):
     user: Annotated[str, Field(max_length=32)] = Field(
         default="", description="User to run it as; root if empty."
     )
+
+
+class ExecRequest(ProgramRequest):
+    """A command to run in a container: `command` through its shell, or `argv` without one."""
+
     stdin: str | None = Field(
         default=None,
         max_length=MAX_STDIN_CHARACTERS,
@@ -153,7 +158,7 @@ class ExecRequest(Request):
         description="600 by default, at most 3,600; detached commands have no default limit.",
     )
     max_output_bytes: OutputBytes | None = Field(
-        default=None, description="1 MiB by default, 16 MiB for a stream."
+        default=None, description="1 MiB by default; unlimited for output that is read as it comes."
     )
     detach: bool = Field(default=False, description="Answer at once; the command keeps running.")
 
@@ -163,6 +168,20 @@ class ExecSocketRequest(ExecRequest):
 
     token: str | None = Field(
         default=None, max_length=256, description="A token, instead of a header.", repr=False
+    )
+
+
+class StreamSocketRequest(ProgramRequest):
+    """The first message on the websocket of a stream: a program, or `resume`."""
+
+    resume: str | None = Field(
+        default=None, max_length=64, description="Id of an open stream to come back to."
+    )
+    position: int = Field(
+        default=0, ge=0, description="How many bytes of its output were received.", strict=True
+    )
+    token: str | None = Field(
+        default=None, max_length=256, description="Instead of a header.", repr=False
     )
 
 

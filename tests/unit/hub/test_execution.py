@@ -216,3 +216,56 @@ async def test_what_a_tenant_runs_is_theirs_whatever_its_words(argv: tuple[str, 
     assert not guest_scripts.is_ours(execution.request)
     assert (await execution.wait()).exit_code == 2
     assert counted("failed") - before == 1
+
+
+def flowing(limit: int) -> tuple[Execution, list[int]]:
+    execution, told = make(limit=limit, flows=True), []
+    execution.on_read = lambda _kind, size: told.append(size)
+    return execution, told
+
+
+async def test_a_program_waits_for_its_follower() -> None:
+    execution, told = flowing(limit=4)
+    follower = execution.follow()
+    await anext(follower)
+    execution.add_output(OUT, b"abc")
+    assert told == []
+    assert (await anext(follower)).data == b"abc"
+    execution.add_output(ERR, b"defgh")
+    assert told == []  # the follower has it, and has not asked for more
+    assert (await anext(follower)).data == b"defgh"
+    assert told == [3]
+    execution.add_output(OUT, b"ij")
+    assert (await anext(follower)).data == b"ij"
+    assert told == [3, 5]
+    execution.finish(0)
+    assert (await anext(follower)).kind is EventKind.EXIT
+    assert not (await execution.wait()).truncated
+
+
+async def test_read_output_is_forgotten_and_not_sent_again() -> None:
+    execution, _ = flowing(limit=4)
+    follower = execution.follow()
+    for number in range(100):
+        execution.add_output(OUT, b"%03d" % number)
+        async for event in follower:
+            if event.data == b"%03d" % number:
+                break
+        follower = execution.follow(event.id) if number % 10 == 0 else follower
+    assert execution.kept_bytes <= 7
+    assert execution.output_bytes[OUT] == 300
+    again = [event async for event in execution.follow(1)]
+    assert isinstance(again[0].error, errors.OutputGone)
+
+
+async def test_without_a_follower_the_limit_cuts_and_nothing_waits() -> None:
+    execution, told = flowing(limit=4)
+    follower = execution.follow()
+    await anext(follower)
+    execution.add_output(OUT, b"abc")
+    assert told == []
+    await follower.aclose()
+    assert told == [3]
+    execution.add_output(OUT, b"def")
+    assert told == [3, 3]
+    assert execution.truncated

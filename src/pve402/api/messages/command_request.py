@@ -23,11 +23,26 @@ def to_request(body: schemas.ExecRequest, *, streams: bool) -> hub_request.ExecR
         open_stdin=body.open_stdin,
         timeout_seconds=body.timeout_seconds,
         output_limit_bytes=default if body.max_output_bytes is None else body.max_output_bytes,
+        flows=streams and body.max_output_bytes is None,
         detach=body.detach,
     )
     invocation.build(asked)
     if not body.detach and (body.timeout_seconds or 0) > schemas.MAX_ATTACHED_SECONDS:
         raise hub_errors.RequestRefused("timeoutSeconds must be at most 3,600, unless detached")
+    return asked
+
+
+def to_program(body: schemas.ProgramRequest) -> hub_request.ExecRequest:
+    """Translate a program without limits of its own. Raises if it cannot be run as written."""
+    asked = hub_request.ExecRequest(
+        command=body.command,
+        argv=None if body.argv is None else tuple(body.argv),
+        extra_args=tuple(body.extra_args),
+        env=body.env,
+        cwd=body.cwd,
+        user=body.user,
+    )
+    invocation.build(asked)
     return asked
 
 

@@ -28,7 +28,7 @@ def ended(lease: Lease, result: ExecResult, encoding: schemas.ExecEncoding) -> C
         encoding=encoding,
         exit_code=result.exit_code,
         timed_out=result.timed_out,
-        truncated=result.truncated,
+        truncated=result.truncated or result.has_forgotten,
         duration_ms=result.duration_ms,
         detached=False,
         state="exited",
@@ -47,7 +47,7 @@ def attached(lease: Lease, execution: Execution, encoding: schemas.ExecEncoding)
         encoding=encoding,
         exit_code=None,
         timed_out=execution.timed_out,
-        truncated=execution.truncated,
+        truncated=execution.truncated or execution.has_forgotten,
         duration_ms=None,
         detached=False,
         state="running" if execution.is_running else "lost",
@@ -84,8 +84,8 @@ def attached_item(execution: Execution) -> schemas.ExecItem:
         exit_code=last.result.exit_code if last.result else None,
         timed_out=execution.timed_out,
         truncated=execution.truncated,
-        stdout_bytes=_size(execution.events, EventKind.STDOUT),
-        stderr_bytes=_size(execution.events, EventKind.STDERR),
+        stdout_bytes=execution.output_bytes[EventKind.STDOUT],
+        stderr_bytes=execution.output_bytes[EventKind.STDERR],
         started_at=datetime.now(UTC) - age,
     )
 
@@ -195,7 +195,3 @@ def _names(lease: Lease, exec_id: str) -> dict[str, Any]:
 
 def _output(pieces: Iterable[ExecEvent]) -> tuple[ExecEvent, ...]:
     return tuple(event for event in pieces if event.kind in _STREAMS)
-
-
-def _size(pieces: Iterable[ExecEvent], kind: EventKind) -> int:
-    return sum(len(event.data) for event in pieces if event.kind is kind)

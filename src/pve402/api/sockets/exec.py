@@ -18,62 +18,35 @@ import contextlib
 import json
 from typing import Any, Final
 
-import structlog
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pve402 import schemas
-from pve402.api import caller, context, guest_call, visit
+from pve402.api import context, guest_call
 from pve402.api.messages import command_request, commands
-from pve402.api.sockets import binary, relay
-from pve402.api.transport import body, guard
-from pve402.api.transport import errors as error_table
+from pve402.api.sockets import binary, entry, relay
 from pve402.domain import errors
 from pve402.domain.lease import Lease
-from pve402.guests import guest_work, open_calls
+from pve402.guests import guest_work
 from pve402.hub import errors as hub_errors
 from pve402.hub.execution import Execution
 from pve402.hub.request import EventKind, ExecRequest, ExecResult
-from pve402.storage import vault
-
-logger = structlog.get_logger(__name__)
 
 PATH: Final = "/management/exec/{ctid}/ws"
 PROTOCOLS: Final = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 
-_HELLO_SECONDS: Final = 5.0
 PROBE_SECONDS: Final = 2.0
 _STDIN, _STDOUT, _STDERR, _STATUS, _RESIZE, _CLOSE = 0, 1, 2, 3, 4, 255
 _CHANNELS: Final = {EventKind.STDOUT: _STDOUT, EventKind.STDERR: _STDERR}
 
 
-class HelloMissing(errors.InvalidRequest):
-    """No command arrived as the first message, as JSON text, within 5 seconds."""
-
-    detail = "The first message must be the command, as JSON text, within 5 seconds."
-
-
 async def serve(socket: WebSocket) -> None:
     """Run one command for a websocket's client; it ends when the client leaves."""
     await socket.accept(subprotocol=_protocol(socket))
-    try:
-        hello = await _hello(socket)
-        found, token_hash = await _authorized(socket, hello)
-        guard.hold(socket, visit.LONG_SECONDS, found.lease_id)
-        visit.require_active(found)
-        asked = command_request.to_request(hello, streams=True)
-        call = open_calls.OpenCall(found, token_hash)
-        with context.of(socket).work.consoles.open_calls.track(call):
-            async with call.lasting():
-                await _run(socket, found, asked, hello)
-    except binary.TextRefused as refusal:
-        await _close(socket, binary.UNSUPPORTED, refusal.code)
-    except errors.Pve402Error as refusal:
-        await _close(socket, 4000 + error_table.status_of(type(refusal)), refusal.code)
-    except WebSocketDisconnect:
-        return
-    except Exception:
-        logger.exception("websocket_failed")
-        await _close(socket, 1011, "internal_error")
+    async with entry.refusals_told(socket):
+        hello = await entry.hello(socket, schemas.ExecSocketRequest)
+        async with entry.admitted(socket, hello.token) as found:
+            asked = command_request.to_request(hello, streams=True)
+            await _run(socket, found, asked, hello)
 
 
 async def _run(
@@ -86,7 +59,7 @@ async def _run(
         execution = await work.commands.start(guest_work.ref(found), asked)
     except hub_errors.Moved as moved:
         if guest_call.lease_of_peer_call(socket) is not None:
-            await _close(socket, relay.NOT_HERE, moved.code)
+            await entry.close(socket, relay.NOT_HERE, moved.code)
             return
         told = hello.model_dump_json(exclude={"token"}, exclude_unset=True, by_alias=True)
         if await relay.hand_on(socket, work, found, moved.owner_address, told):
@@ -153,7 +126,7 @@ async def _write(socket: WebSocket, execution: Execution) -> None:
             await binary.send(socket, bytes([_CHANNELS[event.kind]]) + event.data)
         elif event.result is not None:
             await _end(socket, _status_of(event.result))
-            await _close(socket, 1000, "")
+            await entry.close(socket, 1000, "")
         elif event.error is not None:
             await _end(socket, _status_of_error(event.error))
             raise event.error
@@ -166,6 +139,14 @@ async def _end(socket: WebSocket, status: dict[str, Any]) -> None:
 def _status_of(result: ExecResult) -> dict[str, Any]:
     """Describe how a command ended: a Kubernetes Status plus our own facts."""
     facts = commands.exit_facts(result)
+    if result.exit_code == 0 and result.truncated:
+        return {
+            "metadata": {},
+            "status": "Failure",
+            "message": "the command ended with exit code 0, but part of its output was dropped",
+            "reason": "OutputTruncated",
+            **facts,
+        }
     if result.exit_code == 0:
         return {"metadata": {}, "status": "Success", **facts}
     cause = {"reason": "ExitCode", "message": str(result.exit_code)}
@@ -190,39 +171,6 @@ def _status_of_error(error: hub_errors.HubError) -> dict[str, Any]:
     }
 
 
-async def _hello(socket: WebSocket) -> schemas.ExecSocketRequest:
-    try:
-        async with asyncio.timeout(_HELLO_SECONDS):
-            text = await socket.receive_text()
-    except (TimeoutError, KeyError):
-        raise HelloMissing from None
-    return body.parse(text.encode(), schemas.ExecSocketRequest)
-
-
-async def _authorized(
-    socket: WebSocket, hello: schemas.ExecSocketRequest
-) -> tuple[Lease, str | None]:
-    """Return the lease and the token's hash; for a peer's call, the peer checks the token."""
-    app = context.of(socket)
-    lease_id = guest_call.lease_of_peer_call(socket)
-    if lease_id is not None:
-        return await app.leases.find(lease_id), None
-    token = caller.token_text(socket) or hello.token
-    if token is None:
-        raise errors.Unauthenticated
-    holder = await app.access.authenticate(token)
-    if not holder.may("exec"):
-        raise errors.NotAllowed
-    text = caller.checked_lease_text(socket.path_params["ctid"])
-    return await app.leases.find(text, holder), vault.token_hash(token)
-
-
 def _protocol(socket: WebSocket) -> str | None:
     offered = socket.scope.get("subprotocols", [])
     return next((name for name in PROTOCOLS if name in offered), None)
-
-
-async def _close(socket: WebSocket, code: int, reason: str) -> None:
-    if socket.application_state is WebSocketState.CONNECTED:
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            await socket.close(code, reason)

@@ -40,6 +40,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     hub_errors.FileTooLarge: 413,
     hub_errors.Unavailable: 409,
     hub_errors.TooManyCommands: 429,
+    hub_errors.NodeConsolesFull: 503,
     hub_errors.ExecNotFound: 404,
     hub_errors.FileMissing: 404,
     hub_errors.FileRefused: 409,

@@ -28,6 +28,7 @@ N='
 exec 2>/dev/null
 umask 077
 Z=49152
+W=262144
 Q=0
 
 say() { printf '\033_%s %s\033\\' "$K" "$1"; }
@@ -37,11 +38,14 @@ say_piece() {
   if [ ${#1} -lt 900 ]; then say "$1"; else say "$1" | dd ibs=4096 obs=262144; fi
 }
 
+# Output waits, and the program with it, once W bytes of it are unread; `c` raises the limit m.
 pump() {
-  q=0
+  q=0 u=0 m=$W
+  exec 7<>"$D/$s.$2c"
   while x=$(dd bs=$Z count=1 | $E) && [ "$x" ]; do
     say_piece "$2 $1 $q ${#x} $x"
-    q=$((q + 1))
+    q=$((q + 1)) u=$((u + ${#x}))
+    while [ $u -ge $m ] && read -r m <&7; do :; done
     if [ -e "$D/$s.t" ]; then cat >/dev/null; break; fi
   done
   echo "$2=$q" >"$D/$s.$2"
@@ -105,6 +109,7 @@ start() {
   eval "C$s=$2"
   eval "[ -z \"\$J$s\" ] || wait \$J$s"
   for l in x o e p; do : >"$D/$s.$l"; done
+  [ -p "$D/$s.oc" ] || mkfifo "$D/$s.oc" "$D/$s.ec"
   [ ! -e "$D/$s.t" ] || rm -f "$D/$s.t"
   echo 1 >"$D/$s.j"
   set -m
@@ -136,7 +141,8 @@ end() {
   [ ! -s "$D/$1.j" ] || eval "kill -KILL -\$J$1"
   : >"$D/$1.j"
 }
-t() { : >"$D/$1.t"; }
+c() { ! ours "$1" || echo "$3" 1<>"$D/${1%.*}.$2c"; }
+t() { ! ours "$1" || { : >"$D/${1%.*}.t"; c "$1" o $((1 << 60)); c "$1" e $((1 << 60)); }; }
 a() { say "A $Q"; }
 d() { printf "$2" >>"$D/$1.a"; }
 w() { p=$(cat "$D/${1%.*}.y") && stty rows "$2" cols "$3" <"$p"; }
