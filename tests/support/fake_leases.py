@@ -92,6 +92,9 @@ class FakeLeases:
         if call in self.failures:
             raise self.failures[call]
 
+    async def check_client(self, client_address: str | None) -> None:
+        """Nobody is blocked."""
+
     async def check_room(self, sku: catalogue.Sku, size: lease.Size) -> None:
         self._called("check_room", size)
 

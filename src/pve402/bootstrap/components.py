@@ -12,12 +12,14 @@ import structlog
 from pve402 import config
 from pve402.bootstrap import catalogue_file, payments
 from pve402.bootstrap import guests as guest_building
-from pve402.domain import catalogue, errors, placement
+from pve402.bootstrap import leases as settings_of_leases
+from pve402.domain import catalogue, errors
 from pve402.guests import guest_work, rekeying
 from pve402.leases import (
     access,
     admission,
     anew,
+    blocks,
     cluster,
     confirmation,
     creation,
@@ -34,6 +36,7 @@ from pve402.leases import (
     power,
     preflight,
     questions,
+    quotas,
     reconciler,
     renewal,
     service,
@@ -219,7 +222,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
     _check_warm_pool(settings, sku_catalogue)
     guest_building.check_guests(settings, sku_catalogue)
     secret_vault = vault.Vault(config.secret_key(settings, make=makes_key))
-    lease_options = _lease_options(settings, secret_vault)
+    lease_options = settings_of_leases.lease_options(settings, secret_vault)
     db = database.Database(settings.database_url.get_secret_value())
     proxmox = pve_client.ProxmoxClient(guest_building.proxmox_options(settings))
     guests, tasks = pve_guests.Guests(proxmox), pve_tasks.Tasks(proxmox)
@@ -280,8 +283,14 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
         secret_vault=secret_vault,
         view=view,
         admissions=admission.Admission(
-            db, lease_options, worker_options.hold_seconds, funds, secret_vault
+            db,
+            lease_options,
+            worker_options.hold_seconds,
+            funds,
+            secret_vault,
+            quotas.QuotaChecks(db, lease_options.quotas, settings.network),
         ),
+        rules=blocks.Blocks(db),
         settler=settler,
         is_readable=watching.is_readable,
         lease_worker=lease_worker,
@@ -331,32 +340,6 @@ def _warn(settings: config.Settings) -> None:
     for network in payments.without_cdp_key(settings):
         setting = "CDP_API_KEY_ID, CDP_API_KEY_SECRET"
         log.warning("facilitator_key_missing", network=network, setting=setting)
-
-
-def _lease_options(settings: config.Settings, secret_vault: vault.Vault) -> options.LeaseOptions:
-    return options.LeaseOptions(
-        instance=settings.pve402_instance or secret_vault.key("instance").hex()[:10],
-        storage=settings.pve_storage,
-        default_template=settings.pve_os_template,
-        fixed_node=settings.pve_node or None,
-        vmid_min=settings.pve_vmid_min,
-        vmid_max=settings.pve_vmid_max,
-        limits=placement.Limits(
-            leases_per_node=settings.pve402_leases_per_node,
-            memory_mb_per_node=settings.pve402_memory_mb_per_node,
-            cores_overcommit=settings.pve402_cores_overcommit,
-            disk_overcommit=settings.pve402_disk_overcommit,
-            memory_reserve_mb=settings.pve402_memory_reserve_mb,
-        ),
-        grace_seconds=settings.pve402_grace_hours * 3600,
-        grace_per_paid=settings.pve402_grace_per_paid,
-        paid_ahead_limit_seconds=settings.pve402_max_paid_ahead_days * 86400,
-        unsettled_per_wallet=settings.pve402_max_unsettled_per_wallet,
-        unsettled_per_address=settings.pve402_max_unsettled_per_address,
-        unsettled_in_all=settings.pve402_max_unsettled,
-        writes_per_node=settings.pve402_node_writes,
-        warm_kinds=settings.pve402_pool,
-    )
 
 
 def _check_warm_pool(settings: config.Settings, sku_catalogue: catalogue.Catalogue) -> None:

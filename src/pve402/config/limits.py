@@ -20,6 +20,24 @@ class LimitSettings(BaseSettings):
         16, description="The same for one client address."
     )
     pve402_max_unsettled: Positive = Field(256, description="The same for all wallets together.")
+    pve402_wallet_limits: values.Quota = Field(
+        None,
+        description="The most that one wallet may lease at a time; each part may be left out.",
+        examples=["leases=10,cores=16,memoryMB=32768,diskGB=200"],
+    )
+    pve402_address_limits: values.Quota = Field(
+        None,
+        description="The same for one client address (IPv6: one /64).",
+        examples=["leases=20"],
+    )
+    pve402_new_wallet_limits: values.Quota = Field(
+        None,
+        description="The same for all new wallets together.",
+        examples=["leases=50,cores=64"],
+    )
+    pve402_new_wallet_hours: float = Field(
+        24, gt=0, le=8760, description="How long a wallet is new after its first lease."
+    )
     pve402_max_paid_ahead_days: float = Field(
         30, gt=0, le=366, description="How many days ahead a lease may be paid."
     )

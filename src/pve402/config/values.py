@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, SecretStr
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
-from pve402.domain import warm_kind
+from pve402.domain import quota, warm_kind
 from pve402.payments import addresses, errors, networks
 from pve402.proxmox import options
 from pve402.storage import server_address
@@ -44,7 +44,13 @@ def kinds_of_guests(value: Any) -> Any:
     )
 
 
+def quota_of(value: Any) -> Any:
+    """Parse a quota."""
+    return quota.Quota.parse(value) if isinstance(value, str) else value
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]
+Quota = Annotated[quota.Quota | None, NoDecode, BeforeValidator(quota_of)]
 WarmPool = Annotated[tuple[warm_kind.WarmKind, ...], NoDecode, BeforeValidator(kinds_of_guests)]
 
 

@@ -12,6 +12,9 @@ Pve402Error
 │   └── InvalidIdempotencyKey
 ├── Unauthenticated               401  a credential is missing, unknown, used or expired
 ├── NotAllowed                    403  the credential is real but narrower than the call
+├── Blocked                       403  the operator sells nothing to this client
+│   ├── AddressBlocked
+│   └── WalletBlocked
 ├── LeaseNotFound                 404  no such lease for this caller
 ├── LeaseEnded                    410  the token's lease is over
 ├── Conflict                      409  the request is fine, the state is not
@@ -26,6 +29,7 @@ Pve402Error
 ├── PaymentRefused                402  the payment was not accepted; nothing was charged
 ├── TooMany                       429  a limit protects the others
 │   ├── TooManyUnsettled
+│   ├── LimitReached
 │   └── WalletMustWait
 ├── ProvisioningFailed            502  the guest did not come up; nothing was charged
 └── TryLater                      503  the outcome is open, or a part is away
@@ -118,6 +122,27 @@ class NotAllowed(Pve402Error):
     code = "not_allowed"
 
 
+class Blocked(Pve402Error):
+    detail = "The operator sells nothing to this client; nothing was charged."
+    code = "blocked"
+
+
+class AddressBlocked(Blocked):
+    detail = (
+        "The operator sells nothing to clients at this address. If you think that this is a"
+        " mistake, ask the operator. Nothing was charged."
+    )
+    code = "address_blocked"
+
+
+class WalletBlocked(Blocked):
+    detail = (
+        "The operator sells nothing to this wallet. If you think that this is a mistake, ask the"
+        " operator. Nothing was charged."
+    )
+    code = "wallet_blocked"
+
+
 class LeaseNotFound(Pve402Error):
     detail = "There is no such lease for this caller."
     code = "lease_not_found"
@@ -197,6 +222,12 @@ class TooManyUnsettled(TooMany):
     detail = "Too many creations are waiting for settlement."
     code = "too_many_unsettled"
     retry_after_seconds = 10
+
+
+class LimitReached(TooMany):
+    detail = "This service leases no more to one party at a time; nothing was charged."
+    code = "limit_reached"
+    retry_after_seconds = 60
 
 
 class WalletMustWait(TooMany):

@@ -142,6 +142,7 @@ class Lease:
     wanted: power.Wanted = power.Wanted.RUNNING
     wanted_by: power.WantedBy = power.WantedBy.SERVICE
     suspension: power.Suspension | None = None
+    client_address: str | None = None  # of the buyer; an IPv6 client's subnet
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod

@@ -20,7 +20,7 @@ from pve402.domain import (
     price,
     request,
 )
-from pve402.leases import free_riding, money, moves, options, purchases, reservation
+from pve402.leases import free_riding, money, moves, options, purchases, quotas, reservation
 from pve402.storage import (
     database,
     lease_rows,
@@ -54,9 +54,11 @@ class Admission:
         worker_hold_seconds: float,
         funds: money.Money,
         secret_vault: vault.Vault,
+        quota_checks: quotas.QuotaChecks,
     ) -> None:
         self._db = db
         self._settings = settings
+        self._quotas = quota_checks
         self._free_riding = free_riding.FreeRiding(db, settings)
         self._hold_seconds = worker_hold_seconds
         self._money = funds
@@ -90,19 +92,21 @@ class Admission:
         Such an order always gets a new guest: a warm one may turn out to be broken, and its leaseId
         would be lost with it.
 
-        Raises NoCapacity, TooManyUnsettled, WalletMustWait, PaymentReused, IdempotencyKeyReused.
+        Raises NoCapacity, TooManyUnsettled, WalletMustWait, LimitReached, PaymentReused,
+        IdempotencyKeyReused.
         """
         new = self._new_order(purchase, CREATE_ROUTE, asked.canonical(), order.OrderKind.CREATION)
         new = dataclasses.replace(
             new, minutes=asked.minutes, sealed_secrets=self._seal_secrets(new.order_id, asked)
         )
-        wanted = self._new_lease(lease.new_lease_id(), asked, sku, purchase.owner)
+        wanted = self._new_lease(lease.new_lease_id(), asked, sku, purchase)
         async with self._db.begin() as tx:
             await reservation.lock_placement(self._db, tx)
             found = await self._find(tx, purchase, CREATE_ROUTE, new.request_hash)
             if found is not None:
                 return found
             await self._free_riding.check_creation(tx, purchase)
+            await self._quotas.check(tx, purchase, asked.size)
             taken = None
             if purchase.wait_seconds > 0:
                 taken = await self._take_ready(tx, wanted, sku, rooms)
@@ -277,14 +281,15 @@ class Admission:
         lease_id: str,
         asked: request.CreationRequest,
         sku: catalogue.Sku,
-        owner: str,
+        purchase: purchases.Purchase,
     ) -> lease.Lease:
         return lease.Lease(
             lease_id=lease_id,
             status=lease.LeaseStatus.RESERVED,
             node="",  # chosen with its vmid in the transaction
             vmid=0,
-            owner=owner,
+            owner=purchase.owner,
+            client_address=purchase.client_address,
             sku=sku.name,
             size=asked.size,
             hostname=asked.hostname or request.default_hostname(sku.name, lease_id),

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from pve402.domain import placement, warm_kind
+from pve402.domain import placement, quota, warm_kind
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,7 @@ class LeaseOptions:
     unsettled_per_wallet: int = 8
     unsettled_per_address: int = 16
     unsettled_in_all: int = 256
+    quotas: quota.Quotas = dataclasses.field(default_factory=quota.Quotas)
     confirmations: int = 10  # blocks after which we check a settlement again
     confirm_after_seconds: float = 25.0
     warm_kinds: tuple[warm_kind.WarmKind, ...] = ()  # the warm pool

@@ -11,6 +11,7 @@ from typing import Literal
 from pve402.domain import account, catalogue, errors, lease, order, price, request
 from pve402.leases import (
     admission,
+    blocks,
     cluster,
     fees,
     fitting,
@@ -18,6 +19,7 @@ from pve402.leases import (
     options,
     power,
     questions,
+    refusals,
     views,
     warm_guests,
     warm_pool,
@@ -76,6 +78,7 @@ class Parts:
     secret_vault: vault.Vault
     view: cluster.ClusterView
     admissions: admission.Admission
+    rules: blocks.Blocks
     settler: settlement.Settler
     is_readable: Callable[[str], bool]  # whether a network's chain can be read now
     lease_worker: worker.Worker
@@ -104,6 +107,10 @@ class LeaseService:
         Makes no call while the view of the cluster and the promises are fresh.
         """
         await self._fitting.check(sku, size)
+
+    async def check_client(self, client_address: str | None) -> None:
+        """Raise AddressBlocked if the operator sells nothing to clients at this address."""
+        await self._parts.rules.check(client_address)
 
     def creation_price_usd(self, asked: request.CreationRequest) -> Fraction:
         """Return the exact price of a creation; raise InvalidRequest if it cannot be sold."""
@@ -138,6 +145,7 @@ class LeaseService:
             default = self._parts.settings.default_template
             template = sku.template_volume(asked.template, default)
             rooms = await self._parts.view.rooms_for(template)
+            await self._parts.rules.check_purchase(purchase)
             purchase = await self._verify(purchase)
             taken = await self._parts.admissions.take_creation(asked, sku, purchase, rooms)
             if taken.new:
@@ -160,6 +168,7 @@ class LeaseService:
         if taken is None:
             in_grace = row.status is lease.LeaseStatus.STOPPED
             rooms = await self._parts.view.rooms() if in_grace else None
+            await self._parts.rules.check_purchase(purchase)
             purchase = await self._verify(purchase)
             taken = await self._parts.admissions.take_renewal(row, minutes, purchase, rooms)
             if taken.new:
@@ -310,7 +319,7 @@ class LeaseService:
         else:
             row = taken.order
         if row.status is order.OrderStatus.REFUSED:
-            raise _refusal_of(row)
+            raise refusals.refusal_of(row)
         if row.is_open and purchase.wait_seconds > 0:
             if row.status is order.OrderStatus.SETTLING:
                 raise errors.SettlementPending
@@ -368,24 +377,6 @@ def check_endable(row: lease.Lease) -> None:
         raise errors.LeaseBusy
     if not row.handed_over or row.status is lease.LeaseStatus.STARTING:
         raise errors.LeaseNotReady
-
-
-_NOT_CHARGED = {
-    "create_failed": "The container could not be created; nothing was charged.",
-    "start_failed": "The container could not be started; nothing was charged.",
-    "creation_timed_out": "The container took too long to come up; nothing was charged.",
-    "guest_missing": "The container is gone; nothing was charged.",
-    "payment_expired": "The payment would have expired before it was settled; nothing was charged.",
-}
-
-
-def _refusal_of(row: order.Order) -> errors.Pve402Error:
-    refusal = row.refusal or "settlement_refused"
-    if refusal in _NOT_CHARGED:
-        return errors.ProvisioningFailed(_NOT_CHARGED[refusal])
-    return errors.PaymentRefused(
-        "The payment was not settled; nothing was charged.", reason=refusal
-    )
 
 
 def _may_manage(caller: Caller | None, row: lease.Lease) -> bool:

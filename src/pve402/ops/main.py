@@ -12,10 +12,10 @@ from rich.console import Console
 
 from pve402 import bootstrap, config
 from pve402.config import logs
-from pve402.domain import errors
+from pve402.domain import blocklist, errors
 from pve402.domain.catalogue import CatalogueError
+from pve402.ops import blocking, enforcement, history
 from pve402.ops import doctor as doctors
-from pve402.ops import enforcement, history
 from pve402.ops import leases as lease_list
 from pve402.ops import rebuild as rebuilding
 from pve402.ops import reconcile as reconciling
@@ -47,6 +47,9 @@ EnvFile = Annotated[Path | None, typer.Option(help="File with settings; `.env` b
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Apply = Annotated[bool, typer.Option("--apply", help="Make the changes; otherwise only show them.")]
 LeaseName = Annotated[str, typer.Argument(help="leaseId or ctid.")]
+Subject = Annotated[
+    str, typer.Argument(help="A wallet (0x...), an address, a range, or * for all wallets.")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 Work = Callable[[bootstrap.Components, Console], Awaitable[int]]
@@ -117,6 +120,43 @@ def end(name: LeaseName, env_file: EnvFile = None, yes: Yes = False) -> None:
     if not yes:
         typer.confirm(f"Destroy the container of {name} and all its data?", abort=True)
     _run(env_file, functools.partial(enforcement.end, name=name), needs_tables=True)
+
+
+@app.command()
+def block(
+    subject: Subject,
+    reason: Annotated[str, typer.Option(help="Why; only operators see it.")] = "",
+    env_file: EnvFile = None,
+) -> None:
+    """Sell nothing more to a wallet or a range of addresses; existing leases run on.
+
+    The running service obeys within seconds. `ops suspend` stops a lease.
+    """
+    work = blocking.Put(subject=subject, effect=blocklist.Effect.BLOCK, reason=reason)
+    _run(env_file, work.run, needs_tables=True)
+
+
+@app.command()
+def allow(
+    subject: Subject,
+    reason: Annotated[str, typer.Option(help="Why; only operators see it.")] = "",
+    env_file: EnvFile = None,
+) -> None:
+    """Sell to a wallet or a range of addresses although a wider rule blocks it."""
+    work = blocking.Put(subject=subject, effect=blocklist.Effect.ALLOW, reason=reason)
+    _run(env_file, work.run, needs_tables=True)
+
+
+@app.command()
+def unblock(subject: Subject, env_file: EnvFile = None) -> None:
+    """Remove the rule of `ops block` or `ops allow` for a subject."""
+    _run(env_file, functools.partial(blocking.remove, subject=subject), needs_tables=True)
+
+
+@app.command()
+def blocks(env_file: EnvFile = None, as_json: AsJson = False) -> None:
+    """Show all rules of `ops block` and `ops allow`."""
+    _run(env_file, functools.partial(blocking.show, as_json=as_json), needs_tables=True)
 
 
 @app.command()

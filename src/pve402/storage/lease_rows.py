@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pve402.domain import lease, placement
+from pve402.domain import lease, placement, quota
 from pve402.storage import clock, database, tables, transaction, updates
 
 _leases = tables.leases
@@ -16,6 +16,7 @@ _STANDS = sa.and_(  # set once a lease is over; few leases are not, and an index
     tables.leases.c.ended_at.is_(None),
     *(tables.leases.c.status != status for status in _OVER),
 )
+_SIZES = ("cores", "memory_mb", "disk_gb")
 _FEW = 20  # up to this many rows are read in the event loop, more in a thread
 _MOST_LISTED = 5000
 _KEPT_READY = ["reserved", "creating", "starting", "pooled"]
@@ -117,6 +118,7 @@ async def take_warm(
             hostname=wanted.hostname,
             rates=dict(wanted.rates),
             metadata=dict(wanted.metadata),
+            client_address=wanted.client_address,
             created_at=db.now(),
             due_at=None,
             fence=None,
@@ -157,6 +159,53 @@ async def list_promises(tx: transaction.Transaction) -> list[placement.Promise]:
     ]
 
 
+async def usage_of_owners(tx: transaction.Transaction, owners: Sequence[str]) -> quota.Usage:
+    """Return what the standing leases of some accounts take up."""
+    return await _usage(tx, _leases.c.owner.in_(owners))
+
+
+async def usage_of_address(tx: transaction.Transaction, client_address: str) -> quota.Usage:
+    """Return what the standing leases bought from a client address take up."""
+    return await _usage(tx, _leases.c.client_address == client_address)
+
+
+async def usage_of_new_wallets(
+    db: database.Database, tx: transaction.Transaction, new_for_seconds: float
+) -> quota.Usage:
+    """Return what the standing leases of all new wallets together take up."""
+    known = _leases.alias("known")
+    before = sa.exists().where(
+        known.c.owner == _leases.c.owner, *_was_sold_before(db, known, new_for_seconds)
+    )
+    return await _usage(tx, _leases.c.owner != lease.NOBODY, ~before)
+
+
+async def is_new_wallet(
+    db: database.Database,
+    tx: transaction.Transaction,
+    owners: Sequence[str],
+    new_for_seconds: float,
+) -> bool:
+    """Return whether none of these accounts was handed a lease before that many seconds ago."""
+    sold = _was_sold_before(db, _leases, new_for_seconds)
+    query = sa.select(_leases.c.lease_id).where(_leases.c.owner.in_(owners), *sold).limit(1)
+    return await tx.scalar(query) is None
+
+
+def _was_sold_before(
+    db: database.Database, table: sa.FromClause, seconds: float
+) -> tuple[sa.ColumnElement[bool], ...]:
+    created = sa.type_coerce(table.c.created_at, sa.BigInteger)
+    return (created <= db.now(-seconds), table.c.expires_at.isnot(None))
+
+
+async def _usage(tx: transaction.Transaction, *conditions: sa.ColumnElement[bool]) -> quota.Usage:
+    sums = (sa.func.coalesce(sa.func.sum(_leases.c[name]), 0) for name in _SIZES)
+    query = sa.select(sa.func.count(), *sums).where(_STANDS, *conditions)
+    leases, cores, memory_mb, disk_gb = (await tx.execute(query)).one()
+    return quota.Usage(leases=leases, cores=cores, memory_mb=memory_mb, disk_gb=disk_gb)
+
+
 async def insert(
     db: database.Database, tx: transaction.Transaction, new: lease.Lease, *, due: bool
 ) -> None:
@@ -177,6 +226,7 @@ async def insert(
         template=new.template,
         rates=dict(new.rates),
         metadata=dict(new.metadata),
+        client_address=new.client_address,
     )
 
 
@@ -245,7 +295,7 @@ def _merged(*found: transaction.Found) -> list[lease.Lease]:
 
 _GIVEN = (
     *("lease_id", "status", "node", "vmid", "owner", "sku", "cores", "memory_mb", "disk_gb"),
-    *("hostname", "template", "rates", "metadata"),
+    *("hostname", "template", "rates", "metadata", "client_address"),
 )
 
 
@@ -297,7 +347,7 @@ _LIST_PROMISES = (
         _leases.c.status,
         _HELD,
         sa.func.count(),
-        *(sa.func.sum(_leases.c[name]) for name in ("cores", "memory_mb", "disk_gb")),
+        *(sa.func.sum(_leases.c[name]) for name in _SIZES),
     )
     .where(_STANDS)
     .group_by(_leases.c.node, _leases.c.status, _HELD)

@@ -117,6 +117,7 @@ leases = sa.Table(
     sa.Column("suspend_reason", sa.String(200)),
     sa.Column("time_held", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("resumes_to", sa.String(16)),
+    sa.Column("client_address", sa.String(64)),
 )
 _due = leases.c.due_at.isnot(None)
 _index_of_some("leases_due", _due, leases.c.due_at)
@@ -129,6 +130,7 @@ _index_of_some(
 )
 sa.Index("leases_owner", leases.c.owner, leases.c.created_at)
 _index_of_some("leases_owner_standing", _standing, leases.c.owner, leases.c.created_at)
+_index_of_some("leases_client_standing", _standing, leases.c.client_address)
 sa.Index("leases_vmid", leases.c.vmid, leases.c.created_at)
 
 orders = sa.Table(
@@ -263,6 +265,15 @@ guest_owners = sa.Table(
     sa.Column("peer_url", sa.String(255)),
     sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("held_until", UtcMilliseconds, nullable=False),
+)
+
+block_rules = sa.Table(
+    "block_rules",
+    metadata,
+    sa.Column("subject", sa.String(64), primary_key=True),
+    sa.Column("effect", sa.String(8), nullable=False),
+    sa.Column("reason", sa.String(200), nullable=False),
+    sa.Column("created_at", UtcMilliseconds, nullable=False),
 )
 
 facts = sa.Table(

@@ -33,6 +33,7 @@ async def lease_container(request: Request) -> Response:
     """
     app = context.of(request)
     raw = await body.read(request)
+    await app.leases.check_client(app.gate.client_address(request))
     if not raw and not gate.carries_payment(request):
         lowest = app.leases.catalogue.lowest_price_usd()
         return app.gate.ask(_priced(app, request, lowest, _LEASE))
@@ -58,6 +59,7 @@ async def renew_lease(request: Request) -> Response:
     app = context.of(request)
     text = caller.lease_text(request)
     raw = await body.read(request)
+    await app.leases.check_client(app.gate.client_address(request))
     if not raw and not gate.carries_payment(request):
         lowest = app.leases.catalogue.lowest_minute_usd()
         return app.gate.ask(_priced(app, request, lowest, _RENEWAL))

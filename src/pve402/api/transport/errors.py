@@ -25,6 +25,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     errors.InvalidRequest: 422,
     errors.Unauthenticated: 401,
     errors.NotAllowed: 403,
+    errors.Blocked: 403,
     errors.LeaseNotFound: 404,
     errors.LeaseEnded: 410,
     errors.Conflict: 409,

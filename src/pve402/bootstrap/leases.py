@@ -1,0 +1,39 @@
+"""The settings of leases, in the words of the use cases."""
+
+from pve402 import config
+from pve402.domain import placement, quota
+from pve402.leases import options
+from pve402.storage import vault
+
+
+def lease_options(settings: config.Settings, secret_vault: vault.Vault) -> options.LeaseOptions:
+    """Return the options of leases that the settings describe."""
+    return options.LeaseOptions(
+        instance=settings.pve402_instance or secret_vault.key("instance").hex()[:10],
+        storage=settings.pve_storage,
+        default_template=settings.pve_os_template,
+        fixed_node=settings.pve_node or None,
+        vmid_min=settings.pve_vmid_min,
+        vmid_max=settings.pve_vmid_max,
+        limits=placement.Limits(
+            leases_per_node=settings.pve402_leases_per_node,
+            memory_mb_per_node=settings.pve402_memory_mb_per_node,
+            cores_overcommit=settings.pve402_cores_overcommit,
+            disk_overcommit=settings.pve402_disk_overcommit,
+            memory_reserve_mb=settings.pve402_memory_reserve_mb,
+        ),
+        grace_seconds=settings.pve402_grace_hours * 3600,
+        grace_per_paid=settings.pve402_grace_per_paid,
+        paid_ahead_limit_seconds=settings.pve402_max_paid_ahead_days * 86400,
+        unsettled_per_wallet=settings.pve402_max_unsettled_per_wallet,
+        unsettled_per_address=settings.pve402_max_unsettled_per_address,
+        unsettled_in_all=settings.pve402_max_unsettled,
+        quotas=quota.Quotas(
+            wallet=settings.pve402_wallet_limits or quota.Quota(),
+            address=settings.pve402_address_limits or quota.Quota(),
+            new_wallets=settings.pve402_new_wallet_limits or quota.Quota(),
+            new_for_seconds=settings.pve402_new_wallet_hours * 3600,
+        ),
+        writes_per_node=settings.pve402_node_writes,
+        warm_kinds=settings.pve402_pool,
+    )

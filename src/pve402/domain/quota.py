@@ -1,0 +1,93 @@
+"""How much one wallet, one client address, or all new wallets together may lease at a time."""
+
+import dataclasses
+import re
+from typing import Self
+
+from pve402.domain import errors, lease
+
+_PART = re.compile(r"(leases|cores|memoryMB|diskGB)=([1-9][0-9]{0,8})")
+_FIELDS = {"leases": "leases", "cores": "cores", "memoryMB": "memory_mb", "diskGB": "disk_gb"}
+_WORDS = {
+    "leases": "leases",
+    "cores": "cores",
+    "memory_mb": "MiB of memory",
+    "disk_gb": "GiB of disk",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What somebody's standing leases take up; a lease counts until its guest is gone."""
+
+    leases: int = 0
+    cores: int = 0
+    memory_mb: int = 0
+    disk_gb: int = 0
+
+    def plus(self, size: lease.Size) -> Self:
+        """Return the usage with one more lease."""
+        return dataclasses.replace(
+            self,
+            leases=self.leases + 1,
+            cores=self.cores + size.cores,
+            memory_mb=self.memory_mb + size.memory_mb,
+            disk_gb=self.disk_gb + size.disk_gb,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Quota:
+    """A limit for each dimension; None: unlimited."""
+
+    leases: int | None = None
+    cores: int | None = None
+    memory_mb: int | None = None
+    disk_gb: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse `leases=3,cores=8,memoryMB=8192,diskGB=100`; each part may be left out.
+
+        Raises ValueError for anything else, and for a part that is given twice.
+        """
+        found: dict[str, int] = {}
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            match = _PART.fullmatch(part)
+            if match is None:
+                raise ValueError(
+                    f"must be leases=N,cores=N,memoryMB=N,diskGB=N, not {part[:100]!r}"
+                )
+            if _FIELDS[match[1]] in found:
+                raise ValueError(f"{match[1]} is given twice")
+            found[_FIELDS[match[1]]] = int(match[2])
+        return cls(**found)
+
+    @property
+    def is_unlimited(self) -> bool:
+        """Whether there is nothing to check."""
+        return self == type(self)()
+
+    def check(self, used: Usage, size: lease.Size, whose: str) -> None:
+        """Raise LimitReached if one more lease of this size would exceed the quota.
+
+        `whose` names the party in a sentence, such as "one wallet".
+        """
+        wanted = used.plus(size)
+        for name, words in _WORDS.items():
+            limit = getattr(self, name)
+            if limit is not None and getattr(wanted, name) > limit:
+                raise errors.LimitReached(
+                    f"This service leases at most {limit} {words} to {whose} at a time. End a"
+                    " lease, wait until one expires, or ask for less. Nothing was charged."
+                )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Quotas:
+    """The operator's quotas. A wallet is new for some hours after its first lease."""
+
+    wallet: Quota = dataclasses.field(default_factory=Quota)
+    address: Quota = dataclasses.field(default_factory=Quota)
+    new_wallets: Quota = dataclasses.field(default_factory=Quota)
+    new_for_seconds: float = 24 * 3600.0

@@ -1,0 +1,46 @@
+"""Refuses purchases by wallets and client addresses that the operator has blocked.
+
+The rules are rows, so replicas agree and no restart is needed; each replica reads them again after
+a few seconds. While the database cannot be read, the last rules apply.
+"""
+
+import time
+
+from pve402.domain import account, blocklist, errors
+from pve402.leases import purchases
+from pve402.storage import block_rows, database
+
+FRESH_SECONDS = 5.0
+
+
+class Blocks:
+    """The current rules."""
+
+    def __init__(self, db: database.Database) -> None:
+        self._db = db
+        self._rules = blocklist.Blocklist()
+        self._read_at = float("-inf")
+
+    async def check(self, client_address: str | None, wallet: str | None = None) -> None:
+        """Raise AddressBlocked or WalletBlocked if the client may buy nothing.
+
+        `wallet` is the payer's EVM address, None if it is not known yet.
+        """
+        if time.monotonic() - self._read_at > FRESH_SECONDS:
+            await self._read()
+        if client_address is not None and self._rules.blocks_address(client_address):
+            raise errors.AddressBlocked
+        if wallet is not None and self._rules.blocks_wallet(wallet):
+            raise errors.WalletBlocked
+
+    async def check_purchase(self, purchase: purchases.Purchase) -> None:
+        """Raise AddressBlocked or WalletBlocked for a purchase by a client who may buy nothing."""
+        await self.check(purchase.client_address, account.address_of(purchase.owner))
+
+    async def _read(self) -> None:
+        self._read_at = time.monotonic()  # first, so that not every request reads at once
+        try:
+            async with self._db.read() as tx:
+                self._rules = blocklist.Blocklist(await block_rows.list_all(tx))
+        except errors.DatabaseUnavailable:
+            return
