@@ -210,45 +210,45 @@ async def test_a_lease_ends_on_the_node_its_guest_was_migrated_to(pve: Scenarios
     assert await Guests(open_shop.inside.parts.proxmox).list_all() == ()
 
 
-async def _leased(of: Shop) -> Lease:
+async def _leased(shop: Shop) -> Lease:
     """A lease of a guest that runs on fakepve."""
-    reply = await of.pay(await of.sign())
+    reply = await shop.pay(await shop.sign())
     assert reply.status == 200, reply.body
-    return await _row(of)
+    return await _row(shop)
 
 
-async def _row(of: Shop) -> Lease:
-    (row,) = await of.inside.leases_now()
+async def _row(shop: Shop) -> Lease:
+    (row,) = await shop.inside.leases_now()
     return row
 
 
-async def _some_time(of: Shop) -> None:
+async def _some_time(shop: Shop) -> None:
     """Let the workers try some times."""
     for _ in range(8):
         await asyncio.sleep(0.1)
-        of.inside.pass_time(5)
+        shop.inside.pass_time(5)
 
 
-async def _until(of: Shop, status: LeaseStatus) -> Lease:
+async def _until(shop: Shop, status: LeaseStatus) -> Lease:
     for _ in range(200):
-        if (row := await _row(of)).status is status:
+        if (row := await _row(shop)).status is status:
             return row
         await asyncio.sleep(0.1)
-        of.inside.pass_time(5)
+        shop.inside.pass_time(5)
     raise TimeoutError(f"the lease is still {row.status}: {row.last_error}")
 
 
-async def _deals(of: Shop, books: Books) -> Books:
+async def _deals(shop: Shop, books: Books) -> Books:
     """The books with the containers that fakepve has."""
     for _ in range(50):
-        await of.inside.settled_down()
-        if (await of.books()).lease in {LeaseStatus.ACTIVE, LeaseStatus.FAILED}:
+        await shop.inside.settled_down()
+        if (await shop.books()).lease in {LeaseStatus.ACTIVE, LeaseStatus.FAILED}:
             break
-        of.inside.pass_time(5)
-    guests = Guests(of.inside.parts.proxmox)
+        shop.inside.pass_time(5)
+    guests = Guests(shop.inside.parts.proxmox)
     for _ in range(20):
         try:
-            return dataclasses.replace(await of.books(), guests=len(await guests.list_all()))
+            return dataclasses.replace(await shop.books(), guests=len(await guests.list_all()))
         except errors.ProxmoxError:
             continue
     return books

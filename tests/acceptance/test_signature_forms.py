@@ -59,15 +59,15 @@ def by_owner(_of: Wallet, signature: bytes) -> bytes:
     return encode(["uint256", "bytes"], [0, signature])
 
 
-def wrapped(of: Wallet, signature: bytes) -> bytes:
+def wrapped(wallet: Wallet, signature: bytes) -> bytes:
     """ERC-6492."""
-    create = call_data("createWallet(address,bytes32)", (of.key.address, SALT))
+    create = call_data("createWallet(address,bytes32)", (wallet.key.address, SALT))
     parts = [contracts.WALLET_FACTORY_ADDRESS, create, signature]
     return encode(["address", "bytes", "bytes"], parts) + MAGIC
 
 
-def wrapped_by_owner(of: Wallet, signature: bytes) -> bytes:
-    return wrapped(of, by_owner(of, signature))
+def wrapped_by_owner(wallet: Wallet, signature: bytes) -> bytes:
+    return wrapped(wallet, by_owner(wallet, signature))
 
 
 KEYS = [plain, compact, from_zero]

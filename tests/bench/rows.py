@@ -28,9 +28,9 @@ HEAD = (
 )
 
 
-def middle(rates: list[Rate], of: Callable[[Rate], float]) -> float:
+def middle(rates: list[Rate], value: Callable[[Rate], float]) -> float:
     """The median of one figure."""
-    return median(of(rate) for rate in rates)
+    return median(value(rate) for rate in rates)
 
 
 def told(rates: list[Rate]) -> str:

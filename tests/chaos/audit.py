@@ -137,7 +137,7 @@ async def _transfers(where: stage.Stage) -> list[Transfer]:
     ]
 
 
-def violations(of: Findings) -> list[str]:
+def violations(findings: Findings) -> list[str]:
     """Everything that should not be; empty if all came out right."""
     checks = (
         _money_and_orders,
@@ -150,18 +150,18 @@ def violations(of: Findings) -> list[str]:
         _nothing_open,
         _promises,
     )
-    return [words for check in checks for words in check(of)]
+    return [words for check in checks for words in check(findings)]
 
 
-def _money_and_orders(of: Findings) -> Iterator[str]:
+def _money_and_orders(findings: Findings) -> Iterator[str]:
     """Every transfer belongs to one settled order, and every settled order to one transfer.
 
     Fees are not looked at again, so one whose block vanished stays unpaid.
     """
-    orders = {(one.payer, one.nonce): one for one in of.orders}
-    if len(orders) != len(of.orders):
+    orders = {(one.payer, one.nonce): one for one in findings.orders}
+    if len(orders) != len(findings.orders):
         yield "one payment has several orders"
-    for transfer in of.transfers:
+    for transfer in findings.transfers:
         found = orders.pop((transfer.payer, transfer.nonce), None)
         if found is None:
             yield f"transfer {transfer.transaction} has no order"
@@ -172,19 +172,19 @@ def _money_and_orders(of: Findings) -> Iterator[str]:
         elif found.amount_atomic != transfer.amount_atomic:
             yield f"order {found.order_id} was paid {transfer.amount_atomic}"
     for left in orders.values():
-        unpaid_fee = of.blocks_vanish and left.kind is order.OrderKind.FEE
+        unpaid_fee = findings.blocks_vanish and left.kind is order.OrderKind.FEE
         if left.status is order.OrderStatus.SETTLED and not unpaid_fee:
             yield f"order {left.order_id} ({left.kind.value}) is settled without a transfer"
 
 
-def _orders_and_leases(of: Findings) -> Iterator[str]:
+def _orders_and_leases(findings: Findings) -> Iterator[str]:
     """Every lease that was handed over was made by one settled order, and the other way round."""
     creations = Counter(
         one.lease_id
-        for one in of.orders
+        for one in findings.orders
         if one.kind is order.OrderKind.CREATION and one.status is order.OrderStatus.SETTLED
     )
-    for row in of.leases:
+    for row in findings.leases:
         paid = creations.pop(row.lease_id, 0)
         if row.handed_over and paid != 1:
             yield f"lease {row.lease_id} was handed over and paid {paid} times"
@@ -194,15 +194,15 @@ def _orders_and_leases(of: Findings) -> Iterator[str]:
         yield f"a settled order names the lease {lease_id}, which is not there"
 
 
-def _minutes(of: Findings) -> Iterator[str]:
+def _minutes(findings: Findings) -> Iterator[str]:
     """Each lease ends when its orders say: so many minutes from the later of then and its end."""
     by_lease: dict[str | None, list[order.Order]] = {}
-    for one in of.orders:
+    for one in findings.orders:
         if one.kind is not order.OrderKind.FEE and one.status is order.OrderStatus.SETTLED:
             by_lease.setdefault(one.lease_id, []).append(one)
-    for row in of.leases:
+    for row in findings.leases:
         settled = sorted(by_lease.get(row.lease_id, ()), key=lambda one: one.expires_at or 0)
-        yield from _minutes_of(row, settled, of.minute_seconds)
+        yield from _minutes_of(row, settled, findings.minute_seconds)
 
 
 def _minutes_of(
@@ -223,14 +223,14 @@ def _minutes_of(
         yield f"lease {row.lease_id} ends at {row.expires_at}, its orders say {end}"
 
 
-def _guests(of: Findings) -> Iterator[str]:
+def _guests(findings: Findings) -> Iterator[str]:
     """No guest without a lease, and each in the state that its lease is in."""
     ours = {
         guest["vmid"]: guest
-        for guest in of.guests
+        for guest in findings.guests
         if mark.instance_tag(_INSTANCE) in guest["tags"].split(";")
     }
-    standing = {row.vmid: row for row in of.leases if row.status not in lease.OVER}
+    standing = {row.vmid: row for row in findings.leases if row.status not in lease.OVER}
     for vmid, guest in ours.items():
         row = standing.get(vmid)
         if row is None or mark.lease_tag(row.lease_id) not in guest["tags"].split(";"):
@@ -244,28 +244,30 @@ def _guests(of: Findings) -> Iterator[str]:
             yield f"lease {row.lease_id} is active and its guest {vmid} {does}"
 
 
-def _running(of: Findings) -> Iterator[str]:
+def _running(findings: Findings) -> Iterator[str]:
     """No guest ran unpaid for too long, a contract's not at all; tenants got their wishes."""
-    if not of.blocks_vanish:
-        paid_in = {(transfer.payer, transfer.nonce): transfer.block for transfer in of.transfers}
-        yield from running.unpaid_starts(of.orders, of.runs, of.signed, paid_in)
-    unpaid_seconds = running.longest_unpaid_seconds(of.orders, of.runs, of.served)
-    if unpaid_seconds > of.unpaid_seconds:
+    if not findings.blocks_vanish:
+        paid_in = {
+            (transfer.payer, transfer.nonce): transfer.block for transfer in findings.transfers
+        }
+        yield from running.unpaid_starts(findings.orders, findings.runs, findings.signed, paid_in)
+    unpaid_seconds = running.longest_unpaid_seconds(findings.orders, findings.runs, findings.served)
+    if unpaid_seconds > findings.unpaid_seconds:
         yield f"a guest ran unpaid for {unpaid_seconds:.1f} s"
-    yield from running.undone_wishes(of.leases, of.runs, of.wishes)
+    yield from running.undone_wishes(findings.leases, findings.runs, findings.wishes)
 
 
-def leftovers(of: Findings) -> list[int]:
+def leftovers(findings: Findings) -> list[int]:
     """Guests locked for creation by a task that died: nothing but root can clear them."""
-    return [guest["vmid"] for guest in of.guests if guest["lock"] == "create"]
+    return [guest["vmid"] for guest in findings.guests if guest["lock"] == "create"]
 
 
-def _refused(of: Findings) -> Iterator[str]:
+def _refused(findings: Findings) -> Iterator[str]:
     """Every failed creation was not charged, and is gone."""
-    paid = {(transfer.payer, transfer.nonce) for transfer in of.transfers}
-    leases = {row.lease_id: row for row in of.leases}
-    locked = set(leftovers(of))
-    for one in of.orders:
+    paid = {(transfer.payer, transfer.nonce) for transfer in findings.transfers}
+    leases = {row.lease_id: row for row in findings.leases}
+    locked = set(leftovers(findings))
+    for one in findings.orders:
         if one.status is not order.OrderStatus.REFUSED:
             continue
         if (one.payer, one.nonce) in paid:
@@ -276,20 +278,20 @@ def _refused(of: Findings) -> Iterator[str]:
             yield f"order {one.order_id} was refused, its lease is {row and row.status.value}"
 
 
-def _vmids(of: Findings) -> Iterator[str]:
+def _vmids(findings: Findings) -> Iterator[str]:
     """No vmid served two leases: all of it took less than a vmid's rest."""
-    for vmid, uses in Counter(row.vmid for row in of.leases).items():
+    for vmid, uses in Counter(row.vmid for row in findings.leases).items():
         if uses > 1:
             yield f"vmid {vmid} was used by {uses} leases"
-    resting = {row["vmid"] for row in of.vmids}
-    for row in of.leases:
+    resting = {row["vmid"] for row in findings.vmids}
+    for row in findings.leases:
         if row.vmid not in resting:
             yield f"vmid {row.vmid} of lease {row.lease_id} does not rest"
 
 
-def _nothing_open(of: Findings) -> Iterator[str]:
+def _nothing_open(findings: Findings) -> Iterator[str]:
     """Every order came to its end, and nobody holds or waits for anything."""
-    for one in of.orders:
+    for one in findings.orders:
         if one.is_open or one.due_at is not None or one.fence is not None:
             yield (
                 f"order {one.order_id} ({one.kind.value}) is left {one.status.value}, "
@@ -297,15 +299,15 @@ def _nothing_open(of: Findings) -> Iterator[str]:
             )
         if one.sealed_payment is not None:
             yield f"order {one.order_id} still keeps its payment"
-    for row in of.leases:
+    for row in findings.leases:
         if row.hold_order_id is not None:
             yield f"lease {row.lease_id} ({row.status.value}) is held by {row.hold_order_id}"
 
 
-def _promises(of: Findings) -> Iterator[str]:
+def _promises(findings: Findings) -> Iterator[str]:
     """What tenants signed and were told is what the orders say."""
-    orders = {(one.payer, one.nonce): one for one in of.orders}
-    for signed in of.signed:
+    orders = {(one.payer, one.nonce): one for one in findings.orders}
+    for signed in findings.signed:
         yield from (f"{signed.kind} {signed.nonce}: {words}" for words in signed.violations)
         found = orders.get((signed.payment.payer, signed.nonce))
         good = any(status == 200 for status, _ in signed.told)

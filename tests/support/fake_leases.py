@@ -44,12 +44,12 @@ def make_lease(owner: str, *, vmid: int = 10000, **changes: Any) -> lease.Lease:
     return made.evolve(**changes)
 
 
-def make_guest(of: lease.Lease) -> resources.GuestSummary:
+def make_guest(row: lease.Lease) -> resources.GuestSummary:
     """The running guest of a lease."""
     return resources.GuestSummary(
-        node=of.node,
-        vmid=of.vmid,
-        name=of.hostname,
+        node=row.node,
+        vmid=row.vmid,
+        name=row.hostname,
         state=resources.RunState.RUNNING,
         lock="",
         tags=(),
@@ -102,11 +102,11 @@ class FakeLeases:
         sku = asked.check(self.catalogue)
         return price.lease_price_usd(sku.rates, asked.size, asked.minutes)
 
-    def renewal_price_usd(self, of: lease.Lease, minutes: int) -> Fraction:
-        rates = self.catalogue.skus[of.sku].rates
-        return price.lease_price_usd(rates, of.size, minutes, with_base=False)
+    def renewal_price_usd(self, row: lease.Lease, minutes: int) -> Fraction:
+        rates = self.catalogue.skus[row.sku].rates
+        return price.lease_price_usd(rates, row.size, minutes, with_base=False)
 
-    async def check_renewable(self, of: lease.Lease, minutes: int) -> None:
+    async def check_renewable(self, row: lease.Lease, minutes: int) -> None:
         self._called("check_renewable", minutes)
 
     async def create(self, asked: Any, purchase: service.Purchase) -> service.Answer:
@@ -125,18 +125,18 @@ class FakeLeases:
 
     async def renew(
         self,
-        of: lease.Lease,
+        row: lease.Lease,
         minutes: int,
         purchase: service.Purchase,
         caller: service.Caller | None = None,
     ) -> service.Answer:
-        self._called("renew", (of, minutes, purchase, caller))
+        self._called("renew", (row, minutes, purchase, caller))
         if purchase.too_late is not None:
             return self._join(purchase)
         self._claim(purchase)
         if purchase.wait_seconds == 0:
-            return service.Answer(lease=of, order=_order(purchase, settled=False))
-        longer = of.evolve(expires_at=(of.expires_at or NOW) + timedelta(minutes=minutes))
+            return service.Answer(lease=row, order=_order(purchase, settled=False))
+        longer = row.evolve(expires_at=(row.expires_at or NOW) + timedelta(minutes=minutes))
         return service.Answer(lease=self.add(longer), order=_order(purchase))
 
     def _join(self, purchase: service.Purchase) -> service.Answer:
@@ -163,9 +163,9 @@ class FakeLeases:
         self._called("list_leases", (caller, include_over))
         return [self._view(row) for row in self.leases.values() if _theirs(caller, row)]
 
-    async def view(self, of: lease.Lease) -> service.LeaseView:
-        self._called("view", of)
-        return self._view(of)
+    async def view(self, row: lease.Lease) -> service.LeaseView:
+        self._called("view", row)
+        return self._view(row)
 
     async def node_figures(self) -> list[resources.NodeSummary]:
         self._called("node_figures")
@@ -182,9 +182,9 @@ class FakeLeases:
         )
         return [node]
 
-    async def end(self, of: lease.Lease) -> lease.Lease:
-        self._called("end", of)
-        return self.add(of.evolve(status=lease.LeaseStatus.STOPPING))
+    async def end(self, row: lease.Lease) -> lease.Lease:
+        self._called("end", row)
+        return self.add(row.evolve(status=lease.LeaseStatus.STOPPING))
 
     async def start(self, row: lease.Lease) -> lease.Lease:
         self._called("start", row)
@@ -203,18 +203,18 @@ class FakeLeases:
             raise errors.PaymentReused
         self.payments.add(purchase.payment.key)
 
-    def _view(self, of: lease.Lease) -> service.LeaseView:
+    def _view(self, row: lease.Lease) -> service.LeaseView:
         shown = self.proxmox_seen and not self.guests_missing
-        guest = make_guest(of) if shown else None
-        return service.LeaseView(lease=of, guest=guest, seen=self.proxmox_seen)
+        guest = make_guest(row) if shown else None
+        return service.LeaseView(lease=row, guest=guest, seen=self.proxmox_seen)
 
 
-def _theirs(caller: service.Caller | None, of: lease.Lease) -> bool:
+def _theirs(caller: service.Caller | None, row: lease.Lease) -> bool:
     if caller is None:
         return True
     if caller.lease_id is not None:
-        return caller.lease_id == of.lease_id
-    return caller.owner == of.owner
+        return caller.lease_id == row.lease_id
+    return caller.owner == row.owner
 
 
 def _order(purchase: service.Purchase, *, settled: bool = True) -> order.Order:

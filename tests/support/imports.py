@@ -42,27 +42,29 @@ class Distribution:
     at_run_time: Mapping[str, str] = field(default_factory=dict)
 
 
-def undeclared(of: Distribution) -> dict[str, list[str]]:
+def undeclared(distribution: Distribution) -> dict[str, list[str]]:
     """Distributions that are imported and not declared, each with the files that import them."""
-    known = requirements(of)
+    known = requirements(distribution)
     return {
         module: files
-        for module, files in _imported(of).items()
+        for module, files in _imported(distribution).items()
         if not known & distributions_of(module)
     }
 
 
-def unused(of: Distribution) -> set[str]:
+def unused(distribution: Distribution) -> set[str]:
     """Requirements that no module imports and nothing explains."""
-    used = {name for module in _imported(of) for name in distributions_of(module)}
-    return requirements(of) - used - {canonical(name) for name in of.at_run_time}
+    used = {name for module in _imported(distribution) for name in distributions_of(module)}
+    return (
+        requirements(distribution) - used - {canonical(name) for name in distribution.at_run_time}
+    )
 
 
-def requirements(of: Distribution) -> set[str]:
+def requirements(distribution: Distribution) -> set[str]:
     """The names of what is declared, the extras' requirements too."""
-    stated = tomllib.loads((project.ROOT / of.pyproject).read_text("utf-8"))["project"]
+    stated = tomllib.loads((project.ROOT / distribution.pyproject).read_text("utf-8"))["project"]
     lines = list(stated["dependencies"])
-    for extra in of.extras:
+    for extra in distribution.extras:
         lines += stated["optional-dependencies"][extra]
     names = {canonical(found[0]) for line in lines if (found := NAME.match(line))}
     return names - {canonical(stated["name"])}
@@ -89,15 +91,15 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _imported(of: Distribution) -> dict[str, list[str]]:
+def _imported(distribution: Distribution) -> dict[str, list[str]]:
     files = [
         file
-        for folder in of.sources
+        for folder in distribution.sources
         for file in project.python_files(folder)
-        if not any(file.is_relative_to(other) for other in of.left_out)
+        if not any(file.is_relative_to(other) for other in distribution.left_out)
     ]
-    assert files, f"{of.sources} holds no module"
-    return _without(top_level_imports(files), {*sys.stdlib_module_names, *of.own})
+    assert files, f"{distribution.sources} holds no module"
+    return _without(top_level_imports(files), {*sys.stdlib_module_names, *distribution.own})
 
 
 def _without(found: dict[str, list[str]], names: Collection[str]) -> dict[str, list[str]]:

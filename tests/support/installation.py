@@ -1,7 +1,8 @@
 """A whole installation in one process: simulated Proxmox, chain and facilitator, our own parts.
 
-`proxmox` is a fixture; `running` starts an installation on a database. Nothing here knows how
-the parts work inside; tests order faults at the simulators and look at what stands afterwards.
+`proxmox`, `database_url` and `installation` are fixtures; `running` starts an installation on a
+database. Nothing here knows how the parts work inside; tests order faults at the simulators and
+look at the result.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +42,27 @@ async def proxmox() -> AsyncIterator[simulator.SimulatedProxmox]:
     """A cluster of one node whose work takes no time."""
     async with simulated_proxmox() as running:
         yield running
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database of either kind, as an operator writes it."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/pve402.sqlite3"
+    url: str = request.getfixturevalue("postgres_url")
+    return url.replace("postgresql+asyncpg://", "postgresql://")
+
+
+@pytest.fixture
+async def installation(
+    database_url: str,
+    proxmox: simulator.SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> AsyncIterator[Installation]:
+    """A running installation."""
+    async with running(database_url, proxmox, chain, facilitator) as made:
+        yield made
 
 
 def simulated_proxmox(*nodes: str) -> simulator.SimulatedProxmox:
@@ -149,10 +172,10 @@ class Installation:
         return await self.leases.create(wish, self.buy(key or self.tenant(), wish))
 
     def renewal(
-        self, key: LocalAccount, of: lease.Lease, minutes: int, **changes: Any
+        self, key: LocalAccount, row: lease.Lease, minutes: int, **changes: Any
     ) -> service.Purchase:
         """The payment for a renewal."""
-        usd = self.leases.renewal_price_usd(of, minutes)
+        usd = self.leases.renewal_price_usd(row, minutes)
         return self.purchase(key, price.atomic_units(usd, 6), **changes)
 
     @property

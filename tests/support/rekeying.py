@@ -22,20 +22,20 @@ class FakeRekey:
     told: list[tuple[lease.Lease, machine.Secrets]] = dataclasses.field(default_factory=list)
     on_rekey: Callable[[], None] = lambda: None
 
-    async def check(self, of: lease.Lease) -> None:
+    async def check(self, row: lease.Lease) -> None:
         """Answer unless told to be broken."""
         if not self.sound:
-            raise warm_guests.NotReady(f"{of.vmid} does not answer")
+            raise warm_guests.NotReady(f"{row.vmid} does not answer")
 
-    async def rekey(self, of: lease.Lease, secrets: machine.Secrets) -> None:
+    async def rekey(self, row: lease.Lease, secrets: machine.Secrets) -> None:
         """Note it, unless a failure was ordered."""
         self.on_rekey()
         if self.failures:
             self.failures -= 1
             raise workflow.RetryLater("not re-keyed", after_seconds=0.01)
-        self.told.append((of, secrets))
+        self.told.append((row, secrets))
 
-    async def leave(self, of: lease.Lease) -> None:
+    async def leave(self, row: lease.Lease) -> None:
         """There is nothing to close."""
 
 

@@ -91,7 +91,7 @@ def _direct_consoles(
         pve_access.Access(proxmox),
         db,
         lambda name, password: _client_of_user(settings, name, password),
-        lambda of: check(guest_work.ref(of)),
+        lambda row: check(guest_work.ref(row)),
         console_host=settings.pve_console_host or "",
         instance=lease_options.instance,
         key=secret_vault.key("console users"),

@@ -90,12 +90,12 @@ async def _list(tx: Any, which: sa.ColumnElement[bool]) -> list[order.Order]:
     return [order.Order.from_row(row) for row in reversed(rows)]
 
 
-async def _add_tasks(parts: bootstrap.Components, found: History, of: lease.Lease) -> None:
+async def _add_tasks(parts: bootstrap.Components, found: History, row: lease.Lease) -> None:
     """Ask Proxmox VE for the guest's tasks; another lease may have had the same vmid before."""
-    begin = of.created_at - _CLOCKS_APART
-    end = (of.ended_at or await parts.db.time()) + _CLOCKS_APART
+    begin = row.created_at - _CLOCKS_APART
+    end = (row.ended_at or await parts.db.time()) + _CLOCKS_APART
     try:
-        listed = await tasks.Tasks(parts.proxmox).list_past(of.node, of.vmid)
+        listed = await tasks.Tasks(parts.proxmox).list_past(row.node, row.vmid)
     except pve.ProxmoxError as error:
         found.tasks_problem = str(error)
         return
@@ -116,18 +116,18 @@ def _of_order(paid: order.Order) -> Iterator[Event]:
             yield Event(at=at, about=about, what=what)
 
 
-def _of_lease(of: lease.Lease) -> Iterator[Event]:
+def _of_lease(row: lease.Lease) -> Iterator[Event]:
     moments = (
-        (of.created_at, f"reserved as {of.node}/{of.vmid}, {of.sku}"),
-        (of.create_sent_at, "creation sent to Proxmox VE"),
-        (of.pooled_at, "ready in the warm pool"),
-        (of.expires_at, "expires"),
-        (of.deletes_at, "may be destroyed"),
-        (of.ended_at, f"over: {of.end_reason or 'no reason kept'}"),
+        (row.created_at, f"reserved as {row.node}/{row.vmid}, {row.sku}"),
+        (row.create_sent_at, "creation sent to Proxmox VE"),
+        (row.pooled_at, "ready in the warm pool"),
+        (row.expires_at, "expires"),
+        (row.deletes_at, "may be destroyed"),
+        (row.ended_at, f"over: {row.end_reason or 'no reason kept'}"),
     )
     for at, what in moments:
         if at is not None:
-            yield Event(at=at, about=f"lease {of.lease_id}", what=what)
+            yield Event(at=at, about=f"lease {row.lease_id}", what=what)
 
 
 def _of_task(task: tasks.PastTask) -> Event:

@@ -23,7 +23,6 @@ from pve402.ops import revenue as revenues
 from pve402.proxmox import errors as pve
 from pve402.storage.database import DatabaseBusyError
 
-EXIT_FINDINGS = 1
 EXIT_BAD_SETTINGS = 2
 EXIT_UNREACHABLE = 3
 _NO_KEY = (

@@ -36,7 +36,6 @@ class Network:
     decimals: int = 6
     v1: bool = False
     """Whether x402 v1 has a name for it."""
-    testnet: bool = False
     rpc_url: str | None = field(default=None, repr=False)
     """Public RPC endpoint; if None, the operator must set one."""
     facilitator_url: str | None = None
@@ -57,7 +56,6 @@ NETWORKS: Final[tuple[Network, ...]] = (
         asset="0x036CbD53842c5426634e7929541eC2318f3dCF7e",
         asset_name="USDC",
         v1=True,
-        testnet=True,
         rpc_url="https://sepolia.base.org",
         facilitator_url=PUBLIC_FACILITATOR_URL,
     ),
@@ -85,7 +83,6 @@ NETWORKS: Final[tuple[Network, ...]] = (
         asset="0x41E94Eb019C0762f9Bfcf9Fb1E58725BfB0e7582",
         asset_name="USDC",
         v1=True,
-        testnet=True,
         rpc_url="https://rpc-amoy.polygon.technology",
     ),
     Network(
@@ -102,7 +99,6 @@ NETWORKS: Final[tuple[Network, ...]] = (
         asset="0x5425890298aed601595a70AB815c96711a31Bc65",
         asset_name="USD Coin",
         v1=True,
-        testnet=True,
         rpc_url="https://api.avax-test.network/ext/bc/C/rpc",
     ),
     Network(
@@ -125,7 +121,6 @@ NETWORKS: Final[tuple[Network, ...]] = (
         chain_id=421614,
         asset="0x75faf114eafb1BDbe2F0316DF893fd58CE46AA4d",
         asset_name="USD Coin",
-        testnet=True,
         rpc_url="https://sepolia-rollup.arbitrum.io/rpc",
     ),
     Network(
@@ -142,7 +137,6 @@ NETWORKS: Final[tuple[Network, ...]] = (
         asset="0x4fCF1784B31630811181f670Aea7A7bEF803eaED",
         asset_name="USDC",
         v1=True,
-        testnet=True,
         rpc_url="https://evm-rpc-testnet.sei-apis.com",
     ),
     Network(
@@ -158,7 +152,6 @@ NETWORKS: Final[tuple[Network, ...]] = (
         chain_id=11142220,
         asset="0x01C5C0122039549AD1493B8220cABEdD739BC44E",
         asset_name="USDC",
-        testnet=True,
         rpc_url="https://forno.celo-sepolia.celo-testnet.org",
     ),
     Network(
@@ -176,7 +169,6 @@ NETWORKS: Final[tuple[Network, ...]] = (
         asset="0x534b2f3A21130d7a60830c2Df862319e593943A3",
         asset_name="USDC",
         v1=True,
-        testnet=True,
         rpc_url="https://testnet-rpc.monad.xyz",
     ),
     Network(

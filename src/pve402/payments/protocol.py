@@ -1,10 +1,12 @@
 """The x402 protocol without sockets: headers in, payments out; terms in, answers out.
 
 Callers use `protocol.read_payment(...)`, `protocol.payment_required(...)`; the code is in `payment`
-(values), `headers` (reading) and `answers` (writing).
+(values), `headers` (reading) and `payment_required` (writing).
 """
 
-from pve402.payments.answers import (
+from pve402.payments.headers import V1_HEADER, V2_HEADER, read_payment
+from pve402.payments.payment import Payment, PaymentKey, Requirements, match
+from pve402.payments.payment_required import (
     EXPOSED_HEADERS,
     PaymentRequired,
     payment_required,
@@ -13,8 +15,6 @@ from pve402.payments.answers import (
     v2_resource,
     v2_terms,
 )
-from pve402.payments.headers import V1_HEADER, V2_HEADER, read_payment
-from pve402.payments.payment import Payment, PaymentKey, Requirements, match
 
 __all__ = [
     "EXPOSED_HEADERS",

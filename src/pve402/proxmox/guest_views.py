@@ -26,8 +26,6 @@ class GuestStatus:
     memory_total: int | None
     disk_used: int | None
     disk_total: int | None
-    network_in: int | None
-    network_out: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +93,6 @@ def status(data: object, call: answers.Call) -> GuestStatus:
         memory_total=shapes.optional_whole(fields, "maxmem"),
         disk_used=shapes.optional_whole(fields, "disk"),
         disk_total=shapes.optional_whole(fields, "maxdisk"),
-        network_in=shapes.optional_whole(fields, "netin"),
-        network_out=shapes.optional_whole(fields, "netout"),
     )
 
 

@@ -75,15 +75,11 @@ class StorageSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterResources:
-    """Everything the cluster shows us at one moment.
-
-    `foreign_vmids` belong to virtual machines, which use vmids too.
-    """
+    """Everything the cluster shows us at one moment."""
 
     guests: tuple[GuestSummary, ...]
     nodes: tuple[NodeSummary, ...]
     storages: tuple[StorageSummary, ...]
-    foreign_vmids: frozenset[int]
 
 
 def read(data: object) -> ClusterResources:
@@ -93,9 +89,6 @@ def read(data: object) -> ClusterResources:
         guests=tuple(guest(row) for row in rows if row.get("type") == "lxc"),
         nodes=tuple(node(row) for row in rows if row.get("type") == "node"),
         storages=tuple(_storage(row) for row in rows if row.get("type") == "storage"),
-        foreign_vmids=frozenset(
-            shapes.whole(row, "vmid", _CALL) for row in rows if row.get("type") == "qemu"
-        ),
     )
 
 

@@ -1,39 +1,14 @@
 """Fixtures of the tests of what is done inside guests, on either database."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from tests.support.chain import chain, facilitator
-from tests.support.installation import Installation, proxmox, running
+from tests.support.installation import database_url, installation, proxmox
 
 from pve402.storage import database
-from pve402_devnet.chain import SimulatedChain
-from pve402_devnet.facilitator import SimulatedFacilitator
-from pve402_devnet.pve.simulator import SimulatedProxmox
 
-__all__ = ["chain", "facilitator", "proxmox"]
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty database, as an operator writes it."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/pve402.sqlite3"
-    url: str = request.getfixturevalue("postgres_url")
-    return url.replace("postgresql+asyncpg://", "postgresql://")
-
-
-@pytest.fixture
-async def installation(
-    database_url: str,
-    proxmox: SimulatedProxmox,
-    chain: SimulatedChain,
-    facilitator: SimulatedFacilitator,
-) -> AsyncIterator[Installation]:
-    """A running installation."""
-    async with running(database_url, proxmox, chain, facilitator) as made:
-        yield made
+__all__ = ["chain", "database_url", "facilitator", "installation", "proxmox"]
 
 
 @pytest.fixture

@@ -214,11 +214,11 @@ async def test_a_host_alone_switches_nothing(
         assert made.parts.guest_work.direct is None
 
 
-async def answered(installation: Installation, of: lease.Lease, *, vnc: bool) -> ConsoleAnswer:
+async def answered(installation: Installation, row: lease.Lease, *, vnc: bool) -> ConsoleAnswer:
     """What the API answers for a console."""
-    console = await consoles(installation).open(of, vnc=vnc)
+    console = await consoles(installation).open(row, vnc=vnc)
     kind = Kind.VNC if vnc else Kind.TERMINAL
-    return direct_answer(installation.proxmox.base_url, of, kind, console)
+    return direct_answer(installation.proxmox.base_url, row, kind, console)
 
 
 def as_user(installation: Installation, name: str, password: str) -> ProxmoxClient:
@@ -226,5 +226,5 @@ def as_user(installation: Installation, name: str, password: str) -> ProxmoxClie
     return ProxmoxClient(dataclasses.replace(options))
 
 
-def ref(of: lease.Lease) -> GuestRef:
-    return GuestRef(node=of.node, vmid=of.vmid)
+def ref(row: lease.Lease) -> GuestRef:
+    return GuestRef(node=row.node, vmid=row.vmid)

@@ -57,7 +57,7 @@ async def test_an_older_end_is_not_written_over_a_newer_one(
     guests = installation.parts.machines._guests
     honest = guests.config
 
-    async def late(of: pve_guests.GuestRef) -> guest_views.GuestConfig:
+    async def late(guest: pve_guests.GuestRef) -> guest_views.GuestConfig:
         """While the first order waits for Proxmox, a renewal is settled and described."""
         monkeypatch.setattr(guests, "config", honest)
         paid = installation.renewal(tenant, row, 30)
@@ -68,7 +68,7 @@ async def test_an_older_end_is_not_written_over_a_newer_one(
             while not (await installation.orders_now())[-1].final:
                 await changed.wait()
                 changed.clear()
-        return await honest(of)
+        return await honest(guest)
 
     monkeypatch.setattr(guests, "config", late)
     await confirm(installation)

@@ -53,9 +53,9 @@ def starts(shop: Installation) -> Starts:
     seen = Starts(earned=[])
     honest = shop.parts.machines.ensure_running
 
-    async def ensure_running(of: lease.Lease, **named: Any) -> None:
+    async def ensure_running(row: lease.Lease, **named: Any) -> None:
         seen.earned.append(shop.earned)
-        await honest(of, **named)
+        await honest(row, **named)
 
     shop.parts.machines.ensure_running = ensure_running  # type: ignore[method-assign]
     return seen

@@ -307,10 +307,10 @@ async def test_a_creation_that_ends_between_two_looks_keeps_its_vmid(
         machines = second.parts.machines
         honest, looks = machines.look, 0
 
-        async def making_at_first(of: lease.Lease) -> machine.Sight:
+        async def making_at_first(row: lease.Lease) -> machine.Sight:
             nonlocal looks
             looks += 1
-            return machine.Sight.IN_MAKING if looks == 1 else await honest(of)
+            return machine.Sight.IN_MAKING if looks == 1 else await honest(row)
 
         machines.look = making_at_first  # type: ignore[method-assign]
         second.pass_time(20)

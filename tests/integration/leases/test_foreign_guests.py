@@ -81,6 +81,6 @@ async def test_its_figures_are_not_shown(installation: Installation, tags: str) 
     assert (view.guest, view.seen) == (None, True)
 
 
-def become(installation: Installation, of: lease.Lease, tags: str) -> None:
+def become(installation: Installation, row: lease.Lease, tags: str) -> None:
     """Have the guest on a lease's vmid carry other tags, as another guest does."""
-    installation.proxmox.world.guests[of.vmid].config.options["tags"] = tags
+    installation.proxmox.world.guests[row.vmid].config.options["tags"] = tags

@@ -32,9 +32,9 @@ async def test_after_a_failed_renewal_the_next_is_settled_before_the_guest_start
     paid_when_it_started = []
     honest = installation.parts.machines.ensure_running
 
-    async def start(of: lease.Lease, **named: Any) -> None:
+    async def start(row: lease.Lease, **named: Any) -> None:
         paid_when_it_started.append(installation.earned)
-        await honest(of, **named)
+        await honest(row, **named)
 
     installation.parts.machines.ensure_running = start  # type: ignore[method-assign]
     before = installation.earned
@@ -143,21 +143,21 @@ async def leased(installation: Installation, tenant: LocalAccount) -> lease.Leas
     return (await installation.lease(tenant, minutes=10)).lease
 
 
-async def expired(installation: Installation, of: lease.Lease) -> lease.Lease:
+async def expired(installation: Installation, leased: lease.Lease) -> lease.Lease:
     """The lease when its time is over and its guest stopped."""
     installation.pass_time(700)
     return await installation.until(
-        lambda row: row.lease_id == of.lease_id and row.status is lease.LeaseStatus.STOPPED
+        lambda row: row.lease_id == leased.lease_id and row.status is lease.LeaseStatus.STOPPED
     )
 
 
 async def refused_renewal(
-    installation: Installation, tenant: LocalAccount, of: lease.Lease
+    installation: Installation, tenant: LocalAccount, row: lease.Lease
 ) -> None:
     """Renew with a payment that is spent on somebody else before it is settled."""
-    purchase = installation.renewal(tenant, of, 30)
+    purchase = installation.renewal(tenant, row, 30)
     installation.fail_call(START, FaultKind.SLOW, seconds=0.5)
-    attempt = asyncio.create_task(installation.leases.renew(of, 30, purchase))
+    attempt = asyncio.create_task(installation.leases.renew(row, 30, purchase))
     await installation.until_status(lease.LeaseStatus.STARTING)
     await installation.spend_elsewhere(purchase)
     with pytest.raises(errors.PaymentRefused):

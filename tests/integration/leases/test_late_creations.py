@@ -70,8 +70,8 @@ async def test_a_creation_whose_task_has_left_no_record_is_looked_for_again(
     machines = installation.parts.machines
     waited_for: list[str] = []
 
-    async def forgotten(of: lease.Lease, upid: str) -> None:
-        await wait(of, upid)
+    async def forgotten(row: lease.Lease, upid: str) -> None:
+        await wait(row, upid)
         waited_for.append(upid)
         raise pve.TaskMissing("no such task", call="GET task", subject=upid)
 

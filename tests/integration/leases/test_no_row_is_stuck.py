@@ -94,10 +94,10 @@ async def test_a_fee_that_a_worker_settled_meanwhile_is_paid(installation: Insta
     assert installation.earned == 1000
 
 
-async def end_as_expiry_does(installation: Installation, of: lease.Lease) -> None:
+async def end_as_expiry_does(installation: Installation, row: lease.Lease) -> None:
     """End a lease whose hold has run out and whose guest was found gone."""
     async with installation.parts.db.begin() as tx:
-        mine = tables.leases.update().where(tables.leases.c.lease_id == of.lease_id)
+        mine = tables.leases.update().where(tables.leases.c.lease_id == row.lease_id)
         ended = lease.LeaseStatus.ENDED.value
         await tx.execute(mine.values(status=ended, due_at=None, fence=None))
 

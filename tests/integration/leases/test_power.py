@@ -114,13 +114,13 @@ async def test_a_start_does_not_overtake_a_stop_or_the_end(
     machines = installation.parts.machines
     honest = machines.ensure_running
 
-    async def late(of: lease.Lease, **named: Any) -> None:
+    async def late(leased: lease.Lease, **named: Any) -> None:
         if ends:
             installation.pass_time(3601)
             await installation.until_status(lease.LeaseStatus.STOPPED)
         else:
             await installation.leases.stop(row)
-        await honest(of, **named)
+        await honest(leased, **named)
 
     monkeypatch.setattr(machines, "ensure_running", late)
 

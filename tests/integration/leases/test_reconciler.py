@@ -117,11 +117,11 @@ async def test_a_guest_that_does_not_start_holds_up_no_other(
     machines = installation.parts.machines
     honest, hangs, second_runs = machines.ensure_running, asyncio.Event(), asyncio.Event()
 
-    async def start(of: lease.Lease, **options: Any) -> None:
-        if of.lease_id == first.lease_id:
+    async def start(row: lease.Lease, **options: Any) -> None:
+        if row.lease_id == first.lease_id:
             await hangs.wait()
-        await honest(of, **options)
-        if of.lease_id == second.lease_id:
+        await honest(row, **options)
+        if row.lease_id == second.lease_id:
             second_runs.set()
 
     monkeypatch.setattr(machines, "ensure_running", start)

@@ -48,8 +48,8 @@ async def test_a_creation_does_not_start_a_foreign_guest(
     machines = installation.parts.machines
     honest, turns = machines.wait_until_created, contextlib.AsyncExitStack()
 
-    async def then_busy(of: lease.Lease, upid: str) -> None:
-        await honest(of, upid)
+    async def then_busy(row: lease.Lease, upid: str) -> None:
+        await honest(row, upid)
         await turns.enter_async_context(busy(installation))
 
     monkeypatch.setattr(machines, "wait_until_created", then_busy)
@@ -153,9 +153,9 @@ async def test_those_who_pay_wait_for_no_end(
         await installation.lease(minutes=10)
     honest, goes_on = machines.ensure_stopped, asyncio.Event()
 
-    async def slow(of: lease.Lease) -> machine.Sight:
+    async def slow(row: lease.Lease) -> machine.Sight:
         await goes_on.wait()
-        return await honest(of)
+        return await honest(row)
 
     monkeypatch.setattr(machines, "ensure_stopped", slow)
     installation.pass_time(601)

@@ -309,11 +309,11 @@ def hold_the_look(warm: Installation) -> tuple[asyncio.Event, asyncio.Event]:
     began, go_on = asyncio.Event(), asyncio.Event()
     honest = warm.rekey.check
 
-    async def check(of: lease.Lease) -> None:
-        if of.owner != lease.NOBODY:
+    async def check(row: lease.Lease) -> None:
+        if row.owner != lease.NOBODY:
             began.set()
             await go_on.wait()
-        await honest(of)
+        await honest(row)
 
     warm.rekey.check = check  # type: ignore[method-assign]
     return began, go_on
@@ -324,9 +324,9 @@ def spend_before_settling(warm: Installation, purchase: service.Purchase) -> lis
     done: list[str] = []
     honest = warm.rekey.check
 
-    async def check(of: lease.Lease) -> None:
-        await honest(of)
-        if not done and of.owner != lease.NOBODY:
+    async def check(row: lease.Lease) -> None:
+        await honest(row)
+        if not done and row.owner != lease.NOBODY:
             done.append("spent")
             await warm.spend_elsewhere(purchase)
 

@@ -35,7 +35,7 @@ def behind(proxies: Sequence[str]) -> type["BoundedHttp"]:
     return type("BoundedHttp", (BoundedHttp,), {"clients": address.ClientAddresses(proxies)})
 
 
-class BoundedHttp(HttpToolsProtocol):
+class BoundedHttp(unread.Patient, HttpToolsProtocol):
     """One HTTP/1.1 connection, refused or closed if it exceeds a limit."""
 
     clients: ClassVar[address.ClientAddresses] = address.ClientAddresses(())
@@ -45,12 +45,10 @@ class BoundedHttp(HttpToolsProtocol):
     _head_bytes = 0  # as received, while a head is incomplete
     _parsed_bytes = 0  # of this head only, as it may arrive together with what follows
     _head_timer: asyncio.TimerHandle | None = None
-    _patience: unread.Patience
 
     @override
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._patience = unread.Patience(transport)
         unread.bound(transport)
         self._counted = self._parties()
         _open_from.update(self._counted)
@@ -64,7 +62,6 @@ class BoundedHttp(HttpToolsProtocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_arrived()
-        self._patience.resume()
         self._uncount()
         super().connection_lost(exc)
 
@@ -73,16 +70,6 @@ class BoundedHttp(HttpToolsProtocol):
         self._uncount()  # another protocol takes over the connection
         self._patience.resume()
         super().handle_websocket_upgrade()
-
-    @override
-    def pause_writing(self) -> None:
-        self._patience.pause()
-        super().pause_writing()
-
-    @override
-    def resume_writing(self) -> None:
-        self._patience.resume()
-        super().resume_writing()
 
     @override
     def data_received(self, data: bytes) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import socket
 from typing import Any, Final
 
+from typing_extensions import override
+
 from pve402.api.transport import pace
 
 #: Added to the time for one piece, so that a client that only stopped is told so first.
@@ -31,6 +33,32 @@ class Patience:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class Patient(asyncio.Protocol):
+    """A connection that ends if its client does not read."""
+
+    _patience: Patience
+
+    @override
+    def connection_made(self, transport: Any) -> None:
+        self._patience = Patience(transport)
+        super().connection_made(transport)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._patience.resume()
+        super().connection_lost(exc)
+
+    @override
+    def pause_writing(self) -> None:
+        self._patience.pause()
+        super().pause_writing()
+
+    @override
+    def resume_writing(self) -> None:
+        self._patience.resume()
+        super().resume_writing()
 
 
 def bound(transport: asyncio.Transport) -> None:

@@ -1,7 +1,7 @@
 """Websockets that end if their client does not read, and whose close reason always arrives."""
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 from typing_extensions import override
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -12,7 +12,7 @@ LARGEST_MESSAGE_BYTES: Final = 1024 * 1024
 _LINGER_SECONDS: Final = 5.0
 
 
-class BoundedSocket(WebSocketsSansIOProtocol):
+class BoundedSocket(unread.Patient, WebSocketsSansIOProtocol):
     """A connection that keeps reading for a while after we close it.
 
     Closing with unread bytes resets the connection, and the client never gets the close frame, 1009
@@ -20,22 +20,6 @@ class BoundedSocket(WebSocketsSansIOProtocol):
     """
 
     _lingering: asyncio.TimerHandle | None = None
-    _patience: unread.Patience
-
-    @override
-    def connection_made(self, transport: Any) -> None:
-        self._patience = unread.Patience(transport)
-        super().connection_made(transport)
-
-    @override
-    def pause_writing(self) -> None:
-        self._patience.pause()
-        super().pause_writing()
-
-    @override
-    def resume_writing(self) -> None:
-        self._patience.resume()
-        super().resume_writing()
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -44,7 +28,6 @@ class BoundedSocket(WebSocketsSansIOProtocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._patience.resume()
         if self._lingering is not None:
             self._lingering.cancel()
         super().connection_lost(exc)

@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any, Final
 
-from pve402.payments import answers, networks
+from pve402.payments import networks, payment_required
 from pve402.payments.facilitators.base import Outcome, Settlement, Verification
 from pve402.payments.payment import Payment, Requirements
 from pve402.payments.schemes import known
@@ -33,10 +33,10 @@ def request_body(payment: Payment, requirements: Requirements) -> dict[str, Any]
     }
     if payment.version == 1:
         payload |= {"scheme": payment.scheme, "network": requirements.chain.name}
-        terms = answers.v1_terms(requirements)
+        terms = payment_required.v1_terms(requirements)
     else:
-        terms = answers.v2_terms(requirements)
-        payload |= {"accepted": terms, "resource": answers.v2_resource(requirements)}
+        terms = payment_required.v2_terms(requirements)
+        payload |= {"accepted": terms, "resource": payment_required.v2_resource(requirements)}
     return {
         "x402Version": payment.version,
         "paymentPayload": payload,
