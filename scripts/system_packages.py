@@ -64,6 +64,8 @@ TEST_NEEDS = (
     Need("Chromium", ("chromium",), _program("chromium", "chromium-browser", "google-chrome")),
     Need("Node.js", ("nodejs",), _program("node")),
     Need("npm", ("npm",), _program("npm")),
+    Need("ip", ("iproute2",), _program("ip")),
+    Need("nft", ("nftables",), _program("nft")),
     Need("wrk", ("wrk",), _program("wrk")),
     Need("TigerVNC", ("tigervnc-standalone-server",), _program("Xtigervnc")),
     Need("xterm", ("xterm",), _program("xterm")),

@@ -45,6 +45,8 @@ def _leave_host(control: socket.socket, plan: wire.Message) -> None:
         os.setgroups([])
         os.setresgid(outside_id, outside_id, outside_id)
         os.setresuid(outside_id, outside_id, outside_id)
+    if plan["within"] is not None:
+        linux.join_user_namespace(plan["within"])
     if plan["root"] is not None:
         _make_namespaces(control, is_mapped_by_runtime=is_mapped_by_runtime)
     linux.adopt_orphans()

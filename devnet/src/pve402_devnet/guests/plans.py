@@ -19,13 +19,18 @@ def make_plan(
     ids: identity.OutsideIds | None,
     *,
     isolated: bool,
+    within: int | None = None,
 ) -> wire.Message:
-    """Describe a guest; RuntimeError if a program it needs is not installed."""
+    """Describe a guest; RuntimeError if a program it needs is not installed.
+
+    `within` is a process whose user namespace is to hold the guest's.
+    """
     manners = options.manners_of(spec.template)
     return {
         "root": asdict(_root(options, spec, manners)) if isolated else None,
         "limits": _as_rlimits(options.limits, spec.memory_mb),
         "obeys_shutdown": manners.obeys_shutdown,
+        "within": within,
         "outside_ids": [ids.first, ids.count] if ids else None,
     }
 

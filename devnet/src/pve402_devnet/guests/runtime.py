@@ -59,6 +59,14 @@ class NamespaceRuntime:
         self._restarts: set[asyncio.Task[None]] = set()
         self._ids = identity.choose(options.first_outside_id)
         self._isolated: bool | None = None
+        self._within: int | None = None
+
+    def live_within(self, process: int) -> None:
+        """Have guests made within the user namespace of a process, which rules their networks.
+
+        For an ordinary user; root rules them anyway.
+        """
+        self._within = process
 
     async def check(self) -> None:
         """Start and end a guest; RuntimeError says why this machine cannot have any.
@@ -109,6 +117,11 @@ class NamespaceRuntime:
     def running(self) -> frozenset[int]:
         """Name the guests that run now."""
         return frozenset(self._guests)
+
+    def process_of(self, vmid: int) -> int | None:
+        """A process in the guest's namespaces; None unless it runs in some."""
+        guest = self._guests.get(vmid)
+        return None if guest is None or self._isolated is False else guest.process.pid
 
     async def addresses(self, vmid: int) -> Sequence[pve.GuestAddress]:
         """Report loopback, the only interface such a guest has."""
@@ -184,7 +197,9 @@ class NamespaceRuntime:
     async def _launch(
         self, spec: pve.GuestSpec, disk: Path, *, isolated: bool
     ) -> process.GuestProcess:
-        plan = plans.make_plan(self._options, spec, self._ids, isolated=isolated)
+        plan = plans.make_plan(
+            self._options, spec, self._ids, isolated=isolated, within=self._within
+        )
         launched = process.GuestProcess(plan, disk)
         try:
             await launched.wait_until_running(self._options.start_limit_seconds)

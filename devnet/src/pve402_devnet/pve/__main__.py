@@ -14,6 +14,7 @@ from pve402_devnet.guests.runtime import NamespaceRuntime
 from pve402_devnet.pve import options, simulator
 from pve402_devnet.terminal.manners import TerminalManners
 from pve402_devnet.terminal.service import Consoles
+from pve402_devnet.wires.network import NodeNetwork
 
 _PORT = 8006
 
@@ -38,6 +39,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--progress", choices=progress, default="time", help="How simulated time passes.")
     add("--exec", action="store_true", help="Offer the exec call that stock Proxmox VE lacks.")
     add("--shells", action="store_true", help="Containers run real shells, with consoles.")
+    told = "Containers also have network cards, and the firewall filters them; with --shells."
+    add("--network", action="store_true", help=told)
     command.add_unsafe_shells(add)
     return parser
 
@@ -87,17 +90,28 @@ async def _proxmox(chosen: argparse.Namespace) -> AsyncIterator[simulator.Simula
     with tempfile.TemporaryDirectory(prefix="pve402-guests-") as disks:
         runtime = NamespaceRuntime(RuntimeOptions(disks=disks, unsafe_shells=chosen.unsafe_shells))
         consoles = Consoles(runtime, TerminalManners())
-        proxmox = simulator.SimulatedProxmox(made, guest_runtime=runtime, terminal=consoles)
+        proxmox = simulator.SimulatedProxmox(
+            made,
+            guest_runtime=runtime,
+            terminal=consoles,
+            network=NodeNetwork(runtime, _bridges(made)) if chosen.network else None,
+        )
         try:
             await runtime.check()
+            await proxmox.start()
+            yield proxmox
         except RuntimeError as error:
             raise command.CannotStart(str(error)) from error
-        try:
-            async with proxmox:
-                yield proxmox
         finally:
+            await proxmox.stop()
             consoles.close()
             await runtime.close()
+
+
+def _bridges(chosen: options.SimulatorOptions) -> dict[str, str]:
+    """The bridges of the first node; its address is on the first of them."""
+    node = chosen.nodes[0]
+    return {node.bridges[0]: f"{node.address}/24"}
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """The simulated cluster: everything calls and workers read and change."""
 
+import asyncio
 import ipaddress
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pve402_devnet.pve import (
     access,
@@ -55,6 +57,7 @@ class Cluster:
         chosen: options.SimulatorOptions,
         guest_runtime: runtime.GuestRuntime,
         terminal: runtime.TerminalService,
+        network: runtime.Network | None = None,
     ) -> None:
         self.options = chosen
         self.clock: clock.Clock = (
@@ -63,6 +66,8 @@ class Cluster:
         self.latencies = _latencies(chosen)
         self.runtime = guest_runtime
         self.terminal = terminal
+        self.network: runtime.Network = network or runtime.NullNetwork()
+        self._background: set[asyncio.Task[None]] = set()
         self.nodes = {node.name: node for node in chosen.nodes}
         self.offline = {node.name for node in chosen.nodes if not node.online}
         self.quorate = True
@@ -167,6 +172,18 @@ class Cluster:
         """Note that a guest's programs are gone."""
         guest.started_at = None
         guest.pid = None
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done that nobody waits for."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def close(self) -> None:
+        """End what still goes on in the background."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
 
     def next_free_vmid(self) -> int:
         """Find the lowest vmid that no guest has."""

@@ -144,7 +144,7 @@ async def interfaces_of(
     world: cluster.Cluster, guest: cluster.Guest
 ) -> list[dict[str, object]] | None:
     """The network interfaces a running guest reports; None until its programs set them up."""
-    reported = await world.runtime.addresses(guest.vmid)
+    reported = () if world.network.connects else await world.runtime.addresses(guest.vmid)
     since = world.clock.now() - (guest.started_at or 0)
     if not reported and since < world.latencies.addresses:
         return None

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from pve402_devnet.pve import changes, cluster, config, errors, tasks
+from pve402_devnet.pve import cables, changes, cluster, config, errors, tasks
 
 _SHUTDOWN_GRACE_SECONDS = 5  # lxc-stop gets this much longer than its own limit
 _LOCKED_START = (
@@ -134,6 +134,7 @@ async def _bring_up(world: cluster.Cluster, guest: cluster.Guest) -> None:
         return
     await world.runtime.start(guest.vmid, cluster.guest_spec(guest))
     world.mark_started(guest)
+    await cables.connect(world, guest)
     await world.clock.sleep(world.latencies.start * (1 - _UP_AFTER))
 
 

@@ -34,6 +34,20 @@ class GuestSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Card:
+    """A network card of a guest. Addresses have their masks; gateways are of either version."""
+
+    index: int
+    name: str
+    bridge: str
+    hardware_address: str
+    addresses: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    firewall: bool = False
+    link_down: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class GuestAddress:
     """One network interface as the guest itself reports it."""
 
@@ -132,6 +146,56 @@ class NullRuntime:
         if vmid not in self._running:
             raise RuntimeError(f"CT {vmid} not running")
         return ExecResult(exit_code=0, output=" ".join(argv) + "\n")
+
+
+@runtime_checkable
+class Network(Protocol):
+    """Cables between guests and their node, and the filters on them."""
+
+    connects: bool
+    """Whether guests have cards at all."""
+
+    async def start(self) -> None:
+        """Make the node's part; RuntimeError says why this machine cannot."""
+
+    async def stop(self) -> None:
+        """Cut everything."""
+
+    async def connect(self, vmid: int, cards: Sequence[Card]) -> None:
+        """Make a running guest's cards be these; a guest that does not run is no error."""
+
+    async def disconnect(self, vmid: int) -> None:
+        """Clear away what led to a guest that does not run any more."""
+
+    async def filter(self, script: str) -> None:
+        """Put filters, in the language of nftables, in place of those before."""
+
+    def connected(self) -> frozenset[int]:
+        """Name the guests that have cables."""
+
+
+class NullNetwork:
+    """No cables: guests are not connected to anything."""
+
+    connects = False
+
+    async def start(self) -> None:
+        """Nothing to make."""
+
+    async def stop(self) -> None:
+        """Nothing to cut."""
+
+    async def connect(self, vmid: int, cards: Sequence[Card]) -> None:
+        """No cable to lay."""
+
+    async def disconnect(self, vmid: int) -> None:
+        """No cable to clear away."""
+
+    async def filter(self, script: str) -> None:
+        """Nothing passes that could be filtered."""
+
+    def connected(self) -> frozenset[int]:
+        return frozenset()
 
 
 class ConsoleKind(Enum):

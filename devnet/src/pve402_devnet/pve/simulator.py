@@ -6,6 +6,7 @@ import ssl
 import structlog
 
 from pve402_devnet.pve import (
+    cables,
     certificate,
     clock,
     cluster,
@@ -39,11 +40,14 @@ class SimulatedProxmox:
         *,
         guest_runtime: runtime.GuestRuntime | None = None,
         terminal: runtime.TerminalService | None = None,
+        network: runtime.Network | None = None,
     ) -> None:
         self.options = chosen or options.SimulatorOptions()
         server.require_loopback(self.options.host)
         service = terminal or console.NullTerminal()
-        self.world = cluster.Cluster(self.options, guest_runtime or runtime.NullRuntime(), service)
+        self.world = cluster.Cluster(
+            self.options, guest_runtime or runtime.NullRuntime(), service, network
+        )
         if isinstance(service, console.NullTerminal):
             service.use_clock(self.world.clock)
         self._add_admin_token()
@@ -52,29 +56,37 @@ class SimulatedProxmox:
         )
         self._server = server.ApiServer(self.world, self._dispatcher)
         self._control = control.ControlServer(self.world)
-        self._publisher: asyncio.Task[None] | None = None
+        self._watchers: list[asyncio.Task[None]] = []
         self._tls: certificate.Certificate | None = None
 
     async def start(self) -> None:
-        """Listen and begin to publish guest figures."""
+        """Listen, publish guest figures, and look after the network where there is one.
+
+        Raises RuntimeError where this machine cannot have the network.
+        """
+        await self.world.network.start()
         self._tls = certificate.make(self.options.host) if self.options.tls else None
         context = self._tls.server_context() if self._tls else None
         await self._server.start(self.options.host, self.options.port, context)
         if self.options.control_port is not None:
             await self._control.start(self.options.host, self.options.control_port)
         if self.options.publish_interval_seconds > 0:
-            self._publisher = asyncio.create_task(self._publish_for_ever())
+            self._watchers.append(asyncio.create_task(self._publish_for_ever()))
+        if self.world.network.connects:
+            self._watchers.append(asyncio.create_task(cables.watch(self.world)))
         _log.info("simulated Proxmox VE listens", url=self.base_url)
 
     async def stop(self) -> None:
         """End all guests and tasks and stop listening."""
-        if self._publisher is not None:
-            self._publisher.cancel()
-            await asyncio.gather(self._publisher, return_exceptions=True)
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        await self.world.close()
         await self.world.tasks.close()
         await self._dispatcher.close()
         for vmid in list(self.world.guests):
             await self.world.runtime.stop(vmid)
+        await self.world.network.stop()
         await self._server.stop()
         await self._control.stop()
 

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Sequence
 
 from pve402_devnet.pve import (
+    cables,
     changes,
     cluster,
     config,
@@ -70,6 +71,7 @@ async def update(call: rest.Call) -> rest.Json:
         require_digest(call, guest.config)
         _require_known(guest, call, wanted, delete, revert)
         await _store(call, guest, wanted, delete, revert)
+        await cables.follow(call.world, guest)
         call.world.require_bridges(guest)
     return None
 

@@ -1,0 +1,1 @@
+"""Cables between guests: network namespaces, bridges, and packets that are really filtered."""

@@ -1,0 +1,145 @@
+"""Cables between guests: what follows a change at once, and what keeps its connections."""
+
+import asyncio
+import os
+import signal
+import tempfile
+
+import aiohttp
+import pytest
+from devnet.tests.integration.command.test_parts import said, started
+from devnet.tests.integration.guests.test_ordinary_user import run_as_nobody
+from devnet.tests.support.wire_rig import CARD, GATEWAY, Wires
+
+from pve402_devnet.wires import namespace
+
+pytestmark = pytest.mark.namespaces
+
+OUTSIDE = "203.0.113.9"
+
+
+async def test_a_card_changes_in_place(wires: Wires) -> None:
+    guest = await wires.guest(121, firewall="1")
+    neighbour = await wires.guest(122)
+    await neighbour.do("listen", tcp=[80], udp=[9])
+    assert await guest.do("keep", host="10.77.0.122", port=80)
+
+    await wires.change_card(121, firewall="0")
+    kept = await guest.do("more")
+    await wires.change_card(121, ip="10.77.0.221/24")
+    moved = [await neighbour.do("ping", host=f"10.77.0.{n}") for n in (221, 121)]
+    await wires.change_card(121, link_down="1")
+    down = await neighbour.do("ping", host="10.77.0.221")
+    await wires.change_card(121, link_down="0")
+    up = await neighbour.do("ping", host="10.77.0.221")
+
+    assert (kept, moved, down, up) == (True, [True, False], False, True)
+
+
+async def test_cards_come_and_go(wires: Wires) -> None:
+    await wires.guest(121)
+    neighbour = await wires.guest(122)
+    config = "/nodes/pve/lxc/121/config"
+
+    await wires.api("PUT", config, net1="name=eth1,bridge=vmbr0,ip=10.77.0.50/24")
+    added = await neighbour.do("ping", host="10.77.0.50")
+    await wires.api("PUT", config, delete="net1")
+    removed = await neighbour.do("ping", host="10.77.0.50")
+
+    assert (added, removed) == (True, False)
+
+
+async def test_nothing_of_a_stopped_guest_stays_and_it_comes_back(wires: Wires) -> None:
+    await wires.guest(121, firewall="1")
+    node = await wires.at_node()
+    status = "/nodes/pve/lxc/121/status"
+
+    async def links() -> list[str]:
+        listed = (await wires.network.node.run(["ip", "-o", "link"])).splitlines()
+        return [line for line in listed if "121i0" in line]
+
+    running = await links()
+    await wires.client.run("POST", f"{status}/stop")
+    await wires.poll()
+    stopped = await links()
+    await wires.client.run("POST", f"{status}/start")
+
+    assert (len(running), stopped) == (4, [])
+    assert await node.do("ping", host="10.77.0.121")
+    assert len(await links()) == 4
+
+
+async def test_guests_on_other_bridges_do_not_meet(wires: Wires) -> None:
+    await wires.outside()
+    guest = await wires.guest(121)
+    await wires.client.create(122, net0=CARD.replace("vmbr0", "vmbr7") + ",ip=10.77.0.122/24")
+    failed = await wires.client.run("POST", "/nodes/pve/lxc/122/status/start")
+
+    assert failed.exit_status == "bridge 'vmbr7' does not exist"
+    assert await guest.do("ping", host=GATEWAY)
+    assert await guest.do("tcp", host=OUTSIDE, port=80) == "open"
+
+
+async def test_a_node_on_the_command_line_has_a_network(packets: None) -> None:
+    arguments = ("pve", "--port", "0", "--latency", "0", "--shells", "--network")
+    async with started(*arguments) as (process, first):
+        settings = await said(process, 4)
+        nodes = f"{first.removeprefix('PVE_HOST=')}/api2/json/nodes/pve"
+        token = f"PVEAPIToken={settings['PVE_TOKEN_ID']}={settings['PVE_TOKEN_SECRET']}"
+        template = "local:vztmpl/debian-12-standard_12.12-1_amd64.tar.zst"
+        guest = {"vmid": "100", "rootfs": "local-lvm:4", "ostemplate": template, "start": "1"}
+        guest["net0"] = f"{CARD},ip=10.99.0.7/24"
+        shown = None
+        async with aiohttp.ClientSession(headers={"Authorization": token}) as session:
+            await session.post(f"{nodes}/lxc", data=guest)
+            while not shown:
+                answer = await session.get(f"{nodes}/lxc/100/interfaces")
+                shown = (await answer.json())["data"] if answer.status == 200 else None
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+    assert [one.get("inet") for one in shown] == ["127.0.0.1/8", "10.99.0.7/24"]
+
+
+def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(namespace.PROGRAMS, "no-such-program", "its-package")
+
+    with pytest.raises(namespace.NoNetwork, match=r"no-such-program .* \(Debian: its-package\)"):
+        namespace.require_programs()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="every other test is run by an ordinary user then")
+async def test_an_ordinary_user_has_the_same(packets: None) -> None:
+    with tempfile.TemporaryDirectory(prefix="pve402-wires-") as folder:
+        os.chmod(folder, 0o777)  # noqa: PTH101 - another user keeps its guests there
+        result = await asyncio.to_thread(run_as_nobody, _PROGRAM, folder)
+
+    assert result.stderr == ""
+    assert "1 packets received" in result.stdout
+
+
+_PROGRAM = """
+import asyncio, sys
+from pve402_devnet.guests.options import RuntimeOptions
+from pve402_devnet.guests.runtime import NamespaceRuntime
+from pve402_devnet.pve.runtime import Card, GuestSpec
+from pve402_devnet.wires.network import NodeNetwork
+
+async def main():
+    runtime = NamespaceRuntime(RuntimeOptions(disks=sys.argv[1] + "/disks"))
+    network = NodeNetwork(runtime, {"vmbr0": "10.77.0.1/24"})
+    await network.start()
+    for vmid in (121, 122):
+        await runtime.start(vmid, GuestSpec(node="pve", hostname="ct", template="busybox"))
+        mac = f"BC:24:11:00:00:{vmid - 100}"
+        card = Card(index=0, name="eth0", bridge="vmbr0", hardware_address=mac,
+                    addresses=(f"10.77.0.{vmid}/24",), firewall=True)
+        await network.connect(vmid, [card])
+    ping = ["busybox", "ping", "-c1", "-W2", "10.77.0.122"]
+    print(await network.node.run(ping, pid=runtime.process_of(121)))
+    await runtime.destroy(121)
+    await runtime.destroy(122)
+    await runtime.close()
+    await network.stop()
+
+asyncio.run(main())
+"""
