@@ -316,6 +316,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
             pve_storage.Storages(proxmox),
             lease_options,
             bridge=settings.pve_bridge,
+            pool=settings.pve_pool,
             sku_catalogue=sku_catalogue,
         ),
         lease_worker=lease_worker,

@@ -1,8 +1,8 @@
 """Finds setups that can never work, such as a storage that no node has.
 
-A guest needs a node with the storage for its disks, a template, and the bridge. We check each on
-the node itself from time to time; what our token may not see does not count as missing. The log
-reports each problem once, and `readyz` shows its kind.
+A guest needs a node with room for its size, the storage for its disks, a template, and the bridge,
+and the resource pool if one is set. We check each from time to time; what our token may not see
+does not count as missing. The log reports each problem once, and `readyz` shows its kind.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from enum import Enum
 
 import structlog
 
-from pve402.domain import catalogue
+from pve402.domain import catalogue, lease, placement
 from pve402.leases import cluster, options, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import nodes as pve_nodes
-from pve402.proxmox import storage
+from pve402.proxmox import resources, storage
 
 log = structlog.get_logger(__name__)
 
@@ -33,13 +33,15 @@ class Need(Enum):
     STORAGE = "storage"
     TEMPLATE = "template"
     BRIDGE = "bridge"
+    POOL = "pool"
+    SIZE = "size"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lack:
     """Something that a node certainly lacks."""
 
-    node: str  # empty: no node of the cluster
+    node: str  # empty: the whole cluster
     need: Need
     reason: str
 
@@ -55,6 +57,7 @@ class Preflight:
         settings: options.LeaseOptions,
         *,
         bridge: str,
+        pool: str | None,
         sku_catalogue: catalogue.Catalogue,
     ) -> None:
         self._view = view
@@ -62,6 +65,7 @@ class Preflight:
         self._storages = storages
         self._settings = settings
         self._bridge = bridge
+        self._pool = pool
         self._catalogue = sku_catalogue
         self._loop: asyncio.Task[None] | None = None
         self.lacks: tuple[Lack, ...] = ()
@@ -87,7 +91,8 @@ class Preflight:
         online = {node.node for node in seen.nodes if node.online}
         fixed = self._settings.fixed_node
         allowed = sorted(online if fixed is None else online & {fixed})[:_MOST_NODES]
-        lacks = [*self._unknown_nodes(known)]
+        lacks = [*self._unknown_nodes(known), *self._oversized(seen.nodes)]
+        lacks += await self._pool_lack()
         for node in allowed:
             lacks += await self._look_or_keep(node)
         self._conclude(lacks, known, allowed)
@@ -100,6 +105,28 @@ class Preflight:
             Lack(node=node, need=Need.NODE, reason=f"the cluster has no node {node}")
             for node in sorted(named - known)
         ]
+
+    def _oversized(self, nodes: Sequence[resources.NodeSummary]) -> list[Lack]:
+        """Report skus whose smallest guest has more cores or memory than any node they may use."""
+        limits, found = self._settings.limits, list[Lack]()
+        for sku in self._catalogue.skus.values():
+            usable = [node for node in nodes if not sku.nodes or node.node in sku.nodes]
+            if usable and not any(_could_hold(node, sku.smallest, limits) for node in usable):
+                least = f"{sku.smallest.cores} cores and {sku.smallest.memory_mb} MB"
+                reason = f"no node can give sku {sku.name} its least, {least}"
+                found.append(Lack(node="", need=Need.SIZE, reason=reason))
+        return found
+
+    async def _pool_lack(self) -> list[Lack]:
+        try:
+            if self._pool is not None:
+                await self._nodes.check_pool(self._pool)
+        except pve.PoolMissing:
+            reason = f"there is no resource pool {self._pool}"
+            return [Lack(node="", need=Need.POOL, reason=reason)]
+        except pve.PermissionDenied:
+            return []
+        return []
 
     async def _look_or_keep(self, node: str) -> list[Lack]:
         """Check a node; if it cannot be asked, it lacks what it lacked before."""
@@ -125,9 +152,11 @@ class Preflight:
             return Lack(node=node, need=Need.STORAGE, reason=f"there is no storage {name}")
         except pve.PermissionDenied:
             return None
-        if "rootdir" in status.content:
-            return None
-        return Lack(node=node, need=Need.STORAGE, reason=f"storage {name} holds no containers")
+        if "rootdir" not in status.content:
+            return Lack(node=node, need=Need.STORAGE, reason=f"storage {name} holds no containers")
+        if not status.active:
+            return Lack(node=node, need=Need.STORAGE, reason=f"storage {name} is not active")
+        return None
 
     async def _template_lack(self, node: str) -> Lack | None:
         """Return a lack if the node has none of the templates on sale there."""
@@ -172,6 +201,10 @@ class Preflight:
         unmet = {need for need in Need if nowhere and all(need in needs for needs in by_node)}
         if not self._may_sell(known) or (nowhere and not unmet):
             unmet.add(Need.NODE)
+        of_all = [lack.need for lack in lacks if not lack.node]
+        unmet |= {Need.POOL} & set(of_all)
+        if of_all.count(Need.SIZE) == len(self._catalogue.skus):
+            unmet.add(Need.SIZE)
         self.unmet = frozenset(unmet)
 
     def _may_sell(self, known: set[str]) -> bool:
@@ -193,3 +226,13 @@ class Preflight:
         while True:
             await asyncio.sleep(_INTERVAL_SECONDS)
             await self._look_safely()
+
+
+def _could_hold(node: resources.NodeSummary, size: lease.Size, limits: placement.Limits) -> bool:
+    """Whether a node could hold a guest if it were empty; figures that we may not see do fit."""
+    if node.cpu_cores is not None and node.cpu_cores < size.cores:
+        return False
+    most = [limits.memory_mb_per_node] if limits.memory_mb_per_node is not None else []
+    if node.memory_total is not None:
+        most.append(node.memory_total // 2**20 - limits.memory_reserve_mb)
+    return all(size.memory_mb <= mb for mb in most)

@@ -11,7 +11,7 @@
     ├── CallNotSupported          501
     ├── GuestError
     │   └── GuestMissing, GuestExists, GuestLocked, GuestRunning, GuestNotRunning, GuestProtected
-    ├── NodeUnknown, NoQuorum
+    ├── NodeUnknown, NoQuorum, PoolMissing
     ├── StorageMissing, StorageFull, VolumeMissing, BridgeMissing
     ├── ConfigChanged             the digest sent is not the current one
     ├── UserMissing, UserExists, RoleExists
@@ -148,6 +148,10 @@ class NodeUnknown(ProxmoxError):
 
 class NoQuorum(ProxmoxError):
     message = "The cluster has no quorum, so nothing can be changed."
+
+
+class PoolMissing(ProxmoxError):
+    message = "There is no such resource pool."
 
 
 class StorageMissing(ProxmoxError):

@@ -37,8 +37,10 @@ RULES = (
     _rule(r"\b(?:CT|VM) (?P<subject>\d+) is running - destroy failed", errors.GuestRunning),
     _rule(r"\b(?:CT|VM) (?P<subject>\d+) not running", errors.GuestNotRunning),
     _rule(r"\b(?:CT|VM) is locked(?: \((?P<subject>[\w-]+)\))?", errors.GuestLocked),
+    # PVE/Tools.pm, lock_file_full; "aquire" is its own spelling
     _rule(
-        r"can't lock file '(?:[^']*/)?(?P<subject>[^'/]+?)(?:\.lock|\.lck)?'", errors.GuestLocked
+        r"can't (?:lock file|ac?quire lock) '(?:[^']*/)?(?P<subject>[^'/]+?)(?:\.lock|\.lck)?'",
+        errors.GuestLocked,
     ),
     # PVE/Cluster.pm, cfs_lock: the cluster-wide locks of storages and users
     _rule(
@@ -54,6 +56,13 @@ RULES = (
     _rule(r"no such cluster node '(?P<subject>[^']+)'", errors.NodeUnknown),
     # PVE/Cluster.pm, check_cfs_quorum
     _rule(r"no quorum", errors.NoQuorum),
+    # pmxcfs, which holds /etc/pve: without quorum it is read-only, while it restarts it is away
+    _rule(
+        r"'?/etc/pve/[^']*'? ?(?:-|:|failed).*(?:permission denied|device or resource busy"
+        r"|transport endpoint is not connected|input/output error)",
+        errors.NoQuorum,
+    ),
+    _rule(r"pool '(?P<subject>[^']+)' does not exist", errors.PoolMissing),
     _rule(r"storage '(?P<subject>[^']+)' does not exist", errors.StorageMissing),
     _rule(r"No such storage", errors.StorageMissing),
     # PVE/Storage.pm, storage_check_enabled
@@ -63,11 +72,33 @@ RULES = (
     ),
     # PVE/Storage.pm, activate_storage
     _rule(r"connection check for storage '(?P<subject>[^']+)' failed", errors.StorageMissing),
+    # PVE/Storage/DirPlugin.pm and ZFSPoolPlugin.pm
+    _rule(
+        r"(?:unable to|could not|can't) activate storage '(?P<subject>[^']+)'",
+        errors.StorageMissing,
+    ),
+    # PVE/API2/LXC.pm and PVE/LXC.pm
+    _rule(
+        r"storage '(?P<subject>[^']+)' does not support (?:container|content)",
+        errors.StorageMissing,
+    ),
+    _rule(
+        r"content type '[^']+' is not available on storage '(?P<subject>[^']+)'",
+        errors.StorageMissing,
+    ),
+    # PVE/Storage/LVMPlugin.pm, NFSPlugin.pm, RBDPlugin.pm, ZFSPoolPlugin.pm
+    _rule(r"no such volume group '(?P<subject>[^']+)'", errors.StorageMissing),
+    _rule(r"\bmount error: |\brbd error: .*(?:connect|opening pool)", errors.StorageMissing),
+    _rule(r"cannot (?:open|import) '(?P<subject>[^']+)': no such pool", errors.StorageMissing),
     _rule(r"volume '(?P<subject>[^']+)' does not exist", errors.VolumeMissing),
+    _rule(r"no such logical volume (?P<subject>\S+)", errors.VolumeMissing),
+    # tar, for an archive that went away while the task ran
+    _rule(r"\btar: (?P<subject>\S+): cannot open: no such file", errors.VolumeMissing),
     # texts from the LVM, ZFS and kernel layers below PVE/Storage
     _rule(
         r"no space left on device|out of (?:data )?space|insufficient (?:suitable )?"
-        r"(?:allocatable |free )?(?:space|extents)",
+        r"(?:allocatable |free )?(?:space|extents)|quota exceeded"
+        r"|free space in thin pool \S+ reached threshold",
         errors.StorageFull,
     ),
     _rule(r"bridge '(?P<subject>[^']+)' does not exist", errors.BridgeMissing),

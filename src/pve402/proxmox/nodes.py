@@ -85,6 +85,10 @@ class Nodes:
         data = await self._client.call("GET", call.path, {"type": "any_bridge"})
         return tuple(shapes.text(row, "iface", call) for row in shapes.as_rows(data, call))
 
+    async def check_pool(self, name: str) -> None:
+        """Raise PoolMissing, or PermissionDenied without Pool.Audit on the resource pool."""
+        await self._client.call("GET", "/pools", {"poolid": name})
+
 
 def _space(fields: shapes.Fields, name: str, call: answers.Call) -> Space:
     amounts = shapes.as_object(fields.get(name), call)

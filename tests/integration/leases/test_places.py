@@ -19,6 +19,8 @@ LOCKS = [
     "cfs-locked 'file-user_cfg' operation: got lock timeout",
     "CT is locked (backup)",
     "cluster not ready - no quorum?",
+    "unable to open file '/etc/pve/nodes/one/lxc/10000.conf.tmp.99' - Permission denied",
+    "unable to create CT 10000 - cfs-lock 'storage-nfs' error: got lock request timeout",
 ]
 NOT_HERE = [
     "storage 'local' does not exist",
@@ -27,6 +29,9 @@ NOT_HERE = [
     "unable to create CT 10000 - no space left on device",
     "bridge 'vmbr0' does not exist",
     "connection check for storage 'local' failed - server offline",
+    "unable to activate storage 'local' - directory '/mnt/a' does not exist or is unreachable",
+    "content type 'rootdir' is not available on storage 'local'",
+    "no such volume group 'vg1'",
 ]
 
 

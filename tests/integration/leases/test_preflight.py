@@ -8,11 +8,12 @@ import pytest
 import structlog
 from tests.support.installation import running, simulated_proxmox
 
+from pve402.proxmox import storage
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve.simulator import SimulatedProxmox
 
-KINDS = ("node", "storage", "template", "bridge")
+KINDS = ("node", "storage", "template", "bridge", "pool", "size")
 SHIPPED = Path("src/pve402/domain/default_catalogue.toml").read_text()
 
 
@@ -27,6 +28,8 @@ SHIPPED = Path("src/pve402/domain/default_catalogue.toml").read_text()
         ({"pve_os_template": "nfs:vztmpl/debian.tar.zst"}, "template"),
         ({"pve_bridge": "vmbr7"}, "bridge"),
         ({"pve_bridge": "lan"}, "bridge"),
+        ({"pve_pool": "nowhere"}, "pool"),
+        ({"pve_pool": "tenants/web"}, "pool"),
     ],
 )
 async def test_what_no_node_has_makes_it_unready(
@@ -45,6 +48,68 @@ async def test_what_no_node_has_makes_it_unready(
 
     assert {name: checks[name] for name in KINDS} == {name: name != kind for name in KINDS}
     assert kind in {line["need"] for line in said if line["event"] == "node_lacks"}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "is_ready"),
+    [
+        ("cores = { min = 100, max = 128 }", False),
+        ("memory_mb = { min = 4000000, max = 4000000 }", False),
+        ("cores = { min = 2, max = 128 }", True),
+        ("memory_mb = { min = 128, max = 4000000 }", True),
+    ],
+)
+async def test_a_sku_that_fits_no_node_is_said(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+    bounds: str,
+    is_ready: bool,
+) -> None:
+    name = bounds.partition(" ")[0]
+    lines = [bounds if line.startswith(name) else line for line in SHIPPED.splitlines()]
+    book, small = tmp_path / "catalogue.toml", tmp_path / "small.toml"
+    book.write_text("\n".join(lines))
+    as_ever = SHIPPED[SHIPPED.index("[sku.") :].replace("[sku.", "[sku.as-ever-")
+    small.write_text(book.read_text() + "\n" + as_ever)
+    found = []
+
+    for number, file in enumerate((book, small)):
+        url = f"sqlite:///{tmp_path}/db{number}.sqlite3"
+        async with running(url, proxmox, chain, facilitator, pve402_catalogue=file) as made:
+            ready = await made.parts.readiness()
+            found.append((ready["size"], len(made.parts.nodes_check.lacks)))
+
+    assert found == [(is_ready, 0 if is_ready else 2), (True, 0 if is_ready else 2)]
+
+
+@pytest.mark.parametrize("nodes", [("one",), ("two",), ("one", "two")])
+async def test_a_storage_that_is_not_active_is_not_there(
+    tmp_path: Path,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+    monkeypatch: pytest.MonkeyPatch,
+    nodes: tuple[str, ...],
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+
+    async with (
+        simulated_proxmox("one", "two") as proxmox,
+        running(url, proxmox, chain, facilitator) as made,
+    ):
+        honest = storage.Storages.status
+
+        async def status(self: storage.Storages, node: str, name: str) -> storage.StorageStatus:
+            found = await honest(self, node, name)
+            return dataclasses.replace(found, active=node not in nodes)
+
+        monkeypatch.setattr(storage.Storages, "status", status)
+        await made.parts.nodes_check.look()
+        checks, lacks = await made.parts.readiness(), made.parts.nodes_check.lacks
+
+    assert {lack.node for lack in lacks} == set(nodes)
+    assert checks["storage"] is (len(nodes) < 2)
 
 
 async def test_a_good_installation_is_ready(
@@ -88,13 +153,13 @@ async def test_it_recovers_by_itself(
     facilitator: SimulatedFacilitator,
 ) -> None:
     url = f"sqlite:///{tmp_path}/db.sqlite3"
-    (storage,) = [one for one in proxmox.world.storages if one.name == "local"]
-    sound = storage.options
-    storage.options = dataclasses.replace(sound, content=("vztmpl",))
+    (local,) = [one for one in proxmox.world.storages if one.name == "local"]
+    sound = local.options
+    local.options = dataclasses.replace(sound, content=("vztmpl",))
 
     async with running(url, proxmox, chain, facilitator) as made:
         before = await made.parts.readiness()
-        storage.options = sound
+        local.options = sound
         await made.parts.nodes_check.look()
         after = await made.parts.readiness()
 
@@ -110,8 +175,8 @@ async def test_a_node_that_cannot_be_asked_does_not_keep_the_others_from_being_c
         simulated_proxmox("one", "two") as proxmox,
         running(url, proxmox, chain, facilitator) as made,
     ):
-        for storage in proxmox.world.storages:
-            storage.options = dataclasses.replace(storage.options, content=("vztmpl",))
+        for one in proxmox.world.storages:
+            one.options = dataclasses.replace(one.options, content=("vztmpl",))
         made.fail_call(r"GET /nodes/one/storage/")
         await made.parts.nodes_check.look()
         lacking = {lack.node for lack in made.parts.nodes_check.lacks}

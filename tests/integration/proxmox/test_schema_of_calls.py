@@ -134,6 +134,7 @@ CASES = [
     Case(method="nodes.cluster_resources", ask=lambda c: c.nodes.cluster_resources()),
     Case(method="nodes.status", ask=lambda c: c.nodes.status("pve")),
     Case(method="nodes.bridges", ask=lambda c: c.nodes.bridges("pve")),
+    Case(method="nodes.check_pool", ask=lambda c: c.nodes.check_pool("rented")),
     Case(method="storages.list", ask=lambda c: c.storages.list("pve", content="rootdir")),
     Case(method="storages.status", ask=lambda c: c.storages.status("pve", "local-lvm")),
     Case(method="storages.templates", ask=lambda c: c.storages.templates("pve", "local")),

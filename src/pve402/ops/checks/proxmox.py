@@ -87,7 +87,7 @@ async def nodes(parts: bootstrap.Components) -> list[Finding]:
         detail = f"there is no node {chosen.pve_node!r}" if chosen.pve_node else "none is visible"
         mend = f"the nodes are {', '.join(known)}" if known else ""
         return [findings.bad("nodes", detail, variable="PVE_NODE", mend=mend)]
-    found = _unknown_in_skus(parts, known)
+    found = [*_unknown_in_skus(parts, known), *await _pool(parts)]
     for name in names:
         found += [*await _disks(parts, name), *await _volumes(parts, name)]
         found += await _bridge(parts, name)
@@ -105,6 +105,20 @@ def _unknown_in_skus(parts: bootstrap.Components, known: list[str]) -> list[Find
         for sku in parts.leases.catalogue.skus.values()
         for node in sorted(sku.nodes - set(known))
     ]
+
+
+async def _pool(parts: bootstrap.Components) -> list[Finding]:
+    """Check that the resource pool exists, if there is one and our token may see it."""
+    name = parts.settings.pve_pool
+    try:
+        if name is not None:
+            await parts.nodes.check_pool(name)
+    except pve.PoolMissing:
+        mend = f"`pvesh create /pools --poolid {name}`"
+        return [findings.bad(f"pool {name}", "is not there", variable="PVE_POOL", mend=mend)]
+    except pve.PermissionDenied:
+        return []
+    return []
 
 
 async def _disks(parts: bootstrap.Components, node: str) -> list[Finding]:
