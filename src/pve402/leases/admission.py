@@ -126,7 +126,8 @@ class Admission:
         """Take a warm guest on an available node that the sku may use."""
         if not self._settings.warm_kinds:
             return None
-        online = {room.node for room in rooms if room.online}
+        usable = await reservation.without_drained(tx, rooms)
+        online = {room.node for room in usable if room.online}
         allowed = online & sku.nodes if sku.nodes else online
         return await moves.sell_warm(self._db, tx, wanted, allowed)
 
@@ -242,6 +243,7 @@ class Admission:
         if rooms is None:  # it expired between the check and this transaction
             raise errors.LeaseBusy
         await reservation.lock_placement(self._db, tx)
+        rooms = await reservation.without_drained(tx, rooms)
         promises = await lease_rows.list_promises(tx)
         limits = self._settings.limits
         placement.check_return(rooms, promises, row.size, node=row.node, limits=limits)

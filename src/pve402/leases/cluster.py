@@ -16,7 +16,7 @@ from pve402.leases import metrics, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import nodes as pve_nodes
 from pve402.proxmox import resources
-from pve402.storage import database, lease_rows
+from pve402.storage import database, drain_rows, lease_rows
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +56,7 @@ class ClusterView:
         self._rooms_of: resources.ClusterResources | None = None
         self._promised: list[placement.Promise] = []
         self._promised_at = float("-inf")
+        self._drained: frozenset[str] = frozenset()
         self._unfit: dict[tuple[str, str], float] = {}
         self._loop: asyncio.Task[None] | None = None
 
@@ -142,8 +143,14 @@ class ClusterView:
         if self._clock() - self._promised_at > _PROMISES_SECONDS:
             async with db.read() as tx:
                 self._promised = await lease_rows.list_promises(tx)
+                self._drained = await drain_rows.names(tx)
             self._promised_at = self._clock()
         return self._promised
+
+    @property
+    def drained(self) -> frozenset[str]:
+        """Return the nodes that the operator was emptying when `promises` last read the rows."""
+        return self._drained
 
     def _room(
         self, node: resources.NodeSummary, seen: resources.ClusterResources

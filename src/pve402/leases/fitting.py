@@ -22,6 +22,7 @@ class Fitting:
         self._db = db
         self._view = view
         self._settings = settings
+        self._seen: Sequence[placement.NodeRoom] = ()
         self._rooms: Sequence[placement.NodeRoom] = ()
         self._promises: Sequence[placement.Promise] = ()
         self._known: dict[tuple[str, lease.Size], bool] = {}
@@ -30,9 +31,10 @@ class Fitting:
         """Raise NoCapacity or ProxmoxUnavailable if there is no room for this size now."""
         rooms = await self._view.rooms()
         promises = await self._view.promises(self._db)
-        is_new = self._rooms is not rooms or self._promises is not promises
+        is_new = self._seen is not rooms or self._promises is not promises
         if is_new or len(self._known) >= _KEPT:
-            self._rooms, self._promises, self._known = rooms, promises, {}
+            self._seen, self._promises, self._known = rooms, promises, {}
+            self._rooms = self._usable(rooms)
         known = self._known.get((sku.name, size))
         if known is None:
             known = self._known[sku.name, size] = self._fits(sku, size)
@@ -44,7 +46,12 @@ class Fitting:
         rooms = await self._view.rooms()
         promises = await self._view.promises(self._db)
         limits = self._settings.limits
-        placement.check_return(rooms, promises, row.size, node=row.node, limits=limits)
+        placement.check_return(
+            self._usable(rooms), promises, row.size, node=row.node, limits=limits
+        )
+
+    def _usable(self, rooms: Sequence[placement.NodeRoom]) -> Sequence[placement.NodeRoom]:
+        return [room for room in rooms if room.node not in self._view.drained]
 
     def _fits(self, sku: catalogue.Sku, size: lease.Size) -> bool:
         limits = self._settings.limits

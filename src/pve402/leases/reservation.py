@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from pve402.domain import errors, lease, placement
 from pve402.leases import moves, options
-from pve402.storage import database, lease_rows, transaction, vmid_rows
+from pve402.storage import database, drain_rows, lease_rows, transaction, vmid_rows
 
 _PLACEMENT_LOCK = 402_402_403
 
@@ -23,6 +23,14 @@ async def lock_placement(db: database.Database, tx: transaction.Transaction) -> 
     """
     if not db.is_sqlite:
         await tx.execute(sa.select(sa.func.pg_advisory_xact_lock(_PLACEMENT_LOCK)))
+
+
+async def without_drained(
+    tx: transaction.Transaction, rooms: Sequence[placement.NodeRoom]
+) -> Sequence[placement.NodeRoom]:
+    """Return the rooms of the nodes that the operator is not emptying."""
+    drained = await drain_rows.names(tx)
+    return [room for room in rooms if room.node not in drained] if drained else rooms
 
 
 async def reserve(
@@ -39,6 +47,7 @@ async def reserve(
 
     A guest without a host name is named after its vmid. Raises NoCapacity.
     """
+    rooms = await without_drained(tx, rooms)
     promises = await lease_rows.list_promises(tx)
     node = placement.choose_node(
         rooms, promises, wanted.size, allowed=allowed, limits=settings.limits
@@ -75,6 +84,7 @@ async def make_anew(
 
     Raises NoCapacity.
     """
+    rooms = await without_drained(tx, rooms)
     promises = await lease_rows.list_promises(tx)
     elsewhere = [room for room in rooms if room.node != row.node]
     choose = functools.partial(

@@ -35,7 +35,7 @@ from pve402.leases import (
     workflow,
 )
 from pve402.proxmox import errors as pve
-from pve402.storage import database, lease_rows, queue, transaction
+from pve402.storage import database, drain_rows, lease_rows, queue, transaction
 
 log = structlog.get_logger(__name__)
 
@@ -85,7 +85,8 @@ class Filler:
     async def run_once(self) -> None:
         """Add and discard guests to match what is wanted. Raises ProxmoxUnavailable."""
         async with self._db.read() as tx:
-            if not self._needs_change(await lease_rows.list_warm_pool(tx)):
+            drained = await drain_rows.names(tx)
+            if not self._needs_change(await lease_rows.list_warm_pool(tx), drained):
                 return
         rooms = {
             wanted: await self._view.rooms_for(self._template(wanted))
@@ -94,19 +95,21 @@ class Filler:
         async with self._db.begin() as tx:
             await reservation.lock_placement(self._db, tx)
             rows = await lease_rows.list_warm_pool(tx)
-            for row in self._surplus(rows):
+            drained = await drain_rows.names(tx)
+            for row in self._surplus(rows, drained):
                 await self._discard(tx, row)
+            staying = [row for row in rows if row.node not in drained]
             for wanted in self._settings.warm_kinds:
-                await self._add(tx, wanted, rows, rooms[wanted])
+                await self._add(tx, wanted, staying, rooms[wanted])
 
-    def _needs_change(self, rows: Sequence[lease.Lease]) -> bool:
+    def _needs_change(self, rows: Sequence[lease.Lease], drained: frozenset[str]) -> bool:
         """Compare without a lock; also updates the operator's metrics."""
         for wanted in self._settings.warm_kinds:
             ready = [row for row in self._of(wanted, rows) if row.status is Status.POOLED]
             metrics.POOL.labels(wanted.sku, "ready").set(len(ready))
             metrics.POOL.labels(wanted.sku, "wanted").set(wanted.count)
         lacks = any(len(self._of(one, rows)) < one.count for one in self._settings.warm_kinds)
-        return lacks or bool(self._surplus(rows))
+        return lacks or bool(self._surplus(rows, drained))
 
     def _of(self, wanted: warm_kind.WarmKind, rows: Sequence[lease.Lease]) -> list[lease.Lease]:
         """Return the guests of a kind, ready ones first."""
@@ -123,12 +126,16 @@ class Filler:
             None, self._settings.default_template
         )
 
-    def _surplus(self, rows: Sequence[lease.Lease]) -> list[lease.Lease]:
-        """Return surplus ready guests; those in creation count once they are ready."""
+    def _surplus(self, rows: Sequence[lease.Lease], drained: frozenset[str]) -> list[lease.Lease]:
+        """Return surplus ready guests and those on drained nodes.
+
+        Guests in creation count once they are ready.
+        """
+        staying = [row for row in rows if row.node not in drained]
         kept = {
             row.lease_id
             for wanted in self._settings.warm_kinds
-            for row in self._of(wanted, rows)[: wanted.count]
+            for row in self._of(wanted, staying)[: wanted.count]
         }
         return [row for row in rows if row.status is Status.POOLED and row.lease_id not in kept]
 

@@ -14,7 +14,7 @@ from pve402 import bootstrap, config
 from pve402.config import logs
 from pve402.domain import blocklist, errors
 from pve402.domain.catalogue import CatalogueError
-from pve402.ops import blocking, enforcement, history
+from pve402.ops import blocking, draining, enforcement, history
 from pve402.ops import doctor as doctors
 from pve402.ops import leases as lease_list
 from pve402.ops import rebuild as rebuilding
@@ -156,6 +156,25 @@ def unblock(subject: Subject, env_file: EnvFile = None) -> None:
 def blocks(env_file: EnvFile = None, as_json: AsJson = False) -> None:
     """Show all rules of `ops block` and `ops allow`."""
     _run(env_file, functools.partial(blocking.show, as_json=as_json), needs_tables=True)
+
+
+@app.command()
+def drain(
+    node: Annotated[str, typer.Argument(help="Name of the node.")], env_file: EnvFile = None
+) -> None:
+    """Place nothing more on a node, and show what it still holds.
+
+    Its leases run on and can be renewed, but none returns from its grace.
+    """
+    _run(env_file, functools.partial(draining.drain, node=node), needs_tables=True)
+
+
+@app.command()
+def undrain(
+    node: Annotated[str, typer.Argument(help="Name of the node.")], env_file: EnvFile = None
+) -> None:
+    """Place guests on a drained node again."""
+    _run(env_file, functools.partial(draining.undrain, node=node), needs_tables=True)
 
 
 @app.command()

@@ -276,6 +276,13 @@ block_rules = sa.Table(
     sa.Column("created_at", UtcMilliseconds, nullable=False),
 )
 
+drained_nodes = sa.Table(
+    "drained_nodes",
+    metadata,
+    sa.Column("node", sa.String(64), primary_key=True),
+    sa.Column("drained_at", UtcMilliseconds, nullable=False),
+)
+
 facts = sa.Table(
     "facts",
     metadata,
