@@ -5,8 +5,9 @@ usage: .venv/bin/python scripts/seeded_faults.py [--seed 402] [--count 40] [--al
 A fault is a flipped comparison, a dropped guard, a number that is off by one, swapped arguments,
 or a call that is not made. `--also` names another checkout (with a `.venv` of its own): then only
 faults are planted that both trees have, in the same words within a function of the same name, and
-one that this tree misses is tried in the other. The same seed and trees give the same faults. Work is done in temporary
-copies; a fault counts as caught when a test of what uses its module fails or does not end.
+one that this tree misses is tried in the other. The same seed and trees give the same faults. Work
+is done in temporary copies; a fault counts as caught when a test of what uses its module fails or
+does not end.
 """
 
 from __future__ import annotations
