@@ -9,20 +9,21 @@ from fractions import Fraction
 from importlib import resources as package_files
 from typing import Any
 
-from pve402.domain import account, catalogue, errors, lease, order, power, price
+from pve402.domain import account, catalogue, errors, lease, networks, order, power, price
 from pve402.leases import service
 from pve402.proxmox import resources
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 ENDS = datetime(2096, 11, 21, 13, 0, tzinfo=UTC)
 """When leases end: in no run of these tests."""
+NETWORK = networks.NetworkProfile(name=networks.OF_VARIABLES, bridge="vmbr0")
 TRANSACTION = "0x" + "5e" * 32
 
 
 def sku_catalogue() -> catalogue.Catalogue:
     """The catalogue that ships with the program."""
     text = package_files.files("pve402.domain").joinpath("default_catalogue.toml").read_text()
-    return catalogue.parse(text)
+    return catalogue.parse(text).with_network(NETWORK)
 
 
 def make_lease(owner: str, *, vmid: int = 10000, **changes: Any) -> lease.Lease:

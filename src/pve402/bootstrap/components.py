@@ -10,9 +10,9 @@ from typing import Self
 import structlog
 
 from pve402 import config
-from pve402.bootstrap import catalogue_file, payments
 from pve402.bootstrap import guests as guest_building
 from pve402.bootstrap import leases as settings_of_leases
+from pve402.bootstrap import payments
 from pve402.domain import catalogue, errors
 from pve402.guests import guest_work, rekeying
 from pve402.leases import (
@@ -218,7 +218,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
     CatalogueError for a file that cannot be used.
     """
     _warn(settings)
-    sku_catalogue = catalogue_file.load(settings).with_template(settings.pve_os_template)
+    sku_catalogue = guest_building.catalogue_of(settings)
     _check_warm_pool(settings, sku_catalogue)
     guest_building.check_guests(settings, sku_catalogue)
     secret_vault = vault.Vault(config.secret_key(settings, make=makes_key))
@@ -315,7 +315,6 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
             nodes,
             pve_storage.Storages(proxmox),
             lease_options,
-            bridge=settings.pve_bridge,
             pool=settings.pve_pool,
             sku_catalogue=sku_catalogue,
         ),

@@ -3,9 +3,11 @@
 import dataclasses
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from ipaddress import ip_address, ip_interface
 
 from pve402 import config
-from pve402.domain import catalogue, lease, mark
+from pve402.bootstrap import catalogue_file
+from pve402.domain import catalogue, lease, mark, networks
 from pve402.guests import (
     commands,
     consoles,
@@ -17,7 +19,7 @@ from pve402.guests import (
 )
 from pve402.hub import detached, files, hub, terminal_socket, vnc
 from pve402.hub import options as hub_options
-from pve402.leases import options
+from pve402.leases import guest_specs, options
 from pve402.proxmox import access as pve_access
 from pve402.proxmox import client as pve_client
 from pve402.proxmox import errors as pve
@@ -146,6 +148,10 @@ def check_guests(settings: config.Settings, sku_catalogue: catalogue.Catalogue) 
             for name, text in found
         }
         raise config.SettingsError({name: f"{name}: {text}" for name, text in named.items()})
+    for profile in sku_catalogue.networks.values():
+        spec = guest_specs.connected(usual, profile, guest_specs.first_addresses(profile))
+        for _, text in _problems(spec, settings.pve_vmid_min):
+            raise catalogue.CatalogueError(f"PVE402_CATALOGUE: network.{profile.name}: {text}")
     for sku in sku_catalogue.skus.values():
         for name, volume in sku.templates.items():
             spec = dataclasses.replace(usual, template=volume)
@@ -185,25 +191,58 @@ _OF_CARD = (
 )
 
 
-def guest_template(settings: config.Settings) -> pve_guests.GuestSpec:
-    """Return the parameters common to all guests; the lease's own values replace the rest."""
-    rate = settings.pve_rate_mbps
-    network = pve_guests.NetworkSpec(
+def catalogue_of(settings: config.Settings) -> catalogue.Catalogue:
+    """Return the catalogue, completed by the variables. Raises CatalogueError."""
+    loaded = catalogue_file.load(settings).with_template(settings.pve_os_template)
+    return loaded.with_network(network_of_variables(settings))
+
+
+def network_of_variables(settings: config.Settings) -> networks.NetworkProfile:
+    """Return the profile of the variables; a fixed address is a pool of one."""
+    rate, server = settings.pve_rate_mbps, settings.pve_nameserver
+    is_ipv6 = ":" in settings.pve_ip
+    addressing = _addressing_of_variables(settings)
+    return networks.NetworkProfile(
+        name=networks.OF_VARIABLES,
         bridge=settings.pve_bridge,
-        address=settings.pve_ip,
-        gateway=settings.pve_gateway,
         vlan_tag=settings.pve_vlan,
-        firewall=settings.pve_firewall,
         rate_megabytes=None if rate is None else Decimal(str(rate)),
+        nameservers=() if server is None else (server,),
+        ipv4=networks.Method.NONE if is_ipv6 else addressing,
+        ipv6=addressing if is_ipv6 else networks.Method.NONE,
+        firewall=settings.pve_firewall,
     )
-    return pve_guests.GuestSpec(
+
+
+def _addressing_of_variables(settings: config.Settings) -> networks.Addressing:
+    """Return PVE_IP and PVE_GATEWAY as they were given; `check_guests` checks them as a card."""
+    if "/" not in settings.pve_ip:
+        return networks.Method(settings.pve_ip)
+    if "%" in settings.pve_ip:
+        raise config.SettingsError({"PVE_IP": "PVE_IP: the address must not name a zone with %"})
+    card = ip_interface(settings.pve_ip)
+    gateway = None if settings.pve_gateway is None else ip_address(settings.pve_gateway)
+    return networks.AddressPool(subnet=card.network, gateway=gateway, numbers=(int(card.ip),))
+
+
+def guest_template(settings: config.Settings) -> pve_guests.GuestSpec:
+    """Return the parameters common to all guests; the lease's own values replace the rest.
+
+    The card is that of the variables.
+    """
+    usual = pve_guests.GuestSpec(
         hostname="lease",
         template=settings.pve_os_template,
         storage=settings.pve_storage,
         disk_gb=1,
         memory_mb=128,
         cores=1,
-        network=network,
-        nameserver=settings.pve_nameserver,
+        network=pve_guests.NetworkSpec(bridge=settings.pve_bridge),
         pool=settings.pve_pool,
     )
+    profile = network_of_variables(settings)
+    found = guest_specs.connected(usual, profile, guest_specs.first_addresses(profile))
+    if settings.pve_gateway is not None and not profile.pools:  # an error, which is told at start
+        card = dataclasses.replace(found.network, gateway4=settings.pve_gateway)
+        return dataclasses.replace(found, network=card)
+    return found

@@ -22,6 +22,8 @@ def lease_options(settings: config.Settings, secret_vault: vault.Vault) -> optio
             disk_overcommit=settings.pve402_disk_overcommit,
             memory_reserve_mb=settings.pve402_memory_reserve_mb,
         ),
+        address_rest_seconds=settings.pve402_address_rest_minutes * 60,
+        address_history_seconds=settings.pve402_address_history_days * 86400,
         grace_seconds=settings.pve402_grace_hours * 3600,
         grace_per_paid=settings.pve402_grace_per_paid,
         paid_ahead_limit_seconds=settings.pve402_max_paid_ahead_days * 86400,

@@ -18,6 +18,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(lease)
     app.command()(renew)
     app.command(name="list")(list_leases)
+    app.command()(show)
     app.command()(token)
     app.command()(start)
     app.command()(stop)
@@ -112,6 +113,14 @@ def list_leases(
     from pve402.cli import holdings
 
     holdings.show_all(url, token, include_over=include_over, as_json=as_json)
+
+
+def show(ctid: Ctid, token: Token = None, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Show one lease: its container's state, its addresses, its end."""
+    from pve402 import client
+    from pve402.cli import holdings
+
+    holdings.switch(url, token, ctid, client.Client.show, as_json=as_json)
 
 
 def token(ctid: Ctid, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:

@@ -65,6 +65,15 @@ class ServiceSettings(BaseSettings):
     pve402_grace_per_paid: float = Field(
         24, ge=0, description="Also at most this many times the container's paid time."
     )
+    pve402_address_rest_minutes: float = Field(
+        10,
+        ge=0,
+        le=366 * 24 * 60,
+        description="Minutes for which nobody gets an address that a container gave back.",
+    )
+    pve402_address_history_days: float = Field(
+        365, ge=0, le=3660, description="Days to keep the record of who had which address."
+    )
     pve402_stats_node_fields: Annotated[
         tuple[str, ...], NoDecode, AfterValidator(values.stats_fields)
     ] = Field(

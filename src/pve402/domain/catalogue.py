@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Self
 
-from pve402.domain import errors, lease, price
+from pve402.domain import errors, lease, network_tables, price
+from pve402.domain.networks import OF_VARIABLES, NetworkProfile, find_overlap
 
 MAX_MINUTES = 366 * 24 * 60
 _HARD_LIMITS = {"cores": 512, "memory_mb": 4 * 1024 * 1024, "disk_gb": 64 * 1024}
@@ -46,6 +47,7 @@ class Sku:
     templates: Mapping[str, str]  # tenants' name -> volume id; empty: the operator's default
     nodes: frozenset[str]  # empty: every node
     nesting: bool = True  # current systemd needs this in an unprivileged guest
+    network: str | None = None  # the name of its network profile; None: the default one
 
     def check(self, size: lease.Size, minutes: int) -> None:
         """Raise OutOfBounds if a number of the request is outside what this sku sells."""
@@ -76,16 +78,41 @@ class Sku:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Catalogue:
-    """All skus by name, and the fee for a management call."""
+    """All skus and network profiles by name, and the fee for a management call."""
 
     skus: Mapping[str, Sku]
     management_fee_usd: Fraction
+    networks: Mapping[str, NetworkProfile] = dataclasses.field(default_factory=dict)
+    default_network: str = OF_VARIABLES
 
     def sku(self, name: str) -> Sku:
         """Return the sku with this name; raises UnknownSku."""
         found = self.skus.get(name)
         if found is None:
             raise errors.UnknownSku(f"unknown sku; on sale are: {', '.join(sorted(self.skus))}")
+        return found
+
+    def network_of(self, sku: Sku) -> NetworkProfile:
+        """Return the profile that new guests of a sku are connected by."""
+        return self.networks[sku.network or self.default_network]
+
+    @property
+    def networks_on_sale(self) -> Mapping[str, NetworkProfile]:
+        """The profiles that new guests may get."""
+        names = {sku.network or self.default_network for sku in self.skus.values()}
+        return {name: profile for name, profile in self.networks.items() if name in names}
+
+    def with_network(self, of_variables: NetworkProfile) -> Self:
+        """Return a copy with the profile that the variables make.
+
+        It serves the skus that name no network, unless the catalogue marks another as default.
+        Raises CatalogueError if two pools share an address.
+        """
+        profiles = {**self.networks, of_variables.name: of_variables}
+        found = dataclasses.replace(self, networks=profiles)
+        overlap = find_overlap(found.networks_on_sale)
+        if overlap is not None:
+            raise CatalogueError(f"network: {overlap}")
         return found
 
     def lowest_price_usd(self) -> Fraction:
@@ -121,14 +148,33 @@ def parse(text: str) -> Catalogue:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise CatalogueError(f"not TOML: {error}") from error
-    _refuse_unknown("the catalogue", data, {"fees", "sku"})
+    _refuse_unknown("the catalogue", data, {"fees", "sku", "network"})
     fees = _table(data, "fees")
     _refuse_unknown("fees", fees, {"management_usd"})
     skus = {name: _sku(name, table) for name, table in _table(data, "sku").items()}
     if not skus:
         raise CatalogueError("sku: needs at least one [sku.NAME]")
     fee = _usd("fees.management_usd", fees.get("management_usd", "0.001"))
-    return Catalogue(skus=skus, management_fee_usd=fee)
+    profiles, default = _networks(_table(data, "network"))
+    for sku in skus.values():
+        if sku.network is not None and sku.network not in {*profiles, OF_VARIABLES}:
+            raise CatalogueError(f"sku.{sku.name}.network: there is no [network.{sku.network}]")
+    return Catalogue(skus=skus, management_fee_usd=fee, networks=profiles, default_network=default)
+
+
+def _networks(tables: dict[str, Any]) -> tuple[dict[str, NetworkProfile], str]:
+    """Return the profiles, and the name of the default one."""
+    try:
+        profiles = {name: network_tables.read(name, table) for name, table in tables.items()}
+        marked = [name for name, table in tables.items() if network_tables.is_default(name, table)]
+    except network_tables.NetworkError as error:
+        raise CatalogueError(str(error)) from error
+    if len(marked) > 1:
+        raise CatalogueError(f"network: {' and '.join(marked)} are both marked as default")
+    overlap = find_overlap(profiles)
+    if overlap is not None:
+        raise CatalogueError(f"network: {overlap}")
+    return profiles, marked[0] if marked else OF_VARIABLES
 
 
 _RATE_NAMES = tuple(field.name for field in dataclasses.fields(price.Rates))
@@ -136,6 +182,7 @@ _SKU_NAMES = {"description", "cores", "memory_mb", "disk_gb", "runtime_minutes"}
     "templates",
     "nodes",
     "nesting",
+    "network",
     *_RATE_NAMES,
 }
 
@@ -160,7 +207,15 @@ def _sku(name: str, table: Any) -> Sku:
         templates=templates,
         nodes=_node_names(where, table),
         nesting=_switch(where, table, "nesting", default=True),
+        network=_network_name(where, table),
     )
+
+
+def _network_name(where: str, table: dict[str, Any]) -> str | None:
+    found = table.get("network")
+    if found is not None and not isinstance(found, str):
+        raise CatalogueError(f"{where}.network: must be the name of a network")
+    return found
 
 
 def _switch(where: str, table: dict[str, Any], key: str, *, default: bool) -> bool:

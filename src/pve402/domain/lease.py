@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Self
 
-from pve402.domain import errors, power, rows
+from pve402.domain import errors, networks, power, rows
 
 _LEASE_ID = re.compile(r"l[0-9a-z]{25}")
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -143,6 +143,10 @@ class Lease:
     wanted_by: power.WantedBy = power.WantedBy.SERVICE
     suspension: power.Suspension | None = None
     client_address: str | None = None  # of the buyer; an IPv6 client's subnet
+    network: str = networks.OF_VARIABLES  # the name of its profile
+    addresses: Mapping[str, str] = dataclasses.field(default_factory=dict)  # from pools, by family
+    link: networks.Link = networks.Link.READY
+    rules_at: datetime | None = None  # since when its isolation rules stand on its guest
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod
@@ -153,6 +157,7 @@ class Lease:
         facts["wanted"] = power.Wanted(facts["wanted"])
         facts["wanted_by"] = power.WantedBy(facts["wanted_by"])
         facts["suspension"] = _suspension(facts)
+        facts["link"] = networks.Link(facts["link"])
         facts["size"] = Size(
             cores=facts.pop("cores"),
             memory_mb=facts.pop("memory_mb"),

@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pve402.domain import lease, power
+from pve402.domain import lease, networks, power
 
 _LINE = re.compile(r"^pve402:v1:([A-Za-z0-9_-]{1,2000}):([0-9a-f]{64})\s*$", re.MULTILINE)
 
@@ -31,6 +31,8 @@ class GuestRecord:
     size: lease.Size
     expires_at: datetime
     suspension: power.Suspension | None = None
+    network: str = networks.OF_VARIABLES
+    addresses: Mapping[str, str] = dataclasses.field(default_factory=dict)  # by family
 
 
 def instance_tag(instance: str) -> str:
@@ -92,6 +94,8 @@ def _record(body: str) -> GuestRecord:
         sku=facts["sku"],
         size=lease.Size(**facts["size"]),
         expires_at=datetime.fromtimestamp(facts["expires_at"], UTC),
+        network=facts.get("network", networks.OF_VARIABLES),  # not in older marks
+        addresses=facts.get("addresses", {}),
         suspension=_suspension(facts.get("suspension")),
     )
 

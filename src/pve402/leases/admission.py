@@ -15,6 +15,7 @@ from pve402.domain import (
     catalogue,
     errors,
     lease,
+    networks,
     order,
     placement,
     price,
@@ -83,6 +84,7 @@ class Admission:
         self,
         asked: request.CreationRequest,
         sku: catalogue.Sku,
+        network: networks.NetworkProfile,
         purchase: purchases.Purchase,
         rooms: Sequence[placement.NodeRoom],
     ) -> Taken:
@@ -100,6 +102,7 @@ class Admission:
             new, minutes=asked.minutes, sealed_secrets=self._seal_secrets(new.order_id, asked)
         )
         wanted = self._new_lease(lease.new_lease_id(), asked, sku, purchase)
+        wanted = wanted.evolve(network=network.name)
         async with self._db.begin() as tx:
             await reservation.lock_placement(self._db, tx)
             found = await self._find(tx, purchase, CREATE_ROUTE, new.request_hash)
@@ -112,7 +115,13 @@ class Admission:
                 taken = await self._take_ready(tx, wanted, sku, rooms)
             if taken is None:
                 taken = await reservation.reserve(
-                    self._db, tx, wanted, self._settings, rooms=rooms, allowed=sku.nodes
+                    self._db,
+                    tx,
+                    wanted,
+                    self._settings,
+                    rooms=rooms,
+                    allowed=sku.nodes,
+                    network=network,
                 )
             return await self._insert(tx, dataclasses.replace(new, lease_id=taken.lease_id))
 

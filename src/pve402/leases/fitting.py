@@ -7,7 +7,7 @@ answer for each size is cached until the view of the cluster or the promises are
 from collections.abc import Sequence
 
 from pve402.domain import catalogue, errors, lease, placement
-from pve402.leases import cluster, options
+from pve402.leases import addresses, cluster, options
 from pve402.storage import database, lease_rows
 
 _KEPT = 1024
@@ -17,14 +17,20 @@ class Fitting:
     """Answers from the latest view of the cluster; the claim itself checks again."""
 
     def __init__(
-        self, db: database.Database, view: cluster.ClusterView, settings: options.LeaseOptions
+        self,
+        db: database.Database,
+        view: cluster.ClusterView,
+        settings: options.LeaseOptions,
+        book: catalogue.Catalogue,
     ) -> None:
         self._db = db
         self._view = view
         self._settings = settings
         self._seen: Sequence[placement.NodeRoom] = ()
+        self._catalogue = book
         self._rooms: Sequence[placement.NodeRoom] = ()
         self._promises: Sequence[placement.Promise] = ()
+        self._used_up: frozenset[str] = frozenset()  # networks without a free address
         self._known: dict[tuple[str, lease.Size], bool] = {}
 
     async def check(self, sku: catalogue.Sku, size: lease.Size) -> None:
@@ -35,6 +41,7 @@ class Fitting:
         if is_new or len(self._known) >= _KEPT:
             self._seen, self._promises, self._known = rooms, promises, {}
             self._rooms = self._usable(rooms)
+            self._used_up = await addresses.used_up(self._db, self._catalogue)
         known = self._known.get((sku.name, size))
         if known is None:
             known = self._known[sku.name, size] = self._fits(sku, size)
@@ -55,6 +62,8 @@ class Fitting:
 
     def _fits(self, sku: catalogue.Sku, size: lease.Size) -> bool:
         limits = self._settings.limits
+        if self._catalogue.network_of(sku).name in self._used_up:
+            return False
         try:
             placement.choose_node(
                 self._rooms, self._promises, size, allowed=sku.nodes, limits=limits

@@ -26,7 +26,7 @@ import structlog
 from pve402.domain import lease, power
 from pve402.leases import deals, machine, metrics, moves, options, workflow
 from pve402.proxmox import errors as pve
-from pve402.storage import database, token_rows, vmid_rows
+from pve402.storage import address_rows, database, token_rows, vmid_rows
 
 log = structlog.get_logger(__name__)
 
@@ -178,6 +178,8 @@ class Lifetime:
         async with self._db.begin() as tx:
             await moves.end(self._db, tx, row, reason)
             await vmid_rows.release(self._db, tx, row.vmid, row.lease_id)
+            rest = self._settings.address_rest_seconds
+            await address_rows.release(self._db, tx, row.lease_id, rest)
             await token_rows.revoke_of_lease(self._db, tx, row.lease_id)
         await self._on_end(row, reason)
         metrics.LEASES_OVER.labels(reason).inc()

@@ -18,7 +18,7 @@ from enum import Enum
 import structlog
 
 from pve402.domain import catalogue, lease, mark
-from pve402.leases import options, workflow
+from pve402.leases import guest_specs, options, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guest_views
 from pve402.proxmox import guests as pve_guests
@@ -128,15 +128,8 @@ class Machines:
 
         Raises ProxmoxError; after OutcomeUnknown the guest may exist or appear later.
         """
-        sku = self._catalogue.skus.get(row.sku)
         spec = dataclasses.replace(
-            self._template,
-            nesting=sku is None or sku.nesting,
-            hostname=row.hostname,
-            template=row.template,
-            cores=row.size.cores,
-            memory_mb=row.size.memory_mb,
-            disk_gb=row.size.disk_gb,
+            guest_specs.spec_of(self._template, self._catalogue, row),
             password=secrets.password,
             ssh_public_keys=secrets.ssh_public_keys,
             tags=self._tags(row),
@@ -253,6 +246,8 @@ class Machines:
             size=row.size,
             expires_at=expires_at,
             suspension=row.suspension,
+            network=row.network,
+            addresses=row.addresses,
         )
         return mark.describe(record, self._mark_key)
 

@@ -31,6 +31,8 @@ class LeaseOptions:
     quotas: quota.Quotas = dataclasses.field(default_factory=quota.Quotas)
     confirmations: int = 10  # blocks after which we check a settlement again
     confirm_after_seconds: float = 25.0
+    address_rest_seconds: float = 600.0  # how long a freed address stays unused
+    address_history_seconds: float = 365 * 24 * 3600.0  # how long we keep who had an address
     warm_kinds: tuple[warm_kind.WarmKind, ...] = ()  # the warm pool
     writes_per_node: int = 4  # Proxmox tasks of ours at once on one node, over all replicas
 

@@ -56,7 +56,6 @@ class Preflight:
         storages: storage.Storages,
         settings: options.LeaseOptions,
         *,
-        bridge: str,
         pool: str | None,
         sku_catalogue: catalogue.Catalogue,
     ) -> None:
@@ -64,7 +63,6 @@ class Preflight:
         self._nodes = nodes
         self._storages = storages
         self._settings = settings
-        self._bridge = bridge
         self._pool = pool
         self._catalogue = sku_catalogue
         self._loop: asyncio.Task[None] | None = None
@@ -176,7 +174,7 @@ class Preflight:
 
     def _templates(self, node: str) -> set[str]:
         default = self._settings.default_template
-        skus = [sku for sku in self._catalogue.skus.values() if not sku.nodes or node in sku.nodes]
+        skus = self._skus(node)
         return {volume for sku in skus for volume in sku.templates.values() or (default,)}
 
     async def _bridge_lack(self, node: str) -> Lack | None:
@@ -184,12 +182,15 @@ class Preflight:
             bridges = await self._nodes.bridges(node)
         except (pve.PermissionDenied, pve.CallNotSupported):
             return None
-        if not bridges or self._bridge in bridges:  # none: perhaps our token may not see bridges
+        wanted = {self._catalogue.network_of(sku).bridge for sku in self._skus(node)}
+        if not bridges or wanted & set(bridges):  # none: perhaps our token may not see bridges
             return None
-        seen = ", ".join(bridges)
-        return Lack(
-            node=node, need=Need.BRIDGE, reason=f"there is no bridge {self._bridge}, but {seen}"
-        )
+        lacking, seen = ", ".join(sorted(wanted)), ", ".join(bridges)
+        return Lack(node=node, need=Need.BRIDGE, reason=f"there is no bridge {lacking}, but {seen}")
+
+    def _skus(self, node: str) -> list[catalogue.Sku]:
+        skus = self._catalogue.skus.values()
+        return [sku for sku in skus if not sku.nodes or node in sku.nodes]
 
     def _conclude(self, lacks: list[Lack], known: set[str], allowed: Sequence[str]) -> None:
         for lack in lacks:

@@ -1,4 +1,4 @@
-"""Reserves what a new guest needs: a node with room, a vmid, and the lease's row.
+"""Reserves what a new guest needs: a node with room, a vmid, addresses, and the lease's row.
 
 All in the caller's transaction, which holds the placement lock. Creations, the warm pool and
 replacements for broken guests all reserve here.
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from pve402.domain import errors, lease, placement
-from pve402.leases import moves, options
+from pve402.domain import errors, lease, networks, placement
+from pve402.leases import addresses, moves, options
 from pve402.storage import database, drain_rows, lease_rows, transaction, vmid_rows
 
 _PLACEMENT_LOCK = 402_402_403
@@ -41,9 +41,10 @@ async def reserve(
     *,
     rooms: Sequence[placement.NodeRoom],
     allowed: frozenset[str],
+    network: networks.NetworkProfile,
     due: bool = False,
 ) -> lease.Lease:
-    """Choose an allowed node (any if none is named), reserve a vmid and write the lease.
+    """Choose an allowed node (any if none is named), reserve vmid and addresses, write the lease.
 
     A guest without a host name is named after its vmid. Raises NoCapacity.
     """
@@ -53,7 +54,13 @@ async def reserve(
         rooms, promises, wanted.size, allowed=allowed, limits=settings.limits
     )
     vmid = await _reserve_vmid(db, tx, wanted.lease_id, settings)
-    row = wanted.evolve(node=node, vmid=vmid, hostname=wanted.hostname or f"ready-{vmid}")
+    row = wanted.evolve(
+        node=node,
+        vmid=vmid,
+        hostname=wanted.hostname or f"ready-{vmid}",
+        network=network.name,
+        addresses=await addresses.reserve(db, tx, wanted.lease_id, network, settings),
+    )
     await moves.reserve(db, tx, row, due=due)
     return row
 
@@ -100,8 +107,9 @@ async def make_anew(
 
 
 async def restore(db: database.Database, tx: transaction.Transaction, row: lease.Lease) -> None:
-    """Write a lost lease again, with the node and vmid of its existing guest."""
+    """Write a lost lease again, with the node, vmid and addresses of its existing guest."""
     await moves.restore(db, tx, row)
+    await addresses.restore(db, tx, row)
     await vmid_rows.take(db, tx, row.vmid, row.lease_id)
 
 

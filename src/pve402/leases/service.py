@@ -97,7 +97,7 @@ class LeaseService:
         self._parts = parts
         self._db = parts.db
         self._views = parts.lease_views
-        self._fitting = fitting.Fitting(parts.db, parts.view, parts.settings)
+        self._fitting = fitting.Fitting(parts.db, parts.view, parts.settings, parts.sku_catalogue)
         self.catalogue = parts.sku_catalogue
         self._price_usd = functools.lru_cache(maxsize=4096)(self._exact_price_usd)
 
@@ -147,7 +147,9 @@ class LeaseService:
             rooms = await self._parts.view.rooms_for(template)
             await self._parts.rules.check_purchase(purchase)
             purchase = await self._verify(purchase)
-            taken = await self._parts.admissions.take_creation(asked, sku, purchase, rooms)
+            taken = await self._parts.admissions.take_creation(
+                asked, sku, self.catalogue.network_of(sku), purchase, rooms
+            )
             if taken.new:
                 self._parts.lease_worker.begin(taken.order)
                 self._parts.filler.wake()

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import structlog
 
-from pve402.domain import catalogue, lease, order, placement
+from pve402.domain import catalogue, errors, lease, order, placement
 from pve402.leases import deals, machine, metrics, moves, options, reservation, workflow
 from pve402.proxmox import errors as pve
 
@@ -89,6 +89,8 @@ class WarmGuests:
         """
         rooms = await self._view.rooms_for(deal.lease.template)
         old = deal.lease
+        if old.network not in self._catalogue.networks:
+            raise errors.NoCapacity
         sku = self._catalogue.skus.get(old.sku)
         lease_id = lease.new_lease_id()
         async with self._deals.db.begin() as tx:
@@ -98,7 +100,13 @@ class WarmGuests:
             allowed = sku.nodes if sku is not None else frozenset()
             cold = _cold(old, lease_id)
             new = await reservation.reserve(
-                db, tx, cold, self._settings, rooms=rooms, allowed=allowed
+                db,
+                tx,
+                cold,
+                self._settings,
+                rooms=rooms,
+                allowed=allowed,
+                network=self._catalogue.networks[old.network],
             )
             await moves.discard_sold(db, tx, old, BROKEN)
         metrics.FROM_POOL.labels("replaced").inc()

@@ -113,12 +113,10 @@ class Filler:
 
     def _of(self, wanted: warm_kind.WarmKind, rows: Sequence[lease.Lease]) -> list[lease.Lease]:
         """Return the guests of a kind, ready ones first."""
-        template = self._template(wanted)
-        mine = [
-            row
-            for row in rows
-            if (row.sku, row.size, row.template) == (wanted.sku, wanted.size, template)
-        ]
+        sku = self._catalogue.sku(wanted.sku)
+        network = self._catalogue.network_of(sku).name
+        kind = (wanted.sku, wanted.size, self._template(wanted), network)
+        mine = [row for row in rows if (row.sku, row.size, row.template, row.network) == kind]
         return sorted(mine, key=lambda row: row.status is not Status.POOLED)
 
     def _template(self, wanted: warm_kind.WarmKind) -> str:
@@ -191,7 +189,14 @@ class Filler:
             created_at=datetime.now(UTC),  # the insert writes the database's own time
         )
         await reservation.reserve(
-            self._db, tx, row, self._settings, rooms=rooms, allowed=sku.nodes, due=True
+            self._db,
+            tx,
+            row,
+            self._settings,
+            rooms=rooms,
+            allowed=sku.nodes,
+            network=self._catalogue.network_of(sku),
+            due=True,
         )
 
     async def _run_for_ever(self) -> None:

@@ -111,6 +111,8 @@ async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None
         rates=_rates(parts, record.sku),
         created_at=now,
         expires_at=record.expires_at if active else None,
+        network=record.network,
+        addresses=record.addresses,
         wanted=wanted,
         suspension=record.suspension,
     )

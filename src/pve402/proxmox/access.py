@@ -8,6 +8,9 @@ from pve402.proxmox.client import ProxmoxClient
 from pve402.proxmox.guests import GuestRef
 from pve402.proxmox.login import Ticket
 
+PLAIN_BRIDGES = "localnetwork"
+"""The SDN zone of a node's own bridges."""
+
 __all__ = ["Access", "Needs", "Ticket"]
 
 _PERMISSIONS = answers.Call(method="GET", path="/access/permissions")
@@ -41,14 +44,13 @@ class Needs:
 
     `storages` lists those for disks and those for templates. `node_figures` asks for the one
     privilege that is needed only for figures, `console_users` for those needed to create and
-    remove users. `sdn_zone` names an SDN zone other than that of plain bridges.
+    remove users. `bridges` lists what cards are plugged into: the zone of each bridge or vnet.
     """
 
     vmid: int
     node: str
     storages: tuple[str, ...]
-    bridge: str
-    sdn_zone: str = "localnetwork"
+    bridges: Mapping[str, str]
     pool: str | None = None
     node_figures: bool = True
     console_users: bool = False
@@ -59,7 +61,10 @@ class Needs:
         needed |= {
             f"/storage/{name}": frozenset({"Datastore.AllocateSpace"}) for name in self.storages
         }
-        needed[f"/sdn/zones/{self.sdn_zone}/{self.bridge}"] = frozenset({"SDN.Use"})
+        needed |= {
+            f"/sdn/zones/{zone}/{bridge}": frozenset({"SDN.Use"})
+            for bridge, zone in self.bridges.items()
+        }
         if self.pool:
             needed[f"/pool/{self.pool}"] = frozenset({"VM.Allocate"})
         if self.node_figures:

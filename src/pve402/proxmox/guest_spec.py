@@ -25,7 +25,8 @@ _PUBLIC_KEY = re.compile(
     r"(?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}(?: [^\x00-\x1f]*)?"
 )
 
-_NO_ADDRESS = {"dhcp", "manual"}
+_METHODS = {4: {"dhcp", "manual"}, 6: {"dhcp", "manual", "auto"}}
+_MTUS = (64, 65_535)
 _POINT_TO_POINT = 2
 _SHORTEST_PREFIX = 8  # the schema of Proxmox VE refuses shorter ones, of either IP version
 _HOSTNAME_LIMIT = 63
@@ -40,31 +41,39 @@ _MEMORY_MINIMUM_MB = 16
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-    """The guest's only network card, `eth0` on a bridge of the node.
+    """The guest's only network card, `eth0` on a bridge or a vnet of the node.
 
-    `address` is `dhcp`, `manual` (the guest sets it itself) or an IPv4 or IPv6 address with
-    prefix length. `rate_megabytes` limits the traffic, in megabytes per second.
+    `ipv4` and `ipv6` are `dhcp`, `manual` (the guest sets it itself), `auto` (IPv6 from router
+    advertisements), an address with prefix length, or None. `rate_megabytes` limits the traffic,
+    in megabytes per second. With `link_down` no packet passes until the card is changed.
     """
 
     bridge: str
-    address: str = "dhcp"
-    gateway: str | None = None
+    ipv4: str | None = "dhcp"
+    gateway4: str | None = None
+    ipv6: str | None = None
+    gateway6: str | None = None
     vlan_tag: int | None = None
+    mtu: int | None = None
     firewall: bool = True
     rate_megabytes: Decimal | None = None
+    link_down: bool = False
 
     def property_string(self) -> str:
         """The card as the value of the parameter `net0`."""
-        version = "6" if ":" in self.address else ""
         return parameters.property_string(
             {
                 "name": "eth0",
                 "bridge": self.bridge,
-                f"ip{version}": self.address,
-                f"gw{version}": self.gateway,
+                "ip": self.ipv4,
+                "gw": self.gateway4,
+                "ip6": self.ipv6,
+                "gw6": self.gateway6,
                 "tag": self.vlan_tag,
+                "mtu": self.mtu,
                 "firewall": self.firewall,
                 "rate": self.rate_megabytes,
+                "link_down": self.link_down or None,
                 "type": "veth",
             }
         )
@@ -73,12 +82,12 @@ class NetworkSpec:
         """What is wrong with the card, one sentence each."""
         if not _BRIDGE.fullmatch(self.bridge):
             yield "the bridge must be an interface name of 1 to 15 characters"
-        if self.address not in _NO_ADDRESS:
-            yield from _address_problems(self.address)
-        if self.gateway is not None:
-            yield from _gateway_problems(self.address, self.gateway)
+        yield from _family_problems(4, self.ipv4, self.gateway4)
+        yield from _family_problems(6, self.ipv6, self.gateway6)
         if self.vlan_tag is not None and not 1 <= self.vlan_tag <= 4094:
             yield "the VLAN tag must be 1 to 4094"
+        if self.mtu is not None and not _MTUS[0] <= self.mtu <= _MTUS[1]:
+            yield "the MTU must be 64 to 65535"
         rate = self.rate_megabytes
         if rate is not None and not (rate.is_finite() and rate > 0):
             yield "the rate must be a finite number above 0"
@@ -210,13 +219,25 @@ def _is_whole(number: object) -> bool:
     return isinstance(number, int) and not isinstance(number, bool)
 
 
-def _address_problems(text: str) -> Iterator[str]:
+def _family_problems(version: int, address: str | None, gateway: str | None) -> Iterator[str]:
+    is_fixed = address is not None and address not in _METHODS[version]
+    if is_fixed:
+        yield from _address_problems(address or "", version)
+    if gateway is not None and not is_fixed:
+        yield f"a gateway needs a fixed address, not {address or 'none'}"
+    elif gateway is not None:
+        yield from _gateway_problems(address or "", gateway)
+
+
+def _address_problems(text: str, version: int) -> Iterator[str]:
     try:
         card = ip_interface(text)
     except ValueError:
         yield "the address is neither dhcp, manual nor an address with prefix length"
         return
     network = card.network
+    if card.version != version:
+        yield f"the address is not of IPv{version}"
     if "/" not in text:
         yield "the address needs its prefix length, as in 10.0.0.5/24"
     elif network.prefixlen < _SHORTEST_PREFIX:
@@ -230,9 +251,6 @@ def _address_problems(text: str) -> Iterator[str]:
 
 
 def _gateway_problems(address: str, gateway: str) -> Iterator[str]:
-    if address in _NO_ADDRESS:
-        yield f"a gateway needs a fixed address, not {address}"
-        return
     try:
         card, way = ip_interface(address), ip_address(gateway)
     except ValueError:

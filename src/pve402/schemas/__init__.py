@@ -6,6 +6,7 @@ decimal string of atomic units, so that no client rounds it.
 """
 
 from pve402.schemas.answers import (
+    Address,
     AllNodeStats,
     Bounds,
     CatalogueAnswer,
@@ -58,6 +59,7 @@ from pve402.schemas.wire import (
     ConsoleKind,
     ExecEncoding,
     ExecState,
+    Family,
     Minutes,
     Scope,
     ShortText,
@@ -74,6 +76,7 @@ __all__ = [
     "MAX_METADATA_CHARACTERS",
     "MAX_OUTPUT_BYTES",
     "MAX_STDIN_CHARACTERS",
+    "Address",
     "AllNodeStats",
     "Bounds",
     "CatalogueAnswer",
@@ -90,6 +93,7 @@ __all__ = [
     "ExecRequest",
     "ExecSocketRequest",
     "ExecState",
+    "Family",
     "FieldProblem",
     "FileAnswer",
     "GuestStats",

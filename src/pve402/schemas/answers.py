@@ -1,11 +1,36 @@
 """What the service answers."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from pve402.schemas.wire import ExecEncoding, ExecState, PowerWord, Status, VmWord, Wire
+from pve402.schemas.wire import (
+    AddressSource,
+    ExecEncoding,
+    ExecState,
+    Family,
+    LinkWord,
+    PowerWord,
+    Status,
+    VmWord,
+    Wire,
+)
+
+
+class Address(Wire):
+    """An address of a container's network card."""
+
+    family: Family
+    address: str = Field(examples=["203.0.113.10"])
+    source: AddressSource = Field(description="`assigned`: by the service, for the whole lease.")
+
+
+Addresses = Annotated[list[Address], Field(description="Those that the service assigned.")]
+ProfileName = Annotated[str, Field(description="How the container is connected.")]
+NetworkStatus = Annotated[
+    LinkWord, Field(description="While `pending`, no packet leaves or reaches the container.")
+]
 
 
 class LeaseAnswer(Wire):
@@ -30,6 +55,9 @@ class LeaseAnswer(Wire):
     network: str
     amount: str = Field(description="Price in atomic units.", examples=["2640"])
     transaction: str | None = Field(description="Hash of the transfer.")
+    addresses: Addresses = Field(default_factory=list)
+    network_profile: ProfileName = "default"
+    network_status: NetworkStatus = "ready"
 
 
 class VmStatus(Wire):
@@ -68,6 +96,9 @@ class LeaseItem(Wire):
     wanted: PowerWord = Field(
         "running", description="What the guest should do while the lease lasts."
     )
+    addresses: Addresses = Field(default_factory=list)
+    network_profile: ProfileName = "default"
+    network_status: NetworkStatus = "ready"
     sku: str
     hostname: str
     cores: int

@@ -30,6 +30,9 @@ ExecEncoding = Literal["utf-8", "base64"]
 ExecState = Literal["running", "exited", "lost"]
 VmWord = Literal["running", "stopped", "unknown", "missing"]
 PowerWord = Literal["running", "stopped", "suspended"]
+LinkWord = Literal["pending", "ready"]
+Family = Literal["ipv4", "ipv6"]
+AddressSource = Literal["assigned"]
 Scope = Literal["*", "read", "exec", "console", "files", "renew", "end"]
 
 

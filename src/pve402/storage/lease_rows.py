@@ -103,7 +103,7 @@ async def take_warm(
     ready = (
         sa.select(_leases.c.lease_id)
         .where(*_is_ready(wanted.sku, wanted.size), _leases.c.template == wanted.template)
-        .where(_leases.c.node.in_(nodes))
+        .where(_leases.c.node.in_(nodes), _leases.c.network == wanted.network)
         .order_by(_leases.c.pooled_at)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -227,6 +227,9 @@ async def insert(
         rates=dict(new.rates),
         metadata=dict(new.metadata),
         client_address=new.client_address,
+        network=new.network,
+        addresses=dict(new.addresses),
+        link=new.link.value,
     )
 
 
@@ -296,6 +299,7 @@ def _merged(*found: transaction.Found) -> list[lease.Lease]:
 _GIVEN = (
     *("lease_id", "status", "node", "vmid", "owner", "sku", "cores", "memory_mb", "disk_gb"),
     *("hostname", "template", "rates", "metadata", "client_address"),
+    *("network", "addresses", "link"),
 )
 
 

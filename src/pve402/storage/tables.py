@@ -118,6 +118,10 @@ leases = sa.Table(
     sa.Column("time_held", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("resumes_to", sa.String(16)),
     sa.Column("client_address", sa.String(64)),
+    sa.Column("network", sa.String(32), nullable=False, server_default="default"),
+    sa.Column("addresses", JsonText, nullable=False, server_default="{}"),
+    sa.Column("link", sa.String(16), nullable=False, server_default="ready"),
+    sa.Column("rules_at", UtcMilliseconds),
 )
 _due = leases.c.due_at.isnot(None)
 _index_of_some("leases_due", _due, leases.c.due_at)
@@ -186,6 +190,31 @@ vmids = sa.Table(
 _resting = vmids.c.free_at.isnot(None)
 sa.Index("vmids_newest", vmids.c.reserved_at, vmids.c.vmid)
 _index_of_some("vmids_resting", _resting, vmids.c.free_at)
+
+addresses = sa.Table(
+    "addresses",
+    metadata,
+    sa.Column("holding_id", sa.Integer, primary_key=True),
+    sa.Column("address", sa.String(45), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("network", sa.String(32), nullable=False),
+    sa.Column("lease_id", sa.String(32), nullable=False),
+    sa.Column("taken_at", UtcMilliseconds, nullable=False),
+    sa.Column("released_at", UtcMilliseconds),
+    sa.Column("free_at", UtcMilliseconds),
+)
+_live = addresses.c.released_at.is_(None)
+sa.Index(
+    "addresses_live",
+    addresses.c.address,
+    unique=True,
+    postgresql_where=_live,
+    sqlite_where=_live,
+)
+sa.Index("addresses_free", addresses.c.free_at)
+sa.Index("addresses_lease", addresses.c.lease_id)
+sa.Index("addresses_history", addresses.c.address, addresses.c.taken_at)
+sa.Index("addresses_newest", addresses.c.network, addresses.c.version, addresses.c.holding_id)
 
 tokens = sa.Table(
     "tokens",

@@ -30,7 +30,6 @@ def cards(made: Installation) -> list[str]:
     return [guest.config.text("net0") for guest in made.proxmox.world.guests.values()]
 
 
-@pytest.mark.xfail(strict=True, reason="fixed addresses become pools with the network profiles")
 @pytest.mark.parametrize(
     ("address", "more"),
     [
@@ -47,6 +46,7 @@ async def test_no_two_guests_get_one_address(
     url = f"sqlite:///{tmp_path}/db.sqlite3"
     async with running(url, *world, pve_ip=address, **more) as made:
         outcomes = await asyncio.gather(*(made.lease() for _ in range(3)), return_exceptions=True)
+        await made.settled_down()
         having = [card for card in cards(made) if f"={address}" in card]
         sold = [one for one in outcomes if not isinstance(one, BaseException)]
 

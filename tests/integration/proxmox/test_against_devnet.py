@@ -177,7 +177,7 @@ async def test_nodes_and_storages_are_read(devnet: ProxmoxClient) -> None:
 async def test_the_token_of_the_devnet_has_what_leasing_needs_and_no_more(
     devnet: ProxmoxClient,
 ) -> None:
-    needs = Needs(vmid=10000, node="pve", storages=(STORAGE,), bridge=BRIDGE)
+    needs = Needs(vmid=10000, node="pve", storages=(STORAGE,), bridges={BRIDGE: "localnetwork"})
 
     missing = await Access(devnet).missing_privileges(replace(needs, console_users=True))
 

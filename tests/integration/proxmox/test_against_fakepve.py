@@ -27,7 +27,7 @@ SPEC = GuestSpec(
     disk_gb=8,
     memory_mb=512,
     cores=2,
-    network=NetworkSpec(bridge="vmbr0", address="10.0.0.5/24", gateway="10.0.0.1", vlan_tag=7),
+    network=NetworkSpec(bridge="vmbr0", ipv4="10.0.0.5/24", gateway4="10.0.0.1", vlan_tag=7),
     password="hunter22",
     tags=("pve402-a", "lease-x"),
     description="pve402:v1:x",

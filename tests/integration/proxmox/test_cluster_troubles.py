@@ -141,7 +141,11 @@ async def test_our_list_of_rights_is_enough_by_the_schema(pve: Scenarios) -> Non
     """What docs/how-to/proxmox-rights.md tells operators to grant, judged by others."""
     pve("set", "apitokens", {TOKEN_ID: TOKEN})
     needs = access.Needs(
-        vmid=300, node=NODE, storages=("local", "local-lvm"), bridge="vmbr0", node_figures=False
+        vmid=300,
+        node=NODE,
+        storages=("local", "local-lvm"),
+        bridges={"vmbr0": "localnetwork"},
+        node_figures=False,
     )
     for path, privileges in needs.privileges().items():
         pve("grant", "renter@pve", path, *sorted(privileges))

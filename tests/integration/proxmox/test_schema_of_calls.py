@@ -50,8 +50,8 @@ SPEC = GuestSpec(
     cpu_limit=Decimal("0.5"),
     network=NetworkSpec(
         bridge="vmbr0",
-        address="10.0.0.5/24",
-        gateway="10.0.0.1",
+        ipv4="10.0.0.5/24",
+        gateway4="10.0.0.1",
         vlan_tag=7,
         rate_megabytes=Decimal("12.5"),
     ),

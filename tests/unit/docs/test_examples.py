@@ -82,6 +82,15 @@ def test_the_readmes_settings_are_enough(tmp_path: Path, monkeypatch: pytest.Mon
     assert settings.public_url == "https://rent.example.com"
 
 
+def test_examples_of_networks_are_read() -> None:
+    shown = [block.text for block in pages.examples("toml") if "[network." in block.text]
+
+    read = [catalogue.parse(f"{catalogue_text()}\n{text}").networks for text in shown]
+
+    assert len(read) >= 4
+    assert all(read)
+
+
 def test_examples_of_a_creation_can_be_sold() -> None:
     book = catalogue.parse(catalogue_text())
     documents = _json_with("sku", "runtimeMinutes", "sshPublicKeys")
@@ -108,4 +117,4 @@ def test_examples_of_a_lease_are_answers_of_the_service() -> None:
 
 def catalogue_text() -> str:
     """The catalogue that the settings page shows."""
-    return next(iter(pages.examples("toml"))).text
+    return next(block.text for block in pages.examples("toml") if "[sku." in block.text)

@@ -12,7 +12,7 @@ from pve402.proxmox.access import GUEST_PRIVILEGES, Access, Needs
 from pve402.proxmox.client import ProxmoxClient
 from pve402.proxmox.guests import GuestRef
 
-NEEDS = Needs(vmid=10000, node="pve", storages=("local",), bridge="vmbr0")
+NEEDS = Needs(vmid=10000, node="pve", storages=("local",), bridges={"vmbr0": "localnetwork"})
 DONE = scripted_server.data("null")
 
 
@@ -70,14 +70,19 @@ async def test_a_login_without_any_privilege_lacks_all(
 
 def test_a_pool_and_no_figures_change_what_is_needed() -> None:
     needs = Needs(
-        vmid=1, node="pve", storages=("a", "b"), bridge="v", pool="rented", node_figures=False
+        vmid=1,
+        node="pve",
+        storages=("a", "b"),
+        bridges={"v": "zone"},
+        pool="rented",
+        node_figures=False,
     )
 
     assert set(needs.privileges()) == {
         "/vms/1",
         "/storage/a",
         "/storage/b",
-        "/sdn/zones/localnetwork/v",
+        "/sdn/zones/zone/v",
         "/pool/rented",
     }
 

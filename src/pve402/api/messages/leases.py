@@ -119,6 +119,12 @@ def _suspended(shown: Lease) -> schemas.SuspensionItem | None:
 
 def _facts(lease: Lease) -> dict[str, Any]:
     return {
+        "addresses": [
+            schemas.Address(family=cast("schemas.Family", family), address=one, source="assigned")
+            for family, one in sorted(lease.addresses.items())
+        ],
+        "network_profile": lease.network,
+        "network_status": lease.link.value,
         "sku": lease.sku,
         "hostname": lease.hostname,
         "cores": lease.size.cores,

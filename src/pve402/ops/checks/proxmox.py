@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from pve402 import bootstrap
+from pve402.domain import networks
 from pve402.guests import direct_consoles
 from pve402.ops.checks import diagnosis, findings
 from pve402.ops.checks.findings import Finding
@@ -41,7 +42,10 @@ async def rights(parts: bootstrap.Components) -> list[Finding]:
         vmid=chosen.pve_vmid_min,
         node=names[0] if names else "pve",
         storages=tuple(dict.fromkeys((chosen.pve_storage, *template_storages))),
-        bridge=chosen.pve_bridge,
+        bridges={
+            profile.bridge: profile.zone or access.PLAIN_BRIDGES
+            for profile in parts.leases.catalogue.networks_on_sale.values()
+        },
         pool=chosen.pve_pool,
         console_users=chosen.pve_console_mode == "direct",
     )
@@ -90,7 +94,7 @@ async def nodes(parts: bootstrap.Components) -> list[Finding]:
     found = [*_unknown_in_skus(parts, known), *await _pool(parts)]
     for name in names:
         found += [*await _disks(parts, name), *await _volumes(parts, name)]
-        found += await _bridge(parts, name)
+        found += await _bridges(parts, name)
     return found
 
 
@@ -167,14 +171,21 @@ def _missing_template(volume: str, node: str) -> Finding:
     )
 
 
-async def _bridge(parts: bootstrap.Components, node: str) -> list[Finding]:
-    name = parts.settings.pve_bridge
-    what = f"bridge {name} on {node}"
-    bridges = await parts.nodes.bridges(node)
-    if name in bridges:
-        return [findings.good(what, "is there")]
+async def _bridges(parts: bootstrap.Components, node: str) -> list[Finding]:
+    """Check the bridges of the skus that are sold on a node."""
+    book, bridges = parts.leases.catalogue, await parts.nodes.bridges(node)
+    skus = [sku for sku in book.skus.values() if not sku.nodes or node in sku.nodes]
+    wanted = {profile.name: profile for profile in map(book.network_of, skus)}
+    return [_bridge(profile, node, bridges) for profile in wanted.values()]
+
+
+def _bridge(profile: networks.NetworkProfile, node: str, bridges: tuple[str, ...]) -> Finding:
+    what = f"{'vnet' if profile.zone else 'bridge'} {profile.bridge} on {node}"
+    if profile.bridge in bridges:
+        return findings.good(what, "is there")
     seen = f"the node has {', '.join(bridges)}" if bridges else "no bridge is visible there"
-    return [findings.bad(what, "is not there", variable="PVE_BRIDGE", mend=seen)]
+    where = "PVE_BRIDGE" if profile.is_of_variables else "PVE402_CATALOGUE"
+    return findings.bad(what, "is not there", variable=where, mend=seen)
 
 
 def _templates(parts: bootstrap.Components, node: str | None) -> set[str]:

@@ -1,0 +1,78 @@
+"""What a lease's guest is made of: the operator's defaults, the lease's size, its network."""
+
+import dataclasses
+from collections.abc import Mapping
+from ipaddress import ip_address
+
+from pve402.domain import catalogue, lease, networks
+from pve402.proxmox import errors as pve
+from pve402.proxmox import guests as pve_guests
+
+FAMILIES: Mapping[int, str] = {4: "ipv4", 6: "ipv6"}
+"""The names of address families in a lease's row and in answers."""
+
+
+def spec_of(
+    usual: pve_guests.GuestSpec, book: catalogue.Catalogue, row: lease.Lease
+) -> pve_guests.GuestSpec:
+    """Return the spec of a lease's guest, without its secrets, tags and description.
+
+    Raises InvalidParameters if the catalogue no longer has the lease's network.
+    """
+    profile, sku = book.networks.get(row.network), book.skus.get(row.sku)
+    if profile is None:
+        raise pve.InvalidParameters(f"the catalogue has no network {row.network}", errors={})
+    return dataclasses.replace(
+        connected(usual, profile, row.addresses),
+        nesting=sku is None or sku.nesting,
+        hostname=row.hostname,
+        template=row.template,
+        cores=row.size.cores,
+        memory_mb=row.size.memory_mb,
+        disk_gb=row.size.disk_gb,
+    )
+
+
+def connected(
+    usual: pve_guests.GuestSpec, profile: networks.NetworkProfile, addresses: Mapping[str, str]
+) -> pve_guests.GuestSpec:
+    """Return a spec with the network of a profile and these addresses, by family.
+
+    Raises InvalidParameters for an address that is not of the profile's pools.
+    """
+    ipv4, gateway4 = _of_family(profile.ipv4, addresses.get("ipv4"))
+    ipv6, gateway6 = _of_family(profile.ipv6, addresses.get("ipv6"))
+    card = pve_guests.NetworkSpec(
+        bridge=profile.bridge,
+        ipv4=ipv4,
+        gateway4=gateway4,
+        ipv6=ipv6,
+        gateway6=gateway6,
+        vlan_tag=profile.vlan_tag,
+        mtu=profile.mtu,
+        firewall=profile.firewall,
+        rate_megabytes=profile.rate_megabytes,
+    )
+    return dataclasses.replace(
+        usual,
+        network=card,
+        nameserver=" ".join(profile.nameservers) or None,
+        search_domain=profile.search_domain,
+    )
+
+
+def first_addresses(profile: networks.NetworkProfile) -> dict[str, str]:
+    """Return the first address of each pool, to check that guests can be made with them."""
+    return {FAMILIES[pool.version]: str(next(pool.addresses())) for pool in profile.pools}
+
+
+def _of_family(
+    addressing: networks.Addressing, address: str | None
+) -> tuple[str | None, str | None]:
+    """Return a card's address and gateway of one family."""
+    if isinstance(addressing, networks.Method):
+        return (None if addressing is networks.Method.NONE else addressing.value), None
+    if address is None or ip_address(address) not in addressing.subnet:
+        raise pve.InvalidParameters(f"{address} is not inside {addressing.subnet}", errors={})
+    gateway = None if addressing.gateway is None else str(addressing.gateway)
+    return addressing.on_card(address), gateway

@@ -1,0 +1,140 @@
+"""Addresses of our pools: one live holder each, and the history of who had them.
+
+A partial unique index allows one live row for an address. Rows of ended leases stay as history:
+who held the address from when to when, with the lease's owner and payment.
+"""
+
+import dataclasses
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from pve402.storage import database, tables, transaction
+
+_addresses = tables.addresses
+_LIVE = _addresses.c.released_at.is_(None)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Holding:
+    """One lease's time with an address; times are aware UTC."""
+
+    address: str
+    network: str  # the name of its profile
+    lease_id: str
+    owner: str | None  # CAIP-10; None or empty for a guest of the warm pool
+    transaction: str | None  # of the payment that bought the lease
+    taken_at: datetime
+    released_at: datetime | None  # None: it still has it
+
+
+async def list_taken(
+    db: database.Database, tx: transaction.Transaction, network: str
+) -> frozenset[str]:
+    """Return the addresses of a network that are held, or were freed too recently."""
+    of_network = sa.select(_addresses.c.address).where(_addresses.c.network == network)
+    resting = of_network.where(_addresses.c.free_at > db.now())
+    found = await tx.execute(sa.union_all(of_network.where(_LIVE), resting))
+    return frozenset(found.scalars())
+
+
+async def newest(tx: transaction.Transaction, network: str, version: int) -> str | None:
+    """Return the address of a network's family that was taken last."""
+    query = (
+        sa.select(_addresses.c.address)
+        .where(_addresses.c.network == network, _addresses.c.version == version)
+        .order_by(_addresses.c.holding_id.desc())
+        .limit(1)
+    )
+    found: str | None = (await tx.execute(query)).scalar()
+    return found
+
+
+async def take(
+    db: database.Database,
+    tx: transaction.Transaction,
+    address: str,
+    *,
+    version: int,
+    network: str,
+    lease_id: str,
+) -> None:
+    """Record that a lease has an address now. Fails if another lease has it."""
+    values = {"address": address, "version": version, "network": network, "lease_id": lease_id}
+    await tx.execute(_addresses.insert().values(**values, taken_at=db.now()))
+
+
+async def take_back(
+    db: database.Database,
+    tx: transaction.Transaction,
+    address: str,
+    *,
+    version: int,
+    network: str,
+    lease_id: str,
+) -> None:
+    """Record that an existing guest has an address, whatever older rows say of it."""
+    others = sa.and_(_LIVE, _addresses.c.address == address)
+    given_up = {"released_at": db.now(), "free_at": db.now()}
+    await tx.execute(_addresses.update().where(others).values(**given_up))
+    await take(db, tx, address, version=version, network=network, lease_id=lease_id)
+
+
+async def release(
+    db: database.Database, tx: transaction.Transaction, lease_id: str, rest_seconds: float
+) -> None:
+    """Release what a lease holds; nobody gets it before its rest is over."""
+    values = {"released_at": db.now(), "free_at": db.now(rest_seconds)}
+    held = sa.and_(_LIVE, _addresses.c.lease_id == lease_id)
+    await tx.execute(_addresses.update().where(held).values(**values))
+
+
+async def forget(
+    db: database.Database, tx: transaction.Transaction, older_than_seconds: float
+) -> None:
+    """Delete the history of addresses whose rest ended longer ago than this."""
+    await tx.execute(_addresses.delete().where(_addresses.c.free_at < db.now(-older_than_seconds)))
+
+
+async def has_unrecorded(tx: transaction.Transaction, network: str) -> bool:
+    """Return whether a lease that is not over has this network without a recorded address.
+
+    Such leases are older than this table.
+    """
+    leases = tables.leases
+    query = (
+        sa.select(leases.c.lease_id)
+        .where(leases.c.ended_at.is_(None), leases.c.network == network)
+        .where(leases.c.addresses == sa.literal_column("'{}'"))
+        .limit(1)
+    )
+    return (await tx.execute(query)).first() is not None
+
+
+async def list_holdings(
+    tx: transaction.Transaction, address: str, at: datetime | None = None
+) -> list[Holding]:
+    """Return who had an address, newest first; with a time, who had it then."""
+    leases, orders = tables.leases, tables.orders
+    paid = (
+        sa.select(orders.c.transaction)
+        .where(orders.c.lease_id == _addresses.c.lease_id, orders.c.kind == "creation")
+        .order_by(orders.c.created_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(
+            *(_addresses.c[name] for name in ("address", "network", "lease_id")),
+            leases.c.owner,
+            paid.label("transaction"),
+            *(_addresses.c[name] for name in ("taken_at", "released_at")),
+        )
+        .join_from(_addresses, leases, leases.c.lease_id == _addresses.c.lease_id, isouter=True)
+        .where(_addresses.c.address == address)
+        .order_by(_addresses.c.taken_at.desc())
+    )
+    if at is not None:
+        until = sa.or_(_LIVE, _addresses.c.released_at > at)
+        query = query.where(_addresses.c.taken_at <= at, until)
+    return [Holding(**row) for row in transaction.named(await tx.execute(query))]
