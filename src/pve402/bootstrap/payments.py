@@ -48,8 +48,14 @@ def without_cdp_key(settings: config.Settings) -> list[str]:
 
 
 def watch_of(settings: config.Settings) -> chain_watch.ChainWatch:
-    """Return the chain watcher; it watches no chain if the facilitator is trusted."""
-    watched = () if settings.trust_facilitator else settings.network
+    """Return the chain watcher.
+
+    If the facilitator is trusted, chains need not be readable, but endpoints that the operator
+    named must not be of another chain.
+    """
+    named = [n for n in settings.network if settings.rpc_urls.get(n) or settings.rpc_url]
+    watched = named if settings.trust_facilitator else settings.network
+    options = chain_watch.WatchOptions(is_needed=not settings.trust_facilitator)
     return chain_watch.ChainWatch(
         {
             network: chain.Chain(
@@ -62,7 +68,8 @@ def watch_of(settings: config.Settings) -> chain_watch.ChainWatch:
                 )
             )
             for network in watched
-        }
+        },
+        options,
     )
 
 

@@ -24,6 +24,8 @@ class WatchOptions:
     interval_seconds: float = 5.0
     most_block_age_seconds: float = 300.0
     """If the newest block is older, the endpoint is behind its chain."""
+    is_needed: bool = True
+    """Whether a chain must be readable to take payments; the wrong one is refused in any case."""
 
 
 class WrongChain(errors.PaymentError):
@@ -47,12 +49,12 @@ class ChainWatch:
 
     def is_readable(self, network: str) -> bool:
         """Return whether the network's chain was readable at the last check."""
-        return network not in self._unreadable
+        return not self._options.is_needed or network not in self._unreadable
 
     @property
     def unreadable(self) -> Mapping[str, str]:
         """Return the unreadable networks and the reasons, for the operator."""
-        return dict(self._unreadable)
+        return dict(self._unreadable) if self._options.is_needed else {}
 
     async def start(self) -> None:
         """Check once, then continue in the background.

@@ -20,6 +20,9 @@ from pve402.payments import errors
 Sleep = Callable[[float], Awaitable[None]]
 
 _RATE_LIMITED: Final = frozenset({-32005, -32016, -32097, 429})
+_LOGS: Final = "eth_getLogs"
+_TOO_MUCH: Final = frozenset({400, 413, 422})
+"""HTTP statuses by which some nodes refuse a range of events without a JSON-RPC error."""
 _MAX_TEXT: Final = 300
 _OUT_OF_GAS: Final = re.compile(
     r"out ?of ?gas|gas required exceeds|exceeds allowance|intrinsic gas|gas too low", re.IGNORECASE
@@ -156,21 +159,31 @@ def _result(method: str, request_id: object, status: int, raw: bytes) -> Any:
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError):
-        raise errors.ChainUnavailable(method, f"HTTP {status} without JSON") from None
+        raise _unusable(method, status, "JSON") from None
     if not isinstance(document, dict):
-        raise errors.ChainUnavailable(method, f"HTTP {status} without a JSON-RPC answer")
+        raise _unusable(method, status, "a JSON-RPC answer")
     fault = document.get("error")
+    if isinstance(fault, str):
+        fault = {"message": fault}
     if isinstance(fault, dict):
         raise _fault(method, fault)
     if document.get("id") != request_id or "result" not in document:
-        raise errors.ChainUnavailable(method, f"HTTP {status} without a result")
+        raise _unusable(method, status, "a result")
     return document["result"]
 
 
+def _unusable(method: str, status: int, lacking: str) -> errors.PaymentError:
+    if method == _LOGS and status in _TOO_MUCH:
+        return RpcError(method, status, "")
+    return errors.ChainUnavailable(method, f"HTTP {status} without {lacking}")
+
+
 def _fault(method: str, fault: dict[str, Any]) -> errors.PaymentError:
+    """Return the error for a node's own; for events, any may mean that the range is too wide."""
     code, message = fault.get("code"), fault.get("message")
-    # For events, the same codes mean that the range is too wide; a narrower one works.
-    is_too_much = code in _RATE_LIMITED and method != "eth_getLogs"
-    if type(code) is not int or is_too_much:
+    text = message if isinstance(message, str) else ""
+    if method == _LOGS:
+        return RpcError(method, code if type(code) is int else 0, text)
+    if type(code) is not int or code in _RATE_LIMITED:
         return errors.ChainUnavailable(method, "rate limited" if code else "error without a code")
-    return RpcError(method, code, message if isinstance(message, str) else "")
+    return RpcError(method, code, text)
