@@ -116,6 +116,12 @@ def add_unsafe_shells(add: Callable[..., Any]) -> None:
     add("--unsafe-shells", action="store_true", help=told)
 
 
+def add_network(add: Callable[..., Any]) -> None:
+    """Add `--network`."""
+    told = "Give guests network cards, and filter their packets as Proxmox VE's firewall does."
+    add("--network", action="store_true", help=told)
+
+
 def add_fund(add: Callable[..., Any]) -> None:
     """Add `--fund`."""
     told = "Give this account test money; may be repeated."

@@ -42,6 +42,7 @@ def make_parser(parts: str = "") -> argparse.ArgumentParser:
         add(f"--{name}-port", type=command.port, default=0, metavar="N", help=told)
     command.add_latency(add)
     command.add_unsafe_shells(add)
+    command.add_network(add)
     add("--old-proxmox", action="store_true", help="Consoles refuse API tokens, as they once did.")
     add("--exec-api", action="store_true", help="Offer the exec call that stock Proxmox VE lacks.")
     command.add_fund(add)
@@ -56,6 +57,7 @@ def options_of(chosen: argparse.Namespace) -> DevnetOptions:
         facilitator_port=chosen.facilitator_port,
         latency_scale=chosen.latency,
         unsafe_shells=chosen.unsafe_shells,
+        network=chosen.network,
         old_proxmox=chosen.old_proxmox,
         exec_api=chosen.exec_api,
         fund=tuple(chosen.fund),

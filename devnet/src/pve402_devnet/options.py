@@ -14,7 +14,8 @@ class DevnetOptions:
     `latency_scale` multiplies the times that were measured on a real Proxmox VE; 0 takes none.
     `old_proxmox` refuses API tokens on consoles, as before pve-container 6.1.3. `exec_api` offers
     the exec call that stock Proxmox VE lacks. `unsafe_shells` runs guests without
-    isolation where the machine refuses namespaces.
+    isolation where the machine refuses namespaces. `network` gives guests network cards, whose
+    packets the firewall filters.
     """
 
     pve_port: int = 0
@@ -22,6 +23,7 @@ class DevnetOptions:
     facilitator_port: int = 0
     latency_scale: float = 1.0
     unsafe_shells: bool = False
+    network: bool = False
     old_proxmox: bool = False
     exec_api: bool = False
     fund: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from pve402_devnet.options import HOST, DevnetOptions
 from pve402_devnet.pve import SimulatedProxmox, options
 from pve402_devnet.terminal.manners import TerminalManners
 from pve402_devnet.terminal.service import Consoles
+from pve402_devnet.wires.network import NodeNetwork
 
 STORAGE = "local"
 TEMPLATE = options.DEBIAN.name
@@ -68,14 +69,14 @@ class ProxmoxPart:
         """Check that guests can run, then listen.
 
         Raises:
-            GuestsRefused: guests cannot be kept apart from this machine.
+            GuestsRefused: guests cannot be kept apart from this machine, or have no network.
             OSError: the port is taken.
         """
         try:
             await self.guests.check()
+            await self.api.start()
         except RuntimeError as error:
             raise GuestsRefused(str(error)) from error
-        await self.api.start()
 
     async def stop(self) -> None:
         """End consoles, guests and the API."""
@@ -106,7 +107,10 @@ def make(chosen: DevnetOptions, disks: Path) -> ProxmoxPart:
     consoles = Consoles(guests, TerminalManners(refuses_tokens=chosen.old_proxmox))
     password = secrets.token_urlsafe(18)
     api = SimulatedProxmox(
-        _simulator_options(chosen, password), guest_runtime=guests, terminal=consoles
+        _simulator_options(chosen, password),
+        guest_runtime=guests,
+        terminal=consoles,
+        network=NodeNetwork(guests) if chosen.network else None,
     )
     return ProxmoxPart(api=api, guests=guests, consoles=consoles, console_password=password)
 

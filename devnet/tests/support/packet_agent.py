@@ -72,10 +72,13 @@ class Agent:
             except OSError:
                 return False
 
-    def ping(self, host: str) -> bool:
-        """Send an echo request; whether there is an answer."""
+    def ping(self, host: str, patience: float = _PATIENCE_SECONDS) -> bool:
+        """Send an echo request; whether there is an answer.
+
+        Patience is for a host whose address was asked for in vain a moment ago.
+        """
         with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as asking:
-            asking.settimeout(_PATIENCE_SECONDS)
+            asking.settimeout(patience)
             self._pings += 1  # a number of its own is a connection of its own to a filter
             body = struct.pack("!BBHHH", _ECHO_REQUEST, 0, 0, self._pings, 1)
             body = body[:2] + struct.pack("!H", _checksum(body)) + body[4:]

@@ -5,8 +5,9 @@ import contextlib
 import dataclasses
 import json
 import sys
+import time
 from asyncio import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ GATEWAY = "10.77.0.1"
 CARD = "name=eth0,bridge=vmbr0"
 STRANGER = "02:00:00:00:00:99"
 _NEVER_SECONDS = 1e9
+_LIMIT_SECONDS = 30.0
 
 
 class Agent:
@@ -59,8 +61,11 @@ class Wires:
         """Create and start a guest whose address ends like its number; returns its agent."""
         address = changes.pop("ip", f"10.77.0.{vmid}/24")
         gateway = "" if address == "dhcp" else f",gw={GATEWAY}"
+        bridge = changes.pop("bridge", "vmbr0")
         parts = "".join(f",{name}={value}" for name, value in changes.items())
-        await self.client.create(vmid, net0=f"{CARD},ip={address}{gateway}{parts}")
+        await self.client.create(
+            vmid, net0=f"name=eth0,bridge={bridge},ip={address}{gateway}{parts}"
+        )
         task = await self.client.run("POST", f"/nodes/pve/lxc/{vmid}/status/start")
         assert task.exit_status == "OK", task.lines
         return await self._agent(vmid, "eth0")
@@ -104,6 +109,13 @@ class Wires:
         """Put a rule that is on at the top."""
         await self.api("POST", path, **{"enable": 1, **values})
 
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that tells nobody when it has come about."""
+        deadline = time.monotonic() + _LIMIT_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+
     async def poll(self) -> None:
         """Let ten seconds pass for the firewall."""
         await cables.poll(self.client.proxmox.world)
@@ -139,7 +151,7 @@ class Wires:
 async def wires(disks: Path, **options: Any) -> AsyncIterator[Wires]:
     """Start it; filters follow only when a test polls."""
     runtime = NamespaceRuntime(RuntimeOptions(disks=str(disks)))
-    network = NodeNetwork(runtime, {"vmbr0": f"{GATEWAY}/24"})
+    network = NodeNetwork(runtime)
     latencies = dataclasses.replace(Latencies().scaled(0), firewall=_NEVER_SECONDS)
     chosen: Mapping[str, Any] = {
         "progress": Progress.BY_TIME,

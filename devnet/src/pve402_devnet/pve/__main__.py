@@ -39,8 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--progress", choices=progress, default="time", help="How simulated time passes.")
     add("--exec", action="store_true", help="Offer the exec call that stock Proxmox VE lacks.")
     add("--shells", action="store_true", help="Containers run real shells, with consoles.")
-    told = "Containers also have network cards, and the firewall filters them; with --shells."
-    add("--network", action="store_true", help=told)
+    command.add_network(add)
     command.add_unsafe_shells(add)
     return parser
 
@@ -83,7 +82,7 @@ async def _serve(chosen: argparse.Namespace) -> None:
 @asynccontextmanager
 async def _proxmox(chosen: argparse.Namespace) -> AsyncIterator[simulator.SimulatedProxmox]:
     made = options_of(chosen)
-    if not chosen.shells:
+    if not (chosen.shells or chosen.network):
         async with simulator.SimulatedProxmox(made) as proxmox:
             yield proxmox
         return
@@ -94,7 +93,7 @@ async def _proxmox(chosen: argparse.Namespace) -> AsyncIterator[simulator.Simula
             made,
             guest_runtime=runtime,
             terminal=consoles,
-            network=NodeNetwork(runtime, _bridges(made)) if chosen.network else None,
+            network=NodeNetwork(runtime) if chosen.network else None,
         )
         try:
             await runtime.check()
@@ -106,12 +105,6 @@ async def _proxmox(chosen: argparse.Namespace) -> AsyncIterator[simulator.Simula
             await proxmox.stop()
             consoles.close()
             await runtime.close()
-
-
-def _bridges(chosen: options.SimulatorOptions) -> dict[str, str]:
-    """The bridges of the first node; its address is on the first of them."""
-    node = chosen.nodes[0]
-    return {node.bridges[0]: f"{node.address}/24"}
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ Cables follow at once. Filters follow the files at the pace of pve-firewall, whi
 seconds and is told of nothing: until then a new guest is not filtered.
 """
 
+from dataclasses import replace
+
 import structlog
 
 from pve402_devnet.pve import cluster, runtime
@@ -14,10 +16,18 @@ _log = structlog.get_logger(__name__)
 _SHORTEST_POLL_SECONDS = 0.05  # where work takes no time
 
 
-def cards_of(
-    world: cluster.Cluster, guest: cluster.Guest, *, leased: bool = True
-) -> list[runtime.Card]:
-    """The cards a configuration asks for; without `leased` those that ask by DHCP wait."""
+def bridges_of(world: cluster.Cluster) -> list[runtime.Bridge]:
+    """The bridges of the first node, with its address on the first, and the virtual networks."""
+    node = world.nodes[world.local_node]
+    own = [runtime.Bridge(name=name) for name in node.bridges]
+    own[:1] = [replace(first, addresses=(f"{node.address}/24",)) for first in own[:1]]
+    return [*own, *(_virtual(world, name) for name in world.networks.bridges)]
+
+
+def cards_of(world: cluster.Cluster, guest: cluster.Guest) -> list[runtime.Card]:
+    """The cards a configuration asks for; those that ask by DHCP wait a while for an address."""
+    since = world.clock.now() - (guest.started_at or world.clock.now())
+    leased = since >= world.latencies.dhcp
     return [
         _card(world, guest, int(name.removeprefix("net")), network, leased=leased)
         for name, network in guest.config.networks().items()
@@ -26,7 +36,7 @@ def cards_of(
 
 async def connect(world: cluster.Cluster, guest: cluster.Guest) -> None:
     """Lay the cables of a guest that has just started; leases come after their time."""
-    await world.network.connect(guest.vmid, cards_of(world, guest, leased=False))
+    await world.network.connect(guest.vmid, cards_of(world, guest))
     if any(network.get("ip") == "dhcp" for network in guest.config.networks().values()):
         world.in_background(_lease(world, guest))
 
@@ -45,11 +55,16 @@ async def watch(world: cluster.Cluster) -> None:
 
 
 async def poll(world: cluster.Cluster) -> None:
-    """Make the filters what the files say now, and forget guests that are gone."""
+    """Make the filters what the files say now, and cables what guests are running now.
+
+    A guest that restarted itself has lost its cables, and gets new ones here.
+    """
     try:
-        for vmid in world.network.connected():
-            if not await world.is_running(vmid):
-                await world.network.disconnect(vmid)
+        await world.network.build(bridges_of(world))
+        for vmid in world.network.connected() - world.guests.keys():
+            await world.network.disconnect(vmid)
+        for guest in list(world.guests.values()):
+            await _join(world, guest)
         await world.network.filter(script_of(world))
     except RuntimeError as problem:
         _log.warning("the filters could not be changed", problem=str(problem))
@@ -66,6 +81,24 @@ def script_of(world: cluster.Cluster) -> str:
     ]
     address = world.nodes[world.local_node].address
     return ruleset.render(files.cluster, files.node(world.local_node), cards, node_address=address)
+
+
+async def _join(world: cluster.Cluster, guest: cluster.Guest) -> None:
+    if await world.is_running(guest.vmid):
+        await world.network.connect(guest.vmid, cards_of(world, guest))
+    elif guest.vmid in world.network.connected():
+        await world.network.disconnect(guest.vmid)
+
+
+def _virtual(world: cluster.Cluster, name: str) -> runtime.Bridge:
+    network = world.networks.applied.networks[name]
+    gateways = [
+        f"{subnet.gateway}/{subnet.cidr.partition('/')[2]}"
+        for subnet in network.subnets.values()
+        if subnet.gateway
+    ]
+    isolated = bool(network.options.get("isolate-ports"))
+    return runtime.Bridge(name=name, addresses=tuple(gateways), isolated=isolated)
 
 
 def _filtered(
@@ -99,7 +132,7 @@ def _card(
     gateways = [network[key] for key in ("gw", "gw6") if key in network]
     if address == "dhcp":
         address = (world.dhcp_address(guest.node, network) or "") if leased else ""
-        gateways += [world.nodes[guest.node].address] if address else []
+        gateways += [world.gateway_of(guest.node, network)] if address else []
     return runtime.Card(
         index=index,
         name=network["name"],

@@ -142,6 +142,13 @@ class Cluster:
         around = ipaddress.ip_interface(f"{self.nodes[node].address}/24").network
         return f"{around.network_address + _FIRST_LEASE + number % _LEASES}/24"
 
+    def gateway_of(self, node: str, card: Mapping[str, str]) -> str:
+        """The router that a card is told of by DHCP."""
+        network = self.networks.applied.networks.get(card.get("bridge", ""))
+        if network is None:
+            return self.nodes[node].address
+        return next((one.gateway for one in network.subnets.values() if one.gateway), "")
+
     def bridges(self, node: str) -> tuple[str, ...]:
         """Name what guests of a node can be plugged into: bridges and applied networks."""
         return (*self.nodes[node].bridges, *self.networks.bridges)

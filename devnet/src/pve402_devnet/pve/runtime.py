@@ -48,6 +48,18 @@ class Card:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bridge:
+    """A bridge or virtual network of a node, the node's own addresses on it with their masks.
+
+    On an isolated one the guests reach the node alone.
+    """
+
+    name: str
+    addresses: tuple[str, ...] = ()
+    isolated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class GuestAddress:
     """One network interface as the guest itself reports it."""
 
@@ -161,6 +173,9 @@ class Network(Protocol):
     async def stop(self) -> None:
         """Cut everything."""
 
+    async def build(self, bridges: Sequence[Bridge]) -> None:
+        """Have these bridges, besides those that are there."""
+
     async def connect(self, vmid: int, cards: Sequence[Card]) -> None:
         """Make a running guest's cards be these; a guest that does not run is no error."""
 
@@ -184,6 +199,9 @@ class NullNetwork:
 
     async def stop(self) -> None:
         """Nothing to cut."""
+
+    async def build(self, bridges: Sequence[Bridge]) -> None:
+        """No bridge to build."""
 
     async def connect(self, vmid: int, cards: Sequence[Card]) -> None:
         """No cable to lay."""

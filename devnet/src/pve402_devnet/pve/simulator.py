@@ -65,6 +65,7 @@ class SimulatedProxmox:
         Raises RuntimeError where this machine cannot have the network.
         """
         await self.world.network.start()
+        await self.world.network.build(cables.bridges_of(self.world))
         self._tls = certificate.make(self.options.host) if self.options.tls else None
         context = self._tls.server_context() if self._tls else None
         await self._server.start(self.options.host, self.options.port, context)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from pve402_devnet.pve.runtime import Card
+from pve402_devnet.pve.runtime import Bridge, Card
 from pve402_devnet.wires.namespace import Namespace, require_programs
 
 _log = structlog.get_logger(__name__)
@@ -49,17 +49,13 @@ class _Wired:
 
 
 class NodeNetwork:
-    """A node's network namespace (`pve.Network`), and one behind it that stands for the internet.
-
-    `addresses` are those of the node's bridges, with their masks, by the bridges' names.
-    """
+    """A node's network namespace (`pve.Network`), and one behind it for the internet."""
 
     connects = True
 
-    def __init__(self, guests: Guests, addresses: dict[str, str]) -> None:
+    def __init__(self, guests: Guests) -> None:
         self._guests = guests
-        self._addresses = addresses
-        self._bridges: set[str] = set()
+        self._bridges: dict[str, Bridge] = {}
         self.node = Namespace()
         self.outside = Namespace()
         self._wired: dict[int, _Wired] = {}
@@ -67,7 +63,7 @@ class NodeNetwork:
         self._filters = ""
 
     async def start(self) -> None:
-        """Make the bridges and the way out; raises `NoNetwork` or RuntimeError where that fails."""
+        """Make the node and the way out; raises `NoNetwork` or RuntimeError where that fails."""
         require_programs()
         await self.node.start()
         if os.getuid() != 0:
@@ -76,14 +72,18 @@ class NodeNetwork:
         await self.node.run(["nft", "-f", "-"], _PROBE)
         await self.node.run(["nft", "delete", "table", "inet", "probe"])
         await self.outside.start(within=self.node)
-        for bridge in self._addresses:
-            await self._add_bridge(bridge)
         await self._join_outside()
 
     async def stop(self) -> None:
         """Cut everything."""
         await self.outside.stop()
         await self.node.stop()
+
+    async def build(self, bridges: Sequence[Bridge]) -> None:
+        """Have these bridges, besides those that are there; their addresses become these."""
+        async with self._lock:
+            for bridge in bridges:
+                await self._build(bridge)
 
     async def connect(self, vmid: int, cards: Sequence[Card]) -> None:
         """Make a running guest's cards be these; what stays as it is keeps its connections."""
@@ -155,12 +155,11 @@ class NodeNetwork:
         port, own = _port(vmid, card.index), f"fwbr{vmid}i{card.index}"
         inner, outer = f"fwln{vmid}i{card.index}", f"fwpr{vmid}p{card.index}"
         await self._remove_own_bridge(vmid, card.index)
-        if card.bridge:
-            await self._add_bridge(card.bridge)
         state = "down" if card.link_down else "up"
         if not (card.firewall and card.bridge):
             place = f"master {card.bridge}" if card.bridge else "nomaster"
             await self._ip(f"link set {port} {place}", f"link set {port} {state}")
+            await self._isolate(port, card.bridge)
             return
         await self._ip(
             f"link add {own} type bridge mcast_snooping 0",
@@ -171,6 +170,11 @@ class NodeNetwork:
             *(f"link set {name} up" for name in (own, inner, outer)),
             f"link set {port} {state}",
         )
+        await self._isolate(outer, card.bridge)
+
+    async def _isolate(self, port: str, bridge: str) -> None:
+        if bridge in self._bridges and self._bridges[bridge].isolated:
+            await self._ip(f"link set {port} type bridge_slave isolated on")
 
     async def _set_addresses(self, process: int, card: Card) -> None:
         lines = [f"address flush dev {card.name} scope global"]
@@ -200,15 +204,19 @@ class NodeNetwork:
         script = "\n".join(f"ip link delete {name} 2>/dev/null || true" for name in names)
         await self.node.run(["sh"], script)
 
-    async def _add_bridge(self, name: str) -> None:
-        if name in self._bridges:
+    async def _build(self, bridge: Bridge) -> None:
+        before, name = self._bridges.get(bridge.name), bridge.name
+        if before == bridge:
             return
-        self._bridges.add(name)
-        await self._ip(f"link add {name} type bridge mcast_snooping 0")
-        await self.node.run(["sh"], f"echo 0 > /proc/sys/net/ipv6/conf/{name}/disable_ipv6\n")
-        await self._ip(f"link set {name} up")
-        if name in self._addresses:
-            await self._ip(f"address add {self._addresses[name]} dev {name}")
+        if before is None:
+            await self._ip(f"link add {name} type bridge mcast_snooping 0")
+            await self.node.run(["sh"], f"echo 0 > /proc/sys/net/ipv6/conf/{name}/disable_ipv6\n")
+        self._bridges[name] = bridge
+        await self._ip(
+            f"link set {name} up",
+            f"address flush dev {name} scope global",
+            *(f"address add {address} dev {name}" for address in bridge.addresses),
+        )
 
     async def _join_outside(self) -> None:
         process = self.outside.pid

@@ -28,7 +28,7 @@ def _refusal() -> str | None:
     """Why this machine cannot have such a network; None where it can."""
 
     async def try_it() -> None:
-        network = NodeNetwork(_Nobody(), {"vmbr0": f"{wire_rig.GATEWAY}/24"})
+        network = NodeNetwork(_Nobody())
         try:
             await network.start()
         finally:

@@ -31,7 +31,7 @@ async def test_a_card_changes_in_place(wires: Wires) -> None:
     await wires.change_card(121, link_down="1")
     down = await neighbour.do("ping", host="10.77.0.221")
     await wires.change_card(121, link_down="0")
-    up = await neighbour.do("ping", host="10.77.0.221")
+    up = await neighbour.do("ping", host="10.77.0.221", patience=10)
 
     assert (kept, moved, down, up) == (True, [True, False], False, True)
 
@@ -65,8 +65,42 @@ async def test_nothing_of_a_stopped_guest_stays_and_it_comes_back(wires: Wires) 
     await wires.client.run("POST", f"{status}/start")
 
     assert (len(running), stopped) == (4, [])
-    assert await node.do("ping", host="10.77.0.121")
+    assert await node.do("ping", host="10.77.0.121", patience=10)
     assert len(await links()) == 4
+
+
+async def test_a_guest_that_restarts_itself_is_joined_again(wires: Wires) -> None:
+    await wires.guest(121, firewall="1")
+    node = await wires.at_node()
+    before = wires.runtime.process_of(121)
+
+    await wires.runtime.exec(121, ["kill", "-TERM", "1"])
+    await wires.until(lambda: wires.runtime.process_of(121) not in (None, before))
+    await wires.poll()
+
+    assert await node.do("ping", host="10.77.0.121", patience=10)
+
+
+@pytest.mark.parametrize("isolated", [0, 1])
+async def test_a_virtual_network_has_its_gateway_and_may_keep_guests_apart(
+    wires: Wires, isolated: int
+) -> None:
+    subnet = {"subnet": "10.88.0.0/24", "type": "subnet", "gateway": "10.88.0.1"}
+    leases = {"dhcp-range": "start-address=10.88.0.50,end-address=10.88.0.60"}
+    zone = {"zone": "rent", "type": "simple", "dhcp": "dnsmasq", "ipam": "pve"}
+    await wires.outside()
+    await wires.api("POST", "/cluster/sdn/zones", **zone)
+    await wires.api(
+        "POST", "/cluster/sdn/vnets", vnet="rent0", zone="rent", **{"isolate-ports": isolated}
+    )
+    await wires.api("POST", "/cluster/sdn/vnets/rent0/subnets", **subnet, **leases)
+    await wires.client.run("PUT", "/cluster/sdn")
+    guest = await wires.guest(121, ip="dhcp", bridge="rent0", firewall="1")
+    await wires.guest(122, ip="dhcp", bridge="rent0")
+
+    reached = [await guest.do("ping", host=host) for host in ("10.88.0.1", OUTSIDE, "10.88.0.51")]
+
+    assert reached == [True, True, not isolated]
 
 
 async def test_guests_on_other_bridges_do_not_meet(wires: Wires) -> None:
@@ -121,13 +155,14 @@ _PROGRAM = """
 import asyncio, sys
 from pve402_devnet.guests.options import RuntimeOptions
 from pve402_devnet.guests.runtime import NamespaceRuntime
-from pve402_devnet.pve.runtime import Card, GuestSpec
+from pve402_devnet.pve.runtime import Bridge, Card, GuestSpec
 from pve402_devnet.wires.network import NodeNetwork
 
 async def main():
     runtime = NamespaceRuntime(RuntimeOptions(disks=sys.argv[1] + "/disks"))
-    network = NodeNetwork(runtime, {"vmbr0": "10.77.0.1/24"})
+    network = NodeNetwork(runtime)
     await network.start()
+    await network.build([Bridge(name="vmbr0", addresses=("10.77.0.1/24",))])
     for vmid in (121, 122):
         await runtime.start(vmid, GuestSpec(node="pve", hostname="ct", template="busybox"))
         mac = f"BC:24:11:00:00:{vmid - 100}"

@@ -40,6 +40,18 @@ def guest(proxmox: SimulatedProxmox, **networks: str) -> Guest:
     return made
 
 
+def test_the_node_has_its_address_on_the_first_bridge() -> None:
+    node = NodeOptions(address="10.77.0.1", bridges=("vmbr0", "vmbr1"))
+    proxmox = SimulatedProxmox(SimulatorOptions(nodes=(node,)))
+
+    bridges = cables.bridges_of(proxmox.world)
+
+    assert [(one.name, one.addresses) for one in bridges] == [
+        ("vmbr0", ("10.77.0.1/24",)),
+        ("vmbr1", ()),
+    ]
+
+
 async def test_filters_follow_every_ten_seconds() -> None:
     notes = Notes()
     async with simulator(notes) as proxmox:

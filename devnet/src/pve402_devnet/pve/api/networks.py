@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pve402_devnet.pve import errors, guest_schema, rest, sdn, tasks
+from pve402_devnet.pve import cables, errors, guest_schema, rest, sdn, tasks
 from pve402_devnet.pve.api import network_parts as parts
 from pve402_devnet.pve.firewall import files
 from pve402_devnet.pve.guest_schema import flag, number, text
@@ -149,6 +149,7 @@ async def apply(call: rest.Call) -> rest.Json:
 
     async def work(task: tasks.Task) -> None:
         followed = call.world.networks.apply()
+        await call.world.network.build(cables.bridges_of(call.world))
         for node in call.world.nodes:
             task.log(f"{node}: reloading network config")
             if not followed:
