@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 from tests.chaos import audit, nursery, reaper, running, stage, tenants, weather
-from tests.chaos.book import Book
+from tests.chaos.ledger import Ledger
 from tests.chaos.plan import Figures, Plan
 
 from pve402.domain import lease, order
@@ -25,19 +25,19 @@ async def run(plan: Plan, folder: Path) -> Figures:
     async with stage.open_stage(folder, plan.database_url, plan.replicas, plan.settings) as where:
         if plan.before is not None:
             await plan.before(where)
-        book = await _load(plan, where, figures)
+        ledger = await _load(plan, where, figures)
         figures.calm_seconds = await _come_to_rest(plan, where, figures)
         figures.exit_codes = [await one.end(signal.SIGTERM) for one in where.replicas]
         found = await audit.read(
             where,
-            book.signed,
+            ledger.signed,
             nursery.MINUTE_SECONDS,
-            wishes=book.wishes,
+            wishes=ledger.wishes,
             unpaid_seconds=plan.unpaid_seconds,
             blocks_vanish=plan.blocks_vanish,
         )
         figures.violations += audit.violations(found)
-        _count(figures, book, found)
+        _count(figures, ledger, found)
         if plan.expiry:
             figures.over_seconds = await _let_all_expire(plan, where, figures)
         if any(figures.exit_codes):
@@ -45,7 +45,7 @@ async def run(plan: Plan, folder: Path) -> Figures:
     return figures
 
 
-async def _load(plan: Plan, where: stage.Stage, figures: Figures) -> Book:
+async def _load(plan: Plan, where: stage.Stage, figures: Figures) -> Ledger:
     """Let tenants work while servers die and outside systems fail."""
     dice = random.Random(plan.seed)
     death = reaper.Reaper(where=where, dice=dice, orders=plan)
@@ -54,7 +54,7 @@ async def _load(plan: Plan, where: stage.Stage, figures: Figures) -> Book:
         await one.start()
         await one.until_ready(where.session)
     began = time.monotonic()
-    book = Book(
+    ledger = Ledger(
         leases_wanted=plan.leases,
         give_up_at=began + plan.most_seconds,
         least_leases=plan.least_leases,
@@ -64,7 +64,7 @@ async def _load(plan: Plan, where: stage.Stage, figures: Figures) -> Book:
         blocks_vanish=plan.blocks_vanish,
         pause_seconds=plan.pause_seconds,
     )
-    people = [tenants.Tenant(where, book, plan.seed + n) for n in range(plan.tenants)]
+    people = [tenants.Tenant(where, ledger, plan.seed + n) for n in range(plan.tenants)]
     async with asyncio.TaskGroup() as group:
         ending = asyncio.Event()
         reapers = [
@@ -82,7 +82,7 @@ async def _load(plan: Plan, where: stage.Stage, figures: Figures) -> Book:
     figures.load_seconds = time.monotonic() - began
     figures.kills, figures.stalls, figures.weather = death.kills, death.stalls, storm.happened
     figures.violations += [f"a server ended by itself: {words}" for words in death.unasked]
-    return book
+    return ledger
 
 
 @contextlib.asynccontextmanager
@@ -130,21 +130,21 @@ async def _let_all_expire(plan: Plan, where: stage.Stage, figures: Figures) -> f
     return time.monotonic() - began
 
 
-def _count(figures: Figures, book: Book, found: audit.Findings) -> None:
+def _count(figures: Figures, ledger: Ledger, found: audit.Findings) -> None:
     settled = [one for one in found.orders if one.status is order.OrderStatus.SETTLED]
     figures.leases = sum(one.kind is order.OrderKind.CREATION for one in settled)
     figures.renewals = sum(one.kind is order.OrderKind.RENEWAL for one in settled)
     figures.refused = Counter(one.refusal for one in found.orders if one.refusal)
     figures.transfers = len(found.transfers)
     figures.leftovers = len(audit.leftovers(found))
-    figures.answers = book.statuses
+    figures.answers = ledger.statuses
     figures.unpaid_seconds = running.longest_unpaid_seconds(found.orders, found.runs, found.served)
     figures.switched = Counter(
         f"{wish.wanted.value}, {'answered' if wish.answered_at else 'outcome unknown'}"
-        for wish in book.wishes
+        for wish in ledger.wishes
     )
     paid = {transfer.nonce for transfer in found.transfers}
-    for one in book.signed:
+    for one in ledger.signed:
         fate = "charged" if one.nonce in paid else "not charged"
         if one.payer.kind.has_code:
             figures.contracts[f"{one.kind}, {one.payer.kind.name}: {fate}"] += 1

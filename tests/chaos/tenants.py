@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 from tests.chaos import payers, payments, stage, switching
-from tests.chaos.book import Book, Told
+from tests.chaos.ledger import Ledger, Told
 from tests.support import wallets
 
 from pve402.payments import abi
@@ -32,21 +32,21 @@ _AGAIN = {429, 500, 502, 503, 504}
 class Tenant:
     """One tenant with a wallet of its own."""
 
-    def __init__(self, where: stage.Stage, book: Book, number: int) -> None:
+    def __init__(self, where: stage.Stage, ledger: Ledger, number: int) -> None:
         self._stage = where
-        self._book = book
+        self._ledger = ledger
         self._dice = random.Random(number)
         self._wallet = payers.new_payer()
 
     async def live(self) -> None:
-        """Lease after lease, until the book says that it is enough."""
+        """Lease after lease, until the ledger says that it is enough."""
         await self._fund(self._wallet, _WALLET_USDC)
-        while self._book.goes_on():
-            await asyncio.sleep(self._dice.uniform(0, self._book.pause_seconds))
+        while self._ledger.goes_on():
+            await asyncio.sleep(self._dice.uniform(0, self._ledger.pause_seconds))
             await self._one_lease()
 
     async def _one_lease(self) -> None:
-        if self._dice.random() < self._book.spoiled_share:
+        if self._dice.random() < self._ledger.spoiled_share:
             await self._lease_with_bad_money()
             return
         payer = await self._choose_payer()
@@ -69,7 +69,7 @@ class Tenant:
 
     async def _choose_payer(self) -> payers.Payer:
         """The own key, or a contract wallet made for this lease."""
-        if self._dice.random() >= self._book.contract_share:
+        if self._dice.random() >= self._ledger.contract_share:
             return self._wallet
         return await self._new_contract()
 
@@ -92,7 +92,7 @@ class Tenant:
         told = await self._buy(signed, "/lease/container", _wish(minutes), headers, twice=twice)
         if told is None or told.status != 200:
             return None
-        self._book.leases += 1
+        self._ledger.leases += 1
         return signed, told.body
 
     async def _lease_with_bad_money(self) -> None:
@@ -110,7 +110,7 @@ class Tenant:
         path = f"/lease/{answer['leaseId']}/renew"
         minutes = self._dice.choice(MINUTES)
         token = answer.get("accessToken")
-        spoil = token is not None and self._dice.random() < self._book.spoiled_share
+        spoil = token is not None and self._dice.random() < self._ledger.spoiled_share
         wallet = await self._choose_renewer(first.payer) if token is not None else first.payer
         if spoil:
             wallet = payers.new_payer()
@@ -129,11 +129,11 @@ class Tenant:
         twice = self._dice.random() < 0.15
         told = await self._buy(signed, path, {"runtimeMinutes": minutes}, headers, twice=twice)
         if told is not None and told.status == 200:
-            self._book.renewals += 1
+            self._ledger.renewals += 1
 
     async def _choose_renewer(self, first: payers.Payer) -> payers.Payer:
         """Whoever paid before, or a contract: with a lease's token anybody may pay."""
-        if self._dice.random() >= self._book.contract_share:
+        if self._dice.random() >= self._ledger.contract_share:
             return first
         return await self._new_contract()
 
@@ -147,7 +147,7 @@ class Tenant:
             post=lambda path: self._ask("POST", path, None, headers),
             dice=self._dice,
             lease_id=answer["leaseId"],
-            wishes=self._book.wishes,
+            wishes=self._ledger.wishes,
             violations=first.violations,
         )
         for what in switch.choose():
@@ -249,7 +249,7 @@ class Tenant:
 
     async def _check_paid(self, signed: payments.Signed, transaction: str) -> None:
         """See that the money was there when the answer came."""
-        if self._book.blocks_vanish:
+        if self._ledger.blocks_vanish:
             return
         topics = [eip3009.AUTHORIZATION_USED, _word(signed.payment.payer), signed.nonce]
         receipt = await self._stage.rpc("eth_getTransactionReceipt", transaction)
@@ -268,13 +268,13 @@ class Tenant:
     ) -> Told | None:
         """Ask until there is a final answer; None if there is none in a while."""
         give_up_at = min(
-            time.monotonic() + _PATIENCE_SECONDS, self._book.ends_at() + _LAST_PATIENCE_SECONDS
+            time.monotonic() + _PATIENCE_SECONDS, self._ledger.ends_at() + _LAST_PATIENCE_SECONDS
         )
         while time.monotonic() < give_up_at:
             told = await self._ask(method, path, body, headers)
             if told is not None:
                 signed.told.append((told.status, told.code))
-                self._book.count(f"{told.status} {told.code}".strip())
+                self._ledger.count(f"{told.status} {told.code}".strip())
             final = told is not None and told.status not in _AGAIN | {202}
             if final or (told is not None and told.code == "provisioning_failed"):
                 return told
@@ -310,7 +310,7 @@ class Tenant:
         )
         if not payer.kind.has_code and self._dice.random() < 0.05:
             _sign_officially(signed, told, version)
-        self._book.signed.append(signed)
+        self._ledger.signed.append(signed)
         return signed
 
     async def _price(self, path: str, body: Any) -> Told | None:

@@ -32,13 +32,13 @@ class Anew:
         deal_writer: deals.Deals,
         machines: machine.Machines,
         view: Rooms,
-        book: catalogue.Catalogue,
+        sku_catalogue: catalogue.Catalogue,
         settings: options.LeaseOptions,
     ) -> None:
         self._deals = deal_writer
         self._machines = machines
         self._view = view
-        self._book = book
+        self._sku_catalogue = sku_catalogue
         self._settings = settings
 
     async def make(self, deal: deals.Deal, reason: str) -> None:
@@ -89,7 +89,7 @@ class Anew:
         return await self._deals.db.time() < row.create_sent_at + late
 
     async def _move(self, deal: deals.Deal, rooms: list[placement.NodeRoom]) -> None:
-        sku = self._book.skus.get(deal.lease.sku)
+        sku = self._sku_catalogue.skus.get(deal.lease.sku)
         allowed = sku.nodes if sku is not None else frozenset()
         async with self._deals.db.begin() as tx:
             db = self._deals.db

@@ -59,11 +59,11 @@ async def test_no_two_guests_get_one_address(
 async def test_a_fenced_guest_has_its_own_firewall_switched_on(
     tmp_path: Path, world: World, way: str
 ) -> None:
-    book = tmp_path / "catalogue.toml"
-    book.write_text(FENCED)
+    catalogue_file = tmp_path / "catalogue.toml"
+    catalogue_file.write_text(FENCED)
     url = f"sqlite:///{tmp_path}/db.sqlite3"
     pool = "standard-lxc:1:512:8=1" if way == "warm" else ""
-    async with running(url, *world, pve402_catalogue=book, pve402_pool=pool) as made:
+    async with running(url, *world, pve402_catalogue=catalogue_file, pve402_pool=pool) as made:
         tenant = made.tenant()
         row = (await made.lease(tenant, minutes=600)).lease
         if way == "rebooted":

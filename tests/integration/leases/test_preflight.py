@@ -69,13 +69,13 @@ async def test_a_sku_that_fits_no_node_is_said(
 ) -> None:
     name = bounds.partition(" ")[0]
     lines = [bounds if line.startswith(name) else line for line in SHIPPED.splitlines()]
-    book, small = tmp_path / "catalogue.toml", tmp_path / "small.toml"
-    book.write_text("\n".join(lines))
+    catalogue_file, small = tmp_path / "catalogue.toml", tmp_path / "small.toml"
+    catalogue_file.write_text("\n".join(lines))
     as_ever = SHIPPED[SHIPPED.index("[sku.") :].replace("[sku.", "[sku.as-ever-")
-    small.write_text(book.read_text() + "\n" + as_ever)
+    small.write_text(catalogue_file.read_text() + "\n" + as_ever)
     found = []
 
-    for number, file in enumerate((book, small)):
+    for number, file in enumerate((catalogue_file, small)):
         url = f"sqlite:///{tmp_path}/db{number}.sqlite3"
         async with running(url, proxmox, chain, facilitator, pve402_catalogue=file) as made:
             ready = await made.parts.readiness()

@@ -83,10 +83,12 @@ async def test_the_doctor_looks_for_the_templates_of_the_catalogue(
     facilitator: SimulatedFacilitator,
 ) -> None:
     shipped = resources_of.files("pve402.domain").joinpath("default_catalogue.toml").read_text()
-    book = tmp_path / "catalogue.toml"
-    book.write_text(shipped + 'templates = { old = "local:vztmpl/old.tar.zst" }\n')
+    catalogue_file = tmp_path / "catalogue.toml"
+    catalogue_file.write_text(shipped + 'templates = { old = "local:vztmpl/old.tar.zst" }\n')
     url = f"sqlite:///{tmp_path}/db.sqlite3"
-    parts = bootstrap.build(settings(url, proxmox, chain, facilitator, pve402_catalogue=book))
+    parts = bootstrap.build(
+        settings(url, proxmox, chain, facilitator, pve402_catalogue=catalogue_file)
+    )
 
     code, text = await examined(parts)
 

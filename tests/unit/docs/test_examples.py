@@ -92,12 +92,12 @@ def test_examples_of_networks_are_read() -> None:
 
 
 def test_examples_of_a_creation_can_be_sold() -> None:
-    book = catalogue.parse(catalogue_text())
+    sku_catalogue = catalogue.parse(catalogue_text())
     documents = _json_with("sku", "runtimeMinutes", "sshPublicKeys")
 
     for document in documents:
         wanted = schemas.LeaseRequest.model_validate(document)
-        sku = book.sku(wanted.sku)
+        sku = sku_catalogue.sku(wanted.sku)
         request.check_hostname(wanted.hostname)
         request.check_ssh_keys(tuple(wanted.ssh_public_keys))
         assert sku.runtime_minutes.least <= wanted.runtime_minutes <= sku.runtime_minutes.most

@@ -12,19 +12,21 @@ GOOD = SHIPPED.partition("# The same under")[0].rstrip()
 
 
 def test_the_shipped_catalogue_sells_the_standard_container() -> None:
-    book = catalogue.parse(SHIPPED)
+    sku_catalogue = catalogue.parse(SHIPPED)
 
-    sku = book.sku("standard-lxc")
-    assert book.management_fee_usd == Fraction("0.001")
+    sku = sku_catalogue.sku("standard-lxc")
+    assert sku_catalogue.management_fee_usd == Fraction("0.001")
     assert sku.runtime_minutes.least == 1
     assert sku.templates == {}
 
 
 def test_the_lowest_price_is_that_of_the_smallest_size_for_the_shortest_time() -> None:
-    book = catalogue.parse(SHIPPED)
+    sku_catalogue = catalogue.parse(SHIPPED)
 
-    assert 0 < book.lowest_price_usd() == book.sku("standard-lxc").lowest_price_usd()
-    assert 0 < book.lowest_minute_usd() < book.lowest_price_usd()
+    assert (
+        0 < sku_catalogue.lowest_price_usd() == sku_catalogue.sku("standard-lxc").lowest_price_usd()
+    )
+    assert 0 < sku_catalogue.lowest_minute_usd() < sku_catalogue.lowest_price_usd()
 
 
 def test_an_unknown_sku_is_told_with_those_there_are() -> None:
@@ -105,15 +107,15 @@ def test_templates_are_named_or_the_operators() -> None:
     ],
 )
 def test_a_sku_without_templates_names_the_usual_one(volume: str, name: str):
-    book = catalogue.parse(SHIPPED).with_template(volume)
+    sku_catalogue = catalogue.parse(SHIPPED).with_template(volume)
 
-    for sku in book.skus.values():
+    for sku in sku_catalogue.skus.values():
         assert dict(sku.templates) == {name: volume}
         assert sku.template_volume(name, "") == sku.template_volume(None, "") == volume
 
 
 def test_a_sku_with_templates_keeps_them():
     sku = "[sku.x]\n" + SHIPPED.split("[sku.standard-lxc]\n")[1].split("# Without templates")[0]
-    book = catalogue.parse(sku + 'templates = { own = "local:vztmpl/own.tar.zst" }')
+    sku_catalogue = catalogue.parse(sku + 'templates = { own = "local:vztmpl/own.tar.zst" }')
 
-    assert book.with_template("local:vztmpl/usual.tar.zst") == book
+    assert sku_catalogue.with_template("local:vztmpl/usual.tar.zst") == sku_catalogue

@@ -23,7 +23,7 @@ class Told:
 
 
 @dataclasses.dataclass(kw_only=True)
-class Book:
+class Ledger:
     """Everything that tenants signed, and how far they may go."""
 
     leases_wanted: int
