@@ -1,4 +1,4 @@
-"""The page on what others' software says keeps up with what is run."""
+"""The page on tests against other people's software keeps up with what is run."""
 
 import json
 import re
