@@ -1,17 +1,22 @@
 """A guest that one node cannot make is made on another; what surely did nothing is repeated."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.installation import Installation, simulated_proxmox
+from tests.support.installation import Installation, running, simulated_proxmox
 
 from pve402.domain import errors, lease
 from pve402.proxmox import errors as pve
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve.faults import TaskFault
 from pve402_devnet.pve.simulator import SimulatedProxmox
 
+World = tuple[SimulatedProxmox, SimulatedChain, SimulatedFacilitator]
 NODES = ("one", "two", "three")
+SHIPPED = Path("src/pve402/domain/default_catalogue.toml").read_text()
 LOCKS = [
     "can't lock file '/var/lock/pve-manager/pve-storage-local' - got timeout",
     "can't lock file '/run/lock/lxc/pve-config-10000.lock' - got timeout",
@@ -40,6 +45,14 @@ async def proxmox() -> AsyncIterator[SimulatedProxmox]:
     """A cluster of three nodes, whose work takes no time."""
     async with simulated_proxmox(*NODES) as running:
         yield running
+
+
+@pytest.fixture
+def world(
+    proxmox: SimulatedProxmox, chain: SimulatedChain, facilitator: SimulatedFacilitator
+) -> World:
+    """The simulators of an installation."""
+    return proxmox, chain, facilitator
 
 
 @pytest.mark.parametrize("text", LOCKS)
@@ -108,16 +121,28 @@ async def test_the_end_of_a_failed_tasks_log_is_kept_for_the_operator(
     assert text not in str(told.value)
 
 
+@pytest.mark.parametrize("way", ["cold", "warm", "asked for again", "on another node"])
+@pytest.mark.parametrize("sku", ["standard-lxc", "basic-lxc"])
 @pytest.mark.parametrize(("nesting", "features"), [(True, "nesting=1"), (False, "")])
 async def test_guests_may_nest_unless_the_sku_says_no(
-    installation: Installation, nesting: bool, features: str
+    tmp_path: Path, world: World, nesting: bool, features: str, sku: str, way: str
 ) -> None:
-    sku = installation.leases.catalogue.sku("standard-lxc")
-    object.__setattr__(sku, "nesting", nesting)
+    lines = SHIPPED.replace(f"[sku.{sku}]", f"[sku.{sku}]\nnesting = {str(nesting).lower()}")
+    book = tmp_path / "catalogue.toml"
+    book.write_text(lines)
+    proxmox, _, _ = world
+    trouble = {"asked for again": LOCKS[4], "on another node": NOT_HERE[0]}.get(way)
+    if trouble is not None:
+        proxmox.world.faults.order_for_task(TaskFault(type="vzcreate", text=trouble))
+    pool = f"{sku}:1:512:8=1" if way == "warm" else ""
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
 
-    row = (await installation.lease()).lease
+    async with running(url, *world, pve402_catalogue=book, pve402_pool=pool) as made:
+        if way == "warm":
+            await made.pool_of(1)
+        row = (await made.lease(sku=sku)).lease
+        options = proxmox.world.guests[row.vmid].config.options
 
-    options = installation.proxmox.world.guests[row.vmid].config.options
     assert options.get("features", "") == features
 
 
