@@ -146,6 +146,8 @@ def _first_sentence(operation: dict[str, Any]) -> str:
 
 def _opened_by(operation: dict[str, Any]) -> str:
     headers = {parameter["name"] for parameter in operation.get("parameters", ())}
+    if operation["tags"] == ["owed"]:
+        return "a wallet's token"
     if "Idempotency-Key" in headers:
         return "a payment of the price"
     if "X-PAYMENT" in headers:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext import asyncio as sa_asyncio
 from tests.chaos import payments, running, stage
 
-from pve402.domain import lease, mark, order
+from pve402.domain import lease, mark, order, owed
 from pve402.payments import abi
 from pve402.payments.schemes.exact import eip3009
 from pve402.storage import tables
@@ -51,6 +51,7 @@ class Findings:
     orders: Sequence[order.Order]
     guests: Sequence[Mapping[str, Any]]
     vmids: Sequence[Mapping[str, Any]]
+    owed: Sequence[owed.Owed]
     signed: Sequence[payments.Signed]
     minute_seconds: float
     blocks_vanish: bool = False
@@ -90,6 +91,7 @@ async def read(
         leases=[lease.Lease.from_row(row) for row in await read_rows(url, tables.leases)],
         orders=[order.Order.from_row(row) for row in await read_rows(url, tables.orders)],
         vmids=await read_rows(url, tables.vmids),
+        owed=[owed.Owed.from_row(row) for row in await read_rows(url, tables.owed)],
         guests=await where.guests(),
         runs=running.read_runs(await where.runs()),
         wishes=wishes,
@@ -102,10 +104,16 @@ async def read(
 
 
 async def is_at_rest(where: stage.Stage) -> bool:
-    """Whether every order has come to its end, and every lease that was begun is there or gone."""
+    """Whether every order has come to its end, and every lease that was begun is there or gone.
+
+    A refused order is watched until its payment is past; it rests once its transfer is owed.
+    """
     orders = await read_rows(where.database_url, tables.orders)
-    if any(row["due_at"] is not None for row in orders):
-        return False
+    paid = {(one.payer, one.nonce) for one in await _transfers(where)}
+    for row in orders:
+        watched = row["status"] == order.OrderStatus.REFUSED.value
+        if row["due_at"] is not None and not (watched and (row["payer"], row["nonce"]) not in paid):
+            return False
     leases = await read_rows(where.database_url, tables.leases)
     locked = {guest["vmid"] for guest in await where.guests() if guest["lock"] == "create"}
     return not any(
@@ -146,6 +154,7 @@ def violations(findings: Findings) -> list[str]:
         _guests,
         _running,
         _refused,
+        _owed,
         _vmids,
         _nothing_open,
         _promises,
@@ -156,6 +165,8 @@ def violations(findings: Findings) -> list[str]:
 def _money_and_orders(findings: Findings) -> Iterator[str]:
     """Every transfer belongs to one settled order, and every settled order to one transfer.
 
+    Or it is owed, and a redemption is settled by what is owed.
+
     Fees are not looked at again, so one whose block vanished stays unpaid.
     """
     orders = {(one.payer, one.nonce): one for one in findings.orders}
@@ -165,16 +176,50 @@ def _money_and_orders(findings: Findings) -> Iterator[str]:
         found = orders.pop((transfer.payer, transfer.nonce), None)
         if found is None:
             yield f"transfer {transfer.transaction} has no order"
+        elif found.status is order.OrderStatus.OWED:
+            yield from _owed_for(findings, found)
         elif found.status is not order.OrderStatus.SETTLED:
             yield f"order {found.order_id} was paid and is {found.status.value}: {found.last_error}"
         elif found.transaction != transfer.transaction:
             yield f"order {found.order_id} names another transaction than its own"
         elif found.amount_atomic != transfer.amount_atomic:
             yield f"order {found.order_id} was paid {transfer.amount_atomic}"
-    for left in orders.values():
+    yield from _settled_unpaid(findings, orders.values())
+
+
+def _settled_unpaid(findings: Findings, unpaid: Iterable[order.Order]) -> Iterator[str]:
+    for left in unpaid:
+        if left.owed_id is not None:
+            continue
         unpaid_fee = findings.blocks_vanish and left.kind is order.OrderKind.FEE
         if left.status is order.OrderStatus.SETTLED and not unpaid_fee:
             yield f"order {left.order_id} ({left.kind.value}) is settled without a transfer"
+
+
+def _owed_for(findings: Findings, paid: order.Order) -> Iterator[str]:
+    debts = [debt for debt in findings.owed if debt.order_id == paid.order_id]
+    if len(debts) != 1:
+        yield f"order {paid.order_id} was paid and bought nothing, and {len(debts)} debts say so"
+    elif debts[0].amount_atomic != paid.amount_atomic:
+        yield f"{debts[0].amount_atomic} are owed for order {paid.order_id}"
+
+
+def _owed(findings: Findings) -> Iterator[str]:
+    """What was owed is still owed, or was redeemed by leases that were handed over."""
+    orders = {one.order_id: one for one in findings.orders}
+    for debt in findings.owed:
+        spent = sum(
+            one.amount_atomic
+            for one in findings.orders
+            if one.owed_id == debt.owed_id and one.status is not order.OrderStatus.REFUSED
+        )
+        if debt.left_atomic + spent != debt.amount_atomic:
+            yield f"debt {debt.owed_id}: {debt.amount_atomic} owed, {spent} spent, other left"
+        paid = orders.get(debt.order_id)
+        if paid is None or paid.status is not order.OrderStatus.OWED:
+            yield f"debt {debt.owed_id} is of an order that is not owed: {debt.order_id}"
+        if debt.holder_order_id is not None:
+            yield f"debt {debt.owed_id} is held by {debt.holder_order_id}"
 
 
 def _orders_and_leases(findings: Findings) -> Iterator[str]:
@@ -292,12 +337,13 @@ def _vmids(findings: Findings) -> Iterator[str]:
 def _nothing_open(findings: Findings) -> Iterator[str]:
     """Every order came to its end, and nobody holds or waits for anything."""
     for one in findings.orders:
-        if one.is_open or one.due_at is not None or one.fence is not None:
+        is_watched = one.status is order.OrderStatus.REFUSED
+        if one.is_open or one.fence is not None or (one.due_at is not None and not is_watched):
             yield (
                 f"order {one.order_id} ({one.kind.value}) is left {one.status.value}, "
                 f"final {one.final}, attempts {one.attempts}: {one.last_error}"
             )
-        if one.sealed_payment is not None:
+        if one.sealed_payment is not None and not is_watched:
             yield f"order {one.order_id} still keeps its payment"
     for row in findings.leases:
         if row.hold_order_id is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.chaos import audit, payers, payments, running
 
-from pve402.domain import lease, order, power
+from pve402.domain import lease, order, owed, power
 from pve402_devnet.chain.contracts import Manner
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -75,6 +75,7 @@ def findings(**changes: Any) -> audit.Findings:
         "orders": [an_order()],
         "guests": [a_guest()],
         "vmids": [{"vmid": 10_000}],
+        "owed": [],
         "signed": [],
         "minute_seconds": _MINUTE_SECONDS,
         "served": [(_NOW - timedelta(seconds=9), _NOW + timedelta(seconds=99))],
@@ -122,6 +123,7 @@ def stopped(**changes: Any) -> dict[str, Any]:
 STOPPED, RUNNING = power.Wanted.STOPPED, power.Wanted.RUNNING
 LATER = a_run(began=_NOW + timedelta(seconds=3))
 EARLY = a_run(began=_NOW - timedelta(seconds=9))
+OWED: dict[str, Any] = {"status": order.OrderStatus.OWED, "expires_at": None}
 REFUSED: dict[str, Any] = {"status": order.OrderStatus.REFUSED, "refusal": "create_failed"}
 FAILED = a_lease(status=lease.LeaseStatus.FAILED, expires_at=None)
 
@@ -136,9 +138,51 @@ def test_a_failed_creation_that_is_gone_and_not_charged_is_no_violation() -> Non
     assert audit.violations(of) == []
 
 
+def a_debt(**changes: Any) -> owed.Owed:
+    """What is owed for the order."""
+    facts: dict[str, Any] = {
+        "owed_id": "w1",
+        "order_id": "o1",
+        "reason": owed.OwedReason.PAID_LATE,
+        "network": _ADDRESSES["network"],
+        "asset": _ADDRESSES["asset"],
+        "payer": "0x1",
+        "amount_atomic": 10,
+        "left_atomic": 10,
+        "transaction": "0xt",
+        "since": _NOW,
+        "created_at": _NOW,
+    }
+    return owed.Owed(**{**facts, **changes})
+
+
+def owing(*debts: owed.Owed, orders: tuple[order.Order, ...] = ()) -> dict[str, Any]:
+    """An order that was paid and bought nothing."""
+    return {"orders": [an_order(**OWED), *orders], "owed": debts, "leases": [FAILED], "guests": []}
+
+
+def test_what_is_owed_for_a_transfer_is_no_violation() -> None:
+    assert audit.violations(findings(**owing(a_debt()))) == []
+
+
+REDEEMED = an_order(order_id="o2", nonce="w1:o2", owed_id="w1", amount_atomic=4)
+
+
+def test_a_redemption_needs_no_transfer() -> None:
+    changes = owing(a_debt(left_atomic=6), orders=(REDEEMED,))
+    changes |= {"leases": [a_lease()], "guests": [a_guest()]}
+
+    assert audit.violations(findings(**changes)) == []
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        (owing(), "0 debts say so"),
+        (owing(a_debt(amount_atomic=9, left_atomic=9)), "9 are owed"),
+        (owing(a_debt(left_atomic=9)), "other left"),
+        (owing(a_debt(holder_order_id="o2")), "is held by"),
+        ({"owed": [a_debt()]}, "is not owed"),
         ({"transfers": []}, "settled without a transfer"),
         ({"transfers": second_transfer()}, "has no order"),
         ({"orders": [an_order(amount_atomic=9)]}, "was paid 10"),

@@ -9,7 +9,7 @@ from tests.support import asgi, fake_leases, guest_work
 from pve402.api import app, context, gate
 from pve402.api.transport import address, guard
 from pve402.domain import errors
-from pve402.leases import access, service
+from pve402.leases import access, redeeming, service
 
 PAY_TO = "0x209693bc6afc0c5328ba36faf03c514ef312287c"
 NETWORK = "eip155:84532"
@@ -52,6 +52,16 @@ class FakeAccess:
         )
 
 
+class NobodyIsOwed:
+    """Nothing is owed to anybody."""
+
+    async def list_of(self, _caller: service.Caller) -> redeeming.Holding:
+        return redeeming.Holding(debts=[], undelivered=[])
+
+    async def redeem(self, *_: Any, **__: Any) -> None:
+        raise errors.OwedNotFound
+
+
 @dataclasses.dataclass(kw_only=True)
 class Api:
     """The application, a client of it, and what stands behind it."""
@@ -88,6 +98,7 @@ def make_api(
     )
     made = context.Context(
         leases=leases,  # type: ignore[arg-type]
+        redeeming=NobodyIsOwed(),  # type: ignore[arg-type]
         access=tokens,  # type: ignore[arg-type]
         gate=gate.Gate(
             options,

@@ -156,6 +156,7 @@ def _application(
     )
     made = context.Context(
         leases=known,  # type: ignore[arg-type]
+        redeeming=api_fixtures.NobodyIsOwed(),  # type: ignore[arg-type]
         access=tokens,  # type: ignore[arg-type]
         gate=gate.Gate(terms, address.ClientAddresses(())),
         work=work,

@@ -23,6 +23,7 @@ from pve402.api.routes import (
     health,
     lease,
     management,
+    owed,
     pages,
     power,
     stats,
@@ -109,7 +110,8 @@ def _telling_why(send: Send, state: State) -> Send:
 
 def _add_routes(app: FastAPI, public_url: str) -> None:
     into_guests = (commands, files, console, console_sockets, stream_sockets)
-    for noun in (lease, power, management, *into_guests, pages, stats, catalogue, auth, health):
+    bought = (lease, power, owed, management)
+    for noun in (*bought, *into_guests, pages, stats, catalogue, auth, health):
         app.router.routes.extend(noun.router.routes)
     app.openapi = document.Document(app=app, public_url=public_url)  # type: ignore[method-assign]
 
@@ -163,6 +165,7 @@ def _context(components: bootstrap.Components) -> context.Context:
     clients = address.ClientAddresses(settings.pve402_trusted_proxies)
     return context.Context(
         leases=components.leases,
+        redeeming=components.redeeming,
         access=components.access,
         gate=gate.Gate(
             options,

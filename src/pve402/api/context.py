@@ -8,7 +8,7 @@ from starlette.requests import HTTPConnection
 
 from pve402.api import gate
 from pve402.guests import guest_work
-from pve402.leases import access, service
+from pve402.leases import access, redeeming, service
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -16,6 +16,7 @@ class Context:
     """Everything that handlers use; one per application."""
 
     leases: service.LeaseService
+    redeeming: redeeming.Redeeming
     access: access.Access
     gate: gate.Gate
     work: guest_work.GuestWork

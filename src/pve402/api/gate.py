@@ -84,6 +84,15 @@ class Priced:
     said: str
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """How the sender of a purchase wants to be served."""
+
+    client_address: str | None
+    idempotency_key: str | None
+    wait_seconds: float
+
+
 class Gate:
     """Handles a request's payment: price, judge, buy, in this order and once each."""
 
@@ -192,19 +201,25 @@ class Gate:
         unpaid = _response(protocol.payment_required(offers, error=said))
         return Priced(offers=offers, unpaid=unpaid, said=said)
 
-    def _purchase(self, request: Request, judged: judgement.Judged) -> service.Purchase:
+    def wishes_of(self, request: Request) -> Wishes:
+        """Return how a request wants to be served. Raises InvalidIdempotencyKey."""
         key = request.headers.get("idempotency-key")
         if key is not None:
             check_idempotency_key(key)
         respond_async = "respond-async" in request.headers.get("prefer", "").lower()
+        return Wishes(
+            client_address=self.client_address(request),
+            idempotency_key=key,
+            wait_seconds=0.0 if respond_async else self._options.create_wait_seconds,
+        )
+
+    def _purchase(self, request: Request, judged: judgement.Judged) -> service.Purchase:
         return service.Purchase(
             payment=judged.payment,
             requirements=judged.requirements,
-            client_address=self.client_address(request),
-            idempotency_key=key,
             by_key=judged.standing is schemes.Standing.PROVEN,
-            wait_seconds=0.0 if respond_async else self._options.create_wait_seconds,
             too_late=judged.too_late,
+            **dataclasses.asdict(self.wishes_of(request)),
         )
 
 

@@ -24,6 +24,7 @@ from pve402.leases import (
     confirmation,
     creation,
     deals,
+    debts,
     fees,
     foreign_transfers,
     instance_name,
@@ -33,11 +34,14 @@ from pve402.leases import (
     money,
     nonces,
     options,
+    outcome,
     power,
     preflight,
     questions,
     quotas,
     reconciler,
+    redeeming,
+    redemptions,
     renewal,
     service,
     settling,
@@ -95,6 +99,7 @@ class Components:
     lease_reconciler: reconciler.Reconciler
     filler: warm_pool.Filler
     leases: service.LeaseService
+    redeeming: redeeming.Redeeming
     access: access.Access
     secret_vault: vault.Vault
     lease_options: options.LeaseOptions
@@ -264,32 +269,40 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
     )
     filler = warm_pool.Filler(db, view, lease_options, sku_catalogue)
     money_step = settling.Settling(deal_writer, machines, funds)
+    debt_writer = debts.Debts(deal_writer, funds, lease_options)
     again = anew.Anew(deal_writer, machines, view, sku_catalogue, lease_options)
     flows = worker.Workflows(
         creation=creation.Creation(
-            deal_writer, machines, money_step, lease_options, secret_vault, ready, again=again
+            deal_writer,
+            machines,
+            money_step,
+            lease_options,
+            secret_vault,
+            ready,
+            again=again,
+            debt_writer=debt_writer,
         ),
-        renewal=renewal.Renewal(deal_writer, machines, money_step, lease_options),
+        renewal=renewal.Renewal(deal_writer, machines, money_step, lease_options, debt_writer),
         confirmation=confirmation.Confirmation(deal_writer, machines, funds, lease_options),
         lifetime=lifetime.Lifetime(db, machines, lease_options, inside.end),
+        late=debt_writer.watch,
         fee=fee_flow.run,
         filling=warm_pool.Filling(db, machines, rekeying_guests),
     )
     lease_worker = worker.Worker(db, flows, worker_options)
+    outcomes = outcome.Outcomes(db, lease_worker)
+    quota_checks = quotas.QuotaChecks(db, lease_options.quotas, settings.network)
+    admissions = admission.Admission(
+        db, lease_options, worker_options.hold_seconds, funds, secret_vault, quota_checks
+    )
     parts = service.Parts(
         db=db,
         sku_catalogue=sku_catalogue,
         settings=lease_options,
         secret_vault=secret_vault,
         view=view,
-        admissions=admission.Admission(
-            db,
-            lease_options,
-            worker_options.hold_seconds,
-            funds,
-            secret_vault,
-            quotas.QuotaChecks(db, lease_options.quotas, settings.network),
-        ),
+        admissions=admissions,
+        outcomes=outcomes,
         rules=blocks.Blocks(db),
         settler=settler,
         is_readable=watching.is_readable,
@@ -322,6 +335,10 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
         lease_reconciler=reconciler.Reconciler(db, view, machines, lease_options),
         filler=filler,
         leases=service.LeaseService(parts),
+        redeeming=redeeming.Redeeming(
+            parts,
+            redemptions.Redemptions(db, lease_options, admissions, secret_vault, quota_checks),
+        ),
         access=_access(settings, db, secret_vault, routes, parts.asking),
         secret_vault=secret_vault,
         lease_options=lease_options,

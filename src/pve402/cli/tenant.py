@@ -1,15 +1,19 @@
-"""Tenants' commands: quote, lease, renew, list, token, end. Exit codes: see exit_codes.py.
+"""Tenants' commands: what they buy, hold and are owed. Exit codes: see exit_codes.py.
 
 The wallet's key comes from PVE402_WALLET_KEY, never from the command line, which others can see.
 Commands import the modules that do the work only when they run, so `--help` answers at once.
 """
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pve402.cli import options
 from pve402.cli.options import DEFAULT_URL, AsJson, Cap, Ctid, Minutes, Token, Url, Yes
+
+if TYPE_CHECKING:
+    from pve402 import schemas
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,6 +28,8 @@ def add_to(app: typer.Typer) -> None:
     app.command()(stop)
     app.command()(reboot)
     app.command()(end)
+    app.command()(owed)
+    app.command()(redeem)
 
 
 def quote(
@@ -69,20 +75,17 @@ def lease(  # noqa: PLR0913 -- one option each
 
     Without --ssh-key it reads the root password from PVE402_ROOT_PASSWORD, or asks for it.
     """
-    from pve402 import schemas
-    from pve402.cli import credentials, purchases
+    from pve402.cli import purchases
 
-    keys = [credentials.public_key(file) for file in ssh_key or []]
-    wish = schemas.LeaseRequest(
+    wish = _wish(
+        minutes=minutes,
         sku=sku,
-        runtime_minutes=minutes,
         hostname=hostname,
         cores=cores,
         memory_mb=memory_mb,
         disk_gb=disk_gb,
         template=template,
-        ssh_public_keys=keys,
-        password=None if keys else credentials.root_password(),
+        ssh_key=ssh_key,
     )
     purchases.lease(url, wish, max_usd=max_usd, as_json=as_json)
 
@@ -167,3 +170,56 @@ def end(
     from pve402.cli import holdings
 
     holdings.end(url, token, ctid, without_asking=yes, as_json=as_json)
+
+
+def owed(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """List what the wallet paid and got nothing for; free, by a signature of the wallet."""
+    from pve402.cli import owed as debts
+
+    debts.show_all(url, as_json=as_json)
+
+
+def redeem(  # noqa: PLR0913 -- one option each
+    *,
+    owed_id: Annotated[str, typer.Argument(help="As `pve402 owed` lists it.")],
+    hostname: options.Hostname,
+    minutes: Minutes = 60,
+    sku: options.Sku = "standard-lxc",
+    cores: options.Cores = 1,
+    memory_mb: options.Memory = 512,
+    disk_gb: options.Disk = 8,
+    template: options.Template = None,
+    ssh_key: options.SshKeys = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Lease a container for what is owed, without a payment; the rest stays owed.
+
+    Without --ssh-key the root password is asked for, or read from PVE402_ROOT_PASSWORD.
+    """
+    from pve402.cli import owed as debts
+
+    wish = _wish(
+        minutes=minutes,
+        sku=sku,
+        hostname=hostname,
+        cores=cores,
+        memory_mb=memory_mb,
+        disk_gb=disk_gb,
+        template=template,
+        ssh_key=ssh_key,
+    )
+    debts.redeem(url, owed_id, wish, as_json=as_json)
+
+
+def _wish(*, ssh_key: list[Path] | None, minutes: int, **wished: Any) -> "schemas.LeaseRequest":
+    from pve402 import schemas
+    from pve402.cli import credentials
+
+    keys = [credentials.public_key(file) for file in ssh_key or []]
+    return schemas.LeaseRequest(
+        runtime_minutes=minutes,
+        ssh_public_keys=keys,
+        password=None if keys else credentials.root_password(),
+        **wished,
+    )

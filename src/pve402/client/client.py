@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Generic, Self, TypeVar
+from urllib.parse import quote as quoted
 
 import aiohttp
 from pydantic import BaseModel, TypeAdapter
@@ -29,6 +30,7 @@ Progress = Callable[[schemas.LeaseAnswer | None], None]
 
 DEFAULT_CAP_USD: Final = Decimal("1.00")
 _LEASES: Final = TypeAdapter(list[schemas.LeaseItem])
+_OWED: Final = TypeAdapter(list[schemas.OwedItem])
 _ASYNC: Final = {"Prefer": "respond-async"}
 _TOKEN: Final = re.compile(r"(?:bearer +)?([\x21-\x7e]{1,256})", re.IGNORECASE)
 
@@ -123,6 +125,26 @@ class Client:
         wish = {"runtimeMinutes": minutes}
         known = self._known_token(ctid)
         return await self._buy(f"/lease/{ctid}/renew", wish, known, idempotency_key, on_progress)
+
+    async def owed(self) -> list[schemas.OwedItem]:
+        """What the wallet paid and got nothing for. Raises as `leases`."""
+        reply = await self._managed("GET", "/owed", None)
+        return transport.parsed(reply.body, _OWED.validate_json)
+
+    async def redeem(
+        self, owed_id: str, wish: schemas.LeaseRequest, *, idempotency_key: str | None = None
+    ) -> schemas.LeaseAnswer:
+        """Lease a container for what is owed; the rest stays owed.
+
+        Repeats the request until the container is ready. Raises as `leases`.
+        """
+        key = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(24)}
+        path, document = f"/owed/{quoted(owed_id)}/redeem", transport.document(wish)
+        known = {**key, **await self.authorization(None)}
+        reply = await self._until_known(path, document, known, None)
+        answer = transport.read(reply, schemas.LeaseAnswer)
+        self._remember(answer)
+        return answer
 
     async def leases(self, *, include_over: bool = False) -> list[schemas.LeaseItem]:
         """The caller's leases. Raises KeyNeeded, Refused, ServiceUnreachable."""

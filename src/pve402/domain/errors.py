@@ -16,6 +16,7 @@ Pve402Error
 │   ├── AddressBlocked
 │   └── WalletBlocked
 ├── LeaseNotFound                 404  no such lease for this caller
+├── OwedNotFound                  404  nothing of this name is owed to this caller
 ├── LeaseEnded                    410  the token's lease is over
 ├── Conflict                      409  the request is fine, the state is not
 │   ├── NoCapacity
@@ -25,6 +26,8 @@ Pve402Error
 │   ├── LeaseSuspended
 │   ├── PaymentReused
 │   ├── IdempotencyKeyReused
+│   ├── OwedBusy
+│   ├── OwedTooLittle
 │   └── PaidTooFarAhead
 ├── PaymentRefused                402  the payment was not accepted; nothing was charged
 ├── TooMany                       429  a limit protects the others
@@ -32,8 +35,10 @@ Pve402Error
 │   ├── LimitReached
 │   └── WalletMustWait
 ├── ProvisioningFailed            502  the guest did not come up; nothing was charged
+├── PaymentOwed                   502  the payment bought nothing and is owed to its payer
 └── TryLater                      503  the outcome is open, or a part is away
     ├── OrderPending
+    │   └── DeliveryPending
     ├── SettlementPending
     ├── FacilitatorUnavailable
     ├── ChainUnavailable
@@ -148,6 +153,11 @@ class LeaseNotFound(Pve402Error):
     code = "lease_not_found"
 
 
+class OwedNotFound(Pve402Error):
+    detail = "Nothing of this name is owed to this wallet."
+    code = "owed_not_found"
+
+
 class LeaseEnded(Pve402Error):
     detail = "The lease of this token has ended."
     code = "lease_ended"
@@ -198,6 +208,17 @@ class IdempotencyKeyReused(Conflict):
     code = "idempotency_key_reused"
 
 
+class OwedBusy(Conflict):
+    detail = "Another redemption of this money is in progress; wait for its lease."
+    code = "owed_busy"
+    retry_after_seconds = 10
+
+
+class OwedTooLittle(Conflict):
+    detail = "Less is owed than this lease costs; ask for fewer minutes or a smaller size."
+    code = "owed_too_little"
+
+
 class PaidTooFarAhead(Conflict):
     detail = "The lease would be paid further ahead than the operator allows."
     code = "paid_too_far_ahead"
@@ -240,6 +261,14 @@ class ProvisioningFailed(Pve402Error):
     code = "provisioning_failed"
 
 
+class PaymentOwed(Pve402Error):
+    detail = (
+        "The payment was taken and bought nothing, so it is owed to the wallet that paid: sign in "
+        "with it and see GET /owed. Do not pay again."
+    )
+    code = "payment_owed"
+
+
 class TryLater(Pve402Error):
     detail = "The service cannot answer right now; try again later."
     code = "try_later"
@@ -250,6 +279,14 @@ class OrderPending(TryLater):
     detail = "The order is still in progress; ask again with the same payment."
     code = "order_pending"
     retry_after_seconds = 5
+
+
+class DeliveryPending(OrderPending):
+    detail = (
+        "The payment is settled, and the container did not come up yet. It is tried again; what "
+        "cannot be delivered is owed to the wallet that paid (GET /owed). Do not pay again."
+    )
+    code = "delivery_pending"
 
 
 class SettlementPending(TryLater):

@@ -41,7 +41,7 @@ TRANSITIONS: Mapping[LeaseStatus, frozenset[LeaseStatus]] = {
         | {LeaseStatus.ENDED, LeaseStatus.POOLED, LeaseStatus.RESERVED}
     ),
     LeaseStatus.SETTLING: frozenset(
-        {LeaseStatus.ACTIVE, LeaseStatus.STARTING, LeaseStatus.UNWINDING}
+        {LeaseStatus.ACTIVE, LeaseStatus.STARTING, LeaseStatus.RESERVED, LeaseStatus.UNWINDING}
     ),
     LeaseStatus.ACTIVE: frozenset({LeaseStatus.STOPPING, LeaseStatus.ENDED}),
     LeaseStatus.STOPPING: frozenset({LeaseStatus.STOPPED, LeaseStatus.DELETING, LeaseStatus.ENDED}),
@@ -93,6 +93,18 @@ def is_usable(status: LeaseStatus, expires_at: datetime | None, now: datetime) -
 def new_lease_id() -> str:
     """Return a new lease id: a letter, then 25 lower-case letters and digits (129 bits)."""
     return "l" + "".join(secrets.choice(_ALPHABET) for _ in range(25))
+
+
+def made_again(old: "Lease") -> "Lease":
+    """Return the lease that takes the place of one whose guest is given up; not placed yet."""
+    return old.evolve(
+        lease_id=new_lease_id(),
+        status=LeaseStatus.RESERVED,
+        upid=None,
+        create_sent_at=None,
+        pooled_at=None,
+        fence=None,
+    )
 
 
 def is_lease_id(text: str) -> bool:

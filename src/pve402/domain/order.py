@@ -25,6 +25,7 @@ class OrderStatus(Enum):
     SETTLING = "settling"  # the transfer was requested; its outcome may be unknown
     SETTLED = "settled"  # the transfer is on chain
     REFUSED = "refused"  # we will never make the transfer
+    OWED = "owed"  # the transfer is on chain and bought nothing: its payer is owed the money
 
 
 OPEN = frozenset({OrderStatus.CLAIMED, OrderStatus.WORKING, OrderStatus.SETTLING})
@@ -63,6 +64,9 @@ class Order:
     described_at: datetime | None = None  # when the guest received that end, None before
     settling_at: datetime | None = None  # when the transfer was first requested
     settles_first: bool = False  # the payer is a contract: its guest starts only once paid
+    tries: int = 0  # how often a paid guest had to be made anew
+    tried_at: datetime | None = None  # when the present try to deliver it began
+    owed_id: str | None = None  # the debt that this order redeems, instead of a payment
     sealed_payment: bytes | None = dataclasses.field(default=None, repr=False)
     sealed_secrets: bytes | None = dataclasses.field(default=None, repr=False)
 

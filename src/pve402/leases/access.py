@@ -12,7 +12,7 @@ from pve402.payments import errors as payment_errors
 from pve402.payments import wallet
 from pve402.storage import database, lease_rows, token_rows, vault
 
-SCOPES = frozenset({"read", "exec", "console", "files", "renew", "end", "power"})
+SCOPES = frozenset({"read", "exec", "console", "files", "renew", "end", "power", "redeem"})
 _WALLET_TOKEN_LIFE = timedelta(hours=12)
 _STRANGER_TOKEN_LIFE = timedelta(minutes=15)  # wallets are free, so their tokens must not pile up
 _MAX_TOKEN_CHARACTERS = 200

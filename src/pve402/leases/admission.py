@@ -75,7 +75,7 @@ class Admission:
         PaymentRejected if there is no order and the payment is too late to create one.
         """
         async with self._db.read() as tx:
-            found = await self._find(tx, purchase, route, self._fingerprint(route, canonical))
+            found = await self._find(tx, purchase, route, self.fingerprint(route, canonical))
         if found is None and purchase.too_late is not None:
             raise purchase.too_late
         return found
@@ -99,9 +99,9 @@ class Admission:
         """
         new = self._new_order(purchase, CREATE_ROUTE, asked.canonical(), order.OrderKind.CREATION)
         new = dataclasses.replace(
-            new, minutes=asked.minutes, sealed_secrets=self._seal_secrets(new.order_id, asked)
+            new, minutes=asked.minutes, sealed_secrets=self.seal_secrets(new.order_id, asked)
         )
-        wanted = self._new_lease(lease.new_lease_id(), asked, sku, purchase)
+        wanted = self.new_lease(lease.new_lease_id(), asked, sku, purchase)
         wanted = wanted.evolve(network=network.name)
         async with self._db.begin() as tx:
             await reservation.lock_placement(self._db, tx)
@@ -123,7 +123,7 @@ class Admission:
                     allowed=sku.nodes,
                     network=network,
                 )
-            return await self._insert(tx, dataclasses.replace(new, lease_id=taken.lease_id))
+            return await self.insert(tx, dataclasses.replace(new, lease_id=taken.lease_id))
 
     async def _take_ready(
         self,
@@ -165,7 +165,7 @@ class Admission:
             if past.wait_seconds:  # renewals need not wait, but no guest runs unpaid either
                 new = dataclasses.replace(new, settles_first=True)
             await self._hold(tx, row, new, past.now, rooms)
-            return await self._insert(tx, new)
+            return await self.insert(tx, new)
 
     async def check_fee(self, purchase: purchases.Purchase) -> None:
         """Check the payment of a management call before it is claimed.
@@ -185,9 +185,10 @@ class Admission:
         """Claim the payment of a management call. Raises PaymentReused if it was claimed before."""
         new = self._new_order(purchase, route, canonical, order.OrderKind.FEE)
         async with self._db.single() as tx:
-            return await self._insert(tx, dataclasses.replace(new, idempotency_hash=None))
+            return await self.insert(tx, dataclasses.replace(new, idempotency_hash=None))
 
-    async def _insert(self, tx: transaction.Transaction, new: order.Order) -> Taken:
+    async def insert(self, tx: transaction.Transaction, new: order.Order) -> Taken:
+        """Write a new order, which claims its payment. Raises PaymentReused."""
         fence = queue.new_fence()
         written = await order_rows.insert(
             self._db, tx, new, fence=fence, due_in_seconds=self._hold_seconds
@@ -279,7 +280,7 @@ class Admission:
             amount_atomic=payment.amount_atomic,
             valid_before=datetime.fromtimestamp(payment.valid_before, UTC),
             minutes=0,
-            request_hash=self._fingerprint(route, canonical),
+            request_hash=self.fingerprint(route, canonical),
             idempotency_hash=self._idempotency_hash(purchase, route),
             created_at=datetime.now(UTC),  # the insert writes the database's own time
             client_address=purchase.client_address,
@@ -287,20 +288,21 @@ class Admission:
             sealed_payment=self._money.seal(order_id, payment, purchase.requirements),
         )
 
-    def _new_lease(
+    def new_lease(
         self,
         lease_id: str,
         asked: request.CreationRequest,
         sku: catalogue.Sku,
-        purchase: purchases.Purchase,
+        buyer: purchases.Buyer,
     ) -> lease.Lease:
+        """Return the lease that a creation asks for, not placed yet."""
         return lease.Lease(
             lease_id=lease_id,
             status=lease.LeaseStatus.RESERVED,
             node="",  # chosen with its vmid in the transaction
             vmid=0,
-            owner=purchase.owner,
-            client_address=purchase.client_address,
+            owner=buyer.owner,
+            client_address=buyer.client_address,
             sku=sku.name,
             size=asked.size,
             hostname=asked.hostname or request.default_hostname(sku.name, lease_id),
@@ -310,13 +312,15 @@ class Admission:
             metadata=asked.kept(),
         )
 
-    def _seal_secrets(self, order_id: str, asked: request.CreationRequest) -> bytes:
+    def seal_secrets(self, order_id: str, asked: request.CreationRequest) -> bytes:
+        """Return the tenant's encrypted secrets, which the order row keeps until delivery."""
         text = json.dumps(
             {"password": asked.password, "ssh_public_keys": list(asked.ssh_public_keys)}
         )
         return self._vault.seal(text.encode(), order_id)
 
-    def _fingerprint(self, route: str, canonical: Mapping[str, object]) -> str:
+    def fingerprint(self, route: str, canonical: Mapping[str, object]) -> str:
+        """Return what tells a request from every other one."""
         return request.fingerprint(route, canonical, self._request_key)
 
     def _idempotency_hash(self, purchase: purchases.Purchase, route: str) -> str | None:

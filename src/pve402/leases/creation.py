@@ -9,7 +9,8 @@
 A payer that is a contract can pass every check and still fail the transaction. Its payment is
 therefore settled between CREATING and STARTING, and the lease is handed over once the guest runs.
 A guest whose settlement was unknown for a while may be stopped, and then goes back to STARTING too.
-A paid guest that does not start is made again, on another node if there is one.
+A paid guest that does not start is made again, on another node if there is one. After a day of
+trying, the money is owed (pve402.leases.debts).
 
 A lease whose guest comes from the warm pool (pve402.leases.warm_guests) begins at the last step:
 the guest is checked before the money moves and re-keyed afterwards.
@@ -26,11 +27,12 @@ from typing import NoReturn
 
 import structlog
 
-from pve402.domain import errors, lease, order
+from pve402.domain import errors, lease, order, owed
 from pve402.leases import (
     anew,
     cluster,
     deals,
+    debts,
     machine,
     moves,
     options,
@@ -62,8 +64,10 @@ class Creation:
         ready: warm_guests.WarmGuests,
         *,
         again: anew.Anew,
+        debt_writer: debts.Debts,
     ) -> None:
         self._ready = ready
+        self._debts = debt_writer
         self._anew = again
         self._deals = deal_writer
         self._machines = machines
@@ -87,6 +91,9 @@ class Creation:
             await self._run_or_refuse(row)
         except machine.GuestMovedError as moved:
             await self._follow(row, moved.node)
+        except (workflow.RetryLater, pve.ProxmoxError, *workflow.TRANSIENT) as error:
+            if not await self._owe_if_overdue(row, workflow.reason_of(error)):
+                raise
 
     async def _run_or_refuse(self, row: order.Order) -> None:
         deal = await self._deals.open_deal(row)
@@ -94,6 +101,14 @@ class Creation:
             await workflow.run(self.steps, deal, lambda deal: deal.lease.status)
         except workflow.GiveUp as end:
             await self._refuse(row, end)
+
+    async def _owe_if_overdue(self, row: order.Order, reason: str) -> bool:
+        """Give a paid lease up after a day of trying; return whether it was time."""
+        deal = await self._deals.reopen(row)
+        if not await self._debts.is_overdue(deal.order):
+            return False
+        await self._debts.owe(deal, owed.OwedReason.UNDELIVERED, reason)
+        return True
 
     async def _follow(self, row: order.Order, node: str) -> NoReturn:
         """Record the node that the guest was migrated to, and retry at once."""
@@ -128,6 +143,11 @@ class Creation:
             await self._check_time(sent)
             raise workflow.RetryLater("the vmid was taken meanwhile", after_seconds=0.2) from None
         except pve.ProxmoxError as error:
+            if not isinstance(error, workflow.TRANSIENT):
+                before = deal.lease.create_sent_at
+                sent = await self._deals.advance(
+                    sent, functools.partial(moves.forget_create_sent, before=before)
+                )
             raise await self._passing_or_final(deal, error, "create_failed") from error
         return sent, upid
 
@@ -256,13 +276,25 @@ class Creation:
         """Move the money. The lease is handed over only after the transfer is seen on chain."""
         if deal.order.status is order.OrderStatus.CLAIMED:
             return await self._look_at_ready(deal)
-        paid = await self._settling.settle(deal)
-        if deal.lease.pooled_at is not None:
-            await self._ready.hand_over(deal, self._secrets(deal.order))
-        elif deal.order.settles_first or paid.may_be_stopped:
-            return await self._deals.start_paid(deal, paid.transaction)
-        await self._activate(deal, paid.transaction)
+        if not deal.order.is_paid:
+            paid = await self._settling.settle(deal)
+            if deal.lease.pooled_at is not None:
+                deal = await self._deals.note_paid(deal, paid.transaction)
+            elif deal.order.settles_first or paid.may_be_stopped:
+                return await self._deals.start_paid(deal, paid.transaction)
+            else:
+                await self._activate(deal, paid.transaction)
+                return None
+        await self._hand_over(deal)
+        await self._activate(deal, deal.order.transaction)
         return None
+
+    async def _hand_over(self, deal: Deal) -> None:
+        try:
+            await self._ready.hand_over(deal, self._secrets(deal.order))
+        except workflow.RetryLater:
+            await self._check_time(deal)
+            raise
 
     async def _activate(self, deal: Deal, transaction: str | None) -> None:
         recheck = self._settling.needs_recheck(deal.order.network)
@@ -299,16 +331,23 @@ class Creation:
     ) -> Exception:
         """Turn a Proxmox failure into RetryLater while there is time, else GiveUp."""
         reason = workflow.reason_of(error)
-        if isinstance(error, cluster.NOT_HERE) and not deal.order.is_paid:
-            return await self._anew.elsewhere(deal, reason)
+        if isinstance(error, cluster.NOT_HERE):
+            if not deal.order.is_paid:
+                return await self._anew.elsewhere(deal, reason)
+            self._anew.note_unfit(deal)
         if not isinstance(error, workflow.TRANSIENT):
             return workflow.GiveUp(refusal, reason)
         await self._check_time(deal)
         return workflow.RetryLater(reason)
 
     async def _check_time(self, deal: Deal) -> None:
-        """Give up a creation that took too long, or whose payment could not be settled in time."""
+        """Give up a creation that took too long, or whose payment could not be settled in time.
+
+        A paid one is then made anew.
+        """
         if deal.order.is_paid:
+            if await self._anew.is_too_long(deal):
+                raise workflow.GiveUp("create_failed", "the paid container did not come up in time")
             return
         now = await self._deals.db.time()
         limit = timedelta(seconds=self._settings.creation_limit_seconds)

@@ -15,6 +15,7 @@ from pve402.storage import (
     database,
     lease_rows,
     order_rows,
+    owed_rows,
     queue,
     tables,
     token_rows,
@@ -94,16 +95,36 @@ class Deals:
                 expires_at=None,
             )
             await token_rows.insert(self.db, tx, token)
+            if settled.owed_id is not None:
+                await owed_rows.deliver(self.db, tx, settled)
         metrics.count(settled)
         return Deal(order=settled, lease=active)
 
     async def start_paid(self, deal: Deal, transaction: str | None) -> Deal:
         """Record that a new lease is paid and its guest should start."""
-        paid = {"settled_at": self.db.now(), "transaction": transaction, "attempts": 0}
         async with self.db.begin() as tx:
-            written = await self.write_order(tx, deal.order, **paid, last_error=None)
+            written = await self.write_order(tx, deal.order, **self._paid_now(transaction))
             moved = await moves.start_paid(tx, deal.lease)
         return Deal(order=written, lease=moved)
+
+    async def note_paid(self, deal: Deal, transaction: str | None) -> Deal:
+        """Record that a new lease is paid, whose warm guest is not its tenant's yet."""
+        async with self.db.single() as tx:
+            written = await self.write_order(tx, deal.order, **self._paid_now(transaction))
+        return Deal(order=written, lease=deal.lease)
+
+    async def begin_try(
+        self, tx: transaction.Transaction, row: order.Order, **values: Any
+    ) -> order.Order:
+        """Record that an order's guest is made anew; only tries of paid orders count."""
+        tries = row.tries + 1 if row.is_paid else 0
+        fresh = {"tries": tries, "tried_at": self.db.now(), "last_error": None}
+        return await self.write_order(tx, row, **fresh, **values)
+
+    def _paid_now(self, transaction: str | None) -> dict[str, Any]:
+        now = self.db.now()
+        times = {"settled_at": now, "tried_at": now}
+        return {**times, "transaction": transaction, "attempts": 0, "last_error": None}
 
     async def reopen(self, row: order.Order) -> Deal:
         """Read an order that a worker has taken, and its lease, again.
@@ -126,11 +147,12 @@ class Deals:
         metrics.count(settled)
         return Deal(order=settled, lease=longer)
 
-    async def remember(self, row: order.Order, transaction: str | None) -> None:
-        """Keep the hash of a transaction that may still land."""
-        if transaction is not None and transaction != row.transaction:
-            async with self.db.single() as tx:
-                await self.write_order(tx, row, transaction=transaction)
+    async def remember(self, row: order.Order, transaction: str | None) -> order.Order:
+        """Keep the hash of a transaction that may still land; return the order as it is then."""
+        if transaction is None or transaction == row.transaction:
+            return row
+        async with self.db.single() as tx:
+            return await self.write_order(tx, row, transaction=transaction)
 
     async def finish(self, row: order.Order, transaction: str | None = None) -> None:
         """Close a settled order for good, record its final transaction and erase its payment.
@@ -207,13 +229,18 @@ class Deals:
     async def _refuse(
         self, tx: transaction.Transaction, row: order.Order, refusal: str, reason: str
     ) -> order.Order:
+        """Record a refusal, and watch a signed payment: somebody else may still submit it."""
+        watched: dict[str, Any] = {**CLOSED, "attempts": 0}
+        if row.sealed_payment is not None:
+            del watched["sealed_payment"]
+            watched["due_at"] = self.db.now(WATCH_AFTER_SECONDS)
         return await self.write_order(
             tx,
             row,
             status=order.OrderStatus.REFUSED.value,
             refusal=refusal,
             last_error=reason[:500],
-            **CLOSED,
+            **watched,
         )
 
     async def reassign_vmid(self, deal: Deal, note: str) -> Deal:
@@ -252,4 +279,6 @@ class Deals:
         )
 
 
+WATCH_AFTER_SECONDS = 10.0
+"""When the chain is first looked at for the transfer of a refused order."""
 CLOSED = {"sealed_payment": None, "sealed_secrets": None, "due_at": None, "fence": None}

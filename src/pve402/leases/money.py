@@ -69,6 +69,12 @@ class Money:
             confirmations=self._confirmations,
         )
 
+    async def watch(self, row: order.Order) -> settlement.Late:
+        """Look whether the money of a refused order came after all; raises ChainUnavailable."""
+        payment, requirements = self._open(row)
+        since, confirmations = _since(row, requirements), self._confirmations
+        return await self._settler.watch(payment, since_seconds=since, confirmations=confirmations)
+
     def needs_recheck(self, network: str) -> bool:
         """Return whether a network's settlements are checked on chain at all."""
         return network not in self._trusted

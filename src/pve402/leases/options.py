@@ -23,6 +23,7 @@ class LeaseOptions:
     grace_per_paid: float = 24.0  # and at most this multiple of the paid time
     paid_ahead_limit_seconds: float = 30 * 24 * 3600.0
     late_create_seconds: float = 90.0  # how long a guest may still appear after an unknown outcome
+    deliver_seconds: float = 24 * 3600.0  # how long a paid container is tried before it is owed
     task_shows_seconds: float = 10.0  # after this, a creation's task is visible or already gone
     restarts_an_hour: int = 3  # of a guest found stopped inside its lease
     unsettled_per_wallet: int = 8

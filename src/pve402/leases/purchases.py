@@ -1,10 +1,39 @@
 """What a client wants to buy with one payment."""
 
 import dataclasses
+from typing import Protocol
 
 from pve402.domain import account
 from pve402.payments import errors as payment_errors
 from pve402.payments import protocol
+
+
+class Buyer(Protocol):
+    """Who gets a new lease."""
+
+    @property
+    def owner(self) -> str:
+        """The CAIP-10 account."""
+        ...
+
+    @property
+    def by_key(self) -> bool:
+        """Whether a key proves the account, which is the same on every chain."""
+        ...
+
+    @property
+    def client_address(self) -> str | None:
+        """The network address of the request."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Redeemer:
+    """A buyer who redeems what is owed."""
+
+    owner: str
+    by_key: bool
+    client_address: str | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

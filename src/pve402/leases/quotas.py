@@ -21,17 +21,17 @@ class QuotaChecks:
         self._networks = networks
 
     async def check(
-        self, tx: transaction.Transaction, purchase: purchases.Purchase, size: lease.Size
+        self, tx: transaction.Transaction, buyer: purchases.Buyer, size: lease.Size
     ) -> None:
         """Raise LimitReached if this creation would exceed a quota; call it in placement's turn."""
         quotas = self._quotas
-        wallet = [purchase.owner]
-        if purchase.by_key:
-            wallet = account.on_networks(purchase.owner, self._networks)
+        wallet = [buyer.owner]
+        if buyer.by_key:
+            wallet = account.on_networks(buyer.owner, self._networks)
         if not quotas.wallet.is_unlimited:
             quotas.wallet.check(await lease_rows.usage_of_owners(tx, wallet), size, "one wallet")
-        if not quotas.address.is_unlimited and purchase.client_address is not None:
-            used = await lease_rows.usage_of_address(tx, purchase.client_address)
+        if not quotas.address.is_unlimited and buyer.client_address is not None:
+            used = await lease_rows.usage_of_address(tx, buyer.client_address)
             quotas.address.check(used, size, "clients at one address")
         if not quotas.new_wallets.is_unlimited:
             await self._check_new(tx, wallet, size)

@@ -14,8 +14,8 @@ from datetime import timedelta
 
 import structlog
 
-from pve402.domain import lease, order
-from pve402.leases import deals, machine, moves, options, settling, workflow
+from pve402.domain import lease, order, owed
+from pve402.leases import deals, debts, machine, moves, options, settling, workflow
 from pve402.proxmox import errors as pve
 from pve402.storage import queue
 
@@ -34,7 +34,9 @@ class Renewal:
         machines: machine.Machines,
         funds: settling.Settling,
         settings: options.LeaseOptions,
+        debt_writer: debts.Debts,
     ) -> None:
+        self._debts = debt_writer
         self._deals = deal_writer
         self._machines = machines
         self._settling = funds
@@ -103,8 +105,9 @@ class Renewal:
     async def _settle(self, deal: Deal) -> None:
         if deal.lease.status in lease.OVER:
             transaction = await self._settling.look(deal)  # it would buy nothing, so send nothing
-            log.error("renewal_paid_after_the_end", order=deal.order.order_id)
-            await self._deals.settle_alone(deal.order, transaction)
+            paid_late = await self._deals.remember(deal.order, transaction)
+            reason = owed.OwedReason.LEASE_OVER
+            await self._debts.owe(deals.Deal(order=paid_late, lease=deal.lease), reason, "")
             return
         paid = await self._settling.settle(deal)
         await self._deals.remember(deal.order, paid.transaction)

@@ -93,17 +93,40 @@ async def make_anew(
     """
     rooms = await without_drained(tx, rooms)
     promises = await lease_rows.list_promises(tx)
-    elsewhere = [room for room in rooms if room.node != row.node]
     choose = functools.partial(
         placement.choose_node, promises=promises, size=row.size, allowed=allowed
     )
     try:
-        node = choose(elsewhere, limits=settings.limits)
+        node = choose(_without(rooms, row.node), limits=settings.limits)
     except errors.NoCapacity:
         node = choose(rooms, limits=settings.limits)
     await vmid_rows.release(db, tx, row.vmid, row.lease_id, "the guest did not start")
     vmid = await _reserve_vmid(db, tx, row.lease_id, settings)
     return await moves.make_anew(tx, row, node, vmid)
+
+
+async def reserve_elsewhere(
+    db: database.Database,
+    tx: transaction.Transaction,
+    wanted: lease.Lease,
+    settings: options.LeaseOptions,
+    *,
+    rooms: Sequence[placement.NodeRoom],
+    allowed: frozenset[str],
+    network: networks.NetworkProfile,
+) -> lease.Lease:
+    """Reserve for a lease that names the node to avoid, if another has room. Raises NoCapacity."""
+    reserving = functools.partial(
+        reserve, db, tx, wanted, settings, allowed=allowed, network=network
+    )
+    try:
+        return await reserving(rooms=_without(rooms, wanted.node))
+    except errors.NoCapacity:
+        return await reserving(rooms=rooms)
+
+
+def _without(rooms: Sequence[placement.NodeRoom], node: str) -> list[placement.NodeRoom]:
+    return [room for room in rooms if room.node != node]
 
 
 async def restore(db: database.Database, tx: transaction.Transaction, row: lease.Lease) -> None:

@@ -1,7 +1,5 @@
 """The tenants' use cases: quote, lease, renew, view, end. The HTTP layer calls only this module."""
 
-import asyncio
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -17,14 +15,15 @@ from pve402.leases import (
     fitting,
     moves,
     options,
+    outcome,
     power,
     questions,
-    refusals,
     views,
     warm_guests,
     warm_pool,
     worker,
 )
+from pve402.leases.outcome import Answer
 from pve402.leases.purchases import Purchase
 from pve402.leases.views import LeaseView
 from pve402.payments import errors as payment_errors
@@ -32,11 +31,10 @@ from pve402.payments import settlement
 from pve402.payments.facilitators import Verification
 from pve402.payments.schemes import known
 from pve402.proxmox import resources
-from pve402.storage import database, lease_rows, order_rows, queue, transaction, vault
+from pve402.storage import database, lease_rows, queue, transaction, vault
 
 __all__ = ["Answer", "Caller", "LeaseService", "LeaseView", "Purchase"]
 
-_POLL_SECONDS = 0.5
 _ENDS = lease.OVER | {lease.LeaseStatus.UNWINDING}
 
 
@@ -59,16 +57,6 @@ class Caller:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Answer:
-    """The state of an order; includes the token only if the client may have it."""
-
-    lease: lease.Lease
-    order: order.Order
-    access_token: str | None = dataclasses.field(default=None, repr=False)
-    replayed: bool = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Parts:
     """The service's dependencies."""
 
@@ -82,6 +70,7 @@ class Parts:
     settler: settlement.Settler
     is_readable: Callable[[str], bool]  # whether a network's chain can be read now
     lease_worker: worker.Worker
+    outcomes: outcome.Outcomes
     fees: fees.Fees
     filler: warm_pool.Filler
     switch: power.PowerSwitch
@@ -190,7 +179,7 @@ class LeaseService:
         try:
             settled = await self._parts.fees.settle(taken.order)
         except queue.FenceLostError:  # it took so long that a worker took the order over
-            settled = await self._read_order(taken.order.order_id)
+            settled = await self._parts.outcomes.read(taken.order.order_id)
         if settled.status is order.OrderStatus.SETTLED:
             return settled
         if settled.status is order.OrderStatus.REFUSED:
@@ -316,17 +305,9 @@ class LeaseService:
 
         A leaseId, once sent, must not change; until it is certain, the order is pending.
         """
-        if purchase.wait_seconds > 0:
-            row = await self._wait(taken.order, purchase.wait_seconds, is_fresh=taken.new)
-        else:
-            row = taken.order
-        if row.status is order.OrderStatus.REFUSED:
-            raise refusals.refusal_of(row)
-        if row.is_open and purchase.wait_seconds > 0:
-            if row.status is order.OrderStatus.SETTLING:
-                raise errors.SettlementPending
-            raise errors.OrderPending
-        found = await self._lease_of(row)
+        outcomes = self._parts.outcomes
+        row = await outcomes.closed(taken.order, purchase.wait_seconds, is_fresh=taken.new)
+        found = await outcomes.lease_of(row)
         if warm_guests.may_be_replaced(found, row):
             raise errors.OrderPending
         is_sold = row.kind is order.OrderKind.CREATION and not row.is_open
@@ -338,37 +319,6 @@ class LeaseService:
             access_token=token,
             replayed=not taken.new,
         )
-
-    async def _wait(self, row: order.Order, limit_seconds: float, *, is_fresh: bool) -> order.Order:
-        """Wait until an order is closed; do not reread an order that was just written."""
-        deadline = asyncio.get_running_loop().time() + limit_seconds
-        with self._parts.lease_worker.changes_of(row.order_id) as changed:
-            while row.is_open:
-                if not is_fresh:
-                    changed.clear()
-                    row = await self._read_order(row.order_id)
-                is_fresh = False
-                left = deadline - asyncio.get_running_loop().time()
-                if not row.is_open or left <= 0:
-                    break
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(_POLL_SECONDS, left)):
-                        await changed.wait()
-        return row
-
-    async def _read_order(self, order_id: str) -> order.Order:
-        async with self._db.read() as tx:
-            found = await order_rows.get(tx, order_id)
-        if found is None:
-            raise LookupError("an order vanished")
-        return found
-
-    async def _lease_of(self, row: order.Order) -> lease.Lease:
-        async with self._db.read() as tx:
-            found = await lease_rows.get(tx, row.lease_id or "")
-        if found is None:
-            raise LookupError("an order without its lease")
-        return found
 
 
 def check_endable(row: lease.Lease) -> None:

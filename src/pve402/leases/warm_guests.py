@@ -7,7 +7,6 @@ works, and only then hand it over. So no tenant input gets inside a guest before
 """
 
 import asyncio
-import dataclasses
 import functools
 from datetime import datetime
 from typing import Protocol
@@ -92,13 +91,13 @@ class WarmGuests:
         if old.network not in self._catalogue.networks:
             raise errors.NoCapacity
         sku = self._catalogue.skus.get(old.sku)
-        lease_id = lease.new_lease_id()
+        cold = lease.made_again(old)
         async with self._deals.db.begin() as tx:
             db = self._deals.db
             await reservation.lock_placement(db, tx)
-            written = await self._deals.write_order(tx, deal.order, lease_id=lease_id, attempts=0)
+            named = {"lease_id": cold.lease_id, "attempts": 0}
+            written = await self._deals.write_order(tx, deal.order, **named)
             allowed = sku.nodes if sku is not None else frozenset()
-            cold = _cold(old, lease_id)
             new = await reservation.reserve(
                 db,
                 tx,
@@ -108,21 +107,20 @@ class WarmGuests:
                 allowed=allowed,
                 network=self._catalogue.networks[old.network],
             )
-            await moves.discard_sold(db, tx, old, BROKEN)
+            await moves.abandon(db, tx, old, BROKEN)
         metrics.FROM_POOL.labels("replaced").inc()
         return Deal(order=written, lease=new)
 
     async def hand_over(self, deal: Deal, secrets: machine.Secrets) -> None:
         """Re-key the guest for its tenant. Raises RetryLater until that succeeds.
 
-        If the guest vanished after it was paid, its lease ends with a reason, like any other.
+        Raises GiveUp if the guest vanished: what is paid for is then made anew.
         """
         row = deal.lease
         try:
             await self._machines.ensure_running(row)
-        except pve.GuestMissing:
-            log.warning("guest_lost_after_settlement", lease=row.lease_id, vmid=row.vmid)
-            return
+        except pve.GuestMissing as error:
+            raise workflow.GiveUp("guest_missing", workflow.reason_of(error)) from error
         except machine.GuestMovedError as moved:
             follow = functools.partial(moves.follow_in_order, node=moved.node)
             await self._deals.advance(deal, follow)
@@ -137,15 +135,3 @@ def may_be_replaced(leased: lease.Lease, bought: order.Order) -> bool:
     """Return whether an order may still get another lease, as its warm guest is not yet checked."""
     is_new = bought.kind is order.OrderKind.CREATION and bought.status is order.OrderStatus.CLAIMED
     return is_new and leased.pooled_at is not None
-
-
-def _cold(old: lease.Lease, lease_id: str) -> lease.Lease:
-    return dataclasses.replace(
-        old,
-        lease_id=lease_id,
-        status=Status.RESERVED,
-        upid=None,
-        create_sent_at=None,
-        pooled_at=None,
-        fence=None,
-    )

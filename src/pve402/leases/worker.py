@@ -40,6 +40,7 @@ class Workflows:
     renewal: renewal.Renewal
     confirmation: confirmation.Confirmation
     lifetime: lifetime.Lifetime
+    late: Callable[[order.Order], Awaitable[None]]  # the watch over refused orders
     fee: Callable[[order.Order], Awaitable[None]]
     filling: warm_pool.Filling
 
@@ -221,7 +222,9 @@ class Worker:
                 await rows.postpone(self._db, tx, (key, fence), pause, later.reason)
 
     async def _run_order(self, row: order.Order) -> None:
-        if row.kind is order.OrderKind.FEE:
+        if row.status is order.OrderStatus.REFUSED:
+            await self._workflows.late(row)
+        elif row.kind is order.OrderKind.FEE:
             await self._workflows.fee(row)
         elif row.status is order.OrderStatus.SETTLED:
             await self._workflows.confirmation.run(row)

@@ -17,6 +17,7 @@ from pve402.domain.catalogue import CatalogueError
 from pve402.ops import blocking, draining, enforcement, history
 from pve402.ops import doctor as doctors
 from pve402.ops import leases as lease_list
+from pve402.ops import owed as debts
 from pve402.ops import rebuild as rebuilding
 from pve402.ops import reconcile as reconciling
 from pve402.ops import revenue as revenues
@@ -71,6 +72,28 @@ def revenue(
     A table has the newest 50 orders and all totals; csv and json have every order.
     """
     _run(env_file, revenues.Revenue(since_days=since_days, output=output).show, needs_tables=True)
+
+
+@app.command()
+def owed(
+    env_file: EnvFile = None,
+    as_json: AsJson = False,
+    paid: Annotated[
+        str | None, typer.Option(metavar="TX", help="A transfer that paid a wallet back.")
+    ] = None,
+    owed_id: Annotated[
+        str | None, typer.Option("--id", help="With --paid: only this debt.")
+    ] = None,
+) -> None:
+    """Show money that bought nothing: payer, amount, since when, why, tries.
+
+    With --paid, close what this transaction paid back; it is read from the chain.
+    """
+    if paid is None:
+        _run(env_file, functools.partial(debts.show, as_json=as_json), needs_tables=True)
+    else:
+        work = functools.partial(debts.close, transaction=paid, owed_id=owed_id)
+        _run(env_file, work, needs_tables=True)
 
 
 @app.command()

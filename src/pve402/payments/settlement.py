@@ -108,6 +108,18 @@ class Rechecked:
     transaction: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Late:
+    """What became of the transfer of a refused order."""
+
+    transaction: str | None = None
+    """The transaction that paid us after all, deep enough not to vanish."""
+    landed_at_seconds: int = 0
+    """Unix time of its block."""
+    may_land: bool = False
+    """Whether it may still land, or the chain cannot yet tell."""
+
+
 class Settler:
     """Verifies, settles and checks payments on all accepted networks."""
 
@@ -209,6 +221,28 @@ class Settler:
         final = await chain.is_final(seen.transaction, confirmations=confirmations)
         standing = Recheck.FINAL if final else Recheck.TOO_EARLY
         return Rechecked(standing=standing, transaction=seen.transaction)
+
+    async def watch(self, payment: Payment, *, since_seconds: int, confirmations: int) -> Late:
+        """Look whether a payment that we gave up was submitted by somebody else.
+
+        Anybody with the signed authorization can, until the chain is past `validBefore`.
+
+        Raises:
+            ChainUnavailable: no usable answer; look again later.
+        """
+        chain, scheme = self._route(payment).chain, known.scheme_of(payment)
+        newest = await chain.latest_block()
+        not_before = since_seconds - _CLOCK_MARGIN_SECONDS
+        found = await scheme.find(chain, payment, not_before_seconds=not_before, newest=newest)
+        deep = max(0, newest.number - confirmations + 1)
+        if found.fate is Fate.PAID and found.block_number is not None:
+            if found.block_number > deep:
+                return Late(may_land=True)
+            landed_at = (await chain.block(found.block_number)).timestamp_seconds
+            return Late(transaction=found.transaction, landed_at_seconds=landed_at)
+        is_past = newest.timestamp_seconds >= payment.valid_before
+        is_past = is_past and (await chain.block(deep)).timestamp_seconds >= payment.valid_before
+        return Late(may_land=not is_past or found.fate is Fate.UNSEEN)
 
     def chain_of(self, network: str) -> chains.Chain:
         """Return the chain of an accepted network, by its CAIP-2 id."""

@@ -60,6 +60,23 @@ class LeaseAnswer(Wire):
     network_status: NetworkStatus = "ready"
 
 
+class OwedItem(Wire):
+    """Money that a wallet paid and got nothing for."""
+
+    owed_id: str | None = Field(description="To redeem it; null while delivery is still tried.")
+    status: Literal["delivering", "redeemable", "redeeming"]
+    reason: Literal["undelivered", "paid_after_refusal", "lease_over"]
+    network: str
+    payer: str = Field(description="Address that paid, in EIP-55 checksum form.")
+    amount: str = Field(description="What is owed now, in atomic units.", examples=["2640"])
+    usd: str = Field(description="The same in USD.", examples=["0.00264"])
+    transaction: str | None = Field(description="Hash of the transfer that was paid.")
+    since: datetime
+    redeemable_at: datetime | None = Field(
+        description="Until when delivery is tried; null once it can be redeemed."
+    )
+
+
 class VmStatus(Wire):
     """The guest's status in Proxmox VE's terms: bytes, seconds, and cpu as a fraction of 1."""
 

@@ -33,7 +33,7 @@ PowerWord = Literal["running", "stopped", "suspended"]
 LinkWord = Literal["pending", "ready"]
 Family = Literal["ipv4", "ipv6"]
 AddressSource = Literal["assigned"]
-Scope = Literal["*", "read", "exec", "console", "files", "renew", "end"]
+Scope = Literal["*", "read", "exec", "console", "files", "renew", "end", "power", "redeem"]
 
 
 def _wire_name(name: str) -> str:

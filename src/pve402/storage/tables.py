@@ -170,6 +170,9 @@ orders = sa.Table(
     sa.Column("described_at", UtcMilliseconds),
     sa.Column("settling_at", UtcMilliseconds),
     sa.Column("settles_first", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("tried_at", UtcMilliseconds),
+    sa.Column("owed_id", sa.String(32)),
     sa.UniqueConstraint("network", "asset", "payer", "nonce", name="orders_payment"),
 )
 _due = orders.c.due_at.isnot(None)
@@ -177,6 +180,31 @@ _index_of_some("orders_due", _due, orders.c.due_at)
 sa.Index("orders_lease", orders.c.lease_id, orders.c.created_at)
 _refused = orders.c.refusal == sa.literal_column("'settlement_refused'")
 _index_of_some("orders_refused", _refused, orders.c.payer, orders.c.created_at)
+
+owed = sa.Table(
+    "owed",
+    metadata,
+    sa.Column("owed_id", sa.String(32), primary_key=True),
+    sa.Column("order_id", sa.String(32), nullable=False, unique=True),
+    sa.Column("reason", sa.String(32), nullable=False),
+    sa.Column("network", sa.String(64), nullable=False),
+    sa.Column("asset", sa.String(64), nullable=False),
+    sa.Column("payer", sa.String(64), nullable=False),
+    sa.Column("amount_atomic", Amount, nullable=False),
+    sa.Column("left_atomic", Amount, nullable=False),
+    sa.Column("transaction", sa.String(80)),
+    sa.Column("since", UtcMilliseconds, nullable=False),
+    sa.Column("created_at", UtcMilliseconds, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("last_error", sa.String(500)),
+    sa.Column("holder_order_id", sa.String(32)),
+    sa.Column("closed_at", UtcMilliseconds),
+    sa.Column("paid_transaction", sa.String(80)),
+    sa.Column("paid_log", sa.Integer),
+    sa.UniqueConstraint("network", "paid_transaction", "paid_log", name="owed_paid"),
+)
+_unpaid = owed.c.closed_at.is_(None)
+_index_of_some("owed_open", _unpaid, owed.c.payer, owed.c.created_at)
 
 vmids = sa.Table(
     "vmids",

@@ -5,6 +5,7 @@ import contextlib
 import copy
 
 import pytest
+from tests.support import debts
 from tests.support.installation import Installation, creation, owner_of
 
 from pve402.domain import errors, lease, order
@@ -68,6 +69,7 @@ async def test_a_failure_before_settlement_charges_nothing_and_leaves_nothing(
         await installation.lease()
     installation.pass_time(120)
     await installation.settled_down()
+    await debts.pass_the_window(installation, (await installation.orders_now())[0])
 
     (row,), (paid,) = await installation.leases_now(), await installation.orders_now()
     assert row.status is lease.LeaseStatus.FAILED

@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+from tests.support import debts
 from tests.support.installation import Installation
 
 from pve402.domain import lease, order
@@ -30,9 +31,14 @@ async def test_a_renewal_whose_lease_ended_before_the_outcome_was_known_is_close
     await asyncio.gather(*installation.parts.lease_worker._running)
     installation.pass_time(20)  # what is left of the worker's own time limit
     await installation.settled_down()
+    await debts.pass_the_window(installation, (await installation.orders_now())[-1])
 
     (row,), (_, renewal) = await installation.leases_now(), await installation.orders_now()
-    assert renewal.status.value == outcome.value
+    is_paid = outcome is Outcome.SETTLED
+    assert renewal.status is (order.OrderStatus.OWED if is_paid else order.OrderStatus.REFUSED)
+    assert [debt.order_id for debt in await debts.debts_of(installation)] == (
+        [renewal.order_id] if is_paid else []
+    )
     assert (renewal.due_at, renewal.sealed_payment) == (None, None)
     assert (row.status, row.due_at) == (lease.LeaseStatus.ENDED, None)
 

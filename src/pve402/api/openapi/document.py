@@ -78,10 +78,9 @@ def _tidy(node: Any) -> None:
 def _complete(path: str, operation: dict[str, Any]) -> None:
     """Add the path parameter, the receipts of paid answers, and the security requirements."""
     parameters = operation["parameters"]
-    if "{execId}" in path:
-        parameters.insert(0, parts.EXEC_ID)
-    if "{ctid}" in path:
-        parameters.insert(0, parts.CTID)
+    for name, described in parts.IN_PATHS.items():
+        if f"{{{name}}}" in path:
+            parameters.insert(0, described)
     takes_payment = any(parameter["name"] == "X-PAYMENT" for parameter in parameters)
     if takes_payment and "{ctid}" not in path and path.startswith("/lease"):
         operation["security"] = []  # no lease exists yet, so neither does a token
@@ -91,7 +90,8 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         for status in ("200", "202"):
             if status in operation["responses"]:
                 operation["responses"][status]["headers"] = parts.RECEIPTS
-    if path == "/auth/token" and "204" in operation["responses"]:
+    needs_token = path == "/auth/token" and "204" in operation["responses"]
+    if needs_token or path.startswith("/owed"):
         operation["security"] = [{"token": []}]
     if not parameters:
         del operation["parameters"]

@@ -114,6 +114,19 @@ def free(
     return _route(answer, request=request, refusals=bodied if refusals is None else refusals)
 
 
+def of_wallet(answer: Any, *, request: type | None = None) -> dict[str, Any]:
+    """Document a route that needs a wallet's token."""
+    if request is None:
+        return _route(answer, refusals=[401, 403, 410, 429, 503])
+    return _route(
+        answer,
+        request=request,
+        headers=parts.PURCHASE_HEADERS,
+        refusals=[400, 401, 403, 404, 409, 410, 502, *_BASIC],
+        more={202: answer},
+    )
+
+
 def revocation() -> dict[str, Any]:
     """Document DELETE /auth/token."""
     return {"status_code": 204} | _route(None, status=204, refusals=[401, 410, 429, 503])

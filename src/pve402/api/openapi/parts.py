@@ -117,6 +117,13 @@ EXEC_ID: Final = {
     "description": "The execId of a command.",
     "schema": {"type": "string", "pattern": "^e[0-9a-f]{24}$"},
 }
+OWED_ID: Final = {
+    "name": "owedId",
+    "in": "path",
+    "required": True,
+    "description": "As `GET /owed` lists it.",
+    "schema": {"type": "string", "pattern": "^w[0-9a-f]{30}$"},
+}
 CTID: Final = {
     "name": "ctid",
     "in": "path",
@@ -125,6 +132,7 @@ CTID: Final = {
     "schema": {"type": "string", "pattern": "^([1-9][0-9]{2,8}|l[0-9a-z]{25})$"},
     "example": "10000",
 }
+IN_PATHS: Final = {"execId": EXEC_ID, "ctid": CTID, "owedId": OWED_ID}
 SECURITY_SCHEMES: Final = {
     "token": {
         "type": "http",

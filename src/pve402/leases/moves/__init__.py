@@ -23,6 +23,7 @@ from pve402.leases.moves.creation import (
     begin_starting,
     change_vmid,
     follow_in_order,
+    forget_create_sent,
     make_anew,
     note_create_sent,
     reserve,
@@ -57,7 +58,7 @@ from pve402.leases.moves.renewal import (
 )
 from pve402.leases.moves.suspension import end_by_operator, resume, suspend
 from pve402.leases.moves.warm_pool import (
-    discard_sold,
+    abandon,
     discard_warm,
     enter_warm_pool,
     sell_warm,
@@ -66,6 +67,7 @@ from pve402.storage import queue, tables
 
 __all__ = [
     "DUE",
+    "abandon",
     "activate",
     "ask_again",
     "begin_creating",
@@ -76,7 +78,6 @@ __all__ = [
     "change_vmid",
     "check_power",
     "count_restart",
-    "discard_sold",
     "discard_warm",
     "end",
     "end_by_operator",
@@ -87,6 +88,7 @@ __all__ = [
     "follow",
     "follow_in_order",
     "follow_when_due",
+    "forget_create_sent",
     "hold",
     "hold_longer",
     "keep_stopped",

@@ -38,6 +38,14 @@ async def note_create_sent(db: database.Database, tx: Transaction, row: lease.Le
     return await row_moves.move_fenced(tx, row, path, create_sent_at=db.now(), attempts=0)
 
 
+async def forget_create_sent(
+    tx: Transaction, row: lease.Lease, before: datetime | None
+) -> lease.Lease:
+    """RESERVED: Proxmox refused the request, so only one from `before` may still make a guest."""
+    path = {Status.RESERVED: Status.RESERVED}
+    return await row_moves.move_fenced(tx, row, path, create_sent_at=before)
+
+
 async def change_vmid(tx: Transaction, row: lease.Lease, vmid: int) -> lease.Lease:
     """RESERVED: the guest will be created under another vmid."""
     path = {Status.RESERVED: Status.RESERVED}
@@ -73,9 +81,9 @@ async def start_paid(tx: Transaction, row: lease.Lease) -> lease.Lease:
 
 
 async def make_anew(tx: Transaction, row: lease.Lease, node: str, vmid: int) -> lease.Lease:
-    """RESERVED, CREATING or STARTING to RESERVED: a paid guest is created again elsewhere."""
-    path = dict.fromkeys((Status.RESERVED, Status.CREATING, Status.STARTING), Status.RESERVED)
-    place = {"node": node, "vmid": vmid, "upid": None, "create_sent_at": None}
+    """Any state of a creation to RESERVED: its guest is gone, and created again elsewhere."""
+    path = dict.fromkeys(UNWIND, Status.RESERVED)
+    place = {"node": node, "vmid": vmid, "upid": None, "create_sent_at": None, "pooled_at": None}
     return await row_moves.move_fenced(tx, row, path, **place, attempts=0)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from pve402.domain import lease
 from pve402.leases.moves import row_moves
+from pve402.leases.moves.creation import UNWIND
 from pve402.storage import database, lease_rows, transaction
 
 Status = lease.LeaseStatus
@@ -37,11 +38,10 @@ async def discard_warm(
     return await row_moves.move(tx, row, path, row_moves.unheld(row), **due, end_reason=reason)
 
 
-async def discard_sold(
+async def abandon(
     db: database.Database, tx: Transaction, row: lease.Lease, reason: str
 ) -> lease.Lease:
-    """SETTLING to UNWINDING: a sold guest proved broken before payment; it loses its owner."""
+    """Any state of a creation to UNWINDING: its order gets another lease; it loses its owner."""
     due = {"due_at": db.now(), "fence": None}
     nobody = {"owner": lease.NOBODY, "metadata": {}}
-    path = {Status.SETTLING: Status.UNWINDING}
-    return await row_moves.move_fenced(tx, row, path, **due, **nobody, end_reason=reason)
+    return await row_moves.move_fenced(tx, row, UNWIND, **due, **nobody, end_reason=reason)

@@ -1,0 +1,44 @@
+"""Answers about money that is owed."""
+
+from pve402 import schemas
+from pve402.api.messages import leases
+from pve402.domain import owed, price
+from pve402.leases import redeeming
+from pve402.payments import addresses, networks
+
+
+def debt(of: owed.Owed) -> schemas.OwedItem:
+    """Describe a debt."""
+    return schemas.OwedItem(
+        owed_id=of.owed_id,
+        status="redeemable" if of.holder_order_id is None else "redeeming",
+        reason=of.reason.value,
+        network=leases.network_name(of.network),
+        payer=addresses.checksum(of.payer),
+        amount=str(of.left_atomic),
+        usd=_usd(of.network, of.left_atomic),
+        transaction=of.transaction,
+        since=of.since,
+        redeemable_at=None,
+    )
+
+
+def undelivered(of: redeeming.Undelivered) -> schemas.OwedItem:
+    """Describe a paid order whose container is still being tried."""
+    row = of.order
+    return schemas.OwedItem(
+        owed_id=row.owed_id,
+        status="delivering",
+        reason=owed.OwedReason.UNDELIVERED.value,
+        network=leases.network_name(row.network),
+        payer=addresses.checksum(row.payer),
+        amount=str(row.amount_atomic),
+        usd=_usd(row.network, row.amount_atomic),
+        transaction=row.transaction,
+        since=row.settled_at or row.created_at,
+        redeemable_at=of.until,
+    )
+
+
+def _usd(network: str, amount_atomic: int) -> str:
+    return price.usd_of(amount_atomic, networks.BY_CAIP2[network].decimals)

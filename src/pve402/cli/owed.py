@@ -1,0 +1,39 @@
+"""What is owed to the wallet: list it, and lease containers for it."""
+
+from pve402 import client, schemas
+from pve402.cli import calls, credentials, terminal
+
+_HEADS = ("owedId", "status", "USD", "network", "since", "why")
+
+
+def show_all(url: str, *, as_json: bool) -> None:
+    """Show what is owed, or say that nothing is."""
+
+    async def listed(service: client.Client) -> None:
+        items = await service.owed()
+        if as_json:
+            terminal.show_list(items)
+        elif items:
+            terminal.show_columns([_HEADS, *map(_row, items)])
+        else:
+            terminal.say("nothing is owed to this wallet here")
+
+    calls.run(client.Client(url, key=credentials.wallet_key()), listed)
+
+
+def redeem(url: str, owed_id: str, wish: schemas.LeaseRequest, *, as_json: bool) -> None:
+    """Lease a container for what is owed, and show it with its token."""
+
+    async def redeemed(service: client.Client) -> schemas.LeaseAnswer:
+        return await service.redeem(owed_id, wish)
+
+    answer = calls.run(client.Client(url, key=credentials.wallet_key()), redeemed)
+    terminal.show(answer, as_json=as_json)
+
+
+def _row(item: schemas.OwedItem) -> tuple[str, ...]:
+    status: str = item.status
+    if item.redeemable_at is not None:
+        status = f"{status}, redeemable {item.redeemable_at:%Y-%m-%d %H:%M}Z"
+    since = f"{item.since:%Y-%m-%d %H:%M:%S}Z"
+    return (item.owed_id or "", status, item.usd, item.network, since, item.reason)
