@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -50,6 +51,23 @@ def test_it_is_followed_from_any_place(container: Container):
     assert first.output == b"one\n"
     assert b"".join(event.output for event in rest[:-1]) == b"two\n"
     assert (rest[-1].kind, rest[-1].facts["exitCode"]) == ("exit", 6)
+
+
+def test_followers_that_find_no_place_are_told_so(container: Container):
+    exec_id = container.run(command="sleep 3; exit 6", detach=True)["execId"]
+
+    def follow(_number: int) -> str:
+        with container.follow(exec_id) as reply:
+            if reply.status_code != 200:
+                return str(reply.json()["code"])
+            last = list(commands.events(reply))[-1]
+            return str(last.facts["code"] if last.kind == "error" else last.kind)
+
+    with ThreadPoolExecutor(40) as crowd:
+        ends = set(crowd.map(follow, range(40)))
+
+    assert ends == {"exit", "too_many_commands"}
+    assert "ASGI" not in container.service.process.said()
 
 
 def test_it_is_fed_and_its_stdin_closed(container: Container):

@@ -130,13 +130,16 @@ def _token_hash(request: Request) -> str | None:
 async def _while_open(
     call: GuestCall, open_call: open_calls.OpenCall, chunks: AsyncIterator[Chunk], *, events: bool
 ) -> AsyncIterator[Chunk]:
-    """Relay a body while the call may last, then end events with `error`, or cut a file off."""
+    """Relay a body while the call may last and nothing refuses it.
+
+    Then end events with `error`, or cut a file off.
+    """
     with call.work.consoles.open_calls.track(open_call):
         while True:
             try:
                 async with open_call.lasting():
                     chunk = await anext(chunks, None)
-            except (open_calls.TokenRevoked, hub_errors.GuestClosed) as end:
+            except errors.Pve402Error as end:
                 if not events:
                     raise
                 yield sse.error_event(call.followed_id, end)

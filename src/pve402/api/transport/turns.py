@@ -9,14 +9,18 @@ import collections
 from typing import Final
 
 PER_TURN: Final = 8
+"""More than these, and the address is a crowd: they queue."""
+FROM_QUEUE: Final = 2
+"""A crowd's requests that start in each turn."""
 _Queue = collections.deque[asyncio.Future[None]]
 
 
 class Turns:
     """Counts the starts of each address in this turn of the loop; the others wait in order."""
 
-    def __init__(self, per_turn: int = PER_TURN) -> None:
+    def __init__(self, per_turn: int = PER_TURN, from_queue: int = FROM_QUEUE) -> None:
         self._per_turn = per_turn
+        self._from_queue = from_queue
         self._started: collections.Counter[str] = collections.Counter()
         self._waiting: dict[str, _Queue] = {}
         self._is_scheduled = False
@@ -47,7 +51,7 @@ class Turns:
             self._schedule()
 
     def _start(self, party: str, queue: _Queue) -> None:
-        while queue and self._started[party] < self._per_turn:
+        while queue and self._started[party] < self._from_queue:
             may_start = queue.popleft()
             if not may_start.done():  # its client is still there
                 may_start.set_result(None)
