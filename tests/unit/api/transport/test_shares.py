@@ -117,18 +117,12 @@ async def test_one_lease_or_wallet_has_its_share_wherever_it_comes_from(party: s
     assert {reply.headers.get("retry-after") for reply in replies} == {None, "5"}
 
 
-async def turns_pass() -> None:
-    """Let everybody start who may: the loop goes round often enough for one address's share."""
-    for _ in range(100):
-        await asyncio.sleep(0)
-
-
 @pytest.mark.parametrize("silent", [100, 300, 600])
 async def test_silent_websockets_of_one_address_stop_nobody_else(silent: int):
-    admitted: list[str] = []
+    admitted = asyncio.Queue[str]()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        admitted.append(scope["client"][0])
+        admitted.put_nowait(scope["client"][0])
         await asyncio.Event().wait()
 
     sent: list[Any] = []
@@ -144,12 +138,14 @@ async def test_silent_websockets_of_one_address_stop_nobody_else(silent: int):
 
     made = guard.Guard(app, limits=LIMITS)
     tasks = [asyncio.create_task(made(scope(NOISY), receive, send)) for _ in range(silent)]
-    await turns_pass()
+    async with asyncio.timeout(10):
+        noisy = [await admitted.get() for _ in range(made.new_sockets.share)]
     tasks.append(asyncio.create_task(made(scope("198.51.100.1"), receive, send)))
-    await turns_pass()
+    async with asyncio.timeout(10):
+        last = await admitted.get()
 
-    assert admitted.count(NOISY) == made.new_sockets.share == 50
-    assert admitted[-1] == "198.51.100.1"
+    assert noisy == [NOISY] * 50
+    assert (last, admitted.qsize()) == ("198.51.100.1", 0)
     assert sent == [{"type": "websocket.close", "code": 1013}] * (silent - 50)
     await ended(tasks)
 
