@@ -2,8 +2,9 @@
 
     python -m tests.bench [PART ...]
 
-Parts: checks, creations, footprint, rates, sagas, warm; all of them unless some are named, and only
-all of them are written down. Everything runs on this machine's loopback and ends by itself.
+Parts: checks, creations, footprint, noise, rates, sagas, warm; all of them unless some are named,
+and only all of them are written down. Everything runs on this machine's loopback and ends by
+itself.
 """
 
 import logging
@@ -19,7 +20,7 @@ from pathlib import Path
 import structlog
 import uvloop
 from dotenv import dotenv_values
-from tests.bench import bench_sagas, checks, creations, footprint, rates, rows, warm
+from tests.bench import bench_sagas, checks, creations, footprint, noise, rates, rows, warm
 from tests.support import processes, project
 
 PAGE = project.ROOT / "docs" / "benchmarks.md"
@@ -126,6 +127,7 @@ PARTS: dict[str, Part] = {
     "sagas": _sagas,
     "footprint": _footprint,
     "warm": warm.measure,
+    "noise": noise.measure,
 }
 
 if __name__ == "__main__":
