@@ -30,7 +30,7 @@ def make_parser(parts: str = "") -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pve402-devnet",
         description="Simulate Proxmox VE, an EVM chain with USDC and an x402 facilitator, on"
-        " loopback, until Ctrl-C. Keys and tokens are drawn anew for each run.",
+        " loopback, until Ctrl-C. Every run generates new keys and tokens.",
         epilog=parts,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

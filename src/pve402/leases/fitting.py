@@ -21,13 +21,13 @@ class Fitting:
         db: database.Database,
         view: cluster.ClusterView,
         settings: options.LeaseOptions,
-        book: catalogue.Catalogue,
+        sku_catalogue: catalogue.Catalogue,
     ) -> None:
         self._db = db
         self._view = view
         self._settings = settings
         self._seen: Sequence[placement.NodeRoom] = ()
-        self._catalogue = book
+        self._catalogue = sku_catalogue
         self._rooms: Sequence[placement.NodeRoom] = ()
         self._promises: Sequence[placement.Promise] = ()
         self._used_up: frozenset[str] = frozenset()  # networks without a free address

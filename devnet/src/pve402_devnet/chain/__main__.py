@@ -24,7 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pve402-devnet chain", description=__doc__)
     add = parser.add_argument
     command.add_port(add, _PORT)
-    told = "Seconds between blocks; 0 makes none by the clock. Default: %(default)s."
+    told = "Seconds between blocks; 0 switches timed blocks off. Default: %(default)s."
     add("--block-seconds", type=command.scale, default=2.0, metavar="N", help=told)
     told = "Leave transactions waiting until the next block."
     add("--no-automine", action="store_true", help=told)

@@ -34,7 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line's options."""
     parser = argparse.ArgumentParser(prog="pve402-devnet facilitator", description=__doc__)
     command.add_port(parser.add_argument, _PORT)
-    told = "Node to settle on, by plain http, of a chain with the id of Base Sepolia."
+    told = "Node to settle on, over plain http; its chain must have the id of Base Sepolia."
     parser.add_argument("--rpc-url", metavar="URL", help=told)
     return parser
 

@@ -30,10 +30,15 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="Loopback address to listen on.")
     command.add_port(add, _PORT)
-    add("--control-port", type=command.port, metavar="N", help="Also listen for faults to order.")
-    add("--tls", action="store_true", help="HTTPS with a certificate signed by itself.")
-    add("--nodes", default="pve", help="Names of the nodes, by comma.")
-    add("--root-password", default="", help="Password of root@pam; drawn unless given.")
+    add(
+        "--control-port",
+        type=command.port,
+        metavar="N",
+        help="Also listen for control calls that order faults.",
+    )
+    add("--tls", action="store_true", help="HTTPS with a self-signed certificate.")
+    add("--nodes", default="pve", help="Names of the nodes, separated by commas.")
+    add("--root-password", default="", help="Password of root@pam; random by default.")
     command.add_latency(add)
     progress = [kind.value for kind in options.Progress]
     add("--progress", choices=progress, default="time", help="How simulated time passes.")

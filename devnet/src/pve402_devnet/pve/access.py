@@ -77,7 +77,7 @@ class Access:
             self.grant(rule.path, rule.who, rule.role)
 
     def add_token(self, token: options.TokenOptions) -> None:
-        """Make a token, and its user if there is none; without a secret one is drawn."""
+        """Create a token, and its user if there is none; generates a secret if none is given."""
         user = self.users.setdefault(token.user, User())
         user.tokens[token.name] = Token(
             privilege_separated=token.privilege_separated,
@@ -85,7 +85,7 @@ class Access:
         )
 
     def grant(self, path: str, who: str, role: str, *, propagate: bool = True) -> None:
-        """Give a role on a path to a user or token."""
+        """Grant a role on a path to a user or token."""
         self.rules.setdefault(path, {}).setdefault(who, {})[role] = int(propagate)
 
     def revoke(self, path: str, who: str, role: str) -> None:
@@ -93,19 +93,19 @@ class Access:
         self.rules.get(path, {}).get(who, {}).pop(role, None)
 
     def forget(self, who: str) -> None:
-        """Drop every rule of a user or token that is gone."""
+        """Drop every rule of a deleted user or token."""
         for holders in self.rules.values():
             holders.pop(who, None)
 
     def forget_role(self, role: str) -> None:
-        """Drop a role with every rule that gave it."""
+        """Drop a role with every rule that grants it."""
         self.roles.pop(role, None)
         for holders in self.rules.values():
             for roles in holders.values():
                 roles.pop(role, None)
 
     def forget_path(self, path: str) -> None:
-        """Drop every rule on a path whose object is gone."""
+        """Drop every rule on a path whose object was deleted."""
         self.rules.pop(path, None)
 
     def token(self, full_id: str) -> Token | None:
@@ -115,7 +115,7 @@ class Access:
         return user.tokens.get(token_id) if user else None
 
     def rights(self, who: str, path: str) -> Rights:
-        """Return somebody's privileges on a path."""
+        """Return a caller's privileges on a path."""
         if who == ROOT:
             return dict.fromkeys(privileges.EVERY, 1)
         name, separator, _ = who.partition("!")
@@ -136,7 +136,7 @@ class Access:
         return {path: rights for path, rights in found.items() if rights}
 
     def may(self, who: str, path: str, *wanted: str) -> bool:
-        """Return whether somebody has all the given privileges."""
+        """Return whether a caller has all the given privileges."""
         return all(privilege in self.rights(who, path) for privilege in wanted)
 
     def require(self, who: str, path: str, *wanted: str) -> None:
@@ -152,7 +152,7 @@ class Access:
             raise errors.PermissionDenied(f"{path}, {'|'.join(wanted)}")
 
     def require_pool(self, pool: str) -> None:
-        """Raise `errors.PermissionDenied` for a pool that is not there, as Proxmox does."""
+        """Raise `errors.PermissionDenied` for a missing pool, as Proxmox does."""
         if pool not in self.pools:
             raise errors.PermissionDenied(f"pool '{pool}' does not exist")
 

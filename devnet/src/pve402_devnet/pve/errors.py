@@ -56,14 +56,14 @@ class CallUnknown(ApiError):
 
 
 class LoginRefused(ApiError):
-    """A ticket was asked for, or shown, and found wrong. The answer is delayed."""
+    """A login or a ticket was wrong. The answer is delayed."""
 
     def __init__(self, text: str) -> None:
         super().__init__(401, text + "\n")
 
 
 class Unauthenticated(ApiError):
-    """The request named nobody, or not believably. No body; the answer is delayed."""
+    """The request has no valid credentials. No body; the answer is delayed."""
 
     def __init__(self, text: str) -> None:
         super().__init__(401, text + "\n")

@@ -26,7 +26,7 @@ _UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
 
 
 class FormatError(ValueError):
-    """A value does not have the form its parameter asks for."""
+    """A value does not have the format of its parameter."""
 
 
 def split_list(text: str) -> list[str]:
@@ -35,7 +35,7 @@ def split_list(text: str) -> list[str]:
 
 
 def parse_size(text: str) -> int | None:
-    """Read a disk size; without a unit it is bytes. None where it is no size."""
+    """Read a disk size; without a unit it is bytes. None if it is not a size."""
     match = _SIZE.fullmatch(text)
     if match is None:
         return None
@@ -53,7 +53,7 @@ def format_size(size: int) -> str:
 
 
 def parse_boolean(text: str) -> str | None:
-    """Read the words for yes and no that property strings allow."""
+    """Read a boolean as property strings write it."""
     if re.fullmatch(r"1|on|yes|true", text, re.IGNORECASE):
         return "1"
     if re.fullmatch(r"0|off|no|false", text, re.IGNORECASE):
@@ -218,7 +218,7 @@ CHECKS: dict[str, Callable[[str], None]] = {
 
 
 def check(name: str, text: str) -> None:
-    """Hold a value against a named format; a name ending in `-list` means each of its parts."""
+    """Check a value against a named format; with a name ending in `-list`, each of its parts."""
     if name.endswith("-list"):
         for part in split_list(text):
             CHECKS[name.removesuffix("-list")](part)

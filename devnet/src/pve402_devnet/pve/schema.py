@@ -1,4 +1,4 @@
-"""Parameter schemas: what a call accepts, and the text for everything it does not.
+"""Parameter schemas: what a call accepts, and the error texts for everything else.
 
 The checks have the order and texts of PVE::JSONSchema, because clients depend on them: type,
 format, pattern, length, range, enumeration.
@@ -129,7 +129,7 @@ def _join(path: str, name: str) -> str:
 
 
 def _join_lists(values: Parameters, properties: Properties) -> dict[str, object]:
-    """A list parameter sent several times is one list; anything else sent twice stays an array."""
+    """A repeated list parameter is one list; any other repeated parameter stays an array."""
     joined = dict(values)
     for name, value in values.items():
         definition = properties.get(name)

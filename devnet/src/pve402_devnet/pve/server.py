@@ -31,7 +31,7 @@ def require_loopback(host: str) -> str:
 
 
 class ApiServer:
-    """Reads requests, lets the dispatcher answer them, writes what it says."""
+    """Reads requests, has the dispatcher answer them, and writes the answers."""
 
     def __init__(self, world: cluster.Cluster, dispatcher: dispatch.Dispatcher) -> None:
         self._world = world
@@ -111,7 +111,7 @@ class ApiServer:
         return await self._world.terminal.websocket(request, node, port)
 
     async def _delay(self, error: errors.ApiError) -> None:
-        """Refused credentials are answered late, against guessing."""
+        """Delay the answer to refused credentials, against guessing."""
         if error.status == 401:
             await self._world.clock.sleep(self._world.options.auth_failure_seconds)
 

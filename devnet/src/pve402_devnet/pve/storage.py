@@ -18,7 +18,7 @@ _IMAGE = re.compile(r"(\d+)/(\S+\.(?:raw|qcow2|vmdk|subvol))")
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeName:
-    """The part of a volume id after the colon, understood."""
+    """The part of a volume id after the colon, parsed."""
 
     content: str
     name: str
@@ -42,7 +42,7 @@ class Volume:
 
 
 class Storage:
-    """One storage and what lies in it."""
+    """One storage and its content."""
 
     def __init__(
         self, chosen: options.StorageOptions, templates: Iterable[options.TemplateOptions]
@@ -68,7 +68,7 @@ class Storage:
         return 0 if self.full else max(0, self.options.total_bytes - self.used_bytes)
 
     def is_on(self, node: str) -> bool:
-        """Tell whether a node has this storage."""
+        """Return whether a node has this storage."""
         return not self.options.nodes or node in self.options.nodes
 
     @property
@@ -77,7 +77,7 @@ class Storage:
         return self.options.type == "lvmthin"
 
     def understand(self, name: str) -> VolumeName:
-        """Understand the name of a volume here; raises `errors.Failure`."""
+        """Parse the name of a volume on this storage; raises `errors.Failure`."""
         if not self.is_lvm:
             return parse_volume_name(name)
         match = _LOGICAL.fullmatch(name)
@@ -136,7 +136,7 @@ class Storages:
         return self._by_name.get(name)
 
     def require(self, name: str, node: str) -> Storage:
-        """Look a storage up on a node; raises `errors.Failure` where it is not there."""
+        """Look a storage up on a node; raises `errors.Failure` if it is not there."""
         storage = self._by_name.get(name)
         if storage is None:
             raise errors.Failure(f"storage '{name}' does not exist")
@@ -159,7 +159,7 @@ class Storages:
 
 
 def split_volume_id(text: str) -> tuple[str, str] | None:
-    """Split `storage:name`; None where the text is no volume id."""
+    """Split `storage:name`; None if the text is not a volume id."""
     storage, separator, name = text.partition(":")
     if not separator or not name or re.fullmatch(r"[a-zA-Z][\w.-]*[a-zA-Z0-9]", storage) is None:
         return None
@@ -167,7 +167,7 @@ def split_volume_id(text: str) -> tuple[str, str] | None:
 
 
 def parse_volume_name(name: str) -> VolumeName:
-    """Understand the name of a volume in a directory storage; raises `errors.Failure`."""
+    """Parse the name of a volume on a directory storage; raises `errors.Failure`."""
     if match := _IMAGE.fullmatch(name):
         return VolumeName(content="images", name=match[2], owner=int(match[1]))
     if match := re.fullmatch(r"iso/([^/]+\.(?:iso|img))", name, re.IGNORECASE):
@@ -207,7 +207,7 @@ def format_log(size_bytes: int) -> list[str]:
 
 
 def creation_problem(storage: Storage, volume: Volume) -> str | None:
-    """Why an image cannot be made, in qemu-img's or lvcreate's words; None where it can."""
+    """Why an image cannot be created, in qemu-img's or lvcreate's words; None if it can."""
     path = storage.path(volume.name)
     if storage.is_lvm:
         return _lvm_problem(storage, volume)
@@ -259,5 +259,5 @@ def parse_new_disk(size_gb: str) -> int:
 
 
 def size_of(text: str) -> int:
-    """Read a size that is known to be one."""
+    """Read a text that is known to be a size."""
     return formats.parse_size(text) or 0

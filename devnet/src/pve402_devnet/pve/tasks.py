@@ -25,12 +25,12 @@ _BOOT_SECONDS_AGO = 5600
 
 
 class Killed(Exception):
-    """The worker died without a last word; its task reads `unexpected status`."""
+    """The worker died without a message; its task shows `unexpected status`."""
 
 
 @dataclass(kw_only=True, eq=False)
 class Task:
-    """One worker: its name, what it wrote, and how it ended."""
+    """One worker: its name, its log, and how it ended."""
 
     upid: upid.Upid
     lines: list[str] = field(default_factory=list)
@@ -43,11 +43,11 @@ class Task:
 
     @property
     def running(self) -> bool:
-        """Whether the worker's process is there."""
+        """Whether the worker's process exists."""
         return self.ended_at is None
 
     def when_ended(self, act: Callable[[], object]) -> None:
-        """Have something done when the worker is gone, however it went."""
+        """Run something once the worker has ended, however it ended."""
         if self.job is not None:
             self.job.add_done_callback(lambda _: act())
 
@@ -111,7 +111,7 @@ class TaskRegistry:
         return self._tasks.get(name)
 
     def require(self, name: str) -> Task:
-        """Look up a task that is known to be there."""
+        """Look up a task that is known to exist."""
         return self._tasks[name]
 
     def __iter__(self) -> Iterator[Task]:
@@ -122,20 +122,20 @@ class TaskRegistry:
         return [t for t in self if t.running and (t.upid.type, t.upid.id) == (kind, subject)]
 
     def archived(self) -> list[Task]:
-        """List what the index holds, newest first."""
+        """List the index, newest first."""
         return list(reversed(self._archive))
 
     def active(self) -> list[Task]:
-        """List what the `active` file holds: running tasks and the last ended ones."""
+        """List the `active` file: running tasks and the last ended ones."""
         return list(self._active)
 
     @property
     def refreshes(self) -> int:
-        """How often the files were brought up to date."""
+        """How often the files were updated."""
         return self._refreshes
 
     def refresh(self) -> None:
-        """Bring both files up to date."""
+        """Update both files."""
         running = [t for t in self._active if t.running]
         ended = [t for t in self._active if not t.running]
         ended.sort(key=lambda t: t.upid.start, reverse=True)
@@ -156,7 +156,7 @@ class TaskRegistry:
             await task.ended.wait()
 
     async def close(self) -> None:
-        """End all workers without ceremony."""
+        """End all workers at once."""
         jobs = [t.job for t in self if t.job is not None and not t.job.done()]
         for _ in range(2):  # a worker may answer the first interrupt by cleaning up
             for job in jobs:

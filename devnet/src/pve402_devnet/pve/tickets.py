@@ -37,7 +37,7 @@ class TicketOffice:
         return f"{head}::{self._sign(head)}"
 
     def login_user(self, ticket: str) -> str | None:
-        """Name the user of a login ticket that is genuine and young enough."""
+        """Return the user of a login ticket that is genuine and has not expired."""
         match = _TICKET.fullmatch(ticket)
         if match is None or match["prefix"] != "PVE" or not match["user"]:
             return None
@@ -47,7 +47,7 @@ class TicketOffice:
         return match["user"] if genuine and young else None
 
     def issue_csrf_token(self, user: str) -> str:
-        """Make the token that writes by cookie must carry."""
+        """Make the token that writes with a cookie must carry."""
         stamp = self._stamp()
         return f"{stamp}:{self._sign(f'csrf:{stamp}:{user}')}"
 
@@ -65,7 +65,7 @@ class TicketOffice:
         return f"{head}::{self._sign(f'{head}:{user}:{path}:{port}')}"
 
     def is_console(self, ticket: str, user: str, path: str, port: int) -> bool:
-        """Check a console ticket against who shows it, for which guest and port."""
+        """Check a console ticket against its user, guest and port."""
         bare = _VNC_PASSWORD.sub("", ticket, count=1)
         match = _TICKET.fullmatch(bare)
         if match is None or match["prefix"] != "PVEVNC":
@@ -75,7 +75,7 @@ class TicketOffice:
         return genuine and self._is_young(match["time"], _AHEAD_SECONDS, CONSOLE_SECONDS)
 
     def require_console(self, ticket: str, user: str, path: str, port: int) -> None:
-        """Raise `errors.LoginRefused` for a console ticket that is not good."""
+        """Raise `errors.LoginRefused` for an invalid console ticket."""
         if not self.is_console(ticket, user, path, port):
             raise errors.LoginRefused("permission denied - invalid PVEVNC ticket")
 
@@ -92,5 +92,5 @@ class TicketOffice:
 
 
 def draw_vnc_password() -> str:
-    """Draw the eight characters that VNC authentication can hold."""
+    """Generate a password of eight characters, the most that VNC authentication uses."""
     return "".join(secrets.choice(_PASSWORD_ALPHABET) for _ in range(8))

@@ -12,7 +12,7 @@ _PATTERN = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Upid:
-    """A task's name, taken apart (form of PVE::UPID)."""
+    """A parsed task name (form of PVE::UPID)."""
 
     node: str
     pid: int
@@ -30,13 +30,13 @@ class Upid:
 
     @property
     def user_and_token(self) -> tuple[str, str | None]:
-        """The user's name, and the token's where a token started the task."""
+        """The user's name, and the token's if a token started the task."""
         name, separator, token = self.user.partition("!")
         return name, token if separator else None
 
 
 def parse(text: str) -> Upid | None:
-    """Take a UPID apart; None where the text is none."""
+    """Parse a UPID; None if the text is not one."""
     match = _PATTERN.fullmatch(text)
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""The outside of the API: how requests are read and answers written (PVE::APIServer::AnyEvent)."""
+"""The HTTP side of the API: reads requests and writes answers (PVE::APIServer::AnyEvent)."""
 
 import email.utils
 import gzip
@@ -27,7 +27,7 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 def split_path(path: str) -> tuple[str, str]:
-    """Split a path into formatter and call; raises `errors.PlainError` where it is neither."""
+    """Split a path into formatter and call; raises `errors.PlainError` if it is neither."""
     if not path.startswith("/api2"):
         raise errors.PlainError(500, f"no such file '{path}'\n")
     match = _BASE.fullmatch(path)
@@ -76,17 +76,17 @@ def _parse_body(request: web.Request, body: bytes) -> dict[str, object]:
 
 
 def _whole_number(text: str) -> int | str:
-    """Numbers too long for any parameter stay text, to be refused by their schema."""
+    """Keep numbers that are too long for any parameter as text, which their schema refuses."""
     return int(text) if len(text) <= _LONGEST_NUMBER else text
 
 
 def _writable(value: Any) -> Any:
-    """Replace half characters, which JSON can spell and UTF-8 cannot."""
+    """Replace lone surrogates, which JSON can express and UTF-8 cannot."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def parse_form(text: str) -> dict[str, object]:
-    """Read form fields; one that comes several times becomes a list."""
+    """Read form fields; a repeated one becomes a list."""
     values: dict[str, object] = {}
     for field in re.split("[&;]", text):
         if not field:
@@ -136,7 +136,7 @@ def error_answer(error: errors.ApiError, name: str) -> web.StreamResponse:
 
 
 def gateway_answer(answer: dispatch.Gateway) -> web.StreamResponse:
-    """Write what the proxy says of a daemon or node it did not reach."""
+    """Write the proxy's answer for a daemon or node that it did not reach."""
     return _answer(answer.status, answer.reason, "", {})
 
 
@@ -146,7 +146,7 @@ def method_refused(method: str) -> web.StreamResponse:
 
 
 async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Give an answer exactly the headers that Proxmox sends."""
+    """Give an answer exactly Proxmox's headers."""
     headers = response.headers
     if response.status == 101:
         for name in ("Date", "Server", "Content-Type"):
@@ -164,19 +164,19 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
 
 
 class _Answer(web.Response):
-    """An answer that sends no type and no length where Proxmox sends none."""
+    """An answer that sends no type and no length if Proxmox sends none."""
 
     has_type = False
     has_body = False
 
     def compress_body(self) -> None:
-        """Replace a body of more than a kibibyte by its compressed form."""
+        """Compress a body of more than one KiB."""
         if isinstance(self.body, bytes) and len(self.body) > _COMPRESS_ABOVE_BYTES:
             self.body = gzip.compress(self.body, mtime=0)
             self.headers["Content-Encoding"] = "gzip"
 
     def drop_unmeant_headers(self) -> None:
-        """Take away what the server library added by itself."""
+        """Remove headers that the server library added."""
         if not self.has_type:
             self.headers.popall("Content-Type", None)
         if not self.has_body:
@@ -210,7 +210,7 @@ def _unquote(text: str) -> str:
 
 
 def _json_problem(text: str) -> str:
-    """Say what Perl's JSON says of the two commonest mistakes."""
+    """Return the message of Perl's JSON for the two most common mistakes."""
     offset = int(text.startswith("{"))
     shown = text[offset : offset + _SHOWN_OF_BAD_JSON]
     shown += "..." if len(text) - offset > _SHOWN_OF_BAD_JSON else ""

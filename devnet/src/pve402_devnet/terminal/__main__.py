@@ -1,6 +1,6 @@
 """`pve402-devnet terminal`: guests 101 to 105 with consoles, for work on a client.
 
-With `--more N` there are N guests of busybox from 201 on besides.
+`--more N` adds N busybox guests, from 201 on.
 """
 
 import argparse
@@ -50,8 +50,8 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line's options."""
     parser = argparse.ArgumentParser(prog="pve402-devnet terminal", description=__doc__)
     command.add_port(parser.add_argument, _PORT)
-    parser.add_argument("--polite", action="store_true", help="Switch every bad manner off.")
-    parser.add_argument("--more", type=int, default=0, metavar="N", help="N guests more, busybox.")
+    parser.add_argument("--polite", action="store_true", help="Switch all quirks off.")
+    parser.add_argument("--more", type=int, default=0, metavar="N", help="Add N busybox guests.")
     return parser
 
 

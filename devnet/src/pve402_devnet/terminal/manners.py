@@ -1,4 +1,4 @@
-"""How the console chain of Proxmox VE misbehaves; each manner can be switched off on its own.
+"""The quirks of Proxmox VE's console chain; each can be switched off separately.
 
 Observed on Proxmox VE 9.2 (pve-container 6.1.10, termproxy 2.1.0, dtach 0.9).
 """
@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class SessionEnd(Enum):
-    """What a client sees of the end of its shell."""
+    """What a client sees when its shell ends."""
 
     RANDOM = "random"  # one of the two others, by the seed
     STAYS_OPEN = "stays-open"  # the trailer arrives, then nothing until the client sends data
@@ -54,7 +54,7 @@ class TerminalManners:
     picture_seconds: float = 0.02
 
 
-# A chain that does what one would wish, for tests of everything else.
+# A chain without quirks, for tests of everything else.
 POLITE = TerminalManners(
     attach_seconds=0.0,
     loses_early_input=False,

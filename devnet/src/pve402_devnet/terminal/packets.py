@@ -1,4 +1,4 @@
-"""What termproxy makes of the bytes a client sends (sans-I/O).
+"""How termproxy interprets a client's bytes (sans-I/O).
 
 `0:LENGTH:BYTES` is input, `1:COLUMNS:ROWS:` a resize, any other byte is skipped. termproxy 2.1
 reads into a buffer of 4,096 bytes and looks for packets whenever it is filled. A header of which
@@ -41,7 +41,7 @@ class PacketReader:
         self._remaining = 0
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """Take bytes as they came off the connection; yields what they ask for, in order."""
+        """Take received bytes; yields what they request, in order."""
         view = memoryview(data)
         while view:
             room = BUFFER_BYTES - len(self._buffer)
@@ -69,7 +69,7 @@ class PacketReader:
         return Input(data=data)
 
     def _take_header(self) -> Resize | Literal[True] | None:
-        """Take one header off the buffer; None where it is not complete and must be waited for."""
+        """Remove one header from the buffer; None if it is not complete yet."""
         kind = self._buffer[0] - ord("0")
         if kind not in (0, 1):
             del self._buffer[0]

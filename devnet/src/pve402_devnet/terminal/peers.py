@@ -48,16 +48,16 @@ class Peer:
         self._wake.set()
 
     def has_room(self) -> bool:
-        """Tell whether the queue is short."""
+        """Return whether the queue is short."""
         return len(self._outgoing) < _ROOM_BYTES
 
     def is_open(self) -> bool:
-        """Tell whether the connection is still there, without reading from it."""
+        """Return whether the connection is still open, without reading from it."""
         transport = self._request.transport
         return not self._dropping and transport is not None and not transport.is_closing()
 
     def drop(self) -> None:
-        """Close the TCP connection after what is queued, without a word. Safe to call twice."""
+        """Send what is queued, then close the TCP connection silently. Safe to call twice."""
         if not self._dropping:
             self._dropping = True
             self._wake.set()
@@ -68,7 +68,7 @@ class Peer:
         await self._closed.wait()
 
     def _abort(self) -> None:
-        """Give up on a client that does not even take the rest."""
+        """Give up on a client that does not read the rest either."""
         if not self._closed.is_set() and self._request.transport:
             self._request.transport.abort()
 

@@ -1,4 +1,4 @@
-"""The server's side of RFB 3.8 with VNC authentication (sans-I/O), as RFC 6143 has it."""
+"""The server's side of RFB 3.8 with VNC authentication (sans-I/O), as in RFC 6143."""
 
 import hmac
 import secrets
@@ -140,7 +140,7 @@ class Server:
         return taken
 
     def _take_message(self) -> Event | Literal[True] | None:
-        """Take one client message; True where it asks for nothing, None where it is not whole."""
+        """Take one client message; True if it requests nothing, None if it is incomplete."""
         if not self._buffer:
             return None
         taken = self._take(self._message_size())

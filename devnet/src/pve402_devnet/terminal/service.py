@@ -22,7 +22,7 @@ class _Port:
 
 
 class Consoles:
-    """Serves consoles of the guests of one runtime, with the manners given."""
+    """Serves consoles of the guests of one runtime, with the given quirks."""
 
     def __init__(self, source: ConsoleSource, manners: TerminalManners) -> None:
         self._manners = manners
@@ -64,7 +64,7 @@ class Consoles:
             peer.drop()
 
     async def websocket(self, request: web.Request, node: str, port: int) -> web.StreamResponse:
-        """Serve an upgrade whose ticket was found good."""
+        """Serve an upgrade with a valid ticket."""
         listening = self._ports.pop((node, port), None)
         if listening is None or listening.client.done():
             return await _die_unanswered(request, self._manners.dead_port_seconds)
@@ -81,7 +81,7 @@ class Consoles:
         return socket
 
     def close(self) -> None:
-        """Let go of every terminal."""
+        """Release every terminal."""
         self._terminals.close()
 
     async def _accept(self, session: ConsoleSession) -> Peer:

@@ -1,4 +1,4 @@
-"""The shared terminals of all guests: at most one each, made when the first console opens."""
+"""The shared terminals of all guests: at most one each, created when the first console opens."""
 
 import asyncio
 from typing import Protocol
@@ -35,7 +35,7 @@ class ConsoleSource(Protocol):
 
 
 class Terminals:
-    """Finds or makes the shared terminal of a guest. A terminal keeps the mode it was made in."""
+    """Finds or creates the shared terminal of a guest. A terminal keeps its mode."""
 
     def __init__(self, source: ConsoleSource, manners: TerminalManners) -> None:
         self._source = source
@@ -53,7 +53,7 @@ class Terminals:
             return terminal
 
     def close(self) -> None:
-        """Let go of every terminal."""
+        """Release every terminal."""
         for terminal in self._terminals.values():
             terminal.end()
 

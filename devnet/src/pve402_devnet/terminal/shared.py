@@ -1,7 +1,7 @@
 """The one terminal all consoles of a guest share, as dtach keeps it.
 
-It outlives its clients: shell, terminal modes and running commands stay. Output goes to every
-client; while there is none it is read and thrown away.
+It outlives its clients: shell, terminal modes and running commands stay.
+Output goes to every client; without any client it is read and dropped.
 """
 
 import asyncio
@@ -35,14 +35,14 @@ class Client(Protocol):
         """Take output; never blocks."""
 
     def has_room(self) -> bool:
-        """Tell whether more output would be taken now."""
+        """Return whether more output would be taken now."""
 
     def on_end(self) -> None:
         """The program of the terminal has ended, after the last output."""
 
 
 class Allowance:
-    """How much output a client gets while it is not alone: dtach waits for no slow one then."""
+    """How much output a client gets beside others: dtach does not wait for slow ones then."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -50,7 +50,7 @@ class Allowance:
         self._at = clock()
 
     def take(self, count: int) -> bool:
-        """Spend `count` bytes, or say that they are lost."""
+        """Use up `count` bytes, or return that they are lost."""
         now = self._clock()
         grown = self._bytes + (now - self._at) * _SHARED_BYTES_PER_SECOND
         self._bytes, self._at = min(grown, _SHARED_BYTES), now
@@ -82,7 +82,7 @@ class SharedTerminal:
         self.room_made()
 
     def detach(self, client: Client) -> None:
-        """Remove a client; nothing happens to the program."""
+        """Remove a client; the program is not affected."""
         self._clients.pop(client, None)
         self.room_made()
 
@@ -96,7 +96,7 @@ class SharedTerminal:
             self._flush()
 
     def resize(self, columns: int, rows: int) -> None:
-        """Set the size for everyone; the program is told by SIGWINCH if it changed."""
+        """Set the size for everyone; if it changed, the program gets SIGWINCH."""
         if not self.ended:
             size = struct.pack("HHHH", rows & 0xFFFF, columns & 0xFFFF, 0, 0)
             fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
@@ -107,7 +107,7 @@ class SharedTerminal:
             self._resume()
 
     def end(self) -> None:
-        """Tell the clients that the program is gone, and close. Safe to call twice."""
+        """Tell the clients that the program has ended, and close. Safe to call twice."""
         if self.ended:
             return
         self.ended = True
@@ -127,7 +127,7 @@ class SharedTerminal:
         self._loop.call_later(_LAST_OUTPUT_SECONDS, self._end_when_quiet, _LAST_OUTPUT_ROUNDS)
 
     def is_full(self) -> bool:
-        """Tell whether input should wait until the program has read some."""
+        """Return whether input should wait until the program has read some."""
         return len(self._unsent) > _INPUT_LIMIT_BYTES
 
     def _end_when_quiet(self, rounds: int) -> None:

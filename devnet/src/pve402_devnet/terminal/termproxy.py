@@ -77,16 +77,16 @@ class TermproxyWorker:
         self._to_client.write(data)
 
     def has_room(self) -> bool:
-        """Tell whether the client keeps up."""
+        """Return whether the client keeps up."""
         return self._peer.has_room()
 
     def on_end(self) -> None:
-        """Show or swallow the end of the program, as the manners say."""
+        """Show or drop the end of the program, as the options say."""
         self._terminal = None
         self._finish(shared.TRAILER)
 
     async def _authenticate(self) -> bytes:
-        """Read `user:ticket` and a newline; return what came behind it."""
+        """Read `user:ticket` and a newline; return what follows."""
         line = b""
         try:
             async with asyncio.timeout(self._manners.line_limit_seconds):

@@ -173,9 +173,9 @@ def _missing_template(volume: str, node: str) -> Finding:
 
 async def _bridges(parts: bootstrap.Components, node: str) -> list[Finding]:
     """Check the bridges of the skus that are sold on a node."""
-    book, bridges = parts.leases.catalogue, await parts.nodes.bridges(node)
-    skus = [sku for sku in book.skus.values() if not sku.nodes or node in sku.nodes]
-    wanted = {profile.name: profile for profile in map(book.network_of, skus)}
+    sold, bridges = parts.leases.catalogue, await parts.nodes.bridges(node)
+    skus = [sku for sku in sold.skus.values() if not sku.nodes or node in sku.nodes]
+    wanted = {profile.name: profile for profile in map(sold.network_of, skus)}
     return [_bridge(profile, node, bridges) for profile in wanted.values()]
 
 

@@ -19,18 +19,18 @@ async def domains(call: rest.Call) -> rest.Json:
 
 
 async def index(call: rest.Call) -> rest.Json:
-    """What lies under `/access`."""
+    """The entries of `/access`."""
     names = "users groups roles acl domains openid tfa ticket password"
     return [{"subdir": name} for name in names.split()]
 
 
 async def empty(call: rest.Call) -> rest.Json:
-    """Nothing, for forms that ask before they send."""
+    """An empty answer, for forms that read before they send."""
     return None
 
 
 async def create_ticket(call: rest.Call) -> rest.Json:
-    """Log in by password or by a ticket that is still good, or check a console ticket."""
+    """Log in with a password or a valid ticket, or check a console ticket."""
     user = call.text("username")
     if call.text("realm"):
         user = f"{user}@{call.text('realm')}"
@@ -48,7 +48,7 @@ async def create_ticket(call: rest.Call) -> rest.Json:
 
 
 async def check_console_ticket(call: rest.Call) -> rest.Json:
-    """Tell termproxy whether the line its client sent is good."""
+    """Tell termproxy whether its client's first line is valid."""
     user, path = call.text("authid"), call.text("path")
     good = call.world.tickets.is_console(
         call.text("vncticket"), user, path, call.integer("port", 0)

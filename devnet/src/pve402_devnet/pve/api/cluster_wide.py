@@ -1,4 +1,4 @@
-"""`/`, `/version`, `/cluster/...`: what is true of all nodes."""
+"""`/`, `/version`, `/cluster/...`: calls about the whole cluster."""
 
 from pve402_devnet.pve import access, cluster, errors, figures, guest_schema, rest
 from pve402_devnet.pve.guest_schema import text
@@ -12,13 +12,13 @@ _UPTIME_BASE_SECONDS = 5600
 
 
 async def root(call: rest.Call) -> rest.Json:
-    """What lies under the root of the API."""
+    """The entries of the API's root."""
     names = ("version", "cluster", "nodes", "storage", "access", "pools")
     return [{"subdir": name} for name in names]
 
 
 async def cluster_index(call: rest.Call) -> rest.Json:
-    """What lies under `/cluster`."""
+    """The entries of `/cluster`."""
     names = (
         "acme backup backup-info bulk-action ceph config firewall ha jobs log mapping metrics"
         " notifications nextid options qemu replication resources status tasks sdn"
@@ -32,7 +32,7 @@ async def version(call: rest.Call) -> rest.Json:
 
 
 async def next_id(call: rest.Call) -> rest.Json:
-    """The lowest free vmid, or the one asked about; nothing is reserved. A string."""
+    """The lowest free vmid, or the requested one, as a string; reserves nothing."""
     if "vmid" not in call.params:
         return str(call.world.next_free_vmid())
     if call.vmid in call.world.guests:
@@ -41,7 +41,7 @@ async def next_id(call: rest.Call) -> rest.Json:
 
 
 async def resources(call: rest.Call) -> rest.Json:
-    """Guests, nodes, storages and pools the caller may see, as last published."""
+    """The guests, nodes, storages and pools that the caller may see, as last published."""
     wanted = call.text("type")
     rows: list[dict[str, object]] = []
     if not wanted:
@@ -63,7 +63,7 @@ async def options(call: rest.Call) -> rest.Json:
 
 
 async def status(call: rest.Call) -> rest.Json:
-    """The members of the cluster; one node alone is no cluster."""
+    """The members of the cluster; a single node is not a cluster."""
     world = call.world
     rows: list[dict[str, object]] = []
     several = len(world.nodes) > 1
@@ -146,7 +146,7 @@ def _pools(call: rest.Call) -> list[dict[str, object]]:
 
 
 def _sums(world: cluster.Cluster, pool: access.Pool) -> dict[str, object]:
-    """What the running guests of a pool come to; nothing where none runs."""
+    """The total of a pool's running guests; empty if none is running."""
     published = [world.guests[vmid].published or {} for vmid in pool.guests if vmid in world.guests]
     running = [row for row in published if row.get("uptime")]
     if not running:

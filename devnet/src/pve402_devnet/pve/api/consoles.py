@@ -11,7 +11,7 @@ _GUEST = "/nodes/{node}/lxc/{vmid}"
 
 @dataclass(frozen=True, kw_only=True)
 class _Opening:
-    """What a console worker is started with."""
+    """The arguments of a console worker."""
 
     kind: runtime.ConsoleKind
     port: int
@@ -34,7 +34,7 @@ async def open_term(call: rest.Call) -> rest.Json:
 
 
 async def open_vnc(call: rest.Call) -> rest.Json:
-    """Open a VNC server on a free port; for a websocket it gets a password of its own."""
+    """Open a VNC server on a free port; for a websocket it gets its own password."""
     guest, by_websocket = call.guest, call.flag("websocket")
     port, ticket = _reserve(call)
     size = "".join(f" -{n} {call.params[n]}" for n in ("width", "height") if n in call.params)
@@ -58,7 +58,7 @@ async def open_vnc(call: rest.Call) -> rest.Json:
 
 
 async def websocket(call: rest.Call) -> rest.Json:
-    """Check a console ticket; the server upgrades the connection if it is good."""
+    """Check a console ticket; the server upgrades the connection if it is valid."""
     port = call.integer("port", 0)
     call.world.tickets.require_console(call.text("vncticket"), call.user, f"/vms/{call.vmid}", port)
     return {"port": str(port)}

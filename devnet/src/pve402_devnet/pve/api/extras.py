@@ -11,7 +11,7 @@ _NO_MAIL = "unable to find command 'sendmail'"
 
 
 async def back_up(call: rest.Call) -> rest.Json:
-    """Start `vzdump`, which ends at once: the simulated nodes lack the program it needs."""
+    """Start `vzdump`, which fails at once: the simulated nodes lack a program that it needs."""
     storage = call.text("storage")
     if storage:
         call.world.storages.require(storage, call.node)
@@ -86,4 +86,4 @@ EXEC_ROUTES = (
         protected=True,
     ),
 )
-"""Stock Proxmox VE has no such call; hosts that provide one answer like this."""
+"""Stock Proxmox VE has no such call; hosts that offer one answer like this."""

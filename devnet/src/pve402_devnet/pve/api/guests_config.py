@@ -40,7 +40,7 @@ async def read(call: rest.Call) -> rest.Json:
 
 
 async def pending(call: rest.Call) -> rest.Json:
-    """Every option with the change that waits for it."""
+    """Every option with its pending change."""
     conf = call.guest.config
     rows: list[dict[str, object]] = []
     for name, value in {**conf.options, "digest": conf.digest}.items():
@@ -59,7 +59,7 @@ async def pending(call: rest.Call) -> rest.Json:
 
 
 async def update(call: rest.Call) -> rest.Json:
-    """Change options, at once where the guest's state allows. The lock file is waited for."""
+    """Change options, at once if the guest's state allows. Waits for the lock file."""
     wanted = {n: v for n, v in call.params.items() if n not in ("node", "vmid", "digest")}
     if not wanted:
         raise errors.Failure("no options specified")
@@ -77,14 +77,14 @@ async def update(call: rest.Call) -> rest.Json:
 
 
 def snapshot_of(conf: config.GuestConfig, name: str) -> config.Section:
-    """A snapshot's options; raises `errors.Failure` where it is not there."""
+    """A snapshot's options; raises `errors.Failure` if there is no such snapshot."""
     if name not in conf.snapshots:
         raise errors.Failure(f"snapshot '{name}' does not exist")
     return conf.snapshots[name]
 
 
 def require_digest(call: rest.Call, conf: config.GuestConfig) -> None:
-    """Raise `errors.Failure` where the caller knew another version of the file."""
+    """Raise `errors.Failure` if the caller read another version of the file."""
     if call.text("digest") not in ("", conf.digest):
         raise errors.Failure(_MODIFIED)
 

@@ -1,4 +1,4 @@
-"""`POST /nodes/{node}/lxc`: the checks before a guest is made, in Proxmox's order."""
+"""`POST /nodes/{node}/lxc`: the checks before a guest is created, in Proxmox's order."""
 
 import re
 
@@ -20,7 +20,7 @@ _DEFAULT_ROOT_GB = 4
 
 
 async def create(call: rest.Call) -> rest.Json:
-    """Check, reserve the vmid, and leave the work to a `vzcreate` task."""
+    """Check the request, reserve the vmid, and leave the work to a `vzcreate` task."""
     world = call.world
     world.require_quorum()
     _require_rights_to_kind(call)
@@ -78,7 +78,7 @@ def _require_archive(call: rest.Call) -> None:
 
 
 def _choose_volumes(call: rest.Call, wanted: schema.Clean) -> dict[str, str]:
-    """Take the volumes out of the options and check their storages."""
+    """Separate the volumes from the options and check their storages."""
     default = call.text("storage", "local")
     names = [name for name in guest_schema.VOLUME_KEYS if name in wanted]
     volumes = {name: str(wanted.pop(name)) for name in names}

@@ -77,7 +77,7 @@ async def clone(call: rest.Call) -> rest.Json:
 
 
 async def feature(call: rest.Call) -> rest.Json:
-    """Tell whether the guest's storages can take snapshots, clone or copy."""
+    """Return whether the guest's storages can take snapshots, clone or copy."""
     name = call.text("feature")
     snapshots = disks.can_snapshot(call.world, call.guest)
     links = disks.can_link(call.world, call.guest, of_snapshot="snapname" in call.params)
@@ -178,7 +178,7 @@ async def _plan_copy(call: rest.Call, source: cluster.Guest) -> config.GuestConf
 
 
 def _is_full(call: rest.Call, source: cluster.Guest) -> bool:
-    """Whether a clone is a copy; only clones of templates share volumes without being told."""
+    """Whether a clone is a copy; by default only clones of templates share volumes."""
     return bool(call.params.get("full", not source.config.options.get("template")))
 
 

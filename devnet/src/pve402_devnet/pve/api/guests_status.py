@@ -9,7 +9,7 @@ _NO_CRIU = {"vzsuspend": "No such file or directory", "vzresume": "Connection re
 
 
 async def list_guests(call: rest.Call) -> rest.Json:
-    """The guests of a node that the caller may see."""
+    """The guests on a node that the caller may see."""
     world, node = call.world, call.node
     return [
         await figures.status_of(world, guest)
@@ -19,7 +19,7 @@ async def list_guests(call: rest.Call) -> rest.Json:
 
 
 async def index(call: rest.Call) -> rest.Json:
-    """What lies under a guest."""
+    """The entries of a guest."""
     call.world.guest(call.vmid, call.node)
     names = (
         "config pending status vncproxy termproxy vncwebsocket spiceproxy migrate clone rrd"
@@ -29,7 +29,7 @@ async def index(call: rest.Call) -> rest.Json:
 
 
 async def status_index(call: rest.Call) -> rest.Json:
-    """What lies under a guest's status."""
+    """The entries of a guest's status."""
     call.world.guest(call.vmid, call.node)
     names = "current start stop shutdown reboot migrate"
     return [{"subdir": name} for name in names.split()]
@@ -42,7 +42,7 @@ async def current(call: rest.Call) -> rest.Json:
 
 
 async def start(call: rest.Call) -> rest.Json:
-    """Start a guest. A vmid that does not exist fails in the task only."""
+    """Start a guest. If the vmid does not exist, only the task fails."""
     _refuse_skiplock(call)
     if await call.world.is_running(call.vmid):
         raise errors.Failure(f"CT {call.vmid} already running")
@@ -53,7 +53,7 @@ async def start(call: rest.Call) -> rest.Json:
 
 
 async def stop(call: rest.Call) -> rest.Json:
-    """Kill a guest, after ending its shutdown tasks if told to."""
+    """Kill a guest, after ending its shutdown tasks if requested."""
     _refuse_skiplock(call)
     await _require_running(call)
     world, node, vmid = call.world, call.node, call.vmid
@@ -68,7 +68,7 @@ async def stop(call: rest.Call) -> rest.Json:
 
 
 async def shutdown(call: rest.Call) -> rest.Json:
-    """Ask a guest to end itself."""
+    """Ask a guest to shut down."""
     await _require_running(call)
     world, node, vmid = call.world, call.node, call.vmid
 
@@ -94,14 +94,14 @@ async def reboot(call: rest.Call) -> rest.Json:
 
 
 async def suspend(call: rest.Call) -> rest.Json:
-    """Suspend a guest: needs CRIU, which no node has."""
+    """Suspend a guest; needs CRIU, which no node has."""
     await _require_running(call)
     command = f"lxc-checkpoint -n {call.vmid} -s {_DUMPS}"
     return _fork_checkpoint(call, "vzsuspend", command, "checkpoint: 182 Checkpointing")
 
 
 async def resume(call: rest.Call) -> rest.Json:
-    """Resume a suspended guest: likewise."""
+    """Resume a suspended guest; needs CRIU too."""
     if await call.world.is_running(call.vmid):
         raise errors.Failure(f"CT {call.vmid} already running")
     command = f"lxc-checkpoint -n {call.vmid} -r --foreground {_DUMPS}"

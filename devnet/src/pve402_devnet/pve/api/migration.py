@@ -10,7 +10,7 @@ _SHUTDOWN_SECONDS = 180
 
 
 async def precondition(call: rest.Call) -> rest.Json:
-    """Tell where a guest could go."""
+    """Return the nodes that a guest could move to."""
     call.world.require_quorum()
     call.guest.config.require_unlocked()
     return {

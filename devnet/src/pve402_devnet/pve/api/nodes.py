@@ -1,4 +1,4 @@
-"""`/nodes` and what a node tells of itself."""
+"""`/nodes` and what a node reports about itself."""
 
 from pve402_devnet.pve import errors, figures, guest_schema, options, rest
 from pve402_devnet.pve.api import cluster_wide
@@ -42,7 +42,7 @@ async def list_nodes(call: rest.Call) -> rest.Json:
 
 
 async def index(call: rest.Call) -> rest.Json:
-    """What lies under a node."""
+    """The entries of a node."""
     return [{"name": name} for name in _INDEX.split()]
 
 
@@ -72,7 +72,7 @@ async def status(call: rest.Call) -> rest.Json:
 
 
 async def list_machines(call: rest.Call) -> rest.Json:
-    """The virtual machines of a node: there are none."""
+    """The virtual machines of a node; there are none."""
     return []
 
 
@@ -101,7 +101,7 @@ async def network(call: rest.Call) -> rest.Json:
 
 
 async def rrd_data(call: rest.Call) -> rest.Json:
-    """Past figures of a guest, a point a step, empty before it was made; values are of now."""
+    """A guest's past figures: current values at each step, empty before its creation."""
     guest = call.guest
     shown = await figures.status_of(call.world, guest)
     step = _RRD_STEP_SECONDS[call.text("timeframe")]

@@ -15,7 +15,7 @@ _MEMBERS = {
 
 
 async def list_pools(call: rest.Call) -> rest.Json:
-    """The pools the caller may see; of one that is named, its members too."""
+    """The pools that the caller may see; for a named pool also its members."""
     wanted = call.text("poolid")
     if wanted:
         return [{"poolid": wanted, **_shown(call, wanted)}]
@@ -27,7 +27,7 @@ async def list_pools(call: rest.Call) -> rest.Json:
 
 
 async def create(call: rest.Call) -> rest.Json:
-    """Make an empty pool."""
+    """Create an empty pool."""
     pools, name = call.world.access.pools, call.text("poolid")
     if name in pools:
         raise errors.Failure(f"create pool failed: pool '{name}' already exists")
@@ -48,7 +48,7 @@ async def read(call: rest.Call) -> rest.Json:
 
 
 async def update(call: rest.Call) -> rest.Json:
-    """Change the comment, add members, or take them out."""
+    """Change the comment, or add or remove members."""
     pool = _existing(call, call.text("poolid"), "update pools failed: ")
     if "comment" in call.params:
         pool.comment = call.text("comment")

@@ -30,7 +30,7 @@ async def list_roles(call: rest.Call) -> rest.Json:
 
 
 async def create_role(call: rest.Call) -> rest.Json:
-    """Make a role."""
+    """Create a role."""
     name = call.text("roleid")
     if name.upper().startswith(_RESERVED):
         text_ = f"cannot use role ID starting with the (case-insensitive) '{_RESERVED}' namespace"
@@ -47,7 +47,7 @@ async def read_role(call: rest.Call) -> rest.Json:
 
 
 async def update_role(call: rest.Call) -> rest.Json:
-    """Set or extend the privileges of a role that did not come with the system."""
+    """Set or extend the privileges of a role that is not built in."""
     name = call.text("roleid")
     _refuse_built_in(name, "modified")
     before = _role(call) if call.flag("append") else frozenset()
@@ -66,7 +66,7 @@ async def delete_role(call: rest.Call) -> rest.Json:
 
 
 async def list_rules(call: rest.Call) -> rest.Json:
-    """The access rules the caller may see."""
+    """The access rules that the caller may see."""
     return [
         {
             "path": path,
@@ -83,7 +83,7 @@ async def list_rules(call: rest.Call) -> rest.Json:
 
 
 async def change_rules(call: rest.Call) -> rest.Json:
-    """Give or take roles on a path."""
+    """Grant or revoke roles on a path."""
     known = call.world.access
     path = call.text("path").rstrip("/") or "/"
     holders = formats.split_list(f"{call.text('users')} {call.text('tokens')}")
@@ -107,7 +107,7 @@ async def change_rules(call: rest.Call) -> rest.Json:
 
 
 def _require_handing_out(call: rest.Call, path: str, role: str) -> None:
-    """Who may not modify permissions at large hands out no more than it holds itself."""
+    """A caller without Permissions.Modify can grant only privileges that it holds itself."""
     held = call.world.access.rights(call.user, path)
     if "Permissions.Modify" in held:
         return

@@ -10,7 +10,7 @@ _RESERVED = ("current", "vzdump")
 
 
 async def list_snapshots(call: rest.Call) -> rest.Json:
-    """The snapshots, and last the guest as it is."""
+    """The snapshots, and at the end the current guest."""
     conf = call.guest.config
     rows: list[dict[str, object]] = [
         {
@@ -33,7 +33,7 @@ async def list_snapshots(call: rest.Call) -> rest.Json:
 
 
 async def index(call: rest.Call) -> rest.Json:
-    """What lies under a snapshot."""
+    """The entries of a snapshot."""
     return [{"cmd": "rollback"}, {"cmd": "config"}]
 
 
@@ -75,7 +75,7 @@ async def delete(call: rest.Call) -> rest.Json:
 
 
 async def rollback(call: rest.Call) -> rest.Json:
-    """Go back to a snapshot; a running guest is stopped for it. A start is another task."""
+    """Return to a snapshot, stopping a running guest first. Starting it is another task."""
 
     async def work(_: tasks.Task) -> None:
         async with call.world.locks.hold(call.vmid):
@@ -87,7 +87,7 @@ async def rollback(call: rest.Call) -> rest.Json:
 
 
 async def read_config(call: rest.Call) -> rest.Json:
-    """The configuration a snapshot holds."""
+    """The configuration stored in a snapshot."""
     return dict(guests_config.snapshot_of(call.guest.config, call.text("snapname")))
 
 
@@ -103,7 +103,7 @@ async def update_config(call: rest.Call) -> rest.Json:
 
 
 def _prepare(call: rest.Call, name: str) -> config.Section:
-    """Check and lock the guest, and return what the snapshot will hold."""
+    """Check and lock the guest, and return the snapshot's content."""
     guest = call.guest
     conf = guest.config
     if conf.options.get("template"):
@@ -120,7 +120,7 @@ def _prepare(call: rest.Call, name: str) -> config.Section:
 
 
 def _describe(section: config.Section, text: str) -> None:
-    """A snapshot has a description of its own, or none."""
+    """A snapshot has its own description, or none."""
     stored = config.as_stored("description", text)
     section.pop("description", None)
     if stored is not None:

@@ -1,4 +1,4 @@
-"""`/storage` and `/nodes/{node}/storage`: what a storage is and what lies in it."""
+"""`/storage` and `/nodes/{node}/storage`: storages and their content."""
 
 from collections.abc import Iterator
 
@@ -47,7 +47,7 @@ async def list_configured(call: rest.Call) -> rest.Json:
 
 
 async def list_on_node(call: rest.Call) -> rest.Json:
-    """The storages of a node with their room."""
+    """The storages of a node with their free space."""
     wanted, name = call.text("content"), call.text("storage")
     return [
         {
@@ -64,7 +64,7 @@ async def list_on_node(call: rest.Call) -> rest.Json:
 
 
 async def index(call: rest.Call) -> rest.Json:
-    """What lies under a storage of a node."""
+    """The entries of a node's storage."""
     names = (
         "content download-url file-restore import-metadata identity oci-registry-pull"
         " prunebackups rrd rrddata status upload"
@@ -73,7 +73,7 @@ async def index(call: rest.Call) -> rest.Json:
 
 
 async def status(call: rest.Call) -> rest.Json:
-    """The room of one storage."""
+    """The free space of one storage."""
     found = call.world.storages.get(call.text("storage"))
     if found is None or not found.is_on(call.node):
         raise errors.ParameterErrors({"storage": "No such storage."})
@@ -81,7 +81,7 @@ async def status(call: rest.Call) -> rest.Json:
 
 
 async def content(call: rest.Call) -> rest.Json:
-    """Templates and volumes of a storage that the caller may see."""
+    """The templates and volumes on a storage that the caller may see."""
     found = call.world.storages.require(call.text("storage"), call.node)
     kind, vmid = call.text("content"), call.integer("vmid", 0)
     rows = []

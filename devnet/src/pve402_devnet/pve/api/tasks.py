@@ -40,12 +40,12 @@ async def cluster_tasks(call: rest.Call) -> rest.Json:
 
 
 async def index(call: rest.Call) -> rest.Json:
-    """What lies under a task."""
+    """The entries of a task."""
     return [{"name": "log"}, {"name": "status"}]
 
 
 async def status(call: rest.Call) -> rest.Json:
-    """Whether a task runs, and how it ended."""
+    """Whether a task is running, and how it ended."""
     name = _parse(call)
     task = _existing(call, name)
     _require_rights(call, name, "Sys.Audit")
@@ -69,7 +69,7 @@ async def status(call: rest.Call) -> rest.Json:
 
 
 async def log(call: rest.Call) -> rest.Json:
-    """Lines of a task's log; the log of a task nobody knows is one line saying so."""
+    """Lines of a task's log; for an unknown task, one line that says so."""
     name = _parse(call)
     _require_rights(call, name, "Sys.Audit")
     task = call.world.tasks.find(str(name))
@@ -83,7 +83,7 @@ async def log(call: rest.Call) -> rest.Json:
 
 
 async def stop(call: rest.Call) -> rest.Json:
-    """Interrupt a task; one that has ended is left as it is."""
+    """Interrupt a task; does nothing if it has ended."""
     name = _parse(call)
     task = _existing(call, name)
     _require_rights(call, name, "Sys.Modify")
@@ -190,7 +190,7 @@ def _existing(call: rest.Call, name: upid.Upid) -> tasks.Task:
 
 
 def _is_own(name: upid.Upid, user: str) -> bool:
-    """A token sees its own tasks; a user sees those of all its tokens too."""
+    """A token sees its own tasks; a user also sees those of all its tokens."""
     return user in (name.user, name.user_and_token[0])
 
 

@@ -23,7 +23,7 @@ _TOKEN_SETTINGS = {"expire": number(0), "privsep": flag(), "comment": text()}
 
 
 async def list_users(call: rest.Call) -> rest.Json:
-    """The accounts the caller may see: with rights all, else its own."""
+    """The accounts that the caller may see: all with the rights for that, otherwise its own."""
     all_of_them = call.may("/access/groups", "User.Modify") or call.may(
         "/access/groups", "Sys.Audit"
     )
@@ -41,7 +41,7 @@ async def list_users(call: rest.Call) -> rest.Json:
 
 
 async def create_user(call: rest.Call) -> rest.Json:
-    """Make an account of realm pve."""
+    """Create an account in the realm pve."""
     name = call.text("userid")
     if name in call.world.access.users:
         raise errors.Failure(f"create user failed: user '{name}' already exists")
@@ -73,7 +73,7 @@ async def update_user(call: rest.Call) -> rest.Json:
 
 
 async def delete_user(call: rest.Call) -> rest.Json:
-    """Remove an account with its tokens and rights; one that is not there is no error."""
+    """Remove an account with its tokens and rights; a missing one is not an error."""
     known, name = call.world.access, call.text("userid")
     user = known.users.get(name)
     if user is None:
@@ -96,7 +96,7 @@ async def read_token(call: rest.Call) -> rest.Json:
 
 
 async def create_token(call: rest.Call) -> rest.Json:
-    """Make a token; its secret is shown this once."""
+    """Create a token; its secret is shown only now."""
     user, name = _existing(call), call.text("tokenid")
     if name in user.tokens:
         raise errors.ParameterErrors({"tokenid": "Token already exists."})
@@ -141,7 +141,7 @@ async def delete_token(call: rest.Call) -> rest.Json:
 
 
 def _as_sent(call: rest.Call) -> dict[str, object]:
-    """Numbers that came with the call are shown as they came: as text."""
+    """Numbers from the call are shown as they arrived: as text."""
     return {name: str(call.params[name]) for name in ("expire", "privsep") if name in call.params}
 
 
