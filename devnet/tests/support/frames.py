@@ -32,6 +32,16 @@ def datagram(
     return ethernet(macs[1], macs[0], 0x0800, head + udp)
 
 
+def datagram6(macs: tuple[str, str], addresses: tuple[str, str]) -> str:
+    """UDP in IPv6; pairs are source and target."""
+    packed = b"".join(ipaddress.ip_address(one).packed for one in addresses)
+    udp = struct.pack("!HHHH", 4000, 4001, 12, 0) + b"data"
+    pseudo = packed + struct.pack("!II", len(udp), _UDP)
+    checked = udp[:6] + struct.pack("!H", _checksum(pseudo + udp)) + udp[8:]
+    head = struct.pack("!IHBB", 6 << 28, len(udp), _UDP, 64) + packed
+    return ethernet(macs[1], macs[0], 0x86DD, head + checked)
+
+
 def arp(macs: tuple[str, str], addresses: tuple[str, str]) -> str:
     """An ARP answer that says where the source's address is."""
     sides = [

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import structlog
 
-from pve402_devnet.pve import cluster, runtime
+from pve402_devnet.pve import cluster, errors, runtime
 from pve402_devnet.pve.firewall import ruleset
 
 _log = structlog.get_logger(__name__)
@@ -42,9 +42,13 @@ async def connect(world: cluster.Cluster, guest: cluster.Guest) -> None:
 
 
 async def follow(world: cluster.Cluster, guest: cluster.Guest) -> None:
-    """Bring a guest's cards up to date after a change, if it runs."""
-    if await world.is_running(guest.vmid):
+    """Bring a guest's cards up to date after a change, if it runs; raises `errors.Failure`."""
+    if not await world.is_running(guest.vmid):
+        return
+    try:
         await world.network.connect(guest.vmid, cards_of(world, guest))
+    except RuntimeError as problem:
+        raise errors.Failure(f"unable to hotplug network: {problem}") from problem
 
 
 async def watch(world: cluster.Cluster) -> None:
@@ -117,7 +121,10 @@ def _filtered(
 
 async def _lease(world: cluster.Cluster, guest: cluster.Guest) -> None:
     await world.clock.sleep(world.latencies.dhcp)
-    await follow(world, guest)
+    try:
+        await follow(world, guest)
+    except errors.Failure as problem:
+        _log.warning("a lease came to nothing", vmid=guest.vmid, problem=str(problem))
 
 
 def _card(

@@ -1,8 +1,7 @@
 """The figures of a guest, as status, lists and the cluster's published view show them."""
 
-import ipaddress
-
 from pve402_devnet.pve import cluster, runtime, storage
+from pve402_devnet.pve.firewall import addresses
 
 _DEFAULT_DISK = 4 * 1024**3
 _DEFAULT_MEMORY_MB = 512
@@ -170,15 +169,8 @@ def _configured_address(
         name=card["name"],
         hardware_address=mac,
         inet=inet if "/" in inet else None,
-        inet6=inet6 if "/" in inet6 else f"{_link_local(mac)}/64",
+        inet6=inet6 if "/" in inet6 else f"{addresses.link_local(mac)}/64",
     )
-
-
-def _link_local(mac: str) -> str:
-    octets = [int(part, 16) for part in mac.split(":")]
-    octets[0] ^= 2
-    identifier = bytes([*octets[:3], 0xFF, 0xFE, *octets[3:]])
-    return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + identifier))
 
 
 def _interface(address: runtime.GuestAddress) -> dict[str, object]:

@@ -134,7 +134,12 @@ async def _bring_up(world: cluster.Cluster, guest: cluster.Guest) -> None:
         return
     await world.runtime.start(guest.vmid, cluster.guest_spec(guest))
     world.mark_started(guest)
-    await cables.connect(world, guest)
+    try:
+        await cables.connect(world, guest)
+    except RuntimeError:  # such a card makes the start fail, and nothing stays behind
+        await world.runtime.stop(guest.vmid)
+        world.mark_stopped(guest)
+        raise
     await world.clock.sleep(world.latencies.start * (1 - _UP_AFTER))
 
 

@@ -51,12 +51,16 @@ class Namespace:
         )
         assert self._holder.stdout is not None  # noqa: S101 - a pipe was asked for
         assert self._holder.stderr is not None  # noqa: S101 - likewise
-        async with asyncio.timeout(_LIMIT_SECONDS):
-            line = await self._holder.stdout.readline()
-            if line.decode().strip() != holder.READY:
+        try:
+            async with asyncio.timeout(_LIMIT_SECONDS):
+                line = await self._holder.stdout.readline()
+                if line.decode().strip() == holder.READY:
+                    return
                 reason = (await self._holder.stderr.read()).decode().strip().rpartition("\n")[2]
-                await self.stop()
-                raise NoNetwork(f"no network namespace: {reason}")
+        except TimeoutError:
+            reason = "it takes too long"
+        await self.stop()
+        raise NoNetwork(f"no network namespace: {reason}")
 
     @property
     def pid(self) -> int:
@@ -93,8 +97,13 @@ class Namespace:
             stderr=subprocess.PIPE,
             env={"PATH": PATH},
         )
-        async with asyncio.timeout(_LIMIT_SECONDS):
-            output, complaint = await started.communicate(text.encode())
+        try:
+            async with asyncio.timeout(_LIMIT_SECONDS):
+                output, complaint = await started.communicate(text.encode())
+        except TimeoutError as error:
+            started.kill()
+            await started.wait()
+            raise RuntimeError(f"{' '.join(command)}: no end in {_LIMIT_SECONDS:.0f} s") from error
         if started.returncode:
             words = complaint.decode(errors="replace").strip()
             raise RuntimeError(f"{' '.join(command)}: {words}")

@@ -48,6 +48,10 @@ async def test_a_rule_is_off_unless_told_otherwise(client: Client) -> None:
     await client.call("POST", f"{GUEST}/rules", type="in", action="ACCEPT")
 
     assert (await rules(client))[0]["enable"] == 0
+    await client.call("PUT", f"{GUEST}/rules/0", enable=7)
+    assert (await rules(client))[0]["enable"] == 1
+    one = (await client.call("GET", f"{GUEST}/rules/0")).data
+    assert (one["action"], one["pos"]) == ("ACCEPT", "0")
 
 
 @pytest.mark.parametrize(
@@ -238,6 +242,10 @@ async def test_an_alias_has_one_name_whatever_its_case(client: Client) -> None:
     await add(client, dest="GATEWAY")
     await client.call("PUT", f"{GUEST}/aliases/gateway", cidr="fc00::/7", rename="ula")
 
+    mixed = await client.call(
+        "POST", f"{GUEST}/rules", type="in", action="DROP", source="10.0.0.1", dest="ula"
+    )
+    assert (mixed.status, mixed.reason) == (500, "detected mixed ipv4/ipv6 addresses in rule")
     assert again.body["errors"] == {"name": "alias 'gateway' already exists"}
     assert (await rules(client))[0]["ipversion"] == 4
     (alias,) = (await client.call("GET", f"{GUEST}/aliases")).data

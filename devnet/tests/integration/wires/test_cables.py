@@ -103,6 +103,16 @@ async def test_a_virtual_network_has_its_gateway_and_may_keep_guests_apart(
     assert reached == [True, True, not isolated]
 
 
+async def test_a_card_that_no_kernel_takes_fails_the_start(wires: Wires) -> None:
+    await wires.client.create(121, net0="name=a-name-that-is-long,bridge=vmbr0,ip=10.77.0.9/24")
+
+    task = await wires.client.run("POST", "/nodes/pve/lxc/121/status/start")
+
+    assert task.exit_status != "OK"
+    status = await wires.client.call("GET", "/nodes/pve/lxc/121/status/current")
+    assert status.data["status"] == "stopped"
+
+
 async def test_guests_on_other_bridges_do_not_meet(wires: Wires) -> None:
     await wires.outside()
     guest = await wires.guest(121)

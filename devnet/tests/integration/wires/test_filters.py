@@ -8,6 +8,8 @@ import pytest
 from devnet.tests.support import frames
 from devnet.tests.support.wire_rig import GATEWAY, STRANGER, Wires
 
+from pve402_devnet.pve.firewall import addresses, macros
+
 pytestmark = pytest.mark.namespaces
 
 TENANT, NEIGHBOUR = 121, 122
@@ -41,6 +43,18 @@ async def passing(wires: Wires, address: str = A) -> set[str]:
         mac=frames.datagram((STRANGER, other), (address, B)),
         ip=frames.datagram((own, other), ("10.77.0.66", B)),
         arp=frames.arp((own, other), ("10.77.0.66", B)),
+    )
+
+
+async def link_local(wires: Wires) -> set[str]:
+    """Which datagrams to the neighbour's link-local address arrive: a true one, and a forged."""
+    macs = (await wires.card(TENANT), await wires.card(NEIGHBOUR))
+    own, other = (addresses.link_local(mac) for mac in macs)
+    return await wires.arrive(
+        TENANT,
+        NEIGHBOUR,
+        true=frames.datagram6(macs, (own, other)),
+        forged=frames.datagram6(macs, ("fe80::66", other)),
     )
 
 
@@ -104,9 +118,11 @@ async def test_the_address_filter_of_a_static_guest_stops_what_is_forged(wires: 
     await wires.options(TENANT, enable=1, ipfilter=1)
     await wires.options(enable=1)
 
+    before = await link_local(wires)
     await wires.poll()
 
     assert await passing(wires) == {"true"}
+    assert (before, await link_local(wires)) == ({"true", "forged"}, {"true"})
 
 
 async def test_the_address_filter_of_a_leased_guest_stops_all_but_arp(wires: Wires) -> None:
@@ -265,10 +281,25 @@ async def test_the_rules_for_tenants_hold(wires: Wires, address: str) -> None:
         "inward": False,
     }
     assert await passing(wires, own) == set()
+    assert await link_local(wires) == set()
     served = frames.datagram(
         (await wires.card(TENANT), await wires.card(NEIGHBOUR)), (own, OUTSIDE), ports=(67, 68)
     )
     assert await wires.arrive(TENANT, NEIGHBOUR, served=served) == set()
+
+
+async def test_every_macro_is_a_filter(wires: Wires) -> None:
+    for macro in macros.MACROS:
+        await wires.rule(f"{FIREWALL}/rules", type="in", action="REJECT", macro=macro)
+    await two_guests(wires)
+    await wires.options(TENANT, enable=1, policy_in="ACCEPT")
+    await wires.options(enable=1)
+
+    await wires.poll()
+
+    listed = await wires.network.node.run(["nft", "list", "table", "inet", "pve"])
+    assert "113" in listed
+    assert await inward(wires)
 
 
 async def _interfaces(wires: Wires) -> list[str]:

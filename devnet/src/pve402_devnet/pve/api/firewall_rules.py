@@ -47,16 +47,15 @@ class RuleCalls:
         return [{**rule, "pos": pos} for pos, rule in enumerate(listed)]
 
     async def read(self, call: rest.Call) -> rest.Json:
-        """One rule."""
+        """One rule; its position is the text of the path."""
         listed = files.list_with_digest(self._rules(call))
-        return {**listed[_position(call, listed)], "pos": call.integer("pos", 0)}
+        return {**listed[_position(call, listed)], "pos": call.text("pos")}
 
     async def create(self, call: rest.Call) -> rest.Json:
         """Put a rule on top, whatever `pos` says; it is off unless `enable` says otherwise."""
         rules = self._rules(call)
         rule = _changed({}, call)
         self._verify(call, rule)
-        rule.setdefault("enable", 0)
         rules.insert(0, rule)
         return None
 
@@ -121,6 +120,7 @@ def _changed(rule: files.Entry, call: rest.Call) -> files.Entry:
             changed.pop(name, None)
         elif name in call.params:
             changed[name] = call.params[name]
+    changed["enable"] = int(bool(changed.get("enable")))
     return changed
 
 

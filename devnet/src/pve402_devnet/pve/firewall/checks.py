@@ -135,10 +135,13 @@ def _verify_addresses(
         version = specs.address_list_version(text)
     except formats.FormatError as problem:
         raise errors.ParameterErrors({name: str(problem).rstrip("\n")}) from problem
+    mixed = "detected mixed ipv4/ipv6 addresses in rule"
+    if version and versions and version not in versions:
+        raise errors.ParameterErrors({name: mixed})
     if version is None:
         version = _referred_version(name, text, cluster, own)
-    if version and versions and version not in versions:
-        raise errors.ParameterErrors({name: "detected mixed ipv4/ipv6 addresses in rule"})
+        if version and versions and version not in versions:
+            raise errors.Failure(mixed)  # Proxmox names no parameter for what an alias stands for
     return {version} if version else set()
 
 

@@ -90,7 +90,8 @@ def _side(
 def _traffic(rule: files.Entry, version: int) -> Iterator[str | None]:
     """Matches of protocol and ports, one for each kind of traffic a rule means."""
     if "macro" in rule:
-        for protocol, ports in macros.MACROS[str(rule["macro"])]:
+        for named, ports in macros.MACROS[str(rule["macro"])]:
+            protocol = _ICMP[version] if named == "icmp" else named  # of either version
             yield _protocol(protocol, ports, str(rule.get("sport", "")), version)
         return
     protocol = str(rule.get("proto", ""))
@@ -101,8 +102,6 @@ def _traffic(rule: files.Entry, version: int) -> Iterator[str | None]:
 def _protocol(protocol: str, ports: str, source_ports: str, version: int) -> str | None:
     if not protocol:
         return ""
-    if protocol == "icmp" and version == 6:
-        return None if not ports else _icmp(ports, 6)
     icmp = specs.icmp_version(protocol)
     if icmp is not None:
         return _icmp(ports, version) if icmp == version else None
