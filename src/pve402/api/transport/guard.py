@@ -50,6 +50,8 @@ class _Entry:
         self._guard = guard
         self._place = place
         self._timeout = timeout
+        #: Whether the request has more time than any answer needs to be read.
+        self.is_long = False
 
     def known(self, party: str) -> None:
         """Move to the lane for callers with a valid credential, if not in the long one."""
@@ -69,6 +71,7 @@ class _Entry:
     def _count_anew(self, seconds: float) -> None:
         if self._timeout is not None:
             self._timeout.reschedule(asyncio.get_running_loop().time() + seconds)
+            self.is_long = True
 
 
 def know(request: HTTPConnection, party: str) -> None:
@@ -145,7 +148,8 @@ class Guard:
             return
         try:
             for party in parties:
-                await self._turns.wait(party)
+                if not self._turns.starts_now(party):
+                    await self._turns.queue(party)
             await self._serve(place, scope, receive, send)
         finally:
             place.leave()
@@ -170,22 +174,26 @@ class Guard:
     async def _serve(self, place: lanes.Place, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request, and answer time-outs and unexpected exceptions ourselves."""
         started = False
+        entry: _Entry | None = None
 
         async def note_start(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
                 metrics.answered(scope, message["status"])
-            await pace.send_paced(send, message)
+            if entry is None or entry.is_long:
+                await pace.send_paced(send, message)
+            else:  # the request's own limit is short enough
+                await send(message)
 
         try:
             async with asyncio.timeout(self.limits.request_seconds) as limit:
-                scope[_ENTRY] = _Entry(self, place, limit)
+                scope[_ENTRY] = entry = _Entry(self, place, limit)
                 await self._app(scope, receive, note_start)
         except Exception as error:
             late = isinstance(error, TimeoutError) and limit.expired()
             _log(scope, error, late=late)
-            if started and isinstance(error, errors.Pve402Error | pace.NotRead):
+            if started and (late or isinstance(error, errors.Pve402Error | pace.NotRead)):
                 return  # the server sees an incomplete answer and closes the connection
             if started:
                 raise

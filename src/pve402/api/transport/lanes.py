@@ -3,7 +3,6 @@
 A caller that has used up its share is refused; all others carry on.
 """
 
-import collections
 import dataclasses
 import functools
 import ipaddress
@@ -31,7 +30,7 @@ class Lane:
     limit: int
     part: int = 4
     under_way: int = 0
-    _of_party: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    _of_party: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def share(self) -> int:
@@ -42,10 +41,13 @@ class Lane:
         """Take a place. Raises Overloaded, or ShareUsed if one of the parties has too many."""
         if self.under_way >= self.limit:
             raise errors.Overloaded
-        if any(self._of_party[party] >= self.share for party in parties):
-            raise ShareUsed
+        counts = self._of_party
+        for party in parties:
+            if counts.get(party, 0) >= self.share:
+                raise ShareUsed
         self.under_way += 1
-        self._of_party.update(parties)
+        for party in parties:
+            counts[party] = counts.get(party, 0) + 1
 
     def leave(self, parties: Sequence[str]) -> None:
         """Give a place up."""

@@ -25,17 +25,24 @@ class Turns:
     def __init__(self, per_turn: int = PER_TURN, from_queue: int = FROM_QUEUE) -> None:
         self._per_turn = per_turn
         self._from_queue = from_queue
-        self._started: collections.Counter[str] = collections.Counter()
+        self._started: dict[str, int] = {}
         self._waiting: dict[str, _Queue] = {}
+
+    def starts_now(self, party: str) -> bool:
+        """Whether a request of this party may start at once; it then counts as started."""
+        if not self._started:
+            asyncio.get_running_loop().call_soon(self._started.clear)
+        started = self._started[party] = self._started.get(party, 0) + 1
+        return started <= self._per_turn and party not in self._waiting
 
     async def wait(self, party: str) -> None:
         """Wait until a request of this party may start."""
+        if not self.starts_now(party):
+            await self.queue(party)
+
+    async def queue(self, party: str) -> None:
+        """Wait behind the requests of this party that may not start at once either."""
         loop = asyncio.get_running_loop()
-        if not self._started:
-            loop.call_soon(self._started.clear)
-        self._started[party] += 1
-        if self._started[party] <= self._per_turn and party not in self._waiting:
-            return
         may_start = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._release)
