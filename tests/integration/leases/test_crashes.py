@@ -270,6 +270,7 @@ def seam(installation: Installation, name: str) -> Any:
         "settler": parts.settler,
         "rekey": installation.rekey,
         "deals": parts.lease_worker._workflows.creation._deals,
+        "debts": parts.lease_worker._workflows.creation._debts,
     }[name]
 
 
