@@ -211,7 +211,10 @@ class FakeNode(rpc.Rpc):
     def _eth_getCode(self, address: str, _at: str) -> Any:  # noqa: N802
         return "0x6001" if address in self.code else "0x"
 
-    def _eth_call(self, call: dict[str, str], _at: str) -> Any:
+    def _eth_gasPrice(self) -> Any:  # noqa: N802
+        return hex(10**9)
+
+    def _eth_call(self, call: dict[str, str], _at: str, _overrides: Any = None) -> Any:
         if call["data"].startswith(eip3009.authorization_state(OUR_ADDRESS, "0x")[:10]):
             return f"0x{int('0x' + call['data'][-64:] in self.spent):064x}"
         if call["data"].startswith(eip3009.balance_of(OUR_ADDRESS)[:10]):

@@ -173,6 +173,26 @@ class Chain:
             raise errors.ChainUnavailable("eth_call", f"error {error.code}") from error
         return _text("eth_call", answer)
 
+    async def would_succeed(self, to: str, data: str, *, sender: str, gas: int) -> bool:
+        """Return whether a transaction with this call would succeed now.
+
+        It is simulated as a real one is sent: by an account, with limited gas, at a price. Without
+        these, a contract could recognise the question and answer differently. Nodes that cannot
+        give the sender a balance for it are asked without a price.
+        """
+        call = {"from": sender, "to": to, "data": data, "gas": hex(gas)}
+        priced = {**call, "gasPrice": await self._read("eth_gasPrice")}
+        rich = {sender: {"balance": hex(10**24)}}
+        for question in ((priced, "latest", rich), (priced, "latest"), (call, "latest")):
+            try:
+                await self._rpc.read("eth_call", *question)
+            except rpc.RpcError as error:
+                if error.reverted or error.out_of_gas:
+                    return False
+                continue
+            return True
+        raise errors.ChainUnavailable("eth_call", "no simulation is answered")
+
     async def _read(self, method: str, *params: Any) -> Any:
         try:
             return await self._rpc.read(method, *params)

@@ -67,15 +67,18 @@ def _signed(owner: LocalAccount, wallet: str) -> protocol.Payment:
     return dataclasses.replace(unsigned, signature="0x" + bytes(signed.signature).hex())
 
 
+@pytest.mark.parametrize("is_first", [True, False])
 @pytest.mark.parametrize(("manner", "limit"), LIARS)
 async def test_a_liar_pays_nothing_and_keeps_nothing_open(
-    settler: settlement.Settler, chain: Any, manner: Manner, limit: int
+    settler: settlement.Settler, chain: Any, manner: Manner, limit: int, is_first: bool
 ) -> None:
     owner = new_account()
     wallet = awkward.deploy(chain, owner, manner, limit, usdc_atomic=TERMS.amount_atomic)
     payment = _signed(owner, wallet)
 
-    settled = await settler.settle(payment, TERMS, since_seconds=int(time.time()))
+    settled = await settler.settle(
+        payment, TERMS, since_seconds=int(time.time()), attempted_before=not is_first
+    )
 
     assert settled.outcome is Outcome.REFUSED, settled
     assert chain.usdc_balance(make.OUR_ADDRESS) == 0
