@@ -25,9 +25,9 @@ def mine(shop: Installation, blocks: int = DEEP) -> None:
         shop.chain.rpc("evm_mine")
 
 
-async def pass_the_window(shop: Installation, of: order.Order) -> None:
+async def pass_the_window(shop: Installation, row: order.Order) -> None:
     """Let the chain pass the end of an order's payment, by enough blocks to be sure."""
-    shop.chain.rpc("evm_setNextBlockTimestamp", int(of.valid_before.timestamp()) + 10)
+    shop.chain.rpc("evm_setNextBlockTimestamp", int(row.valid_before.timestamp()) + 10)
     mine(shop)
     shop.pass_time(100)
     await shop.settled_down()

@@ -7,25 +7,25 @@ from pve402.leases import redeeming
 from pve402.payments import addresses, networks
 
 
-def debt(of: owed.Owed) -> schemas.OwedItem:
+def debt(row: owed.Owed) -> schemas.OwedItem:
     """Describe a debt."""
     return schemas.OwedItem(
-        owed_id=of.owed_id,
-        status="redeemable" if of.holder_order_id is None else "redeeming",
-        reason=of.reason.value,
-        network=leases.network_name(of.network),
-        payer=addresses.checksum(of.payer),
-        amount=str(of.left_atomic),
-        usd=_usd(of.network, of.left_atomic),
-        transaction=of.transaction,
-        since=of.since,
+        owed_id=row.owed_id,
+        status="redeemable" if row.holder_order_id is None else "redeeming",
+        reason=row.reason.value,
+        network=leases.network_name(row.network),
+        payer=addresses.checksum(row.payer),
+        amount=str(row.left_atomic),
+        usd=_usd(row.network, row.left_atomic),
+        transaction=row.transaction,
+        since=row.since,
         redeemable_at=None,
     )
 
 
-def undelivered(of: redeeming.Undelivered) -> schemas.OwedItem:
+def undelivered(found: redeeming.Undelivered) -> schemas.OwedItem:
     """Describe a paid order whose container is still being tried."""
-    row = of.order
+    row = found.order
     return schemas.OwedItem(
         owed_id=row.owed_id,
         status="delivering",
@@ -36,7 +36,7 @@ def undelivered(of: redeeming.Undelivered) -> schemas.OwedItem:
         usd=_usd(row.network, row.amount_atomic),
         transaction=row.transaction,
         since=row.settled_at or row.created_at,
-        redeemable_at=of.until,
+        redeemable_at=found.until,
     )
 
 
