@@ -19,6 +19,7 @@ from pathlib import Path
 
 import environments
 import npm_tools
+import openssh
 import system_packages
 from environments import Environment
 from system_packages import Need, SetupError
@@ -33,6 +34,7 @@ class Profile:
     needs: tuple[Need, ...]
     environments: tuple[Environment, ...]
     npm: bool = False
+    openssh: bool = False
 
 
 PROFILES = {
@@ -48,6 +50,7 @@ PROFILES = {
             environments.GENERATORS,
         ),
         npm=True,
+        openssh=True,
     ),
 }
 
@@ -86,6 +89,8 @@ def _set_up(profile: Profile) -> list[str]:
         environments.provide(environment, say)
     if profile.npm:
         npm_tools.provide(say)
+    if profile.openssh:
+        openssh.provide(say)
     return said
 
 

@@ -57,6 +57,7 @@ TEST_NEEDS = (
     Need("git", ("git",), _program("git")),
     Need("curl", ("curl",), _program("curl")),
     Need("ssh-keygen", ("openssh-client",), _program("ssh-keygen")),
+    Need("rsync", ("rsync",), _program("rsync")),
     Need("bash", ("bash",), _program("bash")),
     Need("dash", ("dash",), _program("dash")),
     Need("busybox", ("busybox-static",), _program("busybox")),

@@ -122,10 +122,11 @@ def _refuse(sentence: str) -> NoReturn:
 def main() -> None:
     """Run the command line; what tenants run is read only where one of it may be meant."""
     if sys.argv[1:2] != ["serve"]:
-        from pve402.cli import inside, tenant
+        from pve402.cli import inside, reach, tenant
 
         tenant.add_to(app)
         inside.add_to(app)
+        reach.add_to(app)
     app()
 
 

@@ -53,8 +53,8 @@ def closing(socket: ClientConnection) -> tuple[int, str]:
     return closed.value.rcvd.code, closed.value.rcvd.reason
 
 
-def sh(command: str) -> schemas.ProgramRequest:
-    return schemas.ProgramRequest(command=command)
+def sh(command: str) -> schemas.StreamSocketRequest:
+    return schemas.StreamSocketRequest(command=command)
 
 
 async def collected(stream: streams.Stream) -> bytes:

@@ -15,6 +15,7 @@ from pve402.guests import (
     guest_work,
     ownership,
     peers,
+    ssh_keys,
     streams,
 )
 from pve402.hub import detached, files, hub, terminal_socket, vnc
@@ -64,6 +65,7 @@ def work_in_guests(
         consoles=consoles.Consoles(db),
         streams=streams.Streams(terminal, streams.LeaseRates(settings.pve402_lease_mbps)),
         direct=_direct_consoles(settings, lease_options, db, secret_vault, proxmox, opener.check),
+        ssh_keys=ssh_keys.SshKeys(terminal),
         open_vnc=open_vnc,
         owners=owners,
         peers=peers.Peers(signer=peers.Signer(secret_vault.key("peer"))) if owners else None,

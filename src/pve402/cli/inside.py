@@ -22,6 +22,9 @@ class WordsLast(typer.core.TyperCommand):
     Our own options go before the first argument or right after it.
     """
 
+    #: Whether an option that is not ours is already one of the program.
+    leaves_unknown = False
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse our options, and leave the words after them unchanged."""
         before, rest = self._leading_options(args)
@@ -30,6 +33,9 @@ class WordsLast(typer.core.TyperCommand):
             if words:  # otherwise the base class reports what is missing
                 args = [*before, *behind, "--", rest[0], *words]
         return super().parse_args(ctx, args)
+
+    def _known(self) -> set[str]:
+        return {name for parameter in self.params for name in parameter.opts} | {"--help"}
 
     def _leading_options(self, args: list[str]) -> tuple[list[str], list[str]]:
         """Split off the leading options with their values, and drop a `--` after them."""
@@ -43,6 +49,8 @@ class WordsLast(typer.core.TyperCommand):
         while place < len(args) and args[place].startswith("-") and args[place] != "-":
             if args[place] == "--":
                 return args[:place], args[place + 1 :]
+            if self.leaves_unknown and args[place].partition("=")[0] not in self._known():
+                break
             place += 2 if args[place] in valued else 1
         return args[:place], args[place:]
 

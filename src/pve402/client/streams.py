@@ -1,6 +1,6 @@
 """Streams: bytes both ways with a program in a container, over connections that may break.
 
-async with streams.opened(service, "10001", schemas.ProgramRequest(argv=["cat"])) as stream:
+async with streams.opened(service, "10001", schemas.StreamSocketRequest(argv=["cat"])) as stream:
     await stream.write(b"hello")
     await stream.end_input()
     async for piece in stream.output():
@@ -24,7 +24,7 @@ from pve402.client.commands import Output
 
 #: Closing codes from here on carry an HTTP status.
 _REFUSED: Final = 4000
-_STDIN, _STDOUT, _STDERR, _STATUS, _COUNT, _CLOSE = 0, 1, 2, 3, 6, 255
+_STDIN, _STDOUT, _STDERR, _STATUS, _RESIZE, _COUNT, _CLOSE = 0, 1, 2, 3, 4, 6, 255
 _KINDS: Final = {_STDOUT: "stdout", _STDERR: "stderr"}
 _PIECE_BYTES: Final = 32 * 1024
 _CONFIRM_BYTES: Final = 32 * 1024
@@ -53,6 +53,7 @@ class Stream:
         self._input = bytearray()
         self._taken = 0
         self._sent = 0
+        self._size: bytes | None = None
         self._input_ended = False
         self._end_told = False
         self._is_left = False
@@ -66,6 +67,11 @@ class Stream:
         while len(self._input) >= _MOST_INPUT_BYTES and not self._is_over:
             await self._next_change()
         self._input += data
+        self._notify()
+
+    def tell_size(self, size: bytes) -> None:
+        """Set the size of a shell's terminal, as JSON."""
+        self._size = size
         self._notify()
 
     async def end_input(self) -> None:
@@ -175,6 +181,9 @@ class Stream:
                 if self._read - self._confirmed >= _CONFIRM_BYTES:
                     self._confirmed = self._read
                     await socket.send_bytes(bytes([_COUNT]) + self._read.to_bytes(8, "big"))
+                elif self._size is not None:
+                    size, self._size = self._size, None
+                    await socket.send_bytes(bytes([_RESIZE]) + size)
                 elif room > 0 and start < len(self._input):
                     piece = bytes(self._input[start : start + room])
                     self._sent += len(piece)
@@ -228,7 +237,9 @@ class Stream:
 
 
 @asynccontextmanager
-async def opened(service: Client, ctid: str, wish: schemas.ProgramRequest) -> AsyncIterator[Stream]:
+async def opened(
+    service: Client, ctid: str, wish: schemas.StreamSocketRequest
+) -> AsyncIterator[Stream]:
     """Open a stream to a program for the block; it is ended with the block.
 
     Raises Refused, ServiceUnreachable, KeyNeeded.

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 
 from pve402.hub import quoting
+from pve402.proxmox import termproxy
 
 #: Bytes that a line has room for in addition to the call itself; see `link.LONGEST_LINE`.
 _LONGEST_WORDS = 1750
@@ -65,6 +66,17 @@ def call_lines(call: str, slot: int, words: Sequence[bytes]) -> Iterator[bytes]:
     for piece in quoting.formats(quoting.positional(words)):
         yield b"d %d '%b'" % (slot, piece)
     yield call.encode()
+
+
+def resize(name: str, columns: int, rows: int) -> bytes:
+    """The line that sets the size of the terminal that a program has made for itself."""
+    columns, rows = termproxy.clamp_size(columns, rows)
+    return f"w {name} {rows} {columns}".encode()
+
+
+def drop(name: str) -> bytes:
+    """The line that has the agent drop the rest of a program's output."""
+    return f"t {name}".encode()
 
 
 def grant(name: str, stream: str, limit: int) -> bytes:

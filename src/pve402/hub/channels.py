@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pve402.hub import errors
+from pve402.hub import agent, errors
 from pve402.hub.credit import Credit
 from pve402.hub.request import EventKind
 
@@ -40,9 +40,8 @@ class FramedSink(Sink, Protocol):
 
 
 OnRead = Callable[[EventKind, int], None]
-DropOutput = Callable[["Channel"], None]
-#: Takes the channel, the stream's letter, and the limit that the agent may send up to.
-Grant = Callable[["Channel", str, int], None]
+#: Sends a line to the agent, after the others of the channel.
+Send = Callable[[bytes, "Channel"], None]
 
 
 @dataclass(kw_only=True)
@@ -53,8 +52,7 @@ class Channel:
     generation: int
     sink: Sink = field(repr=False)
     encoding: str
-    drop_output: "DropOutput" = field(repr=False)
-    grant: "Grant" = field(repr=False)
+    send: "Send" = field(repr=False)
     #: Exit code, if it arrived before the output ended.
     exit_code: int | None = None
     stdin_closed: bool = False
@@ -104,14 +102,14 @@ class Channel:
         self._credits[stream].arrived(len(decoded), len(data))
         if not self.sink.add_output(_STREAMS[stream], decoded):
             self._dropping = True
-            self.drop_output(self)
+            self.send(agent.drop(self.name), self)
 
     def output_read(self, kind: EventKind, size: int) -> None:
         """Somebody has read so many bytes of output, or nobody has to any more."""
         stream = _LETTERS[kind]
         limit = self._credits[stream].read(size)
         if limit is not None and not self.is_over and not self._dropping:
-            self.grant(self, stream, limit)
+            self.send(agent.grant(self.name, stream, limit), self)
 
     def take_exit(self, code: str, pieces_out: str, pieces_err: str) -> int:
         """Return the exit code of the ended program. Raises OutputDamaged if pieces are missing."""

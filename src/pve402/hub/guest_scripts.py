@@ -2,14 +2,15 @@
 
 import functools
 from importlib import resources
+from typing import Any
 
 from pve402.hub.request import ExecRequest
 
 
 @functools.cache
-def source(name: str) -> str:
+def source(name: str, kind: str = "sh") -> str:
     """A script without comments and indentation."""
-    text = resources.files("pve402.hub").joinpath("guest", f"{name}.sh").read_text("utf-8")
+    text = resources.files("pve402.hub").joinpath("guest", f"{name}.{kind}").read_text("utf-8")
     lines = (line.strip() for line in text.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("#"))
 
@@ -20,6 +21,11 @@ def is_ours(request: ExecRequest) -> bool:
     The words of the command do not tell: a tenant may send the same ones.
     """
     return request.is_ours
+
+
+def stream(name: str, *arguments: str, **options: Any) -> ExecRequest:
+    """Build the request that runs one of our scripts as a stream; `options` are of ExecRequest."""
+    return ExecRequest(argv=("sh", "-c", source(name), "sh", *arguments), **options)
 
 
 def request(

@@ -112,12 +112,12 @@ class Hub:
         state.streams[stream.stream_id] = stream
         try:
             session = await state.session()
-            channel = session.open_channel(stream, prepared, with_stdin=True, is_stream=True)
+            channel = session.open_stream(stream, prepared, terminal=request.has_terminal)
         except BaseException:
             del state.streams[stream.stream_id]
             raise
         # No await between taking the slot and starting the task that gives it back.
-        work = streams.attend(session, channel, stream, self.options)
+        work = streams.attend(session, channel, stream, request, self.options)
         self._spawn(self._while_streaming(work, stream, state))
         return stream
 

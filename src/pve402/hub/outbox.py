@@ -1,4 +1,4 @@
-"""What a session sends: lines in order and within the window, the terminal's size, and nudges.
+"""What a session sends: lines in order and within the window, and nudges.
 
 Everything queued in one turn of the loop goes out as one packet.
 """
@@ -38,17 +38,11 @@ class Outbox:
         self._wake = asyncio.Event()
         self._nudge = Nudge(self._nudge_soon)
         self._nudges: set[asyncio.Task[None]] = set()
-        self._resize = b""
         self._is_closed = False
 
     def put(self, line: bytes, lane: int = -1) -> None:
         """Queue one line for the agent."""
         self.link.put(line, lane)
-        self._wake.set()
-
-    def resize(self, columns: int, rows: int) -> None:
-        """Set the terminal's size; the last call wins."""
-        self._resize = termproxy.resize_packet(columns, rows)
         self._wake.set()
 
     def wake(self) -> None:
@@ -73,9 +67,6 @@ class Outbox:
         self._wake.set()
 
     async def _flush(self) -> None:
-        resize, self._resize = self._resize, b""
-        if resize:
-            await self._socket.send(resize)
         packet = self.link.take(self._clock())
         if packet:
             self._nudge.sent()

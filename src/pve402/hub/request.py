@@ -20,6 +20,9 @@ class ExecRequest:
     timeout_seconds: after this the process group gets TERM, and KILL some seconds later.
     output_limit_bytes: how much of stdout and stderr together is kept; the rest is dropped.
     flows: what a follower has read is forgotten, and the program waits for it; no output is cut.
+    has_terminal: it makes itself a terminal, whose name it leaves to the agent.
+    end_signal: sent to the program of a stream whose client has left; without one it is let go.
+    idle_seconds: how long a stream may stay open without a byte; without limit if not given.
     detach: keep running in the guest, with output spooled there, even across our own restart.
     is_ours: it runs one of the hub's own scripts; no caller from outside can set this.
 
@@ -37,6 +40,9 @@ class ExecRequest:
     timeout_seconds: float | None = None
     output_limit_bytes: int = DEFAULT_OUTPUT_BYTES
     flows: bool = False
+    has_terminal: bool = False
+    end_signal: str = ""
+    idle_seconds: float | None = None
     detach: bool = False
     is_ours: bool = False
 

@@ -87,14 +87,14 @@ class Session:
         return self._clock() - self._liveness.last_received
 
     def open_channel(
-        self, sink: FramedSink, invocation: Invocation, *, with_stdin: bool, is_stream: bool = False
+        self, sink: FramedSink, invocation: Invocation, *, with_stdin: bool
     ) -> Channel:
-        """Start a program. Raises TooManyCommands, TooManyStreams, SessionLost."""
-        channel = self._take_slot(sink, is_stream=is_stream)
-        sink.on_read = channel.output_read
-        call = f"xi {channel.name}" if with_stdin else f"x {channel.name} /dev/null"
-        self._call(channel, call, invocation.argv)
-        return channel
+        """Start a program. Raises TooManyCommands, SessionLost."""
+        return self._start(sink, invocation, "xi %s" if with_stdin else "x %s /dev/null")
+
+    def open_stream(self, sink: FramedSink, invocation: Invocation, *, terminal: bool) -> Channel:
+        """Start a program of a stream. Raises TooManyStreams, SessionLost."""
+        return self._start(sink, invocation, "xy %s" if terminal else "xi %s", is_stream=True)
 
     def open_console(self, sink: Sink, command: str) -> Channel:
         """Start a program whose output is the bytes outside frames."""
@@ -111,10 +111,6 @@ class Session:
         """Send one `printf` format; the caller has already used the channel's credit for it."""
         channel.sent_lines += 1
         self.put(b"i %d 'd%b'" % (channel.slot, piece), channel)
-
-    def resize(self, columns: int, rows: int) -> None:
-        """Set the terminal's size; the last call wins."""
-        self._outbox.resize(columns, rows)
 
     def channel_of(self, sink: Sink) -> Channel | None:
         """The channel that feeds this sink, while it runs."""
@@ -162,12 +158,16 @@ class Session:
         if self.ended.is_set():
             raise errors.SessionLost
         return self._slots.take(
-            sink,
-            encoding=self.hello.encoding,
-            drop_output=lambda channel: self.put(f"t {channel.name}".encode(), channel),
-            grant=lambda channel, *limit: self.put(agent.grant(channel.name, *limit), channel),
-            is_stream=is_stream,
+            sink, encoding=self.hello.encoding, send=self.put, is_stream=is_stream
         )
+
+    def _start(
+        self, sink: FramedSink, invocation: Invocation, call: str, *, is_stream: bool = False
+    ) -> Channel:
+        channel = self._take_slot(sink, is_stream=is_stream)
+        sink.on_read = channel.output_read
+        self._call(channel, call % channel.name, invocation.argv)
+        return channel
 
     def _call(self, channel: Channel, call: str, words: tuple[bytes, ...]) -> None:
         """Have the agent start a program; frees its slot if that fails."""

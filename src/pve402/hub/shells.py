@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Protocol
 
-from pve402.hub import errors, quoting
+from pve402.hub import agent, errors, quoting
 from pve402.hub.batching import BatchedReader
 from pve402.hub.channels import Channel
 from pve402.hub.nudge import Nudge
@@ -40,13 +40,13 @@ _INNER = (
     '[ -x "$s" ]||s=/bin/sh;SHELL=$s;export SHELL;cd;exec "$s" -il'
 )
 # Python ignores these two signals, and the shell would inherit that.
-_PYTHON = (
+PYTHON = (
     "import os,pty,signal as s,sys;s.signal(s.SIGPIPE,s.SIG_DFL);s.signal(s.SIGXFSZ,s.SIG_DFL);"
     "sys.exit(os.waitstatus_to_exitcode(pty.spawn(['sh','-c',sys.argv[1]])))"
 )
 _OUTER = {
     "script": 'script -qfc "$I" /dev/null',
-    "python3": f'python3 -c "{_PYTHON}" "$I"',
+    "python3": f'python3 -c "{PYTHON}" "$I"',
 }
 
 
@@ -92,8 +92,7 @@ class SharedShell:
 
     def resize(self, columns: int, rows: int) -> None:
         """Set the size of the pseudo terminal."""
-        columns, rows = termproxy.clamp_size(columns, rows)
-        self._session.put(f"w {self._channel.name} {rows} {columns}".encode(), self._channel)
+        self._session.put(agent.resize(self._channel.name, columns, rows), self._channel)
 
     async def close(self) -> None:
         """Hang up."""

@@ -8,7 +8,7 @@ output from an earlier channel is recognised.
 from collections.abc import Iterator
 
 from pve402.hub import errors
-from pve402.hub.channels import Channel, DropOutput, Grant, Sink
+from pve402.hub.channels import Channel, Send, Sink
 
 
 class Slots:
@@ -31,8 +31,7 @@ class Slots:
         sink: Sink,
         *,
         encoding: str,
-        drop_output: DropOutput,
-        grant: Grant,
+        send: Send,
         is_stream: bool = False,
     ) -> Channel:
         """Put a new channel on a free slot.
@@ -49,8 +48,7 @@ class Slots:
             generation=self._generations[free],
             sink=sink,
             encoding=encoding,
-            drop_output=drop_output,
-            grant=grant,
+            send=send,
         )
         self._channels[free] = channel
         return channel

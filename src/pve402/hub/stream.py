@@ -13,16 +13,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
-from pve402.hub import budget, channels, errors, metrics, supervision
+from pve402.hub import agent, budget, channels, errors, metrics, supervision
 from pve402.hub.channels import Channel
 from pve402.hub.options import HubOptions
-from pve402.hub.request import EventKind
+from pve402.hub.request import EventKind, ExecRequest
 from pve402.hub.session import Session
 
 #: How much a client may send that the guest has not taken.
 INPUT_WINDOW: Final = 256 * 1024
 #: The largest piece of output that `read` returns.
 PIECE_BYTES: Final = 32 * 1024
+
+_RESIZE_PAUSE_SECONDS: Final = 0.05
 
 #: Waits until so many bytes may pass.
 Pace = Callable[[int], Awaitable[None]]
@@ -55,6 +57,9 @@ class Stream:
         self._input_ended = False
         self._client = 0
         self._absent_since: float | None = _now()
+        self._moved_at = _now()
+        #: The size that the client's window has, if it was told and not yet passed on.
+        self.size: tuple[int, int] | None = None
         self._is_left = False
 
     @property
@@ -129,7 +134,13 @@ class Stream:
             raise errors.RequestRefused("more input was sent than the window has room for")
         metrics.STREAM_BYTES.labels("in").inc(len(data))
         self.received += len(data)
+        self._moved_at = _now()
         self._input.append(data)
+        self._notify()
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Set the size of the program's terminal."""
+        self.size = columns, rows
         self._notify()
 
     def end_input(self) -> None:
@@ -151,6 +162,7 @@ class Stream:
             return False
         metrics.STREAM_BYTES.labels("out").inc(len(data))
         self._sent += len(data)
+        self._moved_at = _now()
         if self._output and self._output[-1][0] is kind and len(self._output[-1][1]) < PIECE_BYTES:
             self._output[-1][1].extend(data)
         else:
@@ -187,14 +199,17 @@ class Stream:
             else:
                 await changed.wait()
 
-    async def wait_left(self, absence_seconds: float) -> None:
-        """Wait until the program ends, or the client is done or stays away for this long."""
+    async def wait_left(self, absence_seconds: float, idle_seconds: float | None) -> None:
+        """Wait until the program ends, or the client is done or away or idle for so long."""
         while not (self.is_over or self._is_left):
-            changed, limit = self.changed, None
+            changed, ends = self.changed, []
             if self._absent_since is not None:
-                limit = self._absent_since + absence_seconds - _now()
-                if limit <= 0:
-                    return
+                ends.append(self._absent_since + absence_seconds)
+            if idle_seconds is not None:
+                ends.append(self._moved_at + idle_seconds)
+            limit = min(ends) - _now() if ends else None
+            if limit is not None and limit <= 0:
+                return
             with suppress(TimeoutError):
                 async with asyncio.timeout(limit):
                     await changed.wait()
@@ -212,14 +227,21 @@ class Stream:
         changed.set()
 
 
-async def attend(session: Session, channel: Channel, stream: Stream, options: HubOptions) -> None:
+async def attend(
+    session: Session, channel: Channel, stream: Stream, request: ExecRequest, options: HubOptions
+) -> None:
     """Carry a stream's input until its program has ended or is left alone."""
-    feeder = asyncio.create_task(supervision.feed(session, channel, stream.input()))
+    works = [supervision.feed(session, channel, stream.input())]
+    if request.has_terminal:
+        works.append(_resize(session, channel, stream))
+    tasks = [asyncio.create_task(work) for work in works]
     try:
-        await stream.wait_left(options.absence_seconds)
+        await stream.wait_left(options.absence_seconds, request.idle_seconds)
         if stream.is_over:
             return
         stream.leave()
+        if request.end_signal:
+            await session.signal(channel, request.end_signal)
         if await stream.wait_over(options.leave_seconds):
             return
         session.abandon(channel)
@@ -230,8 +252,21 @@ async def attend(session: Session, channel: Channel, stream: Stream, options: Hu
         session.abandon(channel)
         raise
     finally:
-        feeder.cancel()
-        await asyncio.gather(feeder, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _resize(session: Session, channel: Channel, stream: Stream) -> None:
+    """Pass the latest size on, at a limited rate."""
+    while not stream.is_over:
+        changed, size = stream.changed, stream.size
+        if size is None:
+            await changed.wait()
+            continue
+        stream.size = None
+        session.put(agent.resize(channel.name, *size), channel)
+        await asyncio.sleep(_RESIZE_PAUSE_SECONDS)
 
 
 def _now() -> float:

@@ -298,6 +298,24 @@ class ExecItem(Wire):
     started_at: datetime
 
 
+class KeyItem(Wire):
+    """A line of the container's authorized_keys."""
+
+    fingerprint: str | None = Field(
+        description="As `ssh-keygen -l` shows it; null for a line that is not a plain key."
+    )
+    public_key: str
+
+
+class KeysAnswer(Wire):
+    """The SSH keys of a container."""
+
+    keys: list[KeyItem]
+    host_keys: list[str] = Field(
+        description="Public keys of the container's SSH server; none if it has no OpenSSH."
+    )
+
+
 class FileAnswer(Wire):
     """A file in a container."""
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from pve402.schemas.wire import (
@@ -14,6 +14,7 @@ from pve402.schemas.wire import (
     Request,
     Scope,
     ShortText,
+    StreamService,
     Whole,
     no_bool,
 )
@@ -174,6 +175,14 @@ class ExecSocketRequest(ExecRequest):
 class StreamSocketRequest(ProgramRequest):
     """The first message on the websocket of a stream: a program, or `resume`."""
 
+    service: StreamService | None = Field(
+        default=None,
+        description="In place of a program: the container's sshd, a shell on a terminal of its own,"
+        " many connections to the container's loopback, or one to `port`.",
+    )
+    columns: int = Field(default=80, ge=1, le=1000, description="Of a shell's terminal.")
+    rows: int = Field(default=24, ge=1, le=1000)
+    port: int | None = Field(default=None, ge=1, le=65535)
     resume: str | None = Field(
         default=None, max_length=64, description="Id of an open stream to come back to."
     )
@@ -182,6 +191,21 @@ class StreamSocketRequest(ProgramRequest):
     )
     token: str | None = Field(
         default=None, max_length=256, description="Instead of a header.", repr=False
+    )
+
+
+class TerminalSize(BaseModel):
+    """The size of a window, as Kubernetes' clients tell it."""
+
+    width: int = Field(alias="Width", ge=1, le=1000)
+    height: int = Field(alias="Height", ge=1, le=1000)
+
+
+class KeyRequest(NewRequest):
+    """An SSH key that may log in."""
+
+    public_key: Annotated[str, Field(max_length=8192)] = Field(
+        description="One line, in OpenSSH format."
     )
 
 

@@ -33,6 +33,7 @@ PowerWord = Literal["running", "stopped", "suspended"]
 LinkWord = Literal["pending", "ready"]
 Family = Literal["ipv4", "ipv6"]
 AddressSource = Literal["assigned"]
+StreamService = Literal["ssh", "shell", "ports", "port"]
 Scope = Literal["*", "read", "exec", "console", "files", "renew", "end", "power", "redeem"]
 
 

@@ -22,8 +22,7 @@ class Nowhere:
 
 
 def channel(**more: object) -> Channel:
-    values = {"slot": 0, "generation": 1, "encoding": "base64", "drop_output": lambda _: None}
-    values["grant"] = lambda *_: None
+    values = {"slot": 0, "generation": 1, "encoding": "base64", "send": lambda *_: None}
     return Channel(sink=Nowhere(), **(values | more))  # type: ignore[arg-type]
 
 

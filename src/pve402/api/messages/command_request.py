@@ -5,7 +5,7 @@ import binascii
 
 from pve402 import schemas
 from pve402.hub import errors as hub_errors
-from pve402.hub import invocation
+from pve402.hub import invocation, services
 from pve402.hub import request as hub_request
 
 
@@ -32,8 +32,12 @@ def to_request(body: schemas.ExecRequest, *, streams: bool) -> hub_request.ExecR
     return asked
 
 
-def to_program(body: schemas.ProgramRequest) -> hub_request.ExecRequest:
-    """Translate a program without limits of its own. Raises if it cannot be run as written."""
+def to_program(body: schemas.StreamSocketRequest) -> hub_request.ExecRequest:
+    """Translate a stream's program or service. Raises if it cannot be run as written."""
+    if body.service is not None:
+        if body.command is not None or body.argv is not None:
+            raise hub_errors.RequestRefused("a service takes no command")
+        return _service(body)
     asked = hub_request.ExecRequest(
         command=body.command,
         argv=None if body.argv is None else tuple(body.argv),
@@ -44,6 +48,19 @@ def to_program(body: schemas.ProgramRequest) -> hub_request.ExecRequest:
     )
     invocation.build(asked)
     return asked
+
+
+def _service(body: schemas.StreamSocketRequest) -> hub_request.ExecRequest:
+    match body.service:
+        case "ssh":
+            return services.ssh()
+        case "shell":
+            return services.shell(body.columns, body.rows, body.env)
+        case "port" if body.port is not None:
+            return services.port(body.port)
+        case "ports":
+            return services.ports()
+    raise hub_errors.RequestRefused("the service needs a port")
 
 
 def _stdin(body: schemas.ExecRequest) -> bytes | None:

@@ -67,6 +67,11 @@ def execution_change(request: type | None = None) -> dict[str, Any]:
     return _inside(None, status=204, request=request)
 
 
+def keys(request: type | None = None, *, query: Sequence[str] = ()) -> dict[str, Any]:
+    """Document a route of a container's SSH keys."""
+    return _inside(schemas.KeysAnswer, request=request, query=query)
+
+
 def file_written() -> dict[str, Any]:
     """Document PUT /management/files/{ctid}."""
     documented = _inside(

@@ -18,6 +18,7 @@ REQUESTS: Final = (
     schemas.TokenRequest,
     schemas.ExecRequest,
     schemas.SignalRequest,
+    schemas.KeyRequest,
     schemas.ConsoleRequest,
 )
 
@@ -53,6 +54,13 @@ QUERIES: Final = {
         "required": False,
         "description": "`true` also lists leases that are over, up to the newest 5000.",
         "schema": {"type": "boolean", "default": False},
+    },
+    "fingerprint": {
+        "name": "fingerprint",
+        "in": "query",
+        "required": True,
+        "description": "Fingerprint of the key, `SHA256:` included, percent-encoded.",
+        "schema": {"type": "string", "maxLength": 64},
     },
     "close": {
         "name": "close",

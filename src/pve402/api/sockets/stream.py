@@ -4,7 +4,8 @@ The client's first message is text, `StreamSocketRequest`: a program, or the str
 The server answers with text, `{"streamId", "received", "window"}`. All other messages are binary,
 and their first byte is the channel:
 
-    client   0 stdin   6 how much output it has received in all, 8 bytes, most significant first
+    client   0 stdin   4 size of a shell's terminal, as JSON {"Width", "Height"}
+             6 how much output it has received in all, 8 bytes, most significant first
              255 0 end of stdin   255 255 the end of the stream
     server   1 stdout  2 stderr   6 how much stdin the program has taken in all, likewise
              3 how it ended, as a Kubernetes Status in JSON
@@ -26,7 +27,7 @@ from pve402 import schemas
 from pve402.api import context, guest_call
 from pve402.api.messages import command_request
 from pve402.api.sockets import binary, entry, relay
-from pve402.api.transport import routing
+from pve402.api.transport import body, routing
 from pve402.domain.lease import Lease
 from pve402.guests import guest_work
 from pve402.hub import errors as hub_errors
@@ -37,8 +38,9 @@ router = routing.Router("stream")
 
 PATH: Final = "/management/stream/{ctid}"
 REPLACED: Final = 4409
-_STDIN, _STDOUT, _STDERR, _STATUS, _COUNT, _CLOSE = 0, 1, 2, 3, 6, 255
+_STDIN, _STDOUT, _STDERR, _STATUS, _RESIZE, _COUNT, _CLOSE = 0, 1, 2, 3, 4, 6, 255
 _CHANNELS: Final = {EventKind.STDOUT: _STDOUT, EventKind.STDERR: _STDERR}
+_LONGEST_SIZE: Final = 256
 _TELL_BYTES: Final = streams.INPUT_WINDOW // 4
 
 
@@ -114,6 +116,7 @@ async def _listen(socket: WebSocket, stream: streams.Stream) -> None:
     """Take what the client sends. Raises WebSocketDisconnect, TextRefused, RequestRefused."""
     acts: dict[int, Callable[[bytes], None]] = {
         _STDIN: stream.write,
+        _RESIZE: lambda data: _resize(stream, data),
         _COUNT: lambda data: stream.confirm(int.from_bytes(data, "big")),
     }
     while True:
@@ -127,6 +130,11 @@ async def _listen(socket: WebSocket, stream: streams.Stream) -> None:
             stream.end_input()
         elif channel and channel[0] in acts:
             acts[channel[0]](data)
+
+
+def _resize(stream: streams.Stream, data: bytes) -> None:
+    size = body.parse(data[:_LONGEST_SIZE], schemas.TerminalSize)
+    stream.resize(size.width, size.height)
 
 
 async def _tell(socket: WebSocket, stream: streams.Stream, client: int, position: int) -> None:
