@@ -37,6 +37,8 @@ FAMILIES = (
     r"during-backup-(?!second|termproxy|task)|backup-stopped-config",
     r"reboot-in-backup",
     r"backup-killed-(config|snap|put|stop|start|delete)",
+    r"rrddata-(node|storage|missing|guest-bad)|metrics-|cluster-(log|tasks)-noprivs",
+    r"node-(subscription|services|syslog|journal)|aplinfo",
 )
 REPLAYED = tuple(name for family in FAMILIES for name in DOCUMENTS if re.match(family, name))
 EXCLUDED: Mapping[str, str] = {
@@ -44,8 +46,9 @@ EXCLUDED: Mapping[str, str] = {
     r"vzdump-|backup-|prune|during-backup|reboot-backup": "its backups write nothing",
     r"restore-|create-from-backup": "so there is nothing to restore",
     r"ha-|cluster-ha": "it has no high availability",
-    r"rrd|metrics-|notifications-|cluster-(log|tasks|options)": "figures that it does not keep",
-    r"node-|aplinfo|download-url|query-url": "about the node's own machine",
+    r"rrd(data)?-guest": "figures of a newer kernel's control groups, or a picture",
+    r"cluster-(log|options)$|notifications-": "about what was done before on that machine",
+    r"node-|download-url|query-url": "about the node's own machine",
     r"storage-(content-btrfs|bak)": "contents that only the recorded machine had",
 }
 """What is not replayed, by pattern of its name, with the reason."""

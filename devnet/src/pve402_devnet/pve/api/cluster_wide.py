@@ -6,8 +6,8 @@ from pve402_devnet.pve.schema import Property
 
 VERSION = {"release": "9.2", "version": "9.2.11", "repoid": "14a22df3a1b2"}
 _NODE_FIGURES = ("uptime", "cpu", "mem", "disk", "maxcpu", "maxmem", "maxdisk")
-_DISK_BYTES = 270_553_174_016
-_DISK_USED_BYTES = 37_000_028_160
+DISK_BYTES = 270_553_174_016
+DISK_USED_BYTES = 37_000_028_160
 _UPTIME_BASE_SECONDS = 5600
 
 
@@ -109,8 +109,8 @@ def node_rows(call: rest.Call) -> list[dict[str, object]]:
         }
         if call.may(f"/nodes/{node.name}", "Sys.Audit"):
             used = node.memory_bytes // 27
-            values = (uptime, 0.007, used, _DISK_USED_BYTES)
-            limits = (node.cpus, node.memory_bytes, _DISK_BYTES)
+            values = (uptime, 0.007, used, DISK_USED_BYTES)
+            limits = (node.cpus, node.memory_bytes, DISK_BYTES)
             row.update(zip(_NODE_FIGURES, (*values, *limits), strict=True))
         rows.append(row)
     return rows

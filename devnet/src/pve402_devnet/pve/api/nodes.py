@@ -1,6 +1,6 @@
 """`/nodes` and what a node reports about itself."""
 
-from pve402_devnet.pve import errors, figures, guest_schema, options, rest
+from pve402_devnet.pve import errors, guest_schema, options, rest
 from pve402_devnet.pve.api import cluster_wide
 from pve402_devnet.pve.guest_schema import flag, text
 from pve402_devnet.pve.schema import Property
@@ -31,8 +31,6 @@ _INTERFACE_TYPES = (
     "include_sdn",
 )
 _BRIDGE_TYPES = ("", "bridge", "any_bridge", "any_local_bridge", "include_sdn")
-_RRD_POINTS = 60
-_RRD_STEP_SECONDS = {"hour": 60, "day": 1800, "week": 10800, "month": 43200, "year": 604800}
 
 
 async def list_nodes(call: rest.Call) -> rest.Json:
@@ -98,26 +96,6 @@ async def network(call: rest.Call) -> rest.Json:
         for name in node.bridges
         if auditor or call.may(f"/sdn/zones/localnetwork/{name}", "SDN.Use")
     ]
-
-
-async def rrd_data(call: rest.Call) -> rest.Json:
-    """A guest's past figures: current values at each step, empty before its creation."""
-    guest = call.guest
-    shown = await figures.status_of(call.world, guest)
-    step = _RRD_STEP_SECONDS[call.text("timeframe")]
-    last = int(call.world.clock.now()) // step * step
-    limits = {key: shown[key] for key in ("maxmem", "maxdisk", "disk")}
-    limits["maxcpu"] = shown["cpus"]
-    names = ("cpu", "mem", "netin", "netout", "diskread", "diskwrite")
-    figures_of_life = {**limits, **{name: shown[name] for name in names}}
-    started_at = guest.started_at or float("inf")
-
-    def point(when: int) -> dict[str, object]:
-        if when >= started_at:
-            return {"time": when, **figures_of_life}
-        return {"time": when, **(limits if when + step > guest.created_at else {})}
-
-    return [point(last - n * step) for n in reversed(range(_RRD_POINTS))]
 
 
 def _memory(node: options.NodeOptions) -> dict[str, object]:
@@ -218,17 +196,5 @@ ROUTES = (
         handler=interface,
         permission=rest.needs("/nodes/{node}", "Sys.Audit"),
         parameters={**_NODE, "iface": Property(min_length=2, max_length=20)},
-    ),
-    rest.Route(
-        method="GET",
-        path="/nodes/{node}/lxc/{vmid}/rrddata",
-        handler=rrd_data,
-        permission=rest.needs("/vms/{vmid}", "VM.Audit"),
-        parameters={
-            **guest_schema.OF_A_GUEST,
-            "timeframe": Property(enum=tuple(_RRD_STEP_SECONDS)),
-            "cf": text(enum=("AVERAGE", "MAX")),
-        },
-        protected=True,
     ),
 )
