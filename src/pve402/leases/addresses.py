@@ -62,9 +62,9 @@ async def restore(db: database.Database, tx: transaction.Transaction, row: lease
             )
 
 
-async def used_up(db: database.Database, book: catalogue.Catalogue) -> frozenset[str]:
+async def used_up(db: database.Database, sku_catalogue: catalogue.Catalogue) -> frozenset[str]:
     """Return the names of the networks on sale that have no address left."""
-    pooled = [profile for profile in book.networks_on_sale.values() if profile.pools]
+    pooled = [profile for profile in sku_catalogue.networks_on_sale.values() if profile.pools]
     if not pooled:
         return frozenset()
     async with db.read() as tx:

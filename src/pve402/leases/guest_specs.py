@@ -13,13 +13,13 @@ FAMILIES: Mapping[int, str] = {4: "ipv4", 6: "ipv6"}
 
 
 def spec_of(
-    usual: pve_guests.GuestSpec, book: catalogue.Catalogue, row: lease.Lease
+    usual: pve_guests.GuestSpec, sku_catalogue: catalogue.Catalogue, row: lease.Lease
 ) -> pve_guests.GuestSpec:
     """Return the spec of a lease's guest, without its secrets, tags and description.
 
     Raises InvalidParameters if the catalogue no longer has the lease's network.
     """
-    profile, sku = book.networks.get(row.network), book.skus.get(row.sku)
+    profile, sku = sku_catalogue.networks.get(row.network), sku_catalogue.skus.get(row.sku)
     if profile is None:
         raise pve.InvalidParameters(f"the catalogue has no network {row.network}", errors={})
     return dataclasses.replace(

@@ -36,7 +36,7 @@ REST_SECONDS = 600.0
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Path:
+def catalogue_file(tmp_path: Path) -> Path:
     """The shipped catalogue with a network of three addresses."""
     shipped = Path(bootstrap.__file__).parent.parent / "domain" / "default_catalogue.toml"
     file = tmp_path / "catalogue.toml"
@@ -53,9 +53,11 @@ def world(
 
 
 @pytest.fixture
-async def pooled(database_url: str, world: World, book: Path) -> AsyncIterator[Installation]:
+async def pooled(
+    database_url: str, world: World, catalogue_file: Path
+) -> AsyncIterator[Installation]:
     """An installation whose network has three addresses."""
-    async with running(database_url, *world, pve402_catalogue=book) as made:
+    async with running(database_url, *world, pve402_catalogue=catalogue_file) as made:
         yield made
 
 
@@ -187,9 +189,12 @@ async def test_a_refused_creation_gives_its_addresses_back(pooled: Installation)
 
 
 async def test_warm_guests_hold_theirs_and_hand_them_over(
-    database_url: str, world: World, book: Path
+    database_url: str, world: World, catalogue_file: Path
 ) -> None:
-    changes: dict[str, Any] = {"pve402_catalogue": book, "pve402_pool": "standard-lxc:1:512:8=1"}
+    changes: dict[str, Any] = {
+        "pve402_catalogue": catalogue_file,
+        "pve402_pool": "standard-lxc:1:512:8=1",
+    }
     async with running(database_url, *world, **changes) as made:
         (ready,) = await made.pool_of(1)
 
@@ -201,13 +206,13 @@ async def test_warm_guests_hold_theirs_and_hand_them_over(
 
 @pytest.mark.postgres
 async def test_replicas_never_hand_out_an_address_twice(
-    postgres_url: str, world: World, book: Path
+    postgres_url: str, world: World, catalogue_file: Path
 ) -> None:
     url = postgres_url.replace("postgresql+asyncpg://", "postgresql://")
     async with (
-        running(url, *world, pve402_catalogue=book) as one,
-        running(url, *world, pve402_catalogue=book) as two,
-        running(url, *world, pve402_catalogue=book) as three,
+        running(url, *world, pve402_catalogue=catalogue_file) as one,
+        running(url, *world, pve402_catalogue=catalogue_file) as two,
+        running(url, *world, pve402_catalogue=catalogue_file) as three,
     ):
         asked = [made.lease() for made in (one, two, three) for _ in range(2)]
         answers = await asyncio.gather(*asked, return_exceptions=True)
@@ -219,8 +224,10 @@ async def test_replicas_never_hand_out_an_address_twice(
     assert len(held) == len(set(held)) == 6
 
 
-async def test_a_rebuild_restores_the_addresses(world: World, book: Path, tmp_path: Path) -> None:
-    changes: dict[str, Any] = {"pve402_catalogue": book}
+async def test_a_rebuild_restores_the_addresses(
+    world: World, catalogue_file: Path, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {"pve402_catalogue": catalogue_file}
     async with running(f"sqlite:///{tmp_path}/old", *world, **changes) as old:
         await old.lease()
         row = (await old.lease()).lease

@@ -128,8 +128,8 @@ async def test_guests_may_nest_unless_the_sku_says_no(
     tmp_path: Path, world: World, nesting: bool, features: str, sku: str, way: str
 ) -> None:
     lines = SHIPPED.replace(f"[sku.{sku}]", f"[sku.{sku}]\nnesting = {str(nesting).lower()}")
-    book = tmp_path / "catalogue.toml"
-    book.write_text(lines)
+    catalogue_file = tmp_path / "catalogue.toml"
+    catalogue_file.write_text(lines)
     proxmox, _, _ = world
     trouble = {"asked for again": LOCKS[4], "on another node": NOT_HERE[0]}.get(way)
     if trouble is not None:
@@ -137,7 +137,7 @@ async def test_guests_may_nest_unless_the_sku_says_no(
     pool = f"{sku}:1:512:8=1" if way == "warm" else ""
     url = f"sqlite:///{tmp_path}/db.sqlite3"
 
-    async with running(url, *world, pve402_catalogue=book, pve402_pool=pool) as made:
+    async with running(url, *world, pve402_catalogue=catalogue_file, pve402_pool=pool) as made:
         if way == "warm":
             await made.pool_of(1)
         row = (await made.lease(sku=sku)).lease

@@ -6,7 +6,9 @@ import pytest
 
 from pve402.domain import catalogue, errors, lease, request
 
-BOOK = catalogue.parse((resources.files("pve402.domain") / "default_catalogue.toml").read_text())
+CATALOGUE = catalogue.parse(
+    (resources.files("pve402.domain") / "default_catalogue.toml").read_text()
+)
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me@home"
 
 
@@ -24,7 +26,7 @@ def wish(**changes: object) -> request.CreationRequest:
 
 @pytest.mark.parametrize("hostname", ["a", "demo-server", "a.example.com", "x" * 63, "123"])
 def test_a_good_hostname_passes(hostname: str) -> None:
-    assert wish(hostname=hostname).check(BOOK).name == "standard-lxc"
+    assert wish(hostname=hostname).check(CATALOGUE).name == "standard-lxc"
 
 
 @pytest.mark.parametrize(
@@ -33,19 +35,19 @@ def test_a_good_hostname_passes(hostname: str) -> None:
 )
 def test_a_bad_hostname_is_refused(hostname: str) -> None:
     with pytest.raises(errors.InvalidHostname):
-        wish(hostname=hostname).check(BOOK)
+        wish(hostname=hostname).check(CATALOGUE)
 
 
 @pytest.mark.parametrize("password", ["1234", "x" * 129, "tab\there", "new\nline", "\x00aaaaa"])
 def test_a_bad_password_is_refused(password: str) -> None:
     with pytest.raises(errors.InvalidPassword):
-        wish(password=password).check(BOOK)
+        wish(password=password).check(CATALOGUE)
 
 
 def test_a_key_is_enough_and_nothing_is_not() -> None:
-    assert wish(password=None, ssh_public_keys=(KEY,)).check(BOOK)
+    assert wish(password=None, ssh_public_keys=(KEY,)).check(CATALOGUE)
     with pytest.raises(errors.CredentialRequired):
-        wish(password=None).check(BOOK)
+        wish(password=None).check(CATALOGUE)
 
 
 @pytest.mark.parametrize(
@@ -53,12 +55,12 @@ def test_a_key_is_enough_and_nothing_is_not() -> None:
 )
 def test_a_bad_key_is_refused(key: str) -> None:
     with pytest.raises(errors.InvalidSshKey):
-        wish(ssh_public_keys=(key,)).check(BOOK)
+        wish(ssh_public_keys=(key,)).check(CATALOGUE)
 
 
 def test_too_many_keys_are_refused() -> None:
     with pytest.raises(errors.InvalidSshKey):
-        wish(ssh_public_keys=(KEY,) * 17).check(BOOK)
+        wish(ssh_public_keys=(KEY,) * 17).check(CATALOGUE)
 
 
 @pytest.mark.parametrize("key", ["short", "x" * 256, "with space" * 3, "ümlaut" * 5])
