@@ -21,6 +21,7 @@ from pve402.ops import owed as debts
 from pve402.ops import rebuild as rebuilding
 from pve402.ops import reconcile as reconciling
 from pve402.ops import revenue as revenues
+from pve402.ops import who as whose
 from pve402.proxmox import errors as pve
 from pve402.storage.database import DatabaseBusyError
 
@@ -111,6 +112,23 @@ def show(
     """Show a lease's history: payments, steps, Proxmox tasks and reasons, by time."""
     work = functools.partial(history.show, subject=subject, as_json=as_json)
     _run(env_file, work, needs_tables=True)
+
+
+@app.command()
+def who(
+    address: Annotated[str, typer.Argument(help="IPv4 or IPv6 address of a container.")],
+    env_file: EnvFile = None,
+    at: Annotated[
+        str | None, typer.Option(help="A time such as 2026-11-29T08:15:00Z; UTC unless it says.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which lease, wallet and payment had an address, at a time or ever.
+
+    It knows the addresses that this installation assigns from its pools.
+    """
+    asked = whose.Who(address=address, at=at, as_json=as_json)
+    _run(env_file, asked.run, needs_tables=True)
 
 
 @app.command()
