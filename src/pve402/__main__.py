@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import importlib.metadata
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,8 +120,21 @@ def _refuse(sentence: str) -> NoReturn:
     raise typer.Exit(_NOT_INSTALLED) from None
 
 
+def _open_standard_streams() -> None:
+    """Open the descriptors that whoever started us closed; a socket would get their numbers.
+
+    Such a stdin is empty, such a stdout cannot be written to, and such a stderr loses what is said.
+    """
+    for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
+        if stream is None:
+            os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY)
+            if number == 0:
+                sys.stdin = os.fdopen(0, closefd=False)
+
+
 def main() -> None:
     """Run the command line; what tenants run is read only where one of it may be meant."""
+    _open_standard_streams()
     if sys.argv[1:2] != ["serve"]:
         from pve402.cli import inside, reach, tenant
 

@@ -144,6 +144,45 @@ def test_a_command_ends_with_whoever_runs_it(
     container.wait_until_gone("sleep", mark)
 
 
+@pytest.mark.parametrize(
+    ("closed", "command", "ends"),
+    [
+        (">&-", "exec {0} yes", (1, "Bad file descriptor", "")),
+        (">&- 2>&-", "exec {0} yes", (1, "", "")),
+        ("<&- >&- 2>&-", "exec {0} -i yes", (1, "", "")),
+        (">&-", "get {0} /etc/hostname -", (1, "Bad file descriptor", "")),
+        (">&-", "list", (1, "standard output is closed", "")),
+        ("<&-", "exec {0} -i wc -c", (0, "", "0\n")),
+        ("<&-", "put {0} - /tmp/nothing", (0, "", "")),
+        ("<&-", "end {0}", (2, "--yes", "")),
+        ("2>&-", "exec {0} echo here", (0, "", "here\n")),
+        ("2>&-", "exec {0} no-such-program", (127, "", "")),
+    ],
+)
+def test_a_closed_descriptor_is_an_empty_or_a_full_one(
+    container: Container,
+    settings: dict[str, str],
+    closed: str,
+    command: str,
+    ends: tuple[int, str, str],
+):
+    code, said, shown = ends
+    words = f"{sys.executable} -m pve402 {command.format(container.ctid)} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", words],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (code, shown), done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    container.wait_until_gone("yes")
+
+
 def test_options_behind_the_first_word_need_no_dashes(
     container: Container, settings: dict[str, str]
 ):

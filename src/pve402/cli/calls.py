@@ -52,7 +52,8 @@ def run(
 
 def _write_nothing_more() -> None:
     """Drop unwritten output; otherwise Python retries at exit, and exits with 120."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 async def _until_stopped(caller: client.Client, act: Act[Result]) -> Result:

@@ -1,6 +1,7 @@
 """Terminal output and questions; a service's text cannot control the tenant's terminal."""
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -83,7 +84,9 @@ async def stdin() -> AsyncIterator[bytes]:
 
 
 def _print(text: str) -> None:
-    """Print and flush, so that a broken pipe raises here."""
+    """Print and flush, so that a broken pipe raises here, and a closed stdout too."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "standard output is closed")
     typer.echo(text)
     sys.stdout.flush()
 

@@ -117,10 +117,14 @@ def check(line: str) -> None:
 
 
 def _decode(text: str) -> bytes:
+    """Decode base64 as strictly as OpenSSH: no byte may be written in two ways."""
     try:
-        return base64.b64decode(text, validate=True)
+        data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise BadKey("its base64 text is incomplete or mistyped") from None
+        data = b""
+    if not data or base64.b64encode(data) != text.encode():
+        raise BadKey("its base64 text is incomplete or mistyped")
+    return data
 
 
 def _read_ed25519(blob: _Blob, _: str) -> None:

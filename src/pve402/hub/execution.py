@@ -8,7 +8,7 @@ follower.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from pve402.hub import budget, channels, errors, guest_scripts, metrics
 from pve402.hub.request import EventKind, ExecEvent, ExecRequest, ExecResult
@@ -36,6 +36,7 @@ class Execution:
         self.timed_out = False
         self.cancelled = False
         self.is_let_go = False
+        self._looked_at = self.started_at
         self._clock = clock
         self.stdin = StdinQueue(request)
         #: Where room for output comes from; without it, only the request's limit applies.
@@ -55,6 +56,15 @@ class Execution:
     def is_running(self) -> bool:
         """Whether the execution has not ended yet."""
         return self.ended_at is None
+
+    @property
+    def left_seconds(self) -> float:
+        """How long nobody has followed it or looked at it."""
+        return 0.0 if self._reading.followers else self._clock() - self._looked_at
+
+    def look(self) -> None:
+        """Note that somebody looks at it."""
+        self._looked_at = self._clock()
 
     @property
     def events(self) -> tuple[ExecEvent, ...]:
@@ -146,7 +156,7 @@ class Execution:
             raise AssertionError("an execution ends with a result or an error")
         return last.result
 
-    async def follow(self, after_id: int = 0) -> AsyncIterator[ExecEvent]:
+    async def follow(self, after_id: int = 0) -> AsyncGenerator[ExecEvent]:
         """Yield the events after `after_id`, then new ones as they arrive, until the last."""
         position = max(0, after_id)
         self._reading.followers += 1
@@ -169,6 +179,7 @@ class Execution:
         finally:
             self._reading.followers -= 1
             self._tell_read()
+            self.look()
 
     @property
     def _last_id(self) -> int:

@@ -100,11 +100,11 @@ class Access:
         return await self._issue_for_lease(proven, lease_id, words, expires_at)
 
     async def revoke(self, token: str) -> None:
-        """Revoke a token; raise Unauthenticated if it is not valid."""
+        """Revoke a token. Raises as `authenticate`."""
         async with self._db.single() as tx:
             revoked = await token_rows.revoke(self._db, tx, vault.token_hash(token))
         if not revoked:
-            raise errors.Unauthenticated
+            await self.authenticate(token)
 
     async def _prove(self, message: str, signature: str) -> wallet.ProvenWallet:
         try:

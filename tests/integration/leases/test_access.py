@@ -141,13 +141,31 @@ async def test_a_revoked_token_is_gone(installation: Installation) -> None:
         await installation.parts.access.authenticate(answer.access_token or "")
 
 
-async def test_the_token_of_a_lease_that_is_over_is_told_so(installation: Installation) -> None:
-    answer = await installation.lease()
-    await installation.leases.end(answer.lease)
+@pytest.mark.parametrize("act", ["authenticate", "revoke"])
+@pytest.mark.parametrize("kind", ["with the lease", "signed for", "narrowed"])
+@pytest.mark.parametrize("end", ["ended", "expired"])
+async def test_the_token_of_a_lease_that_is_over_is_told_so(
+    installation: Installation, end: str, kind: str, act: str
+) -> None:
+    tenant = installation.tenant()
+    answer = await installation.lease(tenant)
+    token = answer.access_token or ""
+    if kind != "with the lease":
+        scope = frozenset({"read"}) if kind == "narrowed" else None
+        issued = await sign_in(installation, tenant, lease_id=answer.lease.lease_id, scope=scope)
+        token = issued.token
+    if end == "ended":
+        await installation.leases.end(answer.lease)
+    else:
+        installation.pass_time(3601)
+        await installation.until_status(lease.LeaseStatus.STOPPED)
+        installation.pass_time(24 * 3600)
     await installation.until_status(lease.LeaseStatus.ENDED)
 
     with pytest.raises(errors.LeaseEnded):
-        await installation.parts.access.authenticate(answer.access_token or "")
+        await getattr(installation.parts.access, act)(token)
+    with pytest.raises(errors.Unauthenticated):
+        await getattr(installation.parts.access, act)(token + "x")
 
 
 async def test_no_token_is_given_for_a_lease_that_is_over(installation: Installation) -> None:

@@ -63,6 +63,15 @@ def changed(key: str, position: int, letter: str) -> str:
     return f"{kind} {body[:position]}{letter}{body[position + 1 :]} {comment}\n"
 
 
+def last_letter_raised(key: str) -> str:
+    """The last letter before the padding by one more, in bits that the padding leaves unused."""
+    kind, body, comment = key.split()
+    letters = body.rstrip("=")
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    raised = alphabet[(alphabet.index(letters[-1]) + 1) % 64]
+    return f"{kind} {letters[:-1]}{raised}{body[len(letters) :]} {comment}"
+
+
 def spoilt(key: str) -> dict[str, str]:
     """What people and programs do to a key on its way, each under a name."""
     kind, body, comment = key.split()
@@ -72,6 +81,10 @@ def spoilt(key: str) -> dict[str, str]:
         "cut by four": f"{kind} {body.rstrip('=')[:-4]} {comment}",
         "cut in the middle": f"{kind} {body[: len(body) // 8 * 4]} {comment}",
         "without padding": f"{kind} {body.rstrip('=')} {comment}",
+        "more padding": f"{kind} {body}== {comment}",
+        "padding within": f"{kind} {body[:40]}=={body[42:]} {comment}",
+        "a last letter that says more": last_letter_raised(key),
+        "letters for addresses": f"{kind} {body.replace('/', '_').replace('+', '-')}- {comment}",
         "a letter that is none": changed(key, 30, "!"),
         "a letter fewer": f"{kind} {body[:30]}{body[31:]} {comment}",
         "bytes behind": f"{kind} {base64.b64encode(blob + bytes(4)).decode()} {comment}",

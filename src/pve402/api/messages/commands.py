@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
@@ -105,23 +105,26 @@ def detached_item(found: Detached) -> schemas.ExecItem:
     )
 
 
-async def events(lease: Lease, execution: Execution, position: int) -> AsyncIterator[bytes]:
+async def events(lease: Lease, execution: Execution, position: int) -> AsyncGenerator[bytes]:
     """Yield a command's events, starting at a position."""
-    exec_id = execution.exec_id
-    async for event in execution.follow(position):
-        if event.kind in _STREAMS:
-            yield sse.output_event(exec_id, event)
-        elif event.result is not None:
-            yield sse.fact_event(event.kind, exec_id, event.id, exit_facts(event.result))
-        elif event.error is not None:
-            yield sse.error_event(exec_id, event.error, event.id)
-        else:
-            yield sse.fact_event(event.kind, exec_id, event.id, names(lease, exec_id))
+    async with contextlib.aclosing(execution.follow(position)) as following:
+        async for event in following:
+            yield _event(lease, execution.exec_id, event)
+
+
+def _event(lease: Lease, exec_id: str, event: ExecEvent) -> bytes:
+    if event.kind in _STREAMS:
+        return sse.output_event(exec_id, event)
+    if event.result is not None:
+        return sse.fact_event(event.kind, exec_id, event.id, exit_facts(event.result))
+    if event.error is not None:
+        return sse.error_event(exec_id, event.error, event.id)
+    return sse.fact_event(event.kind, exec_id, event.id, names(lease, exec_id))
 
 
 async def detached_events(
     programs: DetachedPrograms, lease: Lease, exec_id: str, position: int
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Yield a detached command's output, starting at a position, and then its exit.
 
     If the command can no longer be followed, the events stop without an exit, and the client may

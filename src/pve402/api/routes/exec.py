@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pve402 import schemas
-from pve402.api import visit
+from pve402.api import following, visit
 from pve402.api.guest_call import GuestCall
 from pve402.api.messages import command_request, commands, reply
 from pve402.api.openapi import operations
@@ -145,7 +145,7 @@ async def _run(call: GuestCall, command: _Command) -> Response:
         return await _follow_events(call, *command.resumed)
     execution = await call.work.commands.start(call.guest, command.asked, exec_id=call.exec_id)
     if command.streams:
-        return sse.respond(commands.events(call.lease, execution, 0))
+        return sse.respond(following.events(call.lease, execution))
     result = await _until_over(call.request, execution)
     return commands.ended(call.lease, result, command.encoding).respond()
 
@@ -245,7 +245,10 @@ def _attached(call: GuestCall, exec_id: str) -> Execution | None:
         found = call.work.hub.find(call.guest, exec_id)
     except hub_errors.ExecNotFound:
         return None
-    return None if guest_scripts.is_ours(found.request) else found
+    if guest_scripts.is_ours(found.request):
+        return None
+    found.look()
+    return found
 
 
 def _encoding(request: Request) -> schemas.ExecEncoding:

@@ -21,6 +21,7 @@ from pve402.domain import errors
 
 MESSAGE_BYTES: Final = 64 * 1024
 MAX_COMMAND_CHARACTERS: Final = 1024
+PROBE_SECONDS: Final = 2.0
 
 _MOST_WAITING_BYTES: Final = 256 * 1024
 _TAKEN_STEP_BYTES: Final = 32 * 1024
@@ -82,9 +83,25 @@ class Pump:
                 return
             data = message.get("bytes")
             if data is not None:
-                await self._typed.put(data)
+                await self._queue(data)
             else:
                 await self._obey(message.get("text") or "")
+
+    async def _queue(self, data: bytes) -> None:
+        """Queue input, which the guest may not read for long.
+
+        Nothing is read from the client meanwhile, so a client that died would not be noticed. An
+        empty message goes out now and then, because a connection without a client does not take it.
+        """
+        if self._typed.has_room:
+            await self._typed.put(data)
+            return
+        putting = asyncio.ensure_future(self._typed.put(data))
+        try:
+            while not (await asyncio.wait([putting], timeout=PROBE_SECONDS))[0]:
+                await binary.send(self._socket, b"")
+        finally:
+            putting.cancel()
 
     async def _type(self) -> None:
         """Write queued input as fast as the channel takes it."""
@@ -149,10 +166,15 @@ class _Typed:
         self._waiting = bytearray()
         self._changed = asyncio.Condition()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether more input is taken at once."""
+        return len(self._waiting) < _MOST_WAITING_BYTES
+
     async def put(self, data: bytes) -> None:
         """Add input; waits while the queue is full."""
         async with self._changed:
-            await self._changed.wait_for(lambda: len(self._waiting) < _MOST_WAITING_BYTES)
+            await self._changed.wait_for(lambda: self.has_room)
             self._waiting += data
             self._changed.notify_all()
 

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
@@ -48,7 +48,7 @@ def last_event(request: Request) -> tuple[str, int] | None:
     return found[1], int(found[2])
 
 
-def respond(events: AsyncIterator[bytes]) -> StreamingResponse:
+def respond(events: AsyncGenerator[bytes]) -> StreamingResponse:
     """Build the event stream, with a keep-alive while there are no events."""
     return StreamingResponse(
         _kept_alive(events), media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"}
@@ -76,7 +76,7 @@ def _write(kind: EventKind, exec_id: str, number: int | None, data: str) -> byte
     return f"event: {kind.value}\n{position}data: {data}\n\n".encode()
 
 
-async def _kept_alive(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _kept_alive(events: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
     waiting: asyncio.Future[bytes] | None = None
     try:
         while True:
@@ -93,3 +93,5 @@ async def _kept_alive(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     finally:
         if waiting is not None:
             waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        await events.aclose()

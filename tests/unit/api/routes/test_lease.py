@@ -13,6 +13,9 @@ from tests.support.api_fixtures import BODY, NETWORK, PUBLIC_URL, Api, make_api
 from pve402.domain import errors, lease
 from pve402.leases import service
 
+TOKEN = "token-0123456789abcdef"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
 OWNER = f"{NETWORK}:{wallets.ALICE.address.lower()}"
 KEY = {"Idempotency-Key": "k" * 22}
 
@@ -347,13 +350,31 @@ async def test_a_payer_whose_key_was_not_seen_counts_on_its_own_chain_alone(
     assert given[2].by_key is by_key
 
 
-async def test_a_lease_that_cannot_be_renewed_is_refused_before_money_is_mentioned(api: Api):
+@pytest.mark.parametrize(
+    ("named", "headers", "failure", "status"),
+    [
+        ("ctid", {}, errors.PaidTooFarAhead, 402),
+        ("ctid", {"X-Wallet": wallets.ALICE.address}, errors.PaidTooFarAhead, 402),
+        ("ctid", BEARER, errors.PaidTooFarAhead, 409),
+        ("lease_id", {}, errors.PaidTooFarAhead, 409),
+        ("lease_id", BEARER, errors.PaidTooFarAhead, 409),
+        ("ctid", {}, errors.LeaseOver, 409),
+        ("ctid", {}, errors.LeaseBusy, 409),
+        ("ctid", {}, errors.NoCapacity, 409),
+    ],
+)
+async def test_who_only_counts_ctids_is_not_told_until_when_a_lease_is_paid(
+    api: Api, named: str, headers: dict[str, str], failure: type[errors.Conflict], status: int
+):
     made = api.leases.add(fake_leases.make_lease(OWNER))
-    api.leases.failures["check_renewable"] = errors.PaidTooFarAhead()
+    api.access.callers[TOKEN] = service.Caller(owner=OWNER, lease_id=made.lease_id)
+    api.leases.failures["check_renewable"] = failure()
 
-    reply = await api.client.post(f"/lease/{made.ctid}/renew", {"runtimeMinutes": 5})
+    path = f"/lease/{getattr(made, named)}/renew"
+    reply = await api.client.post(path, {"runtimeMinutes": 5}, headers=headers)
 
-    assert (reply.status, reply.code) == (409, "paid_too_far_ahead")
+    assert reply.status == status
+    assert status == 402 or reply.code == failure.code
 
 
 @pytest.mark.parametrize("ctid", ["0", "abc", "99", "l123", "1e3", "%2e%2e", "9" * 30])

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from starlette.websockets import WebSocketDisconnect
 
 from pve402.api.sockets import pump
 from pve402.api.sockets.pump import MESSAGE_BYTES, Pump
@@ -119,6 +120,46 @@ async def test_a_client_that_stops_reading_ends_the_pump(
     monkeypatch.setattr(socket, "send_bytes", never)
 
     await asyncio.wait_for(Pump(socket, FakeChannel(b"x" * size)).run(), 5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 9])
+async def test_a_client_that_dies_behind_an_unread_paste_ends_the_pump(
+    socket: FakeSocket, pieces: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gone(_data: bytes) -> None:
+        raise WebSocketDisconnect(1006)
+
+    monkeypatch.setattr(pump, "PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(socket, "send_bytes", gone)
+    channel = FakeChannel()
+    channel.takes.clear()
+    for _ in range(pieces + 2):
+        socket.say(bytes(300 * 1024))
+
+    await asyncio.wait_for(Pump(socket, channel).run(), 5)  # type: ignore[arg-type]
+
+
+async def test_a_client_that_waits_behind_an_unread_paste_stays(
+    socket: FakeSocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pump, "PROBE_SECONDS", 0.01)
+    channel = FakeChannel()
+    channel.takes.clear()
+    for _ in range(4):
+        socket.say(bytes(300 * 1024))
+    running = asyncio.create_task(Pump(socket, channel).run())  # type: ignore[arg-type]
+    async with asyncio.timeout(5):
+        while b"" not in socket.shown:  # noqa: ASYNC110 - only looking tells
+            await asyncio.sleep(0.005)
+
+    channel.takes.set()
+    socket.say(b"last")
+    async with asyncio.timeout(5):
+        while not b"".join(channel.typed).endswith(b"last"):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    running.cancel()
+
+    assert sum(map(len, channel.typed)) == 4 * 300 * 1024 + 4
 
 
 async def test_no_more_than_a_window_is_under_way(socket: FakeSocket) -> None:
