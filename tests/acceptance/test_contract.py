@@ -1,6 +1,6 @@
 """The first service's clients work unchanged: paths, field names and types of its routes.
 
-Exec and console have contracts of their own beside their tests.
+What else exec and console answer is beside their tests.
 """
 
 import re
@@ -104,6 +104,56 @@ def test_guest_figures_have_the_known_names_and_types(service, tenant, lease):
 
     assert [item["leaseId"] for item in figures] == [lease["leaseId"]]
     _check({**figures[0]}, GUEST)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"consoleType": None},
+        {"consoleType": "vnc"},
+        {"consoleType": "spice"},
+        {"consoleType": "spice", "unknown": 1},
+        {"consoleType": "terminal"},
+    ],
+)
+def test_a_console_has_the_known_names_and_types(service, tenant, lease, body):
+    path = f"{service.url}/management/console/{lease['ctid']}"
+    answer = tenant.post(path, json=body, timeout=60).json()
+
+    _check(
+        answer,
+        {
+            "ctid": re.compile(lease["ctid"]),
+            "host": str,
+            "port": int,
+            "ticket": str,
+            "user": ADDRESS,
+            "cert": str,
+            "proxy": str,
+            "websocket": type(None),
+            "consoleUrl": re.compile(r"https?://[^ ]+"),
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"command": "echo"},
+        {"command": "echo", "extraArgs": None},
+        {"command": "echo", "extraArgs": []},
+        {"command": "echo", "extraArgs": ["a b", "$HOME"]},
+        {"command": ""},
+        {"command": "false", "unknown": None},
+    ],
+)
+def test_a_command_has_the_known_names_and_types(service, tenant, lease, body):
+    path = f"{service.url}/management/exec/{lease['ctid']}"
+    answer = tenant.post(path, json=body, timeout=60)
+
+    assert answer.status_code == 200, answer.text
+    _check(answer.json(), {"ctid": re.compile(lease["ctid"]), "upid": str, "output": str})
 
 
 @pytest.mark.parametrize(

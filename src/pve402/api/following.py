@@ -15,6 +15,7 @@ from pve402.hub.execution import Execution
 
 #: How long a command runs on while nobody follows it or looks at it.
 LEFT_SECONDS: Final = 60.0
+_CLOSE_ENOUGH_SECONDS: Final = 1.0
 
 
 async def events(lease: Lease, execution: Execution) -> AsyncGenerator[bytes]:
@@ -32,7 +33,7 @@ def _end_if_left(execution: Execution) -> None:
     if not execution.is_running:
         return
     more_seconds = LEFT_SECONDS - execution.left_seconds
-    if more_seconds > 0:
+    if more_seconds > _CLOSE_ENOUGH_SECONDS:
         loop = asyncio.get_running_loop()
         loop.call_later(more_seconds, _end_if_left, execution)
     else:
