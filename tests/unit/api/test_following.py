@@ -7,8 +7,7 @@ import pytest
 from tests.support import fake_leases
 from tests.support.simulated_time import simulated_time
 
-from pve402.api import following
-from pve402.api.messages import commands
+from pve402.api.messages import commands, following
 from pve402.api.transport import sse
 from pve402.hub.execution import Execution
 from pve402.hub.request import EventKind, ExecRequest

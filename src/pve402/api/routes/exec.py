@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pve402 import schemas
-from pve402.api import following, visit
+from pve402.api import visit
 from pve402.api.guest_call import GuestCall
-from pve402.api.messages import command_request, commands, reply
+from pve402.api.messages import command_request, commands, following, reply
 from pve402.api.openapi import operations
 from pve402.api.peers import forward
 from pve402.api.sockets import exec as exec_socket
