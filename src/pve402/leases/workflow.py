@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 _LOG_LINES = 4
 _REASON_LENGTH = 500
+_TEXT_LENGTH = 200
 
 RowT = TypeVar("RowT")
 StateT = TypeVar("StateT", bound=Enum)
@@ -84,7 +85,9 @@ def reason_of(error: BaseException) -> str:
     said = f"{type(error).__name__}: {text}"
     if isinstance(error.__cause__, pve.TaskFailed) and error.__cause__.log_tail:
         lines = [" ".join(line.split()) for line in error.__cause__.log_tail]
-        said += " | task log: " + " / ".join(lines[-_LOG_LINES:])
+        told = " / ".join(lines[-_LOG_LINES:])
+        said = f"{said[:_TEXT_LENGTH]} | task log: "
+        said += told[max(0, len(told) - _REASON_LENGTH + len(said)) :]  # its end says most
     return said[:_REASON_LENGTH]
 
 
