@@ -28,6 +28,7 @@ SEAMS: Mapping[str, tuple[str, ...]] = {
         "facilitator.verify",
         "admissions.take_creation",
         "admissions.take_renewal",
+        "redemptions.take",
         "service.end",
     ),
     "create": ("guests.next_vmid", "deals.advance", "guests.create"),
@@ -44,6 +45,7 @@ SEAMS: Mapping[str, tuple[str, ...]] = {
     ),
     "confirm": ("guests.update_config", "settler.recheck", "deals.finish"),
     "fee": ("facilitator.settle", "deals.settle_alone"),
+    "watch": ("settler.watch", _WHOLE),
     "expire": ("moves.begin_stopping", _WHOLE),
     "stop": (
         "guests.status",
@@ -109,6 +111,7 @@ def install(parts: bootstrap.Components, fuse: Fuse) -> None:
         "moves": (moves, ""),
         "admissions": (parts.leases._parts.admissions, ""),
         "service": (parts.leases, ""),
+        "redemptions": (parts.redeeming._redemptions, ""),
     }
     route = next(iter(parts.settler._routes.values()))
     owners |= {"facilitator": (route.facilitator, "")}
@@ -120,6 +123,7 @@ def install(parts: bootstrap.Components, fuse: Fuse) -> None:
     flows.lifetime.steps = _named(fuse, flows.lifetime.steps)
     _name(fuse, flows.creation, "_refuse", "refuse")
     _name(fuse, flows.confirmation, "run", "confirm")
+    object.__setattr__(flows, "late", _in_step(fuse, "watch", flows.late))
     _name(fuse, parts.leases._parts.fees, "settle", "fee")
 
 

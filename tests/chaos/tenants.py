@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
-from tests.chaos import payers, payments, stage, switching
+from tests.chaos import latecomers, payers, payments, stage, switching
 from tests.chaos.ledger import Ledger, Told
 from tests.support import wallets
 
@@ -26,6 +26,7 @@ MINUTES = (1, 1, 2, 3, 5, 8)
 _PATIENCE_SECONDS = 45.0
 _LAST_PATIENCE_SECONDS = 10.0  # when all should come to an end
 _WALLET_USDC = 50_000_000
+_FINAL = {"provisioning_failed", "payment_owed"}
 _AGAIN = {429, 500, 502, 503, 504}
 
 
@@ -165,6 +166,26 @@ class Tenant:
         await asyncio.sleep(self._dice.uniform(0.0, 0.25))
         signed.spoiled_in_time = await self._stage.transact(payments.spoiling_call(signed, how))
         await buying
+        if how == "balance moved" and signed.kind == "creation":
+            await self._pay_late(signed, body)
+
+    async def _pay_late(self, signed: payments.Signed, wish: Mapping[str, Any]) -> None:
+        """Have a refused payment submitted by somebody, and redeem what is then owed."""
+        late = latecomers.Latecomer(
+            where=self._stage,
+            ask=self._ask,
+            dice=self._dice,
+            signed=signed,
+            wish=wish,
+            give_up_at=min(
+                time.monotonic() + _PATIENCE_SECONDS,
+                self._ledger.ends_at() + _LAST_PATIENCE_SECONDS,
+            ),
+        )
+        if await late.pay_late():
+            self._ledger.count("paid after the refusal")
+            if await late.redeem():
+                self._ledger.count("redeemed")
 
     async def _empty(self, signed: payments.Signed) -> None:
         """Leave the wallet just what the payment is worth, so that one transfer empties it."""
@@ -276,7 +297,7 @@ class Tenant:
                 signed.told.append((told.status, told.code))
                 self._ledger.count(f"{told.status} {told.code}".strip())
             final = told is not None and told.status not in _AGAIN | {202}
-            if final or (told is not None and told.code == "provisioning_failed"):
+            if final or (told is not None and told.code in _FINAL):
                 return told
             signed.asked_again = True
             await asyncio.sleep(self._dice.uniform(0.1, 0.6))
