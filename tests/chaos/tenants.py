@@ -91,6 +91,8 @@ class Tenant:
             headers["Prefer"] = "respond-async"
         twice = self._dice.random() < 0.15
         told = await self._buy(signed, "/lease/container", _wish(minutes), headers, twice=twice)
+        if told is not None and told.code == "provisioning_failed" and not payer.kind.has_code:
+            await self._pay_late(signed, _wish(minutes))
         if told is None or told.status != 200:
             return None
         self._ledger.leases += 1

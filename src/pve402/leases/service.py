@@ -174,7 +174,7 @@ class LeaseService:
         Raises PaymentReused for any payment seen before, PaymentRefused, SettlementPending.
         """
         await self._parts.admissions.check_fee(purchase)
-        await self._verify(purchase)
+        purchase = await self._verify(purchase)
         taken = await self._parts.admissions.take_fee(purchase, route, canonical)
         try:
             settled = await self._parts.fees.settle(taken.order)

@@ -15,7 +15,8 @@ from datetime import timedelta
 
 import structlog
 
-from pve402.leases import deals, machine, money, workflow
+from pve402.domain import lease
+from pve402.leases import deals, machine, money, moves, workflow
 from pve402.payments import facilitators
 from pve402.proxmox import errors as pve
 
@@ -107,7 +108,7 @@ class Settling:
         async with self._deals.db.single() as tx:
             await self._deals.write_order(tx, deal.order, last_error="unpaid for too long")
         try:
-            await self._machines.ensure_stopped(deal.lease)
+            await self._stop_wherever_it_is(deal.lease)
         except pve.GuestMissing:
             return True
         except (pve.ProxmoxError, machine.GuestMovedError, workflow.RetryLater) as error:
@@ -116,3 +117,12 @@ class Settling:
             return False
         log.warning("unpaid_guest_stopped", lease=deal.lease.lease_id)
         return True
+
+    async def _stop_wherever_it_is(self, row: lease.Lease) -> None:
+        """Stop a guest; one that was migrated is followed, and stopped on its new node."""
+        try:
+            await self._machines.ensure_stopped(row)
+        except machine.GuestMovedError as moved:
+            async with self._deals.db.single() as tx:
+                row = await moves.follow_in_order(tx, row, moved.node)
+            await self._machines.ensure_stopped(row)

@@ -148,15 +148,20 @@ class Settler:
         return answer
 
     async def payer_has_code(self, payment: Payment) -> bool | None:
-        """Return whether the payer is a contract or delegates to one; None if not checked.
+        """Return whether the payer is a contract or delegates to one; None if that is unknown.
+
+        It is unknown only where the facilitator is trusted and the chain does not answer.
 
         Raises:
             ChainUnavailable: no usable answer.
         """
         route = self._route(payment)
-        if route.trust_facilitator:
-            return None
-        return await (route.asked_by_strangers or route.chain).has_code(payment.payer)
+        try:
+            return await (route.asked_by_strangers or route.chain).has_code(payment.payer)
+        except errors.ChainUnavailable:
+            if route.trust_facilitator:
+                return None
+            raise
 
     async def settle(
         self,

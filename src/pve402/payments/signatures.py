@@ -41,3 +41,9 @@ def expand(signature: bytes) -> bytes:
     s = int.from_bytes(signature[32:], "big")
     v = 27 + (s >= _TOP_BIT)
     return signature[:32] + (s % _TOP_BIT).to_bytes(32, "big") + bytes((v,))
+
+
+def as_token_takes_it(signature: bytes) -> bytes:
+    """Return a key's signature as 65 bytes with a v of 27 or 28; some wallets write 0 or 1."""
+    signature = expand(signature)
+    return signature[:64] + bytes((signature[64] + 27 if signature[64] < 27 else signature[64],))

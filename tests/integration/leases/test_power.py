@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from tests.support.installation import Installation
 
 from pve402.domain import errors, lease, power
+from pve402.leases import moves
 from pve402.storage import lease_rows
 from pve402_devnet.pve.faults import FaultKind, TaskFault
 
@@ -284,3 +286,48 @@ async def test_why_a_guest_did_not_start_is_shown_to_the_operator(
     assert now.last_error is not None
     assert "task log:" in now.last_error
     assert text in now.last_error
+
+
+async def test_a_renewal_does_not_delay_a_stop_that_is_not_done_yet(
+    installation: Installation,
+) -> None:
+    tenant = installation.tenant()
+    row = (await installation.lease(tenant, minutes=60)).lease
+    parts = installation.parts
+    await parts.lease_worker.stop()
+    async with parts.db.begin() as tx:
+        wanted = await moves.want_stopped(parts.db, tx, row, power.WantedBy.TENANT)
+        held = await moves.hold(tx, wanted, "o1", parts.db.now(60))
+        longer = await moves.extend(tx, held, 30, await parts.db.time_in(tx))
+
+    assert row.expires_at is not None
+    assert longer.expires_at == row.expires_at + timedelta(minutes=30)
+    assert longer.due_at == wanted.due_at
+    assert longer.due_at < row.expires_at
+
+
+async def test_a_renewal_of_a_lease_that_waits_for_nothing_is_due_at_its_end(
+    installation: Installation,
+) -> None:
+    tenant = installation.tenant()
+    row = (await installation.lease(tenant, minutes=60)).lease
+
+    longer = await installation.leases.renew(row, 30, installation.renewal(tenant, row, 30))
+
+    assert longer.lease.due_at == longer.lease.expires_at
+
+
+@pytest.mark.parametrize(("seconds", "is_longer"), [(10.0, False), (900.0, True)])
+async def test_a_hold_is_never_shortened(
+    installation: Installation, seconds: float, is_longer: bool
+) -> None:
+    row = (await installation.lease()).lease
+    parts = installation.parts
+    async with parts.db.begin() as tx:
+        held = await moves.hold(tx, row, "o1", parts.db.now(300))
+        again = await moves.hold_longer(parts.db, tx, held, "o1", seconds)
+
+    assert held.hold_until is not None
+    assert again.hold_until is not None
+    assert (again.hold_until > held.hold_until) is is_longer
+    assert again.hold_until >= held.hold_until

@@ -82,6 +82,33 @@ async def test_the_answer_waits_for_a_re_keying_that_fails_at_first(warm: Instal
     assert warm.earned == warm.price_of(creation())
 
 
+async def test_a_paid_guest_that_vanishes_is_made_anew(warm: Installation) -> None:
+    honest = warm.parts.settler.settle
+    vanished: list[int] = []
+
+    async def settle(*terms: Any, **named: Any) -> Any:
+        done = await honest(*terms, **named)
+        (row,) = [row for row in await warm.leases_now() if row.owner]
+        vanished.append(row.vmid)
+        del warm.proxmox.world.guests[row.vmid]
+        return done
+
+    warm.parts.settler.settle = settle  # type: ignore[method-assign]
+    key, wish = warm.tenant(), creation()
+    asking = asyncio.ensure_future(warm.leases.create(wish, warm.buy(key, wish)))
+    for _ in range(100):
+        await warm.settled_down()
+        if asking.done():
+            break
+        warm.pass_time(10)
+
+    answer = await asking
+    assert answer.lease.status is lease.LeaseStatus.ACTIVE
+    assert answer.lease.vmid not in vanished
+    assert warm.runs(answer.lease.vmid)
+    assert warm.earned == warm.price_of(wish)
+
+
 async def test_tenants_that_come_together_get_a_guest_each(warm: Installation) -> None:
     answers = await asyncio.gather(*(warm.lease() for _ in range(4)))
 

@@ -11,8 +11,8 @@ import pytest
 from tests.integration.storage.test_queue import new_lease
 from tests.integration.storage.test_rows import new_order
 
-from pve402.domain import order
-from pve402.leases import deals, settling, workflow
+from pve402.domain import lease, order
+from pve402.leases import deals, machine, moves, settling, workflow
 from pve402.payments.facilitators import Outcome, Settlement
 from pve402.proxmox import errors as pve
 from pve402.storage import queue
@@ -32,6 +32,7 @@ class World:
     stop_fails: pve.ProxmoxError | None = None
     is_taken_over: bool = False
     stopped: int = 0
+    moved_to: str | None = None
 
     @property
     def db(self) -> "World":
@@ -52,8 +53,10 @@ class World:
     async def remember(self, row: order.Order, transaction: str | None) -> None:
         return None
 
-    async def ensure_stopped(self, _lease: object) -> None:
+    async def ensure_stopped(self, _lease: lease.Lease) -> None:
         self.stopped += 1
+        if self.moved_to is not None and self.moved_to != _lease.node:
+            raise machine.GuestMovedError(self.moved_to)
         if self.stop_fails:
             raise self.stop_fails
 
@@ -123,6 +126,19 @@ async def test_a_guest_that_was_not_stopped_is_stopped_again_soon() -> None:
     world = World(asked_for_seconds=61, stop_fails=pve.Unreachable())
 
     assert await pause(world) == [0.5, 5.0, 5.0]
+
+
+async def test_a_guest_that_was_migrated_is_stopped_where_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def follow(_tx: object, row: lease.Lease, node: str) -> lease.Lease:
+        return row.evolve(node=node)
+
+    monkeypatch.setattr(moves, "follow_in_order", follow)
+    world = World(asked_for_seconds=61, moved_to="elsewhere")
+
+    assert await pause(world) == list(PAUSES)
+    assert world.stopped == 2
 
 
 async def test_whoever_lost_the_order_stops_nothing() -> None:

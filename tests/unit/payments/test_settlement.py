@@ -296,6 +296,25 @@ async def test_a_trusted_yes_asks_the_chain_nothing() -> None:
     assert (concluded.outcome, facilitator.node.calls) == (SETTLED, [])
 
 
+@pytest.mark.parametrize("trusted", [False, True])
+@pytest.mark.parametrize("has_code", [False, True])
+async def test_a_payer_with_code_is_known_whoever_is_trusted(trusted: bool, has_code: bool) -> None:
+    facilitator = ScriptedFacilitator(SETTLED, TX)
+    if has_code:
+        facilitator.node.code.add(PAID.payer)
+
+    assert await _settler(facilitator, trusted=trusted).payer_has_code(PAID) is has_code
+
+
+async def test_without_a_chain_nothing_is_known_of_the_payer() -> None:
+    facilitator = ScriptedFacilitator(SETTLED, TX)
+    facilitator.node.unavailable = True
+
+    assert await _settler(facilitator, trusted=True).payer_has_code(PAID) is None
+    with pytest.raises(errors.ChainUnavailable):
+        await _settler(facilitator).payer_has_code(PAID)
+
+
 async def test_a_trusted_facilitators_no_is_checked_all_the_same() -> None:
     assert (await _settle(ScriptedFacilitator(REFUSED, landing=pays), trusted=True)).outcome is (
         SETTLED

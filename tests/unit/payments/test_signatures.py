@@ -68,6 +68,32 @@ def test_what_a_deployed_wallet_signed_is_sent_without_its_wrapper(inner: bytes)
     assert sent.signature_bytes == inner
 
 
+@pytest.mark.parametrize("v", [0, 1, 2, 26, 27, 28, 255])
+def test_the_65_bytes_of_a_contract_reach_the_token_unchanged(v: int) -> None:
+    inner = bytes(range(64)) + bytes((v,))
+    paid = make.payment(signature="0x" + inner.hex())
+    scheme = known.BY_NAME["exact"]
+    standing = scheme.check_signature(paid, make.requirements(), payer_has_code=True)
+
+    sent = scheme.as_sent(paid, standing, payer_has_code=True)
+    words = scheme.transfer(sent).data[-3 * 64 :]
+
+    assert sent == paid
+    assert words == f"{v:064x}" + inner[:64].hex()
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_key_that_writes_0_or_1_is_sent_as_the_token_takes_it(number: int) -> None:
+    whole = make.payment(key=make.account(number))
+    low = whole.signature_bytes[:64] + bytes((whole.signature_bytes[64] - 27,))
+    paid = make.payment(key=make.account(number), nonce=whole.nonce, signature="0x" + low.hex())
+    scheme = known.BY_NAME["exact"]
+
+    standing = scheme.check_signature(paid, make.requirements(), payer_has_code=None)
+
+    assert scheme.as_sent(paid, standing, payer_has_code=None) == whole
+
+
 def test_a_wallet_without_code_is_left_to_a_facilitator_that_may_deploy_it() -> None:
     paid = make.payment(signature="0x" + wrapped(b"inner").hex())
     scheme = known.BY_NAME["exact"]

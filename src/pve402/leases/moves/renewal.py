@@ -27,11 +27,15 @@ async def hold(tx: Transaction, row: lease.Lease, order_id: str, until: datetime
 async def hold_longer(
     db: database.Database, tx: Transaction, row: lease.Lease, order_id: str, seconds: float
 ) -> lease.Lease:
-    """Same state: a renewal that was taken over extends its hold. Guard: this order's hold."""
+    """Same state: a renewal that was taken over extends its hold, and never shortens it.
+
+    Guard: this order's hold.
+    """
     only_if = {"hold_order_id": order_id}
-    return await row_moves.move(
-        tx, row, row_moves.stay(Status), only_if, hold_until=db.now(seconds)
-    )
+    held = sa.type_coerce(tables.leases.c.hold_until, sa.BigInteger)
+    longer = sa.type_coerce(db.now(seconds), sa.BigInteger)
+    until = sa.case((held > longer, held), else_=longer)
+    return await row_moves.move(tx, row, row_moves.stay(Status), only_if, hold_until=until)
 
 
 async def wake(tx: Transaction, row: lease.Lease) -> lease.Lease:
@@ -47,9 +51,10 @@ async def extend(tx: Transaction, row: lease.Lease, minutes: int, paid_at: datet
     moment = sa.literal(tables.to_milliseconds(paid_at), sa.BigInteger)
     ends = sa.case((end > moment, end), else_=moment) + minutes * row_moves.MINUTE_MS
     path = {Status.ACTIVE: Status.ACTIVE, Status.STARTING: Status.ACTIVE}
+    due = sa.case((_HAS_POWER_CHANGE, _DUE), else_=ends)
     none = {"deletes_at": None, "end_reason": None, "fence": None}
     return await row_moves.move(
-        tx, row, path, {}, expires_at=ends, due_at=ends, **none, **row_moves.AFRESH, **_NO_HOLD
+        tx, row, path, {}, expires_at=ends, due_at=due, **none, **row_moves.AFRESH, **_NO_HOLD
     )
 
 
@@ -74,4 +79,10 @@ async def take_minutes_back(
     return await row_moves.move(tx, row, path, {"hold_order_id": None}, **shorter)
 
 
+_DUE = sa.type_coerce(tables.leases.c.due_at, sa.BigInteger)
+_HAS_POWER_CHANGE = sa.and_(
+    tables.leases.c.status == Status.ACTIVE.value,
+    sa.type_coerce(tables.leases.c.expires_at, sa.BigInteger) > _DUE,
+)
+"""Due before its end, so that its guest is started or stopped: a renewal must not delay that."""
 _NO_HOLD: Mapping[str, Any] = {"hold_order_id": None, "hold_until": None}

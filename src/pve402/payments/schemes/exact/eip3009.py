@@ -37,8 +37,7 @@ def transfer_with_authorization(payment: Payment) -> str:
     signature = payment.signature_bytes
     if len(signature) != 65:
         return _TRANSFER_BYTES + "".join(words) + abi.uint_word(7 * 32) + abi.bytes_tail(signature)
-    v = signature[64] + 27 if signature[64] < 27 else signature[64]
-    return _TRANSFER_VRS + "".join(words) + abi.uint_word(v) + signature[:64].hex()
+    return _TRANSFER_VRS + "".join(words) + abi.uint_word(signature[64]) + signature[:64].hex()
 
 
 def authorization_state(payer: str, nonce: str) -> str:

@@ -71,10 +71,13 @@ class Exact:
     def as_sent(
         self, payment: Payment, standing: Standing, *, payer_has_code: bool | None
     ) -> Payment:
-        """See `Scheme`: keys' signatures as 65 bytes, deployed wallets' without the wrapper."""
+        """See `Scheme`: keys' signatures as the token takes them, deployed wallets' unwrapped.
+
+        What a contract checks is passed on byte for byte.
+        """
         signature = payment.signature_bytes
         if standing is Standing.PROVEN:
-            signature = signatures.expand(signature)
+            signature = signatures.as_token_takes_it(signature)
         elif payer_has_code:
             shape = signatures.unwrap(signature)
             signature = signature if shape is None else shape.inner
