@@ -57,7 +57,7 @@ class Wires:
     runtime: NamespaceRuntime
     agents: dict[int | str, Agent] = field(default_factory=dict)
 
-    async def guest(self, vmid: int, **changes: str) -> Agent:
+    async def guest(self, vmid: int, *, leased: bool = True, **changes: str) -> Agent:
         """Create and start a guest whose address ends like its number; returns its agent."""
         address = changes.pop("ip", f"10.77.0.{vmid}/24")
         gateway = "" if address == "dhcp" else f",gw={GATEWAY}"
@@ -68,6 +68,10 @@ class Wires:
         )
         task = await self.client.run("POST", f"/nodes/pve/lxc/{vmid}/status/start")
         assert task.exit_status == "OK", task.lines
+        if address == "dhcp" and leased:
+            mac = (await self.card(vmid)).upper()
+            await self.until(lambda: mac in self.client.proxmox.world.held_leases)
+            await self.poll()
         return await self._agent(vmid, "eth0")
 
     async def at_node(self) -> Agent:

@@ -4,7 +4,9 @@ Cables follow at once. Filters follow the files at the pace of pve-firewall, whi
 seconds and is told of nothing: until then a new guest is not filtered.
 """
 
+from collections.abc import Coroutine
 from dataclasses import replace
+from typing import Any
 
 import structlog
 
@@ -25,19 +27,19 @@ def bridges_of(world: cluster.Cluster) -> list[runtime.Bridge]:
 
 
 def cards_of(world: cluster.Cluster, guest: cluster.Guest) -> list[runtime.Card]:
-    """The cards a configuration asks for; those that ask by DHCP wait a while for an address."""
-    since = world.clock.now() - (guest.started_at or world.clock.now())
-    leased = since >= world.latencies.dhcp
+    """The cards a configuration asks for, those that ask by DHCP with what they were given."""
     return [
-        _card(world, guest, int(name.removeprefix("net")), network, leased=leased)
+        _card(world, guest, int(name.removeprefix("net")), network)
         for name, network in guest.config.networks().items()
     ]
 
 
 async def connect(world: cluster.Cluster, guest: cluster.Guest) -> None:
     """Lay the cables of a guest that has just started; leases come after their time."""
+    for network in guest.config.networks().values():
+        world.held_leases.discard(network.get("hwaddr", ""))
     await world.network.connect(guest.vmid, cards_of(world, guest))
-    if any(network.get("ip") == "dhcp" for network in guest.config.networks().values()):
+    if _without_lease(world, guest):
         world.in_background(_lease(world, guest))
 
 
@@ -47,6 +49,8 @@ async def follow(world: cluster.Cluster, guest: cluster.Guest) -> None:
         return
     try:
         await world.network.connect(guest.vmid, cards_of(world, guest))
+        if _without_lease(world, guest):
+            world.in_background(_lease(world, guest))
     except RuntimeError as problem:
         raise errors.Failure(f"unable to hotplug network: {problem}") from problem
 
@@ -61,17 +65,15 @@ async def watch(world: cluster.Cluster) -> None:
 async def poll(world: cluster.Cluster) -> None:
     """Make the filters what the files say now, and cables what guests are running now.
 
-    A guest that restarted itself has lost its cables, and gets new ones here.
+    A guest that restarted itself has lost its cables, and gets new ones here. One whose card has
+    no address yet asks again.
     """
-    try:
-        await world.network.build(bridges_of(world))
-        for vmid in world.network.connected() - world.guests.keys():
-            await world.network.disconnect(vmid)
-        for guest in list(world.guests.values()):
-            await _join(world, guest)
-        await world.network.filter(script_of(world))
-    except RuntimeError as problem:
-        _log.warning("the filters could not be changed", problem=str(problem))
+    await _try(world.network.build(bridges_of(world)))
+    for vmid in world.network.connected() - world.guests.keys():
+        await _try(world.network.disconnect(vmid))
+    for guest in list(world.guests.values()):
+        await _try(_join(world, guest))
+    await _try(world.network.filter(script_of(world)))
 
 
 def script_of(world: cluster.Cluster) -> str:
@@ -90,6 +92,7 @@ def script_of(world: cluster.Cluster) -> str:
 async def _join(world: cluster.Cluster, guest: cluster.Guest) -> None:
     if await world.is_running(guest.vmid):
         await world.network.connect(guest.vmid, cards_of(world, guest))
+        await _ask(world, guest)
     elif guest.vmid in world.network.connected():
         await world.network.disconnect(guest.vmid)
 
@@ -121,10 +124,33 @@ def _filtered(
 
 async def _lease(world: cluster.Cluster, guest: cluster.Guest) -> None:
     await world.clock.sleep(world.latencies.dhcp)
+    await _try(_ask(world, guest))
+
+
+async def _ask(world: cluster.Cluster, guest: cluster.Guest) -> None:
+    """Ask for an address on every card that should have one by DHCP and has none."""
+    waiting = _without_lease(world, guest) if world.network.connects else []
+    for network in waiting:
+        if await world.network.ask(guest.vmid, network["name"]):
+            world.held_leases.add(network.get("hwaddr", ""))
+    if waiting and await world.is_running(guest.vmid):
+        await world.network.connect(guest.vmid, cards_of(world, guest))
+
+
+def _without_lease(world: cluster.Cluster, guest: cluster.Guest) -> list[dict[str, str]]:
+    return [
+        network
+        for network in guest.config.networks().values()
+        if network.get("ip") == "dhcp" and network.get("hwaddr", "") not in world.held_leases
+    ]
+
+
+async def _try(work: Coroutine[Any, Any, None]) -> None:
+    """One guest's trouble is no other's."""
     try:
-        await follow(world, guest)
-    except errors.Failure as problem:
-        _log.warning("a lease came to nothing", vmid=guest.vmid, problem=str(problem))
+        await work
+    except RuntimeError as problem:
+        _log.warning("the network could not follow", problem=str(problem))
 
 
 def _card(
@@ -132,13 +158,11 @@ def _card(
     guest: cluster.Guest,
     index: int,
     network: dict[str, str],
-    *,
-    leased: bool,
 ) -> runtime.Card:
     address, address6 = network.get("ip", ""), network.get("ip6", "")
     gateways = [network[key] for key in ("gw", "gw6") if key in network]
     if address == "dhcp":
-        address = (world.dhcp_address(guest.node, network) or "") if leased else ""
+        address = world.held_address(guest, network) or ""
         gateways += [world.gateway_of(guest.node, network)] if address else []
     return runtime.Card(
         index=index,

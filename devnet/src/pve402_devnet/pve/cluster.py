@@ -88,6 +88,7 @@ class Cluster:
         self.root_certificate, self.fingerprint = made.pem, made.fingerprint_sha256
         self.started_at = self.clock.now()
         self.leases: dict[str, int] = {}
+        self.held_leases: set[str] = set()  # hardware addresses that were answered, over cables
         self._pids = itertools.count(_FIRST_GUEST_PID, 11)
 
     @property
@@ -131,11 +132,18 @@ class Cluster:
             if storage.split_volume_id(name) and self.storages.volume(name) is None:
                 raise errors.Failure(f"volume '{name}' does not exist")
 
+    def held_address(self, guest: Guest, card: Mapping[str, str]) -> str | None:
+        """The address a running guest's card has by DHCP now, some seconds after the start."""
+        if self.network.connects:
+            held = card.get("hwaddr", "") in self.held_leases
+        else:
+            since = self.clock.now() - (guest.started_at or self.clock.now())
+            held = since >= self.latencies.dhcp and card.get("link_down") != "1"
+        return self.dhcp_address(guest.node, card) if held else None
+
     def dhcp_address(self, node: str, card: Mapping[str, str]) -> str | None:
         """The address a card is given: by its network, or by the router of a bridge."""
         hardware_address = card.get("hwaddr", "")
-        if card.get("link_down") == "1":
-            return None
         if card.get("bridge") in self.networks.applied.networks:
             return self.networks.address_of(hardware_address)
         number = self.leases.setdefault(hardware_address, len(self.leases))

@@ -147,24 +147,23 @@ async def interfaces_of(
     since = world.clock.now() - (guest.started_at or 0)
     if not reported and since < world.latencies.addresses:
         return None
-    has_leases = since >= world.latencies.dhcp
     cards = guest.config.networks().values()
     reported = reported or [
         runtime.GuestAddress(
             name="lo", hardware_address="00:00:00:00:00:00", inet="127.0.0.1/8", inet6="::1/128"
         ),
-        *(_configured_address(world, guest, card, has_leases=has_leases) for card in cards),
+        *(_configured_address(world, guest, card) for card in cards),
     ]
     return [_interface(address) for address in reported]
 
 
 def _configured_address(
-    world: cluster.Cluster, guest: cluster.Guest, card: dict[str, str], *, has_leases: bool
+    world: cluster.Cluster, guest: cluster.Guest, card: dict[str, str]
 ) -> runtime.GuestAddress:
     mac = card.get("hwaddr", "").lower()
     inet, inet6 = card.get("ip", ""), card.get("ip6", "")
-    if inet == "dhcp" and has_leases:
-        inet = world.dhcp_address(guest.node, card) or ""
+    if inet == "dhcp":
+        inet = world.held_address(guest, card) or ""
     return runtime.GuestAddress(
         name=card["name"],
         hardware_address=mac,

@@ -104,6 +104,8 @@ def remove(world: cluster.Cluster, guest: cluster.Guest) -> None:
         pool.guests.discard(guest.vmid)
     world.firewalls.forget_guest(guest.vmid)
     world.networks.take_back(guest.vmid)
+    for card in guest.config.networks().values():
+        world.held_leases.discard(card.get("hwaddr", ""))
     world.guests.pop(guest.vmid, None)
 
 

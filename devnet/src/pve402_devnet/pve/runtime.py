@@ -182,6 +182,9 @@ class Network(Protocol):
     async def disconnect(self, vmid: int) -> None:
         """Clear away what led to a guest that does not run any more."""
 
+    async def ask(self, vmid: int, interface: str) -> bool:
+        """Ask for an address by DHCP on a guest's card; tells whether an answer came."""
+
     async def filter(self, script: str) -> None:
         """Put filters, in the language of nftables, in place of those before."""
 
@@ -208,6 +211,9 @@ class NullNetwork:
 
     async def disconnect(self, vmid: int) -> None:
         """No cable to clear away."""
+
+    async def ask(self, vmid: int, interface: str) -> bool:
+        return True
 
     async def filter(self, script: str) -> None:
         """Nothing passes that could be filtered."""

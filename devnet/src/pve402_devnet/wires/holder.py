@@ -13,7 +13,7 @@ from pve402_devnet.guests import linux
 READY = "ready"
 
 
-def main() -> int:
+def main(_words: list[str]) -> int:
     """Make the namespace, say so, and wait for the end of the input."""
     user, group = os.getuid(), os.getgid()
     if user == 0:

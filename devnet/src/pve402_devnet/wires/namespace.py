@@ -15,9 +15,15 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROGRAMS = {"ip": "iproute2", "nft": "nftables", "nsenter": "util-linux"}
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]);"
-    "from pve402_devnet.wires import holder; sys.exit(holder.main())"
+    "from pve402_devnet.wires import {0}; sys.exit({0}.main(sys.argv[2:]))"
 )
 _LIMIT_SECONDS = 20.0
+
+
+def program(name: str, *words: str) -> list[str]:
+    """The command that runs a program of this folder in a bare interpreter."""
+    source = Path(pve402_devnet.__file__).parents[1]
+    return [sys.executable, "-I", "-S", "-c", _BOOT.format(name), str(source), *words]
 
 
 class NoNetwork(RuntimeError):
@@ -39,11 +45,9 @@ class Namespace:
 
     async def start(self, within: "Namespace | None" = None) -> None:
         """Make it, if need be with the rights of another; raises `NoNetwork`."""
-        source = Path(pve402_devnet.__file__).parents[1]
-        python = [sys.executable, "-I", "-S", "-c", _BOOT, str(source)]
         self._holder = await subprocess.create_subprocess_exec(
             *(within.entering() if within else ()),
-            *python,
+            *program("holder"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

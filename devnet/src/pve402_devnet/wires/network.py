@@ -6,6 +6,7 @@ own, which another cable joins to the bridge that was asked for. Filters see eac
 
 import asyncio
 import os
+from asyncio import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -13,7 +14,7 @@ from typing import Protocol
 import structlog
 
 from pve402_devnet.pve.runtime import Bridge, Card
-from pve402_devnet.wires.namespace import Namespace, require_programs
+from pve402_devnet.wires.namespace import Namespace, program, require_programs
 
 _log = structlog.get_logger(__name__)
 
@@ -61,6 +62,7 @@ class NodeNetwork:
         self._wired: dict[int, _Wired] = {}
         self._lock = asyncio.Lock()
         self._filters = ""
+        self._leases: subprocess.Process | None = None
 
     async def start(self) -> None:
         """Make the node and the way out; raises `NoNetwork` or RuntimeError where that fails."""
@@ -73,9 +75,16 @@ class NodeNetwork:
         await self.node.run(["nft", "delete", "table", "inet", "probe"])
         await self.outside.start(within=self.node)
         await self._join_outside()
+        self._leases = await subprocess.create_subprocess_exec(
+            *self.node.entering(), *program("leases", "serve"), stdin=subprocess.DEVNULL
+        )
 
     async def stop(self) -> None:
         """Cut everything."""
+        if self._leases is not None:
+            self._leases.kill()
+            await self._leases.wait()
+            self._leases = None
         await self.outside.stop()
         await self.node.stop()
 
@@ -107,6 +116,17 @@ class NodeNetwork:
         """Clear away what led to a guest that does not run any more."""
         async with self._lock:
             await self._unplug(vmid)
+
+    async def ask(self, vmid: int, interface: str) -> bool:
+        """Ask for an address on a guest's card; tells whether the node's answer came."""
+        process = self._guests.process_of(vmid)
+        if process is None:
+            return False
+        try:
+            await self.node.run(program("leases", "ask", interface), pid=process)
+        except RuntimeError:
+            return False
+        return True
 
     async def filter(self, script: str) -> None:
         """Put filters in place of those before."""

@@ -163,6 +163,22 @@ async def test_a_set_filters_without_the_option_and_a_mask_lets_the_network_in(
     assert wide == EVERYTHING - {"mac"}
 
 
+async def test_a_node_that_is_filtered_gives_addresses_once_a_rule_says_so(wires: Wires) -> None:
+    await wires.options(enable=1)
+    await wires.poll()
+    await wires.guest(TENANT, leased=False, ip="dhcp")
+
+    await wires.poll()
+    refused = await _interfaces(wires)
+    rule = {"type": "in", "action": "ACCEPT", "proto": "udp", "dport": "67"}
+    await wires.rule("/nodes/pve/firewall/rules", **rule)
+    await wires.poll()
+    await wires.poll()
+    given = await _interfaces(wires)
+
+    assert (refused, given) == ([], ["10.77.0.100"])
+
+
 @pytest.mark.parametrize("dhcp", [None, 0])
 async def test_leases_are_asked_for_before_any_filter(wires: Wires, dhcp: int | None) -> None:
     await two_guests(wires)
