@@ -9,6 +9,7 @@ import typer
 from pve402 import client, schemas
 from pve402.cli import calls, credentials, exit_codes, terminal
 
+_CLOSED: Final = frozenset({"provisioning_failed", "payment_owed"})
 _DEAREST_DIGITS: Final = 30
 _MOST_DECIMALS: Final = 30
 _NOT_READY_SECONDS: Final = 2.0
@@ -40,7 +41,7 @@ class Standing:
     def _is_closed_by(self, refused: client.Refused) -> bool:
         """Whether the order is known to have failed, or never to have been accepted."""
         if self.lease_id:
-            return refused.status == 402 or refused.code == "provisioning_failed"
+            return refused.status == 402 or refused.code in _CLOSED
         may_change = refused.is_passing or refused.status == 503
         return not may_change and refused.code != client.errors.NOT_OURS
 

@@ -139,7 +139,7 @@ class Client:
         Repeats the request until the container is ready. Raises as `leases`.
         """
         key = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(24)}
-        path, document = f"/owed/{quoted(owed_id)}/redeem", transport.document(wish)
+        path, document = f"/owed/{quoted(owed_id, safe='')}/redeem", transport.document(wish)
         known = {**key, **await self.authorization(None)}
         reply = await self._until_known(path, document, known, None)
         answer = transport.read(reply, schemas.LeaseAnswer)

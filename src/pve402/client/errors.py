@@ -30,6 +30,7 @@ _PASSING: Final = frozenset(
     {
         "database_unavailable",
         "internal_error",
+        "delivery_pending",
         "order_pending",
         "overloaded",
         "settlement_pending",
