@@ -76,6 +76,10 @@ class FakeLeases:
     guests_missing: bool = False
     pending: bool = False  # creations stay under work
 
+    def isolation(self) -> dict[str, str]:
+        """Nothing is isolated."""
+        return dict.fromkeys(self.catalogue.networks_on_sale, "none")
+
     def __post_init__(self) -> None:
         self.catalogue = sku_catalogue()
 

@@ -46,9 +46,9 @@ class Recording:
 
 
 @cache
-def load() -> tuple[Recording, ...]:
-    """Every recorded exchange that was sent to a path of the API."""
-    lines = (DIRECTORY / "recordings.jsonl").read_text(encoding="utf-8").splitlines()
+def load(file: str = "recordings.jsonl") -> tuple[Recording, ...]:
+    """Every exchange recorded in a file that was sent to a path of the API."""
+    lines = (DIRECTORY / file).read_text(encoding="utf-8").splitlines()
     documents = [json.loads(line) for line in lines]
     return tuple(
         _recording(document)

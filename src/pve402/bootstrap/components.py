@@ -12,7 +12,7 @@ import structlog
 from pve402 import config
 from pve402.bootstrap import guests as guest_building
 from pve402.bootstrap import leases as settings_of_leases
-from pve402.bootstrap import payments
+from pve402.bootstrap import payments, remarks
 from pve402.domain import catalogue, errors
 from pve402.guests import guest_work, rekeying
 from pve402.leases import (
@@ -26,7 +26,9 @@ from pve402.leases import (
     deals,
     debts,
     fees,
+    firewall_view,
     foreign_transfers,
+    guest_networks,
     instance_name,
     key_check,
     lifetime,
@@ -55,6 +57,7 @@ from pve402.payments import errors as payment_errors
 from pve402.payments import networks as chains
 from pve402.payments.facilitators import support
 from pve402.proxmox import client as pve_client
+from pve402.proxmox import firewall as pve_firewall
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import nodes as pve_nodes
 from pve402.proxmox import storage as pve_storage
@@ -94,6 +97,8 @@ class Components:
     chain_watch: chain_watch.ChainWatch
     support: support.Support
     view: cluster.ClusterView
+    firewalls: firewall_view.FirewallView
+    guest_network: guest_networks.GuestNetworks
     nodes_check: preflight.Preflight
     lease_worker: worker.Worker
     lease_reconciler: reconciler.Reconciler
@@ -116,6 +121,7 @@ class Components:
         self._looking = asyncio.create_task(self._look_for_foreign_transfers())
         self.view.start()
         await self.nodes_check.start()
+        await self.firewalls.start()
         await self.lease_worker.start()
         self.lease_reconciler.start()
         self.filler.start()
@@ -188,6 +194,7 @@ class Components:
         """Close the connections; sufficient if nothing was started."""
         await self.guest_work.close()
         await self.nodes_check.stop()
+        await self.firewalls.stop()
         await self.view.stop()
         await self.chain_watch.stop()
         await self.support.stop()
@@ -222,8 +229,8 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
     Without `makes_key`, a missing secret key is generated but not stored. Raises SettingsError or
     CatalogueError for a file that cannot be used.
     """
-    _warn(settings)
     sku_catalogue = guest_building.catalogue_of(settings)
+    remarks.make(settings, sku_catalogue)
     _check_warm_pool(settings, sku_catalogue)
     guest_building.check_guests(settings, sku_catalogue)
     secret_vault = vault.Vault(config.secret_key(settings, make=makes_key))
@@ -257,6 +264,17 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
         template=guest_building.guest_template(settings),
         sku_catalogue=sku_catalogue,
     )
+    firewalls = firewall_view.FirewallView(
+        view, pve_firewall.ClusterFirewall(proxmox), sku_catalogue
+    )
+    guest_network = guest_networks.GuestNetworks(
+        db,
+        guests,
+        pve_firewall.GuestFirewalls(proxmox),
+        firewalls,
+        settings=lease_options,
+        sku_catalogue=sku_catalogue,
+    )
     console_login = guest_building.console_login_of(settings)
     inside = guest_building.work_in_guests(
         settings, lease_options, db, secret_vault, proxmox, console_login
@@ -281,13 +299,14 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
             ready,
             again=again,
             debt_writer=debt_writer,
+            guest_network=guest_network,
         ),
         renewal=renewal.Renewal(deal_writer, machines, money_step, lease_options, debt_writer),
         confirmation=confirmation.Confirmation(deal_writer, machines, funds, lease_options),
-        lifetime=lifetime.Lifetime(db, machines, lease_options, inside.end),
+        lifetime=lifetime.Lifetime(db, machines, lease_options, inside.end, guest_network),
         late=debt_writer.watch,
         fee=fee_flow.run,
-        filling=warm_pool.Filling(db, machines, rekeying_guests),
+        filling=warm_pool.Filling(db, machines, rekeying_guests, guest_network),
     )
     lease_worker = worker.Worker(db, flows, worker_options)
     outcomes = outcome.Outcomes(db, lease_worker)
@@ -301,6 +320,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
         settings=lease_options,
         secret_vault=secret_vault,
         view=view,
+        firewalls=firewalls,
         admissions=admissions,
         outcomes=outcomes,
         rules=blocks.Blocks(db),
@@ -323,6 +343,8 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
         chain_watch=watching,
         support=payments.support_of(routes),
         view=view,
+        firewalls=firewalls,
+        guest_network=guest_network,
         nodes_check=preflight.Preflight(
             view,
             nodes,
@@ -346,17 +368,6 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
         guest_work=inside,
         console_login=console_login,
     )
-
-
-def _warn(settings: config.Settings) -> None:
-    """Warn about settings that work but should be changed."""
-    if settings.pve_token_id.startswith("root@pam!"):
-        log.warning("token_of_root", setting="PVE_TOKEN_ID", remedy="a user with the rights needed")
-    if settings.trust_facilitator:
-        log.warning("facilitator_trusted", setting="TRUST_FACILITATOR", loss="the operator's")
-    for network in payments.without_cdp_key(settings):
-        setting = "CDP_API_KEY_ID, CDP_API_KEY_SECRET"
-        log.warning("facilitator_key_missing", network=network, setting=setting)
 
 
 def _check_warm_pool(settings: config.Settings, sku_catalogue: catalogue.Catalogue) -> None:

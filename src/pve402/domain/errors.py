@@ -37,6 +37,7 @@ Pve402Error
 ├── ProvisioningFailed            502  the guest did not come up; nothing was charged
 ├── PaymentOwed                   502  the payment bought nothing and is owed to its payer
 └── TryLater                      503  the outcome is open, or a part is away
+    ├── IsolationUnavailable
     ├── OrderPending
     │   └── DeliveryPending
     ├── SettlementPending
@@ -273,6 +274,12 @@ class TryLater(Pve402Error):
     detail = "The service cannot answer right now; try again later."
     code = "try_later"
     retry_after_seconds = 10
+
+
+class IsolationUnavailable(TryLater):
+    detail = "New containers could not be isolated right now, so none is sold; nothing was charged."
+    code = "isolation_unavailable"
+    retry_after_seconds = 60
 
 
 class OrderPending(TryLater):

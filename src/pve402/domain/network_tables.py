@@ -20,8 +20,12 @@ _MTUS = (576, 65_520)
 _MTU_OF_IPV6 = 1280  # RFC 8200, section 5
 _KEYS = {
     *("bridge", "vnet", "zone", "vlan", "mtu", "rate_mbps", "nameservers", "search_domain"),
-    *("ipv4", "ipv6", "default"),
+    *("ipv4", "ipv6", "default", "isolation", "egress", "inbound"),
 }
+_ALLOWED_KEYS = {"address", "protocol", "ports"}
+_MOST_ALLOWED = 32
+_MOST_PORTS = 15  # that Proxmox VE takes in a rule
+_MAX_PORT = 65_535
 _POOL_KEYS = {"subnet", "ranges", "gateway", "exclude"}
 _METHODS = {4: ("dhcp", "none"), 6: ("dhcp", "auto", "none")}
 
@@ -52,6 +56,10 @@ def read(name: str, table: Any) -> networks.NetworkProfile:
         search_domain=_search_domain(where, table),
         ipv4=_addressing(f"{where}.ipv4", table.get("ipv4", "none"), 4),
         ipv6=_addressing(f"{where}.ipv6", table.get("ipv6", "none"), 6),
+        isolation=networks.Isolation(_word(where, table, "isolation", ("none", "tenant"))),
+        egress=_egress(where, table),
+        allowed=tuple(_allowed(f"{where}.egress", one) for one in _listed(where, table)),
+        is_open_inward=_word(where, table, "inbound", ("closed", "open")) == "open",
     )
     _check_families(where, made)
     return made
@@ -69,8 +77,57 @@ def _check_families(where: str, made: networks.NetworkProfile) -> None:
     none = networks.Method.NONE
     if made.ipv4 is none and made.ipv6 is none:
         raise NetworkError(f"{where}: needs ipv4 or ipv6")
+    if made.is_isolated:
+        _check_isolated(where, made)
     if made.mtu is not None and made.mtu < _MTU_OF_IPV6 and made.ipv6 is not none:
         raise NetworkError(f"{where}.mtu: IPv6 needs at least {_MTU_OF_IPV6}")
+
+
+def _check_isolated(where: str, made: networks.NetworkProfile) -> None:
+    """Refuse addresses that cannot be held to: the filter lets a guest use those we know alone."""
+    for family, addressing in (("ipv4", made.ipv4), ("ipv6", made.ipv6)):
+        if addressing is not networks.Method.NONE and addressing not in made.pools:
+            raise NetworkError(f'{where}.{family}: isolation = "tenant" needs a pool, or "none"')
+
+
+def _word(where: str, table: dict[str, Any], key: str, words: tuple[str, str]) -> str:
+    """Return one of two words, the first by default; only isolated networks may choose more."""
+    found = table.get(key, words[0])
+    if not isinstance(found, str) or found not in words:
+        raise NetworkError(f'{where}.{key}: must be "{words[0]}" or "{words[1]}"')
+    if key != "isolation" and key in table and table.get("isolation") != "tenant":
+        raise NetworkError(f'{where}.{key}: needs isolation = "tenant"')
+    return found
+
+
+def _egress(where: str, table: dict[str, Any]) -> networks.Egress:
+    if isinstance(table.get("egress"), list):
+        _word(where, {**table, "egress": "open"}, "egress", ("open", "none"))
+        return networks.Egress.LISTED
+    return networks.Egress(_word(where, table, "egress", ("open", "none")))
+
+
+def _listed(where: str, table: dict[str, Any]) -> list[Any]:
+    found = table.get("egress")
+    if not isinstance(found, list):
+        return []
+    if len(found) > _MOST_ALLOWED:
+        raise NetworkError(f"{where}.egress: must be at most {_MOST_ALLOWED} entries")
+    return found
+
+
+def _allowed(where: str, table: Any) -> networks.Allowed:
+    if not isinstance(table, dict) or set(table) != _ALLOWED_KEYS:
+        raise NetworkError(f'{where}: "open", "none" or tables of address, protocol and ports')
+    protocol, ports = table["protocol"], table["ports"]
+    if protocol not in {"tcp", "udp"}:
+        raise NetworkError(f'{where}: protocol must be "tcp" or "udp"')
+    if not isinstance(ports, list) or not 1 <= len(ports) <= _MOST_PORTS:
+        raise NetworkError(f"{where}: ports must be a list of 1 to {_MOST_PORTS}")
+    if not all(type(port) is int and 1 <= port <= _MAX_PORT for port in ports):
+        raise NetworkError(f"{where}: a port is 1 to {_MAX_PORT}")
+    subnet = _network(where, str(table["address"]))
+    return networks.Allowed(subnet=subnet, protocol=protocol, ports=",".join(map(str, ports)))
 
 
 def _bridge(where: str, table: dict[str, Any]) -> tuple[str, str | None]:

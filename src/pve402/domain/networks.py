@@ -34,6 +34,23 @@ class Isolation(Enum):
     TENANT = "tenant"  # Proxmox VE's guest firewall, with our rules
 
 
+class Egress(Enum):
+    """Where the guests of an isolated network may send."""
+
+    OPEN = "open"  # anywhere but to what isolation keeps from them
+    NONE = "none"  # nowhere but ping to the router
+    LISTED = "listed"  # to the addresses and ports of a list
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Allowed:
+    """What an operator lets the guests of an isolated network reach, wherever it is."""
+
+    subnet: Subnet
+    protocol: str  # tcp or udp
+    ports: str  # up to 15 ports and ranges `first:last`, with commas between them
+
+
 class Link(Enum):
     """Whether a guest's card may carry packets; the values are stored and shown to tenants."""
 
@@ -101,11 +118,19 @@ class NetworkProfile:
     ipv6: Addressing = Method.NONE
     firewall: bool = True  # the card's flag; alone it filters nothing
     isolation: Isolation = Isolation.NONE
+    egress: Egress = Egress.OPEN
+    allowed: tuple[Allowed, ...] = ()
+    is_open_inward: bool = False  # whether an isolated guest can be reached from outside
 
     @property
     def pools(self) -> tuple[AddressPool, ...]:
         """The pools that a guest gets one address from each."""
         return tuple(one for one in (self.ipv4, self.ipv6) if isinstance(one, AddressPool))
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether its guests are kept apart by the firewall."""
+        return self.isolation is Isolation.TENANT
 
     @property
     def is_of_variables(self) -> bool:

@@ -27,12 +27,13 @@ from typing import NoReturn
 
 import structlog
 
-from pve402.domain import errors, lease, order, owed
+from pve402.domain import errors, lease, networks, order, owed
 from pve402.leases import (
     anew,
     cluster,
     deals,
     debts,
+    guest_networks,
     machine,
     moves,
     options,
@@ -54,7 +55,7 @@ _SETTLING = order.OrderStatus.SETTLING
 class Creation:
     """Runs the creation workflow of one order at a time; holds no state between steps."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the parts of a workflow of many steps
         self,
         deal_writer: deals.Deals,
         machines: machine.Machines,
@@ -65,10 +66,12 @@ class Creation:
         *,
         again: anew.Anew,
         debt_writer: debts.Debts,
+        guest_network: guest_networks.GuestNetworks,
     ) -> None:
         self._ready = ready
         self._debts = debt_writer
         self._anew = again
+        self._networks = guest_network
         self._deals = deal_writer
         self._machines = machines
         self._settling = funds
@@ -123,6 +126,10 @@ class Creation:
         found = await self._probe(deal)
         if found is not None:
             return found
+        try:
+            await self._networks.prepare(deal.lease)
+        except pve.ProxmoxError as error:
+            raise await self._passing_or_final(deal, error, "create_failed") from error
         sent, upid = await self._send(deal)
         if not first_try:
             await self._wait_out(sent, upid)
@@ -229,10 +236,21 @@ class Creation:
                 await self._ask_again(deal, error)
         else:
             await self._look_for_guest(deal)
+        deal = await self._isolate(deal)
         if not deal.order.settles_first or deal.order.is_paid:
             return await self._deals.advance(deal, moves.begin_starting)
         await self._check_time(deal)
         return await self._deals.advance(deal, moves.begin_settling, order_status=_SETTLING)
+
+    async def _isolate(self, deal: Deal) -> Deal:
+        """Write the isolation rules of a guest whose card is down, and note when they stood."""
+        if deal.lease.link is networks.Link.READY or deal.lease.rules_at is not None:
+            return deal
+        try:
+            await self._networks.isolate(deal.lease)
+        except pve.ProxmoxError as error:
+            raise await self._passing_or_final(deal, error, "create_failed") from error
+        return await self._deals.advance(deal, functools.partial(moves.note_rules, self._deals.db))
 
     async def _ask_again(self, deal: Deal, error: pve.ProxmoxError) -> NoReturn:
         """Ask for the guest again if its creation failed for a passing reason and made nothing.

@@ -7,7 +7,7 @@ answer for each size is cached until the view of the cluster or the promises are
 from collections.abc import Sequence
 
 from pve402.domain import catalogue, errors, lease, placement
-from pve402.leases import addresses, cluster, options
+from pve402.leases import addresses, cluster, firewall_view, options
 from pve402.storage import database, lease_rows
 
 _KEPT = 1024
@@ -22,19 +22,25 @@ class Fitting:
         view: cluster.ClusterView,
         settings: options.LeaseOptions,
         sku_catalogue: catalogue.Catalogue,
+        firewalls: firewall_view.FirewallView,
     ) -> None:
         self._db = db
         self._view = view
         self._settings = settings
         self._seen: Sequence[placement.NodeRoom] = ()
         self._catalogue = sku_catalogue
+        self._firewalls = firewalls
         self._rooms: Sequence[placement.NodeRoom] = ()
         self._promises: Sequence[placement.Promise] = ()
         self._used_up: frozenset[str] = frozenset()  # networks without a free address
         self._known: dict[tuple[str, lease.Size], bool] = {}
 
     async def check(self, sku: catalogue.Sku, size: lease.Size) -> None:
-        """Raise NoCapacity or ProxmoxUnavailable if there is no room for this size now."""
+        """Raise NoCapacity or ProxmoxUnavailable if there is no room for this size now.
+
+        Raises IsolationUnavailable if the sku's network is isolated and the firewall is off.
+        """
+        self._firewalls.check(self._catalogue.network_of(sku))
         rooms = await self._view.rooms()
         promises = await self._view.promises(self._db)
         is_new = self._seen is not rooms or self._promises is not promises

@@ -22,8 +22,11 @@ def spec_of(
     profile, sku = sku_catalogue.networks.get(row.network), sku_catalogue.skus.get(row.sku)
     if profile is None:
         raise pve.InvalidParameters(f"the catalogue has no network {row.network}", errors={})
+    plugged = connected(usual, profile, row.addresses)
+    is_down = row.link is networks.Link.PENDING
     return dataclasses.replace(
-        connected(usual, profile, row.addresses),
+        plugged,
+        network=dataclasses.replace(plugged.network, link_down=is_down),
         nesting=sku is None or sku.nesting,
         hostname=row.hostname,
         template=row.template,

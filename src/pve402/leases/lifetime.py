@@ -24,7 +24,7 @@ from typing import Any
 import structlog
 
 from pve402.domain import lease, power
-from pve402.leases import deals, machine, metrics, moves, options, workflow
+from pve402.leases import deals, guest_networks, machine, metrics, moves, options, workflow
 from pve402.proxmox import errors as pve
 from pve402.storage import address_rows, database, token_rows, vmid_rows
 
@@ -44,12 +44,14 @@ class Lifetime:
         machines: machine.Machines,
         settings: options.LeaseOptions,
         on_end: Callable[[lease.Lease, str], Awaitable[None]],
+        guest_network: guest_networks.GuestNetworks,
     ) -> None:
         """Keep the parts; `on_end(lease, reason)` closes consoles when a guest goes down."""
         self._db = db
         self._machines = machines
         self._settings = settings
         self._on_end = on_end
+        self._networks = guest_network
         self.steps = {
             Status.ACTIVE: workflow.Step(name="expire", do=self._expire),
             Status.STOPPING: workflow.Step(name="stop", do=self._stop),
@@ -85,7 +87,9 @@ class Lifetime:
             return None
         if now < row.expires_at:
             await self._apply_power(row)
-            await self._wait_until(row, row.expires_at)
+            ends = row.expires_at
+            row, again_at = await self._networks.advance(row, functools.partial(self._move, row))
+            await self._wait_until(row, min(again_at or ends, ends))
             return None
         if row.hold_until is not None and now < row.hold_until:
             await self._wait_until(row, row.hold_until)
@@ -171,6 +175,8 @@ class Lifetime:
             late = timedelta(seconds=self._settings.late_create_seconds)
             if await self._db.time() < row.create_sent_at + late:
                 raise workflow.RetryLater("a creation of unknown outcome may appear late")
+        if row.upid is None and await self._machines.is_vmid_free(row.vmid):
+            await self._networks.forget(row)
         await self._finish(row, reason=row.end_reason or "failed")
 
     async def _finish(self, row: lease.Lease, *, reason: str) -> None:

@@ -7,6 +7,7 @@
     an active guest runs, its tenant stopped it   it is stopped
     a guest on another node than its lease        the lease follows it
     a stopped lease whose guest runs              it is stopped again
+    an active guest that is not connected yet     its lease falls due, which connects it
     a warm guest that is gone or down             it is discarded, the pool makes another
     a guest of ours without a current lease       reported; only an operator may stop it
     a guest locked for creation without a task    reported; only root on its node can clear it
@@ -25,7 +26,7 @@ from datetime import timedelta
 
 import structlog
 
-from pve402.domain import lease, mark
+from pve402.domain import lease, mark, networks
 from pve402.leases import cluster, deals, machine, metrics, moves, options, warm_guests, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
@@ -148,6 +149,8 @@ class Reconciler:
         """Return whether the cluster's view differs from the lease."""
         if row.hold_order_id is not None or row.status not in _COMPARED:
             return False
+        if row.status is Status.ACTIVE and row.link is networks.Link.PENDING and guest is not None:
+            return True
         runs = guest is not None and guest.state is resources.RunState.RUNNING
         if row.status is Status.POOLED or guest is None:
             return not runs
@@ -181,6 +184,9 @@ class Reconciler:
         if guest.node != row.node:
             log.info("guest_moved", lease=row.lease_id, node=guest.node)
             await self._move(row, functools.partial(moves.follow, node=guest.node))
+            return
+        if row.status is Status.ACTIVE and row.link is networks.Link.PENDING:
+            await self._move(row, functools.partial(moves.check_power, self._db))
             return
         if row.status is Status.ACTIVE and row.is_to_run:
             await self._restart(row)

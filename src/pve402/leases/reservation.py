@@ -59,6 +59,7 @@ async def reserve(
         vmid=vmid,
         hostname=wanted.hostname or f"ready-{vmid}",
         network=network.name,
+        link=networks.Link.PENDING if network.is_isolated else networks.Link.READY,
         addresses=await addresses.reserve(db, tx, wanted.lease_id, network, settings),
     )
     await moves.reserve(db, tx, row, due=due)

@@ -12,6 +12,7 @@ from pve402.leases import (
     blocks,
     cluster,
     fees,
+    firewall_view,
     fitting,
     moves,
     options,
@@ -65,6 +66,7 @@ class Parts:
     settings: options.LeaseOptions
     secret_vault: vault.Vault
     view: cluster.ClusterView
+    firewalls: firewall_view.FirewallView
     admissions: admission.Admission
     rules: blocks.Blocks
     settler: settlement.Settler
@@ -86,7 +88,9 @@ class LeaseService:
         self._parts = parts
         self._db = parts.db
         self._views = parts.lease_views
-        self._fitting = fitting.Fitting(parts.db, parts.view, parts.settings, parts.sku_catalogue)
+        self._fitting = fitting.Fitting(
+            parts.db, parts.view, parts.settings, parts.sku_catalogue, parts.firewalls
+        )
         self.catalogue = parts.sku_catalogue
         self._price_usd = functools.lru_cache(maxsize=4096)(self._exact_price_usd)
 
@@ -96,6 +100,10 @@ class LeaseService:
         Makes no call while the view of the cluster and the promises are fresh.
         """
         await self._fitting.check(sku, size)
+
+    def isolation(self) -> dict[str, Literal["none", "tenant", "unavailable"]]:
+        """Return what keeps new guests apart, by the name of each network on sale."""
+        return self._parts.firewalls.states(self.catalogue)
 
     async def check_client(self, client_address: str | None) -> None:
         """Raise AddressBlocked if the operator sells nothing to clients at this address."""
@@ -131,14 +139,14 @@ class LeaseService:
             purchase, admission.CREATE_ROUTE, asked.canonical()
         )
         if taken is None:
+            network = self.catalogue.network_of(sku)
+            self._parts.firewalls.check(network)
             default = self._parts.settings.default_template
             template = sku.template_volume(asked.template, default)
             rooms = await self._parts.view.rooms_for(template)
             await self._parts.rules.check_purchase(purchase)
             purchase = await self._verify(purchase)
-            taken = await self._parts.admissions.take_creation(
-                asked, sku, self.catalogue.network_of(sku), purchase, rooms
-            )
+            taken = await self._parts.admissions.take_creation(asked, sku, network, purchase, rooms)
             if taken.new:
                 self._parts.lease_worker.begin(taken.order)
                 self._parts.filler.wake()

@@ -26,6 +26,7 @@ from pve402.domain import catalogue, errors, lease, placement, warm_kind
 from pve402.leases import (
     cluster,
     deals,
+    guest_networks,
     machine,
     metrics,
     moves,
@@ -223,9 +224,14 @@ class Filling:
     """Makes the guests that the filler ordered; holds no state between steps."""
 
     def __init__(
-        self, db: database.Database, machines: machine.Machines, rekeying: warm_guests.Rekeying
+        self,
+        db: database.Database,
+        machines: machine.Machines,
+        rekeying: warm_guests.Rekeying,
+        guest_network: guest_networks.GuestNetworks,
     ) -> None:
         self._db = db
+        self._networks = guest_network
         self._machines = machines
         self._rekeying = rekeying
         self.steps = {
@@ -252,6 +258,7 @@ class Filling:
         if not await self._machines.is_vmid_free(row.vmid):
             raise workflow.GiveUp(FAILED, "a foreign guest has the vmid")
         try:
+            await self._networks.prepare(row)
             async with self._machines.turn_to_write(row.node):
                 sent = await self._move(row, functools.partial(moves.note_create_sent, self._db))
                 upid = await self._machines.ask_to_create(sent, machine.Secrets(), row.created_at)
@@ -275,8 +282,20 @@ class Filling:
             raise _passing_or_final(row, error) from error
         finally:
             await self._rekeying.leave(row)
+        row = await self._connect(row)
         await self._move(row, functools.partial(moves.enter_warm_pool, self._db))
         log.info("pool_guest_ready", lease=row.lease_id, vmid=row.vmid, sku=row.sku)
+
+    async def _connect(self, row: lease.Lease) -> lease.Lease:
+        """Connect the guest, so that its tenant need not wait for it. Raises RetryLater."""
+        try:
+            row, again_at = await self._networks.advance(row, functools.partial(self._move, row))
+        except pve.ProxmoxError as error:
+            raise _passing_or_final(row, error) from error
+        if again_at is not None:
+            wait = (again_at - await self._db.time()).total_seconds()
+            raise workflow.RetryLater("its isolation rules are new", after_seconds=max(wait, 0.05))
+        return row
 
     async def _unwind(self, row: lease.Lease, end: workflow.GiveUp) -> None:
         async with self._db.begin() as tx:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pve402 import bootstrap, config
-from pve402.ops.checks import diagnosis, findings, payments, proxmox, service
+from pve402.ops.checks import diagnosis, findings, isolation, payments, proxmox, service
 from pve402.ops.checks.findings import Finding, Verdict
 from pve402.payments import errors as payment_errors
 from pve402.proxmox import errors as pve
@@ -17,7 +17,7 @@ Check = Callable[[bootstrap.Components], Awaitable[list[Finding]]]
 SUBJECTS: tuple[tuple[Check, ...], ...] = (
     (service.settings,),
     (service.database,),
-    (proxmox.reached, proxmox.rights, proxmox.console_role, proxmox.nodes),
+    (proxmox.reached, proxmox.rights, proxmox.console_role, proxmox.nodes, isolation.networks),
     (payments.chains, payments.transfers),
     (payments.facilitators,),
 )

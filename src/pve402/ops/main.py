@@ -14,7 +14,7 @@ from pve402 import bootstrap, config
 from pve402.config import logs
 from pve402.domain import blocklist, errors
 from pve402.domain.catalogue import CatalogueError
-from pve402.ops import blocking, draining, enforcement, history
+from pve402.ops import blocking, draining, enforcement, history, isolating
 from pve402.ops import doctor as doctors
 from pve402.ops import leases as lease_list
 from pve402.ops import owed as debts
@@ -146,6 +146,12 @@ def suspend(
     """
     work = enforcement.Suspend(name=name, reason=reason, time_held=hold_time)
     _run(env_file, work.run, needs_tables=True)
+
+
+@app.command()
+def isolate(name: LeaseName, env_file: EnvFile = None) -> None:
+    """Write the isolation rules of a lease's container, made before its network was isolated."""
+    _run(env_file, functools.partial(isolating.isolate, name=name), needs_tables=True)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pve402 import bootstrap
-from pve402.domain import lease, mark, power, price
+from pve402.domain import lease, mark, networks, power, price
 from pve402.leases import reservation
 from pve402.ops import screen
 from pve402.proxmox import guests as pve_guests
@@ -27,6 +27,7 @@ class Found:
     guest: resources.GuestSummary
     record: mark.GuestRecord
     is_stopped: bool  # as its node says; the cluster's list may not know
+    is_unplugged: bool  # its card is still down, until its isolation rules stand
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,10 @@ async def _read_guests(
         else:
             status = await parts.guests.status(ref)
             is_stopped = status.state is pve_guests.RunState.STOPPED
-            found.append(Found(guest=guest, record=record, is_stopped=is_stopped))
+            is_unplugged = "link_down=1" in config.values.get("net0", "").split(",")
+            found.append(
+                Found(guest=guest, record=record, is_stopped=is_stopped, is_unplugged=is_unplugged)
+            )
     return found, unreadable
 
 
@@ -113,6 +117,7 @@ async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None
         expires_at=record.expires_at if active else None,
         network=record.network,
         addresses=record.addresses,
+        link=networks.Link.PENDING if one.is_unplugged else networks.Link.READY,
         wanted=wanted,
         suspension=record.suspension,
     )

@@ -25,6 +25,7 @@ from pve402.schemas.answers import (
     LeaseDetails,
     LeaseItem,
     Network,
+    NetworkProfile,
     NodeStats,
     Offer,
     OwedItem,
@@ -61,6 +62,7 @@ from pve402.schemas.requests import (
     TokenRequest,
 )
 from pve402.schemas.wire import (
+    AddressWord,
     ConsoleKind,
     ExecEncoding,
     ExecState,
@@ -83,6 +85,7 @@ __all__ = [
     "MAX_OUTPUT_BYTES",
     "MAX_STDIN_CHARACTERS",
     "Address",
+    "AddressWord",
     "AllNodeStats",
     "Bounds",
     "CatalogueAnswer",
@@ -114,6 +117,7 @@ __all__ = [
     "LeaseRequest",
     "Minutes",
     "Network",
+    "NetworkProfile",
     "NodeStats",
     "Offer",
     "OwedItem",

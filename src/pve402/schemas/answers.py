@@ -7,9 +7,12 @@ from pydantic import Field
 
 from pve402.schemas.wire import (
     AddressSource,
+    AddressWord,
+    EgressWord,
     ExecEncoding,
     ExecState,
     Family,
+    Isolation,
     LinkWord,
     PowerWord,
     Status,
@@ -238,6 +241,20 @@ class SkuItem(Wire):
     disk_gb: Bounds
     runtime_minutes: Bounds
     templates: list[str]
+    network_profile: ProfileName = "default"
+
+
+class NetworkProfile(Wire):
+    """How the containers of some skus are connected."""
+
+    name: str
+    isolation: Isolation = Field(
+        description="`tenant`: kept from neighbours, private networks and the operator's machines."
+    )
+    ipv4: AddressWord = Field(description="`assigned`: an address of its own, by the service.")
+    ipv6: AddressWord
+    egress: EgressWord = Field(description="`listed`: to what the operator chose alone.")
+    inbound: Literal["open", "closed"]
 
 
 class CatalogueAnswer(Wire):
@@ -246,6 +263,7 @@ class CatalogueAnswer(Wire):
     skus: list[SkuItem]
     management_fee_usd: str
     networks: list[Network] = Field(description="Ways to pay.")
+    network_profiles: list[NetworkProfile] = Field(default_factory=list)
 
 
 class ChallengeAnswer(Wire):
@@ -363,3 +381,6 @@ class Health(Wire):
 
     status: Literal["ok", "unavailable"]
     checks: dict[str, bool] = Field(default_factory=dict)
+    isolation: dict[str, Literal["none", "tenant", "unavailable"]] = Field(
+        default_factory=dict, description="What keeps new containers apart, by network profile."
+    )

@@ -101,11 +101,11 @@ async def has_unrecorded(tx: transaction.Transaction, network: str) -> bool:
 
     Such leases are older than this table.
     """
-    leases = tables.leases
+    leases = tables.leases.c
     query = (
-        sa.select(leases.c.lease_id)
-        .where(leases.c.ended_at.is_(None), leases.c.network == network)
-        .where(leases.c.addresses == sa.literal_column("'{}'"))
+        sa.select(leases.lease_id)
+        .where(leases.ended_at.is_(None), leases.network == network)
+        .where(leases.addresses == sa.literal_column("'{}'"))
         .limit(1)
     )
     return (await tx.execute(query)).first() is not None
@@ -115,7 +115,10 @@ async def list_holdings(
     tx: transaction.Transaction, address: str, at: datetime | None = None
 ) -> list[Holding]:
     """Return who had an address, newest first; with a time, who had it then."""
-    leases, orders = tables.leases, tables.orders
+    leases, orders = tables.leases.c, tables.orders
+    owner = (
+        sa.select(leases.owner).where(leases.lease_id == _addresses.c.lease_id).scalar_subquery()
+    )
     paid = (
         sa.select(orders.c.transaction)
         .where(orders.c.lease_id == _addresses.c.lease_id, orders.c.kind == "creation")
@@ -126,11 +129,10 @@ async def list_holdings(
     query = (
         sa.select(
             *(_addresses.c[name] for name in ("address", "network", "lease_id")),
-            leases.c.owner,
+            owner.label("owner"),
             paid.label("transaction"),
             *(_addresses.c[name] for name in ("taken_at", "released_at")),
         )
-        .join_from(_addresses, leases, leases.c.lease_id == _addresses.c.lease_id, isouter=True)
         .where(_addresses.c.address == address)
         .order_by(_addresses.c.taken_at.desc())
     )

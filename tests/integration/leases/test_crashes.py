@@ -269,6 +269,7 @@ def seam(installation: Installation, name: str) -> Any:
         "tasks": parts.machines._tasks,
         "settler": parts.settler,
         "rekey": installation.rekey,
+        "guest_network": parts.guest_network,
         "deals": parts.lease_worker._workflows.creation._deals,
         "debts": parts.lease_worker._workflows.creation._debts,
     }[name]

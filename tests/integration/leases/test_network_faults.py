@@ -14,7 +14,10 @@ from pve402_devnet.pve.simulator import SimulatedProxmox
 
 World = tuple[SimulatedProxmox, SimulatedChain, SimulatedFacilitator]
 SHIPPED = Path("src/pve402/domain/default_catalogue.toml").read_text()
-FENCED = SHIPPED + '\n[network.tenants]\ndefault = true\nbridge = "vmbr0"\nisolation = "tenant"\n'
+POOL = '{ subnet = "10.7.0.0/24", gateway = "10.7.0.1", ranges = ["10.7.0.10-10.7.0.99"] }'
+FENCED = SHIPPED + (
+    f'\n[network.tenants]\ndefault = true\nbridge = "vmbr0"\nisolation = "tenant"\nipv4 = {POOL}\n'
+)
 
 
 @pytest.fixture
@@ -54,7 +57,6 @@ async def test_no_two_guests_get_one_address(
     assert len(having) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="isolation comes with the network profiles")
 @pytest.mark.parametrize("way", ["cold", "warm", "rebooted", "started again", "renewed in grace"])
 async def test_a_fenced_guest_has_its_own_firewall_switched_on(
     tmp_path: Path, world: World, way: str
@@ -62,6 +64,7 @@ async def test_a_fenced_guest_has_its_own_firewall_switched_on(
     catalogue_file = tmp_path / "catalogue.toml"
     catalogue_file.write_text(FENCED)
     url = f"sqlite:///{tmp_path}/db.sqlite3"
+    world[0].world.firewalls.cluster.options["enable"] = 1
     pool = "standard-lxc:1:512:8=1" if way == "warm" else ""
     async with running(url, *world, pve402_catalogue=catalogue_file, pve402_pool=pool) as made:
         tenant = made.tenant()

@@ -64,6 +64,7 @@ class World:
 
 
 Break = Callable[[World], AbstractAsyncContextManager[None]]
+SHIPPED = Path("src/pve402/domain/default_catalogue.toml").read_text()
 BROKEN: dict[str, tuple[SimulatorOptions, Break]] = {}
 
 
@@ -99,6 +100,19 @@ setting("a missing resource pool", pve_pool="nowhere")
 setting("a chain that cannot be read", rpc_url="http://127.0.0.1:9")
 setting("a facilitator that does not answer", facilitator_url="http://127.0.0.1:9")
 setting("a facilitator for other networks", network=("eip155:84532", "eip155:8453"))
+
+
+setting("a network that isolates nobody")  # as the variables alone make it
+
+
+@broken("the datacenter's firewall is off")
+async def _unfiltered(world: World) -> AsyncIterator[None]:
+    catalogue = world.folder / "catalogue.toml"
+    pool = 'ipv4 = { subnet = "10.7.0.0/24", ranges = ["10.7.0.9"] }'
+    table = '[network.tenants]\ndefault = true\nbridge = "vmbr0"\nisolation = "tenant"'
+    catalogue.write_text(f"{SHIPPED}\n{table}\n{pool}\n")
+    world.changes["pve402_catalogue"] = catalogue
+    yield
 
 
 @broken("a mistyped variable")

@@ -20,6 +20,7 @@ from tests.support.scripted_server import ScriptedServer
 from pve402.proxmox import errors
 from pve402.proxmox.access import Access
 from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
+from pve402.proxmox.firewall import ClusterFirewall, GuestFirewalls, Rule, Ruleset
 from pve402.proxmox.guests import (
     GuestRef,
     Guests,
@@ -73,8 +74,31 @@ LEAST = replace(
     nesting=False,
     pool=None,
 )
+RULES = Ruleset(
+    options={"enable": "1", "policy_in": "DROP", "policy_out": "ACCEPT", "ipfilter": "1"}
+    | {"macfilter": "1", "dhcp": "0", "ndp": "1", "radv": "0"},
+    rules=(
+        Rule(
+            direction="out",
+            action="DROP",
+            dest="10.0.0.0/8,192.168.0.0/16",
+            protocol="tcp",
+            source_ports="1024:65535",
+            ports="25,465,587",
+            comment="no mail",
+        ),
+        Rule(direction="in", action="ACCEPT", source="fd00::/8", macro="DNS"),
+    ),
+)
 CHANGES = {"hostname": "web-2", "description": "x"}
 ENDED = scripted_server.data('{"status":"stopped","exitstatus":"OK"}')
+NOTHING = scripted_server.data("null")
+NONE_LISTED = scripted_server.data("[]")
+A_SET = scripted_server.data('[{"name":"ipfilter-net0"}]')
+AN_ENTRY = scripted_server.data('[{"cidr":"10.0.0.1"}]')
+A_RULE = scripted_server.data(
+    '[{"pos":0,"type":"in","action":"ACCEPT","enable":1,"digest":"' + "0" * 40 + '"}]'
+)
 LINES = scripted_server.data('[{"n":1,"t":"a"}]')
 
 Ask = Callable[[Any], Awaitable[Any]]
@@ -135,6 +159,38 @@ CASES = [
     Case(method="nodes.status", ask=lambda c: c.nodes.status("pve")),
     Case(method="nodes.bridges", ask=lambda c: c.nodes.bridges("pve")),
     Case(method="nodes.check_pool", ask=lambda c: c.nodes.check_pool("rented")),
+    Case(
+        method="guest_firewalls.stands",
+        ask=lambda c: c.guest_firewalls.stands(CT, Ruleset()),
+        script=(NONE_LISTED, scripted_server.data("{}")),
+    ),
+    Case(
+        method="guest_firewalls.write",
+        ask=lambda c: c.guest_firewalls.write(CT, RULES),
+        script=(
+            *(NONE_LISTED, NONE_LISTED, NOTHING, NOTHING),
+            *(A_SET, AN_ENTRY, NOTHING, NOTHING),
+            *(scripted_server.data('{"log_level_in":"info"}'), NOTHING),
+        ),
+    ),
+    Case(
+        method="guest_firewalls.clear",
+        ask=lambda c: c.guest_firewalls.clear(CT),
+        script=(
+            *(A_RULE, A_RULE, A_RULE, NOTHING, NONE_LISTED),
+            *(scripted_server.data('{"enable":1}'), NOTHING),
+        ),
+    ),
+    Case(method="cluster_firewall.problem", ask=lambda c: c.cluster_firewall.problem()),
+    Case(
+        method="cluster_firewall.uses_nftables",
+        ask=lambda c: c.cluster_firewall.uses_nftables("pve"),
+    ),
+    Case(method="cluster_firewall.addresses", ask=lambda c: c.cluster_firewall.addresses("pve")),
+    Case(
+        method="cluster_firewall.cluster_addresses",
+        ask=lambda c: c.cluster_firewall.cluster_addresses(),
+    ),
     Case(method="storages.list", ask=lambda c: c.storages.list("pve", content="rootdir")),
     Case(method="storages.status", ask=lambda c: c.storages.status("pve", "local-lvm")),
     Case(method="storages.templates", ask=lambda c: c.storages.templates("pve", "local")),
@@ -155,7 +211,15 @@ CASES = [
     Case(method="access.grant", ask=lambda c: c.access.grant("lease-x@pve", "Console", CT)),
     Case(method="access.delete_user", ask=lambda c: c.access.delete_user("lease-x@pve")),
 ]
-WAYS = {"guests": Guests, "tasks": Tasks, "nodes": Nodes, "storages": Storages, "access": Access}
+WAYS = {
+    "guests": Guests,
+    "tasks": Tasks,
+    "nodes": Nodes,
+    "storages": Storages,
+    "access": Access,
+    "guest_firewalls": GuestFirewalls,
+    "cluster_firewall": ClusterFirewall,
+}
 NOT_OFFICIAL = {"guests.execute": ["no such call: POST /nodes/pve/lxc/10001/exec"]}
 
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 from pve402 import schemas
-from pve402.domain import catalogue, lease, price
+from pve402.domain import catalogue, lease, networks, price
 from pve402.payments import addresses, protocol
 
 
@@ -50,7 +50,25 @@ def quote(
     )
 
 
-def sku_item(sku: catalogue.Sku) -> schemas.SkuItem:
+def profile(of: networks.NetworkProfile) -> schemas.NetworkProfile:
+    """Describe how containers are connected."""
+    return schemas.NetworkProfile(
+        name=of.name,
+        isolation=of.isolation.value,
+        ipv4=_source(of.ipv4),
+        ipv6=_source(of.ipv6),
+        egress=of.egress.value,
+        inbound="open" if of.is_open_inward or not of.is_isolated else "closed",
+    )
+
+
+def _source(addressing: networks.Addressing) -> schemas.AddressWord:
+    if isinstance(addressing, networks.AddressPool):
+        return "assigned"
+    return addressing.value
+
+
+def sku_item(sku: catalogue.Sku, network_profile: str) -> schemas.SkuItem:
     """Describe one shape on sale."""
     rates: dict[str, Any] = dict(sku.rates.to_strings())
     return schemas.SkuItem(
@@ -61,6 +79,7 @@ def sku_item(sku: catalogue.Sku) -> schemas.SkuItem:
         disk_gb=_bounds(sku.disk_gb),
         runtime_minutes=_bounds(sku.runtime_minutes),
         templates=sorted(sku.templates),
+        network_profile=network_profile,
         **rates,
     )
 

@@ -10,6 +10,7 @@ from pve402.api import context
 from pve402.api.messages import prices, reply
 from pve402.api.openapi import operations
 from pve402.api.transport import routing
+from pve402.domain import catalogue
 
 router = routing.Router("catalogue")
 
@@ -26,8 +27,13 @@ def _answer(app: context.Context) -> Response:
     on_sale = app.leases.catalogue
     fee = app.gate.price(on_sale.management_fee_usd, "/management/list", "Management fee")
     answer = schemas.CatalogueAnswer(
-        skus=[prices.sku_item(sku) for sku in on_sale.skus.values()],
+        skus=[_item(on_sale, sku) for sku in on_sale.skus.values()],
         management_fee_usd=prices.usd(on_sale.management_fee_usd),
         networks=[prices.network(terms) for terms in fee.offers],
+        network_profiles=[prices.profile(one) for one in on_sale.networks_on_sale.values()],
     )
     return reply.respond(answer)
+
+
+def _item(on_sale: catalogue.Catalogue, sku: catalogue.Sku) -> schemas.SkuItem:
+    return prices.sku_item(sku, on_sale.network_of(sku).name)

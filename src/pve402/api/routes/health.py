@@ -21,7 +21,10 @@ async def check_health(_request: Request) -> Response:
 @router.get("/readyz", **operations.readiness())
 async def check_readiness(request: Request) -> Response:
     """Say whether the service can serve: checks database, recovery, Proxmox VE and chains."""
-    checks = await context.of(request).readiness()
+    app = context.of(request)
+    checks = await app.readiness()
     ready = all(checks.values())
-    answer = schemas.Health(status="ok" if ready else "unavailable", checks=checks)
+    answer = schemas.Health(
+        status="ok" if ready else "unavailable", checks=checks, isolation=app.leases.isolation()
+    )
     return reply.respond(answer, 200 if ready else 503)

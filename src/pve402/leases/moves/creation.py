@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from pve402.domain import lease
+from pve402.domain import lease, networks
 from pve402.leases.moves import row_moves, suspension
 from pve402.storage import database, lease_rows, transaction
 
@@ -61,7 +61,20 @@ async def begin_creating(tx: Transaction, row: lease.Lease, upid: str | None) ->
 async def ask_again(tx: Transaction, row: lease.Lease) -> lease.Lease:
     """CREATING to RESERVED: the creation task failed and certainly created nothing."""
     path = {Status.CREATING: Status.RESERVED}
-    return await row_moves.move_fenced(tx, row, path, upid=None, create_sent_at=None)
+    again = {"upid": None, "create_sent_at": None, "rules_at": None}
+    return await row_moves.move_fenced(tx, row, path, **again)
+
+
+async def note_rules(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """CREATING, STARTING or ACTIVE, unchanged: its isolation rules stand on its guest."""
+    path = row_moves.stay({Status.CREATING, Status.STARTING, Status.ACTIVE})
+    return await row_moves.move_fenced(tx, row, path, rules_at=db.now())
+
+
+async def note_link(tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """STARTING or ACTIVE, unchanged: its guest is connected."""
+    path = row_moves.stay({Status.STARTING, Status.ACTIVE})
+    return await row_moves.move_fenced(tx, row, path, link=networks.Link.READY.value)
 
 
 async def begin_starting(tx: Transaction, row: lease.Lease) -> lease.Lease:
@@ -83,17 +96,24 @@ async def start_paid(tx: Transaction, row: lease.Lease) -> lease.Lease:
 async def make_anew(tx: Transaction, row: lease.Lease, node: str, vmid: int) -> lease.Lease:
     """Any state of a creation to RESERVED: its guest is gone, and created again elsewhere."""
     path = dict.fromkeys(UNWIND, Status.RESERVED)
-    place = {"node": node, "vmid": vmid, "upid": None, "create_sent_at": None, "pooled_at": None}
-    return await row_moves.move_fenced(tx, row, path, **place, attempts=0)
+    is_isolated = row.link is networks.Link.PENDING or row.rules_at is not None
+    link = networks.Link.PENDING if is_isolated else networks.Link.READY
+    place = {"node": node, "vmid": vmid, "link": link.value}
+    none = dict.fromkeys(("upid", "create_sent_at", "pooled_at", "rules_at"))
+    return await row_moves.move_fenced(tx, row, path, **place, **none, attempts=0)
 
 
 async def activate(
     tx: Transaction, row: lease.Lease, minutes: int, paid_at: datetime
 ) -> lease.Lease:
-    """SETTLING or STARTING to ACTIVE: the lease is paid and runs, and its paid time begins."""
+    """SETTLING or STARTING to ACTIVE: the lease is paid and runs, and its paid time begins.
+
+    Due at its end, or at once if its guest is still to be connected.
+    """
     ends = paid_at + timedelta(milliseconds=minutes * row_moves.MINUTE_MS)
+    due = ends if row.link is networks.Link.READY else paid_at
     path = {Status.SETTLING: Status.ACTIVE, Status.STARTING: Status.ACTIVE}
-    return await row_moves.move_fenced(tx, row, path, expires_at=ends, due_at=ends, upid=None)
+    return await row_moves.move_fenced(tx, row, path, expires_at=ends, due_at=due, upid=None)
 
 
 async def unwind(
