@@ -12,6 +12,7 @@ requests that arrive together, those of one address start a few at a time.
 
 import asyncio
 import dataclasses
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -147,10 +148,7 @@ class Guard:
             await error_table.answer(refusal)(scope, receive, send)
             return
         try:
-            for party in parties:
-                if not self._turns.starts_now(party):
-                    await self._turns.queue(party)
-            await self._serve(place, scope, receive, send)
+            await self._serve(place, parties, scope, receive, send)
         finally:
             place.leave()
 
@@ -171,7 +169,19 @@ class Guard:
         finally:
             place.leave()
 
-    async def _serve(self, place: lanes.Place, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _wait_turn(self, parties: Sequence[str]) -> None:
+        for party in parties:
+            if not self._turns.starts_now(party):
+                await self._turns.queue(party)
+
+    async def _serve(
+        self,
+        place: lanes.Place,
+        parties: Sequence[str],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         """Serve the request, and answer time-outs and unexpected exceptions ourselves."""
         started = False
         entry: _Entry | None = None
@@ -189,6 +199,7 @@ class Guard:
         try:
             async with asyncio.timeout(self.limits.request_seconds) as limit:
                 scope[_ENTRY] = entry = _Entry(self, place, limit)
+                await self._wait_turn(parties)
                 await self._app(scope, receive, note_start)
         except Exception as error:
             late = isinstance(error, TimeoutError) and limit.expired()
