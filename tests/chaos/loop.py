@@ -36,7 +36,7 @@ async def run(plan: Plan, folder: Path) -> Figures:
             unpaid_seconds=plan.unpaid_seconds,
             blocks_vanish=plan.blocks_vanish,
         )
-        figures.violations += audit.violations(found)
+        figures.violations += ledger.violations + audit.violations(found)
         _count(figures, ledger, found)
         if plan.expiry:
             figures.over_seconds = await _let_all_expire(plan, where, figures)

@@ -28,7 +28,7 @@ class Plan:
     pause_seconds: float = 0.0  # of a tenant between two leases, at most
     spoiled_share: float = 0.1  # of payments, made worthless by their senders
     contract_share: float = 0.2  # of leases, paid by contract wallets, most of which lie
-    unpaid_seconds: float = 30.0  # the longest that a guest may run unpaid while a server serves
+    unpaid_seconds: float = 60.0  # of a server's time: 40 to create, 5 to settle, and some to stop
     blocks_vanish: bool = False  # so what was seen in an answer's moment may be gone the next
     expiry: bool = True  # afterwards hours pass, and all must be stopped and gone
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)

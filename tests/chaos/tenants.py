@@ -314,7 +314,12 @@ class Tenant:
             async with self._stage.session.request(
                 method, url, data=data, headers={"Content-Type": "application/json", **headers}
             ) as response:
-                content = json.loads(await response.read() or b"null")
+                raw = await response.read()
+                try:
+                    content = json.loads(raw or b"null")
+                except ValueError:
+                    self._ledger.violations.append(f"{response.status} {raw[:200]!r} is no JSON")
+                    return None
                 return Told(status=response.status, body=content, headers=dict(response.headers))
         return None
 
