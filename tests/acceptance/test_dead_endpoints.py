@@ -86,7 +86,8 @@ async def open_shop(
     """A service that looks at its endpoint often."""
     often = functools.partial(chain_watch.WatchOptions, interval_seconds=0.05)
     monkeypatch.setattr(chain_watch, "WatchOptions", often)
-    async with shop.running(tmp_path, chain, facilitator, rpc_url=endpoint.url) as made:
+    changes = {"rpc_url": endpoint.url, "pve402_create_wait_seconds": 60}
+    async with shop.running(tmp_path, chain, facilitator, **changes) as made:
         yield made
 
 

@@ -82,11 +82,11 @@ async def open_shop(
     tmp_path: Path,
 ) -> AsyncIterator[Shop]:
     """A service that settles through a facilitator that deploys wallets, or with its own key."""
-    own = {}
+    own: dict[str, Any] = {"pve402_create_wait_seconds": 60}
     if request.param == "own key":
         key = new_account()
         chain.fund(key.address, eth=1)
-        own = {"facilitator_url": None, "facilitator_private_key": key.key.to_0x_hex()}
+        own |= {"facilitator_url": None, "facilitator_private_key": key.key.to_0x_hex()}
     async with shop.running(tmp_path, chain, facilitator, **own) as made:
         yield made
 
