@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-_PATIENCE_SECONDS = 0.4  # for an answer that may never come
+_PATIENCE_SECONDS = 0.8  # for an answer that may never come
 _LIMIT_SECONDS = 10.0  # for a frame that must come
 _ALL_PROTOCOLS = socket.htons(0x0003)
 _OUTGOING = 4
