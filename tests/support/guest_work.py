@@ -3,6 +3,7 @@
 from pve402.guests.commands import Commands
 from pve402.guests.consoles import Consoles
 from pve402.guests.guest_work import GuestWork, OwnGuestsOnly
+from pve402.guests.pulls import Pulls
 from pve402.guests.ssh_keys import SshKeys
 from pve402.guests.streams import LeaseRates, Streams
 from pve402.hub import errors, options
@@ -30,6 +31,7 @@ def unreachable() -> GuestWork:
         consoles=Consoles(None),  # type: ignore[arg-type]
         streams=Streams(terminal, LeaseRates(20)),
         ssh_keys=SshKeys(terminal),
+        pulls=Pulls("", LeaseRates(20)),
         open_vnc=OwnGuestsOnly(refuse, None, "test"),  # type: ignore[arg-type]
     )
 

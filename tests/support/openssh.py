@@ -37,7 +37,7 @@ def install(container: Container) -> None:
 def _put(container: Container, path: str, data: bytes) -> None:
     reply = requests.put(
         f"{container.files_url}?path={path}&mode=0755",
-        data=data,
+        data=iter([data]),  # of unknown length, and so not fetched by the container
         headers=container.bearer,
         timeout=120,
     )

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from ipaddress import ip_address, ip_interface
+from urllib.parse import urlsplit
 
 from pve402 import config
 from pve402.bootstrap import catalogue_file
@@ -15,6 +16,7 @@ from pve402.guests import (
     guest_work,
     ownership,
     peers,
+    pulls,
     ssh_keys,
     streams,
 )
@@ -50,6 +52,7 @@ def work_in_guests(
     open_vnc = guest_work.OwnGuestsOnly(
         vnc.VncConnector(guests, console_guests), guests, lease_options.instance
     )
+    rates = streams.LeaseRates(settings.pve402_lease_mbps)
     terminal = hub.Hub(_hub_options(settings), opener, owners=owners)
     return guest_work.GuestWork(
         hub=terminal,
@@ -63,13 +66,22 @@ def work_in_guests(
         files=files.Files(terminal),
         detached=detached.DetachedPrograms(terminal),
         consoles=consoles.Consoles(db),
-        streams=streams.Streams(terminal, streams.LeaseRates(settings.pve402_lease_mbps)),
+        streams=streams.Streams(terminal, rates),
+        pulls=pulls.Pulls("" if owners else _guest_url(settings), rates),
         direct=_direct_consoles(settings, lease_options, db, secret_vault, proxmox, opener.check),
         ssh_keys=ssh_keys.SshKeys(terminal),
         open_vnc=open_vnc,
         owners=owners,
         peers=peers.Peers(signer=peers.Signer(secret_vault.key("peer"))) if owners else None,
     )
+
+
+def _guest_url(settings: config.Settings) -> str:
+    """Where guests reach us; empty if only this machine does."""
+    url = settings.pve402_guest_url or settings.pve402_public_url
+    host = urlsplit(url or "").hostname or ""
+    is_own = host in {"localhost", "::1"} or host.startswith("127.")
+    return url if url and (settings.pve402_guest_url or not is_own) else ""
 
 
 def _hub_options(settings: config.Settings) -> hub_options.HubOptions:

@@ -71,8 +71,8 @@ class LimitSettings(BaseSettings):
     pve402_lease_mbps: float = Field(
         20,
         gt=0,
-        description="Rate limit of one lease's streams, in megabytes per second, both ways"
-        " together.",
+        description="Rate limit of one lease's streams and fetched uploads, in megabytes per"
+        " second, both ways together.",
     )
     pve402_pool: Annotated[values.WarmPool, AfterValidator(values.warm_pool)] = Field(
         (),

@@ -35,6 +35,12 @@ class ServiceSettings(BaseSettings):
         description="Public address of this service as tenants see it, without a path.",
         examples=["https://rent.example.com"],
     )
+    pve402_guest_url: Url | None = Field(
+        None,
+        description="Address at which containers reach this service, to fetch uploads; the public"
+        " address by default.",
+        examples=["http://10.0.0.5:4021"],
+    )
     pve402_catalogue: Annotated[Path, AfterValidator(values.readable_file)] | None = Field(
         None,
         description="TOML file that lists the skus for sale.",

@@ -13,6 +13,7 @@ from pve402.guests.consoles import Consoles
 from pve402.guests.direct_consoles import DirectConsoles
 from pve402.guests.ownership import StoredOwnership
 from pve402.guests.peers import Peers
+from pve402.guests.pulls import Pulls
 from pve402.guests.ssh_keys import SshKeys
 from pve402.guests.streams import Streams
 from pve402.hub import errors as hub_errors
@@ -91,6 +92,7 @@ class GuestWork:
     consoles: Consoles
     streams: Streams
     ssh_keys: SshKeys
+    pulls: Pulls
     open_vnc: OwnGuestsOnly[VncStream]
     direct: DirectConsoles | None = None
     owners: StoredOwnership | None = None

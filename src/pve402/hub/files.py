@@ -27,6 +27,8 @@ _SMALL_BYTES = 64 * 1024
 #: Larger files are not read twice for a checksum.
 _SUMMED_BYTES = 64 * 1024 * 1024
 _TRANSFER_SECONDS = 3600.0
+#: The script's exit code for an upload that it could not fetch.
+_NOT_FETCHED = 24
 _LOOK = re.compile(r"(\d{1,19}) ([0-7]{1,5}|-) ([0-9a-f]{64}|-)\n")
 _OCTAL = re.compile(r"[0-7]{1,5}")
 _WRITTEN = re.compile(r"(\d{1,19}) ([0-9a-f]{64}|-)\n")
@@ -43,6 +45,17 @@ class FileInfo:
 
 #: Looks at the file that an upload would replace, None if there is none, and raises to keep it.
 Check = Callable[[FileInfo | None], None]
+
+
+class Link:
+    """An address from which a guest can fetch an upload, and the bytes to send it, once."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.chunks: AsyncIterator[bytes] | None = None
+        #: The guest was told of it, and has come.
+        self.was_tried = False
+        self.is_used = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +83,12 @@ class Files:
         limit_bytes: int | None = None,
         sha256: str = "",
         check: Check | None = None,
+        link: Link | None = None,
     ) -> FileInfo:
         """Write a file; `sha256`, if given, is the checksum the caller expects.
+
+        With a `link`, the guest is asked to fetch the bytes; if it does not come, they go through
+        its terminal.
 
         Without a mode, a new file gets 0644 and an existing file keeps its own. `check` looks at
         the file that is there before the upload, and again right before it is replaced, while no
@@ -86,7 +103,9 @@ class Files:
         upload = _Upload(chunks, limit)
         await self._check(guest, path, check)
         try:
-            result = await self._write(guest, path, temporary, upload)
+            result = await self._fetch(guest, path, temporary, upload, link)
+            if result is None:
+                result = await self._write(guest, path, temporary, upload)
             info = _compare(result, upload, sha256)
             mode_text = "-" if mode is None else f"{mode:o}"
             async with self._replacing.setdefault(guest, asyncio.Lock()):
@@ -163,13 +182,37 @@ class Files:
         else:
             check(found)
 
+    async def _fetch(
+        self, guest: GuestRef, path: str, temporary: str, upload: "_Upload", link: Link | None
+    ) -> ExecResult | None:
+        """Have the guest fetch the bytes; None if it did not come. Raises as `put_file`."""
+        if link is None:
+            return None
+        link.chunks, link.was_tried = upload.chunks(), True
+        words = ("files", "pull", path, temporary, link.url)
+        result = await self._carry(guest, upload, words, None)
+        if result.exit_code != _NOT_FETCHED:
+            return _checked(result)
+        if link.is_used:
+            raise errors.OutputDamaged("the file did not arrive complete")
+        return None
+
     async def _write(
         self, guest: GuestRef, path: str, temporary: str, upload: "_Upload"
     ) -> ExecResult:
-        request = guest_scripts.request(
-            "files", "write", path, temporary, timeout_seconds=_TRANSFER_SECONDS
-        )
-        execution = await self._hub.start(guest, request, stdin=upload.chunks())
+        words = ("files", "write", path, temporary)
+        return _checked(await self._carry(guest, upload, words, upload.chunks()))
+
+    async def _carry(
+        self,
+        guest: GuestRef,
+        upload: "_Upload",
+        words: tuple[str, ...],
+        stdin: AsyncIterator[bytes] | None,
+    ) -> ExecResult:
+        """Run the script that takes an upload. Raises what the upload's source raises."""
+        request = guest_scripts.request(*words, timeout_seconds=_TRANSFER_SECONDS)
+        execution = await self._hub.start(guest, request, stdin=stdin)
         upload.cancel = execution.cancel
         try:
             result = await execution.wait()
@@ -178,7 +221,7 @@ class Files:
             raise
         if upload.error is not None:
             raise upload.error
-        return _checked(result)
+        return result
 
     async def _run(self, guest: GuestRef, *arguments: str) -> ExecResult:
         limit = _BLOCK_BYTES * (_BLOCKS_AT_ONCE + 1)

@@ -342,6 +342,12 @@ class FileAnswer(Wire):
     size_bytes: int
     mode: str | None = Field(description="Octal.", examples=["0644"])
     sha256: str | None = Field(description="SHA-256 of the file, in hexadecimal.")
+    via: Literal["terminal", "network"] = Field(
+        default="terminal", description="Way into the container that the bytes took."
+    )
+    bytes_per_second: int | None = Field(
+        default=None, description="How fast it was, from the first byte to the whole file."
+    )
 
 
 class FieldProblem(Wire):

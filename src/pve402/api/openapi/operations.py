@@ -67,6 +67,13 @@ def execution_change(request: type | None = None) -> dict[str, Any]:
     return _inside(None, status=204, request=request)
 
 
+def pull() -> dict[str, Any]:
+    """Document the route from which containers fetch uploads."""
+    documented = _route(None, refusals=[404, 429, 503])
+    documented["responses"] |= {200: parts.FILE_BYTES}
+    return documented
+
+
 def keys(request: type | None = None, *, query: Sequence[str] = ()) -> dict[str, Any]:
     """Document a route of a container's SSH keys."""
     return _inside(schemas.KeysAnswer, request=request, query=query)

@@ -14,12 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from pve402 import schemas
-from pve402.api import visit
+from pve402.api import context, visit
 from pve402.api.guest_call import GuestCall
 from pve402.api.messages import reply
 from pve402.api.openapi import operations
-from pve402.api.transport import body, conditions, routing
+from pve402.api.transport import body, conditions, guard, pace, routing
 from pve402.domain import errors
+from pve402.guests import pulls
 from pve402.hub import errors as hub_errors
 from pve402.hub import files
 
@@ -52,6 +53,27 @@ async def read_file(request: Request) -> Response:
     return await visit.enter(request, _READ, _path, _read)
 
 
+@router.get(f"{pulls.PATH}{{token}}", **operations.pull())
+async def fetch_upload(request: Request) -> Response:
+    """Answer with an upload that waits for its container, once; only containers are told of it."""
+    link = context.of(request).work.pulls.take(request.path_params["token"])
+    guard.hold(request, visit.LONG_SECONDS, link.lease_id)
+    headers = {"content-length": str(link.size_bytes), "cache-control": "no-store"}
+    return StreamingResponse(_whole(link), media_type="application/octet-stream", headers=headers)
+
+
+async def _whole(link: pulls.Link) -> AsyncIterator[bytes]:
+    """Yield an upload. Raises NotRead, and so cuts the answer off, if it is not whole."""
+    left = link.size_bytes
+    async for chunk in link.paced():
+        left -= len(chunk)
+        if left < 0:
+            break
+        yield chunk
+    if left:
+        raise pace.NotRead
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Upload:
     """A file to write."""
@@ -59,13 +81,16 @@ class _Upload:
     path: str
     mode: int | None
     sha256: str
+    size_bytes: int  # 0 if it was not announced
 
 
 def _read_upload(request: Request, _raw: bytes) -> _Upload:
     conditions.refuse_partial_or_encoded(request)
     conditions.are_asked_for(request)
     announced = request.headers.get("content-length", "")
-    if announced.isascii() and announced.isdigit() and int(announced[:18]) > MAX_FILE_BYTES:
+    is_number = announced.isascii() and announced.isdigit()
+    size_bytes = int(announced[:18]) if is_number else 0
+    if size_bytes > MAX_FILE_BYTES:
         raise hub_errors.FileTooLarge
     mode = request.query_params.get("mode")
     if mode is not None and not _MODE.fullmatch(mode):
@@ -74,6 +99,7 @@ def _read_upload(request: Request, _raw: bytes) -> _Upload:
         path=_path(request, b""),
         mode=None if mode is None else int(mode, 8),
         sha256=_expected(request),
+        size_bytes=size_bytes,
     )
 
 
@@ -124,21 +150,27 @@ async def _write(call: GuestCall, upload: _Upload) -> Response:
         etag = None if found is None else _checksums(found).get("etag", "")
         conditions.check_write(call.request, etag)
 
-    written = await call.work.files.put_file(
-        call.guest,
-        upload.path,
-        _chunks(call.request),
-        mode=upload.mode,
-        limit_bytes=MAX_FILE_BYTES,
-        sha256=upload.sha256,
-        check=check if is_conditional else None,
-    )
+    began_at = time.monotonic()
+    with call.work.pulls.offered(call.guest, call.lease.lease_id, upload.size_bytes) as link:
+        written = await call.work.files.put_file(
+            call.guest,
+            upload.path,
+            _chunks(call.request),
+            mode=upload.mode,
+            limit_bytes=MAX_FILE_BYTES,
+            sha256=upload.sha256,
+            check=check if is_conditional else None,
+            link=link,
+        )
+    seconds = max(time.monotonic() - began_at, 0.001)
     answer = schemas.FileAnswer(
         ctid=call.lease.ctid,
         path=upload.path,
         size_bytes=written.size_bytes,
         mode=_mode_text(written),
         sha256=written.sha256 or None,
+        via="network" if link is not None and link.is_used else "terminal",
+        bytes_per_second=round(written.size_bytes / seconds),
     )
     response = reply.respond(answer)
     response.headers.update(_checksums(written))

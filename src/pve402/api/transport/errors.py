@@ -17,7 +17,7 @@ from starlette.routing import Match, Route
 
 from pve402.api.transport import body, conditions, refusal_page
 from pve402.domain import errors
-from pve402.guests import ssh_keys
+from pve402.guests import pulls, ssh_keys
 from pve402.hub import errors as hub_errors
 from pve402.payments import errors as payment_errors
 from pve402.proxmox import errors as proxmox_errors
@@ -47,6 +47,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     hub_errors.NodeConsolesFull: 503,
     hub_errors.ExecNotFound: 404,
     ssh_keys.KeyMissing: 404,
+    pulls.LinkUnknown: 404,
     hub_errors.FileMissing: 404,
     hub_errors.FileRefused: 409,
     hub_errors.SessionFailed: 502,

@@ -2,6 +2,7 @@
 #   look PATH SUM              size, octal mode, and with SUM=1 a SHA-256 of so many bytes, or -
 #   read PATH SKIP COUNT       COUNT blocks of 64 KiB from block SKIP on
 #   write PATH NAME            takes stdin into NAME beside the file; its size and SHA-256 or -
+#   pull PATH NAME URL         fetches that into NAME, with whatever the guest has; else 24
 #   keep PATH NAME MODE        puts that in the file's place; prints the octal mode or -
 #   drop PATH NAME
 # A link stands for the file it leads to. A file that is there keeps its owner and, where MODE
@@ -49,9 +50,52 @@ keep() {
     { [ "$1" = - ] || chmod "$1" "$path"; }
 }
 
+# Gives up after a few seconds if nothing answers; a second program would not be answered either.
+fetch() {
+  began=$(date +%s)
+  for x in curl wget python3 perl; do
+    command -v $x >/dev/null || continue
+    fetch_by_$x "$1" >"$new" && return
+    [ $(($(date +%s) - began)) -lt 3 ] || return 1
+  done
+  return 1
+}
+fetch_by_curl() { curl -sf --connect-timeout 4 "$1"; }
+fetch_by_wget() {
+  case $(wget --version 2>&1) in
+    *GNU*) wget -q -O - --connect-timeout=4 --tries=1 "$1" ;;
+    *) fetch_by_busybox "$1" ;;
+  esac
+}
+# Some builds of busybox crash with a time limit of their own.
+fetch_by_busybox() {
+  wget -q -O - "$1" & w=$!
+  (sleep 5; [ -s "$new" ] || kill $w) & k=$!
+  wait $w
+  r=$?
+  kill $k
+  return $r
+}
+fetch_by_python3() {
+  python3 -c 'import shutil, sys, urllib.request
+shutil.copyfileobj(urllib.request.urlopen(sys.argv[1], timeout=10), sys.stdout.buffer)' "$1"
+}
+# Without TLS, which the smallest perl does not have.
+fetch_by_perl() {
+  perl -e 'use Socket; binmode STDOUT; alarm 10;
+my ($h, $p, $u) = $ARGV[0] =~ m{^http://([^/:]+):?(\d*)(/.*)} or exit 1;
+socket(S, AF_INET, SOCK_STREAM, 0);
+connect(S, pack_sockaddr_in($p || 80, inet_aton($h) || exit 1)) or exit 1;
+alarm 0;
+syswrite S, "GET $u HTTP/1.0\r\nHost: $h\r\n\r\n";
+<S> =~ m{^HTTP/1.. 200 } or exit 1;
+1 while <S> =~ /[^\r\n]/;
+print while read S, $_, 65536;' "$1"
+}
+
 exec 2>/dev/null
 case $what in
-  write|keep|drop) follow_links; new=${path%/*}/$3 ;;
+  write|pull|keep|drop) follow_links; new=${path%/*}/$3 ;;
 esac
 case $what in
   look)
@@ -63,11 +107,15 @@ case $what in
     echo $((n)) "$(mode)" "$s"
     ;;
   read) dd if="$path" bs=65536 skip="$3" count="$4" || exit 22 ;;
-  write)
+  write|pull)
     [ ! -e "$path" ] || [ -f "$path" ] || exit 21
     [ -d "${path%/*}/" ] || exit 23
     umask 077
-    cat >"$new" || { rm -f -- "$new"; exit 22; }
+    if [ "$what" = pull ]; then
+      fetch "$4" || { rm -f -- "$new"; exit 24; }
+    else
+      cat >"$new" || { rm -f -- "$new"; exit 22; }
+    fi
     n=$(wc -c <"$new")
     echo $((n)) "$(sum "$new" "$n")"
     ;;
