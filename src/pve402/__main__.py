@@ -63,6 +63,54 @@ def serve(
     raise typer.Exit(server.serve(env_file, **overrides))
 
 
+@app.command()
+def setup(  # noqa: PLR0913 -- one option each
+    *,
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME=VALUE", help="Settings to write, such as PVE_HOST=pve."),
+    ] = None,
+    env_file: Annotated[Path, typer.Option(help="File with settings to write.")] = Path(".env"),
+    catalogue: Annotated[
+        Path | None, typer.Option(help="Catalogue to write; beside the settings by default.")
+    ] = None,
+    node: Annotated[list[str] | None, typer.Option(help="Node to prepare; repeatable.")] = None,
+    subnet: Annotated[str | None, typer.Option(help="Network of the containers.")] = None,
+    gateway: Annotated[str, typer.Option(help="With --subnet: its router.")] = "",
+    addresses: Annotated[
+        list[str] | None, typer.Option(help="With --subnet: a range, FIRST-LAST; repeatable.")
+    ] = None,
+    nameserver: Annotated[
+        list[str] | None, typer.Option(help="With --subnet: a name server; repeatable.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Change existing files unasked.")] = False,
+) -> None:
+    """Write settings and catalogue, and print the commands that prepare Proxmox VE for them.
+
+    Asks for what is missing where there is a terminal. Can be repeated. The commands go to stdout,
+    everything else to stderr.
+    """
+    with _server_needed("setup"):
+        from pve402.setup import catalogue_text
+        from pve402.setup import main as setup_main
+        from pve402.setup.operator import Terminal
+
+    network = None
+    if subnet is not None:
+        network = catalogue_text.Subnet(
+            subnet=subnet, gateway=gateway, ranges=addresses or (), nameservers=nameserver or ()
+        )
+    asked = setup_main.Asked(
+        arguments=settings or (),
+        env_file=env_file,
+        catalogue_file=catalogue,
+        nodes=node or (),
+        subnet=network,
+        may_replace=yes,
+    )
+    raise typer.Exit(setup_main.run(asked, Terminal()))
+
+
 @app.command(context_settings=_PASSED_ON)
 def devnet(context: typer.Context) -> None:
     """Run `pve402-devnet`: a simulated Proxmox VE, an EVM chain and a facilitator."""

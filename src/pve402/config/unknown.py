@@ -20,16 +20,17 @@ _PREFIXES: Final = ("PVE_", "PVE402_", "RPC_URL_", "FACILITATOR_")
 def unknown_variables(env_file: Path | None) -> Mapping[str, str | None]:
     """Return each unknown variable in the environment and file, with the setting it may mean."""
     given = {*os.environ, *dotenv_values(env_file or ".env")}
-    known = _known()
+    known = known_variables() | _TENANTS_OWN
     suspects = (name for name in given if name.upper().startswith(_PREFIXES))
     return {name: _nearest(name, known) for name in sorted(suspects) if name.upper() not in known}
 
 
-def _known() -> frozenset[str]:
+def known_variables() -> frozenset[str]:
+    """Return the names of all settings, those of single networks included."""
     suffixes = [network.name.replace("-", "_").upper() for network in networks.NETWORKS]
     per_network = {f"{kind}_URL_{s}" for kind in ("RPC", "FACILITATOR") for s in suffixes}
     fields = {name.upper() for name in Settings.model_fields}
-    return frozenset(fields | per_network | _TENANTS_OWN)
+    return frozenset(fields | per_network)
 
 
 def _nearest(name: str, known: frozenset[str]) -> str | None:

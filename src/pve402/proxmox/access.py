@@ -44,7 +44,8 @@ class Needs:
 
     `storages` lists those for disks and those for templates. `node_figures` asks for the one
     privilege that is needed only for figures, `console_users` for those needed to create and
-    remove users. `bridges` lists what cards are plugged into: the zone of each bridge or vnet.
+    remove users, `firewall` for the one that reads whether the datacenter's firewall is on.
+    `bridges` lists what cards are plugged into: the zone of each bridge or vnet.
     """
 
     vmid: int
@@ -54,6 +55,7 @@ class Needs:
     pool: str | None = None
     node_figures: bool = True
     console_users: bool = False
+    firewall: bool = False
 
     def privileges(self) -> Mapping[str, frozenset[str]]:
         """The needed privileges by path."""
@@ -69,6 +71,8 @@ class Needs:
             needed[f"/pool/{self.pool}"] = frozenset({"VM.Allocate"})
         if self.node_figures:
             needed[f"/nodes/{self.node}"] = frozenset({"Sys.Audit"})
+        if self.firewall:
+            needed["/"] = frozenset({"Sys.Audit"})
         if self.console_users:
             # Granting the role then takes only VM.Allocate.
             needed |= CONSOLE_USER_PRIVILEGES

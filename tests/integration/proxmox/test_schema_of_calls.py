@@ -17,7 +17,7 @@ import pytest
 from tests.support import project, pve_schema, scripted_server
 from tests.support.scripted_server import ScriptedServer
 
-from pve402.proxmox import errors
+from pve402.proxmox import administration, errors
 from pve402.proxmox.access import Access
 from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
 from pve402.proxmox.firewall import ClusterFirewall, GuestFirewalls, Rule, Ruleset
@@ -209,6 +209,33 @@ CASES = [
         ask=lambda c: c.access.create_user("lease-x@pve", "a long password", comment="x"),
     ),
     Case(method="access.grant", ask=lambda c: c.access.grant("lease-x@pve", "Console", CT)),
+    *(
+        Case(
+            method="administration.make", ask=lambda c, change=change: c.administration.make(change)
+        )
+        for change in (
+            administration.create_role("R402X", ["VM.Audit", "VM.Console"]),
+            administration.set_privileges("R402X", ["VM.Audit"]),
+            administration.create_user("pve402@pve", "container leases"),
+            administration.enable_user("pve402@pve"),
+            administration.create_token("pve402@pve", "service"),
+            administration.join_rights("pve402@pve", "service"),
+            administration.renew_secret("pve402@pve", "service"),
+            administration.create_pool("leases"),
+            administration.grant(
+                "pve402@pve", administration.Grant(path="/vms", role="R402X", propagate=False)
+            ),
+            administration.download_template("pve", "local", "debian-12.tar.zst"),
+        )
+    ),
+    Case(method="administration.is_enabled", ask=lambda c: c.administration.is_enabled("a@pve")),
+    Case(method="administration.tokens", ask=lambda c: c.administration.tokens("a@pve")),
+    Case(method="administration.pools", ask=lambda c: c.administration.pools()),
+    Case(method="administration.grants", ask=lambda c: c.administration.grants("a@pve")),
+    Case(
+        method="administration.privileges_of",
+        ask=lambda c: c.administration.privileges_of("a@pve!box", "/vms"),
+    ),
     Case(method="access.delete_user", ask=lambda c: c.access.delete_user("lease-x@pve")),
 ]
 WAYS = {
@@ -219,6 +246,7 @@ WAYS = {
     "access": Access,
     "guest_firewalls": GuestFirewalls,
     "cluster_firewall": ClusterFirewall,
+    "administration": administration.Administration,
 }
 NOT_OFFICIAL = {"guests.execute": ["no such call: POST /nodes/pve/lxc/10001/exec"]}
 

@@ -1,25 +1,15 @@
 """Checks of Proxmox VE: is it reachable, does the token have its rights, does everything exist?"""
 
-from collections.abc import Mapping
-
 from pve402 import bootstrap
+from pve402.bootstrap import rights as rights_needed
 from pve402.domain import networks
 from pve402.guests import direct_consoles
 from pve402.ops.checks import diagnosis, findings
 from pve402.ops.checks.findings import Finding
-from pve402.proxmox import access, storage
+from pve402.proxmox import access, roles, storage
 from pve402.proxmox import errors as pve
 
 _LEAST_FREE_GIB = 10
-_ROLES: Mapping[str, str] = {
-    "/vms": "R402Guests",
-    "/pool": "R402Guests",
-    "/storage": "R402Storage",
-    "/sdn": "R402Bridge",
-    "/nodes": "R402Node",
-    "/access": "R402Users",
-}
-"""The roles of docs/how-to/proxmox-rights.md, by the first part of the path they apply to."""
 _FIGURES_ALONE = frozenset({"Sys.Audit"})
 
 
@@ -35,20 +25,9 @@ async def reached(parts: bootstrap.Components) -> list[Finding]:
 async def rights(parts: bootstrap.Components) -> list[Finding]:
     """Check which rights the token lacks, and name the command that grants them."""
     chosen = parts.settings
-    template_storages = [_storage_of(volume) for volume in sorted(_templates(parts, None))]
     seen = await parts.nodes.cluster_resources()
     names = [chosen.pve_node] if chosen.pve_node else [node.node for node in seen.nodes]
-    needs = access.Needs(
-        vmid=chosen.pve_vmid_min,
-        node=names[0] if names else "pve",
-        storages=tuple(dict.fromkeys((chosen.pve_storage, *template_storages))),
-        bridges={
-            profile.bridge: profile.zone or access.PLAIN_BRIDGES
-            for profile in parts.leases.catalogue.networks_on_sale.values()
-        },
-        pool=chosen.pve_pool,
-        console_users=chosen.pve_console_mode == "direct",
-    )
+    needs = rights_needed.needs(chosen, parts.leases.catalogue, names[0] if names else "pve")
     lacking = await access.Access(parts.proxmox).missing_privileges(needs)
     user = chosen.pve_token_id.partition("!")[0]
     found = [_lacking(path, names, user) for path, names in lacking.items()]
@@ -56,11 +35,11 @@ async def rights(parts: bootstrap.Components) -> list[Finding]:
 
 
 def _lacking(path: str, privileges: frozenset[str], user: str) -> Finding:
-    on = "/vms" if path.startswith("/vms/") else path
-    role = _ROLES.get("/" + on.split("/")[1], "R402Guests")
-    mend = f"`pveum acl modify {on} --users {user} --roles {role}`"
+    on = roles.place_of(path)
+    alone = " --propagate 0" if on == "/" else ""
+    mend = f"`pveum acl modify {on} --users {user} --roles {roles.role_on(on).name}{alone}`"
     detail = f"the token lacks {', '.join(sorted(privileges))} on {on}"
-    if privileges <= _FIGURES_ALONE:
+    if on != "/" and privileges <= _FIGURES_ALONE:
         detail += ", so nodes show no figures and are chosen by their number of leases"
         return findings.note("rights", detail, mend=mend)
     return findings.bad("rights", detail, mend=mend)
@@ -150,7 +129,7 @@ async def _disks(parts: bootstrap.Components, node: str) -> list[Finding]:
 
 async def _volumes(parts: bootstrap.Components, node: str) -> list[Finding]:
     storages, held, found = storage.Storages(parts.proxmox), set[str](), list[Finding]()
-    wanted = sorted(_templates(parts, node))
+    wanted = sorted(rights_needed.templates(parts.settings, parts.leases.catalogue, node))
     for where in sorted({_storage_of(volume) for volume in wanted}):
         try:
             held |= {template.volid for template in await storages.templates(node, where)}
@@ -186,15 +165,6 @@ def _bridge(profile: networks.NetworkProfile, node: str, bridges: tuple[str, ...
     seen = f"the node has {', '.join(bridges)}" if bridges else "no bridge is visible there"
     where = "PVE_BRIDGE" if profile.is_of_variables else "PVE402_CATALOGUE"
     return findings.bad(what, "is not there", variable=where, mend=seen)
-
-
-def _templates(parts: bootstrap.Components, node: str | None) -> set[str]:
-    """Return the template volumes for containers on one node, or on any."""
-    wanted = {parts.settings.pve_os_template}
-    for sku in parts.leases.catalogue.skus.values():
-        if node is None or not sku.nodes or node in sku.nodes:
-            wanted |= set(sku.templates.values())
-    return wanted
 
 
 def _storage_of(volume: str) -> str:

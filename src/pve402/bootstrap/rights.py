@@ -1,0 +1,36 @@
+"""Which rights on Proxmox VE an installation needs, by its settings and its catalogue."""
+
+from collections.abc import Iterator
+
+from pve402 import config
+from pve402.domain.catalogue import Catalogue
+from pve402.proxmox import access
+
+
+def needs(settings: config.Settings, catalogue: Catalogue, node: str) -> access.Needs:
+    """Return what is needed to sell this catalogue on a node."""
+    networks = catalogue.networks_on_sale.values()
+    storages = (settings.pve_storage, *_template_storages(settings, catalogue))
+    return access.Needs(
+        vmid=settings.pve_vmid_min,
+        node=node,
+        storages=tuple(dict.fromkeys(storages)),
+        bridges={profile.bridge: profile.zone or access.PLAIN_BRIDGES for profile in networks},
+        pool=settings.pve_pool,
+        console_users=settings.pve_console_mode == "direct",
+        firewall=any(profile.is_isolated for profile in networks),
+    )
+
+
+def templates(settings: config.Settings, catalogue: Catalogue, node: str | None) -> set[str]:
+    """Return the template volumes for containers on one node, or on any."""
+    wanted = {settings.pve_os_template}
+    for sku in catalogue.skus.values():
+        if node is None or not sku.nodes or node in sku.nodes:
+            wanted |= set(sku.templates.values())
+    return wanted
+
+
+def _template_storages(settings: config.Settings, catalogue: Catalogue) -> Iterator[str]:
+    for volume in sorted(templates(settings, catalogue, None)):
+        yield volume.partition(":")[0]

@@ -1,0 +1,62 @@
+"""The roles that a leasing service's user needs: their names, their privileges, their places.
+
+The page on rights, the doctor, and the set-up take them from here. Proxmox VE reserves names that
+begin with PVE, in any case.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from pve402.proxmox import access
+from pve402.proxmox.administration import Grant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    """A role of ours."""
+
+    name: str
+    privileges: frozenset[str]
+
+
+GUESTS = Role(name="R402Guests", privileges=access.GUEST_PRIVILEGES)
+STORAGE = Role(name="R402Storage", privileges=frozenset({"Datastore.AllocateSpace"}))
+BRIDGE = Role(name="R402Bridge", privileges=frozenset({"SDN.Use"}))
+NODE = Role(name="R402Node", privileges=frozenset({"Sys.Audit"}))
+USERS = Role(
+    name="R402Users",
+    privileges=frozenset[str]().union(*access.CONSOLE_USER_PRIVILEGES.values()),
+)
+
+_ROLES: Mapping[str, Role] = {
+    "vms": GUESTS,
+    "pool": GUESTS,
+    "storage": STORAGE,
+    "sdn": BRIDGE,
+    "nodes": NODE,
+    "access": USERS,
+    "": NODE,
+}
+
+
+def role_on(path: str) -> Role:
+    """The role that is granted on a path."""
+    return _ROLES[path.split("/")[1]]
+
+
+def place_of(path: str) -> str:
+    """Where the role for a path is granted: what guests need, on all of them."""
+    return "/vms" if path.startswith("/vms/") else path
+
+
+def grants(needs: Iterable[access.Needs]) -> Iterator[Grant]:
+    """What to grant so that all the needs are met, each once.
+
+    A grant on a deeper path replaces what is inherited there, so none lies below another, except
+    below `/`, which is not inherited.
+    """
+    seen: set[str] = set()
+    for path in (place_of(path) for need in needs for path in need.privileges()):
+        if path not in seen:
+            seen.add(path)
+            yield Grant(path=path, role=role_on(path).name, propagate=path != "/")
