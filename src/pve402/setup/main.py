@@ -23,13 +23,13 @@ _CERTIFICATE = (
     "  openssl x509 -noout -fingerprint -sha256 -in /etc/pve/local/pve-ssl.pem"
 )
 _NOT_ISOLATED = (
-    "\nThe network {names} keeps containers neither from each other nor from your network. Before you"
-    " sell to strangers, read docs/how-to/networking.md, or give --subnet."
+    "\nThe network {names} keeps containers neither from each other nor from your network. Before"
+    " you sell to strangers, read docs/how-to/networking.md, or give --subnet."
 )
 
 _FIREWALL = (
-    "\nNothing is sold from an isolated network until the datacenter's firewall is on. It filters the"
-    " nodes as well, so first read docs/how-to/networking.md, `Before you switch it on`."
+    "\nNothing is sold from an isolated network until the datacenter's firewall is on. It filters"
+    " the nodes as well, so first read docs/how-to/networking.md, `Before you switch it on`."
 )
 
 

@@ -55,7 +55,7 @@ async def shell(proxmox: simulator.SimulatedProxmox) -> Any:
         (),
         ("--subnet",),
         ("PVE_POOL=leases",),
-        ("PVE_TOKEN_ID=renter@pve!box",),
+        ("PVE_TOKEN_ID=a@pve!box",),
         ("PVE_VMID_MIN=500",),
     ],
     ids=["plain", "isolated", "pool", "other-token", "other-vmids"],
