@@ -62,7 +62,21 @@ def test_a_module_of_ours_that_is_missing_is_a_fault() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["quote", "lease", "renew", "list", "start", "stop", "reboot", "end", "exec", "put", "get", ""],
+    [
+        "quote",
+        "lease",
+        "renew",
+        "list",
+        "show",
+        "start",
+        "stop",
+        "reboot",
+        "end",
+        "exec",
+        "put",
+        "get",
+        "",
+    ],
 )
 def test_tenants_commands_need_nothing_of_the_server(command: str) -> None:
     code, printed, said = run_alone(*filter(None, [command]), "--help")
