@@ -125,10 +125,14 @@ class Relay:
     async def _down(
         self, number: int, connection: _Connection, writer: asyncio.StreamWriter
     ) -> None:
+        taken = 0
         while (data := await connection.incoming.get()) is not None:
             writer.write(data)
             await writer.drain()
-            await self._send(b"W", number, struct.pack(">I", len(data)))
+            taken += len(data)
+            if taken >= _WINDOW // 2:
+                await self._send(b"W", number, struct.pack(">I", taken))
+                taken = 0
         with suppress(OSError):
             writer.write_eof()
 

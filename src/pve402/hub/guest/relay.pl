@@ -10,15 +10,16 @@ use strict;
 use Errno qw(EAGAIN EINTR EINPROGRESS);
 use Fcntl;
 use Socket;
-my ($W, $MOST, $in, %c) = (65536, 256, "");
+my ($W, $MOST, $in, $out, %c) = (65536, 256, "", "");
 $SIG{PIPE} = 'IGNORE';
 binmode STDIN;
 binmode STDOUT;
-sub out {
-  my $b = pack('aNn', $_[0], $_[1], length $_[2]) . $_[2];
-  while (length $b) {
-    my $n = syswrite STDOUT, $b;
-    if (defined $n) { substr($b, 0, $n) = '' } elsif (!$!{EINTR}) { exit 0 }
+# Everything of one turn goes out at once: each piece of output has a delay of its own.
+sub out { $out .= pack('aNn', $_[0], $_[1], length $_[2]) . $_[2] }
+sub flush {
+  while (length $out) {
+    my $n = syswrite STDOUT, $out;
+    if (defined $n) { substr($out, 0, $n) = '' } elsif (!$!{EINTR}) { exit 0 }
   }
 }
 sub gone { my ($i, $why) = @_; out('C', $i, $why) if delete $c{$i} }
@@ -55,11 +56,13 @@ sub frame {
 }
 sub take {
   my ($i, $c) = @_;
-  my $n = sysread $c->{s}, my $b, $c->{credit} < 32768 ? $c->{credit} : 32768;
-  if (!defined $n) { gone($i, "$!") unless $!{EAGAIN} || $!{EINTR}; return }
-  if ($n) { $c->{credit} -= $n; return out('D', $i, $b) }
-  $c->{read} = 1;
-  out('E', $i, '');
+  while ($c->{credit} > 0) {
+    my $n = sysread $c->{s}, my $b, $c->{credit} < 32768 ? $c->{credit} : 32768;
+    if (!defined $n) { gone($i, "$!") unless $!{EAGAIN} || $!{EINTR}; return }
+    if (!$n) { $c->{read} = 1; return out('E', $i, '') }
+    $c->{credit} -= $n;
+    out('D', $i, $b);
+  }
 }
 sub give {
   my ($i, $c) = @_;
@@ -68,11 +71,12 @@ sub give {
     if (!defined $n) { gone($i, "$!") unless $!{EAGAIN} || $!{EINTR}; return }
     substr($c->{out}, 0, $n) = '';
     $c->{got} += $n;
-    if ($c->{got} >= $W / 2 || !length $c->{out}) { out('W', $i, pack 'N', $c->{got}); $c->{got} = 0 }
+    if ($c->{got} >= $W / 2) { out('W', $i, pack 'N', $c->{got}); $c->{got} = 0 }
   }
   if ($c->{end} && !length $c->{out}) { shutdown $c->{s}, 1; $c->{end} = 0; $c->{sent} = 1 }
 }
 while (1) {
+  flush();
   my ($r, $w) = ('', '');
   vec($r, 0, 1) = 1;
   for my $c (values %c) {
