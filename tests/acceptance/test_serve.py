@@ -20,7 +20,7 @@ def test_a_bad_setting_is_named_and_ends_with_2(tmp_path):
 
     assert (done.returncode, empty.returncode) == (2, 2)
     assert "absent.env" in done.stderr
-    assert "PVE_HOST: plain http would show the credentials" in empty.stderr
+    assert "PVE_HOST: plain http would expose the credentials" in empty.stderr
     assert "PAY_TO: missing" in empty.stderr
     assert "Example: PAY_TO=0x" in empty.stderr
 
