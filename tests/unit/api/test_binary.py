@@ -23,3 +23,23 @@ async def test_a_message_that_is_not_read_ends_the_socket(monkeypatch: pytest.Mo
 
     with pytest.raises(WebSocketDisconnect):
         await binary.send(socket, b"x")
+
+
+class Left:
+    """A websocket that the server has closed, because its client left."""
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Raise what the server raises."""
+        raise RuntimeError("Unexpected ASGI message 'websocket.send'")
+
+    async def send_text(self, data: str) -> None:
+        """Raise what the server raises."""
+        raise RuntimeError("Unexpected ASGI message 'websocket.send'")
+
+
+@pytest.mark.parametrize("data", [b"x", "x"])
+async def test_a_client_that_has_left_is_no_failure_of_ours(data: bytes | str) -> None:
+    socket: WebSocket = Left()  # type: ignore[assignment]
+
+    with pytest.raises(WebSocketDisconnect):
+        await binary.send(socket, data)

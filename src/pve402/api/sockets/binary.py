@@ -18,13 +18,18 @@ class TextRefused(errors.InvalidRequest):
     code = "text_message_refused"
 
 
-async def send(socket: WebSocket, data: bytes) -> None:
-    """Send a message. Raises WebSocketDisconnect if the client does not read it."""
+async def send(socket: WebSocket, data: bytes | str) -> None:
+    """Send a message. Raises WebSocketDisconnect if the client has left or does not read it."""
     try:
         async with asyncio.timeout(pace.SECONDS):
-            await socket.send_bytes(data)
+            if isinstance(data, str):
+                await socket.send_text(data)
+            else:
+                await socket.send_bytes(data)
     except TimeoutError:
         raise WebSocketDisconnect(1006, "the client does not read") from None
+    except RuntimeError:  # the server closed the socket when the client left
+        raise WebSocketDisconnect(1006, "the client has left") from None
 
 
 async def receive(socket: WebSocket) -> bytes:

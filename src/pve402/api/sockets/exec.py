@@ -66,7 +66,7 @@ async def _run(
             return
         execution = await work.commands.start(guest_work.ref(found), asked)
     try:
-        await socket.send_text(json.dumps(commands.names(found, execution.exec_id)))
+        await binary.send(socket, json.dumps(commands.names(found, execution.exec_id)))
         await _attend(socket, execution)
     finally:
         execution.cancel()
@@ -133,7 +133,7 @@ async def _write(socket: WebSocket, execution: Execution) -> None:
 
 
 async def _end(socket: WebSocket, status: dict[str, Any]) -> None:
-    await socket.send_bytes(bytes([_STATUS]) + json.dumps(status).encode())
+    await binary.send(socket, bytes([_STATUS]) + json.dumps(status).encode())
 
 
 def _status_of(result: ExecResult) -> dict[str, Any]:
