@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,8 +46,13 @@ class LeaseHolder:
         return requests.post(url, json={**body, **more}, headers=self.headers, timeout=30)
 
     def link(self, kind: str) -> dict[str, Any]:
-        """The answer with a console's link."""
+        """The answer with a console's link; a console that was just closed may still be ending."""
         answer = self.ask(kind)
+        for _ in range(50):
+            if answer.status_code != 409 or answer.json()["code"] != "console_busy":
+                break
+            time.sleep(0.2)
+            answer = self.ask(kind)
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
