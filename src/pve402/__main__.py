@@ -84,13 +84,17 @@ def setup(  # noqa: PLR0913 -- one option each
         list[str] | None, typer.Option(help="With --subnet: a name server; repeatable.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Change existing files unasked.")] = False,
+    run: Annotated[
+        bool, typer.Option("--run", help="Make the changes, with an administrator's password.")
+    ] = False,
 ) -> None:
     """Write settings and catalogue, and print the commands that prepare Proxmox VE for them.
 
     Asks for what is missing where there is a terminal. Can be repeated. The commands go to stdout,
-    everything else to stderr.
+    everything else to stderr. With --run, it logs in to Proxmox VE and makes the changes itself.
     """
     with _server_needed("setup"):
+        from pve402.config import logs
         from pve402.setup import catalogue_text
         from pve402.setup import main as setup_main
         from pve402.setup.operator import Terminal
@@ -107,7 +111,9 @@ def setup(  # noqa: PLR0913 -- one option each
         nodes=node or (),
         subnet=network,
         may_replace=yes,
+        over_api=run,
     )
+    logs.configure("warning", "auto")
     raise typer.Exit(setup_main.run(asked, Terminal()))
 
 

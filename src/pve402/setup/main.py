@@ -1,15 +1,19 @@
 """The command: settings and catalogue are written first, then Proxmox VE is prepared by them."""
 
+import asyncio
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 from pve402 import config
 from pve402.bootstrap import guests as guest_building
 from pve402.domain.catalogue import Catalogue, CatalogueError
-from pve402.setup import answers, catalogue_text, commands, files, steps
+from pve402.proxmox import errors as pve
+from pve402.setup import answers, catalogue_text, commands, files, over_api, steps
 from pve402.setup.operator import Cancelled, Operator
 
+EXIT_FAILED = 1
 EXIT_NOT_DONE = 2
 _CATALOGUE = "PVE402_CATALOGUE"
 _UNKNOWN_YET = "not-known-yet"
@@ -43,13 +47,26 @@ class Asked:
     nodes: Sequence[str] = ()
     subnet: catalogue_text.Subnet | None = None
     may_replace: bool = False
+    over_api: bool = False
 
 
 def run(asked: Asked, operator: Operator) -> int:
-    """Write the files and print the commands; return the exit status."""
+    """Do what was asked for, as a program of its own."""
+    return asyncio.run(execute(asked, operator))
+
+
+async def execute(asked: Asked, operator: Operator) -> int:
+    """Write the files, then print the commands or make the changes; return the exit status."""
     try:
+        if asked.over_api and not operator.can_answer:
+            raise Cancelled("--run asks for a password, so it needs a terminal")
         settings = write_files(asked, operator)
+        if asked.over_api:
+            return await _make_changes(asked, settings, operator)
         _print_commands(asked, settings, operator)
+    except pve.ProxmoxError as error:
+        operator.tell(f"{error}\nRun it again when that is mended: what was made stays.")
+        return EXIT_FAILED
     except (Cancelled, config.SettingsError, CatalogueError) as error:
         operator.tell(str(error))
         return EXIT_NOT_DONE
@@ -83,9 +100,32 @@ def write_files(asked: Asked, operator: Operator) -> config.Settings:
 
 def keep_secret(env_file: Path, secret: str) -> None:
     """Write the token's secret into the settings file. Raises OSError, SettingsError."""
-    text = files.with_variables(env_file.read_text(), {answers.SECRET: secret})
-    _checked(env_file, text)
+    _set_in_file(env_file, answers.SECRET, secret)
+
+
+async def _make_changes(asked: Asked, settings: config.Settings, operator: Operator) -> int:
+    """Make over the API what is missing; the fingerprint and the new secret go into the file."""
+    fingerprint = await over_api.confirm_host(settings, operator)
+    is_vouched_for = settings.pve_fingerprint or settings.pve_ca_file or not settings.pve_verify_ssl
+    if fingerprint and not is_vouched_for:
+        settings = _set_in_file(asked.env_file, "PVE_FINGERPRINT", fingerprint)
+    work = over_api.Work(
+        settings=settings,
+        operator=operator,
+        nodes=asked.nodes or ([settings.pve_node] if settings.pve_node else []),
+        has_secret=settings.pve_token_secret.get_secret_value() != _UNKNOWN_YET,
+        keep_secret=functools.partial(keep_secret, asked.env_file),
+    )
+    status = await over_api.prepare(work, fingerprint)
+    _warn_of_networks(guest_building.catalogue_of(settings), operator)
+    return status
+
+
+def _set_in_file(env_file: Path, name: str, value: str) -> config.Settings:
+    text = files.with_variables(env_file.read_text(), {name: value})
+    settings = _checked(env_file, text)
     files.write(env_file, text)
+    return settings
 
 
 def _print_commands(asked: Asked, settings: config.Settings, operator: Operator) -> None:

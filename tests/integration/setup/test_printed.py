@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from tests.support.keyboards import Keyboard
 from tests.support.pasted import RootShell
+from typer.testing import CliRunner
 
+from pve402 import __main__ as entry
 from pve402 import bootstrap, config
 from pve402.bootstrap import rights
 from pve402.ops.checks import findings
@@ -68,7 +70,7 @@ async def test_what_is_pasted_gives_the_token_all_its_rights(
     wish = dataclasses.replace(wish, arguments=(*wish.arguments, *settings))
     operator = Keyboard()
 
-    assert main.run(wish, operator) == 0
+    assert await main.execute(wish, operator) == 0
     await shell.paste(line for line in operator.lines if "aplinfo" not in line)
     (made,) = [answer for answer in shell.output if isinstance(answer, dict)]
     main.keep_secret(wish.env_file, made["value"])
@@ -85,7 +87,7 @@ async def test_pasted_twice_it_changes_nothing(
 ) -> None:
     wish = asked(tmp_path, arguments=(*asked(tmp_path).arguments, "PVE_POOL=leases"))
     operator = Keyboard()
-    main.run(wish, operator)
+    await main.execute(wish, operator)
     lines = [line for line in operator.lines if "aplinfo" not in line]
     await shell.paste(lines)
     known = proxmox.world.access
@@ -111,7 +113,7 @@ async def test_it_corrects_a_role_with_other_privileges(
 ) -> None:
     proxmox.world.access.roles["R402Storage"] = frozenset({"Datastore.Allocate"})
     operator = Keyboard()
-    main.run(asked(tmp_path), operator)
+    await main.execute(asked(tmp_path), operator)
 
     await shell.paste(line for line in operator.lines if "aplinfo" not in line)
 
@@ -221,3 +223,26 @@ def test_a_subnet_that_cannot_work_is_refused(tmp_path: Path, changes: dict[str,
     assert main.run(asked(tmp_path, subnet=wrong), operator) == main.EXIT_NOT_DONE
     assert "network.tenants" in operator.everything
     assert list(tmp_path.iterdir()) == []
+
+
+def test_on_the_command_line_commands_go_to_stdout_and_words_to_stderr(tmp_path: Path) -> None:
+    wish = asked(tmp_path)
+    words = ["setup", *wish.arguments, "--env-file", str(wish.env_file), "--node", "pve"]
+
+    done = CliRunner().invoke(entry.app, words)
+
+    lines = done.stdout.splitlines()
+    assert done.exit_code == 0, done.stderr
+    assert {line.split()[0] for line in lines} == {"pveam", "pveum", "pvesh", "#"}
+    assert "PVE_TOKEN_SECRET" in done.stderr
+
+
+def test_on_the_command_line_a_run_needs_a_terminal(tmp_path: Path) -> None:
+    wish = asked(tmp_path)
+    words = ["setup", *wish.arguments, "--env-file", str(wish.env_file), "--run"]
+
+    done = CliRunner().invoke(entry.app, words, input="root@pam\nsecret\n")
+
+    assert (done.exit_code, done.stdout) == (main.EXIT_NOT_DONE, "")
+    assert "terminal" in done.stderr
+    assert not wish.env_file.exists()

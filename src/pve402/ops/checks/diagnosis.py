@@ -1,18 +1,13 @@
 """What a failed call to Proxmox VE means: the cause, the setting to change, and the fix."""
 
-import asyncio
-import hashlib
-import ssl
-
 from pve402 import config
 from pve402.domain import causes
 from pve402.ops.checks import findings
 from pve402.ops.checks.findings import Finding
+from pve402.proxmox import certificate, options
 from pve402.proxmox import errors as pve
-from pve402.proxmox import options
 
 _WHAT = "Proxmox VE"
-_LOOK_SECONDS = 5.0
 
 
 async def explain(error: pve.ProxmoxError, settings: config.Settings) -> Finding:
@@ -65,7 +60,7 @@ def _denied(error: pve.PermissionDenied, settings: config.Settings) -> Finding:
 
 async def _certificate(error: pve.ProxmoxError, settings: config.Settings) -> Finding:
     cause = error.__cause__ or error
-    seen = await _fingerprint(settings)
+    seen = await certificate.shown_fingerprint(settings.pve_host)
     shown = f" It shows the fingerprint {seen}." if seen else ""
     if settings.pve_fingerprint is not None:
         detail = f"{_address(settings)} shows another certificate than the one in PVE_FINGERPRINT"
@@ -78,18 +73,6 @@ async def _certificate(error: pve.ProxmoxError, settings: config.Settings) -> Fi
     )
     detail = f"the certificate of {_address(settings)} was rejected: {fault}"
     return findings.bad(_WHAT, detail, variable="PVE_CA_FILE", mend=mend)
-
-
-async def _fingerprint(settings: config.Settings) -> str:
-    """The SHA-256 fingerprint of the certificate that the host shows; empty if it shows none."""
-    url = options.api_url(settings.pve_host)
-    address = (url.host or "", url.port or options.DEFAULT_PORT)
-    try:
-        pem = await asyncio.to_thread(ssl.get_server_certificate, address, timeout=_LOOK_SECONDS)
-    except (OSError, ValueError):
-        return ""
-    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest().upper()
-    return ":".join(digest[place : place + 2] for place in range(0, len(digest), 2))
 
 
 def _address(settings: config.Settings) -> str:
