@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from pve402.proxmox import parameters
 from pve402.proxmox.administration import Change
-from pve402.setup.steps import Step
+from pve402.setup.steps import Step, TemplateStep
 
 _PVEUM = (
     ("POST", "/access/roles", "role add", "roleid"),
@@ -24,7 +24,11 @@ _VERBS = {"POST": "create", "PUT": "set"}
 
 def lines(wanted: Iterable[Step]) -> Iterator[str]:
     """Yield the lines to paste; whoever pastes them twice changes nothing the second time."""
+    has_fresh_list = False
     for step in wanted:
+        if isinstance(step, TemplateStep) and not has_fresh_list:
+            has_fresh_list = True
+            yield "pveam update"
         yield f"# {step.what}"
         yield " || ".join(command(change) for change in step.changes)
 

@@ -2,15 +2,15 @@
 
 import dataclasses
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.keyboards import Keyboard
 from tests.support.pasted import RootShell
-from typer.testing import CliRunner
 
-from pve402 import __main__ as entry
 from pve402 import bootstrap, config
 from pve402.bootstrap import rights
 from pve402.ops.checks import findings
@@ -225,24 +225,37 @@ def test_a_subnet_that_cannot_work_is_refused(tmp_path: Path, changes: dict[str,
     assert list(tmp_path.iterdir()) == []
 
 
+def run_alone(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run the command as a program without a terminal."""
+    return subprocess.run(
+        [sys.executable, "-m", "pve402", *map(str, words)],
+        input="root@pam\nsecret\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_on_the_command_line_commands_go_to_stdout_and_words_to_stderr(tmp_path: Path) -> None:
     wish = asked(tmp_path)
-    words = ["setup", *wish.arguments, "--env-file", str(wish.env_file), "--node", "pve"]
 
-    done = CliRunner().invoke(entry.app, words)
+    done = run_alone("setup", *wish.arguments, "--env-file", wish.env_file, "--node", "pve")
 
-    lines = done.stdout.splitlines()
-    assert done.exit_code == 0, done.stderr
-    assert {line.split()[0] for line in lines} == {"pveam", "pveum", "pvesh", "#"}
+    assert done.returncode == 0, done.stderr
+    assert {line.split()[0] for line in done.stdout.splitlines()} == {
+        "pveam",
+        "pveum",
+        "pvesh",
+        "#",
+    }
     assert "PVE_TOKEN_SECRET" in done.stderr
 
 
 def test_on_the_command_line_a_run_needs_a_terminal(tmp_path: Path) -> None:
     wish = asked(tmp_path)
-    words = ["setup", *wish.arguments, "--env-file", str(wish.env_file), "--run"]
 
-    done = CliRunner().invoke(entry.app, words, input="root@pam\nsecret\n")
+    done = run_alone("setup", *wish.arguments, "--env-file", wish.env_file, "--run")
 
-    assert (done.exit_code, done.stdout) == (main.EXIT_NOT_DONE, "")
+    assert (done.returncode, done.stdout) == (main.EXIT_NOT_DONE, "")
     assert "terminal" in done.stderr
     assert not wish.env_file.exists()

@@ -36,7 +36,8 @@ def run_alone(*arguments: str, missing: tuple[str, ...] = SERVER_ONLY) -> tuple[
 
 
 @pytest.mark.parametrize(
-    "command", [("serve",), ("serve", "--port", "1"), ("ops",), ("ops", "doctor"), ("openapi",)]
+    "command",
+    [("serve",), ("serve", "--port", "1"), ("setup",), ("ops",), ("ops", "doctor"), ("openapi",)],
 )
 def test_what_needs_the_server_says_what_to_install(command: tuple[str, ...]) -> None:
     code, printed, said = run_alone(*command)
