@@ -4,12 +4,16 @@ async with client.Client("https://rent.example.com", token="...") as service:
     await client.files.put_file(service, "10001", Path("site.tar.gz"), "/root/site.tar.gz")
 """
 
+import asyncio
 import base64
 import contextlib
 import hashlib
+import io
 import os
 import re
 import secrets
+import select
+import stat
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
@@ -26,16 +30,34 @@ from pve402.client.client import Client
 LARGEST_FILE_BYTES: Final = 1024**3
 _CHUNK_BYTES: Final = 64 * 1024
 _PIPE_MODE: Final = 0o644
+_STDIN: Final = Path("/dev/stdin")
+_UNPROCESSABLE: Final = 422
 _SHA256: Final = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:([A-Za-z0-9+/=]+):", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """The file to upload; it does not change while it is read."""
+    """What to upload: the first bytes of an open file, which may grow meanwhile."""
 
-    path: Path
+    file: io.FileIO | IO[bytes]
+    size_bytes: int
     digest: bytes
     mode: int
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """Yield the bytes, and zeros in place of those that have been cut off meanwhile."""
+        left = self.size_bytes
+        await asyncio.to_thread(self.file.seek, 0)
+        while left:
+            size = min(left, _CHUNK_BYTES)
+            piece = await asyncio.to_thread(self.file.read, size) or bytes(size)
+            left -= len(piece)
+            yield piece
+
+    def has_changed(self) -> bool:
+        """Whether the bytes are others than at first; reads all of them."""
+        self.file.seek(0)
+        return _copied(self.file, self.size_bytes)[0] != self.digest
 
 
 async def put_file(
@@ -43,21 +65,31 @@ async def put_file(
 ) -> schemas.FileAnswer:
     """Copy a file into a container, keeping its permissions unless `mode` is given.
 
-    A file that can be read only once, such as a pipe, is copied to a temporary file first and
-    gets 0644.
-    Raises FileTooLarge, OSError for the local file, Refused, ServiceUnreachable, KeyNeeded.
+    Of a file that grows, what was there at first is copied. What has no size, such as a pipe or a
+    file of /proc, is copied to a temporary file first; what is no file gets 0644. `/dev/stdin` is
+    read from where this process has come to.
+    Raises FileDamaged for a file that was changed meanwhile, FileTooLarge, OSError for the local
+    file, Refused, ServiceUnreachable, KeyNeeded.
     """
     async with _source(local) as source:
         permissions = source.mode if mode is None else mode
         query = urlencode({"path": remote, "mode": f"{permissions:04o}"})
-        async with service.opened(
-            "PUT",
-            f"/management/files/{ctid}?{query}",
-            ctid,
-            body=lambda: source.path.open("rb"),
-            headers={"Content-Digest": f"sha-256=:{base64.b64encode(source.digest).decode()}:"},
-        ) as answer:
-            return transport.read(await transport.read_reply(answer), schemas.FileAnswer)
+        headers = {
+            "Content-Length": str(source.size_bytes),
+            "Content-Digest": f"sha-256=:{base64.b64encode(source.digest).decode()}:",
+        }
+        path = f"/management/files/{ctid}?{query}"
+        try:
+            async with service.opened(
+                "PUT", path, ctid, body=source.pieces, headers=headers
+            ) as answer:
+                return transport.read(await transport.read_reply(answer), schemas.FileAnswer)
+        except errors.Refused as refusal:
+            if refusal.status == _UNPROCESSABLE and await asyncio.to_thread(source.has_changed):
+                raise errors.FileDamaged(
+                    f"{errors.plain(local)} changed while it was read"
+                ) from refusal
+            raise
 
 
 async def get_file(
@@ -131,41 +163,56 @@ def _partial(local: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.asynccontextmanager
 async def _source(local: Path) -> AsyncIterator[_Source]:
-    """Open a local file, after copying it if it can be read only once."""
-    if not _is_stream(local):
-        yield await threads.run(_look_at, local)
-        return
-    with tempfile.NamedTemporaryFile(prefix="pve402-") as kept:
-        digest_kept = await threads.run(_keep, local, kept)
-        yield _Source(path=Path(kept.name), digest=digest_kept, mode=_PIPE_MODE)
+    """Open a local file, and copy it if it has no size or can be read only once."""
+    with contextlib.ExitStack() as opened:
+        file: io.FileIO | IO[bytes] = opened.enter_context(await threads.run(_open, local))
+        found = os.fstat(file.fileno())
+        is_file = stat.S_ISREG(found.st_mode)
+        mode = stat.S_IMODE(found.st_mode) & 0o777 if is_file else _PIPE_MODE
+        try:
+            if is_file and found.st_size and local != _STDIN:
+                most_bytes = min(found.st_size, LARGEST_FILE_BYTES + 1)
+                digest, size = await threads.run(_copied, file, most_bytes)
+            else:
+                kept = opened.enter_context(tempfile.TemporaryFile(prefix="pve402-"))
+                digest, size = await threads.run(_copied, file, LARGEST_FILE_BYTES + 1, kept)
+                file = kept
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(local)) from error
+        if size > LARGEST_FILE_BYTES:
+            raise _too_large(local)
+        yield _Source(file=file, digest=digest, size_bytes=size, mode=mode)
+
+
+def _open(local: Path) -> io.FileIO:
+    """Open a file unbuffered; opened by its name, stdin would begin anew, or not open at all."""
+    if local == _STDIN:
+        return open(0, "rb", buffering=0, closefd=False)
+    return local.open("rb", buffering=0)
+
+
+def _copied(
+    file: io.FileIO | IO[bytes], most_bytes: int, to: IO[bytes] | None = None
+) -> tuple[bytes, int]:
+    """Read, and copy, up to so many bytes. Returns their SHA-256 and how many there were."""
+    digest, size = hashlib.sha256(), 0
+    while size < most_bytes:
+        piece = file.read(min(_CHUNK_BYTES, most_bytes - size))
+        if piece is None:  # nothing is there yet, and whoever gave us stdin does not wait
+            select.select([file], [], [])
+            continue
+        if not piece:
+            break
+        size += len(piece)
+        digest.update(piece)
+        if to is not None:
+            to.write(piece)
+    return digest.digest(), size
 
 
 def _is_stream(file: Path) -> bool:
     """Whether the file is a pipe, a device or a socket."""
     return file.exists() and not file.is_file() and not file.is_dir()
-
-
-def _look_at(file: Path) -> _Source:
-    with file.open("rb") as opened:
-        found = os.fstat(opened.fileno())
-        if found.st_size > LARGEST_FILE_BYTES:
-            raise _too_large(file)
-        digest = hashlib.file_digest(opened, "sha256").digest()
-        return _Source(path=file, digest=digest, mode=found.st_mode & 0o777)
-
-
-def _keep(pipe: Path, kept: IO[bytes]) -> bytes:
-    """Copy a pipe to its end. Returns the SHA-256."""
-    digest, left = hashlib.sha256(), LARGEST_FILE_BYTES
-    with pipe.open("rb", buffering=0) as opened:
-        while chunk := opened.read(_CHUNK_BYTES):
-            left -= len(chunk)
-            if left < 0:
-                raise _too_large(pipe)
-            digest.update(chunk)
-            kept.write(chunk)
-    kept.flush()
-    return digest.digest()
 
 
 def _too_large(file: Path) -> errors.FileTooLarge:

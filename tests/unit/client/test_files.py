@@ -6,6 +6,7 @@ import socket
 import stat
 import threading
 from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,22 +24,28 @@ FILE = {"ctid": "10000", "path": "/x", "sizeBytes": 0, "mode": None, "sha256": N
 class Store:
     """Keeps what is put, with its digest and mode."""
 
-    def __init__(self) -> None:
+    def __init__(self, change: Callable[[], None] | None = None) -> None:
+        self._change = change
         self.put: list[bytes] = []
         self.modes: list[str] = []
         self.digests_fit: list[bool] = []
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        body = await request.read()
+        body = await request.content.readany()
+        if self._change is not None:
+            self._change()
+        body += await request.content.read()
         told = request.headers["Content-Digest"].removeprefix("sha-256=:").removesuffix(":")
         self.put.append(body)
         self.modes.append(request.query["mode"])
         self.digests_fit.append(told == b64encode(hashlib.sha256(body).digest()).decode())
+        if not self.digests_fit[-1]:
+            return web.json_response({"detail": "wrong", "code": "invalid_request"}, status=422)
         return web.json_response(FILE)
 
 
-async def _put(local: Path, mode: int | None = None) -> Store:
-    store = Store()
+async def _put(local: Path, mode: int | None = None, store: Store | None = None) -> Store:
+    store = store or Store()
     async with (
         tenant_service.serving(store.handle) as service,
         client.Client(service.url, token="t" * 20) as tenant,
@@ -83,6 +90,73 @@ async def test_whatever_can_be_read_is_put_whole(tmp_path: Path, kind: str, size
 
     assert (store.put, store.digests_fit) == ([data], [True])
     assert store.modes == ["0640" if kind in {"file", "link"} else "0644"]
+
+
+@pytest.mark.parametrize("path", ["/proc/version", "/proc/self/status", "/proc/self/environ"])
+async def test_a_file_without_a_size_is_put_whole(path: str) -> None:
+    store = await _put(Path(path), mode=0o600)
+
+    assert store.digests_fit == [True]
+    assert store.put[0] or path.endswith("environ")
+
+
+@pytest.mark.parametrize("how", ["written on", "cut off", "written over", "replaced", "removed"])
+async def test_a_file_may_change_while_it_is_put(tmp_path: Path, how: str) -> None:
+    path, data = tmp_path / "it", os.urandom(8_000_000)
+    path.write_bytes(data)
+
+    def change() -> None:
+        if how == "written on":
+            with path.open("ab") as file:
+                file.write(b"more" * 100_000)
+        elif how == "cut off":
+            os.truncate(path, 70_000)
+        elif how == "written over":
+            path.write_bytes(bytes(8_000_000))
+        elif how == "replaced":
+            (tmp_path / "new").write_bytes(b"new")
+            (tmp_path / "new").rename(path)
+        else:
+            path.unlink()
+
+    store = Store(change)
+    if how in {"cut off", "written over"}:
+        with pytest.raises(client.FileDamaged, match="it changed while it was read"):
+            await _put(path, store=store)
+        assert store.digests_fit == [False]
+        return
+    await _put(path, store=store)
+    assert (store.put, store.digests_fit) == ([data], [True])
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe", "socket", "impatient pipe", "empty"])
+async def test_stdin_is_read_on_from_where_it_is(tmp_path: Path, kind: str) -> None:
+    if kind in {"file", "empty"}:
+        path = tmp_path / "it"
+        path.write_bytes(b"taken" if kind == "empty" else b"takenrest")
+        path.chmod(0o750)
+        given = os.open(path, os.O_RDONLY)
+        assert os.read(given, 5) == b"taken"
+    elif kind == "socket":
+        ours, theirs = socket.socketpair()
+        ours.sendall(b"rest")
+        ours.close()
+        given = theirs.detach()
+    else:
+        given, writing = os.pipe()
+        os.set_blocking(given, kind == "pipe")
+        threading.Timer(0.1, lambda: (os.write(writing, b"rest"), os.close(writing))).start()
+    before = os.dup(0)
+    os.dup2(given, 0)
+    try:
+        store = await _put(Path("/dev/stdin"))
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        os.close(given)
+
+    assert (store.put, store.digests_fit) == ([b"" if kind == "empty" else b"rest"], [True])
+    assert store.modes == ["0750" if kind in {"file", "empty"} else "0644"]
 
 
 async def test_a_device_without_content_is_an_empty_file() -> None:
