@@ -132,6 +132,10 @@ async def _proxmox_error(_request: Request, _error: Exception) -> Response:
 _ROUTING_WORDS: Final = {
     404: ("not_found", "There is no such route; GET /openapi.json lists all routes."),
     405: ("method_not_allowed", "This route does not support this method."),
+    426: (
+        "upgrade_required",
+        "This address is a websocket; connect to it with a websocket client.",
+    ),
 }
 
 
@@ -142,6 +146,8 @@ async def _routing_error(request: Request, error: Any) -> Response:
         title = http.HTTPStatus(error.status_code).phrase
         page = refusal_page.written(title, detail)
         response = Response(page, error.status_code, media_type=refusal_page.MEDIA_TYPE)
+    if error.status_code == 426:
+        response.headers.update({"upgrade": "websocket", "connection": "upgrade"})  # RFC 9110
     if error.status_code == 405:
         if request.method == "OPTIONS":
             response = Response(status_code=204)

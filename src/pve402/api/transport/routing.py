@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 from pydantic.alias_generators import to_camel
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
@@ -70,10 +71,11 @@ class Router:
         return self._adding("DELETE", path, documentation)
 
     def websocket(self, path: str) -> Callable[[SocketHandler], SocketHandler]:
-        """Add the websocket handler that this decorates."""
+        """Add the websocket handler that this decorates; a plain GET there is answered 426."""
 
         def add(handler: SocketHandler) -> SocketHandler:
             self.routes.append(WebSocketRoute(path, handler))
+            self.routes.append(PlainRoute("GET", path, _upgrade_needed, include_in_schema=False))
             return handler
 
         return add
@@ -87,6 +89,10 @@ class Router:
             return handler
 
         return add
+
+
+async def _upgrade_needed(_request: Request) -> Response:
+    raise HTTPException(426)
 
 
 def _answering(handler: Handler) -> ASGIApp:

@@ -222,3 +222,44 @@ async def test_a_program_is_not(api: Api, accept: str):
     reply = await api.client.get("/lease/container", headers={"Accept": accept})
 
     assert reply.code == "method_not_allowed"
+
+
+SOCKETS = [
+    "/management/exec/10000/ws",
+    "/management/stream/10000",
+    "/console/terminal/ws",
+    "/console/vnc/ws",
+    "/management/exec/none/ws",
+]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": f"Bearer {'t' * 43}"},
+        {"Upgrade": "h2c", "Connection": "Upgrade"},
+        {"PAYMENT-SIGNATURE": "x"},
+        {"Accept": "text/html"},
+    ],
+    ids=["bare", "token", "h2c", "paying", "browser"],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", SOCKETS)
+async def test_a_websocket_without_an_upgrade_is_426_and_free(
+    api: Api, path: str, method: str, headers: dict[str, str]
+):
+    reply = await api.client.request(method, path, headers=headers)
+
+    assert reply.status == 426
+    assert (reply.headers["upgrade"], reply.headers["connection"]) == ("websocket", "upgrade")
+    assert "payment-required" not in reply.headers
+    assert api.leases.named("pay_fee") == []
+
+
+@pytest.mark.parametrize("path", ["/management/stream/10000", "/console/vnc/ws"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+async def test_a_websocket_has_no_other_method(api: Api, path: str, method: str):
+    reply = await api.client.request(method, path)
+
+    assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD")
