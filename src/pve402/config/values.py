@@ -1,5 +1,6 @@
 """Checks of single settings."""
 
+import contextlib
 import ipaddress
 import re
 import ssl
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-import sqlalchemy
+import yarl
 from pydantic import BeforeValidator, SecretStr
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
@@ -26,6 +27,8 @@ _DRIVERS = {
     "postgresql": "postgresql+asyncpg",
     "postgresql+asyncpg": "postgresql+asyncpg",
 }
+#: The last part of a name is no number: browsers take such a host for an IPv4 address.
+_HOST_NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*(?![0-9]+\.?$|0x[0-9a-f]*\.?$)[a-z0-9_-]{1,63}\.?")
 _PRIVATE_KEY = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
 
 
@@ -161,11 +164,11 @@ def private_key(secret: SecretStr) -> SecretStr:
 def database_url(secret: SecretStr) -> SecretStr:
     """Return the database's address with our driver."""
     scheme, separator, rest = secret.get_secret_value().strip().partition("://")
-    driver = _DRIVERS.get(scheme)
+    driver = _DRIVERS.get(scheme.lower())
     if not separator or driver is None:
         raise ValueError("must begin with sqlite:/// or postgresql://")
     if driver.startswith("postgresql"):
-        server_address.translated(sqlalchemy.make_url(f"{driver}://{rest}"))
+        server_address.check(f"{driver}://{rest}")
     return SecretStr(f"{driver}://{rest}")
 
 
@@ -179,16 +182,38 @@ def origin(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname or "*" in text:
         raise ValueError("must be origins such as https://shop.example.com, or * for all")
+    if parts.port == 0:  # raises ValueError for what is no port
+        raise ValueError("must be origins with a port from 1 to 65535")
     if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("must be origins, without a path or credentials")
-    try:
-        host = ipaddress.ip_address(parts.hostname).compressed
-    except ValueError:
-        host = parts.hostname.encode("idna").decode("ascii")
-    host = f"[{host}]" if ":" in host else host
+    host = _browsers_host(parts.hostname)
     usual = {"http": 80, "https": 443}[parts.scheme]
     port = f":{parts.port}" if parts.port not in {None, usual} else ""
     return f"{parts.scheme}://{host}{port}"
+
+
+def _browsers_host(text: str) -> str:
+    """Return a host as browsers write it (WHATWG URL). Raises ValueError for what is none."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return _browsers_host_name(text)
+    if address.version == 4:
+        return str(address)
+    if address.scope_id is not None:
+        raise ValueError("must be origins without an IPv6 zone")
+    mapped = address.ipv4_mapped
+    if mapped is None:
+        return f"[{address.compressed}]"
+    return f"[::ffff:{int(mapped) >> 16:x}:{int(mapped) & 0xFFFF:x}]"
+
+
+def _browsers_host_name(text: str) -> str:
+    with contextlib.suppress(ValueError):
+        name = yarl.URL.build(scheme="https", host=text).raw_host or ""
+        if _HOST_NAME.fullmatch(name):
+            return name
+    raise ValueError("must be origins with a host that browsers can open")
 
 
 def stats_fields(parts: tuple[str, ...]) -> tuple[str, ...]:

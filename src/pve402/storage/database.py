@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
-from pve402.storage import clock, migrate, sqlite, tables, transaction
+from pve402.storage import clock, failures, migrate, sqlite, tables, transaction
 
 if TYPE_CHECKING:
     from pve402.storage import postgresql
@@ -149,8 +149,9 @@ class Database:
         path = self._url.database
         if not path or path == ":memory:":
             raise DatabaseBusyError("an in-memory SQLite database loses everything; name a file")
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        lock_file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with failures.translated():
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            lock_file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -17,6 +17,11 @@ pytestmark = pytest.mark.postgres
         ({"application_name": "shop"}, "application_name", "shop"),
         ({"options": "-c statement_timeout=7s"}, "statement_timeout", "7s"),
         ({"target_session_attrs": "any", "keepalives": "1"}, "ssl", "off"),
+        ({"statement_cache_size": "0"}, "ssl", "off"),
+        ({"timeout": "5", "command_timeout": "60"}, "ssl", "off"),
+        ({"connect_timeout": "0"}, "ssl", "off"),
+        ({"prepared_statement_cache_size": "0", "ssl": "prefer"}, "ssl", "off"),
+        ({"max_cached_statement_lifetime": "9", "lock_timeout": "8000"}, "lock_timeout", "8s"),
         ({"channel_binding": "prefer", "statement_timeout": "9000"}, "statement_timeout", "9s"),
     ],
 )

@@ -283,6 +283,11 @@ def test_variables_that_look_mistyped_are_found(write, monkeypatch):
         ("http://shop.example.com:443", ("http://shop.example.com:443",)),
         ("http://[::0:1]:3000", ("http://[::1]:3000",)),
         ("https://b\u00fccher.example", ("https://xn--bcher-kva.example",)),
+        ("https://fa\u00df.example", ("https://xn--fa-hia.example",)),
+        ("http://\uff12.example", ("http://2.example",)),
+        ("http://[::ffff:1.2.3.4]", ("http://[::ffff:102:304]",)),
+        ("https://shop_1.example.com:0443", ("https://shop_1.example.com",)),
+        ("https://shop.example.com.:8443", ("https://shop.example.com.:8443",)),
         ("http://a.test:80, http://A.test/ , https://b.test", ("http://a.test", "https://b.test")),
     ],
 )
@@ -304,6 +309,17 @@ def test_origins_are_written_as_browsers_do(write, written: str, origins: tuple[
         "https://",
         "https://shop.example.com:99999",
         "*,https://a.example.com/x",
+        "https://a b.example.com",
+        "https://shop.example.com\\evil",
+        'https://"shop".example.com',
+        "https://shop%2eexample.com",
+        "https://shop..example.com",
+        f"https://{'a' * 64}.example.com",
+        "http://0x7f.1",
+        "http://127.1",
+        "http://010.0.0.1",
+        "http://[fe80::1%25eth0]",
+        "https://shop.example.com:0",
     ],
 )
 def test_what_is_no_origin_is_refused(write, written: str):
@@ -327,6 +343,12 @@ DATABASE = "postgresql://pve402:secret@db.example.com/pve402"
         "options=-c%20statement_timeout%3D5s",
         "keepalives=1&keepalives_idle=30",
         "prepared_statement_cache_size=0",
+        "statement_cache_size=0",
+        "timeout=5&command_timeout=60",
+        "connect_timeout=0",
+        "host=a.example.com:5432&host=b.example.com:5432&target_session_attrs=primary",
+        "sslmode=verify-full&sslrootcert=system",
+        "host=/var/run/postgresql",
     ],
 )
 def test_a_database_is_named_as_hosting_services_do(write, query: str):
@@ -344,9 +366,36 @@ def test_a_database_is_named_as_hosting_services_do(write, query: str):
         "connect_timeout=soon",
         "sslmod=require",
         "client_encoding=latin1",
+        "timeout=abc",
+        "statement_cache_size=-1",
+        "prepared_statement_cache_size=x",
+        "target_session_attrs=fastest",
+        "ssl=maybe",
+        "connect_timeout=99999999999",
+        "host=a&host=b",
+        "port=70000",
+        "port=5432&port=5433",
     ],
 )
 def test_a_parameter_that_cannot_be_honoured_is_named(write, query: str):
     with pytest.raises(config.SettingsError, match=query.partition("=")[0]) as refused:
         config.load(write(DATABASE_URL=f"{DATABASE}?{query}", PVE402_SECRET_KEY="k" * 32))
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://pve402:secret@a:5432,b:5432/pve402",
+        "postgresql://pve402:secret@db.example.com:abc/pve402",
+        "postgresql://pve402:secret@db.example.com:/pve402",
+        "postgresql://pve402:secret@db.example.com:99999/pve402",
+        "postgresql://pve402:secret@[::1/pve402",
+        "mysql://pve402:secret@db.example.com/pve402",
+    ],
+)
+def test_an_address_that_names_no_server_is_refused_in_plain_words(write, address: str):
+    with pytest.raises(config.SettingsError, match="DATABASE_URL: must ") as refused:
+        config.load(write(DATABASE_URL=address, PVE402_SECRET_KEY="k" * 32))
+    assert "secret" not in str(refused.value)
+    assert "literal" not in str(refused.value)
