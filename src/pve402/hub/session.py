@@ -231,7 +231,7 @@ class Session:
         try:
             self._dispatch(frame.kind, frame.fields)
         except LinkBroken:
-            self._end()
+            self._end(quit_agent=True)
         except (ValueError, IndexError):
             self._note(offences.GRAVE, "damaged")
 
@@ -319,7 +319,7 @@ class Session:
     async def _write(self) -> None:
         with suppress(OSError, LinkBroken):
             await self._outbox.run()
-        self._end()
+        self._end(quit_agent=True)
 
     def _is_answer_owed(self) -> bool:
         """Whether more will come. A needless packet stalls the next one."""

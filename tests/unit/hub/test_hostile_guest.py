@@ -295,6 +295,31 @@ async def test_a_guest_that_forges_frames_loses_its_session_and_fills_no_log(
     assert socket.incoming.qsize() == left
 
 
+@pytest.mark.parametrize("complaint", [("R", "0"), ("R", "99"), ("A", "99"), ("R", "7", "x")])
+async def test_a_line_that_never_arrives_ends_the_session_and_the_agent(
+    complaint: tuple[str, ...],
+) -> None:
+    socket, now = FakeSocket(), 0.0
+    hello = Hello(encoding="base64", directory="/run", tools=frozenset(), rest=b"")
+    session = Session(socket, NONCE, hello, CALM, clock=lambda: now)
+    session.start()
+    execution = start(session)
+
+    async with asyncio.timeout(20):
+        while not session.ended.is_set():
+            now += 0.2
+            socket.incoming.put_nowait(frame(*complaint))
+            sent = len(socket.sent)
+            while len(socket.sent) == sent and not session.ended.is_set():  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        with pytest.raises(errors.SessionLost):
+            await execution.wait()
+        await session.close()
+
+    assert socket.is_closed
+    assert socket.sent.count(b": pve402-quit") == 1
+
+
 async def test_a_few_damaged_frames_do_not_end_the_session() -> None:
     socket = FakeSocket()
     session = open_session(socket, options=CALM)
