@@ -26,7 +26,7 @@ import pve402
 from pve402 import __main__ as entry
 from pve402.api import app
 from pve402.api.transport.errors import status_of as _status
-from pve402.cli import inside, reach, tenant
+from pve402.cli import entries, inside, reach, tenant
 from pve402.config import Settings
 from pve402.domain import errors as domain_errors
 from pve402.ops import main as ops
@@ -177,6 +177,7 @@ def _command_group() -> typer.core.TyperGroup:
     """The command line as its own `main` completes it."""
     tenant.add_to(entry.app)
     inside.add_to(entry.app)
+    entries.add_to(entry.app)
     reach.add_to(entry.app)
     group = typer.main.get_command(entry.app)
     assert isinstance(group, typer.core.TyperGroup)  # noqa: S101 -- it has several commands

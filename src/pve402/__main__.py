@@ -190,10 +190,11 @@ def main() -> None:
     """Run the command line; what tenants run is read only where one of it may be meant."""
     _open_standard_streams()
     if sys.argv[1:2] != ["serve"]:
-        from pve402.cli import inside, reach, tenant
+        from pve402.cli import entries, inside, reach, tenant
 
         tenant.add_to(app)
         inside.add_to(app)
+        entries.add_to(app)
         reach.add_to(app)
     app()
 

@@ -8,6 +8,7 @@ from pve402.guests.ssh_keys import SshKeys
 from pve402.guests.streams import LeaseRates, Streams
 from pve402.hub import errors, options
 from pve402.hub.detached import DetachedPrograms
+from pve402.hub.entries import Entries
 from pve402.hub.files import Files
 from pve402.hub.hub import Hub
 from pve402.hub.outbox import TerminalSocket
@@ -27,6 +28,7 @@ def unreachable() -> GuestWork:
             check=admit,
         ),
         files=Files(terminal),
+        entries=Entries(terminal),
         detached=DetachedPrograms(terminal),
         consoles=Consoles(None),  # type: ignore[arg-type]
         streams=Streams(terminal, LeaseRates(20)),

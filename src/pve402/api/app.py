@@ -19,6 +19,7 @@ from pve402.api.routes import (
     auth,
     catalogue,
     console,
+    entries,
     files,
     health,
     keys,
@@ -110,7 +111,15 @@ def _telling_why(send: Send, state: State) -> Send:
 
 
 def _add_routes(app: FastAPI, public_url: str) -> None:
-    into_guests = (commands, files, keys, console, console_sockets, stream_sockets)
+    into_guests = (
+        commands,
+        files,
+        entries,
+        keys,
+        console,
+        console_sockets,
+        stream_sockets,
+    )
     bought = (lease, power, owed, management)
     for noun in (*bought, *into_guests, pages, stats, catalogue, auth, health):
         app.router.routes.extend(noun.router.routes)
@@ -149,7 +158,9 @@ def _peers(
     address, calls = components.settings.pve402_peer_bind, components.guest_work.peers
     if address is None or calls is None:
         return nullcontext()
-    into_guests = [noun.router for noun in (commands, files, keys, console_sockets, stream_sockets)]
+    into_guests = [
+        noun.router for noun in (commands, files, entries, keys, console_sockets, stream_sockets)
+    ]
     app = listener.assemble(app_context, address, calls.signer, into_guests)
     return listener.listening(app, address)
 

@@ -20,7 +20,7 @@ from pve402.guests import (
     ssh_keys,
     streams,
 )
-from pve402.hub import detached, files, hub, terminal_socket, vnc
+from pve402.hub import detached, entries, files, hub, terminal_socket, vnc
 from pve402.hub import options as hub_options
 from pve402.leases import guest_specs, options
 from pve402.proxmox import access as pve_access
@@ -64,6 +64,7 @@ def work_in_guests(
             check=opener.check,
         ),
         files=files.Files(terminal),
+        entries=entries.Entries(terminal),
         detached=detached.DetachedPrograms(terminal),
         consoles=consoles.Consoles(db),
         streams=streams.Streams(terminal, rates),

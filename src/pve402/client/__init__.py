@@ -8,7 +8,7 @@ async with client.Client("https://rent.example.com", key="0x...", cap_usd="0.50"
     answer = await client.commands.run(service, bought.answer.lease_id, wish)
 """
 
-from pve402.client import commands, files, keys, names, streams
+from pve402.client import commands, entries, files, keys, names, streams
 from pve402.client.client import DEFAULT_CAP_USD, Bought, Client
 from pve402.client.errors import (
     AddressInvalid,
@@ -53,6 +53,7 @@ __all__ = [
     "TokenInvalid",
     "UnexpectedAnswer",
     "commands",
+    "entries",
     "files",
     "keys",
     "names",

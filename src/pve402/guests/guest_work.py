@@ -18,6 +18,7 @@ from pve402.guests.ssh_keys import SshKeys
 from pve402.guests.streams import Streams
 from pve402.hub import errors as hub_errors
 from pve402.hub.detached import DetachedPrograms
+from pve402.hub.entries import Entries
 from pve402.hub.files import Files
 from pve402.hub.hub import Hub
 from pve402.hub.vnc import VncStream
@@ -88,6 +89,7 @@ class GuestWork:
     hub: Hub
     commands: Commands
     files: Files
+    entries: Entries
     detached: DetachedPrograms
     consoles: Consoles
     streams: Streams

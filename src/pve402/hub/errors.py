@@ -18,6 +18,9 @@
     │   └── StreamNotFound
     ├── FileMissing               404
     ├── FileRefused               409  the guest's file system says no
+    │   ├── NotAFolder
+    │   ├── FileExists
+    │   └── FolderNotEmpty
     ├── SessionFailed             502  the way into the guest broke; carries the exec_id
     │   ├── SessionLost
     │   ├── OutputDamaged
@@ -125,6 +128,21 @@ class FileMissing(HubError):
 class FileRefused(HubError):
     detail = "The guest's file system refused this."
     code = "file_refused"
+
+
+class NotAFolder(FileRefused):
+    detail = "This is not a folder."
+    code = "not_a_folder"
+
+
+class FileExists(FileRefused):
+    detail = "Something is there already; a folder is never replaced."
+    code = "file_exists"
+
+
+class FolderNotEmpty(FileRefused):
+    detail = "The folder is not empty; only a recursive removal removes it."
+    code = "folder_not_empty"
 
 
 class SessionFailed(HubError):

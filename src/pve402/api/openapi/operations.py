@@ -98,6 +98,21 @@ def file_read() -> dict[str, Any]:
     return documented
 
 
+def folder_listed() -> dict[str, Any]:
+    """Document GET /management/folders/{ctid}."""
+    return _inside(schemas.FolderAnswer, query=["entry", "depth", "limit", "after"])
+
+
+def entry(*query: str) -> dict[str, Any]:
+    """Document a route that answers with one file or folder."""
+    return _inside(schemas.EntryAnswer, query=query)
+
+
+def entry_removed() -> dict[str, Any]:
+    """Document DELETE /management/entries/{ctid}."""
+    return _inside(None, status=204, query=["entry", "recursive"])
+
+
 def _inside(
     answer: Any,
     *,

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from pve402 import schemas
+from pve402.hub import entries
 
 DESCRIPTION: Final = (
     "Ask for a container, get a 402 with its price, pay with an x402 client (version 1 or 2), and "
@@ -47,7 +48,67 @@ PURCHASE_HEADERS: Final = (
     ),
     _header("Prefer", "With `respond-async` the answer is 202 at once, and the work goes on."),
 )
-QUERIES: Final = {
+_MODE: Final = {"type": "string", "pattern": "^0?[0-7]{3,4}$"}
+_PATH: Final = {"type": "string", "minLength": 1, "maxLength": 4096}
+
+
+def _query(
+    name: str, description: str, schema: dict[str, Any], *, required: bool = False
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "query",
+        "required": required,
+        "description": description,
+        "schema": schema,
+    }
+
+
+def _switch(name: str, description: str) -> dict[str, Any]:
+    return _query(name, description, {"type": "boolean", "default": False})
+
+
+_ENTRY_QUERIES: Final = {
+    "entry": _query(
+        "path",
+        "Absolute path in the container; percent-encoded bytes, which need not be UTF-8.",
+        _PATH,
+        required=True,
+    )
+    | {"example": "/srv"},
+    "to": _query("to", "The new path, in the same form.", _PATH, required=True)
+    | {"example": "/srv/new"},
+    "depth": _query(
+        "depth",
+        "Levels of folders to list.",
+        {"type": "integer", "minimum": 1, "maximum": entries.DEEPEST, "default": 1},
+    ),
+    "limit": _query(
+        "limit",
+        "Most entries on a page; long names make it shorter.",
+        {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": entries.LARGEST_PAGE,
+            "default": entries.LARGEST_PAGE,
+        },
+    ),
+    "after": _query("after", "`after` of the page before.", {"type": "string", "maxLength": 12288}),
+    "folder_mode": _query("mode", "Octal permissions.", {**_MODE, "default": "0755"}),
+    "new_mode": _query("mode", "Octal permissions; without it they stay.", _MODE),
+    "owner": _query(
+        "owner",
+        "`USER`, `USER:GROUP` or `:GROUP`, as names of the container or numbers; without it the "
+        "owner stays.",
+        {"type": "string", "maxLength": 65},
+    ),
+    "parents": _switch(
+        "parents", "`true` also makes the folders above it, and accepts a folder that is there."
+    ),
+    "recursive": _switch("recursive", "`true` also removes everything in a folder."),
+    "replace": _switch("replace", "`true` replaces what is there, unless it is a folder."),
+}
+QUERIES: Final[dict[str, dict[str, Any]]] = {
     "all": {
         "name": "all",
         "in": "query",
@@ -91,6 +152,7 @@ QUERIES: Final = {
         "description": "Octal permissions of the file.",
         "schema": {"type": "string", "pattern": "^0?[0-7]{3,4}$", "default": "0644"},
     },
+    **_ENTRY_QUERIES,
 }
 LAST_EVENT_ID: Final = _header(
     "Last-Event-ID",
