@@ -13,13 +13,9 @@ from pve402.schemas.answers import (
     ChallengeAnswer,
     ConsoleAnswer,
     CpuFigures,
-    EntryAnswer,
-    EntryItem,
     ExecAnswer,
     ExecItem,
     FieldProblem,
-    FileAnswer,
-    FolderAnswer,
     GuestStats,
     Health,
     KeyItem,
@@ -40,6 +36,7 @@ from pve402.schemas.answers import (
     TokenAnswer,
     VmStatus,
 )
+from pve402.schemas.files import EntryAnswer, EntryItem, FileAnswer, FolderAnswer
 from pve402.schemas.requests import (
     MAX_ATTACHED_SECONDS,
     MAX_COMMAND_CHARACTERS,

@@ -17,9 +17,9 @@ exists() { [ -e "$1" ] || [ -L "$1" ]; }
 is_folder() { [ -d "$1" ] && [ ! -L "$1" ]; }
 
 is_empty() {
-  cd "$1" || return 0
+  cd "$1" || return
   for f in * .[!.]* ..?*; do
-    exists "./$f" && return 1
+    ! exists "./$f" || return
   done
 }
 
