@@ -202,7 +202,14 @@ CTID: Final = {
     "schema": {"type": "string", "pattern": "^([1-9][0-9]{2,8}|l[0-9a-z]{25})$"},
     "example": "10000",
 }
-IN_PATHS: Final = {"execId": EXEC_ID, "ctid": CTID, "owedId": OWED_ID}
+LINK_TOKEN: Final = {
+    "name": "token",
+    "in": "path",
+    "required": True,
+    "description": "Of a link that works once; the service makes it.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{43}$"},
+}
+IN_PATHS: Final = {"execId": EXEC_ID, "ctid": CTID, "owedId": OWED_ID, "token": LINK_TOKEN}
 SECURITY_SCHEMES: Final = {
     "token": {
         "type": "http",

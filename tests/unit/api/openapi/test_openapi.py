@@ -150,3 +150,14 @@ def _references(node: object) -> list[str]:
     if isinstance(node, list):
         return [found for value in node for found in _references(value)]
     return []
+
+
+def test_every_part_of_a_path_is_described():
+    lacking = [
+        f"{method} {path}: {name}"
+        for path, method, operation in OPERATIONS
+        for name in re.findall(r"{(\w+)}", path)
+        if name not in {one["name"] for one in operation.get("parameters", [])}
+    ]
+
+    assert lacking == []
