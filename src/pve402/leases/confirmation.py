@@ -4,7 +4,7 @@
     the transfer is deep enough       the order is final, its payment erased
     it is there, but not deep yet     check again later
     the chain went another way        settle again while the payment is valid
-    it can never be settled again     its minutes are taken back; without others the lease stops
+    it was lost or reverted           its minutes are taken back; without others the lease stops
 
 A lease is handed over after one confirmation, so that tenants wait only seconds. This workflow
 later makes sure that the transfer has stayed on the chain.
@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 LOOK_AGAIN_SECONDS = 5.0
 _REVERTED = "payment_reverted"
+_MAY_LAND = "payment_reverted_and_still_valid"
 
 
 class Confirmation:
@@ -50,7 +51,7 @@ class Confirmation:
         try:
             stands = await self._confirm(deal) if row.sealed_payment is not None else None
         except workflow.GiveUp as lost:
-            await self._take_back(deal, lost.reason)
+            await self._take_back(deal, may_land=lost.reason == _MAY_LAND)
             return
         except workflow.RetryLater:
             if refused is None and row.described_at is None:
@@ -88,7 +89,7 @@ class Confirmation:
         if found.standing is Recheck.VANISHED:
             await self._settle_again(deal)
         if found.standing is Recheck.LOST:
-            raise workflow.GiveUp(_REVERTED, _REVERTED)
+            raise workflow.GiveUp(_REVERTED, _MAY_LAND if found.may_land else _REVERTED)
         return found.transaction
 
     async def _settle_again(self, deal: deals.Deal) -> None:
@@ -101,20 +102,21 @@ class Confirmation:
         await self._deals.remember(deal.order, again.transaction)
         raise workflow.RetryLater("settled again", after_seconds=LOOK_AGAIN_SECONDS)
 
-    async def _take_back(self, deal: deals.Deal, reason: str) -> None:
+    async def _take_back(self, deal: deals.Deal, *, may_land: bool) -> None:
         """Close the order as refused and take its minutes back; a lease with none left stops.
 
-        Does both or neither: while a renewal holds the lease, the order stays as it is.
+        Does both or neither: while a renewal holds the lease, the order stays as it is. A payment
+        that is still valid is watched: whoever submits it again is owed the money.
         """
-        log.error("settlement_lost", order=deal.order.order_id, reason=reason)
+        log.error("settlement_lost", order=deal.order.order_id, may_land=may_land)
+        closing = self._deals.watched() if may_land else {"final": True, **deals.CLOSED}
         async with self._deals.db.begin() as tx:
             await self._deals.write_order(
                 tx,
                 deal.order,
                 status=order.OrderStatus.REFUSED.value,
                 refusal=_REVERTED,
-                final=True,
-                **deals.CLOSED,
+                **closing,
             )
             if deal.lease.status is lease.LeaseStatus.ACTIVE:
                 await self._shorten(tx, deal)

@@ -230,18 +230,21 @@ class Deals:
         self, tx: transaction.Transaction, row: order.Order, refusal: str, reason: str
     ) -> order.Order:
         """Record a refusal, and watch a signed payment: somebody else may still submit it."""
-        watched: dict[str, Any] = {**CLOSED, "attempts": 0}
-        if row.sealed_payment is not None:
-            del watched["sealed_payment"]
-            watched["due_at"] = self.db.now(WATCH_AFTER_SECONDS)
+        closing = CLOSED if row.sealed_payment is None else self.watched()
         return await self.write_order(
             tx,
             row,
             status=order.OrderStatus.REFUSED.value,
             refusal=refusal,
             last_error=reason[:500],
-            **watched,
+            attempts=0,
+            **closing,
         )
+
+    def watched(self) -> dict[str, Any]:
+        """Return the values of a refused order whose signed payment is watched."""
+        due = {"due_at": self.db.now(WATCH_AFTER_SECONDS)}
+        return {"sealed_secrets": None, "fence": None, **due}
 
     async def reassign_vmid(self, deal: Deal, note: str) -> Deal:
         """Give a new lease another vmid, because a foreign guest has its own."""

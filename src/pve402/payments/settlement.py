@@ -50,6 +50,7 @@ from pve402.payments.schemes.base import Fate, Finding
 log = structlog.get_logger(__name__)
 
 _CLOCK_MARGIN_SECONDS: Final = 120
+_TX_REVERTED: Final = "transaction_reverted"
 _USED_ALREADY: Final = frozenset(
     {
         "duplicate_settlement",
@@ -97,7 +98,7 @@ class Recheck(Enum):
     FINAL = "final"  # deep enough
     TOO_EARLY = "too_early"  # there, check again later
     VANISHED = "vanished"  # the chain went another way; settle again while it is valid
-    LOST = "lost"  # gone, and can never be settled again
+    LOST = "lost"  # gone, or reverted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +107,8 @@ class Rechecked:
 
     standing: Recheck
     transaction: str | None = None
+    may_land: bool = False
+    """Whether a lost transfer may still come in another transaction, as its payment is valid."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -220,7 +223,7 @@ class Settler:
         chain = self._route(payment).chain
         seen = await self._look(payment, since_seconds, transaction)
         if seen.outcome is Outcome.REFUSED:
-            return Rechecked(standing=Recheck.LOST)
+            return Rechecked(standing=Recheck.LOST, may_land=seen.reason == _TX_REVERTED)
         if seen.outcome is Outcome.UNKNOWN or seen.transaction is None:
             return Rechecked(standing=Recheck.VANISHED)
         final = await chain.is_final(seen.transaction, confirmations=confirmations)
@@ -290,7 +293,7 @@ class Settler:
                 payment,
                 Outcome.REFUSED,
                 transaction=known_transaction,
-                reason="transaction_reverted",
+                reason=_TX_REVERTED,
             )
         return _concluded(payment, found, known_transaction)
 

@@ -438,6 +438,18 @@ async def test_a_transfer_that_can_never_come_back_is_lost(then: Landing) -> Non
     assert (await _recheck(node)).standing is Recheck.LOST
 
 
+@pytest.mark.parametrize(("then", "may_land"), [(reverts_on_chain, True), (expires, False)])
+async def test_what_is_lost_by_a_revert_alone_may_still_be_submitted(
+    then: Landing, may_land: bool
+) -> None:
+    node = make.FakeNode()
+    then(node)
+
+    found = await _recheck(node)
+
+    assert (found.standing, found.may_land) == (Recheck.LOST, may_land)
+
+
 async def test_a_recheck_without_an_answer_says_so() -> None:
     node = make.FakeNode()
     node.unavailable = True
