@@ -26,7 +26,7 @@ async def reserve(
     """
     if not network.pools:
         return {}
-    taken = await address_rows.list_taken(db, tx, network.name)
+    taken = await address_rows.list_taken(db, tx)
     found: dict[str, str] = {}
     await address_rows.forget(db, tx, settings.address_history_seconds)
     if await _is_in_use_unrecorded(tx, network):
@@ -74,7 +74,7 @@ async def used_up(db: database.Database, sku_catalogue: catalogue.Catalogue) -> 
 async def _is_used_up(
     db: database.Database, tx: transaction.Transaction, network: networks.NetworkProfile
 ) -> bool:
-    taken = await address_rows.list_taken(db, tx, network.name)
+    taken = await address_rows.list_taken(db, tx)
     is_full = not all(pool.has_free(taken) for pool in network.pools)
     return is_full or await _is_in_use_unrecorded(tx, network)
 

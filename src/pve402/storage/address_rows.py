@@ -28,13 +28,14 @@ class Holding:
     released_at: datetime | None  # None: it still has it
 
 
-async def list_taken(
-    db: database.Database, tx: transaction.Transaction, network: str
-) -> frozenset[str]:
-    """Return the addresses of a network that are held, or were freed too recently."""
-    of_network = sa.select(_addresses.c.address).where(_addresses.c.network == network)
-    resting = of_network.where(_addresses.c.free_at > db.now())
-    found = await tx.execute(sa.union_all(of_network.where(_LIVE), resting))
+async def list_taken(db: database.Database, tx: transaction.Transaction) -> frozenset[str]:
+    """Return the addresses that are held, or were freed too recently.
+
+    Of all networks: an address has one holder, even if its pool moved to another profile meanwhile.
+    """
+    known = sa.select(_addresses.c.address)
+    resting = known.where(_addresses.c.free_at > db.now())
+    found = await tx.execute(sa.union_all(known.where(_LIVE), resting))
     return frozenset(found.scalars())
 
 

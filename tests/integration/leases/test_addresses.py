@@ -61,6 +61,11 @@ async def pooled(
         yield made
 
 
+def rename_network(catalogue_file: Path) -> None:
+    """Give the network another name, and leave all else as it is."""
+    catalogue_file.write_text(catalogue_file.read_text().replace("network.lan", "network.tenants"))
+
+
 async def holdings(db: database.Database, address: str) -> list[address_rows.Holding]:
     async with db.read() as tx:
         return await address_rows.list_holdings(tx, address)
@@ -159,6 +164,24 @@ async def test_an_address_is_held_through_grace_then_rests(pooled: Installation)
     assert oldest.transaction
     assert oldest.released_at is not None
     assert oldest.released_at - oldest.taken_at > timedelta(hours=1)
+
+
+async def test_a_pool_that_moved_to_another_profile_hands_no_held_address_out(
+    database_url: str, world: World, catalogue_file: Path
+) -> None:
+    async with running(database_url, *world, pve402_catalogue=catalogue_file) as before:
+        held, ended = [(await before.lease()).lease for _ in range(2)]
+        await before.leases.end(ended)
+        await before.settled_down()
+    rename_network(catalogue_file)
+
+    async with running(database_url, *world, pve402_catalogue=catalogue_file) as now:
+        sold = (await now.lease()).lease
+        with pytest.raises(errors.NoCapacity):
+            await now.lease()
+
+    assert held.addresses["ipv4"] == "10.7.0.10"
+    assert sold.addresses == {"ipv4": "10.7.0.12", "ipv6": "fd00:7::12"}
 
 
 async def test_who_had_an_address_then(pooled: Installation) -> None:
