@@ -18,29 +18,37 @@ class Blocks:
 
     def __init__(self, db: database.Database) -> None:
         self._db = db
-        self._rules = blocklist.Blocklist()
+        self._rules: blocklist.Blocklist | None = None
         self._read_at = float("-inf")
 
     async def check(self, client_address: str | None, wallet: str | None = None) -> None:
         """Raise AddressBlocked or WalletBlocked if the client may buy nothing.
 
-        `wallet` is the payer's EVM address, None if it is not known yet.
+        `wallet` is the payer's EVM address, None if it is not known yet. Raises
+        DatabaseUnavailable if the rules were never read.
         """
-        if time.monotonic() - self._read_at > FRESH_SECONDS:
-            await self._read()
-        if client_address is not None and self._rules.blocks_address(client_address):
+        rules = await self._current()
+        if client_address is not None and rules.blocks_address(client_address):
             raise errors.AddressBlocked
-        if wallet is not None and self._rules.blocks_wallet(wallet):
+        if wallet is not None and rules.blocks_wallet(wallet):
             raise errors.WalletBlocked
 
     async def check_purchase(self, purchase: purchases.Purchase) -> None:
         """Raise AddressBlocked or WalletBlocked for a purchase by a client who may buy nothing."""
         await self.check(purchase.client_address, account.address_of(purchase.owner))
 
-    async def _read(self) -> None:
-        self._read_at = time.monotonic()  # first, so that not every request reads at once
+    async def _current(self) -> blocklist.Blocklist:
+        last = self._rules
+        if last is not None and time.monotonic() - self._read_at <= FRESH_SECONDS:
+            return last
+        if last is not None:
+            self._read_at = time.monotonic()  # first, so that not every request reads at once
         try:
             async with self._db.read() as tx:
                 self._rules = blocklist.Blocklist(await block_rows.list_all(tx))
         except errors.DatabaseUnavailable:
-            return
+            if last is None:
+                raise
+            return last
+        self._read_at = time.monotonic()
+        return self._rules

@@ -190,3 +190,14 @@ async def test_a_rule_is_read_by_every_replica_and_gone_when_removed(
         assert not await block_rows.remove(tx, "10.0.0.0/8")
 
     await blocks.Blocks(installation.parts.db).check("10.2.0.1")
+
+
+async def test_requests_that_come_with_the_first_one_are_held_to_the_rules_too(
+    installation: Installation,
+) -> None:
+    await put(installation, (HERE, "block"))
+    rules = blocks.Blocks(installation.parts.db)
+
+    found = await asyncio.gather(*(rules.check(HERE) for _ in range(3)), return_exceptions=True)
+
+    assert [type(one) for one in found] == [errors.AddressBlocked] * 3

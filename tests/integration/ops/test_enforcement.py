@@ -18,6 +18,7 @@ from pve402.api import visit
 from pve402.domain import errors, lease, power
 from pve402.leases import moves
 from pve402.ops import enforcement, rebuild
+from pve402.storage import queue
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve.simulator import SimulatedProxmox
@@ -54,6 +55,18 @@ def expiry(row: lease.Lease) -> datetime:
     """The end of a lease that has one."""
     assert row.expires_at is not None
     return row.expires_at
+
+
+async def test_a_renewal_that_read_the_lease_before_its_suspension_does_not_hold_it(
+    installation: Installation,
+) -> None:
+    read_before = (await installation.lease()).lease
+    await suspended(installation, read_before)
+    db = installation.parts.db
+
+    with pytest.raises(queue.FenceLostError):
+        async with db.begin() as tx:
+            await moves.hold(tx, read_before, "o1", await db.time_in(tx) + HOUR)
 
 
 async def test_a_suspended_guest_is_down_and_stays_down(installation: Installation) -> None:

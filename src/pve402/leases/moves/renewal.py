@@ -17,11 +17,13 @@ Transaction = transaction.Transaction
 async def hold(tx: Transaction, row: lease.Lease, order_id: str, until: datetime) -> lease.Lease:
     """Same state: a renewal holds the lease, so that it cannot end and no other order can take it.
 
-    Guard: no hold. It clears the fence, so a worker that has the row can no longer write.
+    Guard: no hold, not suspended. It clears the fence, so a worker that has the row can no longer
+    write.
     """
     path = row_moves.stay({Status.ACTIVE, Status.STOPPED, Status.STARTING})
     held = {"hold_order_id": order_id, "hold_until": until}
-    return await row_moves.move(tx, row, path, {"hold_order_id": None}, **held, fence=None)
+    only_if = {"hold_order_id": None, "suspended_at": None}
+    return await row_moves.move(tx, row, path, only_if, **held, fence=None)
 
 
 async def hold_longer(
