@@ -75,6 +75,8 @@ class Redemptions:
                 return found
             check_redeemable(current, price_atomic)
             await self._quotas.check(tx, buyer, asked.size)
+            now = await self._db.time_in(tx)
+            new = dataclasses.replace(new, settled_at=now, tried_at=now)
             if not await owed_rows.reserve(tx, current, price_atomic, new.order_id):
                 raise errors.OwedBusy
             taken = await reservation.reserve(

@@ -123,7 +123,7 @@ async def count_unsettled(
     client_address: str | None,
     stuck_seconds: float,
 ) -> Unsettled:
-    """Count open creations; open orders always have a due time, which is indexed.
+    """Count open creations that are not paid; open orders have a due time, which is indexed.
 
     Those that have been settling for longer than `stuck_seconds` count only towards their payer
     and address, not the total.
@@ -214,6 +214,7 @@ _COUNT_UNSETTLED = sa.select(
     ),
 ).where(
     _orders.c.due_at.isnot(None),
+    _orders.c.settled_at.is_(None),
     _orders.c.kind == order.OrderKind.CREATION.value,
     sa.or_(*(_orders.c.status == status for status in _OPEN)),
 )

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from tests.support.installation import (
 
 from pve402.domain import account, errors, lease, order, owed
 from pve402.leases import outcome, service
+from pve402.payments import settlement
 from pve402.payments.schemes.exact import local_checks
 from pve402.storage import owed_rows, tables
 from pve402_devnet.chain import SimulatedChain
@@ -408,6 +410,64 @@ async def test_a_paid_container_on_a_node_that_died_is_made_on_another(
     assert (paid.lease_id, paid.status) == (row.lease_id, order.OrderStatus.SETTLED)
     (old,) = [one for one in await shop.leases_now() if one.lease_id == told.lease.lease_id]
     assert (old.status, old.owner) == (lease.LeaseStatus.UNWINDING, lease.NOBODY)
+
+
+async def test_a_transfer_that_comes_back_after_its_minutes_were_taken_back_is_owed(
+    installation: Installation,
+) -> None:
+    shop = installation
+    answer = await shop.lease()
+    honest = shop.parts.settler.recheck
+
+    async def reverted(*_: Any, **__: Any) -> settlement.Rechecked:
+        """What a node says while the transaction is in a block and reverted."""
+        shop.parts.settler.recheck = honest  # type: ignore[method-assign]
+        return settlement.Rechecked(standing=settlement.Recheck.LOST, may_land=True)
+
+    shop.parts.settler.recheck = reverted  # type: ignore[method-assign]
+    shop.pass_time(30)
+    await shop.until(lambda row: row.status is lease.LeaseStatus.STOPPED)
+    mine(shop)
+    shop.pass_time(30)
+    await shop.settled_down()
+
+    (debt,), (paid,) = await debts_of(shop), await shop.orders_now()
+    assert (debt.reason, debt.left_atomic) == (owed.OwedReason.PAID_LATE, shop.earned)
+    assert (debt.order_id, paid.status) == (answer.order.order_id, order.OrderStatus.OWED)
+
+
+async def test_a_redemption_is_tried_for_a_day_by_the_databases_clock(
+    installation: Installation,
+) -> None:
+    shop, key = installation, installation.tenant()
+    debt = await owing(shop, key)
+    shop.pass_time(2 * DAY)
+    shop.fail_call(START, times=1)
+
+    answer = await redeem(shop, key, debt)
+
+    assert answer.lease.status is lease.LeaseStatus.ACTIVE
+    assert answer.order.owed_id == debt.owed_id
+
+
+async def test_what_is_paid_and_still_tried_takes_no_place_of_unpaid_creations(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    async with running(url, proxmox, chain, facilitator, pve402_max_unsettled=1) as shop:
+        key = shop.tenant()
+        debt = await owing(shop, key)
+        shop.fail_call(r"POST .*/lxc/10001/status/start$", times=1)
+        asked = {"idempotency_key": None, "client_address": None, "wait_seconds": 0.0}
+        await shop.parts.redeeming.redeem(wallet(key), debt.owed_id, creation(), **asked)
+        await shop.until(lambda row: row.status is lease.LeaseStatus.STARTING)
+
+        answer = await shop.lease()
+
+    assert answer.lease.status is lease.LeaseStatus.ACTIVE
 
 
 async def test_a_debt_is_of_one_order_and_changes_once(installation: Installation) -> None:
