@@ -20,12 +20,25 @@ logger = structlog.get_logger(__name__)
 MAX_HEAD_BYTES: Final = 32 * 1024
 HEAD_LIMIT_SECONDS: Final = 15.0
 FULL_TOLD_EVERY_SECONDS: Final = 60.0
-_DETAIL: Final = f"The request line and headers must be at most {MAX_HEAD_BYTES:,} bytes."
-_BODY: Final = json.dumps({"detail": _DETAIL, "code": "head_too_large"}).encode()
-_TOO_LARGE: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-type: application/json\r\ncache-control: no-store\r\nconnection: close\r\n"
-    b"content-length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
+
+
+def _refusal(status: bytes, code: str, detail: str) -> bytes:
+    """Return a whole answer to a request that never reaches the application."""
+    content = json.dumps({"detail": detail, "code": code}).encode()
+    return (
+        b"HTTP/1.1 %b\r\n"
+        b"content-type: application/json\r\ncache-control: no-store\r\nconnection: close\r\n"
+        b"content-length: %d\r\n\r\n%b" % (status, len(content), content)
+    )
+
+
+_TOO_LARGE: Final = _refusal(
+    b"431 Request Header Fields Too Large",
+    "head_too_large",
+    f"The request line and headers must be at most {MAX_HEAD_BYTES:,} bytes.",
+)
+_MALFORMED: Final = _refusal(
+    b"400 Bad Request", "invalid_request", "This is not a valid HTTP/1.1 request."
 )
 _open_from: Final[collections.Counter[str]] = collections.Counter()
 
@@ -103,10 +116,7 @@ class BoundedHttp(unread.Patient, HttpToolsProtocol):
     @override
     def send_400_response(self, msg: str) -> None:
         """Refuse a malformed request with 400, or one with too large a head with 431."""
-        if self._parsed_bytes <= MAX_HEAD_BYTES:
-            super().send_400_response(msg)
-        else:
-            self._refuse_head()
+        self._refuse_head(_MALFORMED if self._parsed_bytes <= MAX_HEAD_BYTES else _TOO_LARGE)
 
     @override
     def on_headers_complete(self) -> None:
@@ -162,8 +172,8 @@ class BoundedHttp(unread.Patient, HttpToolsProtocol):
         if self._parsed_bytes > MAX_HEAD_BYTES:
             raise ValueError("the head of the request is too large")
 
-    def _refuse_head(self) -> None:
+    def _refuse_head(self, answer: bytes = _TOO_LARGE) -> None:
         self._head_arrived()
         if self._is_open():
-            self.transport.write(_TOO_LARGE)
+            self.transport.write(answer)
             self.transport.close()

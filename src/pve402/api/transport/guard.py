@@ -12,6 +12,7 @@ requests that arrive together, those of one address start a few at a time.
 
 import asyncio
 import dataclasses
+import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -119,6 +120,7 @@ class Guard:
         self._clients = clients or address.ClientAddresses(())
         self._turns = turns.Turns()
         self.limits = limits
+        self.always = lanes.Lane(limit=sys.maxsize)
         self.new = lanes.Lane(limit=limits.requests, part=2)
         self.known = lanes.Lane(limit=limits.paid_requests)
         self.long = lanes.Lane(limit=limits.paid_requests)
@@ -137,12 +139,14 @@ class Guard:
         if scope["type"] == "websocket":
             await self._serve_socket(scope, receive, send)
             return
-        if scope["type"] != "http" or scope["path"] in _ALWAYS_SERVED:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        parties = lanes.parties_of(self._clients.of(scope))
+        lane, parties = self.new, lanes.parties_of(self._clients.of(scope))
+        if scope["path"] in _ALWAYS_SERVED:
+            lane, parties = self.always, ()
         try:
-            place = lanes.Place(self.new, parties)
+            place = lanes.Place(lane, parties)
         except (errors.Overloaded, lanes.ShareUsed) as refusal:
             metrics.OVERLOADED.inc()
             await error_table.answer(refusal)(scope, receive, send)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -196,3 +197,12 @@ async def test_a_trusted_proxy_may_have_more_than_half(
 
     assert closed.count(False) == open_ones
     assert answer.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("head", [b"nonsense\r\n\r\n", GET + b"No colon\r\n\r\n"])
+async def test_what_is_no_http_is_refused_in_json_as_all_else_is(port: int, head: bytes):
+    answer = await talk(port, head)
+
+    headers, _, content = answer.partition(b"\r\n\r\n")
+    assert headers.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(content)["code"] == "invalid_request"

@@ -92,6 +92,21 @@ async def test_health_is_answered_in_any_crowd():
     assert (await client.get("/")).status == 503
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/"])
+@pytest.mark.parametrize("failure", [ValueError(), asyncio.CancelledError()])
+async def test_what_nobody_expected_is_answered_in_json_on_every_path(
+    path: str, failure: BaseException
+):
+    async def fails(*_: Any) -> None:
+        raise failure
+
+    _made, client = guarded(fails)
+
+    reply = await client.get(path)
+
+    assert reply.code in {"internal_error", "order_pending"}
+
+
 async def test_a_request_that_takes_too_long_is_ended():
     made, client = guarded(Slow(), request_seconds=0.01)
 
