@@ -6,6 +6,7 @@ import pytest
 from tests.support import guest_consoles
 from tests.support.guest_consoles import ASH, BASH, DASH
 
+from pve402.hub.console import ConsoleChannel
 from pve402.hub.detached import DetachedPrograms
 from pve402.hub.hub import Hub
 from pve402.hub.request import EventKind, ExecRequest
@@ -22,6 +23,8 @@ sed -n '/socket:/d;/proc/d;s/.* \\([0-9]*\\) -> .*/\\1/p' </tmp/made; rm /tmp/ma
 echo IFS="$IFS" | od -An -tx1; case $- in *[efuxvm]*) echo options $-;; esac; trap
 env | cut -d= -f1 | grep -Ev '^(_|PWD|OLDPWD|SHLVL|container)$' | sort
 """
+#: The terminal, what the simulated guest has everywhere, and what was written above.
+NOT_OURS = "/dev.tty/d;/dev.pts/d;/socket:/d;/tmp.made/d"
 NAMES = ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER"]
 
 
@@ -71,6 +74,28 @@ async def test_of_a_detached_program(
     check(b"".join(e.data for e in events if e.kind is EventKind.STDOUT).decode())
 
 
+async def _state_of(console: ConsoleChannel) -> dict[str, list[str]]:
+    """What an interactive shell says of itself, by kind."""
+    asked = {
+        "traps": "trap",
+        "descriptors": f"ls -l /proc/$$/fd >/tmp/made; sed -n '{NOT_OURS};s/.* -> //p' /tmp/made",
+        "IFS": "echo IFS=\"$IFS\" | od -An -tx1 | sed 's/^ *//'",
+        "names": "env | cut -d= -f1 | grep -Ev '^(_|PWD|OLDPWD|SHLVL|container)$'",
+        "options": "echo $-.",
+    }
+    found = {}
+    for kind, command in asked.items():
+        await console.write(f"stty -echo; echo be''gin; {command}; echo e''nd\r".encode())
+        shown = b""
+        while b"end\r" not in shown.partition(b"begin\r\n")[2]:
+            data = await console.read()
+            assert data is not None
+            shown += data
+        said = shown.partition(b"begin\r\n")[2].partition(b"end\r")[0]
+        found[kind] = said.decode().split("\r\n")[:-1]
+    return found
+
+
 @pytest.mark.parametrize("vmid", [ASH, DASH, BASH])
 async def test_of_a_console(hub: Hub, vmid: int) -> None:
     console = await hub.open_console(guest_consoles.guest(vmid), 80, 24)
@@ -80,8 +105,14 @@ async def test_of_a_console(hub: Hub, vmid: int) -> None:
         data = await console.read()
         assert data is not None
         shown += data
+    state = await _state_of(console)
     await console.write(b"exit\r")
 
+    assert state["traps"] == []
+    assert state["descriptors"] == []  # but for the terminal
+    assert state["IFS"] == ["49 46 53 3d 20 09 0a 0a"]
+    assert set(state["names"]) == {*NAMES, "TERM"}
+    assert not set("efuxv") & set(state["options"][0])
     assert b"0022\r\n" in shown
     # SIGPIPE and SIGXFSZ, which Python ignores; an interactive shell's own are others.
     (ignored,) = re.findall(rb"SigIgn:\s+([0-9a-f]{16})", shown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import rlp  # type: ignore[import-untyped, unused-ignore]
 from eth_account.signers.local import LocalAccount
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,3 +73,48 @@ def test_a_damaged_transaction_has_no_known_sender(cut: int, flip: int) -> None:
 def test_a_huge_transaction_is_refused(account: LocalAccount) -> None:
     with pytest.raises(transactions.InvalidTransaction, match="size"):
         decoded(raw(account, data=bytes(200_000), gas=9_000_000))
+
+
+NO_NUMBER = {
+    "an empty list": [],
+    "a list": [b"\1"],
+    "a list in a list": [[]],
+    "a leading zero": b"\0\1",
+    "too many bytes": b"\xff" * 33,
+}
+TYPED = {"legacy": (9, 3, None), "2930": (11, 4, 7), "1559": (12, 5, 8), "7702": (13, 5, 8)}
+
+
+@pytest.mark.parametrize("kind", TYPED)
+@pytest.mark.parametrize("wrong", NO_NUMBER)
+def test_any_field_of_another_kind_is_refused(kind: str, wrong: str) -> None:
+    count, to, access = TYPED[kind]
+    prefix = {"legacy": b"", "2930": b"\1", "1559": b"\2", "7702": b"\4"}[kind]
+    fitting = access if wrong == "an empty list" else to + 2 if "list" not in wrong else None
+    for place in set(range(count)) - {fitting}:
+        fields: list[Any] = [b"\1"] * count
+        fields[to] = b"\1" * 20
+        if access is not None:
+            fields[access] = []
+        fields[place] = NO_NUMBER[wrong]
+        with pytest.raises(transactions.InvalidTransaction):
+            transactions.decode(prefix + rlp.encode(fields))
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [b"x"],
+        [[b"\1" * 20]],
+        [[b"\1" * 20, b"x"]],
+        [[b"\1" * 20, [[b"x"]]]],
+        [[b"\1" * 19, []]],
+        [[[], []]],
+        [[b"\1" * 20, [b"\1" * 31]]],
+    ],
+)
+def test_an_access_list_of_another_shape_is_refused(entries: list[Any]) -> None:
+    fields: list[Any] = [b"\1"] * 12
+    fields[5], fields[8] = b"\1" * 20, entries
+    with pytest.raises(transactions.InvalidTransaction, match="failed to decode"):
+        transactions.decode(b"\2" + rlp.encode(fields))
