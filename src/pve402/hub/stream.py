@@ -53,7 +53,7 @@ class Stream:
         self._output: deque[tuple[EventKind, bytearray]] = deque()
         self._confirmed = 0
         self._sent = 0
-        self._input: deque[bytes] = deque()
+        self._input: deque[bytearray] = deque()
         self._input_ended = False
         self._client = 0
         self._absent_since: float | None = _now()
@@ -135,7 +135,10 @@ class Stream:
         metrics.STREAM_BYTES.labels("in").inc(len(data))
         self.received += len(data)
         self._moved_at = _now()
-        self._input.append(data)
+        if self._input and len(self._input[-1]) < PIECE_BYTES:
+            self._input[-1].extend(data)  # many small messages take no more memory than one
+        else:
+            self._input.append(bytearray(data))
         self._notify()
 
     def resize(self, columns: int, rows: int) -> None:
@@ -189,7 +192,7 @@ class Stream:
             if self._input:
                 piece = self._input.popleft()
                 for start in range(0, len(piece), PIECE_BYTES):
-                    part = piece[start : start + PIECE_BYTES]
+                    part = bytes(piece[start : start + PIECE_BYTES])
                     await self.pace(len(part))
                     yield part
                     self.taken += len(part)

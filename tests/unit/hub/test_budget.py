@@ -11,6 +11,7 @@ import pytest
 from tests.support.fake_agent import FakeGuests
 
 from pve402.hub import budget, guest_scripts
+from pve402.hub import stream as streams
 from pve402.hub.detached import DetachedPrograms
 from pve402.hub.execution import Execution
 from pve402.hub.hub import Hub
@@ -208,3 +209,16 @@ def test_a_share_that_goes_in_the_middle_of_taking_is_counted_once() -> None:
     late = run(room, ONE, MIB)
 
     assert (late.truncated, late.kept_bytes, room.kept_bytes) == (False, MIB, MIB)
+
+
+async def test_input_in_small_messages_takes_no_more_memory_than_in_large_ones():
+    sent = bytes(range(256)) * 512
+    stream = streams.Stream(make().open(ONE))
+    for start in range(0, len(sent), 2):
+        stream.write(sent[start : start + 2])
+    stream.end_input()
+
+    pieces = [piece async for piece in stream.input()]
+
+    assert b"".join(pieces) == sent
+    assert len(pieces) == len(sent) // streams.PIECE_BYTES
