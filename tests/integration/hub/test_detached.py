@@ -64,7 +64,7 @@ async def test_stdin_signal_and_time_limit(hub: Hub, any_guest: GuestRef) -> Non
 async def test_a_signal_that_is_not_sent_says_why(hub: Hub, any_guest: GuestRef) -> None:
     programs = DetachedPrograms(hub)
     runs = await programs.start(any_guest, ExecRequest(command="sleep 60"))
-    with pytest.raises(errors.RequestRefused, match="no such signal"):
+    with pytest.raises(errors.RequestRefused, match="does not know this signal"):
         await programs.signal(any_guest, runs, "BANANA")
     await programs.signal(any_guest, runs, "KILL")
     await _wait(programs, any_guest, runs)
