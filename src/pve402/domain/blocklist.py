@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from enum import Enum
 
 EVERY_WALLET = "*"
+_MAPPED_BITS = 96
 _WALLET = re.compile(r"0x[0-9a-fA-F]{40}")
 
 Range = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -41,12 +42,20 @@ def canonical(text: str) -> str:
     if _WALLET.fullmatch(text):
         return text.lower()
     try:
-        return str(ipaddress.ip_network(text, strict=False))
+        return str(_plain(ipaddress.ip_network(text, strict=False)))
     except ValueError:
         raise ValueError(
             "must be a wallet (0x and 40 hex digits), an address, a range such as 203.0.113.0/24,"
             " or * for all wallets"
         ) from None
+
+
+def _plain(found: Range) -> Range:
+    """Return the IPv4 range that an IPv6 one maps, since clients are known by that."""
+    mapped = getattr(found.network_address, "ipv4_mapped", None)
+    if mapped is None or found.prefixlen < _MAPPED_BITS:
+        return found
+    return ipaddress.ip_network(f"{mapped}/{found.prefixlen - _MAPPED_BITS}")
 
 
 class Blocklist:

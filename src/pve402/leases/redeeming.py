@@ -38,6 +38,7 @@ class Redeeming:
         self._settings = parts.settings
         self._view = parts.view
         self._rules = parts.rules
+        self._firewalls = parts.firewalls
         self._redemptions = accepting
         self._worker = parts.lease_worker
         self._outcomes = parts.outcomes
@@ -70,7 +71,8 @@ class Redeeming:
         """Lease a container for a part of what is owed; the rest stays owed.
 
         The same request joins the redemption in progress. Raises NotAllowed, OwedNotFound,
-        OwedBusy, OwedTooLittle, NoCapacity, LimitReached, WalletBlocked, DeliveryPending.
+        OwedBusy, OwedTooLittle, NoCapacity, IsolationUnavailable, LimitReached, WalletBlocked,
+        DeliveryPending.
         """
         await self._rules.check(client_address, account.address_of(caller.owner))
         debt = await self._find(caller, owed_id)
@@ -80,6 +82,8 @@ class Redeeming:
             usd = price.lease_price_usd(sku.rates, asked.size, asked.minutes)
             atomic = price.atomic_units(usd, networks.BY_CAIP2[debt.network].decimals)
             redemptions.check_redeemable(debt, atomic)
+            network = self._catalogue.network_of(sku)
+            self._firewalls.check(network)
             template = sku.template_volume(asked.template, self._settings.default_template)
             buyer = purchases.Redeemer(
                 owner=account.account(debt.network, debt.payer),
@@ -90,7 +94,7 @@ class Redeeming:
             taken = await self._redemptions.take(
                 asked,
                 sku,
-                self._catalogue.network_of(sku),
+                network,
                 debt,
                 atomic,
                 rooms,

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from pve402.domain import owed
+from pve402.leases import reservation
 from pve402.payments import chain, settlement
 from pve402.payments.schemes.exact import eip3009
 from pve402.storage import database, owed_rows
@@ -71,6 +72,7 @@ class Repayment:
             raise NotRepaid(f"it has fewer than {needed} confirmations; try again soon")
         mined_at = (await where.block(receipt.block_number)).timestamp_seconds
         async with self._db.begin() as tx:
+            await reservation.lock_placement(self._db, tx)  # of two at once, the second sees this
             used = await owed_rows.used_logs(tx, network, receipt.transaction)
             debts = [debt for debt in await owed_rows.list_open(tx) if debt.network == network]
             if owed_id is not None:

@@ -26,6 +26,8 @@ def rules(*pairs: tuple[str, blocklist.Effect]) -> blocklist.Blocklist:
         ("203.0.113.7/24", "203.0.113.0/24"),
         ("2001:DB8::1", "2001:db8::1/128"),
         ("2001:db8::1/48", "2001:db8::/48"),
+        ("::ffff:203.0.113.5", "203.0.113.5/32"),
+        ("::ffff:203.0.113.0/120", "203.0.113.0/24"),
     ],
 )
 def test_a_subject_has_one_form(text: str, known: str) -> None:

@@ -49,6 +49,6 @@ def test_the_checks_see_only_how_registries_are_reached(programs: Path) -> None:
     seen = dict(line.split("=", 1) for line in rest.rstrip("\0").split("\0"))
     of_the_shell = {"PWD", "OLDPWD", "SHLVL", "_"}
     assert called == "make test"
-    own = {"PATH": path, "PVE402_NOTHING_SKIPPED": "1"}
+    own = {"PATH": path, "NOTHING_SKIPPED": "1"}
     assert {name: seen[name] for name in set(seen) - of_the_shell} == {**KEPT, **own}
     assert not (programs / "hacked").exists()
