@@ -4,7 +4,9 @@ Nothing here asks the service. The chain says what was paid, Proxmox what stands
 was promised, and the tenants what they signed; each is compared with the others.
 """
 
+import asyncio
 import dataclasses
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -29,6 +31,7 @@ _BEING_MADE = {
     lease.LeaseStatus.UNWINDING,
 }
 _INSTANCE = "chaos"
+_DATABASE_RESTARTS_SECONDS = 30.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,18 @@ class Findings:
 
 
 async def read_rows(database_url: str, table: sa.Table) -> list[dict[str, Any]]:
-    """All rows of a table, read beside the servers."""
+    """All rows of a table, read beside the servers; a database that restarts is waited for."""
+    give_up_at = time.monotonic() + _DATABASE_RESTARTS_SECONDS
+    while True:
+        try:
+            return await _read_once(database_url, table)
+        except (sa.exc.DBAPIError, OSError):
+            if time.monotonic() > give_up_at:
+                raise
+            await asyncio.sleep(0.5)
+
+
+async def _read_once(database_url: str, table: sa.Table) -> list[dict[str, Any]]:
     url = sa.make_url(database_url)
     driver = "sqlite+aiosqlite" if url.get_backend_name() == "sqlite" else "postgresql+asyncpg"
     engine = sa_asyncio.create_async_engine(url.set(drivername=driver))
