@@ -32,6 +32,7 @@ class GuestState:
         self.guest = guest
         self.last_used_at = clock()
         self.executions: OrderedDict[str, Execution] = OrderedDict()
+        #: Running ones, and ended ones whose clients may come back.
         self.streams: dict[str, Stream] = {}
         #: Who holds the terminal exclusively, if anyone.
         self.holder = ""
@@ -47,6 +48,11 @@ class GuestState:
     def is_open(self) -> bool:
         """Whether a session is up."""
         return self._session is not None and not self._session.ended.is_set()
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether the program of a stream is running."""
+        return any(not stream.is_over for stream in self.streams.values())
 
     @property
     def is_busy(self) -> bool:
@@ -89,7 +95,8 @@ class GuestState:
         self.forget_old()
 
     def forget_old(self) -> None:
-        """Drop finished executions beyond the limits on number, age and memory."""
+        """Drop finished executions and streams beyond the limits on number, age and memory."""
+        self._forget_old_streams()
         finished = [e for e in self.executions.values() if e.ended_at is not None]
         kept_bytes = sum(execution.kept_bytes for execution in finished)
         horizon = self._clock() - self._options.kept_seconds
@@ -101,12 +108,41 @@ class GuestState:
                 kept_bytes -= execution.kept_bytes
 
     def forget_oldest(self) -> bool:
-        """Drop the oldest finished execution that still holds output; False if there is none."""
+        """Drop the oldest finished execution that still holds output, or else such a stream.
+
+        False if there is none.
+        """
         finished = (e for e in self.executions.values() if not e.is_running and e.kept_bytes)
         oldest = next(finished, None)
         if oldest is not None:
             del self.executions[oldest.exec_id]
-        return oldest is not None
+            return True
+        stream = next((each for each in self._ended_streams() if each.kept_bytes), None)
+        if stream is not None:
+            self._forget_stream(stream)
+        return stream is not None
+
+    def _ended_streams(self) -> list[Stream]:
+        """Ended streams without a client, the one that has been without for longest first."""
+        absent = [
+            (stream.absent_since, stream)
+            for stream in self.streams.values()
+            if stream.is_over and stream.absent_since is not None
+        ]
+        return [stream for _, stream in sorted(absent, key=lambda pair: pair[0])]
+
+    def _forget_old_streams(self) -> None:
+        """Drop ended streams that are given up, and the oldest beyond the limit on number."""
+        for stream in tuple(self.streams.values()):
+            if stream.is_over and stream.is_given_up(self._options.absence_seconds):
+                self._forget_stream(stream)
+        ended = self._ended_streams()
+        for stream in ended[: max(0, len(ended) - self._options.kept_executions)]:
+            self._forget_stream(stream)
+
+    def _forget_stream(self, stream: Stream) -> None:
+        stream.leave()  # gives the room for its output back at once
+        del self.streams[stream.stream_id]
 
     @asynccontextmanager
     async def held(self, holder: str) -> AsyncIterator[None]:
@@ -145,6 +181,8 @@ class GuestState:
             execution.fail(why())
         for stream in self.streams.values():
             stream.fail(why())
+        for stream in self._ended_streams():
+            self._forget_stream(stream)
         await self.close()
 
     async def close_if_idle(self) -> bool:

@@ -122,8 +122,11 @@ class Hub:
         return stream
 
     async def find_stream(self, guest: GuestRef, stream_id: str) -> streams.Stream:
-        """An open stream, for its client to come back to. Raises StreamNotFound, Moved."""
-        stream = (await self._state(guest)).streams.get(stream_id)
+        """A stream, for its client to come back to, even if its program has ended meanwhile.
+
+        Raises StreamNotFound, Moved.
+        """
+        stream = (await self._claimed(guest)).streams.get(stream_id)
         if stream is None:
             raise errors.StreamNotFound
         return stream
@@ -232,6 +235,14 @@ class Hub:
             yield
 
     async def _state(self, guest: GuestRef) -> GuestState:
+        """The guest's state, with room for its terminal."""
+        state = await self._claimed(guest)
+        if not state.is_open:
+            with state.awaited():  # so that `_tidy` leaves it alone
+                await self._make_room(guest)
+        return state
+
+    async def _claimed(self, guest: GuestRef) -> GuestState:
         claim = await self._owners.claim(guest)
         if not claim.is_ours:
             raise errors.Moved(owner_address=claim.owner_address)
@@ -239,15 +250,12 @@ class Hub:
         if state is None:
             state = GuestState(guest, self._open_terminal, self.options, clock=self._clock)
             self._guests[guest] = state
-        if not state.is_open:
-            with state.awaited():  # so that `_tidy` leaves it alone
-                await self._make_room(guest)
         if self._tidying is None:
             self._tidying = asyncio.create_task(self._tidy())
         return state
 
     def _make_room_for_output(self, guest: GuestRef, size: int, from_all: bool) -> None:
-        """Forget finished executions, this guest's first, until there is enough room."""
+        """Forget what has finished, this guest's first, until there is enough room."""
         before = self.budget.kept_bytes
         own = [self._guests[guest]] if guest in self._guests else []
         others = self._guests.values() if from_all else ()
@@ -279,7 +287,7 @@ class Hub:
         Streams hold their terminals for long, and commands need terminals, too.
         """
         holding = sum(
-            bool(state.streams)
+            state.is_streaming
             for other, state in self._guests.items()
             if other.node == guest.node and other != guest
         )
@@ -304,7 +312,7 @@ class Hub:
             stream.fail(errors.SessionFailed())
         finally:
             metrics.STREAMS.dec()
-            state.streams.pop(stream.stream_id, None)
+            state.forget_old()
 
     async def _guarded(
         self, work: Coroutine[None, None, None], execution: Execution, state: GuestState

@@ -24,7 +24,8 @@ class HubOptions:
     kept_bytes_per_guest, kept_bytes_in_all: output held in memory until it is sent and forgotten.
     max_output_bytes: the most output a caller may ask to keep.
     max_file_bytes: largest file, in either direction.
-    kept_executions, kept_seconds: how many finished executions are kept, and for how long.
+    kept_executions, kept_seconds: how many finished executions are kept, and for how long; of ended
+        streams that wait for their clients, as many at most.
     spool_bytes: kept in the guest for each stream of a detached program.
     max_detached: detached programs kept per guest, finished ones included.
     """

@@ -2,8 +2,9 @@
 
 A stream keeps only what its client has not confirmed yet, and the guest stops before that is more
 than a window. It outlives a lost connection for a while, so that the client can come back and go on
-where it was. If the client stays away, or says that it is done, the program's stdin ends. What
-still runs after that is left alone: a server that was started over SSH lives on.
+where it was, also after the program's end. If the client stays away, or says that it is done, the
+program's stdin ends. What still runs after that is left alone: a server that was started over SSH
+lives on.
 """
 
 import asyncio
@@ -56,7 +57,8 @@ class Stream:
         self._input: deque[bytearray] = deque()
         self._input_ended = False
         self._client = 0
-        self._absent_since: float | None = _now()
+        #: Since when no client has been here; None while one is.
+        self.absent_since: float | None = _now()
         self._moved_at = _now()
         #: The size that the client's window has, if it was told and not yet passed on.
         self.size: tuple[int, int] | None = None
@@ -72,6 +74,12 @@ class Stream:
         """Output that the client has not confirmed."""
         return self._sent - self._confirmed
 
+    def is_given_up(self, absence_seconds: float) -> bool:
+        """Whether the client is done, or has been away for so long."""
+        if self._is_left:
+            return True
+        return self.absent_since is not None and _now() - self.absent_since >= absence_seconds
+
     # the client's side
 
     def attach(self, position: int) -> int:
@@ -81,7 +89,7 @@ class Stream:
         """
         self.confirm(position)
         self._client += 1
-        self._absent_since = None
+        self.absent_since = None
         self._notify()
         return self._client
 
@@ -92,7 +100,7 @@ class Stream:
     def detach(self, client: int) -> None:
         """This client's connection has ended; it may come back."""
         if self.is_attached(client):
-            self._absent_since = _now()
+            self.absent_since = _now()
             self._notify()
 
     def leave(self) -> None:
@@ -206,8 +214,8 @@ class Stream:
         """Wait until the program ends, or the client is done or away or idle for so long."""
         while not (self.is_over or self._is_left):
             changed, ends = self.changed, []
-            if self._absent_since is not None:
-                ends.append(self._absent_since + absence_seconds)
+            if self.absent_since is not None:
+                ends.append(self.absent_since + absence_seconds)
             if idle_seconds is not None:
                 ends.append(self._moved_at + idle_seconds)
             limit = min(ends) - _now() if ends else None

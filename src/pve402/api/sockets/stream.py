@@ -12,8 +12,8 @@ and their first byte is the channel:
 
 The program waits while its output is not confirmed, and the client may send `window` bytes beyond
 what was taken. So both sides can always read, and neither keeps more than a window for the other.
-A client whose connection breaks has a minute to come back with `resume` and `position`. Refusals
-close the socket as those of a command do.
+A client whose connection breaks has a minute to come back with `resume` and `position`, also if
+the program has ended meanwhile. Refusals close the socket as those of a command do.
 """
 
 import asyncio
@@ -94,7 +94,9 @@ async def _carry(socket: WebSocket, stream: streams.Stream, position: int) -> No
             "window": streams.INPUT_WINDOW,
         }
         await socket.send_text(json.dumps(ready))
-        await _first_of(_listen(socket, stream), _tell(socket, stream, client, position))
+        await _first_of(_listen(socket, stream, client), _tell(socket, stream, client, position))
+        if not stream.is_attached(client):
+            await entry.close(socket, REPLACED, "stream_replaced")
     finally:
         stream.detach(client)
 
@@ -112,8 +114,11 @@ async def _first_of(*works: Awaitable[None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _listen(socket: WebSocket, stream: streams.Stream) -> None:
-    """Take what the client sends. Raises WebSocketDisconnect, TextRefused, RequestRefused."""
+async def _listen(socket: WebSocket, stream: streams.Stream, client: int) -> None:
+    """Take what the client sends until another one takes its place.
+
+    Raises WebSocketDisconnect, TextRefused, RequestRefused.
+    """
     acts: dict[int, Callable[[bytes], None]] = {
         _STDIN: stream.write,
         _RESIZE: lambda data: _resize(stream, data),
@@ -121,6 +126,8 @@ async def _listen(socket: WebSocket, stream: streams.Stream) -> None:
     }
     while True:
         message = await binary.receive(socket)
+        if not stream.is_attached(client):
+            return  # the client sends this again over its new connection
         channel, data = message[:1], message[1:]
         if channel == bytes([_CLOSE]) and data == bytes([_CLOSE]):
             stream.leave()
@@ -138,7 +145,10 @@ def _resize(stream: streams.Stream, data: bytes) -> None:
 
 
 async def _tell(socket: WebSocket, stream: streams.Stream, client: int, position: int) -> None:
-    """Send output, what was taken, and the end. Raises WebSocketDisconnect."""
+    """Send output, what was taken, and the end, until another client takes this one's place.
+
+    Raises WebSocketDisconnect.
+    """
     told = stream.taken
     while stream.is_attached(client):
         changed = stream.changed
@@ -157,7 +167,6 @@ async def _tell(socket: WebSocket, stream: streams.Stream, client: int, position
             return
         else:
             await changed.wait()
-    await entry.close(socket, REPLACED, "stream_replaced")
 
 
 async def _end(socket: WebSocket, stream: streams.Stream) -> None:
