@@ -38,8 +38,7 @@ def ask() -> None:
     while True:
         os.write(1, f"{hostname} login: ".encode())
         name = _read_line()
-        os.write(1, b"Password: ")
-        password = _read_hidden_line()
+        password = _read_hidden_line(b"Password: ")
         if name == b"root" and opens(_stored(), password):
             return
         os.write(1, b"\r\nLogin incorrect\r\n")
@@ -64,12 +63,14 @@ def _read_line() -> bytes:
     return data.rstrip(b"\r\n")
 
 
-def _read_hidden_line() -> bytes:
+def _read_hidden_line(prompt: bytes) -> bytes:
+    """Prompt once the echo is off, as login(1) does: what is typed before that is discarded."""
     settings = termios.tcgetattr(0)
     quiet = [*settings]
     quiet[3] = settings[3] & ~termios.ECHO
     termios.tcsetattr(0, termios.TCSAFLUSH, quiet)
     try:
+        os.write(1, prompt)
         return _read_line()
     finally:
         termios.tcsetattr(0, termios.TCSANOW, settings)
