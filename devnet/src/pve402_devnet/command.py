@@ -98,6 +98,16 @@ def file(text: str) -> Path:
     return path
 
 
+def root_folder(text: str) -> str:
+    """Parse the path of a folder that guests can be shown."""
+    path = Path(text).resolve()
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text}")
+    if path.is_relative_to("/tmp"):  # noqa: S108 -- the namespace of each guest covers it
+        raise argparse.ArgumentTypeError("guests cannot be shown a folder below /tmp")
+    return str(path)
+
+
 def add_port(add: Callable[..., Any], default: int) -> None:
     """Add `--port`."""
     told = "Port on loopback; 0 takes a free one. Default: %(default)s."
@@ -120,6 +130,12 @@ def add_network(add: Callable[..., Any]) -> None:
     """Add `--network`."""
     told = "Give guests network cards, and filter their packets as Proxmox VE's firewall does."
     add("--network", action="store_true", help=told)
+
+
+def add_uplink(add: Callable[..., Any]) -> None:
+    """Add `--uplink`."""
+    told = "Let containers reach this port of loopback, at 203.0.113.9; implies --network."
+    add("--uplink", type=port, action="append", default=[], metavar="PORT", help=told)
 
 
 def add_fund(add: Callable[..., Any]) -> None:

@@ -43,6 +43,9 @@ def make_parser(parts: str = "") -> argparse.ArgumentParser:
     command.add_latency(add)
     command.add_unsafe_shells(add)
     command.add_network(add)
+    command.add_uplink(add)
+    told = "Guests run the programs of the root in this folder, not this machine's."
+    add("--guest-root", type=command.root_folder, metavar="FOLDER", help=told)
     add("--old-proxmox", action="store_true", help="Consoles refuse API tokens, as they once did.")
     add("--exec-api", action="store_true", help="Offer the exec call that stock Proxmox VE lacks.")
     command.add_fund(add)
@@ -57,7 +60,9 @@ def options_of(chosen: argparse.Namespace) -> DevnetOptions:
         facilitator_port=chosen.facilitator_port,
         latency_scale=chosen.latency,
         unsafe_shells=chosen.unsafe_shells,
-        network=chosen.network,
+        guest_root=chosen.guest_root or "",
+        network=chosen.network or bool(chosen.uplink),
+        uplinks=tuple(chosen.uplink),
         old_proxmox=chosen.old_proxmox,
         exec_api=chosen.exec_api,
         fund=tuple(chosen.fund),

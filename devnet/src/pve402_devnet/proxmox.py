@@ -13,7 +13,7 @@ from pve402_devnet.options import HOST, DevnetOptions
 from pve402_devnet.pve import SimulatedProxmox, options
 from pve402_devnet.terminal.manners import TerminalManners
 from pve402_devnet.terminal.service import Consoles
-from pve402_devnet.wires.network import NodeNetwork
+from pve402_devnet.wires.cluster import ClusterNetwork
 
 STORAGE = "local"
 TEMPLATE = options.DEBIAN.name
@@ -103,14 +103,20 @@ class ProxmoxPart:
 
 def make(chosen: DevnetOptions, disks: Path) -> ProxmoxPart:
     """Build it without starting it; guests keep their files below `disks`."""
-    guests = NamespaceRuntime(RuntimeOptions(disks=str(disks), unsafe_shells=chosen.unsafe_shells))
+    guests = NamespaceRuntime(
+        RuntimeOptions(
+            disks=str(disks), programs=chosen.guest_root, unsafe_shells=chosen.unsafe_shells
+        )
+    )
     consoles = Consoles(guests, TerminalManners(refuses_tokens=chosen.old_proxmox))
     password = secrets.token_urlsafe(18)
     api = SimulatedProxmox(
         _simulator_options(chosen, password),
         guest_runtime=guests,
         terminal=consoles,
-        network=NodeNetwork(guests) if chosen.network else None,
+        network=(
+            ClusterNetwork(guests, serves=True, uplinks=chosen.uplinks) if chosen.network else None
+        ),
     )
     return ProxmoxPart(api=api, guests=guests, consoles=consoles, console_password=password)
 

@@ -9,6 +9,12 @@ EVERYBODY = "ff:ff:ff:ff:ff:ff"
 _UDP = 17
 _ICMPV6 = 58
 _ROUTER_ADVERTISEMENT = 134
+_NEIGHBOUR_SOLICITATION = 135
+_NEIGHBOUR_ADVERTISEMENT = 136
+_OVERRIDE = 0x20000000  # replace what you know (RFC 4861)
+ALL_NODES = "ff02::1"
+ALL_NODES_MAC = "33:33:00:00:00:01"
+_SOLICITED = ipaddress.ip_address("ff02::1:ff00:0").packed
 
 
 def ethernet(target: str, source: str, kind: int, body: bytes) -> str:
@@ -54,18 +60,38 @@ def arp(macs: tuple[str, str], addresses: tuple[str, str]) -> str:
 
 def router_advertisement(mac: str, source: str) -> str:
     """ICMPv6 that says a guest is a router."""
-    target = ipaddress.ip_address("ff02::1").packed
-    origin = ipaddress.ip_address(source).packed
     message = struct.pack("!BBHBBHII", _ROUTER_ADVERTISEMENT, 0, 0, 64, 0, 1800, 0, 0)
-    pseudo = origin + target + struct.pack("!II", len(message), _ICMPV6)
-    checked = message[:2] + struct.pack("!H", _checksum(pseudo + message)) + message[4:]
-    head = struct.pack("!IHBB", 6 << 28, len(message), _ICMPV6, 255) + origin + target
-    return ethernet("33:33:00:00:00:01", mac, 0x86DD, head + checked)
+    return _icmpv6((mac, ALL_NODES_MAC), (source, ALL_NODES), message)
 
 
-def marker(source: str) -> str:
+def neighbour_solicitation(mac: str, source: str, wanted: str) -> str:
+    """ICMPv6 that asks for the hardware address of an address, at its group (RFC 4861)."""
+    packed = ipaddress.ip_address(wanted).packed
+    group = ipaddress.ip_address(_SOLICITED[:13] + packed[13:])
+    message = struct.pack("!BBHI", _NEIGHBOUR_SOLICITATION, 0, 0, 0) + packed
+    target = f"33:33:{group.packed[12:].hex(':')}"
+    return _icmpv6((mac, target), (source, str(group)), message)
+
+
+def neighbour_advertisement(macs: tuple[str, str], addresses: tuple[str, str], own: str) -> str:
+    """ICMPv6 that says where the address `own` is: at the first card (RFC 4861)."""
+    message = struct.pack("!BBHI", _NEIGHBOUR_ADVERTISEMENT, 0, 0, _OVERRIDE)
+    option = b"\x02\x01" + bytes.fromhex(macs[0].replace(":", ""))
+    return _icmpv6(macs, addresses, message + ipaddress.ip_address(own).packed + option)
+
+
+def marker(source: str, target: str) -> str:
     """A frame of a protocol that nobody filters, and that is told from all others."""
-    return ethernet(EVERYBODY, source, 0x88B5, _MARKED)
+    return ethernet(target, source, 0x88B5, _MARKED)
+
+
+def _icmpv6(macs: tuple[str, str], addresses: tuple[str, str], message: bytes) -> str:
+    """A message whose bytes 2 and 3 are left for its checksum."""
+    packed = b"".join(ipaddress.ip_address(one).packed for one in addresses)
+    pseudo = packed + struct.pack("!II", len(message), _ICMPV6)
+    checked = message[:2] + struct.pack("!H", _checksum(pseudo + message)) + message[4:]
+    head = struct.pack("!IHBB", 6 << 28, len(message), _ICMPV6, 255) + packed
+    return ethernet(macs[1], macs[0], 0x86DD, head + checked)
 
 
 def _checksum(data: bytes) -> int:

@@ -48,9 +48,11 @@ class Agent:
         return "open"
 
     def keep(self, host: str, port: int) -> bool:
-        """Open a connection that stays, and try it."""
-        self._kept = socket.create_connection((host, port), timeout=_PATIENCE_SECONDS)
-        return self.more()
+        """Open a connection that stays, and try it; it is expected to be let through."""
+        self._kept = socket.create_connection((host, port), timeout=_LIMIT_SECONDS)
+        passes = self.more()
+        self._kept.settimeout(_PATIENCE_SECONDS)
+        return passes
 
     def more(self) -> bool:
         """Send on the connection that is kept; whether it comes back."""
@@ -95,6 +97,15 @@ class Agent:
         """Send whole frames, in hexadecimal."""
         for frame in frames:
             self._raw.send(bytes.fromhex(frame))
+
+    def forget(self) -> None:
+        """Leave aside the frames received so far."""
+        self._raw.setblocking(False)
+        try:
+            while True:
+                self._raw.recv(2048)
+        except BlockingIOError:
+            return
 
     def until(self, marker: str) -> list[str]:
         """Return the frames received, up to one that holds the marker."""

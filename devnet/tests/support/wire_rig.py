@@ -1,4 +1,4 @@
-"""A simulated node with guests on real cables, and agents that send and receive at each place."""
+"""Simulated nodes with guests on real cables, and agents that send and receive at each place."""
 
 import asyncio
 import contextlib
@@ -20,10 +20,12 @@ from pve402_devnet.guests.options import RuntimeOptions
 from pve402_devnet.guests.runtime import NamespaceRuntime
 from pve402_devnet.pve import NodeOptions, Progress, SimulatedProxmox, SimulatorOptions, cables
 from pve402_devnet.pve.options import Latencies
-from pve402_devnet.wires.network import NodeNetwork
+from pve402_devnet.wires.cluster import ClusterNetwork
 
 GATEWAY = "10.77.0.1"
 CARD = "name=eth0,bridge=vmbr0"
+SECOND = "10.77.0.2"  # the second node, where there is one
+TWO_NODES = (NodeOptions(address=GATEWAY), NodeOptions(name="pve2", address=SECOND))
 STRANGER = "02:00:00:00:00:99"
 _NEVER_SECONDS = 1e9
 _LIMIT_SECONDS = 30.0
@@ -50,23 +52,24 @@ class Agent:
 
 @dataclass(kw_only=True)
 class Wires:
-    """Guests, the node and the world outside, with the API that rules them."""
+    """Guests, the nodes and the world outside, with the API that rules them."""
 
     client: Client
-    network: NodeNetwork
+    network: ClusterNetwork
     runtime: NamespaceRuntime
     agents: dict[int | str, Agent] = field(default_factory=dict)
 
-    async def guest(self, vmid: int, *, leased: bool = True, **changes: str) -> Agent:
+    async def guest(
+        self, vmid: int, *, leased: bool = True, node: str = "pve", **changes: str
+    ) -> Agent:
         """Create and start a guest whose address ends like its number; returns its agent."""
         address = changes.pop("ip", f"10.77.0.{vmid}/24")
         gateway = "" if address == "dhcp" else f",gw={GATEWAY}"
         bridge = changes.pop("bridge", "vmbr0")
         parts = "".join(f",{name}={value}" for name, value in changes.items())
-        await self.client.create(
-            vmid, net0=f"name=eth0,bridge={bridge},ip={address}{gateway}{parts}"
-        )
-        task = await self.client.run("POST", f"/nodes/pve/lxc/{vmid}/status/start")
+        card = f"name=eth0,bridge={bridge},ip={address}{gateway}{parts}"
+        await self.client.create(vmid, node, net0=card)
+        task = await self.client.run("POST", f"/nodes/{node}/lxc/{vmid}/status/start")
         assert task.exit_status == "OK", task.lines
         if address == "dhcp" and leased:
             mac = (await self.card(vmid)).upper()
@@ -74,9 +77,9 @@ class Wires:
             await self.poll()
         return await self._agent(vmid, "eth0")
 
-    async def at_node(self) -> Agent:
-        """The node itself, with the services that it has."""
-        agent = self.agents.get("node") or await self._agent("node", "vmbr0")
+    async def at_node(self, name: str = "pve") -> Agent:
+        """A node itself, with the services that it has."""
+        agent = self.agents.get(name) or await self._agent(name, "vmbr0")
         await agent.do("listen", tcp=[8006, 22, 3128, 111], udp=[53])
         return agent
 
@@ -126,9 +129,9 @@ class Wires:
 
     async def arrive(self, source: int, target: int, **sent: str) -> set[str]:
         """Send frames from one guest and name those that another receives."""
-        await self.agents[source].do(
-            "send", frames=[*sent.values(), frames.marker(await self.card(source))]
-        )
+        await self.agents[target].do("forget")
+        last = frames.marker(await self.card(source), await self.card(target))
+        await self.agents[source].do("send", frames=[*sent.values(), last])
         seen = await self.agents[target].do("until", marker=frames.MARKER)
         return {
             name for name, frame in sent.items() if frame in {one[: len(frame)] for one in seen}
@@ -137,9 +140,10 @@ class Wires:
     async def _agent(self, where: int | str, interface: str) -> Agent:
         if isinstance(where, int):
             process = self.runtime.process_of(where)
-            entering = self.network.node.entering(process)
+            entering = self.network.outside.entering(process)
         else:
-            namespace = self.network.node if where == "node" else self.network.outside
+            outside = where == "outside"
+            namespace = self.network.outside if outside else self.network.node(where)
             entering = namespace.entering()
         started = await subprocess.create_subprocess_exec(
             *entering,
@@ -155,7 +159,7 @@ class Wires:
 async def wires(disks: Path, **options: Any) -> AsyncIterator[Wires]:
     """Start it; filters follow only when a test polls."""
     runtime = NamespaceRuntime(RuntimeOptions(disks=str(disks)))
-    network = NodeNetwork(runtime)
+    network = ClusterNetwork(runtime)
     latencies = dataclasses.replace(Latencies().scaled(0), firewall=_NEVER_SECONDS)
     chosen: Mapping[str, Any] = {
         "progress": Progress.BY_TIME,

@@ -26,6 +26,14 @@ def json_or_none(text: str | None) -> Json | None:
     return found if isinstance(found, dict) else None
 
 
+def declared(question: Json) -> Json:
+    """Return the resource and the extensions that a question names, if any."""
+    payload = question.get("paymentPayload")
+    if not isinstance(payload, dict):
+        return {}
+    return {name: payload[name] for name in ("resource", "extensions") if name in payload}
+
+
 def authorization(question: Json) -> Json:
     """Return the EIP-3009 authorization of a payment, empty if there is none."""
     found: Any = question

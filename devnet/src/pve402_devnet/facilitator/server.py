@@ -57,6 +57,7 @@ class FacilitatorCall:
     fault: Fault | None
     status: int | None
     answer: Json | None
+    declared: Json = field(default_factory=dict)  # what a catalogue would find in it
 
 
 class SimulatedFacilitator:
@@ -188,6 +189,7 @@ class SimulatedFacilitator:
                 fault=fault,
                 status=response.status if response is not None else None,
                 answer=questions.json_or_none(text),
+                declared=questions.declared(question),
             )
         )
 
@@ -201,6 +203,7 @@ class SimulatedFacilitator:
                 "fault": call.fault.kind if call.fault else None,
                 "status": call.status,
                 "answer": call.answer,
+                "declared": call.declared,
             }
             for call in self.calls
         ]

@@ -52,6 +52,7 @@ class RuntimeOptions:
 
     `disks` is the directory that holds one directory per guest. `first_outside_id` is the first of
     the 65,536 ids a guest is given when the runtime is root; 100000 is what Proxmox uses.
+    `programs` is a folder with the root whose programs guests run, in place of this machine's.
     `unsafe_shells` allows guests without any isolation on machines that refuse namespaces.
     """
 
@@ -60,6 +61,7 @@ class RuntimeOptions:
     busybox: str = "busybox"
     limits: GuestLimits = GuestLimits()
     templates: tuple[tuple[str, TemplateManners], ...] = DEFAULT_TEMPLATES
+    programs: str = ""
     unsafe_shells: bool = False
     start_limit_seconds: float = 20.0
     exec_limit_seconds: float = 300.0

@@ -43,8 +43,10 @@ def _root(options: RuntimeOptions, spec: GuestSpec, manners: TemplateManners) ->
         hostname=spec.hostname,
         login_shell=SHELLS[manners.shell],
         busybox=busybox,
+        programs="" if is_small else options.programs,
         applets=tuple(name for name in applets if name not in manners.missing_commands),
         hidden_commands=manners.missing_commands,
+        nameservers=spec.nameservers,
         ssh_public_keys=spec.ssh_public_keys,
         shadow=login.seal(spec.password),
     )

@@ -5,7 +5,9 @@ directories below /usr, or one busybox and links to it. Everything written to th
 after the change of root, so a link that an earlier run of the guest planted leads nowhere outside.
 """
 
+import contextlib
 import os
+import shutil
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,7 @@ _HOST = "/.host"
 _PROGRAM_DIRECTORIES = ("bin", "lib", "lib32", "lib64", "libexec", "sbin", "share")
 _TOP_LINKS = ("bin", "lib", "lib32", "lib64", "sbin")
 _PROGRAMS = "/usr/programs"
+_OWN_SETTINGS = ("alternatives", "shadow*", "gshadow*", "hostname", "hosts", "mtab", "ssh_host_*")
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _POWER_SIGNALS = {"halt": "USR1", "poweroff": "USR2", "reboot": "TERM"}
 # The host's su and runuser ask PAM; in the guest, root may become anybody, and nobody else may.
@@ -51,16 +54,19 @@ _DIRECTORIES = {
 class RootPlan:
     """What the root of one guest is made of.
 
-    `busybox` is a path on the host; None means the host's own /usr. `applets` are the names linked
+    `busybox` is a path on the host; None means the /usr of `programs`, a folder of the host with a
+    root whose /etc is copied, or else the host's own /usr. `applets` are the names linked
     to busybox, `hidden_commands` the programs of the host's /usr that this guest shall not have.
     """
 
     hostname: str
     login_shell: str
     busybox: str | None = None
+    programs: str = ""
     applets: tuple[str, ...] = ()
     hidden_commands: tuple[str, ...] = ()
     release: str = 'PRETTY_NAME="Devnet Linux"\nNAME="Devnet Linux"\nID=devnet\n'
+    nameservers: tuple[str, ...] = ()
     ssh_public_keys: str = ""
     shadow: str = field(default="*", repr=False)
 
@@ -68,7 +74,7 @@ class RootPlan:
     def from_message(cls, message: dict[str, Any]) -> "RootPlan":
         """Read the plan as JSON left it."""
         fields = {**message}
-        for name in ("applets", "hidden_commands"):
+        for name in ("applets", "hidden_commands", "nameservers"):
             fields[name] = tuple(fields[name])
         return cls(**fields)
 
@@ -82,7 +88,9 @@ def enter(plan: RootPlan) -> None:
     if plan.busybox:
         _install_busybox(plan.busybox, plan.applets, plan.hidden_commands)
     else:
-        _show_host_programs(plan.hidden_commands)
+        _show_programs(_HOST + plan.programs, plan.hidden_commands)
+        if plan.programs:
+            _copy_settings(Path(f"{_HOST}{plan.programs}/etc"))
         _write_power_commands()
     _mount_proc()
     _mount_devices()
@@ -117,29 +125,46 @@ def _ensure_directory(path: str, mode: int) -> None:
         Path(path).chmod(mode)
 
 
-def _show_host_programs(hidden: tuple[str, ...]) -> None:
+def _show_programs(source: str, hidden: tuple[str, ...]) -> None:
     for name in _PROGRAM_DIRECTORIES:
-        if Path(f"{_HOST}/usr/{name}").is_dir():
+        if Path(f"{source}/usr/{name}").is_dir():
             _ensure_directory(f"/usr/{name}", 0o755)
-            linux.bind_read_only(f"{_HOST}/usr/{name}", f"/usr/{name}")
+            linux.bind_read_only(f"{source}/usr/{name}", f"/usr/{name}")
     for name in _TOP_LINKS:
-        _show_top(name)
-    if Path(f"{_HOST}/etc/alternatives").is_dir():
+        _show_top(source, name)
+    if Path(f"{source}/etc/alternatives").is_dir():
         _ensure_directory("/etc/alternatives", 0o755)
-        linux.bind_read_only(f"{_HOST}/etc/alternatives", "/etc/alternatives")
+        linux.bind_read_only(f"{source}/etc/alternatives", "/etc/alternatives")
     if hidden:
-        _leave_out(hidden)
+        _leave_out(source, hidden)
     _ensure_directory("/etc/pam.d", 0o755)
     _write_once(Path("/etc/pam.d/other"), _PAM)
 
 
-def _leave_out(hidden: tuple[str, ...]) -> None:
+def _copy_settings(source: Path) -> None:
+    """Copy a root's /etc at the guest's first start, without what each machine has of its own."""
+    if Path("/etc/debian_version").exists():
+        return
+    own = shutil.ignore_patterns(*_OWN_SETTINGS)
+    shutil.copytree(
+        source, "/etc", symlinks=True, ignore=own, copy_function=_copy, dirs_exist_ok=True
+    )
+
+
+def _copy(source: str, target: str) -> str:
+    """Copy a file that the guest's root may read; the host's may not be readable here."""
+    with contextlib.suppress(PermissionError):
+        shutil.copy(source, target)
+    return target
+
+
+def _leave_out(source: str, hidden: tuple[str, ...]) -> None:
     """Make /usr/bin a directory of links to the host's programs, except the hidden ones.
 
     The shells' `command -v` would still find a program that is merely covered.
     """
     _ensure_directory(_PROGRAMS, 0o755)
-    linux.bind_read_only(f"{_HOST}/usr/bin", _PROGRAMS)
+    linux.bind_read_only(f"{source}/usr/bin", _PROGRAMS)
     linux.mount("programs", "/usr/bin", "tmpfs", linux.MS_NODEV, "mode=755")
     for entry in os.scandir(_PROGRAMS):
         if entry.name not in hidden:
@@ -152,9 +177,9 @@ def _write_power_commands() -> None:
         _write_once(Path("/usr/local/sbin") / name, f"#!/bin/sh\nkill -{number} 1\n", mode=0o755)
 
 
-def _show_top(name: str) -> None:
-    """Repeat the host's /bin and its like: a link to /usr on merged systems, else a directory."""
-    host = Path(f"{_HOST}/{name}")
+def _show_top(source: str, name: str) -> None:
+    """Repeat a root's /bin and its like: a link to /usr on merged systems, else a directory."""
+    host = Path(f"{source}/{name}")
     if host.is_symlink():
         _replace_link(f"/{name}", f"usr/{name}")
     elif host.is_dir():
@@ -225,6 +250,8 @@ def _write_identity(plan: RootPlan) -> None:
     etc = Path("/etc")
     _write(etc / "hostname", f"{plan.hostname}\n")
     _write(etc / "hosts", f"127.0.0.1 localhost\n127.0.1.1 {plan.hostname}\n::1 localhost\n")
+    if plan.nameservers:
+        _write(etc / "resolv.conf", "".join(f"nameserver {one}\n" for one in plan.nameservers))
     _write_once(etc / "os-release", plan.release)
     _write_once(etc / "passwd", _accounts(plan.login_shell))
     _write_once(etc / "group", "root:x:0:\ndaemon:x:1:\nnogroup:x:65534:\n")

@@ -123,19 +123,6 @@ class NamespaceRuntime:
         guest = self._guests.get(vmid)
         return None if guest is None or self._isolated is False else guest.process.pid
 
-    async def addresses(self, vmid: int) -> Sequence[pve.GuestAddress]:
-        """Report loopback, the only interface such a guest has."""
-        if vmid not in self._guests:
-            return ()
-        return (
-            pve.GuestAddress(
-                name="lo",
-                hardware_address="00:00:00:00:00:00",
-                inet="127.0.0.1/8",
-                inet6="::1/128",
-            ),
-        )
-
     async def destroy(self, vmid: int) -> None:
         """Kill the guest and remove its disk."""
         await self.stop(vmid)

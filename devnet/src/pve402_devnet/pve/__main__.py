@@ -14,7 +14,7 @@ from pve402_devnet.guests.runtime import NamespaceRuntime
 from pve402_devnet.pve import options, simulator
 from pve402_devnet.terminal.manners import TerminalManners
 from pve402_devnet.terminal.service import Consoles
-from pve402_devnet.wires.network import NodeNetwork
+from pve402_devnet.wires.cluster import ClusterNetwork
 
 _PORT = 8006
 
@@ -39,6 +39,12 @@ def make_parser() -> argparse.ArgumentParser:
     add("--tls", action="store_true", help="HTTPS with a self-signed certificate.")
     add("--nodes", default="pve", help="Names of the nodes, separated by commas.")
     add("--root-password", default="", help="Password of root@pam; random by default.")
+    add(
+        "--callers-address",
+        default="",
+        metavar="ADDRESS",
+        help="Where the node sees its callers come from, so that its firewall filters them.",
+    )
     command.add_latency(add)
     progress = [kind.value for kind in options.Progress]
     add("--progress", choices=progress, default="time", help="How simulated time passes.")
@@ -56,6 +62,7 @@ def options_of(chosen: argparse.Namespace) -> options.SimulatorOptions:
         port=chosen.port,
         control_port=chosen.control_port,
         tls=chosen.tls,
+        callers_address=chosen.callers_address,
         nodes=tuple(
             options.NodeOptions(name=name, address=f"10.99.0.{number}")
             for number, name in enumerate(chosen.nodes.split(","), start=1)
@@ -98,7 +105,7 @@ async def _proxmox(chosen: argparse.Namespace) -> AsyncIterator[simulator.Simula
             made,
             guest_runtime=runtime,
             terminal=consoles,
-            network=NodeNetwork(runtime) if chosen.network else None,
+            network=ClusterNetwork(runtime, serves=True) if chosen.network else None,
         )
         try:
             await runtime.check()

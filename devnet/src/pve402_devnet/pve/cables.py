@@ -15,13 +15,20 @@ from pve402_devnet.pve.firewall import ruleset
 
 _log = structlog.get_logger(__name__)
 
-_SHORTEST_POLL_SECONDS = 0.05  # where work takes no time
+SHORTEST_POLL_SECONDS = 0.05
+"""Between two looks at the firewall's files where work takes no time."""
 
 
-def bridges_of(world: cluster.Cluster) -> list[runtime.Bridge]:
-    """The bridges of the first node, with its address on the first, and the virtual networks."""
-    node = world.nodes[world.local_node]
-    own = [runtime.Bridge(name=name) for name in node.bridges]
+async def build(world: cluster.Cluster) -> None:
+    """Have the bridges and virtual networks on all nodes; raises RuntimeError."""
+    for node in world.nodes:
+        await world.network.build(node, bridges_of(world, node))
+
+
+def bridges_of(world: cluster.Cluster, name: str) -> list[runtime.Bridge]:
+    """The bridges of a node, with its address on the first, and the virtual networks."""
+    node = world.nodes[name]
+    own = [runtime.Bridge(name=bridge, shared=True) for bridge in node.bridges]
     own[:1] = [replace(first, addresses=(f"{node.address}/24",)) for first in own[:1]]
     return [*own, *(_virtual(world, name) for name in world.networks.bridges)]
 
@@ -38,7 +45,7 @@ async def connect(world: cluster.Cluster, guest: cluster.Guest) -> None:
     """Lay the cables of a guest that has just started; leases come after their time."""
     for network in guest.config.networks().values():
         world.held_leases.discard(network.get("hwaddr", ""))
-    await world.network.connect(guest.vmid, cards_of(world, guest))
+    await world.network.connect(guest.node, guest.vmid, cards_of(world, guest))
     if _without_lease(world, guest):
         world.in_background(_lease(world, guest))
 
@@ -48,7 +55,7 @@ async def follow(world: cluster.Cluster, guest: cluster.Guest) -> None:
     if not await world.is_running(guest.vmid):
         return
     try:
-        await world.network.connect(guest.vmid, cards_of(world, guest))
+        await world.network.connect(guest.node, guest.vmid, cards_of(world, guest))
         if _without_lease(world, guest):
             world.in_background(_lease(world, guest))
     except RuntimeError as problem:
@@ -59,7 +66,7 @@ async def watch(world: cluster.Cluster) -> None:
     """Look for changes for ever, as pve-firewall does."""
     while True:
         await poll(world)
-        await world.clock.sleep(max(_SHORTEST_POLL_SECONDS, world.latencies.firewall))
+        await world.clock.sleep(max(SHORTEST_POLL_SECONDS, world.latencies.firewall))
 
 
 async def poll(world: cluster.Cluster) -> None:
@@ -68,30 +75,32 @@ async def poll(world: cluster.Cluster) -> None:
     A guest that restarted itself has lost its cables, and gets new ones here. One whose card has
     no address yet asks again.
     """
-    await _try(world.network.build(bridges_of(world)))
+    await _try(build(world))
     for vmid in world.network.connected() - world.guests.keys():
         await _try(world.network.disconnect(vmid))
     for guest in list(world.guests.values()):
         await _try(_join(world, guest))
-    await _try(world.network.filter(script_of(world)))
+    for node in world.nodes:
+        await _try(world.network.filter(node, script_of(world, node)))
 
 
-def script_of(world: cluster.Cluster) -> str:
-    """The filters of the first node and of all guests."""
+def script_of(world: cluster.Cluster, node: str) -> str:
+    """The filters of a node and of all its guests."""
     files = world.firewalls
     cards = [
         _filtered(world, guest, card)
         for guest in world.guests.values()
-        for card in (cards_of(world, guest) if guest.started_at is not None else ())
+        if guest.node == node and guest.started_at is not None
+        for card in cards_of(world, guest)
         if card.firewall
     ]
-    address = world.nodes[world.local_node].address
-    return ruleset.render(files.cluster, files.node(world.local_node), cards, node_address=address)
+    address = world.nodes[node].address
+    return ruleset.render(files.cluster, files.node(node), cards, node_address=address)
 
 
 async def _join(world: cluster.Cluster, guest: cluster.Guest) -> None:
     if await world.is_running(guest.vmid):
-        await world.network.connect(guest.vmid, cards_of(world, guest))
+        await world.network.connect(guest.node, guest.vmid, cards_of(world, guest))
         await _ask(world, guest)
     elif guest.vmid in world.network.connected():
         await world.network.disconnect(guest.vmid)
@@ -134,7 +143,7 @@ async def _ask(world: cluster.Cluster, guest: cluster.Guest) -> None:
         if await world.network.ask(guest.vmid, network["name"]):
             world.held_leases.add(network.get("hwaddr", ""))
     if waiting and await world.is_running(guest.vmid):
-        await world.network.connect(guest.vmid, cards_of(world, guest))
+        await world.network.connect(guest.node, guest.vmid, cards_of(world, guest))
 
 
 def _without_lease(world: cluster.Cluster, guest: cluster.Guest) -> list[dict[str, str]]:

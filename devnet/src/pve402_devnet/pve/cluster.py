@@ -1,6 +1,7 @@
 """The simulated cluster: everything calls and workers read and change."""
 
 import asyncio
+import collections
 import ipaddress
 import itertools
 import re
@@ -30,6 +31,7 @@ from pve402_devnet.pve.firewall import files
 _HOST_LOOKUP = "failed to get address info for: {0}: Temporary failure in name resolution"
 _FIRST_LEASE, _LEASES = 100, 150  # of the last octet of an address by DHCP
 _FIRST_GUEST_PID = 20_000
+_LIVES_KEPT = 64
 
 
 @dataclass(kw_only=True, eq=False)
@@ -69,10 +71,14 @@ class Cluster:
         self.network: runtime.Network = network or runtime.NullNetwork()
         self._background: set[asyncio.Task[None]] = set()
         self.nodes = {node.name: node for node in chosen.nodes}
+        self.maintenance: set[str] = set()  # nodes that high availability keeps empty
         self.offline = {node.name for node in chosen.nodes if not node.online}
         self.quorate = True
         self.statistics_dead = False
         self.guests: dict[int, Guest] = {}
+        self.past_lives: dict[int, collections.deque[tuple[float, float]]] = (
+            collections.defaultdict(lambda: collections.deque(maxlen=_LIVES_KEPT))
+        )  # when guests with a vmid ran, from start to end
         self.access = access.Access(chosen.access, chosen.root_password)
         self.tickets = tickets.TicketOffice(self.clock)
         self.doorkeeper = credentials.Doorkeeper(self.access, self.tickets, self.clock)
@@ -185,6 +191,8 @@ class Cluster:
 
     def mark_stopped(self, guest: Guest) -> None:
         """Note that a guest's programs are gone."""
+        if guest.started_at is not None:
+            self.past_lives[guest.vmid].append((guest.started_at, self.clock.now()))
         guest.started_at = None
         guest.pid = None
 
@@ -228,6 +236,7 @@ def guest_spec(guest: Guest) -> runtime.GuestSpec:
         cmode=conf.text("cmode", "tty"),
         entrypoint=conf.text("entrypoint", runtime.GuestSpec.entrypoint),
         addresses=addresses,
+        nameservers=tuple(conf.text("nameserver").split()),
         environment=_environment(conf.text("env")),
         ssh_public_keys=guest.ssh_public_keys,
         password=guest.password,

@@ -69,8 +69,11 @@ class ControlServer:
             self._world.networks.reload_fails = bool(body["networkReloadFails"])
         if "killCreates" in body:
             self._world.faults.kill_creates = int(str(body["killCreates"]))
+        nodes = set(self._world.nodes)
         if "offline" in body:
-            self._world.offline = {str(n) for n in _list(body["offline"])} & set(self._world.nodes)
+            self._world.offline = {str(name) for name in _list(body["offline"])} & nodes
+        if "maintenance" in body:
+            self._world.maintenance = {str(name) for name in _list(body["maintenance"])} & nodes
         if "fullStorages" in body:
             full = {str(name) for name in _list(body["fullStorages"])}
             for storage in self._world.storages:
@@ -87,6 +90,7 @@ class ControlServer:
                 "statisticsDead": world.statistics_dead,
                 "networkReloadFails": world.networks.reload_fails,
                 "offline": sorted(world.offline),
+                "maintenance": sorted(world.maintenance),
                 "fullStorages": [s.name for s in world.storages if s.full],
                 "killCreates": world.faults.kill_creates,
                 "faultsWaiting": len(world.faults.waiting),

@@ -139,22 +139,18 @@ def resource_of_storage(found: storage.Storage, node: str) -> dict[str, object]:
     }
 
 
-async def interfaces_of(
-    world: cluster.Cluster, guest: cluster.Guest
-) -> list[dict[str, object]] | None:
-    """The network interfaces a running guest reports; None until its programs set them up."""
-    reported = () if world.network.connects else await world.runtime.addresses(guest.vmid)
-    since = world.clock.now() - (guest.started_at or 0)
-    if not reported and since < world.latencies.addresses:
+_LOOPBACK = runtime.GuestAddress(
+    name="lo", hardware_address="00:00:00:00:00:00", inet="127.0.0.1/8", inet6="::1/128"
+)
+
+
+def interfaces_of(world: cluster.Cluster, guest: cluster.Guest) -> list[dict[str, object]] | None:
+    """The network interfaces of a running guest, as configured; None until its programs run."""
+    if world.clock.now() - (guest.started_at or 0) < world.latencies.addresses:
         return None
     cards = guest.config.networks().values()
-    reported = reported or [
-        runtime.GuestAddress(
-            name="lo", hardware_address="00:00:00:00:00:00", inet="127.0.0.1/8", inet6="::1/128"
-        ),
-        *(_configured_address(world, guest, card) for card in cards),
-    ]
-    return [_interface(address) for address in reported]
+    shown = [_LOOPBACK, *(_configured_address(world, guest, card) for card in cards)]
+    return [_interface(address) for address in shown]
 
 
 def _configured_address(

@@ -1,6 +1,7 @@
 """What workers do to a guest that exists: start, stop, shut down, restart, destroy."""
 
 import asyncio
+import dataclasses
 
 from pve402_devnet.pve import cables, changes, cluster, config, errors, tasks
 
@@ -134,7 +135,10 @@ async def _bring_up(world: cluster.Cluster, guest: cluster.Guest) -> None:
     await world.clock.sleep(world.latencies.start * _UP_AFTER)
     if await world.is_running(guest.vmid):
         return
-    await world.runtime.start(guest.vmid, cluster.guest_spec(guest))
+    spec = cluster.guest_spec(guest)
+    if not spec.nameservers and world.network.connects:  # as the node, which answers for names
+        spec = dataclasses.replace(spec, nameservers=(world.nodes[guest.node].address,))
+    await world.runtime.start(guest.vmid, spec)
     world.mark_started(guest)
     try:
         await cables.connect(world, guest)

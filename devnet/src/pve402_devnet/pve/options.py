@@ -53,6 +53,10 @@ class NodeOptions:
     address: str = "10.99.0.1"
     bridges: tuple[str, ...] = ("vmbr0",)
     online: bool = True
+    packages: tuple[tuple[str, str], ...] = (
+        ("pve-firewall", "6.0.4"),
+        ("proxmox-firewall", "1.2.1"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,12 +192,17 @@ class AccessOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatorOptions:
-    """All options of a simulated cluster. Times are in seconds."""
+    """All options of a simulated cluster. Times are in seconds.
+
+    With `callers_address` the first node sees its callers come from there, and its firewall decides
+    whether they get a new connection to the API; without it, every call comes from the node itself.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
     control_port: int | None = None
     tls: bool = False
+    callers_address: str = ""
     nodes: tuple[NodeOptions, ...] = (NodeOptions(),)
     storages: tuple[StorageOptions, ...] = (StorageOptions(),)
     templates: tuple[TemplateOptions, ...] = TEMPLATES

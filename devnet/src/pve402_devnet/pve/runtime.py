@@ -28,6 +28,7 @@ class GuestSpec:
     cmode: str = "tty"
     entrypoint: str = "/sbin/init"
     addresses: tuple[str, ...] = ()
+    nameservers: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     ssh_public_keys: str = ""
     password: str = field(default="", repr=False)
@@ -51,12 +52,13 @@ class Card:
 class Bridge:
     """A bridge or virtual network of a node, the node's own addresses on it with their masks.
 
-    On an isolated one the guests reach the node alone.
+    On an isolated one the guests reach the node alone. A shared one leads to the other nodes.
     """
 
     name: str
     addresses: tuple[str, ...] = ()
     isolated: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +109,6 @@ class GuestRuntime(Protocol):
     async def is_running(self, vmid: int) -> bool:
         """Tell whether the first process of the guest is alive."""
 
-    async def addresses(self, vmid: int) -> Sequence[GuestAddress]:
-        """Report what the guest's interfaces hold; empty where the runtime has no network."""
-
     async def destroy(self, vmid: int) -> None:
         """Remove the guest's files. An unknown guest is no error."""
 
@@ -145,9 +144,6 @@ class NullRuntime:
     async def is_running(self, vmid: int) -> bool:
         return vmid in self._running
 
-    async def addresses(self, vmid: int) -> Sequence[GuestAddress]:
-        return ()
-
     async def destroy(self, vmid: int) -> None:
         self._running.pop(vmid, None)
 
@@ -162,21 +158,21 @@ class NullRuntime:
 
 @runtime_checkable
 class Network(Protocol):
-    """Cables between guests and their node, and the filters on them."""
+    """Cables between guests and their nodes, and the filters on them."""
 
     connects: bool
     """Whether guests have cards at all."""
 
-    async def start(self) -> None:
-        """Make the node's part; RuntimeError says why this machine cannot."""
+    async def start(self, nodes: Sequence[str]) -> None:
+        """Make the nodes' parts; RuntimeError says why this machine cannot."""
 
     async def stop(self) -> None:
         """Cut everything."""
 
-    async def build(self, bridges: Sequence[Bridge]) -> None:
-        """Have these bridges, besides those that are there."""
+    async def build(self, node: str, bridges: Sequence[Bridge]) -> None:
+        """Have these bridges on a node, besides those that are there."""
 
-    async def connect(self, vmid: int, cards: Sequence[Card]) -> None:
+    async def connect(self, node: str, vmid: int, cards: Sequence[Card]) -> None:
         """Make a running guest's cards be these; a guest that does not run is no error."""
 
     async def disconnect(self, vmid: int) -> None:
@@ -185,8 +181,8 @@ class Network(Protocol):
     async def ask(self, vmid: int, interface: str) -> bool:
         """Ask for an address by DHCP on a guest's card; tells whether an answer came."""
 
-    async def filter(self, script: str) -> None:
-        """Put filters, in the language of nftables, in place of those before."""
+    async def filter(self, node: str, script: str) -> None:
+        """Put a node's filters, in the language of nftables, in place of those before."""
 
     def connected(self) -> frozenset[int]:
         """Name the guests that have cables."""
@@ -197,16 +193,16 @@ class NullNetwork:
 
     connects = False
 
-    async def start(self) -> None:
+    async def start(self, nodes: Sequence[str]) -> None:
         """Nothing to make."""
 
     async def stop(self) -> None:
         """Nothing to cut."""
 
-    async def build(self, bridges: Sequence[Bridge]) -> None:
+    async def build(self, node: str, bridges: Sequence[Bridge]) -> None:
         """No bridge to build."""
 
-    async def connect(self, vmid: int, cards: Sequence[Card]) -> None:
+    async def connect(self, node: str, vmid: int, cards: Sequence[Card]) -> None:
         """No cable to lay."""
 
     async def disconnect(self, vmid: int) -> None:
@@ -215,7 +211,7 @@ class NullNetwork:
     async def ask(self, vmid: int, interface: str) -> bool:
         return True
 
-    async def filter(self, script: str) -> None:
+    async def filter(self, node: str, script: str) -> None:
         """Nothing passes that could be filtered."""
 
     def connected(self) -> frozenset[int]:

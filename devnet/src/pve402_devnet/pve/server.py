@@ -37,6 +37,8 @@ class ApiServer:
         self._world = world
         self._dispatcher = dispatcher
         self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
+        self._place: tuple[str, ssl.SSLContext | None] = ("", None)
         self.port = 0
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
@@ -49,15 +51,28 @@ class ApiServer:
             app, access_log=None, keepalive_timeout=KEEP_ALIVE_SECONDS, shutdown_timeout=0.1
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, ssl_context=tls)
-        await site.start()
+        self._place, self.port = (host, tls), port
+        await self.open()
         self.port = self._runner.addresses[0][1]
+
+    async def open(self) -> None:
+        """Take new connections."""
+        if self._site is None and self._runner is not None:
+            host, tls = self._place
+            self._site = web.TCPSite(self._runner, host, self.port, ssl_context=tls)
+            await self._site.start()
+
+    async def close(self) -> None:
+        """Refuse new connections; those that are open go on, as they do through a firewall."""
+        if self._site is not None:
+            await self._site.stop()
+            self._site = None
 
     async def stop(self) -> None:
         """Stop listening and close every connection."""
         if self._runner is not None:
             await self._runner.cleanup()
-            self._runner = None
+            self._runner = self._site = None
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         return wire.compressed(request, await self._respond(request))

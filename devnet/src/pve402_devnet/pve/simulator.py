@@ -20,9 +20,11 @@ from pve402_devnet.pve import (
     runtime,
     server,
 )
+from pve402_devnet.pve.firewall import admission
 
 _log = structlog.get_logger(__name__)
 
+_API_PORT = 8006  # on a real node
 ADMIN_TOKEN = "devnet"  # noqa: S105 - a token's name, not its secret
 
 
@@ -64,8 +66,8 @@ class SimulatedProxmox:
 
         Raises RuntimeError where this machine cannot have the network.
         """
-        await self.world.network.start()
-        await self.world.network.build(cables.bridges_of(self.world))
+        await self.world.network.start([*self.world.nodes])
+        await cables.build(self.world)
         self._tls = certificate.make(self.options.host) if self.options.tls else None
         context = self._tls.server_context() if self._tls else None
         await self._server.start(self.options.host, self.options.port, context)
@@ -73,6 +75,8 @@ class SimulatedProxmox:
             await self._control.start(self.options.host, self.options.control_port)
         if self.options.publish_interval_seconds > 0:
             self._watchers.append(asyncio.create_task(self._publish_for_ever()))
+        if self.options.callers_address:
+            self._watchers.append(asyncio.create_task(self._guard_for_ever()))
         if self.world.network.connects:
             self._watchers.append(asyncio.create_task(cables.watch(self.world)))
         _log.info("simulated Proxmox VE listens", url=self.base_url)
@@ -169,6 +173,24 @@ class SimulatedProxmox:
                 privilege_separated=False,
             )
             self.world.access.add_token(admin)
+
+    async def _guard_for_ever(self) -> None:
+        """Have the API refuse or take new connections as the node's firewall says, at its pace."""
+        while True:
+            await (self._server.open() if self._admits_callers() else self._server.close())
+            pause = max(cables.SHORTEST_POLL_SECONDS, self.world.latencies.firewall)
+            await self.world.clock.sleep(pause)
+
+    def _admits_callers(self) -> bool:
+        node = self.world.nodes[self.world.local_node]
+        return admission.admits(
+            self.world.firewalls.cluster,
+            self.world.firewalls.node(node.name),
+            interface=node.bridges[0],
+            address=node.address,
+            source=self.options.callers_address,
+            port=_API_PORT,
+        )
 
     async def _publish_for_ever(self) -> None:
         while True:

@@ -105,9 +105,11 @@ class Namespace:
             async with asyncio.timeout(_LIMIT_SECONDS):
                 output, complaint = await started.communicate(text.encode())
         except TimeoutError as error:
-            started.kill()
-            await started.wait()
             raise RuntimeError(f"{' '.join(command)}: no end in {_LIMIT_SECONDS:.0f} s") from error
+        finally:  # also if nobody waits for it any more
+            if started.returncode is None:
+                started.kill()
+                await started.communicate()
         if started.returncode:
             words = complaint.decode(errors="replace").strip()
             raise RuntimeError(f"{' '.join(command)}: {words}")

@@ -1,25 +1,17 @@
-"""The network of a simulated node: its bridges, cables to guests, filters, and a world outside.
+"""The network of a simulated node: its bridges, the cables to its guests, and the filters on them.
 
 A card with `firewall=1` is plugged in as on Proxmox VE: the guest's cable ends in a bridge of its
 own, which another cable joins to the bridge that was asked for. Filters see each packet there.
 """
 
 import asyncio
-import os
-from asyncio import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-import structlog
-
 from pve402_devnet.pve.runtime import Bridge, Card
-from pve402_devnet.wires.namespace import Namespace, program, require_programs
+from pve402_devnet.wires.namespace import Namespace, program
 
-_log = structlog.get_logger(__name__)
-
-OUTSIDE_ADDRESS = "203.0.113.9"
-_NODE_OUTSIDE = "203.0.113.1"
 _PREPARED = """
 for family in ipv4 ipv6; do echo 1 > /proc/sys/net/$family/conf/all/forwarding; done
 for kind in all default; do echo 2 > /proc/sys/net/ipv4/conf/$kind/rp_filter; done
@@ -50,49 +42,31 @@ class _Wired:
 
 
 class NodeNetwork:
-    """A node's network namespace (`pve.Network`), and one behind it for the internet."""
-
-    connects = True
+    """One node's network namespace. Guests come and go, and each is on one node at a time."""
 
     def __init__(self, guests: Guests) -> None:
         self._guests = guests
         self._bridges: dict[str, Bridge] = {}
         self.node = Namespace()
-        self.outside = Namespace()
         self._wired: dict[int, _Wired] = {}
         self._lock = asyncio.Lock()
         self._filters = ""
-        self._leases: subprocess.Process | None = None
 
-    async def start(self) -> None:
-        """Make the node and the way out; raises `NoNetwork` or RuntimeError where that fails."""
-        require_programs()
-        await self.node.start()
-        if os.getuid() != 0:
-            self._guests.live_within(self.node.pid)
+    async def start(self, within: Namespace | None = None) -> None:
+        """Make the node; raises `NoNetwork` or RuntimeError where that fails."""
+        await self.node.start(within=within)
         await self.node.run(["sh", "-e"], _PREPARED)
         await self.node.run(["nft", "-f", "-"], _PROBE)
         await self.node.run(["nft", "delete", "table", "inet", "probe"])
-        await self.outside.start(within=self.node)
-        await self._join_outside()
-        self._leases = await subprocess.create_subprocess_exec(
-            *self.node.entering(), *program("leases", "serve"), stdin=subprocess.DEVNULL
-        )
 
     async def stop(self) -> None:
         """Cut everything."""
-        if self._leases is not None:
-            self._leases.kill()
-            await self._leases.wait()
-            self._leases = None
-        await self.outside.stop()
         await self.node.stop()
 
-    async def build(self, bridges: Sequence[Bridge]) -> None:
-        """Have these bridges, besides those that are there; their addresses become these."""
+    async def build(self, bridges: Sequence[Bridge]) -> list[str]:
+        """Have these bridges, besides those that are there; returns the names of the new ones."""
         async with self._lock:
-            for bridge in bridges:
-                await self._build(bridge)
+            return [bridge.name for bridge in bridges if await self._build(bridge)]
 
     async def connect(self, vmid: int, cards: Sequence[Card]) -> None:
         """Make a running guest's cards be these; what stays as it is keeps its connections."""
@@ -224,10 +198,10 @@ class NodeNetwork:
         script = "\n".join(f"ip link delete {name} 2>/dev/null || true" for name in names)
         await self.node.run(["sh"], script)
 
-    async def _build(self, bridge: Bridge) -> None:
+    async def _build(self, bridge: Bridge) -> bool:
         before, name = self._bridges.get(bridge.name), bridge.name
         if before == bridge:
-            return
+            return False
         if before is None:
             await self._ip(f"link add {name} type bridge mcast_snooping 0")
             await self.node.run(["sh"], f"echo 0 > /proc/sys/net/ipv6/conf/{name}/disable_ipv6\n")
@@ -237,22 +211,7 @@ class NodeNetwork:
             f"address flush dev {name} scope global",
             *(f"address add {address} dev {name}" for address in bridge.addresses),
         )
-
-    async def _join_outside(self) -> None:
-        process = self.outside.pid
-        await self._ip(
-            "link add outside type veth peer name tmpoutside",
-            f"link set tmpoutside netns {process}",
-            f"address add {_NODE_OUTSIDE}/24 dev outside",
-            "link set outside up",
-        )
-        await self.outside.run(
-            ["ip", "-batch", "-"],
-            "link set tmpoutside name eth0\n"
-            f"address add {OUTSIDE_ADDRESS}/24 dev eth0\n"
-            "link set eth0 up\n"
-            f"route add default via {_NODE_OUTSIDE}\n",
-        )
+        return before is None
 
     async def _ip(self, *lines: str) -> None:
         await self.node.run(["ip", "-batch", "-"], "\n".join(lines) + "\n")

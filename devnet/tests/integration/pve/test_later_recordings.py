@@ -159,6 +159,27 @@ def test_what_is_not_replayed_has_a_reason() -> None:
     assert [p for p in EXCLUDED if not any(re.match(p, name) for name in left_out)] == []
 
 
+def test_the_page_on_conformance_has_the_same_exclusions() -> None:
+    page = (DEVNET.parent / "docs/conformance.md").read_text(encoding="utf-8")
+    part = page.partition("Those left out, by the")[2].partition("The whole life")[0]
+    rows = re.findall(r"^\| (`[^|]+`) \| (\d+) \| ([^|]+) \|$", part, re.MULTILINE)
+    shown = {reason: (re.findall(r"`([^`]+)`", names), int(n)) for names, n, reason in rows}
+    left_out = DOCUMENTS.keys() - set(REPLAYED)
+
+    assert shown.keys() == set(EXCLUDED.values())
+    for pattern, reason in EXCLUDED.items():
+        begins, count = shown[reason]
+        found = {name for name in left_out if re.match(pattern, name)}
+        assert len(found) == count
+        assert {name for name in found if not name.startswith(tuple(begins))} == set()
+    assert sum(count for _, count in shown.values()) == len(left_out)
+    assert f"{len(REPLAYED)} of {len(DOCUMENTS)} later" in page
+    asked = re.compile(
+        r"fw-|net-|interfaces-|sdn-|setup-|pool-|start|stop-|shutdown|reboot$|suspend"
+    )
+    assert {name for name in left_out if asked.match(name)} == set()
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/beside-proxmox.md"])
 def test_the_pages_say_how_much_is_replayed(page: str) -> None:
     text = (DEVNET / page).read_text(encoding="utf-8")

@@ -46,6 +46,18 @@ async def test_a_node_that_is_away_is_not_reached(make_client: MakeClient) -> No
     }
 
 
+async def test_a_node_in_maintenance_says_so_among_the_resources(make_client: MakeClient) -> None:
+    client = await make_client(nodes=NODES)
+    await client.order("/state", maintenance=["pve2"])
+
+    nodes = await client.call("GET", "/cluster/resources", type="node")
+
+    assert {row["node"]: (row["status"], row.get("hastate")) for row in nodes.data} == {
+        "pve1": ("online", None),
+        "pve2": ("online", "maintenance"),
+    }
+
+
 async def test_a_running_guest_migrates_by_restart(make_client: MakeClient) -> None:
     client = await make_client(nodes=NODES)
     await client.create(100, node="pve1")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from devnet.tests.support import wire_rig
 
+from pve402_devnet.wires.cluster import ClusterNetwork
 from pve402_devnet.wires.namespace import NoNetwork
-from pve402_devnet.wires.network import NodeNetwork
 
 NOT_SHOWN = "not shown"
 
@@ -28,9 +28,9 @@ def _refusal() -> str | None:
     """Why this machine cannot have such a network; None where it can."""
 
     async def try_it() -> None:
-        network = NodeNetwork(_Nobody())
+        network = ClusterNetwork(_Nobody())
         try:
-            await network.start()
+            await network.start(["pve"])
         finally:
             await network.stop()
 
@@ -56,4 +56,11 @@ def packets() -> None:
 async def wires(packets: None, tmp_path: Path) -> AsyncIterator[wire_rig.Wires]:
     """A node without guests, to which a test adds what it needs."""
     async with wire_rig.wires(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def two_nodes(packets: None, tmp_path: Path) -> AsyncIterator[wire_rig.Wires]:
+    """Two nodes without guests, on one switch."""
+    async with wire_rig.wires(tmp_path, nodes=wire_rig.TWO_NODES) as made:
         yield made

@@ -18,6 +18,12 @@ pytestmark = pytest.mark.namespaces
 OUTSIDE = "203.0.113.9"
 
 
+async def links_of(wires: Wires, node: str, card: str) -> int:
+    """How many links a card has on a node."""
+    listed = (await wires.network.node(node).run(["ip", "-o", "link"])).splitlines()
+    return sum(card in line for line in listed)
+
+
 async def test_a_card_changes_in_place(wires: Wires) -> None:
     guest = await wires.guest(121, firewall="1")
     neighbour = await wires.guest(122)
@@ -54,19 +60,15 @@ async def test_nothing_of_a_stopped_guest_stays_and_it_comes_back(wires: Wires) 
     node = await wires.at_node()
     status = "/nodes/pve/lxc/121/status"
 
-    async def links() -> list[str]:
-        listed = (await wires.network.node.run(["ip", "-o", "link"])).splitlines()
-        return [line for line in listed if "121i0" in line]
-
-    running = await links()
+    running = await links_of(wires, "pve", "121i0")
     await wires.client.run("POST", f"{status}/stop")
     await wires.poll()
-    stopped = await links()
+    stopped = await links_of(wires, "pve", "121i0")
     await wires.client.run("POST", f"{status}/start")
 
-    assert (len(running), stopped) == (4, [])
+    assert (running, stopped) == (4, 0)
     assert await node.do("ping", host="10.77.0.121", patience=10)
-    assert len(await links()) == 4
+    assert await links_of(wires, "pve", "121i0") == 4
 
 
 async def test_a_guest_that_restarts_itself_is_joined_again(wires: Wires) -> None:
@@ -81,26 +83,63 @@ async def test_a_guest_that_restarts_itself_is_joined_again(wires: Wires) -> Non
     assert await node.do("ping", host="10.77.0.121", patience=10)
 
 
+async def virtual_network(wires: Wires, *, isolated: int) -> None:
+    """Have `rent0` on all nodes."""
+    subnet = {"subnet": "10.88.0.0/24", "type": "subnet", "gateway": "10.88.0.1"}
+    leases = {"dhcp-range": "start-address=10.88.0.50,end-address=10.88.0.60"}
+    zone = {"zone": "rent", "type": "simple", "dhcp": "dnsmasq", "ipam": "pve"}
+    vnet = {"vnet": "rent0", "zone": "rent", "isolate-ports": isolated}
+    await wires.api("POST", "/cluster/sdn/zones", **zone)
+    await wires.api("POST", "/cluster/sdn/vnets", **vnet)
+    await wires.api("POST", "/cluster/sdn/vnets/rent0/subnets", **subnet, **leases)
+    await wires.client.run("PUT", "/cluster/sdn")
+
+
 @pytest.mark.parametrize("isolated", [0, 1])
 async def test_a_virtual_network_has_its_gateway_and_may_keep_guests_apart(
     wires: Wires, isolated: int
 ) -> None:
-    subnet = {"subnet": "10.88.0.0/24", "type": "subnet", "gateway": "10.88.0.1"}
-    leases = {"dhcp-range": "start-address=10.88.0.50,end-address=10.88.0.60"}
-    zone = {"zone": "rent", "type": "simple", "dhcp": "dnsmasq", "ipam": "pve"}
     await wires.outside()
-    await wires.api("POST", "/cluster/sdn/zones", **zone)
-    await wires.api(
-        "POST", "/cluster/sdn/vnets", vnet="rent0", zone="rent", **{"isolate-ports": isolated}
-    )
-    await wires.api("POST", "/cluster/sdn/vnets/rent0/subnets", **subnet, **leases)
-    await wires.client.run("PUT", "/cluster/sdn")
+    await virtual_network(wires, isolated=isolated)
     guest = await wires.guest(121, ip="dhcp", bridge="rent0", firewall="1")
     await wires.guest(122, ip="dhcp", bridge="rent0")
 
     reached = [await guest.do("ping", host=host) for host in ("10.88.0.1", OUTSIDE, "10.88.0.51")]
 
     assert reached == [True, True, not isolated]
+
+
+async def test_nodes_share_their_bridges_and_no_virtual_network(two_nodes: Wires) -> None:
+    wires = two_nodes
+    await wires.outside()
+    await virtual_network(wires, isolated=0)
+    here = await wires.guest(121, firewall="1")
+    await wires.guest(122, node="pve2", firewall="1")
+    within = await wires.guest(123, node="pve2", ip="dhcp", bridge="rent0", firewall="1")
+    await wires.guest(124, ip="dhcp", bridge="rent0")
+
+    shared = [await here.do("ping", host=host) for host in ("10.77.0.122", "10.77.0.2", GATEWAY)]
+    virtual = [await within.do("ping", host=host) for host in ("10.88.0.1", "10.88.0.51")]
+    out = [await guest.do("tcp", host=OUTSIDE, port=80) for guest in (here, within)]
+
+    assert shared == [True, True, True]
+    assert virtual == [True, False]
+    assert out == ["open", "open"]
+
+
+async def test_a_guest_takes_its_cables_to_another_node(two_nodes: Wires) -> None:
+    wires = two_nodes
+    await wires.guest(121, firewall="1")
+    neighbour = await wires.guest(122)
+    before = [await links_of(wires, node, "121i0") for node in ("pve", "pve2")]
+
+    await wires.client.run("POST", "/nodes/pve/lxc/121/status/stop")
+    await wires.client.run("POST", "/nodes/pve/lxc/121/migrate", target="pve2")
+    await wires.client.run("POST", "/nodes/pve2/lxc/121/status/start")
+
+    assert await neighbour.do("ping", host="10.77.0.121", patience=10)
+    assert before == [4, 0]
+    assert [await links_of(wires, node, "121i0") for node in ("pve", "pve2")] == [0, 4]
 
 
 async def test_a_card_that_no_kernel_takes_fails_the_start(wires: Wires) -> None:
@@ -166,21 +205,23 @@ import asyncio, sys
 from pve402_devnet.guests.options import RuntimeOptions
 from pve402_devnet.guests.runtime import NamespaceRuntime
 from pve402_devnet.pve.runtime import Bridge, Card, GuestSpec
-from pve402_devnet.wires.network import NodeNetwork
+from pve402_devnet.wires.cluster import ClusterNetwork
 
 async def main():
     runtime = NamespaceRuntime(RuntimeOptions(disks=sys.argv[1] + "/disks"))
-    network = NodeNetwork(runtime)
-    await network.start()
-    await network.build([Bridge(name="vmbr0", addresses=("10.77.0.1/24",))])
-    for vmid in (121, 122):
-        await runtime.start(vmid, GuestSpec(node="pve", hostname="ct", template="busybox"))
+    network = ClusterNetwork(runtime)
+    await network.start(["one", "two"])
+    for node, address in (("one", "10.77.0.1/24"), ("two", "10.77.0.2/24")):
+        bridge = Bridge(name="vmbr0", addresses=(address,), shared=True)
+        await network.build(node, [bridge])
+    for vmid, node in ((121, "one"), (122, "two")):
+        await runtime.start(vmid, GuestSpec(node=node, hostname="ct", template="busybox"))
         mac = f"BC:24:11:00:00:{vmid - 100}"
         card = Card(index=0, name="eth0", bridge="vmbr0", hardware_address=mac,
                     addresses=(f"10.77.0.{vmid}/24",), firewall=True)
-        await network.connect(vmid, [card])
+        await network.connect(node, vmid, [card])
     ping = ["busybox", "ping", "-c1", "-W2", "10.77.0.122"]
-    print(await network.node.run(ping, pid=runtime.process_of(121)))
+    print(await network.node("one").run(ping, pid=runtime.process_of(121)))
     await runtime.destroy(121)
     await runtime.destroy(122)
     await runtime.close()

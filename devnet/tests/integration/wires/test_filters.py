@@ -320,7 +320,7 @@ async def test_every_macro_is_a_filter(wires: Wires) -> None:
 
     await wires.poll()
 
-    listed = await wires.network.node.run(["nft", "list", "table", "inet", "pve"])
+    listed = await wires.network.node("pve").run(["nft", "list", "table", "inet", "pve"])
     assert "113" in listed
     assert await inward(wires)
 

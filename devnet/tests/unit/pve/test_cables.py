@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pve402_devnet.pve import NodeOptions, Progress, SimulatedProxmox, SimulatorOptions, cables
 from pve402_devnet.pve.cluster import Guest, guest_spec
 from pve402_devnet.pve.config import GuestConfig
-from pve402_devnet.pve.runtime import Card, NullNetwork
+from pve402_devnet.pve.runtime import Bridge, Card, NullNetwork
 
 
 class Notes(NullNetwork):
@@ -18,10 +18,10 @@ class Notes(NullNetwork):
         self.scripts: list[str] = []
         self.cards: dict[int, Sequence[Card]] = {}
 
-    async def filter(self, script: str) -> None:
+    async def filter(self, node: str, script: str) -> None:
         self.scripts.append(script)
 
-    async def connect(self, vmid: int, cards: Sequence[Card]) -> None:
+    async def connect(self, node: str, vmid: int, cards: Sequence[Card]) -> None:
         self.cards[vmid] = cards
 
 
@@ -42,13 +42,17 @@ def guest(proxmox: SimulatedProxmox, **networks: str) -> Guest:
 
 def test_the_node_has_its_address_on_the_first_bridge() -> None:
     node = NodeOptions(address="10.77.0.1", bridges=("vmbr0", "vmbr1"))
-    proxmox = SimulatedProxmox(SimulatorOptions(nodes=(node,)))
+    other = NodeOptions(name="other", address="10.77.0.2")
+    proxmox = SimulatedProxmox(SimulatorOptions(nodes=(node, other)))
 
-    bridges = cables.bridges_of(proxmox.world)
+    bridges = [cables.bridges_of(proxmox.world, name) for name in ("pve", "other")]
 
-    assert [(one.name, one.addresses) for one in bridges] == [
-        ("vmbr0", ("10.77.0.1/24",)),
-        ("vmbr1", ()),
+    assert bridges == [
+        [
+            Bridge(name="vmbr0", addresses=("10.77.0.1/24",), shared=True),
+            Bridge(name="vmbr1", shared=True),
+        ],
+        [Bridge(name="vmbr0", addresses=("10.77.0.2/24",), shared=True)],
     ]
 
 

@@ -49,7 +49,10 @@ async def resources(call: rest.Call) -> rest.Json:
     if wanted in ("", "vm"):
         rows += await _guests(call)
     if wanted in ("", "node"):
-        rows += [{**row, "cgroup-mode": 1} for row in node_rows(call)]
+        rows += [
+            {**row, "cgroup-mode": 1, **_hastate(call.world, str(row["node"]))}
+            for row in node_rows(call)
+        ]
     if wanted in ("", "storage"):
         rows += _storages(call)
     if not wanted and call.may("/sdn/zones/localnetwork", "SDN.Audit"):
@@ -114,6 +117,11 @@ def node_rows(call: rest.Call) -> list[dict[str, object]]:
             row.update(zip(_NODE_FIGURES, (*values, *limits), strict=True))
         rows.append(row)
     return rows
+
+
+def _hastate(world: cluster.Cluster, node: str) -> dict[str, object]:
+    """Tells of a node that high availability has emptied for maintenance; of others nothing."""
+    return {"hastate": "maintenance"} if node in world.maintenance else {}
 
 
 def uptime_seconds(world: cluster.Cluster) -> int:

@@ -127,7 +127,7 @@ async def interfaces(call: rest.Call) -> rest.Json:
     guest = call.world.guests.get(call.vmid)
     if guest is None or not await call.world.is_running(call.vmid):
         return None
-    return await figures.interfaces_of(call.world, guest)
+    return figures.interfaces_of(call.world, guest)
 
 
 def _fork(call: rest.Call, kind: str, work: tasks.Work) -> str:

@@ -1,47 +1,69 @@
 """Figures of the past, and what a node writes down about itself.
 
 Past figures are those of now at every step since the subject is there; before that a point has
-nothing but its time.
+nothing but its time. A guest's are kept under its vmid and outlive it, as round-robin files do, so
+the next guest with that vmid shows them: nothing was used while those before it ran.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
-from pve402_devnet.pve import errors, figures, guest_schema, rest
+from pve402_devnet.pve import cluster, errors, figures, guest_schema, rest
 from pve402_devnet.pve.api import cluster_wide
 from pve402_devnet.pve.guest_schema import flag, number, text
 from pve402_devnet.pve.schema import Property
 
 _NODE = {"node": guest_schema.NODE}
-_POINTS = 60
-_STEP_SECONDS = {"hour": 60, "day": 1800, "week": 10800, "month": 43200, "year": 604800}
-_DECADE_SECONDS = 604800
+#: Seconds of a step, and points (PVE/RRD.pm of Proxmox VE 9; only the hour was recorded).
+_FRAMES = {
+    "hour": (60, 60),
+    "day": (60, 1440),
+    "week": (1800, 336),
+    "month": (1800, 1440),
+    "year": (21600, 1440),
+}
+_DECADE = (604800, 570)
 _ARCHIVES = "/var/lib/rrdcached/db"
-_GUEST_FIGURES = ("cpu", "mem", "netin", "netout", "diskread", "diskwrite")
-_TIME_FRAME = Property(enum=tuple(_STEP_SECONDS))
+_GUEST_RATES = ("netin", "netout", "diskread", "diskwrite")  # bytes a second
+_GUEST_FIGURES = ("cpu", "mem", *_GUEST_RATES)
+_TIME_FRAME = Property(enum=tuple(_FRAMES))
 _HOW = text(enum=("AVERAGE", "MAX"))
 _DAY_AND_TIME = text(pattern=r"\d{4}-\d{2}-\d{2}( \d{2}:\d{2}(:\d{2})?)?")
 
 
 async def of_guest(call: rest.Call) -> rest.Json:
-    """Past figures of a guest; before its first start only its limits are known."""
-    guest = call.world.guests.get(call.vmid)
-    if guest is None:
+    """Past figures of a vmid; a guest that is down has only its limits."""
+    guest, lives = call.world.guests.get(call.vmid), call.world.past_lives.get(call.vmid, ())
+    if guest is None and not lives:
         raise errors.Failure(
             "RRD error: rrdcached@unix:/var/run/rrdcached.sock: rrd_fetch_r failed: opening"
             f" '{_ARCHIVES}/pve-vm-9.0/{call.vmid}': No such file or directory"
         )
-    shown = await figures.status_of(call.world, guest)
+    limits: dict[str, object] = {}
+    alive: dict[str, object] = {}
+    created_at = started_at = float("inf")
+    if guest is not None:
+        limits, alive = await _figures_of(call.world, guest)
+        created_at, started_at = guest.created_at, guest.started_at or started_at
+
+    def known(when: int) -> dict[str, object]:
+        if when >= started_at:
+            return alive
+        if any(began <= when <= ended for began, ended in lives):
+            return {**limits, **dict.fromkeys(_GUEST_FIGURES, 0)}
+        return limits if when + _frame(call)[0] > created_at else {}
+
+    return [{"time": when, **known(when)} for when in _times(call)]
+
+
+async def _figures_of(
+    world: cluster.Cluster, guest: cluster.Guest
+) -> tuple[dict[str, object], dict[str, object]]:
+    """The limits of a guest, and with them what it uses now."""
+    shown: dict[str, Any] = await figures.status_of(world, guest)
     limits = {key: shown[key] for key in ("maxmem", "maxdisk", "disk")} | {"maxcpu": shown["cpus"]}
-    alive = {**limits, **{name: shown[name] for name in _GUEST_FIGURES}}
-    step = _step(call)
-    started_at = guest.started_at or float("inf")
-    return [
-        {
-            "time": when,
-            **(alive if when >= started_at else limits if when + step > guest.created_at else {}),
-        }
-        for when in _times(call)
-    ]
+    rates = {name: shown[name] / max(shown["uptime"], 1) for name in _GUEST_RATES}
+    return limits, {**limits, "cpu": shown["cpu"], "mem": shown["mem"], **rates}
 
 
 async def of_node(call: rest.Call) -> rest.Json:
@@ -127,14 +149,15 @@ def _since_start(call: rest.Call, known: Mapping[str, object]) -> list[dict[str,
     return [{"time": when, **(known if when >= started_at else {})} for when in _times(call)]
 
 
-def _step(call: rest.Call) -> int:
-    return _STEP_SECONDS.get(call.text("timeframe"), _DECADE_SECONDS)
+def _frame(call: rest.Call) -> tuple[int, int]:
+    return _FRAMES.get(call.text("timeframe"), _DECADE)
 
 
 def _times(call: rest.Call) -> list[int]:
-    step = _step(call)
+    """The ends of the steps, the last of which is over."""
+    step, points = _frame(call)
     last = int(call.world.clock.now()) // step * step
-    return [last - n * step for n in reversed(range(_POINTS))]
+    return [last - n * step for n in reversed(range(points))]
 
 
 def _route(
@@ -164,7 +187,7 @@ ROUTES = (
         of_node,
         _AUDITS_NODE,
         **_NODE,
-        timeframe=Property(enum=(*_STEP_SECONDS, "decade")),
+        timeframe=Property(enum=(*_FRAMES, "decade")),
         cf=_HOW,
     ),
     _route(

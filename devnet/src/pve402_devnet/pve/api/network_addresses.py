@@ -21,8 +21,10 @@ _RANGE: Properties = {
 
 async def list_subnets(call: rest.Call) -> rest.Json:
     """The subnets of a network."""
-    network = parts.network(call, *parts.READERS)
-    return [_shown_subnet(call.text("vnet"), network, name) for name in sorted(network.subnets)]
+    network, name = parts.network(call, *parts.READERS), call.text("vnet")
+    if call.flag("running"):
+        network = call.world.networks.applied.networks.get(name) or sdn.Network(zone=network.zone)
+    return [_shown_subnet(name, network, one) for one in sorted(network.subnets)]
 
 
 async def create_subnet(call: rest.Call) -> rest.Json:

@@ -95,7 +95,7 @@ async def list_networks(call: rest.Call) -> rest.Json:
     networks = call.world.networks
     chosen = networks.applied if call.flag("running") else networks.written
     return [
-        _shown_network(name, one)
+        _shown_network(name, one) | _waiting(call, name, one)
         for name, one in sorted(chosen.networks.items())
         if parts.may_see(call, f"/sdn/zones/{one.zone}/{name}")
     ]
@@ -135,6 +135,17 @@ def _shown_network(name: str, network: sdn.Network) -> dict[str, object]:
     return {**files.with_digest(shown), "vnet": name}
 
 
+def _waiting(call: rest.Call, name: str, network: sdn.Network) -> dict[str, object]:
+    """What a list with `pending` adds for a network that the nodes do not have as it is written."""
+    wanted: sdn.Entry = {"zone": network.zone, **network.options}
+    applied = call.world.networks.applied.networks.get(name)
+    before: sdn.Entry = {"zone": applied.zone, **applied.options} if applied else {}
+    if not call.flag("pending") or wanted == before:
+        return {}
+    changed = {key: value for key, value in wanted.items() if before.get(key) != value}
+    return {"state": "changed" if applied else "new", "pending": changed}
+
+
 # -- applying -------------------------------------------------------------------------------------
 
 
@@ -149,7 +160,7 @@ async def apply(call: rest.Call) -> rest.Json:
 
     async def work(task: tasks.Task) -> None:
         followed = call.world.networks.apply()
-        await call.world.network.build(cables.bridges_of(call.world))
+        await cables.build(call.world)
         for node in call.world.nodes:
             task.log(f"{node}: reloading network config")
             if not followed:

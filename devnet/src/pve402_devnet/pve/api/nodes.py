@@ -30,6 +30,8 @@ _INTERFACE_TYPES = (
     "any_local_bridge",
     "include_sdn",
 )
+_VNET_TYPES = ("any_bridge", "include_sdn", "vnet")
+_SEEING_VNETS = ("SDN.Use", "SDN.Audit", "SDN.Allocate")
 _BRIDGE_TYPES = ("", "bridge", "any_bridge", "any_local_bridge", "include_sdn")
 
 
@@ -85,17 +87,43 @@ async def dns(call: rest.Call) -> rest.Json:
     return {"dns1": "10.255.255.53"}
 
 
-async def network(call: rest.Call) -> rest.Json:
-    """The bridges of a node that the caller may use or see."""
-    if call.text("type") not in _BRIDGE_TYPES:
-        return []
-    node = call.world.nodes[call.node]
-    auditor = call.may(f"/nodes/{node.name}", "Sys.Audit")
+async def versions(call: rest.Call) -> rest.Json:
+    """The packages of a node; of those that a real one lists, the two firewalls."""
     return [
-        _bridge(node, name)
-        for name in node.bridges
-        if auditor or call.may(f"/sdn/zones/localnetwork/{name}", "SDN.Use")
+        {
+            "Package": name,
+            "Version": version,
+            "OldVersion": version,
+            "CurrentState": "Installed",
+            "Arch": "amd64",
+            "Section": "admin",
+            "Priority": "optional",
+            "Origin": "Proxmox",
+            "Title": name,
+            "Description": name,
+        }
+        for name, version in call.world.nodes[call.node].packages
     ]
+
+
+async def network(call: rest.Call) -> rest.Json:
+    """The bridges of a node that the caller may use or see; some types mean vnets as well."""
+    rows: list[dict[str, object]] = []
+    if call.text("type") in _BRIDGE_TYPES:
+        node = call.world.nodes[call.node]
+        auditor = call.may(f"/nodes/{node.name}", "Sys.Audit")
+        rows += [
+            _bridge(node, name)
+            for name in node.bridges
+            if auditor or call.may(f"/sdn/zones/localnetwork/{name}", "SDN.Use")
+        ]
+    if call.text("type") in _VNET_TYPES:
+        rows += [
+            {"iface": name, "type": "vnet", "active": 1}
+            for name, vnet in call.world.networks.applied.networks.items()
+            if any(call.may(f"/sdn/zones/{vnet.zone}/{name}", one) for one in _SEEING_VNETS)
+        ]
+    return rows
 
 
 def _memory(node: options.NodeOptions) -> dict[str, object]:
@@ -189,6 +217,7 @@ ROUTES = (
     _audited("status", status),
     _audited("time", time),
     _audited("dns", dns),
+    _audited("apt/versions", versions),
     _open("/nodes/{node}/network", network, **_NODE, type=text(enum=_INTERFACE_TYPES)),
     rest.Route(
         method="GET",

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pve402_devnet.pve.firewall import addresses, files, filters, specs
 
 OUTWARD, INWARD = 1, 2  # marks
-_MANAGEMENT_PORTS = "{ 8006, 22, 3128, 5900-5999, 60000-60050 }"
+MANAGEMENT_PORTS = "8006,22,3128,5900:5999,60000:60050"
+_MANAGEMENT = f"{{ {MANAGEMENT_PORTS.replace(':', '-').replace(',', ', ')} }}"
 _NEIGHBOURS = "{ nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert }"
 _KEPT_OPEN = ("ct state invalid drop", "ct state established,related accept")
 _VERDICTS = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "reject"}
@@ -166,12 +167,12 @@ def _rules(cluster: files.FirewallFile, card: FilteredCard, direction: str) -> I
         for rule in card.file.rules
         if rule.get("iface", f"net{card.index}") == f"net{card.index}"
     ]
-    for rule, file in _expanded(own, card.file, cluster):
+    for rule, file in expanded(own, card.file, cluster):
         if rule["type"] == direction:
             yield from filters.lines_of(rule, (file, cluster))
 
 
-def _expanded(
+def expanded(
     rules: Iterable[files.Entry], own: files.FirewallFile, cluster: files.FirewallFile
 ) -> Iterator[tuple[files.Entry, files.FirewallFile]]:
     """The rules that are on, those of a group in its place, each with the file it stands in."""
@@ -207,10 +208,10 @@ def _node_chains(
     yield f"icmpv6 type {_NEIGHBOURS} accept"
     yield "meta l4proto igmp accept"
     yield from _node_rules(cluster, node, "in", "iifname")
-    managers = _management(cluster, address)
+    managers = management(cluster, address)
     for version in (4, 6):
         if source := filters.addresses_line("saddr", managers, version):
-            yield f"{source} tcp dport {_MANAGEMENT_PORTS} accept"
+            yield f"{source} tcp dport {_MANAGEMENT} accept"
     yield from _policy(str(policies.get("policy_in", "DROP")))
     yield "}"
     yield from _chain("node-OUT", "type filter hook output priority 0; policy accept;")
@@ -226,13 +227,13 @@ def _node_rules(
     cluster: files.FirewallFile, node: files.FirewallFile, direction: str, word: str
 ) -> Iterator[str]:
     for rules in (node.rules, cluster.rules):
-        for rule, _ in _expanded(rules, node, cluster):
+        for rule, _ in expanded(rules, node, cluster):
             if rule["type"] == direction:
                 interface = f'{word} "{rule["iface"]}"' if "iface" in rule else ""
                 yield from filters.lines_of(rule, (node, cluster), interface=interface)
 
 
-def _management(cluster: files.FirewallFile, address: str) -> list[addresses.Network]:
+def management(cluster: files.FirewallFile, address: str) -> list[addresses.Network]:
     """Who reaches the node's own services: its network, or what stands for it, and a set."""
     alias = cluster.aliases.get("local_network")
     local = str(alias["cidr"]) if alias else f"{address}/24"
