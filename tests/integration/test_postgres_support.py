@@ -1,18 +1,27 @@
-"""The PostgreSQL server that tests run on."""
+"""The databases that tests run on."""
+
+import asyncio
+from pathlib import Path
 
 import asyncpg
 import pytest
 from sqlalchemy.engine import make_url
-from tests.support import postgres
+from tests.support import migrated, postgres
+
+from pve402.storage import database
 
 pytestmark = pytest.mark.postgres
 
 
-async def _query(url: str, statement: str) -> list[asyncpg.Record]:
+async def _connect(url: str) -> asyncpg.Connection:
     parts = make_url(url)
-    connection = await asyncpg.connect(
+    return await asyncpg.connect(
         host=parts.query["host"], user=parts.username, database=parts.database
     )
+
+
+async def _query(url: str, statement: str) -> list[asyncpg.Record]:
+    connection = await _connect(url)
     try:
         return await connection.fetch(statement)
     finally:
@@ -31,24 +40,63 @@ async def test_each_test_gets_an_empty_database_of_its_own(
     assert (await _query(other_url, count))[0][0] == 0
 
 
-async def test_a_database_is_copied_from_its_template(
-    postgres_server: postgres.PostgresServer, postgres_url: str
+async def test_rows_and_connections_of_one_test_are_gone_in_the_next(
+    postgres_server: postgres.PostgresServer,
 ) -> None:
-    await _query(postgres_url, "create table leases (id int)")
+    made = migrated.MigratedDatabase.made(postgres_server)
+    unfinished = await _connect(made.url)
+    await unfinished.execute("begin")
+    await unfinished.execute("insert into facts (name, value) values ('kept', '1')")
+    await _query(made.url, "insert into facts (name, value) values ('left', '1')")
 
-    copy_url = postgres_server.create_database(template=postgres_url)
+    following = await asyncio.to_thread(made.emptied)
 
-    assert await _query(copy_url, "select * from leases") == []
+    assert following.url == made.url
+    assert await _query(following.url, "select * from facts") == []
+    with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InterfaceError)):
+        await unfinished.execute("commit")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "drop table facts",
+        "alter table facts add more text",
+        "create index more on facts (value)",
+        "update alembic_version set version_num = '0001'",
+    ],
+)
+async def test_tables_that_a_test_changed_are_not_used_again(
+    postgres_server: postgres.PostgresServer, change: str
+) -> None:
+    made = migrated.MigratedDatabase.made(postgres_server)
+    await _query(made.url, change)
+
+    following = await asyncio.to_thread(made.emptied)
+
+    assert following.url != made.url
+    assert following.shape == made.shape
+
+
+async def test_a_sqlite_file_is_laid_where_none_is(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/db"
+    (tmp_path / "taken").write_text("taken")
+
+    for name in ("db", "taken"):
+        migrated.lay_sqlite(f"sqlite:///{tmp_path}/{name}")
+
+    db = await database.Database(url).open()
+    await db.check()
+    await db.close()
+    assert (tmp_path / "db").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "taken").read_text() == "taken"
 
 
 async def test_a_dropped_database_is_gone_even_while_somebody_is_connected(
     postgres_server: postgres.PostgresServer,
 ) -> None:
     url = postgres_server.create_database()
-    parts = make_url(url)
-    connection = await asyncpg.connect(
-        host=parts.query["host"], user=parts.username, database=parts.database
-    )
+    connection = await _connect(url)
 
     postgres_server.drop_database(url)
 

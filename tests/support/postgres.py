@@ -5,8 +5,8 @@ else, and forgets durability: it lives for minutes. PostgreSQL refuses to run as
 root it gets the rights of an ordinary account.
 
 Use the fixtures `postgres_server` (one a session, so one per xdist worker) and `postgres_url`
-(an empty database of its own for each test). A suite that needs a migrated database for each
-test migrates one once and has it copied: `server.create_database(template=migrated)`.
+(an empty database of its own for each test). Most tests want the newest tables at once: they use
+`migrated_url` of tests/support/migrated.py.
 """
 
 import itertools
@@ -46,14 +46,10 @@ class PostgresServer:
     postmaster: subprocess.Popen[bytes] | None = None
     _numbers: Iterator[int] = field(default_factory=itertools.count, repr=False)
 
-    def create_database(self, *, template: str | None = None) -> str:
-        """Make a database, as a copy of the one `template` is the URL of, and return its URL.
-
-        PostgreSQL copies only a database that nobody is connected to.
-        """
+    def create_database(self) -> str:
+        """Make an empty database and return its URL."""
         name = f"test_{next(self._numbers)}"
-        source = make_url(template).database if template else "template0"
-        self._sql(f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
+        self._sql(f'CREATE DATABASE "{name}" TEMPLATE template0')
         return self._url(name)
 
     def drop_database(self, url: str) -> None:
@@ -69,10 +65,13 @@ class PostgresServer:
         )
         return url.render_as_string(hide_password=False)
 
-    def _sql(self, statement: str) -> None:
-        self.run(
-            "psql", "-h", str(self.folder), "-U", SUPERUSER, "-d", "postgres", "-qc", statement
-        )
+    def query(self, url: str, statements: str) -> str:
+        """Run statements in one transaction on the database of that URL; the rows of the last."""
+        return self._sql(statements, make_url(url).database or "")
+
+    def _sql(self, statements: str, database: str = "postgres") -> str:
+        where = ("-h", str(self.folder), "-U", SUPERUSER, "-d", database)
+        return self.run("psql", *where, "-qAtc", statements)
 
     def start(self) -> None:
         """Start the postmaster and wait until it answers."""
@@ -96,8 +95,8 @@ class PostgresServer:
             self.postmaster.wait(timeout=START_LIMIT_SECONDS)
             self.postmaster = None
 
-    def run(self, program: str, *arguments: str) -> None:
-        """Run one of PostgreSQL's programs under the server's account."""
+    def run(self, program: str, *arguments: str) -> str:
+        """Run one of PostgreSQL's programs under the server's account; what it printed."""
         done = subprocess.run(
             [self.programs / program, *arguments],
             capture_output=True,
@@ -110,6 +109,7 @@ class PostgresServer:
         )
         if done.returncode != 0:
             raise RuntimeError(f"{program} failed: {done.stderr.strip()}")
+        return done.stdout.strip()
 
 
 @contextmanager

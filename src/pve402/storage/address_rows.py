@@ -5,7 +5,9 @@ who held the address from when to when, with the lease's owner and payment.
 """
 
 import dataclasses
+from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -37,6 +39,18 @@ async def list_taken(db: database.Database, tx: transaction.Transaction) -> froz
     resting = known.where(_addresses.c.free_at > db.now())
     found = await tx.execute(sa.union_all(known.where(_LIVE), resting))
     return frozenset(found.scalars())
+
+
+async def is_held(tx: transaction.Transaction, address: str) -> bool:
+    """Return whether a lease has an address now."""
+    query = sa.select(_addresses.c.holding_id).where(_LIVE, _addresses.c.address == address)
+    return await tx.scalar(query.limit(1)) is not None
+
+
+async def list_held(tx: transaction.Transaction) -> list[tuple[str, str]]:
+    """Return the addresses that leases hold, each with the name of its network."""
+    query = sa.select(_addresses.c.address, _addresses.c.network).where(_LIVE)
+    return [(address, network) for address, network in await tx.execute(query)]
 
 
 async def newest(tx: transaction.Transaction, network: str, version: int) -> str | None:
@@ -82,11 +96,17 @@ async def take_back(
 
 
 async def release(
-    db: database.Database, tx: transaction.Transaction, lease_id: str, rest_seconds: float
+    db: database.Database,
+    tx: transaction.Transaction,
+    lease_id: str,
+    rest_seconds: float,
+    *only: str,
 ) -> None:
-    """Release what a lease holds; nobody gets it before its rest is over."""
+    """Release what a lease holds, or only some; nobody gets it before its rest is over."""
     values = {"released_at": db.now(), "free_at": db.now(rest_seconds)}
     held = sa.and_(_LIVE, _addresses.c.lease_id == lease_id)
+    if only:
+        held = sa.and_(held, _addresses.c.address.in_(only))
     await tx.execute(_addresses.update().where(held).values(**values))
 
 
@@ -116,6 +136,22 @@ async def list_holdings(
     tx: transaction.Transaction, address: str, at: datetime | None = None
 ) -> list[Holding]:
     """Return who had an address, newest first; with a time, who had it then."""
+    query = _holdings().where(_addresses.c.address == address)
+    if at is not None:
+        until = sa.or_(_LIVE, _addresses.c.released_at > at)
+        query = query.where(_addresses.c.taken_at <= at, until)
+    found = await tx.execute(query.order_by(_addresses.c.taken_at.desc()))
+    return [Holding(**row) for row in transaction.named(found)]
+
+
+async def list_of_leases(tx: transaction.Transaction, lease_ids: Collection[str]) -> list[Holding]:
+    """Return which addresses these leases had, oldest first."""
+    query = _holdings().where(_addresses.c.lease_id.in_(lease_ids))
+    found = await tx.execute(query.order_by(_addresses.c.taken_at))
+    return [Holding(**row) for row in transaction.named(found)]
+
+
+def _holdings() -> sa.Select[Any]:
     leases, orders = tables.leases.c, tables.orders
     owner = (
         sa.select(leases.owner).where(leases.lease_id == _addresses.c.lease_id).scalar_subquery()
@@ -127,17 +163,9 @@ async def list_holdings(
         .limit(1)
         .scalar_subquery()
     )
-    query = (
-        sa.select(
-            *(_addresses.c[name] for name in ("address", "network", "lease_id")),
-            owner.label("owner"),
-            paid.label("transaction"),
-            *(_addresses.c[name] for name in ("taken_at", "released_at")),
-        )
-        .where(_addresses.c.address == address)
-        .order_by(_addresses.c.taken_at.desc())
+    return sa.select(
+        *(_addresses.c[name] for name in ("address", "network", "lease_id")),
+        owner.label("owner"),
+        paid.label("transaction"),
+        *(_addresses.c[name] for name in ("taken_at", "released_at")),
     )
-    if at is not None:
-        until = sa.or_(_LIVE, _addresses.c.released_at > at)
-        query = query.where(_addresses.c.taken_at <= at, until)
-    return [Holding(**row) for row in transaction.named(await tx.execute(query))]

@@ -31,6 +31,7 @@ class Standing:
     status: lease.LeaseStatus
     expires_at: datetime | None
     end_reason: str | None
+    suspended_at: datetime | None
 
 
 async def insert(
@@ -85,13 +86,17 @@ async def standings(tx: transaction.Transaction, lease_ids: Sequence[str]) -> di
         tables.leases.c.status,
         tables.leases.c.expires_at,
         tables.leases.c.end_reason,
+        tables.leases.c.suspended_at,
     )
     rows = await tx.execute(sa.select(*columns).where(tables.leases.c.lease_id.in_(lease_ids)))
     return {
         lease_id: Standing(
-            status=lease.LeaseStatus(status), expires_at=expires_at, end_reason=end_reason
+            status=lease.LeaseStatus(status),
+            expires_at=expires_at,
+            end_reason=end_reason,
+            suspended_at=suspended_at,
         )
-        for lease_id, status, expires_at, end_reason in rows
+        for lease_id, status, expires_at, end_reason, suspended_at in rows
     }
 
 

@@ -118,6 +118,11 @@ class Database:
         async with self.read() as tx:
             return bool(await tx.scalar(_HAS_TABLES[self.is_sqlite]))
 
+    async def revision(self) -> str:
+        """Return the revision of the tables, as `migrate.newest_revision` names them."""
+        async with self.read() as tx:
+            return str(await tx.scalar(sa.text("SELECT version_num FROM alembic_version")))
+
     async def time(self) -> datetime:
         """Return the database's time. For a SQLite file that is this process's clock."""
         if self.is_sqlite:

@@ -7,15 +7,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pve402.domain import lease, placement, quota
+from pve402.domain import inbound, lease, placement
 from pve402.storage import clock, database, tables, transaction, updates
 
 _leases = tables.leases
+OTHERS = _leases.alias("others")
+"""The table once more, for queries about a lease that look at others."""
 _OVER = [status.value for status in lease.OVER]
-_STANDS = sa.and_(  # set once a lease is over; few leases are not, and an index covers only those
+STANDS = sa.and_(  # set once a lease is over; few leases are not, and an index covers only those
     tables.leases.c.ended_at.is_(None),
     *(tables.leases.c.status != status for status in _OVER),
 )
+"""Matches the leases that are not over."""
 _SIZES = ("cores", "memory_mb", "disk_gb")
 _FEW = 20  # up to this many rows are read in the event loop, more in a thread
 _MOST_LISTED = 5000
@@ -75,6 +78,12 @@ async def list_standing(tx: transaction.Transaction) -> list[lease.Lease]:
     return _many(await tx.execute(_LIST_STANDING))
 
 
+async def list_trials(tx: transaction.Transaction) -> list[lease.Lease]:
+    """Return the doctor's guests that are not gone yet."""
+    query = sa.select(_leases).where(STANDS, _leases.c.owner == lease.DOCTOR)
+    return _many(await tx.execute(query))
+
+
 async def list_warm_pool(tx: transaction.Transaction) -> list[lease.Lease]:
     """Return the guests of the warm pool, including those being created, oldest first."""
     return _many(await tx.execute(_LIST_WARM_POOL))
@@ -104,6 +113,7 @@ async def take_warm(
         sa.select(_leases.c.lease_id)
         .where(*_is_ready(wanted.sku, wanted.size), _leases.c.template == wanted.template)
         .where(_leases.c.node.in_(nodes), _leases.c.network == wanted.network)
+        .where(_leases.c.made_of == wanted.made_of)
         .order_by(_leases.c.pooled_at)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -149,61 +159,20 @@ async def count(tx: transaction.Transaction) -> int:
 async def list_promises(tx: transaction.Transaction) -> list[placement.Promise]:
     """Return the capacity that leases take up, whether or not their guests exist yet.
 
-    Returns one promise per node and state, covering all such leases; a lease in grace keeps only
-    its disk, unless a renewal holds it. Reads an index of the leases that are not over: 0.2 ms per
-    1,000.
+    Returns one promise per node, storage and state, covering all such leases; a lease in grace
+    keeps only its disk, unless a renewal holds it. Reads an index of the leases that are not over:
+    0.2 ms per 1,000.
     """
     found = await tx.run(_LIST_PROMISES)
     return [
-        _promise(node, status, held, leases, sums) for node, status, held, leases, *sums in found
+        _promise(node, storage, status, held, leases, sums)
+        for node, storage, status, held, leases, *sums in found
     ]
 
 
-async def usage_of_owners(tx: transaction.Transaction, owners: Sequence[str]) -> quota.Usage:
-    """Return what the standing leases of some accounts take up."""
-    return await _usage(tx, _leases.c.owner.in_(owners))
-
-
-async def usage_of_address(tx: transaction.Transaction, client_address: str) -> quota.Usage:
-    """Return what the standing leases bought from a client address take up."""
-    return await _usage(tx, _leases.c.client_address == client_address)
-
-
-async def usage_of_new_wallets(
-    db: database.Database, tx: transaction.Transaction, new_for_seconds: float
-) -> quota.Usage:
-    """Return what the standing leases of all new wallets together take up."""
-    known = _leases.alias("known")
-    before = sa.exists().where(
-        known.c.owner == _leases.c.owner, *_was_sold_before(db, known, new_for_seconds)
-    )
-    return await _usage(tx, _leases.c.owner != lease.NOBODY, ~before)
-
-
-async def is_new_wallet(
-    db: database.Database,
-    tx: transaction.Transaction,
-    owners: Sequence[str],
-    new_for_seconds: float,
-) -> bool:
-    """Return whether none of these accounts was handed a lease before that many seconds ago."""
-    sold = _was_sold_before(db, _leases, new_for_seconds)
-    query = sa.select(_leases.c.lease_id).where(_leases.c.owner.in_(owners), *sold).limit(1)
-    return await tx.scalar(query) is None
-
-
-def _was_sold_before(
-    db: database.Database, table: sa.FromClause, seconds: float
-) -> tuple[sa.ColumnElement[bool], ...]:
-    created = sa.type_coerce(table.c.created_at, sa.BigInteger)
-    return (created <= db.now(-seconds), table.c.expires_at.isnot(None))
-
-
-async def _usage(tx: transaction.Transaction, *conditions: sa.ColumnElement[bool]) -> quota.Usage:
-    sums = (sa.func.coalesce(sa.func.sum(_leases.c[name]), 0) for name in _SIZES)
-    query = sa.select(sa.func.count(), *sums).where(_STANDS, *conditions)
-    leases, cores, memory_mb, disk_gb = (await tx.execute(query)).one()
-    return quota.Usage(leases=leases, cores=cores, memory_mb=memory_mb, disk_gb=disk_gb)
+async def list_storages(tx: transaction.Transaction) -> dict[int, str]:
+    """Return the storages that the guests of leases have their disks on, where recorded."""
+    return {int(vmid): str(storage) for vmid, storage in await tx.run(_LIST_STORAGES)}
 
 
 async def insert(
@@ -229,8 +198,18 @@ async def insert(
         client_address=new.client_address,
         network=new.network,
         addresses=dict(new.addresses),
+        address_count=new.address_count,
         link=new.link.value,
+        rules_at=new.rules_at,
+        openings=stored_openings(new.openings),
+        made_of=new.made_of,
+        storage=new.storage,
     )
+
+
+def stored_openings(openings: Sequence[inbound.Opening] | None) -> dict[str, Any] | None:
+    """Return the value of the column for what a tenant lets in."""
+    return None if openings is None else {"openings": inbound.to_list(openings)}
 
 
 async def update(
@@ -253,13 +232,14 @@ async def update(
 
 
 def _promise(
-    node: str, status: str, held: bool, leases: int, sums: Sequence[int]
+    node: str, storage: str | None, status: str, held: bool, leases: int, sums: Sequence[int]
 ) -> placement.Promise:
     cores, memory_mb, disk_gb = sums
     state = lease.LeaseStatus(status)
     in_grace = state in _GUEST_DOWN and not held
     return placement.Promise(
         node=node,
+        storage=storage,
         size=lease.Size(
             cores=0 if in_grace else cores,
             memory_mb=0 if in_grace else memory_mb,
@@ -299,7 +279,8 @@ def _merged(*found: transaction.Found) -> list[lease.Lease]:
 _GIVEN = (
     *("lease_id", "status", "node", "vmid", "owner", "sku", "cores", "memory_mb", "disk_gb"),
     *("hostname", "template", "rates", "metadata", "client_address"),
-    *("network", "addresses", "link"),
+    *("network", "addresses", "address_count", "link", "rules_at", "openings"),
+    *("made_of", "storage"),
 )
 
 
@@ -320,7 +301,7 @@ _GET_OF_ORDER = sa.select(_leases).where(
 _GET_BY_VMID = (
     sa.select(_leases)
     .where(_leases.c.vmid == transaction.hole("vmid"))
-    .order_by(sa.case((_STANDS, 0), else_=1), _leases.c.created_at.desc())
+    .order_by(sa.case((STANDS, 0), else_=1), _leases.c.created_at.desc())
     .limit(1)
 )
 _OF_OWNERS = _leases.c.owner.in_(transaction.holes("owners"))
@@ -333,7 +314,7 @@ _LIST_NEWEST_OF_OWNERS = (
 )
 _LIST_OF_OWNERS = (
     sa.select(_leases)
-    .where(_OF_OWNERS, _STANDS, _leases.c.status != lease.LeaseStatus.UNWINDING.value)
+    .where(_OF_OWNERS, STANDS, _leases.c.status != lease.LeaseStatus.UNWINDING.value)
     .order_by(_leases.c.created_at)
 )
 _LIST_FEW_OF_OWNERS = _LIST_OF_OWNERS.limit(_FEW)
@@ -343,17 +324,21 @@ _LIST_WARM_POOL = (
     .where(_leases.c.status.in_(_KEPT_READY))
     .order_by(_leases.c.created_at)
 )
-_LIST_STANDING = sa.select(_leases).where(_STANDS)
+_LIST_STANDING = sa.select(_leases).where(STANDS)
 _HELD = _leases.c.hold_order_id.isnot(None)
 _LIST_PROMISES = (
     sa.select(
         _leases.c.node,
+        _leases.c.storage,
         _leases.c.status,
         _HELD,
         sa.func.count(),
         *(sa.func.sum(_leases.c[name]) for name in _SIZES),
     )
-    .where(_STANDS)
-    .group_by(_leases.c.node, _leases.c.status, _HELD)
+    .where(STANDS)
+    .group_by(_leases.c.node, _leases.c.storage, _leases.c.status, _HELD)
+)
+_LIST_STORAGES = sa.select(_leases.c.vmid, _leases.c.storage).where(
+    STANDS, _leases.c.storage.isnot(None)
 )
 _INSERT, _INSERT_DUE = _inserting(due=False), _inserting(due=True)

@@ -15,6 +15,13 @@ _orders = tables.orders
 DUE = queue.DueRows(tables.orders)
 """Orders that need a worker."""
 _OPEN = [status.value for status in order.OPEN]
+UNSETTLED = (
+    _orders.c.due_at.isnot(None),
+    _orders.c.settled_at.is_(None),
+    _orders.c.kind == order.OrderKind.CREATION.value,
+    sa.or_(*(_orders.c.status == status for status in _OPEN)),
+)
+"""Match the open creations that are not paid; open orders have a due time, which is indexed."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +59,23 @@ class Past:
 async def get(tx: transaction.Transaction, order_id: str) -> order.Order | None:
     """Return the order with this id."""
     return _order(await tx.run(_GET, order_id=order_id))
+
+
+async def take_over(
+    db: database.Database, tx: transaction.Transaction, row: order.Order, hold_seconds: float
+) -> order.Order:
+    """Take an order from whoever works on it. Raises FenceLostError if it has changed."""
+    where = {
+        "order_id": row.order_id,
+        "status": row.status.value,
+        "lease_id": row.lease_id,
+        "fence": row.fence,
+    }
+    ours = {"fence": queue.new_fence(), "due_at": db.now(hold_seconds)}
+    taken = _order(await updates.update(tx, _orders, where, ours))
+    if taken is None:
+        raise queue.FenceLostError
+    return taken
 
 
 async def get_by_payment(
@@ -123,7 +147,7 @@ async def count_unsettled(
     client_address: str | None,
     stuck_seconds: float,
 ) -> Unsettled:
-    """Count open creations that are not paid; open orders have a due time, which is indexed.
+    """Count open creations that are not paid.
 
     Those that have been settling for longer than `stuck_seconds` count only towards their payer
     and address, not the total.
@@ -136,6 +160,17 @@ async def count_unsettled(
     )
     by_payer, by_address, in_all = found.one()
     return Unsettled(by_payer=by_payer, by_address=by_address, in_all=in_all)
+
+
+async def count_settled(
+    tx: transaction.Transaction, *, network: str, asset: str, payer: str, most: int
+) -> int:
+    """Count the creations and renewals that a wallet paid for on a network, up to `most`.
+
+    Looks at no more than 1,000 of its orders: placement waits meanwhile.
+    """
+    found = await tx.run(_COUNT_SETTLED, network=network, asset=asset, payer=payer)
+    return min(int(found.scalar_one()), most)
 
 
 async def look_back(
@@ -212,11 +247,21 @@ _COUNT_UNSETTLED = sa.select(
             (_orders.c.settling_at.is_(None), 1), (_orders.c.settling_at > _moment("stuck_ms"), 1)
         )
     ),
-).where(
-    _orders.c.due_at.isnot(None),
-    _orders.c.settled_at.is_(None),
-    _orders.c.kind == order.OrderKind.CREATION.value,
-    sa.or_(*(_orders.c.status == status for status in _OPEN)),
+).where(*UNSETTLED)
+# By the index of payments. That does not tell what settled, and fees and refusals pile up cheaply.
+_looked_at = (
+    sa.select(_orders.c.settled_at, _orders.c.kind)
+    .where(*_are("network", "asset", "payer"))
+    .limit(1000)
+    .subquery()
+)
+_COUNT_SETTLED = (
+    sa.select(sa.func.count())
+    .select_from(_looked_at)
+    .where(
+        _looked_at.c.settled_at.isnot(None),
+        _looked_at.c.kind != order.OrderKind.FEE.value,
+    )
 )
 _claims = _orders.alias()
 

@@ -1,7 +1,8 @@
 """Queries on the table of debts.
 
-A debt has one holder at a time: the order that redeems a part of it. Every change names the holder
-and what is left, so that of two changes at once only one is made.
+A debt has one holder at a time: the order that redeems a part of it, or the operator who pays it
+back. Every change names the holder and what is left, so that of two changes at once only one is
+made.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ from pve402.storage import database, tables, transaction, updates
 
 _owed = tables.owed
 _orders = tables.orders
-_MOST_LISTED = 1000
+_MOST_LISTED = 1000  # of one wallet
 
 
 async def insert(db: database.Database, tx: transaction.Transaction, new: owed.Owed) -> None:
@@ -35,11 +36,26 @@ async def get_of_order(tx: transaction.Transaction, order_id: str) -> owed.Owed 
     return _one(await tx.run(_GET_OF_ORDER, order_id=order_id))
 
 
+async def get_of_repayment(tx: transaction.Transaction, paid: str) -> owed.Owed | None:
+    """Return the largest debt that a transaction of the operator paid back."""
+    query = sa.select(_owed).where(_owed.c.paid_transaction == paid)
+    return _one(await tx.execute(query.order_by(_owed.c.amount_atomic.desc()).limit(1)))
+
+
 async def list_open(tx: transaction.Transaction, payer: str | None = None) -> Sequence[owed.Owed]:
-    """Return what is still owed, oldest first: to everybody, or to one address on any network."""
+    """Return what is still owed, oldest first: all of it, or the first to one address."""
     query = sa.select(_owed).where(_owed.c.closed_at.is_(None))
     if payer is not None:
-        query = query.where(_owed.c.payer == payer)
+        query = query.where(_owed.c.payer == payer).limit(_MOST_LISTED)
+    found = await tx.execute(query.order_by(_owed.c.created_at))
+    return [owed.Owed.from_row(row) for row in transaction.named(found)]
+
+
+async def list_redeemed(tx: transaction.Transaction, payer: str) -> Sequence[owed.Owed]:
+    """Return what was owed to an address until containers were delivered for all of it."""
+    query = sa.select(_owed).where(
+        _owed.c.payer == payer, _owed.c.closed_at.isnot(None), _owed.c.paid_transaction.is_(None)
+    )
     found = await tx.execute(query.order_by(_owed.c.created_at).limit(_MOST_LISTED))
     return [owed.Owed.from_row(row) for row in transaction.named(found)]
 
@@ -47,16 +63,25 @@ async def list_open(tx: transaction.Transaction, payer: str | None = None) -> Se
 async def list_undelivered(
     tx: transaction.Transaction, payer: str | None = None
 ) -> Sequence[order.Order]:
-    """Return paid orders whose container is still being tried, oldest first."""
+    """Return paid orders whose container is still being tried; limited like `list_open`."""
     query = sa.select(_orders).where(
         _orders.c.due_at.isnot(None),
         _orders.c.settled_at.isnot(None),
         _orders.c.status.in_([status.value for status in order.OPEN]),
     )
     if payer is not None:
-        query = query.where(_orders.c.payer == payer)
-    found = await tx.execute(query.order_by(_orders.c.created_at).limit(_MOST_LISTED))
+        query = query.where(_orders.c.payer == payer).limit(_MOST_LISTED)
+    found = await tx.execute(query.order_by(_orders.c.created_at))
     return [order.Order.from_row(row) for row in transaction.named(found)]
+
+
+async def totals(tx: transaction.Transaction) -> dict[str, int]:
+    """Return how much is owed on each network, in atomic units."""
+    query = sa.select(_owed.c.network, _owed.c.left_atomic).where(_owed.c.closed_at.is_(None))
+    sums: dict[str, int] = {}
+    for network, left_atomic in (await tx.execute(query)).all():
+        sums[network] = sums.get(network, 0) + left_atomic
+    return sums
 
 
 async def reserve(
@@ -78,11 +103,18 @@ async def deliver(
     await _change(tx, debt, holder_order_id=None, closed_at=closed)
 
 
-async def give_back(tx: transaction.Transaction, redeeming: order.Order) -> None:
-    """Put back what a redemption that was not delivered had taken."""
+async def give_back(
+    tx: transaction.Transaction, redeeming: order.Order, holder: str | None = None
+) -> None:
+    """Put back what a redemption that was not delivered had taken; the debt gets a new holder."""
     debt = await _held(tx, redeeming)
     left = debt.left_atomic + redeeming.amount_atomic
-    await _change(tx, debt, left_atomic=left, holder_order_id=None)
+    await _change(tx, debt, left_atomic=left, holder_order_id=holder)
+
+
+async def set_holder(tx: transaction.Transaction, debt: owed.Owed, holder: str | None) -> bool:
+    """Give a debt another holder, or none; False if it has changed meanwhile."""
+    return await _change(tx, debt, holder_order_id=holder)
 
 
 async def close_paid(

@@ -10,7 +10,7 @@ import asyncio
 import collections
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
@@ -40,7 +40,7 @@ class SqliteFile:
         )
         self._threads = ThreadPoolExecutor(_READERS + 1, thread_name_prefix="sqlite")
         self._readers = asyncio.Semaphore(_READERS)
-        self._writer = _Writer(lambda: self._connect(read_only=False))
+        self._writer = _Writer(lambda: self._open(read_only=False))
         self._idle: list[Connection] = []
 
     async def close(self) -> None:
@@ -71,7 +71,7 @@ class SqliteFile:
         with failures.translated():
             await _acquire(self._readers)
             try:
-                connection = self._idle.pop() if self._idle else self._connect(read_only=True)
+                connection = self._idle.pop() if self._idle else await self._open(read_only=True)
                 try:
                     connection.run("BEGIN")
                     yield _Transaction(connection)
@@ -85,8 +85,31 @@ class SqliteFile:
         """One writing statement: the same as a transaction here."""
         return self.begin()
 
-    def _connect(self, *, read_only: bool) -> "Connection":
-        return Connection(self._engine.connect(), self._threads, read_only=read_only)
+    async def _open(self, *, read_only: bool) -> "Connection":
+        """Open a connection once no other program has the file to itself.
+
+        The first program to use the file has, after a crash, and the last one to leave it
+        (sqlite.org/wal.html, "Sometimes Queries Return SQLITE_BUSY In WAL Mode").
+        """
+        connection = self._try_to_open(read_only=read_only)
+        if connection is not None:
+            return connection
+        async with _patience():
+            while True:
+                await asyncio.sleep(_BUSY_PAUSE_SECONDS)
+                connection = self._try_to_open(read_only=read_only)
+                if connection is not None:
+                    return connection
+
+    def _try_to_open(self, *, read_only: bool) -> "Connection | None":
+        made = self._engine.connect()
+        try:
+            return Connection(made, self._threads, read_only=read_only)
+        except sqlite3.OperationalError as error:
+            made.close()
+            if not _is_busy(error):
+                raise
+            return None
 
 
 class _Group:
@@ -115,8 +138,8 @@ class _Writer:
     already waiting write into the same transaction, each after its own savepoint.
     """
 
-    def __init__(self, connect: Callable[[], "Connection"]) -> None:
-        self._connect = connect
+    def __init__(self, open_one: Callable[[], Awaitable["Connection"]]) -> None:
+        self._open = open_one
         self._connection: Connection | None = None
         self._turn = asyncio.Semaphore(1)  # its locked() counts waiters; a Lock's does not
         self._group: _Group | None = None
@@ -173,7 +196,7 @@ class _Writer:
     async def _begin(self) -> "Connection":
         """Begin a writing transaction once no other program is writing to the file."""
         if self._connection is None:
-            self._connection = self._connect()
+            self._connection = await self._open()
         if self._connection.try_to_write():
             return self._connection
         async with _patience():
@@ -225,7 +248,7 @@ class Connection:
         try:
             self.run("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            if not _is_busy(error):
                 raise
             return False
         return True
@@ -314,6 +337,10 @@ class _BufferingCursor(sqlite3.Cursor):
     def fetchall(self) -> list[Any]:
         rows, self._rows = list(self._rows), collections.deque()
         return rows
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 async def _acquire(turn: asyncio.Semaphore) -> None:

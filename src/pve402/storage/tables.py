@@ -1,15 +1,13 @@
-"""The tables. Times are milliseconds by the database's clock, amounts atomic units as text.
+"""The tables. Times are milliseconds by the database's clock, amounts atomic units as text."""
 
-Amounts are text because an atomic amount may have 78 digits, which no integer column holds.
-"""
-
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
+
+from pve402.storage.column_types import Amount, JsonText
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -34,40 +32,6 @@ class UtcMilliseconds(TypeDecorator[datetime]):
         """Return the time that was stored."""
         del dialect
         return None if value is None else datetime.fromtimestamp(value / 1000, UTC)
-
-
-class JsonText(TypeDecorator[dict[str, Any]]):
-    """A small JSON object, stored as text."""
-
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> str | None:
-        """Return the text to store."""
-        del dialect
-        return None if value is None else json.dumps(value, separators=(",", ":"))
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, Any]:
-        """Return the stored object; a missing one is empty."""
-        del dialect
-        return {} if value is None or value == "{}" else dict(json.loads(value))
-
-
-class Amount(TypeDecorator[int]):
-    """A non-negative integer of any size, stored as decimal text."""
-
-    impl = sa.String(78)
-    cache_ok = True
-
-    def process_bind_param(self, value: int | None, dialect: Dialect) -> str | None:
-        """Return the digits to store."""
-        del dialect
-        return None if value is None else str(value)
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> int | None:
-        """Return the number that was stored."""
-        del dialect
-        return None if value is None else int(value)
 
 
 def _index_of_some(
@@ -120,8 +84,13 @@ leases = sa.Table(
     sa.Column("client_address", sa.String(64)),
     sa.Column("network", sa.String(32), nullable=False, server_default="default"),
     sa.Column("addresses", JsonText, nullable=False, server_default="{}"),
+    sa.Column("address_count", sa.Integer, nullable=False, server_default="0"),
     sa.Column("link", sa.String(16), nullable=False, server_default="ready"),
     sa.Column("rules_at", UtcMilliseconds),
+    sa.Column("rules_key", sa.String(16)),
+    sa.Column("openings", JsonText),
+    sa.Column("made_of", sa.String(64)),
+    sa.Column("storage", sa.String(100)),
 )
 _due = leases.c.due_at.isnot(None)
 _index_of_some("leases_due", _due, leases.c.due_at)
@@ -129,7 +98,7 @@ _standing = leases.c.ended_at.is_(None)
 _index_of_some(
     "leases_standing",
     _standing,
-    *(leases.c[name] for name in ("node", "status", "hold_order_id")),
+    *(leases.c[name] for name in ("node", "status", "hold_order_id", "storage")),
     *(leases.c[name] for name in ("cores", "memory_mb", "disk_gb", "ended_at")),
 )
 sa.Index("leases_owner", leases.c.owner, leases.c.created_at)
@@ -244,6 +213,21 @@ sa.Index("addresses_lease", addresses.c.lease_id)
 sa.Index("addresses_history", addresses.c.address, addresses.c.taken_at)
 sa.Index("addresses_newest", addresses.c.network, addresses.c.version, addresses.c.holding_id)
 
+happenings = sa.Table(
+    "happenings",
+    metadata,
+    sa.Column("happening_id", sa.Integer, primary_key=True),
+    sa.Column("at", UtcMilliseconds, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("detail", sa.String(500), nullable=False),
+    sa.Column("lease_id", sa.String(32)),
+    sa.Column("order_id", sa.String(32)),
+    sa.Column("vmid", sa.Integer),
+)
+sa.Index("happenings_lease", happenings.c.lease_id, happenings.c.kind)
+sa.Index("happenings_order", happenings.c.order_id)
+sa.Index("happenings_at", happenings.c.at)
+
 tokens = sa.Table(
     "tokens",
     metadata,
@@ -339,6 +323,54 @@ drained_nodes = sa.Table(
     sa.Column("node", sa.String(64), primary_key=True),
     sa.Column("drained_at", UtcMilliseconds, nullable=False),
 )
+
+proven_filters = sa.Table(
+    "proven_filters",
+    metadata,
+    sa.Column("node", sa.String(64), primary_key=True),
+    sa.Column("program", sa.String(32), nullable=False),
+    sa.Column("version", sa.String(64)),
+    sa.Column("proven_at", UtcMilliseconds, nullable=False),
+)
+
+request_counts = sa.Table(
+    "request_counts",
+    metadata,
+    sa.Column("minute", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("party", sa.String(100), primary_key=True),
+    sa.Column("count", sa.Integer, nullable=False),
+)
+
+catalogue_versions = sa.Table(
+    "catalogue_versions",
+    metadata,
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("made_at", UtcMilliseconds, nullable=False),
+)
+
+ports = sa.Table(
+    "ports",
+    metadata,
+    sa.Column("lease_id", sa.String(32), primary_key=True),
+    sa.Column("port", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("access", sa.String(8), nullable=False),
+    sa.Column("created_at", UtcMilliseconds, nullable=False),
+    sa.Column("expires_at", UtcMilliseconds),
+)
+
+port_logins = sa.Table(
+    "port_logins",
+    metadata,
+    sa.Column("login_hash", sa.String(64), primary_key=True),
+    sa.Column("kind", sa.String(8), nullable=False),
+    sa.Column("lease_id", sa.String(32), nullable=False),
+    sa.Column("port", sa.Integer, nullable=False),
+    sa.Column("token_hash", sa.String(64)),
+    sa.Column("expires_at", UtcMilliseconds, nullable=False, index=True),
+)
+sa.Index("port_logins_port", port_logins.c.lease_id, port_logins.c.port)
 
 facts = sa.Table(
     "facts",

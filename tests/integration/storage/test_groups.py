@@ -1,6 +1,7 @@
 """SQLite: transactions that wait for each other share a commit, and nothing else."""
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -80,6 +81,49 @@ def failing(name: str, *, with_all: bool = False) -> Callable[[Any], Any]:
         raise LookupError(name)
 
     return body
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_a_file_that_another_program_has_to_itself_is_waited_for(
+    tmp_path: Path, *, is_read: bool
+) -> None:
+    path = tmp_path / "file.sqlite3"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("CREATE TABLE there (name TEXT)")  # takes the lock, and keeps it
+        file = sqlite.SqliteFile(str(path))
+
+        async def use() -> int:
+            async with file.read() if is_read else file.begin() as tx:
+                found = await tx.execute(sa.text("SELECT count(*) FROM there"))
+                return int(found.scalar_one())
+
+        asking = asyncio.create_task(use())
+        await asyncio.sleep(0.1)
+        assert not asking.done()
+    async with asyncio.timeout(SOON_SECONDS):
+        assert await asking == 0
+    await file.close()
+
+
+async def test_four_read_at_once_and_the_fifth_waits(tmp_path: Path) -> None:
+    file = sqlite.SqliteFile(str(tmp_path / "file.sqlite3"))
+    done, reading = asyncio.Event(), 0
+
+    async def read() -> None:
+        nonlocal reading
+        async with file.read():
+            reading += 1
+            await done.wait()
+
+    crowd = [asyncio.create_task(read()) for _ in range(6)]
+    await asyncio.sleep(0.1)
+    at_once = reading
+    done.set()
+    await asyncio.gather(*crowd)
+    await file.close()
+
+    assert (at_once, reading) == (4, 6)
 
 
 async def test_those_who_wait_for_each_other_share_a_commit(

@@ -18,7 +18,7 @@ from tests.integration.storage.test_queue import new_lease
 from tests.integration.storage.test_rows import new_order
 
 from pve402.domain import errors, order
-from pve402.storage import database, lease_rows, migrate, order_rows, tables
+from pve402.storage import address_rows, database, lease_rows, migrate, order_rows, tables
 
 NEWER = sa.text("UPDATE alembic_version SET version_num = '9999'")
 
@@ -62,26 +62,44 @@ async def test_a_step_down_and_up_keeps_what_is_stored(database_url: str, revisi
     assert [row.vmid for row in kept[1]] == [new_lease(1).vmid]
 
 
-@pytest.mark.parametrize("status", order.OrderStatus)
-async def test_what_settles_at_the_upgrade_has_settled_since_its_order(
-    database_url: str, status: order.OrderStatus
-) -> None:
+async def test_what_settles_at_the_upgrade_has_settled_since_its_order(database_url: str) -> None:
     url = sa.make_url(database_url)
     db = await database.Database(database_url).open()
-    made = dataclasses.replace(new_order(1), status=status)
     async with db.begin() as tx:
         await lease_rows.insert(db, tx, new_lease(1), due=False)
-        await order_rows.insert(db, tx, made, fence=None, due_in_seconds=15)
+        for number, status in enumerate(order.OrderStatus):
+            made = dataclasses.replace(new_order(number, nonce=f"0x{number}"), status=status)
+            await order_rows.insert(db, tx, made, fence=None, due_in_seconds=15)
 
     await migrate.downgrade(url, "0004")
     await migrate.upgrade(url)
     async with db.read() as tx:
-        kept = await order_rows.get(tx, "o1")
+        kept = [await order_rows.get(tx, f"o{number}") for number in range(len(order.OrderStatus))]
+    await db.close()
+
+    assert [one and one.status for one in kept] == [*order.OrderStatus]
+    settling = [one for one in kept if one and one.settling_at]
+    assert [one.status for one in settling] == [order.OrderStatus.SETTLING]
+    assert settling[0].settling_at == settling[0].created_at
+
+
+async def test_a_lease_counts_at_the_upgrade_what_it_holds(database_url: str) -> None:
+    url, held = sa.make_url(database_url), new_lease(1)
+    db = await database.Database(database_url).open()
+    async with db.begin() as tx:
+        await lease_rows.insert(db, tx, held, due=False)
+        for version, address in ((4, "10.0.0.1"), (6, "fd00::1")):
+            named = {"version": version, "network": "default", "lease_id": held.lease_id}
+            await address_rows.take(db, tx, address, **named)
+
+    await migrate.downgrade(url, "0021")
+    await migrate.upgrade(url)
+    async with db.read() as tx:
+        kept = await lease_rows.get(tx, held.lease_id)
     await db.close()
 
     assert kept is not None
-    is_settling = status is order.OrderStatus.SETTLING
-    assert kept.settling_at == (kept.created_at if is_settling else None)
+    assert kept.address_count == 2
 
 
 async def test_opening_twice_changes_nothing(database_url: str) -> None:

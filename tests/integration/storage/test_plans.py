@@ -1,4 +1,4 @@
-"""What is asked all the time looks at what stands, not at everything that ever was."""
+"""Frequent queries read current rows only, not the whole history."""
 
 import re
 from typing import Any

@@ -246,8 +246,8 @@ async def test_a_write_slot_is_waited_for(db: database.Database) -> None:
 
 
 @pytest.mark.postgres
-async def test_write_slots_are_shared_by_replicas(postgres_url: str) -> None:
-    db = await database.Database(postgres_url).open()
+async def test_write_slots_are_shared_by_replicas(migrated_url: str) -> None:
+    db = await database.Database(migrated_url).open()
     one, other = (slots.NodeSlots(db, per_node=1) for _ in range(2))
 
     async with one.hold("pve"):
@@ -412,8 +412,8 @@ def _token(name: str, *, primary: bool = True) -> token_rows.Token:
 
 
 @pytest.mark.postgres
-async def test_a_commit_waits_for_the_log_where_the_server_would_not(postgres_url: str) -> None:
-    db = await database.Database(postgres_url).open()
+async def test_a_commit_waits_for_the_log_where_the_server_would_not(migrated_url: str) -> None:
+    db = await database.Database(migrated_url).open()
 
     async with db.read() as tx:
         shown = await tx.scalar(sa.text("SHOW synchronous_commit"))

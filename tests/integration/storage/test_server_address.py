@@ -26,9 +26,9 @@ pytestmark = pytest.mark.postgres
     ],
 )
 async def test_the_parameters_of_an_address_are_honoured(
-    postgres_url: str, query: dict[str, str], setting: str, value: str
+    migrated_url: str, query: dict[str, str], setting: str, value: str
 ):
-    url = sa.make_url(postgres_url).update_query_dict(query)
+    url = sa.make_url(migrated_url).update_query_dict(query)
     db = await database.Database(url.render_as_string(hide_password=False)).open()
 
     async with db.read() as tx:

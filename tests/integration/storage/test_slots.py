@@ -1,4 +1,4 @@
-"""What waiting for a write slot of a full node asks of the database."""
+"""What waiting for a write slot on a full node costs the database."""
 
 import asyncio
 import itertools
@@ -13,9 +13,9 @@ from pve402.storage import database, slots, tables
 
 
 @pytest.fixture
-async def server(postgres_url: str) -> AsyncIterator[database.Database]:
+async def server(migrated_url: str) -> AsyncIterator[database.Database]:
     """An open database on a server, which replicas share."""
-    opened = await database.Database(postgres_url).open()
+    opened = await database.Database(migrated_url).open()
     yield opened
     await opened.close()
 

@@ -177,8 +177,8 @@ async def test_another_program_that_writes_is_waited_for(
 
 
 @pytest.mark.postgres
-async def test_connections_that_the_server_closed_are_replaced(postgres_url: str) -> None:
-    db = await database.Database(postgres_url).open()
+async def test_connections_that_the_server_closed_are_replaced(migrated_url: str) -> None:
+    db = await database.Database(migrated_url).open()
     await asyncio.gather(*(names(db) for _ in range(4)))
     async with db.read() as tx:
         ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE"
@@ -194,8 +194,8 @@ async def test_connections_that_the_server_closed_are_replaced(postgres_url: str
 
 
 @pytest.mark.postgres
-async def test_a_single_statement_is_single(postgres_url: str) -> None:
-    db = await database.Database(postgres_url).open()
+async def test_a_single_statement_is_single(migrated_url: str) -> None:
+    db = await database.Database(migrated_url).open()
 
     async def write_two() -> None:
         async with db.single() as tx:
@@ -212,9 +212,9 @@ async def test_a_single_statement_is_single(postgres_url: str) -> None:
 
 @pytest.mark.postgres
 async def test_a_slot_that_cannot_be_given_back_costs_no_answer(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    db = await database.Database(postgres_url).open()
+    db = await database.Database(migrated_url).open()
     node_slots = slots.NodeSlots(db, per_node=1)
 
     async with node_slots.hold("pve"):
@@ -255,7 +255,7 @@ def count() -> sa.Select[tuple[int]]:
 
 
 def counted_to(limit: int) -> sa.Select[tuple[int]]:
-    """A query that takes as long as one wants."""
+    """A query that takes as long as it is told to."""
     numbers = sa.select(sa.literal(1).label("n")).cte("numbers", recursive=True)
     following = sa.select(numbers.c.n + 1).where(numbers.c.n < limit)
     return sa.select(sa.func.max(numbers.union_all(following).c.n))
