@@ -4,6 +4,7 @@ import dataclasses
 import re
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Self
 
@@ -11,11 +12,18 @@ from pve402.domain import errors, lease, network_tables, price
 from pve402.domain.networks import OF_VARIABLES, NetworkProfile, find_overlap
 
 MAX_MINUTES = 366 * 24 * 60
+_MOST_OVERCOMMIT = 100
+_MOST_STORAGES = 16
+_MOST_WEIGHT = 10_000
 _HARD_LIMITS = {"cores": 512, "memory_mb": 4 * 1024 * 1024, "disk_gb": 64 * 1024}
 
 
 class CatalogueError(ValueError):
-    """The catalogue file is invalid; the text says where."""
+    """The catalogue is invalid; `reason` says where, and the text also names the file."""
+
+    def __init__(self, reason: str, *, file: str = "") -> None:
+        super().__init__(f"{file}: {reason}" if file else reason)
+        self.reason = reason
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,7 +55,11 @@ class Sku:
     templates: Mapping[str, str]  # tenants' name -> volume id; empty: the operator's default
     nodes: frozenset[str]  # empty: every node
     nesting: bool = True  # current systemd needs this in an unprivileged guest
+    swap: Decimal = Decimal(0)  # for each MiB of memory
+    cpu_limit: Decimal | None = None  # CPU time for each core; None: all of it
+    cpu_units: int | None = None  # weight for each core; None: one weight for all sizes
     network: str | None = None  # the name of its network profile; None: the default one
+    storages: tuple[str, ...] = ()  # for its disks, the preferred one first; empty: the default one
 
     def check(self, size: lease.Size, minutes: int) -> None:
         """Raise OutOfBounds if a number of the request is outside what this sku sells."""
@@ -71,6 +83,13 @@ class Sku:
             cores=self.cores.least, memory_mb=self.memory_mb.least, disk_gb=self.disk_gb.least
         )
 
+    @property
+    def largest(self) -> lease.Size:
+        """The largest size on sale."""
+        return lease.Size(
+            cores=self.cores.most, memory_mb=self.memory_mb.most, disk_gb=self.disk_gb.most
+        )
+
     def lowest_price_usd(self) -> Fraction:
         """Return the price of the smallest size for the shortest time."""
         return price.lease_price_usd(self.rates, self.smallest, self.runtime_minutes.least)
@@ -84,6 +103,7 @@ class Catalogue:
     management_fee_usd: Fraction
     networks: Mapping[str, NetworkProfile] = dataclasses.field(default_factory=dict)
     default_network: str = OF_VARIABLES
+    disk_factors: Mapping[str, float] = dataclasses.field(default_factory=dict)  # by storage
 
     def sku(self, name: str) -> Sku:
         """Return the sku with this name; raises UnknownSku."""
@@ -128,6 +148,20 @@ class Catalogue:
         }
         return dataclasses.replace(self, skus=skus)
 
+    def with_storage(self, name: str) -> Self:
+        """Return a copy in which skus without storages use the operator's default."""
+        skus = {
+            each: sku if sku.storages else dataclasses.replace(sku, storages=(name,))
+            for each, sku in self.skus.items()
+        }
+        return dataclasses.replace(self, skus=skus)
+
+    @property
+    def storages(self) -> Mapping[str, float | None]:
+        """The storages of all skus, each with its own disk factor if it has one."""
+        names = dict.fromkeys(name for sku in self.skus.values() for name in sku.storages)
+        return {name: self.disk_factors.get(name) for name in names}
+
     def lowest_minute_usd(self) -> Fraction:
         """Return the lowest price that a renewal can have."""
         return min(
@@ -148,7 +182,7 @@ def parse(text: str) -> Catalogue:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise CatalogueError(f"not TOML: {error}") from error
-    _refuse_unknown("the catalogue", data, {"fees", "sku", "network"})
+    _refuse_unknown("the catalogue", data, {"fees", "sku", "network", "storage"})
     fees = _table(data, "fees")
     _refuse_unknown("fees", fees, {"management_usd"})
     skus = {name: _sku(name, table) for name, table in _table(data, "sku").items()}
@@ -159,7 +193,28 @@ def parse(text: str) -> Catalogue:
     for sku in skus.values():
         if sku.network is not None and sku.network not in {*profiles, OF_VARIABLES}:
             raise CatalogueError(f"sku.{sku.name}.network: there is no [network.{sku.network}]")
-    return Catalogue(skus=skus, management_fee_usd=fee, networks=profiles, default_network=default)
+    return Catalogue(
+        skus=skus,
+        management_fee_usd=fee,
+        networks=profiles,
+        default_network=default,
+        disk_factors={
+            name: _disk_factor(f"storage.{name}", table)
+            for name, table in _table(data, "storage").items()
+        },
+    )
+
+
+def _disk_factor(where: str, table: Any) -> float:
+    if not isinstance(table, dict):
+        raise CatalogueError(f"{where}: must be a table")
+    _refuse_unknown(where, table, {"disk_overcommit"})
+    factor = table.get("disk_overcommit", 1.0)
+    if type(factor) not in {int, float} or not 0 < factor <= _MOST_OVERCOMMIT:
+        raise CatalogueError(
+            f"{where}.disk_overcommit: must be a number above 0, at most {_MOST_OVERCOMMIT}"
+        )
+    return float(factor)
 
 
 def _networks(tables: dict[str, Any]) -> tuple[dict[str, NetworkProfile], str]:
@@ -183,6 +238,10 @@ _SKU_NAMES = {"description", "cores", "memory_mb", "disk_gb", "runtime_minutes"}
     "nodes",
     "nesting",
     "network",
+    "storages",
+    "swap",
+    "cpu_limit",
+    "cpu_units",
     *_RATE_NAMES,
 }
 
@@ -207,8 +266,38 @@ def _sku(name: str, table: Any) -> Sku:
         templates=templates,
         nodes=_node_names(where, table),
         nesting=_switch(where, table, "nesting", default=True),
+        swap=_factor(where, table, "swap", most=8) or Decimal(0),
+        cpu_limit=_factor(where, table, "cpu_limit", most=1),
+        cpu_units=_weight(where, table),
         network=_network_name(where, table),
+        storages=_storages(where, table),
     )
+
+
+def _factor(where: str, table: dict[str, Any], key: str, *, most: int) -> Decimal | None:
+    found = table.get(key)
+    if found is None:
+        return None
+    if type(found) not in {int, float} or not 0 <= found <= most or (key != "swap" and not found):
+        raise CatalogueError(f"{where}.{key}: must be a number from 0 to {most}")
+    return Decimal(str(found))
+
+
+def _weight(where: str, table: dict[str, Any]) -> int | None:
+    found = table.get("cpu_units")
+    if found is not None and (type(found) is not int or not 1 <= found <= _MOST_WEIGHT):
+        raise CatalogueError(f"{where}.cpu_units: must be a whole number from 1 to {_MOST_WEIGHT}")
+    return found
+
+
+def _storages(where: str, table: dict[str, Any]) -> tuple[str, ...]:
+    found = table.get("storages", [])
+    is_list = isinstance(found, list) and all(isinstance(name, str) for name in found)
+    if not is_list or len(set(found)) < len(found) or len(found) > _MOST_STORAGES:
+        raise CatalogueError(
+            f"{where}.storages: must be a list of at most {_MOST_STORAGES} storages, each once"
+        )
+    return tuple(found)
 
 
 def _network_name(where: str, table: dict[str, Any]) -> str | None:

@@ -24,6 +24,7 @@ Pve402Error
 │   ├── LeaseOver
 │   ├── LeaseNotReady
 │   ├── LeaseSuspended
+│   ├── InboundFixed
 │   ├── PaymentReused
 │   ├── IdempotencyKeyReused
 │   ├── OwedBusy
@@ -33,6 +34,7 @@ Pve402Error
 ├── TooMany                       429  a limit protects the others
 │   ├── TooManyUnsettled
 │   ├── LimitReached
+│   ├── RateLimited
 │   └── WalletMustWait
 ├── ProvisioningFailed            502  the guest did not come up; nothing was charged
 ├── PaymentOwed                   502  the payment bought nothing and is owed to its payer
@@ -155,7 +157,7 @@ class LeaseNotFound(Pve402Error):
 
 
 class OwedNotFound(Pve402Error):
-    detail = "Nothing of this name is owed to this wallet."
+    detail = "Nothing with this owedId is owed to this wallet."
     code = "owed_not_found"
 
 
@@ -197,6 +199,11 @@ class LeaseSuspended(Conflict):
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(f"The operator has suspended this lease: {reason}" if reason else None)
+
+
+class InboundFixed(Conflict):
+    detail = "The operator alone decides what reaches this container from outside."
+    code = "inbound_fixed"
 
 
 class PaymentReused(Conflict):
@@ -241,7 +248,7 @@ class TooMany(Pve402Error):
 
 
 class TooManyUnsettled(TooMany):
-    detail = "Too many creations are waiting for settlement."
+    detail = "Too many creations are waiting for settlement; nothing was charged."
     code = "too_many_unsettled"
     retry_after_seconds = 10
 
@@ -250,6 +257,14 @@ class LimitReached(TooMany):
     detail = "This service leases no more to one party at a time; nothing was charged."
     code = "limit_reached"
     retry_after_seconds = 60
+
+
+class RateLimited(TooMany):
+    detail = (
+        "This address, this wallet, or all new wallets together sent too many requests in a minute;"
+        " nothing was charged."
+    )
+    code = "rate_limited"
 
 
 class WalletMustWait(TooMany):

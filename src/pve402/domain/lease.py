@@ -4,11 +4,11 @@ import dataclasses
 import re
 import secrets
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Self
 
-from pve402.domain import errors, networks, power, rows
+from pve402.domain import errors, inbound, networks, power, rows
 
 _LEASE_ID = re.compile(r"l[0-9a-z]{25}")
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -57,6 +57,12 @@ TRANSITIONS: Mapping[LeaseStatus, frozenset[LeaseStatus]] = {
 
 NOBODY = ""
 """The owner of a guest that was created before it has a tenant."""
+
+DOCTOR = "doctor"
+"""The owner of a trial guest, which shows for some minutes what guests can do; no account."""
+
+LONGEST_TRIAL = timedelta(minutes=15)
+"""When a trial that only its guest's description tells of is over."""
 
 OVER = frozenset({LeaseStatus.ENDED, LeaseStatus.FAILED})
 """Final states."""
@@ -129,7 +135,7 @@ class Lease:
     status: LeaseStatus
     node: str
     vmid: int
-    owner: str  # CAIP-10 account, EVM addresses in lower case; NOBODY in the warm pool
+    owner: str  # CAIP-10 account, EVM addresses in lower case; or NOBODY, DOCTOR
     sku: str
     size: Size
     hostname: str
@@ -157,8 +163,13 @@ class Lease:
     client_address: str | None = None  # of the buyer; an IPv6 client's subnet
     network: str = networks.OF_VARIABLES  # the name of its profile
     addresses: Mapping[str, str] = dataclasses.field(default_factory=dict)  # from pools, by family
+    address_count: int = 0  # known addresses that its guest has, or is to be given
     link: networks.Link = networks.Link.READY
     rules_at: datetime | None = None  # since when its isolation rules stand on its guest
+    rules_key: str | None = None  # names the choices that those rules were made of
+    openings: tuple[inbound.Opening, ...] | None = None  # let in; None: as its network has it
+    made_of: str | None = None  # digest of what its guest is made from; None: not recorded
+    storage: str | None = None  # of its guest's disk; None: not recorded
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod
@@ -170,6 +181,7 @@ class Lease:
         facts["wanted_by"] = power.WantedBy(facts["wanted_by"])
         facts["suspension"] = _suspension(facts)
         facts["link"] = networks.Link(facts["link"])
+        facts["openings"] = inbound.from_list(facts["openings"].get("openings"))
         facts["size"] = Size(
             cores=facts.pop("cores"),
             memory_mb=facts.pop("memory_mb"),
@@ -183,8 +195,13 @@ class Lease:
 
     @property
     def is_unowned(self) -> bool:
-        """Whether it has no tenant: being made for the warm pool, waiting there, or discarded."""
-        return self.owner == NOBODY
+        """Whether it has no tenant: of the warm pool, discarded, or a trial."""
+        return self.owner == NOBODY or self.is_trial
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether its guest is one of the doctor's: never sold, and gone within minutes."""
+        return self.owner == DOCTOR
 
     @property
     def ctid(self) -> str:
@@ -202,6 +219,12 @@ class Lease:
     def is_to_run(self) -> bool:
         """Whether the guest should run as long as the lease lasts."""
         return self.wanted is power.Wanted.RUNNING
+
+    def check_usable(self, now: datetime) -> None:
+        """Raise LeaseSuspended, or LeaseNotReady if it is not active or its paid time is over."""
+        self.check_not_suspended()
+        if not is_usable(self.status, self.expires_at, now):
+            raise errors.LeaseNotReady
 
     def check_not_suspended(self) -> None:
         """Raise LeaseSuspended, with the operator's reason, if the lease is suspended."""

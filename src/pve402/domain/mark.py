@@ -16,9 +16,9 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pve402.domain import lease, networks, power
+from pve402.domain import inbound, lease, networks, power
 
-_LINE = re.compile(r"^pve402:v1:([A-Za-z0-9_-]{1,2000}):([0-9a-f]{64})\s*$", re.MULTILINE)
+_LINE = re.compile(r"^pve402:v1:([A-Za-z0-9_-]{1,6000}):([0-9a-f]{64})\s*$", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,7 @@ class GuestRecord:
     suspension: power.Suspension | None = None
     network: str = networks.OF_VARIABLES
     addresses: Mapping[str, str] = dataclasses.field(default_factory=dict)  # by family
+    openings: tuple[inbound.Opening, ...] | None = None
 
 
 def instance_tag(instance: str) -> str:
@@ -60,6 +61,8 @@ def describe(record: GuestRecord, key: bytes) -> str:
     """Return a guest's description: a sentence for people and the signed line."""
     facts: dict[str, Any] = dataclasses.asdict(record)
     facts["expires_at"] = int(record.expires_at.timestamp())
+    if record.openings is None:
+        del facts["openings"]
     if record.suspension is None:
         del facts["suspension"]
     else:
@@ -69,9 +72,7 @@ def describe(record: GuestRecord, key: bytes) -> str:
         }
     text = json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
     body = base64.urlsafe_b64encode(text).rstrip(b"=").decode()
-    until = record.expires_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    standing = f"Leased by pve402 until {until}." if record.owner else "Kept ready by pve402."
-    return f"{standing}\npve402:v1:{body}:{_sign(body, key)}\n"
+    return f"{_sentence(record)}\npve402:v1:{body}:{_sign(body, key)}\n"
 
 
 def read_description(description: str, key: bytes) -> GuestRecord | None:
@@ -80,6 +81,15 @@ def read_description(description: str, key: bytes) -> GuestRecord | None:
         if hmac.compare_digest(_sign(body, key), signature):
             return _record(body)
     return None
+
+
+def _sentence(record: GuestRecord) -> str:
+    until = record.expires_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    if record.owner == lease.NOBODY:
+        return "Kept ready by pve402."
+    if record.owner == lease.DOCTOR:
+        return f"Made by pve402's doctor for a trial that ends before {until}."
+    return f"Leased by pve402 until {until}."
 
 
 def _sign(body: str, key: bytes) -> str:
@@ -97,6 +107,7 @@ def _record(body: str) -> GuestRecord:
         network=facts.get("network", networks.OF_VARIABLES),  # not in older marks
         addresses=facts.get("addresses", {}),
         suspension=_suspension(facts.get("suspension")),
+        openings=inbound.from_list(facts.get("openings")),
     )
 
 

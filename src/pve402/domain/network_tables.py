@@ -20,12 +20,15 @@ _MTUS = (576, 65_520)
 _MTU_OF_IPV6 = 1280  # RFC 8200, section 5
 _KEYS = {
     *("bridge", "vnet", "zone", "vlan", "mtu", "rate_mbps", "nameservers", "search_domain"),
-    *("ipv4", "ipv6", "default", "isolation", "egress", "inbound"),
+    *("ipv4", "ipv6", "default", "isolation", "egress", "inbound", "log"),
 }
 _ALLOWED_KEYS = {"address", "protocol", "ports"}
 _MOST_ALLOWED = 32
 _MOST_PORTS = 15  # that Proxmox VE takes in a rule
 _MAX_PORT = 65_535
+_LEARNED_KEYS = {"subnet", "gateway", "from"}
+_SOURCES = {4: ("sdn", "dhcp"), 6: ("auto",)}
+_AUTO_PREFIX = 64  # bits, with which a card makes its address of the rest
 _POOL_KEYS = {"subnet", "ranges", "gateway", "exclude"}
 _METHODS = {4: ("dhcp", "none"), 6: ("dhcp", "auto", "none")}
 
@@ -59,7 +62,8 @@ def read(name: str, table: Any) -> networks.NetworkProfile:
         isolation=networks.Isolation(_word(where, table, "isolation", ("none", "tenant"))),
         egress=_egress(where, table),
         allowed=tuple(_allowed(f"{where}.egress", one) for one in _listed(where, table)),
-        is_open_inward=_word(where, table, "inbound", ("closed", "open")) == "open",
+        logs_drops=_word(where, table, "log", ("none", "drops")) == "drops",
+        inbound=networks.Inbound(_word(where, table, "inbound", ("closed", "open", "chosen"))),
     )
     _check_families(where, made)
     return made
@@ -79,6 +83,10 @@ def _check_families(where: str, made: networks.NetworkProfile) -> None:
         raise NetworkError(f"{where}: needs ipv4 or ipv6")
     if made.is_isolated:
         _check_isolated(where, made)
+    elif made.learned:
+        raise NetworkError(f'{where}: an address with `from` needs isolation = "tenant"')
+    if made.zone is None and any(one.source is networks.Source.SDN for one in made.learned):
+        raise NetworkError(f'{where}.ipv4: from = "sdn" needs a vnet and its zone')
     if made.mtu is not None and made.mtu < _MTU_OF_IPV6 and made.ipv6 is not none:
         raise NetworkError(f"{where}.mtu: IPv6 needs at least {_MTU_OF_IPV6}")
 
@@ -86,15 +94,16 @@ def _check_families(where: str, made: networks.NetworkProfile) -> None:
 def _check_isolated(where: str, made: networks.NetworkProfile) -> None:
     """Refuse addresses that cannot be held to: the filter lets a guest use those we know alone."""
     for family, addressing in (("ipv4", made.ipv4), ("ipv6", made.ipv6)):
-        if addressing is not networks.Method.NONE and addressing not in made.pools:
-            raise NetworkError(f'{where}.{family}: isolation = "tenant" needs a pool, or "none"')
+        if addressing not in (networks.Method.NONE, *made.known):
+            wanted = 'a pool, a table with `from`, or "none"'
+            raise NetworkError(f'{where}.{family}: isolation = "tenant" needs {wanted}')
 
 
-def _word(where: str, table: dict[str, Any], key: str, words: tuple[str, str]) -> str:
-    """Return one of two words, the first by default; only isolated networks may choose more."""
+def _word(where: str, table: dict[str, Any], key: str, words: tuple[str, ...]) -> str:
+    """Return one of some words, the first by default; only isolated networks may choose more."""
     found = table.get(key, words[0])
     if not isinstance(found, str) or found not in words:
-        raise NetworkError(f'{where}.{key}: must be "{words[0]}" or "{words[1]}"')
+        raise NetworkError(f"{where}.{key}: must be " + " or ".join(f'"{one}"' for one in words))
     if key != "isolation" and key in table and table.get("isolation") != "tenant":
         raise NetworkError(f'{where}.{key}: needs isolation = "tenant"')
     return found
@@ -184,11 +193,24 @@ def _search_domain(where: str, table: dict[str, Any]) -> str | None:
 
 def _addressing(where: str, value: Any, version: int) -> networks.Addressing:
     if isinstance(value, dict):
-        return _pool(where, value, version)
+        return _learned(where, value, version) if "from" in value else _pool(where, value, version)
     if value not in _METHODS[version]:
         words = ", ".join(f'"{word}"' for word in _METHODS[version])
         raise NetworkError(f"{where}: must be {words} or a pool such as {{ subnet = ... }}")
     return networks.Method(value)
+
+
+def _learned(where: str, table: dict[str, Any], version: int) -> networks.Learned:
+    """Return a subnet in which others give addresses."""
+    _refuse_unknown(where, table, _LEARNED_KEYS)
+    if table["from"] not in _SOURCES[version]:
+        words = " or ".join(f'"{word}"' for word in _SOURCES[version])
+        raise NetworkError(f"{where}.from: must be {words}")
+    source, subnet = networks.Source(table["from"]), _subnet(where, table.get("subnet"), version)
+    if source is networks.Source.AUTO and subnet.prefixlen != _AUTO_PREFIX:
+        raise NetworkError(f"{where}.subnet: must be a /{_AUTO_PREFIX}")
+    gateway = _gateway(where, table.get("gateway"), subnet)
+    return networks.Learned(subnet=subnet, source=source, gateway=gateway)
 
 
 def _pool(where: str, table: dict[str, Any], version: int) -> networks.AddressPool:

@@ -18,6 +18,11 @@ OF_VARIABLES = "default"
 """The name of the profile that the variables PVE_BRIDGE, PVE_IP and so on make."""
 
 
+SETTLED_SECONDS = 11
+"""How long rules must stand until they surely filter: a poll of pve-firewall, and a second."""
+_DHCP_SECONDS = 5
+
+
 class Method(Enum):
     """How a guest gets its address if no pool assigns one; the values are Proxmox VE's words."""
 
@@ -40,6 +45,14 @@ class Egress(Enum):
     OPEN = "open"  # anywhere but to what isolation keeps from them
     NONE = "none"  # nowhere but ping to the router
     LISTED = "listed"  # to the addresses and ports of a list
+
+
+class Inbound(Enum):
+    """Who reaches the guests of an isolated network from outside."""
+
+    CLOSED = "closed"  # nobody, whatever tenants want
+    OPEN = "open"  # everybody, unless a tenant names who
+    CHOSEN = "chosen"  # nobody, unless a tenant names who
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,6 +100,13 @@ class AddressPool:
         """Return whether an address is left."""
         return self.next_free(taken, None) is not None
 
+    def hands_out(self, address: Address) -> bool:
+        """Return whether an address is one of the pool's."""
+        place = bisect.bisect_left(self.numbers, int(address))
+        return address.version == self.version and self.numbers[place : place + 1] == (
+            int(address),
+        )
+
     def addresses(self) -> Iterator[Address]:
         """Yield all addresses of the pool, in order."""
         return map(self._address, self.numbers)
@@ -99,7 +119,39 @@ class AddressPool:
         return IPv4Address(number) if self.version == 4 else IPv6Address(number)
 
 
-Addressing = Method | AddressPool
+class Source(Enum):
+    """Who gives a guest an address that we must learn."""
+
+    SDN = "sdn"  # the address management of Proxmox VE's SDN, once the guest is made
+    DHCP = "dhcp"  # a DHCP server of the operator's, once the guest runs
+    AUTO = "auto"  # router advertisements: of the prefix and the hardware address
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Learned:
+    """Addresses that others give: learned once, before anybody is let into the guest."""
+
+    subnet: Subnet
+    source: Source
+    gateway: Address | None = None
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return self.subnet.version
+
+    @property
+    def family(self) -> str:
+        """The name of the family, as leases have it."""
+        return f"ipv{self.version}"
+
+    @property
+    def method(self) -> Method:
+        """How the guest asks for it."""
+        return Method.AUTO if self.source is Source.AUTO else Method.DHCP
+
+
+Addressing = Method | AddressPool | Learned
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,12 +172,54 @@ class NetworkProfile:
     isolation: Isolation = Isolation.NONE
     egress: Egress = Egress.OPEN
     allowed: tuple[Allowed, ...] = ()
-    is_open_inward: bool = False  # whether an isolated guest can be reached from outside
+    inbound: Inbound = Inbound.CLOSED
+    logs_drops: bool = False  # what no rule lets through, in the node's firewall log
 
     @property
     def pools(self) -> tuple[AddressPool, ...]:
         """The pools that a guest gets one address from each."""
         return tuple(one for one in (self.ipv4, self.ipv6) if isinstance(one, AddressPool))
+
+    def hands_out(self, addresses: Collection[str]) -> bool:
+        """Return whether no pool of an address's family lacks it."""
+        found = [ip_address(address) for address in addresses]
+        return all(
+            pool.hands_out(address)
+            for pool in self.pools
+            for address in found
+            if address.version == pool.version
+        )
+
+    @property
+    def learned(self) -> tuple[Learned, ...]:
+        """What others give a guest, and we have to learn."""
+        return tuple(one for one in (self.ipv4, self.ipv6) if isinstance(one, Learned))
+
+    @property
+    def known(self) -> tuple[AddressPool | Learned, ...]:
+        """What gives a guest addresses that we know."""
+        return (*self.pools, *self.learned)
+
+    @property
+    def families(self) -> frozenset[str]:
+        """The families of which a lease has one known address each."""
+        return frozenset(f"ipv{one.version}" for one in self.known)
+
+    @property
+    def is_read_from_guests(self) -> bool:
+        """Whether a guest must run, before it is sold, to tell its address."""
+        return any(one.source is Source.DHCP for one in self.learned)
+
+    @property
+    def pending_seconds(self) -> int:
+        """How long the network of a new lease stays pending at most, once it is handed over."""
+        waits = self.is_isolated and not self.is_read_from_guests
+        return SETTLED_SECONDS if waits else 0
+
+    @property
+    def ahead_seconds(self) -> int:
+        """About how much longer a creation takes, for an address that is read from the guest."""
+        return 2 * SETTLED_SECONDS + _DHCP_SECONDS if self.is_read_from_guests else 0
 
     @property
     def is_isolated(self) -> bool:

@@ -1,4 +1,8 @@
-"""Where a new guest goes: the node with the most room, by measured and promised capacity."""
+"""Where a new guest goes: the node with the most room, by measured and promised capacity.
+
+Each storage of a node that guests may be made on is a room of its own. Of a node's storages that
+have room for a guest, the first one in the operator's order takes it.
+"""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -8,9 +12,13 @@ from pve402.domain import errors, lease
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NodeRoom:
-    """A node's capacity; None where the token lacks the permission to see it (Sys.Audit)."""
+    """A node's capacity; None where the token lacks the permission to see it (Sys.Audit).
+
+    The disk's figures are those of one of its storages.
+    """
 
     node: str
+    storage: str = ""
     online: bool
     cores: int | None = None
     memory_mb: int | None = None
@@ -18,6 +26,7 @@ class NodeRoom:
     disk_free_gb: int | None = None
     disk_gb: int | None = None  # what is ours of a storage that fills up as guests write, in all
     disk_shared: bool = False  # the storage is the same one on every node
+    disk_overcommit: float | None = None  # the storage's own factor; None: that of the limits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +37,7 @@ class Promise:
     size: lease.Size  # total of all of them
     made: bool  # the guests exist, so the storage's own figures already include their disks
     leases: int = 1
+    storage: str | None = None  # None: not recorded, so it may be on any
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,38 +51,46 @@ class Limits:
     memory_reserve_mb: int = 1024
 
 
-def choose_node(
+def choose_room(
     rooms: Sequence[NodeRoom],
     promises: Iterable[Promise],
     size: lease.Size,
     *,
     allowed: frozenset[str],
     limits: Limits,
-) -> str:
-    """Return the allowed node with the most free memory (fewest leases if memory is unknown).
+    storages: Sequence[str] = (),
+) -> NodeRoom:
+    """Return the room of the allowed node with the most free memory.
 
-    Raises NoCapacity if the size fits nowhere.
+    That is the one with the fewest leases if memory is unknown. Without `storages`, any storage
+    will do. Raises NoCapacity if the size fits nowhere.
     """
+    promised = list(promises)
     by_node: dict[str, list[Promise]] = {}
-    everywhere_gb = 0
-    for promise in promises:
+    for promise in promised:
         by_node.setdefault(promise.node, []).append(promise)
-        everywhere_gb += promise.size.disk_gb
     candidates = [
         (
             _free_memory_mb(room, by_node.get(room.node, [])),
             -_count(by_node.get(room.node, [])),
             room.node,
+            -_rank(room, storages),
+            room,
         )
         for room in rooms
         if room.online
         and (not allowed or room.node in allowed)
+        and (not storages or room.storage in storages)
         and _fits(room, by_node.get(room.node, []), size, limits)
-        and _has_disk(room, by_node.get(room.node, []), everywhere_gb, size, limits)
+        and _has_disk(room, promised, size, limits)
     ]
     if not candidates:
         raise errors.NoCapacity
-    return max(candidates)[2]
+    return max(candidates, key=lambda candidate: candidate[:-1])[-1]
+
+
+def _rank(room: NodeRoom, storages: Sequence[str]) -> int:
+    return storages.index(room.storage) if storages else 0
 
 
 def check_return(
@@ -86,7 +104,7 @@ def check_return(
     """Raise NoCapacity if there is no room to restart a guest in grace, which kept its disk."""
     unbounded = dataclasses.replace(limits, leases_per_node=None)  # the lease is already counted
     running = dataclasses.replace(size, disk_gb=0)
-    choose_node(rooms, promises, running, allowed=frozenset({node}), limits=unbounded)
+    choose_room(rooms, promises, running, allowed=frozenset({node}), limits=unbounded)
 
 
 def _fits(room: NodeRoom, promises: list[Promise], size: lease.Size, limits: Limits) -> bool:
@@ -103,18 +121,19 @@ def _fits(room: NodeRoom, promises: list[Promise], size: lease.Size, limits: Lim
     return room.memory_mb is None or size.memory_mb <= free_mb - limits.memory_reserve_mb
 
 
-def _has_disk(
-    room: NodeRoom, promises: list[Promise], everywhere_gb: int, size: lease.Size, limits: Limits
-) -> bool:
+def _has_disk(room: NodeRoom, promised: list[Promise], size: lease.Size, limits: Limits) -> bool:
     """Whether a disk can be made now, and all disks that are promised can be filled."""
     if not size.disk_gb:  # it is there
         return True
-    unmade_gb = sum(promise.size.disk_gb for promise in promises if not promise.made)
+    on_storage = [promise for promise in promised if promise.storage in {None, room.storage}]
+    here = [promise for promise in on_storage if promise.node == room.node]
+    filled = on_storage if room.disk_shared else here
+    unmade_gb = sum(promise.size.disk_gb for promise in filled if not promise.made)
     if room.disk_free_gb is not None and size.disk_gb > room.disk_free_gb - unmade_gb:
         return False
-    here_gb = sum(promise.size.disk_gb for promise in promises)
-    promised_gb = (everywhere_gb if room.disk_shared else here_gb) + size.disk_gb
-    return room.disk_gb is None or promised_gb <= room.disk_gb * limits.disk_overcommit
+    promised_gb = sum(promise.size.disk_gb for promise in filled) + size.disk_gb
+    factor = limits.disk_overcommit if room.disk_overcommit is None else room.disk_overcommit
+    return room.disk_gb is None or promised_gb <= room.disk_gb * factor
 
 
 def _free_memory_mb(room: NodeRoom, promises: list[Promise]) -> int:

@@ -6,13 +6,20 @@ from typing import Self
 
 from pve402.domain import errors, lease
 
-_PART = re.compile(r"(leases|cores|memoryMB|diskGB)=([1-9][0-9]{0,8})")
-_FIELDS = {"leases": "leases", "cores": "cores", "memoryMB": "memory_mb", "diskGB": "disk_gb"}
+_PART = re.compile(r"(leases|cores|memoryMB|diskGB|addresses)=([1-9][0-9]{0,8})")
+_FIELDS = {
+    "leases": "leases",
+    "cores": "cores",
+    "memoryMB": "memory_mb",
+    "diskGB": "disk_gb",
+    "addresses": "addresses",
+}
 _WORDS = {
     "leases": "leases",
     "cores": "cores",
     "memory_mb": "MiB of memory",
     "disk_gb": "GiB of disk",
+    "addresses": "addresses",
 }
 
 
@@ -24,16 +31,17 @@ class Usage:
     cores: int = 0
     memory_mb: int = 0
     disk_gb: int = 0
+    addresses: int = 0  # of pools, and those that others give and we learn
 
-    def plus(self, size: lease.Size) -> Self:
-        """Return the usage with one more lease."""
-        return dataclasses.replace(
-            self,
-            leases=self.leases + 1,
-            cores=self.cores + size.cores,
-            memory_mb=self.memory_mb + size.memory_mb,
-            disk_gb=self.disk_gb + size.disk_gb,
-        )
+    @classmethod
+    def of_lease(cls, size: lease.Size, addresses: int) -> Self:
+        """Return what one lease takes up."""
+        return cls(leases=1, **dataclasses.asdict(size), addresses=addresses)
+
+    def plus(self, more: Self) -> Self:
+        """Return both together."""
+        names = (field.name for field in dataclasses.fields(self))
+        return type(self)(**{name: getattr(self, name) + getattr(more, name) for name in names})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,10 +52,11 @@ class Quota:
     cores: int | None = None
     memory_mb: int | None = None
     disk_gb: int | None = None
+    addresses: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse `leases=3,cores=8,memoryMB=8192,diskGB=100`; each part may be left out.
+        """Parse `leases=3,cores=8,memoryMB=8192,diskGB=100,addresses=4`; a part may be left out.
 
         Raises ValueError for anything else, and for a part that is given twice.
         """
@@ -56,7 +65,7 @@ class Quota:
             match = _PART.fullmatch(part)
             if match is None:
                 raise ValueError(
-                    f"must be leases=N,cores=N,memoryMB=N,diskGB=N, not {part[:100]!r}"
+                    f"must be leases=N,cores=N,memoryMB=N,diskGB=N,addresses=N, not {part[:100]!r}"
                 )
             if _FIELDS[match[1]] in found:
                 raise ValueError(f"{match[1]} is given twice")
@@ -68,12 +77,12 @@ class Quota:
         """Whether there is nothing to check."""
         return self == type(self)()
 
-    def check(self, used: Usage, size: lease.Size, whose: str) -> None:
-        """Raise LimitReached if one more lease of this size would exceed the quota.
+    def check(self, used: Usage, more: Usage, whose: str) -> None:
+        """Raise LimitReached if more than is used would exceed the quota.
 
         `whose` names the party in a sentence, such as "one wallet".
         """
-        wanted = used.plus(size)
+        wanted = used.plus(more)
         for name, words in _WORDS.items():
             limit = getattr(self, name)
             if limit is not None and getattr(wanted, name) > limit:

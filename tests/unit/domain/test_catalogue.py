@@ -119,3 +119,46 @@ def test_a_sku_with_templates_keeps_them():
     sku_catalogue = catalogue.parse(sku + 'templates = { own = "local:vztmpl/own.tar.zst" }')
 
     assert sku_catalogue.with_template("local:vztmpl/usual.tar.zst") == sku_catalogue
+
+
+def test_a_sku_may_name_storages_and_a_storage_a_factor():
+    text = SHIPPED + 'storages = ["fast", "slow"]\n[storage.fast]\ndisk_overcommit = 2\n'
+    sold = catalogue.parse(text).with_storage("usual")
+
+    assert sold.sku("basic-lxc").storages == ("fast", "slow")
+    assert sold.sku("standard-lxc").storages == ("usual",)
+    assert dict(sold.storages) == {"usual": None, "fast": 2.0, "slow": None}
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        ('storages = "fast"', "storages"),
+        ("storages = [1]", "storages"),
+        ('storages = ["a", "a"]', "storages"),
+        (f"storages = {[str(n) for n in range(17)]}", "storages"),
+        ("[storage]\nfast = 2", "storage.fast"),
+        ("[storage.fast]\ndisk_overcommit = 0", "storage.fast.disk_overcommit"),
+        ("[storage.fast]\ndisk_overcommit = 101", "storage.fast.disk_overcommit"),
+        ("[storage.fast]\ndisk_overcommit = true", "storage.fast.disk_overcommit"),
+        ("[storage.fast]\ndisk_overcommit = nan", "storage.fast.disk_overcommit"),
+        ('[storage.fast]\ndisk_overcommit = "2"', "storage.fast.disk_overcommit"),
+        ("[storage.fast]\nsize = 2", "storage.fast"),
+    ],
+)
+def test_a_bad_storage_is_named(line: str, place: str):
+    with pytest.raises(catalogue.CatalogueError, match=place):
+        catalogue.parse(f"{SHIPPED}{line}\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("swap = -1", "swap = 9", 'swap = "1"', "swap = true", "swap = nan"),
+        *("cpu_limit = 0", "cpu_limit = 1.5", "cpu_limit = false"),
+        *("cpu_units = 0", "cpu_units = 10001", "cpu_units = 1.5", "cpu_units = true"),
+    ],
+)
+def test_shares_of_a_sku_have_bounds(line: str):
+    with pytest.raises(catalogue.CatalogueError, match=line.partition(" ")[0]):
+        catalogue.parse(f"{SHIPPED}{line}\n")

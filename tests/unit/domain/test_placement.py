@@ -15,7 +15,7 @@ LIMITS = placement.Limits()
 
 def choose(rooms: list[placement.NodeRoom], *promises: placement.Promise, **changes: object) -> str:
     given: dict[str, object] = {"allowed": frozenset(), "limits": LIMITS, **changes}
-    return placement.choose_node(rooms, promises, SIZE, **given)  # type: ignore[arg-type]
+    return placement.choose_room(rooms, promises, SIZE, **given).node  # type: ignore[arg-type]
 
 
 def promise(node: str, memory_mb: int = 4096) -> placement.Promise:
@@ -122,3 +122,58 @@ def test_a_guest_that_comes_back_needs_no_disk() -> None:
 
     with pytest.raises(errors.NoCapacity):
         placement.check_return([replace(full, memory_mb=2048)], [], SIZE, node="a", limits=LIMITS)
+
+
+FAST, SLOW = (replace(ROOM, storage=name) for name in ("fast", "slow"))
+
+
+def place(rooms: list[placement.NodeRoom], *promises: placement.Promise) -> tuple[str, str]:
+    found = placement.choose_room(
+        rooms,
+        promises,
+        SIZE,
+        allowed=frozenset(),
+        limits=LIMITS,
+        storages=("fast", "slow"),
+    )
+    return found.node, found.storage
+
+
+@pytest.mark.parametrize(
+    ("rooms", "expected"),
+    [
+        ([SLOW, FAST], ("a", "fast")),
+        ([SLOW], ("a", "slow")),
+        ([SLOW, replace(FAST, disk_free_gb=9)], ("a", "slow")),
+        ([SLOW, replace(FAST, disk_gb=9)], ("a", "slow")),
+        ([SLOW, replace(FAST, disk_gb=9, disk_overcommit=2.0)], ("a", "fast")),
+        ([replace(SLOW, storage="other"), FAST], ("a", "fast")),
+        ([FAST, replace(SLOW, node="b", memory_used_mb=0)], ("b", "slow")),
+    ],
+)
+def test_the_first_storage_that_fits_takes_the_disk(
+    rooms: list[placement.NodeRoom], expected: tuple[str, str]
+) -> None:
+    assert place(rooms) == expected
+
+
+def test_a_disk_is_promised_on_its_own_storage() -> None:
+    full = [replace(FAST, disk_gb=20), replace(SLOW, disk_gb=20)]
+    taken = replace(disks("a", 15), storage="fast")
+
+    assert place(full, taken) == ("a", "slow")
+    with pytest.raises(errors.NoCapacity):
+        place(full, replace(taken, storage=None))  # not recorded: it may be on any
+
+
+def test_a_disk_that_is_not_made_takes_room_of_a_shared_storage_everywhere() -> None:
+    shared = [replace(FAST, node=node, disk_shared=True, disk_free_gb=20) for node in ("a", "b")]
+
+    assert place(shared, disks("b", 10, made=False))[1] == "fast"
+    with pytest.raises(errors.NoCapacity):
+        place(shared, disks("b", 11, made=False))
+
+
+def test_a_storage_that_the_sku_does_not_name_is_not_used() -> None:
+    with pytest.raises(errors.NoCapacity):
+        place([replace(FAST, storage="other")])

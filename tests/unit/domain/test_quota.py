@@ -35,14 +35,16 @@ def test_anything_else_is_refused(text: str) -> None:
         ("memoryMB=2047", False),
         ("diskGB=20", True),
         ("diskGB=19", False),
+        ("addresses=4", True),
+        ("addresses=3", False),
         ("leases=9,diskGB=19", False),
     ],
 )
 def test_one_more_lease_must_fit(limits: str, passes: bool) -> None:
-    used = quota.Usage().plus(SIZE)
+    one = quota.Usage.of_lease(SIZE, addresses=2)
 
     if passes:
-        quota.Quota.parse(limits).check(used, SIZE, "one wallet")
+        quota.Quota.parse(limits).check(one, one, "one wallet")
     else:
         with pytest.raises(errors.LimitReached, match="one wallet"):
-            quota.Quota.parse(limits).check(used, SIZE, "one wallet")
+            quota.Quota.parse(limits).check(one, one, "one wallet")
