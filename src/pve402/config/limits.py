@@ -19,11 +19,21 @@ class LimitSettings(BaseSettings):
     pve402_max_unsettled_per_address: Positive = Field(
         16, description="The same for one client address."
     )
-    pve402_max_unsettled: Positive = Field(256, description="The same for all wallets together.")
+    pve402_max_unsettled_per_payer: Positive = Field(
+        64,
+        description="The most for a wallet that paid before: each of its creations and renewals"
+        " that settled adds one to both limits above, unless a payment failed lately.",
+    )
+    pve402_max_unsettled: Positive = Field(
+        256, description="Creations of all wallets together that may wait for settlement."
+    )
+    pve402_max_unsettled_of_new_wallets: Positive | None = Field(
+        None, description="The same for all new wallets together."
+    )
     pve402_wallet_limits: values.Quota = Field(
         None,
         description="The most that one wallet may lease at a time; each part may be left out.",
-        examples=["leases=10,cores=16,memoryMB=32768,diskGB=200"],
+        examples=["leases=10,cores=16,memoryMB=32768,diskGB=200,addresses=4"],
     )
     pve402_address_limits: values.Quota = Field(
         None,
@@ -37,6 +47,15 @@ class LimitSettings(BaseSettings):
     )
     pve402_new_wallet_hours: float = Field(
         24, gt=0, le=8760, description="How long a wallet is new after its first lease."
+    )
+    pve402_address_requests_a_minute: Positive | None = Field(
+        None, description="Requests a minute of one client address (IPv6: one /64)."
+    )
+    pve402_wallet_requests_a_minute: Positive | None = Field(
+        None, description="Requests a minute of one wallet, with its tokens or payments."
+    )
+    pve402_new_wallet_requests_a_minute: Positive | None = Field(
+        None, description="Requests a minute of all new wallets together."
     )
     pve402_max_paid_ahead_days: float = Field(
         30, gt=0, le=366, description="How many days ahead a lease may be paid."
@@ -59,6 +78,9 @@ class LimitSettings(BaseSettings):
     pve402_memory_reserve_mb: int = Field(
         1024, ge=0, description="Memory per node that is never rented out, in MiB."
     )
+    pve402_node_creates: Positive = Field(
+        8, description="Containers that one node creates at the same time."
+    )
     pve402_node_writes: Positive = Field(
         4, description="Calls that change one node at the same time."
     )
@@ -71,8 +93,15 @@ class LimitSettings(BaseSettings):
     pve402_lease_mbps: float = Field(
         20,
         gt=0,
-        description="Rate limit of one lease's streams and fetched uploads, in megabytes per"
-        " second, both ways together.",
+        description="Rate limit of one lease's streams, ports, consoles, files, archives and"
+        " commands, in megabytes per second, both ways together. Each process of the service"
+        " applies it for itself.",
+    )
+    pve402_wallet_mbps: float = Field(
+        40, gt=0, description="The same for all leases of one wallet together."
+    )
+    pve402_total_mbps: float = Field(
+        100, gt=0, description="The same for all leases of all wallets together."
     )
     pve402_pool: Annotated[values.WarmPool, AfterValidator(values.warm_pool)] = Field(
         (),

@@ -22,7 +22,7 @@ class PaymentSettings(BaseSettings):
         description="Networks for payments, separated by commas; x402 names or CAIP-2 ids.",
         examples=["base-sepolia,base"],
     )
-    pay_to: Annotated[str, AfterValidator(values.evm_address)] = Field(
+    pay_to: Annotated[str, AfterValidator(values.payee)] = Field(
         validation_alias=AliasChoices("PAY_TO", "ADDRESS", "pay_to"),
         description="Address that receives the payments (ADDRESS works as well). Each installation "
         "needs its own: a transfer does not say which of them it was meant for.",

@@ -35,12 +35,14 @@ def _reason(problem: "ErrorDetails") -> str:
         return "missing"
     if problem["type"] == "too_short":  # for a SecretStr, whose characters pydantic calls items
         return f"must be at least {problem['ctx']['min_length']} characters"
+    if problem["type"] == "string_pattern_mismatch":
+        return "has the wrong form"
     return problem["msg"].removeprefix("Value error, ")
 
 
 def _example(variable: str, fields: Mapping[str, FieldInfo]) -> str:
     field = fields.get(variable.lower())
-    if field is None or not field.examples:
+    if field is None:
         return ""
     text = f"; {field.description}" if field.description else ""
-    return f"{text} Example: {variable}={field.examples[0]}"
+    return f"{text} Example: {variable}={field.examples[0]}" if field.examples else text

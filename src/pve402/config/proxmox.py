@@ -17,12 +17,11 @@ class ProxmoxSettings(BaseSettings):
         description="Address of Proxmox VE; scheme and port are optional.",
         examples=["https://192.168.1.100:8006"],
     )
-    pve_token_id: str = Field(
-        pattern=r"^[^\s:/@!]+@[A-Za-z][\w.\-]*![A-Za-z][\w.\-]*$",
+    pve_token_id: Annotated[str, AfterValidator(values.token_id)] = Field(
         description="API token, as user@realm!name.",
         examples=["pve402@pve!service"],
     )
-    pve_token_secret: SecretStr = Field(
+    pve_token_secret: Annotated[SecretStr, AfterValidator(values.token_secret)] = Field(
         description="Secret of the API token.", examples=["12345678-90ab-cdef-1234-567890abcdef"]
     )
     pve_node: str = Field(

@@ -12,6 +12,7 @@ from typing import Any
 import pydantic
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pve402.config import env_file as env_files
 from pve402.config import per_network, problems
 from pve402.config.limits import LimitSettings
 from pve402.config.payments import PaymentSettings
@@ -56,10 +57,13 @@ def load(env_file: Path | None = None, **overrides: Any) -> Settings:
     """
     if env_file is not None and not env_file.is_file():
         raise SettingsError({"--env-file": f"--env-file: there is no file {env_file}"})
+    file = env_file or Path(".env")
     try:
-        return Settings(_env_file=env_file or ".env", **overrides)  # type: ignore[call-arg]  # of BaseSettings
+        if file.exists():
+            env_files.check(file)
+    except ValueError as error:
+        raise SettingsError({str(file): f"{file}: {error}"}) from None
+    try:
+        return Settings(_env_file=file, **overrides)  # type: ignore[call-arg]  # of BaseSettings
     except pydantic.ValidationError as error:
         raise SettingsError(problems.explain(error, Settings.model_fields)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        name = str(env_file or ".env")
-        raise SettingsError({name: f"{name}: cannot be read: {type(error).__name__}"}) from None

@@ -15,14 +15,22 @@ _TENANTS_OWN: Final = frozenset(
     {"PVE402_URL", "PVE402_TOKEN", "PVE402_WALLET_KEY", "PVE402_MAX_USD", "PVE402_ROOT_PASSWORD"}
 )
 _PREFIXES: Final = ("PVE_", "PVE402_", "RPC_URL_", "FACILITATOR_")
+_ALIKE: Final = 0.75
 
 
 def unknown_variables(env_file: Path | None) -> Mapping[str, str | None]:
-    """Return each unknown variable in the environment and file, with the setting it may mean."""
-    given = {*os.environ, *dotenv_values(env_file or ".env")}
+    """Return each unknown variable in the environment and file, with the setting it may mean.
+
+    Variables of other programs are not listed; one in the file is, if it looks like a setting.
+    """
+    in_file = set(dotenv_values(env_file or ".env"))
     known = known_variables() | _TENANTS_OWN
-    suspects = (name for name in given if name.upper().startswith(_PREFIXES))
-    return {name: _nearest(name, known) for name in sorted(suspects) if name.upper() not in known}
+    strange = sorted(name for name in {*os.environ, *in_file} if name.upper() not in known)
+    return {
+        name: _nearest(name, known)
+        for name in strange
+        if name.upper().startswith(_PREFIXES) or (name in in_file and _nearest(name, known, _ALIKE))
+    }
 
 
 def known_variables() -> frozenset[str]:
@@ -33,5 +41,5 @@ def known_variables() -> frozenset[str]:
     return frozenset(fields | per_network)
 
 
-def _nearest(name: str, known: frozenset[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(name.upper(), known, n=1)), None)
+def _nearest(name: str, known: frozenset[str], cutoff: float = 0.6) -> str | None:
+    return next(iter(difflib.get_close_matches(name.upper(), known, n=1, cutoff=cutoff)), None)

@@ -18,6 +18,10 @@ from pve402.payments import addresses, errors, networks
 from pve402.proxmox import options
 from pve402.storage import server_address
 
+PORTS_OF_NODES = frozenset(
+    {22, 85, 111, 3128, 8006, 8007, *range(5900, 6000), *range(60000, 60051)}
+)
+"""Where the nodes of Proxmox VE answer: SSH, the API, its proxies, consoles and migrations."""
 STATS_FIELDS = ("cpu", "memory", "disk", "name")
 
 _DRIVERS = {
@@ -29,6 +33,8 @@ _DRIVERS = {
 }
 #: The last part of a name is no number: browsers take such a host for an IPv4 address.
 _HOST_NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*(?![0-9]+\.?$|0x[0-9a-f]*\.?$)[a-z0-9_-]{1,63}\.?")
+_TYPED_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\]")
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PRIVATE_KEY = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
 
 
@@ -76,10 +82,29 @@ def http_url(text: str) -> str:
     return parts._replace(path=parts.path.rstrip("/")).geturl()
 
 
+def port_of(url: str) -> int:
+    """Return the port of an http or https address."""
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
 def proxmox_host(text: str) -> str:
     """Check an address that the Proxmox client can use."""
     options.api_url(text)
     return text.strip()
+
+
+def token_id(text: str) -> str:
+    """Check the name of an API token; blanks around it do not count."""
+    options.check_token_id(text.strip())
+    return text.strip()
+
+
+def token_secret(secret: SecretStr) -> SecretStr:
+    """Check the secret of an API token; blanks around it do not count."""
+    text = secret.get_secret_value().strip()
+    options.check_token_secret(text)
+    return SecretStr(text)
 
 
 def fingerprint(text: str) -> str:
@@ -125,12 +150,34 @@ def ip_networks(parts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(part, strict=False)) for part in parts)
 
 
+def host_and_port(text: str) -> str:
+    """A host that tenants type, and a port; of an IPv6 address, in brackets."""
+    bind_address(text)
+    if not _TYPED_HOST.fullmatch(text.rpartition(":")[0]):
+        raise ValueError("must be a host name or an address, a colon and a port")
+    return text
+
+
 def bind_address(text: str) -> str:
     """A host and a port."""
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ValueError("must be an address and a port")
     return text
+
+
+def ports_domain(text: str) -> str:
+    """A domain in lower case, with a port if it is not the usual one."""
+    name, colon, port = text.strip().lower().partition(":")
+    is_port = port.isascii() and port.isdigit() and 0 < int(port[:6] or 0) < 65536
+    labels = name.split(".")
+    if not all(_LABEL.fullmatch(label) for label in labels) or labels[-1].isdigit():
+        raise ValueError("must be a domain such as ports.example.net")
+    if len(labels) < 2 or len(name) > 200:
+        raise ValueError("must be a domain of two parts or more, of at most 200 characters")
+    if colon and not is_port:
+        raise ValueError("must name a port from 1 to 65535 after the colon")
+    return f"{name}{colon}{port}"
 
 
 def network_ids(parts: tuple[str, ...]) -> tuple[str, ...]:
@@ -151,6 +198,14 @@ def evm_address(text: str) -> str:
         address
     ):
         raise ValueError("its checksum (EIP-55) is wrong; check for typos")
+    return address
+
+
+def payee(text: str) -> str:
+    """An EVM address that can be paid: neither the zero address nor a token."""
+    address = evm_address(text)
+    if int(address, 16) == 0 or address in {one.asset.lower() for one in networks.NETWORKS}:
+        raise ValueError("nobody can be paid there: tokens refuse it")
     return address
 
 

@@ -11,7 +11,7 @@ from pve402.config import logs
 
 @pytest.fixture(autouse=True)
 def undone():
-    """Logging belongs to the process; give it back as it was."""
+    """Logging belongs to the process; restore it."""
     root, before = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
     yield
