@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from pve402.payments import abi, errors, rpc
+from pve402.payments import abi, errors, log_ranges, rpc
 
 _LOGS: Final = "eth_getLogs"
-_MOST_LOG_BLOCKS: Final = 1000
 _KNOWN_SECONDS: Final = 30.0
 _MOST_KNOWN: Final = 10_000
 
@@ -59,7 +58,7 @@ class Chain:
 
     def __init__(self, endpoint: rpc.Rpc) -> None:
         self._rpc = endpoint
-        self._log_blocks = _MOST_LOG_BLOCKS
+        self._log_range = log_ranges.LogRange()
         self._has_code: dict[str, tuple[bool, float]] = {}  # and when the entry expires
 
     async def close(self) -> None:
@@ -106,6 +105,14 @@ class Chain:
         self._has_code[address] = len(code) > 2, now + _KNOWN_SECONDS
         return len(code) > 2
 
+    async def balance_wei(self, address: str) -> int:
+        """Return how much of the chain's own coin an account has."""
+        return rpc.quantity("eth_getBalance", await self._read("eth_getBalance", address, "latest"))
+
+    async def gas_price_wei(self) -> int:
+        """Return what gas costs now."""
+        return rpc.quantity("eth_gasPrice", await self._read("eth_gasPrice"))
+
     async def stands_by(self, account: str, message_hash: bytes, signature: bytes) -> bool:
         """Return whether a contract account accepts a signature as its own (EIP-1271)."""
         data = abi.is_valid_signature(message_hash, signature)
@@ -141,27 +148,37 @@ class Chain:
         return _text("eth_call", await self._read("eth_call", {"to": to, "data": data}, at))
 
     async def logs(self, query: dict[str, Any], *, lower: int, upper: int) -> list["FoundLog"]:
-        """Return the events in a range of blocks that match a query, newest first.
+        """Return the events in a range of blocks that match a query, newest first."""
+        found, _least = await self.some_logs(query, lower=lower, upper=upper)
+        return found
 
-        Nodes limit the range of a query, each with its own limit and its own error. So on any error
-        we halve the range, down to one block, and remember the size that worked.
+    async def some_logs(
+        self, query: dict[str, Any], *, lower: int, upper: int, most_calls: int | None = None
+    ) -> tuple[list["FoundLog"], int]:
+        """Return the events that match a query, newest first, and the oldest block that was read.
+
+        A refused range is halved, down to one block. With `most_calls` we stop after so many,
+        wherever that is; one call reads at least a block.
         """
         found: list[FoundLog] = []
-        while upper >= lower:
-            start = max(lower, upper - self._log_blocks + 1)
+        calls = 0
+        while upper >= lower and (most_calls is None or calls < most_calls):
+            calls += 1
+            start = max(lower, upper - self._log_range.blocks + 1)
             ranged = {**query, "fromBlock": hex(start), "toBlock": hex(upper)}
             try:
                 answer = await self._rpc.read(_LOGS, ranged)
             except rpc.RpcError as error:
                 if start == upper:
                     raise errors.ChainUnavailable(_LOGS, f"error {error.code}") from error
-                self._log_blocks = (upper - start + 1) // 2
+                self._log_range.refused(upper - start + 1)
                 continue
+            self._log_range.answered(upper - start + 1)
             if not isinstance(answer, list):
                 _unusable(_LOGS)
             found += [_parse_found(log) for log in answer]
             upper = start - 1
-        return found
+        return found, upper + 1
 
     async def try_call(self, to: str, data: str) -> str | None:
         """Call a contract; None when it reverts."""

@@ -5,12 +5,13 @@ or a PaymentRejected with a code; no error message repeats the input.
 """
 
 import binascii
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NoReturn, Protocol, cast
+from typing import Any, Final, NamedTuple, NoReturn, Protocol, cast
 
 import pydantic_core
 
-from pve402.payments import errors, fields, networks
+from pve402.payments import errors, extensions, fields, networks
 from pve402.payments.errors import Code
 from pve402.payments.payment import Payment, Version
 from pve402.payments.schemes import known
@@ -20,6 +21,7 @@ V1_HEADER: Final = "x-payment"
 V2_HEADER: Final = "payment-signature"
 MAX_HEADER_BYTES: Final = 16 * 1024
 """Plain payments take 550 bytes; those with a wrapped contract-wallet signature a few thousand."""
+_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{16,128}", re.ASCII)
 
 
 class MultiHeaders(Protocol):
@@ -30,7 +32,18 @@ class MultiHeaders(Protocol):
         ...
 
 
-def read_payment(headers: Mapping[str, str] | MultiHeaders) -> Payment | None:
+class Read(NamedTuple):
+    """A request's payment, and the name that its sender gave it.
+
+    The signature does not cover the name, so whoever passes the payment on can change it.
+    """
+
+    payment: Payment
+    identifier: str | None = None
+    """The id of the extension `payment-identifier`, if there is one."""
+
+
+def read_payment(headers: Mapping[str, str] | MultiHeaders) -> Read | None:
     """Read the payment of a request, or None if it carries none.
 
     Raises:
@@ -46,7 +59,7 @@ def read_payment(headers: Mapping[str, str] | MultiHeaders) -> Payment | None:
     if len(values) > 1:
         fields.malformed("send one payment header", Code.HEADER_REPEATED)
     document = _decode(values[0].strip(" \t"))
-    return _read_v2(document) if v2 else _read_v1(document)
+    return Read(_read_v2(document), _identifier(document)) if v2 else Read(_read_v1(document))
 
 
 def _values(headers: Mapping[str, str] | MultiHeaders, name: str) -> list[str]:
@@ -97,6 +110,22 @@ def _read_v2(document: dict[str, Any]) -> Payment:
     if stated != (payment.amount_atomic, payment.pay_to):
         _rejected(Code.TERMS_MISMATCH, "`accepted` differs from the terms that were signed")
     return payment
+
+
+def _identifier(document: dict[str, Any]) -> str | None:
+    """Return the name of the payment; clients that give none echo our declaration, without an id.
+
+    Raises:
+        PaymentMalformed: a name that would not be found again.
+    """
+    found: Any = document
+    for name in ("extensions", extensions.IDENTIFIER, "info", "id"):
+        found = found.get(name) if isinstance(found, dict) else None
+    if found is None:
+        return None
+    if not isinstance(found, str) or not _IDENTIFIER.fullmatch(found):
+        fields.malformed("a payment-identifier is 16 to 128 letters, digits, hyphens, underscores")
+    return found
 
 
 def _require_version(document: dict[str, Any], version: Version, header: str) -> None:

@@ -26,9 +26,17 @@ class Judged:
     payment: Payment
     requirements: Requirements
     standing: Standing
+    identifier: str | None = None
+    """The name that its sender gave the payment."""
     too_late: errors.PaymentRejected | None = None
     """Set if the payment can buy nothing now, because its window or its price is no longer valid,
     but may have bought something before."""
+
+    @property
+    def is_of_another_price(self) -> bool:
+        """Whether the payment's amount is not the price."""
+        late = self.too_late
+        return late is not None and late.code is errors.Code.AMOUNT_MISMATCH
 
 
 def judge(
@@ -44,9 +52,10 @@ def judge(
         PaymentMalformed: the header cannot be read.
         PaymentRejected: there is no payment, or it never met any of the terms.
     """
-    payment = headers.read_payment(request_headers)
-    if payment is None:
+    read = headers.read_payment(request_headers)
+    if read is None:
         raise errors.PaymentRejected(errors.Code.REQUIRED, "payment is required")
+    payment = read.payment
     requirements = choose(offers, payment)
     scheme, too_late = known.scheme_of(payment), None
     try:
@@ -56,7 +65,13 @@ def judge(
             raise
         too_late = rejection
     standing = scheme.check_signature(payment, requirements)
-    return Judged(payment=payment, requirements=requirements, standing=standing, too_late=too_late)
+    return Judged(
+        payment=payment,
+        requirements=requirements,
+        standing=standing,
+        identifier=read.identifier,
+        too_late=too_late,
+    )
 
 
 def choose(offers: Sequence[Requirements], payment: Payment) -> Requirements:

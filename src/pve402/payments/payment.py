@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, Self
 
-from pve402.payments import addresses, errors, fields, networks
+from pve402.payments import addresses, errors, extensions, fields, networks
 
 WINDOW_MARGIN_SECONDS: Final = 120
 """How far validBefore may lie beyond `max_timeout_seconds`. The payer's clock may be ahead, but an
@@ -54,6 +54,8 @@ class Requirements:
     asset_version: str = ""
     output_schema_json: str | None = None
     """The v1 `outputSchema` as JSON text, so that the terms are hashable and can be cached."""
+    declared: extensions.Declared | None = None
+    """What x402 v2 tells clients and catalogues about the resource."""
 
     def __post_init__(self) -> None:
         """Fill in the network's token and normalize addresses.

@@ -13,11 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from pve402.payments import addresses, networks
+from pve402.payments import addresses, extensions, networks
 from pve402.payments.payment import Requirements, Version
 
 EXPOSED_HEADERS: Final = ("PAYMENT-REQUIRED", "PAYMENT-RESPONSE", "X-PAYMENT-RESPONSE")
 """Headers that browsers must be able to read, for `Access-Control-Expose-Headers`."""
+
+MOST_HEADER_BYTES: Final = 3500
+"""`PAYMENT-REQUIRED` stays below it: many reverse proxies read at most 4 KiB of all headers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +29,18 @@ class PaymentRequired:
 
     headers: Mapping[str, str]
     body: bytes
+    required: str
+    """The v2 document that the header holds."""
     status: int = 402
+
+    def offering(self, extension: str, declared: str) -> "PaymentRequired":
+        """Return the answer with one more extension, given as JSON."""
+        head, has_others, others = self.required.rpartition(',"extensions":{')
+        rest = f"{others[:-2]}," if has_others else ""
+        start = head if has_others else self.required[:-1]
+        required = f'{start},"extensions":{{{rest}"{extension}":{declared}}}}}'
+        headers = {**self.headers, "payment-required": _encoded(required)}
+        return dataclasses.replace(self, headers=headers, required=required)
 
 
 def payment_required(
@@ -34,12 +48,13 @@ def payment_required(
     *,
     error: str = "payment is required",
     code: str = "payment_required",
-    extensions: Mapping[str, Any] | None = None,
+    preferred: str | None = None,
 ) -> PaymentRequired:
     """Build the 402 answer that offers all of `requirements`, best offer first.
 
     `error` is for people, `code` for programs; the body has both, as in the service's other
-    errors. `extensions` are x402 v2 declarations.
+    errors. If the header would become too large, it holds less of what the terms declare, then
+    fewer offers: the first ones, after those on the network `preferred` (CAIP-2).
 
     v1 clients reject the whole offer if they do not know one of its network names. So if the offer
     includes names that all clients know, the v1 body holds only those. If v1 cannot express any of
@@ -52,15 +67,17 @@ def payment_required(
         raise ValueError("a 402 answer needs at least one way to pay")
     entries = [(r, _parts(dataclasses.replace(r, amount_atomic=1))) for r in requirements]
     said = json.dumps(error)
-    required = _v2_document(entries, said, extensions)
+    first = sorted(entries, key=lambda entry: entry[0].network != preferred)
+    required = _fitting(first if preferred else entries, said)
     document = _v1_document(entries, said) or required
     tail = f',"code":{json.dumps(code)},"detail":{said}}}'
     headers = {
         "content-type": "application/json",
         "cache-control": "no-store",
-        "payment-required": base64.b64encode(required.encode()).decode(),
+        "payment-required": _encoded(required),
     }
-    return PaymentRequired(headers=headers, body=(document[:-1] + tail).encode())
+    body = (document[:-1] + tail).encode()
+    return PaymentRequired(headers=headers, body=body, required=required)
 
 
 def receipt_header(
@@ -125,13 +142,22 @@ def v2_terms(requirements: Requirements) -> dict[str, Any]:
     }
 
 
-def v2_resource(requirements: Requirements) -> dict[str, str]:
+def v2_resource(requirements: Requirements) -> dict[str, Any]:
     """Return the v2 description of the resource to pay for."""
     return {
         "url": requirements.resource_url,
         "description": requirements.description,
         "mimeType": requirements.mime_type,
     }
+
+
+def catalogued(requirements: Requirements) -> dict[str, Any]:
+    """Return what facilitators that keep a catalogue find in a v2 payment."""
+    resource = {**v2_resource(requirements), **extensions.SERVICE}
+    declared = requirements.declared
+    return {"resource": resource} | (
+        {} if declared is None else {"extensions": json.loads(declared.full)}
+    )
 
 
 class _Parts(NamedTuple):
@@ -164,9 +190,30 @@ def _v1_document(entries: _Entries, said: str) -> str | None:
     return f'{{"x402Version":1,"accepts":[{accepts}],"error":{said}}}'
 
 
-def _v2_document(entries: _Entries, said: str, extensions: Mapping[str, Any] | None) -> str:
+def _fitting(entries: _Entries, said: str) -> str:
+    """Return the v2 document with as much of everything as the header has room for."""
+    declared = entries[0][0].declared
+    for form in ("",) if declared is None else declared.forms:
+        document = _v2_document(entries, said, form)
+        later = 0 if declared is None else declared.later
+        if _header_bytes(document) + later < MOST_HEADER_BYTES:
+            return document
+    if len(entries) > 1:
+        return _fitting(entries[:-1], said)
+    return _v2_document(entries, said, "")
+
+
+def _encoded(document: str) -> str:
+    return base64.b64encode(document.encode()).decode()
+
+
+def _header_bytes(document: str) -> int:
+    return (len(document) + 2) // 3 * 4
+
+
+def _v2_document(entries: _Entries, said: str, declared: str) -> str:
     accepts = ",".join(f'{{"amount":"{r.amount_atomic}",{parts.v2_rest}' for r, parts in entries)
-    more = f',"extensions":{_compact(extensions)}' if extensions else ""
+    more = f',"extensions":{declared}' if declared else ""
     resource = entries[0][1].v2_resource
     return f'{{"x402Version":2,"error":{said},"resource":{resource},"accepts":[{accepts}]{more}}}'
 

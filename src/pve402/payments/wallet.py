@@ -6,7 +6,6 @@ fields. So only this service can have written a text that passes, and we need no
 when a stranger asks for one; we store only used nonces.
 """
 
-import hashlib
 import hmac
 import re
 import secrets
@@ -18,7 +17,7 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from pve402.domain import account as accounts
-from pve402.payments import addresses, errors, networks, signatures
+from pve402.payments import addresses, errors, networks, sign_in, signatures
 from pve402.payments.chain import Chain
 from pve402.payments.schemes.exact import local_checks
 
@@ -160,8 +159,62 @@ class WalletAuthenticator:
         """
         text = self._read(message)
         self._check_time(text)
+        return await self._prove(text, self._nonce(text), message, signature)
+
+    def offer(self, method: str, uri: str) -> sign_in.Offer:
+        """Return what any wallet may sign to call `uri` once, by this method. Stores nothing."""
+        issued_at = self._now().astimezone(UTC).replace(microsecond=0)
+        expires_at = issued_at + timedelta(seconds=self._options.lifetime_seconds)
+        salt = secrets.token_hex(_SALT_DIGITS // 2)
+        return self._offer(method, uri, salt, issued_at, expires_at)
+
+    async def verify_signed_in(self, header: str, method: str, uri: str) -> ProvenWallet:
+        """Check the header SIGN-IN-WITH-X of a call to `uri`, and use its nonce up.
+
+        Raises as `verify`.
+        """
+        signed = sign_in.read(header)
+        if signed is None:
+            raise WalletRejected(Code.MALFORMED, "SIGN-IN-WITH-X holds no signed challenge")
+        salt = signed.nonce[:_SALT_DIGITS]
+        ours = self._offer(method, uri, salt, signed.issued_at, signed.expires_at)
+        if not hmac.compare_digest(ours.nonce, signed.nonce) or not signed.answers(ours):
+            raise WalletRejected(
+                Code.MALFORMED, "this challenge is not of this service, route and method"
+            )
+        if signed.network not in networks.BY_CAIP2:
+            raise WalletRejected(Code.UNSUPPORTED_NETWORK, "this network is not supported here")
+        text = _Text(
+            network=signed.network,
+            address=signed.address.lower(),
+            salt=salt,
+            issued_at=signed.issued_at,
+            expires_at=signed.expires_at,
+        )
+        self._check_time(text)
+        message = self._compose(text, signed.nonce, uri=uri, shown=signed.address)
+        return await self._prove(text, signed.nonce, message, signed.signature)
+
+    def _offer(
+        self, method: str, uri: str, salt: str, issued_at: datetime, expires_at: datetime
+    ) -> sign_in.Offer:
+        """Return an offer whose nonce has a MAC over everything but the wallet.
+
+        The text does not name the method, but the nonce works for no other.
+        """
+        issued, expires = sign_in.written(issued_at), sign_in.written(expires_at)
+        sealed = f"{method}\n{self._domain}\n{uri}\n{STATEMENT}\n{salt}\n{issued}\n{expires}"
+        return sign_in.Offer(
+            domain=self._domain,
+            uri=uri,
+            statement=STATEMENT,
+            nonce=salt + self._mac(sealed),
+            issued_at=issued,
+            expires_at=expires,
+        )
+
+    async def _prove(self, text: "_Text", nonce: str, message: str, signature: str) -> ProvenWallet:
         by_key = await self._check_signature(text, message, _signature_bytes(signature))
-        nonce = self._nonce(text)
         if not await self._nonces.consume(nonce, expires_at=text.expires_at):
             raise WalletRejected(Code.USED, "this challenge was already used; ask for a new one")
         account = accounts.account(text.network, text.address)
@@ -226,19 +279,23 @@ class WalletAuthenticator:
         return hmac.compare_digest(written.encode(), message.encode())
 
     def _nonce(self, text: "_Text") -> str:
-        unsealed = self._compose(text, text.salt).encode()
-        mac = hmac.new(self._options.secret, unsealed, hashlib.sha256).hexdigest()
-        return text.salt + mac[:_MAC_DIGITS]
+        return text.salt + self._mac(self._compose(text, text.salt))
 
-    def _compose(self, text: "_Text", nonce: str) -> str:
-        """Write the message in EIP-4361 format."""
+    def _mac(self, unsealed: str) -> str:
+        found = hmac.digest(self._options.secret, unsealed.encode(), "sha256")
+        return found.hex()[:_MAC_DIGITS]
+
+    def _compose(
+        self, text: "_Text", nonce: str, *, uri: str | None = None, shown: str | None = None
+    ) -> str:
+        """Write the message in EIP-4361 format; `shown` is the address as a wallet wrote it."""
         lines = [
             f"{self._domain} wants you to sign in with your Ethereum account:",
-            addresses.checksum(text.address),
+            shown or addresses.checksum(text.address),
             "",
             STATEMENT,
             "",
-            f"URI: {self._options.public_url}",
+            f"URI: {uri or self._options.public_url}",
             "Version: 1",
             f"Chain ID: {networks.resolve(text.network).chain_id}",
             f"Nonce: {nonce}",

@@ -14,8 +14,6 @@ from pve402.payments import protocol, rpc, settlement
 from pve402.payments.facilitators.http import HttpFacilitator, HttpFacilitatorOptions
 from pve402_devnet.chain import SimulatedChain
 
-PRICE = make.requirements().amount_atomic
-
 
 @pytest.fixture
 async def endpoint(chain: SimulatedChain) -> AsyncIterator[rpc.Rpc]:  # noqa: F811

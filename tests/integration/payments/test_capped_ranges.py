@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 from tests.support import payments as make
+from tests.support import stand_ins
 from tests.support.chain import funded_account
 
 from pve402.payments import chain as chains
@@ -57,15 +58,8 @@ async def capped(chain: SimulatedChain, refuse: Refuse, most_blocks: int) -> Asy
         async with ClientSession() as session, session.post(chain.url, json=asked) as answer:
             return web.Response(body=await answer.read(), content_type="application/json")
 
-    app = web.Application()
-    app.router.add_post("/", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with stand_ins.answering(handle) as url:
+        yield url
 
 
 @pytest.mark.parametrize("most_blocks", [1, 10])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import migrated
 from tests.support import payments as make
 
 from pve402.leases.nonces import StoredSignerNonces
@@ -26,9 +27,9 @@ async def stores(
 ) -> AsyncIterator[list[StoredSignerNonces]]:
     """Two replicas' stores; a SQLite file has one process, so one store there."""
     if request.param == "sqlite":
-        databases = [Database(f"sqlite+aiosqlite:///{tmp_path}/pve402.db")]
+        databases = [Database(migrated.lay_sqlite(f"sqlite+aiosqlite:///{tmp_path}/pve402.db"))]
     else:
-        url = request.getfixturevalue("postgres_url")
+        url = request.getfixturevalue("migrated_url")
         databases = [Database(url), Database(url)]
     for opened in databases:
         await opened.open()

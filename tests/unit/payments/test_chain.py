@@ -224,6 +224,9 @@ def test_addresses_are_compared_in_one_form() -> None:
     assert finding.fate is Fate.PAID
 
 
+QUERY = {"address": make.requirements().asset, "topics": ["0x" + "0" * 64]}
+
+
 class CappedNode(make.FakeNode):
     """Answers eth_getLogs for a few blocks only, and says so in some provider's words."""
 
@@ -263,7 +266,32 @@ async def test_a_settlement_is_found_through_a_node_that_caps_the_range(
     found = await _find(node)
 
     assert (found.fate, found.transaction) == (Fate.PAID, TX)
-    assert node.refused <= 10
+    assert node.refused <= 10 + 3  # halved at first, and seldom tried again
+
+
+async def test_a_node_that_refused_for_a_while_is_asked_for_wide_ranges_again() -> None:
+    node = CappedNode(1, -32005, "rate limit")
+    reader = chains.Chain(node)
+    await reader.logs(QUERY, lower=3990, upper=4000)
+    node.most_blocks = 10**6
+    refused = node.refused
+    node.calls.clear()
+
+    await reader.logs(QUERY, lower=0, upper=4000)
+
+    assert (refused, node.refused - refused) == (3, 0)
+    assert node.calls.count("eth_getLogs") < 4000 // 40
+
+
+async def test_a_node_that_caps_the_range_is_seldom_asked_for_more() -> None:
+    node = CappedNode(1, -32600, "up to a 1 block range")
+    reader = chains.Chain(node)
+    await reader.logs(QUERY, lower=3990, upper=4000)
+    refused = node.refused
+
+    await reader.logs(QUERY, lower=0, upper=4000)
+
+    assert 0 < node.refused - refused < 8
 
 
 async def test_a_node_that_answers_for_no_block_is_unavailable() -> None:

@@ -1,5 +1,6 @@
 """What a facilitator is sent, and what its answers are worth."""
 
+import base64
 import json
 from typing import Any
 
@@ -7,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import payments as make
+from x402.extensions import bazaar
 from x402.schemas import PaymentPayload, PaymentRequirements, SettleResponse, VerifyResponse
 from x402.schemas.v1 import PaymentPayloadV1, PaymentRequirementsV1
 
+from pve402.payments import extensions
 from pve402.payments.facilitators import Outcome, http, wire
 
 PAID = make.payment()
@@ -29,6 +32,41 @@ def test_a_v2_request_is_what_the_official_types_say() -> None:
     assert (body["x402Version"], payload.accepted) == (2, terms)
     assert payload.payload["authorization"]["nonce"] == PAID.nonce
     assert payload.payload["signature"] == PAID.signature
+
+
+def test_a_catalogue_finds_what_we_declare_and_nothing_of_the_payers() -> None:
+    resource = extensions.Resource(method="GET", path="/list")
+    declared = extensions.declared(resource, "/list", takes_identifier=False)
+
+    body = wire.request_body(PAID, make.requirements(declared=declared))
+
+    found = bazaar.extract_discovery_info(body["paymentPayload"], body["paymentRequirements"])
+    assert found is not None
+    assert (found.method, found.resource_url) == ("GET", make.requirements().resource_url)
+    assert (found.service_name, found.tags) == ("pve402", extensions.SERVICE["tags"])
+    assert body["paymentPayload"]["extensions"] == json.loads(declared.full)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"bazaar": {"status": "success"}}, ("success", None)),
+        ({"bazaar": {"status": "rejected", "rejectedReason": "bad_url"}}, ("rejected", "bad_url")),
+        ({"bazaar": {"status": "<b>", "rejectedReason": "no\nway"}}, ("refused", "refused")),
+        ({"bazaar": {}}, None),
+        ({"bazaar": "x"}, None),
+        ([], None),
+    ],
+)
+def test_what_a_catalogue_says_is_read_as_codes(said: Any, expected: Any) -> None:
+    header = base64.b64encode(json.dumps(said).encode()).decode()
+
+    assert wire.read_listing(header) == expected
+
+
+@pytest.mark.parametrize("header", ["", "?", "e30", "A" * 5000])
+def test_a_catalogue_that_cannot_be_understood_said_nothing(header: str) -> None:
+    assert wire.read_listing(header) is None
 
 
 def test_a_v1_request_is_what_the_official_types_say() -> None:

@@ -1,4 +1,4 @@
-"""Reading payments that strangers wrote."""
+"""Reading payments from strangers."""
 
 import base64
 import json
@@ -35,7 +35,7 @@ def _changed(version: int, *path: str, to: Any) -> dict[str, str]:
 def test_both_versions_become_one_payment(version: int) -> None:
     paid = make.payment(version=version)
 
-    assert protocol.read_payment(make.header(paid)) == paid
+    assert protocol.read_payment(make.header(paid)) == (paid, None)
 
 
 def test_no_header_is_no_payment() -> None:
@@ -52,7 +52,7 @@ def test_equal_payments_have_equal_keys_however_they_are_written() -> None:
     again = protocol.read_payment({V2: make.encode(document)})
 
     assert again is not None
-    assert again.key == paid.key
+    assert again.payment.key == paid.key
 
 
 def test_header_names_have_no_case() -> None:
@@ -171,7 +171,38 @@ def test_what_the_payer_says_about_the_resource_is_not_kept() -> None:
     read = protocol.read_payment({V2: make.encode(document)})
 
     assert read is not None
-    assert "evil" not in read.to_json()
+    assert "evil" not in read.payment.to_json()
+
+
+def _named(given: Any) -> dict[str, str]:
+    document = make.document(make.payment())
+    document["extensions"] = {"bazaar": {}, "payment-identifier": given}
+    return {V2: make.encode(document)}
+
+
+@pytest.mark.parametrize(
+    "identifier", ["pay_7d5d747be160e280504c099d984bcfe0", "a" * 16, "-" * 128]
+)
+def test_the_name_that_a_client_gives_its_payment_is_read(identifier: str) -> None:
+    read = protocol.read_payment(_named({"info": {"required": False, "id": identifier}}))
+
+    assert read is not None
+    assert read.identifier == identifier
+
+
+@pytest.mark.parametrize("given", [None, "x", [], {}, {"info": None}, {"info": {"required": True}}])
+def test_a_payment_without_a_name_has_none(given: Any) -> None:
+    read = protocol.read_payment(_named(given))
+
+    assert read is not None
+    assert read.identifier is None
+
+
+@pytest.mark.parametrize(
+    "identifier", ["a" * 15, "a" * 129, "a" * 16 + "\n", "é" * 16, 10**16, ["a"]]
+)
+def test_a_name_that_is_none_is_refused(identifier: Any) -> None:
+    assert _code(_named({"info": {"id": identifier}})) is Code.MALFORMED
 
 
 @given(st.binary(max_size=300))
@@ -210,7 +241,8 @@ def test_any_field_of_any_type_gives_a_payment_or_a_code(path: Any, value: Any) 
     except errors.PaymentRejected:
         return
 
-    assert isinstance(read, protocol.Payment)
+    assert read is not None
+    assert isinstance(read.payment, protocol.Payment)
 
 
 @given(
@@ -253,4 +285,4 @@ def test_blanks_around_a_payment_are_no_part_of_it(version: int, blanks: tuple[s
     paid = make.payment(version=version)
     ((name, value),) = make.header(paid).items()
 
-    assert protocol.read_payment({name: blanks[0] + value + blanks[1]}) == paid
+    assert protocol.read_payment({name: blanks[0] + value + blanks[1]}) == (paid, None)

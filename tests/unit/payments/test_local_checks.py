@@ -1,4 +1,4 @@
-"""What is decided about a payment without asking anybody."""
+"""What is decided about a payment locally, without asking anybody."""
 
 import dataclasses
 from typing import Any

@@ -10,7 +10,7 @@ from x402.http import utils as sdk
 from x402.schemas import PaymentRequired
 from x402.schemas.v1 import PaymentRequiredV1
 
-from pve402.payments import protocol
+from pve402.payments import extensions, networks, payment_required, protocol
 
 V1_CLIENT_FIELDS = {  # required by the schemas of x402 1.0 (Python) and 1.x (JavaScript)
     "scheme": str,
@@ -40,9 +40,10 @@ def _header(*terms: protocol.Requirements, **more: Any) -> PaymentRequired:
 
 
 def test_the_v2_header_is_what_the_official_client_reads() -> None:
-    terms = make.requirements()
+    declared = extensions.Declared(forms=('{"e":{"info":1}}',))
+    terms = make.requirements(declared=declared)
 
-    read = _header(terms, error="pay", extensions={"e": {"info": 1}})
+    read = _header(terms, error="pay")
 
     assert (read.x402_version, read.error, read.extensions) == (2, "pay", {"e": {"info": 1}})
     assert read.resource is not None
@@ -114,6 +115,45 @@ def test_an_output_schema_is_given_to_v1_clients() -> None:
     terms = make.requirements(output_schema_json='{"input":{"type":"http"}}')
 
     assert _body(terms)["accepts"][0]["outputSchema"] == {"input": {"type": "http"}}
+
+
+def _offers(count: int, *forms: str) -> list[protocol.Requirements]:
+    declared = extensions.Declared(forms=forms or ("{}",))
+    return [
+        make.requirements(network=each.caip2, declared=declared)
+        for each in networks.NETWORKS[:count]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "shown"), [((10, 5), 10), ((3000, 10), 10), ((3000, 2000, 7), 7), ((9000,), None)]
+)
+def test_less_is_declared_where_the_header_has_less_room(
+    lengths: tuple[int, ...], shown: int | None
+) -> None:
+    forms = [json.dumps({"e": "x" * length}) for length in lengths]
+
+    read = _header(*_offers(3, *forms))
+
+    assert len(read.accepts) == (3 if shown else 1)
+    assert read.extensions == ({"e": "x" * shown} if shown else None)
+
+
+def test_the_header_holds_the_first_offers_that_fit_and_the_one_that_was_paid_on() -> None:
+    every = _offers(len(networks.NETWORKS))
+    last = every[-1].network
+
+    plain, again = (
+        protocol.payment_required(every, preferred=network).headers["payment-required"]
+        for network in (None, last)
+    )
+
+    first = [offer.network for offer in every]
+    for header, expected in ((plain, first), (again, [last, *first])):
+        assert len(header) < payment_required.MOST_HEADER_BYTES
+        offered = [terms.network for terms in sdk.decode_payment_required_header(header).accepts]
+        assert len(offered) >= 8
+        assert offered == expected[: len(offered)]
 
 
 def test_nothing_to_pay_is_a_mistake() -> None:

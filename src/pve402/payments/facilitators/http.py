@@ -153,6 +153,7 @@ class HttpFacilitator:
                         continue
                     if not _is_answer(response.status):
                         raise wire.Unusable(f"HTTP {response.status}")
+                    _tell_listing(response.headers.get("EXTENSION-RESPONSES", ""))
                     return response.status, await self._read(response)
         raise wire.Unusable("too many redirects")
 
@@ -179,6 +180,13 @@ class HttpFacilitator:
             )
             self._sessions[settling] = aiohttp.ClientSession(connector=connector)
         return self._sessions[settling]
+
+
+def _tell_listing(header: str) -> None:
+    """Log what a facilitator says about its catalogue; it changes nothing, and tenants see none."""
+    listing = wire.read_listing(header)
+    if listing is not None:
+        log.info("catalogue_listing", status=listing.status, reason=listing.reason)
 
 
 def _is_answer(status: int) -> bool:

@@ -5,9 +5,10 @@ as signed, and the terms that we offered. Answers are untrusted JSON: we ignore 
 that is not about this payment.
 """
 
+import base64
 import json
 import re
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pve402.payments import networks, payment_required
 from pve402.payments.facilitators.base import Outcome, Settlement, Verification
@@ -18,6 +19,7 @@ PENDING: Final = "settlement_pending"
 """The official SDK's word for a transaction that was broadcast but not yet seen in a block."""
 
 _REASON: Final = re.compile(r"[A-Za-z0-9_.:-]{1,80}", re.ASCII)
+_MOST_LISTING_CHARACTERS: Final = 4096
 _TRANSACTION: Final = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
 
 
@@ -36,7 +38,7 @@ def request_body(payment: Payment, requirements: Requirements) -> dict[str, Any]
         terms = payment_required.v1_terms(requirements)
     else:
         terms = payment_required.v2_terms(requirements)
-        payload |= {"accepted": terms, "resource": payment_required.v2_resource(requirements)}
+        payload |= {"accepted": terms, **payment_required.catalogued(requirements)}
     return {
         "x402Version": payment.version,
         "paymentPayload": payload,
@@ -87,6 +89,27 @@ def read_settlement(status: int, raw: bytes, payment: Payment) -> Settlement:
     if not _is_network(answer.get("network"), payment):
         raise Unusable("another network")
     return Settlement.of(payment, Outcome.SETTLED, transaction=transaction)
+
+
+class Listing(NamedTuple):
+    """Whether a facilitator's catalogue took our declaration, as short codes."""
+
+    status: str
+    reason: str | None
+
+
+def read_listing(header: str) -> Listing | None:
+    """Read the header `EXTENSION-RESPONSES`; None if it says nothing about a catalogue."""
+    if not header or len(header) > _MOST_LISTING_CHARACTERS:
+        return None
+    try:
+        said = _object(base64.b64decode(header, validate=True)).get("bazaar")
+    except (Unusable, ValueError):
+        return None
+    if not isinstance(said, dict) or "status" not in said:
+        return None
+    reason = said.get("rejectedReason")
+    return Listing(_reason(said["status"]), None if reason is None else _reason(reason))
 
 
 def read_supported(status: int, raw: bytes) -> frozenset[tuple[int, str]]:
