@@ -31,6 +31,10 @@ GUEST_PRIVILEGES = frozenset(
 )
 
 
+#: Privileges to plug cards into a vnet, and to read which addresses the SDN gave on it.
+SEEN_VNET_PRIVILEGES = frozenset({"SDN.Use", "SDN.Audit"})
+_USE = frozenset({"SDN.Use"})
+
 #: Privileges needed to create and remove console users, by path (PVE/API2/User.pm).
 CONSOLE_USER_PRIVILEGES: Mapping[str, frozenset[str]] = {
     "/access/realm/pve": frozenset({"Realm.AllocateUser"}),
@@ -44,8 +48,9 @@ class Needs:
 
     `storages` lists those for disks and those for templates. `node_figures` asks for the one
     privilege that is needed only for figures, `console_users` for those needed to create and
-    remove users, `firewall` for the one that reads whether the datacenter's firewall is on.
-    `bridges` lists what cards are plugged into: the zone of each bridge or vnet.
+    remove users, `firewall` for the one that reads whether the datacenter's firewall is on, `ipam`
+    names the vnets whose addresses the SDN gives and we read. `bridges` lists what cards are
+    plugged into: the zone of each bridge or vnet.
     """
 
     vmid: int
@@ -56,6 +61,7 @@ class Needs:
     node_figures: bool = True
     console_users: bool = False
     firewall: bool = False
+    ipam: frozenset[str] = frozenset()
 
     def privileges(self) -> Mapping[str, frozenset[str]]:
         """The needed privileges by path."""
@@ -64,7 +70,7 @@ class Needs:
             f"/storage/{name}": frozenset({"Datastore.AllocateSpace"}) for name in self.storages
         }
         needed |= {
-            f"/sdn/zones/{zone}/{bridge}": frozenset({"SDN.Use"})
+            f"/sdn/zones/{zone}/{bridge}": SEEN_VNET_PRIVILEGES if bridge in self.ipam else _USE
             for bridge, zone in self.bridges.items()
         }
         if self.pool:

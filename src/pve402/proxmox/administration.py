@@ -1,4 +1,4 @@
-"""What an administrator changes: roles, users, tokens, rights, pools, templates.
+"""What an administrator changes: rights and who has them, pools, templates, networks, firewalls.
 
 A change is a value first, so that it can be shown, or written as a command, before it is made.
 """
@@ -6,7 +6,7 @@ A change is a value first, so that it can be shown, or written as a command, bef
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pve402.proxmox import answers, parameters, shapes
+from pve402.proxmox import answers, firewall, parameters, shapes
 from pve402.proxmox.client import ProxmoxClient
 
 _ACL = answers.Call(method="GET", path="/access/acl")
@@ -95,6 +95,58 @@ def download_template(node: str, storage: str, file: str) -> Change:
     """Download a template of Proxmox VE's own list; answers with a task."""
     path = parameters.api_path("nodes", node, "aplinfo")
     return Change(method="POST", path=path, parameters={"storage": storage, "template": file})
+
+
+def create_zone(zone: str) -> Change:
+    """Create an SDN zone whose vnets end in the node that they are on."""
+    form = {"zone": zone, "type": "simple", "ipam": "pve"}
+    return Change(method="POST", path="/cluster/sdn/zones", parameters=form)
+
+
+def create_vnet(vnet: str, zone: str) -> Change:
+    """Create a vnet of a zone."""
+    form = {"vnet": vnet, "zone": zone}
+    return Change(method="POST", path="/cluster/sdn/vnets", parameters=form)
+
+
+def create_subnet(vnet: str, subnet: str, gateway: str) -> Change:
+    """Give a vnet a subnet, whose gateway each node is, and which leaves by the node's address."""
+    form: dict[str, parameters.Value] = {
+        "subnet": subnet,
+        "type": "subnet",
+        "gateway": gateway,
+        "snat": True,
+    }
+    path = parameters.api_path("cluster", "sdn", "vnets", vnet, "subnets")
+    return Change(method="POST", path=path, parameters=form)
+
+
+def apply_networks() -> Change:
+    """Have all nodes take over all of SDN; answers with a task, which ends OK even if none did."""
+    return Change(method="PUT", path="/cluster/sdn", parameters={})
+
+
+def add_node_rule(node: str, rule: firewall.Rule) -> Change:
+    """Put a rule on top of a node's own; making it again adds another one."""
+    path = parameters.api_path("nodes", node, "firewall", "rules")
+    return Change(method="POST", path=path, parameters=rule.facts())
+
+
+def create_local_network(cidr: str) -> Change:
+    """Let only these addresses reach the nodes as their own network does."""
+    form = {"name": firewall.LOCAL_NETWORK, "cidr": cidr}
+    return Change(method="POST", path="/cluster/firewall/aliases", parameters=form)
+
+
+def change_local_network(cidr: str) -> Change:
+    """The same where the alias is there already."""
+    path = parameters.api_path("cluster", "firewall", "aliases", firewall.LOCAL_NETWORK)
+    return Change(method="PUT", path=path, parameters={"cidr": cidr})
+
+
+def switch_firewall(*, on: bool) -> Change:
+    """Switch the datacenter's firewall; it filters the nodes too, after up to 10 s."""
+    return Change(method="PUT", path="/cluster/firewall/options", parameters={"enable": on})
 
 
 class Administration:

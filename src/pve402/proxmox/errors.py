@@ -10,7 +10,8 @@
     ├── InvalidParameters         400, or found by our own check before sending
     ├── CallNotSupported          501
     ├── GuestError
-    │   └── GuestMissing, GuestExists, GuestLocked, GuestRunning, GuestNotRunning, GuestProtected
+    │   ├── GuestMissing, GuestExists, GuestLocked, GuestRunning, GuestNotRunning, GuestProtected
+    │   └── FiguresMissing
     ├── NodeUnknown, NoQuorum, PoolMissing
     ├── StorageMissing, StorageFull, VolumeMissing, BridgeMissing
     ├── ConfigChanged             the digest sent is not the current one
@@ -140,6 +141,10 @@ class GuestLocked(GuestError):
     def lock(self) -> str:
         """Name of the lock: `create`, `backup`, ..., or the lock file the call waited for."""
         return self.subject
+
+
+class FiguresMissing(GuestError):
+    message = "Proxmox has no past figures of this guest yet."
 
 
 class NodeUnknown(ProxmoxError):

@@ -10,12 +10,14 @@ while the datacenter's firewall is on.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Literal
+from typing import Final, Literal
 
 from pve402.proxmox import answers, errors, parameters, shapes
 from pve402.proxmox.client import ProxmoxClient
 from pve402.proxmox.guests import GuestRef
 
+LOCAL_NETWORK = "local_network"
+"""The alias that replaces a node's own subnet where Proxmox VE lets it reach ports 8006 and 22."""
 _CARD = "net0"
 _OPTIONS = (
     *("enable", "policy_in", "policy_out", "ipfilter", "macfilter", "dhcp", "ndp", "radv"),
@@ -30,10 +32,11 @@ Facts = Mapping[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """One rule for the guest's card; what is empty matches everything."""
+    """One rule of a guest's card, or of a node; what is empty matches everything."""
 
     direction: Literal["in", "out"]
     action: Literal["ACCEPT", "DROP"]
+    interface: str = _CARD  # of a node: a bridge, or empty for all
     source: str = ""  # addresses, networks and ranges with commas between them, of one IP version
     dest: str = ""
     protocol: str = ""
@@ -41,6 +44,7 @@ class Rule:
     ports: str = ""
     macro: str = ""  # a name of Proxmox's for protocol and ports, such as DNS
     comment: str = ""
+    log: str = ""  # a level, such as info
 
     def facts(self) -> Facts:
         """The fields as Proxmox stores and lists them."""
@@ -48,13 +52,14 @@ class Rule:
             "type": self.direction,
             "action": self.action,
             "enable": "1",
-            "iface": _CARD,
+            "iface": self.interface,
             "macro": self.macro,
             "proto": self.protocol,
             "source": self.source,
             "dest": self.dest,
             "sport": self.source_ports,
             "dport": self.ports,
+            "log": self.log,
             "comment": self.comment,
         }
         return {name: value for name, value in named.items() if value}
@@ -62,10 +67,11 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Ruleset:
-    """All that filters a guest: its options, and its rules from the first to the last."""
+    """All that filters a guest: its options, its rules from the first to the last, its sets."""
 
     options: Facts = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
+    sets: Mapping[str, frozenset[str]] = field(default_factory=dict)  # addresses by their name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +97,9 @@ class GuestFirewalls:
         rules = await self._rules(ref)
         if rules.facts != tuple(rule.facts() for rule in wanted.rules):
             return False
-        return await self._options(ref) == wanted.options and not await self._sets(ref)
+        if await self._options(ref) != wanted.options:
+            return False
+        return await self._sets(ref) == wanted.sets
 
     async def write(self, ref: GuestRef, wanted: Ruleset) -> None:
         """Give the guest these rules and options and no others; safe to repeat.
@@ -103,8 +111,7 @@ class GuestFirewalls:
         if await self.stands(ref, wanted):
             return
         await self._write_rules(ref, [rule.facts() for rule in wanted.rules])
-        for name in await self._sets(ref):
-            await self._delete_set(ref, name)
+        await self._write_sets(ref, wanted.sets)
         found = await self._options(ref)
         if found != wanted.options:
             dropped = ",".join(sorted(found.keys() - wanted.options.keys())) or None
@@ -135,29 +142,44 @@ class GuestFirewalls:
             path = ref.path("firewall", "rules", str(last))
             await self._client.call("DELETE", path, {"digest": rules.digest})
 
-    async def _delete_set(self, ref: GuestRef, name: str) -> None:
-        """Delete a set and its entries; deleting what is gone is no error."""
-        call = answers.Call(method="GET", path=ref.path("firewall", "ipset", name))
-        for entry in shapes.as_rows(await self._client.call(call.method, call.path), call):
-            path = ref.path("firewall", "ipset", name, shapes.text(entry, "cidr", call))
-            await self._client.call("DELETE", path)
-        await self._client.call("DELETE", call.path)
+    async def _write_sets(self, ref: GuestRef, wanted: Mapping[str, frozenset[str]]) -> None:
+        """Make the sets these and no others; an address is added before another is removed."""
+        found = await self._sets(ref)
+        for name in wanted.keys() - found.keys():
+            await self._client.call("POST", ref.path("firewall", "ipset"), {"name": name})
+        for name in found.keys() | wanted.keys():
+            path = ref.path("firewall", "ipset", name)
+            old, new = found.get(name, frozenset()), wanted.get(name, frozenset())
+            for entry in sorted(new - old):
+                await self._client.call("POST", path, {"cidr": entry})
+            for entry in sorted(old - new):
+                await self._client.call("DELETE", ref.path("firewall", "ipset", name, entry))
+            if name not in wanted:
+                await self._client.call("DELETE", path)
 
     async def _rules(self, ref: GuestRef) -> _Rules:
-        call = answers.Call(method="GET", path=ref.path("firewall", "rules"))
-        rows = shapes.as_rows(await self._client.call(call.method, call.path), call)
-        digest = shapes.optional_text(rows[0], "digest") if rows else None
-        return _Rules(facts=tuple(_known(row, _RULE_FIELDS) for row in rows), digest=digest)
+        return await _read_rules(self._client, ref.path("firewall", "rules"))
 
     async def _options(self, ref: GuestRef) -> Facts:
         call = answers.Call(method="GET", path=ref.path("firewall", "options"))
         found = shapes.as_object(await self._client.call(call.method, call.path), call)
         return _known(found, _OPTIONS)
 
-    async def _sets(self, ref: GuestRef) -> tuple[str, ...]:
+    async def _sets(self, ref: GuestRef) -> Mapping[str, frozenset[str]]:
         call = answers.Call(method="GET", path=ref.path("firewall", "ipset"))
         rows = shapes.as_rows(await self._client.call(call.method, call.path), call)
-        return tuple(shapes.text(row, "name", call) for row in rows)
+        names = [shapes.text(row, "name", call) for row in rows]
+        return {name: await self._entries(ref, name) for name in names}
+
+    async def _entries(self, ref: GuestRef, name: str) -> frozenset[str]:
+        call = answers.Call(method="GET", path=ref.path("firewall", "ipset", name))
+        rows = shapes.as_rows(await self._client.call(call.method, call.path), call)
+        return frozenset(shapes.text(row, "cidr", call) for row in rows)
+
+
+CLASSIC: Final = "pve-firewall"
+NFTABLES: Final = "proxmox-firewall"
+"""The two programs that filter a node, by the names of their packages."""
 
 
 class ClusterFirewall:
@@ -172,16 +194,51 @@ class ClusterFirewall:
         Raises PermissionDenied without Sys.Audit on `/`.
         """
         found = await self._object("/cluster/firewall/options")
-        if shapes.optional_whole(found, "enable") != 1:
+        if not _is_on(found):
             return "the firewall of the datacenter is off"
         if shapes.optional_whole(found, "ebtables") == 0:
             return "the datacenter filters no ARP and no hardware addresses (ebtables is 0)"
+        return None
+
+    async def is_on(self) -> bool:
+        """Whether the datacenter's firewall is on, which filters the nodes themselves as well."""
+        return _is_on(await self._object("/cluster/firewall/options"))
+
+    async def node_rules(self, node: str) -> tuple[Facts, ...]:
+        """The rules of a node itself, from the first to the last."""
+        path = parameters.api_path("nodes", node, "firewall", "rules")
+        return (await _read_rules(self._client, path)).facts
+
+    async def local_network(self) -> str | None:
+        """What stands for the network that reaches every node's own services; None: their own."""
+        call = answers.Call(method="GET", path="/cluster/firewall/aliases")
+        for row in shapes.as_rows(await self._client.call(call.method, call.path), call):
+            if row.get("name") == LOCAL_NETWORK:
+                return shapes.text(row, "cidr", call)
         return None
 
     async def uses_nftables(self, node: str) -> bool:
         """Whether the node filters with proxmox-firewall instead of pve-firewall."""
         path = parameters.api_path("nodes", node, "firewall", "options")
         return shapes.optional_whole(await self._object(path), "nftables") == 1
+
+    async def version(self, node: str, program: str) -> str | None:
+        """The installed version of the node's firewall program; None if we may not read it.
+
+        `OldVersion` is the installed one where a newer one waits (PVE/API2/APT.pm).
+        """
+        call = answers.Call(
+            method="GET", path=parameters.api_path("nodes", node, "apt", "versions")
+        )
+        try:
+            rows = shapes.as_rows(await self._client.call(call.method, call.path), call)
+        except (errors.PermissionDenied, errors.CallNotSupported):
+            return None
+        for row in rows:
+            if shapes.optional_text(row, "Package") == program:
+                old = shapes.optional_text(row, "OldVersion")
+                return old or shapes.optional_text(row, "Version")
+        return None
 
     async def addresses(self, node: str) -> frozenset[str]:
         """The addresses that the node's configuration names, IPv4 and IPv6."""
@@ -190,16 +247,30 @@ class ClusterFirewall:
         named = [shapes.optional_text(row, key) for row in rows for key in ("address", "address6")]
         return frozenset(filter(None, map(_address, named)))
 
-    async def cluster_addresses(self) -> frozenset[str]:
-        """The address by which the cluster knows each of its nodes."""
+    async def cluster_addresses(self) -> Mapping[str, str]:
+        """The address by which the cluster knows each of its nodes, by their names."""
         call = answers.Call(method="GET", path="/cluster/status")
         rows = shapes.as_rows(await self._client.call(call.method, call.path), call)
-        named = [shapes.optional_text(row, "ip") for row in rows]
-        return frozenset(filter(None, map(_address, named)))
+        named = {
+            shapes.text(row, "name", call): _address(shapes.optional_text(row, "ip"))
+            for row in rows
+        }
+        return {name: address for name, address in named.items() if address}
 
     async def _object(self, path: str) -> shapes.Fields:
         call = answers.Call(method="GET", path=path)
         return shapes.as_object(await self._client.call(call.method, call.path), call)
+
+
+async def _read_rules(client: ProxmoxClient, path: str) -> _Rules:
+    call = answers.Call(method="GET", path=path)
+    rows = shapes.as_rows(await client.call(call.method, call.path), call)
+    digest = shapes.optional_text(rows[0], "digest") if rows else None
+    return _Rules(facts=tuple(_known(row, _RULE_FIELDS) for row in rows), digest=digest)
+
+
+def _is_on(options: shapes.Fields) -> bool:
+    return shapes.optional_whole(options, "enable") == 1
 
 
 def _known(fields: shapes.Fields, names: Sequence[str]) -> Facts:

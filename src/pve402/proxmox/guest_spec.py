@@ -36,6 +36,7 @@ _PUBLIC_KEYS_LIMIT = 20
 _PUBLIC_KEY_LIMIT = 8192
 _VMID_LIMITS = (100, 999_999_999)
 _CORES_LIMIT = 8192
+CPU_UNITS_LIMIT = 10_000  # more is the same on cgroup v2
 _MEMORY_MINIMUM_MB = 16
 
 
@@ -110,7 +111,8 @@ class GuestSpec:
     cores: int
     network: NetworkSpec
     swap_mb: int = 0
-    cpu_limit: Decimal | None = None
+    cpu_limit: Decimal | None = None  # cores' worth of time
+    cpu_units: int | None = None  # weight against other guests; 100 is Proxmox VE's default
     password: str | None = field(default=None, repr=False)
     ssh_public_keys: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
@@ -138,6 +140,7 @@ class GuestSpec:
             "hostname": self.hostname,
             "cores": self.cores,
             "cpulimit": self.cpu_limit,
+            "cpuunits": self.cpu_units,
             "memory": self.memory_mb,
             "swap": self.swap_mb,
             "net0": self.network.property_string(),
@@ -173,6 +176,8 @@ class GuestSpec:
             yield "cores", "must be 1 to 8192"
         if self.cpu_limit is not None and not 0 < self.cpu_limit <= _CORES_LIMIT:
             yield "cpulimit", "must be above 0 and at most 8192"
+        if self.cpu_units is not None and not 1 <= self.cpu_units <= CPU_UNITS_LIMIT:
+            yield "cpuunits", f"must be 1 to {CPU_UNITS_LIMIT}"
 
     def _name_problems(self) -> Iterator[tuple[str, str]]:
         if not is_hostname(self.hostname):

@@ -4,10 +4,11 @@ Calls that start a task return its UPID as soon as the worker runs; use
 `tasks.Tasks.wait_until_finished` to learn whether it succeeded.
 """
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pve402.proxmox import answers, errors, guest_views, parameters, resources
+from pve402.proxmox import answers, errors, guest_views, parameters, past_figures, resources
 from pve402.proxmox.client import ProxmoxClient
 from pve402.proxmox.guest_spec import GuestSpec, NetworkSpec
 from pve402.proxmox.guest_views import (
@@ -112,6 +113,17 @@ class Guests:
         """The guest's state and figures. Raises GuestMissing."""
         call = answers.Call(method="GET", path=ref.path("status", "current"))
         return guest_views.status(await self._client.call(call.method, call.path), call)
+
+    async def past_figures(
+        self, ref: GuestRef, frame: past_figures.TimeFrame
+    ) -> tuple[past_figures.Figures, ...]:
+        """What was used under the guest's vmid until now, the oldest first; needs VM.Audit.
+
+        Figures of an earlier guest with that vmid come first. Raises FiguresMissing.
+        """
+        call = answers.Call(method="GET", path=ref.path("rrddata"))
+        data = await self._client.call(call.method, call.path, {"timeframe": frame})
+        return await asyncio.to_thread(past_figures.read, data, call)
 
     async def config(self, ref: GuestRef) -> GuestConfig:
         """The guest's stored configuration. Raises GuestMissing."""

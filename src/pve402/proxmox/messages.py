@@ -51,6 +51,10 @@ RULES = (
         r"Configuration file 'nodes/[^']+/(?P<subject>\d+)\.conf' does not exist",
         errors.GuestMissing,
     ),
+    _rule(
+        r"RRD error: .*opening '[^']+/(?P<subject>\d+)': No such file or directory",
+        errors.FiguresMissing,
+    ),
     _rule(r"hostname lookup '(?P<subject>[^']+)' failed", errors.NodeUnknown),
     # PVE/Cluster.pm, check_node_exists
     _rule(r"no such cluster node '(?P<subject>[^']+)'", errors.NodeUnknown),

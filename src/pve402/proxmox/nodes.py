@@ -1,5 +1,6 @@
 """Nodes: the machines of a Proxmox VE cluster and their free capacity."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pve402.proxmox import answers, parameters, resources, shapes
@@ -84,6 +85,21 @@ class Nodes:
         call = answers.Call(method="GET", path=parameters.api_path("nodes", node, "network"))
         data = await self._client.call("GET", call.path, {"type": "any_bridge"})
         return tuple(shapes.text(row, "iface", call) for row in shapes.as_rows(data, call))
+
+    async def subnets(self, node: str) -> Mapping[str, tuple[str, ...]]:
+        """The node's addresses with their masks, by interface; those that have none are left out.
+
+        Raises PermissionDenied or shows less without Sys.Audit on the node.
+        """
+        call = answers.Call(method="GET", path=parameters.api_path("nodes", node, "network"))
+        rows = shapes.as_rows(await self._client.call("GET", call.path), call)
+        found = {
+            shapes.text(row, "iface", call): tuple(
+                filter(None, (shapes.optional_text(row, key) for key in ("cidr", "cidr6")))
+            )
+            for row in rows
+        }
+        return {name: addresses for name, addresses in found.items() if addresses}
 
     async def check_pool(self, name: str) -> None:
         """Raise PoolMissing, or PermissionDenied without Pool.Audit on the resource pool."""

@@ -71,17 +71,24 @@ class ProxmoxOptions:
         if bool(self.token_id) == bool(self.username):
             raise ValueError("give either token_id with token_secret or username with password")
         if self.token_id:
-            self._check_token()
+            check_token_id(self.token_id)
+            check_token_secret(self.token_secret)
         elif not _USERNAME.fullmatch(self.username) or not self.password:
             raise ValueError("username must read user@realm, with a password")
 
-    def _check_token(self) -> None:
-        if not _TOKEN_ID.fullmatch(self.token_id) or not _HEADER_SAFE.fullmatch(self.token_id):
-            raise ValueError("token_id must read user@realm!name")
-        if len(self.token_id) > _TOKEN_ID_LIMIT:
-            raise ValueError("token_id must be at most 64 characters: longer ones open no console")
-        if not _HEADER_SAFE.fullmatch(self.token_secret):
-            raise ValueError("token_secret must be printable ASCII without spaces")
+
+def check_token_id(text: str) -> None:
+    """Raises ValueError, which does not quote the text, unless it can name an API token."""
+    if not _TOKEN_ID.fullmatch(text) or not _HEADER_SAFE.fullmatch(text):
+        raise ValueError("must read user@realm!name")
+    if len(text) > _TOKEN_ID_LIMIT:
+        raise ValueError("must be at most 64 characters: longer ones open no console")
+
+
+def check_token_secret(text: str) -> None:
+    """Raises ValueError, which does not quote the text, unless it fits into a header."""
+    if not _HEADER_SAFE.fullmatch(text):
+        raise ValueError("must be printable ASCII without spaces")
 
 
 def api_url(host: str) -> URL:

@@ -57,6 +57,7 @@ class NodeSummary:
     memory_total: int | None
     disk_used: int | None
     disk_total: int | None
+    in_maintenance: bool = False  # Proxmox VE's high availability moves its guests away
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +117,7 @@ def node(row: shapes.Fields) -> NodeSummary:
     return NodeSummary(
         node=shapes.text(row, "node", _CALL),
         online=row.get("status") == "online",
+        in_maintenance=row.get("hastate") == "maintenance",
         uptime_seconds=shapes.optional_whole(row, "uptime") or 0,
         cpu_usage=shapes.optional_number(row, "cpu"),
         cpu_cores=shapes.optional_whole(row, "maxcpu"),

@@ -4,7 +4,7 @@ The page on rights, the doctor, and the set-up take them from here. Proxmox VE r
 begin with PVE, in any case.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pve402.proxmox import access
@@ -22,6 +22,7 @@ class Role:
 GUESTS = Role(name="R402Guests", privileges=access.GUEST_PRIVILEGES)
 STORAGE = Role(name="R402Storage", privileges=frozenset({"Datastore.AllocateSpace"}))
 BRIDGE = Role(name="R402Bridge", privileges=frozenset({"SDN.Use"}))
+VNET = Role(name="R402Vnet", privileges=access.SEEN_VNET_PRIVILEGES)
 NODE = Role(name="R402Node", privileges=frozenset({"Sys.Audit"}))
 USERS = Role(
     name="R402Users",
@@ -39,9 +40,9 @@ _ROLES: Mapping[str, Role] = {
 }
 
 
-def role_on(path: str) -> Role:
-    """The role that is granted on a path."""
-    return _ROLES[path.split("/")[1]]
+def role_on(path: str, privileges: Collection[str] = ()) -> Role:
+    """The role that is granted on a path, for these privileges among others."""
+    return VNET if "SDN.Audit" in privileges else _ROLES[path.split("/")[1]]
 
 
 def place_of(path: str) -> str:
@@ -56,7 +57,15 @@ def grants(needs: Iterable[access.Needs]) -> Iterator[Grant]:
     below `/`, which is not inherited.
     """
     seen: set[str] = set()
-    for path in (place_of(path) for need in needs for path in need.privileges()):
-        if path not in seen:
-            seen.add(path)
-            yield Grant(path=path, role=role_on(path).name, propagate=path != "/")
+    for need in needs:
+        for deep, privileges in need.privileges().items():
+            path = place_of(deep)
+            if path not in seen:
+                seen.add(path)
+                role = role_on(path, privileges)
+                yield Grant(path=path, role=role.name, propagate=path != "/")
+
+
+def named(name: str) -> Role:
+    """One of our roles by its name."""
+    return next(role for role in (*_ROLES.values(), VNET) if role.name == name)

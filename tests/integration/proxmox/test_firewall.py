@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,6 +15,7 @@ from pve402.proxmox import errors
 from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
 from pve402.proxmox.firewall import ClusterFirewall, GuestFirewalls, Rule, Ruleset
 from pve402.proxmox.guests import GuestRef
+from pve402.proxmox.ipam import Ipam
 from pve402_devnet.pve.simulator import SimulatedProxmox
 
 CT = GuestRef(node="pve", vmid=10_000)
@@ -172,7 +174,8 @@ async def test_a_node_says_which_program_filters(
 async def test_nodes_have_addresses(client: ProxmoxClient) -> None:
     firewall = ClusterFirewall(client)
 
-    assert await firewall.addresses("pve") | await firewall.cluster_addresses()
+    named = (await firewall.cluster_addresses()).values()
+    assert await firewall.addresses("pve") | {*named}
 
 
 def recorded(name: str) -> recordings.Recording:
@@ -230,3 +233,45 @@ def test_a_rule_has_the_fields_that_a_real_host_took() -> None:
     del taken["pos"]  # which is ignored
 
     assert rule.facts() == {name: str(value) for name, value in taken.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "vmid", "hardware_address", "expected"),
+    [
+        ("sdn-ipam-status-full", 271, "BC:24:11:EA:6A:85", ("10.88.0.50",)),
+        ("sdn-ipam-status-full", 271, "bc:24:11:ea:6a:85", ("10.88.0.50",)),
+        ("sdn-ipam-status-full", 271, "BC:24:11:00:00:01", ()),
+        ("sdn-ipam-status-full", 999, "BC:24:11:00:00:99", ()),
+        ("sdn-ipam-status", 271, "BC:24:11:EA:6A:85", ()),
+        ("sdn-ipam-status-after", 271, "BC:24:11:EA:6A:85", ()),
+    ],
+)
+async def test_what_a_real_sdn_gave_is_found(
+    name: str, vmid: int, hardware_address: str, expected: tuple[str, ...]
+) -> None:
+    async with scripted_server.running() as server:
+        host = ProxmoxOptions(host=server.url, token_id="a@pve!b", token_secret="c")
+        async with ProxmoxClient(host) as asked:
+            server.script = [scripted_server.data(json.dumps(recorded(name).data))]
+            given = await Ipam(asked).addresses_of("rent0", vmid, hardware_address)
+
+    assert given == expected
+
+
+async def test_a_set_is_made_changed_and_removed(
+    proxmox: SimulatedProxmox, firewalls: GuestFirewalls
+) -> None:
+    def entries() -> list[object]:
+        sets = proxmox.world.firewalls.read_guest(CT.vmid).sets
+        return [entry["cidr"] for one in sets.values() for entry in one.entries]
+
+    seen = []
+    for addresses in ({"10.0.0.5"}, {"10.0.0.5", "2001:db8::5"}, {"10.0.0.6"}):
+        wanted = dataclasses.replace(WANTED, sets={"ipfilter-net0": frozenset(addresses)})
+        await firewalls.write(CT, wanted)
+        assert await firewalls.stands(CT, wanted)
+        seen.append(sorted(map(str, entries())))
+    await firewalls.write(CT, WANTED)
+
+    assert seen == [["10.0.0.5"], ["10.0.0.5", "2001:db8::5"], ["10.0.0.6"]]
+    assert proxmox.world.firewalls.read_guest(CT.vmid).sets == {}

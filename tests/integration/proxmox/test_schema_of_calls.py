@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from ipaddress import ip_network
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -21,6 +22,7 @@ from pve402.proxmox import administration, errors
 from pve402.proxmox.access import Access
 from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
 from pve402.proxmox.firewall import ClusterFirewall, GuestFirewalls, Rule, Ruleset
+from pve402.proxmox.guest_filters import GuestFilters
 from pve402.proxmox.guests import (
     GuestRef,
     Guests,
@@ -28,7 +30,9 @@ from pve402.proxmox.guests import (
     NetworkSpec,
     TerminalTicket,
 )
+from pve402.proxmox.ipam import Ipam
 from pve402.proxmox.nodes import Nodes
+from pve402.proxmox.sdn import Sdn
 from pve402.proxmox.storage import Storages
 from pve402.proxmox.tasks import Tasks
 from pve402.proxmox.upid import Upid
@@ -90,6 +94,7 @@ RULES = Ruleset(
         Rule(direction="in", action="ACCEPT", source="fd00::/8", macro="DNS"),
     ),
 )
+OWN = {"ipfilter-net0": frozenset({"10.0.0.5"})}
 CHANGES = {"hostname": "web-2", "description": "x"}
 ENDED = scripted_server.data('{"status":"stopped","exitstatus":"OK"}')
 NOTHING = scripted_server.data("null")
@@ -98,6 +103,20 @@ A_SET = scripted_server.data('[{"name":"ipfilter-net0"}]')
 AN_ENTRY = scripted_server.data('[{"cidr":"10.0.0.1"}]')
 A_RULE = scripted_server.data(
     '[{"pos":0,"type":"in","action":"ACCEPT","enable":1,"digest":"' + "0" * 40 + '"}]'
+)
+TWO_GUESTS = scripted_server.data(
+    '[{"type":"lxc","vmid":101,"node":"pve"},{"type":"qemu","vmid":102,"node":"pve"}]'
+)
+A_CARD = scripted_server.data('{"net0":"name=eth0,bridge=vmbr0,firewall=1"}')
+NO_OPTIONS = scripted_server.data("{}")
+A_NODE_RULE = Rule(
+    direction="in",
+    action="ACCEPT",
+    interface="vmbr0",
+    source="10.99.0.50,192.0.2.0/24",
+    protocol="tcp",
+    ports="22,8006",
+    comment="pve402: administration 1a2b3c4d",
 )
 LINES = scripted_server.data('[{"n":1,"t":"a"}]')
 
@@ -133,6 +152,7 @@ CASES = [
         method="guests.update_config",
         ask=lambda c: c.guests.update_config(CT, CHANGES, delete=["tags"], digest="0" * 40),
     ),
+    Case(method="guests.past_figures", ask=lambda c: c.guests.past_figures(CT, "month")),
     Case(method="guests.interfaces", ask=lambda c: c.guests.interfaces(CT)),
     Case(method="guests.list_all", ask=lambda c: c.guests.list_all()),
     Case(method="guests.next_vmid", ask=lambda c: c.guests.next_vmid(10001)),
@@ -158,6 +178,7 @@ CASES = [
     Case(method="nodes.cluster_resources", ask=lambda c: c.nodes.cluster_resources()),
     Case(method="nodes.status", ask=lambda c: c.nodes.status("pve")),
     Case(method="nodes.bridges", ask=lambda c: c.nodes.bridges("pve")),
+    Case(method="nodes.subnets", ask=lambda c: c.nodes.subnets("pve")),
     Case(method="nodes.check_pool", ask=lambda c: c.nodes.check_pool("rented")),
     Case(
         method="guest_firewalls.stands",
@@ -174,6 +195,15 @@ CASES = [
         ),
     ),
     Case(
+        method="guest_firewalls.write",
+        ask=lambda c: c.guest_firewalls.write(CT, replace(RULES, sets=OWN)),
+        script=(
+            *(NONE_LISTED, NONE_LISTED, NOTHING, NOTHING),
+            *(NONE_LISTED, NOTHING, NOTHING),
+            *(scripted_server.data("{}"), NOTHING),
+        ),
+    ),
+    Case(
         method="guest_firewalls.clear",
         ask=lambda c: c.guest_firewalls.clear(CT),
         script=(
@@ -181,16 +211,48 @@ CASES = [
             *(scripted_server.data('{"enable":1}'), NOTHING),
         ),
     ),
+    Case(
+        method="ipam.addresses_of",
+        ask=lambda c: c.ipam.addresses_of("rent0", 10001, "BC:24:11:00:00:01"),
+    ),
+    Case(
+        method="ipam.count_free",
+        ask=lambda c: c.ipam.count_free("rent0", ip_network("10.0.0.0/24")),
+        script=(
+            scripted_server.data(
+                '[{"cidr":"10.0.0.0/24","dhcp-range":'
+                '[{"start-address":"10.0.0.10","end-address":"10.0.0.20"}]}]'
+            ),
+        ),
+    ),
     Case(method="cluster_firewall.problem", ask=lambda c: c.cluster_firewall.problem()),
     Case(
         method="cluster_firewall.uses_nftables",
         ask=lambda c: c.cluster_firewall.uses_nftables("pve"),
+    ),
+    Case(
+        method="cluster_firewall.version",
+        ask=lambda c: c.cluster_firewall.version("pve", "pve-firewall"),
     ),
     Case(method="cluster_firewall.addresses", ask=lambda c: c.cluster_firewall.addresses("pve")),
     Case(
         method="cluster_firewall.cluster_addresses",
         ask=lambda c: c.cluster_firewall.cluster_addresses(),
     ),
+    Case(method="cluster_firewall.is_on", ask=lambda c: c.cluster_firewall.is_on()),
+    Case(method="cluster_firewall.node_rules", ask=lambda c: c.cluster_firewall.node_rules("pve")),
+    Case(method="cluster_firewall.local_network", ask=lambda c: c.cluster_firewall.local_network()),
+    Case(
+        method="guest_filters.filtered",
+        ask=lambda c: c.guest_filters.filtered(),
+        script=(TWO_GUESTS, A_CARD, NO_OPTIONS, A_CARD),
+    ),
+    Case(method="sdn.zones", ask=lambda c: c.sdn.zones()),
+    Case(method="sdn.vnets", ask=lambda c: c.sdn.vnets()),
+    Case(method="sdn.subnets", ask=lambda c: c.sdn.subnets("tenants0")),
+    Case(method="sdn.subnets", ask=lambda c: c.sdn.subnets("tenants0", applied=True)),
+    Case(method="sdn.waiting", ask=lambda c: c.sdn.waiting(), script=(NONE_LISTED,)),
+    Case(method="sdn.zone_state", ask=lambda c: c.sdn.zone_state("pve", "tenants")),
     Case(method="storages.list", ask=lambda c: c.storages.list("pve", content="rootdir")),
     Case(method="storages.status", ask=lambda c: c.storages.status("pve", "local-lvm")),
     Case(method="storages.templates", ask=lambda c: c.storages.templates("pve", "local")),
@@ -226,6 +288,14 @@ CASES = [
                 "pve402@pve", administration.Grant(path="/vms", role="R402X", propagate=False)
             ),
             administration.download_template("pve", "local", "debian-12.tar.zst"),
+            administration.create_zone("tenants"),
+            administration.create_vnet("tenants0", "tenants"),
+            administration.create_subnet("tenants0", "10.77.0.0/24", "10.77.0.1"),
+            administration.apply_networks(),
+            administration.add_node_rule("pve", A_NODE_RULE),
+            administration.create_local_network("10.99.0.1/32"),
+            administration.change_local_network("10.99.0.1/32"),
+            administration.switch_firewall(on=True),
         )
     ),
     Case(method="administration.is_enabled", ask=lambda c: c.administration.is_enabled("a@pve")),
@@ -247,6 +317,9 @@ WAYS = {
     "guest_firewalls": GuestFirewalls,
     "cluster_firewall": ClusterFirewall,
     "administration": administration.Administration,
+    "guest_filters": GuestFilters,
+    "sdn": Sdn,
+    "ipam": Ipam,
 }
 NOT_OFFICIAL = {"guests.execute": ["no such call: POST /nodes/pve/lxc/10001/exec"]}
 

@@ -60,6 +60,8 @@ def test_the_fullest_guest() -> None:
         SPEC,
         network=network,
         cpu_limit=Decimal("0.5"),
+        cpu_units=200,
+        swap_mb=64,
         password="hunter22",
         ssh_public_keys=(KEY, KEY),
         tags=("pve402-a", "lease-x"),
@@ -78,6 +80,7 @@ def test_the_fullest_guest() -> None:
     assert form["ssh-public-keys"] == f"{KEY}\n{KEY}"
     assert form["tags"] == "pve402-a;lease-x"
     assert (form["features"], form["cpulimit"], form["pool"]) == ("nesting=1", "0.5", "rented")
+    assert (form["cpuunits"], form["swap"]) == ("200", "64")
     assert "start" not in form
 
 
@@ -101,6 +104,8 @@ def test_the_fullest_guest() -> None:
         ({"cores": 0}, "cores"),
         ({"cores": 8193}, "cores"),
         ({"cpu_limit": Decimal(0)}, "cpulimit"),
+        ({"cpu_units": 0}, "cpuunits"),
+        ({"cpu_units": 10_001}, "cpuunits"),
         ({"template": "/etc/passwd"}, "ostemplate"),
         ({"template": "local:iso/x.iso"}, "ostemplate"),
         ({"template": "local:vztmpl/../x"}, "ostemplate"),

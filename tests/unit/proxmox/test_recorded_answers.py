@@ -1,4 +1,4 @@
-"""Every recorded answer gives its data, or the error class that its words stand for."""
+"""Every recorded answer gives its data, or the error class for its text."""
 
 import re
 

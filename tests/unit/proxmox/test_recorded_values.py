@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from pve402.proxmox.access import Access
 from pve402.proxmox.client import ProxmoxClient
 from pve402.proxmox.guest_views import TerminalTicket, VncTicket
 from pve402.proxmox.guests import GuestRef, Guests, GuestSpec, NetworkSpec, RunState
+from pve402.proxmox.ipam import Ipam
 from pve402.proxmox.nodes import Nodes
 from pve402.proxmox.storage import Storages
 from pve402.proxmox.tasks import Tasks
@@ -313,3 +315,21 @@ async def test_version(recording: Recording, server: ScriptedServer, client: Pro
 
 def test_a_status_word_of_the_future_is_unknown() -> None:
     assert RunState.read("hibernating") is RunState.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("status", "subnet", "free"),
+    [
+        ("sdn-ipam-status", "10.88.0.0/24", 3),
+        ("sdn-ipam-status-full", "10.88.0.0/24", 0),
+        ("sdn-ipam-status-full", "10.99.0.0/24", None),
+    ],
+)
+async def test_what_is_left_of_an_sdn_range(
+    status: str, subnet: str, free: int | None, server: ScriptedServer, client: ProxmoxClient
+) -> None:
+    recorded = {one.name: one for one in recordings.load("recordings2.jsonl")}
+    answers = [recorded["sdn-subnets"].raw_body, recorded[status].raw_body]
+    server.script = [scripted_server.answer(200, "OK", body) for body in answers]
+
+    assert await Ipam(client).count_free("rent0", ip_network(subnet)) == free
