@@ -16,7 +16,7 @@ QUIT_LINE = b": pve402-quit"
 # busybox ash edits about 1,000 bytes at its prompt; the line stays far below.
 # No newline is typed, and no character that a C shell or history expansion would replace.
 _BOOT = (
-    " exec sh -c 'stty raw -echo icrnl -tostop;"
+    " unset HISTFILE;exec sh -c 'stty raw -echo icrnl -tostop;"
     'printf "\\033_%s b\\033\\\\" @;N=$(printf "\\n.");N=${N%.};P=;'
     "while IFS= read -r l;do case $l in "
     '@.k)printf "\\033_%s k\\033\\\\" @;;'

@@ -32,6 +32,7 @@ _BOOT_SECONDS = 0.35
 _LAST_BOOT_SECONDS = 2.0
 _PROGRAM_SECONDS = 5.0
 _LARGEST_OUTPUT_BYTES = 256 * 1024
+_LONGEST_ANSWER_BYTES = 4096
 _PACKET_BYTES = termproxy.SAFE_UNREAD_BYTES - termproxy.HEADER_BYTES
 
 # What a person would try, in order; the pauses keep ESC from joining the next key.
@@ -201,6 +202,8 @@ class Listener:
         self._limit = now + hear.limit_seconds
         self._last = now
         self._output = bytearray()
+        self._searched_bytes = 0
+        self._is_matched = False
 
     def deadline(self) -> float:
         """When to call `heard` again if nothing arrives."""
@@ -213,21 +216,28 @@ class Listener:
         """Take received bytes; drops the oldest beyond a bound."""
         self._output += data
         self._last = now
+        self._search()
         if len(self._output) > _LARGEST_OUTPUT_BYTES:
             del self._output[: -_LARGEST_OUTPUT_BYTES // 2]
+            self._searched_bytes = len(self._output)
 
     def heard(self, now: float) -> Heard | None:
         """What was heard, or None while listening goes on."""
-        if not (self._matched() or now >= self.deadline()):
+        if not (self._is_matched or now >= self.deadline()):
             return None
-        return Heard(output=bytes(self._output), matched=self._matched())
+        return Heard(output=bytes(self._output), matched=self._is_matched)
 
     def end(self) -> Heard:
         """What was heard when nothing more can come."""
-        return Heard(output=bytes(self._output), matched=self._matched(), ended=True)
+        return Heard(output=bytes(self._output), matched=self._is_matched, ended=True)
 
-    def _matched(self) -> bool:
-        return self._hear.until is not None and bool(self._hear.until.search(self._output))
+    def _search(self) -> None:
+        """Look for the answer in what is new, and in the bytes before it that may begin it."""
+        if self._is_matched or self._hear.until is None:
+            return
+        start = max(0, self._searched_bytes - _LONGEST_ANSWER_BYTES)
+        self._is_matched = self._hear.until.search(self._output, start) is not None
+        self._searched_bytes = len(self._output)
 
     def _started(self) -> bool:
         return self._hear.after is None or bool(self._hear.after.search(self._output))

@@ -109,7 +109,7 @@ class Entries:
     async def move(
         self, guest: GuestRef, path: bytes, to: bytes, *, replaces: bool = False
     ) -> None:
-        """Give an entry another path. Only what is no folder can be replaced.
+        """Give an entry another path. A folder cannot be replaced.
 
         Raises FileExists, FileMissing, FileRefused.
         """
@@ -185,7 +185,7 @@ def _read_page(output: bytes) -> tuple[tuple[Entry, ...], bool]:
 
 
 def _blocks(body: bytes) -> Iterator[Entry]:
-    """Read blocks of facts, one a line, and after NUL as many names, each ended by NUL."""
+    """Read blocks of facts, one per line, and after NUL as many names, each ended by NUL."""
     start = 0
     while start < len(body):
         middle = body.find(b"\n\0", start)
@@ -216,7 +216,7 @@ def _entry(name: bytes, facts: bytes, target: bytes = b"") -> Entry:
 
 def _checked(result: ExecResult) -> ExecResult:
     if result.timed_out:
-        raise errors.FileRefused("This took too long and was stopped; a part may be done.")
+        raise errors.FileRefused("This took too long and was stopped; part of it may be done.")
     if result.truncated:
         raise errors.OutputDamaged
     match result.exit_code:

@@ -12,13 +12,15 @@
     │   └── OutputGone
     ├── TooManyCommands           429  a limit protects the others
     │   ├── TooManySessions
-    │   └── TooManyStreams
+    │   ├── TooManyStreams
+    │   └── TooManyWatches
     ├── NodeConsolesFull          503  commands keep the terminals that are left
     ├── ExecNotFound              404  no such execution, or it is forgotten
     │   └── StreamNotFound
     ├── FileMissing               404
     ├── FileRefused               409  the guest's file system says no
     │   ├── NotAFolder
+    │   ├── ArchiveRefused
     │   ├── FileExists
     │   └── FolderNotEmpty
     ├── SessionFailed             502  the way into the guest broke; carries the exec_id
@@ -104,6 +106,11 @@ class TooManyStreams(TooManyCommands):
     code = "too_many_streams"
 
 
+class TooManyWatches(TooManyCommands):
+    detail = "Too many folders of this guest are being watched; end one first."
+    code = "too_many_watches"
+
+
 class NodeConsolesFull(HubError):
     detail = "Too many containers of this machine hold a stream open; try again in a moment."
     code = "node_consoles_full"
@@ -133,6 +140,11 @@ class FileRefused(HubError):
 class NotAFolder(FileRefused):
     detail = "This is not a folder."
     code = "not_a_folder"
+
+
+class ArchiveRefused(FileRefused):
+    detail = "The guest's tar could not unpack this archive; a part may be unpacked."
+    code = "archive_refused"
 
 
 class FileExists(FileRefused):

@@ -33,11 +33,14 @@ def request(
     *arguments: str,
     output_limit_bytes: int = 64 * 1024,
     timeout_seconds: float = 60.0,
+    flows: bool = False,
 ) -> ExecRequest:
-    """Build the request that runs one of our scripts with arguments."""
+    """Build the request that runs one of our scripts with arguments; `name` may be several."""
+    text = "\n".join(map(source, name.split()))
     return ExecRequest(
-        argv=("sh", "-c", source(name), "sh", *arguments),
+        argv=("sh", "-c", text, "sh", *arguments),
         output_limit_bytes=output_limit_bytes,
         timeout_seconds=timeout_seconds,
+        flows=flows,
         is_ours=True,
     )

@@ -126,7 +126,9 @@ class Hub:
 
         Raises StreamNotFound, Moved.
         """
-        stream = (await self._claimed(guest)).streams.get(stream_id)
+        state = await self._claimed(guest)
+        state.forget_old()
+        stream = state.streams.get(stream_id)
         if stream is None:
             raise errors.StreamNotFound
         return stream

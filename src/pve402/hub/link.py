@@ -4,6 +4,9 @@ Sans-I/O: lines go in, bytes for the terminal come out, and acknowledgements arr
 At most `SAFE_UNREAD_BYTES`, headers included, are in flight unacknowledged: beyond that
 termproxy loses packets, and a flooding guest could wedge the chain.
 
+Each line begins and ends with the same token, its number and length. So no single loss, within
+a line or across several, leaves a line with a body that we did not send.
+
 Lines wait in lanes, one per channel. Lanes take turns, so a long command does not delay
 others; lines keep their order within a lane.
 """
@@ -146,7 +149,8 @@ class Link:
     def _number(self, body: bytes) -> _Line:
         asks = self.unacknowledged_bytes + len(body) > _ASK_BYTES
         body = body + _ASK if asks else body
-        wire = b"%b %d %d %b\r" % (self._nonce, self._next, len(body), body)
+        token = b"%d.%d" % (self._next, len(body))
+        wire = b"%b %b %b %b\r" % (self._nonce, token, body, token)
         return _Line(sequence=self._next, wire=wire, asks=asks)
 
     def _send(self, line: _Line, now: float) -> bytes:

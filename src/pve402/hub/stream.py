@@ -60,6 +60,8 @@ class Stream:
         #: Since when no client has been here; None while one is.
         self.absent_since: float | None = _now()
         self._moved_at = _now()
+        #: Whether the client that is here was sent the end.
+        self.end_told = False
         #: The size that the client's window has, if it was told and not yet passed on.
         self.size: tuple[int, int] | None = None
         self._is_left = False
@@ -90,6 +92,7 @@ class Stream:
         self.confirm(position)
         self._client += 1
         self.absent_since = None
+        self.end_told = False
         self._notify()
         return self._client
 
@@ -111,7 +114,12 @@ class Stream:
         self._notify()
 
     def read(self, position: int) -> tuple[EventKind, bytes] | None:
-        """The next piece of output from this position; None if there is none yet."""
+        """The next piece of output from this position; None if there is none yet.
+
+        Raises RequestRefused if the client has confirmed what it was not sent.
+        """
+        if position < self._confirmed:
+            raise errors.RequestRefused("output was confirmed that was not sent yet")
         offset = self._confirmed
         for kind, data in self._output:
             if position < offset + len(data):

@@ -4,13 +4,14 @@ import asyncio
 
 import pytest
 from tests.support import guest_consoles
+from tests.support.guest_consoles import shared_hub  # noqa: F401
 
 from pve402.hub import errors
 from pve402.hub.hub import Hub
 from pve402.hub.request import EventKind, ExecRequest
 from pve402.proxmox.guests import GuestRef
 
-pytestmark = pytest.mark.namespaces
+pytestmark = guest_consoles.SHARING_A_HUB
 
 ALL_BYTES = bytes(range(256))
 
@@ -156,10 +157,14 @@ async def test_large_output_is_intact(hub: Hub, any_guest: GuestRef) -> None:
 
 
 async def test_too_many_commands(hub: Hub, guest: GuestRef) -> None:
-    for _ in range(hub.options.max_commands):
-        await hub.start(guest, ExecRequest(command="sleep 30"))
+    sleep, true = ExecRequest(command="sleep 30"), ExecRequest(command="true")
+    begun = [await hub.start(guest, sleep) for _ in range(hub.options.max_commands)]
     with pytest.raises(errors.TooManyCommands):
-        await hub.exec(guest, ExecRequest(command="true"))
+        await hub.exec(guest, true)
+    for execution in begun:
+        execution.cancel()
+        await execution.wait()
+    assert (await hub.exec(guest, true)).exit_code == 0
 
 
 async def test_unread_stdin_blocks_nobody(hub: Hub, any_guest: GuestRef) -> None:
@@ -187,9 +192,11 @@ async def test_flood_and_stdin_at_once_do_not_wedge(hub: Hub, guest: GuestRef) -
 
 
 async def test_events_come_while_it_runs_and_replay(hub: Hub, guest: GuestRef) -> None:
-    execution = await hub.start(guest, ExecRequest(command="echo one; sleep 0.5; echo two"))
+    request = ExecRequest(command="echo one; read -r go; echo two", open_stdin=True)
+    execution = await hub.start(guest, request)
     early = [event async for event in _until_output(execution.follow())]
     assert execution.is_running
+    await hub.send_stdin(guest, execution.exec_id, b"go\n", close=True)
     await execution.wait()
     events = [event async for event in execution.follow()]
     assert [event.id for event in events] == list(range(1, len(events) + 1))
@@ -200,9 +207,12 @@ async def test_events_come_while_it_runs_and_replay(hub: Hub, guest: GuestRef) -
 
 
 async def test_client_that_goes_away_ends_its_command(hub: Hub, guest: GuestRef) -> None:
-    task = asyncio.create_task(hub.exec(guest, ExecRequest(command="sleep 30")))
-    await asyncio.sleep(0.5)
-    (execution,) = hub.executions(guest)
+    task = asyncio.create_task(hub.exec(guest, ExecRequest(command="echo up; sleep 30")))
+    while not (running := [one for one in hub.executions(guest) if one.is_running]):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    (execution,) = running
+    async for _ in _until_output(execution.follow()):
+        pass
     task.cancel()
     assert (await execution.wait()).exit_code == 143
 
@@ -210,10 +220,10 @@ async def test_client_that_goes_away_ends_its_command(hub: Hub, guest: GuestRef)
 async def test_signals_reach_the_program(hub: Hub, any_guest: GuestRef) -> None:
     script = "trap 'echo usr1' USR1; trap 'exit 5' INT; echo up; while :; do sleep 0.1; done"
     execution = await hub.start(any_guest, ExecRequest(command=script))
-    async for _ in _until_output(execution.follow()):
-        pass
+    outputs = (event async for event in execution.follow() if event.kind is EventKind.STDOUT)
+    await anext(outputs)
     await hub.signal(any_guest, execution.exec_id, "USR1")
-    await asyncio.sleep(0.5)
+    await anext(outputs)
     await hub.signal(any_guest, execution.exec_id, "INT")
     result = await execution.wait()
     assert (result.stdout, result.exit_code) == (b"up\nusr1\n", 5)

@@ -1,10 +1,12 @@
 """Detached programs: spooled in the guest, found again, bounded."""
 
 import asyncio
+import dataclasses
 import hashlib
 
 import pytest
-from tests.support.guest_consoles import Consoles
+from tests.support import guest_consoles
+from tests.support.guest_consoles import shared_hub  # noqa: F401
 
 from pve402.hub import errors
 from pve402.hub.detached import DetachedPrograms, DetachedState
@@ -12,15 +14,19 @@ from pve402.hub.hub import Hub
 from pve402.hub.request import EventKind, ExecRequest
 from pve402.proxmox.guests import GuestRef
 
-pytestmark = pytest.mark.namespaces
+pytestmark = guest_consoles.SHARING_A_HUB
 
 
 async def test_output_is_followed_and_found_again(hub: Hub, any_guest: GuestRef) -> None:
     programs = DetachedPrograms(hub)
-    script = "echo one; sleep 2; echo two; echo err >&2; exit 5"
-    exec_id = await programs.start(any_guest, ExecRequest(command=script))
+    script = "echo one; read -r go; echo two; echo err >&2; exit 5"
+    exec_id = await programs.start(any_guest, ExecRequest(command=script, open_stdin=True))
     assert (await programs.get(any_guest, exec_id)).state is DetachedState.RUNNING
-    events = [e async for e in programs.follow(any_guest, exec_id) if e.data]
+    events = []
+    async for event in programs.follow(any_guest, exec_id):
+        events += [event] if event.data else []
+        if event.data == b"one\n":
+            await programs.stdin(any_guest, exec_id, b"go\n", close=False)
     assert _join(events, EventKind.STDOUT) == b"one\ntwo\n"
     assert _join(events, EventKind.STDERR) == b"err\n"
     after_first = [e async for e in programs.follow(any_guest, exec_id, events[0].id) if e.data]
@@ -32,14 +38,16 @@ async def test_output_is_followed_and_found_again(hub: Hub, any_guest: GuestRef)
         await programs.get(any_guest, exec_id)
 
 
-async def test_spool_is_bounded(chain: Consoles, any_guest: GuestRef) -> None:
-    async with chain.hub(spool_bytes=100_000) as hub:
-        programs = DetachedPrograms(hub)
-        request = ExecRequest(command="yes | head -c 5000000; echo end >&2")
-        exec_id = await programs.start(any_guest, request)
-        out = [e async for e in programs.follow(any_guest, exec_id) if e.kind is EventKind.STDOUT]
-        known = await programs.get(any_guest, exec_id)
-        await programs.delete(any_guest, exec_id)
+async def test_spool_is_bounded(
+    hub: Hub, any_guest: GuestRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "options", dataclasses.replace(hub.options, spool_bytes=100_000))
+    programs = DetachedPrograms(hub)
+    request = ExecRequest(command="yes | head -c 5000000; echo end >&2")
+    exec_id = await programs.start(any_guest, request)
+    out = [e async for e in programs.follow(any_guest, exec_id) if e.kind is EventKind.STDOUT]
+    known = await programs.get(any_guest, exec_id)
+    await programs.delete(any_guest, exec_id)
     assert sum(len(event.data) for event in out) == 100_000
     assert (known.truncated, known.exit_code, known.stdout_bytes) == (True, 0, 100_000)
 
@@ -73,18 +81,18 @@ async def test_a_signal_that_is_not_sent_says_why(hub: Hub, any_guest: GuestRef)
     await programs.delete(any_guest, runs)
 
 
-async def test_given_stdin_and_number_limit(chain: Consoles, guest: GuestRef) -> None:
-    async with chain.hub(max_detached=1) as hub:
-        programs = DetachedPrograms(hub)
-        first = await programs.start(guest, ExecRequest(command="md5sum", stdin=b"x" * 9000))
-        with pytest.raises(errors.TooManyCommands):
-            await programs.start(guest, ExecRequest(command="true"))
-        await _wait(programs, guest, first)
-        out = [e async for e in programs.follow(guest, first)]
-        assert _join(out, EventKind.STDOUT).startswith(
-            hashlib.md5(b"x" * 9000).hexdigest().encode()
-        )
-        await programs.delete(guest, first)
+async def test_given_stdin_and_number_limit(
+    hub: Hub, guest: GuestRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "options", dataclasses.replace(hub.options, max_detached=1))
+    programs = DetachedPrograms(hub)
+    first = await programs.start(guest, ExecRequest(command="md5sum", stdin=b"x" * 9000))
+    with pytest.raises(errors.TooManyCommands):
+        await programs.start(guest, ExecRequest(command="true"))
+    await _wait(programs, guest, first)
+    out = [e async for e in programs.follow(guest, first)]
+    assert _join(out, EventKind.STDOUT).startswith(hashlib.md5(b"x" * 9000).hexdigest().encode())
+    await programs.delete(guest, first)
 
 
 async def test_delete_kills(hub: Hub, any_guest: GuestRef) -> None:

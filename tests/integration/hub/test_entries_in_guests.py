@@ -3,6 +3,8 @@
 import asyncio
 
 import pytest
+from tests.support import guest_consoles
+from tests.support.guest_consoles import shared_hub  # noqa: F401
 
 from pve402.hub import errors
 from pve402.hub.entries import LARGEST_PAGE, Entries, Entry
@@ -10,7 +12,7 @@ from pve402.hub.hub import Hub
 from pve402.hub.request import ExecRequest
 from pve402.proxmox.guests import GuestRef
 
-pytestmark = pytest.mark.namespaces
+pytestmark = guest_consoles.SHARING_A_HUB
 
 AWKWARD = (
     b"plain",

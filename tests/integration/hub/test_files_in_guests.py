@@ -6,6 +6,8 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.support import guest_consoles
+from tests.support.guest_consoles import shared_hub  # noqa: F401
 
 from pve402.hub import errors
 from pve402.hub.files import FileInfo, Files
@@ -13,7 +15,7 @@ from pve402.hub.hub import Hub
 from pve402.hub.request import ExecRequest
 from pve402.proxmox.guests import GuestRef
 
-pytestmark = pytest.mark.namespaces
+pytestmark = guest_consoles.SHARING_A_HUB
 
 
 async def test_file_goes_in_and_comes_out_unchanged(hub: Hub, any_guest: GuestRef) -> None:
@@ -124,7 +126,7 @@ async def _in(hub: Hub, guest: GuestRef, command: str) -> str:
         ),
         ("mkdir e; ln -s ../d/e/new g", "g", "e/new", "644 0 0"),
         ("mkdir e; ln -s e l", "l/f", "e/f", "644 0 0"),
-        ("echo old >f; chmod 611 f; ln f g; chown 7:8 g", "f", "g", "611 7 8"),
+        ("echo old >f; chmod 611 f; ln f g; chown 7:8 g", "f", "f", "611 7 8"),
         ("true", "new", "new", "644 0 0"),
         ("echo old >'-n'; chmod 700 ./-n", "-n", "-n", "700 0 0"),
         ("echo old >'a b'; ln -s 'a b' 'c d'", "c d", "a b", "644 0 0"),
@@ -143,6 +145,16 @@ async def test_a_file_that_is_there_keeps_what_is_its_own(
     assert put.mode == int(facts.split(maxsplit=1)[0], 8)
     assert await _in(hub, any_guest, "cd /tmp/d; find . -type l | sort") == before
     assert not await _in(hub, any_guest, "find /tmp/d -name '.pve402*'")
+
+
+async def test_other_names_of_a_replaced_file_keep_the_old_one(
+    hub: Hub, any_guest: GuestRef
+) -> None:
+    await _in(hub, any_guest, "rm -rf /tmp/d; mkdir /tmp/d; cd /tmp/d; printf old >f; ln f g")
+
+    await Files(hub).put_file(any_guest, "/tmp/d/f", _chunks(b"new"))
+
+    assert await _in(hub, any_guest, "cd /tmp/d; cat f g; stat -c %h f g") == "newold1\n1\n"
 
 
 async def test_another_mode_is_given_where_it_is_asked_for(hub: Hub, any_guest: GuestRef) -> None:
@@ -283,3 +295,89 @@ async def test_what_the_guest_wrote_during_a_conditional_upload_stays(
 
 class Changed(Exception):
     """The file is not what the upload is meant for."""
+
+
+@pytest.mark.parametrize(
+    ("first", "size"), [(0, 1), (65_535, 2), (70_000, 4_000_000), (6_099_990, 10), (3, 6_099_997)]
+)
+async def test_a_part_of_a_file_comes_out(
+    hub: Hub, any_guest: GuestRef, first: int, size: int
+) -> None:
+    await _in(hub, any_guest, "yes 0123456789abcdefghi | head -c 6100000 >/tmp/numbers")
+    download = await Files(hub).get_file(any_guest, "/tmp/numbers")
+    whole = (b"0123456789abcdefghi\n" * 305_000)[first : first + size]
+    assert b"".join([chunk async for chunk in download.part(first, size)]) == whole
+
+
+async def test_a_part_of_a_file_that_changes_does_not_end(hub: Hub, guest: GuestRef) -> None:
+    await _in(hub, guest, "head -c 3000000 /dev/zero >/tmp/changing")
+    download = await Files(hub).get_file(guest, "/tmp/changing")
+    reading = download.part(10, 2_900_000)
+    await anext(reading)
+    await _in(hub, guest, "head -c 3000000 /dev/urandom >/tmp/changing")
+    with pytest.raises(errors.OutputDamaged):
+        await anext(reading)
+
+
+async def test_a_large_file_is_summed_only_if_asked(hub: Hub, guest: GuestRef) -> None:
+    await _in(hub, guest, "truncate -s 70000000 /tmp/sparse")
+    files = Files(hub)
+    assert (await files.get_file(guest, "/tmp/sparse")).info.sha256 == ""
+    summed = await files.get_file(guest, "/tmp/sparse", is_summed=True)
+    assert summed.info.sha256 == hashlib.sha256(bytes(70_000_000)).hexdigest()
+
+
+async def test_a_folder_comes_out_and_goes_in_as_an_archive(hub: Hub, any_guest: GuestRef) -> None:
+    files = Files(hub)
+    await _in(
+        hub,
+        any_guest,
+        "mkdir -p /tmp/in/a /tmp/out && cd /tmp/in && head -c 100000 /dev/urandom >a/b && "
+        "ln -s a/b link && chmod 640 a/b && touch ./-x",
+    )
+    for is_packed in (False, True):
+        archive = await files.get_archive(any_guest, "/tmp/in", is_packed=is_packed)
+        data = b"".join([chunk async for chunk in archive])
+        put = await files.put_archive(any_guest, "/tmp/out", _chunks(data))
+        assert put.sha256 == hashlib.sha256(data).hexdigest()
+        listed = await _in(
+            hub,
+            any_guest,
+            "cd /tmp/out && cmp a/b ../in/a/b && stat -c %a a/b && readlink link && ls -A && "
+            "rm -r ./*",
+        )
+        assert listed.split() == ["640", "a/b", "-x", "a", "link"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "data", "error"),
+    [
+        ("/no/such", b"", errors.FileMissing),
+        ("/tmp", b"this is no archive" * 100, errors.ArchiveRefused),
+        ("/tmp", b"\x1f\x8b cut off", errors.ArchiveRefused),
+    ],
+)
+async def test_what_is_no_archive_or_has_no_folder_leaves_nothing(
+    hub: Hub, any_guest: GuestRef, folder: str, data: bytes, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await Files(hub).put_archive(any_guest, folder, _chunks(data))
+    assert await _in(hub, any_guest, "ls -A /tmp | grep pve402 || true") == ""
+
+
+@pytest.mark.parametrize(
+    ("folder", "error"), [("/no/such", errors.FileMissing), ("/etc/passwd", errors.NotAFolder)]
+)
+async def test_what_is_no_folder_is_not_packed(
+    hub: Hub, guest: GuestRef, folder: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await Files(hub).get_archive(guest, folder, is_packed=False)
+
+
+async def test_an_archive_beyond_the_limit_is_cut_off(hub: Hub, guest: GuestRef) -> None:
+    await _in(hub, guest, "mkdir /tmp/big && head -c 900000 /dev/zero >/tmp/big/zeros")
+    archive = await Files(hub).get_archive(guest, "/tmp/big", is_packed=False, limit_bytes=200_000)
+    with pytest.raises(errors.FileTooLarge):
+        async for _ in archive:
+            pass

@@ -4,7 +4,12 @@ import re
 
 import pytest
 from tests.support import guest_consoles
-from tests.support.guest_consoles import ASH, BASH, DASH
+from tests.support.guest_consoles import (
+    ASH,
+    BASH,
+    DASH,
+    shared_hub,  # noqa: F401
+)
 
 from pve402.hub.console import ConsoleChannel
 from pve402.hub.detached import DetachedPrograms
@@ -12,7 +17,7 @@ from pve402.hub.hub import Hub
 from pve402.hub.request import EventKind, ExecRequest
 from pve402.proxmox.guests import GuestRef
 
-pytestmark = pytest.mark.namespaces
+pytestmark = guest_consoles.SHARING_A_HUB
 
 SHOW = """
 umask; touch /tmp/made; ls -l /tmp/made | cut -c1-10
@@ -152,3 +157,10 @@ async def test_a_detached_time_out_leaves_no_words_of_ours(hub: Hub, any_guest: 
 
     assert known.timed_out
     assert b"".join(e.data for e in events if e.kind is EventKind.STDERR) == b"own\n"
+
+
+async def test_what_we_type_is_in_no_history(hub: Hub) -> None:
+    look = ExecRequest(command="cat ~/.bash_history 2>/dev/null; true")
+    shown = await hub.exec(guest_consoles.guest(BASH), look)
+
+    assert b"pve402" not in shown.stdout

@@ -3,13 +3,15 @@
 import asyncio
 
 import pytest
+from tests.support import guest_consoles
+from tests.support.guest_consoles import shared_hub  # noqa: F401
 
 from pve402.hub import invocation
 from pve402.hub.hub import Hub
 from pve402.hub.request import ExecRequest
 from pve402.proxmox.guests import GuestRef
 
-pytestmark = pytest.mark.namespaces
+pytestmark = guest_consoles.SHARING_A_HUB
 
 MOST = invocation.LARGEST_ARGUMENTS
 WORDS = {

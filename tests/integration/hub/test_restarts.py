@@ -12,6 +12,7 @@ from tests.support.guest_consoles import ASH, BASH, DASH, Consoles
 from pve402.hub import errors
 from pve402.hub.detached import DetachedPrograms
 from pve402.hub.request import ExecRequest
+from pve402.proxmox.guests import GuestRef
 
 pytestmark = pytest.mark.namespaces
 
@@ -19,6 +20,7 @@ SERVER = """
 import asyncio, sys
 from pve402.hub.detached import DetachedPrograms
 from pve402.hub.request import ExecRequest
+from pve402.proxmox.guests import GuestRef
 from tests.support import guest_consoles
 
 async def main(url, vmid):
@@ -120,3 +122,17 @@ async def _last_line(stream: asyncio.StreamReader) -> bytes:
             if line.startswith(b"e"):
                 return line
     raise AssertionError("the server said nothing")
+
+
+async def test_a_client_that_stays_away_ends_the_stdin(
+    chain: Consoles, any_guest: GuestRef
+) -> None:
+    async with chain.hub(absence_seconds=0.2) as hub:
+        stream = await hub.open_stream(any_guest, ExecRequest(command="cat; exit 7"))
+        stream.detach(stream.attach(0))
+        assert await stream.wait_over(20)
+        assert stream.exit_code == 7
+        # It is forgotten right after its end.
+        await hub.exec(any_guest, ExecRequest(command="true"))
+        with pytest.raises(errors.StreamNotFound):
+            await hub.find_stream(any_guest, stream.stream_id)

@@ -1,10 +1,12 @@
 """Streams into real shells: bytes both ways, a reader that stops, a client that comes back."""
 
+import dataclasses
 import hashlib
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.guest_consoles import Consoles
+from tests.support import guest_consoles
+from tests.support.guest_consoles import shared_hub  # noqa: F401
 
 from pve402.hub import errors
 from pve402.hub.credit import WINDOW
@@ -13,7 +15,7 @@ from pve402.hub.request import EventKind, ExecRequest
 from pve402.hub.stream import INPUT_WINDOW, Stream
 from pve402.proxmox.guests import GuestRef
 
-pytestmark = pytest.mark.namespaces
+pytestmark = guest_consoles.SHARING_A_HUB
 
 EVERY_BYTE = bytes(range(256)) * 40
 
@@ -90,37 +92,24 @@ async def test_a_client_comes_back_where_it_was(hub: Hub, any_guest: GuestRef) -
 
 
 async def test_what_a_program_started_for_itself_outlives_its_client(
-    chain: Consoles, any_guest: GuestRef
+    hub: Hub, any_guest: GuestRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with chain.hub(leave_seconds=0.3) as hub:
-        stream = await hub.open_stream(
-            any_guest,
-            sh("setsid sh -c 'echo $$ >/tmp/lives; exec sleep 60' </dev/null & exec sleep 61"),
-        )
-        stream.attach(0)
-        found = await hub.exec(
-            any_guest, sh("until [ -s /tmp/lives ]; do sleep 0.05; done; cat /tmp/lives")
-        )
+    monkeypatch.setattr(hub, "options", dataclasses.replace(hub.options, leave_seconds=0.3))
+    stream = await hub.open_stream(
+        any_guest,
+        sh("setsid sh -c 'echo $$ >/tmp/lives; exec sleep 60' </dev/null & exec sleep 61"),
+    )
+    stream.attach(0)
+    found = await hub.exec(
+        any_guest, sh("until [ -s /tmp/lives ]; do sleep 0.05; done; cat /tmp/lives")
+    )
 
-        stream.leave()
+    stream.leave()
 
-        assert await stream.wait_over(20)
-        alive = await hub.exec(any_guest, sh(f"kill -0 {int(found.stdout)}"))
-        assert alive.exit_code == 0
-        await hub.exec(any_guest, sh(f"kill {int(found.stdout)}; rm /tmp/lives"))
-
-
-async def test_a_client_that_stays_away_ends_the_stdin(
-    chain: Consoles, any_guest: GuestRef
-) -> None:
-    async with chain.hub(absence_seconds=0.2) as hub:
-        stream = await hub.open_stream(any_guest, sh("cat; exit 7"))
-        stream.detach(stream.attach(0))
-        assert await stream.wait_over(20)
-        assert stream.exit_code == 7
-        await hub.exec(any_guest, sh("true"))  # it is forgotten right after its end
-        with pytest.raises(errors.StreamNotFound):
-            await hub.find_stream(any_guest, stream.stream_id)
+    assert await stream.wait_over(20)
+    alive = await hub.exec(any_guest, sh(f"kill -0 {int(found.stdout)}"))
+    assert alive.exit_code == 0
+    await hub.exec(any_guest, sh(f"kill {int(found.stdout)}; rm /tmp/lives"))
 
 
 async def test_streams_take_no_places_of_commands(hub: Hub, guest: GuestRef) -> None:
@@ -134,7 +123,10 @@ async def test_streams_take_no_places_of_commands(hub: Hub, guest: GuestRef) -> 
         assert await stream.wait_over(30)
 
 
-async def test_input_beyond_the_window_is_refused(hub: Hub, any_guest: GuestRef) -> None:
+async def test_input_beyond_the_window_is_refused(
+    hub: Hub, any_guest: GuestRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "options", dataclasses.replace(hub.options, leave_seconds=0.3))
     stream = await hub.open_stream(any_guest, sh("sleep 60"))
     stream.attach(0)
     stream.write(b"x" * INPUT_WINDOW)

@@ -1,12 +1,14 @@
 """Variables are set as `env` sets them, whatever their names, in every shell."""
 
 import pytest
+from tests.support import guest_consoles
+from tests.support.guest_consoles import shared_hub  # noqa: F401
 
 from pve402.hub.hub import Hub
 from pve402.hub.request import ExecRequest
 from pve402.proxmox.guests import GuestRef
 
-pytestmark = pytest.mark.namespaces
+pytestmark = guest_consoles.SHARING_A_HUB
 
 #: Names that some shell sets itself, keeps to itself, or chokes on.
 SHELLS_OWN = {

@@ -1,6 +1,7 @@
 """The steps from an unknown terminal to our program, against recorded and scripted terminals."""
 
 import re
+from typing import cast
 
 import pytest
 from tests.support import transcripts
@@ -139,6 +140,31 @@ def test_listening_forgets_the_oldest_output() -> None:
     assert heard is not None
     assert heard.matched
     assert len(heard.output) < 300_000
+
+
+@pytest.mark.parametrize("cut", range(1, len(b"the end")))
+def test_an_answer_is_found_wherever_it_is_cut(cut: int) -> None:
+    listener = Listener(Hear(limit_seconds=1.0, until=re.compile(b"the end")), 0.0)
+    for data in (b"x" * 10_000, b"the end"[:cut], b"the end"[cut:]):
+        listener.feed(data, 0.0)
+    heard = listener.heard(0.0)
+    assert heard is not None
+    assert heard.matched
+
+
+def test_output_is_searched_once() -> None:
+    class Pattern:
+        searched = 0
+
+        def search(self, output: bytes, start: int = 0) -> None:
+            self.searched += len(output) - start
+
+    until = Pattern()
+    listener = Listener(Hear(limit_seconds=1.0, until=cast("re.Pattern[bytes]", until)), 0.0)
+    for _ in range(100):
+        listener.feed(b"x" * 10_000, 0.0)
+        assert listener.heard(0.0) is None
+    assert until.searched <= 1.5 * 100 * 10_000
 
 
 def test_quiet_counts_from_the_last_byte() -> None:

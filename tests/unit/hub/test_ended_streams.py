@@ -109,3 +109,12 @@ async def test_it_ends_with_its_guest(hub: Hub) -> None:
     with pytest.raises(errors.StreamNotFound):
         await hub.find_stream(GUEST, stream.stream_id)
     assert hub.budget.kept_bytes == 0
+
+
+async def test_what_was_not_sent_cannot_be_confirmed(hub: Hub) -> None:
+    stream = await ended(hub)
+    stream.attach(0)
+    stream.confirm(10)
+
+    with pytest.raises(errors.RequestRefused):
+        stream.read(0)

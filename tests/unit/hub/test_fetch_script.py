@@ -63,9 +63,12 @@ def programs(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return folder
 
 
-def pull(programs: Path, target: Path, url: str) -> subprocess.CompletedProcess[str]:
+def pull(
+    programs: Path, target: Path, url: str, boot: str = ""
+) -> subprocess.CompletedProcess[str]:
     """Run the script as the hub does."""
-    words = ["/bin/sh", "-c", guest_scripts.source("files"), "sh", "pull", str(target), "new", url]
+    script = "\n".join(map(guest_scripts.source, ("fetch", "files")))
+    words = ["/bin/sh", "-c", script, "sh", "pull", str(target), "new", url, boot]
     return subprocess.run(
         words, env={"PATH": str(programs)}, capture_output=True, text=True, timeout=60, check=False
     )
@@ -86,8 +89,10 @@ def test_without_a_file_there_the_target_stays(programs: Path, tmp_path: Path, u
     done = pull(programs, tmp_path / "file", f"{url}/missing")
 
     assert done.returncode == 24
+    assert pull(programs, tmp_path / "file", f"{url}/whole", done.stdout.strip()).returncode == 24
+    assert pull(programs, tmp_path / "other", f"{url}/whole", "1").returncode == 0
     assert (tmp_path / "file").read_text() == "before"
-    assert not (tmp_path / "new").exists()
+    assert [file.name for file in tmp_path.glob("new")] == ["new"]
 
 
 def test_what_was_cut_off_is_seen_by_its_size(programs: Path, tmp_path: Path, url: str) -> None:

@@ -6,6 +6,7 @@ import base64
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support import simulated_time
 
 from pve402.hub import errors, invocation, supervision
 from pve402.hub.boot import Hello
@@ -99,7 +100,11 @@ def test_any_frames_end_within_the_deadlines(messages: list[bytes]) -> None:
         await session.close(quit_agent=False)
         execution.task.cancel()  # type: ignore[attr-defined]
 
-    asyncio.run(scenario())
+    async def in_no_time() -> None:
+        with simulated_time.moved_by_waiting():
+            await scenario()
+
+    asyncio.run(in_no_time())
 
 
 async def test_silent_guest_ends_the_session() -> None:

@@ -1,12 +1,9 @@
 """How many guests of a node may hold streams, and what a stream waits for."""
 
-import asyncio
-
 import pytest
 from tests.support.fake_agent import FakeTerminal, Faults
 from tests.support.simulated_time import simulated_time  # noqa: F401 -- a fixture
 
-from pve402.guests.streams import LeaseRates
 from pve402.hub import errors
 from pve402.hub.hub import Hub
 from pve402.hub.options import HubOptions
@@ -52,15 +49,3 @@ async def test_a_refused_stream_leaves_its_place_free() -> None:
         with pytest.raises(errors.RequestRefused):
             await hub.open_stream(guest(1), ExecRequest(command="a\0b"))
         await hub.open_stream(guest(2), CAT)
-
-
-async def test_a_lease_has_one_rate_for_all_its_streams() -> None:
-    rates = LeaseRates(1)  # a megabyte a second, with a second's burst
-    loop = asyncio.get_running_loop()
-    one, same, other = rates.of("a"), rates.of("a"), rates.of("b")
-    began = loop.time()
-    await one(700_000)
-    await other(1_000_000)
-    assert loop.time() == began
-    await same(500_000)
-    assert loop.time() - began == pytest.approx(0.2)

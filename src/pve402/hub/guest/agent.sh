@@ -3,7 +3,8 @@
 # Sent through the terminal by `program.py`, without these comments, behind a line that
 # sets K, the nonce of the session. Works in bash, dash and busybox ash.
 #
-# In:  K SEQUENCE LENGTH BODY      one line; BODY is shell text calling the functions below
+# In:  K TOKEN BODY TOKEN          one line; TOKEN is SEQUENCE.LENGTH, and BODY is shell text of
+#                                  that length, which calls the functions below
 # Out: ESC _ K TYPE FIELDS ESC \   never with a newline; each written in one write(), so
 #                                  that frames of many processes do not mix
 #   H version encoding tools directory  we are there       A sequence channel=code...  consumed
@@ -189,7 +190,7 @@ workplace() {
 
 tools() {
   r=
-  for x in script python3 perl sha256sum setsid su; do
+  for x in script python3 perl sha256sum setsid su gzip; do
     ! command -v $x >/dev/null || r="$r,$x"
   done
   case $r in *setsid*) S=setsid ;; *) S= ;; esac
@@ -204,16 +205,16 @@ encoding
 workplace
 tools
 say "H 1 $T $B$r"
+# What is lost may join the head of one line to the tail of another; they never hold one token.
 while IFS= read -r l; do
   case $l in
     "$K "*) ;;
-    *pve402-quit*) quit ;;
+    *pve402-quit) quit ;;
     '') continue ;;
     *) say "S $Q"; continue ;;
   esac
-  l=${l#* } q=${l#* }
-  q=${l%% *} l=${l#* }
-  n=${l%% *} l=${l#* }
-  if [ "$q" = $Q ] && [ ${#l} = "$n" ]; then Q=$((Q + 1)); eval "$l"; else say "R $Q"; fi
+  l=${l#* } q=${l%% *}
+  l=${l#* } b=${l%" $q"}
+  if [ "$q" = "$Q.${#b}" ] && [ "$b" != "$l" ]; then Q=$((Q + 1)); eval "$b"; else say "R $Q"; fi
 done
 quit

@@ -9,8 +9,8 @@ own=$d/pve402-ssh
 
 missing() {
   echo "pve402: this container has no $1; add it with \`apt-get install openssh-server\` (Debian," \
-    "Ubuntu), \`apk add openssh\` (Alpine) or \`dnf install openssh-server\` (Fedora); shell," \
-    "exec, put and get work without it" >&2
+    "Ubuntu), \`apk add openssh\` (Alpine) or \`dnf install openssh-server\` (Fedora);" \
+    "shell, exec and cp work without it" >&2
   exit 127
 }
 
@@ -47,6 +47,12 @@ mkdir -p /run/sshd
 chmod 755 /run/sshd
 pam=no
 [ ! -e /etc/pam.d/sshd ] || pam=yes
+# Without PAM, sshd lets nobody in whose account is locked, and says so to nobody.
+if [ "$pam" = no ] && grep -q '^root:!' /etc/shadow 2>/dev/null; then
+  echo "pve402: root is locked in this container, so its sshd takes no key; this unlocks it:" \
+    "sed -i 's/^root:!/root:*/' /etc/shadow" >&2
+  exit 127
+fi
 set --
 for k in $keys; do set -- "$@" -o "HostKey=$k"; done
 # A file of the tenant's cannot break this way in: who comes here may change it anyway.
