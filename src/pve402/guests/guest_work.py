@@ -9,11 +9,13 @@ import structlog
 
 from pve402.domain import lease, mark
 from pve402.guests.commands import Commands
+from pve402.guests.connections import Connections
 from pve402.guests.consoles import Consoles
 from pve402.guests.direct_consoles import DirectConsoles
 from pve402.guests.ownership import StoredOwnership
 from pve402.guests.peers import Peers
 from pve402.guests.pulls import Pulls
+from pve402.guests.rates import Rates
 from pve402.guests.ssh_keys import SshKeys
 from pve402.guests.streams import Streams
 from pve402.hub import errors as hub_errors
@@ -22,6 +24,7 @@ from pve402.hub.entries import Entries
 from pve402.hub.files import Files
 from pve402.hub.hub import Hub
 from pve402.hub.vnc import VncStream
+from pve402.hub.watching import Watching
 from pve402.leases import workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
@@ -90,9 +93,12 @@ class GuestWork:
     commands: Commands
     files: Files
     entries: Entries
+    watching: Watching
     detached: DetachedPrograms
     consoles: Consoles
     streams: Streams
+    rates: Rates
+    connections: Connections
     ssh_keys: SshKeys
     pulls: Pulls
     open_vnc: OwnGuestsOnly[VncStream]
@@ -134,6 +140,7 @@ class GuestWork:
         await self.consoles.close()
         if self.direct is not None:
             await self.direct.stop()
+        await self.connections.close()
         await self.commands.close()
         await self.hub.close()
         if self.peers is not None:

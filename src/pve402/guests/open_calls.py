@@ -1,5 +1,7 @@
 """Open consoles and calls in guests; they end with their lease or the token that opened them.
 
+A visit of a published port also ends when the port is published no more, or for others.
+
 Another replica may have ended either, so we check both regularly. A short call is over before
 the first check.
 """
@@ -12,13 +14,15 @@ from datetime import datetime
 import structlog
 from typing_extensions import override
 
-from pve402.domain import errors, lease
+from pve402.domain import errors, lease, published
 from pve402.hub import errors as hub_errors
-from pve402.storage import console_rows, database
+from pve402.storage import console_rows, database, port_rows
 
 log = structlog.get_logger(__name__)
 
 _REVOKED = "token_revoked"
+_UNPUBLISHED = "unpublished"
+_SUSPENDED = errors.LeaseSuspended.code
 
 
 class TokenRevoked(errors.Unauthenticated):
@@ -31,10 +35,17 @@ class TokenRevoked(errors.Unauthenticated):
 class Opened:
     """Something open: what it depends on, when its lease ends, and whether it must end now."""
 
-    def __init__(self, row: lease.Lease, token_hash: str | None) -> None:
+    def __init__(
+        self,
+        row: lease.Lease,
+        token_hash: str | None,
+        port: published.PublishedPort | None = None,
+    ) -> None:
         self.lease_id = row.lease_id
         #: Hash of the token its holder used, if any.
         self.token_hash = token_hash
+        #: The published port that it visits, if any, as it was published then.
+        self.port = port
         self.expires_at = row.expires_at
         #: Why it must end; empty while it may stay open.
         self.end_reason = ""
@@ -58,17 +69,16 @@ class Opened:
 
 
 class OpenCall(Opened):
-    """A long call into a guest: a command, a stream of events, a file."""
+    """A long call into a guest: a command, a stream of events, a file, a visit of a port."""
 
-    def __init__(self, row: lease.Lease, token_hash: str | None) -> None:
-        super().__init__(row, token_hash)
-        self._limit: asyncio.Timeout | None = None
+    _limit: asyncio.Timeout | None = None
 
     @contextlib.asynccontextmanager
     async def lasting(self) -> AsyncIterator[None]:
         """Cancel the block when the call must end.
 
-        Raises TokenRevoked, or GuestClosed if the lease has ended.
+        Raises TokenRevoked, PortNotPublished, LeaseSuspended, or GuestClosed if the lease has
+        ended.
         """
         limit = asyncio.timeout(0 if self.end_reason else None)
         try:
@@ -89,6 +99,10 @@ class OpenCall(Opened):
         super().end(reason)
 
     def _refusal(self) -> errors.Pve402Error:
+        if self.end_reason == _UNPUBLISHED:
+            return published.PortNotPublished()
+        if self.end_reason == _SUSPENDED:
+            return errors.LeaseSuspended()
         return TokenRevoked() if self.end_reason == _REVOKED else hub_errors.GuestClosed()
 
 
@@ -136,15 +150,27 @@ class OpenCalls:
         opened = tuple(self._opened)
         lease_ids = list({each.lease_id for each in opened})
         tokens = list({each.token_hash for each in opened if each.token_hash})
+        visited = list({each.lease_id for each in opened if each.port is not None})
         async with self._db.read() as tx:
             standings = await console_rows.standings(tx, lease_ids)
             valid = await console_rows.valid_tokens(self._db, tx, tokens)
+            ports = await port_rows.of_leases(self._db, tx, visited) if visited else []
             now = await self._db.time_in(tx)
+        still = {_key(port) for port in ports}
         for each in opened:
             standing = standings.get(each.lease_id)
             if standing is None or not lease.is_usable(standing.status, standing.expires_at, now):
                 each.end((standing and standing.end_reason) or "expired")
+            elif standing.suspended_at is not None:
+                each.end(_SUSPENDED)
             elif each.token_hash and each.token_hash not in valid:
                 each.end(_REVOKED)
+            elif each.port is not None and _key(each.port) not in still:
+                each.end(_UNPUBLISHED)
             else:
                 each.extend(standing.expires_at)
+
+
+def _key(port: published.PublishedPort) -> tuple[object, ...]:
+    """What must not change while somebody visits a port."""
+    return port.lease_id, port.port, port.access, port.created_at

@@ -58,7 +58,7 @@ class SshKeys:
         return [" ".join(line.split()[:2]) for line in lines if fingerprint(line)]
 
     async def add(self, guest: GuestRef, line: str) -> None:
-        """Let a key log in; one that may already stays once. Raises InvalidSshKey, FileRefused."""
+        """Let a key log in; idempotent. Raises InvalidSshKey, FileRefused."""
         key = ssh_keys.tidy(line)
         try:
             ssh_keys.check(key)
@@ -68,7 +68,7 @@ class SshKeys:
             await self._run(guest, "keys", "add", key)
 
     async def remove(self, guest: GuestRef, wanted: str) -> None:
-        """Let a key log in no more. Raises KeyMissing, FileRefused."""
+        """Stop a key from logging in. Raises KeyMissing, FileRefused."""
         async with self._turn(guest):
             lines = {key.line for key in await self.authorized(guest) if key.fingerprint == wanted}
             if not wanted or not lines:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.support import migrated
 from tests.support.chain import chain, facilitator
 from tests.support.installation import database_url, installation, proxmox
 
@@ -16,6 +17,7 @@ async def db(database_url: str) -> AsyncIterator[database.Database]:
     """An open database with the newest tables."""
     drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
     kind, _, rest = database_url.partition(":")
-    opened = await database.Database(f"{drivers[kind]}:{rest}").open()
+    url = migrated.lay_sqlite(f"{drivers[kind]}:{rest}")
+    opened = await database.Database(url).open()
     yield opened
     await opened.close()

@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from pve402.guests.pulls import PATH, SMALLEST_BYTES, LinkUnknown, Pulls
-from pve402.guests.streams import LeaseRates
+from pve402.guests.pulls import PATH, SMALLEST_BYTES, LinkUnknown, Pulls, lease_of
 from pve402.proxmox.guests import GuestRef
 
 URL = "http://10.0.0.5:4021"
@@ -22,19 +21,19 @@ def token_of(url: str) -> str:
 
 
 async def test_a_link_leads_to_its_bytes_once() -> None:
-    pulls = Pulls(URL, LeaseRates(20))
+    pulls = Pulls(URL)
     with pulls.offered(GUEST, "l1", SIZE) as link:
         assert link is not None
         link.chunks = pieces()
         taken = pulls.take(token_of(link.url))
         assert (taken.lease_id, taken.size_bytes) == ("l1", SIZE)
-        assert [chunk async for chunk in taken.paced()] == [b"abc"]
+        assert taken.chunks is link.chunks
         with pytest.raises(LinkUnknown):
             pulls.take(token_of(link.url))
 
 
 def test_a_link_ends_with_its_upload() -> None:
-    pulls = Pulls(URL, LeaseRates(20))
+    pulls = Pulls(URL)
     with pulls.offered(GUEST, "l1", SIZE) as link:
         assert link is not None
     with pytest.raises(LinkUnknown):
@@ -44,26 +43,56 @@ def test_a_link_ends_with_its_upload() -> None:
 @pytest.mark.parametrize("token", ["", "x", "é", "\udc80", "a" * 10_000])
 def test_what_is_no_token_is_unknown(token: str) -> None:
     with pytest.raises(LinkUnknown):
-        Pulls(URL, LeaseRates(20)).take(token)
+        Pulls(URL).take(token)
 
 
-def test_a_guest_that_did_not_come_is_asked_again_later() -> None:
+def test_a_boot_in_which_a_guest_could_not_come_is_remembered_for_an_hour() -> None:
     now = 0.0
-    pulls = Pulls(URL, LeaseRates(20), clock=lambda: now)
+    pulls = Pulls(URL, clock=lambda: now)
     with pulls.offered(GUEST, "l1", SIZE) as link:
         assert link is not None
-        link.was_tried = True
+        assert link.failed_boot == ""
+        link.failed_boot = "4711"
 
     with pulls.offered(GUEST, "l1", SIZE) as again, pulls.offered(OTHER, "l2", SIZE) as other:
-        assert again is None
-        assert other is not None
-    now = 601.0
+        assert (again and again.failed_boot, other and other.failed_boot) == ("4711", "")
+    now = 3601.0
     with pulls.offered(GUEST, "l1", SIZE) as again:
         assert again is not None
+        assert again.failed_boot == ""
 
 
-def test_small_uploads_and_services_without_an_address_use_the_terminal() -> None:
-    with Pulls(URL, LeaseRates(20)).offered(GUEST, "l1", SIZE - 1) as link:
+def test_a_guest_that_came_or_has_no_route_yet_is_asked_again() -> None:
+    pulls = Pulls(URL)
+    for is_used, told in ((True, "4711"), (False, "")):
+        with pulls.offered(GUEST, "l1", SIZE) as link:
+            assert link is not None
+            link.failed_boot = "4711"
+        with pulls.offered(GUEST, "l1", SIZE) as link:
+            assert link is not None
+            link.is_used, link.failed_boot = is_used, told
+        with pulls.offered(GUEST, "l1", SIZE) as link:
+            assert link is not None
+            assert link.failed_boot == ""
+
+
+@pytest.mark.parametrize("token", ["l" + "1" * 25, "l1.abc", ".abc", "", "l" + "1" * 25 + "."])
+def test_what_names_no_lease_is_unknown(token: str) -> None:
+    with pytest.raises(LinkUnknown):
+        lease_of(token)
+
+
+def test_a_link_names_its_lease() -> None:
+    lease_id = "l" + "7" * 25
+    with Pulls(URL).offered(GUEST, lease_id, SIZE) as link:
+        assert link is not None
+        assert lease_of(token_of(link.url)) == lease_id
+
+
+def test_who_has_no_network_or_little_to_fetch_uses_the_terminal() -> None:
+    with Pulls(URL).offered(GUEST, "l1", SIZE - 1) as link:
         assert link is None
-    with Pulls("", LeaseRates(20)).offered(GUEST, "l1", 10 * SIZE) as link:
+    with Pulls(URL).offered(GUEST, "l1", SIZE, is_connected=False) as link:
+        assert link is None
+    with Pulls("").offered(GUEST, "l1", 10 * SIZE) as link:
         assert link is None

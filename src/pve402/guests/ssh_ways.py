@@ -1,0 +1,87 @@
+"""What the jump host needs of a guest, wherever its terminal is held: keys and an SSH server."""
+
+import json
+from typing import Any, Final
+
+import aiohttp
+
+from pve402.domain import errors
+from pve402.domain.lease import Lease
+from pve402.guests import far_pipes, guest_work, holder, peers, pipes
+from pve402.hub import errors as hub_errors
+from pve402.hub import services
+
+_MOST_ANSWER_BYTES: Final = 1024 * 1024
+_NOT_HERE: Final = {401, 421}
+
+
+async def authorized(work: guest_work.GuestWork, row: Lease) -> frozenset[str]:
+    """Return the fingerprints of the keys that may log in. Raises HubError."""
+    try:
+        return await _authorized_here(work, row)
+    except hub_errors.Moved as moved:
+        address = moved.owner_address
+
+    async def attempt(caller: peers.Peers, address: str) -> frozenset[str] | None:
+        return await _authorized_there(caller, address, row)
+
+    found = await holder.at_holder(work, row, address, attempt)
+    return await _authorized_here(work, row) if found is None else found
+
+
+async def opened(work: guest_work.GuestWork, row: Lease) -> pipes.Pipe:
+    """Start the guest's SSH server for one connection. Raises HubError."""
+    try:
+        return await _opened_here(work, row)
+    except hub_errors.Moved as moved:
+        address = moved.owner_address
+
+    async def attempt(caller: peers.Peers, address: str) -> pipes.Pipe | None:
+        return await far_pipes.opened(caller, address, row, {"service": "ssh"})
+
+    pipe = await holder.at_holder(work, row, address, attempt)
+    return await _opened_here(work, row) if pipe is None else pipe
+
+
+async def _opened_here(work: guest_work.GuestWork, row: Lease) -> pipes.Pipe:
+    return pipes.HerePipe(await work.streams.open(guest_work.ref(row), row, services.ssh()))
+
+
+async def _authorized_here(work: guest_work.GuestWork, row: Lease) -> frozenset[str]:
+    keys = await work.ssh_keys.authorized(guest_work.ref(row))
+    return frozenset(key.fingerprint for key in keys if key.fingerprint)
+
+
+async def _authorized_there(caller: peers.Peers, address: str, row: Lease) -> frozenset[str] | None:
+    """Ask a peer; None if it is down or does not hold the terminal. Raises HubError."""
+    path = f"/management/keys/{row.vmid}"
+    try:
+        reply = await caller.send(address, "GET", path, lease_id=row.lease_id, headers={})
+    except peers.PeerUnreachable:
+        return None
+    except peers.PeerLost:
+        raise hub_errors.SessionLost from None
+    try:
+        if reply.status in _NOT_HERE:
+            return None
+        document = json.loads(await _whole(reply))
+    except (aiohttp.ClientError, OSError, ValueError):
+        raise hub_errors.SessionLost from None
+    finally:
+        reply.close()
+    if reply.status != 200:
+        raise pipes.refusal_of(str(document.get("code")))
+    return _fingerprints(document)
+
+
+async def _whole(reply: aiohttp.ClientResponse) -> bytes:
+    content = b""
+    async for chunk in reply.content.iter_chunked(65_536):
+        content += chunk
+        if len(content) > _MOST_ANSWER_BYTES:
+            raise errors.TryLater
+    return content
+
+
+def _fingerprints(document: dict[str, Any]) -> frozenset[str]:
+    return frozenset(key["fingerprint"] for key in document["keys"] if key["fingerprint"])
