@@ -2,7 +2,7 @@
 
 import dataclasses
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import datetime, timedelta
 
 from pve402.domain import account, errors, lease
@@ -12,7 +12,9 @@ from pve402.payments import errors as payment_errors
 from pve402.payments import wallet
 from pve402.storage import database, lease_rows, token_rows, vault
 
-SCOPES = frozenset({"read", "exec", "console", "files", "renew", "end", "power", "redeem"})
+SCOPES = frozenset(
+    {"read", "exec", "console", "files", "renew", "end", "power", "network", "ports", "redeem"}
+)
 _WALLET_TOKEN_LIFE = timedelta(hours=12)
 _STRANGER_TOKEN_LIFE = timedelta(minutes=15)  # wallets are free, so their tokens must not pile up
 _MAX_TOKEN_CHARACTERS = 200
@@ -90,7 +92,7 @@ class Access:
         Raises Unauthenticated, LeaseNotFound, InvalidRequest, TooManyQuestions.
         """
         async with self._asking.turn(client_address):
-            proven = await self._prove(message, signature)
+            proven = await self._prove(self._wallets.verify(message, signature))
         words = _checked_scope(scope)
         now = await self._db.time()
         if expires_at is not None and expires_at <= now:
@@ -106,9 +108,24 @@ class Access:
         if not revoked:
             await self.authenticate(token)
 
-    async def _prove(self, message: str, signature: str) -> wallet.ProvenWallet:
+    def offer_sign_in(self, method: str, url: str, network: str) -> str:
+        """Return the extension `sign-in-with-x` for one call; `network` is a CAIP-2 id."""
+        return self._wallets.offer(method, url).extension(network)
+
+    async def sign_in(
+        self, header: str, method: str, url: str, client_address: str | None
+    ) -> Caller:
+        """Return the wallet that signed what a 402 of this method and URL offered.
+
+        Raises Unauthenticated, TooManyQuestions, and TryLater for a chain that cannot be read.
+        """
+        async with self._asking.turn(client_address):
+            proven = await self._prove(self._wallets.verify_signed_in(header, method, url))
+        return Caller(owner=proven.account, how="wallet", by_key=proven.by_key)
+
+    async def _prove(self, proving: Awaitable[wallet.ProvenWallet]) -> wallet.ProvenWallet:
         try:
-            return await self._wallets.verify(message, signature)
+            return await proving
         except wallet.WalletRejected as rejection:
             raise errors.Unauthenticated(rejection.detail) from rejection
         except payment_errors.ChainUnavailable as error:

@@ -62,6 +62,22 @@ async def restore(db: database.Database, tx: transaction.Transaction, row: lease
             )
 
 
+async def give_back_learned(
+    db: database.Database,
+    tx: transaction.Transaction,
+    row: lease.Lease,
+    network: networks.NetworkProfile | None,
+    settings: options.LeaseOptions,
+) -> Mapping[str, str]:
+    """Release the addresses that others gave to a guest that is gone; return those it keeps."""
+    learned = {one.family for one in network.learned} if network is not None else set()
+    gone = [row.addresses[family] for family in learned & row.addresses.keys()]
+    if gone:
+        rest = settings.address_rest_seconds
+        await address_rows.release(db, tx, row.lease_id, rest, *gone)
+    return {family: one for family, one in row.addresses.items() if family not in learned}
+
+
 async def used_up(db: database.Database, sku_catalogue: catalogue.Catalogue) -> frozenset[str]:
     """Return the names of the networks on sale that have no address left."""
     pooled = [profile for profile in sku_catalogue.networks_on_sale.values() if profile.pools]

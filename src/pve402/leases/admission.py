@@ -15,10 +15,9 @@ from pve402.domain import (
     catalogue,
     errors,
     lease,
-    networks,
+    making,
     order,
     placement,
-    price,
     request,
 )
 from pve402.leases import free_riding, money, moves, options, purchases, quotas, reservation
@@ -55,12 +54,14 @@ class Admission:
         worker_hold_seconds: float,
         funds: money.Money,
         secret_vault: vault.Vault,
+        *,
         quota_checks: quotas.QuotaChecks,
+        free_rides: free_riding.FreeRiding,
     ) -> None:
         self._db = db
         self._settings = settings
         self._quotas = quota_checks
-        self._free_riding = free_riding.FreeRiding(db, settings)
+        self._free_riding = free_rides
         self._hold_seconds = worker_hold_seconds
         self._money = funds
         self._vault = secret_vault
@@ -84,7 +85,7 @@ class Admission:
         self,
         asked: request.CreationRequest,
         sku: catalogue.Sku,
-        network: networks.NetworkProfile,
+        how: making.Making,
         purchase: purchases.Purchase,
         rooms: Sequence[placement.NodeRoom],
     ) -> Taken:
@@ -102,26 +103,20 @@ class Admission:
             new, minutes=asked.minutes, sealed_secrets=self.seal_secrets(new.order_id, asked)
         )
         wanted = self.new_lease(lease.new_lease_id(), asked, sku, purchase)
-        wanted = wanted.evolve(network=network.name)
+        wanted = wanted.evolve(network=how.network.name, made_of=how.made_of)
         async with self._db.begin() as tx:
             await reservation.lock_placement(self._db, tx)
             found = await self._find(tx, purchase, CREATE_ROUTE, new.request_hash)
             if found is not None:
                 return found
             await self._free_riding.check_creation(tx, purchase)
-            await self._quotas.check(tx, purchase, asked.size)
+            await self._quotas.check(tx, purchase, asked.size, how.network)
             taken = None
             if purchase.wait_seconds > 0:
-                taken = await self._take_ready(tx, wanted, sku, rooms)
+                taken = await self._take_ready(tx, wanted, how, rooms)
             if taken is None:
                 taken = await reservation.reserve(
-                    self._db,
-                    tx,
-                    wanted,
-                    self._settings,
-                    rooms=rooms,
-                    allowed=sku.nodes,
-                    network=network,
+                    self._db, tx, wanted, self._settings, rooms=rooms, how=how
                 )
             return await self.insert(tx, dataclasses.replace(new, lease_id=taken.lease_id))
 
@@ -129,7 +124,7 @@ class Admission:
         self,
         tx: transaction.Transaction,
         wanted: lease.Lease,
-        sku: catalogue.Sku,
+        how: making.Making,
         rooms: Sequence[placement.NodeRoom],
     ) -> lease.Lease | None:
         """Take a warm guest on an available node that the sku may use."""
@@ -137,7 +132,7 @@ class Admission:
             return None
         usable = await reservation.without_drained(tx, rooms)
         online = {room.node for room in usable if room.online}
-        allowed = online & sku.nodes if sku.nodes else online
+        allowed = online & how.nodes if how.nodes else online
         return await moves.sell_warm(self._db, tx, wanted, allowed)
 
     async def take_renewal(
@@ -353,9 +348,3 @@ def check_renewable(
     if ahead > settings.paid_ahead_limit_seconds:
         days = settings.paid_ahead_limit_seconds / 86400
         raise errors.PaidTooFarAhead(f"at most {days:g} days may be paid ahead")
-
-
-def renewal_rates(row: lease.Lease, sku_catalogue: catalogue.Catalogue) -> price.Rates:
-    """Return today's rates of the lease's sku, or its original rates if the sku is gone."""
-    sku = sku_catalogue.skus.get(row.sku)
-    return sku.rates if sku is not None else price.Rates.from_strings(row.rates)

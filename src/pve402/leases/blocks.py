@@ -6,11 +6,15 @@ a few seconds. While the database cannot be read, the last rules apply.
 
 import time
 
-from pve402.domain import account, blocklist, errors
+from pve402.domain import account, blocklist, errors, lease
 from pve402.leases import purchases
 from pve402.storage import block_rows, database
 
 FRESH_SECONDS = 5.0
+_OWNER_BLOCKED = (
+    "The operator sells nothing more to the wallet that owns this lease. If you think that this is"
+    " a mistake, ask the operator. Nothing was charged."
+)
 
 
 class Blocks:
@@ -36,6 +40,11 @@ class Blocks:
     async def check_purchase(self, purchase: purchases.Purchase) -> None:
         """Raise AddressBlocked or WalletBlocked for a purchase by a client who may buy nothing."""
         await self.check(purchase.client_address, account.address_of(purchase.owner))
+
+    async def check_owner(self, row: lease.Lease) -> None:
+        """Raise WalletBlocked if a lease's owner may buy nothing, whoever pays for it."""
+        if (await self._current()).blocks_wallet(account.address_of(row.owner)):
+            raise errors.WalletBlocked(_OWNER_BLOCKED)
 
     async def _current(self) -> blocklist.Blocklist:
         last = self._rules

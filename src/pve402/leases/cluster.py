@@ -7,7 +7,7 @@ unreachable Proxmox delays only the requests that really need it.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -39,13 +39,14 @@ class ClusterView:
         self,
         nodes: pve_nodes.Nodes,
         *,
-        storage: str,
+        storages: Callable[[], Mapping[str, float | None]],
         fixed_node: str | None,
         instance: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Keep the parts; `storages` names those for guests' disks, with their own disk factors."""
         self._nodes = nodes
-        self._storage = storage
+        self._storages = storages
         self._fixed_node = fixed_node
         self._tag = mark.instance_tag(instance)
         self._clock = clock
@@ -54,10 +55,14 @@ class ClusterView:
         self._asking: asyncio.Task[resources.ClusterResources] | None = None
         self._rooms: list[placement.NodeRoom] = []
         self._rooms_of: resources.ClusterResources | None = None
+        self._rooms_on: Mapping[str, float | None] = {}
+        self._stored: Mapping[int, str] = {}  # by vmid, the storages that leases name
         self._promised: list[placement.Promise] = []
         self._promised_at = float("-inf")
+        self._reading: asyncio.Task[None] | None = None
         self._drained: frozenset[str] = frozenset()
-        self._unfit: dict[tuple[str, str], float] = {}
+        self._unfit: dict[tuple[str, str, str | None], float] = {}
+        self._without: dict[str, frozenset[str]] = {}
         self._loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -66,7 +71,7 @@ class ClusterView:
 
     async def stop(self) -> None:
         """Stop the background refresh."""
-        tasks = [task for task in (self._loop, self._asking) if task is not None]
+        tasks = [task for task in (self._loop, self._asking, self._reading) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -91,33 +96,48 @@ class ClusterView:
         """Return the last view if it is at most 30 seconds old; makes no call."""
         return self._seen if self.age_seconds <= _STALE_SECONDS else None
 
-    def note_unfit(self, node: str, template: str) -> None:
-        """Remember for a few minutes that a node cannot make guests of a template."""
-        self._unfit[node, template] = self._clock() + _UNFIT_SECONDS
+    def note_unfit(self, node: str, template: str, storage: str | None = None) -> None:
+        """Remember for a few minutes that guests of a template cannot be made there."""
+        self._unfit[node, template, storage] = self._clock() + _UNFIT_SECONDS
+
+    def note_templates(self, node: str, lacking: frozenset[str]) -> None:
+        """Remember which of the templates on sale a node does not have."""
+        self._without[node] = lacking
 
     async def rooms_for(self, template: str) -> list[placement.NodeRoom]:
         """Return the free room of the nodes that can make guests of a template.
 
-        Leaves out nodes where such guests failed recently, and nodes without the template's storage
-        if other nodes show it. Raises ProxmoxUnavailable if the room is unknown.
+        Leaves out storages where such guests failed recently, and nodes without the template or its
+        storage if other nodes show it. Raises ProxmoxUnavailable if the room is unknown.
         """
         rooms = await self.rooms()
-        now, storage = self._clock(), template.partition(":")[0]
         seen = self._rooms_of.storages if self._rooms_of is not None else ()
-        having = _nodes_with(seen, storage)
+        having = _nodes_with(seen, template.partition(":")[0])
+        lacking = self._nodes_without(template, rooms)
         return [
             room
             for room in rooms
-            if self._unfit.get((room.node, template), now) <= now
+            if room.node not in lacking
+            and not self._is_unfit(room, template)
             and (having is None or room.node in having)
         ]
 
-    async def rooms(self) -> list[placement.NodeRoom]:
-        """Return the free room of the nodes that can hold guests.
+    def _nodes_without(self, template: str, rooms: Sequence[placement.NodeRoom]) -> set[str]:
+        """Return the nodes without a template; none if nobody shows it, which may be our rights."""
+        lacking = {node for node, names in self._without.items() if template in names}
+        return lacking if any(room.node not in lacking for room in rooms) else set()
 
-        Returns the same list until there is a newer view. A node without the guests' storage is
-        left out if another node shows it; if none does, our token probably may not see storages.
-        Raises ProxmoxUnavailable if the room is unknown.
+    def _is_unfit(self, room: placement.NodeRoom, template: str) -> bool:
+        now, place = self._clock(), (room.node, template)
+        failed = [self._unfit.get((*place, storage), now) for storage in (room.storage, None)]
+        return max(failed) > now
+
+    async def rooms(self) -> list[placement.NodeRoom]:
+        """Return the free room of the nodes that can hold guests, one for each storage of a node.
+
+        Returns the same list until there is a newer view. A storage that some node shows is left
+        out where it is not; if nobody shows any, our token probably may not see storages, and each
+        may be everywhere. Raises ProxmoxUnavailable if the room is unknown.
         """
         seen = self.latest()
         if seen is None:
@@ -125,14 +145,24 @@ class ClusterView:
                 seen = await self.fresh(_STALE_SECONDS)
             except pve.ProxmoxError as error:
                 raise errors.ProxmoxUnavailable from error
-        if seen is not self._rooms_of:
-            self._rooms_of, having = seen, _nodes_with(seen.storages, self._storage)
-            self._rooms = [
-                self._room(node, seen)
-                for node in seen.nodes
-                if self._fixed_node in (None, node.node) and (having is None or node.node in having)
-            ]
+        wanted = self._storages()
+        if seen is not self._rooms_of or wanted != self._rooms_on:
+            self._rooms_of, self._rooms_on = seen, wanted
+            self._rooms = self._rooms_in(seen, wanted)
         return self._rooms
+
+    def _rooms_in(
+        self, seen: resources.ClusterResources, wanted: Mapping[str, float | None]
+    ) -> list[placement.NodeRoom]:
+        shown = {name: _nodes_with(seen.storages, name) for name in wanted}
+        are_hidden = not any(shown.values())
+        return [
+            self._room(node, seen, name, factor)
+            for node in seen.nodes
+            if self._fixed_node in (None, node.node)
+            for name, factor in wanted.items()
+            if are_hidden or node.node in (shown[name] or ())
+        ]
 
     async def promises(self, db: database.Database) -> list[placement.Promise]:
         """Return the room that leases take, for checks before a claim.
@@ -141,11 +171,20 @@ class ClusterView:
         itself reads the promises in its own transaction.
         """
         if self._clock() - self._promised_at > _PROMISES_SECONDS:
-            async with db.read() as tx:
-                self._promised = await lease_rows.list_promises(tx)
-                self._drained = await drain_rows.names(tx)
-            self._promised_at = self._clock()
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.create_task(self._read_promises(db))
+            await asyncio.shield(self._reading)
         return self._promised
+
+    async def _read_promises(self, db: database.Database) -> None:
+        async with db.read() as tx:
+            self._promised = await lease_rows.list_promises(tx)
+            self._drained = await drain_rows.names(tx)
+            are_several = len(self._storages()) > 1
+            stored = await lease_rows.list_storages(tx) if are_several else {}
+        if stored != self._stored:
+            self._stored, self._rooms_of = stored, None
+        self._promised_at = self._clock()
 
     @property
     def drained(self) -> frozenset[str]:
@@ -153,29 +192,40 @@ class ClusterView:
         return self._drained
 
     def _room(
-        self, node: resources.NodeSummary, seen: resources.ClusterResources
+        self,
+        node: resources.NodeSummary,
+        seen: resources.ClusterResources,
+        storage: str,
+        factor: float | None,
     ) -> placement.NodeRoom:
-        here = [
-            row for row in seen.storages if (row.node, row.storage) == (node.node, self._storage)
-        ]
-        free, ours = self._disks(here[0], seen) if here else (None, None)
+        here = [row for row in seen.storages if (row.node, row.storage) == (node.node, storage)]
+        is_only = len(self._rooms_on) == 1
+        free, ours = self._disks(here[0], seen, is_only=is_only) if here else (None, None)
         return placement.NodeRoom(
             node=node.node,
-            online=node.online,
+            storage=storage,
+            online=node.online and not node.in_maintenance,
             cores=node.cpu_cores,
             memory_mb=None if node.memory_total is None else node.memory_total // _MB,
             memory_used_mb=(node.memory_used or 0) // _MB,
             disk_free_gb=free,
             disk_gb=ours,
             disk_shared=bool(here) and here[0].shared,
+            disk_overcommit=factor,
         )
 
     def _disks(
-        self, disks: resources.StorageSummary, seen: resources.ClusterResources
+        self,
+        disks: resources.StorageSummary,
+        seen: resources.ClusterResources,
+        *,
+        is_only: bool,
     ) -> tuple[int | None, int | None]:
         """Return a storage's free space, and its free space plus our guests' disks, in GiB.
 
         The second matters only on thin storages, where disks grow as guests write; else it is None.
+        A disk counts on the storage that its lease names; Proxmox VE's list does not tell. One of
+        an unknown storage counts if there is no other.
         """
         if disks.disk_total is None or disks.disk_used is None:
             return None, None
@@ -185,7 +235,9 @@ class ClusterView:
         ours = sum(
             guest.disk_used or 0
             for guest in seen.guests
-            if self._tag in guest.tags and (disks.shared or guest.node == disks.node)
+            if self._tag in guest.tags
+            and (disks.shared or guest.node == disks.node)
+            and self._stored.get(guest.vmid, disks.storage if is_only else "") == disks.storage
         )
         return free // _GB, min(disks.disk_total, free + ours) // _GB
 

@@ -111,13 +111,8 @@ class Confirmation:
         log.error("settlement_lost", order=deal.order.order_id, may_land=may_land)
         closing = self._deals.watched() if may_land else {"final": True, **deals.CLOSED}
         async with self._deals.db.begin() as tx:
-            await self._deals.write_order(
-                tx,
-                deal.order,
-                status=order.OrderStatus.REFUSED.value,
-                refusal=_REVERTED,
-                **closing,
-            )
+            reason = "the transfer is no longer on the chain"
+            await self._deals.write_refusal(tx, deal.order, _REVERTED, reason, **closing)
             if deal.lease.status is lease.LeaseStatus.ACTIVE:
                 await self._shorten(tx, deal)
 

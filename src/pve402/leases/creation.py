@@ -9,8 +9,7 @@
 A payer that is a contract can pass every check and still fail the transaction. Its payment is
 therefore settled between CREATING and STARTING, and the lease is handed over once the guest runs.
 A guest whose settlement was unknown for a while may be stopped, and then goes back to STARTING too.
-A paid guest that does not start is made again, on another node if there is one. After a day of
-trying, the money is owed (pve402.leases.debts).
+A paid guest that does not start is made again, elsewhere if possible, and owed after a day.
 
 A lease whose guest comes from the warm pool (pve402.leases.warm_guests) begins at the last step:
 the guest is checked before the money moves and re-keyed afterwards.
@@ -27,14 +26,14 @@ from typing import NoReturn
 
 import structlog
 
-from pve402.domain import errors, lease, networks, order, owed
+from pve402.domain import errors, lease, networks, order
 from pve402.leases import (
-    anew,
-    cluster,
     deals,
     debts,
+    failing,
     guest_networks,
     machine,
+    making_turns,
     moves,
     options,
     settling,
@@ -50,6 +49,7 @@ log = structlog.get_logger(__name__)
 Deal = deals.Deal
 Status = lease.LeaseStatus
 _SETTLING = order.OrderStatus.SETTLING
+_NOT_ASKED_TO_PAY = {order.OrderStatus.CLAIMED, order.OrderStatus.WORKING}
 
 
 class Creation:
@@ -64,13 +64,13 @@ class Creation:
         secret_vault: vault.Vault,
         ready: warm_guests.WarmGuests,
         *,
-        again: anew.Anew,
+        failures: failing.Failures,
         debt_writer: debts.Debts,
         guest_network: guest_networks.GuestNetworks,
     ) -> None:
         self._ready = ready
         self._debts = debt_writer
-        self._anew = again
+        self._failures = failures
         self._networks = guest_network
         self._deals = deal_writer
         self._machines = machines
@@ -94,8 +94,8 @@ class Creation:
             await self._run_or_refuse(row)
         except machine.GuestMovedError as moved:
             await self._follow(row, moved.node)
-        except (workflow.RetryLater, pve.ProxmoxError, *workflow.TRANSIENT) as error:
-            if not await self._owe_if_overdue(row, workflow.reason_of(error)):
+        except workflow.UNFINISHED as error:
+            if not await self._end_if_overdue(row, workflow.reason_of(error)):
                 raise
 
     async def _run_or_refuse(self, row: order.Order) -> None:
@@ -105,13 +105,24 @@ class Creation:
         except workflow.GiveUp as end:
             await self._refuse(row, end)
 
-    async def _owe_if_overdue(self, row: order.Order, reason: str) -> bool:
-        """Give a paid lease up after a day of trying; return whether it was time."""
+    async def _end_if_overdue(self, row: order.Order, reason: str) -> bool:
+        """End what would be tried again, if its time is over; return whether it was.
+
+        A paid lease is owed after a day. An order whose settlement was not asked for yet is
+        refused, whatever it waits for.
+        """
         deal = await self._deals.reopen(row)
-        if not await self._debts.is_overdue(deal.order):
-            return False
-        await self._debts.owe(deal, owed.OwedReason.UNDELIVERED, reason)
-        return True
+        if not deal.order.is_paid and deal.order.status in _NOT_ASKED_TO_PAY:
+            return await self._refuse_if_late(deal)
+        return await self._debts.owe_if_overdue(deal, reason)
+
+    async def _refuse_if_late(self, deal: Deal) -> bool:
+        try:
+            await self._failures.check_time(deal)
+        except workflow.GiveUp as end:
+            await self._refuse(deal.order, end)
+            return True
+        return False
 
     async def _follow(self, row: order.Order, node: str) -> NoReturn:
         """Record the node that the guest was migrated to, and retry at once."""
@@ -123,13 +134,10 @@ class Creation:
     async def _create(self, deal: Deal) -> Deal:
         """Ask for the guest. If an earlier attempt's outcome is unknown, check before asking."""
         first_try = deal.lease.create_sent_at is None
+        await self._await_turn(deal)
         found = await self._probe(deal)
         if found is not None:
             return found
-        try:
-            await self._networks.prepare(deal.lease)
-        except pve.ProxmoxError as error:
-            raise await self._passing_or_final(deal, error, "create_failed") from error
         sent, upid = await self._send(deal)
         if not first_try:
             await self._wait_out(sent, upid)
@@ -137,26 +145,39 @@ class Creation:
         return await self._deals.advance(sent, created, order_status=order.OrderStatus.WORKING)
 
     async def _send(self, deal: Deal) -> tuple[Deal, pve_tasks.Upid]:
-        """Record that we ask for the guest, then ask for it."""
-        sent = deal
+        """Record that we ask for the guest, write its rules, then ask for it."""
+        sent, is_asked = deal, False
         try:
             async with self._machines.turn_to_write(deal.lease.node):
-                noted = functools.partial(moves.note_create_sent, self._deals.db)
+                noted = functools.partial(making_turns.take, self._deals.db, self._settings)
                 sent = await self._deals.advance(deal, noted)
+                await self._networks.prepare(sent.lease)
+                is_asked = True
                 upid = await self._machines.ask_to_create(
                     sent.lease, self._secrets(sent.order), self._planned_expiry(sent)
                 )
         except pve.GuestExists:
-            await self._check_time(sent)
+            await self._failures.check_time(sent)
             raise workflow.RetryLater("the vmid was taken meanwhile", after_seconds=0.2) from None
         except pve.ProxmoxError as error:
-            if not isinstance(error, workflow.TRANSIENT):
+            is_known = isinstance(error, pve.Unreachable) or not isinstance(
+                error, workflow.TRANSIENT
+            )
+            if is_known or not is_asked:
                 before = deal.lease.create_sent_at
                 sent = await self._deals.advance(
                     sent, functools.partial(moves.forget_create_sent, before=before)
                 )
-            raise await self._passing_or_final(deal, error, "create_failed") from error
+            raise await self._failures.passing_or_final(deal, error, "create_failed") from error
         return sent, upid
+
+    async def _await_turn(self, deal: Deal) -> None:
+        """Raise RetryLater while there is time and the node makes many guests, GiveUp later."""
+        try:
+            await making_turns.check(self._deals.db, deal.lease, self._settings)
+        except workflow.RetryLater:
+            await self._failures.check_time(deal)
+            raise
 
     async def _probe(self, deal: Deal) -> Deal | None:
         """Return None if the vmid is free; otherwise find out whose guest it is.
@@ -166,7 +187,7 @@ class Creation:
         try:
             free = await self._machines.is_vmid_free(deal.lease.vmid)
         except pve.ProxmoxError as error:
-            raise await self._passing_or_final(deal, error, "create_failed") from error
+            raise await self._failures.passing_or_final(deal, error, "create_failed") from error
         if free:
             return None
         found = await self._adopt(deal)
@@ -207,9 +228,9 @@ class Creation:
         try:
             await self._machines.wait_until_created(deal.lease, upid.text)
         except pve.TaskMissing:
-            await self._check_time(deal)  # its record is gone; the next check tells
+            await self._failures.check_time(deal)  # its record is gone; the next check tells
         except pve.ProxmoxError as error:
-            raise await self._passing_or_final(deal, error, "create_failed") from error
+            raise await self._failures.passing_or_final(deal, error, "create_failed") from error
         raise workflow.RetryLater("the creation has just ended", after_seconds=0)
 
     async def _check_abandoned(self, deal: Deal) -> None:
@@ -239,7 +260,7 @@ class Creation:
         deal = await self._isolate(deal)
         if not deal.order.settles_first or deal.order.is_paid:
             return await self._deals.advance(deal, moves.begin_starting)
-        await self._check_time(deal)
+        await self._failures.check_time(deal)
         return await self._deals.advance(deal, moves.begin_settling, order_status=_SETTLING)
 
     async def _isolate(self, deal: Deal) -> Deal:
@@ -247,10 +268,11 @@ class Creation:
         if deal.lease.link is networks.Link.READY or deal.lease.rules_at is not None:
             return deal
         try:
-            await self._networks.isolate(deal.lease)
+            moved = deals.Moving(self._deals, deal)
+            await self._networks.fence(deal.lease, moved.move)
         except pve.ProxmoxError as error:
-            raise await self._passing_or_final(deal, error, "create_failed") from error
-        return await self._deals.advance(deal, functools.partial(moves.note_rules, self._deals.db))
+            raise await self._failures.passing_or_final(deal, error, "create_failed") from error
+        return moved.deal
 
     async def _ask_again(self, deal: Deal, error: pve.ProxmoxError) -> NoReturn:
         """Ask for the guest again if its creation failed for a passing reason and made nothing.
@@ -258,7 +280,7 @@ class Creation:
         For example, Proxmox timed out on a lock. Reading that task again would never help.
         """
         is_over = isinstance(error.__cause__, pve.TaskFailed)
-        failure = await self._passing_or_final(deal, error, "create_failed")
+        failure = await self._failures.passing_or_final(deal, error, "create_failed")
         is_passing = isinstance(error, workflow.TRANSIENT)
         if is_over and is_passing and await self._look(deal) is machine.Sight.ABSENT:
             await self._deals.advance(deal, moves.ask_again)
@@ -271,16 +293,31 @@ class Creation:
         try:
             await self._machines.ensure_running(deal.lease, look_first=look_first)
         except pve.ProxmoxError as error:
-            raise await self._passing_or_final(deal, error, "start_failed") from error
+            raise await self._failures.passing_or_final(deal, error, "start_failed") from error
+        deal = await self._connect(deal) if self._networks.connects_first(deal.lease) else deal
         if deal.order.is_paid:
             await self._activate(deal, deal.order.transaction)
             return None
-        await self._check_time(deal)
+        await self._failures.check_time(deal)
         return await self._deals.advance(deal, moves.begin_settling, order_status=_SETTLING)
+
+    async def _connect(self, deal: Deal) -> Deal:
+        """Connect a guest whose address is read from it, before it is anybody's."""
+        moved = deals.Moving(self._deals, deal)
+        try:
+            _, again_at = await self._networks.advance(deal.lease, moved.move)
+        except pve.ProxmoxError as error:
+            raise await self._failures.passing_or_final(
+                moved.deal, error, "start_failed"
+            ) from error
+        if again_at is None:
+            return moved.deal
+        await self._failures.check_time(moved.deal)
+        raise workflow.retry_at(again_at, await self._deals.db.time(), "its network waits")
 
     async def _look_at_ready(self, deal: Deal) -> Deal:
         """Check a guest from the warm pool; replace it with a new one if it is not sound."""
-        await self._check_time(deal)
+        await self._failures.check_time(deal)
         if await self._ready.is_sound(deal.lease, self._planned_expiry(deal)):
             return await self._deals.advance(deal, order_status=_SETTLING)
         try:
@@ -311,7 +348,7 @@ class Creation:
         try:
             await self._ready.hand_over(deal, self._secrets(deal.order))
         except workflow.RetryLater:
-            await self._check_time(deal)
+            await self._failures.check_time(deal)
             raise
 
     async def _activate(self, deal: Deal, transaction: str | None) -> None:
@@ -322,12 +359,12 @@ class Creation:
         try:
             return await self._machines.look(deal.lease)
         except pve.ProxmoxError as error:
-            raise await self._passing_or_final(deal, error, "create_failed") from error
+            raise await self._failures.passing_or_final(deal, error, "create_failed") from error
 
     async def _look_for_guest(self, deal: Deal) -> None:
         sight = await self._look(deal)
         if sight is machine.Sight.IN_MAKING:
-            await self._check_time(deal)
+            await self._failures.check_time(deal)
             raise workflow.RetryLater("the guest is still being made")
         if sight not in {machine.Sight.STOPPED, machine.Sight.RUNNING}:
             raise workflow.GiveUp("create_failed", f"no guest after its creation: {sight.value}")
@@ -339,41 +376,10 @@ class Creation:
         """
         deal = await self._deals.reopen(row)
         if deal.order.is_paid:
-            await self._anew.make(deal, end.reason)
+            await self._failures.make_anew(deal, end.reason)
             return
         log.warning("creation_refused", order=row.order_id, refusal=end.refusal, reason=end.reason)
         await self._deals.refuse(deal, end.refusal, end.reason)
-
-    async def _passing_or_final(
-        self, deal: Deal, error: pve.ProxmoxError, refusal: str
-    ) -> Exception:
-        """Turn a Proxmox failure into RetryLater while there is time, else GiveUp."""
-        reason = workflow.reason_of(error)
-        if isinstance(error, cluster.NOT_HERE):
-            if not deal.order.is_paid:
-                return await self._anew.elsewhere(deal, reason)
-            self._anew.note_unfit(deal)
-        if not isinstance(error, workflow.TRANSIENT):
-            return workflow.GiveUp(refusal, reason)
-        await self._check_time(deal)
-        return workflow.RetryLater(reason)
-
-    async def _check_time(self, deal: Deal) -> None:
-        """Give up a creation that took too long, or whose payment could not be settled in time.
-
-        A paid one is then made anew.
-        """
-        if deal.order.is_paid:
-            if await self._anew.is_too_long(deal):
-                raise workflow.GiveUp("create_failed", "the paid container did not come up in time")
-            return
-        now = await self._deals.db.time()
-        limit = timedelta(seconds=self._settings.creation_limit_seconds)
-        margin = timedelta(seconds=self._settings.settle_margin_seconds)
-        if now > deal.order.created_at + limit:
-            raise workflow.GiveUp("creation_timed_out", "the creation took too long")
-        if now > deal.order.valid_before - margin:
-            raise workflow.GiveUp("payment_expired", "the payment's window ends before settlement")
 
     def _planned_expiry(self, deal: Deal) -> datetime:
         return deal.order.created_at + timedelta(minutes=deal.order.minutes)

@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
-from pve402.domain import lease, order
+from pve402.domain import happening, lease, order
 from pve402.leases import metrics, moves, options, reservation
 from pve402.payments import protocol
 from pve402.storage import (
     database,
+    happening_rows,
     lease_rows,
     order_rows,
     owed_rows,
@@ -108,7 +109,9 @@ class Deals:
         return Deal(order=written, lease=moved)
 
     async def note_paid(self, deal: Deal, transaction: str | None) -> Deal:
-        """Record that a new lease is paid, whose warm guest is not its tenant's yet."""
+        """Record that an order is paid and not delivered: a warm guest has to be re-keyed, or the
+        guest of a renewed lease started.
+        """
         async with self.db.single() as tx:
             written = await self.write_order(tx, deal.order, **self._paid_now(transaction))
         return Deal(order=written, lease=deal.lease)
@@ -190,11 +193,8 @@ class Deals:
                 transaction=transaction or row.transaction,
             )
 
-    async def settle_alone(self, row: order.Order, transaction: str | None) -> order.Order:
-        """Record that an order was paid, without a lease to update.
-
-        It is a management fee, or a renewal that settled after its lease had ended.
-        """
+    async def settle_fee(self, row: order.Order, transaction: str | None) -> order.Order:
+        """Record that a management fee was paid; there is no lease to update."""
         async with self.db.single() as tx:
             settled = await self.write_order(
                 tx,
@@ -219,9 +219,25 @@ class Deals:
         metrics.count(refused)
         return Deal(order=refused, lease=back)
 
+    async def abandon(
+        self, tx: transaction.Transaction, deal: Deal, new: lease.Lease, reason: str
+    ) -> None:
+        """Give up a lease whose order has got another one, and write down which."""
+        old = deal.lease
+        await moves.abandon(self.db, tx, old, reason)
+        places = f"{old.node}/{old.vmid}, {reason}; the order goes on with lease {new.lease_id}"
+        await happening_rows.add(
+            self.db,
+            tx,
+            happening.Kind.REPLACED,
+            places,
+            lease_id=old.lease_id,
+            order_id=deal.order.order_id,
+        )
+
     async def refuse_fee(self, row: order.Order, refusal: str, reason: str) -> order.Order:
         """Close the order for a management fee that was not paid."""
-        async with self.db.single() as tx:
+        async with self.db.begin() as tx:
             refused = await self._refuse(tx, row, refusal, reason)
         metrics.count(refused)
         return refused
@@ -231,15 +247,27 @@ class Deals:
     ) -> order.Order:
         """Record a refusal, and watch a signed payment: somebody else may still submit it."""
         closing = CLOSED if row.sealed_payment is None else self.watched()
-        return await self.write_order(
-            tx,
-            row,
-            status=order.OrderStatus.REFUSED.value,
-            refusal=refusal,
-            last_error=reason[:500],
-            attempts=0,
-            **closing,
+        return await self.write_refusal(
+            tx, row, refusal, reason, last_error=reason[:500], attempts=0, **closing
         )
+
+    async def write_refusal(
+        self,
+        tx: transaction.Transaction,
+        row: order.Order,
+        refusal: str,
+        reason: str,
+        **values: Any,
+    ) -> order.Order:
+        """Write on an order that is still ours that it is refused, and when and why."""
+        status = order.OrderStatus.REFUSED.value
+        written = await self.write_order(tx, row, status=status, refusal=refusal, **values)
+        why = refusal if reason in ("", refusal) else f"{refusal}: {reason}"
+        kind = happening.Kind.REFUSED
+        await happening_rows.add(
+            self.db, tx, kind, why, lease_id=row.lease_id, order_id=row.order_id
+        )
+        return written
 
     def watched(self) -> dict[str, Any]:
         """Return the values of a refused order whose signed payment is watched."""
@@ -285,3 +313,16 @@ class Deals:
 WATCH_AFTER_SECONDS = 10.0
 """When the chain is first looked at for the transfer of a refused order."""
 CLOSED = {"sealed_payment": None, "sealed_secrets": None, "due_at": None, "fence": None}
+
+
+class Moving:
+    """A deal, and the moves of its lease since."""
+
+    def __init__(self, deal_writer: Deals, deal: Deal) -> None:
+        self._deals = deal_writer
+        self.deal = deal
+
+    async def move(self, change: Move) -> lease.Lease:
+        """Move the lease."""
+        self.deal = await self._deals.advance(self.deal, change)
+        return self.deal.lease

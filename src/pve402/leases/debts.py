@@ -2,6 +2,7 @@
 
     how it came                                          when it is owed
     a paid container that cannot be delivered            after a day of trying
+    a paid renewal whose container does not start        after a day of trying
     a transfer that lands after its order was refused    once it is deep enough on chain
     a renewal that settles after its lease has ended     once it is deep enough on chain
 
@@ -35,21 +36,32 @@ class Debts:
         self._money = funds
         self._settings = settings
 
-    async def is_overdue(self, row: order.Order) -> bool:
-        """Return whether a paid order was tried for so long that it is given up."""
+    async def owe_if_overdue(self, deal: deals.Deal, error: str) -> bool:
+        """Give a paid order up after a day of trying; return whether it was time.
+
+        Raises RetryLater like `owe`.
+        """
+        if not await self._is_overdue(deal.order):
+            return False
+        await self.owe(deal, owed.OwedReason.UNDELIVERED, error)
+        return True
+
+    async def _is_overdue(self, row: order.Order) -> bool:
         if row.settled_at is None:
             return False
         limit = timedelta(seconds=self._settings.deliver_seconds)
         return await self._deals.db.time() > row.settled_at + limit
 
-    async def owe(self, deal: deals.Deal, why: owed.OwedReason, error: str) -> None:
+    async def owe(
+        self, deal: deals.Deal, why: owed.OwedReason, error: str, *, holder: str | None = None
+    ) -> None:
         """Close a paid order that bought nothing, and write what is owed for it.
 
         Raises RetryLater until its transfer is deep enough on chain. An order that redeems a debt
-        gives back what it took.
+        gives back what it took. With a holder, the debt is not redeemable.
         """
         if deal.order.owed_id is not None:
-            await self._give_back(deal, error)
+            await self._give_back(deal, error, holder)
             return
         try:
             stands = await self._lasting(deal.order)
@@ -59,7 +71,7 @@ class Debts:
         since = deal.order.settled_at or await self._deals.db.time()
         async with self._deals.db.begin() as tx:
             closed = await self._close(tx, deal.order, transaction=stands, settled_at=since)
-            await self._insert(tx, closed, why, since=since, error=error)
+            await self._insert(tx, closed, why, since=since, error=error, holder=holder)
             await self._let_go(tx, deal, why.value, error)
 
     async def watch(self, row: order.Order) -> None:
@@ -120,6 +132,7 @@ class Debts:
         *,
         since: datetime,
         error: str,
+        holder: str | None = None,
     ) -> None:
         debt = owed.Owed(
             owed_id=owed.new_owed_id(),
@@ -135,6 +148,7 @@ class Debts:
             created_at=since,  # the insert writes the database's own time
             tries=row.tries,
             last_error=error[:500] or None,
+            holder_order_id=holder,
         )
         await owed_rows.insert(self._deals.db, tx, debt)
         log.error(
@@ -147,14 +161,13 @@ class Debts:
             reason=why.value,
         )
 
-    async def _give_back(self, deal: deals.Deal, error: str) -> None:
+    async def _give_back(self, deal: deals.Deal, error: str, holder: str | None) -> None:
         log.error("redemption_not_delivered", order=deal.order.order_id, owed=deal.order.owed_id)
-        refused = {"status": order.OrderStatus.REFUSED.value, "refusal": "create_failed"}
         async with self._deals.db.begin() as tx:
-            closed = await self._deals.write_order(
-                tx, deal.order, **refused, last_error=error[:500], **deals.CLOSED
+            closed = await self._deals.write_refusal(
+                tx, deal.order, "create_failed", error, last_error=error[:500], **deals.CLOSED
             )
-            await owed_rows.give_back(tx, closed)
+            await owed_rows.give_back(tx, closed, holder)
             await self._let_go(tx, deal, "create_failed", error)
 
     async def _let_go(

@@ -7,7 +7,6 @@ access: its signature is public on chain by then, so the sender may have copied 
 
 from pve402.domain import order
 from pve402.leases import deals, money, workflow
-from pve402.payments import facilitators
 
 
 class Fees:
@@ -22,21 +21,15 @@ class Fees:
 
         Raises FenceLostError if that took so long that another process took the row.
         """
-        settlement = await self._money.settle(row)
-        if settlement.outcome is facilitators.Outcome.SETTLED:
-            return await self._deals.settle_alone(row, settlement.transaction)
-        if settlement.outcome is facilitators.Outcome.REFUSED:
-            return await self._deals.refuse_fee(
-                row, "settlement_refused", settlement.reason or "refused"
-            )
-        return await self._deals.leave_open(row, settlement.transaction)
+        try:
+            transaction = money.transaction_of(await self._money.settle(row))
+        except workflow.GiveUp as end:
+            return await self._deals.refuse_fee(row, end.refusal, end.reason)
+        except money.SettlementUnknown as unknown:
+            return await self._deals.leave_open(row, unknown.transaction)
+        return await self._deals.settle_fee(row, transaction)
 
     async def run(self, row: order.Order) -> None:
         """Resolve a fee with an unknown outcome; raises RetryLater while it stays unknown."""
-        try:
-            settled = await self.settle(row)
-        except workflow.GiveUp as end:
-            await self._deals.refuse_fee(row, end.refusal, end.reason)
-            return
-        if settled.is_open:
+        if (await self.settle(row)).is_open:
             raise workflow.RetryLater("settlement unknown")

@@ -7,7 +7,7 @@ answer for each size is cached until the view of the cluster or the promises are
 from collections.abc import Sequence
 
 from pve402.domain import catalogue, errors, lease, placement
-from pve402.leases import addresses, cluster, firewall_view, options
+from pve402.leases import addresses, cluster, firewall_view, on_sale, options, sdn_ranges
 from pve402.storage import database, lease_rows
 
 _KEPT = 1024
@@ -21,36 +21,47 @@ class Fitting:
         db: database.Database,
         view: cluster.ClusterView,
         settings: options.LeaseOptions,
-        sku_catalogue: catalogue.Catalogue,
+        selling: on_sale.OnSale,
         firewalls: firewall_view.FirewallView,
+        ranges: sdn_ranges.SdnRanges,
     ) -> None:
+        self._ranges = ranges
         self._db = db
         self._view = view
         self._settings = settings
         self._seen: Sequence[placement.NodeRoom] = ()
-        self._catalogue = sku_catalogue
+        self._on_sale = selling
+        self._catalogue: catalogue.Catalogue | None = None
         self._firewalls = firewalls
-        self._rooms: Sequence[placement.NodeRoom] = ()
         self._promises: Sequence[placement.Promise] = ()
         self._used_up: frozenset[str] = frozenset()  # networks without a free address
-        self._known: dict[tuple[str, lease.Size], bool] = {}
+        self._known: dict[tuple[str, lease.Size, frozenset[tuple[str, str]]], bool] = {}
 
-    async def check(self, sku: catalogue.Sku, size: lease.Size) -> None:
+    async def check(
+        self, sku: catalogue.Sku, size: lease.Size, template: str | None = None
+    ) -> None:
         """Raise NoCapacity or ProxmoxUnavailable if there is no room for this size now.
+
+        `template` is the tenants' name of one of the sku's templates; None: its usual one.
 
         Raises IsolationUnavailable if the sku's network is isolated and the firewall is off.
         """
-        self._firewalls.check(self._catalogue.network_of(sku))
+        now = self._on_sale.now
+        self._firewalls.check(now.network_of(sku))
         rooms = await self._view.rooms()
         promises = await self._view.promises(self._db)
         is_new = self._seen is not rooms or self._promises is not promises
-        if is_new or len(self._known) >= _KEPT:
+        if is_new or self._catalogue is not now or len(self._known) >= _KEPT:
             self._seen, self._promises, self._known = rooms, promises, {}
-            self._rooms = self._usable(rooms)
-            self._used_up = await addresses.used_up(self._db, self._catalogue)
-        known = self._known.get((sku.name, size))
+            self._catalogue = now
+            of_pools = await addresses.used_up(self._db, now)
+            self._used_up = of_pools | await self._ranges.used_up(now)
+        volume = sku.template_volume(template, self._settings.default_template)
+        usable = self._usable(await self._view.rooms_for(volume))
+        places = frozenset((room.node, room.storage) for room in usable)
+        known = self._known.get((sku.name, size, places))
         if known is None:
-            known = self._known[sku.name, size] = self._fits(sku, size)
+            known = self._known[sku.name, size, places] = self._fits(sku, size, usable)
         if not known and not await self._stands_ready(sku, size):
             raise errors.NoCapacity
 
@@ -66,13 +77,20 @@ class Fitting:
     def _usable(self, rooms: Sequence[placement.NodeRoom]) -> Sequence[placement.NodeRoom]:
         return [room for room in rooms if room.node not in self._view.drained]
 
-    def _fits(self, sku: catalogue.Sku, size: lease.Size) -> bool:
+    def _fits(
+        self, sku: catalogue.Sku, size: lease.Size, rooms: Sequence[placement.NodeRoom]
+    ) -> bool:
         limits = self._settings.limits
-        if self._catalogue.network_of(sku).name in self._used_up:
+        if self._on_sale.now.network_of(sku).name in self._used_up:
             return False
         try:
-            placement.choose_node(
-                self._rooms, self._promises, size, allowed=sku.nodes, limits=limits
+            placement.choose_room(
+                rooms,
+                self._promises,
+                size,
+                allowed=sku.nodes,
+                limits=limits,
+                storages=sku.storages,
             )
         except errors.NoCapacity:
             return False

@@ -3,23 +3,27 @@
 import dataclasses
 from collections.abc import Mapping
 from ipaddress import ip_address
+from typing import Any
 
 from pve402.domain import catalogue, lease, networks
+from pve402.leases import on_sale
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
+from pve402.proxmox.guest_spec import CPU_UNITS_LIMIT
 
 FAMILIES: Mapping[int, str] = {4: "ipv4", 6: "ipv6"}
 """The names of address families in a lease's row and in answers."""
 
 
 def spec_of(
-    usual: pve_guests.GuestSpec, sku_catalogue: catalogue.Catalogue, row: lease.Lease
+    usual: pve_guests.GuestSpec, selling: on_sale.OnSale, row: lease.Lease
 ) -> pve_guests.GuestSpec:
     """Return the spec of a lease's guest, without its secrets, tags and description.
 
     Raises InvalidParameters if the catalogue no longer has the lease's network.
     """
-    profile, sku = sku_catalogue.networks.get(row.network), sku_catalogue.skus.get(row.sku)
+    sold = selling.catalogue_of(row)
+    profile, sku = sold.networks.get(row.network), sold.skus.get(row.sku)
     if profile is None:
         raise pve.InvalidParameters(f"the catalogue has no network {row.network}", errors={})
     plugged = connected(usual, profile, row.addresses)
@@ -30,10 +34,24 @@ def spec_of(
         nesting=sku is None or sku.nesting,
         hostname=row.hostname,
         template=row.template,
+        storage=row.storage or usual.storage,
         cores=row.size.cores,
         memory_mb=row.size.memory_mb,
         disk_gb=row.size.disk_gb,
+        **_shares(sku, row.size),
     )
+
+
+def _shares(sku: catalogue.Sku | None, size: lease.Size) -> dict[str, Any]:
+    """Return what a size gets of swap and of CPU time."""
+    if sku is None:
+        return {}
+    limit, units = sku.cpu_limit, sku.cpu_units
+    return {
+        "swap_mb": int(size.memory_mb * sku.swap),
+        "cpu_limit": None if limit is None else limit * size.cores,
+        "cpu_units": None if units is None else min(units * size.cores, CPU_UNITS_LIMIT),
+    }
 
 
 def connected(
@@ -75,6 +93,8 @@ def _of_family(
     """Return a card's address and gateway of one family."""
     if isinstance(addressing, networks.Method):
         return (None if addressing is networks.Method.NONE else addressing.value), None
+    if isinstance(addressing, networks.Learned):
+        return addressing.method.value, None
     if address is None or ip_address(address) not in addressing.subnet:
         raise pve.InvalidParameters(f"{address} is not inside {addressing.subnet}", errors={})
     gateway = None if addressing.gateway is None else str(addressing.gateway)

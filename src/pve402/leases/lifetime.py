@@ -16,6 +16,7 @@ guest down, ENDED and FAILED after we saw it gone. A renewal that takes its hold
 so a step that is still running here can no longer write.
 """
 
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -23,10 +24,10 @@ from typing import Any
 
 import structlog
 
-from pve402.domain import lease, power
+from pve402.domain import lease
 from pve402.leases import deals, guest_networks, machine, metrics, moves, options, workflow
 from pve402.proxmox import errors as pve
-from pve402.storage import address_rows, database, token_rows, vmid_rows
+from pve402.storage import address_rows, database, port_rows, token_rows, vmid_rows
 
 log = structlog.get_logger(__name__)
 
@@ -88,6 +89,8 @@ class Lifetime:
         if now < row.expires_at:
             await self._apply_power(row)
             ends = row.expires_at
+            if self._networks.is_outdated(row):
+                await self._machines.write_description(row)
             row, again_at = await self._networks.advance(row, functools.partial(self._move, row))
             await self._wait_until(row, min(again_at or ends, ends))
             return None
@@ -101,11 +104,12 @@ class Lifetime:
     async def _apply_power(self, row: lease.Lease) -> None:
         """Start or stop the guest of an active lease, as its tenant or the operator wants.
 
-        If the guest does not start, the reconciler retries a few times an hour. What the operator
-        decided is written on the guest, so that it survives a lost database.
+        If the guest does not start, the reconciler retries a few times an hour. A suspension is
+        written on the guest, so that it survives a lost database, and so is its end, whoever
+        changed the lease after that.
         """
-        if row.wanted_by is power.WantedBy.OPERATOR:
-            await self._machines.write_description(row)
+        with contextlib.suppress(pve.GuestMissing):
+            await self._machines.describe_suspension(row)
         if not row.is_to_run:
             await self._on_end(row, "suspended" if row.suspension else "stopped_by_owner")
             if await self._machines.ensure_stopped(row) is machine.Sight.RUNNING:
@@ -146,8 +150,10 @@ class Lifetime:
         """Return how long to keep a guest for a renewal: in proportion to its paid time, capped.
 
         A lease that was rebuilt from its guest names no template, and nobody knows how long it was
-        paid for; it gets the longest time.
+        paid for; it gets the longest time. Nobody renews a trial.
         """
+        if row.is_trial:
+            return 0.0
         if not row.template:
             return self._settings.grace_seconds
         paid = row.expires_at - row.created_at if row.expires_at is not None else timedelta(0)
@@ -175,8 +181,7 @@ class Lifetime:
             late = timedelta(seconds=self._settings.late_create_seconds)
             if await self._db.time() < row.create_sent_at + late:
                 raise workflow.RetryLater("a creation of unknown outcome may appear late")
-        if row.upid is None and await self._machines.is_vmid_free(row.vmid):
-            await self._networks.forget(row)
+        await self._networks.forget(row)
         await self._finish(row, reason=row.end_reason or "failed")
 
     async def _finish(self, row: lease.Lease, *, reason: str) -> None:
@@ -187,6 +192,7 @@ class Lifetime:
             rest = self._settings.address_rest_seconds
             await address_rows.release(self._db, tx, row.lease_id, rest)
             await token_rows.revoke_of_lease(self._db, tx, row.lease_id)
+            await port_rows.remove_of_lease(tx, row.lease_id)
         await self._on_end(row, reason)
         metrics.LEASES_OVER.labels(reason).inc()
         log.info("lease_over", lease=row.lease_id, vmid=row.vmid, reason=reason)

@@ -17,8 +17,9 @@ from enum import Enum
 
 import structlog
 
-from pve402.domain import catalogue, lease, mark
+from pve402.domain import lease, mark
 from pve402.leases import guest_specs, options, workflow
+from pve402.leases import on_sale as sale
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guest_views
 from pve402.proxmox import guests as pve_guests
@@ -56,6 +57,14 @@ class GuestMovedError(Exception):
         self.node = node
 
 
+class HalfMadeError(workflow.RetryLater):
+    """A guest is locked for creation, and no task is seen that would finish or remove it.
+
+    Just before and just after its task that is so for a moment. If the task was killed it stays so,
+    as no call of the API takes the lock away.
+    """
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Secrets:
     """The tenant's access to the guest."""
@@ -77,7 +86,7 @@ class Machines:
         settings: options.LeaseOptions,
         secret_vault: vault.Vault,
         template: pve_guests.GuestSpec,
-        sku_catalogue: catalogue.Catalogue,
+        on_sale: sale.OnSale,
     ) -> None:
         """Keep the parts; `template` is a spec with the operator's network and defaults."""
         self._db = db
@@ -87,7 +96,7 @@ class Machines:
         self._settings = settings
         self._mark_key = secret_vault.key("guest description")
         self._template = template
-        self._catalogue = sku_catalogue
+        self._on_sale = on_sale
 
     async def look(self, row: lease.Lease) -> Sight:
         """Return what exists under the lease's vmid: one call, or two if its node has no guest.
@@ -129,7 +138,7 @@ class Machines:
         Raises ProxmoxError; after OutcomeUnknown the guest may exist or appear later.
         """
         spec = dataclasses.replace(
-            guest_specs.spec_of(self._template, self._catalogue, row),
+            guest_specs.spec_of(self._template, self._on_sale, row),
             password=secrets.password,
             ssh_public_keys=secrets.ssh_public_keys,
             tags=self._tags(row),
@@ -228,6 +237,15 @@ class Machines:
             changes = {"description": self.description(now, now.expires_at)}
             await self._guests.update_config(_ref(row), changes, digest=config.digest)
 
+    async def describe_suspension(self, row: lease.Lease) -> None:
+        """Write a suspension, or its end, on the guest unless it says so already."""
+        config = await self._own_config(row)
+        record = None if config is None else self.read_description(config.description)
+        if record is None:
+            return
+        if record != self.read_description(self.description(row, record.expires_at)):
+            await self.write_description(row)
+
     async def describe_running(self, row: lease.Lease, expires_at: datetime) -> None:
         """Write the lease's name and end on its guest. Raises GuestMissing unless it runs."""
         sight = await self.look(row)
@@ -248,6 +266,7 @@ class Machines:
             suspension=row.suspension,
             network=row.network,
             addresses=row.addresses,
+            openings=row.openings,
         )
         return mark.describe(record, self._mark_key)
 
@@ -336,7 +355,7 @@ class Machines:
     async def _wait_for_making(self, row: lease.Lease) -> bool:
         upid = await self.find_creation(row)
         if upid is None:
-            raise workflow.RetryLater("locked for creation without a task")
+            raise HalfMadeError("locked for creation without a task")
         try:
             await self._wait(upid)
         except pve.ProxmoxError as error:

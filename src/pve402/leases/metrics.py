@@ -10,6 +10,9 @@ ORDERS = prometheus_client.Counter(
 EARNED = prometheus_client.Counter(
     "pve402_earned_atomic_total", "Settled amounts in atomic units, by network.", ("network",)
 )
+OWED = prometheus_client.Gauge(
+    "pve402_owed_atomic", "Money owed to tenants in atomic units, by network.", ("network",)
+)
 LEASES_OVER = prometheus_client.Counter(
     "pve402_leases_over_total", "Leases that ended, by reason.", ("reason",)
 )

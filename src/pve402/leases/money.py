@@ -5,8 +5,28 @@ from collections.abc import Collection
 
 from pve402.domain import order
 from pve402.leases import workflow
-from pve402.payments import facilitators, protocol, settlement
+from pve402.payments import extensions, facilitators, protocol, settlement
 from pve402.storage import vault
+
+
+class SettlementUnknown(workflow.RetryLater):
+    """Nobody knows yet whether the money has moved; `transaction` may still land."""
+
+    def __init__(self, found: facilitators.Settlement) -> None:
+        super().__init__(f"settlement unknown: {found.reason}")
+        self.transaction = found.transaction
+
+
+def transaction_of(found: facilitators.Settlement) -> str | None:
+    """Return the transaction of money that has moved; None if a trusted facilitator named none.
+
+    Raises GiveUp if nothing was charged and nothing will be, SettlementUnknown while nobody knows.
+    """
+    if found.outcome is facilitators.Outcome.REFUSED:
+        raise workflow.GiveUp("settlement_refused", found.reason or "refused")
+    if found.outcome is facilitators.Outcome.UNKNOWN:
+        raise SettlementUnknown(found)
+    return found.transaction
 
 
 class Money:
@@ -30,8 +50,11 @@ class Money:
         self, order_id: str, payment: protocol.Payment, requirements: protocol.Requirements
     ) -> bytes:
         """Return the encrypted payment, which the order row keeps until the payment is final."""
+        kept = json.loads(payment.to_json())
+        if requirements.declared is not None:  # beside the payment, where older replicas ignore it
+            kept["declared"] = requirements.declared.full
         terms = {
-            "payment": payment.to_json(),
+            "payment": json.dumps(kept),
             "resource_url": requirements.resource_url,
             "scheme": requirements.scheme,
             "description": requirements.description,
@@ -83,12 +106,15 @@ class Money:
         if row.sealed_payment is None:
             raise workflow.GiveUp("payment_erased", "the payment of this order was erased")
         terms = json.loads(self._vault.unseal(row.sealed_payment, row.order_id))
-        payment = protocol.Payment.from_json(terms.pop("payment"))
+        kept = terms.pop("payment")
+        payment = protocol.Payment.from_json(kept)
+        declared = json.loads(kept).get("declared")
         requirements = protocol.Requirements(
             network=row.network,
             amount_atomic=row.amount_atomic,
             pay_to=row.pay_to,
             asset=row.asset,
+            declared=extensions.Declared(forms=(declared,)) if declared else None,
             **terms,
         )
         return payment, requirements

@@ -10,7 +10,6 @@ class LeaseOptions:
     """Settings for creating, keeping and ending leases."""
 
     instance: str  # names this installation in the tags of its guests
-    storage: str
     default_template: str
     fixed_node: str | None = None  # all guests on this node; None: wherever there is room
     vmid_min: int = 10_000
@@ -28,13 +27,16 @@ class LeaseOptions:
     restarts_an_hour: int = 3  # of a guest found stopped inside its lease
     unsettled_per_wallet: int = 8
     unsettled_per_address: int = 16
+    unsettled_per_payer: int = 64  # at most, for a wallet that paid before
     unsettled_in_all: int = 256
+    unsettled_of_new_wallets: int | None = None  # all of them together
     quotas: quota.Quotas = dataclasses.field(default_factory=quota.Quotas)
     confirmations: int = 10  # blocks after which we check a settlement again
     confirm_after_seconds: float = 25.0
     address_rest_seconds: float = 600.0  # how long a freed address stays unused
     address_history_seconds: float = 365 * 24 * 3600.0  # how long we keep who had an address
     warm_kinds: tuple[warm_kind.WarmKind, ...] = ()  # the warm pool
+    creates_per_node: int = 8  # guests of ours that one node makes at once, over all replicas
     writes_per_node: int = 4  # Proxmox tasks of ours at once on one node, over all replicas
 
 

@@ -18,7 +18,6 @@ class Answer:
     lease: lease.Lease
     order: order.Order
     access_token: str | None = dataclasses.field(default=None, repr=False)
-    replayed: bool = False
 
 
 class Outcomes:

@@ -57,6 +57,8 @@ class PowerSwitch:
         """
         wanted = await self._want(row, moves.want_running) if not row.is_to_run else row
         check_running_time(wanted)
+        async with self._db.begin() as tx:
+            await moves.note_reboot(self._db, tx, wanted)
         await self._on_end(wanted, "rebooted")
         try:
             await self._machines.reboot(wanted)
@@ -75,28 +77,37 @@ class PowerSwitch:
     ) -> lease.Lease:
         check_running_time(row)
         try:
-            async with self._db.single() as tx:
+            async with self._db.begin() as tx:
                 moved = await move(self._db, tx, row, power.WantedBy.TENANT)
         except queue.FenceLostError:
             raise errors.LeaseBusy from None
-        with self._worker.changes_of(row.lease_id) as changed:
-            self._worker.wake()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PATIENCE_SECONDS):
-                    return await self._until_applied(moved, changed)
-        return moved
+        return await applied(self._db, self._worker, moved)
 
-    async def _until_applied(self, row: lease.Lease, changed: asyncio.Event) -> lease.Lease:
-        """Wait until the worker has finished with the lease."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_SECONDS):
-                    await changed.wait()
-            changed.clear()
-            async with self._db.read() as tx:
-                now = await lease_rows.get(tx, row.lease_id)
-            if now is None or now.due_at == now.expires_at:
-                return now or row
+
+async def applied(
+    db: database.Database, lease_worker: worker.Worker, row: lease.Lease
+) -> lease.Lease:
+    """Return an active lease once a worker has done what is wanted of it, or after a while."""
+    with lease_worker.changes_of(row.lease_id) as changed:
+        lease_worker.wake()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                return await _until_applied(db, row, changed)
+    return row
+
+
+async def _until_applied(
+    db: database.Database, row: lease.Lease, changed: asyncio.Event
+) -> lease.Lease:
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_POLL_SECONDS):
+                await changed.wait()
+        changed.clear()
+        async with db.read() as tx:
+            now = await lease_rows.get(tx, row.lease_id)
+        if now is None or now.due_at == now.expires_at:
+            return now or row
 
 
 def check_running_time(row: lease.Lease) -> None:

@@ -15,6 +15,7 @@ import structlog
 
 from pve402.domain import catalogue, lease, placement
 from pve402.leases import cluster, options, workflow
+from pve402.leases import on_sale as sale
 from pve402.proxmox import errors as pve
 from pve402.proxmox import nodes as pve_nodes
 from pve402.proxmox import resources, storage
@@ -57,14 +58,16 @@ class Preflight:
         settings: options.LeaseOptions,
         *,
         pool: str | None,
-        sku_catalogue: catalogue.Catalogue,
+        on_sale: sale.OnSale,
     ) -> None:
         self._view = view
         self._nodes = nodes
         self._storages = storages
         self._settings = settings
         self._pool = pool
-        self._catalogue = sku_catalogue
+        self._on_sale = on_sale
+        self._woken = asyncio.Event()
+        on_sale.when_replaced(self._woken.set)
         self._loop: asyncio.Task[None] | None = None
         self.lacks: tuple[Lack, ...] = ()
         self.unmet: frozenset[Need] = frozenset()
@@ -97,7 +100,7 @@ class Preflight:
 
     def _unknown_nodes(self, known: set[str]) -> list[Lack]:
         """Report nodes that a setting or a sku names but the cluster does not have."""
-        named = {node for sku in self._catalogue.skus.values() for node in sku.nodes}
+        named = {node for sku in self._on_sale.now.skus.values() for node in sku.nodes}
         named |= {self._settings.fixed_node} if self._settings.fixed_node else set()
         return [
             Lack(node=node, need=Need.NODE, reason=f"the cluster has no node {node}")
@@ -107,7 +110,7 @@ class Preflight:
     def _oversized(self, nodes: Sequence[resources.NodeSummary]) -> list[Lack]:
         """Report skus whose smallest guest has more cores or memory than any node they may use."""
         limits, found = self._settings.limits, list[Lack]()
-        for sku in self._catalogue.skus.values():
+        for sku in self._on_sale.now.skus.values():
             usable = [node for node in nodes if not sku.nodes or node.node in sku.nodes]
             if usable and not any(_could_hold(node, sku.smallest, limits) for node in usable):
                 least = f"{sku.smallest.cores} cores and {sku.smallest.memory_mb} MB"
@@ -136,14 +139,19 @@ class Preflight:
 
     async def _look_at(self, node: str) -> list[Lack]:
         found = [
-            await self._storage_lack(node),
+            await self._storages_lack(node),
             await self._template_lack(node),
             await self._bridge_lack(node),
         ]
         return [lack for lack in found if lack is not None]
 
-    async def _storage_lack(self, node: str) -> Lack | None:
-        name = self._settings.storage
+    async def _storages_lack(self, node: str) -> Lack | None:
+        """Return a lack if the node has none of the storages for the skus sold there."""
+        names = dict.fromkeys(name for sku in self._skus(node) for name in sku.storages)
+        lacks = [await self._storage_lack(node, name) for name in names]
+        return lacks[0] if lacks and None not in lacks else None
+
+    async def _storage_lack(self, node: str, name: str) -> Lack | None:
         try:
             status = await self._storages.status(node, name)
         except pve.StorageMissing:
@@ -167,6 +175,7 @@ class Preflight:
                 continue
             except pve.PermissionDenied:
                 return None
+        self._view.note_templates(node, frozenset(wanted - held))
         if not wanted or held & wanted:
             return None
         reason = f"there is no {', '.join(sorted(wanted))}"
@@ -182,14 +191,14 @@ class Preflight:
             bridges = await self._nodes.bridges(node)
         except (pve.PermissionDenied, pve.CallNotSupported):
             return None
-        wanted = {self._catalogue.network_of(sku).bridge for sku in self._skus(node)}
+        wanted = {self._on_sale.now.network_of(sku).bridge for sku in self._skus(node)}
         if not bridges or wanted & set(bridges):  # none: perhaps our token may not see bridges
             return None
         lacking, seen = ", ".join(sorted(wanted)), ", ".join(bridges)
         return Lack(node=node, need=Need.BRIDGE, reason=f"there is no bridge {lacking}, but {seen}")
 
     def _skus(self, node: str) -> list[catalogue.Sku]:
-        skus = self._catalogue.skus.values()
+        skus = self._on_sale.now.skus.values()
         return [sku for sku in skus if not sku.nodes or node in sku.nodes]
 
     def _conclude(self, lacks: list[Lack], known: set[str], allowed: Sequence[str]) -> None:
@@ -204,7 +213,7 @@ class Preflight:
             unmet.add(Need.NODE)
         of_all = [lack.need for lack in lacks if not lack.node]
         unmet |= {Need.POOL} & set(of_all)
-        if of_all.count(Need.SIZE) == len(self._catalogue.skus):
+        if of_all.count(Need.SIZE) == len(self._on_sale.now.skus):
             unmet.add(Need.SIZE)
         self.unmet = frozenset(unmet)
 
@@ -212,7 +221,7 @@ class Preflight:
         """Return whether some sku may be sold on an existing node, online or not."""
         fixed = self._settings.fixed_node
         places = known if fixed is None else known & {fixed}
-        skus = self._catalogue.skus.values()
+        skus = self._on_sale.now.skus.values()
         return bool(places) and any(not sku.nodes or sku.nodes & places for sku in skus)
 
     async def _look_safely(self) -> None:
@@ -225,7 +234,10 @@ class Preflight:
 
     async def _look_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(_INTERVAL_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_INTERVAL_SECONDS):
+                    await self._woken.wait()
+            self._woken.clear()
             await self._look_safely()
 
 

@@ -44,10 +44,17 @@ class Purchase:
     requirements: protocol.Requirements
     client_address: str | None = None
     idempotency_key: str | None = None
+    key_is_secret: bool = True  # False: others may know it, so it brings no token back
     by_key: bool = True  # the payer's own key signed; False for a contract wallet
     payer_has_code: bool | None = None  # None if not checked
     wait_seconds: float = 60.0  # 0: answer as soon as the order is written
     too_late: payment_errors.PaymentRejected | None = None  # set: may match an old order
+
+    @property
+    def is_of_another_price(self) -> bool:
+        """Whether the payment's amount is none that was asked for lately."""
+        late = self.too_late
+        return late is not None and late.code is payment_errors.Code.AMOUNT_MISMATCH
 
     @property
     def settles_first(self) -> bool:

@@ -4,42 +4,39 @@ The usage is summed from the rows in the creation's own transaction, in which pl
 so concurrent creations on several replicas cannot exceed a quota.
 """
 
-from pve402.domain import account, lease, quota
-from pve402.leases import purchases
-from pve402.storage import database, lease_rows, transaction
+from pve402.domain import lease, networks, quota
+from pve402.leases import new_wallets, purchases
+from pve402.storage import transaction, usage_rows
 
 
 class QuotaChecks:
     """Checks creations against the operator's quotas."""
 
-    def __init__(
-        self, db: database.Database, quotas: quota.Quotas, networks: tuple[str, ...]
-    ) -> None:
-        """Keep the parts; a wallet counts as one on all `networks` (CAIP-2)."""
-        self._db = db
+    def __init__(self, quotas: quota.Quotas, who_is_new: new_wallets.NewWallets) -> None:
         self._quotas = quotas
-        self._networks = networks
+        self._who_is_new = who_is_new
 
     async def check(
-        self, tx: transaction.Transaction, buyer: purchases.Buyer, size: lease.Size
+        self,
+        tx: transaction.Transaction,
+        buyer: purchases.Buyer,
+        size: lease.Size,
+        network: networks.NetworkProfile,
     ) -> None:
         """Raise LimitReached if this creation would exceed a quota; call it in placement's turn."""
-        quotas = self._quotas
-        wallet = [buyer.owner]
-        if buyer.by_key:
-            wallet = account.on_networks(buyer.owner, self._networks)
+        quotas, more = self._quotas, quota.Usage.of_lease(size, len(network.known))
+        wallet = self._who_is_new.accounts_of(buyer)
         if not quotas.wallet.is_unlimited:
-            quotas.wallet.check(await lease_rows.usage_of_owners(tx, wallet), size, "one wallet")
+            quotas.wallet.check(await usage_rows.of_owners(tx, wallet), more, "one wallet")
         if not quotas.address.is_unlimited and buyer.client_address is not None:
-            used = await lease_rows.usage_of_address(tx, buyer.client_address)
-            quotas.address.check(used, size, "clients at one address")
+            used = await usage_rows.of_address(tx, buyer.client_address)
+            quotas.address.check(used, more, "clients at one address")
         if not quotas.new_wallets.is_unlimited:
-            await self._check_new(tx, wallet, size)
+            await self._check_new(tx, wallet, more)
 
     async def _check_new(
-        self, tx: transaction.Transaction, wallet: list[str], size: lease.Size
+        self, tx: transaction.Transaction, wallet: list[str], more: quota.Usage
     ) -> None:
-        new_for = self._quotas.new_for_seconds
-        if await lease_rows.is_new_wallet(self._db, tx, wallet, new_for):
-            used = await lease_rows.usage_of_new_wallets(self._db, tx, new_for)
-            self._quotas.new_wallets.check(used, size, "all new wallets together")
+        if await self._who_is_new.includes(tx, wallet):
+            used = await self._who_is_new.usage(tx)
+            self._quotas.new_wallets.check(used, more, "all new wallets together")

@@ -7,7 +7,8 @@
     an active guest runs, its tenant stopped it   it is stopped
     a guest on another node than its lease        the lease follows it
     a stopped lease whose guest runs              it is stopped again
-    an active guest that is not connected yet     its lease falls due, which connects it
+    an active guest that is not connected yet,
+    or whose rules are not what they should be    its lease falls due, which sees to it
     a warm guest that is gone or down             it is discarded, the pool makes another
     a guest of ours without a current lease       reported; only an operator may stop it
     a guest locked for creation without a task    reported; only root on its node can clear it
@@ -27,10 +28,20 @@ from datetime import timedelta
 import structlog
 
 from pve402.domain import lease, mark, networks
-from pve402.leases import cluster, deals, machine, metrics, moves, options, warm_guests, workflow
+from pve402.leases import (
+    cluster,
+    deals,
+    guest_networks,
+    machine,
+    metrics,
+    moves,
+    options,
+    warm_guests,
+    workflow,
+)
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
-from pve402.storage import database, lease_rows, queue
+from pve402.storage import database, lease_rows, owed_rows, queue
 
 log = structlog.get_logger(__name__)
 
@@ -70,8 +81,10 @@ class Reconciler:
         view: cluster.ClusterView,
         machines: machine.Machines,
         settings: options.LeaseOptions,
+        guest_network: guest_networks.GuestNetworks,
     ) -> None:
         self._db = db
+        self._networks = guest_network
         self._view = view
         self._machines = machines
         self._settings = settings
@@ -97,6 +110,7 @@ class Reconciler:
 
     async def run_once(self) -> Report:
         """Compare and fix differences; raises ProxmoxError if the cluster does not answer."""
+        await self._count_debts()
         standing, seen = await self._look()
         guests = {guest.vmid: guest for guest in seen.guests}
         await self._close_gaps([(row, guests.get(row.vmid)) for row in standing])
@@ -108,6 +122,13 @@ class Reconciler:
                 log.warning("stranger", **dataclasses.asdict(stranger))
         self.last_report = report
         return report
+
+    async def _count_debts(self) -> None:
+        async with self._db.read() as tx:
+            totals = await owed_rows.totals(tx)
+        metrics.OWED.clear()
+        for network, amount_atomic in totals.items():
+            metrics.OWED.labels(network).set(amount_atomic)
 
     async def _close_gaps(
         self, pairs: Iterable[tuple[lease.Lease, resources.GuestSummary | None]]
@@ -149,7 +170,7 @@ class Reconciler:
         """Return whether the cluster's view differs from the lease."""
         if row.hold_order_id is not None or row.status not in _COMPARED:
             return False
-        if row.status is Status.ACTIVE and row.link is networks.Link.PENDING and guest is not None:
+        if guest is not None and self._is_unconnected(row):
             return True
         runs = guest is not None and guest.state is resources.RunState.RUNNING
         if row.status is Status.POOLED or guest is None:
@@ -157,6 +178,12 @@ class Reconciler:
         moved = guest.node != row.node
         to_run = row.status is Status.ACTIVE and row.is_to_run
         return self._is_of(guest, row) and (moved or runs is not to_run)
+
+    def _is_unconnected(self, row: lease.Lease) -> bool:
+        """Return whether an active guest's network is not as it should be."""
+        is_outdated = row.suspension is None and self._networks.is_outdated(row)
+        is_pending = row.link is networks.Link.PENDING
+        return row.status is Status.ACTIVE and (is_pending or is_outdated)
 
     async def _mend(
         self, room: asyncio.Semaphore, row: lease.Lease, guest: resources.GuestSummary | None
@@ -185,7 +212,7 @@ class Reconciler:
             log.info("guest_moved", lease=row.lease_id, node=guest.node)
             await self._move(row, functools.partial(moves.follow, node=guest.node))
             return
-        if row.status is Status.ACTIVE and row.link is networks.Link.PENDING:
+        if self._is_unconnected(row):
             await self._move(row, functools.partial(moves.check_power, self._db))
             return
         if row.status is Status.ACTIVE and row.is_to_run:

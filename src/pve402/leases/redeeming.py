@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from pve402.domain import account, errors, order, owed, price, request
+from pve402.domain import account, errors, making, order, owed, price, request
 from pve402.leases import options, outcome, purchases, redemptions, service
 from pve402.leases.service import Caller
 from pve402.payments import networks
@@ -34,7 +34,7 @@ class Redeeming:
 
     def __init__(self, parts: service.Parts, accepting: redemptions.Redemptions) -> None:
         self._db = parts.db
-        self._catalogue = parts.sku_catalogue
+        self._on_sale = parts.on_sale
         self._settings = parts.settings
         self._view = parts.view
         self._rules = parts.rules
@@ -76,14 +76,15 @@ class Redeeming:
         """
         await self._rules.check(client_address, account.address_of(caller.owner))
         debt = await self._find(caller, owed_id)
-        sku = asked.check(self._catalogue)
         taken = await self._redemptions.find(debt, idempotency_key, asked)
         if taken is None:
+            selling = self._on_sale.now
+            sku = asked.check(selling)
             usd = price.lease_price_usd(sku.rates, asked.size, asked.minutes)
             atomic = price.atomic_units(usd, networks.BY_CAIP2[debt.network].decimals)
             redemptions.check_redeemable(debt, atomic)
-            network = self._catalogue.network_of(sku)
-            self._firewalls.check(network)
+            how = making.of_sku(selling, sku)
+            self._firewalls.check(how.network)
             template = sku.template_volume(asked.template, self._settings.default_template)
             buyer = purchases.Redeemer(
                 owner=account.account(debt.network, debt.payer),
@@ -94,7 +95,7 @@ class Redeeming:
             taken = await self._redemptions.take(
                 asked,
                 sku,
-                network,
+                how,
                 debt,
                 atomic,
                 rooms,
@@ -108,7 +109,6 @@ class Redeeming:
             lease=await self._outcomes.lease_of(row),
             order=row,
             access_token=None if row.is_open else self._vault.lease_token(row.order_id),
-            replayed=not taken.new,
         )
 
     async def _find(self, caller: Caller, owed_id: str) -> owed.Owed:

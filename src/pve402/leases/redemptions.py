@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from pve402.domain import catalogue, errors, lease, networks, order, owed, placement, request
+from pve402.domain import catalogue, errors, lease, making, order, owed, placement, request
 from pve402.leases import admission, options, purchases, quotas, reservation
 from pve402.leases.admission import Taken
 from pve402.storage import database, order_rows, owed_rows, transaction, vault
@@ -48,7 +48,7 @@ class Redemptions:
         self,
         asked: request.CreationRequest,
         sku: catalogue.Sku,
-        network: networks.NetworkProfile,
+        how: making.Making,
         debt: owed.Owed,
         price_atomic: int,
         rooms: Sequence[placement.NodeRoom],
@@ -62,7 +62,6 @@ class Redemptions:
         OwedBusy, OwedTooLittle, NoCapacity, LimitReached, IdempotencyKeyReused.
         """
         wanted = self._admissions.new_lease(lease.new_lease_id(), asked, sku, buyer)
-        wanted = wanted.evolve(network=network.name)
         new = self._redeeming(debt, price_atomic, idempotency_key, asked)
         new = dataclasses.replace(new, client_address=buyer.client_address)
         async with self._db.begin() as tx:
@@ -74,7 +73,7 @@ class Redemptions:
             if found is not None:
                 return found
             check_redeemable(current, price_atomic)
-            await self._quotas.check(tx, buyer, asked.size)
+            await self._quotas.check(tx, buyer, asked.size, how.network)
             now = await self._db.time_in(tx)
             new = dataclasses.replace(new, settled_at=now, tried_at=now)
             if not await owed_rows.reserve(tx, current, price_atomic, new.order_id):
@@ -85,8 +84,7 @@ class Redemptions:
                 wanted,
                 self._settings,
                 rooms=rooms,
-                allowed=sku.nodes,
-                network=network,
+                how=how,
             )
             return await self._admissions.insert(
                 tx, dataclasses.replace(new, lease_id=taken.lease_id)
@@ -110,7 +108,7 @@ class Redemptions:
             return None
         held = await order_rows.get(tx, debt.holder_order_id)
         if held is None or held.request_hash != same:
-            raise errors.OwedBusy
+            raise _busy(debt)
         return Taken(order=held, new=False)
 
     def _redeeming(
@@ -154,6 +152,12 @@ def check_redeemable(debt: owed.Owed, price_atomic: int) -> None:
     if debt.closed_at is not None:
         raise errors.OwedNotFound
     if debt.holder_order_id is not None:
-        raise errors.OwedBusy
+        raise _busy(debt)
     if debt.left_atomic < price_atomic:
         raise errors.OwedTooLittle
+
+
+def _busy(debt: owed.Owed) -> errors.OwedBusy:
+    if debt.status is owed.OwedStatus.PAYING_BACK:
+        return errors.OwedBusy("The operator is paying this money back.")
+    return errors.OwedBusy()

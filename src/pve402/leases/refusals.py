@@ -5,6 +5,7 @@ from pve402.domain import errors, order, owed
 _NOT_CHARGED = {
     "create_failed": "The container could not be created; nothing was charged.",
     "start_failed": "The container could not be started; nothing was charged.",
+    "no_address": "The network had no address for the container; nothing was charged.",
     "creation_timed_out": "The container took too long to come up; nothing was charged.",
     "guest_missing": "The container is gone; nothing was charged.",
     "payment_expired": "The payment would have expired before it was settled; nothing was charged.",
@@ -25,7 +26,7 @@ def refusal_of(row: order.Order) -> errors.Pve402Error:
 
 
 _WHY = {
-    owed.OwedReason.UNDELIVERED: "The payment was taken, and the container could not be delivered.",
+    owed.OwedReason.UNDELIVERED: "The payment was taken, and the container did not come up.",
     owed.OwedReason.PAID_LATE: "The transfer arrived after its order had been refused.",
     owed.OwedReason.LEASE_OVER: "The transfer arrived after the lease had ended.",
 }
@@ -35,7 +36,9 @@ def owed_for(debt: owed.Owed | None) -> errors.PaymentOwed:
     """Return the error to answer for an order that was paid and bought nothing."""
     if debt is None:
         return errors.PaymentOwed()
-    if debt.closed_at is not None:
+    if debt.status is owed.OwedStatus.PAYING_BACK:
+        words = f"The operator is paying it back ({debt.owed_id})."
+    elif debt.closed_at is not None:
         words = f"What was owed for it ({debt.owed_id}) is redeemed or paid back."
     else:
         words = (

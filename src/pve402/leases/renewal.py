@@ -3,10 +3,13 @@
     state of the order   step                                     taken back by
     CLAIMED              start the guest unless it runs           stopping it again, in grace
     WORKING              (a start is under way; the same step)    stopping it again, in grace
-    SETTLING             settle the payment, extend the lease     nothing: this is the last step
+    SETTLING             settle the payment, extend the lease     nothing, once the money moved
 
 The order holds its lease from the claim until the order closes, so that the lease cannot expire, be
 renewed twice or be deleted by its owner meanwhile. If the guest does not start, nothing is charged.
+
+A guest that has to start after the money moved, because its payer is a contract or the settlement
+was slow, is tried for a day. If it does not start, the payment is owed and the lease released.
 """
 
 import functools
@@ -23,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 Deal = deals.Deal
 _HOLD_AGAIN_SECONDS = 120.0
+_UP = frozenset({lease.LeaseStatus.ACTIVE, lease.LeaseStatus.STARTING})
+"""The guest runs, as far as the lease's row knows."""
 
 
 class Renewal:
@@ -49,11 +54,19 @@ class Renewal:
 
     async def run(self, row: order.Order) -> None:
         """Take a claimed order as far as it goes; raises like Creation.run."""
+        try:
+            await self._run_or_refuse(row)
+        except machine.GuestMovedError as moved:
+            await self._follow(row, moved.node)
+        except workflow.UNFINISHED as error:
+            deal = await self._deals.reopen(row)
+            if not await self._debts.owe_if_overdue(deal, workflow.reason_of(error)):
+                raise
+
+    async def _run_or_refuse(self, row: order.Order) -> None:
         deal = await self._hold_again(await self._deals.open_deal(row))
         try:
             await workflow.run(self.steps, deal, lambda deal: deal.order.status)
-        except machine.GuestMovedError as moved:
-            await self._follow(row, moved.node)
         except workflow.GiveUp as end:
             log.warning("renewal_refused", order=row.order_id, refusal=end.refusal)
             await self._deals.refuse(await self._deals.open_deal(row), end.refusal, end.reason)
@@ -104,31 +117,39 @@ class Renewal:
 
     async def _settle(self, deal: Deal) -> None:
         if deal.lease.status in lease.OVER:
-            transaction = await self._settling.look(deal)  # it would buy nothing, so send nothing
-            paid_late = await self._deals.remember(deal.order, transaction)
-            reason = owed.OwedReason.LEASE_OVER
-            await self._debts.owe(deals.Deal(order=paid_late, lease=deal.lease), reason, "")
+            await self._owe_for_nothing(deal)
             return
-        paid = await self._settling.settle(deal)
-        await self._deals.remember(deal.order, paid.transaction)
-        deal = await self._revive(deal, may_be_stopped=paid.may_be_stopped)
+        transaction = deal.order.transaction
+        if not deal.order.is_paid:
+            paid = await self._settling.settle(deal)
+            transaction = paid.transaction
+            if paid.may_be_stopped or deal.lease.status not in _UP:
+                deal = await self._deals.note_paid(deal, transaction)
+        if deal.order.is_paid:
+            deal = await self._revive(deal)
         recheck = self._settling.needs_recheck(deal.order.network)
-        await self._deals.extend(deal, paid.transaction, recheck=recheck)
+        await self._deals.extend(deal, transaction, recheck=recheck)
 
-    async def _revive(self, deal: Deal, *, may_be_stopped: bool) -> Deal:
-        """Start the guest of a paid lease that is down: it waited for money, or its hold expired.
+    async def _owe_for_nothing(self, deal: Deal) -> None:
+        """Owe the payment of a lease that is over; one that has not moved is not sent."""
+        if not deal.order.is_paid:
+            transaction = await self._settling.look(deal)
+            paid_late = await self._deals.remember(deal.order, transaction)
+            deal = deals.Deal(order=paid_late, lease=deal.lease)
+        await self._debts.owe(deal, owed.OwedReason.LEASE_OVER, "")
 
-        The money has moved, so this never gives up: it retries until the guest runs. If the guest
-        is gone, the lease gets its minutes, and the reconciler or its end then closes it.
+    async def _revive(self, deal: Deal) -> Deal:
+        """Start the guest of a paid lease that may be down: it waited for money, or its hold ended.
+
+        The money has moved, so a failure is retried until the payment is owed. If the guest is
+        gone, the lease gets its minutes, and the reconciler or its end then closes it.
         """
         if deal.lease.status is lease.LeaseStatus.STOPPING:
             raise workflow.RetryLater("paid; the guest is just being stopped", after_seconds=1)
         if deal.lease.status is lease.LeaseStatus.STOPPED:
             deal = await self._deals.advance(deal, moves.wake)
-            may_be_stopped = True
         try:
-            if may_be_stopped:
-                await self._run_if_wanted(deal.lease)
+            await self._run_if_wanted(deal.lease)
         except pve.GuestMissing as error:
             reason = workflow.reason_of(error)
             log.warning("paid_guest_gone", lease=deal.lease.lease_id, error=reason)

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from pve402.domain import owed
-from pve402.leases import reservation
+from pve402.leases import reservation, withdrawal
 from pve402.payments import chain, settlement
 from pve402.payments.schemes.exact import eip3009
-from pve402.storage import database, owed_rows
+from pve402.storage import database, order_rows, owed_rows
+from pve402.storage import transaction as transactions
 
 _AMOUNT_CHARACTERS = 66
 
@@ -33,6 +34,14 @@ class Transfer:
     amount_atomic: int
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Closed:
+    """A debt as it was, and how much its payer got."""
+
+    debt: owed.Owed
+    paid_atomic: int
+
+
 class Repayment:
     """Closes debts."""
 
@@ -41,6 +50,7 @@ class Repayment:
         db: database.Database,
         settler: settlement.Settler,
         networks: Sequence[str],
+        stopping: withdrawal.Withdrawal,
         *,
         confirmations: int,
     ) -> None:
@@ -48,12 +58,14 @@ class Repayment:
         self._db = db
         self._settler = settler
         self._networks = networks
+        self._stopping = stopping
         self._confirmations = confirmations
 
-    async def close(self, transaction: str, owed_id: str | None = None) -> list[owed.Owed]:
-        """Close the debts that a transaction pays back, and return them as they were.
+    async def close(self, transaction: str, owed_id: str | None = None) -> list[Closed]:
+        """Close the debts that a transaction pays back; with an id, that one at most.
 
-        Raises NotRepaid, ChainUnavailable.
+        A redemption that is still going on is stopped: its wallet has the money. Raises NotRepaid,
+        ChainUnavailable.
         """
         for network in self._networks:
             found = self._settler.chain_of(network)
@@ -64,36 +76,124 @@ class Repayment:
 
     async def _close_by(
         self, network: str, where: chain.Chain, receipt: chain.Receipt, owed_id: str | None
-    ) -> list[owed.Owed]:
+    ) -> list[Closed]:
         if not receipt.succeeded:
             raise NotRepaid("the transaction was reverted, so it moved nothing")
         if not await where.is_final(receipt.transaction, confirmations=self._confirmations):
             needed = self._confirmations
             raise NotRepaid(f"it has fewer than {needed} confirmations; try again soon")
-        mined_at = (await where.block(receipt.block_number)).timestamp_seconds
-        async with self._db.begin() as tx:
-            await reservation.lock_placement(self._db, tx)  # of two at once, the second sees this
-            used = await owed_rows.used_logs(tx, network, receipt.transaction)
-            debts = [debt for debt in await owed_rows.list_open(tx) if debt.network == network]
-            if owed_id is not None:
-                debts = [debt for debt in debts if debt.owed_id == owed_id]
-            closed: list[owed.Owed] = []
-            reasons: list[str] = []
-            for moved in transfers_in(receipt):
-                if moved.log in used:
-                    reasons.append("its transfer has closed a debt before")
-                    continue
-                left = [debt for debt in debts if debt not in closed]
-                debt = _paid_by(moved, left, datetime.fromtimestamp(mined_at, UTC), reasons)
-                if debt is not None and await owed_rows.close_paid(
-                    self._db, tx, debt, transaction=receipt.transaction, log=moved.log
-                ):
-                    closed.append(debt)
+        mined = (await where.block(receipt.block_number)).timestamp_seconds
+        found = _Found(
+            network=network,
+            transaction=receipt.transaction,
+            transfers=list(transfers_in(receipt)),
+            mined_at=datetime.fromtimestamp(mined, UTC),
+            owed_id=owed_id,
+        )
+        reasons: list[str] = []
+        closed = await self._try(found, reasons) or await self._stop_and_try(found, reasons)
         if not closed:
             raise NotRepaid(
                 "; ".join(dict.fromkeys(reasons)) or "it moves nothing to a wallet that is owed"
             )
         return closed
+
+    async def _try(self, found: "_Found", reasons: list[str]) -> list[Closed]:
+        """Close what can be closed as it is; notes why other debts are not."""
+        closed: list[Closed] = []
+        async with self._db.begin() as tx:
+            await reservation.lock_placement(self._db, tx)  # of two at once, the second sees this
+            unused = await _unused(tx, found, reasons)
+            debts = await _owed_to(tx, found, unused)
+            for moved in unused:
+                done = [one.debt for one in closed]
+                left = [debt for debt in debts if debt not in done]
+                debt = _paid_by(moved, left, found.mined_at, reasons)
+                if debt is not None and await owed_rows.close_paid(
+                    self._db, tx, debt, transaction=found.transaction, log=moved.log
+                ):
+                    closed.append(Closed(debt=debt, paid_atomic=moved.amount_atomic))
+            if not closed:
+                reasons += await _why_over(tx, found, unused)
+        return closed
+
+    async def _stop_and_try(self, found: "_Found", reasons: list[str]) -> list[Closed]:
+        """Stop the redemption of the largest debt that is paid back, and close it."""
+        async with self._db.read() as tx:
+            unused = await _unused(tx, found, [])
+            debts = await _owed_to(tx, found, unused)
+            crossing = [debt for debt in debts if await _is_paid_in_all(tx, found, unused, debt)]
+        if not crossing:
+            return []
+        debt = max(crossing, key=lambda debt: debt.amount_atomic)
+        try:
+            await self._stopping.reserve(debt.owed_id)
+        except withdrawal.NotWithdrawn as error:
+            reasons.append(f"{debt.owed_id}: {error}")
+            return []
+        closed = await self._try(found, reasons)
+        if debt.owed_id not in {one.debt.owed_id for one in closed}:
+            await self._stopping.release(debt.owed_id)
+        return closed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What a transaction moved, and which debt alone it may close."""
+
+    network: str
+    transaction: str
+    transfers: Sequence[Transfer]
+    mined_at: datetime
+    owed_id: str | None
+
+
+async def _unused(
+    tx: transactions.Transaction, found: _Found, reasons: list[str]
+) -> list[Transfer]:
+    """Return the transfers that have closed no debt yet; notes that others have."""
+    used = await owed_rows.used_logs(tx, found.network, found.transaction)
+    if any(moved.log in used for moved in found.transfers):
+        reasons.append("its transfer has closed a debt before")
+    return [moved for moved in found.transfers if moved.log not in used]
+
+
+async def _owed_to(
+    tx: transactions.Transaction, found: _Found, moved: Sequence[Transfer]
+) -> list[owed.Owed]:
+    """Return what is owed to those who got something."""
+    return [
+        debt
+        for recipient in {one.recipient for one in moved}
+        for debt in await owed_rows.list_open(tx, recipient)
+        if debt.network == found.network and found.owed_id in {None, debt.owed_id}
+    ]
+
+
+async def _is_paid_in_all(
+    tx: transactions.Transaction, found: _Found, moved: Sequence[Transfer], debt: owed.Owed
+) -> bool:
+    """Whether a debt is being redeemed, and a transfer pays it with what that takes from it."""
+    if debt.status is not owed.OwedStatus.REDEEMING:
+        return False
+    taking = await order_rows.get(tx, debt.holder_order_id or "")
+    taken = 0 if taking is None else taking.amount_atomic
+    whole = dataclasses.replace(
+        debt, left_atomic=debt.left_atomic + taken, holder_order_id=owed.OPERATOR
+    )
+    return any(_paid_by(one, [whole], found.mined_at, []) is not None for one in moved)
+
+
+async def _why_over(
+    tx: transactions.Transaction, found: _Found, moved: Sequence[Transfer]
+) -> list[str]:
+    """Say which debts of those who got something are over, because they leased containers."""
+    return [
+        f"{debt.owed_id}: containers were leased for all of it"
+        for recipient in {one.recipient for one in moved}
+        for debt in await owed_rows.list_redeemed(tx, recipient)
+        if debt.network == found.network and debt.since <= found.mined_at
+    ]
 
 
 def transfers_in(receipt: chain.Receipt) -> Iterator[Transfer]:
@@ -133,7 +233,7 @@ def _why_not(moved: Transfer, debt: owed.Owed, mined_at: datetime) -> str | None
         return "the wallet sent it to itself"
     if mined_at < debt.since.replace(microsecond=0):
         return "the transfer is older than the debt"
-    if debt.holder_order_id is not None:
+    if debt.status is owed.OwedStatus.REDEEMING:
         return "it is being redeemed at this moment"
     if moved.amount_atomic < debt.left_atomic:
         return f"{moved.amount_atomic} atomic units are less than the {debt.left_atomic} owed"

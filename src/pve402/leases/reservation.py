@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from pve402.domain import errors, lease, networks, placement
+from pve402.domain import errors, happening, lease, making, networks, placement
 from pve402.leases import addresses, moves, options
-from pve402.storage import database, drain_rows, lease_rows, transaction, vmid_rows
+from pve402.storage import database, drain_rows, happening_rows, lease_rows, transaction, vmid_rows
 
 _PLACEMENT_LOCK = 402_402_403
 
@@ -40,8 +40,7 @@ async def reserve(
     settings: options.LeaseOptions,
     *,
     rooms: Sequence[placement.NodeRoom],
-    allowed: frozenset[str],
-    network: networks.NetworkProfile,
+    how: making.Making,
     due: bool = False,
 ) -> lease.Lease:
     """Choose an allowed node (any if none is named), reserve vmid and addresses, write the lease.
@@ -50,20 +49,35 @@ async def reserve(
     """
     rooms = await without_drained(tx, rooms)
     promises = await lease_rows.list_promises(tx)
-    node = placement.choose_node(
-        rooms, promises, wanted.size, allowed=allowed, limits=settings.limits
+    room = placement.choose_room(
+        rooms,
+        promises,
+        wanted.size,
+        allowed=how.nodes,
+        limits=settings.limits,
+        storages=how.storages,
     )
+    network = how.network
     vmid = await _reserve_vmid(db, tx, wanted.lease_id, settings)
     row = wanted.evolve(
-        node=node,
+        node=room.node,
+        storage=room.storage or None,
         vmid=vmid,
         hostname=wanted.hostname or f"ready-{vmid}",
         network=network.name,
-        link=networks.Link.PENDING if network.is_isolated else networks.Link.READY,
+        made_of=how.made_of,
+        link=_first_link(wanted, network),
+        address_count=len(network.known),
         addresses=await addresses.reserve(db, tx, wanted.lease_id, network, settings),
     )
     await moves.reserve(db, tx, row, due=due)
     return row
+
+
+def _first_link(wanted: lease.Lease, network: networks.NetworkProfile) -> networks.Link:
+    """Return whether a new guest waits for rules; the doctor's trial does so later."""
+    waits = network.is_isolated and not wanted.is_trial
+    return networks.Link.PENDING if waits else networks.Link.READY
 
 
 async def change_vmid(
@@ -86,24 +100,42 @@ async def make_anew(
     settings: options.LeaseOptions,
     *,
     rooms: Sequence[placement.NodeRoom],
-    allowed: frozenset[str],
+    how: making.Making | None,
+    keeps_vmid: bool,
 ) -> lease.Lease:
-    """Give a lease whose guest is gone another vmid, on another node if one has room.
+    """Move a lease whose guest is gone to another node if one has room, with another vmid or not.
 
-    Raises NoCapacity.
+    It gives back what its guest was given by others. Without `how`, its network is gone, and any
+    place will do. Raises NoCapacity.
     """
     rooms = await without_drained(tx, rooms)
     promises = await lease_rows.list_promises(tx)
     choose = functools.partial(
-        placement.choose_node, promises=promises, size=row.size, allowed=allowed
+        placement.choose_room,
+        promises=promises,
+        size=row.size,
+        allowed=how.nodes if how is not None else frozenset(),
+        limits=settings.limits,
+        storages=how.storages if how is not None else (),
     )
     try:
-        node = choose(_without(rooms, row.node), limits=settings.limits)
+        room = choose(_without(rooms, row.node))
     except errors.NoCapacity:
-        node = choose(rooms, limits=settings.limits)
-    await vmid_rows.release(db, tx, row.vmid, row.lease_id, "the guest did not start")
-    vmid = await _reserve_vmid(db, tx, row.lease_id, settings)
-    return await moves.make_anew(tx, row, node, vmid)
+        room = choose(rooms)
+    vmid = row.vmid
+    if not keeps_vmid:
+        await vmid_rows.release(db, tx, row.vmid, row.lease_id, "the guest did not start")
+        vmid = await _reserve_vmid(db, tx, row.lease_id, settings)
+    network = None if how is None else how.network
+    kept = await addresses.give_back_learned(db, tx, row, network, settings)
+    storage = room.storage or None
+    moved = await moves.make_anew(
+        tx, row, node=room.node, storage=storage, vmid=vmid, addresses=kept
+    )
+    places = f"{row.node}/{row.vmid} given up for {room.node}/{vmid}"
+    anew = happening.Kind.MADE_ANEW
+    await happening_rows.add(db, tx, anew, places, lease_id=row.lease_id, vmid=row.vmid)
+    return moved
 
 
 async def reserve_elsewhere(
@@ -113,13 +145,10 @@ async def reserve_elsewhere(
     settings: options.LeaseOptions,
     *,
     rooms: Sequence[placement.NodeRoom],
-    allowed: frozenset[str],
-    network: networks.NetworkProfile,
+    how: making.Making,
 ) -> lease.Lease:
     """Reserve for a lease that names the node to avoid, if another has room. Raises NoCapacity."""
-    reserving = functools.partial(
-        reserve, db, tx, wanted, settings, allowed=allowed, network=network
-    )
+    reserving = functools.partial(reserve, db, tx, wanted, settings, how=how)
     try:
         return await reserving(rooms=_without(rooms, wanted.node))
     except errors.NoCapacity:
@@ -132,7 +161,7 @@ def _without(rooms: Sequence[placement.NodeRoom], node: str) -> list[placement.N
 
 async def restore(db: database.Database, tx: transaction.Transaction, row: lease.Lease) -> None:
     """Write a lost lease again, with the node, vmid and addresses of its existing guest."""
-    await moves.restore(db, tx, row)
+    await moves.restore(db, tx, row.evolve(address_count=len(row.addresses)))
     await addresses.restore(db, tx, row)
     await vmid_rows.take(db, tx, row.vmid, row.lease_id)
 

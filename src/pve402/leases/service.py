@@ -1,24 +1,31 @@
 """The tenants' use cases: quote, lease, renew, view, end. The HTTP layer calls only this module."""
 
+import asyncio
 import dataclasses
-import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
 from typing import Literal
 
-from pve402.domain import account, catalogue, errors, lease, order, price, request
+from pve402.domain import account, errors, lease, making, order, quota, request
+from pve402.domain import catalogue as catalogues
 from pve402.leases import (
     admission,
     blocks,
+    catalogue_versions,
     cluster,
     fees,
     firewall_view,
     fitting,
+    inbound,
     moves,
+    on_sale,
     options,
     outcome,
     power,
+    prices,
     questions,
+    sdn_ranges,
+    usage,
     views,
     warm_guests,
     warm_pool,
@@ -36,6 +43,7 @@ from pve402.storage import database, lease_rows, queue, transaction, vault
 
 __all__ = ["Answer", "Caller", "LeaseService", "LeaseView", "Purchase"]
 
+_LOOK_SECONDS = 0.5
 _ENDS = lease.OVER | {lease.LeaseStatus.UNWINDING}
 
 
@@ -62,11 +70,13 @@ class Parts:
     """The service's dependencies."""
 
     db: database.Database
-    sku_catalogue: catalogue.Catalogue
+    on_sale: on_sale.OnSale
+    versions: catalogue_versions.Versions
     settings: options.LeaseOptions
     secret_vault: vault.Vault
     view: cluster.ClusterView
     firewalls: firewall_view.FirewallView
+    ranges: sdn_ranges.SdnRanges
     admissions: admission.Admission
     rules: blocks.Blocks
     settler: settlement.Settler
@@ -76,7 +86,9 @@ class Parts:
     fees: fees.Fees
     filler: warm_pool.Filler
     switch: power.PowerSwitch
+    inbound_rules: inbound.InboundRules
     lease_views: views.LeaseViews
+    history: usage.UsageHistory
     networks: tuple[str, ...]  # CAIP-2, those that payments are accepted on
     asking: questions.Questions = dataclasses.field(default_factory=questions.Questions)
 
@@ -89,41 +101,48 @@ class LeaseService:
         self._db = parts.db
         self._views = parts.lease_views
         self._fitting = fitting.Fitting(
-            parts.db, parts.view, parts.settings, parts.sku_catalogue, parts.firewalls
+            parts.db,
+            parts.view,
+            parts.settings,
+            parts.on_sale,
+            parts.firewalls,
+            parts.ranges,
         )
-        self.catalogue = parts.sku_catalogue
-        self._price_usd = functools.lru_cache(maxsize=4096)(self._exact_price_usd)
+        self.inbound = parts.inbound_rules
+        self.history = parts.history
+        self.prices = prices.Prices(parts.on_sale, parts.versions)
 
-    async def check_room(self, sku: catalogue.Sku, size: lease.Size) -> None:
+    @property
+    def catalogue(self) -> catalogues.Catalogue:
+        """What is on sale now; another one a moment later, perhaps."""
+        return self._parts.on_sale.now
+
+    async def check_room(
+        self, sku: catalogues.Sku, size: lease.Size, template: str | None = None
+    ) -> None:
         """Raise NoCapacity or ProxmoxUnavailable if a lease of this size could not be placed now.
 
         Makes no call while the view of the cluster and the promises are fresh.
         """
-        await self._fitting.check(sku, size)
+        await self._fitting.check(sku, size, template)
 
     def isolation(self) -> dict[str, Literal["none", "tenant", "unavailable"]]:
         """Return what keeps new guests apart, by the name of each network on sale."""
-        return self._parts.firewalls.states(self.catalogue)
+        return self._parts.firewalls.states()
+
+    @property
+    def limits(self) -> tuple[quota.Quotas, float]:
+        """What parties may lease at a time, and how many seconds may be paid ahead."""
+        return self._parts.settings.quotas, self._parts.settings.paid_ahead_limit_seconds
 
     async def check_client(self, client_address: str | None) -> None:
         """Raise AddressBlocked if the operator sells nothing to clients at this address."""
         await self._parts.rules.check(client_address)
 
-    def creation_price_usd(self, asked: request.CreationRequest) -> Fraction:
-        """Return the exact price of a creation; raise InvalidRequest if it cannot be sold."""
-        asked.check(self.catalogue)
-        return self._price_usd(asked.sku, asked.size, asked.minutes)
-
-    def renewal_price_usd(self, row: lease.Lease, minutes: int) -> Fraction:
-        """Return the exact price of a renewal, from the size stored with the lease."""
-        if not 1 <= minutes <= catalogue.MAX_MINUTES:
-            raise errors.OutOfBounds(f"runtimeMinutes must be 1 to {catalogue.MAX_MINUTES}")
-        rates = admission.renewal_rates(row, self.catalogue)
-        return price.lease_price_usd(rates, row.size, minutes, with_base=False)
-
     async def check_renewable(self, row: lease.Lease, minutes: int) -> None:
         """Raise the error that a renewal would get now, before asking for payment."""
         admission.check_renewable(row, minutes, await self._db.time(), self._parts.settings)
+        await self._parts.rules.check_owner(row)
         if row.status is lease.LeaseStatus.STOPPED:
             await self._fitting.check_return(row)
 
@@ -134,23 +153,35 @@ class LeaseService:
         ProvisioningFailed and PaymentRefused, nothing was charged; after OrderPending and
         SettlementPending, the outcome is still open.
         """
-        sku = asked.check(self.catalogue)
-        taken = await self._parts.admissions.find(
-            purchase, admission.CREATE_ROUTE, asked.canonical()
-        )
+        taken = await self._find_bought(asked, purchase)
         if taken is None:
-            network = self.catalogue.network_of(sku)
-            self._parts.firewalls.check(network)
+            selling = self.catalogue
+            sku = asked.check(selling)
+            how = making.of_sku(selling, sku)
+            self._parts.firewalls.check(how.network)
             default = self._parts.settings.default_template
             template = sku.template_volume(asked.template, default)
             rooms = await self._parts.view.rooms_for(template)
             await self._parts.rules.check_purchase(purchase)
             purchase = await self._verify(purchase)
-            taken = await self._parts.admissions.take_creation(asked, sku, network, purchase, rooms)
+            sku = self.prices.as_paid(sku, asked, purchase.requirements)
+            taken = await self._parts.admissions.take_creation(asked, sku, how, purchase, rooms)
             if taken.new:
                 self._parts.lease_worker.begin(taken.order)
                 self._parts.filler.wake()
         return await self._answer(taken, purchase)
+
+    async def _find_bought(
+        self, asked: request.CreationRequest, purchase: Purchase
+    ) -> admission.Taken | None:
+        """Return the order of this purchase, also when what it bought is no longer on sale."""
+        try:
+            return await self._parts.admissions.find(
+                purchase, admission.CREATE_ROUTE, asked.canonical()
+            )
+        except payment_errors.PaymentRejected:
+            asked.check(self.catalogue)  # what cannot be sold needs no other payment
+            raise
 
     async def renew(
         self, row: lease.Lease, minutes: int, purchase: Purchase, caller: Caller | None = None
@@ -160,13 +191,14 @@ class LeaseService:
         Raises LeaseNotFound unless the payer is the owner or the caller has a token of the lease.
         """
         payer_owns = account.is_same(purchase.owner, row.owner, any_chain=purchase.by_key)
-        if not payer_owns and not _may_manage(caller, row):
+        if not payer_owns and not may_manage(caller, row):
             raise errors.LeaseNotFound
         canonical = request.RenewalRequest(lease_id=row.lease_id, minutes=minutes).canonical()
         taken = await self._parts.admissions.find(purchase, admission.RENEW_ROUTE, canonical)
         if taken is None:
             in_grace = row.status is lease.LeaseStatus.STOPPED
             rooms = await self._parts.view.rooms() if in_grace else None
+            await self._parts.rules.check_owner(row)
             await self._parts.rules.check_purchase(purchase)
             purchase = await self._verify(purchase)
             taken = await self._parts.admissions.take_renewal(row, minutes, purchase, rooms)
@@ -209,19 +241,26 @@ class LeaseService:
                 found = None
         if found is None or found.is_unowned or not (found.handed_over or caller):
             raise errors.LeaseNotFound
-        if caller is not None and not _may_manage(caller, found):
+        if caller is not None and not may_manage(caller, found):
             raise errors.LeaseNotFound
         return found
 
     async def list_leases(self, caller: Caller, *, include_over: bool = False) -> list[LeaseView]:
-        """Return the caller's leases with their guests' state, with one call to Proxmox."""
+        """Return the caller's leases with their guests' states, which take one call to Proxmox."""
         async with self._db.read() as tx:
             found = await self._list_rows(tx, caller, include_over=include_over)
-        return await self._views.of([row for row in found if _may_manage(caller, row)])
+        return await self._views.of([row for row in found if may_manage(caller, row)])
 
-    async def view(self, row: lease.Lease) -> LeaseView:
-        """Return one lease with its guest's state."""
-        return (await self._views.of([row]))[0]
+    async def view(self, row: lease.Lease, *, wait_seconds: float = 0.0) -> LeaseView:
+        """Return one lease with its guest's state; waits as long for the guest's addresses."""
+        give_up_at = time.monotonic() + wait_seconds
+        while True:
+            found = await self._views.one(row)
+            if time.monotonic() >= give_up_at or not self._views.lacks_addresses(found):
+                return found
+            await asyncio.sleep(_LOOK_SECONDS)
+            async with self._db.read() as tx:
+                row = await lease_rows.get(tx, row.lease_id) or row
 
     async def node_figures(self) -> Sequence[resources.NodeSummary]:
         """Return the nodes' figures, a few seconds old; raise ProxmoxUnavailable if unknown."""
@@ -230,19 +269,23 @@ class LeaseService:
     async def end(self, row: lease.Lease) -> lease.Lease:
         """End a lease early: stop and destroy the guest, without a refund.
 
-        Raises LeaseBusy while a renewal holds it, LeaseNotReady before the handover. Ending a lease
-        that is already ending succeeds.
+        Raises LeaseBusy while a renewal holds it, LeaseNotReady before the handover, and
+        LeaseSuspended. Ending a lease that is already ending succeeds.
         """
         if row.status in lease.OVER or row.status is lease.LeaseStatus.DELETING:
             return row
         check_endable(row)
         try:
-            async with self._db.single() as tx:
+            async with self._db.begin() as tx:
                 moved = await moves.end_early(self._db, tx, row)
         except queue.FenceLostError:
             raise errors.LeaseBusy from None
         self._parts.lease_worker.wake()
         return moved
+
+    async def require_active(self, row: lease.Lease) -> None:
+        """Raise LeaseSuspended, or LeaseNotReady outside a lease's paid time."""
+        row.check_usable(await self._db.time())
 
     async def start(self, row: lease.Lease) -> lease.Lease:
         """Start the guest; see `power.PowerSwitch.start`."""
@@ -266,9 +309,6 @@ class LeaseService:
         if caller.by_key:
             accounts = account.on_networks(caller.owner, self._parts.networks)
         return await lease_rows.list_by_owners(tx, accounts, include_over=include_over)
-
-    def _exact_price_usd(self, sku: str, size: lease.Size, minutes: int) -> Fraction:
-        return price.lease_price_usd(self.catalogue.sku(sku).rates, size, minutes)
 
     async def _verify(self, purchase: Purchase) -> Purchase:
         """Ask the chain if the payer is a contract, the facilitator if the payment would settle.
@@ -319,27 +359,24 @@ class LeaseService:
         if warm_guests.may_be_replaced(found, row):
             raise errors.OrderPending
         is_sold = row.kind is order.OrderKind.CREATION and not row.is_open
-        may_see = is_sold and (taken.new or (taken.named and await self._is_proven(purchase)))
+        named = taken.named and purchase.key_is_secret
+        may_see = is_sold and (taken.new or (named and await self._is_proven(purchase)))
         token = self._parts.secret_vault.lease_token(row.order_id) if may_see else None
-        return Answer(
-            lease=found,
-            order=row,
-            access_token=token,
-            replayed=not taken.new,
-        )
+        return Answer(lease=found, order=row, access_token=token)
 
 
 def check_endable(row: lease.Lease) -> None:
     """Raise the error that `end` would get now, before asking for payment."""
     if row.status in lease.OVER:
         return
+    row.check_not_suspended()
     if row.hold_order_id is not None:
         raise errors.LeaseBusy
     if not row.handed_over or row.status is lease.LeaseStatus.STARTING:
         raise errors.LeaseNotReady
 
 
-def _may_manage(caller: Caller | None, row: lease.Lease) -> bool:
+def may_manage(caller: Caller | None, row: lease.Lease) -> bool:
     if caller is None:
         return False
     if caller.lease_id is not None:

@@ -17,7 +17,6 @@ import structlog
 
 from pve402.domain import lease
 from pve402.leases import deals, machine, money, moves, workflow
-from pve402.payments import facilitators
 from pve402.proxmox import errors as pve
 
 log = structlog.get_logger(__name__)
@@ -59,25 +58,21 @@ class Settling:
             settled = await asking
         finally:
             asking.cancel()
-        if settled.outcome is facilitators.Outcome.REFUSED:
-            raise workflow.GiveUp("settlement_refused", settled.reason or "refused")
-        await self._deals.remember(deal.order, settled.transaction)
-        if settled.outcome is facilitators.Outcome.UNKNOWN:
-            raise await self._again(deal, f"settlement unknown: {settled.reason}", is_down=is_down)
+        try:
+            transaction = money.transaction_of(settled)
+        except money.SettlementUnknown as unknown:
+            await self._deals.remember(deal.order, unknown.transaction)
+            raise await self._again(deal, unknown.reason, is_down=is_down) from None
+        await self._deals.remember(deal.order, transaction)
         may_be_stopped = was_slow or deal.order.attempts > 0
-        return Paid(transaction=settled.transaction, may_be_stopped=may_be_stopped)
+        return Paid(transaction=transaction, may_be_stopped=may_be_stopped)
 
     async def look(self, deal: deals.Deal) -> str | None:
         """Return the transaction of a payment that has moved by itself; moves nothing.
 
         Raises GiveUp if it never will, RetryLater while that is unknown.
         """
-        found = await self._money.look(deal.order)
-        if found.outcome is facilitators.Outcome.REFUSED:
-            raise workflow.GiveUp("settlement_refused", found.reason or "refused")
-        if found.outcome is facilitators.Outcome.UNKNOWN:
-            raise workflow.RetryLater(f"settlement unknown: {found.reason}")
-        return found.transaction
+        return money.transaction_of(await self._money.look(deal.order))
 
     def needs_recheck(self, network: str) -> bool:
         """Return whether a network's settlements are checked again on chain."""

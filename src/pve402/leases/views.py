@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from pve402.domain import errors, lease, mark
-from pve402.leases import cluster, machine
+from pve402.leases import cluster, machine, seen_addresses
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
 
@@ -24,20 +24,36 @@ class LeaseView:
     lease: lease.Lease
     guest: resources.GuestSummary | None
     seen: bool  # False: Proxmox did not answer, so the guest's state is unknown
+    own_addresses: seen_addresses.Found = ()  # by the guest's own account
 
 
 class LeaseViews:
-    """Reads guests with one call for all, plus one for each whose state the list may have wrong."""
+    """Reads guests with one call for all, plus one for each whose state is in doubt."""
 
     def __init__(
-        self, view: cluster.ClusterView, machines: machine.Machines, instance: str
+        self,
+        view: cluster.ClusterView,
+        machines: machine.Machines,
+        addresses: seen_addresses.SeenAddresses,
+        instance: str,
     ) -> None:
         self._view = view
         self._machines = machines
+        self._addresses = addresses
         self._instance = instance
 
     async def of(self, rows: list[lease.Lease]) -> list[LeaseView]:
-        """Return leases with their guests, in the same order."""
+        """Return leases with their guests, in the same order, and with addresses seen before."""
+        return [self._with_known(view) for view in await self._seen(rows)]
+
+    async def one(self, row: lease.Lease) -> LeaseView:
+        """Return a lease with its guest; asks for the addresses that a running guest tells."""
+        (view,) = await self._seen([row])
+        if _is_running(view) and self._addresses.is_due(row):
+            await self._addresses.ask(row)
+        return self._with_known(view)
+
+    async def _seen(self, rows: list[lease.Lease]) -> list[LeaseView]:
         standing = [row for row in rows if row.status not in lease.OVER]
         if not standing:
             return [LeaseView(lease=row, guest=None, seen=True) for row in rows]
@@ -47,6 +63,13 @@ class LeaseViews:
             return [LeaseView(lease=row, guest=None, seen=False) for row in rows]
         views = [LeaseView(lease=row, guest=self._guest_of(row, guests), seen=True) for row in rows]
         return await self._with_states(views)
+
+    def lacks_addresses(self, view: LeaseView) -> bool:
+        """Return whether the lease's guest will have an address that was not seen yet."""
+        row = view.lease
+        if row.status in lease.OVER or not row.is_to_run:
+            return False
+        return not row.handed_over or (_is_running(view) and self._addresses.are_coming(row))
 
     def node_figures(self) -> Sequence[resources.NodeSummary]:
         """Return the nodes' figures, a few seconds old; raise ProxmoxUnavailable if unknown."""
@@ -96,6 +119,16 @@ class LeaseViews:
         if view.guest is None or state is None:
             return view
         return dataclasses.replace(view, guest=dataclasses.replace(view.guest, state=state))
+
+    def _with_known(self, view: LeaseView) -> LeaseView:
+        """Add the addresses that a running guest was seen to have."""
+        if not _is_running(view):
+            return view
+        return dataclasses.replace(view, own_addresses=self._addresses.known(view.lease))
+
+
+def _is_running(view: LeaseView) -> bool:
+    return view.guest is not None and view.guest.state is resources.RunState.RUNNING
 
 
 def _is_doubtful(view: LeaseView) -> bool:

@@ -13,8 +13,8 @@ from typing import Protocol
 
 import structlog
 
-from pve402.domain import catalogue, errors, lease, order, placement
-from pve402.leases import deals, machine, metrics, moves, options, reservation, workflow
+from pve402.domain import errors, lease, making, order, placement
+from pve402.leases import deals, machine, metrics, moves, on_sale, options, reservation, workflow
 from pve402.proxmox import errors as pve
 
 log = structlog.get_logger(__name__)
@@ -22,7 +22,8 @@ log = structlog.get_logger(__name__)
 Deal = deals.Deal
 Status = lease.LeaseStatus
 BROKEN = "pool_broken"
-_PATIENCE_SECONDS = 4.0
+#: How long a guest may take to show that it can be sold.
+PATIENCE_SECONDS = 4.0
 
 
 class Rooms(Protocol):
@@ -58,20 +59,20 @@ class WarmGuests:
         machines: machine.Machines,
         rekeying: Rekeying,
         view: Rooms,
-        sku_catalogue: catalogue.Catalogue,
+        selling: on_sale.OnSale,
         settings: options.LeaseOptions,
     ) -> None:
         self._deals = deal_writer
         self._machines = machines
         self._rekeying = rekeying
         self._view = view
-        self._catalogue = sku_catalogue
+        self._on_sale = selling
         self._settings = settings
 
     async def is_sound(self, row: lease.Lease, planned_expiry: datetime) -> bool:
         """Return whether the guest can be handed over once paid; sets its name and description."""
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await asyncio.gather(
                     self._machines.describe_running(row, planned_expiry), self._rekeying.check(row)
                 )
@@ -88,26 +89,17 @@ class WarmGuests:
         """
         rooms = await self._view.rooms_for(deal.lease.template)
         old = deal.lease
-        if old.network not in self._catalogue.networks:
+        how = making.of_names(self._on_sale.now, old.sku, old.network)
+        if how is None:
             raise errors.NoCapacity
-        sku = self._catalogue.skus.get(old.sku)
         cold = lease.made_again(old)
         async with self._deals.db.begin() as tx:
             db = self._deals.db
             await reservation.lock_placement(db, tx)
             named = {"lease_id": cold.lease_id, "attempts": 0}
             written = await self._deals.write_order(tx, deal.order, **named)
-            allowed = sku.nodes if sku is not None else frozenset()
-            new = await reservation.reserve(
-                db,
-                tx,
-                cold,
-                self._settings,
-                rooms=rooms,
-                allowed=allowed,
-                network=self._catalogue.networks[old.network],
-            )
-            await moves.abandon(db, tx, old, BROKEN)
+            new = await reservation.reserve(db, tx, cold, self._settings, rooms=rooms, how=how)
+            await self._deals.abandon(tx, deal, new, BROKEN)
         metrics.FROM_POOL.labels("replaced").inc()
         return Deal(order=written, lease=new)
 

@@ -2,8 +2,9 @@
 
 The filler is a reconciler. It works under the placement lock, so any number of replicas may run it.
 It compares the guests that are ready or in creation with what the operator wants, adds missing
-ones, a few at a time, and discards those that are surplus, from an old template, or no longer on
-sale. Each new guest is a lease row without an owner, and a workflow of that row creates it:
+ones, a few at a time, and discards those that are surplus, would be made differently by the
+catalogue on sale, or are no longer on sale. Each new guest is a lease row without an owner, and a
+workflow of that row creates it:
 
     state of the lease   step                                         then
     RESERVED             ask Proxmox for the guest                    CREATING
@@ -16,20 +17,23 @@ waits, longer after each failure. See pve402.leases.warm_guests for what happens
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from pve402.domain import catalogue, errors, lease, placement, warm_kind
+from pve402.domain import catalogue, errors, lease, making, placement, warm_kind
 from pve402.leases import (
     cluster,
     deals,
     guest_networks,
     machine,
+    making_turns,
     metrics,
     moves,
+    on_sale,
     options,
     reservation,
     warm_guests,
@@ -52,6 +56,27 @@ _PAUSE_LEAST_SECONDS = 15.0
 _PAUSE_MOST_SECONDS = 600.0
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What the operator wants ready, and how the catalogue on sale makes it."""
+
+    wanted: warm_kind.WarmKind
+    sku: catalogue.Sku
+    template: str
+    how: making.Making
+
+    def of(self, rows: Sequence[lease.Lease]) -> list[lease.Lease]:
+        """Return the guests that are of this kind and would be made the same way, ready first."""
+        mine = [row for row in rows if self._is_of(row)]
+        return sorted(mine, key=lambda row: row.status is not Status.POOLED)
+
+    def _is_of(self, row: lease.Lease) -> bool:
+        found = (row.sku, row.size, row.template, row.network, row.made_of)
+        how, wanted = self.how, self.wanted
+        kind = (wanted.sku, wanted.size, self.template, how.network.name, how.made_of)
+        return found == kind and how.network.hands_out(row.addresses.values())
+
+
 class Filler:
     """Orders guests for the warm pool and discards surplus ones."""
 
@@ -60,13 +85,14 @@ class Filler:
         db: database.Database,
         view: cluster.ClusterView,
         settings: options.LeaseOptions,
-        sku_catalogue: catalogue.Catalogue,
+        selling: on_sale.OnSale,
     ) -> None:
         self._db = db
         self._view = view
         self._settings = settings
-        self._catalogue = sku_catalogue
+        self._on_sale = selling
         self._woken = asyncio.Event()
+        selling.when_replaced(self._woken.set)
         self._loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -85,58 +111,35 @@ class Filler:
 
     async def run_once(self) -> None:
         """Add and discard guests to match what is wanted. Raises ProxmoxUnavailable."""
+        kinds = self._kinds()
         async with self._db.read() as tx:
             drained = await drain_rows.names(tx)
-            if not self._needs_change(await lease_rows.list_warm_pool(tx), drained):
+            if not _needs_change(kinds, await lease_rows.list_warm_pool(tx), drained):
                 return
-        rooms = {
-            wanted: await self._view.rooms_for(self._template(wanted))
-            for wanted in self._settings.warm_kinds
-        }
+        rooms = [await self._view.rooms_for(kind.template) for kind in kinds]
         async with self._db.begin() as tx:
             await reservation.lock_placement(self._db, tx)
             rows = await lease_rows.list_warm_pool(tx)
             drained = await drain_rows.names(tx)
-            for row in self._surplus(rows, drained):
+            for row in _surplus(kinds, rows, drained):
                 await self._discard(tx, row)
             staying = [row for row in rows if row.node not in drained]
-            for wanted in self._settings.warm_kinds:
-                await self._add(tx, wanted, staying, rooms[wanted])
+            for kind, usable in zip(kinds, rooms, strict=True):
+                await self._add(tx, kind, staying, usable)
 
-    def _needs_change(self, rows: Sequence[lease.Lease], drained: frozenset[str]) -> bool:
-        """Compare without a lock; also updates the operator's metrics."""
-        for wanted in self._settings.warm_kinds:
-            ready = [row for row in self._of(wanted, rows) if row.status is Status.POOLED]
-            metrics.POOL.labels(wanted.sku, "ready").set(len(ready))
-            metrics.POOL.labels(wanted.sku, "wanted").set(wanted.count)
-        lacks = any(len(self._of(one, rows)) < one.count for one in self._settings.warm_kinds)
-        return lacks or bool(self._surplus(rows, drained))
-
-    def _of(self, wanted: warm_kind.WarmKind, rows: Sequence[lease.Lease]) -> list[lease.Lease]:
-        """Return the guests of a kind, ready ones first."""
-        sku = self._catalogue.sku(wanted.sku)
-        network = self._catalogue.network_of(sku).name
-        kind = (wanted.sku, wanted.size, self._template(wanted), network)
-        mine = [row for row in rows if (row.sku, row.size, row.template, row.network) == kind]
-        return sorted(mine, key=lambda row: row.status is not Status.POOLED)
-
-    def _template(self, wanted: warm_kind.WarmKind) -> str:
-        return self._catalogue.sku(wanted.sku).template_volume(
-            None, self._settings.default_template
-        )
-
-    def _surplus(self, rows: Sequence[lease.Lease], drained: frozenset[str]) -> list[lease.Lease]:
-        """Return surplus ready guests and those on drained nodes.
-
-        Guests in creation count once they are ready.
-        """
-        staying = [row for row in rows if row.node not in drained]
-        kept = {
-            row.lease_id
+    def _kinds(self) -> list[Kind]:
+        """Return what to keep ready, as it would be made now; not what is no longer on sale."""
+        selling, default = self._on_sale.now, self._settings.default_template
+        return [
+            Kind(
+                wanted=wanted,
+                sku=sku,
+                template=sku.template_volume(None, default),
+                how=making.of_sku(selling, sku),
+            )
             for wanted in self._settings.warm_kinds
-            for row in self._of(wanted, staying)[: wanted.count]
-        }
-        return [row for row in rows if row.status is Status.POOLED and row.lease_id not in kept]
+            if (sku := selling.skus.get(wanted.sku)) is not None
+        ]
 
     async def _discard(self, tx: transaction.Transaction, row: lease.Lease) -> None:
         log.info("pool_discards", lease=row.lease_id, vmid=row.vmid)
@@ -146,18 +149,18 @@ class Filler:
     async def _add(
         self,
         tx: transaction.Transaction,
-        wanted: warm_kind.WarmKind,
+        kind: Kind,
         rows: Sequence[lease.Lease],
         rooms: Sequence[placement.NodeRoom],
     ) -> None:
-        mine = self._of(wanted, rows)
-        making = sum(row.status is not Status.POOLED for row in mine)
-        lacking = min(wanted.count - len(mine), _MAKING_AT_ONCE - making)
-        if lacking <= 0 or await self._must_pause(tx, wanted):
+        mine = kind.of(rows)
+        being_made = sum(row.status is not Status.POOLED for row in mine)
+        lacking = min(kind.wanted.count - len(mine), _MAKING_AT_ONCE - being_made)
+        if lacking <= 0 or await self._must_pause(tx, kind.wanted):
             return
         with contextlib.suppress(errors.NoCapacity):  # tenants use the room; try again later
             for _ in range(lacking):
-                await self._order(tx, wanted, rooms)
+                await self._order(tx, kind, rooms)
 
     async def _must_pause(self, tx: transaction.Transaction, wanted: warm_kind.WarmKind) -> bool:
         """Return whether guests of this kind failed so recently that the next would too."""
@@ -170,34 +173,23 @@ class Filler:
         return await self._db.time_in(tx) < max(times) + timedelta(seconds=pause)
 
     async def _order(
-        self,
-        tx: transaction.Transaction,
-        wanted: warm_kind.WarmKind,
-        rooms: Sequence[placement.NodeRoom],
+        self, tx: transaction.Transaction, kind: Kind, rooms: Sequence[placement.NodeRoom]
     ) -> None:
-        sku = self._catalogue.sku(wanted.sku)
         row = lease.Lease(
             lease_id=lease.new_lease_id(),
             status=Status.RESERVED,
             node="",  # chosen with its vmid in the reservation
             vmid=0,
             owner=lease.NOBODY,
-            sku=sku.name,
-            size=wanted.size,
+            sku=kind.sku.name,
+            size=kind.wanted.size,
             hostname="",
-            template=self._template(wanted),
-            rates=sku.rates.to_strings(),
+            template=kind.template,
+            rates=kind.sku.rates.to_strings(),
             created_at=datetime.now(UTC),  # the insert writes the database's own time
         )
         await reservation.reserve(
-            self._db,
-            tx,
-            row,
-            self._settings,
-            rooms=rooms,
-            allowed=sku.nodes,
-            network=self._catalogue.network_of(sku),
-            due=True,
+            self._db, tx, row, self._settings, rooms=rooms, how=kind.how, due=True
         )
 
     async def _run_for_ever(self) -> None:
@@ -216,6 +208,30 @@ class Filler:
             self._woken.clear()
 
 
+def _needs_change(
+    kinds: Sequence[Kind], rows: Sequence[lease.Lease], drained: frozenset[str]
+) -> bool:
+    """Compare without a lock; also updates the operator's metrics."""
+    for kind in kinds:
+        ready = [row for row in kind.of(rows) if row.status is Status.POOLED]
+        metrics.POOL.labels(kind.sku.name, "ready").set(len(ready))
+        metrics.POOL.labels(kind.sku.name, "wanted").set(kind.wanted.count)
+    lacks = any(len(kind.of(rows)) < kind.wanted.count for kind in kinds)
+    return lacks or bool(_surplus(kinds, rows, drained))
+
+
+def _surplus(
+    kinds: Sequence[Kind], rows: Sequence[lease.Lease], drained: frozenset[str]
+) -> list[lease.Lease]:
+    """Return surplus ready guests and those on drained nodes.
+
+    Guests in creation count once they are ready.
+    """
+    staying = [row for row in rows if row.node not in drained]
+    kept = {row.lease_id for kind in kinds for row in kind.of(staying)[: kind.wanted.count]}
+    return [row for row in rows if row.status is Status.POOLED and row.lease_id not in kept]
+
+
 def _kind(wanted: warm_kind.WarmKind) -> tuple[str, lease.Size]:
     return wanted.sku, wanted.size
 
@@ -229,14 +245,16 @@ class Filling:
         machines: machine.Machines,
         rekeying: warm_guests.Rekeying,
         guest_network: guest_networks.GuestNetworks,
+        settings: options.LeaseOptions,
     ) -> None:
         self._db = db
-        self._networks = guest_network
-        self._machines = machines
+        self._settings = settings
+        self.networks = guest_network
+        self.machines = machines
         self._rekeying = rekeying
         self.steps = {
-            Status.RESERVED: workflow.Step(name="create", do=self._create),
-            Status.CREATING: workflow.Step(name="await", do=self._await_guest),
+            Status.RESERVED: workflow.Step(name="create", do=self.create),
+            Status.CREATING: workflow.Step(name="await", do=self.await_guest),
             Status.STARTING: workflow.Step(name="start", do=self._start),
         }
 
@@ -251,24 +269,30 @@ class Filling:
             log.warning("pool_guest_failed", lease=row.lease_id, vmid=row.vmid, reason=end.reason)
             await self._unwind(row, end)
 
-    async def _create(self, row: lease.Lease) -> lease.Lease:
-        """Ask for the guest once; destroy the result of any earlier request."""
+    async def create(self, row: lease.Lease) -> lease.Lease:
+        """Ask for the guest once; destroy the result of any earlier request.
+
+        Raises GiveUp, and RetryLater while its node makes many guests.
+        """
         if row.create_sent_at is not None:
             raise workflow.GiveUp(FAILED, "the outcome of the creation is not known")
-        if not await self._machines.is_vmid_free(row.vmid):
+        if not await self.machines.is_vmid_free(row.vmid):
             raise workflow.GiveUp(FAILED, "a foreign guest has the vmid")
         try:
-            await self._networks.prepare(row)
-            async with self._machines.turn_to_write(row.node):
-                sent = await self._move(row, functools.partial(moves.note_create_sent, self._db))
-                upid = await self._machines.ask_to_create(sent, machine.Secrets(), row.created_at)
+            async with self.machines.turn_to_write(row.node):
+                noted = functools.partial(making_turns.take, self._db, self._settings)
+                sent = await self._move(row, noted)
+                await self.networks.prepare(sent)
+                ends = row.created_at + (lease.LONGEST_TRIAL if row.is_trial else timedelta(0))
+                upid = await self.machines.ask_to_create(sent, machine.Secrets(), ends)
         except pve.ProxmoxError as error:
             raise workflow.GiveUp(FAILED, workflow.reason_of(error)) from error
         return await self._move(sent, functools.partial(moves.begin_creating, upid=upid.text))
 
-    async def _await_guest(self, row: lease.Lease) -> lease.Lease:
+    async def await_guest(self, row: lease.Lease) -> lease.Lease:
+        """Wait for the creation task. Raises GiveUp, RetryLater."""
         try:
-            await self._machines.wait_until_created(row, row.upid or "")
+            await self.machines.wait_until_created(row, row.upid or "")
         except pve.ProxmoxError as error:
             raise _passing_or_final(row, error) from error
         return await self._move(row, moves.begin_starting)
@@ -276,7 +300,7 @@ class Filling:
     async def _start(self, row: lease.Lease) -> None:
         """Start the guest and test its shell; close the session, as any replica may sell it."""
         try:
-            await self._machines.ensure_running(row)
+            await self.machines.ensure_running(row)
             await self._rekeying.check(row)
         except (pve.ProxmoxError, warm_guests.NotReady, machine.GuestMovedError) as error:
             raise _passing_or_final(row, error) from error
@@ -289,12 +313,13 @@ class Filling:
     async def _connect(self, row: lease.Lease) -> lease.Lease:
         """Connect the guest, so that its tenant need not wait for it. Raises RetryLater."""
         try:
-            row, again_at = await self._networks.advance(row, functools.partial(self._move, row))
+            row, again_at = await self.networks.advance(row, functools.partial(self._move, row))
         except pve.ProxmoxError as error:
             raise _passing_or_final(row, error) from error
+        except workflow.GiveUp as error:
+            raise workflow.GiveUp(FAILED, error.reason) from error
         if again_at is not None:
-            wait = (again_at - await self._db.time()).total_seconds()
-            raise workflow.RetryLater("its isolation rules are new", after_seconds=max(wait, 0.05))
+            raise workflow.retry_at(again_at, await self._db.time(), "its isolation rules are new")
         return row
 
     async def _unwind(self, row: lease.Lease, end: workflow.GiveUp) -> None:

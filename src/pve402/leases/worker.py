@@ -21,6 +21,7 @@ from pve402.leases import (
     moves,
     options,
     renewal,
+    trials,
     warm_pool,
     workflow,
 )
@@ -43,6 +44,7 @@ class Workflows:
     late: Callable[[order.Order], Awaitable[None]]  # the watch over refused orders
     fee: Callable[[order.Order], Awaitable[None]]
     filling: warm_pool.Filling
+    trials: trials.Trials  # what a doctor that died has left
 
 
 class Worker:
@@ -234,7 +236,9 @@ class Worker:
             await self._workflows.renewal.run(row)
 
     async def _run_lease(self, row: lease.Lease) -> None:
-        if row.is_unowned and row.status in self._workflows.filling.steps:
+        if row.is_trial:
+            await self._workflows.trials.remove(row)
+        elif row.is_unowned and row.status in self._workflows.filling.steps:
             await self._workflows.filling.run(row)
         else:
             await self._workflows.lifetime.run(row)

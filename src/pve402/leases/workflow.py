@@ -8,6 +8,7 @@ worker runs the step for the state it finds.
 
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -47,6 +48,11 @@ class RetryLater(Exception):
         if self.after_seconds is not None:
             return self.after_seconds
         return [min(pause, self.at_most_seconds) for pause in by_attempts]
+
+
+def retry_at(when: datetime, now: datetime, reason: str) -> RetryLater:
+    """Return what ends a step that can go on at a known time."""
+    return RetryLater(reason, after_seconds=max((when - now).total_seconds(), 0.05))
 
 
 class GiveUp(Exception):
@@ -103,3 +109,5 @@ TRANSIENT = (
     errors.DatabaseUnavailable,
 )
 """Failures that are not the request's fault: the step is retried."""
+UNFINISHED = (RetryLater, pve.ProxmoxError, *TRANSIENT)
+"""How a run ends whose order is tried again."""

@@ -11,18 +11,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from rich.console import Console
-from tests.support.installation import Installation, creation, running, settings
+from tests.support.installation import Installation, World, creation, running, settings
 
 from pve402 import bootstrap
 from pve402.domain import errors, lease
 from pve402.ops import rebuild
 from pve402.storage import address_rows, database, tables
-from pve402_devnet.chain import SimulatedChain
-from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve.faults import FaultKind
-from pve402_devnet.pve.simulator import SimulatedProxmox
 
-World = tuple[SimulatedProxmox, SimulatedChain, SimulatedFacilitator]
 Status = lease.LeaseStatus
 NETWORK = """
 [network.lan]
@@ -42,14 +38,6 @@ def catalogue_file(tmp_path: Path) -> Path:
     file = tmp_path / "catalogue.toml"
     file.write_text(shipped.read_text() + NETWORK)
     return file
-
-
-@pytest.fixture
-def world(
-    proxmox: SimulatedProxmox, chain: SimulatedChain, facilitator: SimulatedFacilitator
-) -> World:
-    """What the installations of a test share."""
-    return proxmox, chain, facilitator
 
 
 @pytest.fixture
@@ -229,9 +217,9 @@ async def test_warm_guests_hold_theirs_and_hand_them_over(
 
 @pytest.mark.postgres
 async def test_replicas_never_hand_out_an_address_twice(
-    postgres_url: str, world: World, catalogue_file: Path
+    migrated_url: str, world: World, catalogue_file: Path
 ) -> None:
-    url = postgres_url.replace("postgresql+asyncpg://", "postgresql://")
+    url = migrated_url.replace("postgresql+asyncpg://", "postgresql://")
     async with (
         running(url, *world, pve402_catalogue=catalogue_file) as one,
         running(url, *world, pve402_catalogue=catalogue_file) as two,

@@ -2,27 +2,25 @@
 
 import asyncio
 import dataclasses
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from eth_account.signers.local import LocalAccount
-from tests.support import awkward, payments
+from tests.support import awkward
 from tests.support.chain import new_account
-from tests.support.installation import PAY_TO, Installation, creation, running
+from tests.support.contract_payers import MONEY, bought
+from tests.support.installation import Installation, World, creation, running
 
 from pve402.domain import errors, lease, order
-from pve402.leases import service
-from pve402.payments.schemes.exact import local_checks
+from pve402.leases import workflow
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.chain.contracts import Manner
 from pve402_devnet.facilitator import Endpoint, Fault, FaultKind, SimulatedFacilitator
 from pve402_devnet.pve.simulator import SimulatedProxmox
 
 START = r"POST .*/status/start$"
-MONEY = 1_000_000
 KEY = "an-idempotency-key-of-a-client"
 FORGED = ["01", "11" * 65, "ff" * 64, "ab" * 600, "00" * 96 + "6492" * 16]
 
@@ -59,19 +57,6 @@ def starts(shop: Installation) -> Starts:
 
     shop.parts.machines.ensure_running = ensure_running  # type: ignore[method-assign]
     return seen
-
-
-def bought(shop: Installation, owner: LocalAccount, wallet: str) -> service.Purchase:
-    """A creation that a contract pays, with its owner's signature."""
-    terms = payments.requirements(
-        amount_atomic=shop.price_of(creation()), pay_to=PAY_TO, max_timeout_seconds=600
-    )
-    until = int(time.time()) + 600
-    unsigned = payments.payment(terms=terms, payer=wallet, valid_before=until, signature="0x00")
-    signed = owner.unsafe_sign_hash(local_checks.digest(unsigned, terms))
-    paid = dataclasses.replace(unsigned, signature="0x" + bytes(signed.signature).hex())
-    by_key = wallet == owner.address.lower()
-    return service.Purchase(payment=paid, requirements=terms, by_key=by_key)
 
 
 def delegated(shop: Installation, manner: Manner, limit: int = 0) -> LocalAccount:
@@ -177,7 +162,7 @@ async def test_a_key_opens_nothing_for_who_did_not_sign_as_the_contract(
     for stolen in (own, again):
         payment = dataclasses.replace(stolen.payment, signature=f"0x{forged}")
         answer = await shop.leases.create(creation(), dataclasses.replace(stolen, payment=payment))
-        assert answer.replayed
+        assert answer.order.order_id == first.order.order_id
         assert answer.access_token is None
     proven = await shop.leases.create(creation(), again)
 
@@ -206,6 +191,58 @@ async def test_what_is_paid_and_does_not_start_is_made_anew(
     assert shop.runs(active.vmid)
     assert shop.marked_guests == {active.vmid}
     assert shop.earned == shop.price_of(creation())
+
+
+async def test_one_that_does_not_start_takes_few_vmids_from_others(
+    tmp_path: Path, world: World
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    most = 10_003  # three of the one that does not start, one for the other
+    async with running(url, *world, pve_vmid_min=10_000, pve_vmid_max=most) as shop:
+        owner = new_account()
+        wallet = awkward.deploy(shop.chain, owner, Manner.HONEST, usdc_atomic=MONEY)
+        shop.fail_call(START, times=12)
+        asked = dataclasses.replace(bought(shop, owner, wallet), wait_seconds=0)
+
+        await shop.leases.create(creation(), asked)
+        active = await patient(shop, lease.LeaseStatus.ACTIVE)
+        wish = creation()
+        other = await shop.leases.create(wish, shop.buy(shop.tenant(), wish))
+
+        assert other.lease is not None
+        assert shop.marked_guests == {active.vmid, other.lease.vmid}
+        assert shop.earned == 2 * shop.price_of(creation())
+
+
+async def test_one_whose_guest_cannot_be_looked_at_is_replaced_a_few_times_and_then_seldom(
+    shop: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unknown(row: lease.Lease) -> bool:
+        raise workflow.RetryLater(f"{row.vmid} is locked")
+
+    owner = new_account()
+    wallet = awkward.deploy(shop.chain, owner, Manner.HONEST, usdc_atomic=MONEY)
+    shop.fail_call(START, times=1000)
+    monkeypatch.setattr(shop.parts.machines, "ensure_gone", unknown)
+    await shop.leases.create(
+        creation(), dataclasses.replace(bought(shop, owner, wallet), wait_seconds=0)
+    )
+
+    await shop.until_status(lease.LeaseStatus.STARTING)  # it is paid
+    await pass_tries(shop, 12)
+    after_hours = await shop.leases_now()
+    shop.pass_time(4 * 3600)
+    await pass_tries(shop, 4)
+
+    assert len(after_hours) == 3
+    assert len(await shop.leases_now()) == 4
+
+
+async def pass_tries(shop: Installation, count: int) -> None:
+    """Pass the longest pause between two tries, so many times."""
+    for _ in range(count):
+        shop.pass_time(700)
+        await shop.settled_down()
 
 
 async def test_a_foreign_guest_on_the_vmid_of_a_paid_lease_is_not_started(

@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.installation import Installation, creation, running
+from tests.support.installation import (
+    Installation,
+    World,
+    creation,
+    running,
+    simulated_proxmox,
+)
 
 from pve402.domain import lease, order
 from pve402.leases import machine, options
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
-from pve402_devnet.pve.faults import FaultKind
-from pve402_devnet.pve.simulator import SimulatedProxmox
-
-World = tuple[SimulatedProxmox, SimulatedChain, SimulatedFacilitator]
+from pve402_devnet.pve.faults import FaultKind, TaskFault
 
 CREATION = [
     ("guests", "next_vmid"),
@@ -63,14 +66,6 @@ WHEN = ["before", "after"]
 POOL = "standard-lxc:1:512:8=1"
 
 
-@pytest.fixture
-def world(
-    proxmox: SimulatedProxmox, chain: SimulatedChain, facilitator: SimulatedFacilitator
-) -> World:
-    """What lives on when a process dies."""
-    return proxmox, chain, facilitator
-
-
 @pytest.mark.parametrize("when", WHEN)
 @pytest.mark.parametrize("point", CREATION, ids=".".join)
 async def test_a_creation_survives_a_crash(
@@ -80,10 +75,7 @@ async def test_a_creation_survives_a_crash(
     wish = creation()
     async with running(url, *world) as first:
         purchase = first.buy(first.tenant(), wish, wait_seconds=0.0)
-        reached = hang_at(first, point, when)
-        await first.leases.create(wish, purchase)
-        await asyncio.wait_for(reached.wait(), 10)
-        await first.die()
+        await died_at(first, point, when, first.leases.create(wish, purchase))
 
     async with running(url, *world) as second:
         await come_round(second)
@@ -96,6 +88,38 @@ async def test_a_creation_survives_a_crash(
         assert second.runs(row.vmid)
         assert second.earned == second.price_of(wish)
         assert again.lease.lease_id == row.lease_id
+
+
+ELSEWHERE = [("guests", "delete"), ("deals", "begin_try")]
+
+
+@pytest.mark.parametrize("when", WHEN)
+@pytest.mark.parametrize("point", ELSEWHERE, ids=".".join)
+async def test_a_move_to_another_node_survives_a_crash(
+    tmp_path: Path,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+    point: tuple[str, str],
+    when: str,
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    wish = creation()
+    async with contextlib.AsyncExitStack() as stack:
+        proxmox = await stack.enter_async_context(simulated_proxmox("pve", "other"))
+        world = (proxmox, chain, facilitator)
+        fault = TaskFault(type="vzcreate", text="mkfs: I/O error", executed=True)
+        proxmox.world.faults.order_for_task(fault)
+        async with running(url, *world) as first:
+            purchase = first.buy(first.tenant(), wish, wait_seconds=0.0)
+            await died_at(first, point, when, first.leases.create(wish, purchase))
+
+        second = await stack.enter_async_context(running(url, *world))
+        await come_round(second)
+        (row,), (paid,) = await second.leases_now(), await second.orders_now()
+
+        assert (row.status, paid.status) == (lease.LeaseStatus.ACTIVE, order.OrderStatus.SETTLED)
+        assert second.marked_guests == {row.vmid}
+        assert second.earned == second.price_of(wish)
 
 
 @pytest.mark.parametrize("when", WHEN)
@@ -205,7 +229,7 @@ async def test_an_unwinding_survives_a_crash(
     url = f"sqlite:///{tmp_path}/db.sqlite3"
     async with running(url, *world) as first:
         wish = creation()
-        first.fail_call(r"POST .*/status/start$")
+        first.fail_call(r"POST .*/status/start$", times=100)
         reached = hang_at(first, point, when)
         await first.leases.create(wish, first.buy(first.tenant(), wish, wait_seconds=0.0))
         await asyncio.wait_for(reached.wait(), 10)
@@ -242,6 +266,16 @@ async def come_round(second: Installation, already_passed: float = 0) -> None:
     await second.settled_down()
     second.pass_time(120)
     await second.settled_down()
+
+
+async def died_at(shop: Installation, point: tuple[str, str], when: str, then: Any) -> None:
+    """Let things go on until a crash point is reached, and die there."""
+    reached = hang_at(shop, point, when)
+    asking = asyncio.ensure_future(then)
+    await asyncio.wait_for(reached.wait(), 20)
+    await shop.die()
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
 
 
 def hang_at(installation: Installation, point: tuple[str, str], when: str) -> asyncio.Event:

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import copy
+import dataclasses
 
 import pytest
 from tests.support import debts
 from tests.support.installation import Installation, creation, owner_of
 
 from pve402.domain import errors, lease, order
+from pve402.payments import extensions, protocol
 from pve402_devnet.facilitator import Endpoint, Fault, FaultKind
 from pve402_devnet.pve import cluster, faults
 
@@ -191,7 +193,7 @@ async def test_an_unknown_outcome_is_looked_at_before_it_is_asked_for_again(
 
 async def test_a_vmid_taken_by_a_foreign_guest_is_left_alone(installation: Installation) -> None:
     first = await installation.lease()
-    installation.proxmox.world.guests[first.lease.vmid + 1] = _foreign(installation)
+    installation.proxmox.world.guests[first.lease.vmid + 1] = foreign(installation)
 
     second = await installation.lease()
 
@@ -229,7 +231,22 @@ async def test_a_creation_makes_no_call_that_need_not_be(installation: Installat
     assert [call.endpoint for call in installation.facilitator.calls] == ["verify", "settle"]
 
 
-def _foreign(installation: Installation) -> cluster.Guest:
+async def test_a_facilitator_is_told_what_was_sold_when_it_verifies_and_when_it_settles(
+    installation: Installation,
+) -> None:
+    wish = creation()
+    purchase = installation.buy(installation.tenant(), wish)
+    declared = extensions.Declared(forms=('{"bazaar":{"info":{}}}', "{}"))
+    terms = dataclasses.replace(purchase.requirements, declared=declared)
+
+    await installation.leases.create(wish, dataclasses.replace(purchase, requirements=terms))
+
+    resource = protocol.v2_resource(terms) | extensions.SERVICE
+    told = {"resource": resource, "extensions": {"bazaar": {"info": {}}}}
+    assert [call.declared for call in installation.facilitator.calls] == [told, told]
+
+
+def foreign(installation: Installation) -> cluster.Guest:
     """A guest of somebody else on the vmid after the highest."""
     vmid = max(installation.proxmox.world.guests)
     guest = copy.deepcopy(installation.proxmox.world.guests[vmid])

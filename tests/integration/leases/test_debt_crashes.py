@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.integration.leases.test_crashes import World, hang_at, world
-from tests.integration.leases.test_debts import redeem, wallet_payment
-from tests.support import debts
-from tests.support.installation import Installation, creation, running
+from tests.integration.leases.test_crashes import died_at
+from tests.integration.leases.test_debts import redeem
+from tests.support import contract_payers, debts
+from tests.support.installation import Installation, World, creation, running
 
 from pve402.domain import errors, lease, order, owed
-
-__all__ = ["world"]
 
 DAY = 86_400
 WHEN = ["before", "after"]
@@ -29,21 +26,11 @@ REDEEMING = [
 ]
 
 
-async def come_round(shop: Installation, step_seconds: float = 20) -> None:
+async def go_to_the_end(shop: Installation, step_seconds: float = 20) -> None:
     """Let the dead process's time limits run out and everything come to its end."""
     for _ in range(8):
         shop.pass_time(step_seconds)
         await shop.settled_down()
-
-
-async def died_at(shop: Installation, point: tuple[str, str], when: str, then: Any) -> None:
-    """Let things go on until a crash point is reached, and die there."""
-    reached = hang_at(shop, point, when)
-    asking = asyncio.ensure_future(then)
-    await asyncio.wait_for(reached.wait(), 20)
-    await shop.die()
-    asking.cancel()
-    await asyncio.gather(asking, return_exceptions=True)
 
 
 async def passing(shop: Installation, seconds: float) -> None:
@@ -71,7 +58,7 @@ async def test_a_late_transfer_is_owed_once_though_the_watch_dies(
         await died_at(first, point, when, passing(first, 15))
 
     async with running(url, *world) as second:
-        await come_round(second)
+        await go_to_the_end(second)
         (debt,), (paid,) = await debts.debts_of(second), await second.orders_now()
 
         assert (debt.reason, debt.left_atomic) == (owed.OwedReason.PAID_LATE, second.earned)
@@ -86,7 +73,9 @@ async def test_what_cannot_be_delivered_is_owed_once_though_the_worker_dies(
     url = f"sqlite:///{tmp_path}/db.sqlite3"
     async with running(url, *world) as first:
         first.fail_call(debts.START, times=10_000)
-        await first.leases.create(creation(), wallet_payment(first, wait_seconds=0.0))
+        await first.leases.create(
+            creation(), contract_payers.bought_by_new(first, wait_seconds=0.0)
+        )
         await first.until(lambda row: row.status is lease.LeaseStatus.STARTING)
         debts.mine(first)
         await first.settled_down()
@@ -96,12 +85,37 @@ async def test_what_cannot_be_delivered_is_owed_once_though_the_worker_dies(
 
     async with running(url, *world) as second:
         second.parts.db.shift_seconds += passed
-        await come_round(second, 700)
+        await go_to_the_end(second, 700)
         (debt,), (paid,) = await debts.debts_of(second), await second.orders_now()
 
         assert (debt.reason, debt.left_atomic) == (owed.OwedReason.UNDELIVERED, second.earned)
         assert (paid.status, paid.due_at) == (order.OrderStatus.OWED, None)
         assert second.marked_guests == set()
+
+
+@pytest.mark.parametrize("when", WHEN)
+async def test_an_order_whose_reservation_dies_is_tried_on_or_owed(
+    tmp_path: Path, world: World, when: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    async with running(url, *world) as first:
+        first.fail_call(debts.START, times=10_000)
+        purchase = contract_payers.bought_by_new(first, wait_seconds=0.0)
+        await first.leases.create(creation(), purchase)
+        await first.until(lambda row: row.status is lease.LeaseStatus.STARTING)
+        debts.mine(first)
+        (tried,) = await first.orders_now()
+        reserving = first.parts.withdrawal.reserve(tried.order_id)
+        await died_at(first, ("debts", "owe"), when, reserving)
+
+    async with running(url, *world) as second:
+        await go_to_the_end(second)
+        found = [debt.status for debt in await debts.debts_of(second)]
+        (paid,) = await second.orders_now()
+
+        is_owed = when == "after"
+        assert found == ([owed.OwedStatus.PAYING_BACK] if is_owed else [])
+        assert (paid.is_open, paid.due_at is not None) == (not is_owed, not is_owed)
 
 
 @pytest.mark.parametrize("when", WHEN)
@@ -116,7 +130,7 @@ async def test_a_redemption_survives_a_crash(
         await died_at(first, point, when, redeem(first, key, debt, minutes=20))
 
     async with running(url, *world) as second:
-        await come_round(second)
+        await go_to_the_end(second)
         (now,) = await debts.debts_of(second)
         made = [row for row in await second.leases_now() if row.handed_over]
         (redeemed,) = [row for row in await second.orders_now() if row.owed_id is not None]

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from eth_account.signers.local import LocalAccount
-from tests.support import awkward, payments
-from tests.support.chain import new_account
+from tests.support import contract_payers
 from tests.support.debts import START, debts_of, mine, owing, wallet
 from tests.support.installation import (
     NETWORK,
-    PAY_TO,
     Installation,
+    World,
     creation,
     owner_of,
     running,
@@ -27,30 +25,13 @@ from tests.support.installation import (
 from pve402.domain import account, errors, lease, order, owed
 from pve402.leases import outcome, service
 from pve402.payments import settlement
-from pve402.payments.schemes.exact import local_checks
 from pve402.storage import owed_rows, tables
 from pve402_devnet.chain import SimulatedChain
-from pve402_devnet.chain.contracts import Manner
 from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve.faults import FaultKind
 from pve402_devnet.pve.simulator import SimulatedProxmox
 
 DAY = 86_400
-MONEY = 1_000_000
-
-
-def wallet_payment(shop: Installation, **changes: Any) -> service.Purchase:
-    """A creation that a contract pays, before its guest starts."""
-    owner = new_account()
-    wallet = awkward.deploy(shop.chain, owner, Manner.HONEST, usdc_atomic=MONEY)
-    terms = payments.requirements(
-        amount_atomic=shop.price_of(creation()), pay_to=PAY_TO, max_timeout_seconds=600
-    )
-    until = int(time.time()) + 600
-    unsigned = payments.payment(terms=terms, payer=wallet, valid_before=until, signature="0x00")
-    signed = owner.unsafe_sign_hash(local_checks.digest(unsigned, terms))
-    paid = dataclasses.replace(unsigned, signature="0x" + bytes(signed.signature).hex())
-    return service.Purchase(payment=paid, requirements=terms, by_key=False, **changes)
 
 
 async def orders_by_status(shop: Installation, status: order.OrderStatus) -> list[order.Order]:
@@ -86,7 +67,7 @@ async def test_what_is_paid_and_cannot_be_delivered_for_a_day_is_owed(
 ) -> None:
     shop = installation
     shop.fail_call(START, times=10_000)
-    purchase = wallet_payment(shop, wait_seconds=0.0)
+    purchase = contract_payers.bought_by_new(shop, wait_seconds=0.0)
     await shop.leases.create(creation(), purchase)
     await shop.until(lambda row: row.status is lease.LeaseStatus.STARTING)
     waiting = dataclasses.replace(purchase, wait_seconds=0.01)
@@ -94,7 +75,7 @@ async def test_what_is_paid_and_cannot_be_delivered_for_a_day_is_owed(
         await shop.leases.create(creation(), waiting)
     mine(shop)
 
-    debt = await until_owed(shop, DAY / 50)
+    debt = await until_owed(shop, DAY / 12)
     await shop.settled_down()
 
     (paid,) = await shop.orders_now()
@@ -115,11 +96,11 @@ async def test_nothing_is_owed_before_a_day_is_over_or_where_the_transfer_is_not
 ) -> None:
     shop = installation
     shop.fail_call(START, times=10_000)
-    await shop.leases.create(creation(), wallet_payment(shop, wait_seconds=0.0))
+    await shop.leases.create(creation(), contract_payers.bought_by_new(shop, wait_seconds=0.0))
     await shop.until(lambda row: row.status is lease.LeaseStatus.STARTING)
     mine(shop, 2)
-    for _ in range(40):
-        shop.pass_time(DAY / 40 - 20)
+    for _ in range(10):
+        shop.pass_time(DAY / 10 - 20)
         await shop.settled_down()
     before = await debts_of(shop)
     shop.pass_time(DAY)
@@ -276,13 +257,10 @@ async def test_two_redemptions_at_once_give_one_lease(installation: Installation
 
 @pytest.mark.postgres
 async def test_two_redemptions_on_two_replicas_give_one_lease(
-    postgres_url: str,
-    proxmox: SimulatedProxmox,
-    chain: SimulatedChain,
-    facilitator: SimulatedFacilitator,
+    migrated_url: str,
+    world: World,
 ) -> None:
-    url = postgres_url.replace("postgresql+asyncpg://", "postgresql://")
-    world = (proxmox, chain, facilitator)
+    url = migrated_url.replace("postgresql+asyncpg://", "postgresql://")
     async with running(url, *world) as one, running(url, *world) as other:
         key = one.tenant()
         debt = await owing(one, key)
@@ -393,7 +371,9 @@ async def test_a_paid_container_on_a_node_that_died_is_made_on_another(
         return done
 
     shop.parts.settler.settle = settle  # type: ignore[method-assign]
-    told = await shop.leases.create(creation(), wallet_payment(shop, wait_seconds=0.0))
+    told = await shop.leases.create(
+        creation(), contract_payers.bought_by_new(shop, wait_seconds=0.0)
+    )
 
     for _ in range(400):
         active = [row for row in await shop.leases_now() if row.status is lease.LeaseStatus.ACTIVE]

@@ -1,4 +1,4 @@
-"""What somebody can have without paying: bounded, for renewals as for creations."""
+"""What somebody can get without paying is bounded, for renewals as for creations."""
 
 import asyncio
 from pathlib import Path
@@ -65,20 +65,10 @@ async def test_a_failed_renewal_of_one_lease_holds_up_no_other_tenant(
 async def test_a_fee_that_failed_holds_up_new_containers_of_its_wallet_and_nothing_else(
     installation: Installation,
 ) -> None:
-    purchase = installation.purchase(installation.tenant(), 1000)
-    honest = installation.parts.settler.settle
-
-    async def settle(*terms: Any, **named: Any) -> Any:
-        await installation.spend_elsewhere(purchase)
-        return await honest(*terms, **named)
-
-    installation.parts.settler.settle = settle  # type: ignore[method-assign]
-    with pytest.raises(errors.PaymentRefused):
-        await installation.leases.pay_fee(purchase, "GET /management/list", {})
-    installation.parts.settler.settle = honest  # type: ignore[method-assign]
+    payer = installation.tenant()
+    await refused_fee(installation, payer)
 
     answer = await installation.lease()
-    payer = next(key for key in installation.tenants if key.address.lower() == purchase.owner[-42:])
 
     assert answer.lease.status is lease.LeaseStatus.ACTIVE
     paid = await installation.leases.pay_fee(installation.purchase(payer, 1000), "GET /x", {})
@@ -91,6 +81,7 @@ async def test_a_fee_that_failed_holds_up_new_containers_of_its_wallet_and_nothi
     ("setting", "refusal"),
     [
         ("pve402_max_unsettled_per_address", errors.TooManyUnsettled),
+        ("pve402_max_unsettled_of_new_wallets", errors.TooManyUnsettled),
         ("pve402_max_unsettled", errors.Overloaded),
     ],
 )
@@ -111,6 +102,69 @@ async def test_unsettled_creations_are_bounded_over_many_wallets(
 
         with pytest.raises(refusal):
             await made.leases.create(wish, made.buy(made.tenant(), wish, **asked))
+
+
+async def test_unsettled_creations_of_new_wallets_leave_room_for_known_ones(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> None:
+    url, wish = f"sqlite:///{tmp_path}/db.sqlite3", creation()
+    limit = {"pve402_max_unsettled_of_new_wallets": 1}
+    async with running(url, proxmox, chain, facilitator, **limit) as made:
+        known = made.tenant()
+        await made.leases.create(wish, made.buy(known, wish))
+        made.pass_time(25 * 3600)
+        made.fail_call(r"POST /nodes/pve/lxc$", FaultKind.SLOW, seconds=1.0, times=50)
+        await made.leases.create(wish, made.buy(made.tenant(), wish, wait_seconds=0.0))
+
+        with pytest.raises(errors.TooManyUnsettled, match="all new wallets together"):
+            await made.leases.create(wish, made.buy(made.tenant(), wish, wait_seconds=0.0))
+        await made.leases.create(wish, made.buy(known, wish, wait_seconds=0.0))
+
+
+@pytest.mark.parametrize(
+    ("paid", "per_wallet", "allowed"),
+    [
+        (["paid"], 1, 2),
+        ([], 1, 1),
+        (["paid"] * 4, 1, 3),
+        (["paid"] * 4 + ["refused"], 1, 1),
+        pytest.param(["paid"], 2, 2, id="an address that may have fewer than a wallet"),
+    ],
+)
+async def test_orders_that_settled_earn_a_wallet_more_that_wait(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+    *,
+    paid: list[str],
+    per_wallet: int,
+    allowed: int,
+) -> None:
+    url, wish = f"sqlite:///{tmp_path}/db.sqlite3", creation()
+    limits = {
+        "pve402_max_unsettled_per_wallet": per_wallet,
+        "pve402_max_unsettled_per_address": 1,
+        "pve402_max_unsettled_per_payer": 3,
+    }
+    async with running(url, proxmox, chain, facilitator, **limits) as made:
+        tenant, asked = made.tenant(), {"client_address": "203.0.113.7"}
+        for end in paid:
+            if end == "paid":
+                await made.leases.create(wish, made.buy(tenant, wish, **asked))
+            else:
+                await refused_fee(made, tenant)
+                made.pass_time(600)  # it may create again, but has earned nothing
+        made.fail_call(r"POST /nodes/pve/lxc$", FaultKind.SLOW, seconds=5.0, times=50)
+        asked["wait_seconds"] = 0.0
+        for _ in range(allowed):
+            await made.leases.create(wish, made.buy(tenant, wish, **asked))
+
+        with pytest.raises(errors.TooManyUnsettled):
+            await made.leases.create(wish, made.buy(tenant, wish, **asked))
 
 
 @pytest.mark.parametrize("stuck", [2, 3, 5, 8, 13])
@@ -149,6 +203,21 @@ async def expired(installation: Installation, leased: lease.Lease) -> lease.Leas
     return await installation.until(
         lambda row: row.lease_id == leased.lease_id and row.status is lease.LeaseStatus.STOPPED
     )
+
+
+async def refused_fee(installation: Installation, tenant: LocalAccount) -> None:
+    """Pay a fee with a payment that is spent on somebody else before it is settled."""
+    purchase = installation.purchase(tenant, 1000)
+    honest = installation.parts.settler.settle
+
+    async def settle(*terms: Any, **named: Any) -> Any:
+        await installation.spend_elsewhere(purchase)
+        return await honest(*terms, **named)
+
+    installation.parts.settler.settle = settle  # type: ignore[method-assign]
+    with pytest.raises(errors.PaymentRefused):
+        await installation.leases.pay_fee(purchase, "GET /management/list", {})
+    installation.parts.settler.settle = honest  # type: ignore[method-assign]
 
 
 async def refused_renewal(

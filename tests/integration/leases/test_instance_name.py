@@ -1,25 +1,12 @@
-"""Guests are known by the name of their installation, so that it does not change under them."""
+"""Guests are recognised by their installation's name, so that name must not change."""
 
 from pathlib import Path
 
 import pytest
-from tests.support.installation import Installation, running
+from tests.support.installation import Installation, World, running
 
 from pve402 import config
 from pve402.domain import lease
-from pve402_devnet.chain import SimulatedChain
-from pve402_devnet.facilitator import SimulatedFacilitator
-from pve402_devnet.pve.simulator import SimulatedProxmox
-
-World = tuple[SimulatedProxmox, SimulatedChain, SimulatedFacilitator]
-
-
-@pytest.fixture
-def world(
-    proxmox: SimulatedProxmox, chain: SimulatedChain, facilitator: SimulatedFacilitator
-) -> World:
-    """What an installation stands on, whichever it is."""
-    return proxmox, chain, facilitator
 
 
 async def finish_orders(installation: Installation) -> None:

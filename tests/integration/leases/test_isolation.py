@@ -1,4 +1,4 @@
-"""Guests of an isolated network: rules first, then 11 seconds, then the link; and never without."""
+"""Guests of an isolated network: rules first, then 11 seconds, then the link, in every case."""
 
 from __future__ import annotations
 
@@ -10,19 +10,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 from tests.integration.leases import test_crashes as crashes
-from tests.support.installation import Installation, creation, running, settings
+from tests.support.installation import Installation, World, creation, running, settings
 
 from pve402 import bootstrap
 from pve402.domain import errors, lease, networks
 from pve402.leases import guest_networks
 from pve402.ops import isolating, rebuild
 from pve402.proxmox import errors as pve
-from pve402_devnet.chain import SimulatedChain
-from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve.faults import FaultKind
-from pve402_devnet.pve.simulator import SimulatedProxmox
 
-World = tuple[SimulatedProxmox, SimulatedChain, SimulatedFacilitator]
 Link = networks.Link
 SHIPPED = Path("src/pve402/domain/default_catalogue.toml").read_text()
 POOL = '{ subnet = "10.7.0.0/24", gateway = "10.7.0.1", ranges = ["10.7.0.10-10.7.0.99"] }'
@@ -37,7 +33,7 @@ SETTLED = guest_networks.SETTLED_SECONDS + 1
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Path:
+def catalogue_file(tmp_path: Path) -> Path:
     """A catalogue whose network is isolated."""
     file = tmp_path / "catalogue.toml"
     file.write_text(SHIPPED + NETWORK + 'isolation = "tenant"\n')
@@ -45,19 +41,19 @@ def book(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def world(
-    proxmox: SimulatedProxmox, chain: SimulatedChain, facilitator: SimulatedFacilitator
-) -> World:
+def walled(world: World) -> World:
     """The simulators, with the datacenter's firewall on."""
-    proxmox.world.firewalls.cluster.options["enable"] = 1
-    return proxmox, chain, facilitator
+    world[0].world.firewalls.cluster.options["enable"] = 1
+    return world
 
 
 @pytest.fixture
-async def fenced(tmp_path: Path, world: World, book: Path) -> AsyncIterator[Installation]:
+async def fenced(
+    tmp_path: Path, walled: World, catalogue_file: Path
+) -> AsyncIterator[Installation]:
     """An installation with an isolated network."""
     url = f"sqlite:///{tmp_path}/db.sqlite3"
-    async with running(url, *world, pve402_catalogue=book) as made:
+    async with running(url, *walled, pve402_catalogue=catalogue_file) as made:
         yield made
 
 
@@ -67,7 +63,7 @@ def card_of(made: Installation, row: lease.Lease) -> dict[str, str]:
 
 
 async def connected(made: Installation, row: lease.Lease) -> lease.Lease:
-    """The lease once the rules have stood long enough."""
+    """The lease once its rules have been in place long enough."""
     made.parts.db.shift_seconds += SETTLED
     await made.settled_down()
     return await read(made, row)
@@ -103,20 +99,28 @@ async def test_the_rules_are_those_of_a_tenant(fenced: Installation) -> None:
     spoken = [(rule["action"], rule.get("dport") or rule.get("macro")) for rule in stored.rules]
     assert spoken[0] == ("DROP", "25,465,587")
     assert ("ACCEPT", "DNS") in spoken
-    nodes = await fenced.parts.firewalls._firewalls.cluster_addresses()
+    nodes = {*(await fenced.parts.firewalls._firewalls.cluster_addresses()).values()}
     dropped = ",".join(
         str(rule["dest"]) for rule in stored.rules if rule["action"] == "DROP" and "dest" in rule
     )
     assert {"10.0.0.0/8", "10.7.0.0/24", "10.7.0.1", *nodes} <= set(dropped.split(","))
 
 
-async def test_rules_are_there_before_the_guest_is(fenced: Installation) -> None:
-    fenced.fail_call("POST .*/lxc$", FaultKind.ERROR)
+async def test_rules_are_there_before_the_guest_is(
+    fenced: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead: list[Any] = []
+
+    async def create(ref: Any, spec: Any) -> Any:
+        del spec
+        ahead.extend(fenced.proxmox.world.firewalls.read_guest(ref.vmid).rules)
+        raise pve.ProxmoxFault("simulated failure")
+
+    monkeypatch.setattr(fenced.parts.guests, "create", create)
     with pytest.raises(errors.ProvisioningFailed):
         await fenced.lease()
 
     (row,) = await fenced.leases_now()
-    ahead = list(fenced.proxmox.world.firewalls.read_guest(row.vmid).rules)
     fenced.parts.db.shift_seconds = 100.0
     await fenced.settled_down()
 
@@ -165,10 +169,13 @@ async def test_a_node_with_the_other_filter_is_refused(fenced: Installation) -> 
 
 
 async def test_a_warm_guest_is_connected_before_it_is_sold(
-    tmp_path: Path, world: World, book: Path
+    tmp_path: Path, walled: World, catalogue_file: Path
 ) -> None:
-    changes: dict[str, Any] = {"pve402_catalogue": book, "pve402_pool": "standard-lxc:1:512:8=1"}
-    async with running(f"sqlite:///{tmp_path}/db", *world, **changes) as made:
+    changes: dict[str, Any] = {
+        "pve402_catalogue": catalogue_file,
+        "pve402_pool": "standard-lxc:1:512:8=1",
+    }
+    async with running(f"sqlite:///{tmp_path}/db", *walled, **changes) as made:
         made.parts.db.shift_seconds += SETTLED
         (ready,) = await made.pool_of(1)
 
@@ -209,17 +216,17 @@ async def test_rules_that_somebody_changed_are_written_again_before_the_link(
 @pytest.mark.parametrize("point", ["prepare", "isolate", "advance"])
 @pytest.mark.parametrize("done", [False, True])
 async def test_a_process_that_dies_leaves_no_guest_open_or_down(
-    tmp_path: Path, world: World, book: Path, point: str, done: bool
+    tmp_path: Path, walled: World, catalogue_file: Path, point: str, done: bool
 ) -> None:
     url = f"sqlite:///{tmp_path}/db.sqlite3"
-    async with running(url, *world, pve402_catalogue=book) as first:
+    async with running(url, *walled, pve402_catalogue=catalogue_file) as first:
         purchase = first.buy(first.tenant(), wish := creation(), wait_seconds=0.0)
         reached = crashes.hang_at(first, ("guest_network", point), "after" if done else "before")
         await first.leases.create(wish, purchase)
         await asyncio.wait_for(reached.wait(), 20)
         await first.die()
 
-    async with running(url, *world, pve402_catalogue=book) as second:
+    async with running(url, *walled, pve402_catalogue=catalogue_file) as second:
         await crashes.come_round(second)
         (row,) = await second.leases_now()
         ready = await connected(second, row)
@@ -232,17 +239,19 @@ async def test_a_process_that_dies_leaves_no_guest_open_or_down(
 
 
 async def test_a_rebuild_sees_that_a_card_still_waits(
-    tmp_path: Path, world: World, book: Path
+    tmp_path: Path, walled: World, catalogue_file: Path
 ) -> None:
-    async with running(f"sqlite:///{tmp_path}/old", *world, pve402_catalogue=book) as old:
+    async with running(
+        f"sqlite:///{tmp_path}/old", *walled, pve402_catalogue=catalogue_file
+    ) as old:
         await old.lease()
         await old.proxmox.publish()
     anew = f"sqlite:///{tmp_path}/new"
-    parts = bootstrap.build(settings(anew, *world, pve402_catalogue=book))
+    parts = bootstrap.build(settings(anew, *walled, pve402_catalogue=catalogue_file))
     await rebuild.Rebuild(apply=True).run(parts, Console(quiet=True))
     await parts.close()
 
-    async with running(anew, *world, pve402_catalogue=book) as new:
+    async with running(anew, *walled, pve402_catalogue=catalogue_file) as new:
         (row,) = await new.leases_now()
         await new.proxmox.publish()
         await new.parts.lease_reconciler.run_once()
@@ -254,17 +263,17 @@ async def test_a_rebuild_sees_that_a_card_still_waits(
 
 
 async def test_a_guest_from_before_is_isolated_on_demand(
-    tmp_path: Path, world: World, book: Path
+    tmp_path: Path, walled: World, catalogue_file: Path
 ) -> None:
-    url, open_book = f"sqlite:///{tmp_path}/db.sqlite3", tmp_path / "open.toml"
-    open_book.write_text(SHIPPED + NETWORK)
-    async with running(url, *world, pve402_catalogue=open_book) as before:
+    url, open_catalogue = f"sqlite:///{tmp_path}/db.sqlite3", tmp_path / "open.toml"
+    open_catalogue.write_text(SHIPPED + NETWORK)
+    async with running(url, *walled, pve402_catalogue=open_catalogue) as before:
         row = (await before.lease()).lease
         refused = await isolating.isolate(before.parts, Console(quiet=True), name=row.lease_id)
         unfenced = dict(before.proxmox.world.firewalls.read_guest(row.vmid).options)
         said = before.leases.isolation()
 
-    async with running(url, *world, pve402_catalogue=book) as now:
+    async with running(url, *walled, pve402_catalogue=catalogue_file) as now:
         code = await isolating.isolate(now.parts, Console(quiet=True), name=row.lease_id)
         missing = await isolating.isolate(now.parts, Console(quiet=True), name="10999")
         fenced = now.proxmox.world.firewalls.read_guest(row.vmid).options

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.integration.leases.test_isolation import NETWORK, SETTLED, SHIPPED, card_of
+from tests.integration.leases.test_learned_addresses import ON_VNET, vnet_of
 from tests.support.installation import running
 
 from pve402.domain import errors, networks
+from pve402.proxmox import errors as pve
+from pve402.proxmox import ipam
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve.options import (
@@ -35,6 +39,7 @@ CHOSEN = SimulatorOptions(
         tokens=(TokenOptions(user=USER, name="service", privilege_separated=False, secret=SECRET),),
     ),
 )
+VNET = "/sdn/zones/rent/rent0"
 PAGE = Path("docs/how-to/proxmox-rights.md").read_text()
 ROLES = {
     name: frozenset(held.split())
@@ -114,6 +119,36 @@ async def test_each_of_them_is_needed(
 
     async with running(f"sqlite:///{tmp_path}/db", proxmox, chain, facilitator, **changes) as made:
         with pytest.raises((errors.IsolationUnavailable, errors.ProvisioningFailed)):
+            await made.lease()
+
+        assert made.earned == 0
+
+
+@pytest.mark.parametrize("lacking", ["", "SDN.Audit", "SDN.Use"])
+async def test_addresses_of_the_sdn_need_one_right_more(
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+    changes: dict[str, Any],
+    tmp_path: Path,
+    lacking: str,
+) -> None:
+    vnet_of(proxmox)
+    changes["pve402_catalogue"].write_text(f"{SHIPPED}\n{ON_VNET}")
+    grant(proxmox)
+    proxmox.world.access.roles["vnet"] = ROLES["R402Vnet"] - {lacking}
+    proxmox.world.access.grant(VNET, USER, "vnet")
+
+    async with running(f"sqlite:///{tmp_path}/db", proxmox, chain, facilitator, **changes) as made:
+        sdn = ipam.Ipam(made.parts.proxmox)
+        if lacking == "SDN.Audit":
+            with pytest.raises(pve.PermissionDenied):
+                await sdn.count_free("rent0", ip_network("10.88.0.0/24"))
+        if not lacking:
+            assert (await made.lease()).lease.addresses == {"ipv4": "10.88.0.50"}
+            assert await sdn.count_free("rent0", ip_network("10.88.0.0/24")) == 1
+            return
+        with pytest.raises(errors.ProvisioningFailed):
             await made.lease()
 
         assert made.earned == 0

@@ -1,21 +1,15 @@
 """An installation does not take up orders that it could never finish."""
 
 import pytest
-from tests.support.installation import running
+from tests.support.installation import World, running
 
 from pve402 import config
-from pve402_devnet.chain import SimulatedChain
-from pve402_devnet.facilitator import SimulatedFacilitator
-from pve402_devnet.pve.simulator import SimulatedProxmox
 
 
 async def test_another_key_is_refused_while_orders_are_open_and_the_right_one_is_not(
     database_url: str,
-    proxmox: SimulatedProxmox,
-    chain: SimulatedChain,
-    facilitator: SimulatedFacilitator,
+    world: World,
 ) -> None:
-    world = (proxmox, chain, facilitator)
     async with running(database_url, *world) as first:
         await first.lease()
 

@@ -1,4 +1,4 @@
-"""A guest may appear after whoever asked for it forgot, lost its row, or asked again."""
+"""A guest may appear after its order was forgotten, lost its row, or was repeated."""
 
 import asyncio
 import contextlib

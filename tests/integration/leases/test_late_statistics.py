@@ -1,4 +1,4 @@
-"""Proxmox VE's list is ten seconds behind, or stands still: what we did ourselves is known."""
+"""Proxmox VE's list is ten seconds behind, or frozen: we still know what we did ourselves."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -14,7 +14,7 @@ Case = Callable[[Installation], Awaitable[tuple[lease.Lease, RunState]]]
 
 
 async def published(made: Installation) -> None:
-    """Have the list show things as they are, and never again."""
+    """Let the list show the current state, and then freeze it."""
     made.proxmox.world.statistics_dead = False
     await made.proxmox.publish()
     made.proxmox.world.statistics_dead = True
@@ -75,7 +75,7 @@ CASES: list[Case] = [
 
 @pytest.fixture
 def late(installation: Installation) -> Installation:
-    """An installation whose Proxmox VE never shows how guests are."""
+    """An installation whose Proxmox VE never shows its guests' states."""
     installation.proxmox.world.statistics_dead = True
     return installation
 

@@ -1,4 +1,4 @@
-"""The end of a lease: recorded only when true, tried until it is, never on a foreign guest."""
+"""The end of a lease: recorded once it is true, retried until then, never on a foreign guest."""
 
 import asyncio
 import contextlib

@@ -5,27 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.installation import Installation, running
+from tests.support.installation import Installation, World, running
 
 from pve402.domain import errors, lease
-from pve402_devnet.chain import SimulatedChain
-from pve402_devnet.facilitator import SimulatedFacilitator
-from pve402_devnet.pve.simulator import SimulatedProxmox
 
-World = tuple[SimulatedProxmox, SimulatedChain, SimulatedFacilitator]
 SHIPPED = Path("src/pve402/domain/default_catalogue.toml").read_text()
 POOL = '{ subnet = "10.7.0.0/24", gateway = "10.7.0.1", ranges = ["10.7.0.10-10.7.0.99"] }'
 FENCED = SHIPPED + (
     f'\n[network.tenants]\ndefault = true\nbridge = "vmbr0"\nisolation = "tenant"\nipv4 = {POOL}\n'
 )
-
-
-@pytest.fixture
-def world(
-    proxmox: SimulatedProxmox, chain: SimulatedChain, facilitator: SimulatedFacilitator
-) -> World:
-    """The simulators of an installation."""
-    return proxmox, chain, facilitator
 
 
 def cards(made: Installation) -> list[str]:

@@ -1,4 +1,4 @@
-"""Power has one home: what a tenant wants of a guest stands on its lease, and all obey it."""
+"""What a tenant wants of a guest's power is recorded on its lease, and everything obeys it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""What can never work is said at the start, by its kind; what may work is left alone."""
+"""What can never work is reported at the start, by kind; what may work is left alone."""
 
 import dataclasses
 from pathlib import Path

@@ -12,23 +12,13 @@ import pytest
 from eth_account.signers.local import LocalAccount
 from tests.support.installation import Installation, creation, running
 
-from pve402.domain import blocklist, errors, lease, quota
+from pve402.domain import account, blocklist, errors, lease, quota
 from pve402.leases import blocks
-from pve402.storage import block_rows
-from pve402_devnet.chain import SimulatedChain
-from pve402_devnet.facilitator import SimulatedFacilitator
-from pve402_devnet.pve.simulator import SimulatedProxmox
+from pve402.leases.service import Caller
+from pve402.storage import block_rows, lease_rows, usage_rows
 
 HERE = "203.0.113.7"
 SUBNET = "2001:db8::/64"
-
-
-@pytest.fixture
-def world(
-    proxmox: SimulatedProxmox, chain: SimulatedChain, facilitator: SimulatedFacilitator
-) -> tuple[Any, ...]:
-    """What an installation lives in."""
-    return proxmox, chain, facilitator
 
 
 @contextlib.asynccontextmanager
@@ -104,6 +94,23 @@ async def test_new_wallets_share_a_limit_that_known_ones_do_not_use(
             await bought(made, made.tenant())
 
 
+async def test_a_wallet_that_is_known_on_one_network_is_new_on_none(
+    installation: Installation,
+) -> None:
+    db, networks = installation.parts.db, ("eip155:84532", "eip155:8453")
+    first = await bought(installation, installation.tenant())
+    installation.pass_time(25 * 3600)
+    new = await bought(installation, installation.tenant())
+    there = account.account(networks[1], account.address_of(first.owner))
+    again = new.evolve(lease_id=lease.new_lease_id(), vmid=new.vmid + 1, owner=there)
+    async with db.begin() as tx:
+        await lease_rows.insert(db, tx, again, due=False)
+        used = await usage_rows.of_new_wallets(db, tx, 24 * 3600, networks)
+        on_each = await usage_rows.of_new_wallets(db, tx, 24 * 3600)
+
+    assert (used.leases, on_each.leases) == (1, 2)
+
+
 async def test_creations_at_the_same_time_do_not_exceed_a_limit(
     tmp_path: Path, world: tuple[Any, ...]
 ) -> None:
@@ -174,6 +181,23 @@ async def test_who_is_blocked_buys_nothing(
 
         assert made.earned == earned
         assert made.runs(before.vmid)
+
+
+async def test_nobody_renews_a_lease_of_a_blocked_wallet(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "FRESH_SECONDS", 0.0)
+    row = await bought(installation, installation.tenant())
+    await put(installation, (account.address_of(row.owner), "block"))
+    holder, other = Caller(owner=row.owner, lease_id=row.lease_id), installation.tenant()
+    earned = installation.earned
+
+    with pytest.raises(errors.WalletBlocked, match="owns this lease"):
+        await installation.leases.check_renewable(row, 30)
+    with pytest.raises(errors.WalletBlocked, match="owns this lease"):
+        await installation.leases.renew(row, 30, installation.renewal(other, row, 30), holder)
+
+    assert installation.earned == earned
 
 
 async def test_a_rule_is_read_by_every_replica_and_gone_when_removed(

@@ -1,4 +1,4 @@
-"""What was leased against what runs: gaps that are surely ours are closed, the rest is reported."""
+"""Compares leases with guests: gaps that are certainly ours are closed, the rest is reported."""
 
 import asyncio
 import copy
@@ -96,7 +96,9 @@ async def test_of_several_replicas_one_starts_a_guest_again(installation: Instal
     await installation.proxmox.publish()
     parts = installation.parts
     replicas = [
-        reconciler.Reconciler(parts.db, parts.view, parts.machines, parts.lease_options)
+        reconciler.Reconciler(
+            parts.db, parts.view, parts.machines, parts.lease_options, parts.guest_network
+        )
         for _ in range(5)
     ]
     asked = installation.record_proxmox_calls()

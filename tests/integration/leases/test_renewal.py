@@ -32,8 +32,8 @@ async def test_the_price_is_that_of_the_stored_size(installation: Installation) 
     big = (await installation.lease(size=size)).lease
     small = (await installation.lease()).lease
 
-    dear = installation.leases.renewal_price_usd(big, 60)
-    cheap = installation.leases.renewal_price_usd(small, 60)
+    dear = installation.leases.prices.of_renewal(big, 60)[0]
+    cheap = installation.leases.prices.of_renewal(small, 60)[0]
 
     assert dear > 2 * cheap
 
@@ -229,10 +229,10 @@ async def test_rates_stored_with_the_lease_serve_when_the_sku_is_gone(
     installation: Installation,
 ) -> None:
     first = (await installation.lease()).lease
-    dear = installation.leases.renewal_price_usd(first, 60)
+    dear = installation.leases.prices.of_renewal(first, 60)[0]
     gone = first.evolve(sku="no-longer-on-sale")
 
-    assert installation.leases.renewal_price_usd(gone, 60) == dear
+    assert installation.leases.prices.of_renewal(gone, 60)[0] == dear
 
 
 def stop_guest(installation: Installation, vmid: int) -> None:

@@ -36,8 +36,7 @@ async def test_a_replay_gets_the_facts_and_the_receipt_but_no_secret(
     again = await installation.leases.create(wish, purchase)
 
     assert again.lease == first.lease
-    assert again.order.transaction == first.order.transaction
-    assert again.replayed
+    assert again.order == first.order
     assert again.access_token is None
 
 
@@ -79,6 +78,20 @@ async def test_a_new_payment_with_the_same_key_joins_and_is_never_settled(
 
     assert again.lease.lease_id == first.lease.lease_id
     assert again.access_token == first.access_token
+    assert installation.earned == installation.price_of(wish)
+
+
+async def test_a_new_payment_with_the_same_name_joins_but_a_name_is_no_secret(
+    installation: Installation,
+) -> None:
+    tenant, wish = installation.tenant(), creation()
+    name = {"idempotency_key": KEY, "key_is_secret": False}
+    first = await installation.leases.create(wish, installation.buy(tenant, wish, **name))
+
+    again = await installation.leases.create(wish, installation.buy(tenant, wish, **name))
+
+    assert again.lease == first.lease
+    assert (first.access_token is None, again.access_token) == (False, None)
     assert installation.earned == installation.price_of(wish)
 
 
@@ -220,7 +233,7 @@ async def test_a_renewal_payment_sent_again_adds_its_minutes_once(
 
     again = await installation.leases.renew(first, 30, purchase)
 
-    assert again.replayed
+    assert again.order == renewed.order
     assert again.lease.expires_at == renewed.lease.expires_at
     assert installation.earned == earned
 
@@ -231,14 +244,16 @@ async def test_a_new_payment_for_a_renewal_with_the_same_key_joins_and_is_never_
     tenant = installation.tenant()
     first = (await installation.lease(tenant, minutes=60)).lease
     keyed = {"idempotency_key": KEY}
-    await installation.leases.renew(first, 30, installation.renewal(tenant, first, 30, **keyed))
+    paid = await installation.leases.renew(
+        first, 30, installation.renewal(tenant, first, 30, **keyed)
+    )
     earned = installation.earned
 
     again = await installation.leases.renew(
         first, 30, installation.renewal(tenant, first, 30, **keyed)
     )
 
-    assert again.replayed
+    assert again.order.order_id == paid.order.order_id
     assert again.access_token is None
     assert installation.earned == earned
 
@@ -281,7 +296,7 @@ async def test_a_key_opens_nothing_for_who_did_not_sign(
 ) -> None:
     tenant, wish = installation.tenant(), creation()
     own = installation.buy(tenant, wish, idempotency_key=KEY)
-    await installation.leases.create(wish, own)
+    bought = await installation.leases.create(wish, own)
     copied = own if is_same_nonce else installation.buy(tenant, wish, idempotency_key=KEY)
     forged = dataclasses.replace(copied.payment, signature=signature)
 
@@ -289,5 +304,5 @@ async def test_a_key_opens_nothing_for_who_did_not_sign(
         wish, dataclasses.replace(copied, payment=forged, by_key=False)
     )
 
-    assert stolen.replayed
+    assert stolen.order.order_id == bought.order.order_id
     assert stolen.access_token is None

@@ -1,4 +1,4 @@
-"""A process that is told to stop ends, and leaves nothing that others must wait for."""
+"""A process that is told to stop does so, and leaves nothing that others must wait for."""
 
 import asyncio
 

@@ -1,15 +1,16 @@
-"""Turns to write on a node: what was true before the wait is looked at again behind it."""
+"""Turns to write on a node: what was true before the wait is checked again after it."""
 
 import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.installation import Installation
+from tests.support.installation import Installation, World, running
 
-from pve402.domain import lease
+from pve402.domain import errors, lease
 from pve402.leases import machine, metrics, options, workflow
 from pve402.proxmox import errors as pve
 from pve402.storage import queue
@@ -77,7 +78,7 @@ async def test_a_lease_that_others_took_over_meanwhile_is_left_to_them(
     with pytest.raises(queue.FenceLostError):
         await waiting
 
-    assert asked == []
+    assert [call for call in asked if "/lxc/" in call] == []
 
 
 async def test_a_foreign_guest_is_not_stopped_hard(
@@ -223,3 +224,57 @@ async def until(installation: Installation, status: lease.LeaseStatus, count: in
         while sum(row.status is status for row in await installation.leases_now()) < count:
             installation.parts.lease_worker.wake()
             await asyncio.sleep(0.05)
+
+
+async def test_a_node_creates_only_so_many_at_once(
+    database_url: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replicas = 1 if database_url.startswith("sqlite") else 2
+    making: set[str] = set()
+    seen: list[int] = []
+    pair = asyncio.Barrier(2)
+
+    async with contextlib.AsyncExitStack() as stack:
+        made = [
+            await stack.enter_async_context(running(database_url, *world, pve402_node_creates=2))
+            for _ in range(replicas)
+        ]
+        for one in made:
+            honest = one.parts.machines.wait_until_created
+
+            async def slowly(row: lease.Lease, upid: str, honest: Any = honest) -> None:
+                making.add(row.lease_id)
+                seen.append(len(making))
+                await pair.wait()  # each waits for another one beside it
+                await honest(row, upid)
+                making.discard(row.lease_id)
+
+            monkeypatch.setattr(one.parts.machines, "wait_until_created", slowly)
+        answers = await asyncio.gather(*(made[n % replicas].lease() for n in range(6)))
+
+    assert max(seen) == 2
+    assert len({answer.lease.vmid for answer in answers}) == 6
+
+
+async def test_a_creation_that_gets_no_turn_in_time_is_refused_and_charged_nothing(
+    tmp_path: Path, world: World
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    async with running(url, *world, pve402_node_creates=1) as made:
+        made.parts.machines.wait_until_created = _for_ever  # type: ignore[method-assign]
+        first = asyncio.create_task(made.lease())
+        await made.until_status(lease.LeaseStatus.CREATING)
+        second = asyncio.create_task(made.lease())
+        await asyncio.sleep(0.2)
+        made.pass_time(made.parts.lease_options.creation_limit_seconds + 1)
+
+        with pytest.raises(errors.ProvisioningFailed):
+            await second
+        first.cancel()
+
+    assert made.earned == 0
+
+
+async def _for_ever(row: lease.Lease, upid: str) -> None:
+    del row, upid
+    await asyncio.Event().wait()

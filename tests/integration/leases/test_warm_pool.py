@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.support.installation import Installation, creation, owner_of, running
+from tests.support.installation import Installation, World, creation, owner_of, running
 
 from pve402.domain import errors, lease, warm_kind
 from pve402.leases import service, warm_guests, warm_pool
@@ -119,13 +119,10 @@ async def test_tenants_that_come_together_get_a_guest_each(warm: Installation) -
 
 @pytest.mark.postgres
 async def test_replicas_fill_one_pool_and_sell_each_guest_once(
-    postgres_url: str,
-    proxmox: SimulatedProxmox,
-    chain: SimulatedChain,
-    facilitator: SimulatedFacilitator,
+    migrated_url: str,
+    world: World,
 ) -> None:
-    url = postgres_url.replace("postgresql+asyncpg://", "postgresql://")
-    world = (proxmox, chain, facilitator)
+    url = migrated_url.replace("postgresql+asyncpg://", "postgresql://")
     async with (
         running(url, *world, pve402_pool=POOL) as one,
         running(url, *world, pve402_pool=POOL) as two,
@@ -302,28 +299,43 @@ async def test_without_a_pool_what_is_left_of_one_is_destroyed(
         assert now.marked_guests == set()
 
 
-async def test_after_a_failure_the_next_guest_waits(
-    database_url: str,
-    proxmox: SimulatedProxmox,
-    chain: SimulatedChain,
-    facilitator: SimulatedFacilitator,
-) -> None:
-    async with running(database_url, proxmox, chain, facilitator) as made:
-        filler, options = made.parts.filler, made.parts.lease_options
-        made.fail_call(r"POST /nodes/pve/lxc$", times=2)
-        object.__setattr__(options, "warm_kinds", warm_kinds(POOL))
-        await filler.run_once()
-        made.parts.lease_worker.wake()
-        await made.until(lambda row: row.end_reason == warm_pool.FAILED)
-        await made.settled_down()
+async def test_after_a_failure_the_next_guest_waits(installation: Installation) -> None:
+    filler, options = installation.parts.filler, installation.parts.lease_options
+    installation.fail_call(r"POST /nodes/pve/lxc$", times=2)
+    object.__setattr__(options, "warm_kinds", warm_kinds(POOL))
+    await filler.run_once()
+    installation.parts.lease_worker.wake()
+    await installation.until(lambda row: row.end_reason == warm_pool.FAILED)
+    await installation.settled_down()
 
-        await filler.run_once()
-        made_meanwhile = len(await made.leases_now())
-        made.pass_time(60)
-        await filler.run_once()
+    await filler.run_once()
+    made_meanwhile = len(await installation.leases_now())
+    installation.pass_time(60)
+    await filler.run_once()
 
-        assert made_meanwhile == 2
-        assert len(await made.leases_now()) == 4
+    assert made_meanwhile == 2
+    assert len(await installation.leases_now()) == 4
+
+
+async def test_a_guest_that_is_never_ready_is_given_up(installation: Installation) -> None:
+    options, looks = installation.parts.lease_options, 0
+
+    async def check(_row: lease.Lease) -> None:
+        nonlocal looks
+        looks += 1
+        raise warm_guests.NotReady("its shell does not answer")
+
+    installation.rekey.check = check  # type: ignore[method-assign]
+    object.__setattr__(options, "warm_kinds", warm_kinds("standard-lxc:1:512:8=1"))
+    await installation.parts.filler.run_once()
+    installation.parts.lease_worker.wake()
+    await installation.until(lambda _row: looks > 0)
+    for _ in range(20):
+        installation.pass_time(60)
+        await installation.settled_down()
+
+    assert {row.end_reason for row in await installation.leases_now()} == {warm_pool.FAILED}
+    assert looks > 1
 
 
 def warm_kinds(text: str) -> tuple[warm_kind.WarmKind, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import tempfile
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,10 @@ import sqlalchemy as sa
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
-from tests.support import fake_leases
+from tests.support import fake_leases, migrated
 
-from pve402.domain import errors, lease, mark, networks, placement
-from pve402.leases import options, reservation
+from pve402.domain import errors, lease, making, mark, networks, placement
+from pve402.leases import moves, options, reservation
 from pve402.storage import address_rows, database, lease_rows, tables
 
 POOL = networks.AddressPool(
@@ -25,10 +27,9 @@ POOL = networks.AddressPool(
     numbers=(0x0A070001, 0x0A070002),
 )
 NETWORK = networks.NetworkProfile(name="lan", bridge="vmbr0", ipv4=POOL)
+POOLS = [POOL.numbers, POOL.numbers[:1], (*POOL.numbers, 0x0A070003), (0x0A070004,)]
 ROOMS = [placement.NodeRoom(node="pve", online=True)]
-SETTINGS = options.LeaseOptions(
-    instance="test", storage="local", default_template="t", address_rest_seconds=600.0
-)
+SETTINGS = options.LeaseOptions(instance="test", default_template="t", address_rest_seconds=600.0)
 KEY = b"k" * 32
 
 
@@ -51,6 +52,7 @@ class Addresses(RuleBasedStateMachine):
         self._resting: dict[str, float] = {}  # address: when it was given back
         self._vmids = itertools.count(50_000)
         self._clock = 0.0
+        self._pool = POOL
         self._db = self._run(self._open())
 
     def teardown(self) -> None:
@@ -65,11 +67,13 @@ class Addresses(RuleBasedStateMachine):
         try:
             row = self._run(self._reserve(crash))
         except errors.NoCapacity:
-            assert len(self._held()) + len(self._at_rest()) == len(POOL.numbers)
+            free = {str(address) for address in self._pool.addresses()}
+            assert free <= self._held().keys() | self._at_rest()
             return multiple()
         except Killed:
             return multiple()
         assert row.addresses["ipv4"] not in resting
+        assert self._pool.hands_out(ip_address(row.addresses["ipv4"]))
         record = mark.GuestRecord(
             lease_id=row.lease_id,
             owner="somebody",
@@ -82,11 +86,22 @@ class Addresses(RuleBasedStateMachine):
         self._descriptions[row.lease_id] = mark.describe(record, KEY)
         return row.lease_id
 
-    @rule(lease_id=leases)
-    def make_anew(self, lease_id: str) -> None:
+    @rule(lease_id=leases, keeps_vmid=st.booleans())
+    def make_anew(self, lease_id: str, *, keeps_vmid: bool) -> None:
         """Its guest failed and is made again elsewhere, with the same addresses."""
         if lease_id in self._descriptions:
-            self._run(self._make_anew(lease_id))
+            self._run(self._make_anew(lease_id, keeps_vmid=keeps_vmid))
+
+    @rule(numbers=st.sampled_from(POOLS))
+    def change_catalogue(self, numbers: tuple[int, ...]) -> None:
+        """The pool hands out other addresses; those in use stay with their leases."""
+        self._pool = dataclasses.replace(POOL, numbers=numbers)
+
+    @rule(lease_id=leases, settles=st.booleans())
+    def renew(self, lease_id: str, settles: bool) -> None:
+        """A renewal holds the lease, and extends it or is refused."""
+        if lease_id in self._descriptions:
+            self._run(self._renew(lease_id, settles=settles))
 
     @rule(lease_id=leases, crash=st.booleans())
     def end(self, lease_id: str, crash: bool) -> None:
@@ -140,7 +155,8 @@ class Addresses(RuleBasedStateMachine):
     async def _open(self) -> database.Database:
         self._databases += 1
         path = Path(self._folder.name) / f"{self._databases}.sqlite3"
-        opened = await database.Database(f"sqlite+aiosqlite:///{path}").open()
+        url = migrated.lay_sqlite(f"sqlite+aiosqlite:///{path}")
+        opened = await database.Database(url).open()
         opened.shift_seconds = self._clock
         return opened
 
@@ -155,21 +171,41 @@ class Addresses(RuleBasedStateMachine):
                 new,
                 SETTINGS,
                 rooms=ROOMS,
-                allowed=frozenset(),
-                network=NETWORK,
+                how=self._how(),
             )
             if crash:
                 raise Killed
         return row
 
-    async def _make_anew(self, lease_id: str) -> None:
+    async def _make_anew(self, lease_id: str, *, keeps_vmid: bool) -> None:
         async with self._db.begin() as tx:
             row = await lease_rows.get(tx, lease_id)
             assert row is not None
             if row.status is lease.LeaseStatus.RESERVED:  # and not rebuilt from its guest
                 await reservation.make_anew(
-                    self._db, tx, row, SETTINGS, rooms=ROOMS, allowed=frozenset()
+                    self._db,
+                    tx,
+                    row,
+                    SETTINGS,
+                    rooms=ROOMS,
+                    how=self._how(),
+                    keeps_vmid=keeps_vmid,
                 )
+
+    def _how(self) -> making.Making:
+        network = dataclasses.replace(NETWORK, ipv4=self._pool)
+        return making.Making(network=network, nodes=frozenset(), storages=(), made_of="")
+
+    async def _renew(self, lease_id: str, *, settles: bool) -> None:
+        async with self._db.begin() as tx:
+            row = await lease_rows.get(tx, lease_id)
+            assert row is not None
+            if row.status is not lease.LeaseStatus.ACTIVE:
+                return
+            now = await self._db.time_in(tx)
+            row = await moves.hold(tx, row, "o" + "1" * 30, now)
+            row = await moves.extend(tx, row, 5, now) if settles else row
+            await moves.release_hold(tx, row)
 
     async def _release(self, lease_id: str, *, crash: bool) -> None:
         async with self._db.begin() as tx:
@@ -205,7 +241,7 @@ def test_a_freed_address_rests_though_the_pool_is_empty() -> None:
     world.end(first, crash=True)
     world.end(first, crash=False)
     refused = world.create(crash=False)
-    world.make_anew(second)
+    world.make_anew(second, keeps_vmid=False)
     world.wait(601.0)
     third = world.create(crash=False)
     world.rebuild()

@@ -1,12 +1,17 @@
 """Which nodes may get a guest: those that are seen to have what it is made of."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
 import pytest
+import sqlalchemy as sa
 
 from pve402.leases import cluster
 from pve402.proxmox import nodes as pve_nodes
 from pve402.proxmox import resources
+from pve402.storage import database
 
 NODES = ("one", "two", "three")
 TEMPLATE = "tpl:vztmpl/debian.tar.zst"
@@ -82,11 +87,148 @@ async def test_what_is_ours_of_a_storage(
         for n, (node, tag, used) in enumerate(guests)
     ]
     found = cast("pve_nodes.Nodes", Seen(resources.read(rows)))
-    view = cluster.ClusterView(found, storage="disks", fixed_node=None, instance="test")
+    view = cluster.ClusterView(
+        found, storages=lambda: {"disks": None}, fixed_node=None, instance="test"
+    )
 
     (room,) = await view.rooms()
 
     assert room.disk_gb == ours_gb
+
+
+async def test_a_disk_is_ours_on_the_storage_that_its_lease_names() -> None:
+    storage = {"type": "storage", "node": "one", "status": "available", "plugintype": "lvmthin"}
+    sizes = {"disk": 80 * 2**30, "maxdisk": 100 * 2**30}
+    guest = {"type": "lxc", "node": "one", "tags": "pve402-test", "disk": 30 * 2**30}
+    rows: list[dict[str, Any]] = [
+        {"type": "node", "node": "one", "status": "online"},
+        *({**storage, **sizes, "storage": name} for name in ("fast", "slow")),
+        *({**guest, "vmid": vmid} for vmid in (100, 101, 102)),
+    ]
+    found = cast("pve_nodes.Nodes", Seen(resources.read(rows)))
+    view = cluster.ClusterView(
+        found, storages=lambda: {"fast": None, "slow": None}, fixed_node=None, instance="test"
+    )
+    db = Reads()
+    db.storages = [(100, "fast"), (101, "fast")]
+
+    unknown = {room.storage: room.disk_gb for room in await view.rooms()}
+    await view.promises(db.database)
+    known = {room.storage: room.disk_gb for room in await view.rooms()}
+
+    assert unknown == {"fast": 20, "slow": 20}
+    assert known == {"fast": 80, "slow": 20}
+
+
+TWO_DISKS = [("fast", "one"), *(("slow", node) for node in NODES)]
+
+
+async def test_each_storage_of_a_node_is_a_room() -> None:
+    view = a_view(TWO_DISKS, disks={"fast": 2.0, "slow": None})
+
+    places = [(room.node, room.storage, room.disk_overcommit) for room in await view.rooms()]
+
+    assert places == [
+        ("one", "fast", 2.0),
+        ("one", "slow", None),
+        ("two", "slow", None),
+        ("three", "slow", None),
+    ]
+
+
+async def test_a_storage_that_nobody_shows_is_nowhere_if_another_is_shown() -> None:
+    view = a_view([("slow", "two")], disks={"fast": None, "slow": None})
+
+    assert [(room.node, room.storage) for room in await view.rooms()] == [("two", "slow")]
+
+
+async def test_rooms_follow_the_storages_of_the_catalogue() -> None:
+    disks: dict[str, float | None] = {"slow": None}
+    view = a_view(TWO_DISKS, disks=disks)
+    before = await view.rooms()
+
+    disks["fast"] = None
+
+    assert len(before) == 3
+    assert len(await view.rooms()) == 4
+
+
+async def test_a_guest_that_failed_on_one_storage_may_go_to_another() -> None:
+    view = a_view(TWO_DISKS, disks={"fast": None, "slow": None})
+
+    view.note_unfit("one", TEMPLATE, "fast")
+
+    places = [(room.node, room.storage) for room in await view.rooms_for(TEMPLATE)]
+    assert places == [("one", "slow"), ("two", "slow"), ("three", "slow")]
+
+
+async def test_a_node_without_the_template_gets_no_guest_of_it() -> None:
+    view = a_view([])
+
+    view.note_templates("two", frozenset({TEMPLATE}))
+    before = [room.node for room in await view.rooms_for(TEMPLATE)]
+    of_another = [room.node for room in await view.rooms_for("tpl:vztmpl/alpine.tar.xz")]
+    view.note_templates("two", frozenset())
+
+    assert before == ["one", "three"]
+    assert of_another == [room.node for room in await view.rooms_for(TEMPLATE)] == list(NODES)
+
+
+async def test_a_template_that_nobody_shows_may_be_anywhere() -> None:
+    view = a_view([])
+
+    for node in NODES:
+        view.note_templates(node, frozenset({TEMPLATE}))
+
+    assert [room.node for room in await view.rooms_for(TEMPLATE)] == list(NODES)
+
+
+async def test_a_node_in_maintenance_gets_no_guest() -> None:
+    rows: list[dict[str, Any]] = [
+        {"type": "node", "node": "one", "status": "online", "hastate": "maintenance"},
+        {"type": "node", "node": "two", "status": "online", "hastate": "online"},
+        {"type": "node", "node": "three", "status": "offline"},
+    ]
+    found = cast("pve_nodes.Nodes", Seen(resources.read(rows)))
+    view = cluster.ClusterView(found, storages=lambda: {"disks": None}, fixed_node=None)
+
+    assert [room.node for room in await view.rooms() if room.online] == ["two"]
+
+
+async def test_promises_are_read_once_for_all_who_ask_together() -> None:
+    view, db = a_view([]), Reads()
+
+    asked = await asyncio.gather(*(view.promises(db.database) for _ in range(50)))
+
+    assert db.reads == 1
+    assert all(one is asked[0] for one in asked)
+    assert view.drained == {"two"}
+
+
+class Reads:
+    """A database that counts the times it is read; all queries find one row, a node's name."""
+
+    reads = 0
+    storages: Sequence[tuple[object, ...]] = ()  # by vmid
+
+    @property
+    def database(self) -> database.Database:
+        return cast("database.Database", self)
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator["Reads"]:
+        self.reads += 1
+        await asyncio.sleep(0.01)
+        yield self
+
+    async def run(self, query: sa.Select[Any]) -> Sequence[tuple[object, ...]]:
+        return self.storages if len(query.selected_columns) == 2 else []
+
+    async def execute(self, _query: object) -> "Reads":
+        return self
+
+    def scalars(self) -> list[str]:
+        return ["two"]
 
 
 class Seen:
@@ -104,6 +246,7 @@ def a_view(
     *,
     away: frozenset[tuple[str, str]] | set[tuple[str, str]] = frozenset(),
     clock: list[float] | None = None,
+    disks: dict[str, float | None] | None = None,
 ) -> cluster.ClusterView:
     """A view of three nodes with storages, given by name and node."""
     rows: list[dict[str, Any]] = [
@@ -120,4 +263,7 @@ def a_view(
     ]
     found = cast("pve_nodes.Nodes", Seen(resources.read(rows)))
     now = clock or [0.0]
-    return cluster.ClusterView(found, storage="disks", fixed_node=None, clock=lambda: now[0])
+    wanted = {"disks": None} if disks is None else disks
+    return cluster.ClusterView(
+        found, storages=lambda: dict(wanted), fixed_node=None, clock=lambda: now[0]
+    )

@@ -13,9 +13,11 @@ from any other state raises ValueError.
     the reconciler            no hold, and the guest's node has not changed since the check
     the owner                 no hold, and the lease is not suspended
     the operator              no hold
+    the doctor                its own fence, or that of the worker that cleans up after it
 """
 
 from pve402.leases.moves.creation import (
+    UNWIND,
     activate,
     ask_again,
     begin_creating,
@@ -25,6 +27,7 @@ from pve402.leases.moves.creation import (
     follow_in_order,
     forget_create_sent,
     make_anew,
+    note_addresses,
     note_create_sent,
     note_link,
     note_rules,
@@ -44,9 +47,12 @@ from pve402.leases.moves.life import (
     follow,
     follow_when_due,
     keep_stopped,
+    note_isolated,
+    note_reboot,
     note_trouble,
     stop_again,
     wait,
+    want_inbound,
     want_running,
     want_stopped,
 )
@@ -59,6 +65,7 @@ from pve402.leases.moves.renewal import (
     wake,
 )
 from pve402.leases.moves.suspension import end_by_operator, resume, suspend
+from pve402.leases.moves.trials import begin_trial, end_trial, take_over_trial, wait_for_rules
 from pve402.leases.moves.warm_pool import (
     abandon,
     discard_warm,
@@ -69,6 +76,7 @@ from pve402.storage import queue, tables
 
 __all__ = [
     "DUE",
+    "UNWIND",
     "abandon",
     "activate",
     "ask_again",
@@ -77,6 +85,7 @@ __all__ = [
     "begin_settling",
     "begin_starting",
     "begin_stopping",
+    "begin_trial",
     "change_vmid",
     "check_power",
     "count_restart",
@@ -84,6 +93,7 @@ __all__ = [
     "end",
     "end_by_operator",
     "end_early",
+    "end_trial",
     "end_vanished",
     "enter_warm_pool",
     "extend",
@@ -95,8 +105,11 @@ __all__ = [
     "hold_longer",
     "keep_stopped",
     "make_anew",
+    "note_addresses",
     "note_create_sent",
+    "note_isolated",
     "note_link",
+    "note_reboot",
     "note_rules",
     "note_trouble",
     "release_hold",
@@ -108,9 +121,12 @@ __all__ = [
     "stop_again",
     "suspend",
     "take_minutes_back",
+    "take_over_trial",
     "unwind",
     "wait",
+    "wait_for_rules",
     "wake",
+    "want_inbound",
     "want_running",
     "want_stopped",
 ]

@@ -1,5 +1,6 @@
 """Moves that create a lease: reserve, create, start, settle, hand over, or unwind."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -65,10 +66,24 @@ async def ask_again(tx: Transaction, row: lease.Lease) -> lease.Lease:
     return await row_moves.move_fenced(tx, row, path, **again)
 
 
-async def note_rules(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
+async def note_rules(
+    db: database.Database, tx: Transaction, row: lease.Lease, key: str
+) -> lease.Lease:
     """CREATING, STARTING or ACTIVE, unchanged: its isolation rules stand on its guest."""
     path = row_moves.stay({Status.CREATING, Status.STARTING, Status.ACTIVE})
-    return await row_moves.move_fenced(tx, row, path, rules_at=db.now())
+    return await row_moves.move_fenced(tx, row, path, rules_at=db.now(), rules_key=key)
+
+
+async def note_addresses(
+    tx: Transaction, row: lease.Lease, found: Mapping[str, str]
+) -> lease.Lease:
+    """CREATING or STARTING, unchanged: others gave its guest addresses, which its rules must name.
+
+    The rules are to be written again, and to stand as long again.
+    """
+    path = row_moves.stay({Status.CREATING, Status.STARTING})
+    addresses = {**row.addresses, **found}
+    return await row_moves.move_fenced(tx, row, path, addresses=addresses, rules_at=None)
 
 
 async def note_link(tx: Transaction, row: lease.Lease) -> lease.Lease:
@@ -93,12 +108,24 @@ async def start_paid(tx: Transaction, row: lease.Lease) -> lease.Lease:
     return await row_moves.move_fenced(tx, row, {Status.SETTLING: Status.STARTING})
 
 
-async def make_anew(tx: Transaction, row: lease.Lease, node: str, vmid: int) -> lease.Lease:
-    """Any state of a creation to RESERVED: its guest is gone, and created again elsewhere."""
+async def make_anew(
+    tx: Transaction,
+    row: lease.Lease,
+    *,
+    node: str,
+    storage: str | None,
+    vmid: int,
+    addresses: Mapping[str, str],
+) -> lease.Lease:
+    """Any state of a creation to RESERVED: its guest is gone, and created again elsewhere.
+
+    It keeps the addresses that it is told to keep.
+    """
     path = dict.fromkeys(UNWIND, Status.RESERVED)
     is_isolated = row.link is networks.Link.PENDING or row.rules_at is not None
     link = networks.Link.PENDING if is_isolated else networks.Link.READY
-    place = {"node": node, "vmid": vmid, "link": link.value}
+    place: dict[str, Any] = {"node": node, "storage": storage, "vmid": vmid, "link": link.value}
+    place["addresses"] = dict(addresses)
     none = dict.fromkeys(("upid", "create_sent_at", "pooled_at", "rules_at"))
     return await row_moves.move_fenced(tx, row, path, **place, **none, attempts=0)
 

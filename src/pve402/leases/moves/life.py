@@ -1,12 +1,12 @@
 """Moves that switch the guest of an active lease, keep it running, and end the lease."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from pve402.domain import lease, power
+from pve402.domain import happening, inbound, lease, power
 from pve402.leases.moves import row_moves
 from pve402.storage import database, lease_rows, queue, tables, transaction
 
@@ -29,6 +29,34 @@ async def want_stopped(
     Guard: no hold, not suspended.
     """
     return await _want(db, tx, row, power.Wanted.STOPPED, by)
+
+
+async def note_reboot(db: database.Database, tx: Transaction, row: lease.Lease) -> None:
+    """Write down that the tenant asked for a reboot; the row stays as it is."""
+    await row_moves.note(db, tx, row, happening.Kind.REBOOT, "by the tenant")
+
+
+async def want_inbound(
+    db: database.Database,
+    tx: Transaction,
+    row: lease.Lease,
+    openings: Sequence[inbound.Opening] | None,
+) -> lease.Lease:
+    """ACTIVE, due at once: the tenant chose what is let in to the guest; its rules are outdated.
+
+    Guard: no hold, not suspended.
+    """
+    wanted = lease_rows.stored_openings(openings)
+    outdated = {"openings": wanted, "rules_key": None}
+    return await _move_power(db, tx, row, {"suspended_at": None}, **outdated)
+
+
+async def note_isolated(
+    db: database.Database, tx: Transaction, row: lease.Lease, key: str
+) -> lease.Lease:
+    """ACTIVE or STOPPED, unchanged: a connected guest from before got isolation rules."""
+    path = row_moves.stay({Status.ACTIVE, Status.STOPPED})
+    return await row_moves.move(tx, row, path, {}, rules_at=db.now(), rules_key=key)
 
 
 async def check_power(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
@@ -86,11 +114,17 @@ async def end(db: database.Database, tx: Transaction, row: lease.Lease, reason: 
 
 
 async def end_early(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
-    """ACTIVE to STOPPING, STOPPED to DELETING: the owner ends the lease. Guard: no hold."""
+    """ACTIVE to STOPPING, STOPPED to DELETING: the owner ends the lease.
+
+    Guard: no hold, not suspended.
+    """
     path = {Status.STOPPING: Status.STOPPING, **_END}
     due = {"deletes_at": db.now(), "due_at": db.now(), "fence": None, "attempts": 0}
     reason = "ended_by_owner"
-    return await row_moves.move(tx, row, path, {"hold_order_id": None}, end_reason=reason, **due)
+    only_if = {"hold_order_id": None, "suspended_at": None}
+    moved = await row_moves.move(tx, row, path, only_if, end_reason=reason, **due)
+    await row_moves.note(db, tx, row, happening.Kind.END, "by the owner")
+    return moved
 
 
 async def follow_when_due(
@@ -122,7 +156,9 @@ async def count_restart(
     counted: dict[str, Any] = {"restarts": row.restarts + 1}
     if first_of_hour:
         counted = {"restarts": 1, "restarts_since": db.now()}
-    return await row_moves.move(tx, row, path, only_if, **counted)
+    moved = await row_moves.move(tx, row, path, only_if, **counted)
+    await row_moves.note(db, tx, row, happening.Kind.RESTARTED, "its guest was down")
+    return moved
 
 
 async def note_trouble(tx: Transaction, row: lease.Lease, reason: str) -> lease.Lease:
@@ -156,7 +192,11 @@ async def _want(
     by: power.WantedBy,
 ) -> lease.Lease:
     values = {"wanted": wanted.value, "wanted_by": by.value}
-    return await _move_power(db, tx, row, {"suspended_at": None}, **values)
+    moved = await _move_power(db, tx, row, {"suspended_at": None}, **values)
+    is_start = wanted is power.Wanted.RUNNING
+    kind = happening.Kind.START if is_start else happening.Kind.STOP
+    await row_moves.note(db, tx, row, kind, f"by the {by.value}")
+    return moved
 
 
 async def _move_power(
@@ -164,7 +204,7 @@ async def _move_power(
     tx: Transaction,
     row: lease.Lease,
     only_if: Mapping[str, None],
-    **wanted: str,
+    **wanted: Any,
 ) -> lease.Lease:
     path = {Status.ACTIVE: Status.ACTIVE}
     due = {"due_at": db.now(), "fence": None, "attempts": 0}

@@ -41,10 +41,16 @@ async def hold_longer(
 
 
 async def wake(tx: Transaction, row: lease.Lease) -> lease.Lease:
-    """STOPPED to STARTING: a renewal starts the guest; a lease not in grace stays unchanged."""
+    """STOPPED to STARTING: a renewal starts the guest; a lease not in grace stays unchanged.
+
+    It is no longer due by itself: its order ends that state, however that comes out.
+    """
     path = row_moves.stay({Status.ACTIVE, Status.STARTING, Status.STOPPING})
     path[Status.STOPPED] = Status.STARTING
-    return await row_moves.move(tx, row, path, {})
+    rests: dict[str, Any] = {}
+    if row.status is Status.STOPPED:
+        rests = {"due_at": None, "fence": None}
+    return await row_moves.move(tx, row, path, {}, **rests)
 
 
 async def extend(tx: Transaction, row: lease.Lease, minutes: int, paid_at: datetime) -> lease.Lease:

@@ -5,8 +5,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pve402.domain import lease
-from pve402.storage import lease_rows, queue, transaction
+from pve402.domain import happening, lease
+from pve402.storage import database, happening_rows, lease_rows, queue, transaction
 
 Transaction = transaction.Transaction
 MINUTE_MS = 60_000
@@ -44,3 +44,14 @@ async def move(
     if moved is None:
         raise queue.FenceLostError
     return moved
+
+
+async def note(
+    db: database.Database,
+    tx: Transaction,
+    row: lease.Lease,
+    kind: happening.Kind,
+    detail: str = "",
+) -> None:
+    """Write down a move that leaves no time in the row."""
+    await happening_rows.add(db, tx, kind, detail, lease_id=row.lease_id)

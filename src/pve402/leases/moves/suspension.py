@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pve402.domain import lease, power
+from pve402.domain import happening, lease, power
 from pve402.leases.moves import row_moves
 from pve402.storage import database, tables, transaction
 
@@ -29,7 +29,9 @@ async def suspend(
         "suspend_reason": reason,
         "time_held": time_held and row.status is Status.ACTIVE,
     }
-    return await row_moves.move(tx, row, _SAME, _as_read(row), **values, **_due(db))
+    moved = await row_moves.move(tx, row, _SAME, _as_read(row), **values, **_due(db))
+    await row_moves.note(db, tx, row, happening.Kind.SUSPENDED, reason)
+    return moved
 
 
 async def resume(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
@@ -41,7 +43,9 @@ async def resume(db: database.Database, tx: Transaction, row: lease.Lease) -> le
     if suspension is not None and suspension.time_held and row.status is Status.ACTIVE:
         values["expires_at"] = _end_of_held_time(db, row)
     only_if = {**_as_read(row), "suspended_at": _since(row)}
-    return await row_moves.move(tx, row, _SAME, only_if, **values, time_held=False, **_due(db))
+    moved = await row_moves.move(tx, row, _SAME, only_if, **values, time_held=False, **_due(db))
+    await row_moves.note(db, tx, row, happening.Kind.RESUMED)
+    return moved
 
 
 async def end_by_operator(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
@@ -52,7 +56,9 @@ async def end_by_operator(db: database.Database, tx: Transaction, row: lease.Lea
         Status.STOPPED: Status.DELETING,
     }
     ends = {"deletes_at": db.now(), "end_reason": "ended_by_operator"}
-    return await row_moves.move(tx, row, path, {"hold_order_id": None}, **ends, **_due(db))
+    moved = await row_moves.move(tx, row, path, {"hold_order_id": None}, **ends, **_due(db))
+    await row_moves.note(db, tx, row, happening.Kind.END, "by the operator")
+    return moved
 
 
 def columns(suspension: power.Suspension | None) -> dict[str, Any]:

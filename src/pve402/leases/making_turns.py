@@ -1,0 +1,42 @@
+"""Turns to make guests: a node makes only so many at once, over all replicas.
+
+A lease's row is its turn, from the request for its guest to the end of that task, so a process that
+dies holds none that nobody gives back. A guest that was given up counts while it may still be made.
+"""
+
+from pve402.domain import lease
+from pve402.leases import moves, options, workflow
+from pve402.storage import creation_rows, database, transaction
+
+_PAUSE_SECONDS = 0.5
+
+
+async def check(db: database.Database, row: lease.Lease, settings: options.LeaseOptions) -> None:
+    """Raise RetryLater while the lease's node makes as many guests as it may."""
+    async with db.read() as tx:
+        await _check(db, tx, row, settings)
+
+
+async def take(
+    db: database.Database,
+    settings: options.LeaseOptions,
+    tx: transaction.Transaction,
+    row: lease.Lease,
+) -> lease.Lease:
+    """Note that we are about to ask for the guest. Raises RetryLater, FenceLostError."""
+    await creation_rows.lock_node(db, tx, row.node)
+    await _check(db, tx, row, settings)
+    return await moves.note_create_sent(db, tx, row)
+
+
+async def _check(
+    db: database.Database,
+    tx: transaction.Transaction,
+    row: lease.Lease,
+    settings: options.LeaseOptions,
+) -> None:
+    since = db.now(-settings.creation_limit_seconds)
+    others = await creation_rows.count_others(tx, row.node, row.lease_id, since)
+    if others >= settings.creates_per_node:
+        reason = f"node {row.node} makes {others} guests already"
+        raise workflow.RetryLater(reason, after_seconds=_PAUSE_SECONDS)
