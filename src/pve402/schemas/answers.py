@@ -5,14 +5,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from pve402.schemas.offers import CatalogueState, ProfileName
+from pve402.schemas.ssh import Ssh
 from pve402.schemas.wire import (
     AddressSource,
-    AddressWord,
-    EgressWord,
     ExecEncoding,
     ExecState,
     Family,
-    Isolation,
     LinkWord,
     PowerWord,
     Status,
@@ -26,11 +25,16 @@ class Address(Wire):
 
     family: Family
     address: str = Field(examples=["203.0.113.10"])
-    source: AddressSource = Field(description="`assigned`: by the service, for the whole lease.")
+    source: AddressSource = Field(
+        description="`assigned`: by the service, for the whole lease. `seen`: by the container's"
+        " own account, which its root can make up."
+    )
 
 
-Addresses = Annotated[list[Address], Field(description="Those that the service assigned.")]
-ProfileName = Annotated[str, Field(description="How the container is connected.")]
+Addresses = Annotated[
+    list[Address],
+    Field(description="Those that the service assigned, and those seen in the container."),
+]
 NetworkStatus = Annotated[
     LinkWord, Field(description="While `pending`, no packet leaves or reaches the container.")
 ]
@@ -39,9 +43,11 @@ NetworkStatus = Annotated[
 class LeaseAnswer(Wire):
     """A lease that was just bought or renewed."""
 
-    lease_id: str
+    lease_id: str = Field(examples=["l8w0o5w0v1q9n7x3k2j4h6g5f4"])
     status: Status
-    ctid: str | None = Field(description="vmid on Proxmox VE; null until the lease is paid.")
+    ctid: str | None = Field(
+        description="vmid on Proxmox VE; null until the lease is paid.", examples=["10000"]
+    )
     expires_at: datetime | None
     message: str
     owner_wallet: str = Field(description="Address that paid, in EIP-55 checksum form.")
@@ -61,13 +67,14 @@ class LeaseAnswer(Wire):
     addresses: Addresses = Field(default_factory=list)
     network_profile: ProfileName = "default"
     network_status: NetworkStatus = "ready"
+    ssh: Ssh = None
 
 
 class OwedItem(Wire):
     """Money that a wallet paid and got nothing for."""
 
     owed_id: str | None = Field(description="To redeem it; null while delivery is still tried.")
-    status: Literal["delivering", "redeemable", "redeeming"]
+    status: Literal["delivering", "redeemable", "redeeming", "paying_back"]
     reason: Literal["undelivered", "paid_after_refusal", "lease_over"]
     network: str
     payer: str = Field(description="Address that paid, in EIP-55 checksum form.")
@@ -140,6 +147,7 @@ class LeaseDetails(LeaseItem):
     ssh_public_keys: list[str]
     requester: str | None
     payload: Any
+    ssh: Ssh = None
 
 
 class CpuFigures(Wire):
@@ -188,84 +196,6 @@ class GuestStats(Wire):
     error: str | None
 
 
-class Offer(Wire):
-    """One way to pay a price."""
-
-    network: str = Field(examples=["base-sepolia"])
-    network_id: str = Field(examples=["eip155:84532"])
-    asset: str
-    symbol: str
-    decimals: int
-    amount: str = Field(description="Atomic units.", examples=["2640"])
-    pay_to: str
-
-
-class Network(Offer):
-    """One way to pay, with its management fee."""
-
-    amount: str = Field(description="The same as `managementFee`.", examples=["1000"])
-    management_fee: str = Field(description="Atomic units.", examples=["1000"])
-
-
-class Quote(Wire):
-    """The exact price of one request."""
-
-    sku: str
-    runtime_minutes: int
-    cores: int
-    memory_mb: int
-    disk_gb: int
-    price_usd: str = Field(description="Exact, before rounding up to atomic units.")
-    accepts: list[Offer]
-    available: bool | None = Field(description="Whether there is room now; null if unknown.")
-
-
-class Bounds(Wire):
-    """Minimum and maximum, both included."""
-
-    min: int
-    max: int
-
-
-class SkuItem(Wire):
-    """One shape on sale; rates are decimal strings in USD."""
-
-    sku: str
-    description: str
-    base_usd: str
-    core_minute_usd: str
-    memory_gb_minute_usd: str
-    disk_gb_minute_usd: str
-    cores: Bounds
-    memory_mb: Bounds
-    disk_gb: Bounds
-    runtime_minutes: Bounds
-    templates: list[str]
-    network_profile: ProfileName = "default"
-
-
-class NetworkProfile(Wire):
-    """How the containers of some skus are connected."""
-
-    name: str
-    isolation: Isolation = Field(
-        description="`tenant`: kept from neighbours, private networks and the operator's machines."
-    )
-    ipv4: AddressWord = Field(description="`assigned`: an address of its own, by the service.")
-    ipv6: AddressWord
-    egress: EgressWord = Field(description="`listed`: to what the operator chose alone.")
-    inbound: Literal["open", "closed"]
-
-
-class CatalogueAnswer(Wire):
-    """Everything on sale."""
-
-    skus: list[SkuItem]
-    management_fee_usd: str
-    networks: list[Network] = Field(description="Ways to pay.")
-    network_profiles: list[NetworkProfile] = Field(default_factory=list)
-
-
 class ChallengeAnswer(Wire):
     """A message for the wallet to sign (EIP-4361)."""
 
@@ -294,7 +224,7 @@ class ExecAnswer(Wire):
     stdout: str
     stderr: str
     encoding: ExecEncoding = Field(description="Encoding of output, stdout and stderr.")
-    exit_code: int | None = Field(description="Null while the command runs.")
+    exit_code: int | None = Field(description="Null while the command runs.", examples=[0])
     timed_out: bool
     truncated: bool = Field(description="Whether output beyond the limit was dropped.")
     duration_ms: int | None
@@ -314,24 +244,6 @@ class ExecItem(Wire):
     stdout_bytes: int
     stderr_bytes: int
     started_at: datetime
-
-
-class KeyItem(Wire):
-    """A line of the container's authorized_keys."""
-
-    fingerprint: str | None = Field(
-        description="As `ssh-keygen -l` shows it; null for a line that is not a plain key."
-    )
-    public_key: str
-
-
-class KeysAnswer(Wire):
-    """The SSH keys of a container."""
-
-    keys: list[KeyItem]
-    host_keys: list[str] = Field(
-        description="Public keys of the container's SSH server; none if it has no OpenSSH."
-    )
 
 
 class FieldProblem(Wire):
@@ -374,3 +286,4 @@ class Health(Wire):
     isolation: dict[str, Literal["none", "tenant", "unavailable"]] = Field(
         default_factory=dict, description="What keeps new containers apart, by network profile."
     )
+    catalogue: CatalogueState | None = None

@@ -1,7 +1,7 @@
 """What tenants send."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
@@ -19,6 +19,9 @@ from pve402.schemas.wire import (
     no_bool,
 )
 
+EXAMPLE_KEY = (  # SHA-256 of "pve402": nobody has its private key
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGlFid8dnvuV/eiDhKvCjtn4wyBrAXVh5b5mrHumnw96"
+)
 MAX_METADATA_CHARACTERS = 4096
 MAX_COMMAND_CHARACTERS = 120 * 1024
 MAX_COMMAND_WORDS = 250
@@ -73,6 +76,33 @@ class RenewRequest(Request):
     """More minutes for a lease."""
 
     runtime_minutes: Minutes
+
+
+class InboundRule(NewRequest):
+    """Traffic that is let in to a container."""
+
+    protocol: Literal["tcp", "udp", "ping"]
+    ports: list[Annotated[str, Field(max_length=11)]] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Ports or `first-last`; none with `ping`.",
+        examples=[["443", "8000-8100"]],
+    )
+    source: ShortText | None = Field(
+        default=None,
+        description="Address or network that may send it; everybody if not given.",
+        examples=["203.0.113.0/24"],
+    )
+
+
+class InboundRequest(NewRequest):
+    """What shall reach a container from outside."""
+
+    rules: list[InboundRule] | None = Field(
+        default=None,
+        max_length=16,
+        description="Null or missing: as the operator's network has it.",
+    )
 
 
 class LeaseQuoteRequest(LeaseRequest):
@@ -177,8 +207,9 @@ class StreamSocketRequest(ProgramRequest):
 
     service: StreamService | None = Field(
         default=None,
-        description="In place of a program: the container's sshd, a shell on a terminal of its own,"
-        " many connections to the container's loopback, or one to `port`.",
+        description="In place of a program: the container's sshd, a shell on a terminal of its own"
+        " (or `argv` on one, in `cwd`), many connections to the container's loopback, or one to"
+        " `port`.",
     )
     columns: int = Field(default=80, ge=1, le=1000, description="Of a shell's terminal.")
     rows: int = Field(default=24, ge=1, le=1000)
@@ -205,7 +236,7 @@ class KeyRequest(NewRequest):
     """An SSH key that may log in."""
 
     public_key: Annotated[str, Field(max_length=8192)] = Field(
-        description="One line, in OpenSSH format."
+        description="One line, in OpenSSH format.", examples=[EXAMPLE_KEY]
     )
 
 
@@ -240,5 +271,5 @@ class TokenRequest(NewRequest):
         default=None,
         description="Token of this lease, which revokes its old one; otherwise of the wallet.",
     )
-    scope: list[Scope] | None = Field(default=None, min_length=1, max_length=8)
+    scope: list[Scope] | None = Field(default=None, min_length=1, max_length=16)
     expires_at: datetime | None = None

@@ -36,9 +36,12 @@ AddressWord = Literal["assigned", "dhcp", "auto", "manual", "none"]
 EgressWord = Literal["open", "none", "listed"]
 Isolation = Literal["none", "tenant"]
 EntryKind = Literal["file", "folder", "link", "other"]
-AddressSource = Literal["assigned"]
+AddressSource = Literal["assigned", "seen"]
 StreamService = Literal["ssh", "shell", "ports", "port"]
-Scope = Literal["*", "read", "exec", "console", "files", "renew", "end", "power", "redeem"]
+PortAccess = Literal["private", "public"]
+Scope = Literal[
+    "*", "read", "exec", "console", "files", "renew", "end", "power", "network", "ports", "redeem"
+]
 
 
 def _wire_name(name: str) -> str:
