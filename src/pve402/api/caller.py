@@ -1,4 +1,4 @@
-"""Identifies the caller: a token holder, or the wallet that pays the management fee.
+"""Identifies the caller: a token holder, a wallet that signs in, or one that pays the fee.
 
 Headers that only state a name prove nothing, so we ignore them. A caller without proof gets the
 same answer for every lease, so the answer does not reveal which leases exist. A proven caller who
@@ -6,25 +6,29 @@ does not own the lease gets 404 before anything is settled.
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Awaitable, Callable
+from fractions import Fraction
 from typing import Any, Final
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from pve402.api import context, gate
-from pve402.api.transport import guard
+from pve402.api import context, gate, terms
+from pve402.api.transport import guard, refusal_page
 from pve402.domain import errors
 from pve402.domain.lease import Lease, is_lease_id
 from pve402.leases import service
 from pve402.payments import errors as payment_errors
+from pve402.payments import sign_in
 
 _BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([\x21-\x7e]{16,256})")
 _FREE_OTHERWISE: Final = (
-    "payment is required; the call is free if you sign in with your wallet (POST /auth/challenge, "
-    "then POST /auth/token) or send the lease's accessToken, as Authorization: Bearer TOKEN"
+    "payment is required; the call is free with the lease's accessToken (Authorization: Bearer "
+    "TOKEN) and for a wallet that signs in (POST /auth/challenge)"
 )
+_FOR_PEOPLE: Final = "This address is for programs, which pay for each call or show a token."
 _CTID: Final = re.compile(r"[1-9][0-9]{2,8}")
 
 
@@ -56,7 +60,7 @@ async def bearer(request: Request, scope: str) -> service.Caller | None:
     """
     caller = await _holder(request, scope)
     if caller is not None:
-        _know(request, caller)
+        await _know(request, caller)
     return caller
 
 
@@ -70,7 +74,8 @@ async def _holder(request: Request, scope: str) -> service.Caller | None:
     return caller
 
 
-def _know(request: Request, holder: service.Caller) -> None:
+async def _know(request: Request, holder: service.Caller) -> None:
+    await context.of(request).rates.count_caller(holder.owner, by_key=holder.by_key)
     guard.know(request, holder.lease_id or holder.owner)
 
 
@@ -100,27 +105,58 @@ def checked_lease_text(text: str) -> str:
 async def admit(
     request: Request, *, scope: str, description: str, find_lease: bool
 ) -> Call | Response:
-    """Return the call if the caller has a token for `scope` or pays the fee, otherwise the 402.
+    """Return the call if the caller has a token for `scope`, signs in or pays; otherwise the 402.
 
     With `find_lease`, the lease in the path must belong to the caller. This settles nothing: call
     `Call.charge` once the rest of the request has been checked.
     """
     app = context.of(request)
     text = lease_text(request) if find_lease else None
-    holder = await _holder(request, scope)
+    url = app.gate.public_url + request.scope["path"]
+    holder, refused = await _holder(request, scope), ""
+    if holder is None:
+        holder, refused = await _signed_in(request, url)
     if holder is not None:
         found = await app.leases.find(text, holder) if text else None
         return _free(request, holder, found)
-    fee_usd = app.leases.catalogue.management_fee_usd
-    priced = app.gate.price(fee_usd, request.scope["path"], description, said=_FREE_OTHERWISE)
+    path, pricing = request.scope["path"], app.leases.prices.of_call
+    listed = request.scope["route"].listed
+
+    def put(usd: Fraction) -> gate.Priced:
+        said = _FREE_OTHERWISE + refused
+        return app.gate.price(usd, path, description, said=said, listed=listed)
+
     if not gate.carries_payment(request):
-        return app.gate.ask(priced)
-    return await _by_fee(request, app, priced, text)
+        offer = functools.partial(app.access.offer_sign_in, request.method, url)
+        asked = app.gate.ask(put(pricing()[0]), offer_sign_in=offer)
+        if refusal_page.is_wanted(request):  # a person opened the address of a program
+            return refusal_page.answer(request, 402, _FOR_PEOPLE, asked.headers)
+        return asked
+    priced, purchase = await terms.judge(request, pricing, put)
+    app.gate.require_timely(priced, purchase)
+    return await _by_fee(request, app, priced, purchase, text)
+
+
+async def _signed_in(request: Request, url: str) -> tuple[service.Caller | None, str]:
+    """Return the wallet of the header SIGN-IN-WITH-X, or why it does not count.
+
+    A call without one may still pay, and is offered to sign in.
+    """
+    header = request.headers.get(sign_in.HEADER)
+    if header is None:
+        return None, ""
+    app = context.of(request)
+    try:
+        client = app.gate.client_address(request)
+        return await app.access.sign_in(header, request.method, url, client), ""
+    except errors.Unauthenticated as refusal:
+        return None, f"; {sign_in.EXTENSION} was refused: {refusal.detail}"
 
 
 def _free(request: Request, holder: service.Caller, found: Lease | None) -> Call:
     async def charge() -> None:
-        _know(request, holder)  # not before: an unfinished body takes no place of known callers
+        # Not before: an unfinished body takes no place of known callers.
+        await _know(request, holder)
 
     return Call(caller=holder, lease=found, charge=charge)
 
@@ -129,9 +165,9 @@ async def _by_fee(
     request: Request,
     app: context.Context,
     priced: gate.Priced,
+    purchase: service.Purchase,
     text: str | None,
 ) -> Call:
-    purchase = app.gate.judge(request, priced)
     payer = service.Caller(owner=purchase.owner, how="payment", by_key=purchase.by_key)
     found = await _find(app, text, payer) if text else None
 

@@ -8,7 +8,8 @@ from starlette.requests import HTTPConnection
 
 from pve402.api import gate
 from pve402.guests import guest_work
-from pve402.leases import access, redeeming, service
+from pve402.jump import way
+from pve402.leases import access, ports, redeeming, request_rates, service
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -19,9 +20,13 @@ class Context:
     redeeming: redeeming.Redeeming
     access: access.Access
     gate: gate.Gate
+    rates: request_rates.RequestRates
     work: guest_work.GuestWork
+    ports: ports.Ports
     stats_fields: frozenset[str]  # the node figures that we show
     readiness: Callable[[], Awaitable[dict[str, bool]]]
+    ssh_way: way.Way | None = None  # to the jump host, if there is one
+    has_shop: bool = True
 
 
 def of(request: HTTPConnection) -> Context:

@@ -9,27 +9,27 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from fractions import Fraction
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pve402.api.transport import address, guard, headers, lanes
+from pve402.api.transport import address, guard, headers, lanes, preferences, shapes
 from pve402.domain import errors, order, price
 from pve402.domain.request import check_idempotency_key
 from pve402.leases import service
 from pve402.payments import errors as payment_errors
-from pve402.payments import judgement, networks, protocol
+from pve402.payments import extensions, judgement, networks, protocol, sign_in
 from pve402.payments.facilitators import support
 from pve402.payments.schemes import base as schemes
 
 Result = TypeVar("Result")
 Offers = tuple[protocol.Requirements, ...]
 
-_SAID: Final = "payment is required"
+SAID: Final = "payment is required"
 _CACHED: Final = 4096
 _PAYMENT_HEADERS: Final = frozenset({protocol.V1_HEADER.encode(), protocol.V2_HEADER.encode()})
 _TOO_LITTLE: Final = "The wallet holds too little of the token to pay this; nothing was charged."
@@ -80,8 +80,20 @@ class Priced:
     """A price for one resource. Responses are stateless, so all clients share one."""
 
     offers: Offers
+    answer: protocol.PaymentRequired
     unpaid: Response
     said: str
+
+
+class _Asked(NamedTuple):
+    """All that a 402 depends on."""
+
+    usd: tuple[int, int]
+    path: str
+    description: str
+    said: str
+    v1: frozenset[str]
+    listed: shapes.Listed | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,6 +103,10 @@ class Wishes:
     client_address: str | None
     idempotency_key: str | None
     wait_seconds: float
+
+
+async def _count_nobody(_purchase: service.Purchase) -> None:
+    """Let every payer in."""
 
 
 class Gate:
@@ -103,6 +119,7 @@ class Gate:
         *,
         is_readable: Callable[[str], bool] = lambda _network: True,
         versions: Callable[[str], frozenset[int]] = lambda _network: support.EVERY_VERSION,
+        count_payer: Callable[[service.Purchase], Awaitable[None]] = _count_nobody,
     ) -> None:
         """Work out which payments to ask for now.
 
@@ -110,48 +127,78 @@ class Gate:
         facilitator settles.
         """
         self._versions = versions
+        self._count_payer = count_payer
         self._options = options
         self._is_readable = is_readable
         self._clients = clients
         self._limits = schemes.Limits(min_remaining_seconds=options.min_remaining_seconds)
-        self._known = functools.lru_cache(maxsize=_CACHED)(self._priced)
         self.public_url = options.public_url
+        self._known = functools.lru_cache(maxsize=_CACHED)(self._priced)
         self.origin = _origin(options.public_url)
 
-    def price(self, usd: Fraction, path: str, description: str, *, said: str = _SAID) -> Priced:
-        """Return a price's offers, one per accepted network, and the 402 that asks for them."""
+    def price(
+        self,
+        usd: Fraction,
+        path: str,
+        description: str,
+        *,
+        said: str = SAID,
+        listed: shapes.Listed | None = None,
+    ) -> Priced:
+        """Return a price's offers, one per accepted network, and the 402 that asks for them.
+
+        `listed` is the route as catalogues list it.
+        """
         # Pass the two integers: hashing a Fraction is slow, as it computes a modular power.
         v1 = frozenset(name for name in self._options.networks if 1 in self._versions(name))
-        return self._known(usd.numerator, usd.denominator, path, description, said, v1)
+        pair = usd.as_integer_ratio()
+        return self._known(_Asked(pair, path, description, said, v1, listed))
 
-    def ask(self, priced: Priced) -> Response:
-        """Return a price's 402. Raises ChainUnavailable if we could not see a payment now."""
+    def ask(self, priced: Priced, *, offer_sign_in: Callable[[str], str] | None = None) -> Response:
+        """Return a price's 402. Raises ChainUnavailable if we could not see a payment now.
+
+        `offer_sign_in` makes the extension `sign-in-with-x` for a network.
+        """
         settled = [offer for offer in priced.offers if self._versions(offer.network)]
         if not settled:
             raise errors.FacilitatorUnavailable
         readable = tuple(offer for offer in settled if self._is_readable(offer.network))
         if not readable:
             raise errors.ChainUnavailable
-        if len(readable) == len(priced.offers):
+        is_usual = len(readable) == len(priced.offers)
+        if offer_sign_in is None and is_usual:
             return priced.unpaid
-        return _response(protocol.payment_required(readable, error=priced.said))
+        answer = priced.answer
+        if not is_usual:
+            answer = protocol.payment_required(readable, error=priced.said)
+        if offer_sign_in is not None:
+            answer = answer.offering(sign_in.EXTENSION, offer_sign_in(readable[0].network))
+        return _response(answer)
 
-    def judge(
-        self, request: Request, priced: Priced, *, may_join: bool = False
-    ) -> service.Purchase:
+    def judge(self, request: Request, prices: Sequence[Priced]) -> service.Purchase:
         """Return what the request's payment can buy, without claiming the payment.
 
-        With `may_join`, a payment that is too late to buy anything is returned too, because it may
-        already have bought something. Raises PaymentNeeded with the terms again, PaymentMalformed,
-        or InvalidIdempotencyKey.
+        It may answer any of the prices; the first is today's. A payment that is too late to buy
+        anything is returned too, because it may already have bought something. Raises
+        PaymentNeeded with today's terms, PaymentMalformed, or InvalidIdempotencyKey.
         """
-        with _terms_again(priced.offers):
-            judged = judgement.judge(
-                priced.offers, request.headers, now_seconds=int(time.time()), limits=self._limits
-            )
-            if judged.too_late is not None and not may_join:
-                raise judged.too_late
+        with _terms_again(prices[0].offers):
+            judged = self._judge(request, prices[0])
+            for older in prices[1:]:
+                if not judged.is_of_another_price:
+                    break
+                judged = self._judge(request, older)
         return self._purchase(request, judged)
+
+    def require_timely(self, priced: Priced, purchase: service.Purchase) -> None:
+        """Raise PaymentNeeded if a payment is too late to buy anything."""
+        with _terms_again(priced.offers):
+            if purchase.too_late is not None:
+                raise purchase.too_late
+
+    def _judge(self, request: Request, priced: Priced) -> judgement.Judged:
+        now = int(time.time())
+        return judgement.judge(priced.offers, request.headers, now_seconds=now, limits=self._limits)
 
     def client_address(self, request: Request) -> str | None:
         """Return the client's address or IPv6 subnet; None on a unix socket."""
@@ -166,9 +213,10 @@ class Gate:
     ) -> Result:
         """Run the paid action to completion, even if the client goes away.
 
-        Raises PaymentNeeded if the payment is refused, and whatever the action raises.
+        Raises PaymentNeeded if the payment is refused, RateLimited, and whatever the action raises.
         """
         try:
+            await self._count_payer(purchase)
             guard.allow_time_for_payment(request, purchase.payment.payer)
         except BaseException:
             action.close()
@@ -176,37 +224,33 @@ class Gate:
         with _terms_again(priced.offers, purchase.payment):
             return await asyncio.shield(asyncio.ensure_future(action))
 
-    def _priced(
-        self,
-        numerator: int,
-        denominator: int,
-        path: str,
-        description: str,
-        said: str,
-        v1: frozenset[str],
-    ) -> Priced:
-        usd = Fraction(numerator, denominator)
+    def _priced(self, asked: "_Asked") -> Priced:
+        usd = Fraction(*asked.usd)
+        declared = (
+            None if asked.listed is None else asked.listed.declared(asked.path, self.public_url)
+        )
         offers = tuple(
             protocol.Requirements(
                 network=network,
                 amount_atomic=price.atomic_units(usd, networks.BY_CAIP2[network].decimals),
                 pay_to=self._options.pay_to,
                 max_timeout_seconds=self._options.payment_seconds,
-                resource_url=self._options.public_url + path,
-                description=description,
-                speaks_v1=network in v1,
+                resource_url=self._options.public_url + asked.path,
+                description=asked.description,
+                speaks_v1=network in asked.v1,
+                declared=declared,
             )
             for network in self._options.networks
         )
-        unpaid = _response(protocol.payment_required(offers, error=said))
-        return Priced(offers=offers, unpaid=unpaid, said=said)
+        answer = protocol.payment_required(offers, error=asked.said)
+        return Priced(offers=offers, answer=answer, unpaid=_response(answer), said=asked.said)
 
     def wishes_of(self, request: Request) -> Wishes:
         """Return how a request wants to be served. Raises InvalidIdempotencyKey."""
         key = request.headers.get("idempotency-key")
         if key is not None:
             check_idempotency_key(key)
-        respond_async = "respond-async" in request.headers.get("prefer", "").lower()
+        respond_async = preferences.responds_async(request)
         return Wishes(
             client_address=self.client_address(request),
             idempotency_key=key,
@@ -214,13 +258,19 @@ class Gate:
         )
 
     def _purchase(self, request: Request, judged: judgement.Judged) -> service.Purchase:
-        return service.Purchase(
+        wishes = self.wishes_of(request)
+        purchase = service.Purchase(
             payment=judged.payment,
             requirements=judged.requirements,
             by_key=judged.standing is schemes.Standing.PROVEN,
             too_late=judged.too_late,
-            **dataclasses.asdict(self.wishes_of(request)),
+            **dataclasses.asdict(wishes),
         )
+        if wishes.idempotency_key or judged.identifier is None or not purchase.by_key:
+            return purchase
+        # No Idempotency-Key has a space, so none can be mistaken for an identifier.
+        key = f"{extensions.IDENTIFIER} {judged.identifier}"
+        return dataclasses.replace(purchase, idempotency_key=key, key_is_secret=False)
 
 
 def carries_payment(request: Request) -> bool:
@@ -253,12 +303,15 @@ async def payment_needed(request: Request, error: Any) -> Response:
 @contextlib.contextmanager
 def _terms_again(offers: Offers, payment: protocol.Payment | None = None) -> Iterator[None]:
     """Answer a refused payment with the terms again and the reason for the refusal."""
+    paid_on = None if payment is None else payment.network
     try:
         yield
     except errors.PaymentRefused as refusal:
         said = _WORDS.get(refusal.reason, refusal.detail)
         receipt = None if payment is None else _refused_receipt(payment, refusal.reason)
-        again = protocol.payment_required(offers, error=said, code=refusal.reason)
+        again = protocol.payment_required(
+            offers, error=said, code=refusal.reason, preferred=paid_on
+        )
         raise PaymentNeeded(again, receipt) from None
     except payment_errors.PaymentMalformed:
         raise

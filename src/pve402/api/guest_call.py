@@ -1,14 +1,17 @@
 """An authorized call into a guest, run here or at the replica that holds its terminal."""
 
 import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from typing import Final
 
 from starlette.requests import HTTPConnection, Request
 from starlette.types import Scope
 
 from pve402.api.transport import sse
+from pve402.domain import networks
 from pve402.domain.lease import Lease
-from pve402.guests import guest_work
+from pve402.guests import guest_work, pulls
 from pve402.proxmox.guests import GuestRef
 
 _PEER_LEASE: Final = "pve402.peer_lease"
@@ -28,6 +31,23 @@ class GuestCall:
     def guest(self) -> GuestRef:
         """The lease's guest."""
         return guest_work.ref(self.lease)
+
+    def offered(self, size_bytes: int) -> AbstractContextManager[pulls.Link | None]:
+        """A link from which the container can fetch an upload of this size, for the block."""
+        is_connected = self.lease.link is networks.Link.READY
+        return self.work.pulls.offered(
+            self.guest, self.lease.lease_id, size_bytes, is_connected=is_connected
+        )
+
+    async def pace(self, size: int) -> None:
+        """Wait until the lease may move so many bytes."""
+        await self.work.rates.of(self.lease)(size)
+
+    async def paced(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield an upload's bytes no faster than the lease may move them."""
+        async for chunk in chunks:
+            await self.pace(len(chunk))
+            yield chunk
 
     @property
     def followed_id(self) -> str:

@@ -53,7 +53,7 @@ def serve(env_file: Path | None, **overrides: Any) -> int:
         return EXIT_NOT_STARTED
     except SystemExit:  # uvicorn raises it if it cannot start
         refusal = getattr(app.state, "refusal", None)
-        is_setting = isinstance(refusal, config.SettingsError)
+        is_setting = isinstance(refusal, (config.SettingsError, CatalogueError))
         return EXIT_BAD_SETTINGS if is_setting else EXIT_NOT_STARTED
     return 0 if server.started else EXIT_NOT_STARTED
 

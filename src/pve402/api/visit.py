@@ -8,7 +8,6 @@ call to it unchanged, but without its credentials and with our own signature.
 
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 import structlog
@@ -19,8 +18,7 @@ from pve402.api import caller, context, guest_call
 from pve402.api.guest_call import GuestCall
 from pve402.api.peers import forward
 from pve402.api.transport import body, guard, sse
-from pve402.domain import errors, lease
-from pve402.domain.lease import Lease
+from pve402.domain import errors
 from pve402.guests import guest_work, open_calls
 from pve402.hub import errors as hub_errors
 from pve402.leases import service
@@ -68,14 +66,14 @@ async def enter(
     admitted = await _authorized(request, door)
     if isinstance(admitted, Response):
         return admitted
-    require_active(admitted.the_lease)
+    await context.of(request).leases.require_active(admitted.the_lease)
     raw = await body.read_bytes(request, door.most_bytes) if door.most_bytes > 0 else b""
     wish = parse(request, raw)
     await _check_guest(request, admitted)
     # Nobody pays for a call that then finds no place; paying has its own time limit.
-    guard.hold(request, LONG_SECONDS, admitted.the_lease.lease_id)
+    guard.hold(request, LONG_SECONDS, admitted.the_lease.lease_id, admitted.the_lease.owner)
     await admitted.charge()
-    guard.hold(request, LONG_SECONDS, admitted.the_lease.lease_id)
+    guard.hold(request, LONG_SECONDS, admitted.the_lease.lease_id, admitted.the_lease.owner)
     call = GuestCall(
         request=request,
         lease=admitted.the_lease,
@@ -83,17 +81,8 @@ async def enter(
         body=None if door.streams else raw,
         exec_id=forward.given_exec_id(request) if door.starts_command else "",
     )
+    await call.pace(len(raw))
     return await _while_lasting(call, lambda: act(call, wish))
-
-
-def require_active(found: Lease) -> None:
-    """Raise LeaseNotReady if the lease is not active or its paid time is over.
-
-    Raises LeaseSuspended while the operator has suspended it.
-    """
-    found.check_not_suspended()
-    if not lease.is_usable(found.status, found.expires_at, datetime.now(UTC)):
-        raise errors.LeaseNotReady
 
 
 async def _authorized(request: Request, door: Door) -> caller.Call | Response:
@@ -116,6 +105,8 @@ async def _while_lasting(call: GuestCall, act: Callable[[], Awaitable[Response]]
     if isinstance(response, StreamingResponse):
         chunks, events = aiter(response.body_iterator), sse.is_sent(response)
         response.body_iterator = _while_open(call, open_call, chunks, events=events)
+    else:
+        await call.pace(len(response.body))
     return response
 
 
@@ -146,6 +137,7 @@ async def _while_open(
                 return
             if chunk is None:
                 return
+            await call.pace(len(chunk))
             yield chunk
 
 

@@ -43,8 +43,9 @@ async def test_a_call_that_finds_no_place_is_not_charged(monkeypatch: pytest.Mon
     monkeypatch.setattr(caller, "admit", admitted)
     monkeypatch.setattr(guard, "hold", overloaded)
     work = SimpleNamespace(is_closing=False)
-    state = SimpleNamespace(context=SimpleNamespace(work=work))
-    request = Request({"type": "http", "app": SimpleNamespace(state=state), "headers": []})
+    context = SimpleNamespace(work=work, leases=fake_leases.FakeLeases())
+    app = SimpleNamespace(state=SimpleNamespace(context=context))
+    request = Request({"type": "http", "app": app, "headers": []})
     door = visit.streaming("exec", "A call")
 
     with pytest.raises(errors.Overloaded):
@@ -96,7 +97,7 @@ async def test_a_purchase_that_finds_no_place_is_closed_unstarted(monkeypatch: p
     monkeypatch.setattr(guard, "allow_time_for_payment", overloaded)
     options: Any = SimpleNamespace(public_url="https://x.example.com", min_remaining_seconds=30)
     made = gate.Gate(options, address.ClientAddresses(()))
-    anything: Any = SimpleNamespace(payment=SimpleNamespace(payer="0x12"))
+    anything: Any = SimpleNamespace(payment=SimpleNamespace(payer="0x12"), by_key=True)
 
     async def action() -> None:
         pytest.fail("it was started")

@@ -1,4 +1,4 @@
-"""What a start reads: nothing that serving does not need."""
+"""A start imports nothing that serving does not need."""
 
 import subprocess
 import sys

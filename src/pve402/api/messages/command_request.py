@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import dataclasses
 
 from pve402 import schemas
 from pve402.hub import errors as hub_errors
@@ -12,13 +13,8 @@ from pve402.hub import request as hub_request
 def to_request(body: schemas.ExecRequest, *, streams: bool) -> hub_request.ExecRequest:
     """Translate the body into a hub request. Raises if it cannot be run as written."""
     default = schemas.MAX_OUTPUT_BYTES if streams else hub_request.DEFAULT_OUTPUT_BYTES
-    asked = hub_request.ExecRequest(
-        command=body.command,
-        argv=None if body.argv is None else tuple(body.argv),
-        extra_args=tuple(body.extra_args),
-        env=body.env,
-        cwd=body.cwd,
-        user=body.user,
+    asked = dataclasses.replace(
+        _program(body),
         stdin=_stdin(body),
         open_stdin=body.open_stdin,
         timeout_seconds=body.timeout_seconds,
@@ -35,10 +31,16 @@ def to_request(body: schemas.ExecRequest, *, streams: bool) -> hub_request.ExecR
 def to_program(body: schemas.StreamSocketRequest) -> hub_request.ExecRequest:
     """Translate a stream's program or service. Raises if it cannot be run as written."""
     if body.service is not None:
-        if body.command is not None or body.argv is not None:
-            raise hub_errors.RequestRefused("a service takes no command")
-        return _service(body)
-    asked = hub_request.ExecRequest(
+        asked = _service(body)
+        invocation.build(asked)
+        return asked
+    asked = _program(body)
+    invocation.build(asked)
+    return asked
+
+
+def _program(body: schemas.ExecRequest | schemas.StreamSocketRequest) -> hub_request.ExecRequest:
+    return hub_request.ExecRequest(
         command=body.command,
         argv=None if body.argv is None else tuple(body.argv),
         extra_args=tuple(body.extra_args),
@@ -46,21 +48,27 @@ def to_program(body: schemas.StreamSocketRequest) -> hub_request.ExecRequest:
         cwd=body.cwd,
         user=body.user,
     )
-    invocation.build(asked)
-    return asked
 
 
 def _service(body: schemas.StreamSocketRequest) -> hub_request.ExecRequest:
+    if body.command is not None or (body.argv is not None and body.service != "shell"):
+        raise hub_errors.RequestRefused("a service takes no command")
     match body.service:
         case "ssh":
             return services.ssh()
         case "shell":
-            return services.shell(body.columns, body.rows, body.env)
+            return _on_terminal(body)
         case "port" if body.port is not None:
             return services.port(body.port)
         case "ports":
             return services.ports()
     raise hub_errors.RequestRefused("the service needs a port")
+
+
+def _on_terminal(body: schemas.StreamSocketRequest) -> hub_request.ExecRequest:
+    if body.user not in {"", "root"}:
+        raise hub_errors.RequestRefused("on a terminal only root starts programs; use su there")
+    return services.shell(body.columns, body.rows, body.env, words=body.argv or (), folder=body.cwd)
 
 
 def _stdin(body: schemas.ExecRequest) -> bytes | None:

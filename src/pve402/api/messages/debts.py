@@ -11,7 +11,7 @@ def debt(row: owed.Owed) -> schemas.OwedItem:
     """Describe a debt."""
     return schemas.OwedItem(
         owed_id=row.owed_id,
-        status="redeemable" if row.holder_order_id is None else "redeeming",
+        status=row.status.value,
         reason=row.reason.value,
         network=leases.network_name(row.network),
         payer=addresses.checksum(row.payer),

@@ -1,11 +1,14 @@
 """Answers about the load of nodes and guests."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from pve402 import schemas
 from pve402.api.messages import leases
+from pve402.domain.lease import Lease
 from pve402.leases import service
-from pve402.proxmox import resources
+from pve402.proxmox import past_figures, resources
 
 _MB: Final = 2**20
 _GB: Final = 2**30
@@ -40,6 +43,19 @@ def guest_stats(view: service.LeaseView) -> schemas.GuestStats:
     )
 
 
+def usage(
+    row: Lease, frame: schemas.TimeFrame, found: Sequence[past_figures.Figures]
+) -> schemas.UsageAnswer:
+    """Describe what a lease's guest used in the past: the newest, if it is too much."""
+    newest = found[-schemas.MOST_USAGE_POINTS :]
+    return schemas.UsageAnswer(
+        lease_id=row.lease_id,
+        ctid=leases.ctid(row) or "",
+        timeframe=frame,
+        points=[_point(one) for one in newest],
+    )
+
+
 def node_stats(
     number: int, node: resources.NodeSummary | None, shown: frozenset[str]
 ) -> schemas.NodeStats:
@@ -51,6 +67,22 @@ def node_stats(
         if node and "memory" in shown
         else _NO_SPACE,
         disk=_space(node.disk_used, node.disk_total) if node and "disk" in shown else _NO_SPACE,
+    )
+
+
+def _point(one: past_figures.Figures) -> schemas.UsagePoint:
+    return schemas.UsagePoint(
+        began_at=datetime.fromtimestamp(one.began_at, UTC),
+        ended_at=datetime.fromtimestamp(one.ended_at, UTC),
+        cpu_fraction=one.cpu_fraction,
+        memory_bytes=one.memory_used,
+        memory_total_bytes=one.memory_total,
+        disk_bytes=one.disk_used,
+        disk_total_bytes=one.disk_total,
+        disk_read_bytes_per_second=one.disk_read_rate,
+        disk_write_bytes_per_second=one.disk_write_rate,
+        network_in_bytes_per_second=one.network_in_rate,
+        network_out_bytes_per_second=one.network_out_rate,
     )
 
 

@@ -1,10 +1,11 @@
 """Translates the body of a lease request into domain values."""
 
+import dataclasses
 from typing import Any
 
 from pve402 import schemas
 from pve402.api.transport import body
-from pve402.domain import ssh_keys
+from pve402.domain import catalogue, ssh_keys
 from pve402.domain.lease import Size
 from pve402.domain.request import CreationRequest
 
@@ -25,6 +26,21 @@ def to_creation(wish: schemas.LeaseRequest, *, priced_only: bool = False) -> Cre
         ssh_public_keys=keys,
         metadata=_metadata(wish),
     )
+
+
+def cheapest(on_sale: catalogue.Catalogue) -> dict[str, Any]:
+    """Return a request for the cheapest lease, for catalogues of x402, some of which replay it.
+
+    Nobody can log in to it: it has a key that nobody owns, and no password that everybody knows.
+    """
+    sku = min(on_sale.skus.values(), key=catalogue.Sku.lowest_price_usd)
+    wish = schemas.LeaseRequest(
+        sku=sku.name,
+        runtime_minutes=sku.runtime_minutes.least,
+        **dataclasses.asdict(sku.smallest),
+        ssh_public_keys=[schemas.EXAMPLE_KEY],
+    )
+    return wish.model_dump(by_alias=True, exclude_defaults=True)
 
 
 def _metadata(wish: schemas.LeaseRequest) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Answers about leases and their guests."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -8,6 +8,7 @@ from pve402 import schemas
 from pve402.domain import account
 from pve402.domain.lease import Lease
 from pve402.domain.order import OrderStatus
+from pve402.jump import way
 from pve402.leases import service
 from pve402.payments import addresses, networks
 from pve402.proxmox import resources
@@ -19,7 +20,9 @@ _VM_WORDS: Final[Mapping[resources.RunState, schemas.VmWord]] = {
 }
 
 
-def lease_answer(answer: service.Answer, message: str) -> schemas.LeaseAnswer:
+def lease_answer(
+    answer: service.Answer, message: str, ssh_way: way.Way | None
+) -> schemas.LeaseAnswer:
     """Describe a purchase. The ctid is shown only once the lease is handed over."""
     bought, paid = answer.lease, answer.order
     return schemas.LeaseAnswer(
@@ -36,6 +39,7 @@ def lease_answer(answer: service.Answer, message: str) -> schemas.LeaseAnswer:
         network=network_name(paid.network),
         amount=str(paid.amount_atomic),
         transaction=paid.transaction if paid.status is OrderStatus.SETTLED else None,
+        ssh=_ssh(bought, ssh_way),
     )
 
 
@@ -44,7 +48,7 @@ def lease_item(view: service.LeaseView) -> schemas.LeaseItem:
     return schemas.LeaseItem(**_item(view))
 
 
-def lease_details(view: service.LeaseView) -> schemas.LeaseDetails:
+def lease_details(view: service.LeaseView, ssh_way: way.Way | None) -> schemas.LeaseDetails:
     """Describe a lease, its guest and the original request."""
     kept = view.lease.metadata
     return schemas.LeaseDetails(
@@ -53,6 +57,7 @@ def lease_details(view: service.LeaseView) -> schemas.LeaseDetails:
         ssh_public_keys=kept.get("sshPublicKeys", []),
         requester=kept.get("requester"),
         payload=kept.get("payload"),
+        ssh=_ssh(view.lease, ssh_way),
     )
 
 
@@ -91,7 +96,7 @@ def until(moment: datetime | None) -> str:
 def _item(view: service.LeaseView) -> dict[str, Any]:
     shown = view.lease
     return {
-        **_facts(shown),
+        **_facts(shown, view.own_addresses),
         "lease_id": shown.lease_id,
         "ctid": ctid(shown) or "",
         "status": status(shown),
@@ -108,6 +113,14 @@ def _item(view: service.LeaseView) -> dict[str, Any]:
     }
 
 
+def _ssh(shown: Lease, ssh_way: way.Way | None) -> schemas.SshWay | None:
+    if ssh_way is None or not shown.handed_over:
+        return None
+    return schemas.SshWay(
+        command=ssh_way.command(shown.lease_id), known_hosts=ssh_way.known_hosts_line
+    )
+
+
 def _suspended(shown: Lease) -> schemas.SuspensionItem | None:
     found = shown.suspension
     if found is None:
@@ -117,12 +130,22 @@ def _suspended(shown: Lease) -> schemas.SuspensionItem | None:
     )
 
 
-def _facts(lease: Lease) -> dict[str, Any]:
+def addresses_of(view: service.LeaseView) -> list[str]:
+    """Return the addresses of a lease's guest, those that we assigned first."""
+    return [one.address for one in _addresses(view.lease, view.own_addresses)]
+
+
+def _addresses(lease: Lease, seen: Sequence[tuple[str, str]]) -> list[schemas.Address]:
+    assigned = [(family, one, "assigned") for family, one in sorted(lease.addresses.items())]
+    return [
+        schemas.Address.model_validate({"family": family, "address": one, "source": source})
+        for family, one, source in (*assigned, *((*found, "seen") for found in seen))
+    ]
+
+
+def _facts(lease: Lease, seen: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
     return {
-        "addresses": [
-            schemas.Address(family=cast("schemas.Family", family), address=one, source="assigned")
-            for family, one in sorted(lease.addresses.items())
-        ],
+        "addresses": _addresses(lease, seen),
         "network_profile": lease.network,
         "network_status": lease.link.value,
         "sku": lease.sku,

@@ -1,11 +1,12 @@
 """Answers about the catalogue and prices."""
 
+import dataclasses
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
 from pve402 import schemas
-from pve402.domain import catalogue, lease, networks, price
+from pve402.domain import catalogue, lease, networks, price, quota
 from pve402.payments import addresses, protocol
 
 
@@ -25,7 +26,14 @@ def offer(terms: protocol.Requirements) -> schemas.Offer:
 
 def network(fee: protocol.Requirements) -> schemas.Network:
     """Describe one accepted network by the terms of its management fee."""
-    return schemas.Network(**dict(offer(fee)), management_fee=str(fee.amount_atomic))
+    return schemas.Network(
+        **dict(offer(fee)),
+        management_fee=str(fee.amount_atomic),
+        title=fee.chain.title,
+        currency=fee.chain.currency,
+        explorer_url=fee.chain.explorer_url,
+        rpc_url=fee.chain.rpc_url,
+    )
 
 
 def quote(
@@ -36,8 +44,9 @@ def quote(
     offers: Sequence[protocol.Requirements],
     *,
     available: bool | None,
+    connected: networks.NetworkProfile | None = None,
 ) -> schemas.Quote:
-    """Describe the price of one request."""
+    """Describe the price of one request; of a creation with its network."""
     return schemas.Quote(
         sku=sku,
         runtime_minutes=minutes,
@@ -47,24 +56,39 @@ def quote(
         price_usd=usd(price_usd),
         accepts=[offer(terms) for terms in offers],
         available=available,
+        network_pending_seconds=connected.pending_seconds if connected else 0,
+        network_ahead_seconds=connected.ahead_seconds if connected else 0,
     )
 
 
-def profile(of: networks.NetworkProfile) -> schemas.NetworkProfile:
+def waits(connected: networks.NetworkProfile) -> str:
+    """Say in a 402 how long a new container's network takes; empty if no time."""
+    if connected.ahead_seconds:
+        return f"; the creation takes about {connected.ahead_seconds} seconds for its address"
+    if connected.pending_seconds:
+        return f"; the network is pending for up to {connected.pending_seconds} seconds at first"
+    return ""
+
+
+def profile(network: networks.NetworkProfile) -> schemas.NetworkProfile:
     """Describe how containers are connected."""
     return schemas.NetworkProfile(
-        name=of.name,
-        isolation=of.isolation.value,
-        ipv4=_source(of.ipv4),
-        ipv6=_source(of.ipv6),
-        egress=of.egress.value,
-        inbound="open" if of.is_open_inward or not of.is_isolated else "closed",
+        name=network.name,
+        isolation=network.isolation.value,
+        ipv4=_source(network.ipv4),
+        ipv6=_source(network.ipv6),
+        egress=network.egress.value,
+        inbound=network.inbound.value if network.is_isolated else "open",
+        pending_seconds=network.pending_seconds,
+        ahead_seconds=network.ahead_seconds,
     )
 
 
 def _source(addressing: networks.Addressing) -> schemas.AddressWord:
     if isinstance(addressing, networks.AddressPool):
         return "assigned"
+    if isinstance(addressing, networks.Learned):
+        return addressing.method.value
     return addressing.value
 
 
@@ -80,8 +104,45 @@ def sku_item(sku: catalogue.Sku, network_profile: str) -> schemas.SkuItem:
         runtime_minutes=_bounds(sku.runtime_minutes),
         templates=sorted(sku.templates),
         network_profile=network_profile,
+        prices=[_size_price(sku, size) for size in dict.fromkeys((sku.smallest, sku.largest))],
         **rates,
     )
+
+
+def _size_price(sku: catalogue.Sku, size: lease.Size) -> schemas.SizePrice:
+    def of(minutes: int) -> str:
+        return usd(price.lease_price_usd(sku.rates, size, minutes, with_base=False))
+
+    return schemas.SizePrice(
+        **dataclasses.asdict(size),
+        minute_usd=of(1),
+        hour_usd=of(60),
+        thirty_days_usd=of(30 * 24 * 60),
+    )
+
+
+def limits(
+    allowed: quota.Quotas,
+    paid_ahead_seconds: float,
+    *,
+    address_requests: int | None,
+    wallet_requests: int | None,
+    new_wallet_requests: int | None,
+) -> schemas.Limits:
+    """Describe what the operator allows."""
+    return schemas.Limits(
+        wallet=_quota(allowed.wallet),
+        address=_quota(allowed.address),
+        new_wallets=_quota(allowed.new_wallets),
+        paid_ahead_days=paid_ahead_seconds / 86400,
+        address_requests_a_minute=address_requests,
+        wallet_requests_a_minute=wallet_requests,
+        new_wallet_requests_a_minute=new_wallet_requests,
+    )
+
+
+def _quota(of: quota.Quota) -> schemas.QuotaAnswer:
+    return schemas.QuotaAnswer(**dataclasses.asdict(of))
 
 
 def usd(value: Fraction) -> str:

@@ -5,6 +5,7 @@ and the security requirements.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,21 +13,29 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from pve402 import __version__
-from pve402.api.openapi import parts
+from pve402.api.messages import guide
+from pve402.api.openapi import parts, prices
 from pve402.api.transport import errors, routing
+from pve402.domain import catalogue
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(kw_only=True)
 class Document:
-    """Builds the document once and keeps it."""
+    """Builds the document once, and keeps its prices those of the catalogue on sale."""
 
     app: FastAPI
     public_url: str
+    on_sale: Callable[[], catalogue.Catalogue]
+    told: catalogue.Catalogue | None = None
 
     def __call__(self) -> dict[str, Any]:
         """Return the document."""
+        now = self.on_sale()
         if self.app.openapi_schema is None:
             self.app.openapi_schema = self._made()
+        if now is not self.told:
+            prices.tell(self.app.openapi_schema, now)
+            self.told = now
         return self.app.openapi_schema
 
     def _made(self) -> dict[str, Any]:
@@ -44,6 +53,8 @@ class Document:
             [(model, "validation") for model in parts.REQUESTS],
             ref_template="#/components/schemas/{model}",
         )
+        document["info"]["x-guidance"] = guide.GUIDANCE
+        document["x-agentcash-guidance"] = {"llmsTxtUrl": f"{self.public_url}/llms.txt"}
         components = document.setdefault("components", {})
         known = components.setdefault("schemas", {})
         known.update(extra["$defs"] | parts.SCHEMAS)
@@ -75,18 +86,22 @@ def _tidy(node: Any) -> None:
         _tidy(each)
 
 
+def _opened_by(names: set[str]) -> list[dict[str, list[str]]]:
+    """Return what opens a route that takes payments, by the names of its parameters."""
+    if "Idempotency-Key" not in names:  # a management call
+        return [{}, {"token": []}, {"wallet": []}]
+    return [{}, {"token": []}] if "ctid" in names else []  # before a lease there is no token
+
+
 def _complete(path: str, operation: dict[str, Any]) -> None:
     """Add the path parameter, the receipts of paid answers, and the security requirements."""
     parameters = operation["parameters"]
     for name, described in parts.IN_PATHS.items():
         if f"{{{name}}}" in path:
             parameters.insert(0, described)
-    takes_payment = any(parameter["name"] == "X-PAYMENT" for parameter in parameters)
-    if takes_payment and "{ctid}" not in path and path.startswith("/lease"):
-        operation["security"] = []  # no lease exists yet, so neither does a token
-    elif takes_payment:
-        operation["security"] = [{}, {"token": []}]
-    if takes_payment:
+    names = {parameter["name"] for parameter in parameters}
+    if "X-PAYMENT" in names:
+        operation["security"] = _opened_by(names)
         for status in ("200", "202"):
             if status in operation["responses"]:
                 operation["responses"][status]["headers"] = parts.RECEIPTS

@@ -1,11 +1,13 @@
 """Describes each route for the document, because handlers parse their requests themselves."""
 
+import dataclasses
 import http
 from collections.abc import Sequence
 from typing import Any, Final
 
 from pve402 import schemas
 from pve402.api.openapi import parts
+from pve402.api.transport import shapes
 
 _BASIC: Final = (408, 413, 422, 429, 503)
 _HEAD_TOO_LARGE: Final = 431  # possible on any route, before the request is read
@@ -14,24 +16,44 @@ _PHRASES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 def paid(request: type, answer: Any) -> dict[str, Any]:
     """Document a route that has its own price."""
-    return _route(
+    documented = _route(
         answer,
         request=request,
         headers=[*parts.PAYMENT_HEADERS, *parts.PURCHASE_HEADERS],
         refusals=[400, 401, 402, 403, 404, 409, 410, 502, *_BASIC],
         more={202: answer},
     )
+    documented["shape"] = dataclasses.replace(documented["shape"], is_purchase=True)
+    return documented
 
 
-def fee(answer: Any, *, status: int = 200, query: Sequence[str] = ()) -> dict[str, Any]:
+def fee(
+    answer: Any, *, status: int = 200, query: Sequence[str] = (), request: type | None = None
+) -> dict[str, Any]:
     """Document a route that needs a token or the management fee."""
+    bodied = _BASIC if request else (429, 503)
     return _route(
         answer,
+        request=request,
         status=status,
         headers=parts.PAYMENT_HEADERS,
         query=query,
-        refusals=[400, 401, 402, 403, 404, 409, 410, 429, 503],
+        refusals=[400, 401, 402, 403, 404, 409, 410, *bodied],
     )
+
+
+def lease_shown() -> dict[str, Any]:
+    """Document GET /lease/{ctid}."""
+    documented = fee(schemas.LeaseDetails)
+    documented["openapi_extra"]["parameters"].append(parts.WAIT)
+    return documented
+
+
+def usage() -> dict[str, Any]:
+    """Document GET /lease/{ctid}/usage."""
+    documented = fee(schemas.UsageAnswer, query=["timeframe"])
+    documented["responses"] |= _refused(422)
+    return documented
 
 
 def execution() -> dict[str, Any]:
@@ -79,6 +101,19 @@ def keys(request: type | None = None, *, query: Sequence[str] = ()) -> dict[str,
     return _inside(schemas.KeysAnswer, request=request, query=query)
 
 
+def ports(answer: Any, *, request: type | None = None, query: Sequence[str] = ()) -> dict[str, Any]:
+    """Document a route of a container's published ports."""
+    return _inside(answer, request=request, query=query)
+
+
+def port_request() -> dict[str, Any]:
+    """Document the route that passes requests on to a server in a container."""
+    refusals = [401, 403, 404, 409, 410, 422, 429, 502, 503, 504]
+    documented = _route(None, headers=[parts.PORT_TOKEN], refusals=refusals)
+    documented["responses"] |= {200: parts.PORT_BYTES}
+    return documented
+
+
 def file_written() -> dict[str, Any]:
     """Document PUT /management/files/{ctid}."""
     documented = _inside(
@@ -93,14 +128,41 @@ def file_written() -> dict[str, Any]:
 
 def file_read() -> dict[str, Any]:
     """Document GET /management/files/{ctid}."""
-    documented = _inside(None, headers=parts.CONDITIONS, query=["path"])
-    documented["responses"] |= {200: parts.FILE_BYTES} | _refused(412)
+    documented = _inside(None, headers=[*parts.CONDITIONS, *parts.RANGES], query=["path"])
+    documented["responses"] |= {200: parts.FILE_BYTES, 206: parts.FILE_PART} | _refused(412, 416)
+    return documented
+
+
+def folder_packed() -> dict[str, Any]:
+    """Document GET /management/archives/{ctid}."""
+    documented = _inside(None, query=["folder", "format"])
+    documented["responses"] |= {200: parts.ARCHIVE}
+    return documented
+
+
+def folder_unpacked() -> dict[str, Any]:
+    """Document PUT /management/archives/{ctid}."""
+    documented = _inside(
+        schemas.FileAnswer,
+        headers=[parts.CONTENT_DIGEST],
+        query=["folder"],
+        content=parts.BYTES_BODY,
+    )
+    del documented["shape"]  # catalogues have no word for an archive
+    documented["responses"] |= _refused(415)
     return documented
 
 
 def folder_listed() -> dict[str, Any]:
     """Document GET /management/folders/{ctid}."""
     return _inside(schemas.FolderAnswer, query=["entry", "depth", "limit", "after"])
+
+
+def folder_watched() -> dict[str, Any]:
+    """Document GET /management/folders/{ctid}/watch."""
+    documented = _inside(None, query=["entry", "depth"])
+    documented["responses"].setdefault(200, {})["content"] = parts.CHANGES
+    return documented
 
 
 def entry(*query: str) -> dict[str, Any]:
@@ -128,6 +190,7 @@ def _inside(
     )
     if content is not None:
         documented["openapi_extra"]["requestBody"] = content
+        documented["shape"] = dataclasses.replace(documented["shape"], text_body=True)
     if events:
         documented["responses"].setdefault(200, {})["content"] = parts.EVENT_STREAM
     return documented
@@ -190,12 +253,17 @@ def _route(
         responses[402] = parts.PAYMENT_REQUIRED
     for code, model in (more or {}).items():
         responses[code] = {"model": model, "description": _phrase(code)}
-    extra: dict[str, Any] = {"parameters": [*headers, *(parts.QUERIES[name] for name in query)]}
+    queries = [parts.QUERIES[name] for name in query]
+    extra: dict[str, Any] = {"parameters": [*headers, *queries]}
     if request is not None:
         extra["requestBody"] = parts.request_body(request)
-    return {
+    documented = {
         "response_model": answer,
         "status_code": status,
         "responses": responses,
         "openapi_extra": extra,
     }
+    if 402 in refusals:
+        shape = shapes.Shape(request=request, answer=answer, queries=queries)
+        documented["shape"] = shape
+    return documented

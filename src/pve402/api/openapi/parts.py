@@ -19,7 +19,10 @@ REQUESTS: Final = (
     schemas.TokenRequest,
     schemas.ExecRequest,
     schemas.SignalRequest,
+    schemas.InboundRequest,
     schemas.KeyRequest,
+    schemas.PortRequest,
+    schemas.PortLoginRequest,
     schemas.ConsoleRequest,
 )
 
@@ -32,6 +35,10 @@ def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
         "description": description,
         "schema": {"type": "string", **schema},
     }
+
+
+def _in_path(name: str, description: str, pattern: str) -> dict[str, Any]:
+    return {**_header(name, description, pattern=pattern), "in": "path", "required": True}
 
 
 PAYMENT_HEADERS: Final = (
@@ -47,6 +54,9 @@ PURCHASE_HEADERS: Final = (
         maxLength=255,
     ),
     _header("Prefer", "With `respond-async` the answer is 202 at once, and the work goes on."),
+)
+WAIT: Final = _header(
+    "Prefer", "With `wait=SECONDS`, at most 30, wait for addresses that the container gets itself."
 )
 _MODE: Final = {"type": "string", "pattern": "^0?[0-7]{3,4}$"}
 _PATH: Final = {"type": "string", "minLength": 1, "maxLength": 4096}
@@ -80,7 +90,7 @@ _ENTRY_QUERIES: Final = {
     | {"example": "/srv/new"},
     "depth": _query(
         "depth",
-        "Levels of folders to list.",
+        "Levels of folders to list or to watch.",
         {"type": "integer", "minimum": 1, "maximum": entries.DEEPEST, "default": 1},
     ),
     "limit": _query(
@@ -122,6 +132,14 @@ QUERIES: Final[dict[str, dict[str, Any]]] = {
         "required": True,
         "description": "Fingerprint of the key, `SHA256:` included, percent-encoded.",
         "schema": {"type": "string", "maxLength": 64},
+        "example": "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU",
+    },
+    "port": {
+        "name": "port",
+        "in": "query",
+        "required": True,
+        "example": 8080,
+        "schema": {"type": "integer", "minimum": 1, "maximum": 65535},
     },
     "close": {
         "name": "close",
@@ -145,6 +163,18 @@ QUERIES: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "string", "minLength": 2, "maxLength": 4096},
         "example": "/etc/hostname",
     },
+    "folder": _query("path", "Absolute path of a folder in the container.", _PATH, required=True)
+    | {"example": "/srv"},
+    "format": _query(
+        "format",
+        "How it is packed.",
+        {"type": "string", "enum": ["tar", "tar.gz"], "default": "tar"},
+    ),
+    "timeframe": _query(
+        "timeframe",
+        "How far back. Points are a minute, five minutes, half an hour or two hours long.",
+        {"type": "string", "enum": ["hour", "day", "week", "month"], "default": "hour"},
+    ),
     "mode": {
         "name": "mode",
         "in": "query",
@@ -168,54 +198,72 @@ CONDITIONS: Final = (
     _header("If-Match", "`*`, or the ETag that the file must have."),
     _header("If-None-Match", "`*` for no file yet, or the ETag that the file must not have."),
 )
+RANGES: Final = (
+    _header("Range", "One range of bytes; several are answered with the whole file."),
+    _header("If-Range", "The ETag that the file must have for the range; else all of it is sent."),
+    _header("Want-Repr-Digest", "With any value a file of any size gets a checksum."),
+)
 BYTES_BODY: Final = {
     "required": True,
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
 }
-EVENT_STREAM: Final = {
-    "text/event-stream": {
-        "schema": {
-            "type": "string",
-            "description": "Events start, stdout, stderr (base64), exit and error.",
-        }
+_ARCHIVE: Final = {
+    kind: {"schema": {"type": "string", "format": "binary"}}
+    for kind in ("application/x-tar", "application/gzip")
+}
+ARCHIVE: Final[dict[str, Any]] = {"description": "The folder's content", "content": _ARCHIVE}
+
+
+def _events(*kinds: str, data: str) -> dict[str, Any]:
+    """A stream of events; OpenAPI 3.1 has no word for streams, so readers take one event."""
+    fields = {
+        "event": {"type": "string", "enum": list(kinds)},
+        "id": {"type": "string", "description": "For `Last-Event-ID`, to go on from here."},
+        "data": {"type": "string", "description": data},
     }
+    schema = {"type": "object", "properties": fields, "required": ["event", "data"]}
+    return {"text/event-stream": {"schema": {**schema, "description": "One event of many."}}}
+
+
+EVENT_STREAM: Final = _events(
+    *("start", "stdout", "stderr", "exit", "error"),
+    data="Output as base64; of the others, facts as JSON.",
+)
+CHANGES: Final = _events(
+    *("ready", "created", "changed", "removed", "overflow", "error"), data="Facts as JSON."
+)
+IN_PATHS: Final = {
+    parameter["name"]: parameter
+    for parameter in (
+        _in_path("path", "Path on the server in the container; may contain slashes.", "^.*$"),
+        _in_path("port", "A port of the container's loopback.", "^[1-9][0-9]{0,4}$"),
+        _in_path("execId", "The execId of a command.", "^e[0-9a-f]{24}$"),
+        _in_path("owedId", "As `GET /owed` lists it.", "^w[0-9a-f]{30}$"),
+        _in_path(
+            "ctid",
+            "A ctid, which means the lease that holds it now, or a leaseId.",
+            "^([1-9][0-9]{2,8}|l[0-9a-z]{25})$",
+        )
+        | {"example": "10000"},
+        _in_path(
+            "token",
+            "Of a link that works once; the service makes it.",
+            r"^l[0-9a-z]{25}\.[A-Za-z0-9_-]{43}$",
+        ),
+    )
 }
-EXEC_ID: Final = {
-    "name": "execId",
-    "in": "path",
-    "required": True,
-    "description": "The execId of a command.",
-    "schema": {"type": "string", "pattern": "^e[0-9a-f]{24}$"},
-}
-OWED_ID: Final = {
-    "name": "owedId",
-    "in": "path",
-    "required": True,
-    "description": "As `GET /owed` lists it.",
-    "schema": {"type": "string", "pattern": "^w[0-9a-f]{30}$"},
-}
-CTID: Final = {
-    "name": "ctid",
-    "in": "path",
-    "required": True,
-    "description": "A ctid, which means the lease that holds it now, or a leaseId.",
-    "schema": {"type": "string", "pattern": "^([1-9][0-9]{2,8}|l[0-9a-z]{25})$"},
-    "example": "10000",
-}
-LINK_TOKEN: Final = {
-    "name": "token",
-    "in": "path",
-    "required": True,
-    "description": "Of a link that works once; the service makes it.",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{43}$"},
-}
-IN_PATHS: Final = {"execId": EXEC_ID, "ctid": CTID, "owedId": OWED_ID, "token": LINK_TOKEN}
 SECURITY_SCHEMES: Final = {
     "token": {
         "type": "http",
         "scheme": "bearer",
         "description": "The accessToken of a lease, or a wallet's token from /auth/token.",
-    }
+    },
+    "wallet": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "SIGN-IN-WITH-X",
+        "description": "What the 402 of this route offers to sign, signed; works once.",
+    },
 }
 
 
@@ -258,6 +306,28 @@ FILE_BYTES: Final[dict[str, Any]] = {
         "Repr-Digest": _text_header("The same checksum, in the form of RFC 9530."),
         "Pve402-File-Mode": _text_header("Octal permissions."),
     },
+}
+
+FILE_PART: Final[dict[str, Any]] = {
+    **FILE_BYTES,
+    "description": "A range of the file's bytes",
+    "headers": {
+        **FILE_BYTES["headers"],
+        "Content-Range": _text_header("Which bytes of how many these are."),
+    },
+}
+
+PORT_TOKEN: Final[dict[str, Any]] = {
+    "name": "Pve402-Token",
+    "in": "header",
+    "required": True,
+    "description": "A token with the scope `ports`; the server in the container does not get it.",
+    "schema": {"type": "string", "maxLength": 256},
+}
+
+PORT_BYTES: Final[dict[str, Any]] = {
+    "description": "Whatever the server in the container answers, with any status",
+    "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
 }
 
 SCHEMAS: Final[dict[str, Any]] = {

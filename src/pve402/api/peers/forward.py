@@ -16,10 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from pve402.api.guest_call import GuestCall, lease_of_peer_call
-from pve402.api.peers import holder
-from pve402.api.transport import sse
+from pve402.api.transport import sse, uploading
 from pve402.domain import errors
-from pve402.guests import guest_work, peers
+from pve402.guests import guest_work, holder, peers
 from pve402.hub import errors as hub_errors
 from pve402.hub.hub import new_exec_id
 
@@ -35,11 +34,13 @@ _LOOK_SECONDS: Final = 2.0
 _SILENCE_SECONDS: Final = 60.0
 _PASSED_ON: Final = (
     *("accept", "content-type", "content-length", "last-event-id"),
-    *("content-digest", "digest", "if-match", "if-none-match"),
+    *("content-digest", "repr-digest", "digest", "want-repr-digest"),
+    *("if-match", "if-none-match", "range", "if-range"),
 )
 _PASSED_BACK: Final = frozenset(
     {"content-type", "content-length", "etag", "retry-after", "location", "repr-digest", "digest"}
     | {"pve402-file-mode", "pve402-exec-id", "last-modified", "x-accel-buffering"}
+    | {"accept-ranges", "content-range", "cache-control"}
 )
 _EXEC_ID: Final = re.compile(r"e[0-9a-f]{24}")
 _EVENT_ID: Final = re.compile(rb"^id: (e[0-9a-f]{24}):", re.MULTILINE)
@@ -73,14 +74,28 @@ async def at_owner(call: GuestCall, act: Callable[[], Awaitable[Response]]) -> R
         await asyncio.sleep(holder.PAUSE_SECONDS)
 
 
+async def fetch(
+    work: guest_work.GuestWork, address: str, target: str, lease_id: str
+) -> Response | None:
+    """Relay a peer's answer to a GET; None if it cannot be reached."""
+    if work.peers is None:
+        return None
+    try:
+        reply = await work.peers.send(address, "GET", target, lease_id=lease_id, headers={})
+    except (peers.PeerUnreachable, peers.PeerLost):
+        return None
+    return _relayed(reply)
+
+
 async def _send(call: GuestCall, address: str) -> Response | None:
     """Return the holder's answer; None if the peer is unreachable or not the holder."""
     peer_calls = _peers(call)
     headers = {n: v for n in _PASSED_ON if (v := call.request.headers.get(n)) is not None}
     if call.exec_id:
         headers[EXEC_ID_HEADER] = call.exec_id
-    if call.body is None:
-        headers.pop("content-length", None)  # signed pieces are longer than their data
+    if call.body is None and "content-length" in headers:
+        # signed pieces are longer than their data
+        headers[uploading.LENGTH_HEADER] = headers.pop("content-length")
     calling = peer_calls.send(
         address,
         call.request.method,

@@ -4,31 +4,19 @@ It serves only the routes that reach into guests. The replica that admitted the 
 call; an unsigned, stale or replayed call gets 401 without a reason.
 """
 
-import asyncio
-import contextlib
-import socket
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
 
-import structlog
-import uvicorn
 from fastapi import FastAPI
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from typing_extensions import override
 
 from pve402.api import context, guest_call
 from pve402.api.transport import body as bodies
-from pve402.api.transport import connections, routing
 from pve402.api.transport import errors as error_table
+from pve402.api.transport import routing
 from pve402.domain import errors
 from pve402.guests import peers
-
-logger = structlog.get_logger(__name__)
-
-_GRACE_SECONDS: Final = 5
-_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 
 router = routing.Router("peer")
 
@@ -57,50 +45,6 @@ def assemble(
     for noun in (*routers, router):
         app.router.routes.extend(noun.routes)
     return _Signed(app, address, signer)
-
-
-@contextlib.asynccontextmanager
-async def listening(app: ASGIApp, address: str) -> AsyncIterator[None]:
-    """Serve peers during the block. Raises OSError if we cannot listen on the address."""
-    host, _, port = address.rpartition(":")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=512)
-    server = _Server(_config(app))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        logger.info("listening_for_peers", address=address)
-        yield
-    finally:
-        server.should_exit = True
-        await serving
-        listener.close()
-
-
-class _Server(uvicorn.Server):
-    """A second server; the main one handles the signals."""
-
-    @override
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield
-
-
-def _config(app: ASGIApp) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=connections.BoundedHttp,
-        ws="websockets-sansio",
-        ws_max_size=_MESSAGE_BYTES,
-        ws_ping_timeout=None,  # we read no pong while a command does not read its stdin
-        ws_per_message_deflate=False,  # 300 KB per connection, and slower than most links
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-    )
 
 
 class _Signed:

@@ -1,7 +1,5 @@
 """Tokens for wallets: sign a challenge to get a token, and revoke it when done."""
 
-from datetime import UTC, datetime
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -44,7 +42,7 @@ async def issue_token(request: Request) -> Response:
         "0x" + wish.signature.removeprefix("0x"),
         lease_id=wish.lease_id,
         scope=list(wish.scope) if wish.scope else None,
-        expires_at=_in_utc(wish.expires_at),
+        expires_at=body.in_utc(wish.expires_at, "expiresAt"),
         client_address=context.of(request).gate.client_address(request),
     )
     answer = schemas.TokenAnswer(
@@ -65,18 +63,6 @@ async def revoke_token(request: Request) -> Response:
         raise errors.Unauthenticated
     await context.of(request).access.revoke(token)
     return Response(status_code=204)
-
-
-def _in_utc(moment: datetime | None) -> datetime | None:
-    if moment is None:
-        return None
-    if moment.tzinfo is None:
-        raise body.BodyInvalid([{"field": "expiresAt", "message": "must name its time zone"}])
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:  # in UTC it is before the year 1 or after 9999
-        problem = {"field": "expiresAt", "message": "is outside the calendar"}
-        raise body.BodyInvalid([problem]) from None
 
 
 def _chain(name: str | None) -> str | None:

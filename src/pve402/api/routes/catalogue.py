@@ -18,12 +18,13 @@ router = routing.Router("catalogue")
 @router.get("/catalogue", **operations.free(schemas.CatalogueAnswer))
 async def show_catalogue(request: Request) -> Response:
     """Show every sku with its bounds and rates, the management fee, and the accepted networks."""
-    return _answer(context.of(request))
+    app = context.of(request)
+    return _answer(app, app.leases.prices.version)
 
 
 @functools.lru_cache(maxsize=8)
-def _answer(app: context.Context) -> Response:
-    """Build the answer once, as the catalogue does not change while we run."""
+def _answer(app: context.Context, version: int) -> Response:
+    """Build the answer once for each version of the catalogue."""
     on_sale = app.leases.catalogue
     fee = app.gate.price(on_sale.management_fee_usd, "/management/list", "Management fee")
     answer = schemas.CatalogueAnswer(
@@ -31,6 +32,13 @@ def _answer(app: context.Context) -> Response:
         management_fee_usd=prices.usd(on_sale.management_fee_usd),
         networks=[prices.network(terms) for terms in fee.offers],
         network_profiles=[prices.profile(one) for one in on_sale.networks_on_sale.values()],
+        limits=prices.limits(
+            *app.leases.limits,
+            address_requests=app.rates.of_address,
+            wallet_requests=app.rates.of_wallet,
+            new_wallet_requests=app.rates.of_new_wallets,
+        ),
+        version=version,
     )
     return reply.respond(answer)
 

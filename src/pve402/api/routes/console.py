@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pve402 import schemas
-from pve402.api import caller, context, visit
+from pve402.api import caller, context
 from pve402.api.messages import leases as lease_messages
 from pve402.api.messages import reply
 from pve402.api.openapi import operations
@@ -38,9 +38,10 @@ async def open_console(request: Request) -> Response:
     call = await caller.admit(request, scope="console", description=_DESCRIPTION, find_lease=True)
     if isinstance(call, Response):
         return call
-    visit.require_active(call.the_lease)
+    app = context.of(request)
+    await app.leases.require_active(call.the_lease)
     wish = body.parse(await body.read(request) or b"{}", schemas.ConsoleRequest)
-    app, kind = context.of(request), KINDS[wish.console_type]
+    kind = KINDS[wish.console_type]
     await _check_guest(app.work, call, kind)
     await call.charge()
     if app.work.direct is not None:

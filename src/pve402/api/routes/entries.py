@@ -5,10 +5,9 @@ for; answers give each path in the same form.
 """
 
 import dataclasses
-import re
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import parse_qs, quote_from_bytes, unquote_to_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,7 +17,7 @@ from pve402.api import visit
 from pve402.api.guest_call import GuestCall
 from pve402.api.messages import reply
 from pve402.api.openapi import operations
-from pve402.api.transport import routing
+from pve402.api.transport import queries, routing
 from pve402.domain import errors
 from pve402.hub import entries
 
@@ -27,8 +26,6 @@ router = routing.Router("entries")
 _LIST: Final = visit.Door(scope="files", description="List a folder in a container")
 _LOOK: Final = visit.Door(scope="files", description="Describe a file in a container")
 _CHANGE: Final = visit.Door(scope="files", description="Change files in a container")
-_NUMBER: Final = re.compile(r"[0-9]{1,4}")
-_MODE: Final = re.compile(r"0?[0-7]{3,4}")
 
 
 @router.get("/management/folders/{ctid}", **operations.folder_listed())
@@ -69,48 +66,6 @@ async def change_entry(request: Request) -> Response:
     return await visit.enter(request, _CHANGE, _read_change, _change)
 
 
-class _Query:
-    """The query's fields as bytes; each may be given once."""
-
-    def __init__(self, request: Request) -> None:
-        text = request.scope["query_string"].decode("latin-1")
-        self._fields = parse_qs(text, keep_blank_values=True, encoding="latin-1")
-
-    def raw(self, name: str) -> bytes:
-        """A field's bytes; empty if it is missing."""
-        given = self._fields.get(name, [""])
-        if len(given) > 1:
-            raise errors.InvalidRequest(f"{name} must be given once")
-        value: str = given[0]
-        return value.encode("latin-1")
-
-    def text(self, name: str) -> str:
-        return self.raw(name).decode("ascii", "replace")
-
-    def flag(self, name: str) -> bool:
-        """A field that is `true`, `false` or missing."""
-        value = self.text(name)
-        if value not in {"", "true", "false"}:
-            raise errors.InvalidRequest(f"{name} must be true or false")
-        return value == "true"
-
-    def number(self, name: str, default: int, highest: int) -> int:
-        """A whole number from 1 up to `highest`."""
-        value = self.text(name)
-        if not value:
-            return default
-        if not _NUMBER.fullmatch(value) or not 1 <= int(value) <= highest:
-            raise errors.InvalidRequest(f"{name} must be a whole number from 1 to {highest}")
-        return int(value)
-
-    def mode(self) -> int | None:
-        """Octal permissions; None if they are missing."""
-        value = self.text("mode")
-        if value and not _MODE.fullmatch(value):
-            raise errors.InvalidRequest("mode must be octal permissions such as 0755")
-        return int(value, 8) if value else None
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Wish:
     """What to do with one entry; a route uses the fields that it takes."""
@@ -125,7 +80,7 @@ class _Wish:
 
     @classmethod
     def read(cls, request: Request, _raw: bytes) -> "_Wish":
-        query = _Query(request)
+        query = queries.Query(request)
         entries.check_path(query.raw("path"), may_be_root=request.method == "GET")
         return cls(
             path=query.raw("path"),
@@ -163,7 +118,7 @@ class _Listing:
 
 
 def _read_list(request: Request, _raw: bytes) -> _Listing:
-    query = _Query(request)
+    query = queries.Query(request)
     wish = _Listing(
         path=query.raw("path"),
         depth=query.number("depth", 1, entries.DEEPEST),

@@ -25,6 +25,11 @@ async def check_readiness(request: Request) -> Response:
     checks = await app.readiness()
     ready = all(checks.values())
     answer = schemas.Health(
-        status="ok" if ready else "unavailable", checks=checks, isolation=app.leases.isolation()
+        status="ok" if ready else "unavailable",
+        checks=checks,
+        isolation=app.leases.isolation(),
+        catalogue=schemas.CatalogueState(
+            version=app.leases.prices.version, problem=app.leases.prices.problem
+        ),
     )
     return reply.respond(answer, 200 if ready else 503)

@@ -12,9 +12,9 @@ from pve402.api.transport import body, routing
 
 router = routing.Router("keys")
 
-_LOOK = visit.Door(scope="exec", description="A look at the keys of a container")
+_LOOK = visit.Door(scope="exec", description="Show the SSH keys of a container")
 _ADD = visit.Door(scope="exec", description="A key for a container", most_bytes=body.MAX_BYTES)
-_REMOVE = visit.Door(scope="exec", description="The end of a key of a container")
+_REMOVE = visit.Door(scope="exec", description="Remove an SSH key from a container")
 
 
 @router.get("/management/keys/{ctid}", **operations.keys())

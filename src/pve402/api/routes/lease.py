@@ -1,27 +1,32 @@
 """Leases: price, buy, show, renew, end."""
 
+import dataclasses
+import functools
 from fractions import Fraction
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pve402 import schemas
-from pve402.api import caller, context, gate
+from pve402.api import caller, context, gate, terms
 from pve402.api.messages import lease_request, prices, reply
 from pve402.api.messages import leases as lease_messages
 from pve402.api.openapi import operations
-from pve402.api.transport import body, routing
+from pve402.api.transport import body, guard, preferences, routing, shapes
 from pve402.domain import errors, lease
-from pve402.domain.catalogue import Sku
+from pve402.domain.networks import NetworkProfile
 from pve402.domain.request import CreationRequest
 from pve402.leases import service
 
 router = routing.Router("lease")
 
-_LEASE = "A container by the minute"
+_LEASE = "A Linux container by the minute, with root: commands, files, SSH, published ports"
 _RENEWAL = "More minutes for a container"
 _LOOK = "Show a lease"
 _END = "End a lease early"
+_OFF_SALE = (errors.UnknownSku, errors.OutOfBounds, errors.UnknownTemplate)
+_MOST_WAIT_SECONDS = 30
+_ANSWER_SECONDS = 30.0
 
 
 @router.post("/lease/container", **operations.paid(schemas.LeaseRequest, schemas.LeaseAnswer))
@@ -36,17 +41,24 @@ async def lease_container(request: Request) -> Response:
     await app.leases.check_client(app.gate.client_address(request))
     if not raw and not gate.carries_payment(request):
         lowest = app.leases.catalogue.lowest_price_usd()
-        return app.gate.ask(_priced(app, request, lowest, _LEASE))
+        return app.gate.ask(_creation_priced(app, request, None, lowest))
     wish = lease_request.to_creation(body.parse(raw, schemas.LeaseRequest))
-    priced = _priced(app, request, app.leases.creation_price_usd(wish), _LEASE)
+    pricing = functools.partial(app.leases.prices.of_creation, wish)
+    put = functools.partial(_creation_priced, app, request, wish)
     if not gate.carries_payment(request):
-        await app.leases.check_room(app.leases.catalogue.sku(wish.sku), wish.size)
-        return app.gate.ask(priced)
-    purchase = app.gate.judge(request, priced, may_join=True)
+        today = pricing()[0]
+        await app.leases.check_room(app.leases.catalogue.sku(wish.sku), wish.size, wish.template)
+        return app.gate.ask(put(today))
+    try:
+        priced, purchase = await terms.judge(request, pricing, put)
+    except _OFF_SALE:  # it may have been bought while it was on sale
+        lowest = app.leases.catalogue.lowest_price_usd()
+        priced = _creation_priced(app, request, None, lowest)
+        purchase = app.gate.judge(request, [priced])
     creating = app.leases.create(wish, purchase)
     answer = await app.gate.buy(request, priced, purchase, creating)
     gate.attach_receipt(request, purchase.payment, answer.order)
-    return _bought(answer, "The container is ready")
+    return _bought(app, answer, "The container is ready")
 
 
 @router.post("/lease/{ctid}/renew", **operations.paid(schemas.RenewRequest, schemas.LeaseAnswer))
@@ -62,20 +74,22 @@ async def renew_lease(request: Request) -> Response:
     await app.leases.check_client(app.gate.client_address(request))
     if not raw and not gate.carries_payment(request):
         lowest = app.leases.catalogue.lowest_minute_usd()
-        return app.gate.ask(_priced(app, request, lowest, _RENEWAL))
+        return app.gate.ask(_renewal_priced(app, request, lowest))
     minutes = body.parse(raw, schemas.RenewRequest).runtime_minutes
     holder = await caller.bearer(request, "renew")
     found = await app.leases.find(text, holder)
-    priced = _priced(app, request, app.leases.renewal_price_usd(found, minutes), _RENEWAL)
+    pricing = functools.partial(app.leases.prices.of_renewal, found, minutes)
+    put = functools.partial(_renewal_priced, app, request)
     if not gate.carries_payment(request):
+        today = pricing()[0]
         knows_the_lease = holder is not None or lease.is_lease_id(text)
         await _check_renewable(app, found, minutes, knows_the_lease=knows_the_lease)
-        return app.gate.ask(priced)
-    purchase = app.gate.judge(request, priced, may_join=True)
+        return app.gate.ask(put(today))
+    priced, purchase = await terms.judge(request, pricing, put)
     renewing = app.leases.renew(found, minutes, purchase, holder)
     answer = await app.gate.buy(request, priced, purchase, renewing)
     gate.attach_receipt(request, purchase.payment, answer.order)
-    return _bought(answer, "The lease is renewed")
+    return _bought(app, answer, "The lease is renewed")
 
 
 async def _check_renewable(
@@ -83,13 +97,18 @@ async def _check_renewable(
 ) -> None:
     """Raise the error that a renewal would get now.
 
-    A stranger who counted up to a ctid could tell from PaidTooFarAhead until when it is paid.
+    A stranger who counted up to a ctid could tell from PaidTooFarAhead until when it is paid, and
+    learn what the operator has against its owner.
     """
     try:
         await app.leases.check_renewable(found, minutes)
-    except errors.PaidTooFarAhead:
+    except (errors.PaidTooFarAhead, errors.WalletBlocked):
         if knows_the_lease:
             raise
+    except errors.LeaseSuspended:
+        if knows_the_lease:
+            raise
+        raise errors.LeaseSuspended from None  # its reason is for its tenant alone
 
 
 @router.post("/lease/quote", **operations.free(schemas.Quote, request=schemas.LeaseQuoteRequest))
@@ -106,15 +125,23 @@ async def quote_lease(request: Request) -> Response:
     return reply.respond(await _creation_quote(app, wish))
 
 
-@router.get("/lease/{ctid}", **operations.fee(schemas.LeaseDetails))
+@router.get("/lease/{ctid}", **operations.lease_shown())
 async def show_lease(request: Request) -> Response:
-    """Show one lease with the live status of its container."""
+    """Show one lease with the live status of its container.
+
+    With `Prefer: wait=SECONDS`, at most 30, it waits for addresses that the container gets itself.
+    """
     call = await caller.admit(request, scope="read", description=_LOOK, find_lease=True)
     if isinstance(call, Response):
         return call
     await call.charge()
-    view = await context.of(request).leases.view(call.the_lease)
-    return reply.respond(lease_messages.lease_details(view))
+    app = context.of(request)
+    found = call.the_lease
+    seconds = preferences.wait_seconds(request, most=_MOST_WAIT_SECONDS)
+    if seconds:
+        guard.hold(request, seconds + _ANSWER_SECONDS, found.lease_id, found.owner)
+    view = await app.leases.view(found, wait_seconds=seconds)
+    return reply.respond(lease_messages.lease_details(view, app.ssh_way))
 
 
 @router.delete("/lease/{ctid}", **operations.fee(schemas.LeaseItem, status=202))
@@ -131,27 +158,50 @@ async def end_lease(request: Request) -> Response:
     return reply.respond(lease_messages.lease_item(await leases.view(ended)), 202)
 
 
-def _priced(app: context.Context, request: Request, usd: Fraction, what: str) -> gate.Priced:
-    return app.gate.price(usd, request.scope["path"], what)
+def _renewal_priced(app: context.Context, request: Request, usd: Fraction) -> gate.Priced:
+    listed = request.scope["route"].listed
+    return app.gate.price(usd, request.scope["path"], _RENEWAL, listed=listed)
 
 
-def _bought(answer: service.Answer, words: str) -> Response:
+def _creation_priced(
+    app: context.Context, request: Request, wish: CreationRequest | None, usd: Fraction
+) -> gate.Priced:
+    """Return a creation's price, which says how long its network takes."""
+    said = gate.SAID if wish is None else gate.SAID + prices.waits(_network(app, wish))
+    listed = _cheapest(app, app.leases.prices.version, request.scope["route"].listed)
+    return app.gate.price(usd, request.scope["path"], _LEASE, said=said, listed=listed)
+
+
+@functools.lru_cache(maxsize=8)
+def _cheapest(app: context.Context, _version: int, listed: shapes.Listed) -> shapes.Listed:
+    """List the cheapest lease as the route's example; once for each version of the catalogue."""
+    return dataclasses.replace(listed, example=lease_request.cheapest(app.leases.catalogue))
+
+
+def _network(app: context.Context, wish: CreationRequest) -> NetworkProfile:
+    return app.leases.catalogue.network_of(app.leases.catalogue.sku(wish.sku))
+
+
+def _bought(app: context.Context, answer: service.Answer, words: str) -> Response:
     """Build the answer to a purchase; 202 while it is still in progress."""
     bought = answer.lease
     if answer.order.is_open:
         message = "This is still in progress; ask again with the same payment."
-        return reply.respond(lease_messages.lease_answer(answer, message), 202)
+        return reply.respond(lease_messages.lease_answer(answer, message, app.ssh_way), 202)
     message = f"{words}{lease_messages.until(bought.expires_at)}."
     if bought.tenant_status != "active":  # the same payment again, long afterwards
         message = f"The lease is {bought.tenant_status}."
-    return reply.respond(lease_messages.lease_answer(answer, message))
+    return reply.respond(lease_messages.lease_answer(answer, message, app.ssh_way))
 
 
 async def _creation_quote(app: context.Context, wish: CreationRequest) -> schemas.Quote:
-    usd = app.leases.creation_price_usd(wish)
+    usd = app.leases.prices.of_creation(wish)[0]
     offers = app.gate.price(usd, "/lease/container", _LEASE).offers
-    available = await _has_room(app, app.leases.catalogue.sku(wish.sku), wish.size)
-    return prices.quote(wish.sku, wish.size, wish.minutes, usd, offers, available=available)
+    available = await _has_room(app, wish)
+    network = _network(app, wish)
+    return prices.quote(
+        wish.sku, wish.size, wish.minutes, usd, offers, available=available, connected=network
+    )
 
 
 async def _lease_to_quote(request: Request, text: str) -> lease.Lease:
@@ -175,16 +225,17 @@ async def _renewal_quote(
     app: context.Context, found: lease.Lease, wish: schemas.RenewalQuoteRequest
 ) -> Response:
     await app.leases.check_renewable(found, wish.runtime_minutes)
-    usd = app.leases.renewal_price_usd(found, wish.runtime_minutes)
+    usd = app.leases.prices.of_renewal(found, wish.runtime_minutes)[0]
     offers = app.gate.price(usd, f"/lease/{wish.ctid}/renew", _RENEWAL).offers
     priced = prices.quote(found.sku, found.size, wish.runtime_minutes, usd, offers, available=True)
     return reply.respond(priced)
 
 
-async def _has_room(app: context.Context, sku: Sku, size: lease.Size) -> bool | None:
+async def _has_room(app: context.Context, wish: CreationRequest) -> bool | None:
     """Whether a size fits on some machine now; None if we cannot see the machines."""
     try:
-        await app.leases.check_room(sku, size)
+        sku = app.leases.catalogue.sku(wish.sku)
+        await app.leases.check_room(sku, wish.size, wish.template)
     except errors.NoCapacity:
         return False
     except errors.TryLater:

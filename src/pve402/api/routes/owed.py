@@ -51,9 +51,10 @@ async def redeem_owed(request: Request) -> Response:
     answer = await asyncio.shield(asyncio.ensure_future(redeeming))
     if answer.order.is_open:
         message = "This is being worked on; ask again with the same request."
-        return reply.respond(lease_messages.lease_answer(answer, message), 202)
+        return reply.respond(lease_messages.lease_answer(answer, message, app.ssh_way), 202)
     until = lease_messages.until(answer.lease.expires_at)
-    return reply.respond(lease_messages.lease_answer(answer, f"The container is ready{until}."))
+    message = f"The container is ready{until}."
+    return reply.respond(lease_messages.lease_answer(answer, message, app.ssh_way))
 
 
 async def _wallet(request: Request, scope: str) -> service.Caller:

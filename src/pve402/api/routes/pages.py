@@ -1,11 +1,13 @@
-"""The web pages of consoles, and the files they load.
+"""The web pages, of the shop, of consoles and of the API, and the files they load.
 
 The pages load nothing from other sites and contain no lease data: they read what they need from
 the part of their address after the `#`, which browsers do not send. The path of each file contains
 a digest over all files, so browsers can cache files for ever and never mix two versions.
 """
 
+import asyncio
 import functools
+import gzip
 import hashlib
 import mimetypes
 from collections.abc import Mapping
@@ -20,14 +22,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pve402.api import context
-from pve402.api.transport import routing
+from pve402.api.transport import refusal_page, routing
 
 router = routing.Router("pages")
 
 _SERVED: Final = frozenset({".css", ".js", ".mjs", ".svg"})
 _TYPES: Final = {".js": "text/javascript", ".mjs": "text/javascript"}
-# xterm.js writes a terminal's colours and cell size into style elements that it creates.
-_STYLES: Final = {"terminal": "'self' 'unsafe-inline'"}
+# xterm.js writes a terminal's colours and cell size into style elements that it creates, and
+# RapiDoc writes styles into its templates.
+_STYLED: Final = frozenset({"terminal", "docs"})
+# The pages that pay write nothing into the document but text; RapiDoc writes what lit makes.
+_TYPED: Final = frozenset({"shop", "renew", "docs"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +61,14 @@ def site() -> Site:
     return Site(pages=pages, files=files, digest=short)
 
 
+@router.get("/", include_in_schema=False)
+async def shop(request: Request) -> Response:
+    """The shop, for browsers; there is nothing here for programs."""
+    if not (context.of(request).has_shop and refusal_page.is_wanted(request)):
+        raise HTTPException(404)
+    return _page(request, "shop")
+
+
 @router.get("/console/terminal", include_in_schema=False)
 async def terminal(request: Request) -> Response:
     """The terminal."""
@@ -74,6 +87,12 @@ async def renew(request: Request) -> Response:
     return _page(request, "renew")
 
 
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    """The OpenAPI document, for people."""
+    return _page(request, "docs")
+
+
 @router.get("/console/static/{digest}/{name:path}", include_in_schema=False)
 async def file(request: Request) -> Response:
     """A file of the pages; that of another version is not here."""
@@ -84,19 +103,30 @@ async def file(request: Request) -> Response:
     headers = {
         "cache-control": "public, max-age=31536000, immutable",
         "cross-origin-resource-policy": "same-origin",
+        "vary": "accept-encoding",
     }
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        content = await asyncio.to_thread(_compressed, name)
+        headers["content-encoding"] = "gzip"
     return Response(content, media_type=_media_type(name), headers=headers)
 
 
+@functools.cache
+def _compressed(name: str) -> bytes:
+    return gzip.compress(site().files[name], mtime=0)
+
+
 def _page(request: Request, name: str) -> Response:
+    app = context.of(request)
+    content = site().pages[name].replace(b"{{shop}}", b"yes" if app.has_shop else b"no")
     headers = {
         "cache-control": "no-store",
-        "content-security-policy": _policy(name, context.of(request).gate.public_url),
+        "content-security-policy": _policy(name, app.gate.public_url),
         "cross-origin-opener-policy": "same-origin",
         "permissions-policy": "clipboard-read=(self), clipboard-write=(self), camera=(), "
         "microphone=(), geolocation=()",
     }
-    return Response(site().pages[name], media_type="text/html; charset=utf-8", headers=headers)
+    return Response(content, media_type="text/html; charset=utf-8", headers=headers)
 
 
 def _policy(name: str, public_url: str) -> str:
@@ -107,12 +137,13 @@ def _policy(name: str, public_url: str) -> str:
         (
             "default-src 'none'",
             "script-src 'self'",
-            f"style-src {_STYLES.get(name, chr(39) + 'self' + chr(39))}",
+            "style-src 'self' 'unsafe-inline'" if name in _STYLED else "style-src 'self'",
             f"connect-src 'self' {websocket}",
             "img-src 'self' data:",
             "base-uri 'none'",
             "form-action 'none'",
             "frame-ancestors 'none'",
+            *(("require-trusted-types-for 'script'",) if name in _TYPED else ()),
         )
     )
 

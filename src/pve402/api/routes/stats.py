@@ -1,18 +1,23 @@
 """Figures of the caller's own containers, and of nodes as far as the operator allows."""
 
+from typing import Final, cast, get_args
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pve402 import schemas
-from pve402.api import context
+from pve402.api import caller, context
 from pve402.api.messages import figures, reply
 from pve402.api.openapi import operations
 from pve402.api.routes import management
-from pve402.api.transport import routing
+from pve402.api.transport import queries, routing
+from pve402.domain import errors
 
 router = routing.Router("stats")
 
 _STATS = "Show your containers' usage"
+_USAGE = "Show what a container used"
+_FRAMES: Final = get_args(schemas.TimeFrame)
 
 
 @router.get("/stats/node", **operations.free(schemas.AllNodeStats))
@@ -36,3 +41,30 @@ async def show_guest_stats(request: Request) -> Response:
         return views
     handed_over = [view for view in views if view.lease.handed_over]
     return await reply.respond_each(handed_over, figures.guest_stats)
+
+
+@router.get("/lease/{ctid}/usage", **operations.usage())
+async def show_usage(request: Request) -> Response:
+    """Show what the container used since its lease began: processor, memory, disk, network.
+
+    The figures are Proxmox VE's own averages. There are none in a container's first minutes.
+    """
+    call = await caller.admit(request, scope="read", description=_USAGE, find_lease=True)
+    if isinstance(call, Response):
+        return call
+    frame, history = _time_frame(request), context.of(request).leases.history
+    if call.caller.how == "payment":  # nobody pays to hear that the machines are away
+        found = await history.of(call.the_lease, frame)
+        await call.charge()
+    else:
+        await call.charge()
+        found = await history.of(call.the_lease, frame)
+    return reply.respond(figures.usage(call.the_lease, frame, found))
+
+
+def _time_frame(request: Request) -> schemas.TimeFrame:
+    """Return the query's time frame, an hour by default. Raises InvalidRequest."""
+    chosen = queries.field(request, "timeframe") or "hour"
+    if chosen not in _FRAMES:
+        raise errors.InvalidRequest(f"timeframe must be one of {', '.join(_FRAMES)}")
+    return cast("schemas.TimeFrame", chosen)

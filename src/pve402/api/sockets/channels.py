@@ -10,9 +10,9 @@ from typing import Final, Protocol
 import aiohttp
 
 from pve402 import schemas
-from pve402.api.peers import forward, holder
+from pve402.api.peers import forward
 from pve402.domain.lease import Lease
-from pve402.guests import guest_work, peers
+from pve402.guests import guest_work, holder, peers
 from pve402.guests.consoles import Kind
 from pve402.hub import errors as hub_errors
 from pve402.hub import vnc

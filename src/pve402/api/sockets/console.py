@@ -1,10 +1,13 @@
 """The websocket of a console: a ticket first, then bytes both ways.
 
     client   text    {"ticket", "columns", "rows", "window"}, within 5 seconds; then
-                     {"resize": {"columns", "rows"}}, {"ack": BYTES}, {"another": true}
+                     {"resize": {"columns", "rows"}}, {"ack": BYTES}, {"another": true},
+                     {"ports": true}
              binary  keyboard input
     server   text    {"ready": {...}} with a ticket to reconnect; {"lease": {"expiresAt"}};
-                     {"another": {"ticket", "expiresAt"}}; {"taken": BYTES}; {"exit": REASON}
+                     {"another": {"ticket", "expiresAt"}}; {"taken": BYTES}; {"exit": REASON};
+                     {"addresses": [ADDRESS]} once the container has some;
+                     {"ports": [{"port", "access", "url", ...}]}
              binary  terminal output
 
 If the client names a `window`, the server sends at most that much without an `ack`. Close codes:
@@ -24,6 +27,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from pve402 import schemas
 from pve402.api import context, guest_call, visit
+from pve402.api.messages import leases as lease_messages
+from pve402.api.messages import ports as port_messages
 from pve402.api.sockets import channels
 from pve402.api.sockets.pump import Pump
 from pve402.api.transport import body, guard, lanes, routing
@@ -37,6 +42,7 @@ logger = structlog.get_logger(__name__)
 router = routing.Router("console")
 
 HELLO_SECONDS: Final = 5.0
+_ADDRESS_SECONDS: Final = 30.0
 MAX_HELLO_CHARACTERS: Final = 1024
 
 _EXITED, _OVERLOADED = 1000, 1013
@@ -103,14 +109,15 @@ async def _for_client(socket: WebSocket, kind: Kind) -> None:
     hello = await _hello(socket)
     grant = await work.consoles.redeem(hello.ticket, kind)
     try:
-        guard.hold(socket, visit.LONG_SECONDS, grant.lease.lease_id)
+        guard.hold(socket, visit.LONG_SECONDS, grant.lease.lease_id, grant.lease.owner)
         async with (
             work.consoles.watched(grant) as console,
             channels.opened(work, grant.lease, kind, hello) as channel,
         ):
             await socket.send_text(await _ready(work, console))
-            desk = _Desk(socket, work, console)
-            pump = Pump(socket, channel, window=hello.window, command=desk.command)
+            desk = _Desk(socket, context.of(socket), console)
+            pace = work.rates.of(grant.lease)
+            pump = Pump(socket, channel, window=hello.window, command=desk.command, pace=pace)
             await pump.run(beside=desk.tell())
             code, reason = await _ending(work, console, channel)
     except errors.Pve402Error as refusal:
@@ -137,15 +144,24 @@ class _Desk:
     """Answers the console client's commands, and reports changes of the lease."""
 
     _MOST_LINKS: Final = 50
+    _MOST_LOOKS: Final = 1000
 
-    def __init__(self, socket: WebSocket, work: guest_work.GuestWork, console: OpenConsole) -> None:
+    def __init__(self, socket: WebSocket, app: context.Context, console: OpenConsole) -> None:
         self._socket = socket
-        self._work = work
+        self._leases = app.leases
+        self._ports = app.ports
+        self._work = app.work
         self._console = console
         self._links = 0
+        self._looks = 0
 
     async def command(self, asked: dict[str, Any]) -> None:
-        """Issue the ticket for another link of the same kind."""
+        """Issue the ticket for another link of the same kind, or list the published ports."""
+        if asked.get("ports") is True and self._looks < self._MOST_LOOKS:
+            self._looks += 1
+            with contextlib.suppress(errors.Pve402Error):  # the console goes on without
+                listed = await port_messages.of_lease(self._ports, self._console.grant.lease)
+                await self._socket.send_text(listed.model_dump_json(by_alias=True))
         if asked.get("another") is True and self._links < self._MOST_LINKS:
             self._links += 1
             issued = await self._work.consoles.issue_again(self._console.grant, for_link=True)
@@ -153,11 +169,24 @@ class _Desk:
             await self._socket.send_text(json.dumps({"another": told}))
 
     async def tell(self) -> None:
-        """Report renewals of the lease; returns when the console must be closed."""
-        while not self._console.end_reason:
-            await self._console.changed()
-            facts = {"expiresAt": _time(self._console.expires_at)}
-            await self._socket.send_text(json.dumps({"lease": facts}))
+        """Report addresses and renewals; returns when the console must be closed."""
+        addresses = asyncio.create_task(self._tell_addresses())
+        try:
+            while not self._console.end_reason:
+                await self._console.changed()
+                facts = {"expiresAt": _time(self._console.expires_at)}
+                await self._socket.send_text(json.dumps({"lease": facts}))
+        finally:
+            addresses.cancel()
+            await asyncio.gather(addresses, return_exceptions=True)
+
+    async def _tell_addresses(self) -> None:
+        """Tell the container's addresses once they are there."""
+        row = self._console.grant.lease
+        view = await self._leases.view(row, wait_seconds=_ADDRESS_SECONDS)
+        found = lease_messages.addresses_of(view)
+        if found:
+            await self._socket.send_text(json.dumps({"addresses": found}))
 
 
 async def _hello(socket: WebSocket) -> schemas.ConsoleHello:

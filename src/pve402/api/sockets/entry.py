@@ -64,9 +64,10 @@ async def hello(socket: WebSocket, model: type[Hello]) -> Hello:
 async def admitted(socket: WebSocket, token: str | None) -> AsyncIterator[Lease]:
     """Find the caller's lease, and cancel the block when the lease or the token ends."""
     found, token_hash = await _authorized(socket, token)
-    guard.hold(socket, visit.LONG_SECONDS, found.lease_id)
-    visit.require_active(found)
-    work = context.of(socket).work
+    guard.hold(socket, visit.LONG_SECONDS, found.lease_id, found.owner)
+    app = context.of(socket)
+    await app.leases.require_active(found)
+    work = app.work
     if work.is_closing:
         raise errors.TryLater
     call = open_calls.OpenCall(found, token_hash)
@@ -94,5 +95,6 @@ async def _authorized(socket: WebSocket, told: str | None) -> tuple[Lease, str |
     holder = await app.access.authenticate(token)
     if not holder.may("exec"):
         raise errors.NotAllowed
+    await app.rates.count_caller(holder.owner, by_key=holder.by_key)
     text = caller.checked_lease_text(socket.path_params["ctid"])
     return await app.leases.find(text, holder), vault.token_hash(token)

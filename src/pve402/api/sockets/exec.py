@@ -28,6 +28,7 @@ from pve402.domain import errors
 from pve402.domain.lease import Lease
 from pve402.guests import guest_work
 from pve402.hub import errors as hub_errors
+from pve402.hub import stream as streams
 from pve402.hub.execution import Execution
 from pve402.hub.request import EventKind, ExecRequest, ExecResult
 
@@ -67,15 +68,15 @@ async def _run(
         execution = await work.commands.start(guest_work.ref(found), asked)
     try:
         await binary.send(socket, json.dumps(commands.names(found, execution.exec_id)))
-        await _attend(socket, execution)
+        await _attend(socket, execution, work.rates.of(found))
     finally:
         execution.cancel()
 
 
-async def _attend(socket: WebSocket, execution: Execution) -> None:
+async def _attend(socket: WebSocket, execution: Execution, pace: streams.Pace) -> None:
     """Relay stdin and output until the command ends or the client leaves."""
-    reading = asyncio.create_task(_read(socket, execution))
-    writing = asyncio.create_task(_write(socket, execution))
+    reading = asyncio.create_task(_read(socket, execution, pace))
+    writing = asyncio.create_task(_write(socket, execution, pace))
     try:
         await asyncio.wait([reading, writing], return_when=asyncio.FIRST_COMPLETED)
         if reading.done():
@@ -87,7 +88,7 @@ async def _attend(socket: WebSocket, execution: Execution) -> None:
         await asyncio.gather(reading, writing, return_exceptions=True)
 
 
-async def _read(socket: WebSocket, execution: Execution) -> None:
+async def _read(socket: WebSocket, execution: Execution, pace: streams.Pace) -> None:
     """Read stdin no faster than the program does; when the client leaves, end the command.
 
     Raises TextRefused.
@@ -96,6 +97,7 @@ async def _read(socket: WebSocket, execution: Execution) -> None:
         while True:
             message = await binary.receive(socket)
             channel, data = message[:1], message[1:]
+            await pace(len(data))
             with contextlib.suppress(hub_errors.RequestRefused):  # stdin is already closed
                 if channel == bytes([_STDIN]):
                     await _feed(socket, execution, data, close=False)
@@ -120,8 +122,9 @@ async def _feed(socket: WebSocket, execution: Execution, data: bytes, *, close: 
         putting.cancel()
 
 
-async def _write(socket: WebSocket, execution: Execution) -> None:
+async def _write(socket: WebSocket, execution: Execution, pace: streams.Pace) -> None:
     async for event in execution.follow():
+        await pace(len(event.data))
         if event.kind in _CHANNELS:
             await binary.send(socket, bytes([_CHANNELS[event.kind]]) + event.data)
         elif event.result is not None:

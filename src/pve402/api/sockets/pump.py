@@ -18,6 +18,7 @@ from pve402.api.sockets import binary
 from pve402.api.sockets.channels import Channel
 from pve402.api.transport import body
 from pve402.domain import errors
+from pve402.hub import stream as streams
 
 MESSAGE_BYTES: Final = 64 * 1024
 MAX_COMMAND_CHARACTERS: Final = 1024
@@ -42,10 +43,12 @@ class Pump:
         *,
         window: int | None = None,
         command: Command | None = None,
+        pace: streams.Pace = streams.no_pace,
     ) -> None:
         self._socket = socket
         self._channel = channel
         self._command = command
+        self._pace = pace
         self._window = _Window(window)
         self._typed = _Typed()
         self._reports = window is not None
@@ -73,6 +76,7 @@ class Pump:
             for start in range(0, len(data), MESSAGE_BYTES):
                 piece = data[start : start + MESSAGE_BYTES]
                 await self._window.take(len(piece))
+                await self._pace(len(piece))
                 await binary.send(self._socket, piece)
 
     async def _listen(self) -> None:
@@ -108,6 +112,7 @@ class Pump:
         taken = 0
         while True:
             data = await self._typed.get()
+            await self._pace(len(data))
             await self._channel.write(data)
             taken += len(data)
             if self._reports and taken >= _TAKEN_STEP_BYTES:

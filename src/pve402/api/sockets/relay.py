@@ -6,10 +6,10 @@ from typing import Final
 import aiohttp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from pve402.api.peers import forward, holder
+from pve402.api.peers import forward
 from pve402.api.sockets import binary
 from pve402.domain.lease import Lease
-from pve402.guests import guest_work, peers
+from pve402.guests import guest_work, holder, peers
 from pve402.hub import errors as hub_errors
 
 NOT_HERE: Final = 4000 + forward.NOT_HERE

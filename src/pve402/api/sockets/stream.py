@@ -13,7 +13,8 @@ and their first byte is the channel:
 The program waits while its output is not confirmed, and the client may send `window` bytes beyond
 what was taken. So both sides can always read, and neither keeps more than a window for the other.
 A client whose connection breaks has a minute to come back with `resume` and `position`, also if
-the program has ended meanwhile. Refusals close the socket as those of a command do.
+the program has ended meanwhile. One that has the end says so with `255 255`, or by closing with
+1000, and the stream is forgotten at once. Refusals close the socket as those of a command do.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pve402 import schemas
 from pve402.api import context, guest_call
@@ -29,22 +30,26 @@ from pve402.api.messages import command_request
 from pve402.api.sockets import binary, entry, relay
 from pve402.api.transport import body, routing
 from pve402.domain.lease import Lease
-from pve402.guests import guest_work
+from pve402.guests import guest_work, stream_wire
 from pve402.hub import errors as hub_errors
 from pve402.hub import stream as streams
 from pve402.hub.request import EventKind
 
 router = routing.Router("stream")
 
-PATH: Final = "/management/stream/{ctid}"
-REPLACED: Final = 4409
-_STDIN, _STDOUT, _STDERR, _STATUS, _RESIZE, _COUNT, _CLOSE = 0, 1, 2, 3, 4, 6, 255
-_CHANNELS: Final = {EventKind.STDOUT: _STDOUT, EventKind.STDERR: _STDERR}
+REPLACED: Final = stream_wire.REFUSED + 409
+_CHANNELS: Final = {
+    EventKind.STDOUT: stream_wire.STDOUT,
+    EventKind.STDERR: stream_wire.STDERR,
+}
 _LONGEST_SIZE: Final = 256
+#: How long we wait for the client to say that it has the end.
+_GOODBYE_SECONDS: Final = 2.0
+_NORMAL: Final = 1000
 _TELL_BYTES: Final = streams.INPUT_WINDOW // 4
 
 
-@router.websocket(PATH)
+@router.websocket(stream_wire.PATH)
 async def serve(socket: WebSocket) -> None:
     """Open a stream, or come back to one, and carry its bytes."""
     await socket.accept()
@@ -97,6 +102,10 @@ async def _carry(socket: WebSocket, stream: streams.Stream, position: int) -> No
         await _first_of(_listen(socket, stream, client), _tell(socket, stream, client, position))
         if not stream.is_attached(client):
             await entry.close(socket, REPLACED, "stream_replaced")
+    except WebSocketDisconnect as goodbye:
+        if goodbye.code == _NORMAL and stream.end_told and stream.is_attached(client):
+            stream.leave()
+        raise
     finally:
         stream.detach(client)
 
@@ -120,20 +129,20 @@ async def _listen(socket: WebSocket, stream: streams.Stream, client: int) -> Non
     Raises WebSocketDisconnect, TextRefused, RequestRefused.
     """
     acts: dict[int, Callable[[bytes], None]] = {
-        _STDIN: stream.write,
-        _RESIZE: lambda data: _resize(stream, data),
-        _COUNT: lambda data: stream.confirm(int.from_bytes(data, "big")),
+        stream_wire.STDIN: stream.write,
+        stream_wire.RESIZE: lambda data: _resize(stream, data),
+        stream_wire.COUNT: lambda data: stream.confirm(int.from_bytes(data, "big")),
     }
     while True:
         message = await binary.receive(socket)
         if not stream.is_attached(client):
             return  # the client sends this again over its new connection
         channel, data = message[:1], message[1:]
-        if channel == bytes([_CLOSE]) and data == bytes([_CLOSE]):
+        if message == stream_wire.END_OF_STREAM:
             stream.leave()
-            await entry.close(socket, 1000, "")
+            await entry.close(socket, _NORMAL, "")
             return
-        if channel == bytes([_CLOSE]) and data == bytes([_STDIN]):
+        if message == stream_wire.END_OF_INPUT:
             stream.end_input()
         elif channel and channel[0] in acts:
             acts[channel[0]](data)
@@ -154,7 +163,7 @@ async def _tell(socket: WebSocket, stream: streams.Stream, client: int, position
         changed = stream.changed
         if stream.taken - told >= _TELL_BYTES:
             told = stream.taken
-            await binary.send(socket, bytes([_COUNT]) + told.to_bytes(8, "big"))
+            await binary.send(socket, stream_wire.counted(told))
             continue
         piece = stream.read(position)
         if piece is not None:
@@ -170,12 +179,14 @@ async def _tell(socket: WebSocket, stream: streams.Stream, client: int, position
 
 
 async def _end(socket: WebSocket, stream: streams.Stream) -> None:
-    """Tell how the program ended. Raises the error that lost it."""
+    """Tell how the program ended, and wait for the client. Raises the error that lost it."""
     if stream.error is not None:
         raise stream.error
     status: dict[str, Any] = {"metadata": {}, "status": "Success", "exitCode": stream.exit_code}
     if stream.exit_code:
         message = f"the program ended with exit code {stream.exit_code}"
         status |= {"status": "Failure", "reason": "NonZeroExitCode", "message": message}
-    await binary.send(socket, bytes([_STATUS]) + json.dumps(status).encode())
-    await entry.close(socket, 1000, "")
+    await binary.send(socket, bytes([stream_wire.STATUS]) + json.dumps(status).encode())
+    stream.end_told = True
+    await asyncio.sleep(_GOODBYE_SECONDS)
+    await entry.close(socket, _NORMAL, "")

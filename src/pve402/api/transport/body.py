@@ -5,6 +5,7 @@ Any input gives either a value or one of the refusals below, never a 500.
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, TypeVar
 
 import pydantic_core
@@ -107,6 +108,18 @@ def strict_json(raw: bytes) -> Any:
     except ValueError:  # UnicodeDecodeError and huge integers are ValueErrors too
         raise BodyNotJson from None
     return document
+
+
+def in_utc(moment: datetime | None, field: str) -> datetime | None:
+    """Return a time of a body in UTC. Raises BodyInvalid if it names no time zone."""
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise BodyInvalid([{"field": field, "message": "must name its time zone"}])
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # in UTC it is before the year 1 or after 9999
+        raise BodyInvalid([{"field": field, "message": "is outside the calendar"}]) from None
 
 
 def check_size(field: str, value: Any, most_characters: int) -> None:

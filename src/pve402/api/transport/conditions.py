@@ -54,6 +54,12 @@ def are_asked_for(request: Request) -> bool:
     return any(_tags(request, name) is not None for name in ("if-match", "if-none-match"))
 
 
+def refuse_preconditions(request: Request) -> None:
+    """Raise InvalidRequest for preconditions of what has no checksum."""
+    if are_asked_for(request):
+        raise errors.InvalidRequest("a folder has no ETag; If-Match and If-None-Match need a file")
+
+
 def check_write(request: Request, etag: str | None) -> None:
     """Check a write's preconditions against the current file.
 

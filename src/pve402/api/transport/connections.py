@@ -6,6 +6,7 @@ uvicorn limits none of these with httptools: a client could keep sending one hea
 import asyncio
 import collections
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
@@ -40,6 +41,8 @@ _TOO_LARGE: Final = _refusal(
 _MALFORMED: Final = _refusal(
     b"400 Bad Request", "invalid_request", "This is not a valid HTTP/1.1 request."
 )
+_AUTHORITY_END: Final = re.compile(rb"[/?#]")
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _open_from: Final[collections.Counter[str]] = collections.Counter()
 
 
@@ -111,7 +114,8 @@ class BoundedHttp(unread.Patient, HttpToolsProtocol):
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value))
-        super().on_header(name, value)
+        if self._head_open:  # else it is a trailer, which must not pass for a header
+            super().on_header(name, value)
 
     @override
     def send_400_response(self, msg: str) -> None:
@@ -121,7 +125,28 @@ class BoundedHttp(unread.Patient, HttpToolsProtocol):
     @override
     def on_headers_complete(self) -> None:
         self._head_arrived()
+        if self._is_for_another_host() or self._is_socket_with_body():
+            raise ValueError("the head of the request contradicts itself")
         super().on_headers_complete()
+
+    def _is_for_another_host(self) -> bool:
+        """Whether the request line names a host (RFC 9112, 3.2.2) that the Host header does not.
+
+        Who is in front of us may have gone by the one, and we go by the other.
+        """
+        if self.url[:1] in {b"/", b"*"}:
+            return False
+        _, _, rest = self.url.partition(b"://")
+        named = _AUTHORITY_END.split(rest, maxsplit=1)[0].lower()
+        hosts = [value.lower() for name, value in self.headers if name == b"host"]
+        return hosts != [named]
+
+    def _is_socket_with_body(self) -> bool:
+        """Whether it asks for a websocket and has a body, so that neither would begin."""
+        if not (self.parser.should_upgrade() and self._should_upgrade()):
+            return False
+        framing = {(name, value) for name, value in self.headers if name in _FRAMING}
+        return bool(framing - {(b"content-length", b"0")})
 
     def _parties(self) -> tuple[str, ...]:
         """Whom this connection counts for: nobody if it is a trusted proxy's.

@@ -4,7 +4,6 @@ Every refusal is `{"detail": ..., "code": ...}`. The gate answers invalid paymen
 again. An exception that is not in the table is a bug and gives a 500 without details.
 """
 
-import http
 import json
 from collections.abc import Iterator
 from typing import Any, Final
@@ -15,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from pve402.api.transport import body, conditions, refusal_page
-from pve402.domain import errors
-from pve402.guests import pulls, ssh_keys
+from pve402.api.transport import body, conditions, ranges, refusal_page
+from pve402.domain import errors, published
+from pve402.guests import connections, pulls, ssh_keys
 from pve402.hub import errors as hub_errors
 from pve402.payments import errors as payment_errors
 from pve402.proxmox import errors as proxmox_errors
@@ -40,6 +39,10 @@ STATUSES: Final[dict[type[Exception], int]] = {
     body.BodyTooSlow: 408,
     conditions.PreconditionFailed: 412,
     conditions.EncodingRefused: 415,
+    ranges.RangeUnsatisfiable: 416,
+    published.Misdirected: 421,
+    connections.PortRefused: 502,
+    connections.PortSilent: 504,
     hub_errors.RequestRefused: 422,
     hub_errors.FileTooLarge: 413,
     hub_errors.Unavailable: 409,
@@ -100,6 +103,8 @@ def answer(error: errors.Pve402Error) -> Response:
     response = problem(status_of(type(error)), error.code, error.detail, **_more(error))
     if error.retry_after_seconds:
         response.headers["retry-after"] = str(error.retry_after_seconds)
+    if isinstance(error, ranges.RangeUnsatisfiable):
+        response.headers["content-range"] = f"bytes */{error.size_bytes}"
     if isinstance(error, errors.Unauthenticated):
         response.headers["www-authenticate"] = "Bearer"
     return response
@@ -143,9 +148,7 @@ async def _routing_error(request: Request, error: Any) -> Response:
     code, detail = _ROUTING_WORDS.get(error.status_code, ("invalid_request", str(error.detail)))
     response = problem(error.status_code, code, detail)
     if refusal_page.is_wanted(request):
-        title = http.HTTPStatus(error.status_code).phrase
-        page = refusal_page.written(title, detail)
-        response = Response(page, error.status_code, media_type=refusal_page.MEDIA_TYPE)
+        response = refusal_page.answer(request, error.status_code, detail)
     if error.status_code == 426:
         response.headers.update({"upgrade": "websocket", "connection": "upgrade"})  # RFC 9110
     if error.status_code == 405:

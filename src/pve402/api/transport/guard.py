@@ -13,7 +13,7 @@ requests that arrive together, those of one address start a few at a time.
 import asyncio
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -35,6 +35,10 @@ _STOPPING: Final = (
 _ALWAYS_SERVED: Final = frozenset({"/healthz", "/readyz"})
 
 
+def _count_nothing(_party: str) -> None:
+    """Let every request in."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GuardLimits:
     """How many requests may be in progress, and for how many seconds, bodies included."""
@@ -43,6 +47,8 @@ class GuardLimits:
     paid_requests: int
     request_seconds: float
     paid_request_seconds: float
+    count: Callable[[str], None] = _count_nothing
+    """Called for each request with its address; raises RateLimited."""
 
 
 class _Entry:
@@ -65,9 +71,10 @@ class _Entry:
         self.known(party)
         self._count_anew(self._guard.limits.paid_request_seconds)
 
-    def hold(self, seconds: float, party: str) -> None:
+    def hold(self, seconds: float, *parties: str) -> None:
         """Move to the lane for long requests, or for sockets, and restart the clock."""
-        self._place.move(self._guard.sockets if self._timeout is None else self._guard.long, party)
+        lane = self._guard.sockets if self._timeout is None else self._guard.long
+        self._place.move(lane, *parties)
         self._count_anew(seconds)
 
     def _count_anew(self, seconds: float) -> None:
@@ -96,14 +103,14 @@ def allow_time_for_payment(request: Request, payer: str) -> None:
         entry.paid(payer)
 
 
-def hold(request: HTTPConnection, seconds: float, party: str) -> None:
+def hold(request: HTTPConnection, seconds: float, *parties: str) -> None:
     """Give a request whose lease is known `seconds` from now.
 
-    Raises as `know`.
+    `parties` are the lease and, unless that has a place already, its wallet. Raises as `know`.
     """
     entry = request.scope.get(_ENTRY)
     if entry is not None:
-        entry.hold(seconds, party)
+        entry.hold(seconds, *parties)
 
 
 class Guard:
@@ -146,8 +153,9 @@ class Guard:
         if scope["path"] in _ALWAYS_SERVED:
             lane, parties = self.always, ()
         try:
+            self._count(parties)
             place = lanes.Place(lane, parties)
-        except (errors.Overloaded, lanes.ShareUsed) as refusal:
+        except (errors.Overloaded, errors.TooMany) as refusal:
             metrics.OVERLOADED.inc()
             await error_table.answer(refusal)(scope, receive, send)
             return
@@ -159,8 +167,9 @@ class Guard:
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         parties = lanes.parties_of(self._clients.of(scope))
         try:
+            self._count(parties)
             place = lanes.Place(self.new_sockets, parties)
-        except (errors.Overloaded, lanes.ShareUsed):
+        except (errors.Overloaded, errors.TooMany):
             metrics.OVERLOADED.inc()
             await receive()
             await send({"type": "websocket.close", "code": 1013})  # try again later
@@ -172,6 +181,10 @@ class Guard:
             await self._app(scope, receive, send)
         finally:
             place.leave()
+
+    def _count(self, parties: Sequence[str]) -> None:
+        for party in parties:
+            self.limits.count(party)
 
     async def _wait_turn(self, parties: Sequence[str]) -> None:
         for party in parties:

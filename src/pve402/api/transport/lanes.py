@@ -4,15 +4,12 @@ A caller that has used up its share is refused; all others carry on.
 """
 
 import dataclasses
-import functools
-import ipaddress
 from collections.abc import Sequence
 from typing import Final
 
-from pve402.domain import errors
+from pve402.domain import client_party, errors
 
 _LEAST_SHARE: Final = 16
-_SUBNET_BITS: Final = 64  # of IPv6: a provider gives each customer at least this (RFC 6177)
 
 
 class ShareUsed(errors.TooMany):
@@ -88,16 +85,4 @@ class Place:
 
 def parties_of(address: str | None) -> tuple[str, ...]:
     """The parties that a client counts as: its address or IPv6 subnet; none on a unix socket."""
-    return () if address is None else (_party(address),)
-
-
-@functools.lru_cache(maxsize=8192)
-def _party(address: str) -> str:
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    if mapped is not None or parsed.version == 4:
-        return str(mapped or parsed)
-    return str(ipaddress.ip_network((parsed, _SUBNET_BITS), strict=False))
+    return () if address is None else (client_party.of(address),)

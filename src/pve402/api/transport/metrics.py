@@ -9,7 +9,8 @@ ANSWERS = prometheus_client.Counter(
     "pve402_http_answers_total", "Answers by route and status.", ("route", "status")
 )
 OVERLOADED = prometheus_client.Counter(
-    "pve402_http_overloaded_total", "Requests refused because too many were in progress."
+    "pve402_http_overloaded_total",
+    "Requests refused because too many came, or were in progress.",
 )
 
 

@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 from typing_extensions import override
 
+from pve402.api.transport import shapes
+
 Handler = Callable[[Request], Awaitable[Response]]
 SocketHandler = Callable[[WebSocket], Awaitable[None]]
 
@@ -26,8 +28,19 @@ SocketHandler = Callable[[WebSocket], Awaitable[None]]
 class PlainRoute(Route):
     """A route that calls its handler with the request alone."""
 
-    def __init__(self, method: str, path: str, handler: Handler, **documentation: Any) -> None:
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        handler: Handler,
+        *,
+        shape: shapes.Shape | None = None,
+        **documentation: Any,
+    ) -> None:
         super().__init__(path, handler)
+        self.listed = None
+        if shape is not None:  # it may ask for a payment
+            self.listed = shapes.Listed(method=method, path=path, shape=shape)
         self.methods = {method}  # without HEAD, which Starlette would add to GET
         self.app = _answering(handler)
         self.handler = handler

@@ -10,7 +10,7 @@ import base64
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -20,7 +20,6 @@ from pve402.hub.request import EventKind, ExecEvent
 
 MEDIA_TYPE: Final = "text/event-stream"
 
-Item = TypeVar("Item")
 
 _KEEP_ALIVE: Final = b": still here\n\n"
 _KEEP_ALIVE_SECONDS: Final = 15.0

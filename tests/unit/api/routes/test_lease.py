@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from tests.support import fake_leases, wallets
 from tests.support.api_fixtures import BODY, NETWORK, PUBLIC_URL, Api, make_api
+from tests.unit.domain.test_networks import SHIPPED
+from x402.extensions import payment_identifier
 
-from pve402.domain import errors, lease
+from pve402.domain import catalogue, errors, lease
 from pve402.leases import service
 
 TOKEN = "token-0123456789abcdef"
@@ -166,6 +168,38 @@ async def test_the_idempotency_key_reaches_the_service(api: Api):
     await paid(api, "/lease/container", BODY, headers=KEY)
 
     assert api.leases.named("create")[0][1].idempotency_key == "k" * 22
+
+
+def _named(headers: dict[str, str], identifier: str) -> dict[str, str]:
+    """The same payment with the name that a client gave it."""
+    document = wallets.decoded(headers["PAYMENT-SIGNATURE"])
+    declared = document["extensions"]
+    payment_identifier.append_payment_identifier_to_extensions(declared, identifier)
+    return {"PAYMENT-SIGNATURE": wallets.encoded(document)}
+
+
+@pytest.mark.parametrize(
+    ("headers", "key", "is_secret"),
+    [({}, "payment-identifier pay_0123456789abcdef", False), (KEY, "k" * 22, True)],
+)
+async def test_the_name_of_a_payment_serves_where_no_key_does(
+    api: Api, headers: dict[str, str], key: str, is_secret: bool
+):
+    unpaid = await api.client.post("/lease/container", BODY)
+    signed = wallets.payment_headers(wallets.ALICE, unpaid)
+    named = _named(signed, "pay_0123456789abcdef")
+
+    await api.client.post("/lease/container", BODY, headers={**headers, **named})
+
+    purchase = api.leases.named("create")[0][1]
+    assert (purchase.idempotency_key, purchase.key_is_secret) == (key, is_secret)
+
+
+async def test_a_client_that_names_nothing_echoes_the_declaration_and_pays(api: Api):
+    reply = await paid(api, "/lease/container", BODY)
+
+    assert reply.status == 200
+    assert api.leases.named("create")[0][1].idempotency_key is None
 
 
 async def test_a_short_idempotency_key_is_refused(api: Api):
@@ -358,13 +392,15 @@ async def test_a_payer_whose_key_was_not_seen_counts_on_its_own_chain_alone(
         ("ctid", BEARER, errors.PaidTooFarAhead, 409),
         ("lease_id", {}, errors.PaidTooFarAhead, 409),
         ("lease_id", BEARER, errors.PaidTooFarAhead, 409),
+        ("ctid", {}, errors.WalletBlocked, 402),
+        ("lease_id", {}, errors.WalletBlocked, 403),
         ("ctid", {}, errors.LeaseOver, 409),
         ("ctid", {}, errors.LeaseBusy, 409),
         ("ctid", {}, errors.NoCapacity, 409),
     ],
 )
-async def test_who_only_counts_ctids_is_not_told_until_when_a_lease_is_paid(
-    api: Api, named: str, headers: dict[str, str], failure: type[errors.Conflict], status: int
+async def test_who_only_counts_ctids_is_not_told_what_concerns_its_owner(
+    api: Api, named: str, headers: dict[str, str], failure: type[errors.Pve402Error], status: int
 ):
     made = api.leases.add(fake_leases.make_lease(OWNER))
     api.access.callers[TOKEN] = service.Caller(owner=OWNER, lease_id=made.lease_id)
@@ -375,6 +411,23 @@ async def test_who_only_counts_ctids_is_not_told_until_when_a_lease_is_paid(
 
     assert reply.status == status
     assert status == 402 or reply.code == failure.code
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [("lease_id", "The operator has suspended this lease: report 17"), ("ctid", None)],
+)
+async def test_why_a_lease_is_suspended_is_told_to_those_who_know_it(
+    api: Api, named: str, told: str | None
+):
+    made = api.leases.add(fake_leases.make_lease(OWNER))
+    api.leases.failures["check_renewable"] = errors.LeaseSuspended("report 17")
+
+    path = f"/lease/{getattr(made, named)}/renew"
+    reply = await api.client.post(path, {"runtimeMinutes": 5})
+
+    assert (reply.status, reply.code) == (409, "lease_suspended")
+    assert reply.json()["detail"] == (told or errors.LeaseSuspended.detail)
 
 
 @pytest.mark.parametrize("ctid", ["0", "abc", "99", "l123", "1e3", "%2e%2e", "9" * 30])
@@ -511,3 +564,30 @@ async def test_who_pays_is_counted_by_address_and_subnet(address: str, counted: 
 
     ((_, purchase),) = api.leases.named("create")
     assert purchase.client_address == counted
+
+
+@pytest.mark.parametrize(
+    ("ipv4", "pending", "ahead", "said"),
+    [
+        (
+            '{ subnet = "10.7.0.0/24", ranges = ["10.7.0.9"] }',
+            11,
+            0,
+            "up to 11 seconds",
+        ),
+        ('{ subnet = "10.7.0.0/24", from = "dhcp" }', 0, 27, "about 27 seconds"),
+    ],
+)
+async def test_quote_402_and_catalogue_say_how_long_the_network_takes(
+    api: Api, ipv4: str, pending: int, ahead: int, said: str
+):
+    table = f'[network.n]\nbridge = "b"\ndefault = true\nisolation = "tenant"\nipv4 = {ipv4}\n'
+    api.leases.catalogue = catalogue.parse(f"{SHIPPED}\n{table}").with_network(fake_leases.NETWORK)
+
+    quoted = (await api.client.post("/lease/quote", BODY)).json()
+    asked = (await api.client.post("/lease/container", BODY)).json()
+    (profile,) = (await api.client.get("/catalogue")).json()["networkProfiles"]
+
+    assert (quoted["networkPendingSeconds"], quoted["networkAheadSeconds"]) == (pending, ahead)
+    assert (profile["pendingSeconds"], profile["aheadSeconds"]) == (pending, ahead)
+    assert said in asked["error"]

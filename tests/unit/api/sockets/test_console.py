@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from starlette.websockets import WebSocket
 
+from pve402.api import gate
 from pve402.api.sockets import console
-from pve402.api.transport import guard, lanes
+from pve402.api.transport import address, guard, lanes
 from pve402.domain import errors
 from pve402.guests.consoles import Kind
 
@@ -20,7 +21,7 @@ class Consoles:
 
     async def redeem(self, _ticket: str, _kind: Kind) -> Any:
         """Take the ticket."""
-        return SimpleNamespace(lease=SimpleNamespace(lease_id="lease"))
+        return SimpleNamespace(lease=SimpleNamespace(lease_id="lease", owner="wallet"))
 
     async def issue_again(self, _grant: Any) -> Any:
         """Make another."""
@@ -56,3 +57,19 @@ async def test_a_console_without_a_place_gets_its_ticket_replaced(
 
     assert json.loads(sent[1]["text"]) == {"exit": refusal.code, "resume": "another"}
     assert (sent[2]["code"], sent[2]["reason"]) == (1013, refusal.code)
+
+
+@pytest.mark.parametrize(
+    ("public_url", "origin"),
+    [
+        ("https://rent.example.com", "https://rent.example.com"),
+        ("https://rent.example.com:443/", "https://rent.example.com"),
+        ("http://rent.example.com:80", "http://rent.example.com"),
+        ("https://rent.example.com:8443/path", "https://rent.example.com:8443"),
+        ("http://[::1]:4021", "http://[::1]:4021"),
+    ],
+)
+def test_only_pages_of_our_own_open_a_console(public_url: str, origin: str):
+    options: Any = SimpleNamespace(public_url=public_url, min_remaining_seconds=30)
+
+    assert gate.Gate(options, address.ClientAddresses(())).origin == origin

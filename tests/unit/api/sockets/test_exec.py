@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from tests.support import limits
 
 from pve402 import schemas
 from pve402.api import server
-from pve402.api.peers import listener
 from pve402.api.sockets import exec as exec_socket
+from pve402.api.transport import side_listener
 from pve402.guests import guest_work
 from pve402.hub.execution import Execution
 from pve402.hub.request import ExecRequest
+from pve402.hub.stream import no_pace
 
 REQUEST = ExecRequest(argv=("sleep", "60"), open_stdin=True)
 
@@ -54,11 +56,13 @@ async def test_a_client_that_left_before_its_command_began_ends_it(monkeypatch: 
     async def start(_guest: Any, _asked: Any) -> Execution:
         return execution
 
-    work = SimpleNamespace(is_closing=False, commands=SimpleNamespace(start=start))
+    work = SimpleNamespace(
+        is_closing=False, commands=SimpleNamespace(start=start), rates=limits.wide_rates()
+    )
     monkeypatch.setattr(guest_work, "ref", lambda _lease: None)
     monkeypatch.setattr(exec_socket.commands, "names", lambda _lease, exec_id: {"execId": exec_id})
     socket = await Client(gone=True, work=work).accept()
-    found: Any = None
+    found: Any = SimpleNamespace(lease_id="l1", owner="w1")
     hello = schemas.ExecSocketRequest.model_validate({"argv": ["sleep", "60"]})
 
     with pytest.raises(WebSocketDisconnect):
@@ -74,7 +78,7 @@ async def test_a_client_is_probed_while_the_end_of_stdin_waits(monkeypatch: Any)
     client = Client(b"\xff\x00")
     socket = await client.accept()
 
-    reading = asyncio.create_task(exec_socket._read(socket, execution))
+    reading = asyncio.create_task(exec_socket._read(socket, execution, no_pace))
     await asyncio.wait_for(client.probed.wait(), 10)
     reading.cancel()
 
@@ -86,5 +90,5 @@ def test_no_client_is_cut_off_because_its_pong_waits_behind_unread_stdin():
         pve402_host="127.0.0.1", pve402_port=0, pve402_trusted_proxies=()
     )
 
-    for options in (server._uvicorn_config(None, settings), listener._config(None)):
+    for options in (server._uvicorn_config(None, settings), side_listener._config(None)):
         assert (options.ws_ping_interval, options.ws_ping_timeout) == (20.0, None)

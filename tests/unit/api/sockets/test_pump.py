@@ -250,6 +250,8 @@ async def test_of_many_sizes_the_last_counts(socket: FakeSocket) -> None:
         '{"resize": 5}',
         '{"resize": {"columns": "x", "rows": null}}',
         '{"resize": {"columns": true, "rows": 1.5}}',
+        '{"resize": {"columns": 80, "rows": null}}',
+        '{"resize": {"columns": "80", "rows": 24}}',
         '{"ack": "1"}',
         '{"ack": -5}',
         '{"x": "' + "y" * 100_000 + '"}',
@@ -266,3 +268,23 @@ async def test_nonsense_is_passed_over(socket: FakeSocket, nonsense: str) -> Non
     running.cancel()
     assert channel.typed == [b"after"]
     assert channel.sizes == []
+
+
+async def test_both_ways_of_a_console_are_paced(socket: FakeSocket) -> None:
+    channel, asked, may = FakeChannel(b"o" * 5), asyncio.Queue[int](), asyncio.Semaphore(0)
+
+    async def pace(size: int) -> None:
+        asked.put_nowait(size)
+        await may.acquire()
+
+    socket.say(b"i" * 7)
+    running = asyncio.create_task(Pump(socket, channel, pace=pace).run())  # type: ignore[arg-type]
+    assert sorted([await asked.get(), await asked.get()]) == [5, 7]
+    assert (socket.shown, channel.typed) == ([], [])
+    may.release()
+    may.release()
+    await settled()
+
+    assert (socket.shown, channel.typed) == ([b"o" * 5], [b"i" * 7])
+    socket.leave()
+    await asyncio.wait_for(running, 5)

@@ -1,10 +1,12 @@
 """The websocket of a stream whose client has come back over another one."""
 
 import asyncio
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
-from starlette.websockets import WebSocket
+import pytest
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pve402.api.sockets import stream as stream_socket
 from pve402.hub import budget
@@ -37,9 +39,59 @@ class Stuck:
         self.sent.append(message)
 
 
-async def test_input_left_in_a_replaced_connection_is_not_written_twice():
+def stream_without_guest() -> Stream:
     room = budget.OutputBudget(guest_bytes=1000, total_bytes=1000, make_room=lambda *_: None)
-    stream = Stream(room.open(GuestRef(node="one", vmid=1)))
+    return Stream(room.open(GuestRef(node="one", vmid=1)))
+
+
+class Near:
+    """The near end of a connection whose client does what a test says."""
+
+    def __init__(self, *told: Any) -> None:
+        self.sent: list[Any] = []
+        self._told = [{"type": "websocket.connect"}, *told]
+        self._end_came = asyncio.Event()
+        scope = {"type": "websocket", "app": SimpleNamespace(), "headers": []}
+        self.socket = WebSocket(scope, self._receive, self._send)
+
+    async def _receive(self) -> Any:
+        if len(self.sent) > 0:
+            await self._end_came.wait()
+        if not self._told:
+            await asyncio.Event().wait()
+        return self._told.pop(0)
+
+    async def _send(self, message: Any) -> None:
+        self.sent.append(message)
+        if (message.get("bytes") or b"").startswith(b"\x03"):
+            self._end_came.set()
+
+
+@pytest.mark.parametrize(
+    ("told", "is_forgotten"),
+    [
+        ({"type": "websocket.receive", "bytes": b"\xff\xff"}, True),
+        ({"type": "websocket.disconnect", "code": 1000}, True),
+        ({"type": "websocket.disconnect", "code": 1006}, False),
+    ],
+)
+async def test_an_ended_stream_is_forgotten_once_its_client_has_the_end(
+    told: dict[str, Any], is_forgotten: bool
+):
+    stream = stream_without_guest()
+    stream.finish(3)
+    near = Near(told)
+    await near.socket.accept()
+
+    with suppress(WebSocketDisconnect):
+        await asyncio.wait_for(stream_socket._carry(near.socket, stream, 0), 10)
+
+    assert stream.exit_code == 3
+    assert stream.is_given_up(absence_seconds=60.0) is is_forgotten
+
+
+async def test_input_left_in_a_replaced_connection_is_not_written_twice():
+    stream = stream_without_guest()
     stream.add_output(EventKind.STDOUT, b"output")
     dead = Stuck()
     await dead.socket.accept()

@@ -1,4 +1,4 @@
-"""Connections: a head may be neither endless nor slow, and there may not be too many."""
+"""Connections: heads are bounded in size and time, and so is their number."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,8 @@ async def hello(scope, receive, send):
     """Answer anything, once it is there."""
     while (await receive()).get("more_body"):
         pass
-    headers = [(b"content-length", b"5")]
+    seen = b",".join(name for name, _ in scope["headers"])
+    headers = [(b"content-length", b"5"), (b"seen", seen)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"hello"})
 
@@ -111,6 +112,52 @@ async def test_connections_over_the_bound_are_closed_and_told_once(
 
     assert answers == [b"", b""]
     assert [line["event"] for line in lines] == ["connections_refused"]
+
+
+@pytest.mark.parametrize(
+    "pieces", [[b"0\r\nX-Forwarded-For: 6.6.6.6\r\nHost: y\r\n\r\n"], [b"0\r\nX-", b"A: b\r\n\r\n"]]
+)
+async def test_trailers_are_no_headers(port: int, pieces: list[bytes]):
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    answer = await talk(port, head + pieces[0], *pieces[1:])
+
+    assert b"\r\nseen: host,connection,transfer-encoding\r\n" in answer
+
+
+async def test_trailers_without_end_are_refused(port: int):
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+
+    answer = await talk(port, head, *[b"X-One: more\r\n" * 700] * 6)
+
+    assert b"200" not in answer
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        (b"http://X:1/a?b", b"x:1", b"200"),
+        (b"https://x/?//y", b"x", b"200"),
+        (b"http://y/", b"x", b"400"),
+        (b"http://x:1/", b"x", b"400"),
+        (b"http://x@y/", b"x", b"400"),
+    ],
+)
+async def test_a_target_with_a_host_must_agree_with_the_header(
+    port: int, target: bytes, host: bytes, status: bytes
+):
+    head = b"GET %b HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % (target, host)
+
+    assert (await talk(port, head)).startswith(b"HTTP/1.1 " + status)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])
+async def test_a_websocket_has_no_body(port: int, framing: bytes):
+    asked = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+
+    answer = await talk(port, asked + framing + b"\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 400")
 
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"

@@ -1,8 +1,9 @@
-"""The short way to a handler gives the same answers as the way by the routes."""
+"""The short dispatch gives the same answers as the router."""
 
 from typing import Any
 
 import pytest
+from fastapi import FastAPI, WebSocket
 from tests.support import wallets
 from tests.support.api_fixtures import BODY, Api, make_api
 
@@ -17,7 +18,7 @@ QUOTED = {key: value for key, value in BODY.items() if key != "password"}
 
 @pytest.fixture
 def by_routes(monkeypatch: pytest.MonkeyPatch) -> Api:
-    """An application that knows no short way."""
+    """An application without the short dispatch."""
     monkeypatch.setattr(dispatch, "plain_routes", lambda _routes: {})
     return make_api()
 
@@ -263,3 +264,26 @@ async def test_a_websocket_has_no_other_method(api: Api, path: str, method: str)
     reply = await api.client.request(method, path)
 
     assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD")
+
+
+async def test_a_websocket_goes_through_the_routes():
+    app = FastAPI()
+
+    @app.websocket("/echo")
+    async def echo(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.send_text(await socket.receive_text())
+
+    said = iter([{"type": "websocket.connect"}, {"type": "websocket.receive", "text": "hello"}])
+    heard: list[Any] = []
+
+    async def receive() -> Any:
+        return next(said)
+
+    async def send(message: Any) -> None:
+        heard.append(message)
+
+    scope = {"type": "websocket", "path": "/echo", "headers": [], "query_string": b""}
+    await dispatch.Dispatch(app)(scope, receive, send)
+
+    assert [message.get("text") for message in heard] == [None, "hello"]

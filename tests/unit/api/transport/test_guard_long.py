@@ -1,4 +1,4 @@
-"""Calls that may take long, and websockets: bounds of their own."""
+"""Long calls and websockets have limits of their own."""
 
 import asyncio
 from typing import Any

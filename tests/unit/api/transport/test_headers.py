@@ -53,7 +53,6 @@ async def test_a_wrong_method_is_told_all_that_the_path_takes(api: Api):
         ("GET", "/nowhere", 404, "not_found"),
         ("GET", "/lease/container/", 404, "not_found"),
         ("PUT", "/lease/container", 405, "method_not_allowed"),
-        ("GET", "/docs", 404, "not_found"),
     ],
 )
 async def test_routing_errors_have_the_shape_of_all_others(api: Api, method, path, status, code):

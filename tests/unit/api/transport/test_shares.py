@@ -20,8 +20,9 @@ TOKEN = {"Authorization": "Bearer anything-at-all"}
 class Service:
     """Reads the body, knows the caller if told to, and then waits, as a handler would."""
 
-    def __init__(self, *, party: str = "", holds: bool = False) -> None:
+    def __init__(self, *, party: str = "", holds: bool = False, wallet: str = "") -> None:
         self.go = asyncio.Event()
+        self.wallet = wallet
         self.party = party
         self.holds = holds
 
@@ -32,7 +33,7 @@ class Service:
             if self.party:
                 guard.know(request, self.party)
             if self.holds:
-                guard.hold(request, 60, self.party)
+                guard.hold(request, 60, self.party, *filter(None, [self.wallet]))
             if scope["path"] != "/quick":
                 await self.go.wait()
         except refusals.Pve402Error as refusal:
@@ -115,6 +116,25 @@ async def test_one_lease_or_wallet_has_its_share_wherever_it_comes_from(party: s
     assert [reply.status for reply in replies].count(200) == made.known.share == 20
     assert {reply.code for reply in replies if reply.status != 200} == {"too_many_requests"}
     assert {reply.headers.get("retry-after") for reply in replies} == {None, "5"}
+
+
+async def test_long_calls_of_all_leases_of_a_wallet_have_one_share():
+    service = Service(wallet="0xwallet", holds=True)
+    made = guard.Guard(service, limits=LIMITS)
+    waiting = []
+    for number in range(60):
+        service.party = f"lease {number}"
+        client = Asgi(made, client=(f"198.51.100.{number}", 1))
+        waiting.append(asyncio.create_task(client.get("/")))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+
+    service.wallet = "0xother"
+    assert (await Asgi(made).get("/quick")).status == 200
+    service.go.set()
+    replies = await asyncio.gather(*waiting)
+    assert [reply.status for reply in replies].count(200) == made.long.share == 20
 
 
 @pytest.mark.parametrize("silent", [100, 300, 600])

@@ -1,0 +1,1 @@
+"""Published ports: requests for names under the ports domain, carried into guests."""
