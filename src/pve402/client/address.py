@@ -28,6 +28,13 @@ def authority(url: str) -> str:
     return parts.netloc.lower().removesuffix(":443").removesuffix(":80") if parts else ""
 
 
+def origin(url: str) -> str:
+    """Scheme, host and port of an address, in one form. Raises AddressInvalid."""
+    parts = urlsplit(checked(url))
+    default = ":443" if parts.scheme == "https" else ":80"
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(default)}"
+
+
 def cause(error: Exception) -> str:
     """Why there was no answer, in the system's own words if it gives any."""
     if isinstance(error, TimeoutError):

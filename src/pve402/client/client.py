@@ -8,12 +8,12 @@ signs in with the wallet to get one, so it never pays the management fee.
 """
 
 import asyncio
-import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Generic, Self, TypeVar
 from urllib.parse import quote as quoted
@@ -22,7 +22,17 @@ import aiohttp
 from pydantic import BaseModel, TypeAdapter
 
 from pve402 import schemas
-from pve402.client import address, errors, receipt, transport
+from pve402.client import (
+    challenges,
+    errors,
+    ledger,
+    outcomes,
+    receipt,
+    spending,
+    threads,
+    transport,
+)
+from pve402.client.held import Held, checked_token
 from pve402.client.wallet import Wallet
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -32,7 +42,6 @@ DEFAULT_CAP_USD: Final = Decimal("1.00")
 _LEASES: Final = TypeAdapter(list[schemas.LeaseItem])
 _OWED: Final = TypeAdapter(list[schemas.OwedItem])
 _ASYNC: Final = {"Prefer": "respond-async"}
-_TOKEN: Final = re.compile(r"(?:bearer +)?([\x21-\x7e]{1,256})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,28 +59,46 @@ class Client:
         self,
         url: str,
         *,
-        key: str | None = None,
+        key: str | Callable[[], str] | None = None,
         token: str | None = None,
+        held: Sequence[Held] = (),
         cap_usd: Decimal | str = DEFAULT_CAP_USD,
         patience_seconds: float = 300.0,
+        book: ledger.Ledger | None = None,
     ) -> None:
-        """Take the service's address; one call may cost at most `cap_usd`."""
+        """Take the service's address; one call may cost at most `cap_usd`.
+
+        A key may also be a function that fetches it when it is needed. `held` leases are named
+        without asking the service, and their tokens are used.
+        Payments go into the spend ledger, by default the one that all of the user's programs share.
+        """
         self._http = transport.Transport(url)
         self._wallet = Wallet(key)
         self._token = token
-        self._lease_tokens: dict[str, str] = {}
+        self.held = held
+        self._lease_tokens: dict[str, str] = {one.lease_id: one.token for one in held}
         self._signing_in = asyncio.Lock()
         self.cap_usd = Decimal(cap_usd)
         self._patience_seconds = patience_seconds
+        self.book = book or ledger.Ledger()
 
     @property
     def url(self) -> str:
         """The service's address."""
         return self._http.url
 
+    def now(self) -> datetime:
+        """The service's time, which its leases end by; this machine's before its first answer."""
+        return self._http.now()
+
+    @property
+    def can_sign_in(self) -> bool:
+        """Whether there is a wallet or a token for all calls."""
+        return self._wallet.is_given or self._token is not None
+
     async def __aenter__(self) -> Self:
         """Open the connection pool. Raises AddressInvalid, TokenInvalid."""
-        self._token = None if self._token is None else _checked_token(self._token)
+        self._token = None if self._token is None else checked_token(self._token)
         await self._http.__aenter__()
         return self
 
@@ -120,11 +147,22 @@ class Client:
         *,
         idempotency_key: str | None = None,
         on_progress: Progress | None = None,
+        cap_usd: Decimal | None = None,
+        book: ledger.Ledger | None = None,
     ) -> Bought[schemas.LeaseAnswer]:
-        """Add minutes to a lease, named by ctid or leaseId. Raises as `lease`."""
-        wish = {"runtimeMinutes": minutes}
-        known = self._known_token(ctid)
-        return await self._buy(f"/lease/{ctid}/renew", wish, known, idempotency_key, on_progress)
+        """Add minutes to a lease, named by ctid or leaseId.
+
+        `cap_usd` and `book` are for this call, instead of the client's own. Raises as `lease`.
+        """
+        return await self._buy(
+            f"/lease/{ctid}/renew",
+            {"runtimeMinutes": minutes},
+            self._known_token(ctid),
+            idempotency_key,
+            on_progress,
+            cap_usd=cap_usd,
+            book=book,
+        )
 
     async def owed(self) -> list[schemas.OwedItem]:
         """What the wallet paid and got nothing for. Raises as `leases`."""
@@ -152,9 +190,10 @@ class Client:
         reply = await self._managed("GET", path, None)
         return transport.parsed(reply.body, _LEASES.validate_json)
 
-    async def show(self, ctid: str) -> schemas.LeaseItem:
-        """One lease. Raises as `leases`."""
-        reply = await self._managed("GET", f"/lease/{ctid}", ctid)
+    async def show(self, ctid: str, *, wait_seconds: int = 0) -> schemas.LeaseItem:
+        """One lease; waits up to 30 s for the addresses of its container. Raises as `leases`."""
+        wish = {"Prefer": f"wait={wait_seconds}"} if wait_seconds else None
+        reply = await self._managed("GET", f"/lease/{ctid}", ctid, headers=wish)
         return transport.read(reply, schemas.LeaseItem)
 
     async def end(self, ctid: str) -> schemas.LeaseItem:
@@ -174,6 +213,13 @@ class Client:
         """Reboot a lease's container, or start it if it is stopped. Raises as `leases`."""
         return await self._switch(ctid, "reboot")
 
+    async def console(self, ctid: str, kind: schemas.ConsoleKind) -> schemas.ConsoleAnswer:
+        """Make a link that opens a console once. Raises as `leases`."""
+        wish = transport.document(schemas.ConsoleRequest(console_type=kind))
+        path = f"/management/console/{ctid}"
+        reply = await self._managed("POST", path, ctid, document=wish)
+        return transport.read(reply, schemas.ConsoleAnswer)
+
     async def _switch(self, ctid: str, act: str) -> schemas.LeaseItem:
         reply = await self._managed("POST", f"/lease/{ctid}/{act}", ctid)
         return transport.read(reply, schemas.LeaseItem)
@@ -182,19 +228,14 @@ class Client:
         """Sign a challenge and use the token from now on, which avoids the management fee.
 
         With a leaseId, the service issues a new token for that lease and revokes the old one. The
-        client does not sign another service's challenge: this service could then log in there.
+        client signs only a sign-in to this service: see `client.challenges`.
 
         Raises UnexpectedAnswer, KeyNeeded, Refused, ServiceUnreachable.
         """
         wish = schemas.ChallengeRequest(address=self._wallet.address)
         reply = await self.send("POST", "/auth/challenge", transport.document(wish))
-        message = transport.read(reply, schemas.ChallengeAnswer).message
-        named = message.partition(" ")[0]
-        if address.authority(f"//{named}") != address.authority(self.url):
-            raise errors.UnexpectedAnswer(
-                "the service asks for a signature that is good at another service: it calls itself"
-                f" {errors.plain(named, 200)}"
-            )
+        asked = transport.read(reply, schemas.ChallengeAnswer)
+        message = challenges.checked(asked, url=self.url, account=wish.address)
         proof = schemas.TokenRequest(
             message=message, signature=self._wallet.sign(message), lease_id=lease_id
         )
@@ -259,8 +300,10 @@ class Client:
             self._token = None
         return True
 
-    async def _managed(self, method: str, path: str, lease: str | None) -> transport.Reply:
-        async with self.opened(method, path, lease, timeout=transport.WHOLE) as response:
+    async def _managed(
+        self, method: str, path: str, lease: str | None, **request: Any
+    ) -> transport.Reply:
+        async with self.opened(method, path, lease, timeout=transport.WHOLE, **request) as response:
             return await transport.read_reply(response)
 
     async def _buy(
@@ -270,20 +313,45 @@ class Client:
         headers: Mapping[str, str],
         idempotency_key: str | None,
         on_progress: Progress | None,
+        *,
+        cap_usd: Decimal | None = None,
+        book: ledger.Ledger | None = None,
     ) -> Bought[schemas.LeaseAnswer]:
         """Send a request, pay what the answer asks for, and wait until the outcome is known."""
-        known = {**headers, "Idempotency-Key": idempotency_key or secrets.token_urlsafe(24)}
-        reply = await self.send("POST", path, document, known)
-        if reply.status == 402:
-            known |= await self._wallet.pay(reply, self.url + path, self.cap_usd)
+        cap_usd, book = self.cap_usd if cap_usd is None else cap_usd, book or self.book
+        once = idempotency_key or secrets.token_urlsafe(24)
+        known = {**headers, "Idempotency-Key": once}
+        signed = await self._sent_before(book, idempotency_key, path)
+        if signed is None:
+            reply = await self.send("POST", path, document, known)
+            if reply.status == 402:
+                try:
+                    signed = await self._wallet.pay(reply, self.url, path, once, cap_usd, book)
+                except errors.LedgerUnusable:
+                    signed = await self._sent_before(book, idempotency_key, path)
+                    if signed is None:
+                        raise
+        if signed is not None:
             if on_progress:
                 on_progress(None)
-            reply = await self._until_known(path, document, known, on_progress)
+            reply = await self._until_known(
+                path, document, {**known, **signed.headers}, on_progress
+            )
+            await threads.run(outcomes.note, book, signed.payment_id, reply)
         found = receipt.read(reply.headers)
         try:
             return Bought(answer=transport.read(reply, schemas.LeaseAnswer), receipt=found)
         except errors.UnexpectedAnswer as error:
             raise errors.UnexpectedAnswer(f"{error}; the receipt is {found}") from None
+
+    async def _sent_before(
+        self, book: ledger.Ledger, idempotency_key: str | None, path: str
+    ) -> spending.Sent | None:
+        """This wallet's payment that an earlier call sent for the same key."""
+        if idempotency_key is None or not self._wallet.is_given:
+            return None
+        found = await threads.run(book.sent_for, idempotency_key, self.url, path)
+        return found if found and found.payer == self._wallet.address.lower() else None
 
     async def _until_known(
         self,
@@ -292,7 +360,10 @@ class Client:
         headers: Mapping[str, str],
         on_progress: Progress | None,
     ) -> transport.Reply:
-        """Send the same payment again until its outcome is known."""
+        """Send the same payment again until its outcome is known.
+
+        Raises OutcomeUnknown if it was accepted, but not done in time.
+        """
         give_up_at = time.monotonic() + self._patience_seconds
         asked = {**headers, **_ASYNC} if on_progress else headers
         while True:
@@ -303,13 +374,16 @@ class Client:
                     raise
                 await asyncio.sleep(2)
                 continue
-            is_passing = reply.status >= 400 and transport.refusal(reply).is_passing
-            if not (is_passing or reply.status == 202) or time.monotonic() >= give_up_at:
-                return reply
             if reply.status == 202 and on_progress and asked is not headers:
                 on_progress(transport.read(reply, schemas.LeaseAnswer))
                 asked = headers
-                continue
+                if time.monotonic() < give_up_at:
+                    continue
+            is_passing = reply.status >= 400 and transport.refusal(reply).is_passing
+            if not (is_passing or reply.status == 202):
+                return reply
+            if time.monotonic() >= give_up_at:
+                return outcomes.final(reply, headers["Idempotency-Key"])
             await asyncio.sleep(min(10, transport.retry_after_seconds(reply) or 2))
 
     def _remember(self, bought: schemas.LeaseAnswer) -> None:
@@ -320,11 +394,3 @@ class Client:
     def _known_token(self, lease: str | None) -> dict[str, str]:
         token = (lease and self._lease_tokens.get(lease)) or self._token
         return {"Authorization": f"Bearer {token}"} if token else {}
-
-
-def _checked_token(text: str) -> str:
-    """Normalize a token, as people and programs write it, for use in a header."""
-    found = _TOKEN.fullmatch(text.strip())
-    if found is None:
-        raise errors.TokenInvalid("this cannot be a token of a service")
-    return found[1]

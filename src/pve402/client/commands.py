@@ -10,12 +10,13 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import aiohttp
+from pydantic import BaseModel, Field
 
 from pve402 import schemas
-from pve402.client import errors, transport
+from pve402.client import errors, refusals, transport
 from pve402.client.client import Client
 
 _DEFAULT_SECONDS: Final = 600.0
@@ -24,6 +25,9 @@ _END_SECONDS: Final = 5.0
 #: A refusal closes the websocket with this plus the HTTP status.
 _REFUSED: Final = 4000
 _STDIN, _STDOUT, _STDERR, _ENDED, _CLOSE = 0, 1, 2, 3, 255
+
+#: How a program ended; 128 + N if signal N ended it.
+ExitCode = Annotated[int, Field(ge=0, le=255)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +107,14 @@ async def end(service: Client, ctid: str, exec_id: str) -> None:
     """End a command: TERM, then KILL. Raises what `run` raises."""
     async with service.opened("DELETE", f"/management/exec/{ctid}/{exec_id}", ctid):
         pass
+
+
+class _Ended(BaseModel):
+    """What the service says of a command's end."""
+
+    exit_code: Annotated[ExitCode | None, Field(alias="exitCode")]
+    timed_out: Annotated[bool, Field(alias="timedOut")]
+    truncated: bool
 
 
 class _Running:
@@ -185,26 +197,22 @@ def _channel(channel: int, data: bytes) -> Told | None:
 def _ending(data: bytes) -> Ending:
     facts = json.loads(data)
     if "exitCode" not in facts:  # the service does not know how the command ended
-        raise errors.CommandLost(errors.plain(facts["message"]))
-    exit_code = facts["exitCode"]
-    return Ending(
-        exit_code=None if exit_code is None else int(exit_code),
-        timed_out=bool(facts["timedOut"]),
-        truncated=bool(facts["truncated"]),
-    )
+        raise errors.CommandLost(errors.told(facts["message"]))
+    ended = _Ended.model_validate(facts)
+    return Ending(exit_code=ended.exit_code, timed_out=ended.timed_out, truncated=ended.truncated)
 
 
 def _broken(message: aiohttp.WSMessage, *, started: bool) -> errors.ClientError:
     """Why a websocket ended before its command did."""
     code = message.data if message.type is aiohttp.WSMsgType.CLOSE else None
-    reason = errors.plain(message.extra or "") if code else ""
+    reason = errors.told(message.extra or "") if code else ""
     if started:
         why = f" ({reason})" if reason else " because the connection broke"
         return errors.CommandLost(f"the command was ended{why}")
     if code is not None and _REFUSED + 400 <= code < _REFUSED + 600:
-        return errors.Refused(code - _REFUSED, reason, "the command was not started")
+        return refusals.of(code - _REFUSED, reason, "the command was not started")
     if code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
-        return errors.Refused(413, "too_large", "the command is longer than the service accepts")
+        return refusals.of(413, "too_large", "the command is longer than the service accepts")
     return errors.ServiceUnreachable("the connection broke before the command was started")
 
 

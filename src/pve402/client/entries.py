@@ -36,47 +36,47 @@ async def pages(
     """
     after: str | None = ""
     while after is not None:
-        fields = _query(path=path, depth=str(depth), after=after)
+        fields = query(path=path, depth=str(depth), after=after)
         found = await _ask(service, "GET", ctid, f"folders/{ctid}{fields}", schemas.FolderAnswer)
         yield found
         if found.after == after:
-            raise errors.UnexpectedAnswer("the list does not go on; the folder changes too fast")
+            raise errors.UnexpectedAnswer("the listing is incomplete; the folder changes too fast")
         after = found.after
 
 
 async def show(service: Client, ctid: str, path: str) -> schemas.EntryAnswer:
     """Describe a file, folder or link. Raises as `pages`."""
-    return await _entry(service, "GET", ctid, f"entries/{ctid}{_query(path=path)}")
+    return await _entry(service, "GET", ctid, f"entries/{ctid}{query(path=path)}")
 
 
 async def make(
     service: Client, ctid: str, path: str, *, mode: int | None = None, with_parents: bool = False
 ) -> schemas.EntryAnswer:
     """Make a folder. Raises as `pages`."""
-    query = _query(path=path, mode=_octal(mode), parents=_flag(with_parents))
-    return await _entry(service, "POST", ctid, f"folders/{ctid}{query}")
+    fields = query(path=path, mode=_octal(mode), parents=_flag(with_parents))
+    return await _entry(service, "POST", ctid, f"folders/{ctid}{fields}")
 
 
 async def move(
     service: Client, ctid: str, path: str, to: str, *, replaces: bool = False
 ) -> schemas.EntryAnswer:
     """Move or rename a file, folder or link. Raises as `pages`."""
-    query = _query(path=path, to=to, replace=_flag(replaces))
-    return await _entry(service, "POST", ctid, f"entries/{ctid}/move{query}")
+    fields = query(path=path, to=to, replace=_flag(replaces))
+    return await _entry(service, "POST", ctid, f"entries/{ctid}/move{fields}")
 
 
 async def change(
     service: Client, ctid: str, path: str, *, mode: int | None = None, owner: str = ""
 ) -> schemas.EntryAnswer:
     """Set mode, owner or both. Raises as `pages`."""
-    query = _query(path=path, mode=_octal(mode), owner=owner)
-    return await _entry(service, "POST", ctid, f"entries/{ctid}/attributes{query}")
+    fields = query(path=path, mode=_octal(mode), owner=owner)
+    return await _entry(service, "POST", ctid, f"entries/{ctid}/attributes{fields}")
 
 
 async def remove(service: Client, ctid: str, path: str, *, is_recursive: bool = False) -> None:
     """Remove a file, link or folder; a full folder only if recursive. Raises as `pages`."""
-    query = _query(path=path, recursive=_flag(is_recursive))
-    target = f"/management/entries/{ctid}{query}"
+    fields = query(path=path, recursive=_flag(is_recursive))
+    target = f"/management/entries/{ctid}{fields}"
     async with service.opened("DELETE", target, ctid, timeout=transport.WHOLE) as answer:
         await transport.read_reply(answer)
 
@@ -91,8 +91,8 @@ async def _ask(service: Client, method: str, ctid: str, target: str, kind: type[
         return transport.read(await transport.read_reply(answer), kind)
 
 
-def _query(**fields: str) -> str:
-    """A query of the fields that are not empty."""
+def query(**fields: str) -> str:
+    """A query of the fields that are not empty; paths may hold any bytes."""
     pairs = [
         f"{name}={quote_from_bytes(os.fsencode(text))}" for name, text in fields.items() if text
     ]

@@ -15,20 +15,23 @@ import secrets
 import select
 import stat
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
-from urllib.parse import urlencode
 
 from pve402 import schemas
-from pve402.client import errors, threads, transport
+from pve402.client import entries, errors, threads, transport
 from pve402.client.client import Client
 
 #: The service refuses larger files in both directions.
 LARGEST_FILE_BYTES: Final = 1024**3
+#: Told how many bytes have passed, of how many if that is known.
+Progress = Callable[[int, int | None], None]
+
 _CHUNK_BYTES: Final = 64 * 1024
+_FILE_TYPES: Final = {"application/octet-stream", "application/x-tar", "application/gzip"}
 _PIPE_MODE: Final = 0o644
 _STDIN: Final = Path("/dev/stdin")
 _UNPROCESSABLE: Final = 422
@@ -36,7 +39,7 @@ _SHA256: Final = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:([A-Za-z0-9+/=]+):", re.I
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Source:
+class Source:
     """What to upload: the first bytes of an open file, which may grow meanwhile."""
 
     file: io.FileIO | IO[bytes]
@@ -61,7 +64,13 @@ class _Source:
 
 
 async def put_file(
-    service: Client, ctid: str, local: Path, remote: str, *, mode: int | None = None
+    service: Client,
+    ctid: str,
+    local: Path,
+    remote: str,
+    *,
+    mode: int | None = None,
+    on_progress: Progress | None = None,
 ) -> schemas.FileAnswer:
     """Copy a file into a container, keeping its permissions unless `mode` is given.
 
@@ -71,25 +80,34 @@ async def put_file(
     Raises FileDamaged for a file that was changed meanwhile, FileTooLarge, OSError for the local
     file, Refused, ServiceUnreachable, KeyNeeded.
     """
-    async with _source(local) as source:
+    async with opened(local) as source:
         permissions = source.mode if mode is None else mode
-        query = urlencode({"path": remote, "mode": f"{permissions:04o}"})
-        headers = {
-            "Content-Length": str(source.size_bytes),
-            "Content-Digest": f"sha-256=:{base64.b64encode(source.digest).decode()}:",
-        }
-        path = f"/management/files/{ctid}?{query}"
+        query = entries.query(path=remote, mode=f"{permissions:04o}")
         try:
-            async with service.opened(
-                "PUT", path, ctid, body=source.pieces, headers=headers
-            ) as answer:
-                return transport.read(await transport.read_reply(answer), schemas.FileAnswer)
+            return await send(service, ctid, f"files/{ctid}{query}", source, on_progress)
         except errors.Refused as refusal:
             if refusal.status == _UNPROCESSABLE and await asyncio.to_thread(source.has_changed):
                 raise errors.FileDamaged(
                     f"{errors.plain(local)} changed while it was read"
                 ) from refusal
             raise
+
+
+async def send(
+    service: Client, ctid: str, target: str, source: Source, on_progress: Progress | None
+) -> schemas.FileAnswer:
+    """Send a source to a route that takes uploads, with its checksum. Raises as `put_file`."""
+    headers = {
+        "Content-Length": str(source.size_bytes),
+        "Content-Digest": f"sha-256=:{base64.b64encode(source.digest).decode()}:",
+    }
+    path = f"/management/{target}"
+
+    def body() -> AsyncIterator[bytes]:
+        return _told(source.pieces(), source.size_bytes, on_progress)
+
+    async with service.opened("PUT", path, ctid, body=body, headers=headers) as answer:
+        return transport.read(await transport.read_reply(answer), schemas.FileAnswer)
 
 
 async def get_file(
@@ -99,13 +117,14 @@ async def get_file(
     local: Path,
     *,
     most_bytes: int = LARGEST_FILE_BYTES,
+    on_progress: Progress | None = None,
 ) -> int:
     """Copy a file out of a container; the local file appears whole or not at all.
 
     Devices and pipes are written to directly. Returns the size in bytes. Raises FileDamaged,
     FileTooLarge, OSError for the local file, Refused, ServiceUnreachable, KeyNeeded.
     """
-    incoming = read_file(service, ctid, remote, most_bytes=most_bytes)
+    incoming = read_file(service, ctid, remote, most_bytes=most_bytes, on_progress=on_progress)
     if _is_stream(local):
         with await threads.run(local.open, "wb") as file:
             return await _save(incoming, file)
@@ -114,30 +133,61 @@ async def get_file(
 
 
 async def read_file(
-    service: Client, ctid: str, remote: str, *, most_bytes: int = LARGEST_FILE_BYTES
+    service: Client,
+    ctid: str,
+    remote: str,
+    *,
+    most_bytes: int = LARGEST_FILE_BYTES,
+    on_progress: Progress | None = None,
 ) -> AsyncGenerator[bytes]:
     """Yield a container's file in pieces; they are valid only if no error follows.
 
     Raises as `get_file`.
     """
+    target = f"files/{ctid}{entries.query(path=remote)}"
+    reading = receive(service, ctid, target, remote, most_bytes, on_progress)
+    async with aclosing(reading):
+        async for chunk in reading:
+            yield chunk
+
+
+async def receive(
+    service: Client,
+    ctid: str,
+    target: str,
+    name: str,
+    most_bytes: int,
+    on_progress: Progress | None,
+) -> AsyncGenerator[bytes]:
+    """Yield the answer of a route that sends a file of this name. Raises as `get_file`."""
     digest, size = hashlib.sha256(), 0
-    path = f"/management/files/{ctid}?{urlencode({'path': remote})}"
-    async with service.opened("GET", path, ctid) as answer:
-        if answer.content_type != "application/octet-stream":
+    async with service.opened("GET", f"/management/{target}", ctid) as answer:
+        if answer.content_type not in _FILE_TYPES:
             raise errors.UnexpectedAnswer("the answer is not a file; is the address right?")
         async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
             size += len(chunk)
             if size > most_bytes:
-                raise errors.FileTooLarge(
-                    f"{errors.plain(remote)} is larger than {most_bytes} bytes"
-                )
+                raise errors.FileTooLarge(f"{errors.plain(name)} is larger than {most_bytes} bytes")
             digest.update(chunk)
+            if on_progress is not None:
+                on_progress(size, answer.content_length)
             yield chunk
         expected = _SHA256.search(answer.headers.get("Repr-Digest", ""))
     if expected and expected[1] != base64.b64encode(digest.digest()).decode():
         raise errors.FileDamaged(
-            f"{errors.plain(remote)} changed while it was read, or was damaged on the way"
+            f"{errors.plain(name)} changed while it was read, or was damaged on the way"
         )
+
+
+async def _told(
+    pieces: AsyncGenerator[bytes], size_bytes: int, on_progress: Progress | None
+) -> AsyncIterator[bytes]:
+    sent = 0
+    async for piece in pieces:
+        yield piece
+        sent += len(piece)
+        if on_progress is not None:
+            on_progress(sent, size_bytes)
 
 
 async def _save(incoming: AsyncGenerator[bytes], file: IO[bytes]) -> int:
@@ -162,7 +212,7 @@ def _partial(local: Path) -> Iterator[IO[bytes]]:
 
 
 @contextlib.asynccontextmanager
-async def _source(local: Path) -> AsyncIterator[_Source]:
+async def opened(local: Path) -> AsyncIterator[Source]:
     """Open a local file, and copy it if it has no size or can be read only once."""
     with contextlib.ExitStack() as opened:
         file: io.FileIO | IO[bytes] = opened.enter_context(await threads.run(_open, local))
@@ -181,7 +231,7 @@ async def _source(local: Path) -> AsyncIterator[_Source]:
             raise OSError(error.errno, error.strerror, str(local)) from error
         if size > LARGEST_FILE_BYTES:
             raise _too_large(local)
-        yield _Source(file=file, digest=digest, size_bytes=size, mode=mode)
+        yield Source(file=file, digest=digest, size_bytes=size, mode=mode)
 
 
 def _open(local: Path) -> io.FileIO:

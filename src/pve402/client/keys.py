@@ -24,7 +24,7 @@ async def add(service: Client, ctid: str, public_key: str) -> schemas.KeysAnswer
 
 
 async def remove(service: Client, ctid: str, fingerprint: str) -> schemas.KeysAnswer:
-    """Let a key log in no more. Raises as `show`."""
+    """Stop a key from logging in. Raises as `show`."""
     return await _call(service, "DELETE", ctid, f"?{urlencode({'fingerprint': fingerprint})}")
 
 

@@ -1,19 +1,24 @@
 """Payment receipts, read from an answer's headers."""
 
 import base64
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
+
+#: A name or number of a chain, such as `eip155:8453` or a transaction's hash.
+_Word = Annotated[str, Field(pattern=r"^[!-~]{0,128}$")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Receipt:
+class Receipt(BaseModel):
     """The outcome of a payment; the transaction is empty if nothing reached the chain."""
 
-    success: bool
-    transaction: str
-    network: str
-    payer: str
+    model_config = ConfigDict(frozen=True)
+
+    success: StrictBool
+    transaction: _Word
+    network: _Word
+    payer: _Word
 
 
 def read(headers: Mapping[str, str]) -> Receipt | None:
@@ -22,12 +27,6 @@ def read(headers: Mapping[str, str]) -> Receipt | None:
     if header is None:
         return None
     try:
-        facts = json.loads(base64.b64decode(header.strip()))
-        return Receipt(
-            success=facts["success"],
-            transaction=facts["transaction"],
-            network=facts["network"],
-            payer=facts["payer"],
-        )
-    except (LookupError, TypeError, ValueError, RecursionError):
+        return Receipt.model_validate_json(base64.b64decode(header.strip()))
+    except ValueError:
         return None

@@ -13,14 +13,15 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import aiohttp
+from pydantic import BaseModel, Field
 
 from pve402 import schemas
-from pve402.client import errors, transport
+from pve402.client import errors, refusals, transport
 from pve402.client.client import Client
-from pve402.client.commands import Output
+from pve402.client.commands import ExitCode, Output
 
 #: Closing codes from here on carry an HTTP status.
 _REFUSED: Final = 4000
@@ -30,10 +31,26 @@ _PIECE_BYTES: Final = 32 * 1024
 _CONFIRM_BYTES: Final = 32 * 1024
 #: Input kept until the program has taken it.
 _MOST_INPUT_BYTES: Final = 512 * 1024
+#: Output that was not read yet; the service stops long before.
+_MOST_OUTPUT_BYTES: Final = 8 * 1024 * 1024
 #: The service keeps a stream this long for a client that is away.
 _ABSENCE_SECONDS: Final = 55.0
 _RETRY_SECONDS: Final = 0.5
 _GOODBYE_SECONDS: Final = 2.0
+
+
+class _Ready(BaseModel):
+    """What the service says when a stream is open, or open again."""
+
+    stream_id: Annotated[str, Field(alias="streamId", min_length=1, max_length=100)]
+    window: Annotated[int, Field(ge=0, le=2**31)]
+    received: Annotated[int, Field(ge=0)]
+
+
+class _Ended(BaseModel):
+    """How the program ended."""
+
+    exit_code: Annotated[ExitCode, Field(alias="exitCode")]
 
 
 class Stream:
@@ -69,9 +86,9 @@ class Stream:
         self._input += data
         self._notify()
 
-    def tell_size(self, size: bytes) -> None:
-        """Set the size of a shell's terminal, as JSON."""
-        self._size = size
+    async def resize(self, columns: int, rows: int) -> None:
+        """Set the size of a shell's terminal."""
+        self._size = json.dumps({"Width": columns, "Height": rows}).encode()
         self._notify()
 
     async def end_input(self) -> None:
@@ -80,9 +97,9 @@ class Stream:
         self._notify()
 
     async def output(self) -> AsyncGenerator[Output]:
-        """Yield what the program writes until it ends; it waits for who does not ask on.
+        """Yield what the program writes until it ends; it waits while nobody asks for more.
 
-        Raises CommandLost, Refused, ServiceUnreachable.
+        Raises CommandLost, Refused, ServiceUnreachable, UnexpectedAnswer.
         """
         while (piece := await self._output.get()) is not None:
             yield piece
@@ -148,7 +165,7 @@ class Stream:
             first = await socket.receive()
             if first.type is not aiohttp.WSMsgType.TEXT:
                 raise self._broken(first)
-            self._resume(json.loads(first.data))
+            self._resume(transport.parsed(first.data, _Ready.model_validate_json))
             sending = asyncio.create_task(self._send(socket))
             try:
                 await self._receive(socket)
@@ -163,11 +180,13 @@ class Stream:
             return {"resume": self._stream_id, "position": self._received}
         return self._document
 
-    def _resume(self, ready: dict[str, Any]) -> None:
+    def _resume(self, ready: _Ready) -> None:
+        if not self._taken <= ready.received <= self._taken + len(self._input):
+            raise errors.UnexpectedAnswer("the service has other input than was sent")
         self._lost_at = None
-        self._stream_id = str(ready["streamId"])
-        self._window = int(ready["window"])
-        self._sent = int(ready["received"])
+        self._stream_id = ready.stream_id
+        self._window = ready.window
+        self._sent = ready.received
         self._end_told = False
         if not self._started.done():
             self._started.set_result(None)
@@ -178,6 +197,9 @@ class Stream:
                 changed = self._changed
                 start = self._sent - self._taken
                 room = min(_PIECE_BYTES, self._window - start)
+                if self.exit_code is not None:
+                    await socket.send_bytes(bytes([_CLOSE, _CLOSE]))
+                    return
                 if self._read - self._confirmed >= _CONFIRM_BYTES:
                     self._confirmed = self._read
                     await socket.send_bytes(bytes([_COUNT]) + self._read.to_bytes(8, "big"))
@@ -210,6 +232,8 @@ class Stream:
     def _take(self, channel: int, data: bytes) -> None:
         if channel in _KINDS:
             self._received += len(data)
+            if self._received - self._read > _MOST_OUTPUT_BYTES:
+                raise errors.UnexpectedAnswer("the service sends more output than was asked for")
             stream: Any = _KINDS[channel]
             self._output.put_nowait(Output(stream=stream, data=data))
         elif channel == _COUNT:
@@ -219,13 +243,14 @@ class Stream:
                 self._taken = taken
                 self._notify()
         elif channel == _STATUS:
-            self.exit_code = _exit_code(data)
+            self.exit_code = transport.parsed(data, _Ended.model_validate_json).exit_code
+            self._notify()
 
     def _broken(self, message: aiohttp.WSMessage) -> errors.ClientError:
         code = message.data if message.type is aiohttp.WSMsgType.CLOSE else None
-        reason = errors.plain(message.extra or "") if code else ""
+        reason = errors.told(message.extra or "") if code else ""
         if code is not None and _REFUSED + 400 <= code < _REFUSED + 600:
-            return errors.Refused(code - _REFUSED, reason, f"the stream was ended ({reason})")
+            return refusals.of(code - _REFUSED, reason, "the service ended the stream")
         if self._stream_id and code is not None:
             return errors.CommandLost(f"the stream was ended ({reason or code})")
         return errors.ServiceUnreachable("the connection broke before the stream was open")
@@ -242,7 +267,7 @@ async def opened(
 ) -> AsyncIterator[Stream]:
     """Open a stream to a program for the block; it is ended with the block.
 
-    Raises Refused, ServiceUnreachable, KeyNeeded.
+    Raises Refused, ServiceUnreachable, UnexpectedAnswer, KeyNeeded.
     """
     stream = Stream(service, ctid, transport.document(wish))
     running = asyncio.create_task(stream._run())
@@ -256,10 +281,3 @@ async def opened(
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-
-
-def _exit_code(data: bytes) -> int:
-    try:
-        return int(json.loads(data)["exitCode"])
-    except (LookupError, TypeError, ValueError, RecursionError):
-        raise errors.UnexpectedAnswer("the end of the stream cannot be read") from None

@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+import email.utils
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self, TypeVar
 
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
-from pve402.client import address, errors
+from pve402.client import address, errors, refusals
 
 Model = TypeVar("Model", bound=BaseModel)
 Parsed = TypeVar("Parsed")
@@ -25,6 +28,7 @@ _SILENCE_SECONDS: Final = 60.0
 _READ_AHEAD_BYTES: Final = 256 * 1024
 _PING_SECONDS: Final = 30.0
 _GOODBYE_SECONDS: Final = 2.0
+_LAST_YEAR: Final = 9000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,7 @@ class Transport:
         """Take the service's address."""
         self.url = url
         self._session: aiohttp.ClientSession | None = None
+        self._told: tuple[datetime, float] | None = None
 
     async def __aenter__(self) -> Self:
         """Open the pool. Raises AddressInvalid."""
@@ -93,9 +98,23 @@ class Transport:
             async with self._opened.request(
                 method, self.url + path, headers=headers, **content, **options
             ) as response:
+                self._note_time(response.headers.get("Date", ""))
                 yield response
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unreachable(error) from error
+
+    def now(self) -> datetime:
+        """The service's time, as of its last answer; this machine's if it has told none."""
+        if self._told is None:
+            return datetime.now(UTC)
+        told, at_seconds = self._told
+        return told + timedelta(seconds=time.monotonic() - at_seconds)
+
+    def _note_time(self, date: str) -> None:
+        with contextlib.suppress(TypeError, ValueError, OverflowError):  # it is no date
+            told = email.utils.parsedate_to_datetime(date[:64]).astimezone(UTC)
+            if told.year < _LAST_YEAR:  # later than that, it could not be counted on from there
+                self._told = told, time.monotonic()
 
     @asynccontextmanager
     async def socket(
@@ -172,7 +191,7 @@ def refusal(reply: Reply) -> errors.Refused:
         code, detail = str(problem["code"]), str(problem["detail"])
     except (ValueError, KeyError, TypeError, RecursionError):
         code, detail = errors.NOT_OURS, f"the service answered {reply.status}"
-    return errors.Refused(reply.status, code, detail, retry_after_seconds(reply))
+    return refusals.of(reply.status, code, detail, retry_after_seconds(reply))
 
 
 def retry_after_seconds(reply: Reply) -> int | None:
@@ -190,5 +209,5 @@ async def _refuse_redirect(
     _session: aiohttp.ClientSession, _context: object, told: aiohttp.TraceRequestRedirectParams
 ) -> None:
     told.response.close()
-    where = errors.plain(told.response.headers.get("Location", "nowhere"), 200)
+    where = errors.told(told.response.headers.get("Location", "nowhere"), 200)
     raise errors.Redirected(f"the service redirects to {where}; use its real address")

@@ -1,91 +1,26 @@
 """The tenants' client: pays within its cap, and repeats without buying twice."""
 
-import asyncio
-import base64
 import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
-from aiohttp import web
-from tests.support.api_fixtures import NETWORK, PAY_TO
+from eth_account import Account
+from tests.support import sign_in_texts
+from tests.support.scripted_seller import (
+    ACCEPTED,
+    DONE,
+    PENDING,
+    UNSETTLED,
+    WISH,
+    Script,
+    receipt,
+    script,
+)
 from tests.support.tenant_service import KEY, LEASE, LEASE_ID
 
-from pve402 import client, schemas
-from pve402.payments import protocol
+from pve402 import client
 
-WISH = schemas.LeaseRequest(sku="standard-lxc", runtime_minutes=5, hostname="demo")
+__all__ = ["script"]
 
-
-@dataclass(kw_only=True)
-class Script:
-    """A service that answers paid requests from a list, and keeps what it was sent."""
-
-    answers: list[Any]
-    url: str = ""
-    amount_atomic: int = 2000
-    paid: list[dict[str, str]] = field(default_factory=list)
-    #: What every request is answered, where it is set, and with what.
-    raw: bytes | None = None
-    raw_status: int = 200
-    raw_headers: dict[str, str] = field(default_factory=dict)
-    #: Whether its headers are written as HTTP/2 has them.
-    lower: bool = False
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        if self.raw is not None:
-            return web.Response(status=self.raw_status, body=self.raw, headers=self.raw_headers)
-        if "PAYMENT-SIGNATURE" not in request.headers:
-            terms = protocol.Requirements(
-                network=NETWORK,
-                amount_atomic=self.amount_atomic,
-                pay_to=PAY_TO,
-                max_timeout_seconds=600,
-                resource_url="http://test",
-            )
-            challenge = protocol.payment_required([terms])
-            headers = dict(challenge.headers)
-            if self.lower:
-                headers = {name.lower(): value for name, value in headers.items()}
-            return web.Response(status=402, body=challenge.body, headers=headers)
-        self.paid.append(dict(request.headers))
-        answer = self.answers.pop(0)
-        if answer is None:
-            assert request.transport
-            request.transport.close()
-            return web.Response()
-        status, document, headers = answer
-        return web.json_response(document, status=status, headers=headers)
-
-
-@pytest.fixture
-async def script(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Script]:
-    made = Script(answers=[])
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", made.handle)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-
-    async def no_wait(_seconds: float) -> None:
-        return None
-
-    monkeypatch.setattr(asyncio, "sleep", no_wait)
-    yield made
-    await runner.cleanup()
-
-
-def receipt(**facts: Any) -> dict[str, str]:
-    known = {"success": True, "transaction": "0x1", "network": NETWORK, "payer": "0x2", **facts}
-    return {"PAYMENT-RESPONSE": base64.b64encode(json.dumps(known).encode()).decode()}
-
-
-PENDING = (503, {"detail": "wait", "code": "order_pending"}, {"Retry-After": "1"})
-UNSETTLED = (503, {"detail": "wait", "code": "settlement_pending"}, {})
-ACCEPTED = (202, {**LEASE, "status": "provisioning", "accessToken": None, "ctid": ""}, {})
-DONE = (200, LEASE, receipt())
 PASSING = [
     (429, {"detail": "wait", "code": "too_many_requests"}, {"Retry-After": "1"}),
     (500, {"detail": "our side", "code": "internal_error"}, {}),
@@ -194,6 +129,20 @@ async def test_a_service_that_is_not_there_is_said_so():
     async with client.Client("http://127.0.0.1:9") as tenant:
         with pytest.raises(client.ServiceUnreachable, match=r"127\.0\.0\.1:9: Connection refused"):
             await tenant.catalogue()
+
+
+@pytest.mark.parametrize(
+    ("date", "is_told"), [("Wed, 21 Oct 2015 07:28:00 GMT", True), ("soon", False), ("", False)]
+)
+async def test_time_is_the_services_if_it_tells_any(script: Script, date: str, is_told: bool):
+    script.raw, script.raw_headers = b"", {"Date": date}
+
+    async with client.Client(script.url) as tenant:
+        await tenant.send("GET", "/")
+        seen = tenant.now()
+
+    assert (seen.year == 2015) == is_told
+    assert seen.tzinfo is not None
 
 
 @pytest.mark.parametrize(
@@ -319,10 +268,10 @@ async def test_a_demand_that_cannot_be_read_is_not_paid(script: Script, body: by
 async def test_a_challenge_of_another_service_is_not_signed(
     script: Script, domain: str, signs: bool
 ):
-    first = domain.format(own=script.url.removeprefix("http://"))
-    message = f"{first} wants you to sign in with your Ethereum account:\n0x0"
+    named = domain.format(own=script.url.removeprefix("http://"))
+    message = sign_in_texts.written(script.url, Account.from_key(KEY).address, domain=named)
     moment = "2030-01-01T00:00:00Z"
-    challenge = {"message": message, "nonce": "n" * 16, "expiresAt": moment}
+    challenge = {"message": message, "nonce": sign_in_texts.NONCE, "expiresAt": moment}
     script.raw = json.dumps(challenge).encode()
 
     async with client.Client(script.url, key=KEY) as tenant:

@@ -227,7 +227,7 @@ async def test_a_file_is_checked_by_its_digest(tmp_path: Path, digest: str, fits
             assert await files.get_file(tenant, "10000", "/etc/a b", local) == len(DATA)
 
     assert [file.read_bytes() for file in _files(tmp_path)] == ([DATA] if fits else [])
-    assert service.asked[0].path == "/management/files/10000?path=/etc/a+b"
+    assert service.asked[0].path == "/management/files/10000?path=/etc/a%20b"
 
 
 @pytest.mark.parametrize("kind", ["new", "file", "link", "fifo", "null"])

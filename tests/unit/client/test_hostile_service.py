@@ -1,29 +1,18 @@
-"""Services that mean no good: texts, sizes and addresses of any kind."""
+"""Hostile services: texts, sizes and addresses of any kind."""
 
+import base64
 import json
 from collections.abc import Awaitable, Callable
 
 import pytest
 from aiohttp import web
 from tests.support import tenant_service
+from tests.support.steering import TEXTS as STEERING
 from tests.support.tenant_service import EXEC_ID, ITEM, LEASE_ID
 
 from pve402 import client, schemas
 from pve402.client import transport
 
-TOKEN = "t" * 20
-STEERING = {
-    "clear the screen": "a\x1b[2Jb",
-    "title": "\x1b]0;owned\x07",
-    "clipboard": "\x1b]52;c;cm0gLXJmIH4=\x1b\\",
-    "eight-bit control": "\x9b31mred",
-    "carriage return": "refused\rok, paid",
-    "lines": "refused\n\npve402: all is well",
-    "backwards": "\u202egnp.exe",
-    "bells": "\a" * 40,
-    "invisible": "a\u200b\u2066b",
-    "half a character": "\ud800",
-}
 LONG = "x" * 5_000_000
 
 
@@ -34,16 +23,39 @@ def _is_plain(text: str) -> bool:
 @pytest.mark.parametrize("text", [*STEERING.values(), LONG], ids=[*STEERING, "long"])
 async def test_a_refusal_steers_no_terminal(text: str) -> None:
     refused = tenant_service.says({"code": text, "detail": text}, 409)
-    async with (
-        tenant_service.serving(refused) as service,
-        client.Client(service.url, token=TOKEN) as tenant,
-    ):
+    async with tenant_service.tenant_of(refused) as tenant:
         with pytest.raises(client.Refused) as caught:
             await tenant.leases()
 
     error = caught.value
     assert all(map(_is_plain, (str(error), error.code, error.detail)))
     assert len(error.code) <= 64
+
+
+async def test_a_refusal_repeats_no_secret() -> None:
+    """A service knows a lease's token and what the wallet signed."""
+    secrets = (
+        f"pve402_{'5e' * 32}",
+        "0x" + "5E" * 65,
+        base64.b64encode(b'{"x402Version": 2, "payload": {}}').decode(),
+    )
+    for secret in secrets:
+        refused = tenant_service.says({"code": "no", "detail": f"no: {secret}, or so"}, 409)
+        async with tenant_service.tenant_of(refused) as tenant:
+            with pytest.raises(client.Refused) as caught:
+                await tenant.leases()
+
+        assert caught.value.detail == "no: [secret], or so"
+
+
+async def test_a_time_at_the_end_of_all_times_is_no_crash() -> None:
+    async def late(_request: web.Request) -> web.StreamResponse:
+        return web.json_response([], headers={"Date": "Fri, 31 Dec 9999 23:59:59 GMT"})
+
+    async with tenant_service.tenant_of(late) as tenant:
+        await tenant.leases()
+
+        assert tenant.now().year < 9000
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -57,7 +69,7 @@ async def test_no_redirect_is_followed(status: int, where: str) -> None:
     for act in (_listed, _followed, _got):
         async with (
             tenant_service.serving(away) as service,
-            client.Client(service.url, token=TOKEN) as tenant,
+            client.Client(service.url, token=tenant_service.TOKEN) as tenant,
         ):
             with pytest.raises(client.Redirected) as caught:
                 await act(tenant)
@@ -97,7 +109,11 @@ async def test_an_endless_answer_is_not_read_to_its_end(
     monkeypatch: pytest.MonkeyPatch, name: str, status: int
 ) -> None:
     monkeypatch.setattr(transport, "LARGEST_ANSWER_BYTES", 300_000)
-    monkeypatch.setattr(client.files.read_file, "__kwdefaults__", {"most_bytes": 300_000})
+    monkeypatch.setattr(
+        client.files.read_file,
+        "__kwdefaults__",
+        {**client.files.read_file.__kwdefaults__, "most_bytes": 300_000},
+    )
     sent = 0
 
     async def endless(request: web.Request) -> web.StreamResponse:
@@ -110,10 +126,7 @@ async def test_an_endless_answer_is_not_read_to_its_end(
             sent += 65536
         return response
 
-    async with (
-        tenant_service.serving(endless) as service,
-        client.Client(service.url, token=TOKEN) as tenant,
-    ):
+    async with tenant_service.tenant_of(endless) as tenant:
         with pytest.raises((client.UnexpectedAnswer, client.FileTooLarge)):
             await CALLS[name](tenant)
 
@@ -130,10 +143,7 @@ async def test_an_answer_that_makes_no_sense_is_an_error_of_ours(body: bytes, st
     async def answer(_request: web.Request) -> web.StreamResponse:
         return web.Response(body=body, status=status, content_type="application/json")
 
-    async with (
-        tenant_service.serving(answer) as service,
-        client.Client(service.url, token=TOKEN) as tenant,
-    ):
+    async with tenant_service.tenant_of(answer) as tenant:
         with pytest.raises((client.UnexpectedAnswer, client.Refused)):
             await tenant.leases()
 
@@ -146,10 +156,7 @@ async def test_when_to_come_back_is_a_number_or_nothing(told: str, seconds: int 
     async def full(_request: web.Request) -> web.StreamResponse:
         return tenant_service.refusal(409, "no_capacity", "full", **{"Retry-After": told})
 
-    async with (
-        tenant_service.serving(full) as service,
-        client.Client(service.url, token=TOKEN) as tenant,
-    ):
+    async with tenant_service.tenant_of(full) as tenant:
         with pytest.raises(client.Refused) as caught:
             await tenant.leases()
 
@@ -179,10 +186,7 @@ async def test_a_command_told_of_in_nonsense_is_an_error_of_ours(messages: list)
         return socket
 
     wish = schemas.ExecRequest(argv=["yes"], max_output_bytes=300_000)
-    async with (
-        tenant_service.serving(speak) as service,
-        client.Client(service.url, token=TOKEN) as tenant,
-    ):
+    async with tenant_service.tenant_of(speak) as tenant:
         with pytest.raises(client.UnexpectedAnswer):
             async for _told in client.commands.follow(tenant, LEASE_ID, wish):
                 pass
@@ -190,10 +194,7 @@ async def test_a_command_told_of_in_nonsense_is_an_error_of_ours(messages: list)
 
 async def test_host_names_of_candidates_are_cleaned() -> None:
     items = [{**ITEM, "hostname": "web", "ctid": f"\x1b[2J{number}"} for number in range(30)]
-    async with (
-        tenant_service.serving(tenant_service.says(items)) as service,
-        client.Client(service.url, token=TOKEN) as tenant,
-    ):
+    async with tenant_service.tenant_of(tenant_service.says(items)) as tenant:
         with pytest.raises(client.NameAmbiguous) as caught:
             await client.names.resolve(tenant, "web")
 

@@ -1,0 +1,31 @@
+"""What an answer to a paid request says about its payment."""
+
+import contextlib
+import re
+from typing import Final
+
+from pve402 import schemas
+from pve402.client import errors, ledger, receipt, transport
+
+_LEASE_ID: Final = re.compile(r"l[a-z0-9]{25}")
+
+
+def note(book: ledger.Ledger, payment_id: int, reply: transport.Reply) -> None:
+    """Note it in the ledger; nothing if it leaves the payment open."""
+    found = receipt.read(reply.headers)
+    transaction = str(found.transaction) if found else ""
+    refused = transport.refusal(reply) if reply.status >= 400 else None
+    with contextlib.suppress(errors.LedgerUnusable):  # it goes on counting as spent
+        if refused is None or refused.code == errors.PAID_IN_VAIN:
+            book.settle(payment_id, transaction)
+        elif refused.is_final:
+            book.refuse(payment_id)
+
+
+def final(reply: transport.Reply, idempotency_key: str) -> transport.Reply:
+    """The last answer, if it is one. Raises OutcomeUnknown for a promise: nothing is bought yet."""
+    if reply.status != 202:
+        return reply
+    lease_id = transport.read(reply, schemas.LeaseAnswer).lease_id
+    known = lease_id if _LEASE_ID.fullmatch(lease_id) else ""
+    raise errors.OutcomeUnknown("the service is still working on it", idempotency_key, known)
