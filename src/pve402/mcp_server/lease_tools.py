@@ -1,0 +1,317 @@
+"""Tools for leases: catalogue, quote, lease, renew, list, publish a port, end."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from pve402 import client, schemas
+from pve402.client import errors
+from pve402.mcp_server import answers, orders, texts
+from pve402.mcp_server.desk import Desk
+from pve402.sdk import wishes
+
+WAIT_SECONDS: Final = 38.0
+_MOST_SKUS: Final = 20
+_MOST_LEASES: Final = 50
+_MOST_WORDS: Final = 10
+_WEB: Final = re.compile(r"https?://[\x21-\x7e]{1,500}")
+
+Name = Annotated[
+    str, Field(description="Which lease: its name, lease_id or ctid.", min_length=1, max_length=253)
+]
+NewName = Annotated[
+    str,
+    Field(
+        description="Host name for the box. The same name again is the same order: it is never"
+        " paid twice.",
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$",
+    ),
+]
+Minutes = Annotated[int, Field(description="Minutes to pay for.", ge=1, le=1_000_000)]
+Sku = Annotated[
+    str | None, Field(description="From `catalogue`; by default the first.", max_length=255)
+]
+Cores = Annotated[int | None, Field(description="Processor cores.", ge=1, le=10_000)]
+MemoryMb = Annotated[int | None, Field(description="MiB of memory.", ge=1, le=2**31)]
+DiskGb = Annotated[int | None, Field(description="GiB of disk.", ge=1, le=2**31)]
+MaxUsd = Annotated[
+    float | None,
+    Field(
+        description="Refuse, and pay nothing, if it costs more USD than this, such as 0.05. The"
+        " user's own limits hold in any case.",
+        ge=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+    ),
+]
+Port = Annotated[
+    int, Field(description="A port that a program in the box listens on.", ge=1, le=65535)
+]
+ReadyToUse: Final = "Use it with `run`, `write_file` and `read_file`; `end` it when you are done."
+
+_OVER: Final = "It is over. `lease` orders a new box, also under this name."
+
+
+class LeaseTools:
+    """What agents do with leases."""
+
+    def __init__(self, desk: Desk, placed: orders.Orders) -> None:
+        self._desk = desk
+        self._orders = placed
+
+    async def catalogue(self) -> answers.Catalogue:
+        """Show what boxes (Linux containers) can be rented, their sizes and prices. Free."""
+        async with self._desk.service() as service:
+            found = await service.catalogue()
+        return answers.Catalogue(
+            service=self._desk.url,
+            sold=[_sold(sku, found) for sku in found.skus[:_MOST_SKUS]],
+            networks=[texts.word(each.network) for each in found.networks[:_MOST_WORDS]],
+            left_out=max(0, len(found.skus) - _MOST_SKUS),
+            next="`quote` gives an exact price, `lease` rents.",
+        )
+
+    async def quote(
+        self,
+        minutes: Minutes,
+        sku: Sku = None,
+        cores: Cores = None,
+        memory_mb: MemoryMb = None,
+        disk_gb: DiskGb = None,
+        renew: Annotated[
+            str | None, Field(description="A lease to price more minutes of.", max_length=253)
+        ] = None,
+    ) -> answers.Price:
+        """Give the exact price in USD of a new lease, or of more time for one. Free."""
+        async with self._desk.service() as service:
+            if renew is not None:
+                found = (await service.show(await client.names.resolve(service, renew))).lease_id
+                wish = wishes.checked(
+                    schemas.RenewalQuoteRequest, ctid=found, runtime_minutes=minutes
+                )
+                priced = await service.quote(wish)
+            else:
+                asked = await wishes.lease(
+                    service,
+                    None,
+                    "quote",
+                    sku=sku,
+                    runtime_minutes=minutes,
+                    cores=cores,
+                    memory_mb=memory_mb,
+                    disk_gb=disk_gb,
+                    hostname="quote",
+                    password=None,
+                    ssh_public_keys=[],
+                )
+                priced = await service.quote(asked)
+        return answers.Price(
+            price_usd=f"{client.prices.offered_usd(priced):f}",
+            minutes=priced.runtime_minutes,
+            sku=texts.word(priced.sku),
+            cores=priced.cores,
+            memory_mb=priced.memory_mb,
+            disk_gb=priced.disk_gb,
+            available=priced.available,
+            next="`renew` buys the time." if renew else "`lease` rents it.",
+        )
+
+    async def lease(
+        self,
+        *,
+        name: NewName,
+        minutes: Minutes,
+        max_usd: MaxUsd = None,
+        sku: Sku = None,
+        cores: Cores = None,
+        memory_mb: MemoryMb = None,
+        disk_gb: DiskGb = None,
+        template: Annotated[
+            str | None, Field(description="One of the sku's templates.", max_length=255)
+        ] = None,
+    ) -> answers.Bought:
+        """Rent a box for some minutes and pay for it with the user's wallet, in USDC.
+
+        You are root in it. Nothing is refunded; unused time is lost. The box ends by itself when
+        its time is over, unless `renew` buys more. Takes seconds, and answers with `in_progress`
+        and an order_id if it takes longer. What is left open is the first sku in its usual size.
+        """
+        placed = await self._orders.lease(
+            name,
+            orders.cap_usd(max_usd, self._desk.limits),
+            sku=sku,
+            runtime_minutes=minutes,
+            cores=cores,
+            memory_mb=memory_mb,
+            disk_gb=disk_gb,
+            template=template,
+            ssh_public_keys=[],
+        )
+        return await self._told(placed, WAIT_SECONDS)
+
+    async def renew(self, lease: Name, minutes: Minutes, max_usd: MaxUsd = None) -> answers.Bought:
+        """Buy more minutes for a lease with the user's wallet; they are added to its paid time."""
+        placed = await self._orders.renew(
+            lease, minutes, orders.cap_usd(max_usd, self._desk.limits)
+        )
+        return await self._told(placed, WAIT_SECONDS)
+
+    async def check_order(
+        self,
+        order_id: Annotated[
+            str, Field(description="From `lease`, `renew` or `list_leases`.", max_length=300)
+        ],
+        wait_seconds: Annotated[
+            int, Field(description="How long to wait for its end.", ge=0, le=38)
+        ] = 30,
+    ) -> answers.Bought:
+        """See how an order stands that was in progress, or whose outcome was not known. Free.
+
+        It never pays again: an order that was interrupted is asked for with the same payment.
+        """
+        return await self._told(await self._orders.find(order_id), wait_seconds)
+
+    async def list_leases(self) -> answers.Leases:
+        """List the user's leases that are not over, also those of earlier sessions. Free."""
+        await self._desk.key()
+        async with self._desk.service() as service:
+            found = await _leases(service)
+            now = service.now()
+        return answers.Leases(
+            leases=[_lease(one, now) for one in found[:_MOST_LEASES]],
+            left_out=max(0, len(found) - _MOST_LEASES),
+            open_orders=await self._orders.open(),
+            next=ReadyToUse if found else "`lease` rents a box.",
+        )
+
+    async def publish(
+        self,
+        lease: Name,
+        port: Port,
+        public: Annotated[
+            bool,
+            Field(
+                description="True: for everybody on the web. False: only for the user, by login."
+            ),
+        ] = False,
+    ) -> answers.Published:
+        """Give a port of a box an https address on the web, for HTTP and websockets."""
+        access = "public" if public else "private"
+        wish = wishes.checked(schemas.PortRequest, port=port, access=access)
+        async with self._desk.box(lease) as (service, found):
+            made = await client.ports.publish(service, found, wish)
+        if not _WEB.fullmatch(made.url):
+            raise errors.UnexpectedAnswer("the service's address of the port is not one of the web")
+        return answers.Published(
+            url=made.url,
+            port=made.port,
+            access=made.access,
+            expires_at=_moment(made.expires_at),
+            next="Anybody who knows the address can use it; `unpublish` takes it back."
+            if public
+            else f"The user opens it by `pve402 ports {errors.plain(lease, 64)} --login {port}`.",
+        )
+
+    async def unpublish(self, lease: Name, port: Port) -> answers.Unpublished:
+        """Take a port of a box off the web."""
+        async with self._desk.box(lease) as (service, found):
+            await client.ports.unpublish(service, found, port)
+        return answers.Unpublished(port=port)
+
+    async def end(self, lease: Name) -> answers.Ended:
+        """End a lease now and destroy its box with all that is in it. Nothing is refunded.
+
+        Bring home what you need before, with `read_file`.
+        """
+        async with self._desk.box(lease) as (service, found):
+            ended = await service.end(found)
+        await self._desk.forget(ended.lease_id)
+        return answers.Ended(lease_id=texts.word(ended.lease_id), status=ended.status)
+
+    async def _told(self, placed: orders.Order, wait_seconds: float) -> answers.Bought:
+        done = await placed.wait(wait_seconds)
+        if done is None:
+            return answers.Bought(
+                state="in_progress",
+                order_id=placed.order_id,
+                note=placed.note,
+                next="It goes on by itself. `check_order` waits for it; do not order again.",
+            )
+        return answers.Bought(
+            state="done",
+            order_id=placed.order_id,
+            paid_usd=done.paid_usd,
+            lease=_bought(done.lease),
+            note=placed.note,
+            next=_OVER if done.lease.status in client.names.OVER else ReadyToUse,
+        )
+
+
+async def _leases(service: client.Client) -> list[schemas.LeaseItem]:
+    """The wallet's leases; without a wallet, those that this machine has tokens of."""
+    if service.can_sign_in or not service.held:
+        return await service.leases()
+    found = []
+    for one in service.held[:_MOST_LEASES]:
+        try:
+            found.append(await service.show(one.lease_id))
+        except client.Refused:  # its token opens nothing any more
+            continue
+    return [one for one in found if one.status not in client.names.OVER]
+
+
+def _sold(sku: schemas.SkuItem, found: schemas.CatalogueAnswer) -> answers.Sold:
+    hourly = [texts.word(price.hour_usd) for price in sku.prices[:2]] or [""]
+    profile = next((one for one in found.network_profiles if one.name == sku.network_profile), None)
+    return answers.Sold(
+        sku=texts.word(sku.sku),
+        from_service=errors.told(sku.description, 300),
+        cores=_range(sku.cores),
+        memory_mb=_range(sku.memory_mb),
+        disk_gb=_range(sku.disk_gb),
+        minutes=_range(sku.runtime_minutes),
+        smallest_usd_an_hour=hourly[0],
+        largest_usd_an_hour=hourly[-1],
+        templates=[texts.word(one) for one in sku.templates[:_MOST_WORDS]],
+        network="" if profile is None else f"out: {profile.egress}, in: {profile.inbound}",
+    )
+
+
+def _range(bounds: schemas.Bounds) -> str:
+    return f"{bounds.min} to {bounds.max}"
+
+
+def _lease(one: schemas.LeaseItem, now: datetime) -> answers.Lease:
+    return _described(one, one.vm_status.status, now)
+
+
+def _bought(one: schemas.LeaseAnswer) -> answers.Lease:
+    return _described(one, "running" if one.status == "active" else "unknown", None)
+
+
+def _described(
+    one: schemas.LeaseItem | schemas.LeaseAnswer, guest: str, now: datetime | None
+) -> answers.Lease:
+    left = None
+    if now and one.expires_at and one.expires_at.tzinfo:
+        left = max(0, int((one.expires_at - now).total_seconds() // 60))
+    return answers.Lease(
+        lease_id=texts.word(one.lease_id),
+        name=texts.word(one.hostname),
+        status=one.status,
+        guest=guest,
+        network=one.network_status,
+        expires_at=_moment(one.expires_at),
+        minutes_left=left,
+        sku=texts.word(one.sku),
+        cores=one.cores,
+        memory_mb=one.memory_mb,
+        disk_gb=one.disk_gb,
+        addresses=[texts.word(each.address) for each in one.addresses[:_MOST_WORDS]],
+    )
+
+
+def _moment(at: datetime | None) -> str | None:
+    return None if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}"

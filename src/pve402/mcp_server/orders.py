@@ -1,0 +1,267 @@
+"""Leases and renewals as orders: each is paid once, whatever is interrupted, and may take longer
+than the call that placed it.
+
+    found --no--> intent kept --> signed (ledger) --> answered --> intent removed
+      +--yes--> joined: in this process, or after a kill by the same key and payment
+"""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final
+
+from pve402 import client, schemas
+from pve402.client import errors, spending, threads
+from pve402.mcp_server import texts
+from pve402.mcp_server.desk import Desk
+from pve402.mcp_server.intents import Intent
+from pve402.mcp_server.problems import ToolFailed
+from pve402.sdk import paying, wishes
+
+_MOST_KEPT: Final = 200
+_NETWORK_SECONDS: Final = 30.0
+_LOOK_SECONDS: Final = 1.0
+#: An order is signed within this time of its beginning, or not at all.
+_SIGNED_SECONDS: Final = 600
+_OTHER_WALLET: Final = (
+    "That order is not done, and another wallet of the user paid for it. Choose another name."
+)
+_NO_ORDER: Final = "`list_leases` shows what there is; `lease` and `renew` place orders."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What an order bought, and what it cost if that is known."""
+
+    lease: schemas.LeaseAnswer
+    paid_usd: str | None
+
+
+@dataclass(kw_only=True)
+class Order:
+    """An order of this process; `is_told` once an agent has read how it ended."""
+
+    order_id: str
+    note: str = ""
+    is_told: bool = False
+    task: "asyncio.Task[Done]" = field(repr=False)
+
+    async def wait(self, seconds: float) -> Done | None:
+        """Wait for its end; None if it is not done by then. Raises what it failed with."""
+        await asyncio.wait({self.task}, timeout=seconds)
+        if not self.task.done():
+            return None
+        self.is_told = True
+        return self.task.result()
+
+
+class Orders:
+    """Places orders, and comes back to those that are not done."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._orders: dict[str, Order] = {}
+        self._placing = asyncio.Lock()
+
+    async def lease(self, name: str, cap_usd: Decimal, **wished: Any) -> Order:
+        """Order a lease of this name, or join the order that there is.
+
+        Raises OverCap if it costs more than `cap_usd`, and NameTaken as ToolFailed.
+        """
+
+        async def place(service: client.Client, once: str) -> dict[str, Any]:
+            await _check_free(service, name)
+            key = await self._desk.key()
+            wish = await wishes.lease(service, key, once, **wished, hostname=name, password=None)
+            _check_price(await service.quote(wish), cap_usd)
+            document = wish.model_dump(mode="json", exclude={"password"}, exclude_none=True)
+            return {"lease": document, "cap_usd": str(cap_usd)}
+
+        return await self._ordered(f"lease:{name.lower()}", cap_usd, place)
+
+    async def renew(self, name: str, minutes: int, cap_usd: Decimal) -> Order:
+        """Order more minutes for a lease, or join the order that there is. Raises as `lease`."""
+        async with self._desk.box(name) as (service, found):
+            lease_id = (await service.show(found)).lease_id
+        client.names.check_lease_id(lease_id)
+
+        async def place(service: client.Client, _once: str) -> dict[str, Any]:
+            wish = schemas.RenewalQuoteRequest(ctid=lease_id, runtime_minutes=minutes)
+            _check_price(await service.quote(wish), cap_usd)
+            return {"renew": lease_id, "minutes": minutes, "cap_usd": str(cap_usd)}
+
+        return await self._ordered(f"renew:{lease_id}", cap_usd, place)
+
+    async def find(self, order_id: str) -> Order:
+        """Come back to an order, also to one of a process that was killed. Raises ToolFailed."""
+        async with self._placing:
+            if order_id in self._orders and not self._is_open_again(order_id):
+                return self._orders[order_id]
+            intent = await self._interrupted(order_id)
+            if intent is None and await self._begun(order_id):
+                raise ToolFailed("order_begun", "another agent is placing this order", _BEGINS)
+            if intent is None:
+                raise ToolFailed("order_unknown", "there is no such open order", _NO_ORDER)
+            return self._start(intent, _FINISHED)
+
+    async def open(self) -> list[str]:
+        """The names of the orders that are not done."""
+        return [one.order_id for one in await threads.run(self._desk.intents.all)]
+
+    async def _ordered(
+        self,
+        order_id: str,
+        cap_usd: Decimal,
+        place: Callable[[client.Client, str], Awaitable[dict[str, Any]]],
+    ) -> Order:
+        async with self._placing:
+            known = self._orders.get(order_id)
+            if known is not None and not (known.task.done() and known.is_told):
+                known.note = _JOINED
+                return known
+            if intent := await self._interrupted(order_id):
+                return self._start(intent, _FINISHED)
+            if intent := await self._begun(order_id):
+                return self._start(intent.within(cap_usd), _BEGUN)
+            once = secrets.token_urlsafe(24)
+            await self._desk.key()
+            async with self._desk.service() as service:
+                wish = await place(service, once)
+            intent = Intent(order_id=order_id, idempotency_key=once, wish=wish)
+            return self._start(await threads.run(self._desk.intents.begin, intent), "")
+
+    async def _interrupted(self, order_id: str) -> Intent | None:
+        """The intent of an order that was paid before."""
+        intent = await threads.run(self._desk.intents.find, order_id)
+        if intent is None:
+            return None
+        once, url = intent.idempotency_key, self._desk.url
+        sent = await threads.run(self._desk.book.sent_for, once, url, _path(intent))
+        if sent is None:
+            return None
+        if sent.payer != await self._desk.payer():
+            raise ToolFailed("other_wallet", f"{sent.payer} pays for {order_id}", _OTHER_WALLET)
+        return intent
+
+    async def _begun(self, order_id: str) -> Intent | None:
+        """The intent of an order that was not paid yet, and may be any moment; others are dropped.
+
+        Another process may be about to sign. To order the same by its key is to pay once.
+        """
+        intent = await threads.run(self._desk.intents.find, order_id)
+        if intent and time.time() - intent.begun_at > _SIGNED_SECONDS:
+            await threads.run(self._desk.intents.remove, intent)
+            return None
+        return intent
+
+    def _is_open_again(self, order_id: str) -> bool:
+        """Whether it ended here without an outcome, so that asking again may find one."""
+        task = self._orders[order_id].task
+        return task.done() and isinstance(_failure(task), errors.OutcomeUnknown)
+
+    def _start(self, intent: Intent, note: str) -> Order:
+        task = asyncio.create_task(self._bought(intent))
+        task.add_done_callback(_failure)  # or Python would complain that nobody asked
+        order = Order(order_id=intent.order_id, note=note, task=task)
+        self._orders[intent.order_id] = order
+        while len(self._orders) > _MOST_KEPT and (old := self._oldest_told()):
+            del self._orders[old]
+        return order
+
+    def _oldest_told(self) -> str | None:
+        told = (name for name, one in self._orders.items() if one.task.done() and one.is_told)
+        return next(told, None)
+
+    async def _bought(self, intent: Intent) -> Done:
+        """Pay, or send an earlier payment again, and remove the intent once that is settled."""
+        async with self._desk.service() as service:
+            service.cap_usd = Decimal(intent.wish["cap_usd"])
+            buying = await self._buying(service, intent)
+            try:
+                lease = await paying.settled(buying, intent.idempotency_key)
+            except errors.OutcomeUnknown:
+                raise
+            except client.ClientError:
+                await self._close(intent)
+                raise
+            await self._desk.keep(lease)
+            await self._close(intent)
+            paid = await self._desk.paid_usd(intent.idempotency_key, _path(intent))
+            return Done(lease=await _connected(service, lease), paid_usd=paid)
+
+    async def _close(self, intent: Intent) -> None:
+        with contextlib.suppress(errors.NotesUnusable):  # asked again, it has the same outcome
+            await threads.run(self._desk.intents.remove, intent)
+
+    async def _buying(self, service: client.Client, intent: Intent) -> paying.Buy:
+        once = intent.idempotency_key
+        if lease_id := intent.wish.get("renew"):
+            minutes = int(intent.wish["minutes"])
+            return lambda so_far: service.renew(
+                lease_id, minutes, idempotency_key=once, on_progress=so_far.note_sent
+            )
+        fields = {**schemas.LeaseRequest(**intent.wish["lease"]).model_dump(), "password": None}
+        wish = await wishes.lease(service, await self._desk.key(), once, **fields)
+        return lambda so_far: service.lease(wish, idempotency_key=once, on_progress=so_far.note)
+
+
+_JOINED: Final = "This order was placed earlier. Nothing was ordered or paid again."
+_FINISHED: Final = (
+    "An earlier order of this name was interrupted. It was finished and not paid again."
+)
+_BEGUN: Final = "This order was already begun, perhaps by another agent. It is paid only once."
+_BEGINS: Final = "Call again in some seconds."
+
+
+def _path(intent: Intent) -> str:
+    lease_id = intent.wish.get("renew")
+    return f"/lease/{lease_id}/renew" if lease_id else "/lease/container"
+
+
+def _failure(task: "asyncio.Task[Done]") -> BaseException | None:
+    return None if task.cancelled() else task.exception()
+
+
+async def _check_free(service: client.Client, name: str) -> None:
+    """Refuse a name that the user's lease has already: the order may have been repeated."""
+    taken = [one for one in await service.leases() if one.hostname.lower() == name.lower()]
+    if taken:
+        raise ToolFailed(
+            "name_taken",
+            f"there is a lease named {name} already: {texts.word(taken[0].lease_id)}",
+            "Use it, or choose another name for a second box.",
+        )
+
+
+def _check_price(priced: schemas.Quote, cap_usd: Decimal) -> None:
+    price_usd = client.prices.offered_usd(priced)
+    if price_usd > cap_usd:
+        raise errors.OverCap(f"the price is {price_usd:f} USD, and at most {cap_usd:f} may be paid")
+
+
+async def _connected(service: client.Client, lease: schemas.LeaseAnswer) -> schemas.LeaseAnswer:
+    """Wait for the network of a new box; it is handed over in any case, since it is paid."""
+    if lease.network_status == "ready" or not client.names.is_lease_id(lease.lease_id):
+        return lease
+    seen: schemas.LeaseItem | None = None
+    with contextlib.suppress(TimeoutError, errors.ClientError):
+        async with asyncio.timeout(_NETWORK_SECONDS):
+            while seen is None or seen.network_status == "pending":
+                await asyncio.sleep(_LOOK_SECONDS if seen else 0)
+                seen = await service.show(lease.lease_id)
+    if seen is None:
+        return lease
+    changed = {"network_status": seen.network_status, "addresses": seen.addresses}
+    return lease.model_copy(update=changed)
+
+
+def cap_usd(max_usd: float | None, limits: spending.Limits) -> Decimal:
+    """The most that an order may cost: what the agent says, within the user's limit."""
+    caps = [] if max_usd is None else [Decimal(repr(max_usd))]
+    if limits.per_call_micro_usd is not None:
+        caps.append(Decimal(limits.per_call_micro_usd).scaleb(-6))
+    return min(caps, default=client.DEFAULT_CAP_USD)
