@@ -1,4 +1,4 @@
-"""Tenants' commands for files and folders of a container: ls, stat, mkdir, mv, rm, chmod, chown."""
+"""Tenants' commands for files and folders of a container: ls, watch, stat, mkdir, mv..."""
 
 from typing import Annotated
 
@@ -7,11 +7,13 @@ import typer
 from pve402.cli.options import DEFAULT_URL, AsJson, Ctid, Token, Url
 
 Path = Annotated[str, typer.Argument(help="Absolute path in the container.")]
+_DEEPEST = 8
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command(name="ls")(list_folder)
+    app.command(name="watch")(watch)
     app.command(name="stat")(show)
     app.command(name="mkdir")(make)
     app.command(name="mv")(move)
@@ -21,18 +23,40 @@ def add_to(app: typer.Typer) -> None:
 
 
 def list_folder(
-    ctid: Ctid,
+    ctid: Annotated[
+        str | None, typer.Argument(help="ctid, leaseId or host name; without it, list your leases.")
+    ] = None,
     path: Path = "/root",
     *,
-    depth: Annotated[int, typer.Option(min=1, max=8, help="Levels of folders to list.")] = 1,
+    depth: Annotated[int, typer.Option(min=1, max=_DEEPEST, help="Levels of folders to list.")] = 1,
     token: Token = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """List a folder in a container, with mode, owner, size and time of each entry."""
+    """List your leases, or a folder in a container with mode, owner, size and time of entries."""
+    from pve402.cli import entry_work, holdings
+
+    if ctid is None:
+        holdings.show_all(url, token, include_over=False, as_json=as_json)
+        return
+    entry_work.list_folder(url, token, ctid, path, depth, as_json=as_json)
+
+
+def watch(
+    ctid: Ctid,
+    path: Path = "/root",
+    *,
+    depth: Annotated[
+        int, typer.Option(min=1, max=_DEEPEST, help="Levels of folders to watch.")
+    ] = 1,
+    token: Token = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what is created, changed and removed in a folder of a container, until you stop it."""
     from pve402.cli import entry_work
 
-    entry_work.list_folder(url, token, ctid, path, depth, as_json=as_json)
+    entry_work.watch(url, token, ctid, path, depth, as_json=as_json)
 
 
 def show(

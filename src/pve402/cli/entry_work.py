@@ -1,13 +1,15 @@
-"""The work of `ls`, `stat`, `mkdir`, `mv`, `rm`, `chmod` and `chown` in a container."""
+"""The work of `ls`, `watch`, `stat`, `mkdir`, `mv`, `rm`, `chmod` and `chown` in a container."""
 
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 from pve402 import client, schemas
 from pve402.cli import calls, credentials, guest_work, terminal
 
 Result = TypeVar("Result")
 
+_SAID: Final = {"ready": "watching", "overflow": "changes were lost; list the folder"}
+_AGAIN: Final = "watching again; changes in between may be missing, so list the folder"
 _SIGNS: Final = {"file": "", "folder": "/", "link": "@", "other": "|"}
 
 
@@ -25,6 +27,26 @@ def list_folder(
                 terminal.show_columns([_row(entry) for entry in page.entries])
 
     _run(url, token, name, listed)
+
+
+def watch(
+    url: str, token: str | None, name: str, path: str, depth: int, *, as_json: bool
+) -> NoReturn:
+    """Print each change as it is told."""
+
+    async def watched(service: client.Client, ctid: str) -> None:
+        said = dict(_SAID)
+        async for change in client.watching.changes_for_ever(service, ctid, path, depth=depth):
+            if as_json:
+                terminal.show_facts({"event": change.kind, "path": change.path})
+            elif change.path:
+                terminal.show_columns([(f"{change.kind:7}", change.path)])
+            else:
+                terminal.say(said[change.kind])
+                said["ready"] = _AGAIN
+
+    _run(url, token, name, watched)
+    raise AssertionError("it goes on until it is stopped")
 
 
 def show(url: str, token: str | None, name: str, path: str, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@
 4  not allowed, or the lease does not exist or is over (401, 403, 404, 410)
 5  the state does not allow it: no capacity, busy, over (409), or it failed uncharged (502)
 6  try again later; the outcome of a payment may be open (429, 503)
-7  the service cannot be reached
+7  the service or a chain cannot be reached
 8  the user declined, and nothing was done
 128 + N  ended by signal N; 141 if the reader of the output has gone
 
@@ -29,15 +29,19 @@ DECLINED: Final = 8
 SIGNALLED: Final = 128
 
 _BY_STATUS: Final = {
-    **dict.fromkeys((400, 413, 415, 422), USAGE),
+    **dict.fromkeys((400, 413, 415, 416, 421, 422), USAGE),
     402: NOT_PAID,
     **dict.fromkeys((401, 403, 404, 410), NOT_ALLOWED),
     **dict.fromkeys((409, 412, 502), NOT_NOW),
-    **dict.fromkeys((408, 429, 503), LATER),
+    **dict.fromkeys((408, 429, 503, 504), LATER),
 }
-_BY_KIND: Final = {
+_BY_KIND: Final[dict[type[client.ClientError], int]] = {
     client.ServiceUnreachable: UNREACHABLE,
     client.OverCap: NOT_PAID,
+    client.OverLimit: NOT_PAID,
+    client.LedgerUnusable: NOT_NOW,
+    client.ChainUnreadable: UNREACHABLE,
+    client.OutcomeUnknown: LATER,
     client.NameUnknown: NOT_ALLOWED,
     **dict.fromkeys(
         (
@@ -46,6 +50,7 @@ _BY_KIND: Final = {
             client.KeyInvalid,
             client.KeyNeeded,
             client.NameAmbiguous,
+            client.NotesUnusable,
             client.TokenInvalid,
         ),
         USAGE,

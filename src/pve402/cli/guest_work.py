@@ -1,8 +1,11 @@
 """The work of `exec`, `put` and `get` in a container."""
 
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from pydantic import ValidationError
 
 from pve402 import client, schemas
 from pve402.cli import calls, credentials, terminal
@@ -12,28 +15,62 @@ OUTPUT_CUT: Final = 125
 NOT_RUN: Final = 255
 _DESCRIPTORS: Final = {"stdout": 1, "stderr": 2}
 
+Kept = dict[str, bytearray]
+
 
 def execute(
-    url: str, token: str | None, name: str, wish: schemas.ExecRequest, *, with_stdin: bool
+    url: str,
+    token: str | None,
+    name: str,
+    wish: schemas.ExecRequest,
+    *,
+    with_stdin: bool,
+    as_json: bool = False,
 ) -> int:
-    """Run a program and show its output. Returns the exit code for this command."""
+    """Run a program and show its output. Returns the exit code for this command.
 
-    async def shown(service: client.Client) -> client.commands.Ending:
+    As JSON the output is text, of at most 16 MiB.
+    """
+    kept: Kept | None = None
+    if as_json:
+        kept = {"stdout": bytearray(), "stderr": bytearray()}
+        wish = wish.model_copy(update={"max_output_bytes": schemas.MAX_OUTPUT_BYTES})
+
+    async def run(service: client.Client) -> client.commands.Ending:
         ctid = await client.names.resolve(service, name)
         stdin = terminal.stdin() if with_stdin else None
         async with aclosing(client.commands.follow(service, ctid, wish, stdin)) as following:
-            async for told in following:
-                if isinstance(told, client.commands.Output):
-                    await terminal.write(_DESCRIPTORS[told.stream], told.data)
-                elif isinstance(told, client.commands.Ending):
-                    return told
-        raise client.CommandLost("the outcome of the command is not known")
+            return await shown(following, kept)
 
-    ending = calls.run(credentials.holder(url, token), shown, code_of=lambda _: NOT_RUN)
+    ending = calls.run(credentials.holder(url, token), run, code_of=lambda _: NOT_RUN)
+    if kept is not None:
+        facts = {"exitCode": ending.exit_code, "timedOut": ending.timed_out}
+        output = {stream: data.decode(errors="replace") for stream, data in kept.items()}
+        terminal.show_facts({**facts, "truncated": ending.truncated, **output})
+    if ending.timed_out:
+        terminal.say(f"ended after {wish.timeout_seconds:g} s")
+    return code_of(ending)
+
+
+async def shown(
+    following: AsyncIterator[object], kept: Kept | None = None
+) -> client.commands.Ending:
+    """Show the output of a command until it ends, or keep it. Raises CommandLost."""
+    async for told in following:
+        if isinstance(told, client.commands.Output) and kept is not None:
+            kept[told.stream] += told.data
+        elif isinstance(told, client.commands.Output):
+            await terminal.write(_DESCRIPTORS[told.stream], told.data)
+        elif isinstance(told, client.commands.Ending):
+            return told
+    raise client.CommandLost("the outcome of the command is not known")
+
+
+def code_of(ending: client.commands.Ending) -> int:
+    """The exit code for a command's end; says what is missing of its output."""
     if ending.truncated:
         terminal.say("part of the output is missing: the service had no room for it")
     if ending.timed_out:
-        terminal.say(f"ended after {wish.timeout_seconds:g} s")
         return OUT_OF_TIME
     if ending.truncated and ending.exit_code == 0:
         return OUTPUT_CUT
@@ -66,6 +103,15 @@ def get(url: str, token: str | None, name: str, remote: str, local: Path, most_b
                 await terminal.write(1, chunk)
 
     calls.run(credentials.holder(url, token), copied)
+
+
+def request(**fields: Any) -> schemas.ExecRequest:
+    """What is to be run. Exits with 2 if no service accepts it."""
+    try:
+        return schemas.ExecRequest(**fields)
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        terminal.misused(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
 
 
 def environment(pairs: list[str]) -> dict[str, str]:

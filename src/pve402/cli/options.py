@@ -1,13 +1,52 @@
 """Options and arguments shared by several of the tenants' commands."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-DEFAULT_URL = "http://127.0.0.1:4021"
+#: Stands for the service that `pve402 use` chose.
+DEFAULT_URL = ""
 
-Url = Annotated[str, typer.Option("--url", envvar="PVE402_URL", help="Address of the service.")]
+
+def _chosen(context: typer.Context, given: str) -> str:
+    """The address of the service that was named, or of the current one."""
+    if context.resilient_parsing:
+        return given
+    from pve402 import client
+    from pve402.cli import exit_codes, profile, terminal
+
+    try:
+        return profile.url_of(given)
+    except client.NotesUnusable as error:
+        terminal.say(error)
+        raise typer.Exit(exit_codes.USAGE) from None
+
+
+def _held_names(context: typer.Context, incomplete: str) -> list[str]:
+    """The names of leases that this user has tokens of, for the shell to complete."""
+    from pve402 import client
+    from pve402.cli import profile
+
+    try:
+        url = profile.url_of(context.params.get("url") or os.environ.get("PVE402_URL", ""))
+        found = client.held.Leases().of(url)
+    except client.ClientError:
+        return []
+    return [one.hostname for one in found if one.hostname.startswith(incomplete)]
+
+
+Url = Annotated[
+    str,
+    typer.Option(
+        "--url",
+        envvar="PVE402_URL",
+        callback=_chosen,
+        help="Name or address of the service; by default the current one, or"
+        " http://127.0.0.1:4021.",
+    ),
+]
 Cap = Annotated[
     str | None,
     typer.Option(
@@ -22,6 +61,10 @@ Token = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+PayYes = Annotated[
+    bool,
+    typer.Option("--yes", "-y", help="Do not ask; pay up to --max-usd, or else up to 1 USD."),
+]
 Minutes = Annotated[int, typer.Option(min=1, help="Minutes to rent.")]
 Sku = Annotated[str, typer.Option(help="What to rent.")]
 Cores = Annotated[int, typer.Option(min=1, help="Processor cores.")]
@@ -32,7 +75,12 @@ Hostname = Annotated[str, typer.Option(help="Host name of the container.")]
 SshKeys = Annotated[
     list[Path] | None, typer.Option(help="File with an SSH public key; may be repeated.")
 ]
-Ctid = Annotated[str, typer.Argument(help="ctid, leaseId, or the host name of exactly one lease.")]
+Ctid = Annotated[
+    str,
+    typer.Argument(
+        help="ctid, leaseId, or the host name of exactly one lease.", autocompletion=_held_names
+    ),
+]
 Words = Annotated[list[str], typer.Argument(help="The program and its arguments.")]
 Environment = Annotated[
     list[str] | None, typer.Option("--env", help="NAME=VALUE; may be repeated.")

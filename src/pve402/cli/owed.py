@@ -1,7 +1,7 @@
 """What is owed to the wallet: list it, and lease containers for it."""
 
 from pve402 import client, schemas
-from pve402.cli import calls, credentials, terminal
+from pve402.cli import calls, credentials, purchases, terminal
 
 _HEADS = ("owedId", "status", "USD", "network", "since", "why")
 
@@ -18,7 +18,7 @@ def show_all(url: str, *, as_json: bool) -> None:
         else:
             terminal.say("nothing is owed to this wallet here")
 
-    calls.run(client.Client(url, key=credentials.wallet_key()), listed)
+    calls.run(credentials.buyer(url), listed)
 
 
 def redeem(url: str, owed_id: str, wish: schemas.LeaseRequest, *, as_json: bool) -> None:
@@ -27,8 +27,8 @@ def redeem(url: str, owed_id: str, wish: schemas.LeaseRequest, *, as_json: bool)
     async def redeemed(service: client.Client) -> schemas.LeaseAnswer:
         return await service.redeem(owed_id, wish)
 
-    answer = calls.run(client.Client(url, key=credentials.wallet_key()), redeemed)
-    terminal.show(answer, as_json=as_json)
+    answer = calls.run(credentials.buyer(url), redeemed)
+    purchases.show(url, answer, with_token=False, as_json=as_json)
 
 
 def _row(item: schemas.OwedItem) -> tuple[str, ...]:

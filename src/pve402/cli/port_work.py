@@ -32,12 +32,14 @@ def parsed(words: Sequence[str]) -> list[Forwarding]:
         remote = int(match[2]) if match else 0
         local = int(match[1] or remote) if match else 0
         if not 0 < remote < 65536 or local > 65535:
-            terminal.misused("give ports as LOCAL:REMOTE, such as 8080:80")
+            terminal.misused("give ports from 1 to 65535 as LOCAL:REMOTE, such as 8080:80")
         found.append(Forwarding(local=local, remote=remote))
     return found
 
 
-def forward(url: str, token: str | None, name: str, wishes: Sequence[Forwarding]) -> None:
+def forward(
+    url: str, token: str | None, name: str, wishes: Sequence[Forwarding], *, as_json: bool
+) -> None:
     """Listen on local ports until stopped, and carry connections into the container."""
 
     async def forwarded(service: client.Client) -> None:
@@ -45,14 +47,14 @@ def forward(url: str, token: str | None, name: str, wishes: Sequence[Forwarding]
         doors = _Doors(service, ctid)
         async with contextlib.AsyncExitStack() as stack:
             for wish in wishes:
-                await stack.enter_async_context(_listening(doors, wish))
+                await stack.enter_async_context(_listening(doors, wish, as_json))
             await asyncio.Event().wait()
 
     calls.run(credentials.holder(url, token), forwarded)
 
 
 @contextlib.asynccontextmanager
-async def _listening(doors: "_Doors", wish: Forwarding) -> AsyncIterator[None]:
+async def _listening(doors: "_Doors", wish: Forwarding, as_json: bool) -> AsyncIterator[None]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await doors.carry(wish.remote, reader, writer)
@@ -65,7 +67,10 @@ async def _listening(doors: "_Doors", wish: Forwarding) -> AsyncIterator[None]:
 
     async with await asyncio.start_server(serve, "127.0.0.1", wish.local) as server:
         local = server.sockets[0].getsockname()[1]
-        terminal.say(f"127.0.0.1:{local} leads to the container's port {wish.remote}")
+        if as_json:
+            terminal.show_facts({"host": "127.0.0.1", "port": local, "remotePort": wish.remote})
+        else:
+            terminal.say(f"127.0.0.1:{local} leads to the container's port {wish.remote}")
         yield
 
 

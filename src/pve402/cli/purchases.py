@@ -9,41 +9,18 @@ import typer
 from pve402 import client, schemas
 from pve402.cli import calls, credentials, exit_codes, terminal
 
-_CLOSED: Final = frozenset({"provisioning_failed", "payment_owed"})
-_DEAREST_DIGITS: Final = 30
-_MOST_DECIMALS: Final = 30
 _NOT_READY_SECONDS: Final = 2.0
 _NOT_READY_TRIES: Final = 150
+_ADDRESS_SECONDS: Final = 10
 
 
-class Standing:
-    """How far a purchase has come."""
-
-    def __init__(self) -> None:
-        self.is_sent = False
-        self.lease_id = ""
-
-    def note(self, accepted: schemas.LeaseAnswer | None) -> None:
-        """Record that the payment is sent, and later the lease that it buys."""
-        self.is_sent = True
-        if accepted is not None:
-            self.lease_id = client.plain(accepted.lease_id, 64)
-
-    def note_sent(self, _accepted: schemas.LeaseAnswer | None) -> None:
-        """Record only the payment, as the lease already exists."""
-        self.is_sent = True
+class Standing(client.standing.Standing):
+    """How far a purchase has come, for people."""
 
     def tell_if_open(self, error: client.ClientError) -> None:
         """Report the purchase's state if a sent payment may still be taken after this error."""
-        if self.is_sent and not (isinstance(error, client.Refused) and self._is_closed_by(error)):
+        if self.is_open_after(error):
             self.tell()
-
-    def _is_closed_by(self, refused: client.Refused) -> bool:
-        """Whether the order is known to have failed, or never to have been accepted."""
-        if self.lease_id:
-            return refused.status == 402 or refused.code in _CLOSED
-        may_change = refused.is_passing or refused.status == 503
-        return not may_change and refused.code != client.errors.NOT_OURS
 
     def tell(self) -> None:
         """Report the purchase's state, how to get the token, and how to end the lease."""
@@ -69,15 +46,24 @@ def quote(url: str, wish: schemas.LeaseRequest, *, as_json: bool) -> None:
     terminal.show(priced, as_json=as_json)
 
 
-def lease(url: str, wish: schemas.LeaseRequest, *, max_usd: str | None, as_json: bool) -> None:
-    """Lease a container, and show it with its token."""
-    most = allowed(max_usd)
+def lease(
+    url: str,
+    wish: schemas.LeaseRequest,
+    *,
+    max_usd: str | None,
+    without_asking: bool,
+    show_token: bool,
+    as_json: bool,
+) -> None:
+    """Lease a container, keep its token, and show what was leased."""
+    most = allowed(max_usd, without_asking=without_asking)
 
     async def buy(service: client.Client) -> None:
         standing = Standing()
         try:
             service.cap_usd = await agreed(most, await service.quote(wish))
-            bought = await service.lease(wish, on_progress=standing.note)
+            with terminal.working("creating the container"):
+                bought = await service.lease(wish, on_progress=standing.note)
             standing.note(bought.answer)
         except asyncio.CancelledError:
             await _interrupted(service, standing)
@@ -85,20 +71,63 @@ def lease(url: str, wish: schemas.LeaseRequest, *, max_usd: str | None, as_json:
         except client.ClientError as error:
             standing.tell_if_open(error)
             raise
+        answer = bought.answer
+        credentials.keep(url, answer, answer.access_token)
         try:
-            terminal.show(bought.answer, as_json=as_json)
-        except OSError:
-            standing.tell()
-            raise
+            answer = await _with_addresses(service, answer)
+        finally:  # the token in it is given out once
+            try:
+                show(url, answer, with_token=show_token, as_json=as_json)
+            except OSError:
+                standing.tell()
+                raise
 
-    calls.run(client.Client(url, key=credentials.wallet_key()), buy)
+    calls.run(credentials.buyer(url), buy)
+
+
+def show(url: str, answer: schemas.LeaseAnswer, *, with_token: bool, as_json: bool) -> None:
+    """Keep the token of a new lease, and show the lease: to people without it, if it is kept."""
+    is_kept = credentials.keep(url, answer, answer.access_token)
+    if as_json or with_token or not is_kept:
+        terminal.show(answer, as_json=as_json)
+    else:
+        terminal.show(answer.model_copy(update={"access_token": None}), as_json=False)
+    if as_json:
+        return
+    name = answer.hostname if client.names.is_host_name(answer.hostname) else answer.lease_id
+    name = client.plain(name, 64)
+    terminal.say(
+        f"next: `pve402 shell {name}`, `pve402 exec {name} -- uptime`,"
+        f" `pve402 cp FILE {name}:/root/`"
+    )
+    terminal.say(f"`pve402 renew {name}` adds time, `pve402 end {name}` ends it")
+
+
+async def _with_addresses(
+    service: client.Client, answer: schemas.LeaseAnswer
+) -> schemas.LeaseAnswer:
+    """Add the addresses that the container gets by itself, if they come soon."""
+    if answer.addresses or answer.ctid is None:
+        return answer
+    try:
+        seen = await service.show(answer.lease_id, wait_seconds=_ADDRESS_SECONDS)
+    except client.ClientError:
+        return answer
+    return answer.model_copy(update={"addresses": seen.addresses})
 
 
 def renew(
-    url: str, name: str, minutes: int, *, token: str | None, max_usd: str | None, as_json: bool
+    url: str,
+    name: str,
+    minutes: int,
+    *,
+    token: str | None,
+    max_usd: str | None,
+    without_asking: bool,
+    as_json: bool,
 ) -> None:
     """Renew a lease, and show when its paid time ends."""
-    most = allowed(max_usd)
+    most = allowed(max_usd, without_asking=without_asking)
 
     async def buy(service: client.Client) -> None:
         standing = Standing()
@@ -106,7 +135,8 @@ def renew(
             ctid = await client.names.resolve(service, name)
             wish = schemas.RenewalQuoteRequest(ctid=ctid, runtime_minutes=minutes)
             service.cap_usd = await agreed(most, await service.quote(wish))
-            bought = await service.renew(ctid, minutes, on_progress=standing.note_sent)
+            with terminal.working("renewing the lease"):
+                bought = await service.renew(ctid, minutes, on_progress=standing.note_sent)
         except asyncio.CancelledError:
             standing.tell()
             raise
@@ -115,14 +145,16 @@ def renew(
             raise
         terminal.show(bought.answer, as_json=as_json)
 
-    calls.run(client.Client(url, key=credentials.wallet_key(), token=token), buy)
+    calls.run(credentials.buyer(url, token), buy)
 
 
-def allowed(max_usd: str | None) -> Decimal | None:
+def allowed(max_usd: str | None, *, without_asking: bool = False) -> Decimal | None:
     """Return the amount that we may pay without asking; None if we must ask the user."""
+    if max_usd is None and without_asking:
+        return client.DEFAULT_CAP_USD
     if max_usd is None:
         if not terminal.can_ask():
-            terminal.misused("give --max-usd, or run this in a terminal")
+            terminal.misused("give --max-usd or --yes, or run this in a terminal")
         return None
     try:
         most = Decimal(max_usd)
@@ -137,27 +169,10 @@ async def agreed(most: Decimal | None, priced: schemas.Quote) -> Decimal:
     """Return the amount that we may pay: the cap, or the price if the user agrees to it now."""
     if most is not None:
         return most
-    price_usd = offered_usd(priced)
+    price_usd = client.prices.offered_usd(priced)
     if not await terminal.confirm(f"Pay {price_usd:f} USD?"):
         raise typer.Exit(exit_codes.NOT_PAID)
     return price_usd
-
-
-def offered_usd(priced: schemas.Quote) -> Decimal:
-    """Return the highest offer in USD, as charged, in whole atomic units.
-
-    Raises UnexpectedAnswer if an offer's amount or decimals are invalid.
-    """
-    return max((_usd(offer) for offer in priced.accepts), default=Decimal(0))
-
-
-def _usd(offer: schemas.Offer) -> Decimal:
-    digits = offer.amount
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= _DEAREST_DIGITS):
-        raise client.UnexpectedAnswer("the price in the service's quote is not a number")
-    if not 0 <= offer.decimals <= _MOST_DECIMALS:
-        raise client.UnexpectedAnswer("the decimals in the service's quote are not valid")
-    return Decimal(digits).scaleb(-offer.decimals)
 
 
 async def _interrupted(service: client.Client, standing: Standing) -> None:

@@ -79,15 +79,17 @@ def tunnel(
     *,
     token: Token = None,
     url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
 ) -> None:
     """Connect local ports to ports of the container's loopback, until Ctrl-C.
 
-    Without ports, connect stdin and stdout to its SSH server, as the ProxyCommand of ssh.
+    Without ports, connect stdin and stdout to its SSH server, as the ProxyCommand of ssh. With
+    --json it prints a line for each port once it listens.
     """
     from pve402.cli import port_work, ssh_work
 
     if ports:
-        port_work.forward(url, token, ctid, port_work.parsed(ports))
+        port_work.forward(url, token, ctid, port_work.parsed(ports), as_json=as_json)
     else:
         raise typer.Exit(ssh_work.tunnel(url, token, ctid))
 

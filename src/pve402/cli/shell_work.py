@@ -1,38 +1,63 @@
-"""The work of `shell`: this terminal becomes one of the container's."""
+"""The work of `shell` and `exec --tty`: this terminal becomes one of the container's."""
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
 import termios
 import tty
 from collections.abc import Iterator
+from typing import Any
 
 from pve402 import client, schemas
-from pve402.cli import calls, credentials, exit_codes, terminal
+from pve402.cli import calls, credentials, exit_codes, guest_work, terminal
 
 
 def shell(url: str, token: str | None, name: str) -> int:
     """Run an interactive shell in the container. Returns its exit code."""
     if not sys.stdin.isatty() or not sys.stdout.isatty():
         terminal.misused("shell needs a terminal; without one, use exec")
+    code = calls.run(credentials.holder(url, token), lambda service: _run(service, name))
+    return exit_codes.FAILED if code is None else code
+
+
+def program(
+    url: str, token: str | None, name: str, wish: schemas.ExecRequest, seconds: float | None
+) -> int:
+    """Run a program on a terminal in the container. Returns its exit code for this command."""
+    if not sys.stdin.isatty() or not sys.stdout.isatty():
+        terminal.misused("--tty needs a terminal; leave it out to read or pipe the output")
+    if wish.user not in {"", "root"}:
+        terminal.misused("--tty and --user do not go together: run su in the terminal")
+
+    async def run(service: client.Client) -> int | None:
+        try:
+            async with asyncio.timeout(seconds):
+                return await _run(service, name, argv=wish.argv, cwd=wish.cwd, env=wish.env)
+        except TimeoutError:
+            terminal.say(f"ended after {seconds:g} s")
+            return guest_work.OUT_OF_TIME
+
+    failed = guest_work.NOT_RUN
+    code = calls.run(credentials.holder(url, token), run, code_of=lambda _: failed)
+    return failed if code is None else code
+
+
+async def _run(
+    service: client.Client, name: str, *, env: dict[str, str] | None = None, **program: Any
+) -> int | None:
     size = os.get_terminal_size()
     wish = schemas.StreamSocketRequest(
         service="shell",
         columns=_bounded(size.columns),
         rows=_bounded(size.lines),
-        env={"TERM": os.environ.get("TERM") or "xterm"},
+        env={"TERM": os.environ.get("TERM") or "xterm", **(env or {})},
+        **program,
     )
-
-    async def run(service: client.Client) -> int | None:
-        ctid = await client.names.resolve(service, name)
-        async with client.streams.opened(service, ctid, wish) as stream:
-            return await _attached(stream)
-
-    code = calls.run(credentials.holder(url, token), run)
-    return exit_codes.FAILED if code is None else code
+    ctid = await client.names.resolve(service, name)
+    async with client.streams.opened(service, ctid, wish) as stream:
+        return await _attached(stream)
 
 
 async def _attached(stream: client.streams.Stream) -> int | None:
@@ -42,8 +67,8 @@ async def _attached(stream: client.streams.Stream) -> int | None:
 
     def resize() -> None:
         size = os.get_terminal_size()
-        told = {"Width": _bounded(size.columns), "Height": _bounded(size.lines)}
-        stream.tell_size(json.dumps(told).encode())
+        told = stream.resize(_bounded(size.columns), _bounded(size.lines))
+        tasks.add(asyncio.create_task(told))
 
     typing = asyncio.create_task(_type(stream))
     tasks.add(typing)

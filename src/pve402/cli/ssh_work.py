@@ -19,7 +19,7 @@ from pve402.client import threads
 
 _NO_SERVER: Final = (
     "this container has no SSH server; add one with `pve402 exec {name} -- apt-get install -y"
-    " openssh-server` (Debian, Ubuntu) or `apk add openssh` (Alpine); exec, put and get work"
+    " openssh-server` (Debian, Ubuntu) or `apk add openssh` (Alpine); shell, exec and cp work"
     " without it"
 )
 _LARGEST_KEY_BYTES: Final = 16 * 1024
@@ -63,7 +63,9 @@ def log_in(
     way = _prepared(url, token, name, identity)
     options = [f"-o{option}={value}" for option, value in way.options.items()]
     leading = _leading_options(words)
-    os.environ["PVE402_TOKEN"] = way.authorization
+    os.environ.update(
+        {credentials.TOKEN_VARIABLE: way.authorization, credentials.URL_VARIABLE: way.url}
+    )
     try:
         os.execvp("ssh", ["ssh", *options, *leading, way.alias, *words[len(leading) :]])  # noqa: S606, S607 -- the user's own ssh
     except OSError as error:
@@ -74,7 +76,8 @@ def log_in(
 def show_config(url: str, token: str | None, name: str, identity: Path | None) -> None:
     """Print a Host stanza."""
     way = _prepared(url, token, name, identity)
-    lines = [f"Host {' '.join(dict.fromkeys((way.name, way.alias)))}"]
+    names = [name for name in (way.name, way.alias) if client.names.is_host_name(name)]
+    lines = [f"Host {' '.join(dict.fromkeys(names))}"]
     lines += [f"  {option} {value}" for option, value in way.options.items()]
     typer.echo("\n".join(lines))
 
@@ -142,7 +145,7 @@ def _prepared(url: str, token: str | None, name: str, identity: Path | None) -> 
 
     async def prepared(service: client.Client) -> _Way:
         ctid = await client.names.resolve(service, name)
-        lease = await service.show(ctid)
+        lease = _checked(await service.show(ctid))
         found = await client.keys.add(service, ctid, public)
         if not found.host_keys:
             raise _NoServer(_NO_SERVER.format(name=name))
@@ -159,6 +162,13 @@ def _prepared(url: str, token: str | None, name: str, identity: Path | None) -> 
         return way
 
     return calls.run(credentials.holder(url, token), prepared, code_of=_code_of)
+
+
+def _checked(lease: schemas.LeaseItem) -> schemas.LeaseItem:
+    """Refuse a leaseId that would be more than a name in ssh's configuration."""
+    if not client.names.is_lease_id(lease.lease_id):
+        raise client.UnexpectedAnswer("the service names the lease by what is no leaseId")
+    return lease
 
 
 class _NoServer(client.ClientError):

@@ -1,6 +1,6 @@
 """Tenants' commands: what they buy, hold and are owed. Exit codes: see exit_codes.py.
 
-The wallet's key comes from PVE402_WALLET_KEY, never from the command line, which others can see.
+The wallet's key is never on the command line, which others can see.
 Commands import the modules that do the work only when they run, so `--help` answers at once.
 """
 
@@ -18,18 +18,29 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Add the tenants' commands to the command line."""
+    app.command()(catalogue)
     app.command()(quote)
     app.command()(lease)
     app.command()(renew)
     app.command(name="list")(list_leases)
+    app.command()(console)
     app.command()(show)
+    app.command()(usage)
     app.command()(token)
     app.command()(start)
     app.command()(stop)
     app.command()(reboot)
+    app.command(name="inbound")(inbound_rules)
     app.command()(end)
     app.command()(owed)
     app.command()(redeem)
+
+
+def catalogue(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Show what is on sale, its prices, and how it can be paid; free."""
+    from pve402.cli import shelf
+
+    shelf.show(url, as_json=as_json)
 
 
 def quote(
@@ -68,10 +79,14 @@ def lease(  # noqa: PLR0913 -- one option each
     template: options.Template = None,
     ssh_key: options.SshKeys = None,
     max_usd: Cap = None,
+    yes: options.PayYes = False,
+    show_token: Annotated[
+        bool, typer.Option("--show-token", help="Show the lease's token, which is kept anyway.")
+    ] = False,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Lease a container and pay for it.
+    """Lease a container and pay for it. Asks before it pays.
 
     Without --ssh-key it reads the root password from PVE402_ROOT_PASSWORD, or asks for it.
     """
@@ -87,21 +102,33 @@ def lease(  # noqa: PLR0913 -- one option each
         template=template,
         ssh_key=ssh_key,
     )
-    purchases.lease(url, wish, max_usd=max_usd, as_json=as_json)
+    purchases.lease(
+        url, wish, max_usd=max_usd, without_asking=yes, show_token=show_token, as_json=as_json
+    )
 
 
 def renew(
     ctid: Ctid,
     minutes: Minutes = 60,
     max_usd: Cap = None,
+    *,
+    yes: options.PayYes = False,
     token: Token = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Add minutes to a lease and pay for them."""
+    """Add minutes to a lease and pay for them. Asks before it pays."""
     from pve402.cli import purchases
 
-    purchases.renew(url, ctid, minutes, token=token, max_usd=max_usd, as_json=as_json)
+    purchases.renew(
+        url,
+        ctid,
+        minutes,
+        token=token,
+        max_usd=max_usd,
+        without_asking=yes,
+        as_json=as_json,
+    )
 
 
 def list_leases(
@@ -118,12 +145,49 @@ def list_leases(
     holdings.show_all(url, token, include_over=include_over, as_json=as_json)
 
 
-def show(ctid: Ctid, token: Token = None, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+def show(
+    ctid: Ctid,
+    wait: Annotated[
+        int, typer.Option(min=0, max=30, help="Seconds to wait for the container's addresses.")
+    ] = 0,
+    token: Token = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
     """Show one lease: its container's state, its addresses, its end."""
-    from pve402 import client
     from pve402.cli import holdings
 
-    holdings.switch(url, token, ctid, client.Client.show, as_json=as_json)
+    holdings.show(url, token, ctid, wait, as_json=as_json)
+
+
+def usage(
+    ctid: Ctid,
+    timeframe: Annotated[
+        str, typer.Option(help="How far back: hour, day, week or month.")
+    ] = "hour",
+    token: Token = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a container used since its lease began: processor, memory, disk, network."""
+    from pve402.cli import usage_work
+
+    usage_work.show(url, token, ctid, timeframe, as_json=as_json)
+
+
+def console(
+    ctid: Ctid,
+    *,
+    screen: Annotated[bool, typer.Option("--screen", help="Its screen, by VNC.")] = False,
+    link: Annotated[bool, typer.Option("--link", help="Print the link and open nothing.")] = False,
+    token: Token = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Open a container's console in the browser; the link works once, for a short time."""
+    from pve402.cli import holdings
+
+    holdings.console(url, token, ctid, is_screen=screen, opens=not link, as_json=as_json)
 
 
 def token(ctid: Ctid, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
@@ -157,6 +221,33 @@ def reboot(
     from pve402.cli import holdings
 
     holdings.switch(url, token, ctid, client.Client.reboot, as_json=as_json)
+
+
+def inbound_rules(
+    *,
+    ctid: Ctid,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Let in [SOURCE=]PROTOCOL/PORTS, such as tcp/22,8000-8100, ping or"
+            " 203.0.113.0/24=udp/53; may be repeated."
+        ),
+    ] = None,
+    close: Annotated[bool, typer.Option("--close", help="Let nobody in.")] = False,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Go back to the network's own choice.")
+    ] = False,
+    token: Token = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Show or choose what reaches a container from outside; replaces what was chosen before.
+
+    A changed rule needs 10 seconds. Open connections go on until the container stops.
+    """
+    from pve402.cli import inbound_work
+
+    inbound_work.run(url, token, ctid, allow=allow, close=close, reset=reset, as_json=as_json)
 
 
 def end(

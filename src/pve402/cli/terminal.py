@@ -6,7 +6,8 @@ import json
 import os
 import select
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
 import typer
@@ -34,6 +35,31 @@ def misused(message: str) -> NoReturn:
     raise typer.Exit(exit_codes.USAGE)
 
 
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Report what goes wrong on this machine, and exit with its code."""
+    try:
+        yield
+    except client.ClientError as error:
+        say(error)
+        raise typer.Exit(exit_codes.of(error)) from None
+    except OSError as error:
+        say(f"{error.filename or ''}: {error.strerror}".removeprefix(": "))
+        raise typer.Exit(exit_codes.FAILED) from None
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """Say what is happening during the block, with a spinner, if somebody watches."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
+
+
 def can_ask() -> bool:
     """Whether we can ask the user a question."""
     return sys.stdin.isatty()
@@ -51,9 +77,19 @@ def show(answer: BaseModel, *, as_json: bool) -> None:
     """Print an answer, one fact per line."""
     facts = answer.model_dump(by_alias=True, mode="json", exclude_none=True)
     if as_json:
-        _print(json.dumps(facts))
+        show_facts(facts)
     else:
-        show_columns([(name, _value(value)) for name, value in facts.items()])
+        show_columns([*_rows("", facts)])
+
+
+def moment(seconds: int) -> str:
+    """A time as people read it, in UTC."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def show_facts(facts: Mapping[str, Any]) -> None:
+    """Print facts as JSON on one line."""
+    _print(json.dumps(facts))
 
 
 def show_list(answers: Sequence[BaseModel]) -> None:
@@ -100,5 +136,19 @@ def _write_all(descriptor: int, data: bytes) -> None:
             select.select([], [descriptor], [])
 
 
+def _rows(prefix: str, facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Facts by their names; those within a fact are named after it, as `ssh.command`."""
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            yield from _rows(f"{prefix}{name}.", value)
+        else:
+            yield f"{prefix}{name}", _value(value)
+
+
 def _value(value: Any) -> str:
+    """A value as people read it; the values of each part of a list stand side by side."""
+    if isinstance(value, list):
+        return ", ".join(map(_value, value))
+    if isinstance(value, dict):
+        return " ".join(map(_value, value.values()))
     return value if isinstance(value, str) else json.dumps(value)

@@ -11,10 +11,11 @@ import pve402
 
 #: The import names of what `pve402[server]` brings and `pve402` does not.
 SERVER_ONLY = (
-    "aiosqlite", "alembic", "asyncpg", "coincurve", "cryptography", "dotenv", "fastapi",
-    "httptools", "prometheus_client", "pydantic_settings", "sqlalchemy", "starlette",
-    "structlog", "uvicorn", "uvloop", "pve402_devnet",
+    "aiosqlite", "alembic", "asyncpg", "coincurve", "cryptography", "dotenv", "fastapi", "h11",
+    "httptools", "prometheus_client", "publicsuffixlist", "pydantic_settings", "sqlalchemy",
+    "starlette", "structlog", "uvicorn", "uvloop", "pve402_devnet",
 )  # fmt: skip
+NO_SDK = "`pve402 mcp` needs the SDK of MCP ({} is not installed): pip install 'pve402[mcp]'"
 TENANT = imports.Distribution(pyproject="pyproject.toml", sources=(), own=())
 SERVER = dataclasses.replace(TENANT, extras=("server",))
 ALONE = """
@@ -55,6 +56,21 @@ def test_any_missing_package_of_the_server_is_named(missing: str) -> None:
     assert missing in said
 
 
+@pytest.mark.parametrize("missing", ["mcp", "starlette"])
+def test_what_serves_agents_says_what_to_install(missing: str) -> None:
+    code, printed, said = run_alone("mcp", missing=(missing,))
+
+    assert (code, printed) == (2, "")
+    assert said.splitlines() == [f"pve402: {NO_SDK.format(missing)}"]
+
+
+def test_a_configuration_needs_no_sdk_of_mcp() -> None:
+    code, printed, _ = run_alone("mcp", "--config", "vscode", missing=("mcp", "mcp_types"))
+
+    assert code == 0
+    assert '"servers"' in printed
+
+
 def test_a_module_of_ours_that_is_missing_is_a_fault() -> None:
     _, _, said = run_alone("serve", missing=("pve402.api",))
 
@@ -91,7 +107,7 @@ def test_the_list_of_what_tenants_lack_is_whole() -> None:
     named = {name for module in SERVER_ONLY for name in imports.distributions_of(module)}
 
     # these come along with the wallet and with typer
-    brought = {"eth-hash", "pydantic-core", "rich", "typing-extensions", "websockets", "yarl"}
+    brought = {"eth-hash", "pydantic-core", "typing-extensions", "websockets", "yarl"}
     assert server - named == brought
 
 

@@ -17,6 +17,7 @@ from pve402.cli import exit_codes, purchases
         (client.Refused(404, "lease_not_found", ""), exit_codes.NOT_ALLOWED),
         (client.Refused(409, "no_capacity", ""), exit_codes.NOT_NOW),
         (client.Refused(503, "order_pending", ""), exit_codes.LATER),
+        (client.OutcomeUnknown("wait", "key"), exit_codes.LATER),
         (client.Refused(500, "internal_error", ""), exit_codes.FAILED),
         (client.OverCap(), exit_codes.NOT_PAID),
         (client.KeyNeeded(), exit_codes.USAGE),
@@ -74,7 +75,7 @@ async def test_who_is_asked_agrees_to_the_very_price(monkeypatch, agreed: bool, 
 )
 def test_a_price_that_is_none_is_not_shown(amount: str, decimals: int):
     with pytest.raises(client.UnexpectedAnswer):
-        purchases.offered_usd(_quote(amount, decimals))
+        client.prices.offered_usd(_quote(amount, decimals))
 
 
 def _quote(amount: str, decimals: int = 6) -> schemas.Quote:

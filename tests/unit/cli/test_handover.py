@@ -35,3 +35,13 @@ def test_the_demo_is_in_a_checkout() -> None:
 
     assert code == 2
     assert said == "pve402: the demo runs from a checkout of pve402: type `make demo` there\n"
+
+
+@pytest.mark.parametrize(
+    "option", [("--nameserver", "9.9.9.9"), ("--gateway", "10.0.0.1"), ("--addresses", "a-b")]
+)
+def test_an_option_of_a_subnet_without_one_is_refused(option: tuple[str, str]) -> None:
+    code, said = _run("setup", "--sdn", *option)
+
+    assert code == 2
+    assert f"{option[0]} belongs to a network; add --subnet" in said

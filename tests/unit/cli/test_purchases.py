@@ -1,4 +1,4 @@
-"""Whatever ends a purchase, it is said what stands."""
+"""However a purchase ends, the tenant is told what it left."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""When a purchase that failed may still be taken, and when nothing is to be said."""
+"""When a failed purchase may still be charged, and when there is nothing to report."""
 
 import pytest
 from tests.support.tenant_service import LEASE, LEASE_ID
@@ -9,23 +9,23 @@ from pve402.cli.purchases import Standing
 ACCEPTED = schemas.LeaseAnswer.model_validate(LEASE)
 OPEN = [
     client.ServiceUnreachable("no answer in time"),
-    client.Refused(503, "order_pending", "wait"),
-    client.Refused(503, "settlement_pending", "wait"),
-    client.Refused(503, "overloaded", "wait"),
-    client.Refused(503, "chain_unavailable", "wait"),
-    client.Refused(500, "internal_error", "our side"),
-    client.Refused(429, "too_many_requests", "wait"),
-    client.Refused(404, "unexpected_answer", "a proxy's"),
-    client.Refused(502, "unexpected_answer", "a proxy's"),
-    client.Refused(504, "unexpected_answer", "a proxy's"),
+    client.refusals.of(503, "order_pending", "wait"),
+    client.refusals.of(503, "settlement_pending", "wait"),
+    client.refusals.of(503, "overloaded", "wait"),
+    client.refusals.of(503, "chain_unavailable", "wait"),
+    client.refusals.of(500, "internal_error", "our side"),
+    client.refusals.of(429, "too_many_requests", "wait"),
+    client.refusals.of(404, "unexpected_answer", "a proxy's"),
+    client.refusals.of(502, "unexpected_answer", "a proxy's"),
+    client.refusals.of(504, "unexpected_answer", "a proxy's"),
     client.UnexpectedAnswer("the answer is not the service's"),
 ]
 CLOSED = [
-    client.Refused(402, "insufficient_funds", "too little"),
-    client.Refused(409, "no_capacity", "full"),
-    client.Refused(422, "invalid_hostname", "no"),
-    client.Refused(429, "wallet_must_wait", "wait"),
-    client.Refused(502, "provisioning_failed", "uncharged"),
+    client.refusals.of(402, "insufficient_funds", "too little"),
+    client.refusals.of(409, "no_capacity", "full"),
+    client.refusals.of(422, "invalid_hostname", "no"),
+    client.refusals.of(429, "wallet_must_wait", "wait"),
+    client.refusals.of(502, "provisioning_failed", "uncharged"),
 ]
 #: What ends an order that was accepted; any other refusal only answers that one request.
 FAILED = [CLOSED[0], CLOSED[-1]]

@@ -1,6 +1,7 @@
 """What the tenants' commands print."""
 
 import pytest
+from pydantic import BaseModel
 
 from pve402 import schemas
 from pve402.cli import terminal
@@ -17,6 +18,21 @@ def test_a_token_is_printed_whole_in_a_narrow_window(monkeypatch, capsys):
     terminal.show(issued, as_json=False)
 
     assert TOKEN in capsys.readouterr().out
+
+
+def test_facts_within_facts_are_read_without_json(capsys):
+    class Answer(BaseModel):
+        ssh: dict[str, str] = {"command": "ssh -J a b"}
+        addresses: list[dict[str, str]] = [{"family": "ipv4", "address": "10.0.0.2"}] * 2
+        ready: bool = True
+
+    terminal.show(Answer(), as_json=False)
+
+    assert capsys.readouterr().out.splitlines() == [
+        "ssh.command  ssh -J a b",
+        "addresses    ipv4 10.0.0.2, ipv4 10.0.0.2",
+        "ready        true",
+    ]
 
 
 STEERING = ["a\x1b[2Jb\n", "\x9b31m", "\x1b]52;c;eA==\x07", "a\rb", "\u202ecod", "\x00\x7f"]
@@ -43,7 +59,7 @@ def test_no_message_steers_the_terminal(capsys, text: str):
     assert all(line.isprintable() for line in said.split("\n"))
 
 
-@pytest.mark.parametrize(("value", "shown"), [("[red]", "[red]"), (["x"], '["x"]'), (1, "1")])
+@pytest.mark.parametrize(("value", "shown"), [("[red]", "[red]"), (["x", 1], "x, 1"), (1, "1")])
 def test_values_are_shown_as_they_are(value: object, shown: str):
     assert terminal._value(value) == shown
 

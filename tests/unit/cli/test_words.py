@@ -1,4 +1,4 @@
-"""Whose an option is: the first words are ours, those behind the program's name are its own."""
+"""Which program an option is for: ours before the program's name, its own after it."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pve402.cli import guest_work, inside, options
+from pve402.cli import guest_work, inside
 
 NOTHING = {"user": "", "cwd": "", "timeout": 600.0, "with_stdin": False}
 
@@ -15,14 +15,14 @@ def _parsed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[Any, dict
     """The outcome of `pve402 exec`, and what it would run."""
     asked: dict[str, Any] = {}
 
-    def execute(url: str, token: str | None, name: str, wish: Any, *, with_stdin: bool) -> int:
+    def execute(url: str, token: str | None, name: str, wish: Any, **how: bool) -> int:
         asked.update(
             name=name,
             words=wish.argv,
             user=wish.user,
             cwd=wish.cwd,
             timeout=wish.timeout_seconds,
-            with_stdin=with_stdin,
+            with_stdin=how["with_stdin"],
         )
         return 0
 
@@ -88,4 +88,19 @@ def test_help_is_ours_before_the_first_word(monkeypatch):
     outcome, asked = _parsed(monkeypatch, "--help")
 
     assert (outcome.exit_code, asked) == (0, {})
-    assert options.DEFAULT_URL in outcome.output
+    assert "127.0.0.1:4021" in outcome.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["10001", "--timeout", "1e9", "id"], "timeout_seconds: Input should be less"),
+        (["10001", "--timeout", "nan", "id"], "timeout"),
+        (["10001", "--cwd", "/a" * 4096, "id"], "cwd: String should have at most"),
+        (["10001", "echo", "x" * 130_000], "argv.1: String should have at most"),
+    ],
+)
+def test_what_no_service_accepts_is_wrong_usage(monkeypatch, arguments, said: str):
+    result, asked = _parsed(monkeypatch, *arguments)
+
+    assert (result.exit_code, asked, said in result.stderr) == (2, {}, True)
