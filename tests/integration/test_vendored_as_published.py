@@ -1,4 +1,4 @@
-"""The console pages' libraries beside what npm installs by the lock file."""
+"""The web pages' libraries beside what npm installs by the lock file."""
 
 import runpy
 

@@ -15,7 +15,7 @@ const BUSY = 4409;
 const BUSY_TRIES = 2;
 
 export class Connection {
-  // `on` has ready(facts, isFirst), bytes(Uint8Array, done), lease(facts), state(word),
+  // `on` has ready(facts, isFirst), bytes(Uint8Array, done), lease(facts), addresses(list), ports(list), state(word),
   // over(reason, canRetry) and size(), which returns columns and rows.
   constructor(path, on, { window = WINDOW_BYTES } = {}) {
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
@@ -86,6 +86,8 @@ export class Connection {
     if (told.resume) this.ticket = told.resume;
     if (told.ready) this.becomeReady(told.ready);
     if (told.lease) this.on.lease(told.lease);
+    if (told.addresses) this.on.addresses?.(told.addresses);
+    if (told.ports) this.on.ports?.(told.ports);
     if (told.another) this.on.another?.(told.another);
     if (told.exit) this.reason = told.exit;
     if (told.taken) {

@@ -1,7 +1,9 @@
 // The frame around both consoles: name, state, time left, notices, renewal link.
 
 import { Connection } from "./connection.js";
-import { explain, isLeaseOver, mayRenew, mayRetry } from "./words.js";
+import { inWords } from "./durations.js";
+import { NO_PORTS, described } from "./ports.js";
+import { explain, isLeaseOver, isLinkUsed, mayRenew, mayRetry } from "./words.js";
 
 const STATES = {
   connecting: "connecting",
@@ -37,6 +39,8 @@ export class Frame {
           on.ready(facts, isFirst);
         },
         lease: (facts) => this.setEnd(facts.expiresAt),
+        addresses: (found) => this.showAddresses(found),
+        ports: (found) => this.showPorts(found),
         over: (reason, canRetry, wasOpen) => {
           this.notice(reason, canRetry, wasOpen);
           on.over?.(reason);
@@ -45,6 +49,9 @@ export class Frame {
       options,
     );
     element("again").onclick = () => connection.again();
+    element("ports").ontoggle = () => {
+      if (element("ports").open) connection.tell({ ports: true });
+    };
     globalThis.onNewTicket = () => connection.start(globalThis.takeTicket());
     const ticket = globalThis.takeTicket();
     if (ticket) connection.start(ticket);
@@ -78,6 +85,26 @@ export class Frame {
     element("notice").hidden = true;
     this.clockAheadMs = Date.now() - Date.parse(facts.now);
     this.setEnd(facts.expiresAt);
+  }
+
+  // The container's own words: shown as text, and no more of them than fit.
+  showAddresses(found) {
+    element("addresses").textContent = found.slice(0, 2).join(", ");
+    element("addresses").title = found.join(", ");
+    element("addresses").hidden = false;
+  }
+
+  // Asked for each time that somebody opens the list. Private ones need a login, which a console
+  // cannot give.
+  showPorts(found) {
+    element("port-list").replaceChildren(
+      ...found.map((port) => {
+        const line = document.createElement("li");
+        line.append(described(port));
+        return line;
+      }),
+    );
+    element("ports-said").textContent = found.length ? "" : NO_PORTS;
   }
 
   setEnd(expiresAt) {
@@ -114,12 +141,13 @@ export class Frame {
     element("notice-text").textContent = explain(reason, wasOpen);
     element("again").hidden = !(canRetry && mayRetry(reason));
     element("notice-renew").hidden = !(mayRenew(reason) && wasOpen);
+    element("notice-leases").hidden = !(isLinkUsed(reason) && document.body.dataset.shop === "yes");
     element("notice").hidden = false;
   }
 
   say(text) {
     element("notice-text").textContent = text;
-    element("again").hidden = element("notice-renew").hidden = true;
+    for (const id of ["again", "notice-renew", "notice-leases"]) element(id).hidden = true;
     element("notice").hidden = false;
     setTimeout(() => {
       if (element("notice-text").textContent === text) element("notice").hidden = true;
@@ -149,15 +177,4 @@ export function isWayOut(event) {
   if (event.type === "keydown") document.querySelector(".tools button:enabled").focus();
   event.preventDefault();
   return true;
-}
-
-export function inWords(milliseconds) {
-  const seconds = Math.floor(milliseconds / 1000);
-  const minutes = Math.floor(seconds / 60);
-  const hours = Math.floor(minutes / 60);
-  if (hours >= 48) return `${Math.floor(hours / 24)} d ${hours % 24} h`;
-  if (hours) return `${hours} h ${minutes % 60} min`;
-  if (minutes >= 5) return `${minutes} min`;
-  if (minutes) return `${minutes} min ${seconds % 60} s`;
-  return `${seconds} s`;
 }

@@ -35,4 +35,5 @@ export function explain(reason, wasOpen) {
 
 export const mayRetry = (reason) => MAY_RETRY.has(reason) || !WORDS[reason];
 export const isLeaseOver = (reason) => MAY_RENEW.has(reason) || reason === "ended_by_owner";
+export const isLinkUsed = (reason) => reason === "console_ticket_refused" || reason === "no_link";
 export const mayRenew = (reason) => MAY_RENEW.has(reason);
