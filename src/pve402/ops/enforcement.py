@@ -92,7 +92,7 @@ async def _apply(
     parts: bootstrap.Components, console: Console, row: lease.Lease, move: Move, done: str
 ) -> int:
     try:
-        async with parts.db.single() as tx:
+        async with parts.db.begin() as tx:
             await move(tx, row)
     except queue.FenceLostError:
         return _refuse("another change to this lease is in progress; try again in a moment")

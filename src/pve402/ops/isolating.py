@@ -7,6 +7,7 @@ from rich.console import Console
 
 from pve402 import bootstrap
 from pve402.domain import lease
+from pve402.leases import moves
 from pve402.ops import enforcement
 from pve402.proxmox import errors as pve
 
@@ -25,12 +26,20 @@ async def isolate(parts: bootstrap.Components, console: Console, *, name: str) -
         sys.stderr.write(f"{problem}\n")
         return EXIT_REFUSED
     try:
-        await parts.guest_network.isolate(row)
+        await _isolate(parts, row)
     except pve.ProxmoxError as error:
         sys.stderr.write(f"the rules could not be written: {error}\n")
         return EXIT_REFUSED
     console.print(_LATER.format(name=row.lease_id), soft_wrap=True)
     return 0
+
+
+async def _isolate(parts: bootstrap.Components, row: lease.Lease) -> None:
+    key = str(parts.guest_network.key_of(row))
+    await parts.guest_network.isolate(row)
+    if row.status in {lease.LeaseStatus.ACTIVE, lease.LeaseStatus.STOPPED}:
+        async with parts.db.single() as tx:
+            await moves.note_isolated(parts.db, tx, row, key)
 
 
 async def _problem(parts: bootstrap.Components, row: lease.Lease | None) -> str | None:
@@ -40,7 +49,7 @@ async def _problem(parts: bootstrap.Components, row: lease.Lease | None) -> str 
     profile = parts.leases.catalogue.networks.get(row.network)
     if profile is None or not profile.is_isolated:
         return f'the catalogue has no network {row.network!r} with isolation = "tenant"'
-    if {f"ipv{pool.version}" for pool in profile.pools} - row.addresses.keys():
+    if profile.families - row.addresses.keys():
         return "the lease has no recorded address, and its address filter would cut it off"
     await parts.firewalls.look()
     return parts.firewalls.problem

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import ipaddress
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from pve402 import bootstrap, config
 from pve402.config import logs
 from pve402.domain import blocklist, errors
 from pve402.domain.catalogue import CatalogueError
-from pve402.ops import blocking, draining, enforcement, history, isolating
+from pve402.ops import blocking, catalogue, draining, enforcement, history, isolating
 from pve402.ops import doctor as doctors
 from pve402.ops import leases as lease_list
 from pve402.ops import owed as debts
@@ -22,6 +23,7 @@ from pve402.ops import rebuild as rebuilding
 from pve402.ops import reconcile as reconciling
 from pve402.ops import revenue as revenues
 from pve402.ops import who as whose
+from pve402.ops.checks import deep as deeply
 from pve402.proxmox import errors as pve
 from pve402.storage.database import DatabaseBusyError
 
@@ -57,9 +59,44 @@ Work = Callable[[bootstrap.Components, Console], Awaitable[int]]
 
 
 @app.command()
-def doctor(env_file: EnvFile = None) -> None:
-    """Check settings, database, Proxmox VE, rights, templates, chain and facilitator."""
-    _run(env_file, functools.partial(doctors.examine, env_file=env_file))
+def doctor(
+    *,
+    env_file: EnvFile = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Make two containers for a minute and send packets.")
+    ] = False,
+    network: Annotated[
+        str | None, typer.Option(help="With --deep: a network on sale.", metavar="NAME")
+    ] = None,
+    node: Annotated[
+        str | None, typer.Option(help="With --deep: the node to use.", metavar="NAME")
+    ] = None,
+    target: Annotated[
+        str, typer.Option(help="With --deep: a server on the internet.", metavar="HOST:PORT")
+    ] = "{}:{}".format(*deeply.TARGET),
+    mail: Annotated[
+        str, typer.Option(help="With --deep: a server that listens on port 25.", metavar="HOST")
+    ] = deeply.MAIL,
+    private: Annotated[
+        list[str] | None,
+        typer.Option(help="With --deep: a server in your own network.", metavar="ADDRESS:PORT"),
+    ] = None,
+) -> None:
+    """Check settings, database, Proxmox VE, rights, templates, chain and facilitator.
+
+    With --deep, two containers of our own show what containers can do and what they cannot.
+    """
+    if not deep:
+        _run(env_file, functools.partial(doctors.examine, env_file=env_file))
+        return
+    wanted = deeply.Deep(
+        network=network,
+        node=node,
+        target=_place(target),
+        mail=mail,
+        private=tuple(_address(one) for one in private or ()),
+    )
+    _run(env_file, functools.partial(doctors.examine_deeply, wanted=wanted), may_be_first=True)
 
 
 @app.command()
@@ -85,16 +122,29 @@ def owed(
     owed_id: Annotated[
         str | None, typer.Option("--id", help="With --paid: only this debt.")
     ] = None,
+    reserve: Annotated[
+        str | None, typer.Option(metavar="ID", help="An owedId or orderId to pay back.")
+    ] = None,
+    release: Annotated[
+        str | None, typer.Option(metavar="ID", help="A reserved owedId not to pay back.")
+    ] = None,
 ) -> None:
     """Show money that bought nothing: payer, amount, since when, why, tries.
 
-    With --paid, close what this transaction paid back; it is read from the chain.
+    With --reserve, stop its delivery and redemption, so that you can pay it back; --release undoes
+    that. With --paid, close what this transaction paid back; it is read from the chain.
     """
-    if paid is None:
-        _run(env_file, functools.partial(debts.show, as_json=as_json), needs_tables=True)
-    else:
-        work = functools.partial(debts.close, transaction=paid, owed_id=owed_id)
-        _run(env_file, work, needs_tables=True)
+    works: list[Work] = []
+    if reserve is not None:
+        works.append(functools.partial(debts.reserve, name=reserve))
+    if release is not None:
+        works.append(functools.partial(debts.release, owed_id=release))
+    if paid is not None:
+        works.append(functools.partial(debts.close, transaction=paid, owed_id=owed_id))
+    if len(works) > 1:
+        raise typer.BadParameter("--reserve, --release and --paid exclude each other")
+    work = works[0] if works else functools.partial(debts.show, as_json=as_json)
+    _run(env_file, work, needs_tables=True)
 
 
 @app.command()
@@ -105,7 +155,7 @@ def leases(env_file: EnvFile = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(
-    subject: Annotated[str, typer.Argument(help="leaseId, order id, or transaction hash.")],
+    subject: Annotated[str, typer.Argument(help="leaseId, ctid, orderId, owedId or transaction.")],
     env_file: EnvFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -224,6 +274,30 @@ def undrain(
     _run(env_file, functools.partial(draining.undrain, node=node), needs_tables=True)
 
 
+catalogues = typer.Typer(help="What is on sale.", no_args_is_help=True)
+app.add_typer(catalogues, name="catalogue")
+
+
+@catalogues.command()
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(help="Catalogue; without it, the one of the settings.")
+    ] = None,
+    env_file: EnvFile = None,
+) -> None:
+    """Check a catalogue before it is put in place, and show what it would change."""
+    _run(env_file, functools.partial(catalogue.check, file=file))
+
+
+@catalogues.command()
+def reload(env_file: EnvFile = None) -> None:
+    """Put the file of the settings on sale, for all replicas, without a restart.
+
+    A running service does this by itself when its file changes.
+    """
+    _run(env_file, catalogue.reload, needs_tables=True)
+
+
 @app.command()
 def reconcile(env_file: EnvFile = None, apply: Apply = False) -> None:
     """Show our guests that have no lease; with --apply, stop those that are running."""
@@ -255,15 +329,44 @@ def main(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _place(text: str) -> tuple[str, int]:
+    """Read HOST:PORT; an IPv6 address stands in brackets."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise typer.BadParameter(f"{text[:80]!r}: give it as HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _address(text: str) -> tuple[str, int]:
+    """Read ADDRESS:PORT."""
+    host, port = _place(text)
+    try:
+        return str(ipaddress.ip_address(host)), port
+    except ValueError:
+        raise typer.BadParameter(f"{text[:80]!r}: give it as ADDRESS:PORT") from None
+
+
+def _is_new(settings: config.Settings) -> bool:
+    """Return whether nothing was ever sold from here: there is not even a file with tables."""
+    file = config.sqlite_file(settings)
+    return file is not None and not file.exists()
+
+
 def _run(
-    env_file: Path | None, work: Work, *, needs_key: bool = False, needs_tables: bool = False
+    env_file: Path | None,
+    work: Work,
+    *,
+    needs_key: bool = False,
+    needs_tables: bool = False,
+    may_be_first: bool = False,
 ) -> None:
+    """Run a command. One that may be the first makes the secret key, as the service would."""
     try:
         settings = config.load(env_file)
         logs.configure(settings.pve402_log_level, settings.pve402_log_format)
         if needs_key and not config.is_key_kept(settings):
             raise config.SettingsError({"PVE402_SECRET_KEY": _NO_KEY})
-        components = bootstrap.build(settings, makes_key=False)
+        components = bootstrap.build(settings, makes_key=may_be_first and _is_new(settings))
         code = asyncio.run(_with(components, work, needs_tables=needs_tables))
     except (config.SettingsError, CatalogueError) as error:
         sys.stderr.write(f"these settings are missing or wrong:\n\n{error}\n")
@@ -279,6 +382,7 @@ async def _with(components: bootstrap.Components, work: Work, *, needs_tables: b
     try:
         if needs_tables and not await components.db.has_tables():
             raise config.SettingsError({"DATABASE_URL": _NO_TABLES})
+        await components.versions.adopt()
         return await work(components, Console())
     finally:
         await components.close()

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pve402 import bootstrap
 from pve402.domain import owed, price
-from pve402.leases import redeeming, repayment
+from pve402.leases import redeeming, repayment, withdrawal
 from pve402.ops import screen
 from pve402.payments import errors as payment_errors
 from pve402.payments import networks
@@ -20,6 +20,11 @@ from pve402.storage import owed_rows
 EXIT_NOT_REPAID = 1
 EXIT_UNREACHABLE = 3
 _COLUMNS = ("owedId", "payer", "network", "amount", "since", "why", "tries", "state")
+_REFUSALS = (
+    repayment.NotRepaid,
+    withdrawal.NotWithdrawn,
+    payment_errors.ChainUnavailable,
+)
 _TRANSACTION = re.compile(r"0x[0-9a-fA-F]{64}")
 
 
@@ -85,19 +90,50 @@ async def close(
         parts.db,
         parts.settler,
         parts.settings.network,
+        parts.withdrawal,
         confirmations=parts.lease_options.confirmations,
     )
     try:
         closed = await paying.close(transaction.lower(), owed_id)
-    except repayment.NotRepaid as error:
-        sys.stderr.write(f"nothing is closed: {error}\n")
-        return EXIT_NOT_REPAID
-    except payment_errors.ChainUnavailable as error:
-        sys.stderr.write(f"nothing is closed: the chain cannot be read: {error}\n")
-        return EXIT_UNREACHABLE
-    for debt in closed:
-        console.print(f"closed {debt.owed_id}: {_of_debt(debt).amount} paid back to {debt.payer}")
+    except _REFUSALS as error:
+        return _refuse("closed", error)
+    for one in closed:
+        row = _of_debt(one.debt)
+        console.print(f"closed {row.owed_id}: {row.amount} paid back to {row.payer}")
+        if (more := one.paid_atomic - row.amount_atomic) > 0:
+            left = dataclasses.replace(row, amount_atomic=more).amount
+            console.print(f"{row.payer} got {left} more than was still owed")
     return 0
+
+
+async def reserve(parts: bootstrap.Components, console: Console, *, name: str) -> int:
+    """Take money out of delivery and redemption, to pay it back; return 0, 1 if not, 3."""
+    try:
+        debt = await parts.withdrawal.reserve(name)
+    except _REFUSALS as error:
+        return _refuse("reserved", error)
+    row = _of_debt(debt)
+    console.print(f"reserved {debt.owed_id}: send {row.amount} to {debt.payer} on {debt.network}")
+    return 0
+
+
+async def release(parts: bootstrap.Components, console: Console, *, owed_id: str) -> int:
+    """Make a reserved debt redeemable again; return 0, 1 if it is not reserved."""
+    try:
+        debt = await parts.withdrawal.release(owed_id)
+    except _REFUSALS as error:
+        return _refuse("released", error)
+    console.print(f"released {debt.owed_id}; {debt.payer} can redeem it again")
+    return 0
+
+
+def _refuse(done: str, error: Exception) -> int:
+    """Say why nothing was done; return the exit code."""
+    if isinstance(error, payment_errors.ChainUnavailable):
+        sys.stderr.write(f"nothing is {done}: the chain cannot be read: {error}\n")
+        return EXIT_UNREACHABLE
+    sys.stderr.write(f"nothing is {done}: {error}\n")
+    return EXIT_NOT_REPAID
 
 
 def _of_debt(debt: owed.Owed) -> _Row:
@@ -110,7 +146,7 @@ def _of_debt(debt: owed.Owed) -> _Row:
         since=debt.since,
         why=debt.reason.value,
         tries=debt.tries,
-        state="redeemable" if debt.holder_order_id is None else "redeeming",
+        state=debt.status.value.replace("_", " "),
         transaction=debt.transaction,
         last_error=debt.last_error,
     )

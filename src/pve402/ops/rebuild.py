@@ -118,11 +118,21 @@ async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None
         network=record.network,
         addresses=record.addresses,
         link=networks.Link.PENDING if one.is_unplugged else networks.Link.READY,
+        rules_at=now if _is_isolated(parts, one) else None,
+        openings=record.openings,
         wanted=wanted,
         suspension=record.suspension,
     )
     async with parts.db.begin() as tx:
         await reservation.restore(parts.db, tx, row)
+
+
+def _is_isolated(parts: bootstrap.Components, one: Found) -> bool:
+    """Return whether a connected guest has rules, or can be given them: its addresses are known."""
+    profile = parts.leases.catalogue.networks.get(one.record.network)
+    if profile is None or not profile.is_isolated or one.is_unplugged:
+        return False
+    return profile.families <= one.record.addresses.keys()
 
 
 def _rates(parts: bootstrap.Components, name: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pve402 import bootstrap
-from pve402.domain import order, owed, price
+from pve402.domain import order, price
 from pve402.ops import screen
 from pve402.payments import networks
 from pve402.storage import owed_rows, tables, transaction
@@ -43,7 +43,7 @@ class Revenue:
             if self.output == "table":
                 newest = await _list(tx, settled, newest=NEWEST_ORDERS)
                 _print(newest, await _sum(tx, settled), console)
-                _print_owed(await owed_rows.list_open(tx), console)
+                _print_owed(await owed_rows.totals(tx), console)
             elif self.output == "csv":
                 csv.writer(sys.stdout).writerows([_COLUMNS])
                 csv.writer(sys.stdout).writerows(await _list(tx, settled))
@@ -102,11 +102,8 @@ def _row(paid: sa.Row[Any]) -> tuple[str, ...]:
     return (*facts, chain.name, paid.payer, amount, paid.transaction or "")
 
 
-def _print_owed(debts: Sequence[owed.Owed], console: Console) -> None:
+def _print_owed(sums: Mapping[str, int], console: Console) -> None:
     """Print what was received and bought nothing; no part of it is in the totals."""
-    sums: dict[str, int] = {}
-    for debt in debts:
-        sums[debt.network] = sums.get(debt.network, 0) + debt.left_atomic
     for network, amount_atomic in sums.items():
         chain = networks.BY_CAIP2[network]
         total = price.usd_of(amount_atomic, chain.decimals)

@@ -10,11 +10,16 @@ from typing import Any, Final
 from rich.console import Console
 
 from pve402 import bootstrap
+from pve402.domain import lease
 from pve402.ops import screen
 from pve402.storage import address_rows
 
 EXIT_UNKNOWN: Final = 1
 EXIT_REFUSED: Final = 2
+_NOBODYS: Final = {
+    lease.NOBODY: "nobody: it was kept ready",
+    lease.DOCTOR: "nobody: the doctor tried it",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +51,7 @@ class Who:
         return 0 if found else EXIT_UNKNOWN
 
     def _say_what_to_do(self, console: Console, newest: address_rows.Holding) -> None:
-        if newest.released_at is None and newest.owner:
+        if newest.released_at is None and (newest.owner or lease.NOBODY) not in _NOBODYS:
             console.print(f"to stop it: pve402 ops suspend {newest.lease_id} --reason ...")
 
 
@@ -65,7 +70,7 @@ def _moment(text: str | None) -> datetime | None:
 def _line(one: address_rows.Holding) -> str:
     until = _shown(one.released_at) if one.released_at is not None else "now"
     paid = f", paid by {one.transaction}" if one.transaction else ""
-    whose = f"wallet {one.owner}{paid}" if one.owner else "nobody: it was kept ready"
+    whose = _NOBODYS.get(one.owner or lease.NOBODY) or f"wallet {one.owner}{paid}"
     span = f"from {_shown(one.taken_at)} to {until}"
     return f"{one.address} ({one.network}): lease {one.lease_id}, {whose}, {span}"
 

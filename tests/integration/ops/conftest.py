@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from tests.support.chain import chain, facilitator
-from tests.support.installation import installation, proxmox
+from tests.support.installation import installation, proxmox, world
 
-__all__ = ["chain", "facilitator", "installation", "proxmox"]
+__all__ = ["chain", "facilitator", "installation", "proxmox", "world"]
 
 
 @pytest.fixture

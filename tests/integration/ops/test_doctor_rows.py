@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import io
 import re
 import socket
-import time
-import types
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,18 +15,19 @@ from typing import Any
 import pytest
 from aiohttp import web
 from rich.console import Console
-from tests.support import certificates
-from tests.support.installation import Installation, running, settings
+from tests.support import (
+    broken_payments,  # noqa: F401 -- its rows
+    certificates,
+    stand_ins,
+)
+from tests.support.broken import BROKEN, GOOD, World, broken, setting
 from tests.support.project import ROOT
 
-from pve402 import bootstrap
 from pve402.ops import doctor
-from pve402.ops.checks import payments as payment_checks
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve.options import (
     AccessOptions,
-    Progress,
     SimulatorOptions,
     StorageOptions,
     TokenOptions,
@@ -38,54 +35,7 @@ from pve402_devnet.pve.options import (
 from pve402_devnet.pve.simulator import SimulatedProxmox
 
 PAGE = ROOT / "docs" / "how-to" / "troubleshoot.md"
-GOOD = SimulatorOptions(
-    progress=Progress.IMMEDIATELY, publish_interval_seconds=0.05, auth_failure_seconds=0.0
-)
-
-
-@dataclasses.dataclass
-class World:
-    """What an installation stands on, and what is changed in its settings."""
-
-    folder: Path
-    proxmox: SimulatedProxmox
-    chain: SimulatedChain
-    facilitator: SimulatedFacilitator
-    monkeypatch: pytest.MonkeyPatch
-    changes: dict[str, Any] = dataclasses.field(default_factory=dict)
-    database_url: str = ""
-    env_file: Path | None = None
-
-    def parts(self) -> bootstrap.Components:
-        """The installation, not started."""
-        url = self.database_url or f"sqlite:///{self.folder}/pve402.sqlite3"
-        world = (self.proxmox, self.chain, self.facilitator)
-        return bootstrap.build(settings(url, *world, **self.changes))
-
-
-Break = Callable[[World], AbstractAsyncContextManager[None]]
 SHIPPED = Path("src/pve402/domain/default_catalogue.toml").read_text()
-BROKEN: dict[str, tuple[SimulatorOptions, Break]] = {}
-
-
-def broken(row: str, options: SimulatorOptions = GOOD) -> Callable[[Any], Any]:
-    """Say which row an installation shows."""
-
-    def note(function: Any) -> Any:
-        BROKEN[row] = (options, contextlib.asynccontextmanager(function))
-        return function
-
-    return note
-
-
-def setting(row: str, **changes: Any) -> None:
-    """A row that is one setting."""
-
-    async def change(world: World) -> AsyncIterator[None]:
-        world.changes |= changes
-        yield
-
-    BROKEN[row] = (GOOD, contextlib.asynccontextmanager(change))
 
 
 setting("the host name of Proxmox VE does not exist", pve_host="https://pve.invalid:8006")
@@ -97,9 +47,10 @@ setting("a storage that does not exist", pve_storage="missing")
 setting("a missing template", pve_os_template="local:vztmpl/missing.tar.gz")
 setting("a missing bridge", pve_bridge="vmbr9")
 setting("a missing resource pool", pve_pool="nowhere")
-setting("a chain that cannot be read", rpc_url="http://127.0.0.1:9")
-setting("a facilitator that does not answer", facilitator_url="http://127.0.0.1:9")
-setting("a facilitator for other networks", network=("eip155:84532", "eip155:8453"))
+setting(
+    "a template on a storage that does not exist",
+    pve_os_template="missing:vztmpl/debian-12-standard_12.12-1_amd64.tar.zst",
+)
 
 
 setting("a network that isolates nobody")  # as the variables alone make it
@@ -149,16 +100,26 @@ async def _another_server(world: World) -> AsyncIterator[None]:
     async def welcome(_: web.Request) -> web.Response:
         return web.Response(text="<html>Welcome</html>", content_type="text/html")
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", welcome)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    world.changes["pve_host"] = f"http://127.0.0.1:{port}"
-    yield
-    await runner.cleanup()
+    async with stand_ins.answering(welcome) as world.changes["pve_host"]:
+        yield
+
+
+@broken("the daemons behind the port are down")
+async def _daemons_down(world: World) -> AsyncIterator[None]:
+    async def down(_: web.Request) -> web.Response:
+        return web.Response(status=595, reason="Connection refused")
+
+    async with stand_ins.answering(down) as world.changes["pve_host"]:
+        yield
+
+
+@broken("a proxy that lets nobody in")
+async def _forbidding(world: World) -> AsyncIterator[None]:
+    async def forbid(_: web.Request) -> web.Response:
+        return web.Response(status=403, text="<html>Forbidden</html>", content_type="text/html")
+
+    async with stand_ins.answering(forbid) as world.changes["pve_host"]:
+        yield
 
 
 WITH_TLS = dataclasses.replace(GOOD, tls=True)
@@ -259,47 +220,14 @@ async def _full(world: World) -> AsyncIterator[None]:
     yield
 
 
-@broken("a chain that is behind")
-async def _behind(world: World) -> AsyncIterator[None]:
-    later = types.SimpleNamespace(time=lambda: time.time() + 3600)
-    world.monkeypatch.setattr(payment_checks, "time", later)
-    yield
-
-
-@broken("no directory for the database")
-async def _no_directory(world: World) -> AsyncIterator[None]:
-    world.database_url = f"sqlite:///{world.folder}/nowhere/pve402.sqlite3"
-    yield
-
-
-@broken("a file that is not a database")
-async def _no_database(world: World) -> AsyncIterator[None]:
-    (world.folder / "pve402.sqlite3").write_bytes(b"something else entirely\n" * 400)
-    yield
-
-
-@broken("PostgreSQL cannot be reached")
-async def _no_server(world: World) -> AsyncIterator[None]:
-    world.database_url = "postgresql://pve402:secret@127.0.0.1:9/pve402"
-    yield
-
-
-@broken("containers of another installation name")
-async def _other_name(world: World) -> AsyncIterator[None]:
-    url = f"sqlite:///{world.folder}/pve402.sqlite3"
-    made: Installation
-    async with running(url, world.proxmox, world.chain, world.facilitator) as made:
-        await made.lease()
-    world.changes["pve402_instance"] = "other"
-    yield
-
-
-def rows() -> dict[str, tuple[str, str]]:
-    """The table of the page: what is wrong, what is said of it, which setting it names."""
+def rows() -> dict[str, tuple[str, str, str]]:
+    """The table of the page: what is wrong, what is said of it, which setting it names, a mend."""
     cells = re.findall(
-        r"^\| (?!what is|---)(.+?) \| `(.+?)` \| (.+?) \| .+ \|$", PAGE.read_text(), re.MULTILINE
+        r"^\| (?!what is|---)(.+?) \| `(.+?)` \| (.+?) \| (.+) \|$",
+        PAGE.read_text(),
+        re.MULTILINE,
     )
-    return {wrong: (said, variable.strip("`")) for wrong, said, variable in cells}
+    return {wrong: (said, variable.strip("`"), mend) for wrong, said, variable, mend in cells}
 
 
 def test_every_row_of_the_page_is_tried() -> None:
@@ -325,10 +253,12 @@ async def test_the_doctor_names_cause_setting_and_mend(
             await parts.close()
             await asyncio.sleep(0)
 
-    said, variable = rows()[row]
+    said, variable, mend = rows()[row]
     text = screen.file.getvalue()  # type: ignore[attr-defined]  # it is a StringIO
     about = [line for line in text.splitlines() if said in line]
     assert len(about) == 1, text
     if variable not in {"none", "the variable itself"}:
         assert variable in about[0]
+    assert all(command in about[0] for command in re.findall(r"`(.+?)`", mend))
     assert about[0].startswith("FAIL") == (code == 1)
+    assert sum(line.startswith("FAIL") for line in text.splitlines()) == code

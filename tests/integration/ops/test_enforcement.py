@@ -11,23 +11,21 @@ from typing import Any
 import pytest
 from eth_account.signers.local import LocalAccount
 from rich.console import Console
-from tests.support.installation import Installation, running, settings
+from tests.support.installation import Installation, World, running, settings
 
 from pve402 import bootstrap
-from pve402.api import visit
 from pve402.domain import errors, lease, power
 from pve402.leases import moves
 from pve402.ops import enforcement, rebuild
+from pve402.proxmox.guests import GuestRef
 from pve402.storage import queue
-from pve402_devnet.chain import SimulatedChain
-from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve.simulator import SimulatedProxmox
 
 HOUR = timedelta(hours=1)
 
 
 def console() -> Console:
-    """A console whose words nobody reads."""
+    """A console whose output nobody reads."""
     return Console(file=io.StringIO(), width=300)
 
 
@@ -91,12 +89,12 @@ async def done_by_tenant(
     elif act == "quote":
         await installation.leases.check_renewable(row, 30)
     elif act == "use":
-        visit.require_active(row)
+        await installation.leases.require_active(row)
     else:
         await getattr(installation.leases, act)(row)
 
 
-@pytest.mark.parametrize("act", ["start", "stop", "reboot", "renew", "quote", "use"])
+@pytest.mark.parametrize("act", ["start", "stop", "reboot", "renew", "quote", "use", "end"])
 async def test_the_tenant_of_a_suspended_lease_is_told_why(
     installation: Installation, act: str
 ) -> None:
@@ -111,14 +109,23 @@ async def test_the_tenant_of_a_suspended_lease_is_told_why(
     assert not installation.runs(row.vmid)
 
 
-async def test_a_suspended_lease_is_seen_and_can_be_ended(installation: Installation) -> None:
+async def test_a_suspended_lease_is_seen(installation: Installation) -> None:
     row = await suspended(installation, (await installation.lease()).lease)
 
     assert (await installation.leases.view(row)).lease.suspension == row.suspension
-    await installation.leases.end(row)
-    await installation.settled_down()
 
-    assert row.vmid not in installation.marked_guests
+
+async def test_an_end_that_read_the_lease_before_its_suspension_does_not_end_it(
+    installation: Installation,
+) -> None:
+    read_before = (await installation.lease()).lease
+    row = await suspended(installation, read_before)
+
+    with pytest.raises(errors.LeaseBusy):
+        await installation.leases.end(read_before)
+
+    assert (await now(installation, row)).suspension == row.suspension
+    assert row.vmid in installation.marked_guests
 
 
 async def test_its_time_runs_on(installation: Installation) -> None:
@@ -162,10 +169,8 @@ async def test_a_resumed_guest_is_as_its_tenant_left_it(
 async def test_a_suspension_survives_a_lost_database(
     tmp_path: Path,
     proxmox: SimulatedProxmox,
-    chain: SimulatedChain,
-    facilitator: SimulatedFacilitator,
+    world: World,
 ) -> None:
-    world = (proxmox, chain, facilitator)
     async with running(f"sqlite:///{tmp_path}/lost.sqlite3", *world) as lost:
         held = await suspended(lost, (await lost.lease()).lease, time_held=True)
     await proxmox.publish()
@@ -182,6 +187,22 @@ async def test_a_suspension_survives_a_lost_database(
     assert held.suspension is not None
     since = held.suspension.since.replace(microsecond=0)
     assert found.suspension == dataclasses.replace(held.suspension, since=since)
+
+
+async def test_a_resumed_lease_stays_so_though_its_tenant_starts_it_at_once(
+    installation: Installation,
+) -> None:
+    row = await suspended(installation, (await installation.lease()).lease)
+    async with installation.parts.db.begin() as tx:  # both before the worker looks
+        resumed_row = await moves.resume(installation.parts.db, tx, row)
+        await moves.want_running(installation.parts.db, tx, resumed_row, power.WantedBy.TENANT)
+    await installation.settled_down()
+
+    config = await installation.parts.guests.config(GuestRef(node=row.node, vmid=row.vmid))
+
+    record = installation.parts.machines.read_description(config.description)
+    assert record is not None
+    assert record.suspension is None
 
 
 async def test_a_renewal_in_progress_is_not_suspended(installation: Installation) -> None:

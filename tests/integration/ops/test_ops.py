@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from tests.integration.leases.test_reconciler import add_copy
-from tests.support.installation import Installation, creation, running, settings
+from tests.support.installation import Installation, World, creation, running, settings
 
 from pve402 import bootstrap, config
 from pve402.domain import lease
@@ -207,7 +207,9 @@ async def test_reconcile_leaves_a_guest_alone_that_was_leased_meanwhile(
 ) -> None:
     await installation.lease()
     parts, view = installation.parts, SellingView(installation)
-    selling = reconciler.Reconciler(parts.db, view, parts.machines, parts.lease_options)  # type: ignore[arg-type]
+    selling = reconciler.Reconciler(
+        parts.db, view, parts.machines, parts.lease_options, parts.guest_network
+    )  # type: ignore[arg-type]
     screen = Screen()
 
     with_view = dataclasses.replace(parts, lease_reconciler=selling)
@@ -221,10 +223,8 @@ async def test_reconcile_leaves_a_guest_alone_that_was_leased_meanwhile(
 async def test_reconcile_refuses_with_an_empty_table(
     tmp_path: Path,
     proxmox: SimulatedProxmox,
-    chain: SimulatedChain,
-    facilitator: SimulatedFacilitator,
+    world: World,
 ) -> None:
-    world = (proxmox, chain, facilitator)
     async with running(f"sqlite:///{tmp_path}/lost.sqlite3", *world) as lost:
         row = (await lost.lease()).lease
         await proxmox.publish()
@@ -254,10 +254,8 @@ async def test_reconcile_refuses_a_name_that_guests_do_not_stand_under(
 async def test_rebuild_brings_leases_back_with_owner_end_and_size(
     tmp_path: Path,
     proxmox: SimulatedProxmox,
-    chain: SimulatedChain,
-    facilitator: SimulatedFacilitator,
+    world: World,
 ) -> None:
-    world = (proxmox, chain, facilitator)
     async with running(f"sqlite:///{tmp_path}/lost.sqlite3", *world) as lost:
         row = (await lost.lease(minutes=60)).lease
         lost.pass_time(60)
@@ -285,11 +283,9 @@ async def test_rebuild_brings_leases_back_with_owner_end_and_size(
 async def test_rebuild_keeps_what_is_in_grace_and_what_its_tenant_stopped(
     tmp_path: Path,
     proxmox: SimulatedProxmox,
-    chain: SimulatedChain,
-    facilitator: SimulatedFacilitator,
+    world: World,
     is_over: bool,
 ) -> None:
-    world = (proxmox, chain, facilitator)
     async with running(f"sqlite:///{tmp_path}/lost.sqlite3", *world) as lost:
         row = (await lost.lease(minutes=60)).lease
         await (lost.settled_down() if is_over else lost.leases.stop(row))
@@ -333,10 +329,8 @@ def _forget_states(parts: bootstrap.Components) -> None:
 async def test_rebuild_believes_no_forged_description(
     tmp_path: Path,
     proxmox: SimulatedProxmox,
-    chain: SimulatedChain,
-    facilitator: SimulatedFacilitator,
+    world: World,
 ) -> None:
-    world = (proxmox, chain, facilitator)
     async with running(f"sqlite:///{tmp_path}/lost.sqlite3", *world) as lost:
         row = (await lost.lease()).lease
         config = proxmox.world.guests[row.vmid].config

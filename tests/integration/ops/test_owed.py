@@ -12,6 +12,7 @@ from tests.support import debts
 from tests.support.installation import PAY_TO, Installation
 
 from pve402.domain import owed as owed_words
+from pve402.leases import metrics
 from pve402.ops import owed, revenue
 
 
@@ -20,6 +21,11 @@ async def closed(shop: Installation, transaction: str, **which: Any) -> tuple[in
     screen = Screen()
     code = await owed.close(shop.parts, screen.console, transaction=transaction, **which)
     return code, screen.text
+
+
+def figures() -> list[float]:
+    """The metric of what is owed, on every network."""
+    return [sample.value for family in metrics.OWED.collect() for sample in family.samples]
 
 
 async def owing(shop: Installation) -> tuple[LocalAccount, owed_words.Owed]:
@@ -61,6 +67,20 @@ async def test_revenue_tells_what_is_owed_from_what_is_earned(installation: Inst
 
     assert "no order was settled in these days" in screen.text
     assert f"{debt.left_atomic / 10**6} USDC owed to tenants, not earned" in screen.text
+
+
+async def test_the_metric_is_what_is_owed_now(installation: Installation) -> None:
+    shop = installation
+    _, debt = await owing(shop)
+    await shop.parts.lease_reconciler.run_once()
+    before = figures()
+    paid = await debts.transfer(shop, shop.tenant(), debt.payer, debt.left_atomic)
+    debts.mine(shop)
+    await closed(shop, paid)
+
+    await shop.parts.lease_reconciler.run_once()
+
+    assert (before, figures()) == ([debt.left_atomic], [])
 
 
 async def test_a_transfer_to_the_payer_closes_what_is_owed_once(installation: Installation) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.support import migrated
 
 from pve402.ops import revenue
 from pve402.storage import database, tables
@@ -23,9 +24,9 @@ ORDERS = revenue.NEWEST_ORDERS + 10
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 async def parts(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
     """What the command is given: a database with orders of two networks, one of them large."""
-    url = f"sqlite+aiosqlite:///{tmp_path}/db.sqlite3"
+    url = migrated.lay_sqlite(f"sqlite+aiosqlite:///{tmp_path}/db.sqlite3")
     if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_url")
+        url = request.getfixturevalue("migrated_url")
     db = await database.Database(url).open()
     many = [settled(number, SEPOLIA, 2000 + number % 2) for number in range(ORDERS - 1)]
     too_old = settled(ORDERS, SEPOLIA, LARGE, minutes_ago=2 * 24 * 60)

@@ -8,6 +8,7 @@ from pve402.proxmox import certificate, options
 from pve402.proxmox import errors as pve
 
 _WHAT = "Proxmox VE"
+_RESTART = "on the node: `systemctl restart pvedaemon pveproxy`, and look at the log of both"
 
 
 async def explain(error: pve.ProxmoxError, settings: config.Settings) -> Finding:
@@ -21,10 +22,15 @@ async def explain(error: pve.ProxmoxError, settings: config.Settings) -> Finding
     if isinstance(error, pve.PermissionDenied):
         return _denied(error, settings)
     if isinstance(error, pve.UnexpectedAnswer | pve.CallNotSupported):
-        detail = f"the service at {_address(settings)} is not the API of Proxmox VE"
-        mend = "use the address of Proxmox VE's own web interface; its port is 8006"
-        return findings.bad(_WHAT, detail, variable="PVE_HOST", mend=mend)
-    return findings.bad(_WHAT, str(error))
+        return not_the_api(settings)
+    return findings.bad(_WHAT, str(error), variable="PVE_HOST", mend=_RESTART)
+
+
+def not_the_api(settings: config.Settings) -> Finding:
+    """Say that something else answers at the address."""
+    detail = f"the service at {_address(settings)} is not the API of Proxmox VE"
+    mend = "use the address of Proxmox VE's own web interface; its port is 8006"
+    return findings.bad(_WHAT, detail, variable="PVE_HOST", mend=mend)
 
 
 def _unreachable(error: pve.ProxmoxError, settings: config.Settings) -> Finding:
@@ -34,6 +40,9 @@ def _unreachable(error: pve.ProxmoxError, settings: config.Settings) -> Finding:
         detail = f"{address} does not speak https"
         mend = "check the port: Proxmox VE's API listens on 8006, over HTTPS only"
         return findings.bad(_WHAT, detail, variable="PVE_HOST", mend=mend)
+    if error.status is not None:
+        detail = f"{address} answers {error.status}, so the API behind it is down: {error.message}"
+        return findings.bad(_WHAT, detail, variable="PVE_HOST", mend=_RESTART)
     why = causes.reason(cause) if error.__cause__ else error.message
     detail = f"{address} cannot be reached: {why}"
     mend = "check the name, the port, and that no firewall blocks this machine"

@@ -1,4 +1,4 @@
-"""What a check found: all is well, something to know, or a problem and how to fix it."""
+"""What a check found: all is well, something to know, a problem and its fix, or nothing sure."""
 
 import dataclasses
 import enum
@@ -10,6 +10,7 @@ class Verdict(enum.Enum):
     OK = "ok"  # as it should be
     NOTE = "note"  # works, but the operator should know
     FAIL = "fail"  # leases will fail, or the service will not start
+    UNKNOWN = "unknown"  # was to be shown, and could not be
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,11 @@ def note(what: str, detail: str, *, variable: str = "", mend: str = "") -> Findi
 def bad(what: str, detail: str, *, variable: str = "", mend: str = "") -> Finding:
     """Report a problem, the setting behind it, and what to do."""
     return Finding(verdict=Verdict.FAIL, what=what, detail=detail, variable=variable, mend=mend)
+
+
+def unknown(what: str, detail: str, *, mend: str = "") -> Finding:
+    """Report that something could not be shown, and what to do."""
+    return Finding(verdict=Verdict.UNKNOWN, what=what, detail=detail, mend=mend)
 
 
 class Stop(Exception):

@@ -14,7 +14,35 @@ async def networks(parts: bootstrap.Components) -> list[Finding]:
     on_sale = parts.leases.catalogue.networks_on_sale.values()
     if any(profile.is_isolated for profile in on_sale):
         await parts.firewalls.look()
-    return [_finding(profile, parts) for profile in on_sale]
+    proofs = await parts.firewalls.proofs() if any(one.is_isolated for one in on_sale) else {}
+    seen = [
+        findings.good(
+            f"node {node}",
+            f"packets were seen to be stopped on {proof.proven_at:%Y-%m-%d %H:%M UTC},"
+            f" by {proof.program} {proof.version or 'of unknown version'}",
+        )
+        for node, proof in sorted(proofs.items())
+    ]
+    away = [_away(node) for node in sorted(parts.firewalls.unseen)]
+    return [*(_finding(profile, parts) for profile in on_sale), *seen, *away]
+
+
+def unsent() -> Finding:
+    """Say what no configuration tells."""
+    detail = (
+        "none was sent, so nobody knows whether containers start, get an address and reach the"
+        " internet, and whether rules stop what they should"
+    )
+    return findings.note("packets", detail, mend="`pve402 ops doctor --deep`")
+
+
+def _away(node: str) -> Finding:
+    detail = (
+        "does not answer, so not all of its addresses are known: the rules of running containers"
+        " keep the nodes' addresses that they have"
+    )
+    mend = "start it, or remove it from the cluster; or `pve402 ops isolate LEASE` for each"
+    return findings.note(f"node {node}", detail, mend=mend)
 
 
 def _finding(profile: profiles.NetworkProfile, parts: bootstrap.Components) -> Finding:

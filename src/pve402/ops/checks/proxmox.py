@@ -10,6 +10,7 @@ from pve402.proxmox import access, roles, storage
 from pve402.proxmox import errors as pve
 
 _LEAST_FREE_GIB = 10
+_TEMPLATES = "PVE_OS_TEMPLATE or the catalogue"
 _FIGURES_ALONE = frozenset({"Sys.Audit"})
 
 
@@ -17,6 +18,8 @@ async def reached(parts: bootstrap.Components) -> list[Finding]:
     """Check that Proxmox VE answers. Raises Stop if it does not."""
     try:
         version = await parts.nodes.version()
+    except pve.PermissionDenied as error:  # Proxmox VE tells its version to anybody it knows
+        raise findings.Stop(diagnosis.not_the_api(parts.settings)) from error
     except pve.ProxmoxError as error:
         raise findings.Stop(await diagnosis.explain(error, parts.settings)) from error
     return [findings.good("Proxmox VE", f"version {version.version}")]
@@ -30,14 +33,18 @@ async def rights(parts: bootstrap.Components) -> list[Finding]:
     needs = rights_needed.needs(chosen, parts.leases.catalogue, names[0] if names else "pve")
     lacking = await access.Access(parts.proxmox).missing_privileges(needs)
     user = chosen.pve_token_id.partition("!")[0]
-    found = [_lacking(path, names, user) for path, names in lacking.items()]
+    needed = needs.privileges()
+    found = [
+        _lacking(path, names, user, role=roles.role_on(path, needed[path]).name)
+        for path, names in lacking.items()
+    ]
     return found or [findings.good("rights", "the token has all the rights it needs")]
 
 
-def _lacking(path: str, privileges: frozenset[str], user: str) -> Finding:
+def _lacking(path: str, privileges: frozenset[str], user: str, *, role: str) -> Finding:
     on = roles.place_of(path)
     alone = " --propagate 0" if on == "/" else ""
-    mend = f"`pveum acl modify {on} --users {user} --roles {roles.role_on(on).name}{alone}`"
+    mend = f"`pveum acl modify {on} --users {user} --roles {role}{alone}`"
     detail = f"the token lacks {', '.join(sorted(privileges))} on {on}"
     if on != "/" and privileges <= _FIGURES_ALONE:
         detail += ", so nodes show no figures and are chosen by their number of leases"
@@ -72,7 +79,9 @@ async def nodes(parts: bootstrap.Components) -> list[Finding]:
         return [findings.bad("nodes", detail, variable="PVE_NODE", mend=mend)]
     found = [*_unknown_in_skus(parts, known), *await _pool(parts)]
     for name in names:
-        found += [*await _disks(parts, name), *await _volumes(parts, name)]
+        for disks in _storages_on(parts, name):
+            found += await _disks(parts, name, disks)
+        found += await _volumes(parts, name)
         found += await _bridges(parts, name)
     return found
 
@@ -104,9 +113,16 @@ async def _pool(parts: bootstrap.Components) -> list[Finding]:
     return []
 
 
-async def _disks(parts: bootstrap.Components, node: str) -> list[Finding]:
-    name = parts.settings.pve_storage
-    what, variable = f"storage {name} on {node}", "PVE_STORAGE"
+def _storages_on(parts: bootstrap.Components, node: str) -> list[str]:
+    """Return the storages for disks of the skus that are sold on a node."""
+    skus = parts.leases.catalogue.skus.values()
+    sold = [sku for sku in skus if not sku.nodes or node in sku.nodes]
+    return list(dict.fromkeys(name for sku in sold for name in sku.storages))
+
+
+async def _disks(parts: bootstrap.Components, node: str, name: str) -> list[Finding]:
+    is_usual = name == parts.settings.pve_storage
+    what, variable = f"storage {name} on {node}", "PVE_STORAGE" if is_usual else "PVE402_CATALOGUE"
     storages = storage.Storages(parts.proxmox)
     try:
         disks = await storages.status(node, name)
@@ -130,14 +146,22 @@ async def _disks(parts: bootstrap.Components, node: str) -> list[Finding]:
 async def _volumes(parts: bootstrap.Components, node: str) -> list[Finding]:
     storages, held, found = storage.Storages(parts.proxmox), set[str](), list[Finding]()
     wanted = sorted(rights_needed.templates(parts.settings, parts.leases.catalogue, node))
+    unread = set[str]()
     for where in sorted({_storage_of(volume) for volume in wanted}):
         try:
             held |= {template.volid for template in await storages.templates(node, where)}
         except pve.ProxmoxError as error:
-            found.append(findings.bad(f"templates on {node}", f"{where}: {_reason(error)}"))
-    lacking = [volume for volume in wanted if volume not in held]
+            unread.add(where)
+            seen = [row.storage for row in await storages.list(node, content="vztmpl")]
+            found.append(_unread_templates(node, f"{where}: {_reason(error)}", seen))
+    lacking = [one for one in wanted if one not in held and _storage_of(one) not in unread]
     found += [_missing_template(volume, node) for volume in lacking]
     return found or [findings.good(f"templates on {node}", f"all {len(wanted)} exist")]
+
+
+def _unread_templates(node: str, detail: str, seen: list[str]) -> Finding:
+    mend = f"these hold templates: {', '.join(seen)}" if seen else "see `pvesm status`"
+    return findings.bad(f"templates on {node}", detail, variable=_TEMPLATES, mend=mend)
 
 
 def _missing_template(volume: str, node: str) -> Finding:
@@ -145,7 +169,7 @@ def _missing_template(volume: str, node: str) -> Finding:
     return findings.bad(
         f"template on {node}",
         f"there is no {volume}",
-        variable="PVE_OS_TEMPLATE or the catalogue",
+        variable=_TEMPLATES,
         mend=f"on the node: `pveam download {_storage_of(where)} {file}`",
     )
 

@@ -5,13 +5,12 @@ import os
 import time
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from pve402 import bootstrap, config
 from pve402.domain import causes, errors
 from pve402.leases import instance_name
 from pve402.ops.checks import findings
 from pve402.ops.checks.findings import Finding
+from pve402.storage import migrate
 
 _CLOCKS_APART_SECONDS = 60
 
@@ -64,20 +63,39 @@ async def database(parts: bootstrap.Components) -> list[Finding]:
         return [_new_file(file)]
     try:
         now = await parts.db.time()
-        other = await instance_name.other(parts.db, parts.lease_options.instance)
-    except sa.exc.ProgrammingError:
-        return [findings.good("database", "answers; the first start creates its tables")]
+        tables = await _tables(parts)
     except errors.DatabaseUnavailable as error:
         return [_unusable(error.__cause__ or error, file)]
     apart = abs(now.timestamp() - time.time())
     if apart > _CLOCKS_APART_SECONDS:
         detail = f"its clock differs from ours by {apart:.0f} s"
         return [findings.bad("database", detail, mend="synchronise both clocks (NTP)")]
+    return [tables]
+
+
+async def _tables(parts: bootstrap.Components) -> Finding:
+    """Check whose tables are there, and of which version; raises what reading them raises."""
+    if not await parts.db.has_tables():
+        return findings.good("database", "answers; the first start creates its tables")
+    revision, newest = await parts.db.revision(), migrate.newest_revision()
+    if revision != newest:
+        return _of_another_version(revision, newest)
+    other = await instance_name.other(parts.db, parts.lease_options.instance)
     if other is not None:
         detail = f"it has containers marked with {other}"
         mend = f"set PVE402_INSTANCE={other}"
-        return [findings.bad("database", detail, variable="PVE402_INSTANCE", mend=mend)]
-    return [findings.good("database", "answers")]
+        return findings.bad("database", detail, variable="PVE402_INSTANCE", mend=mend)
+    return findings.good("database", "answers")
+
+
+def _of_another_version(revision: str, newest: str) -> Finding:
+    if revision < newest:
+        return findings.good("database", "answers; the next start upgrades its tables")
+    detail = (
+        f"a newer version of pve402 made its tables: they are at {revision}, ours end at {newest}"
+    )
+    mend = "start the newer version again, or restore the backup made before it"
+    return findings.bad("database", detail, variable="DATABASE_URL", mend=mend)
 
 
 def _new_file(file: Path) -> Finding:
