@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from pve402.proxmox import parameters
 from pve402.proxmox.administration import Change
+from pve402.setup.firewall_steps import RuleStep
 from pve402.setup.steps import Step, TemplateStep
 
 _PVEUM = (
@@ -30,7 +31,15 @@ def lines(wanted: Iterable[Step]) -> Iterator[str]:
             has_fresh_list = True
             yield "pveam update"
         yield f"# {step.what}"
-        yield " || ".join(command(change) for change in step.changes)
+        tries = [command(change) for change in step.changes]
+        yield " || ".join([_look_for(step), *tries] if isinstance(step, RuleStep) else tries)
+
+
+def _look_for(step: RuleStep) -> str:
+    """Return the command that succeeds if the rule stands: adding it again would double it."""
+    rules = parameters.api_path("nodes", step.node, "firewall", "rules")
+    listed = shlex.join(["pvesh", "get", rules, "--output-format", "json"])
+    return f"{listed} | {shlex.join(['grep', '-qF', step.rule.comment])}"
 
 
 def command(change: Change) -> str:

@@ -5,24 +5,34 @@ again where its answer was lost.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pve402 import config
-from pve402.bootstrap import guests as guest_building
-from pve402.bootstrap import rights
+from pve402.bootstrap import catalogue_file, rights
 from pve402.domain.catalogue import Catalogue
-from pve402.proxmox import administration, certificate, errors, nodes, options, roles, tasks
+from pve402.proxmox import administration, certificate, errors, nodes, options, roles
 from pve402.proxmox.administration import Change
 from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
-from pve402.setup import commands, steps
+from pve402.setup import (
+    commands,
+    configuration,
+    firewalling,
+    making,
+    network_choice,
+    sdn_steps,
+    steps,
+    switching,
+)
 from pve402.setup.operator import Cancelled, Operator
 
-_TRIES = 3
-_DOWNLOAD_SECONDS = 1800
 _FINGERPRINT = (
     "{host} shows a certificate with the fingerprint\n  {shown}\n"
     "Compare it with the node's: `openssl x509 -noout -fingerprint -sha256 -in"
     " /etc/pve/local/pve-ssl.pem`"
+)
+_NOTHING_SOLD = (
+    "Everything else is in place, but nothing is sold from an isolated network until the"
+    " datacenter's firewall is on."
 )
 _RENEW = (
     "The token {token} exists, but the settings file does not have its secret. Make a new one?"
@@ -32,13 +42,23 @@ _RENEW = (
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a run needs: settings, who to ask, and how to keep a secret."""
+    """What a run needs: the wish, settings, who to ask, and how to keep a secret.
 
+    With `chooses_network` the catalogue is not written yet: its network depends on the nodes.
+    """
+
+    asked: configuration.Asked
     settings: config.Settings
     operator: Operator
-    nodes: Sequence[str]
+    pace: switching.Pace
     has_secret: bool
     keep_secret: Callable[[str], None]
+    chooses_network: bool
+
+    @property
+    def nodes(self) -> Sequence[str]:
+        """The nodes that were named; none: all."""
+        return [*self.asked.node_addresses] or list(filter(None, [self.settings.pve_node]))
 
     @property
     def token(self) -> tuple[str, str]:
@@ -49,7 +69,7 @@ class Work:
     @property
     def sold(self) -> Catalogue:
         """The catalogue that the rights are for."""
-        return guest_building.catalogue_of(self.settings)
+        return catalogue_file.catalogue_of(self.settings)
 
 
 async def confirm_host(settings: config.Settings, operator: Operator) -> str | None:
@@ -89,52 +109,49 @@ async def prepare(work: Work, fingerprint: str | None) -> int:
     except ValueError as error:
         raise Cancelled(str(error)) from None
     async with ProxmoxClient(login) as client:
-        names = work.nodes or [node.node for node in await nodes.Nodes(client).list()]
-        has_new_secret = await _make_all(work, steps.Site(client), tasks.Tasks(client), names)
+        site = steps.Site(client)
+        names = work.nodes or [node.node for node in await site.nodes.list()]
+        if work.chooses_network:
+            asked = await network_choice.choose(work.asked, site, names, operator)
+            work = replace(work, settings=configuration.write_catalogue(asked, operator))
+        has_new_secret = await _make_all(work, site, names)
         if not has_new_secret and not await _accepts_secret(work, fingerprint):
-            await _renew_secret(work, steps.Site(client))
-        return await _check(work, steps.Site(client), names)
+            await _renew_secret(work, site)
+        if sdn_steps.pool_of(work.sold):
+            await sdn_steps.wait_until_taken_over(site, names)
+        network_choice.warn(work.sold, operator)
+        status = await _check(work, site, names)
+        return await _secure(work, login, site) or status
 
 
-async def _make_all(
-    work: Work, site: steps.Site, running: tasks.Tasks, names: Sequence[str]
-) -> bool:
+async def _make_all(work: Work, site: steps.Site, names: Sequence[str]) -> bool:
     """Make what is missing; True if a new token's secret is in the settings file now."""
-    found = [(step, await step.needed(site)) for step in _steps(work, names)]
-    missing = [(step, change) for step, change in found if change is not None]
-    for step, change in missing:
-        work.operator.tell(f"{step.what}\n  {commands.command(change)}")
-    if missing and not work.operator.agrees(f"Make these {len(missing)} changes?"):
-        raise Cancelled("Nothing was changed on Proxmox VE.")
+    networks = sdn_steps.of_catalogue(work.sold, names)
+    for one in sorted(await site.sdn.waiting() - sdn_steps.OURS) if networks else ():
+        work.operator.tell(f"Somebody else's change waits, and is applied along with ours: {one}")
     has_new_secret = False
-    for step, change in missing:
-        answer = await _make(step, change, site)
+
+    def answered(change: Change, answer: object) -> None:
+        nonlocal has_new_secret
         if change == administration.create_token(*work.token):
             has_new_secret = _keep_secret(work, answer)
-        await _wait(running, answer)
-        work.operator.tell(f"done: {step.what}")
-    if not missing:
-        work.operator.tell("Proxmox VE has everything already.")
+
+    wanted = [*networks, *steps.steps(work.settings, work.sold, names)]
+    await making.make_all(wanted, site, work.operator, answered)
     return has_new_secret
 
 
-async def _make(step: steps.Step, change: Change, site: steps.Site) -> object:
-    """Make a change; where the answer was lost, look whether it was made, and try again."""
-    for _ in range(_TRIES - 1):
-        try:
-            return await site.administration.make(change)
-        except errors.OutcomeUnknown:
-            still_needed = await step.needed(site)
-        if still_needed is None:
-            return None
-        change = still_needed
-    return await site.administration.make(change)
-
-
-async def _wait(running: tasks.Tasks, answer: object) -> None:
-    if isinstance(answer, str) and answer.startswith("UPID:"):
-        upid = tasks.Upid.parse(answer)
-        await running.wait_until_finished(upid, limit_seconds=_DOWNLOAD_SECONDS)
+async def _secure(work: Work, login: ProxmoxOptions, site: steps.Site) -> int:
+    """Have the datacenter's firewall on if a network on sale needs it; return the exit status."""
+    if not any(one.is_isolated for one in work.sold.networks_on_sale.values()):
+        return 0
+    center = firewalling.Datacenter(
+        login=login, operator=work.operator, ways=work.asked.ways, pace=work.pace
+    )
+    try:
+        return await firewalling.secure(center, site)
+    except Cancelled as refusal:
+        raise Cancelled(f"{refusal}\n{_NOTHING_SOLD}") from None
 
 
 def _keep_secret(work: Work, answer: object) -> bool:
@@ -189,7 +206,3 @@ async def _check(work: Work, site: steps.Site, names: Sequence[str]) -> int:
         return 1
     work.operator.tell("The token has all the rights it needs.")
     return 0
-
-
-def _steps(work: Work, names: Sequence[str]) -> list[steps.Step]:
-    return list(steps.steps(work.settings, work.sold, names))

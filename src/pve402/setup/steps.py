@@ -12,7 +12,16 @@ from pve402 import config
 from pve402.bootstrap import rights
 from pve402.domain.catalogue import Catalogue
 from pve402.guests import direct_consoles
-from pve402.proxmox import administration, roles, storage
+from pve402.proxmox import (
+    administration,
+    firewall,
+    guest_filters,
+    nodes,
+    roles,
+    sdn,
+    storage,
+    tasks,
+)
 from pve402.proxmox.access import Access
 from pve402.proxmox.administration import Administration, Change
 from pve402.proxmox.client import ProxmoxClient
@@ -27,6 +36,11 @@ class Site:
         self.access = Access(client)
         self.administration = Administration(client)
         self.storages = storage.Storages(client)
+        self.nodes = nodes.Nodes(client)
+        self.tasks = tasks.Tasks(client)
+        self.firewall = firewall.ClusterFirewall(client)
+        self.guest_filters = guest_filters.GuestFilters(client)
+        self.sdn = sdn.Sdn(client)
 
 
 class Step(Protocol):
@@ -192,12 +206,12 @@ class TemplateStep:
         return None if self.volume in {one.volid for one in held} else self.changes[0]
 
 
-def steps(settings: config.Settings, catalogue: Catalogue, nodes: Sequence[str]) -> Iterator[Step]:
+def steps(settings: config.Settings, catalogue: Catalogue, names: Sequence[str]) -> Iterator[Step]:
     """Yield what must be there to sell this catalogue on these nodes, in order."""
     user, _, token = settings.pve_token_id.partition("!")
-    needs = [rights.needs(settings, catalogue, node) for node in nodes]
+    needs = [rights.needs(settings, catalogue, node) for node in names]
     granted = list(roles.grants(needs))
-    wanted = {role.name: role for role in map(roles.role_on, (one.path for one in granted))}
+    wanted = {role.name: role for role in map(roles.named, (one.role for one in granted))}
     if settings.pve_console_mode == "direct":
         console = roles.Role(name=direct_consoles.ROLE, privileges=direct_consoles.PRIVILEGES)
         wanted[console.name] = console
@@ -207,7 +221,7 @@ def steps(settings: config.Settings, catalogue: Catalogue, nodes: Sequence[str])
     if settings.pve_pool:
         yield PoolStep(settings.pve_pool)
     yield from (GrantStep(user, one) for one in granted)
-    for node in nodes:
+    for node in names:
         for volume in sorted(rights.templates(settings, catalogue, node)):
             if ":vztmpl/" in volume:
                 yield TemplateStep(node, volume)

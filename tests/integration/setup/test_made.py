@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.integration.setup.test_printed import asked
 from tests.support import installation as support
+from tests.support.admin import killed_at
 from tests.support.keyboards import Keyboard
 from tests.support.pasted import RootShell
 
@@ -16,7 +17,7 @@ from pve402 import bootstrap, config
 from pve402.domain import lease
 from pve402.proxmox.administration import Administration, Change
 from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
-from pve402.setup import main
+from pve402.setup import configuration, main
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve import simulator
@@ -26,11 +27,7 @@ from pve402_devnet.pve.options import Progress, SimulatorOptions
 MORE = ("PVE_POOL=leases", "PVE_TOKEN_ID=pve402@pve!service")
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
-def wish(folder: Path, proxmox: simulator.SimulatedProxmox) -> main.Asked:
+def wish(folder: Path, proxmox: simulator.SimulatedProxmox) -> configuration.Asked:
     """A set-up that makes its changes itself, on all nodes."""
     plain = asked(folder, proxmox.base_url, over_api=True, nodes=())
     return dataclasses.replace(plain, arguments=(*plain.arguments, *MORE))
@@ -161,26 +158,12 @@ async def test_repeated_it_changes_nothing(
 async def test_killed_at_any_change_it_is_finished_by_the_next_run(
     tmp_path: Path,
     proxmox: simulator.SimulatedProxmox,
-    monkeypatch: pytest.MonkeyPatch,
     number: int,
     after: bool,
 ) -> None:
     made = wish(tmp_path, proxmox)
-    honest, count = Administration.make, [0]
-
-    async def dying(self: Administration, change: Change) -> object:
-        count[0] += 1
-        if count[0] == number + 1 and not after:
-            raise Killed
-        answer = await honest(self, change)
-        if count[0] == number + 1:
-            raise Killed
-        return answer
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Administration, "make", dying)
-        with pytest.raises(Killed):
-            await main.execute(made, administrator(proxmox))
+    with killed_at(number, after=after):
+        await main.execute(made, administrator(proxmox))
 
     assert await main.execute(made, administrator(proxmox, yes=("",))) == 0
 

@@ -16,7 +16,7 @@ from pve402.bootstrap import rights
 from pve402.ops.checks import findings
 from pve402.ops.checks import proxmox as checks
 from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
-from pve402.setup import catalogue_text, main
+from pve402.setup import catalogue_text, configuration, firewalling, main
 from pve402_devnet.pve import simulator
 
 PAY_TO = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C"
@@ -29,7 +29,7 @@ SUBNET = catalogue_text.Subnet(
 )
 
 
-def asked(folder: Path, host: str = "pve.example.net", **changes: Any) -> main.Asked:
+def asked(folder: Path, host: str = "pve.example.net", **changes: Any) -> configuration.Asked:
     """A set-up by arguments alone."""
     arguments = (
         f"PVE_HOST={host}",
@@ -37,8 +37,13 @@ def asked(folder: Path, host: str = "pve.example.net", **changes: Any) -> main.A
         f"PVE_OS_TEMPLATE={TEMPLATE}",
         f"PAY_TO={PAY_TO}",
     )
-    chosen = {"arguments": arguments, "env_file": folder / "pve402.env", "nodes": ("pve",)}
-    return main.Asked(**{**chosen, **changes})
+    chosen = {
+        "arguments": arguments,
+        "env_file": folder / "pve402.env",
+        "nodes": ("pve",),
+        "sdn": False,
+    }
+    return configuration.Asked(**{**chosen, **changes})
 
 
 @pytest.fixture
@@ -73,7 +78,7 @@ async def test_what_is_pasted_gives_the_token_all_its_rights(
     assert await main.execute(wish, operator) == 0
     await shell.paste(line for line in operator.lines if "aplinfo" not in line)
     (made,) = [answer for answer in shell.output if isinstance(answer, dict)]
-    main.keep_secret(wish.env_file, made["value"])
+    configuration.keep_secret(wish.env_file, made["value"])
 
     assert shell.complaints == []
     parts = bootstrap.build(config.load(wish.env_file), makes_key=False)
@@ -128,7 +133,7 @@ def test_the_files_are_for_their_owner_and_serve(tmp_path: Path) -> None:
     written = sorted(tmp_path.iterdir())
     assert [file.name for file in written] == ["catalogue.toml", "pve402.env"]
     assert {stat.S_IMODE(file.stat().st_mode) for file in written} == {0o600}
-    main.keep_secret(wish.env_file, "1-2-3")
+    configuration.keep_secret(wish.env_file, "1-2-3")
     settings = config.load(wish.env_file)
     sold = bootstrap.build(settings, makes_key=False).leases.catalogue
     assert [profile.is_isolated for profile in sold.networks_on_sale.values()] == [True]
@@ -136,14 +141,16 @@ def test_the_files_are_for_their_owner_and_serve(tmp_path: Path) -> None:
 
 
 def test_repeated_it_changes_no_file_and_asks_nothing(tmp_path: Path) -> None:
-    wish = asked(tmp_path, subnet=SUBNET)
+    ways = firewalling.Ways(sources=("192.0.2.7",))
+    wish = asked(tmp_path, subnet=SUBNET, ways=ways, nodes=("pve=10.99.0.1",))
     main.run(wish, Keyboard())
-    main.keep_secret(wish.env_file, "1-2-3")
+    configuration.keep_secret(wish.env_file, "1-2-3")
     before = {file: (file.read_text(), file.stat().st_mtime_ns) for file in tmp_path.iterdir()}
     operator = Keyboard(answers={})
 
     assert main.run(wish, operator) == 0
-    assert main.run(main.Asked(env_file=wish.env_file, nodes=("pve",)), operator) == 0
+    less = configuration.Asked(env_file=wish.env_file, nodes=wish.nodes, ways=ways)
+    assert main.run(less, operator) == 0
 
     assert before == {f: (f.read_text(), f.stat().st_mtime_ns) for f in tmp_path.iterdir()}
     assert operator.questions == []
@@ -176,15 +183,18 @@ def test_another_subnet_replaces_a_catalogue_only_by_agreement(tmp_path: Path) -
 
 def test_at_a_terminal_it_asks_for_what_is_missing_and_for_the_secret(tmp_path: Path) -> None:
     answers = {"PVE_HOST": "pve.example.net", "PAY_TO": PAY_TO, "Nodes": "a, b"}
+    answers |= {"Address": "10.99.0.1", "Addresses": "192.0.2.7, 2001:db8::/64"}
     operator = Keyboard(answers=answers, secrets={"`value`": "very-secret"})
-    wish = main.Asked(env_file=tmp_path / "x.env")
+    wish = configuration.Asked(env_file=tmp_path / "x.env")
 
     assert main.run(wish, operator) == 0
 
-    assert len(operator.questions) == 6
+    assert len(operator.questions) == 10
+    assert "SDN zone" in operator.questions[0]
     assert config.load(wish.env_file).pve_token_secret.get_secret_value() == "very-secret"
     assert "very-secret" not in operator.everything
     assert any("/nodes/b " in line for line in operator.lines)
+    assert any("--source 2001:db8::/64 --dport 22,8006 " in line for line in operator.lines)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +220,15 @@ def test_what_cannot_work_is_said_and_not_written(
     assert says in operator.everything
     assert "s3cr3t" not in operator.everything
     assert not (tmp_path / "pve402.env").exists()
+
+
+@pytest.mark.parametrize("name", ["pve; reboot", "$(reboot)", "pve\nreboot", "", "-x"])
+def test_what_is_no_name_of_a_node_gets_into_no_command(tmp_path: Path, name: str) -> None:
+    operator = Keyboard()
+
+    assert main.run(asked(tmp_path, nodes=(name,)), operator) == main.EXIT_NOT_DONE
+    assert "is not the name of a node" in operator.everything
+    assert operator.lines == []
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,14 @@ EVERYTHING = access.Needs(
     pool="leases",
     console_users=True,
     firewall=True,
+    ipam=frozenset({"web"}),
 )
 
 
 @pytest.mark.parametrize("needs", [LEAST, EVERYTHING], ids=["least", "everything"])
 def test_what_is_granted_is_what_is_needed_and_no_more(needs: access.Needs) -> None:
     privileges = {roles.place_of(path): held for path, held in needs.privileges().items()}
-    granted = {grant.path: roles.role_on(grant.path) for grant in roles.grants([needs])}
+    granted = {grant.path: roles.named(grant.role) for grant in roles.grants([needs])}
 
     assert granted.keys() == privileges.keys()
     for path, role in granted.items():
@@ -63,7 +64,7 @@ def test_the_pages_have_the_same_roles() -> None:
         name: frozenset(held.split())
         for name, held in re.findall(r'pveum role add (\w+) --privs "([^"]+)"', text)
     }
-    ours = (roles.GUESTS, roles.STORAGE, roles.BRIDGE, roles.NODE, roles.USERS)
+    ours = (roles.GUESTS, roles.STORAGE, roles.BRIDGE, roles.NODE, roles.VNET, roles.USERS)
 
     assert {role.name: role.privileges for role in ours}.items() <= documented.items()
     assert documented.keys() - {role.name for role in ours} == {"R402Console"}
