@@ -74,7 +74,12 @@ def setup(  # noqa: PLR0913 -- one option each
     catalogue: Annotated[
         Path | None, typer.Option(help="Catalogue to write; beside the settings by default.")
     ] = None,
-    node: Annotated[list[str] | None, typer.Option(help="Node to prepare; repeatable.")] = None,
+    node: Annotated[
+        list[str] | None, typer.Option(help="Node to prepare, NAME or NAME=ADDRESS; repeatable.")
+    ] = None,
+    sdn: Annotated[
+        bool | None, typer.Option(help="Give containers a network of their own, or never offer it.")
+    ] = None,
     subnet: Annotated[str | None, typer.Option(help="Network of the containers.")] = None,
     gateway: Annotated[str, typer.Option(help="With --subnet: its router.")] = "",
     addresses: Annotated[
@@ -83,7 +88,14 @@ def setup(  # noqa: PLR0913 -- one option each
     nameserver: Annotated[
         list[str] | None, typer.Option(help="With --subnet: a name server; repeatable.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Change existing files unasked.")] = False,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option("--from", help="Where you administer the nodes from; repeatable."),
+    ] = None,
+    ssh_port: Annotated[int, typer.Option(help="The port of SSH on the nodes.")] = 22,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Change existing files without asking.")
+    ] = False,
     run: Annotated[
         bool, typer.Option("--run", help="Make the changes, with an administrator's password.")
     ] = False,
@@ -95,21 +107,26 @@ def setup(  # noqa: PLR0913 -- one option each
     """
     with _server_needed("setup"):
         from pve402.config import logs
-        from pve402.setup import catalogue_text
+        from pve402.setup import catalogue_text, configuration, firewalling
         from pve402.setup import main as setup_main
         from pve402.setup.operator import Terminal
 
     network = None
+    lonely = {"--gateway": gateway, "--addresses": addresses, "--nameserver": nameserver}
+    if subnet is None and (names := [name for name, value in lonely.items() if value]):
+        raise typer.BadParameter(f"{names[0]} belongs to a network; add --subnet")
     if subnet is not None:
         network = catalogue_text.Subnet(
             subnet=subnet, gateway=gateway, ranges=addresses or (), nameservers=nameserver or ()
         )
-    asked = setup_main.Asked(
+    asked = configuration.Asked(
         arguments=settings or (),
         env_file=env_file,
         catalogue_file=catalogue,
         nodes=node or (),
         subnet=network,
+        sdn=sdn,
+        ways=firewalling.Ways(sources=sources or (), ssh_port=ssh_port),
         may_replace=yes,
         over_api=run,
     )
@@ -190,12 +207,13 @@ def main() -> None:
     """Run the command line; what tenants run is read only where one of it may be meant."""
     _open_standard_streams()
     if sys.argv[1:2] != ["serve"]:
-        from pve402.cli import entries, inside, reach, tenant
+        from typer import completion
 
-        tenant.add_to(app)
-        inside.add_to(app)
-        entries.add_to(app)
-        reach.add_to(app)
+        from pve402.cli import accounts, everything
+
+        everything.add_to(app)
+        if accounts.COMPLETE in os.environ:
+            completion.completion_init()  # type: ignore[attr-defined]  # not in its __all__
     app()
 
 

@@ -1,4 +1,4 @@
-"""What works, and yet should not stay so, is said at the start; limits reach what they limit."""
+"""The start warns about settings that work but should be changed; limits reach what they limit."""
 
 import base64
 from typing import Any

@@ -1,68 +1,47 @@
-"""The one place where objects are built: settings in, a running installation out."""
+"""One running installation: what it is made of, how it starts, and how it ends."""
 
 import asyncio
-import contextlib
 import dataclasses
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
 from pve402 import config
-from pve402.bootstrap import guests as guest_building
-from pve402.bootstrap import leases as settings_of_leases
-from pve402.bootstrap import payments, remarks
+from pve402.bootstrap import remarks
 from pve402.domain import catalogue, errors
-from pve402.guests import guest_work, rekeying
+from pve402.guests import guest_work, probes
 from pve402.leases import (
     access,
-    admission,
-    anew,
-    blocks,
+    catalogue_versions,
     cluster,
-    confirmation,
-    creation,
-    deals,
-    debts,
-    fees,
     firewall_view,
-    foreign_transfers,
     guest_networks,
     instance_name,
     key_check,
-    lifetime,
     machine,
-    money,
-    nonces,
+    on_sale,
     options,
-    outcome,
-    power,
     preflight,
-    questions,
-    quotas,
     reconciler,
     redeeming,
-    redemptions,
-    renewal,
+    request_rates,
+    sdn_ranges,
     service,
-    settling,
-    views,
-    warm_guests,
+    trials,
     warm_pool,
+    withdrawal,
     worker,
 )
-from pve402.payments import chain_watch, settlement, wallet
-from pve402.payments import errors as payment_errors
+from pve402.payments import chain_watch, settlement
 from pve402.payments import networks as chains
 from pve402.payments.facilitators import support
 from pve402.proxmox import client as pve_client
-from pve402.proxmox import firewall as pve_firewall
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import nodes as pve_nodes
-from pve402.proxmox import storage as pve_storage
-from pve402.proxmox import tasks as pve_tasks
-from pve402.storage import database, slots, vault
+from pve402.storage import database, vault
+
+if TYPE_CHECKING:
+    from pve402.jump import host
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +59,10 @@ _OTHER_CHAIN = (
     "the endpoint belongs to chain {chain_id}, which is not {name}; use an endpoint of {name}, and "
     "with several networks one for each, such as RPC_URL_BASE_SEPOLIA=..."
 )
-CANNOT_START = (config.SettingsError, errors.DatabaseUnavailable, database.DatabaseBusyError)
+CANNOT_START = (
+    *(config.SettingsError, catalogue.CatalogueError),
+    *(errors.DatabaseUnavailable, database.DatabaseBusyError),
+)
 """Start-up errors that are not bugs; their text says what to do."""
 
 
@@ -98,18 +80,26 @@ class Components:
     support: support.Support
     view: cluster.ClusterView
     firewalls: firewall_view.FirewallView
+    ranges: sdn_ranges.SdnRanges
     guest_network: guest_networks.GuestNetworks
     nodes_check: preflight.Preflight
+    on_sale: on_sale.OnSale
+    versions: catalogue_versions.Versions
+    rates: request_rates.RequestRates
     lease_worker: worker.Worker
     lease_reconciler: reconciler.Reconciler
     filler: warm_pool.Filler
     leases: service.LeaseService
     redeeming: redeeming.Redeeming
+    withdrawal: withdrawal.Withdrawal
     access: access.Access
     secret_vault: vault.Vault
     lease_options: options.LeaseOptions
     machines: machine.Machines
     guest_work: guest_work.GuestWork
+    jump: "host.JumpHost | None"
+    trials: trials.Trials
+    probes: probes.Sending
     console_login: pve_client.ProxmoxClient | None
     _looking: asyncio.Task[None] | None = dataclasses.field(default=None, init=False)
 
@@ -117,10 +107,16 @@ class Components:
         """Open the database, recover, then start. Raises what `open` raises."""
         await self.open()
         await self._start_chain_watch()
+        await self._start_jump()
+        self.versions.start()
+        self.rates.start()
         await self.support.start()
-        self._looking = asyncio.create_task(self._look_for_foreign_transfers())
+        self._looking = asyncio.create_task(
+            remarks.look_for_foreign_transfers(self.settings, self.db, self.settler)
+        )
         self.view.start()
         await self.nodes_check.start()
+        await self.guest_network.own_url.start()
         await self.firewalls.start()
         await self.lease_worker.start()
         self.lease_reconciler.start()
@@ -149,28 +145,22 @@ class Components:
             reason = _OTHER_CHAIN.format(chain_id=wrong.chain_id, name=name)
             raise config.SettingsError({"RPC_URL": reason}) from wrong
 
-    async def _look_for_foreign_transfers(self) -> None:
-        """Warn once about payments to our address that are not for this installation."""
-        for network in self.settings.network:
-            with contextlib.suppress(payment_errors.PaymentError, errors.DatabaseUnavailable):
-                found = await foreign_transfers.find(
-                    self.db, self.settler.chain_of(network), network, self.settings.pay_to
-                )
-                if found:
-                    log.warning(
-                        "foreign_transfers",
-                        network=network,
-                        count=len(found),
-                        newest=found[0],
-                        setting="PAY_TO",
-                        remedy="one PAY_TO for each installation",
-                    )
+    async def _start_jump(self) -> None:
+        """Start the jump host, if there is one. Raises SettingsError if it cannot listen."""
+        try:
+            if self.jump is not None:
+                await self.jump.start()
+        except OSError as error:
+            await self.close()
+            reason = f"PVE402_SSH_BIND: cannot listen there: {error.strerror}"
+            raise config.SettingsError({"PVE402_SSH_BIND": reason}) from error
 
     async def open(self) -> None:
         """Open the database, and check that its contents belong to this installation.
 
-        Raises DatabaseBusyError, DatabaseUnavailable, and SettingsError if open orders were sealed
-        with another secret key, or existing guests are marked with another name.
+        Raises DatabaseBusyError, DatabaseUnavailable, CatalogueError if there is no catalogue that
+        can be used, and SettingsError if open orders were sealed with another secret key, or
+        existing guests are marked with another name.
         """
         try:
             await self.db.open()
@@ -178,6 +168,7 @@ class Components:
                 raise config.SettingsError({"PVE402_SECRET_KEY": _OTHER_KEY})
             await instance_name.claim(self.db, self.lease_options.instance)
             await self.check_name()
+            await self.versions.open()
         except BaseException:
             await self.close()
             raise
@@ -192,9 +183,15 @@ class Components:
 
     async def close(self) -> None:
         """Close the connections; sufficient if nothing was started."""
+        if self.jump is not None:
+            await self.jump.stop()
         await self.guest_work.close()
+        await self.versions.stop()
+        await self.rates.stop()
         await self.nodes_check.stop()
+        await self.guest_network.own_url.stop()
         await self.firewalls.stop()
+        await self.ranges.stop()
         await self.view.stop()
         await self.chain_watch.stop()
         await self.support.stop()
@@ -221,179 +218,3 @@ class Components:
             "chain": not self.chain_watch.unreadable,
             **{need.value: need not in self.nodes_check.unmet for need in preflight.Need},
         }
-
-
-def build(settings: config.Settings, *, makes_key: bool = True) -> Components:
-    """Build an installation from its settings, without opening or contacting anything.
-
-    Without `makes_key`, a missing secret key is generated but not stored. Raises SettingsError or
-    CatalogueError for a file that cannot be used.
-    """
-    sku_catalogue = guest_building.catalogue_of(settings)
-    remarks.make(settings, sku_catalogue)
-    _check_warm_pool(settings, sku_catalogue)
-    guest_building.check_guests(settings, sku_catalogue)
-    secret_vault = vault.Vault(config.secret_key(settings, make=makes_key))
-    lease_options = settings_of_leases.lease_options(settings, secret_vault)
-    db = database.Database(settings.database_url.get_secret_value())
-    proxmox = pve_client.ProxmoxClient(guest_building.proxmox_options(settings))
-    guests, tasks = pve_guests.Guests(proxmox), pve_tasks.Tasks(proxmox)
-    nodes = pve_nodes.Nodes(proxmox)
-    view = cluster.ClusterView(
-        nodes,
-        storage=settings.pve_storage,
-        fixed_node=lease_options.fixed_node,
-        instance=lease_options.instance,
-    )
-    deal_writer = deals.Deals(db, lease_options, secret_vault)
-    routes = payments.routes_of(settings, db, deal_writer)
-    settler = settlement.Settler(routes)
-    watching = payments.watch_of(settings)
-    trusted = settings.network if settings.trust_facilitator else ()
-    funds = money.Money(
-        settler, secret_vault, trusted_networks=trusted, confirmations=lease_options.confirmations
-    )
-    node_slots = slots.NodeSlots(db, per_node=lease_options.writes_per_node)
-    machines = machine.Machines(
-        db,
-        guests,
-        tasks,
-        node_slots=node_slots,
-        settings=lease_options,
-        secret_vault=secret_vault,
-        template=guest_building.guest_template(settings),
-        sku_catalogue=sku_catalogue,
-    )
-    firewalls = firewall_view.FirewallView(
-        view, pve_firewall.ClusterFirewall(proxmox), sku_catalogue
-    )
-    guest_network = guest_networks.GuestNetworks(
-        db,
-        guests,
-        pve_firewall.GuestFirewalls(proxmox),
-        firewalls,
-        settings=lease_options,
-        sku_catalogue=sku_catalogue,
-    )
-    console_login = guest_building.console_login_of(settings)
-    inside = guest_building.work_in_guests(
-        settings, lease_options, db, secret_vault, proxmox, console_login
-    )
-    fee_flow = fees.Fees(deal_writer, funds)
-    worker_options = options.WorkerOptions()
-    rekeying_guests = rekeying.TerminalRekeying(inside.hub)
-    ready = warm_guests.WarmGuests(
-        deal_writer, machines, rekeying_guests, view, sku_catalogue, lease_options
-    )
-    filler = warm_pool.Filler(db, view, lease_options, sku_catalogue)
-    money_step = settling.Settling(deal_writer, machines, funds)
-    debt_writer = debts.Debts(deal_writer, funds, lease_options)
-    again = anew.Anew(deal_writer, machines, view, sku_catalogue, lease_options)
-    flows = worker.Workflows(
-        creation=creation.Creation(
-            deal_writer,
-            machines,
-            money_step,
-            lease_options,
-            secret_vault,
-            ready,
-            again=again,
-            debt_writer=debt_writer,
-            guest_network=guest_network,
-        ),
-        renewal=renewal.Renewal(deal_writer, machines, money_step, lease_options, debt_writer),
-        confirmation=confirmation.Confirmation(deal_writer, machines, funds, lease_options),
-        lifetime=lifetime.Lifetime(db, machines, lease_options, inside.end, guest_network),
-        late=debt_writer.watch,
-        fee=fee_flow.run,
-        filling=warm_pool.Filling(db, machines, rekeying_guests, guest_network),
-    )
-    lease_worker = worker.Worker(db, flows, worker_options)
-    outcomes = outcome.Outcomes(db, lease_worker)
-    quota_checks = quotas.QuotaChecks(db, lease_options.quotas, settings.network)
-    admissions = admission.Admission(
-        db, lease_options, worker_options.hold_seconds, funds, secret_vault, quota_checks
-    )
-    parts = service.Parts(
-        db=db,
-        sku_catalogue=sku_catalogue,
-        settings=lease_options,
-        secret_vault=secret_vault,
-        view=view,
-        firewalls=firewalls,
-        admissions=admissions,
-        outcomes=outcomes,
-        rules=blocks.Blocks(db),
-        settler=settler,
-        is_readable=watching.is_readable,
-        lease_worker=lease_worker,
-        fees=fee_flow,
-        filler=filler,
-        lease_views=views.LeaseViews(view, machines, lease_options.instance),
-        switch=power.PowerSwitch(db, machines, lease_worker, inside.end),
-        networks=settings.network,
-    )
-    return Components(
-        settings=settings,
-        db=db,
-        proxmox=proxmox,
-        guests=guests,
-        nodes=nodes,
-        settler=settler,
-        chain_watch=watching,
-        support=payments.support_of(routes),
-        view=view,
-        firewalls=firewalls,
-        guest_network=guest_network,
-        nodes_check=preflight.Preflight(
-            view,
-            nodes,
-            pve_storage.Storages(proxmox),
-            lease_options,
-            pool=settings.pve_pool,
-            sku_catalogue=sku_catalogue,
-        ),
-        lease_worker=lease_worker,
-        lease_reconciler=reconciler.Reconciler(db, view, machines, lease_options),
-        filler=filler,
-        leases=service.LeaseService(parts),
-        redeeming=redeeming.Redeeming(
-            parts,
-            redemptions.Redemptions(db, lease_options, admissions, secret_vault, quota_checks),
-        ),
-        access=_access(settings, db, secret_vault, routes, parts.asking),
-        secret_vault=secret_vault,
-        lease_options=lease_options,
-        machines=machines,
-        guest_work=inside,
-        console_login=console_login,
-    )
-
-
-def _check_warm_pool(settings: config.Settings, sku_catalogue: catalogue.Catalogue) -> None:
-    """Raise SettingsError for warm guests that no tenant could buy."""
-    for wanted in settings.pve402_pool:
-        try:
-            wanted.check(sku_catalogue)
-        except errors.InvalidRequest as error:
-            reason = f"PVE402_POOL: {wanted.sku}: {error}"
-            raise config.SettingsError({"PVE402_POOL": reason}) from None
-
-
-def _access(
-    settings: config.Settings,
-    db: database.Database,
-    secret_vault: vault.Vault,
-    routes: Mapping[str, settlement.Route],
-    asking: questions.Questions,
-) -> access.Access:
-    wallets = wallet.WalletAuthenticator(
-        wallet.WalletOptions(
-            public_url=settings.public_url, secret=secret_vault.key("wallet challenge")
-        ),
-        nonces.StoredChallengeNonces(db),
-        {n: route.asked_by_strangers or route.chain for n, route in routes.items()},
-        now=lambda: datetime.now(UTC),
-    )
-    networks = tuple(chains.resolve(name).caip2 for name in settings.network)
-    return access.Access(db, wallets, networks, asking)

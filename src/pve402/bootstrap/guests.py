@@ -7,26 +7,37 @@ from ipaddress import ip_address, ip_interface
 from urllib.parse import urlsplit
 
 from pve402 import config
-from pve402.bootstrap import catalogue_file
 from pve402.domain import catalogue, lease, mark, networks
 from pve402.guests import (
     commands,
+    connections,
     consoles,
     direct_consoles,
     guest_work,
     ownership,
     peers,
     pulls,
+    rates,
     ssh_keys,
     streams,
 )
-from pve402.hub import detached, entries, files, hub, terminal_socket, vnc
+from pve402.hub import detached, entries, files, hub, terminal_socket, vnc, watching
 from pve402.hub import options as hub_options
-from pve402.leases import guest_specs, options
+from pve402.leases import (
+    firewall_view,
+    guest_networks,
+    guest_specs,
+    guest_url,
+    learned_addresses,
+    on_sale,
+    options,
+)
 from pve402.proxmox import access as pve_access
 from pve402.proxmox import client as pve_client
 from pve402.proxmox import errors as pve
+from pve402.proxmox import firewall as pve_firewall
 from pve402.proxmox import guests as pve_guests
+from pve402.proxmox import ipam as pve_ipam
 from pve402.proxmox import options as pve_options
 from pve402.proxmox import tasks as pve_tasks
 from pve402.storage import database, vault
@@ -52,8 +63,13 @@ def work_in_guests(
     open_vnc = guest_work.OwnGuestsOnly(
         vnc.VncConnector(guests, console_guests), guests, lease_options.instance
     )
-    rates = streams.LeaseRates(settings.pve402_lease_mbps)
+    moved = rates.Rates(
+        lease_mbps=settings.pve402_lease_mbps,
+        wallet_mbps=settings.pve402_wallet_mbps,
+        total_mbps=settings.pve402_total_mbps,
+    )
     terminal = hub.Hub(_hub_options(settings), opener, owners=owners)
+    opened = streams.Streams(terminal, moved)
     return guest_work.GuestWork(
         hub=terminal,
         commands=commands.Commands(
@@ -65,15 +81,41 @@ def work_in_guests(
         ),
         files=files.Files(terminal),
         entries=entries.Entries(terminal),
+        watching=watching.Watching(terminal),
         detached=detached.DetachedPrograms(terminal),
         consoles=consoles.Consoles(db),
-        streams=streams.Streams(terminal, rates),
-        pulls=pulls.Pulls("" if owners else _guest_url(settings), rates),
+        streams=opened,
+        connections=connections.Connections(opened),
+        rates=moved,
+        pulls=pulls.Pulls(_guest_url(settings)),
         direct=_direct_consoles(settings, lease_options, db, secret_vault, proxmox, opener.check),
         ssh_keys=ssh_keys.SshKeys(terminal),
         open_vnc=open_vnc,
         owners=owners,
         peers=peers.Peers(signer=peers.Signer(secret_vault.key("peer"))) if owners else None,
+    )
+
+
+def networks_of(
+    settings: config.Settings,
+    lease_options: options.LeaseOptions,
+    db: database.Database,
+    proxmox: pve_client.ProxmoxClient,
+    view: firewall_view.FirewallView,
+    selling: on_sale.OnSale,
+) -> guest_networks.GuestNetworks:
+    """What connects guests and keeps them apart."""
+    guests = pve_guests.Guests(proxmox)
+    open_url = settings.pve402_guest_url if settings.pve402_guest_bind else None
+    return guest_networks.GuestNetworks(
+        db,
+        guests,
+        pve_firewall.GuestFirewalls(proxmox),
+        view,
+        settings=lease_options,
+        on_sale=selling,
+        learned=learned_addresses.LearnedAddresses(db, guests, pve_ipam.Ipam(proxmox)),
+        own_url=guest_url.GuestUrl(open_url),
     )
 
 
@@ -166,13 +208,18 @@ def check_guests(settings: config.Settings, sku_catalogue: catalogue.Catalogue) 
     for profile in sku_catalogue.networks.values():
         spec = guest_specs.connected(usual, profile, guest_specs.first_addresses(profile))
         for _, text in _problems(spec, settings.pve_vmid_min):
-            raise catalogue.CatalogueError(f"PVE402_CATALOGUE: network.{profile.name}: {text}")
+            raise catalogue.CatalogueError(f"network.{profile.name}: {text}")
+    for storage in sku_catalogue.storages:
+        for _, text in _problems(
+            dataclasses.replace(usual, storage=storage), settings.pve_vmid_min
+        ):
+            raise catalogue.CatalogueError(f"storage {storage!r}: {text}")
     for sku in sku_catalogue.skus.values():
         for name, volume in sku.templates.items():
             spec = dataclasses.replace(usual, template=volume)
             for _, text in _problems(spec, settings.pve_vmid_min):
                 where = f"sku.{sku.name}.templates.{name}"
-                raise catalogue.CatalogueError(f"PVE402_CATALOGUE: {where}: {text}")
+                raise catalogue.CatalogueError(f"{where}: {text}")
 
 
 def _problems(spec: pve_guests.GuestSpec, vmid: int) -> list[tuple[str, str]]:
@@ -204,12 +251,6 @@ _OF_CARD = (
     ("VLAN", "PVE_VLAN"),
     ("rate", "PVE_RATE_MBPS"),
 )
-
-
-def catalogue_of(settings: config.Settings) -> catalogue.Catalogue:
-    """Return the catalogue, completed by the variables. Raises CatalogueError."""
-    loaded = catalogue_file.load(settings).with_template(settings.pve_os_template)
-    return loaded.with_network(network_of_variables(settings))
 
 
 def network_of_variables(settings: config.Settings) -> networks.NetworkProfile:

@@ -4,13 +4,15 @@ from collections.abc import Iterator
 
 from pve402 import config
 from pve402.domain.catalogue import Catalogue
+from pve402.domain.networks import Source
 from pve402.proxmox import access
 
 
 def needs(settings: config.Settings, catalogue: Catalogue, node: str) -> access.Needs:
     """Return what is needed to sell this catalogue on a node."""
     networks = catalogue.networks_on_sale.values()
-    storages = (settings.pve_storage, *_template_storages(settings, catalogue))
+    disks = [name for sku in catalogue.skus.values() for name in sku.storages]
+    storages = (*(disks or [settings.pve_storage]), *_template_storages(settings, catalogue))
     return access.Needs(
         vmid=settings.pve_vmid_min,
         node=node,
@@ -19,6 +21,11 @@ def needs(settings: config.Settings, catalogue: Catalogue, node: str) -> access.
         pool=settings.pve_pool,
         console_users=settings.pve_console_mode == "direct",
         firewall=any(profile.is_isolated for profile in networks),
+        ipam=frozenset(
+            profile.bridge
+            for profile in networks
+            if any(one.source is Source.SDN for one in profile.learned)
+        ),
     )
 
 

@@ -39,7 +39,7 @@ def write(connection: sqlite3.Connection, *statements: str) -> None:
 
 
 def steps(service: Path, backup: Path) -> str:
-    """The commands of the page's part on putting back, with other folders."""
+    """The page's commands for restoring a backup, with other folders."""
     part = PAGE.read_text().partition("## Restore a backup")[2]
     found = re.search(r"```sh\n(.*?)```", part, re.DOTALL)
     assert found is not None

@@ -22,6 +22,12 @@ def test_clients_are_named_with_the_version_that_is_run(name: str) -> None:
     assert f"| {name} | {NPM[name]} |" in PAGE
 
 
+def test_e2bs_sdk_for_javascript_is_named_with_its_version() -> None:
+    wanted = json.loads((project.ROOT / "tests/npm-e2b/package.json").read_text())["dependencies"]
+
+    assert f"| e2b for JavaScript | e2b {wanted['e2b']} |" in PAGE
+
+
 def test_the_judge_of_accessibility_is_named_with_its_version() -> None:
     assert f"| axe-core | {NPM['axe-core']} |" in PAGE
 
@@ -31,7 +37,10 @@ def test_the_judge_of_accessibility_is_named_with_its_version() -> None:
     [
         ("conformance.txt", "x402-conformance", "x402-conformance, `resource` | {}"),
         ("conformance.txt", "hostile-facilitator", "hostile-facilitator {}"),
+        ("ssh-clients.txt", "ansible-core", "ansible-core {}"),
+        ("ssh-clients.txt", "paramiko", "paramiko {}"),
         ("fakepve.txt", "fakepve", "fakepve {}"),
+        ("e2b.txt", "e2b", "e2b for Python | e2b {}"),
         ("dev.txt", "schemathesis", "schemathesis, unpaid | {}"),
         ("dev.txt", "x402", "Python, requests | x402 {}"),
     ],

@@ -1,15 +1,13 @@
 """The page about money: every end of a settlement for every payer, and tests that are there."""
 
-import ast
-import re
-
 import pytest
+from tests.support import named_tests
 from tests.support.project import ROOT
 
 PAGE = (ROOT / "docs" / "explanation" / "money.md").read_text(encoding="utf-8")
 ENDS = ("settled", "refused before broadcast", "mined and reverted", "dropped", "replaced")
 PAYERS = ("EOA", "EIP-1271", "ERC-6492, deployed", "ERC-6492, not deployed", "EIP-7702")
-NAMED = sorted(set(re.findall(r"`(test_\w+\.py)::(test_\w+)`", PAGE)))
+NAMED = named_tests.named("docs/explanation/money.md")
 
 
 @pytest.mark.parametrize("payer", PAYERS)
@@ -26,12 +24,4 @@ def test_each_end_for_each_payer_has_one_row(end: str, payer: str) -> None:
 
 @pytest.mark.parametrize(("file", "test"), NAMED, ids="::".join)
 def test_each_test_it_names_is_there(file: str, test: str) -> None:
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    found = [
-        node.name
-        for path in (ROOT / "tests").glob(f"[!n]*/**/{file}")
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(node, functions)
-    ]
-
-    assert test in found
+    assert test in named_tests.functions_of(file)

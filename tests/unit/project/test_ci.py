@@ -1,6 +1,7 @@
 """What runs before a change lands: the checks, in the shell of an ordinary user."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,24 @@ def test_the_checks_see_only_how_registries_are_reached(programs: Path) -> None:
     own = {"PATH": path, "NOTHING_SKIPPED": "1"}
     assert {name: seen[name] for name in set(seen) - of_the_shell} == {**KEPT, **own}
     assert not (programs / "hacked").exists()
+
+
+def test_what_a_shell_says_is_no_setting_of_the_tests() -> None:
+    tests = [
+        "tests/unit/config/test_settings.py::test_the_required_variables_are_enough",
+        "tests/unit/cli/test_words.py::test_help_is_ours_before_the_first_word",
+    ]
+    settings = {"DATABASE_URL": "mysql://x", "NETWORK": "nowhere", "RPC_URL": "ftp://x"}
+    terminal = {"COLUMNS": "20", "LINES": "5", "FORCE_COLOR": "1", "LC_ALL": "C"}
+    folders = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent/a home", "TZ": "Asia/Kolkata"}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+        env={**settings, **terminal, **folders},
+        cwd=project.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout

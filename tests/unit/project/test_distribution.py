@@ -1,9 +1,10 @@
-"""What `pip install pve402` and its extra `server` declare is what their modules import."""
+"""What `pip install pve402` and its extras declare is what their modules import."""
 
 import pytest
 from tests.support import imports, project
 
-OF_TENANTS = ("__init__.py", "__main__.py", "cli", "client", "schemas")
+OF_TENANTS = ("__init__.py", "__main__.py", "cli", "client", "schemas", "sdk")
+AGENTS = "mcp_server"
 ROOMS = sorted({file.parts[2] for file in project.python_files("src")})
 OWN = ("pve402",)
 #: They take a second to import and are no part of what serves.
@@ -18,7 +19,7 @@ TENANT = imports.Distribution(
 SERVER = imports.Distribution(
     pyproject="pyproject.toml",
     sources=("src",),
-    left_out=tuple(f"src/pve402/{room}" for room in OF_TENANTS),
+    left_out=tuple(f"src/pve402/{room}" for room in (*OF_TENANTS, AGENTS, "jump")),
     own=OWN,
     extras=("server",),
     at_run_time={
@@ -31,13 +32,34 @@ SERVER = imports.Distribution(
     },
 )
 
+JUMP_HOST = imports.Distribution(
+    pyproject="pyproject.toml",
+    sources=("src",),
+    left_out=tuple(f"src/pve402/{room}" for room in (*OF_TENANTS, AGENTS)),
+    own=OWN,
+    extras=("server", "ssh"),
+    at_run_time=SERVER.at_run_time,
+)
+SERVED_TO_AGENTS = imports.Distribution(
+    pyproject="pyproject.toml",
+    sources=("src",),
+    left_out=tuple(f"src/pve402/{room}" for room in ROOMS if room not in (*OF_TENANTS, AGENTS)),
+    own=OWN,
+    extras=("mcp",),
+)
+PARTS = pytest.mark.parametrize(
+    "part",
+    [TENANT, SERVER, JUMP_HOST, SERVED_TO_AGENTS],
+    ids=["tenant", "server", "jump host", "agents"],
+)
 
-@pytest.mark.parametrize("part", [TENANT, SERVER], ids=["tenant", "server"])
+
+@PARTS
 def test_every_import_is_declared(part: imports.Distribution) -> None:
     assert imports.undeclared(part) == {}
 
 
-@pytest.mark.parametrize("part", [TENANT, SERVER], ids=["tenant", "server"])
+@PARTS
 def test_every_requirement_is_used(part: imports.Distribution) -> None:
     assert imports.unused(part) == set()
 

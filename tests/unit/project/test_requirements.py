@@ -28,6 +28,10 @@ def test_every_package_is_pinned_and_hashed(path: Path) -> None:
     ("smaller", "larger"),
     [
         ("tenant.txt", "server.txt"),
+        ("tenant.txt", "mcp.txt"),
+        ("mcp.txt", "dev.txt"),
+        ("server.txt", "ssh.txt"),
+        ("ssh.txt", "dev.txt"),
         ("server.txt", "devnet.txt"),
         ("devnet.txt", "dev.txt"),
         ("build.txt", "dev.txt"),

@@ -1,5 +1,6 @@
 """The scripts behind `make`: what they do on a machine that lacks something."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,3 +92,22 @@ def test_an_unfinished_environment_is_not_current(environments: ModuleType, tmp_
     environment.folder.mkdir()
 
     assert not environment.is_current()
+
+
+def test_a_program_that_cannot_be_unpacked_leaves_nothing_behind(
+    scripts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import unpacked
+
+    def refuse(command: list[str], **_: object) -> None:
+        raise subprocess.CalledProcessError(100, command)
+
+    program = unpacked.Program(name="tool", what="tool", packages=("tool-pkg",), path="no/tool")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(unpacked, "PROGRAMS", (program,))
+    monkeypatch.setattr(subprocess, "run", refuse)
+
+    with pytest.raises(unpacked.SetupError, match="install tool-pkg"):
+        unpacked.provide(lambda _: None)
+
+    assert [path.name for path in tmp_path.rglob("*")] == [".cache", "tool"]

@@ -1,4 +1,4 @@
-"""Rules for our code that no linter brings."""
+"""Rules for our code that no linter checks."""
 
 import ast
 import importlib
@@ -89,8 +89,24 @@ def test_no_private_name_is_patched() -> None:
     assert offences == []
 
 
+def test_no_test_waits_for_ever_for_a_program() -> None:
+    """The block of Popen waits for its program, also after a failure: see `programs.started`."""
+    waiting = [
+        f"{file}:{node.lineno}"
+        for file in _test_files()
+        if file.name != "programs.py"
+        for node in ast.walk(project.parsed(file))
+        if isinstance(node, ast.With)
+        for item in node.items
+        if isinstance(item.context_expr, ast.Call)
+        and ast.unparse(item.context_expr.func).endswith("Popen")
+    ]
+
+    assert waiting == []
+
+
 def test_names_of_our_modules_are_there() -> None:
-    """Also in what is run seldom: the long proofs, the benchmarks, the scripts."""
+    """Also in code that runs rarely: the long proofs, the benchmarks, the scripts."""
     missing = [
         f"{file}:{node.lineno}: {ast.unparse(node)}"
         for file in (*_test_files(), *project.python_files("scripts"))

@@ -1,4 +1,4 @@
-"""What may stand in the files of this project, whatever they are."""
+"""What any file of this project may contain."""
 
 import re
 
