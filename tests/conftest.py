@@ -1,10 +1,47 @@
 """What every test may ask for; helpers with more to them live in tests/support."""
 
+import os
+import re
+import shutil
+import signal
+import tempfile
+
+import pytest
 from hypothesis import settings
 from tests.support.recursion import pytest_runtest_setup  # noqa: F401
 
-# A busy machine is no failure.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# A busy machine is no failure, and only a change of the code may turn a check red. What other
+# examples find, `make chaos` looks for.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile("exploring", deadline=None, max_examples=1000)
+settings.load_profile("repeatable")
 
-pytest_plugins = ["tests.support.postgres"]
+pytest_plugins = ["tests.support.postgres", "tests.support.migrated"]
+
+_FOLDERS = pytest.StashKey[str]()
+#: What an operator's or a tenant's own shell may say, which would be taken for a test's settings.
+_OF_THE_SHELL = re.compile(
+    r"(PVE|PVE402(?!_SCREENSHOTS)|CDP)_.+|(RPC|FACILITATOR)_(URL.*|PRIVATE_KEY)|DATABASE_URL|NETWORK|PAY_TO|ADDRESS"
+    r"|TRUST_FACILITATOR|COLUMNS|LINES|FORCE_COLOR|NO_COLOR"
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep tests and whoever runs them apart: their files, and what their shell says."""
+    for name in filter(_OF_THE_SHELL.fullmatch, list(os.environ)):
+        del os.environ[name]
+    folder = tempfile.mkdtemp(prefix="pve402-home-")
+    config.stash[_FOLDERS] = folder
+    os.environ |= {f"XDG_{kind}_HOME": f"{folder}/{kind}" for kind in ("CONFIG", "STATE")}
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove it."""
+    shutil.rmtree(config.stash[_FOLDERS], ignore_errors=True)
+
+
+# What nohup or a shell's background starts ignores them, and so would all programs of the tests.
+for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        default = signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL
+        signal.signal(_number, default)

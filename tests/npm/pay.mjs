@@ -1,7 +1,8 @@
 // Makes paid calls with one of the official JavaScript clients, and prints one JSON line for each.
 //
 // usage: node pay.mjs CLIENT URL < CALLS     (CALLS: a JSON list of [method, path, body])
-//   CLIENT is @x402/fetch, @x402/axios, x402-fetch or x402-axios
+//   CLIENT is @x402/fetch, @x402/axios, x402-fetch or x402-axios, or for wallets that sign in:
+//   @x402/extensions (it never pays) or @x402/fetch+extensions (it signs in first, then pays)
 // The wallet's key stands in WALLET_KEY; if it signs for a contract wallet, that one's address stands in
 // WALLET_ADDRESS. The clients are as they come: no cap is raised.
 
@@ -32,6 +33,18 @@ const makers = {
   "@x402/axios": async () => {
     const { wrapAxiosWithPaymentFromConfig } = await import("@x402/axios");
     return byAxios(wrapAxiosWithPaymentFromConfig(axios.create(), await schemes()));
+  },
+  "@x402/extensions": async () => {
+    const { wrapFetchWithSIWx } = await import("@x402/extensions/sign-in-with-x");
+    return byFetch(wrapFetchWithSIWx(fetch, signer));
+  },
+  "@x402/fetch+extensions": async () => {
+    const { wrapFetchWithPayment, x402Client, x402HTTPClient } = await import("@x402/fetch");
+    const { createSIWxClientExtension } = await import("@x402/extensions/sign-in-with-x");
+    const client = new x402Client();
+    for (const { network, client: scheme } of (await schemes()).schemes) client.register(network, scheme);
+    client.registerExtension(createSIWxClientExtension({ signers: [signer] }));
+    return byFetch(wrapFetchWithPayment(fetch, new x402HTTPClient(client)));
   },
   "x402-fetch": async () => {
     const { wrapFetchWithPayment } = await import("x402-fetch");

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import programs
 
 from pve402_devnet.chain import contracts
 from pve402_devnet.facilitator.node import HttpNode
@@ -62,7 +63,7 @@ def anvil() -> Iterator[Anvil]:
     if not PROGRAM.exists():
         pytest.fail(f"{PROGRAM} is missing: run make setup")
     command = [str(PROGRAM), "--port", "0", "--chain-id", "84532", "--no-cors"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with programs.started(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             port = _port(process)
             # anvil writes a line for every call, and stops when the pipe is full
@@ -72,8 +73,7 @@ def anvil() -> Iterator[Anvil]:
             yield running
             running.node.close()
         finally:
-            process.terminate()
-            process.wait(timeout=10)
+            programs.stop(process)
         drain.join(timeout=10)
 
 

@@ -1,6 +1,7 @@
 """The HTTP layer over a lease service in memory."""
 
 import dataclasses
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from tests.support import asgi, fake_leases, guest_work
 from pve402.api import app, context, gate
 from pve402.api.transport import address, guard
 from pve402.domain import errors
-from pve402.leases import access, redeeming, service
+from pve402.leases import access, ports, redeeming, request_rates, service
+from pve402.payments import sign_in, wallet
 
 PAY_TO = "0x209693bc6afc0c5328ba36faf03c514ef312287c"
 NETWORK = "eip155:84532"
@@ -31,12 +33,33 @@ class FakeAccess:
     """Tokens by their text."""
 
     callers: dict[str, service.Caller] = dataclasses.field(default_factory=dict)
+    signed: dict[tuple[str, str], service.Caller] = dataclasses.field(default_factory=dict)
+    """By header and address of the route."""
     revoked: list[str] = dataclasses.field(default_factory=list)
 
     async def authenticate(self, token: str) -> service.Caller:
         if token not in self.callers:
             raise errors.Unauthenticated
         return self.callers[token]
+
+    def offer_sign_in(self, _method: str, url: str, network: str) -> str:
+        issued_at = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
+        offer = sign_in.Offer(
+            domain="rent.example.com",
+            uri=url,
+            statement=wallet.STATEMENT,
+            nonce="ab" * 28,
+            issued_at=sign_in.written(issued_at),
+            expires_at=sign_in.written(issued_at + timedelta(minutes=5)),
+        )
+        return offer.extension(network)
+
+    async def sign_in(
+        self, header: str, _method: str, url: str, client_address: str | None
+    ) -> service.Caller:
+        if (header, url) not in self.signed:
+            raise errors.Unauthenticated("this challenge was already used; ask for a new one")
+        return self.signed.pop((header, url))
 
     async def revoke(self, token: str) -> None:
         await self.authenticate(token)
@@ -80,6 +103,7 @@ def make_api(
     networks: tuple[str, ...] = (NETWORK,),
     trusted: tuple[str, ...] = (),
     stats_fields: frozenset[str] = frozenset({"cpu", "memory", "disk"}),
+    has_shop: bool = True,
     **limits: Any,
 ) -> Api:
     """Put an application together for a test."""
@@ -105,9 +129,12 @@ def make_api(
             address.ClientAddresses(trusted),
             is_readable=lambda network: network not in unreadable,
         ),
+        rates=request_rates.RequestRates(None),  # type: ignore[arg-type]  # counts nothing
         work=guest_work.unreachable(),
+        ports=ports.Ports(None, tokens, None),  # type: ignore[arg-type]
         stats_fields=stats_fields,
         readiness=readiness,
+        has_shop=has_shop,
     )
     bounds = {
         "requests": 100,

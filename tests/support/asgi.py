@@ -40,6 +40,10 @@ class Asgi:
         """POST bytes as they are, or anything else as JSON."""
         return await self.request("POST", path, body, **more)
 
+    async def put(self, path: str, body: Any = b"", **more: Any) -> Reply:
+        """PUT bytes as they are, or anything else as JSON."""
+        return await self.request("PUT", path, body, **more)
+
     async def delete(self, path: str, **more: Any) -> Reply:
         """DELETE a path."""
         return await self.request("DELETE", path, **more)

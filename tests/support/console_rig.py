@@ -21,14 +21,14 @@ from typing import Any
 import requests
 import uvicorn
 import uvloop
-from tests.support import api_fixtures, fake_leases, guest_work
+from tests.support import api_fixtures, fake_leases, guest_work, programs
 
 from pve402.api import app, context, gate
 from pve402.api.transport import address, guard
 from pve402.domain import lease
 from pve402.guests import consoles
 from pve402.hub import hub, options, terminal_socket, vnc
-from pve402.leases import service
+from pve402.leases import ports, request_rates, service
 from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
 from pve402.proxmox.guests import GuestRef, Guests
 from pve402.storage import database, lease_rows, tables, token_rows, vault
@@ -79,26 +79,19 @@ def running(
     with _process(chain_command) as (_, chain_url):
         own = [sys.executable, "-m", "tests.support.console_rig", chain_url, f"{folder}/db.sqlite3"]
         with _process(own) as (process, url):
-            yield Rig(url=url, chain_url=chain_url, process=process)
+            try:
+                yield Rig(url=url, chain_url=chain_url, process=process)
+            finally:
+                process.kill()  # nobody needs the seconds that open consoles are given at an end
 
 
 @contextlib.contextmanager
 def _process(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
+    with programs.started(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         assert url.startswith("http://"), command
         yield process, url
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
 
 
 _TOKEN_ROW = token_rows.Token(
@@ -159,7 +152,9 @@ def _application(
         redeeming=api_fixtures.NobodyIsOwed(),  # type: ignore[arg-type]
         access=tokens,  # type: ignore[arg-type]
         gate=gate.Gate(terms, address.ClientAddresses(())),
+        rates=request_rates.RequestRates(None),  # type: ignore[arg-type]  # counts nothing
         work=work,
+        ports=ports.Ports(db, tokens, None),  # type: ignore[arg-type]
         stats_fields=frozenset(),
         readiness=lambda: asyncio.sleep(0, {}),
     )

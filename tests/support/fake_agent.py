@@ -90,7 +90,7 @@ class FakeTerminal:
 
     def _read(self, line: bytes) -> None:
         if self._nonce and line.startswith(self._nonce):
-            self.execute(line.split(b" ", 3)[3])
+            self.execute(line.split(b" ", 2)[2].rpartition(b" ")[0])
         elif agent.QUIT_LINE in line and self._nonce:
             self._incoming.put_nowait(None)
         elif found := _BOOT.search(line):

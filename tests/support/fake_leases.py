@@ -4,26 +4,46 @@ It keeps what it was asked for in `calls`, and fails with what a test puts into 
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 from importlib import resources as package_files
 from typing import Any
 
-from pve402.domain import account, catalogue, errors, lease, networks, order, power, price
-from pve402.leases import service
-from pve402.proxmox import resources
+from typing_extensions import override
+
+from pve402.domain import (
+    account,
+    catalogue,
+    errors,
+    inbound,
+    lease,
+    networks,
+    order,
+    power,
+    quota,
+)
+from pve402.leases import inbound as inbound_rules
+from pve402.leases import on_sale, prices, service
+from pve402.proxmox import past_figures, resources
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 ENDS = datetime(2096, 11, 21, 13, 0, tzinfo=UTC)
 """When leases end: in no run of these tests."""
 NETWORK = networks.NetworkProfile(name=networks.OF_VARIABLES, bridge="vmbr0")
+ISOLATED = """
+[network.tenants]
+bridge = "vmbr1"
+isolation = "tenant"
+inbound = "chosen"
+ipv4 = { subnet = "10.7.0.0/24", ranges = ["10.7.0.10-10.7.0.99"] }
+"""
 TRANSACTION = "0x" + "5e" * 32
 
 
 def sku_catalogue() -> catalogue.Catalogue:
     """The catalogue that ships with the program."""
     text = package_files.files("pve402.domain").joinpath("default_catalogue.toml").read_text()
-    return catalogue.parse(text).with_network(NETWORK)
+    return catalogue.parse(text + ISOLATED).with_network(NETWORK)
 
 
 def make_lease(owner: str, *, vmid: int = 10000, **changes: Any) -> lease.Lease:
@@ -64,6 +84,46 @@ def make_guest(row: lease.Lease) -> resources.GuestSummary:
     )
 
 
+class FakeInbound(inbound_rules.InboundRules):
+    """Writes down what tenants let in, after the real checks."""
+
+    def __init__(self, of: on_sale.OnSale, calls: list[tuple[str, Any]]) -> None:
+        super().__init__(None, of, None)  # type: ignore[arg-type]  # neither is used here
+        self._calls = calls
+
+    @override
+    async def let_in(
+        self, row: lease.Lease, openings: Sequence[inbound.Opening] | None
+    ) -> lease.Lease:
+        self.check(row)
+        self._calls.append(("let_in", openings))
+        kept = None if openings is None else tuple(openings)
+        return row.evolve(openings=kept, rules_at=NOW)
+
+
+class FakeHistory:
+    """Tells what a test puts into `found`."""
+
+    def __init__(self, called: Callable[[str, Any], None]) -> None:
+        self._called = called
+        self.found: list[past_figures.Figures] = []
+
+    async def of(
+        self, _row: lease.Lease, frame: past_figures.TimeFrame
+    ) -> list[past_figures.Figures]:
+        self._called("usage", frame)
+        return self.found
+
+
+class NoOtherVersion:
+    """The catalogue never changes."""
+
+    problem = None
+
+    async def refresh(self) -> bool:
+        return False
+
+
 @dataclasses.dataclass(kw_only=True)
 class FakeLeases:
     """Leases by id, payments by key."""
@@ -80,8 +140,14 @@ class FakeLeases:
         """Nothing is isolated."""
         return dict.fromkeys(self.catalogue.networks_on_sale, "none")
 
+    limits = (quota.Quotas(), 30 * 86400.0)
+
     def __post_init__(self) -> None:
         self.catalogue = sku_catalogue()
+        selling = on_sale.OnSale(self.catalogue)
+        self.inbound = FakeInbound(selling, self.calls)
+        self.history = FakeHistory(self._called)
+        self.prices = prices.Prices(selling, NoOtherVersion())  # type: ignore[arg-type]
 
     def add(self, made: lease.Lease) -> lease.Lease:
         """Keep a lease."""
@@ -100,16 +166,10 @@ class FakeLeases:
     async def check_client(self, client_address: str | None) -> None:
         """Nobody is blocked."""
 
-    async def check_room(self, sku: catalogue.Sku, size: lease.Size) -> None:
+    async def check_room(
+        self, sku: catalogue.Sku, size: lease.Size, template: str | None = None
+    ) -> None:
         self._called("check_room", size)
-
-    def creation_price_usd(self, asked: Any) -> Fraction:
-        sku = asked.check(self.catalogue)
-        return price.lease_price_usd(sku.rates, asked.size, asked.minutes)
-
-    def renewal_price_usd(self, row: lease.Lease, minutes: int) -> Fraction:
-        rates = self.catalogue.skus[row.sku].rates
-        return price.lease_price_usd(rates, row.size, minutes, with_base=False)
 
     async def check_renewable(self, row: lease.Lease, minutes: int) -> None:
         self._called("check_renewable", minutes)
@@ -148,7 +208,7 @@ class FakeLeases:
         if purchase.too_late is not None and purchase.payment.key not in self.payments:
             raise purchase.too_late
         joined = next(iter(self.leases.values()))
-        return service.Answer(lease=joined, order=_order(purchase), replayed=True)
+        return service.Answer(lease=joined, order=_order(purchase))
 
     async def pay_fee(self, purchase: service.Purchase, route: str, canonical: Any) -> order.Order:
         self._called("pay_fee", (purchase, route))
@@ -168,7 +228,7 @@ class FakeLeases:
         self._called("list_leases", (caller, include_over))
         return [self._view(row) for row in self.leases.values() if _theirs(caller, row)]
 
-    async def view(self, row: lease.Lease) -> service.LeaseView:
+    async def view(self, row: lease.Lease, *, wait_seconds: float = 0.0) -> service.LeaseView:
         self._called("view", row)
         return self._view(row)
 
@@ -186,6 +246,9 @@ class FakeLeases:
             disk_total=100 * 2**30,
         )
         return [node]
+
+    async def require_active(self, row: lease.Lease) -> None:
+        row.check_usable(datetime.now(UTC))
 
     async def end(self, row: lease.Lease) -> lease.Lease:
         self._called("end", row)

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import aiohttp
+import pytest
+import pytest_asyncio
 
 from pve402.hub.hub import Hub
 from pve402.hub.options import HubOptions
@@ -87,6 +89,17 @@ class Consoles:
         path = f"{self.url}/api2/json/nodes/pve/lxc/{vmid}/status/{action}"
         async with aiohttp.ClientSession() as session, session.post(path) as answer:
             assert answer.status == 200
+
+
+#: For modules whose tests share a hub, as commands do, and with it an event loop.
+SHARING_A_HUB = [pytest.mark.namespaces, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", name="hub")
+async def shared_hub(chain_url: str) -> AsyncIterator[Hub]:
+    """One hub for a module, which opens each guest's terminal once."""
+    async with consoles(chain_url) as chain, chain.hub(kill_after_seconds=1.0) as hub:
+        yield hub
 
 
 @asynccontextmanager

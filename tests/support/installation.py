@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 from eth_account.signers.local import LocalAccount
 from tests.support import chain as chain_support
-from tests.support import payments, rekeying
+from tests.support import migrated, payments, rekeying
 
 from pve402 import bootstrap, config
 from pve402.domain import account, lease, mark, order, price, request
@@ -36,6 +36,8 @@ PAY_TO = "0x00000000000000000000000000000000000a11ce"
 TEMPLATE = "local:vztmpl/busybox-alpine-3.22_1_amd64.tar.gz"
 NETWORK = "eip155:84532"
 
+World = tuple[simulator.SimulatedProxmox, SimulatedChain, SimulatedFacilitator]
+
 
 @pytest.fixture
 async def proxmox() -> AsyncIterator[simulator.SimulatedProxmox]:
@@ -44,12 +46,20 @@ async def proxmox() -> AsyncIterator[simulator.SimulatedProxmox]:
         yield running
 
 
+@pytest.fixture
+def world(
+    proxmox: simulator.SimulatedProxmox, chain: SimulatedChain, facilitator: SimulatedFacilitator
+) -> World:
+    """What lives on when an installation ends, and what several may share."""
+    return proxmox, chain, facilitator
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty database of either kind, as an operator writes it."""
+    """The address of a database of either kind without rows, as an operator writes it."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/pve402.sqlite3"
-    url: str = request.getfixturevalue("postgres_url")
+    url: str = request.getfixturevalue("migrated_url")
     return url.replace("postgresql+asyncpg://", "postgresql://")
 
 
@@ -84,7 +94,8 @@ async def running(
     facilitator: SimulatedFacilitator,
     **changes: Any,
 ) -> AsyncIterator[Installation]:
-    """Start an installation on a database, with changed settings."""
+    """Start an installation on a database, with changed settings; a new file has its tables."""
+    migrated.lay_sqlite(database_url)
     with rekeying.installed() as fake:
         parts = bootstrap.build(settings(database_url, proxmox, chain, facilitator, **changes))
     async with parts:
@@ -164,7 +175,7 @@ class Installation:
 
     def price_of(self, wish: request.CreationRequest) -> int:
         """The price of a creation in atomic units."""
-        return price.atomic_units(self.leases.creation_price_usd(wish), 6)
+        return price.atomic_units(self.leases.prices.of_creation(wish)[0], 6)
 
     async def lease(self, key: LocalAccount | None = None, **changes: Any) -> service.Answer:
         """Lease a small container to its end."""
@@ -175,7 +186,7 @@ class Installation:
         self, key: LocalAccount, row: lease.Lease, minutes: int, **changes: Any
     ) -> service.Purchase:
         """The payment for a renewal."""
-        usd = self.leases.renewal_price_usd(row, minutes)
+        usd = self.leases.prices.of_renewal(row, minutes)[0]
         return self.purchase(key, price.atomic_units(usd, 6), **changes)
 
     @property
@@ -284,12 +295,17 @@ class Installation:
         assert done.outcome.value == "settled"
 
     def record_proxmox_calls(self) -> list[str]:
-        """Write down every call made to Proxmox from now on, as `METHOD path`."""
+        """Write down every call made to Proxmox from now on, as `METHOD path`.
+
+        The preflight's are left out: it looks each minute, and at no test's bidding.
+        """
         asked: list[str] = []
         honest = self.parts.proxmox.request
 
         async def recording(method: str, path: str, *rest: Any, **named: Any) -> Any:
-            asked.append(f"{method} {path}")
+            task = asyncio.current_task()
+            if task is None or task.get_name() != "preflight":
+                asked.append(f"{method} {path}")
             return await honest(method, path, *rest, **named)
 
         self.parts.proxmox.request = recording  # type: ignore[method-assign]

@@ -15,6 +15,7 @@ from tests.support import project
 from tests.support.commands import Container
 
 _UNPACKED = project.ROOT / ".cache/openssh/root"
+PRETENDED = b"SSH-2.0-pretended\r\n"
 _WRAPPER = '#!/bin/sh\nLD_LIBRARY_PATH=/usr/local/lib exec /usr/local/lib/sshd "$@"\n'
 
 
@@ -30,6 +31,18 @@ def install(container: Container) -> None:
         _put(container, "/usr/local/lib/sshd", server.read_bytes())
         _put(container, "/usr/local/lib/libwrap.so.0", library.read_bytes())
         _put(container, "/usr/local/sbin/sshd", _WRAPPER.encode())
+    _add_user(container)
+
+
+def pretend(container: Container) -> None:
+    """Install a server that says its version and repeats what it hears."""
+    script = f"#!/bin/sh\nprintf '{PRETENDED.decode().strip()}\\r\\n'\nexec cat\n"
+    container.output("mkdir -p /usr/local/sbin")
+    _put(container, "/usr/local/sbin/sshd", script.encode())
+    _add_user(container)
+
+
+def _add_user(container: Container) -> None:
     user = "sshd:x:100:65534::/run/sshd:/usr/sbin/nologin"
     container.output(f"grep -q ^sshd: /etc/passwd || echo {user} >>/etc/passwd")
 

@@ -1,5 +1,6 @@
 """The root shell of a node, for the commands that a set-up prints: `pveum` and `pvesh` calls."""
 
+import json
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,12 +20,16 @@ _NAMED = {
 
 @dataclass
 class RootShell:
-    """Runs pasted lines over the API; `calls` are those that were made."""
+    """Runs pasted lines over the API; `calls` are those that were made.
+
+    `timer` is the command that the last timer runs once its time has come.
+    """
 
     client: ProxmoxClient
     calls: list[Call] = field(default_factory=list)
     output: list[object] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    timer: str | None = None
 
     async def paste(self, lines: Iterable[str]) -> None:
         """Run each line, as a shell does: after a failure only what follows `||`."""
@@ -34,7 +39,30 @@ class RootShell:
                 if not words or await self._runs(words):
                     break
 
+    async def end_timer(self) -> None:
+        """Let the timer's time come."""
+        command, self.timer = self.timer, None
+        await self.paste([command] if command else [])
+
     async def _runs(self, words: list[str]) -> bool:
+        match words:
+            case ["ip" | "grep", *_]:
+                return True
+            case ["systemctl", "stop", _, "2>/dev/null;", "systemd-run", *timer]:
+                end = timer.index("&&")
+                self.timer = shlex.join(timer[timer.index("--collect") + 1 : end])
+                return await self._runs(timer[end + 1 :])
+            case ["pvesh", "get", path, *rest]:
+                return await self._finds(path, rest)
+            case _:
+                return await self._changes(words)
+
+    async def _finds(self, path: str, rest: list[str]) -> bool:
+        """Read something; with `| grep -qF`, tell whether the text is in it."""
+        found = json.dumps(await self.client.call("GET", path))
+        return "grep" not in rest or rest[-1] in found
+
+    async def _changes(self, words: list[str]) -> bool:
         method, path, form = _call(words)
         if not path:
             return True
@@ -62,6 +90,8 @@ def _call(words: list[str]) -> Call:
             return "POST", f"/access/users/{quote(user, safe='')}/token/{name}", form
         case ["pvesh", "create", path]:
             return "POST", path, form
+        case ["pvesh", "set", path]:
+            return "PUT", path, form
         case ["pveum", *verb, subject]:
             method, path, name = _NAMED[" ".join(verb)]
             return method, path, {name: subject, **form}

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from tests.support import stand_ins
 
 from pve402.payments import errors, judgement, protocol, settlement
 from pve402.payments.facilitators import Outcome
@@ -57,14 +58,6 @@ async def running(
 ) -> AsyncIterator[Shop]:
     """A shop on a free loopback port."""
     shop = Shop(settler, offers)
-    app = web.Application()
-    app.router.add_route("*", "/thing", shop.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    shop.url = f"http://127.0.0.1:{runner.addresses[0][1]}/thing"
-    try:
+    async with stand_ins.answering(shop.handle) as url:
+        shop.url = f"{url}/thing"
         yield shop
-    finally:
-        await runner.cleanup()

@@ -30,7 +30,7 @@ from x402.mechanisms.evm.exact import register_exact_evm_client
 
 USDC = "0x036CbD53842c5426634e7929541eC2318f3dCF7e"
 START_LIMIT_SECONDS = 60.0
-_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
+_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
 _vmid_blocks = itertools.count(1)
 
 
@@ -229,7 +229,8 @@ def serving(
 ) -> Iterator[ServeProcess]:
     """Run a server on a devnet, with vmids that no other server of this session uses.
 
-    `without` names settings of the devnet's file that are left out.
+    `without` names settings of the devnet's file that are left out. In a setting, `{port}` stands
+    for the port that the server listens on.
     """
     port = free_port()
     url, block = f"http://127.0.0.1:{port}", next(_vmid_blocks) * 1000
@@ -239,7 +240,7 @@ def serving(
         "PVE402_PUBLIC_URL": url,
         "PVE_VMID_MIN": str(10_000 + block),
         "PVE_VMID_MAX": str(10_999 + block),
-        **settings,
+        **{name: value.replace("{port}", str(port)) for name, value in settings.items()},
     }
     env_file = folder / f"serve-{port}.env"
     kept = {name: value for name, value in devnet.settings.items() if name not in without}

@@ -1,4 +1,4 @@
-"""Running a server program of its own process until a test is done with it."""
+"""Running programs, each in a process of its own, until a test is done with them."""
 
 import contextlib
 import os
@@ -7,9 +7,24 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 _START_SECONDS = 60
 _STOP_SECONDS = 15
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str | Path], **how: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Run `command` during the block; `how` is as for Popen.
+
+    A program that still runs at the end is ended by SIGTERM, and by SIGKILL where that does not
+    help. Popen's own block would wait for it, for ever where a test has failed.
+    """
+    with subprocess.Popen(command, **how) as process:
+        try:
+            yield process
+        finally:
+            stop(process)
 
 
 @contextlib.contextmanager
@@ -18,7 +33,7 @@ def running(
 ) -> Iterator[list[str]]:
     """Run `command` and give the lines it printed until `is_ready` was true of them.
 
-    It is ended by SIGTERM, and by SIGKILL where that does not help.
+    It is ended as by `started`.
     """
     at_once = {**os.environ, "PYTHONUNBUFFERED": "1"}  # else a pipe gets lines by the thousand
     process = subprocess.Popen(
@@ -30,7 +45,7 @@ def running(
     try:
         yield _first_lines(arriving, is_ready)
     finally:
-        _stop(process)
+        stop(process)
         reader.join(timeout=_STOP_SECONDS)
 
 
@@ -55,7 +70,8 @@ def _first_lines(
     return lines
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
+def stop(process: subprocess.Popen[Any]) -> None:
+    """End a program that still runs, as `started` does."""
     process.terminate()
     try:
         process.wait(timeout=_STOP_SECONDS)

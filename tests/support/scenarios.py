@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support import certificates, project
+from tests.support import certificates, programs, project
 from tests.support.certificates import Certificate
 
 PYTHON = project.ROOT / ".venv-fakepve/bin/python"
@@ -69,7 +69,7 @@ def running(
         *(certificate.certificate, certificate.key, USER, _PASSWORD, str(seconds_per_second)),
     ]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(command, text=True, **pipes) as process:
+    with programs.started(command, text=True, **pipes) as process:
         lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         reader = threading.Thread(target=_read, args=(process, lines), daemon=True)
         reader.start()
@@ -77,7 +77,7 @@ def running(
             url = _line(lines, _BANNER)
             yield Scenarios(url=url, certificate=certificate, process=process, lines=lines)
         finally:
-            process.terminate()
+            programs.stop(process)
             reader.join(timeout=10)
 
 

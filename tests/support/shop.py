@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from eth_account.signers.local import LocalAccount
-from tests.support import asgi, installation, rekeying, wallets
+from tests.support import asgi, installation, migrated, rekeying, wallets
 from tests.support.api_fixtures import BODY
 
 from pve402 import bootstrap
@@ -31,8 +31,8 @@ OVER = frozenset({order.OrderStatus.SETTLED, order.OrderStatus.REFUSED})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Books:
-    """Who has what in the end."""
+class Balance:
+    """What each side has in the end."""
 
     order: order.OrderStatus | None
     lease: lease.LeaseStatus | None
@@ -67,10 +67,10 @@ class Shop:
         """Send a signed payment."""
         return await self.http.post("/lease/container", BODY, headers=signed)
 
-    async def books(self) -> Books:
+    async def balance(self) -> Balance:
         """Read the rows, the chain and Proxmox VE."""
         orders, leases = await self.inside.orders_now(), await self.inside.leases_now()
-        return Books(
+        return Balance(
             order=orders[-1].status if orders else None,
             lease=leases[-1].status if leases else None,
             paid=2_000_000 - self.inside.chain.usdc_balance(self.tenant.address),
@@ -78,13 +78,13 @@ class Shop:
             guests=len(self.inside.marked_guests),
         )
 
-    async def until_over(self, *, seconds_a_look: float = 5, most_looks: int = 200) -> Books:
+    async def until_over(self, *, seconds_a_look: float = 5, most_looks: int = 200) -> Balance:
         """Let time pass until the order is settled or refused, and all that follows is done."""
         for _ in range(most_looks):
             await self.inside.settled_down()
             orders = await self.inside.orders_now()
             if not orders or orders[-1].status in OVER:
-                return await self.books()
+                return await self.balance()
             self.inside.pass_time(seconds_a_look)
         raise TimeoutError(f"the order is still {orders[-1].status}")
 
@@ -106,7 +106,7 @@ async def running(
     """Open a shop with a database of its own."""
     async with installation.simulated_proxmox() as proxmox:
         settings = installation.settings(
-            f"sqlite:///{folder}/pve402.sqlite3",
+            migrated.lay_sqlite(f"sqlite:///{folder}/pve402.sqlite3"),
             proxmox,
             chain,
             facilitator,

@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
-from tests.support import wallets
+from tests.support import sign_in_texts, wallets
+
+from pve402 import client
 
 KEY = "0x" + "a1" * 32
+TOKEN = "t" * 20
 LEASE_ID = "l" + "0" * 25
 EXEC_ID = "e" + "0" * 24
 LEASE: dict[str, Any] = {
@@ -77,7 +80,7 @@ class TenantService:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if request.path == "/auth/challenge":
-            return self._challenge()
+            return self._challenge(await request.json())
         if request.path == "/auth/token":
             return self._issue(await request.json())
         asked = Asked(method=request.method, path=request.path_qs, headers=dict(request.headers))
@@ -86,9 +89,12 @@ class TenantService:
             return refusal(401, "token_revoked", "The token is revoked.")
         return await self.handler(request)
 
-    def _challenge(self) -> web.Response:
-        host = self.named or self.url.partition("//")[2]
-        challenge = {"message": f"{host} wants you", "nonce": "n", "expiresAt": LEASE["expiresAt"]}
+    def _challenge(self, wish: dict[str, Any]) -> web.Response:
+        challenge = {
+            "message": sign_in_texts.written(self.url, wish["address"], domain=self.named),
+            "nonce": sign_in_texts.NONCE,
+            "expiresAt": LEASE["expiresAt"],
+        }
         return web.json_response(challenge)
 
     def _issue(self, proof: dict[str, Any]) -> web.Response:
@@ -154,3 +160,10 @@ async def serving(handler: Handler) -> AsyncIterator[TenantService]:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         yield made
+
+
+@asynccontextmanager
+async def tenant_of(handler: Handler) -> AsyncIterator[client.Client]:
+    """A client with a token, of a service that answers as the handler does."""
+    async with serving(handler) as service, client.Client(service.url, token=TOKEN) as tenant:
+        yield tenant

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aiohttp import WSMsgType, web
+from tests.support import programs
 from tests.support.processes import free_port
 
 from pve402.proxmox import vnc
@@ -112,7 +113,7 @@ def _vnc_server(password: str, typed: Path) -> Iterator[int]:
         environment = {"DISPLAY": f":{display}", "PATH": os.environ["PATH"], "HOME": folder}
         shell = f"exec cat >'{typed}'"
         command = ["xterm", "-geometry", "80x24+0+0", "-e", "sh", "-c", shell]
-        stack.enter_context(_running(subprocess.Popen(command, env=environment)))
+        stack.enter_context(programs.started(command, env=environment))
         yield port
 
 
@@ -126,22 +127,13 @@ def _display(port: int, password_file: Path) -> Iterator[str]:
         *("-geometry", f"{WIDTH}x{HEIGHT}", "-depth", "24", "-ac", "-nolisten", "tcp"),
     ]
     quiet = subprocess.DEVNULL
-    server = subprocess.Popen(command, pass_fds=[telling], stdout=quiet, stderr=quiet)
-    os.close(telling)
-    with _running(server), os.fdopen(told) as reader:
-        display = reader.readline().strip()
+    with programs.started(command, pass_fds=[telling], stdout=quiet, stderr=quiet):
+        os.close(telling)
+        with os.fdopen(told) as reader:
+            display = reader.readline().strip()
         if not display:
             raise RuntimeError(f"{_SERVER} does not start")
         yield display
-
-
-@contextlib.contextmanager
-def _running(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 if __name__ == "__main__":
