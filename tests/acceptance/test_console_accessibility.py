@@ -1,10 +1,10 @@
-"""The console pages as axe-core judges them: contrast, names, roles, by WCAG 2.2 A and AA.
+"""The web pages as axe-core judges them: contrast, names, roles, by WCAG 2.2 A and AA.
 
 What no program can judge is in test_console_browser.py: the keyboard alone, and what is spoken.
 """
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Page
@@ -50,6 +50,32 @@ def test_the_renewal(page: Page, holder: LeaseHolder, size: str):
     resize(page, size)
     page.goto(f"{holder.service.url}/console/renew#{holder.lease['leaseId']}")
     page.wait_for_function("() => document.getElementById('price').textContent.includes(' on ')")
+
+    assert faults(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_shop(page: Page, service: ServeProcess, size: str, scheme: Literal["light", "dark"]):
+    resize(page, size)
+    page.emulate_media(color_scheme=scheme)
+    page.goto(service.url)
+    page.wait_for_selector("#pay:enabled")
+
+    for view in ("rent", "leases", "receipts"):
+        page.click(f"nav a[href='#{view}']")
+        assert faults(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_api(page: Page, service: ServeProcess, size: str, scheme: Literal["light", "dark"]):
+    resize(page, size)
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"{service.url}/docs")
+    shown = "[id='link-post-/lease/container']" if size == "desktop" else "text='/lease/container'"
+    page.wait_for_selector(shown)
 
     assert faults(page) == []
 

@@ -1,16 +1,15 @@
 """The console pages in a real browser, against a real server, terminal and VNC."""
 
 import hashlib
-import json
 import re
 import time
 from pathlib import Path
 
 import pytest
 import requests
-from eth_account import Account
 from playwright.sync_api import BrowserContext, Page, WebSocketRoute
 from tests.support import console_links
+from tests.support.browser_wallet import BrowserWallet
 from tests.support.console_links import LeaseHolder
 from tests.support.console_pages import connected, notice, show, until_shown
 from tests.support.processes import ServeProcess
@@ -120,6 +119,9 @@ def test_a_used_link_says_so(page: Page, holder: LeaseHolder, shots: Path):
     assert "already used" in notice(page)
     assert page.is_hidden("#again")
     page.screenshot(path=shots / "used-link.png")
+    page.click("#notice-leases")
+    page.wait_for_selector("#sign-in-button")
+    assert page.url == f"{holder.service.url}/#leases"
 
 
 def test_a_page_that_is_loaded_again_asks_for_a_new_link(page: Page, holder: LeaseHolder):
@@ -318,7 +320,7 @@ def test_a_lease_is_renewed_with_the_wallet_of_the_browser(
     show(page, holder)
     left = page.inner_text("#time-left")
     second = chromium.new_page()
-    give_wallet(second, account)
+    wallet = BrowserWallet(page=second, devnet=service.devnet, account=account).put_in()
 
     second.goto(
         page.get_attribute("#renew", "href") and service.url + page.get_attribute("#renew", "href")
@@ -326,6 +328,7 @@ def test_a_lease_is_renewed_with_the_wallet_of_the_browser(
     second.wait_for_selector("#pay:enabled")
     second.screenshot(path=shots / "renew.png")
     second.click("#pay")
+    second.get_by_role("button", name="Go on to Test wallet").click()
     second.wait_for_function(
         "() => document.getElementById('outcome').textContent.startsWith('Paid')"
     )
@@ -339,12 +342,13 @@ def test_a_lease_is_renewed_with_the_wallet_of_the_browser(
         f"{service.url}/lease/{bought['leaseId']}", headers=holder.headers, timeout=30
     ).json()
     assert item["expiresAt"] > bought["expiresAt"]
+    assert int(wallet.signed[0]["value"]) + int(bought["amount"]) == 2_000_000 - wallet.balance
 
 
 IN_WORDS = """async (seconds) => {
   const style = document.querySelector("link[href$='app/console.css']").href;
-  const frame = await import(style.replace("console.css", "frame.js"));
-  return frame.inWords(seconds * 1000);
+  const { inWords } = await import(style.replace("console.css", "durations.js"));
+  return inWords(seconds * 1000);
 }"""
 
 COLOUR = """(text) => {
@@ -386,20 +390,3 @@ def act(holder: LeaseHolder, action: str) -> None:
     wanted = {"stop": "stopped", "start": "running"}[action]
     while holder.service.devnet.guest(holder.lease["ctid"])["status"] != wanted:
         time.sleep(0.1)
-
-
-def give_wallet(page: Page, account: Account) -> None:
-    """Put a wallet into the page that signs whatever it is asked to."""
-
-    def sign(data: str) -> str:
-        signed: str = account.sign_typed_data(full_message=json.loads(data)).signature.to_0x_hex()
-        return signed
-
-    page.expose_function("signTypedData", sign)
-    page.add_init_script(
-        """globalThis.ethereum = { request: async ({ method, params }) => ({
-             eth_requestAccounts: () => [ADDRESS],
-             eth_chainId: () => "0x14a34",
-             eth_signTypedData_v4: () => signTypedData(params[1]),
-           })[method]() };""".replace("ADDRESS", json.dumps(account.address))
-    )

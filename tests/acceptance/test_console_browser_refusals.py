@@ -41,7 +41,7 @@ class Elsewhere(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"hi")
 
     def log_message(self, *_: object) -> None:
-        """Nobody wants to know."""
+        """Log nothing."""
 
 
 @pytest.fixture

@@ -44,6 +44,19 @@ def test_a_program_types_and_reads(holder: LeaseHolder):
     assert facts["ctid"] == holder.lease["ctid"]
 
 
+def test_it_is_told_the_addresses_of_the_container(holder: LeaseHolder):
+    told = {}
+    with opened(holder.link("terminal")) as socket:
+        ready(socket)
+        while "addresses" not in told:
+            message = socket.recv(timeout=30)
+            told = json.loads(message) if isinstance(message, str) else told
+
+    url = f"{holder.service.url}/lease/{holder.lease['leaseId']}"
+    shown = requests.get(url, headers={**holder.headers, "Prefer": "wait=30"}, timeout=60).json()
+    assert told["addresses"] == [one["address"] for one in shown["addresses"]] != []
+
+
 def test_a_link_opens_once(holder: LeaseHolder):
     link = holder.link("terminal")
     with opened(link) as socket:

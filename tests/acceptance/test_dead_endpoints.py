@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
-from tests.support import asgi, shop
+from tests.support import asgi, shop, stand_ins
 from tests.support.api_fixtures import BODY
 from tests.support.chain import chain, facilitator  # noqa: F401
 from tests.support.shop import Shop
@@ -65,14 +65,8 @@ class Endpoint:
 @pytest.fixture
 async def endpoint(chain: Any) -> AsyncIterator[Endpoint]:  # noqa: F811
     made = Endpoint(behind=chain.url)
-    app = web.Application()
-    app.router.add_post("/", made.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
+    async with stand_ins.answering(made.handle) as made.url:
+        yield made
 
 
 @pytest.fixture
@@ -107,7 +101,7 @@ async def test_nobody_is_asked_to_sign_while_the_endpoint_is_in_trouble(
     fee = await http.get("/management/list")
     late = await open_shop.pay(signed_before)
     kept = await http.get("/management/list", headers=bearer)
-    books = await open_shop.books()
+    balance = await open_shop.balance()
     endpoint.trouble = ""
     await becomes_ready(http, is_ready=True)
     again = await open_shop.pay(signed_before)
@@ -115,12 +109,12 @@ async def test_nobody_is_asked_to_sign_while_the_endpoint_is_in_trouble(
     refused = [lease, renewal, fee, late]
     assert [(reply.status, reply.code) for reply in refused] == [(503, "chain_unavailable")] * 4
     assert all("payment-required" not in reply.headers for reply in refused)
-    assert (kept.status, books.paid) == (200, shop.PRICE_ATOMIC)
+    assert (kept.status, balance.paid) == (200, shop.PRICE_ATOMIC)
     assert again.status == 200, again.body
 
 
 async def becomes_ready(http: asgi.Asgi, *, is_ready: bool) -> None:
-    """Wait until `readyz` says so of the chain."""
+    """Wait until `readyz` reports this state of the chain."""
     for _ in range(400):
         if (await http.get("/readyz")).json()["checks"]["chain"] is is_ready:
             return

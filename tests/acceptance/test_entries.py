@@ -10,7 +10,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import pytest
 import requests
-from tests.support import commands
+from tests.support import commands, programs
 from tests.support.commands import Container
 from tests.support.processes import ServeProcess
 
@@ -108,6 +108,27 @@ def test_commands_work_on_files_and_folders(container: Container):
     assert b"file_missing" in pve402("ls", container, "/root/cli", code=4)
 
 
+def test_the_command_tells_changes_below_a_folder(container: Container):
+    container.output("mkdir -p /root/told/in; echo 1 >/root/told/in/old")
+    words = [sys.executable, "-m", "pve402", "watch", container.ctid, "/root/told", "--depth", "2"]
+    settings = {"PVE402_URL": container.service.url, "PVE402_TOKEN": container.token}
+    expected = {b"removed  /root/told/in/old\n", b"created  /root/told/in/a?b\n"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with programs.started(words, env={**os.environ, **settings}, **pipes) as told:
+        assert told.stdout is not None
+        assert told.stderr is not None
+        assert told.stderr.readline() == b"pve402: watching\n"
+        container.output("cd /root/told/in; rm old; echo 1 >\"$(printf 'a\\033b')\"")
+        lines = set()
+        while not expected <= lines:  # the folder itself has changed too, if its second did
+            lines.add(told.stdout.readline())
+            assert b"" not in lines, told.stderr.read()
+        container.output("rm -r /root/told")
+        assert told.wait(60) == 4
+
+    assert all(b" /root/told/in" in line for line in lines)
+
+
 def pve402(command: str, container: Container, *words: str | bytes, code: int = 0) -> bytes:
     """Run a command; its output, or what it says if it is to fail."""
     settings = {"PVE402_URL": container.service.url, "PVE402_TOKEN": container.token}
@@ -120,3 +141,23 @@ def pve402(command: str, container: Container, *words: str | bytes, code: int = 
     )
     assert done.returncode == code, done.stderr
     return done.stderr if code else done.stdout
+
+
+def test_changes_of_a_folder_are_told_as_events(container: Container):
+    container.output("mkdir /root/watched; echo 1 >/root/watched/old")
+    url = f"{container.service.url}/management/folders/{container.ctid}/watch"
+    query = {"path": "/root/watched"}
+    asked = {"params": query, "headers": container.bearer, "timeout": 60}
+    with requests.get(url, stream=True, **asked) as reply:
+        seen = commands.events(reply)
+        first = next(seen)
+        assert (first.kind, first.facts) == ("ready", {"by": "looking", "everySeconds": 2.0})
+        container.output("cd /root/watched; rm old; echo 1 >'a b'")
+        found = [next(seen), next(seen)]
+
+    assert sorted((one.kind, one.facts["name"], one.facts["path"]) for one in found) == [
+        ("created", "a b", "/root/watched/a%20b"),
+        ("removed", "old", "/root/watched/old"),
+    ]
+    missing = requests.get(url, **{**asked, "params": {"path": "/root/none"}})
+    assert (missing.status_code, missing.json()["code"]) == (404, "file_missing")

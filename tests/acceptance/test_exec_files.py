@@ -203,3 +203,58 @@ def test_a_file_that_grows_is_read_as_it_was_at_one_moment(container: Container,
         assert reply.status_code == 200
         assert int(reply.headers["content-length"]) == len(reply.content)
         assert reply.headers["repr-digest"] == _digest(reply.content)
+
+
+def test_a_range_of_a_file_comes_out_if_it_is_still_the_one_known(container: Container):
+    data = os.urandom(200_000)
+    etag = _put(container, "/root/ranged", data).headers["etag"]
+
+    part = _get(container, "/root/ranged", Range="bytes=1000-150999", **{"If-Range": etag})
+    last = _get(container, "/root/ranged", Range="bytes=-5")
+    other = _get(container, "/root/ranged", Range="bytes=0-0", **{"If-Range": '"other"'})
+    behind = _get(container, "/root/ranged", Range="bytes=200000-")
+
+    assert (part.status_code, part.headers["content-range"]) == (206, "bytes 1000-150999/200000")
+    assert part.content == data[1000:151_000]
+    assert part.headers["etag"] == etag
+    assert (last.status_code, last.content) == (206, data[-5:])
+    assert (other.status_code, other.content) == (200, data)
+    assert (behind.status_code, behind.json()["code"]) == (416, "range_unsatisfiable")
+    assert behind.headers["content-range"] == "bytes */200000"
+
+
+def test_a_folder_goes_out_and_in_as_an_archive(container: Container):
+    container.output("mkdir -p /root/site/css /root/copy; echo hi >/root/site/css/main; ")
+    where = f"{container.service.url}/management/archives/{container.ctid}"
+
+    def call(method: str, path: str, **more: str | bytes) -> requests.Response:
+        query = {"path": path, **{k: v for k, v in more.items() if k != "data"}}
+        return requests.request(
+            method,
+            where,
+            params=query,
+            data=more.get("data"),
+            headers=container.bearer,
+            timeout=60,
+        )
+
+    packed = call("GET", "/root/site", format="tar.gz")
+    unpacked = call("PUT", "/root/copy", data=packed.content)
+    refused = [
+        call("GET", "/root/none"),
+        call("GET", "/root/site/css/main"),
+        call("GET", "/root/site", format="zip"),
+        call("PUT", "/root/none", data=packed.content),
+        call("PUT", "/root/copy", data=b"no archive" * 100),
+    ]
+
+    assert packed.headers["content-type"] == "application/gzip"
+    assert unpacked.json()["sizeBytes"] == len(packed.content)
+    assert container.output("cat /root/copy/css/main; ls -A /root/copy") == "hi\ncss\n"
+    assert [(one.status_code, one.json()["code"]) for one in refused] == [
+        (404, "file_missing"),
+        (409, "not_a_folder"),
+        (422, "invalid_request"),
+        (404, "file_missing"),
+        (409, "archive_refused"),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import hashlib
 import json
@@ -10,16 +11,17 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+import asyncssh
 import pytest
 import requests
-from tests.support import commands, processes
+from tests.support import commands, openssh, processes
 from tests.support.commands import Container
 from tests.support.processes import DevnetProcess, ServeProcess
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 pytestmark = pytest.mark.postgres
 
@@ -31,6 +33,7 @@ class Pair:
     at_holder: Container
     at_other: Container
     peer_of_holder: str
+    jump_of_other: int
 
 
 def _free_address() -> str:
@@ -42,33 +45,42 @@ def _free_address() -> str:
 @pytest.fixture(scope="module")
 def start_pair(
     devnet: DevnetProcess, postgres_server, tmp_path_factory
-) -> Iterator[Callable[[], Pair]]:
+) -> Iterator[Callable[..., Pair]]:
     """Start two servers on a fresh database, and lease a container that one of them holds."""
     with ExitStack() as stack:
 
-        def start() -> Pair:
+        def start(**more: str) -> Pair:
             url = postgres_server.create_database()
-            first, peer = _server(stack, devnet, url, tmp_path_factory)
-            second, _ = _server(stack, devnet, url, tmp_path_factory)
+            first, peer, _ = serve_replica(stack, devnet, url, tmp_path_factory, **more)
+            second, _, jump = serve_replica(stack, devnet, url, tmp_path_factory, **more)
             container = commands.lease(first)
             assert container.output("echo held") == "held\n"
-            return Pair(at_holder=container, at_other=container.at(second), peer_of_holder=peer)
+            return Pair(
+                at_holder=container,
+                at_other=container.at(second),
+                peer_of_holder=peer,
+                jump_of_other=jump,
+            )
 
         yield start
 
 
-def _server(
-    stack: ExitStack, devnet: DevnetProcess, url: str, tmp_path_factory
-) -> tuple[ServeProcess, str]:
-    address = _free_address()
+def serve_replica(
+    stack: ExitStack, devnet: DevnetProcess, url: str, tmp_path_factory, **more: str
+) -> tuple[ServeProcess, str, int]:
+    """Start a server on a database; returns it, where peers reach it, and its jump host's port."""
+    address, jump = _free_address(), processes.free_port()
     settings = {
         "DATABASE_URL": url.replace("postgresql+asyncpg", "postgresql"),
         "PVE402_SECRET_KEY": "0123456789abcdef" * 4,
         "PVE402_PEER_BIND": address,
+        "PVE402_SSH_BIND": f"127.0.0.1:{jump}",
         "PVE402_INSTANCE": hashlib.sha256(url.encode()).hexdigest()[:12],
+        **more,
     }
     folder = tmp_path_factory.mktemp("replica")
-    return stack.enter_context(processes.serving(folder, devnet, **settings)), address
+    served = stack.enter_context(processes.serving(folder, devnet, **settings))
+    return served, address, jump
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +94,34 @@ def test_a_command_is_handed_on(pair: Pair):
 
     assert (answer["stdout"], answer["exitCode"]) == ("over there", 3)
     assert pair.at_holder.look(answer["execId"]).json()["stdout"] == "over there"
+
+
+async def test_the_jump_host_leads_to_the_other_servers_containers(pair: Pair):
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    public = {"publicKey": key.export_public_key("openssh").decode().strip()}
+    keys_url = f"{pair.at_holder.service.url}/management/keys/{pair.at_holder.ctid}"
+    added = await asyncio.to_thread(
+        requests.post, keys_url, json=public, headers=pair.at_holder.bearer, timeout=30
+    )
+    assert added.ok, added.text
+    await asyncio.to_thread(openssh.pretend, pair.at_holder)
+    lease_id, data = pair.at_holder.lease_id, os.urandom(400_000)
+    async with asyncssh.connect(
+        "127.0.0.1",
+        pair.jump_of_other,
+        username=lease_id,
+        client_keys=[key],
+        known_hosts=None,
+        config=None,
+        agent_path=None,
+    ) as client:
+        reader, writer = await client.open_connection(lease_id, 22)
+        writer.write(data)
+        writer.write_eof()
+        assert await reader.read() == openssh.PRETENDED + data
+        await asyncio.to_thread(pair.at_holder.output, "rm /usr/local/sbin/sshd")
+        with pytest.raises(asyncssh.ChannelOpenError, match="no sshd"):
+            await client.open_connection(lease_id, 22)
 
 
 def test_refusals_are_handed_back(pair: Pair):
@@ -139,6 +179,35 @@ def test_a_websocket_is_handed_on(pair: Pair):
     assert received[1] == b"through two servers"
     assert json.loads(received[3])["exitCode"] == 9
     assert there.close_code == 1000
+
+
+def test_a_stream_is_handed_on_and_taken_up_at_the_other_replica(pair: Pair):
+    @contextmanager
+    def opened(at: Container, **hello: object) -> Iterator[tuple[ClientConnection, dict]]:
+        url = f"ws{at.service.url.removeprefix('http')}/management/stream/{at.ctid}"
+        with connect(url, additional_headers=at.bearer, proxy=None) as socket:
+            socket.send(json.dumps(hello))
+            yield socket, json.loads(socket.recv(timeout=30))
+
+    have = len("through two servers")
+    with opened(pair.at_other, command="cat; exit 9") as (first, ready):
+        first.send(b"\x00through two servers")
+        assert first.recv(timeout=30) == b"\x01through two servers"
+        first.socket.shutdown(socket.SHUT_RDWR)  # the connection breaks
+
+    with opened(pair.at_holder, resume=ready["streamId"], position=have) as (second, taken_up):
+        assert taken_up["received"] == have
+        second.send(b"\x00, then one")
+        assert second.recv(timeout=30) == b"\x01, then one"
+        second.socket.shutdown(socket.SHUT_RDWR)
+
+    have += len(", then one")
+    with opened(pair.at_other, resume=ready["streamId"], position=have) as (third, taken_up):
+        assert taken_up["received"] == have
+        third.send(b"\xff\x00")
+        told = b"".join(third)
+    assert json.loads(told[told.index(b"\x03") + 1 :])["exitCode"] == 9
+    assert third.close_code == 1000
 
 
 @pytest.mark.parametrize("way", ["socket", "events"])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
+import select
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -82,22 +86,19 @@ def test_a_command_that_is_waited_for_is_ended(container: Container, guest: Cont
 
 
 def test_a_file_that_is_being_written_does_not_appear(container: Container, guest: Container):
-    def pieces() -> Iterator[bytes]:
-        yield b"x" * 100_000
+    url = urlsplit(guest.files_url)
+    assert url.hostname is not None
+    with contextlib.closing(http.client.HTTPConnection(url.hostname, url.port, timeout=30)) as to:
+        headers = {**guest.bearer, "Transfer-Encoding": "chunked"}
+        to.request("PUT", f"{url.path}?path=/root/late", headers=headers)
+        to.send(b"186a0\r\n" + b"x" * 100_000 + b"\r\n")
         _revoke(guest)
-        give_up_at = time.monotonic() + 15
-        while time.monotonic() < give_up_at:
-            time.sleep(0.1)
-            yield b"x"
-
-    query = {"path": "/root/late"}
-    try:
-        reply = requests.put(
-            guest.files_url, params=query, data=pieces(), headers=guest.bearer, timeout=90
-        )
-        assert (reply.status_code, reply.json()["code"]) == (401, "token_revoked")
-    except requests.ConnectionError:
-        pass  # the service has answered and does not read the rest
+        give_up_at = time.monotonic() + 30
+        while not select.select([to.sock], [], [], 0.1)[0]:
+            assert time.monotonic() < give_up_at
+            to.send(b"1\r\nx\r\n")
+        reply = to.getresponse()
+        assert (reply.status, json.loads(reply.read())["code"]) == (401, "token_revoked")
 
     assert container.output("ls -A /root | grep -e late -e .pve402-; true") == ""
 

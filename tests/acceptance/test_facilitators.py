@@ -42,13 +42,13 @@ async def test_a_fault_that_passes_ends_in_a_lease_for_its_price(open_shop: Shop
     signed = await open_shop.sign()
 
     first = await open_shop.pay(signed)
-    books = await open_shop.until_over()
+    balance = await open_shop.until_over()
     again = await open_shop.pay(signed)
 
     assert first.status in {200, 503}
-    assert (books.order, books.nobody_lost) == (SOLD, True), books
+    assert (balance.order, balance.nobody_lost) == (SOLD, True), balance
     assert (again.status, again.json()["accessToken"]) == (200, None)
-    assert (await open_shop.books()).paid == shop.PRICE_ATOMIC
+    assert (await open_shop.balance()).paid == shop.PRICE_ATOMIC
 
 
 @pytest.mark.parametrize("kind", list(FaultKind), ids=lambda kind: kind.value)
@@ -60,11 +60,11 @@ async def test_a_fault_that_stays_sells_what_was_paid_for_and_nothing_else(
 
     reply = await open_shop.pay(signed)
     open_shop.pass_the_window()
-    books = await open_shop.until_over()
+    balance = await open_shop.until_over()
 
     expected = (REFUSED, 503) if kind in NO_TRANSFER else (SOLD, 200)
-    assert (books.order, reply.status) == expected, reply.body
-    assert books.nobody_lost, books
+    assert (balance.order, reply.status) == expected, reply.body
+    assert balance.nobody_lost, balance
     assert reply.status == 200 or int(reply.headers["retry-after"]) > 0
 
 
@@ -75,12 +75,12 @@ async def test_before_a_payment_is_verified_nothing_is_claimed(open_shop: Shop, 
     signed = await open_shop.sign()
 
     first = await open_shop.pay(signed)
-    books = await open_shop.books()
+    balance = await open_shop.balance()
     again = await open_shop.pay(signed)
 
     assert first.status in {200, 402, 503}
-    assert books.nobody_lost, books
-    assert (books.order is SOLD) == (first.status == 200)
+    assert balance.nobody_lost, balance
+    assert (balance.order is SOLD) == (first.status == 200)
     assert again.status == 200
     assert (await open_shop.until_over()).nobody_lost
 
@@ -96,9 +96,9 @@ async def test_with_our_own_key_there_is_no_facilitator_to_trust(
 
     async with shop.running(tmp_path, chain, facilitator, **own) as made:
         reply = await made.pay(await made.sign())
-        books = await made.until_over()
+        balance = await made.until_over()
 
-    assert (reply.status, books.order, books.nobody_lost) == (200, SOLD, True)
+    assert (reply.status, balance.order, balance.nobody_lost) == (200, SOLD, True)
     assert len(facilitator.calls) == 0
 
 
@@ -114,10 +114,10 @@ async def test_the_hostile_facilitator_of_others_sells_nothing_without_a_transfe
         async with shop.running(tmp_path, chain, facilitator, **hostile) as made:
             reply = await made.pay(await made.sign())
             made.pass_the_window()
-            books = await made.until_over()
+            balance = await made.until_over()
 
     assert reply.status == 503
-    assert (books.order, books.nobody_lost) == (REFUSED, True), books
+    assert (balance.order, balance.nobody_lost) == (REFUSED, True), balance
 
 
 async def test_whoever_trusts_a_facilitator_bears_its_lies(
@@ -129,9 +129,9 @@ async def test_whoever_trusts_a_facilitator_bears_its_lies(
 
     async with shop.running(tmp_path, chain, facilitator, trust_facilitator=True) as made:
         reply = await made.pay(await made.sign())
-        books = await made.books()
+        balance = await made.balance()
 
-    assert (reply.status, books.order, books.earned) == (200, SOLD, 0)
+    assert (reply.status, balance.order, balance.earned) == (200, SOLD, 0)
 
 
 def _has_url(lines: list[str]) -> bool:

@@ -1,4 +1,4 @@
-"""What is away is said so, with a time to come back; nothing is charged and nothing left behind."""
+"""An outage is reported with a time to retry; nothing is charged and nothing is left behind."""
 
 from collections.abc import Callable
 

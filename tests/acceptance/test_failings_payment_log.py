@@ -1,4 +1,4 @@
-"""A signed payment is money until it is settled: it stands in no log line."""
+"""A signed payment is money until it is settled, so no log line contains one."""
 
 from collections.abc import Callable
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support import scenarios, shop
 from tests.support.chain import chain, facilitator  # noqa: F401
 from tests.support.scenarios import NODE, Scenarios
-from tests.support.shop import Books, Shop
+from tests.support.shop import Balance, Shop
 
 from pve402.domain.lease import Lease, LeaseStatus
 from pve402.domain.order import OrderStatus
@@ -20,6 +20,7 @@ from pve402.proxmox.guests import Guests
 pytestmark = pytest.mark.fakepve
 
 TOKEN_ID, TOKEN = "root@pam!pve402", "0b5a3b3e-7d2a-4a3f-9d5c-2f1e0c9b8a77"
+TEMPLATE = "debian-12-standard_12.7-1_amd64.tar.zst"
 CREATE = f"/nodes/{NODE}/lxc"
 SOLD, REFUSED = OrderStatus.SETTLED, OrderStatus.REFUSED
 
@@ -29,6 +30,8 @@ def pve(tmp_path: Path) -> Iterator[Scenarios]:
     """An empty node."""
     with scenarios.running(tmp_path) as made:
         made("set", "apitokens", {TOKEN_ID: TOKEN})
+        template = {"content": "vztmpl", "format": "tzst", "size": 1, "ctime": 0}
+        made("set", "storages.local.volumes", {f"vztmpl/{TEMPLATE}": template})
         yield made
 
 
@@ -46,7 +49,7 @@ async def open_shop(
         "pve_token_secret": TOKEN,
         "pve_ca_file": pve.certificate.certificate,
         "pve_storage": "local-lvm",
-        "pve_os_template": "local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst",
+        "pve_os_template": f"local:vztmpl/{TEMPLATE}",
     }
     async with shop.running(
         tmp_path, chain, facilitator, pve402_create_wait_seconds=10, **where
@@ -96,10 +99,10 @@ async def test_a_lease_comes_up_in_spite_of(
     trouble(pve)
 
     reply = await open_shop.pay(signed)
-    books = await _deals(open_shop, await open_shop.until_over())
+    balance = await _deals(open_shop, await open_shop.until_over())
 
-    assert books.nobody_lost, (reply.body, books)
-    assert books.order is SOLD or trouble is flaky
+    assert balance.nobody_lost, (reply.body, balance)
+    assert balance.order is SOLD or trouble is flaky
 
 
 @pytest.mark.parametrize(
@@ -112,13 +115,13 @@ async def test_what_passes_is_waited_for(
     trouble(pve)
 
     reply = await open_shop.pay(signed)
-    before = await open_shop.books()
+    before = await open_shop.balance()
     pve("regain_quorum")
     pve("forget_failures")
-    books = await _deals(open_shop, await open_shop.until_over())
+    balance = await _deals(open_shop, await open_shop.until_over())
 
     assert (reply.status, before.paid) == (503, 0), reply.body
-    assert (books.order, books.nobody_lost) == (SOLD, True), books
+    assert (balance.order, balance.nobody_lost) == (SOLD, True), balance
 
 
 @pytest.mark.parametrize(
@@ -131,11 +134,11 @@ async def test_what_cannot_come_up_costs_nothing_and_leaves_nothing(
     trouble(pve)
 
     reply = await open_shop.pay(signed)
-    books = await _deals(open_shop, await open_shop.until_over())
+    balance = await _deals(open_shop, await open_shop.until_over())
 
     assert reply.status in {502, 503}, reply.body
     assert NODE.encode() not in reply.body
-    assert (books.order, books.nobody_lost) == (REFUSED, True), books
+    assert (balance.order, balance.nobody_lost) == (REFUSED, True), balance
 
 
 def backed_up(pve: Scenarios, vmid: int) -> None:
@@ -238,17 +241,17 @@ async def _until(shop: Shop, status: LeaseStatus) -> Lease:
     raise TimeoutError(f"the lease is still {row.status}: {row.last_error}")
 
 
-async def _deals(shop: Shop, books: Books) -> Books:
-    """The books with the containers that fakepve has."""
+async def _deals(shop: Shop, balance: Balance) -> Balance:
+    """The balance, with the number of containers that fakepve has."""
     for _ in range(50):
         await shop.inside.settled_down()
-        if (await shop.books()).lease in {LeaseStatus.ACTIVE, LeaseStatus.FAILED}:
+        if (await shop.balance()).lease in {LeaseStatus.ACTIVE, LeaseStatus.FAILED}:
             break
         shop.inside.pass_time(5)
     guests = Guests(shop.inside.parts.proxmox)
     for _ in range(20):
         try:
-            return dataclasses.replace(await shop.books(), guests=len(await guests.list_all()))
+            return dataclasses.replace(await shop.balance(), guests=len(await guests.list_all()))
         except errors.ProxmoxError:
             continue
-    return books
+    return balance

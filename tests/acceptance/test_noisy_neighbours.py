@@ -1,4 +1,4 @@
-"""What one noisy address does to everybody else: nothing that they notice.
+"""One noisy address does not affect anybody else noticeably.
 
 The noise comes from 127.0.0.2, the quiet tenant calls from 127.0.0.1.
 """

@@ -48,6 +48,27 @@ def test_a_whole_life_of_a_lease_is_paid_for(service: ServeProcess, client: Clie
         assert line.receipt["network"] == NETWORKS[client.version]
 
 
+def test_a_client_that_signs_in_pays_for_leases_and_nothing_else(service: ServeProcess):
+    account = service.devnet.wallet(100_000)
+
+    *_, renewed, said, listed = official_clients.SIGN_IN_AND_PAY.calls(
+        service.url, account, WHOLE_LIFE
+    )
+    signed_in = official_clients.SIGN_IN.calls(service.url, account, [WHOLE_LIFE[-1]])
+    stranger = official_clients.SIGN_IN.calls(
+        service.url,
+        service.devnet.wallet(0),
+        [WHOLE_LIFE[-1], ("GET", f"/lease/{renewed.answer['leaseId']}", None)],
+    )
+
+    assert (said.answer["output"], said.receipt) == ("paid\n", None)
+    for line in (listed, *signed_in):
+        assert [item["leaseId"] for item in line.answer] == [renewed.answer["leaseId"]]
+    assert [(line.status, line.answer) for line in stranger[:1]] == [(200, [])]
+    assert stranger[1].status == 404
+    assert service.devnet.usdc(account.address) == 100_000 - LEASE - RENEWAL
+
+
 @pytest.mark.parametrize("client", [official_clients.FETCH, official_clients.LEGACY_FETCH])
 def test_a_contract_wallet_pays_for_a_whole_life_of_a_lease(service: ServeProcess, client: Client):
     owner, contract = _contract_wallet(service.devnet)

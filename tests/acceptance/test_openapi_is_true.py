@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.support.processes import ServeProcess
 
 CHECKS = (
@@ -15,6 +16,7 @@ CHECKS = (
 )
 
 
+@pytest.mark.timeout(300)
 def test_answers_are_as_documented(service: ServeProcess, tmp_path: Path):
     done = subprocess.run(
         [
@@ -34,7 +36,7 @@ def test_answers_are_as_documented(service: ServeProcess, tmp_path: Path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
 

@@ -18,6 +18,19 @@ def test_a_lost_key_is_asked_for_and_not_made_anew(devnet: DevnetProcess, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_beside_a_database_the_doctor_makes_no_key_of_its_own(
+    devnet: DevnetProcess, tmp_path: Path
+):
+    (tmp_path / "leases.sqlite3").touch()
+    database = {"DATABASE_URL": f"sqlite:///{tmp_path}/leases.sqlite3"}
+
+    done = processes.run("ops", "doctor", "--deep", "--env-file", str(devnet.env_file), **database)
+
+    assert done.returncode == 1
+    assert "FAIL secret key: is not there yet" in done.stdout
+    assert [file.name for file in tmp_path.iterdir()] == ["leases.sqlite3"]
+
+
 def test_without_a_database_nothing_is_made_and_a_rebuild_shows_what_it_would_write(
     devnet: DevnetProcess, tmp_path: Path
 ):

@@ -1,4 +1,4 @@
-"""A facilitator that refuses plainly: its order is over within seconds, and holds little up."""
+"""A facilitator that refuses plainly: the order ends within seconds and delays little else."""
 
 import dataclasses
 from collections.abc import AsyncIterator
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
-from tests.support import asgi, shop, wallets
+from tests.support import asgi, shop, stand_ins, wallets
 from tests.support.api_fixtures import BODY
 from tests.support.chain import chain, facilitator  # noqa: F401
 from tests.support.shop import Shop
@@ -55,14 +55,8 @@ class Refusing:
 @pytest.fixture
 async def refusing(facilitator: Any) -> AsyncIterator[Refusing]:  # noqa: F811
     made = Refusing(behind=facilitator.url)
-    app = web.Application()
-    app.router.add_route("*", "/{call}", made.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
+    async with stand_ins.answering(made.handle) as made.url:
+        yield made
 
 
 @pytest.fixture
@@ -86,11 +80,11 @@ async def test_a_plain_no_ends_the_order_at_once(
 
     refused = await open_shop.pay(await open_shop.sign())
     await open_shop.inside.settled_down()
-    books = await open_shop.books()
+    balance = await open_shop.balance()
 
     assert refused.status == 402, refused.body
     assert "nothing was charged" in refused.body.decode().lower() or says[1] in refused.code
-    assert (books.order, books.nobody_lost) == (order.OrderStatus.REFUSED, True), books
+    assert (balance.order, balance.nobody_lost) == (order.OrderStatus.REFUSED, True), balance
     assert refusing.settles == 2
 
 

@@ -87,21 +87,21 @@ def _live(service: ServeProcess, line: tap.Tap) -> None:
     tenant.headers["Authorization"] = f"Bearer {bought['accessToken']}"
     renewal = {"runtimeMinutes": 30}
     payer.post(f"{service.url}/lease/{ctid}/renew", json=renewal, timeout=60).raise_for_status()
-    processes.wait_until(
-        lambda: any(call.method == "PUT" for call in line.calls), service.process, "rewritten"
-    )
     for method, path, body in (
         ("POST", f"/management/exec/{ctid}", {"command": "uptime"}),
         ("POST", f"/management/console/{ctid}", {"consoleType": "vnc"}),
         ("GET", "/management/list", None),
         ("GET", "/stats/lxc", None),
         ("GET", "/stats/node", None),
-        ("DELETE", f"/lease/{ctid}", None),
     ):
         reply = tenant.request(method, service.url + path, json=body, timeout=60)
         reply.raise_for_status()
         if "console" in path:
             _look_at(reply.json())
+    processes.wait_until(  # half a minute after the renewal
+        lambda: any(call.method == "PUT" for call in line.calls), service.process, "rewritten"
+    )
+    tenant.delete(f"{service.url}/lease/{ctid}", timeout=60).raise_for_status()
     processes.wait_until(
         lambda: ctid not in service.devnet.guests(), service.process, f"rid of {ctid}"
     )

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import requests
-from tests.support import commands, processes
+from tests.support import commands, processes, programs
 from tests.support.commands import Container
 from tests.support.processes import ServeProcess
 
@@ -36,7 +36,12 @@ def container(service: ServeProcess) -> Container:
 
 def settings(container: Container) -> dict[str, str]:
     """What the commands read."""
-    return {**os.environ, "PVE402_URL": container.service.url, "PVE402_TOKEN": container.token}
+    return {**os.environ, **settings_of(container)}
+
+
+def settings_of(container: Container) -> dict[str, str]:
+    """The container's service and token."""
+    return {"PVE402_URL": container.service.url, "PVE402_TOKEN": container.token}
 
 
 @dataclass(kw_only=True)
@@ -68,12 +73,12 @@ class Screen:
 
 
 @contextlib.contextmanager
-def shell(container: Container) -> Iterator[Screen]:
-    """A shell for the block."""
+def shell(container: Container, *words: str) -> Iterator[Screen]:
+    """A shell for the block, or another command that needs a terminal."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "pve402", "shell", container.ctid],
+        [sys.executable, "-m", "pve402", *(words or ("shell", container.ctid))],
         env={**settings(container), "TERM": "vt220"},
         stdin=theirs,
         stdout=theirs,
@@ -104,6 +109,30 @@ def test_a_shell_has_size_colours_signals_and_an_exit_code(container: Container)
         assert screen.process.wait(20) == 5
 
 
+def test_a_program_runs_on_a_terminal_if_asked(container: Container):
+    wait = "while :; do sleep 0.1; done"
+    script = f'trap "echo in""terrupted; exit 7" INT; stty size; pwd; echo $N; {wait}'
+    options = ("--cwd", "/usr", "--env", "N=a 'b'")
+    with shell(container, "exec", "-it", *options, container.ctid, "sh", "-c", script) as screen:
+        screen.read_until(r"30 100\r\n/usr\r\na 'b'\r\n")
+        screen.resize(70, 20)
+        os.write(screen.terminal, b"\x03")
+        screen.read_until("interrupted")
+        assert screen.process.wait(20) == 7
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(("-t",), "--tty needs a terminal"), (("-t", "--detach"), "neither --detach nor --json")],
+)
+def test_a_program_gets_no_terminal_where_there_is_none(
+    container: Container, options: tuple[str, ...], said: str
+):
+    done = processes.run("exec", *options, container.ctid, "true", **settings_of(container))
+
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
 def test_several_shells_are_apart_and_end_with_their_client(container: Container):
     with shell(container) as one, shell(container) as other:
         one.type("cd /tmp; V=one; echo $$ >/tmp/one; echo re''ady")
@@ -123,22 +152,18 @@ def test_several_shells_are_apart_and_end_with_their_client(container: Container
 @contextlib.contextmanager
 def forwarded(container: Container, remote: int) -> Iterator[str]:
     """A local port that leads to a port of the container; yields its address."""
-    process = subprocess.Popen(
+    with programs.started(
         [sys.executable, "-m", "pve402", "tunnel", container.ctid, f"0:{remote}"],
         env=settings(container),
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    try:
+    ) as process:
         assert process.stderr is not None
         said = process.stderr.readline()
         found = re.search(r"127\.0\.0\.1:\d+", said)
         assert found, said
         yield f"http://{found.group()}"
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
 
 
 def serve_files(container: Container, port: int) -> None:

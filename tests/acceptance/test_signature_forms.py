@@ -174,8 +174,8 @@ async def test_a_facilitator_that_deploys_nothing_is_said_to_be_one(
     ):
         tenant = wallet_of(made, form, is_contract=True, is_deployed=False)
         refused = await pays(made, tenant, 2)
-        books = await made.books()
+        balance = await made.balance()
 
     assert (refused.status, refused.code) == (402, "eip6492_factory_not_allowed")
     assert "deploy it" in refused.json()["detail"]
-    assert (books.order, books.earned) == (None, 0)
+    assert (balance.order, balance.earned) == (None, 0)

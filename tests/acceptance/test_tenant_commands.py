@@ -27,8 +27,11 @@ def test_a_lease_from_quote_to_end(settings: dict[str, str]):
     ctid = bought["ctid"]
     renewed = _json("renew", ctid, "--minutes", "5", "--max-usd", "0.01", **settings)
     (listed,) = _json("list", **settings)
+    shown = _json("show", ctid, "--wait", "30", **settings)
     ended = _json("end", ctid, "--yes", **settings)
 
+    assert bought["addresses"] == shown["addresses"] == listed["addresses"]
+    assert [one["source"] for one in shown["addresses"]] == ["seen"]
     assert bought["amount"] == quoted["accepts"][0]["amount"]
     assert renewed["expiresAt"] > bought["expiresAt"]
     assert listed["leaseId"] == bought["leaseId"]

@@ -1,14 +1,17 @@
 """What tenants type to work inside their container: exec, put, get."""
 
 import hashlib
+import json
 import os
+import re
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.support import commands, processes
+from tests.support import commands, processes, programs
 from tests.support.commands import Container
 from tests.support.processes import ServeProcess
 
@@ -38,6 +41,40 @@ def test_a_command_is_shown_with_its_exit_code(container: Container, settings: d
     done = processes.run("exec", container.ctid, "--", "sh", "-c", script, **settings)
 
     assert (done.returncode, done.stdout, done.stderr) == (3, "said\n", "wrong\n")
+
+
+def test_programs_get_the_output_and_the_exit_code_as_json(
+    container: Container, settings: dict[str, str]
+):
+    script = "echo said; echo wrong >&2; exit 3"
+    done = processes.run("exec", "--json", container.ctid, "sh", "-c", script, **settings)
+
+    assert (done.returncode, done.stderr) == (3, "")
+    assert json.loads(done.stdout) == {
+        "exitCode": 3,
+        "timedOut": False,
+        "truncated": False,
+        "stdout": "said\n",
+        "stderr": "wrong\n",
+    }
+
+
+def test_the_browser_is_sent_to_a_console_by_a_file_of_ours(
+    container: Container, settings: dict[str, str], tmp_path: Path
+):
+    browser, seen = tmp_path / "browser", tmp_path / "seen"
+    browser.write_text(f'#!/bin/sh\necho "$@" >{seen}\n')
+    browser.chmod(0o755)
+    where = {"BROWSER": f"{browser} %s", "XDG_STATE_HOME": str(tmp_path)}
+    done = processes.run("console", container.ctid, **settings, **where)
+
+    page = tmp_path / "pve402/console.html"
+    assert done.returncode == 0, done.stderr
+    assert seen.read_text() == page.as_uri() + "\n"
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    link = re.search(r'url=([^"]+)"', page.read_text())
+    assert link is not None
+    assert link[1].startswith(f"{container.service.url}/console/terminal#")
 
 
 def test_options_of_the_command_are_its_own(container: Container, settings: dict[str, str]):
@@ -128,7 +165,7 @@ def test_a_command_ends_with_whoever_runs_it(
     command = [sys.executable, "-c", INTERRUPTIBLE, "exec", container.ctid, *options]
     with (
         Path("/dev/zero" if with_stdin else "/dev/null").open("rb") as stdin,
-        subprocess.Popen(
+        programs.started(
             [*command, "sh", "-c", script],
             env={**os.environ, **settings},
             stdin=stdin,
@@ -288,3 +325,38 @@ def test_files_that_cannot_be_copied_leave_nothing(
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_and_a_folder_are_copied_both_ways(
+    container: Container, settings: dict[str, str], tmp_path: Path
+):
+    site = tmp_path / "site"
+    (site / "css").mkdir(parents=True)
+    (site / "css" / "main").write_bytes(DATA)
+    (site / "index").write_text("hello\n")
+    back, place = tmp_path / "back", f"{container.lease_id}:/srv/new/site"
+
+    done = [
+        processes.run("cp", *words, **settings)
+        for words in (
+            ("-r", str(site), place),
+            ("-r", place, str(back)),
+            (str(site / "index"), f"{place}/"),
+            (f"{place}/css/main", str(tmp_path)),
+        )
+    ]
+
+    assert [one.returncode for one in done] == [0, 0, 0, 0], [one.stderr for one in done]
+    assert all("B/s, through its terminal" in one.stderr for one in done)
+    assert (back / "css" / "main").read_bytes() == DATA == (tmp_path / "main").read_bytes()
+    assert container.output("cat /srv/new/site/index") == "hello\n"
+
+
+@pytest.mark.parametrize("words", [("a", "b"), ("web:/a", "web:/b"), ("web:a", "b")])
+def test_exactly_one_side_of_a_copy_is_in_a_container(
+    settings: dict[str, str], words: tuple[str, str]
+):
+    done = processes.run("cp", *words, **settings)
+
+    assert done.returncode == 2
+    assert "LEASE:/PATH" in done.stderr

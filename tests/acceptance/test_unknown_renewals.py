@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from tests.support.api_fixtures import BODY
 from tests.support.chain import chain, facilitator  # noqa: F401
 from tests.support.shop import Shop
 
-from pve402.api import visit
 from pve402.domain import errors, lease, order
 from pve402.guests import consoles, open_calls
 from pve402.hub import errors as hub_errors
@@ -65,17 +64,9 @@ async def rented(
     chain: Any,  # noqa: F811
     facilitator: Any,  # noqa: F811
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Rented]:
     """A lease whose renewal is of unknown outcome, 20 seconds past its paid end."""
     async with shop.running(tmp_path, chain, facilitator) as made:
-
-        class Shifted(datetime):
-            @classmethod
-            def now(cls, tz: Any = None) -> datetime:
-                return datetime.now(tz) + timedelta(seconds=made.inside.parts.db.shift_seconds)
-
-        monkeypatch.setattr(visit, "datetime", Shifted)
         wish = {**BODY, "runtimeMinutes": 1}
         sold = (await paid(made, "/lease/container", wish)).json()
         bearer = {"Authorization": f"Bearer {sold['accessToken']}"}
