@@ -1,10 +1,10 @@
 """The kill loop in its long form: `make chaos`, or one part of it.
 
-    python -m tests.chaos [--part sqlite|postgresql|soak] [--leases 2000] [--seconds N]
+    python -m tests.chaos [--part sqlite|postgresql|soak|spending] [--leases 2000] [--seconds N]
 
-Without a part: 2,000 leases with one server on SQLite, 2,000 with three on PostgreSQL, and ten
-minutes of 200 tenants on three servers, two of which are killed. It ends by itself, with 1 if
-anything was violated.
+Without a part: 2,000 leases with one server on SQLite, 2,000 with three on PostgreSQL, ten minutes
+of 200 tenants on three servers, two of which are killed, and 100 kills of tenants that pay under
+one limit. It ends by itself, with 1 if anything was violated.
 """
 
 import argparse
@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.chaos import loop, plan, soak
+from tests.chaos import loop, plan, soak, spending
 from tests.support import postgres
 
-PARTS = ("sqlite", "postgresql", "soak")
+PARTS = ("sqlite", "postgresql", "soak", "spending")
 _MOST_SECONDS = 1800.0
 _SOAK_SECONDS = 600.0
 
@@ -40,6 +40,8 @@ def main() -> int:
 
 def _run(part: str, chosen: argparse.Namespace) -> bool:
     folder = Path(tempfile.mkdtemp(prefix=f"pve402-chaos-{part}-"))
+    if part == "spending":
+        return not spending.run(folder, chosen.seed)
     gauge = soak.Gauge()
     with contextlib.ExitStack() as stack:
         url = f"sqlite:///{folder}/pve402.sqlite3"

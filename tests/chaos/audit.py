@@ -17,6 +17,7 @@ from sqlalchemy.ext import asyncio as sa_asyncio
 from tests.chaos import payments, running, stage
 
 from pve402.domain import lease, mark, order, owed
+from pve402.leases import anew
 from pve402.payments import abi
 from pve402.payments.schemes.exact import eip3009
 from pve402.storage import tables
@@ -133,6 +134,26 @@ async def is_at_rest(where: stage.Stage) -> bool:
     return not any(
         lease.LeaseStatus(row["status"]) in _BEING_MADE and row["vmid"] not in locked
         for row in leases
+    )
+
+
+async def waits_for_root(where: stage.Stage) -> bool:
+    """Whether a paid order has had all its vmids, and a task that died locks its present one.
+
+    Then it goes on as soon as root has removed the guest, as the guide tells operators, or hours
+    later.
+    """
+    orders = await read_rows(where.database_url, tables.orders)
+    vmids = {
+        row["lease_id"]: row["vmid"] for row in await read_rows(where.database_url, tables.leases)
+    }
+    locked = {guest["vmid"] for guest in await where.guests() if guest["lock"] == "create"}
+    return any(
+        row["due_at"] is not None
+        and row["settled_at"] is not None
+        and row["tries"] + 1 >= anew.MOST_VMIDS
+        and vmids.get(row["lease_id"]) in locked
+        for row in orders
     )
 
 

@@ -44,7 +44,7 @@ SEAMS: Mapping[str, tuple[str, ...]] = {
         "deals.extend",
     ),
     "confirm": ("guests.update_config", "settler.recheck", "deals.finish"),
-    "fee": ("facilitator.settle", "deals.settle_alone"),
+    "fee": ("facilitator.settle", "deals.settle_fee"),
     "watch": ("settler.watch", _WHOLE),
     "expire": ("moves.begin_stopping", _WHOLE),
     "stop": (

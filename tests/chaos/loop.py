@@ -98,13 +98,16 @@ async def _beside(work: Awaitable[None]) -> AsyncIterator[None]:
 
 
 async def _come_to_rest(plan: Plan, where: stage.Stage, figures: Figures) -> float:
-    """Wait until every order has come to its end, with nobody helping."""
+    """Wait until every order has come to its end, with nobody helping unless one waits for root."""
     began = time.monotonic()
     for replica in where.replicas:
         await replica.until_ready(where.session)
     while time.monotonic() - began < plan.settle_seconds:
         if await audit.is_at_rest(where):
             break
+        if await audit.waits_for_root(where):
+            await where.clear_creation_locks()
+            figures.weather["root helps at rest"] += 1
         await asyncio.sleep(0.5)
     else:
         figures.violations.append(f"orders were still open after {plan.settle_seconds:.0f} s")

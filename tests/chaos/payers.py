@@ -29,11 +29,6 @@ class Kind:
         """Whether a contract decides."""
         return self.manner is not None
 
-    @property
-    def lies(self) -> bool:
-        """Whether it never pays what it signs."""
-        return self.manner not in {None, Manner.HONEST}
-
 
 KEY = Kind(name="key")
 _MUCH_GAS = 2_000_000

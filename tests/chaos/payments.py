@@ -27,7 +27,6 @@ class Signed:
     lease_id: str | None = None  # of a renewal; of a creation once it was told
     spoiled: str | None = None  # how its sender made it worthless
     spoiled_in_time: bool = False
-    asked_again: bool = False  # it was sent more than once
     told: list[tuple[int, str]] = dataclasses.field(default_factory=list)  # status, code
     violations: list[str] = dataclasses.field(default_factory=list)
 

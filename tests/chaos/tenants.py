@@ -206,7 +206,6 @@ class Tenant:
     ) -> Told | None:
         asks = [self._until_answered(signed, "POST", path, body, headers)]
         if twice:
-            signed.asked_again = True
             asks.append(self._until_answered(signed, "POST", path, body, headers))
         answers = [told for told in await asyncio.gather(*asks) if told is not None]
         good = [told for told in answers if told.status == 200]
@@ -301,7 +300,6 @@ class Tenant:
             final = told is not None and told.status not in _AGAIN | {202}
             if final or (told is not None and told.code in _FINAL):
                 return told
-            signed.asked_again = True
             await asyncio.sleep(self._dice.uniform(0.1, 0.6))
         return None
 

@@ -13,7 +13,7 @@ _LOAD_SECONDS = 20.0
 _LEAST_LEASES = 6
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(420)
 async def test_one_server_on_sqlite_loses_nothing_when_killed(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
@@ -34,7 +34,7 @@ async def test_one_server_on_sqlite_loses_nothing_when_killed(
 
 
 @pytest.mark.postgres
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(420)
 async def test_three_servers_on_postgresql_lose_nothing_when_killed(
     postgres_url: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
