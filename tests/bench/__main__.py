@@ -2,9 +2,9 @@
 
     python -m tests.bench [PART ...]
 
-Parts: checks, creations, footprint, noise, rates, sagas, warm; all of them unless some are named,
-and only all of them are written down. Everything runs on this machine's loopback and ends by
-itself.
+Parts: checks, creations, doors, first, footprint, noise, rates, sagas, warm; all of them unless
+some are named, and only all of them are written down. Everything runs on this machine's loopback
+and ends by itself.
 """
 
 import logging
@@ -20,7 +20,18 @@ from pathlib import Path
 import structlog
 import uvloop
 from dotenv import dotenv_values
-from tests.bench import bench_sagas, checks, creations, footprint, noise, rates, rows, warm
+from tests.bench import (
+    bench_sagas,
+    checks,
+    creations,
+    doors,
+    first_lease,
+    footprint,
+    noise,
+    rates,
+    rows,
+    warm,
+)
 from tests.support import processes, project
 
 PAGE = project.ROOT / "docs" / "benchmarks.md"
@@ -128,6 +139,8 @@ PARTS: dict[str, Part] = {
     "footprint": _footprint,
     "warm": warm.measure,
     "noise": noise.measure,
+    "first": first_lease.measure,
+    "doors": doors.measure,
 }
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ installation that is another machine.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -15,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,7 +38,8 @@ _BODY = {
     "diskGB": 1,
     "password": "correct horse",
 }
-#: Lowers the priority of all that has this terminal, and finds terminal and shell.
+#: Lowers the priority of all that has this terminal, and finds terminal and shell. Linux shares
+#: out time by session first (sched(7), autogroup), and niceness counts only within a session.
 _FIND_TERMINAL = r"""
 p=$$ terminal= shell=
 while [ "$p" -gt 1 ]; do
@@ -46,6 +49,7 @@ while [ "$p" -gt 1 ]; do
     *) [ -z "$terminal" ] || break;;
   esac
   renice -n 10 -p $p >/dev/null 2>&1
+  echo 19 2>/dev/null >/proc/$p/autogroup
   p=$(sed -n 's/^PPid:[^0-9]*//p' /proc/$p/status)
 done
 """
@@ -240,6 +244,13 @@ def _token(lease: dict[str, Any]) -> dict[str, str]:
     return {"Authorization": f"Bearer {lease['accessToken']}"}
 
 
+def _yield_to_others() -> None:
+    """Lower the priority of this process, which must lead a session of its own."""
+    os.nice(_NICENESS)
+    with contextlib.suppress(OSError):  # a kernel without autogroups
+        Path("/proc/self/autogroup").write_text("19")
+
+
 ATTACKS: dict[str, tuple[int, Callable[[Attacker], Awaitable[None]]]] = {
     "forged frames": (4, Attacker.forge),
     "floods": (2, Attacker.flood),
@@ -257,7 +268,7 @@ async def main(kind: str, url: str, rpc: str, seconds: float) -> None:
     async with aiohttp.ClientSession(connector=connector, timeout=patience) as session:
         attacker = Attacker(session, url, rpc)
         await attacker.prepare(leases)
-        os.nice(_NICENESS)
+        _yield_to_others()
         print("ready", flush=True)
         try:
             async with asyncio.timeout(seconds):

@@ -59,7 +59,7 @@ async def _purchases(
     """Payments of one rich wallet, signed beforehand."""
     key = payers.new_payer().key
     await where.rpc("devnet_mintUsdc", key.address, hex(10**12))
-    amount = price.atomic_units(parts.leases.creation_price_usd(_wish()), 6)
+    amount = price.atomic_units(parts.leases.prices.of_creation(_wish())[0], 6)
     terms = signing.requirements(
         amount_atomic=amount, pay_to=stage.PAY_TO, network=stage.NETWORK, max_timeout_seconds=600
     )

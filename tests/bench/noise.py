@@ -149,7 +149,9 @@ def _target(service: processes.ServeProcess) -> load.Target:
 
 
 def _start(command: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(command, cwd=project.ROOT, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=project.ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
 
 
 def _resident_mb(pid: int) -> float:

@@ -13,21 +13,16 @@ from collections.abc import Iterator
 from typing import cast
 
 import uvloop
+from tests.support import programs
 
 
 @contextlib.contextmanager
 def before(url: str) -> Iterator[str]:
     """Run a relay before the server at `url`; yields its URL."""
     command = [sys.executable, "-m", "tests.bench.relay", url.rpartition(":")[2]]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
+    with programs.started(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
-    finally:
-        process.terminate()
-        process.wait(20)
-        if process.stdout is not None:
-            process.stdout.close()
 
 
 class _Side(asyncio.Protocol):

@@ -28,6 +28,11 @@ HEAD = (
 )
 
 
+def show(what: str, figure: str, aim: str = "-") -> None:
+    """Print a figure without a peer, as a row for docs/benchmarks.md."""
+    print(f"\n| {what} | {figure} | {aim} |", end="", flush=True)
+
+
 def middle(rates: list[Rate], value: Callable[[Rate], float]) -> float:
     """The median of one figure."""
     return median(value(rate) for rate in rates)

@@ -2,44 +2,124 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from statistics import quantiles
 
+import aiohttp
 import pytest
-from tests.support import commands, openssh, processes
+from tests.bench.rows import show
+from tests.support import commands, limits, openssh, port_names, processes
 from tests.support.commands import Container
 from tests.support.processes import ServeProcess
 
 from pve402 import schemas
 from pve402.client import relay, streams
 from pve402.client.client import Client
+from pve402.client.errors import Refused
 
 UP_BYTES, DOWN_BYTES = 1_000_000, 20_000_000
 GAPS_MS = (0, 10, 60)
 ROUNDS = 60
+IDLE = 60
 
 
 @pytest.mark.timeout(600)
 async def test_what_streams_give(serve: Callable[..., ServeProcess]) -> None:
-    service = serve(PVE402_LEASE_MBPS="1000")
+    service = serve(**limits.WIDE_RATES)
     container = await asyncio.to_thread(commands.lease, service)
     async with Client(service.url, token=container.token) as client:
-        print()
+        show("a shell, from connecting to its prompt", await prompt(client, container))
+        show("a key's echo in a shell, 50 ms apart", await echo(client, container))
         for gap_ms in GAPS_MS:
-            print(
-                f"round trip, {gap_ms:2} ms apart: {await round_trips(client, container, gap_ms)}"
-            )
-        print(f"a key's echo in a shell: {await echo(client, container)}")
-        print(f"up {await up(client, container):.2f} MB/s", end="   ")
-        print(f"down {await down(client, container):.1f} MB/s")
-        print(f"connections, one relay: {await connections(client, container)}")
+            figure = await round_trips(client, container, gap_ms)
+            show(f"round trip through `cat`, {gap_ms} ms apart", figure, "p50 < 5 ms")
+        show("up, through the terminal", f"{await up(client, container):.2f} MB/s")
+        show("down", f"{await down(client, container):.1f} MB/s")
+        one_by_one, parallel = await connections(client, container)
+        show("an HTTP request on a new connection, one relay", one_by_one)
+        show("20 channels of one relay, opened at once", f"{parallel:.2f} s")
         grown = await stopped_reader(client, service, container)
-        print(f"a reader that stops for 20 s: the service grows by {grown:.1f} MB")
+        show("the service's growth while a reader stops for 20 s", f"{grown:.1f} MB", "level")
     await asyncio.to_thread(openssh.install, container)
-    print(f"ssh to the end of `true`: {await asyncio.to_thread(ssh, container)}")
+    show("`pve402 ssh LEASE true`, start to end", await asyncio.to_thread(ssh, container))
     assert grown < 5
+
+
+@pytest.mark.timeout(900)
+async def test_sixty_idle_shells_on_a_node_leave_commands_alone(
+    serve: Callable[..., ServeProcess],
+) -> None:
+    service = serve(PVE402_CORES_OVERCOMMIT="1000")
+    leasing = [asyncio.to_thread(commands.lease, service, memoryMB=128) for _ in range(IDLE + 1)]
+    containers = [await each for each in leasing]
+    beside = containers.pop()
+    alone = await asyncio.to_thread(command_times, beside)
+    async with AsyncExitStack() as stack:
+        for each in containers:
+            client = await stack.enter_async_context(Client(service.url, token=each.token))
+            stream = await stack.enter_async_context(opened(client, each, service="shell"))
+            await anext(stream.output())
+        before = resident_mb(service)
+        busy = await asyncio.to_thread(command_times, beside)
+        async with Client(service.url, token=beside.token) as client:
+            with pytest.raises(Refused, match="node_consoles_full"):
+                async with opened(client, beside, service="shell"):
+                    pass
+    show("a command, alone", spread(alone))
+    show(f"a command, beside {IDLE} idle shells on the node", spread(busy))
+    show("the service's memory with these", f"{before:.0f} MB")
+
+
+def command_times(container: Container) -> list[float]:
+    """A session of its own, and then commands one after the other."""
+    container.output("true")
+    times = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        container.output("true")
+        times.append(time.perf_counter() - started)
+    return times
+
+
+@pytest.mark.timeout(300)
+async def test_what_a_published_port_gives(serve: Callable[..., ServeProcess]) -> None:
+    service = serve(**port_names.SETTINGS, **limits.WIDE_RATES)
+    container = await asyncio.to_thread(commands.lease, service)
+    port = await asyncio.to_thread(port_names.serve, container, 8080)
+    assert (await asyncio.to_thread(port.publish)).ok
+    headers = {"Host": port.host, **port.token}
+    connector = aiohttp.TCPConnector(limit=20)
+    async with aiohttp.ClientSession(service.url, headers=headers, connector=connector) as session:
+
+        async def fetch_page(path: str = "/echo") -> int:
+            async with session.get(path) as answer:
+                assert answer.status == 200
+                return len(await answer.read())
+
+        show("a published port's GET, back to back", await page_times(fetch_page, 0))
+        show("the same, 60 ms apart", await page_times(fetch_page, 60))
+        started = time.perf_counter()
+        await asyncio.gather(*(fetch_page() for _ in range(400)))
+        per_second = 400 / (time.perf_counter() - started)
+        show("400 GETs of a published port, 20 at once", f"{per_second:.0f}/s")
+        started = time.perf_counter()
+        sizes = await asyncio.gather(*(fetch_page("/big?500000") for _ in range(20)))
+        taken = time.perf_counter() - started
+    show("20 parallel answers of 0.5 MB, in all", f"{sum(sizes) / taken / 1e6:.1f} MB/s")
+    assert sizes == [500_000] * 20
+
+
+async def page_times(fetch_page: Callable[[], Awaitable[int]], gap_ms: int) -> str:
+    """Fetches one after the other, with a pause before each."""
+    times = []
+    for _ in range(ROUNDS):
+        await asyncio.sleep(gap_ms / 1000)
+        started = time.perf_counter()
+        await fetch_page()
+        times.append(time.perf_counter() - started)
+    return spread(times)
 
 
 @asynccontextmanager
@@ -64,6 +144,21 @@ async def round_trips(client: Client, container: Container, gap_ms: int) -> str:
             await stream.write(b"hello\n")
             await anext(output)
             times.append(time.perf_counter() - started)
+    return spread(times)
+
+
+async def prompt(client: Client, container: Container) -> str:
+    """New shells, one after the other."""
+    times = []
+    for _ in range(12):
+        started = time.perf_counter()
+        async with (
+            opened(client, container, service="shell") as stream,
+            aclosing(stream.output()) as output,
+        ):
+            await anext(output)
+            times.append(time.perf_counter() - started)
+            await stream.write(b"exit\r")
     return spread(times)
 
 
@@ -108,8 +203,11 @@ async def down(client: Client, container: Container) -> float:
     return DOWN_BYTES / (time.perf_counter() - started) / 1e6
 
 
-async def connections(client: Client, container: Container) -> str:
-    """Fetches from a web server in the container, one after the other, each a new connection."""
+async def connections(client: Client, container: Container) -> tuple[str, float]:
+    """Fetches from a web server in the container, each over a new connection.
+
+    First one after the other, and then 20 at once: the seconds that they take.
+    """
     await asyncio.to_thread(
         container.run,
         command="cd /usr/lib && python3 -m http.server --bind 127.0.0.1 8999",
@@ -130,7 +228,7 @@ async def connections(client: Client, container: Container) -> str:
 
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            give_up_at = time.monotonic() + 30
+            give_up_at = time.monotonic() + 120
             while len(times) < ROUNDS:
                 started = time.perf_counter()
                 if await fetch(port):
@@ -141,7 +239,7 @@ async def connections(client: Client, container: Container) -> str:
             parallel = time.perf_counter() - started
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    return f"a GET {spread(times)}, 20 at once in {parallel:.2f} s"
+    return spread(times), parallel
 
 
 async def fetch(port: int) -> bool:
