@@ -35,12 +35,12 @@ test-fast: python ## lint, types, layers and unit tests
 	@$(BIN)/python scripts/check.py fast
 
 lint types bench chaos conformance: python
-	@$(PYTHON) scripts/setup.py $(if $(filter lint types,$@),develop,test)
+	@$(PYTHON) scripts/setup.py $(if $(filter lint types,$@),develop,$(if $(filter conformance,$@),conformance,test))
 	@$(BIN)/python scripts/check.py $@
 
 clean: ## remove everything that setup and the checks made
-	rm -rf .venv .venv-fakepve .venv-x402-legacy .venv-conformance .venv-generators .cache build devnet/build
-	rm -rf tests/npm/node_modules web/npm/node_modules
+	rm -rf .venv .venv-fakepve .venv-x402-legacy .venv-conformance .venv-e2b .venv-generators .venv-ssh-clients .cache build devnet/build
+	rm -rf tests/npm/node_modules tests/npm-e2b/node_modules web/npm/node_modules
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf src/*.egg-info devnet/src/*.egg-info
 	find src devnet tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -53,7 +53,9 @@ DEVELOP = Environment("develop", Path(".venv"), ("build.txt", "dev.txt"), PROJEC
 FAKEPVE = Environment("fakepve", Path(".venv-fakepve"), ("fakepve.txt",))
 LEGACY_CLIENT = Environment("x402-legacy", Path(".venv-x402-legacy"), ("x402-legacy.txt",))
 CONFORMANCE = Environment("conformance", Path(".venv-conformance"), ("conformance.txt",))
+E2B = Environment("e2b", Path(".venv-e2b"), ("e2b.txt",))
 GENERATORS = Environment("generators", Path(".venv-generators"), ("generators.txt",))
+SSH_CLIENTS = Environment("ssh-clients", Path(".venv-ssh-clients"), ("ssh-clients.txt",))
 
 
 def provide(environment: Environment, say: Callable[[str], None]) -> None:

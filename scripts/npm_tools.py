@@ -1,4 +1,4 @@
-"""Install npm packages for tests: programs to run, and the console pages' libraries to compare.
+"""Install npm packages for tests: programs to run, and the web pages' libraries to compare.
 
 The programs (a real EVM node, the JavaScript clients) stay in tests/npm/node_modules; what the
 pages are made with stays in web/npm/node_modules, where a test holds the committed copies to it.
@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from system_packages import SetupError
 
 FOLDERS = (Path("tests/npm"), Path("web/npm"))
+#: E2B's SDK and what its suites need, for `make conformance` alone.
+E2B = Path("tests/npm-e2b")
 OPTIONS = ("--ignore-scripts", "--no-audit", "--no-fund")
 
 
-def provide(say: Callable[[str], None]) -> None:
+def provide(folders: Iterable[Path], say: Callable[[str], None]) -> None:
     """Run `npm ci` in each folder whose lock file changed since the last time."""
-    for folder in FOLDERS:
+    for folder in folders:
         _provide(folder, say)
 
 

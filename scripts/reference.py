@@ -12,9 +12,11 @@ import functools
 import importlib
 import inspect
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import typer
@@ -24,9 +26,10 @@ from pydantic.fields import FieldInfo
 
 import pve402
 from pve402 import __main__ as entry
+from pve402 import client, sdk
 from pve402.api import app
 from pve402.api.transport.errors import status_of as _status
-from pve402.cli import entries, inside, reach, tenant
+from pve402.cli import everything
 from pve402.config import Settings
 from pve402.domain import errors as domain_errors
 from pve402.ops import main as ops
@@ -93,12 +96,33 @@ def openapi() -> str:
     return app.openapi_text("https://rent.example.com")
 
 
+def python() -> str:
+    """Every class of the Python SDK with its methods, as their docstrings have them."""
+    kinds = (sdk.Box, sdk.Files, sdk.Ports, sdk.Stream, sdk.Command, sdk.Keeping)
+    return "\n".join(line for kind in kinds for line in _class_lines(kind))
+
+
+def exceptions() -> str:
+    """The tree of the client's exceptions, with the codes that each is for."""
+    rows = ["| class | of | codes of the service | meaning |", "| --- | --- | --- | --- |"]
+    library = [kind for kind in _descendants(client.ClientError) if _is_of(kind, client)]
+    for kind in library:
+        codes = ", ".join(f"`{code}`" for code in vars(kind).get("codes", ()))
+        statuses = ", ".join(map(str, vars(kind).get("statuses", ())))
+        told = ", ".join(filter(None, (codes, statuses and f"others with {statuses}")))
+        meaning = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+        rows.append(f"| `{kind.__name__}` | `{kind.__mro__[1].__name__}` | {told} | {meaning} |")
+    return "\n".join(rows) + "\n"
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("settings.md", settings),
     "errors": ("errors.md", errors),
     "metrics": ("metrics.md", metrics),
     "commands": ("cli.md", commands),
     "routes": ("api.md", routes),
+    "python": ("python.md", python),
+    "exceptions": ("python.md", exceptions),
 }
 
 
@@ -117,13 +141,17 @@ def page_with_part(name: str) -> tuple[Path, str]:
 
 def main() -> int:
     """Bring every generated part up to date."""
-    texts = dict(page_with_part(name) for name in PARTS)
-    texts |= {PAGES / name: render() for name, render in FILES.items()}
-    for path, text in texts.items():
-        if not path.exists() or text != path.read_text(encoding="utf-8"):
-            path.write_text(text, encoding="utf-8")
-            print(f"written: {path}")
+    for name in PARTS:  # one after the other: a page may have several
+        _write(*page_with_part(name))
+    for name, render in FILES.items():
+        _write(PAGES / name, render())
     return 0
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.exists() or text != path.read_text(encoding="utf-8"):
+        path.write_text(text, encoding="utf-8")
+        print(f"written: {path}")
 
 
 def _setting_lines() -> Iterator[str]:
@@ -152,17 +180,20 @@ def _opened_by(operation: dict[str, Any]) -> str:
         return "a payment of the price"
     if "X-PAYMENT" in headers:
         return "a token, or the management fee"
-    return "a token" if operation.get("security") else "anybody, free"
+    has_token = operation.get("security") or "Pve402-Token" in headers
+    return "a token" if has_token else "anybody, free"
 
 
 def _command_lines() -> Iterator[str]:
-    for name, command in _command_group().commands.items():
-        if name == "ops":
+    for title, command in _command_group().commands.items():
+        if title == "ops":
             operators: Any = typer.main.get_command(ops.app)
             for part, its in operators.commands.items():
-                yield _command_section(f"ops {part}", its)
+                for name, each in getattr(its, "commands", {"": its}).items():
+                    yield _command_section(f"ops {part} {name}".rstrip(), each)
         else:
-            yield _command_section(name, command)
+            for name, each in getattr(command, "commands", {"": command}).items():
+                yield _command_section(f"{title} {name}".rstrip(), each)
 
 
 def _command_section(name: str, command: Any) -> str:
@@ -175,13 +206,59 @@ def _command_section(name: str, command: Any) -> str:
 @functools.cache
 def _command_group() -> typer.core.TyperGroup:
     """The command line as its own `main` completes it."""
-    tenant.add_to(entry.app)
-    inside.add_to(entry.app)
-    entries.add_to(entry.app)
-    reach.add_to(entry.app)
+    everything.add_to(entry.app)
     group = typer.main.get_command(entry.app)
     assert isinstance(group, typer.core.TyperGroup)  # noqa: S101 -- it has several commands
     return group
+
+
+def _class_lines(kind: type) -> Iterator[str]:
+    """Heading, docstring and members of one class."""
+    yield f"### {kind.__name__}\n\n{inspect.getdoc(kind)}\n"
+    names = [name for name in dir(kind) if not name.startswith("_")]
+    facts = [name for name in names if isinstance(getattr(kind, name), property)]
+    for name in facts:
+        yield f"- `{name}`: {_first_sentence({'description': inspect.getdoc(getattr(kind, name))})}"
+    if facts:
+        yield ""
+    for name in names:
+        if inspect.isfunction(member := getattr(kind, name)):
+            yield f"#### {kind.__name__}.{name}\n\n```text\n{_signature(name, member)}\n```\n"
+            yield f"{inspect.getdoc(member)}\n"
+
+
+def _signature(name: str, method: Callable[..., Any]) -> str:
+    """A signature, one parameter a line, as the blocking classes have it."""
+    found = inspect.signature(method)
+    lines = [f"    {each},\n" for each in found.parameters.values() if each.name != "self"]
+    stars = [each.kind for each in found.parameters.values() if each.name != "self"]
+    if inspect.Parameter.KEYWORD_ONLY in stars:
+        lines.insert(stars.index(inspect.Parameter.KEYWORD_ONLY), "    *,\n")
+    given = f"\n{''.join(lines)}" if lines else ""
+    text = f"{name}({given}) -> {inspect.formatannotation(found.return_annotation)}"
+    for pattern, plain in _AS_BLOCKING:
+        text = re.sub(pattern, plain, text)
+    return text
+
+
+#: What the signatures of asynchronous methods say, and how it reads for the blocking ones.
+_AS_BLOCKING = (
+    (r"\b[a-z_]+[\w.]*\.(?=[A-Z])", ""),
+    (r"\bAbstractAsyncContextManager\b", "AbstractContextManager"),
+    (r"\bAsyncGenerator\b", "Iterator"),
+    (r"\bAsyncCommand\b", "Command"),
+    (r"'Opening\[Self\]'", "Box"),
+)
+
+
+def _is_of(kind: type, package: ModuleType) -> bool:
+    return kind.__module__.startswith(f"{package.__name__}.")
+
+
+def _descendants(kind: type[Exception]) -> Iterator[type[Exception]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _descendants(child)
 
 
 def _parameter_row(parameter: Any) -> str:

@@ -1,9 +1,10 @@
 """Install what `make demo` or `make test` needs; safe to repeat, quick if nothing is missing.
 
-usage: python3 scripts/setup.py run|develop|test
+usage: python3 scripts/setup.py run|develop|test|conformance
   run      .venv with the server and the devnet
   develop  .venv with the tools for development as well
   test     develop, the other clients and servers that tests meet, and the distribution's programs
+  conformance  test, further clients of SSH and E2B's, and a Debian for the devnet's guests
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import environments
+import guest_root
 import npm_tools
-import openssh
 import system_packages
+import unpacked
 from environments import Environment
 from system_packages import Need, SetupError
 
@@ -33,24 +35,34 @@ class Profile:
 
     needs: tuple[Need, ...]
     environments: tuple[Environment, ...]
-    npm: bool = False
-    openssh: bool = False
+    npm: tuple[Path, ...] = ()
+    unpacked: bool = False
+    guest_root: bool = False
 
 
+_TEST = Profile(
+    system_packages.TEST_NEEDS,
+    (
+        environments.DEVELOP,
+        environments.FAKEPVE,
+        environments.LEGACY_CLIENT,
+        environments.CONFORMANCE,
+        environments.E2B,
+        environments.GENERATORS,
+    ),
+    npm=npm_tools.FOLDERS,
+    unpacked=True,
+)
 PROFILES = {
     "run": Profile(system_packages.RUN_NEEDS, (environments.RUN,)),
     "develop": Profile(system_packages.RUN_NEEDS, (environments.DEVELOP,)),
-    "test": Profile(
-        system_packages.TEST_NEEDS,
-        (
-            environments.DEVELOP,
-            environments.FAKEPVE,
-            environments.LEGACY_CLIENT,
-            environments.CONFORMANCE,
-            environments.GENERATORS,
-        ),
-        npm=True,
-        openssh=True,
+    "test": _TEST,
+    "conformance": replace(
+        _TEST,
+        needs=system_packages.CONFORMANCE_NEEDS,
+        environments=(*_TEST.environments, environments.SSH_CLIENTS),
+        npm=(*npm_tools.FOLDERS, npm_tools.E2B),
+        guest_root=True,
     ),
 }
 
@@ -87,10 +99,11 @@ def _set_up(profile: Profile) -> list[str]:
     system_packages.provide(needs, say)
     for environment in profile.environments:
         environments.provide(environment, say)
-    if profile.npm:
-        npm_tools.provide(say)
-    if profile.openssh:
-        openssh.provide(say)
+    npm_tools.provide(profile.npm, say)
+    if profile.unpacked:
+        unpacked.provide(say)
+    if profile.guest_root:
+        guest_root.provide(say)
     return said
 
 

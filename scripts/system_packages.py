@@ -72,6 +72,12 @@ TEST_NEEDS = (
     Need("xterm", ("xterm",), _program("xterm")),
 )
 
+CONFORMANCE_NEEDS = (
+    *TEST_NEEDS,
+    Need("mmdebstrap", ("mmdebstrap",), _program("mmdebstrap")),
+    Need("sshfs", ("sshfs",), _program("sshfs")),
+)
+
 
 def provide(needs: Iterable[Need], say: Callable[[str], None]) -> None:
     """Install what is missing, or raise SetupError that names the packages to install by hand."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ _STOP_LIMIT_SECONDS: Final = 40.0
 _INTERRUPTED_STOP_LIMIT_SECONDS: Final = (
     0.8  # for either part: the server needs longer, to finish its requests
 )
+_PR_SET_PDEATHSIG: Final = 1
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LOGNAME")
 
 
@@ -97,14 +99,19 @@ async def open_stage(say: Callable[[str], None]) -> AsyncIterator[Stage]:
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         arguments = ["serve", "--env-file", str(env_file), "--port", str(port)]
-        own = {"DATABASE_URL": f"sqlite:///{folder}/pve402.sqlite3", "PVE402_PUBLIC_URL": url}
+        own = {
+            "DATABASE_URL": f"sqlite:///{folder}/pve402.sqlite3",
+            "PVE402_PUBLIC_URL": url,
+            "PVE402_PORTS_DOMAIN": f"ports.localhost:{port}",
+        }
         parts.append(await _start("serve", folder, arguments, own))
         await _until_ready(url, parts[1])
         settings = {name: value for name, value in dotenv_values(env_file).items() if value}
         yield Stage(folder=folder, url=url, settings=settings, parts=tuple(parts))
     except asyncio.CancelledError:
-        say("interrupted, ending the server and the devnet")
         limit_seconds = _INTERRUPTED_STOP_LIMIT_SECONDS
+        with contextlib.suppress(OSError):  # the terminal may be what has gone
+            say("interrupted, ending the server and the devnet")
         raise
     finally:
         for part in reversed(parts):
@@ -125,7 +132,8 @@ async def _start(
 ) -> Part:
     """Start one of our commands, with our environment except for settings.
 
-    Its temporary files are in the folder. Ctrl-C in the terminal reaches only the demo.
+    Its temporary files are in the folder. Ctrl-C in the terminal reaches only the demo, and a demo
+    that is killed takes the part along.
     """
     environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
     log = folder / f"{name}.log"
@@ -141,8 +149,14 @@ async def _start(
             stdout=out,
             stderr=out,
             start_new_session=True,
+            preexec_fn=_die_with_us,
         )
     return Part(name=name, process=process, log=log)
+
+
+def _die_with_us() -> None:
+    """Have the kernel kill this process when its parent dies, as prctl(2) says."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 async def _until(true: Callable[[], bool], part: Part) -> None:
