@@ -80,7 +80,8 @@ async def _load(plan: Plan, where: stage.Stage, figures: Figures) -> Ledger:
         ending.set()
         await asyncio.gather(*reapers)
     figures.load_seconds = time.monotonic() - began
-    figures.kills, figures.stalls, figures.weather = death.kills, death.stalls, storm.happened
+    figures.kills, figures.stalls = death.kills, death.stalls
+    figures.weather = Counter(storm.happened)
     figures.violations += [f"a server ended by itself: {words}" for words in death.unasked]
     return ledger
 

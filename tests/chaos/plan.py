@@ -49,7 +49,7 @@ class Figures:
     unpaid_seconds: float = 0.0  # of the guest that ran unpaid for longest
     kills: Counter[str] = dataclasses.field(default_factory=Counter)
     stalls: int = 0
-    weather: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    weather: Counter[str] = dataclasses.field(default_factory=Counter)
     answers: Mapping[str, int] = dataclasses.field(default_factory=dict)
     transfers: int = 0
     leftovers: int = 0  # guests locked for creation by tasks that died
