@@ -30,9 +30,19 @@ HOSTILE_MODES = (
 
 
 @pytest.fixture
-async def open_shop(chain: Any, facilitator: Any, tmp_path: Path) -> AsyncIterator[Shop]:  # noqa: F811
-    """A service that settles through the facilitator."""
-    async with shop.running(tmp_path, chain, facilitator) as made:
+async def open_shop(
+    chain: Any,  # noqa: F811
+    facilitator: Any,  # noqa: F811
+    tmp_path: Path,
+    kind: FaultKind,
+) -> AsyncIterator[Shop]:
+    """A service that settles through the facilitator; it waits less where nothing would come."""
+    is_silent = kind in {FaultKind.SILENT, FaultKind.SILENT_AFTER_TRANSFER}
+    waits: dict[str, Any] = {
+        "patience_seconds": 2 if is_silent else 20,
+        "pve402_create_wait_seconds": 4 if kind in NO_TRANSFER else 30,
+    }
+    async with shop.running(tmp_path, chain, facilitator, **waits) as made:
         yield made
 
 
@@ -110,7 +120,7 @@ async def test_the_hostile_facilitator_of_others_sells_nothing_without_a_transfe
     mode: str,
 ):
     with programs.running([HOSTILE, "serve", "--mode", mode], is_ready=_has_url) as lines:
-        hostile = {"facilitator_url": _url(lines)}
+        hostile: dict[str, Any] = {"facilitator_url": _url(lines), "patience_seconds": 3}
         async with shop.running(tmp_path, chain, facilitator, **hostile) as made:
             reply = await made.pay(await made.sign())
             made.pass_the_window()

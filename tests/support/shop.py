@@ -101,9 +101,11 @@ async def running(
     folder: Path,
     chain: SimulatedChain,
     facilitator: SimulatedFacilitator,
+    *,
+    patience_seconds: float = 20,
     **changes: Any,
 ) -> AsyncIterator[Shop]:
-    """Open a shop with a database of its own."""
+    """Open a shop with a database of its own, which waits so long for the facilitator's answers."""
     async with installation.simulated_proxmox() as proxmox:
         settings = installation.settings(
             migrated.lay_sqlite(f"sqlite:///{folder}/pve402.sqlite3"),
@@ -112,7 +114,7 @@ async def running(
             facilitator,
             **{"pve402_create_wait_seconds": 2, **changes},
         )
-        with _hurried(), rekeying.installed() as fake:
+        with _hurried(patience_seconds), rekeying.installed() as fake:
             parts = bootstrap.build(settings)
         app = application.create_app(parts)
         async with asgi.running(app) as client:
@@ -127,9 +129,9 @@ async def running(
 
 
 @contextlib.contextmanager
-def _hurried() -> Iterator[None]:
-    """Wait for facilitators for a second, and for a transfer that one claims, for half of it."""
-    limits = {"verify_timeout_seconds": 1, "settle_timeout_seconds": 1}
+def _hurried(patience_seconds: float) -> Iterator[None]:
+    """Wait for facilitators for so long, and for a transfer that one claims, half a second."""
+    limits = dict.fromkeys(("verify_timeout_seconds", "settle_timeout_seconds"), patience_seconds)
     with pytest.MonkeyPatch.context() as patch:
         patience = functools.partial(settlement.Patience, visible_within_seconds=0.5)
         patch.setattr(settlement, "Patience", patience)
