@@ -28,6 +28,8 @@ HOSTILE_MODES = (
     *("5xx_after_settle", "double_402", "reconcile_unavailable"),
 )
 
+IMPATIENT = {"patience_seconds": 3, "pve402_create_wait_seconds": 4}
+
 
 @pytest.fixture
 async def open_shop(
@@ -120,7 +122,7 @@ async def test_the_hostile_facilitator_of_others_sells_nothing_without_a_transfe
     mode: str,
 ):
     with programs.running([HOSTILE, "serve", "--mode", mode], is_ready=_has_url) as lines:
-        hostile: dict[str, Any] = {"facilitator_url": _url(lines), "patience_seconds": 3}
+        hostile: dict[str, Any] = {"facilitator_url": _url(lines), **IMPATIENT}
         async with shop.running(tmp_path, chain, facilitator, **hostile) as made:
             reply = await made.pay(await made.sign())
             made.pass_the_window()

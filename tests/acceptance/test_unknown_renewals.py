@@ -66,7 +66,7 @@ async def rented(
     tmp_path: Path,
 ) -> AsyncIterator[Rented]:
     """A lease whose renewal is of unknown outcome, 20 seconds past its paid end."""
-    async with shop.running(tmp_path, chain, facilitator) as made:
+    async with shop.running(tmp_path, chain, facilitator, pve402_create_wait_seconds=5) as made:
         wish = {**BODY, "runtimeMinutes": 1}
         sold = (await paid(made, "/lease/container", wish)).json()
         bearer = {"Authorization": f"Bearer {sold['accessToken']}"}

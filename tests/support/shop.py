@@ -112,7 +112,7 @@ async def running(
             proxmox,
             chain,
             facilitator,
-            **{"pve402_create_wait_seconds": 2, **changes},
+            **{"pve402_create_wait_seconds": 20, **changes},
         )
         with _hurried(patience_seconds), rekeying.installed() as fake:
             parts = bootstrap.build(settings)
