@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext import asyncio as sa_asyncio
 from tests.chaos import payments, running, stage
 
-from pve402.domain import lease, mark, order, owed
+from pve402.domain import lease, mark, meter, order, owed
 from pve402.leases import anew
 from pve402.payments import abi
 from pve402.payments.schemes.exact import eip3009
@@ -281,6 +281,7 @@ def _minutes(findings: Findings) -> Iterator[str]:
         if one.kind is not order.OrderKind.FEE and one.status is order.OrderStatus.SETTLED:
             by_lease.setdefault(one.lease_id, []).append(one)
     for row in findings.leases:
+        yield from _meter_of(row)
         settled = sorted(by_lease.get(row.lease_id, ()), key=lambda one: one.expires_at or 0)
         yield from _minutes_of(row, settled, findings.minute_seconds)
 
@@ -301,6 +302,16 @@ def _minutes_of(
         end = one.expires_at
     if settled and row.expires_at != end:
         yield f"lease {row.lease_id} ends at {row.expires_at}, its orders say {end}"
+
+
+def _meter_of(row: lease.Lease) -> Iterator[str]:
+    if row.expires_at is None:
+        return
+    metered = meter.stored(row)
+    if metered is None:
+        yield f"lease {row.lease_id} has no meter"
+    elif metered.ends_at != row.expires_at:
+        yield f"lease {row.lease_id} ends at {row.expires_at}, its meter says {metered.ends_at}"
 
 
 def _guests(findings: Findings) -> Iterator[str]:

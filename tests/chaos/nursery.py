@@ -22,8 +22,8 @@ from tests.chaos import crash_points
 
 from pve402 import bootstrap, config
 from pve402.api import server
+from pve402.domain import meter
 from pve402.leases import confirmation, options, reconciler, settling
-from pve402.leases.moves import row_moves
 from pve402.storage import slots
 
 MINUTE_SECONDS = 4.0
@@ -100,7 +100,7 @@ def _serve(start: Start) -> int:
 
 def _hasten(start: Start) -> None:
     """Shorten every limit that the program waits out, and let minutes be seconds."""
-    row_moves.MINUTE_MS = int(start.minute_seconds * 1000)
+    meter.MINUTE_MS = int(start.minute_seconds * 1000)
     reconciler.INTERVAL_SECONDS = 3.0
     settling.UNPAID_SECONDS = 5.0
     settling.LOOK_SECONDS = 2.0

@@ -32,6 +32,9 @@ def a_lease(**changes: Any) -> lease.Lease:
         "rates": {},
         "created_at": _NOW,
         "expires_at": _NOW + timedelta(seconds=_MINUTE_SECONDS),
+        "balance": int(_MINUTE_SECONDS * 1000),
+        "burn": 1,
+        "metered_at": _NOW,
     }
     return lease.Lease(**{**facts, **changes})
 
@@ -193,6 +196,8 @@ def test_a_redemption_needs_no_transfer() -> None:
         ({"leases": [FAILED], "guests": []}, "paid and never handed over"),
         ({"orders": [an_order(minutes=2)]}, "too many or too few"),
         ({"leases": [a_lease(expires_at=_NOW)]}, "its orders say"),
+        ({"leases": [a_lease(balance=1)]}, "its meter says"),
+        ({"leases": [a_lease(burn=None)]}, "has no meter"),
         ({"guests": []}, "does not run"),
         ({"guests": [a_guest(running=False)]}, "does not run"),
         ({"guests": [a_guest(), a_guest(vmid=10_001)]}, "stands without a lease"),

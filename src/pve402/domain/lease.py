@@ -170,6 +170,9 @@ class Lease:
     openings: tuple[inbound.Opening, ...] | None = None  # let in; None: as its network has it
     made_of: str | None = None  # digest of what its guest is made from; None: not recorded
     storage: str | None = None  # of its guest's disk; None: not recorded
+    balance: int | None = None  # of its meter; None: written by an earlier version
+    burn: int | None = None
+    metered_at: datetime | None = None
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod

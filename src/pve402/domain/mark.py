@@ -13,11 +13,12 @@ import hmac
 import json
 import re
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pve402.domain import inbound, lease, networks, power
+from pve402.domain import inbound, lease, meter, networks, power
 
+_EPOCH, _MS = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _LINE = re.compile(r"^pve402:v1:([A-Za-z0-9_-]{1,6000}):([0-9a-f]{64})\s*$", re.MULTILINE)
 
 
@@ -29,7 +30,8 @@ class GuestRecord:
     owner: str  # empty in the warm pool; `expires_at` is then meaningless
     sku: str
     size: lease.Size
-    expires_at: datetime
+    expires_at: datetime  # in whole seconds
+    metered: meter.Meter | None = None  # None: by an earlier version, or before its time begins
     suspension: power.Suspension | None = None
     network: str = networks.OF_VARIABLES
     addresses: Mapping[str, str] = dataclasses.field(default_factory=dict)  # by family
@@ -61,6 +63,10 @@ def describe(record: GuestRecord, key: bytes) -> str:
     """Return a guest's description: a sentence for people and the signed line."""
     facts: dict[str, Any] = dataclasses.asdict(record)
     facts["expires_at"] = int(record.expires_at.timestamp())
+    if record.metered is None:
+        del facts["metered"]
+    else:
+        facts["metered"]["metered_at"] = (record.metered.metered_at - _EPOCH) // _MS
     if record.openings is None:
         del facts["openings"]
     if record.suspension is None:
@@ -106,6 +112,7 @@ def _record(body: str) -> GuestRecord:
         expires_at=datetime.fromtimestamp(facts["expires_at"], UTC),
         network=facts.get("network", networks.OF_VARIABLES),  # not in older marks
         addresses=facts.get("addresses", {}),
+        metered=_meter(facts.get("metered")),
         suspension=_suspension(facts.get("suspension")),
         openings=inbound.from_list(facts.get("openings")),
     )
@@ -120,3 +127,10 @@ def _suspension(facts: Mapping[str, Any] | None) -> power.Suspension | None:
         time_held=facts["time_held"],
         resumes_to=power.Wanted(facts["resumes_to"]),
     )
+
+
+def _meter(facts: Mapping[str, Any] | None) -> meter.Meter | None:
+    if facts is None:
+        return None
+    metered_at = _EPOCH + facts["metered_at"] * _MS
+    return meter.Meter(balance=facts["balance"], burn=facts["burn"], metered_at=metered_at)

@@ -66,6 +66,7 @@ class Order:
     settles_first: bool = False  # the payer is a contract: its guest starts only once paid
     tries: int = 0  # how often a paid guest had to be made anew
     tried_at: datetime | None = None  # when the present try to deliver it began
+    credit: int | None = None  # what it added to the lease's balance; None: its minutes' worth
     owed_id: str | None = None  # the debt that this order redeems, instead of a payment
     sealed_payment: bytes | None = dataclasses.field(default=None, repr=False)
     sealed_secrets: bytes | None = dataclasses.field(default=None, repr=False)

@@ -9,7 +9,7 @@ from typing import Self
 
 from pve402.domain import lease
 
-_MEMORY_MB_PER_GB = 1024
+MEMORY_MB_PER_GB = 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,16 +61,20 @@ def format_usd(value: Fraction) -> str:
     return f"{whole}.{places:018d}".rstrip("0").rstrip(".")
 
 
+def minute_usd(rates: Rates, size: lease.Size) -> Fraction:
+    """Return the exact price of a size for a minute."""
+    return (
+        rates.core_minute_usd * size.cores
+        + rates.memory_gb_minute_usd * Fraction(size.memory_mb, MEMORY_MB_PER_GB)
+        + rates.disk_gb_minute_usd * size.disk_gb
+    )
+
+
 def lease_price_usd(
     rates: Rates, size: lease.Size, minutes: int, *, with_base: bool = True
 ) -> Fraction:
     """Return the exact price of a size for some minutes: base + minutes x (size at the rates)."""
-    a_minute = (
-        rates.core_minute_usd * size.cores
-        + rates.memory_gb_minute_usd * Fraction(size.memory_mb, _MEMORY_MB_PER_GB)
-        + rates.disk_gb_minute_usd * size.disk_gb
-    )
-    return (rates.base_usd if with_base else Fraction(0)) + minutes * a_minute
+    return (rates.base_usd if with_base else Fraction(0)) + minutes * minute_usd(rates, size)
 
 
 def atomic_units(usd: Fraction, decimals: int) -> int:

@@ -118,6 +118,6 @@ class Confirmation:
 
     async def _shorten(self, tx: transaction.Transaction, deal: deals.Deal) -> None:
         try:
-            await moves.take_minutes_back(tx, deal.lease, deal.order.minutes, _REVERTED)
+            await moves.take_minutes_back(self._deals.db, tx, deal.lease, deal.order, _REVERTED)
         except queue.FenceLostError:
             raise workflow.RetryLater("the lease is held by a renewal") from None

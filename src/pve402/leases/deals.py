@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
-from pve402.domain import happening, lease, order
+from pve402.domain import happening, lease, meter, order
 from pve402.leases import metrics, moves, options, reservation
 from pve402.payments import protocol
 from pve402.storage import (
@@ -294,6 +294,7 @@ class Deals:
     ) -> order.Order:
         """Record that an order is paid; keep the payment until the settlement is final."""
         due = self.db.now(self._settings.confirm_after_seconds)
+        metered = meter.of(owner_of_time)
         return await self.write_order(
             tx,
             row,
@@ -301,6 +302,7 @@ class Deals:
             transaction=transaction,
             settled_at=settled_at,
             expires_at=owner_of_time.expires_at,
+            credit=None if metered is None else metered.worth(row.minutes),
             sealed_secrets=None,
             sealed_payment=row.sealed_payment if recheck else None,
             due_at=due,

@@ -105,11 +105,11 @@ class Lifetime:
         """Start or stop the guest of an active lease, as its tenant or the operator wants.
 
         If the guest does not start, the reconciler retries a few times an hour. A suspension is
-        written on the guest, so that it survives a lost database, and so is its end, whoever
-        changed the lease after that.
+        written on the guest, so that it survives a lost database, and so are its end, whoever
+        changed the lease after that, and minutes that were taken back.
         """
         with contextlib.suppress(pve.GuestMissing):
-            await self._machines.describe_suspension(row)
+            await self._machines.describe_changes(row)
         if not row.is_to_run:
             await self._on_end(row, "suspended" if row.suspension else "stopped_by_owner")
             if await self._machines.ensure_stopped(row) is machine.Sight.RUNNING:

@@ -17,7 +17,7 @@ from enum import Enum
 
 import structlog
 
-from pve402.domain import lease, mark
+from pve402.domain import lease, mark, meter
 from pve402.leases import guest_specs, options, workflow
 from pve402.leases import on_sale as sale
 from pve402.proxmox import errors as pve
@@ -237,13 +237,19 @@ class Machines:
             changes = {"description": self.description(now, now.expires_at)}
             await self._guests.update_config(_ref(row), changes, digest=config.digest)
 
-    async def describe_suspension(self, row: lease.Lease) -> None:
-        """Write a suspension, or its end, on the guest unless it says so already."""
+    async def describe_changes(self, row: lease.Lease) -> None:
+        """Write a suspension, its end, or another balance on the guest unless it says so already.
+
+        A guest without a balance gets one with its next end, by `write_description`.
+        """
         config = await self._own_config(row)
         record = None if config is None else self.read_description(config.description)
         if record is None:
             return
-        if record != self.read_description(self.description(row, record.expires_at)):
+        wanted = self.read_description(self.description(row, record.expires_at))
+        if wanted is not None and record.metered is None:
+            wanted = dataclasses.replace(wanted, metered=None)
+        if record != wanted:
             await self.write_description(row)
 
     async def describe_running(self, row: lease.Lease, expires_at: datetime) -> None:
@@ -263,6 +269,7 @@ class Machines:
             sku=row.sku,
             size=row.size,
             expires_at=expires_at,
+            metered=meter.of(row),
             suspension=row.suspension,
             network=row.network,
             addresses=row.addresses,

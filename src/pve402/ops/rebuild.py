@@ -123,6 +123,8 @@ async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None
         wanted=wanted,
         suspension=record.suspension,
     )
+    if active and record.metered is not None:
+        row = row.evolve(**record.metered.facts)
     async with parts.db.begin() as tx:
         await reservation.restore(parts.db, tx, row)
 

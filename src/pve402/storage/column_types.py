@@ -29,7 +29,7 @@ class JsonText(TypeDecorator[dict[str, Any]]):
 
 
 class Amount(TypeDecorator[int]):
-    """A non-negative integer of any size, stored as decimal text."""
+    """An integer of any size, stored as decimal text."""
 
     impl = sa.String(78)
     cache_ok = True

@@ -35,6 +35,11 @@ async def get(tx: transaction.Transaction, lease_id: str) -> lease.Lease | None:
     return _lease(await tx.run(_GET, lease_id=lease_id))
 
 
+async def get_locked(tx: transaction.Transaction, lease_id: str) -> lease.Lease | None:
+    """Return the lease with this id, which nobody else writes before the transaction ends."""
+    return _lease(await tx.run(_GET_LOCKED, lease_id=lease_id))
+
+
 async def get_of_order(tx: transaction.Transaction, order_id: str) -> lease.Lease | None:
     """Return the lease that an order currently belongs to."""
     return _lease(await tx.run(_GET_OF_ORDER, order_id=order_id))
@@ -292,6 +297,7 @@ def _inserting(*, due: bool) -> transaction.Query:
 
 
 _GET = sa.select(_leases).where(_leases.c.lease_id == transaction.hole("lease_id"))
+_GET_LOCKED = _GET.with_for_update()
 _GET_OF_ORDER = sa.select(_leases).where(
     _leases.c.lease_id
     == sa.select(tables.orders.c.lease_id)

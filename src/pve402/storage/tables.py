@@ -91,6 +91,9 @@ leases = sa.Table(
     sa.Column("openings", JsonText),
     sa.Column("made_of", sa.String(64)),
     sa.Column("storage", sa.String(100)),
+    sa.Column("balance", Amount),
+    sa.Column("burn", Amount),
+    sa.Column("metered_at", UtcMilliseconds),
 )
 _due = leases.c.due_at.isnot(None)
 _index_of_some("leases_due", _due, leases.c.due_at)
@@ -142,6 +145,7 @@ orders = sa.Table(
     sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
     sa.Column("tried_at", UtcMilliseconds),
     sa.Column("owed_id", sa.String(32)),
+    sa.Column("credit", Amount),
     sa.UniqueConstraint("network", "asset", "payer", "nonce", name="orders_payment"),
 )
 _due = orders.c.due_at.isnot(None)

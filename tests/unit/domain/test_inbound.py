@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import pytest
-from tests.unit.domain.test_mark import KEY, RECORD
+from tests.unit.domain.test_mark import KEY, METERED, RECORD
 
 from pve402.domain import errors, inbound, mark
 
@@ -53,7 +53,8 @@ def test_the_most_openings_fit_a_guests_description() -> None:
     widest = inbound.Opening(
         protocol="tcp", ports=ports, source="2001:db8:" + "ffff:" * 5 + "0/128"
     )
-    full = dataclasses.replace(RECORD, openings=(widest,) * inbound.MOST_OPENINGS)
+    openings = (widest,) * inbound.MOST_OPENINGS
+    full = dataclasses.replace(RECORD, openings=openings, metered=METERED)
 
     text = mark.describe(full, KEY)
 

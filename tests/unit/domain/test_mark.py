@@ -1,12 +1,15 @@
 """Whose a guest is: tags, and a description that only our key can have written."""
 
-from datetime import UTC, datetime
+import base64
+import dataclasses
+import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pve402.domain import lease, mark
+from pve402.domain import lease, mark, meter
 
 KEY = b"k" * 32
 RECORD = mark.GuestRecord(
@@ -18,8 +21,28 @@ RECORD = mark.GuestRecord(
 )
 
 
+METERED = meter.Meter(
+    balance=-(10**45) - 1,
+    burn=10**30 + 1,
+    metered_at=RECORD.expires_at - timedelta(milliseconds=86_399_999),
+)
+
+
 def test_a_description_tells_what_was_written() -> None:
     assert mark.read_description(mark.describe(RECORD, KEY), KEY) == RECORD
+
+
+def test_a_balance_comes_back_to_the_unit_and_the_millisecond() -> None:
+    record = dataclasses.replace(RECORD, metered=METERED)
+
+    assert mark.read_description(mark.describe(record, KEY), KEY) == record
+
+
+def test_a_line_without_a_balance_is_that_of_earlier_versions() -> None:
+    """They read it, and theirs is read."""
+    body = mark.describe(RECORD, KEY).split("pve402:v1:")[1].split(":")[0]
+
+    assert "metered" not in json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
 
 
 def test_what_people_add_around_the_line_does_no_harm() -> None:

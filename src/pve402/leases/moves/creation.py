@@ -1,11 +1,11 @@
 """Moves that create a lease: reserve, create, start, settle, hand over, or unwind."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from pve402.domain import lease, networks
-from pve402.leases.moves import row_moves, suspension
+from pve402.leases.moves import metering, row_moves, suspension
 from pve402.storage import database, lease_rows, transaction
 
 Status = lease.LeaseStatus
@@ -28,7 +28,8 @@ async def restore(db: database.Database, tx: Transaction, row: lease.Lease) -> N
     await lease_rows.insert(db, tx, row, due=False)
     if row.expires_at is not None:
         path = {Status.ACTIVE: Status.ACTIVE}
-        values: dict[str, Any] = {"expires_at": row.expires_at, "due_at": row.expires_at}
+        values = metering.of(row, row.created_at).facts
+        values |= {"due_at": row.expires_at}
         values |= {"wanted": row.wanted.value, **suspension.columns(row.suspension)}
         await row_moves.move(tx, row, path, {}, **values)
 
@@ -137,10 +138,11 @@ async def activate(
 
     Due at its end, or at once if its guest is still to be connected.
     """
-    ends = paid_at + timedelta(milliseconds=minutes * row_moves.MINUTE_MS)
-    due = ends if row.link is networks.Link.READY else paid_at
+    empty = metering.of(row, paid_at)
+    begun = empty.credited(empty.worth(minutes), paid_at)
+    due = begun.ends_at if row.link is networks.Link.READY else paid_at
     path = {Status.SETTLING: Status.ACTIVE, Status.STARTING: Status.ACTIVE}
-    return await row_moves.move_fenced(tx, row, path, expires_at=ends, due_at=due, upid=None)
+    return await row_moves.move_fenced(tx, row, path, **begun.facts, due_at=due, upid=None)
 
 
 async def unwind(

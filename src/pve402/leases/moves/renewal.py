@@ -6,8 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pve402.domain import lease
-from pve402.leases.moves import row_moves
+from pve402.domain import lease, order
+from pve402.leases.moves import metering, row_moves
 from pve402.storage import database, tables, transaction
 
 Status = lease.LeaseStatus
@@ -55,14 +55,15 @@ async def wake(tx: Transaction, row: lease.Lease) -> lease.Lease:
 
 async def extend(tx: Transaction, row: lease.Lease, minutes: int, paid_at: datetime) -> lease.Lease:
     """ACTIVE or STARTING to ACTIVE: add minutes to the later of now and the lease's end."""
-    end = sa.type_coerce(tables.leases.c.expires_at, sa.BigInteger)
-    moment = sa.literal(tables.to_milliseconds(paid_at), sa.BigInteger)
-    ends = sa.case((end > moment, end), else_=moment) + minutes * row_moves.MINUTE_MS
+    latest = await metering.latest(tx, row)
+    before = metering.of(latest, paid_at)
+    passed = metering.burning_until(latest, paid_at)
+    longer = before.credited(before.worth(minutes), passed)
     path = {Status.ACTIVE: Status.ACTIVE, Status.STARTING: Status.ACTIVE}
-    due = sa.case((_HAS_POWER_CHANGE, _DUE), else_=ends)
+    due = latest.due_at if _has_power_change(latest) else longer.ends_at
     none = {"deletes_at": None, "end_reason": None, "fence": None}
     return await row_moves.move(
-        tx, row, path, {}, expires_at=ends, due_at=due, **none, **row_moves.AFRESH, **_NO_HOLD
+        tx, row, path, {}, **longer.facts, due_at=due, **none, **row_moves.AFRESH, **_NO_HOLD
     )
 
 
@@ -78,19 +79,25 @@ async def release_hold(tx: Transaction, row: lease.Lease) -> lease.Lease:
 
 
 async def take_minutes_back(
-    tx: Transaction, row: lease.Lease, minutes: int, reason: str
+    db: database.Database, tx: Transaction, row: lease.Lease, lost: order.Order, reason: str
 ) -> lease.Lease:
-    """ACTIVE: take back the minutes of an order whose payment vanished. Guard: no hold."""
-    end = sa.type_coerce(tables.leases.c.expires_at, sa.BigInteger) - minutes * row_moves.MINUTE_MS
+    """ACTIVE, due at once: take back what an order added whose payment vanished. Guard: no hold.
+
+    It is due so that its new end is written on its guest.
+    """
+    before = metering.of(await metering.latest(tx, row), row.created_at)
+    credit = before.worth(lost.minutes) if lost.credit is None else lost.credit
+    shorter = before.debited(credit).facts
     path = {Status.ACTIVE: Status.ACTIVE}
-    shorter = {"expires_at": end, "due_at": end, "end_reason": reason, "fence": None}
-    return await row_moves.move(tx, row, path, {"hold_order_id": None}, **shorter)
+    due = {"due_at": db.now(), "end_reason": reason, "fence": None}
+    return await row_moves.move(tx, row, path, {"hold_order_id": None}, **shorter, **due)
 
 
-_DUE = sa.type_coerce(tables.leases.c.due_at, sa.BigInteger)
-_HAS_POWER_CHANGE = sa.and_(
-    tables.leases.c.status == Status.ACTIVE.value,
-    sa.type_coerce(tables.leases.c.expires_at, sa.BigInteger) > _DUE,
-)
-"""Due before its end, so that its guest is started or stopped: a renewal must not delay that."""
+def _has_power_change(row: lease.Lease) -> bool:
+    """Whether its guest is about to be started or stopped, which a renewal must not delay."""
+    if row.status is not Status.ACTIVE or row.due_at is None or row.expires_at is None:
+        return False
+    return row.due_at < row.expires_at
+
+
 _NO_HOLD: Mapping[str, Any] = {"hold_order_id": None, "hold_until": None}

@@ -9,7 +9,6 @@ from pve402.domain import happening, lease
 from pve402.storage import database, happening_rows, lease_rows, queue, transaction
 
 Transaction = transaction.Transaction
-MINUTE_MS = 60_000
 AFRESH: Mapping[str, Any] = {"attempts": 0, "last_error": None}
 
 Path = Mapping[lease.LeaseStatus, lease.LeaseStatus]

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import sqlalchemy as sa
-
 from pve402.domain import happening, lease, power
-from pve402.leases.moves import row_moves
-from pve402.storage import database, tables, transaction
+from pve402.leases.moves import metering, row_moves
+from pve402.storage import database, transaction
 
 Status = lease.LeaseStatus
 Transaction = transaction.Transaction
@@ -21,14 +19,19 @@ async def suspend(
 
     With `time_held`, the worker does not end the lease meanwhile, and `resume` moves its end.
     """
+    moment = await db.time_in(tx)
+    held = time_held and row.status is Status.ACTIVE
     values: dict[str, Any] = {
         "wanted": power.Wanted.SUSPENDED.value,
         "wanted_by": power.WantedBy.OPERATOR.value,
         "resumes_to": row.wanted.value,
-        "suspended_at": db.now(),
+        "suspended_at": moment,
         "suspend_reason": reason,
-        "time_held": time_held and row.status is Status.ACTIVE,
+        "time_held": held,
     }
+    if held:
+        latest = await metering.latest(tx, row)
+        values |= metering.of(latest, moment).at(moment).facts
     moved = await row_moves.move(tx, row, _SAME, _as_read(row), **values, **_due(db))
     await row_moves.note(db, tx, row, happening.Kind.SUSPENDED, reason)
     return moved
@@ -41,7 +44,9 @@ async def resume(db: database.Database, tx: Transaction, row: lease.Lease) -> le
     values: dict[str, Any] = {"wanted": before.value, "wanted_by": power.WantedBy.OPERATOR.value}
     values |= dict.fromkeys(("resumes_to", "suspended_at", "suspend_reason"))
     if suspension is not None and suspension.time_held and row.status is Status.ACTIVE:
-        values["expires_at"] = _end_of_held_time(db, row)
+        moment = await db.time_in(tx)
+        metered = metering.of(await metering.latest(tx, row), moment)
+        values |= metered.held(suspension.since, moment).facts
     only_if = {**_as_read(row), "suspended_at": _since(row)}
     moved = await row_moves.move(tx, row, _SAME, only_if, **values, time_held=False, **_due(db))
     await row_moves.note(db, tx, row, happening.Kind.RESUMED)
@@ -84,10 +89,3 @@ def _since(row: lease.Lease) -> Any:
 
 def _due(db: database.Database) -> dict[str, Any]:
     return {"due_at": db.now(), "fence": None, "attempts": 0}
-
-
-def _end_of_held_time(db: database.Database, row: lease.Lease) -> Any:
-    """The lease's end, moved by the time since its suspension."""
-    end = sa.type_coerce(tables.leases.c.expires_at, sa.BigInteger)
-    since = sa.type_coerce(tables.leases.c.suspended_at, sa.BigInteger)
-    return end + sa.type_coerce(db.now(), sa.BigInteger) - since
