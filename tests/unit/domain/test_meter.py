@@ -30,10 +30,11 @@ SIZES = st.builds(
     disk_gb=st.integers(1, 64 * 1024),
 )
 MINUTES = st.integers(1, 100_000)
-BURNS = st.one_of(st.integers(1, 50), st.integers(1, 10**22))
+BURNS = st.one_of(st.integers(1, 50), st.integers(10**6, 10**22))
 MILLISECONDS = st.one_of(st.integers(0, 200_000), st.integers(0, 10**10))
 EVENTS = st.one_of(
     st.tuples(st.just("wait"), MILLISECONDS),
+    st.tuples(st.just("wait for the end"), st.integers(-1, 2)),
     st.tuples(st.just("renew"), MINUTES),
     st.tuples(st.just("renew on an old replica"), MINUTES),
     st.tuples(st.just("lose a payment"), st.integers(0, 30)),
@@ -120,6 +121,8 @@ class Play:
         """Let something happen to the lease, its meter and its model."""
         if event == "wait":
             self.model.wait(value)
+        elif event == "wait for the end":
+            self.model.wait(max(0, min(self.model.left_ms, 10**10) + value))
         elif event == "hold or resume":
             self._hold_or_resume()
         elif event == "renew on an old replica":
@@ -195,6 +198,7 @@ def rebuilt(row: lease.Lease) -> meter.Meter:
     return read.metered
 
 
+@settings(max_examples=50)
 @given(rates=RATES, size=SIZES, minutes=MINUTES)
 def test_what_minutes_add_is_their_price_to_the_unit(
     rates: price.Rates, size: lease.Size, minutes: int
@@ -206,8 +210,8 @@ def test_what_minutes_add_is_their_price_to_the_unit(
     assert usd(added) == exact or (exact == 0 and burn == meter.LEAST_BURN)
 
 
-@settings(max_examples=150)
-@given(burn=BURNS, events=st.lists(EVENTS | CHANGES, max_size=25))
+@settings(max_examples=60)
+@given(burn=BURNS, events=st.lists(EVENTS | CHANGES, min_size=8, max_size=20))
 def test_no_order_of_events_makes_or_loses_a_unit(
     burn: int, events: Sequence[tuple[str, Any]]
 ) -> None:
@@ -218,8 +222,8 @@ def test_no_order_of_events_makes_or_loses_a_unit(
         play.check()
 
 
-@settings(max_examples=100)
-@given(burn=BURNS, events=st.lists(EVENTS, max_size=25))
+@settings(max_examples=40)
+@given(burn=BURNS, events=st.lists(EVENTS, min_size=8, max_size=20))
 def test_the_end_of_a_lease_that_never_changes_is_that_of_its_minutes(
     burn: int, events: Sequence[tuple[str, Any]]
 ) -> None:
@@ -246,6 +250,22 @@ def test_a_meter_never_goes_back(moment: datetime) -> None:
     metered = meter.Meter(balance=1000, burn=7, metered_at=BEGIN)
 
     assert metered.at(moment) == metered
+
+
+def test_what_the_end_leaves_stays_in_the_balance() -> None:
+    metered = meter.Meter(balance=100, burn=7, metered_at=BEGIN)
+
+    over = metered.at(BEGIN + timedelta(days=1))
+
+    assert metered.ends_at == over.ends_at == BEGIN + 14 * MS
+    assert over.balance == 2
+    assert over.credited(5, BEGIN + timedelta(days=1)).ends_at == BEGIN + timedelta(days=1) + MS
+
+
+def test_another_burn_after_the_end_begins_then() -> None:
+    metered = meter.Meter(balance=100, burn=7, metered_at=BEGIN)
+
+    assert metered.changed(1, BEGIN + 90 * MS).ends_at == BEGIN + 92 * MS
 
 
 def test_time_that_is_held_does_not_pass_even_if_its_beginning_was_rounded() -> None:
