@@ -36,12 +36,6 @@ class Pair:
     jump_of_other: int
 
 
-def _free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
 @pytest.fixture(scope="module")
 def start_pair(
     devnet: DevnetProcess, postgres_server, tmp_path_factory
@@ -69,7 +63,7 @@ def serve_replica(
     stack: ExitStack, devnet: DevnetProcess, url: str, tmp_path_factory, **more: str
 ) -> tuple[ServeProcess, str, int]:
     """Start a server on a database; returns it, where peers reach it, and its jump host's port."""
-    address, jump = _free_address(), processes.free_port()
+    address, jump = f"127.0.0.1:{processes.free_port()}", processes.free_port()
     settings = {
         "DATABASE_URL": url.replace("postgresql+asyncpg", "postgresql"),
         "PVE402_SECRET_KEY": "0123456789abcdef" * 4,

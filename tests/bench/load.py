@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.processes import free_port
+from tests.support.loopback import free_port
 
 CONNECTIONS = 8
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}

@@ -10,7 +10,6 @@ import json
 import os
 import random
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -20,7 +19,7 @@ from typing import Any
 
 import aiohttp
 from tests.chaos import nursery
-from tests.support import project
+from tests.support import loopback, project
 
 SECRET = "chaos-" * 8
 PAY_TO = "0x00000000000000000000000000000000000a11ce"
@@ -301,9 +300,7 @@ async def _end_all(replicas: tuple[Replica, ...]) -> None:
 
 
 def _replica(number: int, folder: Path, nurse: Helper, settings: Mapping[str, str]) -> Replica:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = loopback.free_port()
     own = {"PVE402_PORT": str(port)}
     return Replica(
         name=f"serve-{number}", port=port, settings={**settings, **own}, nurse=nurse, folder=folder

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import asyncssh
-from tests.support import fake_leases
+from tests.support import fake_leases, loopback
 
 from pve402.domain import errors, lease
 from pve402.guests import open_calls, pipes
@@ -136,9 +135,7 @@ async def until(is_true: Callable[[], bool]) -> None:
 @contextlib.asynccontextmanager
 async def running(*, proxies: Proxies | None = None, **limits: Any) -> AsyncIterator[Rig]:
     """Run a jump host with these limits."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = loopback.free_port()
     rig = Rig(port=port)
     calls = open_calls.OpenCalls(cast("Any", None), seconds=3600.0)
     within = inside.Inside(

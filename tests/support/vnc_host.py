@@ -21,7 +21,7 @@ from pathlib import Path
 
 from aiohttp import WSMsgType, web
 from tests.support import programs
-from tests.support.processes import free_port
+from tests.support.loopback import free_port
 
 from pve402.proxmox import vnc
 
