@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -212,6 +213,23 @@ class Installation:
         self.proxmox.world.faults.order(
             CallFault(pattern=pattern, kind=kind, **{**text, **changes})
         )
+
+    @contextlib.asynccontextmanager
+    async def holding(self, pattern: str) -> AsyncIterator[None]:
+        """Send no Proxmox call whose `METHOD path` matches before the block ends."""
+        honest, goes_on = self.parts.proxmox.request, asyncio.Event()
+
+        async def held(method: str, path: str, *rest: Any, **named: Any) -> Any:
+            if re.search(pattern, f"{method} {path}"):
+                await goes_on.wait()
+            return await honest(method, path, *rest, **named)
+
+        self.parts.proxmox.request = held  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            self.parts.proxmox.request = honest  # type: ignore[method-assign]
+            goes_on.set()
 
     async def settled_down(self) -> None:
         """Wait until no row is worked on and none is due."""

@@ -135,7 +135,7 @@ async def test_a_lease_out_of_the_pool_survives_a_crash(
         purchase = first.buy(first.tenant(), wish)
         reached = hang_at(first, point, when)
         asking = asyncio.create_task(first.leases.create(wish, purchase))
-        await asyncio.wait_for(reached.wait(), 10)
+        await asyncio.wait_for(reached.wait(), 60)
         await first.die()
         asking.cancel()
 
@@ -160,7 +160,7 @@ async def test_the_filling_of_the_pool_survives_a_crash(
     url = f"sqlite:///{tmp_path}/db.sqlite3"
     async with running(url, *world, pve402_pool=POOL) as first:
         reached = hang_at(first, point, when)
-        await asyncio.wait_for(reached.wait(), 10)
+        await asyncio.wait_for(reached.wait(), 60)
         await first.die()
 
     async with running(url, *world, pve402_pool=POOL) as second:
@@ -187,7 +187,7 @@ async def test_a_renewal_out_of_grace_survives_a_crash(
         earned = first.earned
         reached = hang_at(first, point, when)
         await first.leases.renew(stopped, 30, purchase)
-        await asyncio.wait_for(reached.wait(), 10)
+        await asyncio.wait_for(reached.wait(), 60)
         await first.die()
 
     async with running(url, *world) as second:
@@ -210,7 +210,7 @@ async def test_an_ending_survives_a_crash(
         row = (await first.lease()).lease
         reached = hang_at(first, point, when)
         await first.leases.end(row)
-        await asyncio.wait_for(reached.wait(), 10)
+        await asyncio.wait_for(reached.wait(), 60)
         await first.die()
 
     async with running(url, *world) as second:
@@ -232,7 +232,7 @@ async def test_an_unwinding_survives_a_crash(
         first.fail_call(r"POST .*/status/start$", times=100)
         reached = hang_at(first, point, when)
         await first.leases.create(wish, first.buy(first.tenant(), wish, wait_seconds=0.0))
-        await asyncio.wait_for(reached.wait(), 10)
+        await asyncio.wait_for(reached.wait(), 60)
         await first.die()
 
     async with running(url, *world) as second:
@@ -319,7 +319,7 @@ async def test_a_restart_on_sqlite_goes_on_at_once(
     async with running(url, *world) as first:
         reached = hang_at(first, ("guests", "start"), "before")
         await first.leases.create(wish, first.buy(first.tenant(), wish, wait_seconds=0.0))
-        await asyncio.wait_for(reached.wait(), 10)
+        await asyncio.wait_for(reached.wait(), 60)
         await first.die()
 
     async with running(url, *world) as second:  # no time passes
@@ -336,7 +336,7 @@ async def test_a_creation_that_ends_between_two_looks_keeps_its_vmid(
     async with running(url, *world) as first:
         reached = hang_at(first, ("guests", "create"), "after")
         await first.leases.create(wish, first.buy(first.tenant(), wish, wait_seconds=0.0))
-        await asyncio.wait_for(reached.wait(), 10)
+        await asyncio.wait_for(reached.wait(), 60)
         await first.die()
 
     async with running(url, *world) as second:

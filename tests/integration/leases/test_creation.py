@@ -109,11 +109,11 @@ async def test_a_template_that_warns_is_a_success(installation: Installation) ->
 async def test_a_settlement_that_is_refused_destroys_the_guest(installation: Installation) -> None:
     wish = creation()
     purchase = installation.buy(installation.tenant(), wish)
-    installation.fail_call(START, faults.FaultKind.SLOW, seconds=0.5)
 
-    attempt = asyncio.create_task(installation.leases.create(wish, purchase))
-    await installation.until_status(lease.LeaseStatus.STARTING)
-    await installation.spend_elsewhere(purchase)
+    async with installation.holding(START):
+        attempt = asyncio.create_task(installation.leases.create(wish, purchase))
+        await installation.until_status(lease.LeaseStatus.STARTING)
+        await installation.spend_elsewhere(purchase)
     with pytest.raises(errors.PaymentRefused):
         await attempt
     await installation.settled_down()

@@ -305,7 +305,7 @@ async def test_a_redemption_that_is_not_delivered_gives_back_what_it_took(
         (now,) = await debts_of(shop)
         if now.holder_order_id is None:
             break
-        shop.pass_time(DAY / 50)
+        shop.pass_time(DAY / 12)
         await shop.settled_down()
 
     assert tried.order.order_id == answer.order.order_id
@@ -329,7 +329,7 @@ async def test_a_renewal_that_settles_after_the_end_of_its_lease_is_owed(
 
     honest, facilitator.settle = facilitator.settle, pending  # type: ignore[method-assign]
     await shop.leases.renew(row, 30, purchase)
-    await asyncio.wait_for(asked.wait(), 10)
+    await asyncio.wait_for(asked.wait(), 60)
     await shop.die()
     facilitator.settle = honest  # type: ignore[method-assign]
     async with shop.parts.db.begin() as tx:

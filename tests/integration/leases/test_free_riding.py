@@ -13,10 +13,10 @@ from pve402.leases.service import Caller
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import Endpoint, Fault, SimulatedFacilitator
 from pve402_devnet.facilitator import FaultKind as Lost
-from pve402_devnet.pve.faults import FaultKind
 from pve402_devnet.pve.simulator import SimulatedProxmox
 
 START = r"POST .*/status/start$"
+CREATE = r"POST /nodes/pve/lxc$"
 
 
 @pytest.mark.parametrize("is_same_wallet", [True, False])
@@ -95,13 +95,13 @@ async def test_unsettled_creations_are_bounded_over_many_wallets(
 ) -> None:
     url, wish = f"sqlite:///{tmp_path}/db.sqlite3", creation()
     async with running(url, proxmox, chain, facilitator, **{setting: 2}) as made:
-        made.fail_call(r"POST /nodes/pve/lxc$", FaultKind.SLOW, seconds=1.0, times=50)
         asked = {"wait_seconds": 0.0, "client_address": "203.0.113.7"}
-        for _ in range(2):
-            await made.leases.create(wish, made.buy(made.tenant(), wish, **asked))
+        async with made.holding(CREATE):
+            for _ in range(2):
+                await made.leases.create(wish, made.buy(made.tenant(), wish, **asked))
 
-        with pytest.raises(refusal):
-            await made.leases.create(wish, made.buy(made.tenant(), wish, **asked))
+            with pytest.raises(refusal):
+                await made.leases.create(wish, made.buy(made.tenant(), wish, **asked))
 
 
 async def test_unsettled_creations_of_new_wallets_leave_room_for_known_ones(
@@ -116,12 +116,12 @@ async def test_unsettled_creations_of_new_wallets_leave_room_for_known_ones(
         known = made.tenant()
         await made.leases.create(wish, made.buy(known, wish))
         made.pass_time(25 * 3600)
-        made.fail_call(r"POST /nodes/pve/lxc$", FaultKind.SLOW, seconds=1.0, times=50)
-        await made.leases.create(wish, made.buy(made.tenant(), wish, wait_seconds=0.0))
-
-        with pytest.raises(errors.TooManyUnsettled, match="all new wallets together"):
+        async with made.holding(CREATE):
             await made.leases.create(wish, made.buy(made.tenant(), wish, wait_seconds=0.0))
-        await made.leases.create(wish, made.buy(known, wish, wait_seconds=0.0))
+
+            with pytest.raises(errors.TooManyUnsettled, match="all new wallets together"):
+                await made.leases.create(wish, made.buy(made.tenant(), wish, wait_seconds=0.0))
+            await made.leases.create(wish, made.buy(known, wish, wait_seconds=0.0))
 
 
 @pytest.mark.parametrize(
@@ -158,13 +158,13 @@ async def test_orders_that_settled_earn_a_wallet_more_that_wait(
             else:
                 await refused_fee(made, tenant)
                 made.pass_time(600)  # it may create again, but has earned nothing
-        made.fail_call(r"POST /nodes/pve/lxc$", FaultKind.SLOW, seconds=5.0, times=50)
         asked["wait_seconds"] = 0.0
-        for _ in range(allowed):
-            await made.leases.create(wish, made.buy(tenant, wish, **asked))
+        async with made.holding(CREATE):
+            for _ in range(allowed):
+                await made.leases.create(wish, made.buy(tenant, wish, **asked))
 
-        with pytest.raises(errors.TooManyUnsettled):
-            await made.leases.create(wish, made.buy(tenant, wish, **asked))
+            with pytest.raises(errors.TooManyUnsettled):
+                await made.leases.create(wish, made.buy(tenant, wish, **asked))
 
 
 @pytest.mark.parametrize("stuck", [2, 3, 5, 8, 13])
@@ -225,10 +225,10 @@ async def refused_renewal(
 ) -> None:
     """Renew with a payment that is spent on somebody else before it is settled."""
     purchase = installation.renewal(tenant, row, 30)
-    installation.fail_call(START, FaultKind.SLOW, seconds=0.5)
-    attempt = asyncio.create_task(installation.leases.renew(row, 30, purchase))
-    await installation.until_status(lease.LeaseStatus.STARTING)
-    await installation.spend_elsewhere(purchase)
+    async with installation.holding(START):
+        attempt = asyncio.create_task(installation.leases.renew(row, 30, purchase))
+        await installation.until_status(lease.LeaseStatus.STARTING)
+        await installation.spend_elsewhere(purchase)
     with pytest.raises(errors.PaymentRefused):
         await attempt
     await installation.settled_down()

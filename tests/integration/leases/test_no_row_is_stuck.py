@@ -24,7 +24,7 @@ async def test_a_renewal_whose_lease_ended_before_the_outcome_was_known_is_close
     reached, go_on = delay_settlement(installation, outcome)
     purchase = installation.renewal(tenant, first, 30, wait_seconds=0.0)
     await installation.leases.renew(first, 30, purchase)
-    await asyncio.wait_for(reached.wait(), 10)
+    await asyncio.wait_for(reached.wait(), 60)
     await end_as_expiry_does(installation, first)
 
     go_on.set()
@@ -89,7 +89,7 @@ async def test_a_fee_that_a_worker_settled_meanwhile_is_paid(installation: Insta
     purchase = installation.purchase(installation.tenant(), 1000)
     reached, go_on = delay_settlement(installation, Outcome.SETTLED)
     paying = asyncio.create_task(installation.leases.pay_fee(purchase, "GET /x", {}))
-    await asyncio.wait_for(reached.wait(), 10)
+    await asyncio.wait_for(reached.wait(), 60)
     installation.pass_time(20)  # the request's own time limit on the row runs out
     await installation.settled_down()
 

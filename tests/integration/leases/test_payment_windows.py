@@ -7,7 +7,6 @@ from tests.support.installation import Installation, creation
 
 from pve402.domain import errors, lease, order
 from pve402_devnet.facilitator import Endpoint, Fault, FaultKind
-from pve402_devnet.pve.faults import FaultKind as CallFaultKind
 
 START = r"POST .*/status/start$"
 
@@ -20,14 +19,14 @@ async def test_a_creation_that_outlasts_its_payment_or_its_limit_is_rolled_back(
     installation: Installation, valid_seconds: int, taken_seconds: int, refusal: str
 ) -> None:
     tenant, wish = installation.tenant(), creation()
-    installation.fail_call(START, CallFaultKind.SLOW, seconds=0.5)
-    attempt = asyncio.create_task(
-        installation.leases.create(
-            wish, installation.buy(tenant, wish, valid_seconds=valid_seconds)
+    async with installation.holding(START):
+        attempt = asyncio.create_task(
+            installation.leases.create(
+                wish, installation.buy(tenant, wish, valid_seconds=valid_seconds)
+            )
         )
-    )
-    await installation.until_status(lease.LeaseStatus.STARTING)
-    installation.parts.db.shift_seconds += taken_seconds
+        await installation.until_status(lease.LeaseStatus.STARTING)
+        installation.parts.db.shift_seconds += taken_seconds
 
     with pytest.raises(errors.ProvisioningFailed):
         await attempt

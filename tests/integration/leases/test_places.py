@@ -271,7 +271,7 @@ async def test_a_guest_whose_creation_was_killed_is_refused_in_time(
         installation.pass_time(5)
         await asyncio.sleep(0.05)
     with pytest.raises(errors.ProvisioningFailed):
-        await asyncio.wait_for(asking, 10)
+        await asyncio.wait_for(asking, 60)
 
     (refused,) = await installation.orders_now()
     assert refused.refusal == "creation_timed_out"

@@ -11,7 +11,6 @@ from tests.support.installation import Installation
 from pve402.domain import errors, lease
 from pve402.leases.service import Caller
 from pve402.payments import facilitators
-from pve402_devnet.pve.faults import FaultKind
 
 START = r"POST .*/status/start$"
 
@@ -103,11 +102,11 @@ async def test_a_refused_settlement_stops_the_woken_guest_again(
     installation.pass_time(700)
     stopped = await installation.until_status(lease.LeaseStatus.STOPPED)
     purchase = installation.renewal(tenant, stopped, 30)
-    installation.fail_call(START, FaultKind.SLOW, seconds=0.5)
 
-    attempt = asyncio.create_task(installation.leases.renew(stopped, 30, purchase))
-    await installation.until_status(lease.LeaseStatus.STARTING)
-    await installation.spend_elsewhere(purchase)
+    async with installation.holding(START):
+        attempt = asyncio.create_task(installation.leases.renew(stopped, 30, purchase))
+        await installation.until_status(lease.LeaseStatus.STARTING)
+        await installation.spend_elsewhere(purchase)
     with pytest.raises(errors.PaymentRefused):
         await attempt
     await installation.settled_down()
@@ -121,13 +120,13 @@ async def test_the_hold_keeps_expiry_away(installation: Installation) -> None:
     tenant = installation.tenant()
     first = (await installation.lease(tenant, minutes=5)).lease
     stop_guest(installation, first.vmid)
-    installation.fail_call(START, FaultKind.SLOW, seconds=0.6)
 
-    attempt = asyncio.create_task(
-        installation.leases.renew(first, 30, installation.renewal(tenant, first, 30))
-    )
-    during = await installation.until(lambda row: row.hold_order_id is not None)
-    installation.pass_time(310)
+    async with installation.holding(START):
+        attempt = asyncio.create_task(
+            installation.leases.renew(first, 30, installation.renewal(tenant, first, 30))
+        )
+        during = await installation.until(lambda row: row.hold_order_id is not None)
+        installation.pass_time(310)
     answer = await attempt
 
     assert during.status is lease.LeaseStatus.ACTIVE
@@ -213,14 +212,14 @@ async def test_a_held_lease_cannot_be_ended(installation: Installation) -> None:
     tenant = installation.tenant()
     first = (await installation.lease(tenant)).lease
     stop_guest(installation, first.vmid)
-    installation.fail_call(START, FaultKind.SLOW, seconds=0.6)
-    attempt = asyncio.create_task(
-        installation.leases.renew(first, 30, installation.renewal(tenant, first, 30))
-    )
-    held = await installation.until(lambda row: row.hold_order_id is not None)
 
-    with pytest.raises(errors.LeaseBusy):
-        await installation.leases.end(held)
+    async with installation.holding(START):
+        attempt = asyncio.create_task(
+            installation.leases.renew(first, 30, installation.renewal(tenant, first, 30))
+        )
+        held = await installation.until(lambda row: row.hold_order_id is not None)
+        with pytest.raises(errors.LeaseBusy):
+            await installation.leases.end(held)
 
     await attempt
 

@@ -146,13 +146,13 @@ async def test_respond_async_answers_before_the_container_is_there(
 async def test_an_impatient_sender_is_told_to_come_back_and_the_creation_goes_on(
     installation: Installation,
 ) -> None:
-    installation.fail_call(r"POST .*/status/start$", FaultKind.SLOW, seconds=0.5)
     wish = creation()
     tenant = installation.tenant()
     purchase = installation.buy(tenant, wish, wait_seconds=0.1)
 
-    with pytest.raises(errors.OrderPending):
-        await installation.leases.create(wish, purchase)
+    async with installation.holding(r"POST .*/status/start$"):
+        with pytest.raises(errors.OrderPending):
+            await installation.leases.create(wish, purchase)
     row = await installation.until_status(lease.LeaseStatus.ACTIVE)
 
     assert installation.runs(row.vmid)
@@ -174,10 +174,10 @@ async def test_a_wallet_can_have_so_many_unsettled_creations_and_no_more(
 async def test_a_wallet_whose_settlement_failed_waits(installation: Installation) -> None:
     tenant, wish = installation.tenant(), creation()
     purchase = installation.buy(tenant, wish, wait_seconds=10)
-    installation.fail_call(r"POST .*/status/start$", FaultKind.SLOW, seconds=0.5)
-    attempt = asyncio.create_task(installation.leases.create(wish, purchase))
-    await installation.until_status(lease.LeaseStatus.STARTING)
-    await installation.spend_elsewhere(purchase)
+    async with installation.holding(r"POST .*/status/start$"):
+        attempt = asyncio.create_task(installation.leases.create(wish, purchase))
+        await installation.until_status(lease.LeaseStatus.STARTING)
+        await installation.spend_elsewhere(purchase)
     with pytest.raises(errors.PaymentRefused):
         await attempt
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -261,20 +261,27 @@ async def test_a_creation_that_gets_no_turn_in_time_is_refused_and_charged_nothi
 ) -> None:
     url = f"sqlite:///{tmp_path}/db.sqlite3"
     async with running(url, *world, pve402_node_creates=1) as made:
-        made.parts.machines.wait_until_created = _for_ever  # type: ignore[method-assign]
+        goes_on = asyncio.Event()
+        made.parts.machines.wait_until_created = _waiting_for(goes_on)  # type: ignore[method-assign]
         first = asyncio.create_task(made.lease())
         await made.until_status(lease.LeaseStatus.CREATING)
         second = asyncio.create_task(made.lease())
-        await asyncio.sleep(0.2)
+        await made.until_status(lease.LeaseStatus.RESERVED)
         made.pass_time(made.parts.lease_options.creation_limit_seconds + 1)
 
         with pytest.raises(errors.ProvisioningFailed):
             await second
-        first.cancel()
+        goes_on.set()
+        await asyncio.gather(first, return_exceptions=True)
 
     assert made.earned == 0
 
 
-async def _for_ever(row: lease.Lease, upid: str) -> None:
-    del row, upid
-    await asyncio.Event().wait()
+def _waiting_for(goes_on: asyncio.Event) -> Callable[[lease.Lease, str], Awaitable[None]]:
+    """What a creation that takes for ever does instead of `wait_until_created`."""
+
+    async def wait(row: lease.Lease, upid: str) -> None:
+        del row, upid
+        await goes_on.wait()
+
+    return wait
