@@ -16,7 +16,7 @@ from tests.integration.storage.test_transactions import names, write
 from pve402.domain import errors
 from pve402.storage import database, sqlite, tables
 
-SOON_SECONDS = 10.0
+SOON_SECONDS = 30.0
 facts = tables.facts
 
 
@@ -26,9 +26,15 @@ class Commits:
 
     count: int = 0
     fails: bool = False
+    begun: threading.Event = field(default_factory=threading.Event)
     may_go: threading.Event = field(default_factory=threading.Event)
 
+    async def until_begun(self) -> None:
+        """Wait until something is about to be committed."""
+        assert await asyncio.to_thread(self.begun.wait, SOON_SECONDS)
+
     def commit(self) -> None:
+        self.begun.set()
         assert self.may_go.wait(SOON_SECONDS)
         self.count += 1
         if self.fails:
@@ -117,6 +123,9 @@ async def test_four_read_at_once_and_the_fifth_waits(tmp_path: Path) -> None:
             await done.wait()
 
     crowd = [asyncio.create_task(read()) for _ in range(6)]
+    async with asyncio.timeout(SOON_SECONDS):
+        while reading < 4:  # noqa: ASYNC110 -- only looking tells
+            await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
     at_once = reading
     done.set()
@@ -180,7 +189,7 @@ async def test_who_goes_away_while_it_is_committed_has_written(
 ) -> None:
     commits.may_go.clear()
     gone, other = (asyncio.create_task(write(file, name)) for name in ("gone", "other"))
-    await asyncio.sleep(0.05)
+    await commits.until_begun()
     gone.cancel()
     await asyncio.gather(gone, return_exceptions=True)
     before = await names(file)
@@ -204,6 +213,7 @@ async def test_a_refusal_is_told_when_what_it_rests_on_is_on_disk(
     commits.may_go.clear()
     first = asyncio.create_task(write(file, "first"))
     second = asyncio.create_task(refuse_if_taken())
+    await commits.until_begun()
     await asyncio.sleep(0.05)
     told_before = second.done()
     commits.may_go.set()
@@ -219,7 +229,7 @@ async def test_closing_waits_for_what_is_written(
 ) -> None:
     commits.may_go.clear()
     last = asyncio.create_task(write(file, "last"))
-    await asyncio.sleep(0.05)
+    await commits.until_begun()
     closing = asyncio.create_task(file.close())
     await asyncio.sleep(0.05)
     closed_before = closing.done()

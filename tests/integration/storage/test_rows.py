@@ -254,7 +254,7 @@ async def test_write_slots_are_shared_by_replicas(migrated_url: str) -> None:
         waiting = asyncio.create_task(_hold_once(other))
         await asyncio.sleep(0.4)
         was_waiting = not waiting.done()
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, 60)
     await db.close()
 
     assert was_waiting

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pve402.domain import errors
 from pve402.storage import database, slots, tables
 
-SOON_SECONDS = 5.0
+SOON_SECONDS = 30.0
 facts = tables.facts
 
 
