@@ -17,20 +17,12 @@ from sqlalchemy.ext import asyncio as sa_asyncio
 from tests.chaos import payments, running, stage
 
 from pve402.domain import lease, mark, meter, order, owed
-from pve402.leases import anew
 from pve402.payments import abi
 from pve402.payments.schemes.exact import eip3009
 from pve402.storage import tables
 
 _ROUNDING_SECONDS = 0.01
 _GUEST_OUGHT_TO_RUN = {lease.LeaseStatus.ACTIVE}
-_BEING_MADE = {
-    lease.LeaseStatus.RESERVED,
-    lease.LeaseStatus.CREATING,
-    lease.LeaseStatus.STARTING,
-    lease.LeaseStatus.SETTLING,
-    lease.LeaseStatus.UNWINDING,
-}
 _INSTANCE = "chaos"
 _DATABASE_RESTARTS_SECONDS = 30.0
 
@@ -102,7 +94,7 @@ async def read(
     """Read everything."""
     url = where.database_url
     return Findings(
-        transfers=await _transfers(where),
+        transfers=await read_transfers(where),
         leases=[lease.Lease.from_row(row) for row in await read_rows(url, tables.leases)],
         orders=[order.Order.from_row(row) for row in await read_rows(url, tables.orders)],
         vmids=await read_rows(url, tables.vmids),
@@ -118,46 +110,8 @@ async def read(
     )
 
 
-async def is_at_rest(where: stage.Stage) -> bool:
-    """Whether every order has come to its end, and every lease that was begun is there or gone.
-
-    A refused order is watched until its payment is past; it rests once its transfer is owed.
-    """
-    orders = await read_rows(where.database_url, tables.orders)
-    paid = {(one.payer, one.nonce) for one in await _transfers(where)}
-    for row in orders:
-        watched = row["status"] == order.OrderStatus.REFUSED.value
-        if row["due_at"] is not None and not (watched and (row["payer"], row["nonce"]) not in paid):
-            return False
-    leases = await read_rows(where.database_url, tables.leases)
-    locked = {guest["vmid"] for guest in await where.guests() if guest["lock"] == "create"}
-    return not any(
-        lease.LeaseStatus(row["status"]) in _BEING_MADE and row["vmid"] not in locked
-        for row in leases
-    )
-
-
-async def waits_for_root(where: stage.Stage) -> bool:
-    """Whether a paid order has had all its vmids, and a task that died locks its present one.
-
-    Then it goes on as soon as root has removed the guest, as the guide tells operators, or hours
-    later.
-    """
-    orders = await read_rows(where.database_url, tables.orders)
-    vmids = {
-        row["lease_id"]: row["vmid"] for row in await read_rows(where.database_url, tables.leases)
-    }
-    locked = {guest["vmid"] for guest in await where.guests() if guest["lock"] == "create"}
-    return any(
-        row["due_at"] is not None
-        and row["settled_at"] is not None
-        and row["tries"] + 1 >= anew.MOST_VMIDS
-        and vmids.get(row["lease_id"]) in locked
-        for row in orders
-    )
-
-
-async def _transfers(where: stage.Stage) -> list[Transfer]:
+async def read_transfers(where: stage.Stage) -> list[Transfer]:
+    """What the chain says was paid."""
     used = await where.rpc(
         "eth_getLogs",
         {"fromBlock": "0x0", "toBlock": "latest", "topics": [eip3009.AUTHORIZATION_USED]},

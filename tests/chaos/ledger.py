@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.chaos import payments, running
@@ -29,6 +29,7 @@ class Ledger:
     leases_wanted: int
     give_up_at: float  # of time.monotonic()
     least_leases: int = 0  # where the machine is too busy for them by then, `last_at` ends it
+    is_disturbed: Callable[[], bool] = lambda: True  # as much as is wanted; else the same
     last_at: float = 0.0  # of time.monotonic()
     spoiled_share: float = 0.1
     contract_share: float = 0.0
@@ -47,7 +48,8 @@ class Ledger:
 
     def ends_at(self) -> float:
         """When nothing new is begun any more, as it looks now."""
-        return self.give_up_at if self.leases >= self.least_leases else self.last_at
+        is_enough = self.leases >= self.least_leases and self.is_disturbed()
+        return self.give_up_at if is_enough else self.last_at
 
     def count(self, what: str) -> None:
         """Count one answer."""

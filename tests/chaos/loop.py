@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
-from tests.chaos import audit, nursery, reaper, running, stage, tenants, weather
+from tests.chaos import audit, nursery, reaper, rest, running, stage, tenants, weather
 from tests.chaos.ledger import Ledger
 from tests.chaos.plan import Figures, Plan
 
@@ -58,6 +58,7 @@ async def _load(plan: Plan, where: stage.Stage, figures: Figures) -> Ledger:
         leases_wanted=plan.leases,
         give_up_at=began + plan.most_seconds,
         least_leases=plan.least_leases,
+        is_disturbed=lambda: death.kills.total() >= plan.least_kills,
         last_at=began + 4 * plan.most_seconds,
         spoiled_share=plan.spoiled_share,
         contract_share=plan.contract_share,
@@ -104,9 +105,9 @@ async def _come_to_rest(plan: Plan, where: stage.Stage, figures: Figures) -> flo
     for replica in where.replicas:
         await replica.until_ready(where.session)
     while time.monotonic() - began < plan.settle_seconds:
-        if await audit.is_at_rest(where):
+        if await rest.is_at_rest(where):
             break
-        if await audit.waits_for_root(where):
+        if await rest.waits_for_root(where):
             await where.clear_creation_locks()
             figures.weather["root helps at rest"] += 1
         await asyncio.sleep(0.5)

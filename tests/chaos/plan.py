@@ -18,7 +18,8 @@ class Plan:
     tenants: int = 12
     most_seconds: float = 90.0  # of load; the calm afterwards has limits of its own
     least_leases: int = 0  # four times as long for these, if need be
-    settle_seconds: float = 90.0
+    least_kills: int = 0  # and for these
+    settle_seconds: float = 150.0  # a dead task's lock is waited for 40 s, at least once
     seed: int = 402
     life_seconds: float = 3.0  # of a server, about
     stall_seconds: float = 0.0  # servers stand still now and then, for about so long

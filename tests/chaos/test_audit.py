@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.chaos import audit, payers, payments, running
+from tests.chaos import audit, payers, payments, rest, running
 
 from pve402.domain import lease, order, owed, power
 from pve402_devnet.chain.contracts import Manner
@@ -289,3 +289,21 @@ def test_a_lease_or_guest_that_outlives_its_time_is_found() -> None:
     found = audit.after_expiry([a_lease()], [a_guest()])
 
     assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "lock", "waits"),
+    [
+        ({}, "create", True),
+        ({}, "", False),
+        ({}, "backup", False),
+        ({"tries": 1}, "create", False),  # it gets another vmid
+        ({"settled_at": None}, "create", False),  # it is refused
+        ({"due_at": None}, "create", False),  # it is over
+        ({"lease_id": "l1"}, "create", False),  # the guest is an earlier lease's
+    ],
+)
+def test_who_waits_for_root_is_found(changes: dict[str, Any], lock: str, waits: bool) -> None:
+    made = an_order(**{"status": order.OrderStatus.SETTLING, "tries": 2, "due_at": _NOW, **changes})
+
+    assert rest.needs_root([made], [a_lease()], [a_guest(lock=lock)]) is waits

@@ -25,7 +25,7 @@ from pve402_devnet.pve import SimulatedProxmox, cluster, config, options
 NODES = ("pve1", "pve2", "pve3")
 _BLOCK_SECONDS = 0.3
 _HUGE = 1 << 44
-_LONGEST_CREATION_SECONDS = 5.0
+_LEAST_AGE_SECONDS = 5.0
 _STRANGER = "0x" + "57" * 20
 
 
@@ -188,11 +188,13 @@ class _Hand:
         return web.json_response({})
 
     async def _clear_locked(self, _: web.Request) -> web.Response:
-        """Remove what no task makes any more: any that is made takes a second at most."""
+        """Remove what no task makes any more, some time after it was begun."""
         world = self._proxmox.world
-        made_before = world.clock.now() - _LONGEST_CREATION_SECONDS
+        made_before = world.clock.now() - _LEAST_AGE_SECONDS
         for vmid, guest in list(world.guests.items()):
-            if guest.config.text("lock") == "create" and guest.created_at < made_before:
+            is_locked = guest.config.text("lock") == "create"
+            is_made = bool(world.tasks.running("vzcreate", str(vmid)))
+            if is_locked and not is_made and guest.created_at < made_before:
                 del world.guests[vmid]
         return web.json_response({})
 
