@@ -11,7 +11,7 @@ from tests.support.processes import ServeProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.namespaces]
 
-SHOWN_MS = 20_000
+SHOWN_MS = 60_000
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 REFUSED = """() => {
   window.refused = [];

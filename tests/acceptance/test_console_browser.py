@@ -44,7 +44,8 @@ def test_the_shell_learns_the_size_of_the_window(page: Page, holder: LeaseHolder
     before = size_in(until_shown(page, "first"))
 
     page.set_viewport_size({"width": 640, "height": 420})
-    page.wait_for_timeout(400)
+    was = f"{before[0]} {before[1]}"
+    page.keyboard.type(f"while [ \"$(stty size)\" = '{was}' ]; do sleep 0.1; done\n")
     page.keyboard.type("clear; stty size; echo sec''ond\n")
     after = size_in(until_shown(page, "second"))
 

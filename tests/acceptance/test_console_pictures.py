@@ -104,6 +104,7 @@ def test_a_picture_that_is_taken_says_so(page: Page, service: ServeProcess):
         page.goto(link["consoleUrl"])
 
         assert "in use" in notice(page)
+    assert console_links.once_free(lambda: holder.ask("vnc")).ok
     page.click("#again")
     connected(page)
 

@@ -1,12 +1,18 @@
 """Consoles as programs open them: the ticket first, then bytes; and who is turned away."""
 
 import json
-import time
 
 import pytest
 import requests
 from tests.support import console_links
-from tests.support.console_links import LeaseHolder, closing, opened, read_until, ready
+from tests.support.console_links import (
+    LeaseHolder,
+    closing,
+    opened,
+    read_until,
+    ready,
+    until_sized,
+)
 from tests.support.processes import ServeProcess
 
 pytestmark = pytest.mark.namespaces
@@ -36,9 +42,8 @@ def test_a_program_types_and_reads(holder: LeaseHolder):
         socket.send(b"stty size; echo $((6*7))x\r")
         seen = read_until(socket, b"42x")
         socket.send(json.dumps({"resize": {"columns": 61, "rows": 20}}))
-        time.sleep(0.3)
-        socket.send(b"stty size\r")
-        read_until(socket, b"20 61")
+        socket.send(until_sized("20 61"))
+        read_until(socket, b"20 61 now")
 
     assert b"33 91" in seen
     assert facts["ctid"] == holder.lease["ctid"]
@@ -194,8 +199,9 @@ def test_a_command_is_refused_while_the_picture_is_open(service: ServeProcess):
     with opened(holder.link("vnc")) as socket:
         ready(socket)
         during = requests.post(run, json=command, headers=holder.headers, timeout=30)
-    time.sleep(0.5)
-    after = requests.post(run, json=command, headers=holder.headers, timeout=30)
+    after = console_links.once_free(
+        lambda: requests.post(run, json=command, headers=holder.headers, timeout=30)
+    )
 
     assert (during.status_code, during.json()["code"]) == (409, "console_busy")
     assert after.status_code == 200, after.text

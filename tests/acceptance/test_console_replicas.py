@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,14 @@ import requests
 from dotenv import dotenv_values
 from tests.acceptance.test_exec_replicas import Pair, start_pair
 from tests.support import console_links, processes
-from tests.support.console_links import LeaseHolder, closing, opened, read_until, ready
+from tests.support.console_links import (
+    LeaseHolder,
+    closing,
+    opened,
+    read_until,
+    ready,
+    until_sized,
+)
 from tests.support.processes import DevnetProcess, ServeProcess
 
 __all__ = ["start_pair"]
@@ -40,12 +46,10 @@ def test_a_terminal_is_served_through_the_holder(pair: Pair, at_other: LeaseHold
         socket.send(b"stty size; echo th''ere\r")
         seen = read_until(socket, b"there")
         socket.send('{"resize": {"columns": 66, "rows": 22}}')
-        time.sleep(0.3)
-        socket.send(b"stty size; echo ag''ain\r")
-        again = read_until(socket, b"again")
+        socket.send(until_sized("22 66"))
+        read_until(socket, b"22 66 now")
 
     assert b"21 77" in seen
-    assert b"22 66" in again
     assert pair.at_holder.output("echo held") == "held\n"
 
 

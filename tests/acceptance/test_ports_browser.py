@@ -13,7 +13,7 @@ from tests.support.port_names import Port
 from tests.support.processes import ServeProcess
 
 pytestmark = pytest.mark.browser
-LIMIT_MS = 30_000
+LIMIT_MS = 60_000
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from pve402.domain import price
 pytestmark = [pytest.mark.browser, pytest.mark.namespaces]
 
 WEALTH = 2_000_000
-SETTLED_MS = 20_000
+SETTLED_MS = 60_000
 UNITS = """async (cases) => {
   const script = document.querySelector("script[src$='shop/main.js']").src;
   const { leaseUnits } = await import(script.replace("main.js", "money.js"));

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, sync_playwright
+from playwright.sync_api import BrowserContext, expect, sync_playwright
+
+LIMIT_MS = 60_000
+"""How long a page may take, which is long: a busy machine is no failure."""
 
 ARGUMENTS = (
     "--headless",
@@ -28,6 +31,7 @@ def chromium(profile: Path, *, width: int = 1000, height: int = 640) -> Iterator
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         pytest.fail("there is no chromium; `make setup` installs it")
+    expect.set_options(timeout=LIMIT_MS)  # its own limit is five seconds
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             str(profile),
@@ -37,6 +41,7 @@ def chromium(profile: Path, *, width: int = 1000, height: int = 640) -> Iterator
             viewport={"width": width, "height": height},
             permissions=["clipboard-read", "clipboard-write"],
         )
+        context.set_default_timeout(LIMIT_MS)
         try:
             yield context
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ OFFER = {
     "diskGB": 4,
     "password": "a-good-password",
 }
-LIMIT_SECONDS = 20.0
+LIMIT_SECONDS = 60.0
 
 
 @dataclass(kw_only=True)
@@ -47,12 +47,7 @@ class LeaseHolder:
 
     def link(self, kind: str) -> dict[str, Any]:
         """The answer with a console's link; a console that was just closed may still be ending."""
-        answer = self.ask(kind)
-        for _ in range(50):
-            if answer.status_code != 409 or answer.json()["code"] != "console_busy":
-                break
-            time.sleep(0.2)
-            answer = self.ask(kind)
+        answer = once_free(lambda: self.ask(kind))
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
@@ -61,6 +56,23 @@ class LeaseHolder:
         """End the lease."""
         url = f"{self.service.url}/lease/{self.lease['leaseId']}"
         assert requests.delete(url, headers=self.headers, timeout=30).status_code == 202
+
+
+def once_free(ask: Callable[[], requests.Response]) -> requests.Response:
+    """Ask until no console is in the way that was just closed and is still ending."""
+    give_up_at = time.monotonic() + LIMIT_SECONDS
+    while True:
+        answer = ask()
+        is_busy = answer.status_code == 409 and answer.json()["code"] == "console_busy"
+        if not is_busy or time.monotonic() > give_up_at:
+            return answer
+        time.sleep(0.1)
+
+
+def until_sized(size: str) -> bytes:
+    """What is typed to be told `SIZE now` once the terminal has this size, as `stty size` says."""
+    wait = f"while [ \"$(stty size)\" != '{size}' ]; do sleep 0.1; done"
+    return f"{wait}; echo $(stty size) n''ow\r".encode()
 
 
 def lease_holder(service: ServeProcess) -> LeaseHolder:

@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, Page
 from tests.support import browser
 from tests.support.console_links import LeaseHolder
 
-LIMIT_MS = 20_000
+LIMIT_MS = 60_000
 
 LIT = """() => {
   const canvas = document.querySelector('#screen canvas');

@@ -46,14 +46,18 @@ class Rig:
     chain_url: str
     process: subprocess.Popen[str]
 
-    def link(self, vmid: int = BASH, kind: str = "terminal") -> dict[str, Any]:
-        """A link to a guest's console."""
-        answer = requests.post(
+    def ask(self, vmid: int = BASH, kind: str = "terminal") -> requests.Response:
+        """Ask for a link to a guest's console."""
+        return requests.post(
             f"{self.url}/management/console/{vmid}",
             json={"consoleType": kind},
             headers={"Authorization": f"Bearer {TOKEN}"},
             timeout=30,
         )
+
+    def link(self, vmid: int = BASH, kind: str = "terminal") -> dict[str, Any]:
+        """A link to a guest's console."""
+        answer = self.ask(vmid, kind)
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
