@@ -29,21 +29,27 @@ def _until(container: Container, exec_id: str, state: str) -> dict[str, Any]:
 
 
 def test_a_detached_command_is_answered_at_once_and_read_later(container: Container):
-    reply = container.post(command="echo one; sleep 1; echo two >&2; exit 6", detach=True)
+    reply = container.post(
+        command="echo one; read go; echo two >&2; exit 6", detach=True, openStdin=True
+    )
 
     begun = reply.json()
     assert (reply.status_code, begun["state"], begun["exitCode"]) == (202, "running", None)
+    container.call("POST", f"{begun['execId']}/stdin?close=true", data=b"go\n")
     ended = _until(container, begun["execId"], "exited")
     assert (ended["exitCode"], ended["stdout"], ended["stderr"]) == (6, "one\n", "two\n")
 
 
 def test_it_is_followed_from_any_place(container: Container):
-    exec_id = container.run(command="echo one; sleep 1; echo two; exit 6", detach=True)["execId"]
+    exec_id = container.run(
+        command="echo one; read go; echo two; exit 6", detach=True, openStdin=True
+    )["execId"]
     with container.follow(exec_id) as reply:
         seen = commands.events(reply)
         assert next(seen).kind == "start"
         first = next(seen)
 
+    container.call("POST", f"{exec_id}/stdin?close=true", data=b"go\n")
     with container.follow(exec_id, first.id) as again:
         rest = list(commands.events(again))
 

@@ -48,11 +48,12 @@ def test_output_comes_while_the_command_runs(container: Container):
 
 
 def test_a_lost_stream_is_taken_up_where_it_broke(container: Container):
-    with container.stream(command="echo one; sleep 1; echo two; exit 5") as reply:
+    with container.stream(command="echo one; read go; echo two; exit 5", openStdin=True) as reply:
         seen = commands.events(reply)
         exec_id = next(seen).facts["execId"]
         first = next(seen)
     assert first.output == b"one\n"
+    container.call("POST", f"{exec_id}/stdin?close=true", data=b"go\n")
 
     with container.follow(exec_id, first.id) as again:
         rest = list(commands.events(again))

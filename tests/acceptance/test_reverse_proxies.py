@@ -212,9 +212,11 @@ def test_a_port_has_its_name(port: Port, trusting_names: ssl.SSLContext) -> None
 
 
 def test_events_of_a_port_come_as_they_are_sent(port: Port, trusting_names: ssl.SSLContext) -> None:
-    with _asking(port, "/events?3", trusting_names) as answer:
+    with _asking(port, "/events?2", trusting_names) as answer:
         assert answer.readline() == b"data: 0\n"
-        assert answer.read().endswith(b"data: 2\n\n")
+        with _asking(port, "/next", trusting_names) as next_one:
+            assert next_one.status == 200
+        assert answer.read().endswith(b"data: 1\n\n")
 
 
 def test_a_websocket_of_a_port_passes(port: Port, trusting_names: ssl.SSLContext) -> None:

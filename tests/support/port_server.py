@@ -12,6 +12,7 @@ import sys
 
 #: The methods of requests for /note.
 NOTED: list[str] = []
+NEXT = asyncio.Semaphore(0)
 CHUNK = b"0123456789abcdef" * 4096
 REDIRECTS = {
     "own": "/echo/after",
@@ -131,14 +132,21 @@ async def redirect(query, writer) -> None:
 
 
 async def events(query, writer) -> None:
-    """Some events, one after the other."""
+    """Some events, each after the first once somebody asks for the next."""
     writer.write(OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
     for number in range(int(query)):
+        if number:
+            await NEXT.acquire()
         data = f"data: {number}\n\n".encode()
         writer.write(b"%x\r\n%b\r\n" % (len(data), data))
         await writer.drain()
-        await asyncio.sleep(0.05)
     writer.write(b"0\r\n\r\n")
+
+
+async def next_event(_query, writer) -> None:
+    """Let one more event be sent."""
+    NEXT.release()
+    writer.write(OK + b"Content-Length: 0\r\n\r\n")
 
 
 async def endless(_query, writer) -> None:
@@ -158,7 +166,13 @@ async def big(query, writer) -> None:
         await writer.drain()
 
 
-ACTS = {"redirect": redirect, "events": events, "endless": endless, "big": big}
+ACTS = {
+    "redirect": redirect,
+    "events": events,
+    "next": next_event,
+    "endless": endless,
+    "big": big,
+}
 
 
 async def websocket(reader, writer, headers, word) -> bool:
