@@ -88,9 +88,12 @@ def test_what_is_no_text_is_replaced_in_text(container: Container):
 
 
 def test_a_command_out_of_time_is_an_answer(container: Container):
-    reply = container.post(command="echo begun; sleep 60", timeoutSeconds=0.5)
+    for limit_seconds in (0.5, 5, 50):  # on a busy machine a command may begin after its time
+        reply = container.post(command="echo begun; sleep 60", timeoutSeconds=limit_seconds)
+        answer = reply.json()
+        if answer["stdout"]:
+            break
 
-    answer = reply.json()
     assert (reply.status_code, answer["timedOut"]) == (200, True)
     assert answer["stdout"] == "begun\n"
     assert answer["exitCode"] in {137, 143}
