@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import os
 import random
 import re
@@ -119,11 +120,16 @@ def tests_of(tree: Path, fault: Fault) -> list[list[str]]:
     package = fault.file.parts[2]
     unit = sorted((tree / "tests/unit").rglob("test_*.py"))
     integration = sorted((tree / "tests/integration").rglob("test_*.py"))
-    naming = [file for file in unit if word.search(file.read_text())]
+    naming = [file for file in unit if word.search(_text_of(file))]
     beside = [file for file in unit if package in file.parts and file not in naming]
-    whole = [file for file in integration if package in file.parts or word.search(file.read_text())]
+    whole = [file for file in integration if package in file.parts or word.search(_text_of(file))]
     turns = (naming, beside, whole)
     return [[str(file.relative_to(tree)) for file in turn] for turn in turns if turn]
+
+
+@functools.cache
+def _text_of(test: Path) -> str:
+    return test.read_text()
 
 
 class Copy:

@@ -1,7 +1,7 @@
 """Every official x402 client, as it comes, against a running service: a whole life of a lease."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import pytest
 from eth_abi.abi import encode
@@ -9,8 +9,8 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
-from tests.support import official_clients, transactions
-from tests.support.anvil import Anvil, anvil  # noqa: F401
+from tests.support import anvil, official_clients, processes, transactions
+from tests.support.anvil import Anvil
 from tests.support.api_fixtures import BODY
 from tests.support.official_clients import Client
 from tests.support.processes import DevnetProcess, ServeProcess
@@ -81,26 +81,42 @@ def test_a_contract_wallet_pays_for_a_whole_life_of_a_lease(service: ServeProces
     assert service.devnet.usdc(contract) == 100_000 - LEASE - RENEWAL - 2 * FEE
 
 
+@pytest.fixture(scope="module")
+def real_node() -> Iterator[Anvil]:
+    """A real EVM node."""
+    with anvil.running() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def service_on_it(
+    devnet: DevnetProcess, real_node: Anvil, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServeProcess]:
+    """A service on that node, which settles with a key of its own."""
+    gas_payer = Account.create()
+    real_node.fund(gas_payer.address, eth=1)
+    own = {"RPC_URL": real_node.url, "FACILITATOR_PRIVATE_KEY": gas_payer.key.to_0x_hex()}
+    folder = tmp_path_factory.mktemp("real-node")
+    with processes.serving(folder, devnet, without=["FACILITATOR_URL"], **own) as made:
+        yield made
+
+
 @pytest.mark.parametrize("client", official_clients.ALL, ids=lambda client: client.name)
 def test_a_whole_life_is_paid_for_on_a_real_node_without_a_facilitator(
-    serve: Callable[..., ServeProcess],
-    anvil: Anvil,  # noqa: F811
-    client: Client,
+    service_on_it: ServeProcess, real_node: Anvil, client: Client
 ):
-    gas_payer, account = Account.create(), Account.create()
-    anvil.fund(gas_payer.address, eth=1)
-    anvil.fund(account.address, usdc_atomic=100_000)
-    own = {"RPC_URL": anvil.url, "FACILITATOR_PRIVATE_KEY": gas_payer.key.to_0x_hex()}
-    service = serve(without=["FACILITATOR_URL"], **own)
+    account, pay_to = Account.create(), service_on_it.devnet.settings["PAY_TO"]
+    real_node.fund(account.address, usdc_atomic=100_000)
+    before = real_node.usdc_balance(pay_to)
 
-    lines = client.calls(service.url, account, WHOLE_LIFE)
+    lines = client.calls(service_on_it.url, account, WHOLE_LIFE)
 
     assert [line.status for line in lines] == [200] * 5, lines
-    earned = anvil.usdc_balance(service.devnet.settings["PAY_TO"])
-    assert earned == 100_000 - anvil.usdc_balance(account.address) == LEASE + RENEWAL + 2 * FEE
+    earned = real_node.usdc_balance(pay_to) - before
+    assert earned == 100_000 - real_node.usdc_balance(account.address) == LEASE + RENEWAL + 2 * FEE
     for line in lines[1:]:
         assert line.receipt is not None
-        on_chain = anvil.rpc("eth_getTransactionReceipt", line.receipt["transaction"])
+        on_chain = real_node.rpc("eth_getTransactionReceipt", line.receipt["transaction"])
         assert int(on_chain["status"], 16) == 1
 
 

@@ -6,6 +6,7 @@ runs in a process of its own on a free port of loopback.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import re
 import subprocess
@@ -60,6 +61,13 @@ class Anvil:
 @pytest.fixture
 def anvil() -> Iterator[Anvil]:
     """A fresh anvil that mines each transaction at once."""
+    with running() as made:
+        yield made
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Anvil]:
+    """Run one."""
     if not PROGRAM.exists():
         pytest.fail(f"{PROGRAM} is missing: run make setup")
     command = [str(PROGRAM), "--port", "0", "--chain-id", "84532", "--no-cors"]
@@ -69,9 +77,9 @@ def anvil() -> Iterator[Anvil]:
             # anvil writes a line for every call, and stops when the pipe is full
             drain = threading.Thread(target=deque, args=(process.stdout, 0), daemon=True)
             drain.start()
-            running = _planted(f"http://127.0.0.1:{port}")
-            yield running
-            running.node.close()
+            made = _planted(f"http://127.0.0.1:{port}")
+            yield made
+            made.node.close()
         finally:
             programs.stop(process)
         drain.join(timeout=10)

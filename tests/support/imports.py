@@ -82,8 +82,13 @@ def top_level_imports(files: Iterable[Path]) -> dict[str, list[str]]:
 @functools.cache
 def distributions_of(module: str) -> frozenset[str]:
     """The distributions that bring a module; its own name if none is installed that does."""
-    brought_by = importlib.metadata.packages_distributions().get(module, [module])
-    return frozenset(map(canonical, brought_by))
+    return frozenset(map(canonical, _installed().get(module, [module])))
+
+
+@functools.cache
+def _installed() -> Mapping[str, list[str]]:
+    """What brings each module that is installed here, which takes a while to find out."""
+    return importlib.metadata.packages_distributions()
 
 
 def canonical(name: str) -> str:

@@ -19,7 +19,7 @@ QUOTE = {
 }  # fmt: skip
 PENDING = {**LEASE, "status": "provisioning", "ctid": "", "accessToken": None}
 
-#: A service in a process of its own, which answers a paid order as its first argument says.
+#: A service in a process of its own, which answers a paid order as the last line that it read says.
 SERVICE = """
 import asyncio, json, sys
 from aiohttp import web
@@ -40,16 +40,16 @@ async def handle(request):
     if request.path.startswith("/lease/l") and request.method == "DELETE":
         return web.json_response(tenant_service.ITEM | {{"status": "ended"}}, status=202)
     if "PAYMENT-SIGNATURE" not in request.headers:
-        if {how!r} == "slow-terms":
+        if how == "slow-terms":
             await asyncio.sleep(60)
         unpaid = terms()
         return web.Response(status=402, body=unpaid.body, headers=dict(unpaid.headers))
     told({{"did": "paid"}})
-    if {how!r} == "silent":
+    if how == "silent":
         await asyncio.sleep(60)
-    if {how!r} == "done":
+    if how == "done":
         return web.json_response(tenant_service.LEASE)
-    if {how!r} == "gone":
+    if how == "gone":
         request.transport.abort()
         raise asyncio.CancelledError
     if "Prefer" in request.headers:
@@ -61,9 +61,11 @@ def told(what):
     print(json.dumps(what), flush=True)
 
 async def main():
+    global how
+    loop = asyncio.get_running_loop()
     async with tenant_service.serving(handle) as service:
-        told({{"url": service.url}})
-        await asyncio.sleep(120)
+        while how := (await loop.run_in_executor(None, sys.stdin.readline)).strip():
+            told({{"url": service.url}})
 
 asyncio.run(main())
 """
@@ -73,12 +75,25 @@ ROOT = str(Path(__file__).parents[3])
 class Running:
     """The service's process, and what it told."""
 
-    def __init__(self, how: str) -> None:
-        script = SERVICE.format(root=ROOT, quote=QUOTE, how=how, pending=PENDING)
+    def __init__(self) -> None:
+        script = SERVICE.format(root=ROOT, quote=QUOTE, pending=PENDING)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=ROOT
+            [sys.executable, "-c", script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
         )
-        self.url = self._next()["url"]
+        self.url = ""
+
+    def answers(self, how: str) -> None:
+        """Have it answer paid orders like this from now on; what it told before is passed over."""
+        assert self.process.stdin
+        self.process.stdin.write(f"{how}\n")
+        self.process.stdin.flush()
+        while not (url := self._next().get("url")):
+            continue
+        self.url = url
 
     def until(self, did: str) -> None:
         """Wait until the service did something."""
@@ -94,22 +109,25 @@ class Running:
 
     def end(self) -> None:
         self.process.kill()
-        self.process.wait()
-        assert self.process.stdout
-        self.process.stdout.close()
+        self.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Running]:
+    made = Running()
+    yield made
+    made.end()
 
 
 @pytest.fixture
-def service() -> Iterator[Callable[[str], Running]]:
-    started: list[Running] = []
+def service(shared: Running) -> Callable[[str], Running]:
+    """Has the service answer in a way that a test names."""
 
     def start(how: str) -> Running:
-        started.append(Running(how))
-        return started[-1]
+        shared.answers(how)
+        return shared
 
-    yield start
-    for running in started:
-        running.end()
+    return start
 
 
 def _lease(url: str, **streams: object) -> subprocess.Popen[str]:
