@@ -13,6 +13,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,6 +42,7 @@ class Section:
     command: tuple[str, ...]
     limit_seconds: int = 300
     tests: bool = False
+    leaves_cores: bool = False  # so the next section runs beside it, and its output comes later
 
 
 def _pytest(title: str, *options: str, limit_seconds: int) -> Section:
@@ -57,16 +60,16 @@ LINT = (
     Section("format", ("ruff", "format", "--check", *SOURCES)),
     Section("layers", ("lint-imports", "--cache-dir", ".cache/importlinter")),
 )
-TYPES = (Section("types", ("mypy",)),)
+TYPES = (Section("types", ("mypy",), leaves_cores=True),)
 SHARED = (*SLOWEST, *IN_PARALLEL, *HANGING)
 UNIT = _pytest(
     "unit", "tests/unit", "devnet/tests/unit", *SLOWEST, "-n", str(CORES), limit_seconds=420
 )
 INTEGRATION = _pytest(
-    "integration", "tests/integration", "devnet/tests/integration", *SHARED, limit_seconds=900
+    "integration", "tests/integration", "devnet/tests/integration", *SHARED, limit_seconds=1300
 )
 # The kill loop begins first, and waits for half of its time, above all for the last leases to end.
-ACCEPTANCE = _pytest("acceptance", "tests/chaos", "tests/acceptance", *SHARED, limit_seconds=1000)
+ACCEPTANCE = _pytest("acceptance", "tests/chaos", "tests/acceptance", *SHARED, limit_seconds=1300)
 
 CONFORMANCE = (
     "devnet/tests/integration/pve/test_recordings.py",
@@ -122,34 +125,80 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     os.chdir(ROOT)
     REPORTS.mkdir(parents=True, exist_ok=True)
-    outcomes = [_run(section, arguments[1:]) for section in CHECKS[arguments[0]]]
+    outcomes = _run_all(CHECKS[arguments[0]], arguments[1:])
     _show(outcomes)
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 
-def _run(section: Section, pytest_options: Sequence[str]) -> Outcome:
-    print(f"\n== {section.title}: {' '.join(section.command[:4])}", flush=True)
-    _report_of(section).unlink(missing_ok=True)
-    program, *rest = section.command
-    command = [str(BIN / program), *rest, *(pytest_options if section.tests else ())]
-    started = time.monotonic()
-    code = _wait(command, section.limit_seconds)
-    seconds = time.monotonic() - started
-    print(f"== {section.title}: {'ok' if code == 0 else 'FAILED'} in {seconds:.0f} s", flush=True)
-    return Outcome(section=section, ok=code == 0, seconds=seconds)
+def _run_all(sections: Sequence[Section], pytest_options: Sequence[str]) -> list[Outcome]:
+    """Run sections in turn, the next one beside one that leaves cores."""
+    outcomes: list[Outcome] = []
+    running: list[_Running] = []
+    try:
+        for section in sections:
+            running.append(_Running(section, pytest_options))
+            if not section.leaves_cores:
+                outcomes += [each.outcome() for each in reversed(running)]
+                running.clear()
+        outcomes += [each.outcome() for each in running]
+    finally:
+        for each in running:
+            each.end()
+    return sorted(outcomes, key=lambda outcome: sections.index(outcome.section))
 
 
-def _wait(command: Sequence[str], limit_seconds: int) -> int:
-    """Return the command's exit code; at its limit, kill it and everything it started."""
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True) as process:
+class _Running:
+    """A section that runs; one that leaves cores prints once its outcome is asked for."""
+
+    def __init__(self, section: Section, pytest_options: Sequence[str]) -> None:
+        self._section = section
+        self._code, self._seconds = 1, 0.0
+        # closed with its outcome
+        self._kept = tempfile.TemporaryFile() if section.leaves_cores else None  # noqa: SIM115
+        if self._kept is None:
+            self._announce()
+        _report_of(section).unlink(missing_ok=True)
+        program, *rest = section.command
+        self._began = time.monotonic()
+        self._process = subprocess.Popen(
+            [str(BIN / program), *rest, *(pytest_options if section.tests else ())],
+            stdin=subprocess.DEVNULL,
+            stdout=self._kept,
+            stderr=self._kept,
+            start_new_session=True,
+        )
+        self._waiting = threading.Thread(target=self._wait)
+        self._waiting.start()
+
+    def outcome(self) -> Outcome:
+        """Wait for its end, and say how it came out."""
+        self._waiting.join()
+        if self._kept is not None:
+            self._announce()
+            self._kept.seek(0)
+            print(self._kept.read().decode(errors="replace"), end="")
+            self._kept.close()
+        word = "ok" if self._code == 0 else "FAILED"
+        print(f"== {self._section.title}: {word} in {self._seconds:.0f} s", flush=True)
+        return Outcome(section=self._section, ok=self._code == 0, seconds=self._seconds)
+
+    def end(self) -> None:
+        """End it and everything it started, if it still runs."""
+        if self._process.poll() is None:
+            _end(self._process)
+
+    def _announce(self) -> None:
+        print(f"\n== {self._section.title}: {' '.join(self._section.command[:4])}", flush=True)
+
+    def _wait(self) -> None:
+        """Note the exit code; at its limit, kill it and everything it started."""
         try:
-            return process.wait(timeout=limit_seconds)
+            self._code = self._process.wait(timeout=self._section.limit_seconds)
         except subprocess.TimeoutExpired:
-            print(f"not finished after {limit_seconds} s, ending it", flush=True)
-            return _end(process)
-        except KeyboardInterrupt:
-            _end(process)
-            raise
+            limit = self._section.limit_seconds
+            print(f"{self._section.title} is not finished after {limit} s, ending it", flush=True)
+            self._code = _end(self._process)
+        self._seconds = time.monotonic() - self._began
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
