@@ -18,7 +18,7 @@ from pathlib import Path
 from system_packages import SetupError
 
 REQUIREMENTS = Path("requirements")
-LOG = Path(".cache/setup/pip.log")
+LOGS = Path(".cache/setup")
 STAMP = ".pve402-setup.json"
 
 
@@ -96,9 +96,9 @@ def _install_list(environment: Environment, name: str, say: Callable[[str], None
         nonlocal seen
         if line.startswith("Collecting "):
             seen += 1
-            _show_progress(seen, total, line.split()[1].partition("==")[0])
+            _show_progress(environment, seen, total, line.split()[1].partition("==")[0])
         elif line.startswith("Installing collected"):
-            _show_progress(total, total, "unpacking")
+            _show_progress(environment, total, total, "unpacking")
 
     # The list is complete and already resolved: pip must not add anything.
     _pip(environment, ["--no-deps", "--require-hashes", "--requirement", str(path)], on_line)
@@ -106,11 +106,11 @@ def _install_list(environment: Environment, name: str, say: Callable[[str], None
         print("\r\033[K", end="", flush=True)
 
 
-def _show_progress(done: int, total: int, what: str) -> None:
+def _show_progress(environment: Environment, done: int, total: int, what: str) -> None:
     if sys.stdout.isatty():
         print(f"\r\033[K      {done}/{total} {what}", end="", flush=True)
     elif done % 25 == 0 or what == "unpacking":
-        print(f"      {done}/{total} {what}", flush=True)
+        print(f"      {environment.folder}: {done}/{total} {what}", flush=True)
 
 
 def _ignore(_line: str) -> None:
@@ -123,9 +123,10 @@ def _pip(
     """Run pip in the environment, with this machine's own pip configuration."""
     python = str(environment.folder / "bin" / "python")
     command = [python, "-m", "pip", "install", "--progress-bar", "off", "--no-input"]
-    LOG.parent.mkdir(parents=True, exist_ok=True)
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log_path = LOGS / f"pip{environment.folder}.log"
     with (
-        LOG.open("a") as log,
+        log_path.open("a") as log,
         subprocess.Popen(
             [*command, "--disable-pip-version-check", *arguments],
             stdin=subprocess.DEVNULL,
@@ -140,8 +141,8 @@ def _pip(
             log.write(line)
             on_line(line)
     if process.returncode != 0:
-        tail = "\n".join(LOG.read_text(errors="replace").splitlines()[-15:])
-        raise SetupError(f"pip failed in {environment.folder} (whole log: {LOG}):\n{tail}")
+        tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-15:])
+        raise SetupError(f"pip failed in {environment.folder} (whole log: {log_path}):\n{tail}")
 
 
 def _stamps(folder: Path) -> dict[str, str]:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,14 +99,23 @@ def _set_up(profile: Profile) -> list[str]:
     current = all(environment.is_current() for environment in profile.environments)
     needs = [need for need in profile.needs if not (current and need in system_packages.RUN_NEEDS)]
     system_packages.provide(needs, say)
-    for environment in profile.environments:
-        environments.provide(environment, say)
-    npm_tools.provide(profile.npm, say)
+    steps = [functools.partial(environments.provide, it, say) for it in profile.environments]
+    steps += [functools.partial(npm_tools.provide, [folder], say) for folder in profile.npm]
     if profile.unpacked:
-        unpacked.provide(say)
+        steps.append(functools.partial(unpacked.provide, say))
+    # A terminal shows how far a step is, so there they come one after the other.
+    do_all(steps, at_once=1 if sys.stdout.isatty() else 1 + (os.cpu_count() or 1))
     if profile.guest_root:
         guest_root.provide(say)
     return said
+
+
+def do_all(steps: Sequence[Callable[[], object]], *, at_once: int) -> None:
+    """Do independent steps, some at a time; raises the first one's error once all have ended."""
+    with futures.ThreadPoolExecutor(at_once) as pool:
+        begun = [pool.submit(step) for step in steps]
+    for step in begun:
+        step.result()
 
 
 @contextlib.contextmanager

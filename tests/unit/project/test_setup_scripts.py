@@ -1,7 +1,9 @@
 """The scripts behind `make`: what they do on a machine that lacks something."""
 
+import functools
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -92,6 +94,30 @@ def test_an_unfinished_environment_is_not_current(environments: ModuleType, tmp_
     environment.folder.mkdir()
 
     assert not environment.is_current()
+
+
+def test_independent_steps_are_done_side_by_side(scripts: Path) -> None:
+    import setup as setting_up
+
+    both, came = threading.Barrier(2, timeout=60), []
+
+    setting_up.do_all([lambda: came.append(both.wait()) for _ in range(2)], at_once=2)
+
+    assert sorted(came) == [0, 1]
+
+
+def test_the_first_step_that_fails_is_told_once_all_have_ended(scripts: Path) -> None:
+    import setup as setting_up
+
+    done: list[str] = []
+
+    def fail(what: str) -> None:
+        raise setting_up.SetupError(what)
+
+    steps = [functools.partial(fail, "one"), lambda: done.append("two"), lambda: fail("three")]
+    with pytest.raises(setting_up.SetupError, match="one"):
+        setting_up.do_all(steps, at_once=2)
+    assert done == ["two"]
 
 
 def test_a_program_that_cannot_be_unpacked_leaves_nothing_behind(
