@@ -24,7 +24,7 @@ from tests.support import loopback, project
 SECRET = "chaos-" * 8
 PAY_TO = "0x00000000000000000000000000000000000a11ce"
 NETWORK = "eip155:84532"
-_START_SECONDS = 60.0
+_START_SECONDS = 150.0
 
 
 class StageFailed(RuntimeError):

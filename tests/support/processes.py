@@ -29,7 +29,7 @@ from x402.http.clients.requests import x402_requests
 from x402.mechanisms.evm.exact import register_exact_evm_client
 
 USDC = "0x036CbD53842c5426634e7929541eC2318f3dCF7e"
-START_LIMIT_SECONDS = 60.0
+START_LIMIT_SECONDS = 100.0
 _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
 _vmid_blocks = itertools.count(1)
 
