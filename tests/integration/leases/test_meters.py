@@ -162,6 +162,8 @@ async def test_a_lost_database_loses_no_millisecond(
         (resumed,) = await again.leases_now()
         now = await again.parts.db.time()
 
+    assert before.suspension is not None
+    assert (stored(before).metered_at == before.suspension.since) is held
     assert stored(found) == stored(before)
     assert found.expires_at == before.expires_at == first.expires_at
     passed = stored(resumed).metered_at - stored(before).metered_at
