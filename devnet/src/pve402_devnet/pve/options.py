@@ -35,6 +35,7 @@ class Latencies:
     resize: float = 22.0
     clone: float = 0.9
     snapshot: float = 0.12
+    rollback: float = 0.12
     interrupt: float = 3.0
     kill: float = 5.0
 

@@ -75,11 +75,17 @@ async def delete(call: rest.Call) -> rest.Json:
 
 
 async def rollback(call: rest.Call) -> rest.Json:
-    """Return to a snapshot, stopping a running guest first. Starting it is another task."""
+    """Return to a snapshot, stopping a running guest first. Starting it is another task.
+
+    A worker that is killed in between leaves the lock (PVE/AbstractConfig.pm).
+    """
 
     async def work(_: tasks.Task) -> None:
         async with call.world.locks.hold(call.vmid):
-            await _go_back(call)
+            await _stop_and_lock(call)
+        await call.world.clock.sleep(call.world.latencies.rollback)
+        async with call.world.locks.hold(call.vmid):
+            _go_back(call)
         if call.flag("start"):
             _fork(call, "vzstart", lambda _: lifecycle.start(call.world, call.node, call.vmid))
 
@@ -127,13 +133,19 @@ def _describe(section: config.Section, text: str) -> None:
         section["description"] = stored
 
 
-async def _go_back(call: rest.Call) -> None:
-    guest, name = call.guest, call.text("snapname")
-    section = guests_config.snapshot_of(guest.config, name)
+async def _stop_and_lock(call: rest.Call) -> None:
+    guest = call.guest
+    guests_config.snapshot_of(guest.config, call.text("snapname"))
     guest.config.require_unlocked()
     if await call.world.is_running(call.vmid):
         await call.world.runtime.stop(call.vmid)
         call.world.mark_stopped(guest)
+    guest.config.put("lock", "rollback")
+
+
+def _go_back(call: rest.Call) -> None:
+    guest, name = call.guest, call.text("snapname")
+    section = guests_config.snapshot_of(guest.config, name)
     held = {k: v for k, v in section.items() if k not in ("snaptime", "description")}
     described = {k: v for k, v in guest.config.options.items() if k == "description"}
     guest.config.options = {**held, **described, "parent": name}
