@@ -20,6 +20,7 @@ def needs(settings: config.Settings, catalogue: Catalogue, node: str) -> access.
         bridges={profile.bridge: profile.zone or access.PLAIN_BRIDGES for profile in networks},
         pool=settings.pve_pool,
         console_users=settings.pve_console_mode == "direct",
+        snapshots=settings.pve402_snapshots > 0,
         firewall=any(profile.is_isolated for profile in networks),
         ipam=frozenset(
             profile.bridge

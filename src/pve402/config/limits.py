@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings
 
 from pve402.config import values
+from pve402.domain import snapshots
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -64,6 +65,14 @@ class LimitSettings(BaseSettings):
         600, ge=60, le=3600, description="How long a payment must stay valid (maxTimeoutSeconds)."
     )
     pve402_leases_per_node: Positive | None = Field(None, description="Most leases on one node.")
+    pve402_snapshots: int = Field(
+        0,
+        ge=0,
+        le=snapshots.MOST_ALLOWED,
+        description="Snapshots that each container may have; 0 for none. They need the right"
+        " VM.Snapshot.",
+        examples=[3],
+    )
     pve402_memory_mb_per_node: Positive | None = Field(
         None, description="Most memory promised on one node, in MiB."
     )

@@ -30,6 +30,8 @@ GUEST_PRIVILEGES = frozenset(
     }
 )
 
+#: The privilege to take snapshots, to delete them and to roll back to them.
+SNAPSHOT_PRIVILEGES = frozenset({"VM.Snapshot"})
 
 #: Privileges to plug cards into a vnet, and to read which addresses the SDN gave on it.
 SEEN_VNET_PRIVILEGES = frozenset({"SDN.Use", "SDN.Audit"})
@@ -49,7 +51,8 @@ class Needs:
     `storages` lists those for disks and those for templates. `node_figures` asks for the one
     privilege that is needed only for figures, `console_users` for those needed to create and
     remove users, `firewall` for the one that reads whether the datacenter's firewall is on, `ipam`
-    names the vnets whose addresses the SDN gives and we read. `bridges` lists what cards are
+    names the vnets whose addresses the SDN gives and we read, `snapshots` asks for the one that
+    snapshots take. `bridges` lists what cards are
     plugged into: the zone of each bridge or vnet.
     """
 
@@ -62,10 +65,12 @@ class Needs:
     console_users: bool = False
     firewall: bool = False
     ipam: frozenset[str] = frozenset()
+    snapshots: bool = False
 
     def privileges(self) -> Mapping[str, frozenset[str]]:
         """The needed privileges by path."""
-        needed = {f"/vms/{self.vmid}": GUEST_PRIVILEGES}
+        of_guests = GUEST_PRIVILEGES | (SNAPSHOT_PRIVILEGES if self.snapshots else set())
+        needed = {f"/vms/{self.vmid}": of_guests}
         needed |= {
             f"/storage/{name}": frozenset({"Datastore.AllocateSpace"}) for name in self.storages
         }

@@ -15,6 +15,7 @@
     ├── NodeUnknown, NoQuorum, PoolMissing
     ├── StorageMissing, StorageFull, VolumeMissing, BridgeMissing
     ├── ConfigChanged             the digest sent is not the current one
+    ├── SnapshotMissing, SnapshotsNotPossible
     ├── UserMissing, UserExists, RoleExists
     ├── TaskMissing, TaskFailed, TaskTimeout
     └── ProxmoxFault              any other refusal of Proxmox
@@ -177,6 +178,14 @@ class BridgeMissing(ProxmoxError):
 
 class ConfigChanged(ProxmoxError):
     message = "The configuration changed since its digest was read."
+
+
+class SnapshotMissing(ProxmoxError):
+    message = "The guest has no such snapshot."
+
+
+class SnapshotsNotPossible(ProxmoxError):
+    message = "The storage of the guest's disk takes no snapshots."
 
 
 class UserMissing(ProxmoxError):

@@ -150,6 +150,16 @@ class Guests:
         form = {**changes, "delete": dropped, "digest": digest}
         await self._client.call("PUT", ref.path("config"), form)
 
+    async def resize_disk(self, ref: GuestRef, disk_gb: int, *, digest: str) -> Upid:
+        """Let the root disk have so many GiB. A disk cannot shrink, nor stay as it is.
+
+        The task may succeed although the file system stayed as it was: see `status`'s disk_total.
+        Raises GuestMissing, GuestLocked, ConfigChanged if `digest` is not the configuration's,
+        ProxmoxFault for a disk that is as large already.
+        """
+        form = {"disk": "rootfs", "size": f"{disk_gb}G", "digest": digest}
+        return await self._start_task("PUT", ref.path("resize"), form)
+
     async def interfaces(self, ref: GuestRef) -> tuple[Interface, ...]:
         """The running guest's network cards; empty if the guest is stopped or missing."""
         call = answers.Call(method="GET", path=ref.path("interfaces"))

@@ -106,6 +106,8 @@ RULES = (
         errors.StorageFull,
     ),
     _rule(r"bridge '(?P<subject>[^']+)' does not exist", errors.BridgeMissing),
+    _rule(r"snapshot '(?P<subject>[^']+)' does not exist", errors.SnapshotMissing),
+    _rule(r"snapshot feature is not available", errors.SnapshotsNotPossible),
     _rule(r"detected modified configuration", errors.ConfigChanged),
     _rule(r"no such task", errors.TaskMissing),
     # PVE/AccessControl.pm and PVE/API2/User.pm

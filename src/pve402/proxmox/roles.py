@@ -20,6 +20,10 @@ class Role:
 
 
 GUESTS = Role(name="R402Guests", privileges=access.GUEST_PRIVILEGES)
+SNAPSHOT_GUESTS = Role(
+    name="R402SnapshotGuests", privileges=access.GUEST_PRIVILEGES | access.SNAPSHOT_PRIVILEGES
+)
+"""In place of R402Guests where tenants may take snapshots: a role's privileges never vary."""
 STORAGE = Role(name="R402Storage", privileges=frozenset({"Datastore.AllocateSpace"}))
 BRIDGE = Role(name="R402Bridge", privileges=frozenset({"SDN.Use"}))
 VNET = Role(name="R402Vnet", privileges=access.SEEN_VNET_PRIVILEGES)
@@ -42,7 +46,11 @@ _ROLES: Mapping[str, Role] = {
 
 def role_on(path: str, privileges: Collection[str] = ()) -> Role:
     """The role that is granted on a path, for these privileges among others."""
-    return VNET if "SDN.Audit" in privileges else _ROLES[path.split("/")[1]]
+    if "SDN.Audit" in privileges:
+        return VNET
+    if access.SNAPSHOT_PRIVILEGES & set(privileges):
+        return SNAPSHOT_GUESTS
+    return _ROLES[path.split("/")[1]]
 
 
 def place_of(path: str) -> str:
@@ -68,4 +76,4 @@ def grants(needs: Iterable[access.Needs]) -> Iterator[Grant]:
 
 def named(name: str) -> Role:
     """One of our roles by its name."""
-    return next(role for role in (*_ROLES.values(), VNET) if role.name == name)
+    return next(role for role in (*_ROLES.values(), VNET, SNAPSHOT_GUESTS) if role.name == name)

@@ -64,8 +64,9 @@ async def shell(proxmox: simulator.SimulatedProxmox) -> Any:
         ("PVE_POOL=leases",),
         ("PVE_TOKEN_ID=a@pve!box",),
         ("PVE_VMID_MIN=500",),
+        ("PVE402_SNAPSHOTS=3",),
     ],
-    ids=["plain", "isolated", "pool", "other-token", "other-vmids"],
+    ids=["plain", "isolated", "pool", "other-token", "other-vmids", "snapshots"],
 )
 async def test_what_is_pasted_gives_the_token_all_its_rights(
     tmp_path: Path, proxmox: simulator.SimulatedProxmox, shell: RootShell, more: tuple[str, ...]
@@ -85,6 +86,8 @@ async def test_what_is_pasted_gives_the_token_all_its_rights(
     found = [*await checks.reached(parts), *await checks.rights(parts), *await checks.nodes(parts)]
     await parts.close()
     assert {one.verdict for one in found} == {findings.Verdict.OK}
+    may_take = [role for role, held in proxmox.world.access.roles.items() if "VM.Snapshot" in held]
+    assert ("R402SnapshotGuests" in may_take) is ("PVE402_SNAPSHOTS=3" in more)
 
 
 async def test_pasted_twice_it_changes_nothing(

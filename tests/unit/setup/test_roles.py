@@ -20,6 +20,7 @@ EVERYTHING = access.Needs(
     console_users=True,
     firewall=True,
     ipam=frozenset({"web"}),
+    snapshots=True,
 )
 
 
@@ -65,6 +66,7 @@ def test_the_pages_have_the_same_roles() -> None:
         for name, held in re.findall(r'pveum role add (\w+) --privs "([^"]+)"', text)
     }
     ours = (roles.GUESTS, roles.STORAGE, roles.BRIDGE, roles.NODE, roles.VNET, roles.USERS)
+    ours += (roles.SNAPSHOT_GUESTS,)
 
     assert {role.name: role.privileges for role in ours}.items() <= documented.items()
     assert documented.keys() - {role.name for role in ours} == {"R402Console"}
