@@ -31,7 +31,12 @@ from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve import simulator
 from pve402_devnet.pve.faults import CallFault, FaultKind
-from pve402_devnet.pve.options import NodeOptions, Progress, SimulatorOptions
+from pve402_devnet.pve.options import (
+    NodeOptions,
+    Progress,
+    SimulatorOptions,
+    StorageOptions,
+)
 
 PAY_TO = "0x00000000000000000000000000000000000a11ce"
 TEMPLATE = "local:vztmpl/busybox-alpine-3.22_1_amd64.tar.gz"
@@ -76,10 +81,13 @@ async def installation(
         yield made
 
 
-def simulated_proxmox(*nodes: str) -> simulator.SimulatedProxmox:
+def simulated_proxmox(
+    *nodes: str, storage: StorageOptions | None = None
+) -> simulator.SimulatedProxmox:
     """A cluster whose work takes no time."""
     chosen = SimulatorOptions(
         nodes=tuple(NodeOptions(name=name) for name in nodes or ("pve",)),
+        storages=(storage or StorageOptions(),),
         progress=Progress.IMMEDIATELY,
         publish_interval_seconds=0.05,
         auth_failure_seconds=0.0,

@@ -36,9 +36,13 @@ from pve402.leases import (
     redemptions,
     renewal,
     request_rates,
+    rollback,
     sdn_ranges,
     service,
     settling,
+    snapshot_calls,
+    snapshot_steps,
+    snapshots,
     trials,
     usage,
     warm_guests,
@@ -52,6 +56,7 @@ from pve402.proxmox import firewall as pve_firewall
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import ipam as pve_ipam
 from pve402.proxmox import nodes as pve_nodes
+from pve402.proxmox import snapshots as pve_snapshots
 from pve402.proxmox import storage as pve_storage
 from pve402.proxmox import tasks as pve_tasks
 from pve402.storage import database, slots, vault
@@ -121,7 +126,19 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
     debt_writer = debts.Debts(deal_writer, funds, lease_options)
     again = anew.Anew(deal_writer, machines, view, selling, lease_options, guest_network)
     filling = warm_pool.Filling(db, machines, rekeying_guests, guest_network, lease_options)
-    ending = lifetime.Lifetime(db, machines, lease_options, inside.end, guest_network)
+    on_proxmox = pve_snapshots.GuestSnapshots(proxmox)
+    snapshot_asking = snapshot_calls.SnapshotCalls(
+        db, machines, guests, tasks, on_proxmox, lease_options
+    )
+    rolling = rollback.Rollback(db, snapshot_asking, machines, guests, guest_network, inside.end)
+    ending = lifetime.Lifetime(
+        db,
+        machines,
+        lease_options,
+        inside.end,
+        guest_network,
+        snapshot_steps.SnapshotSteps(db, snapshot_asking, rolling),
+    )
     trial_guests = trials.Trials(
         db, filling, ending, view=view, settings=lease_options, selling=selling
     )
@@ -182,6 +199,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
         lease_views=lease_views,
         history=usage.UsageHistory(guests, lease_views),
         switch=power.PowerSwitch(db, machines, lease_worker, inside.end),
+        snapshots=snapshots.Snapshots(db, guests, on_proxmox, lease_worker, lease_options),
         inbound_rules=inbound.InboundRules(db, selling, lease_worker),
         networks=settings.network,
     )
@@ -229,6 +247,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
         secret_vault=secret_vault,
         lease_options=lease_options,
         machines=machines,
+        snapshot_calls=snapshot_asking,
         guest_work=inside,
         trials=trial_guests,
         probes=probes.Probes(inside.hub),

@@ -27,6 +27,7 @@ from pve402.leases import (
     request_rates,
     sdn_ranges,
     service,
+    snapshot_calls,
     trials,
     warm_pool,
     withdrawal,
@@ -96,6 +97,7 @@ class Components:
     secret_vault: vault.Vault
     lease_options: options.LeaseOptions
     machines: machine.Machines
+    snapshot_calls: snapshot_calls.SnapshotCalls
     guest_work: guest_work.GuestWork
     jump: "host.JumpHost | None"
     trials: trials.Trials

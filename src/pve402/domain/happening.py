@@ -15,6 +15,7 @@ class Kind(Enum):
     START = "start"  # asked for, as the following
     STOP = "stop"
     REBOOT = "reboot"
+    ROLLBACK = "rollback"
     SUSPENDED = "suspended"
     RESUMED = "resumed"
     END = "end"

@@ -177,6 +177,20 @@ class GuestNetworks:
         log.info("guest_connected", lease=row.lease_id, vmid=row.vmid)
         return await move(moves.note_link), None
 
+    async def check_rules(self, row: lease.Lease) -> None:
+        """Make sure that the rules of an isolated guest stand before it is started again.
+
+        Raises RetryLater, until they filter, if they had to be written anew. Until all nodes were
+        seen nobody knows what they should be, and they stay as they are.
+        """
+        if row.rules_at is None or not self._view.is_whole:
+            return
+        if self._on_sale.isolation_of(row) is None:
+            return
+        if not await self._firewalls.stands(_ref(row), self._ruleset(row)):
+            await self._firewalls.write(_ref(row), self._ruleset(row))
+            raise workflow.RetryLater("its rules had been changed", after_seconds=SETTLED_SECONDS)
+
     async def disconnect(self, row: lease.Lease) -> None:
         """Take a guest's card down. Raises GuestMissing if the vmid is not the lease's guest."""
         config = await self._guests.config(_ref(row))

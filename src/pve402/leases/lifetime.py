@@ -1,7 +1,8 @@
 """The workflow that ends a lease: stop, keep for a while, destroy; and the unwinding of a new one.
 
     state of the lease   step                                       then
-    ACTIVE               start or stop the guest, as requested;     ACTIVE
+    ACTIVE               snapshots and a rollback, as requested;    ACTIVE
+                         start or stop the guest, as requested;     ACTIVE
                          the time of some suspended leases is held  ACTIVE
                          or its time is over                        STOPPING
     STOPPING             shut the guest down, hard after a limit    STOPPED, or DELETING on request
@@ -25,9 +26,25 @@ from typing import Any
 import structlog
 
 from pve402.domain import lease
-from pve402.leases import deals, guest_networks, machine, metrics, moves, options, workflow
+from pve402.leases import (
+    deals,
+    guest_networks,
+    machine,
+    metrics,
+    moves,
+    options,
+    snapshot_steps,
+    workflow,
+)
 from pve402.proxmox import errors as pve
-from pve402.storage import address_rows, database, port_rows, token_rows, vmid_rows
+from pve402.storage import (
+    address_rows,
+    database,
+    port_rows,
+    snapshot_rows,
+    token_rows,
+    vmid_rows,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -46,8 +63,10 @@ class Lifetime:
         settings: options.LeaseOptions,
         on_end: Callable[[lease.Lease, str], Awaitable[None]],
         guest_network: guest_networks.GuestNetworks,
+        snapshots: snapshot_steps.SnapshotSteps,
     ) -> None:
         """Keep the parts; `on_end(lease, reason)` closes consoles when a guest goes down."""
+        self._snapshots = snapshots
         self._db = db
         self._machines = machines
         self._settings = settings
@@ -87,12 +106,15 @@ class Lifetime:
             await self._wait_until(row, now + _HELD_PAUSE)
             return None
         if now < row.expires_at:
-            await self._apply_power(row)
             ends = row.expires_at
+            back, look_at = await self._snapshots.advance(row)
+            if back is not row:  # rolled back, which took a while: its time may be over
+                return back
+            await self._apply_power(row)
             if self._networks.is_outdated(row):
                 await self._machines.write_description(row)
             row, again_at = await self._networks.advance(row, functools.partial(self._move, row))
-            await self._wait_until(row, min(again_at or ends, ends))
+            await self._wait_until(row, min(again_at or ends, look_at or ends, ends))
             return None
         if row.hold_until is not None and now < row.hold_until:
             await self._wait_until(row, row.hold_until)
@@ -193,6 +215,7 @@ class Lifetime:
             await address_rows.release(self._db, tx, row.lease_id, rest)
             await token_rows.revoke_of_lease(self._db, tx, row.lease_id)
             await port_rows.remove_of_lease(tx, row.lease_id)
+            await snapshot_rows.remove_of_lease(tx, row.lease_id)
         await self._on_end(row, reason)
         metrics.LEASES_OVER.labels(reason).inc()
         log.info("lease_over", lease=row.lease_id, vmid=row.vmid, reason=reason)

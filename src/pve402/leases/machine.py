@@ -189,19 +189,20 @@ class Machines:
                         await self._wait(await self._guests.stop(_ref(row)))
         await self.ensure_running(row, only_if_wanted=True)
 
-    async def ensure_stopped(self, row: lease.Lease) -> Sight:
+    async def ensure_stopped(self, row: lease.Lease, *, at_once: bool = False) -> Sight:
         """Shut the guest down, by force after the operator's time limit; return the new state.
 
-        A shutdown can take the whole limit, but it does not block other write turns. Raises
-        ProxmoxError if the stop failed (the state is then unknown), RetryLater while the node is
-        busy, FenceLostError if the lease was taken over meanwhile.
+        With `at_once` by force, as when its disk is given up. A shutdown can take the whole limit,
+        but it does not block other write turns. Raises ProxmoxError if the stop failed (the state
+        is then unknown), RetryLater while the node is busy, FenceLostError if the lease was taken
+        over meanwhile.
         """
         with contextlib.suppress(pve.GuestNotRunning):
             async with self._turn(row, limit_seconds=TURN_LIMIT_SECONDS):
                 sight = await self.look(row)
                 if sight is not Sight.RUNNING:
                     return sight
-                upid = await self._ask_to_shut_down(row)
+                upid = None if at_once else await self._ask_to_shut_down(row)
             if upid is None or not await self._succeeded(row, upid):
                 await self._stop_hard(row)
         return await self.look(row)

@@ -35,6 +35,7 @@ class LeaseOptions:
     confirm_after_seconds: float = 25.0
     address_rest_seconds: float = 600.0  # how long a freed address stays unused
     address_history_seconds: float = 365 * 24 * 3600.0  # how long we keep who had an address
+    snapshots_per_lease: int = 0  # none are taken
     warm_kinds: tuple[warm_kind.WarmKind, ...] = ()  # the warm pool
     creates_per_node: int = 8  # guests of ours that one node makes at once, over all replicas
     writes_per_node: int = 4  # Proxmox tasks of ours at once on one node, over all replicas

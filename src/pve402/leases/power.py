@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from pve402.domain import errors, lease, power
+from pve402.domain import errors, lease, power, snapshots
 from pve402.leases import machine, moves, worker, workflow
 from pve402.proxmox import errors as pve
-from pve402.storage import database, lease_rows, queue
+from pve402.storage import database, lease_rows, queue, snapshot_rows, transaction
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +56,7 @@ class PowerSwitch:
         Raises like `start`, and ProxmoxUnavailable if the outcome is unknown.
         """
         wanted = await self._want(row, moves.want_running) if not row.is_to_run else row
-        check_running_time(wanted)
+        await self.check(wanted)
         async with self._db.begin() as tx:
             await moves.note_reboot(self._db, tx, wanted)
         await self._on_end(wanted, "rebooted")
@@ -72,6 +72,15 @@ class PowerSwitch:
             raise errors.ProxmoxUnavailable from error
         return wanted
 
+    async def check(self, row: lease.Lease) -> None:
+        """Raise the error that a start, a stop or a reboot would get now.
+
+        Raises what `check_running_time` raises, and LeaseBusy during a rollback.
+        """
+        check_running_time(row)
+        async with self._db.read() as tx:
+            await _check_no_rollback(tx, row)
+
     async def _want(
         self, row: lease.Lease, move: Callable[..., Awaitable[lease.Lease]]
     ) -> lease.Lease:
@@ -79,9 +88,16 @@ class PowerSwitch:
         try:
             async with self._db.begin() as tx:
                 moved = await move(self._db, tx, row, power.WantedBy.TENANT)
+                await _check_no_rollback(tx, row)
         except queue.FenceLostError:
             raise errors.LeaseBusy from None
         return await applied(self._db, self._worker, moved)
+
+
+async def _check_no_rollback(tx: transaction.Transaction, row: lease.Lease) -> None:
+    found = await snapshot_rows.of_lease(tx, row.lease_id)
+    if any(one.state is snapshots.State.ROLLING_BACK for one in found):
+        raise errors.LeaseBusy
 
 
 async def applied(

@@ -9,6 +9,7 @@
     a stopped lease whose guest runs              it is stopped again
     an active guest that is not connected yet,
     or whose rules are not what they should be    its lease falls due, which sees to it
+    a snapshot that nobody goes on with           its lease falls due, which sees to it
     a warm guest that is gone or down             it is discarded, the pool makes another
     a guest of ours without a current lease       reported; only an operator may stop it
     a guest locked for creation without a task    reported; only root on its node can clear it
@@ -41,7 +42,7 @@ from pve402.leases import (
 )
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
-from pve402.storage import database, lease_rows, owed_rows, queue
+from pve402.storage import database, lease_rows, owed_rows, queue, snapshot_rows
 
 log = structlog.get_logger(__name__)
 
@@ -114,6 +115,7 @@ class Reconciler:
         standing, seen = await self._look()
         guests = {guest.vmid: guest for guest in seen.guests}
         await self._close_gaps([(row, guests.get(row.vmid)) for row in standing])
+        await self._resume_snapshots(standing)
         report = self._report(standing, seen)
         metrics.STRANGERS.set(len(report.strangers))
         known = self.last_report.strangers if self.last_report is not None else ()
@@ -122,6 +124,15 @@ class Reconciler:
                 log.warning("stranger", **dataclasses.asdict(stranger))
         self.last_report = report
         return report
+
+    async def _resume_snapshots(self, standing: Iterable[lease.Lease]) -> None:
+        """Let the worker go on with snapshots that nobody is about to look at."""
+        async with self._db.read() as tx:
+            left_alone = set(await snapshot_rows.left_alone(tx))
+        for row in standing:
+            if row.lease_id in left_alone:
+                with contextlib.suppress(queue.FenceLostError):
+                    await self._move(row, functools.partial(moves.look_at_snapshots, self._db))
 
     async def _count_debts(self) -> None:
         async with self._db.read() as tx:

@@ -25,6 +25,7 @@ from pve402.leases import (
     prices,
     questions,
     sdn_ranges,
+    snapshots,
     usage,
     views,
     warm_guests,
@@ -87,6 +88,7 @@ class Parts:
     filler: warm_pool.Filler
     switch: power.PowerSwitch
     inbound_rules: inbound.InboundRules
+    snapshots: snapshots.Snapshots
     lease_views: views.LeaseViews
     history: usage.UsageHistory
     networks: tuple[str, ...]  # CAIP-2, those that payments are accepted on
@@ -109,6 +111,8 @@ class LeaseService:
             parts.ranges,
         )
         self.inbound = parts.inbound_rules
+        self.snapshots = parts.snapshots
+        self.check_switch = parts.switch.check
         self.history = parts.history
         self.prices = prices.Prices(parts.on_sale, parts.versions)
 

@@ -17,6 +17,7 @@ _WORDS: Final = {
     happening.Kind.START: "start asked for",
     happening.Kind.STOP: "stop asked for",
     happening.Kind.REBOOT: "reboot asked for",
+    happening.Kind.ROLLBACK: "rollback asked for",
     happening.Kind.END: "end asked for",
 }
 

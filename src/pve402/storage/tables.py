@@ -376,6 +376,22 @@ port_logins = sa.Table(
 )
 sa.Index("port_logins_port", port_logins.c.lease_id, port_logins.c.port)
 
+snapshots = sa.Table(
+    "snapshots",
+    metadata,
+    sa.Column("pve_name", sa.String(40), primary_key=True),
+    sa.Column("lease_id", sa.String(32), nullable=False),
+    sa.Column("name", sa.String(40), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("created_at", UtcMilliseconds, nullable=False),
+    sa.Column("asked_at", UtcMilliseconds),
+    sa.Column("upid", sa.String(255)),
+    sa.Column("resumes_to", sa.String(16)),
+    sa.Column("kept", JsonText),
+    sa.Column("problem", sa.String(64)),
+)
+sa.Index("snapshots_name", snapshots.c.lease_id, snapshots.c.name, unique=True)
+
 facts = sa.Table(
     "facts",
     metadata,

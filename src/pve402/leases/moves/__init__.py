@@ -64,6 +64,7 @@ from pve402.leases.moves.renewal import (
     take_minutes_back,
     wake,
 )
+from pve402.leases.moves.snapshots import begin_rollback, end_rollback, look_at_snapshots
 from pve402.leases.moves.suspension import end_by_operator, resume, suspend
 from pve402.leases.moves.trials import begin_trial, end_trial, take_over_trial, wait_for_rules
 from pve402.leases.moves.warm_pool import (
@@ -82,6 +83,7 @@ __all__ = [
     "ask_again",
     "begin_creating",
     "begin_deleting",
+    "begin_rollback",
     "begin_settling",
     "begin_starting",
     "begin_stopping",
@@ -93,6 +95,7 @@ __all__ = [
     "end",
     "end_by_operator",
     "end_early",
+    "end_rollback",
     "end_trial",
     "end_vanished",
     "enter_warm_pool",
@@ -104,6 +107,7 @@ __all__ = [
     "hold",
     "hold_longer",
     "keep_stopped",
+    "look_at_snapshots",
     "make_anew",
     "note_addresses",
     "note_create_sent",

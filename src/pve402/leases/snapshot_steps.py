@@ -1,0 +1,109 @@
+"""What a lease's worker does about its snapshots: one at a time, between two other steps.
+
+    state of the snapshot   step                                     then
+    TAKING                  take it, read the list                   THERE, FAILED,
+                                                                     or DELETING if it is half made
+    DELETING                delete it, read the list                 its row goes
+    ROLLING_BACK            see `rollback`                           THERE
+
+Taking and deleting delay nothing else: what fails for now is tried again later, and the guest is
+started and stopped meanwhile. A guest that is to be rolled back is down until that is done. While a
+lease is suspended, or once it ends, nothing of this goes on.
+"""
+
+from datetime import datetime, timedelta
+
+import structlog
+
+from pve402.domain import lease, snapshots
+from pve402.leases import rollback, snapshot_calls, workflow
+from pve402.proxmox import errors as pve
+from pve402.storage import database, snapshot_rows
+
+log = structlog.get_logger(__name__)
+
+_AGAIN_SECONDS = 10.0
+_DESCRIPTION = "Taken by a tenant of pve402; it goes with the container."
+_NOW_DONE = {"asked_at": None, "upid": None}
+
+
+class SnapshotSteps:
+    """Brings unfinished snapshots of a lease to their ends."""
+
+    def __init__(
+        self,
+        db: database.Database,
+        calls: snapshot_calls.SnapshotCalls,
+        rolling: rollback.Rollback,
+    ) -> None:
+        self._db = db
+        self._calls = calls
+        self._rollback = rolling
+
+    async def advance(self, row: lease.Lease) -> tuple[lease.Lease, datetime | None]:
+        """Take what is unfinished as far as it goes; return the row, and when to look again.
+
+        Raises FenceLostError, and for a rollback RetryLater and ProxmoxErrors: nothing else may be
+        done about the guest before that is over.
+        """
+        async with self._db.read() as tx:
+            found = await snapshot_rows.of_lease(tx, row.lease_id)
+        one = next((one for one in found if one.is_unfinished), None)
+        if one is None or row.suspension is not None:
+            return row, None
+        if one.state is snapshots.State.ROLLING_BACK:
+            return await self._rollback.run(row, one), None
+        try:
+            await self._take_or_delete(row, one)
+        except workflow.RetryLater as later:
+            return row, await self._later(later.after_seconds or _AGAIN_SECONDS)
+        except pve.ProxmoxError as error:
+            reason = workflow.reason_of(error)
+            log.warning("snapshot_unfinished", lease=row.lease_id, vmid=row.vmid, error=reason)
+            return row, await self._later(_AGAIN_SECONDS)
+        return row, None
+
+    async def _take_or_delete(self, row: lease.Lease, one: snapshots.Snapshot) -> None:
+        if one.state is snapshots.State.TAKING:
+            one = await self._take(row, one)
+        if one.state is snapshots.State.DELETING:
+            await self._delete(row, one)
+
+    async def _take(self, row: lease.Lease, one: snapshots.Snapshot) -> snapshots.Snapshot:
+        """Take a snapshot, unless it is there; a call whose answer was lost is not sent again."""
+        there, error = {"state": snapshots.State.THERE.value, **_NOW_DONE}, None
+        if one.asked_at is None:
+            pve_name, on_proxmox = one.pve_name, self._calls.on_proxmox
+            ref = snapshot_calls.ref(row)
+            one, error = await self._calls.ask(
+                row, one, lambda: on_proxmox.take(ref, pve_name, _DESCRIPTION)
+            )
+        else:
+            found = await self._calls.seen(row, one)
+            if found is not None and found.is_whole:
+                return await self._calls.note(row, one, **there)
+            error = await self._calls.settle(row, one)
+        found = await self._calls.seen(row, one)
+        if found is not None and found.is_whole:
+            return await self._calls.note(row, one, **there)
+        state = snapshots.State.FAILED if found is None else snapshots.State.DELETING
+        problem = snapshot_calls.problem_of(error)
+        log.warning("snapshot_not_taken", lease=row.lease_id, vmid=row.vmid, problem=problem)
+        return await self._calls.note(row, one, state=state.value, problem=problem, **_NOW_DONE)
+
+    async def _delete(self, row: lease.Lease, one: snapshots.Snapshot) -> None:
+        """Delete a snapshot unless it is gone. Its name is never used again, so twice is harmless.
+
+        A guest that is locked, by a backup perhaps, keeps it for now.
+        """
+        pve_name, error = one.pve_name, await self._calls.settle(row, one) if one.upid else None
+        if await self._calls.seen(row, one) is not None:
+            one, error = await self._calls.ask(
+                row, one, lambda: self._calls.on_proxmox.delete(snapshot_calls.ref(row), pve_name)
+            )
+            if await self._calls.seen(row, one) is not None:
+                raise workflow.RetryLater(workflow.reason_of(error or pve.ProxmoxFault()))
+        await self._calls.remove(row, one)
+
+    async def _later(self, seconds: float) -> datetime:
+        return await self._db.time() + timedelta(seconds=seconds)
