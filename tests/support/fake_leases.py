@@ -21,9 +21,12 @@ from pve402.domain import (
     order,
     power,
     quota,
+    snapshots,
 )
 from pve402.leases import inbound as inbound_rules
 from pve402.leases import on_sale, prices, service
+from pve402.leases import power as power_rules
+from pve402.leases import snapshots as lease_snapshots
 from pve402.proxmox import past_figures, resources
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -115,6 +118,48 @@ class FakeHistory:
         return self.found
 
 
+class FakeSnapshots:
+    """Keeps the names of snapshots of one lease, and refuses what a test puts into `refusal`."""
+
+    def __init__(self, called: Callable[[str, Any], None]) -> None:
+        self._called = called
+        self.refusal: Exception | None = None
+        self.names: list[str] = []
+
+    async def of_lease(self, row: lease.Lease) -> lease_snapshots.Listing:
+        found = [_snapshot(row, name) for name in self.names]
+        return lease_snapshots.Listing(snapshots=found, at_most=3, are_possible=True)
+
+    async def check_take(self, _row: lease.Lease, name: str) -> None:
+        snapshots.check_name(name)
+        self._check()
+
+    async def take(self, row: lease.Lease, name: str) -> snapshots.Snapshot:
+        self._called("take", name)
+        self.names.append(name)
+        return _snapshot(row, name)
+
+    async def check_change(self, _row: lease.Lease, name: str) -> None:
+        self._check()
+        if name not in self.names:
+            raise snapshots.SnapshotNotFound
+
+    check_roll_back = check_change
+
+    async def delete(self, row: lease.Lease, name: str) -> lease_snapshots.Listing:
+        self._called("delete", name)
+        self.names.remove(name)
+        return await self.of_lease(row)
+
+    async def roll_back(self, row: lease.Lease, name: str) -> snapshots.Snapshot:
+        self._called("roll_back", name)
+        return _snapshot(row, name)
+
+    def _check(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+
+
 class NoOtherVersion:
     """The catalogue never changes."""
 
@@ -147,6 +192,7 @@ class FakeLeases:
         selling = on_sale.OnSale(self.catalogue)
         self.inbound = FakeInbound(selling, self.calls)
         self.history = FakeHistory(self._called)
+        self.snapshots = FakeSnapshots(self._called)
         self.prices = prices.Prices(selling, NoOtherVersion())  # type: ignore[arg-type]
 
     def add(self, made: lease.Lease) -> lease.Lease:
@@ -254,6 +300,9 @@ class FakeLeases:
         self._called("end", row)
         return self.add(row.evolve(status=lease.LeaseStatus.STOPPING))
 
+    async def check_switch(self, row: lease.Lease) -> None:
+        power_rules.check_running_time(row)
+
     async def start(self, row: lease.Lease) -> lease.Lease:
         self._called("start", row)
         return self.add(row.evolve(wanted=power.Wanted.RUNNING))
@@ -275,6 +324,16 @@ class FakeLeases:
         shown = self.proxmox_seen and not self.guests_missing
         guest = make_guest(row) if shown else None
         return service.LeaseView(lease=row, guest=guest, seen=self.proxmox_seen)
+
+
+def _snapshot(row: lease.Lease, name: str) -> snapshots.Snapshot:
+    return snapshots.Snapshot(
+        lease_id=row.lease_id,
+        name=name,
+        pve_name=snapshots.new_pve_name(),
+        state=snapshots.State.THERE,
+        created_at=NOW,
+    )
 
 
 def _theirs(caller: service.Caller | None, row: lease.Lease) -> bool:

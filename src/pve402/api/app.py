@@ -36,6 +36,7 @@ from pve402.api.routes import (
     ports,
     power,
     pulls,
+    snapshots,
     stats,
     watching,
 )
@@ -150,7 +151,7 @@ def _add_routes(app: FastAPI, public_url: str, on_sale: Callable[[], catalogues.
         stream_sockets,
         ports,
     )
-    bought = (lease, power, inbound, owed, management)
+    bought = (lease, power, snapshots, inbound, owed, management)
     seen = (stats, catalogue, discovery, auth, health)
     for noun in (*bought, *into_guests, pulls, pages, *seen):
         app.router.routes.extend(noun.router.routes)

@@ -76,6 +76,7 @@ from pve402.schemas.requests import (
     TerminalSize,
     TokenRequest,
 )
+from pve402.schemas.snapshots import SnapshotItem, SnapshotRequest, SnapshotsAnswer
 from pve402.schemas.ssh import KeyItem, KeysAnswer, SshWay
 from pve402.schemas.usage import MOST_USAGE_POINTS, TimeFrame, UsageAnswer, UsagePoint
 from pve402.schemas.wire import (
@@ -88,6 +89,7 @@ from pve402.schemas.wire import (
     PortAccess,
     Scope,
     ShortText,
+    SnapshotState,
     Status,
     StreamService,
     VmWord,
@@ -166,6 +168,10 @@ __all__ = [
     "SignalRequest",
     "SizePrice",
     "SkuItem",
+    "SnapshotItem",
+    "SnapshotRequest",
+    "SnapshotState",
+    "SnapshotsAnswer",
     "SpaceFigures",
     "SshWay",
     "Status",

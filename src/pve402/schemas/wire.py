@@ -40,8 +40,20 @@ AddressSource = Literal["assigned", "seen"]
 StreamService = Literal["ssh", "shell", "ports", "port"]
 PortAccess = Literal["private", "public"]
 Scope = Literal[
-    "*", "read", "exec", "console", "files", "renew", "end", "power", "network", "ports", "redeem"
+    "*",
+    "read",
+    "exec",
+    "console",
+    "files",
+    "renew",
+    "end",
+    "power",
+    "network",
+    "ports",
+    "redeem",
+    "snapshots",
 ]
+SnapshotState = Literal["taking", "there", "failed", "rolling_back", "deleting"]
 
 
 def _wire_name(name: str) -> str:

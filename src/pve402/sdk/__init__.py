@@ -9,22 +9,25 @@ names of the package itself, which imports them when they are first used:
         print(box.run("make test").stdout)
 """
 
-from pve402.sdk.blocking import Box, Command, Files, Ports, Stream
+from pve402.sdk.blocking import Box, Command, Files, Ports, Snapshots, Stream
 from pve402.sdk.box import AsyncBox
 from pve402.sdk.commands import AsyncCommand
 from pve402.sdk.files import AsyncFiles
 from pve402.sdk.paying import Keeping
 from pve402.sdk.ports import AsyncPorts
+from pve402.sdk.snapshots import AsyncSnapshots
 
 __all__ = [
     "AsyncBox",
     "AsyncCommand",
     "AsyncFiles",
     "AsyncPorts",
+    "AsyncSnapshots",
     "Box",
     "Command",
     "Files",
     "Keeping",
     "Ports",
+    "Snapshots",
     "Stream",
 ]

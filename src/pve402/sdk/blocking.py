@@ -16,6 +16,7 @@ from pve402.sdk.commands import AsyncCommand
 from pve402.sdk.files import AsyncFiles
 from pve402.sdk.portal import Facade, Portal
 from pve402.sdk.ports import AsyncPorts
+from pve402.sdk.snapshots import AsyncSnapshots
 
 Given = ParamSpec("Given")
 
@@ -77,6 +78,15 @@ class Ports(Facade[AsyncPorts]):
     login = portal.calls(AsyncPorts.login)
 
 
+class Snapshots(Facade[AsyncSnapshots]):
+    """States of a box's disk to come back to; they are deleted with it."""
+
+    show = portal.calls(AsyncSnapshots.show)
+    take = portal.calls(AsyncSnapshots.take)
+    delete = portal.calls(AsyncSnapshots.delete)
+    roll_back = portal.calls(AsyncSnapshots.roll_back)
+
+
 def _boxed(opening: Callable[Given, Opening[AsyncBox]]) -> Callable[Given, "Box"]:
     """Turn a class method of AsyncBox that makes boxes."""
 
@@ -105,6 +115,7 @@ class Box(facts.Facts, Facade[AsyncBox]):
         self._close = portal.close_with(self, own, core.close)
         self.files = Files(own, core.files)
         self.ports = Ports(own, core.ports)
+        self.snapshots = Snapshots(own, core.snapshots)
 
     lease = staticmethod(_boxed(AsyncBox.lease))
     connect = staticmethod(_boxed(AsyncBox.connect))

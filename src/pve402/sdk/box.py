@@ -18,6 +18,7 @@ from pve402.client import errors, ledger, refusals
 from pve402.sdk import facts, paying, programs, wishes
 from pve402.sdk.files import AsyncFiles
 from pve402.sdk.ports import AsyncPorts
+from pve402.sdk.snapshots import AsyncSnapshots
 
 Made = TypeVar("Made", bound=AbstractAsyncContextManager[Any])
 
@@ -59,6 +60,7 @@ class AsyncBox(programs.AsyncPrograms):
         self._keeper: asyncio.Task[None] | None = None
         self._files = AsyncFiles(service, self.lease_id)
         self._ports = AsyncPorts(service, self.lease_id)
+        self._snapshots = AsyncSnapshots(service, self.lease_id)
 
     @classmethod
     def lease(  # noqa: PLR0913 -- one option each
@@ -191,6 +193,11 @@ class AsyncBox(programs.AsyncPrograms):
     def ports(self) -> AsyncPorts:
         """Its published ports."""
         return self._ports
+
+    @property
+    def snapshots(self) -> AsyncSnapshots:
+        """States of its disk to come back to."""
+        return self._snapshots
 
     async def show(self) -> schemas.LeaseItem:
         """The lease as it is now. Raises Refused, ServiceUnreachable."""

@@ -106,6 +106,13 @@ def ports(answer: Any, *, request: type | None = None, query: Sequence[str] = ()
     return _inside(answer, request=request, query=query)
 
 
+def snapshots(answer: Any, *, request: type | None = None) -> dict[str, Any]:
+    """Document a route of a container's snapshots."""
+    documented = fee(answer, request=request)
+    documented["responses"] |= _refused(422, 502)
+    return documented
+
+
 def port_request() -> dict[str, Any]:
     """Document the route that passes requests on to a server in a container."""
     refusals = [401, 403, 404, 409, 410, 422, 429, 502, 503, 504]

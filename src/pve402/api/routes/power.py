@@ -12,7 +12,6 @@ from pve402.api.messages import reply
 from pve402.api.openapi import operations
 from pve402.api.transport import routing
 from pve402.domain.lease import Lease
-from pve402.leases import power
 
 router = routing.Router("lease")
 
@@ -45,7 +44,7 @@ async def _switch(request: Request, act: Callable[[Lease], Awaitable[Lease]]) ->
     call = await caller.admit(request, scope="power", description=_POWER, find_lease=True)
     if isinstance(call, Response):
         return call
-    power.check_running_time(call.the_lease)
+    await context.of(request).leases.check_switch(call.the_lease)
     await call.charge()
     done = await act(call.the_lease)
     view = await context.of(request).leases.view(done)

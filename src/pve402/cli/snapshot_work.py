@@ -1,0 +1,70 @@
+"""The work of `snapshots`, `snapshot` and `rollback`."""
+
+from typing import Final
+
+import typer
+
+from pve402 import client, schemas
+from pve402.cli import calls, credentials, exit_codes, terminal
+
+_HEADS: Final = ("name", "state", "created")
+
+
+def show(url: str, token: str | None, name: str, *, delete: str | None, as_json: bool) -> None:
+    """Show the snapshots, after deleting one of them if told to."""
+
+    async def asked(service: client.Client) -> schemas.SnapshotsAnswer:
+        ctid = await client.names.resolve(service, name)
+        if delete is not None:
+            return await client.snapshots.delete(service, ctid, delete)
+        return await client.snapshots.show(service, ctid)
+
+    answer = calls.run(credentials.holder(url, token), asked)
+    if as_json:
+        terminal.show(answer, as_json=True)
+        return
+    if answer.snapshots:
+        terminal.show_columns([_HEADS, *map(_row, answer.snapshots)])
+    terminal.say(_room(answer))
+
+
+def take(url: str, token: str | None, name: str, snapshot: str, *, as_json: bool) -> None:
+    """Take a snapshot, and show it."""
+
+    async def done(service: client.Client) -> schemas.SnapshotItem:
+        ctid = await client.names.resolve(service, name)
+        return await client.snapshots.take(service, ctid, snapshot)
+
+    terminal.show(calls.run(credentials.holder(url, token), done), as_json=as_json)
+
+
+def roll_back(
+    url: str, token: str | None, name: str, snapshot: str, *, yes: bool, as_json: bool
+) -> None:
+    """Roll back after the user confirms, and show the snapshot."""
+    if not yes and not terminal.can_ask():
+        terminal.misused("give --yes, or run this in a terminal")
+
+    async def done(service: client.Client) -> schemas.SnapshotItem | None:
+        ctid = await client.names.resolve(service, name)
+        question = f"Stop {name} and lose what was written since {snapshot}?"
+        if not yes and not await terminal.confirm(question):
+            return None
+        return await client.snapshots.roll_back(service, ctid, snapshot)
+
+    item = calls.run(credentials.holder(url, token), done)
+    if item is None:
+        raise typer.Exit(exit_codes.DECLINED)
+    terminal.show(item, as_json=as_json)
+
+
+def _row(item: schemas.SnapshotItem) -> tuple[str, str, str]:
+    return item.name, item.state, item.created_at.isoformat(timespec="seconds")
+
+
+def _room(answer: schemas.SnapshotsAnswer) -> str:
+    if answer.at_most == 0:
+        return "this service takes no snapshots"
+    if not answer.possible:
+        return "the storage of this container's disk takes no snapshots"
+    return f"{len(answer.snapshots)} of {answer.at_most} snapshots"

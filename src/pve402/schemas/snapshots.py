@@ -1,0 +1,37 @@
+"""Snapshots of a container: what tenants send, and what the service answers."""
+
+from datetime import datetime
+
+from pydantic import Field
+
+from pve402.schemas.wire import NewRequest, SnapshotState, Wire
+
+
+class SnapshotRequest(NewRequest):
+    """A snapshot to take."""
+
+    name: str = Field(
+        description="A letter, then 1 to 39 letters, digits, - and _.",
+        examples=["before-upgrade"],
+    )
+
+
+class SnapshotItem(Wire):
+    """A snapshot of a container's disk and options."""
+
+    name: str
+    state: SnapshotState = Field(
+        description="`there` once it was taken. During `rolling_back` the container is down."
+    )
+    created_at: datetime
+
+
+class SnapshotsAnswer(Wire):
+    """The snapshots of a container."""
+
+    snapshots: list[SnapshotItem]
+    at_most: int = Field(description="How many a container may have; 0 if none are taken.")
+    possible: bool = Field(description="Whether the storage of its disk takes snapshots.")
+    rollback_stops: bool = Field(
+        default=True, description="Whether the container is stopped to be rolled back."
+    )
