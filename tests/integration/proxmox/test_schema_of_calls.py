@@ -33,6 +33,7 @@ from pve402.proxmox.guests import (
 from pve402.proxmox.ipam import Ipam
 from pve402.proxmox.nodes import Nodes
 from pve402.proxmox.sdn import Sdn
+from pve402.proxmox.snapshots import GuestSnapshots
 from pve402.proxmox.storage import Storages
 from pve402.proxmox.tasks import Tasks
 from pve402.proxmox.upid import Upid
@@ -152,6 +153,16 @@ CASES = [
         method="guests.update_config",
         ask=lambda c: c.guests.update_config(CT, CHANGES, delete=["tags"], digest="0" * 40),
     ),
+    Case(
+        method="guests.resize_disk",
+        ask=lambda c: c.guests.resize_disk(CT, 16, digest="0" * 40),
+    ),
+    Case(method="snapshots.are_possible", ask=lambda c: c.snapshots.are_possible(CT)),
+    Case(method="snapshots.list", ask=lambda c: c.snapshots.list(CT)),
+    Case(method="snapshots.take", ask=lambda c: c.snapshots.take(CT, "pve402-0a", "Text.")),
+    Case(method="snapshots.delete", ask=lambda c: c.snapshots.delete(CT, "pve402-0a")),
+    Case(method="snapshots.roll_back", ask=lambda c: c.snapshots.roll_back(CT, "pve402-0a")),
+    Case(method="snapshots.config_of", ask=lambda c: c.snapshots.config_of(CT, "pve402-0a")),
     Case(method="guests.past_figures", ask=lambda c: c.guests.past_figures(CT, "month")),
     Case(method="guests.interfaces", ask=lambda c: c.guests.interfaces(CT)),
     Case(method="guests.list_all", ask=lambda c: c.guests.list_all()),
@@ -310,6 +321,7 @@ CASES = [
 ]
 WAYS = {
     "guests": Guests,
+    "snapshots": GuestSnapshots,
     "tasks": Tasks,
     "nodes": Nodes,
     "storages": Storages,
