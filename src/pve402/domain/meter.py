@@ -121,7 +121,7 @@ def of(row: lease.Lease) -> Meter | None:
     """
     if row.expires_at is None:
         return None
-    found = stored(row) or Meter.empty(burn_of(row.rates, row.size), row.created_at)
+    found = stored(row) or Meter.empty(burn_of(row.rates, row.size), _begun_at(row))
     return found if found.ends_at == row.expires_at else found.ending(row.expires_at)
 
 
@@ -130,6 +130,16 @@ def stored(row: lease.Lease) -> Meter | None:
     if row.balance is None or row.burn is None or row.metered_at is None:
         return None
     return Meter(balance=row.balance, burn=row.burn, metered_at=row.metered_at)
+
+
+def _begun_at(row: lease.Lease) -> datetime:
+    """Return a moment from which a new meter can count: time that is held must not precede it.
+
+    A lease that was rebuilt from its guest may be younger than its suspension.
+    """
+    if row.suspension is None:
+        return row.created_at
+    return min(row.created_at, row.suspension.since)
 
 
 def _whole(moment: datetime) -> datetime:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support import fake_leases
 
-from pve402.domain import lease, mark, meter, price
+from pve402.domain import lease, mark, meter, power, price
 
 BEGIN = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 MS = timedelta(milliseconds=1)
@@ -303,6 +303,22 @@ def test_a_lease_of_an_earlier_version_has_what_its_end_is_worth() -> None:
     assert metered.ends_at == row.expires_at
     assert metered.burn == meter.burn_of(row.rates, row.size) > 1
     assert metered.balance == 90_061 * metered.burn
+
+
+@pytest.mark.parametrize("left", [timedelta(hours=-1), timedelta(hours=2), timedelta(hours=9)])
+def test_all_the_time_that_is_held_counts_on_a_lease_rebuilt_meanwhile(left: timedelta) -> None:
+    """Its guest was described by an earlier version, so its row is younger than its suspension."""
+    held = power.Suspension(reason="abuse", since=BEGIN, time_held=True)
+    row = fake_leases.make_lease("o").evolve(
+        created_at=BEGIN + timedelta(hours=5), expires_at=BEGIN + left, suspension=held
+    )
+
+    metered = meter.of(row)
+
+    assert metered is not None
+    assert metered.ends_at == row.expires_at
+    resumed = metered.held(held.since, BEGIN + timedelta(days=3))
+    assert resumed.ends_at == BEGIN + left + timedelta(days=3)
 
 
 def test_a_lease_has_no_meter_before_its_time_begins() -> None:
