@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -37,9 +38,28 @@ def key(service: ServeProcess) -> str:
 def box(service: ServeProcess, key: str) -> Iterator[pve402.Box]:
     """A box for the tests of this module."""
     with pve402.Box.lease(
-        service.url, key=key, minutes=10, max_usd=PRICE_USD, hostname="sdk"
+        service.url,
+        key=key,
+        minutes=10,
+        max_usd=PRICE_USD,
+        hostname="sdk",
+        env={"STAGE": "it's new"},
+        user_data='echo "$STAGE" >/root/stage\necho done; exit 3\n',
     ) as made:
         yield made
+
+
+def test_a_new_box_has_its_variables_and_ran_its_script_once(box: pve402.Box) -> None:
+    for _ in range(300):
+        outcome = box.user_data()
+        if outcome.state not in {"pending", "running"}:
+            break
+        time.sleep(0.1)
+
+    assert (outcome.state, outcome.exit_code, outcome.output) == ("exited", 3, "done\n")
+    assert box.run("cat /root/stage; echo $STAGE").stdout == "it's new\nit's new\n"
+    assert box.run("echo $STAGE", env={"STAGE": "own"}).stdout == "own\n"
+    assert not [one for one in box.commands() if one.detached]
 
 
 def test_a_command_runs_to_its_end(box: pve402.Box) -> None:

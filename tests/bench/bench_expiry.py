@@ -22,7 +22,7 @@ from tests.chaos import stage, world
 
 from pve402 import bootstrap
 from pve402.domain import lease, mark
-from pve402.storage import tables
+from pve402.storage import column_types, tables
 
 _BATCH = 5000
 _HEAD_START_SECONDS = 5.0
@@ -67,7 +67,7 @@ async def _fill(
 
 
 def _row(number: int, ends_at: float) -> dict[str, Any]:
-    moment = tables.UtcMilliseconds().process_result_value(int(ends_at * 1000), None)  # type: ignore[arg-type]
+    moment = column_types.UtcMilliseconds().process_result_value(int(ends_at * 1000), None)  # type: ignore[arg-type]
     return {
         "lease_id": _lease_id(number),
         "status": lease.LeaseStatus.ACTIVE.value,

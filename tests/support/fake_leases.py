@@ -22,6 +22,7 @@ from pve402.domain import (
     power,
     quota,
     snapshots,
+    user_data,
 )
 from pve402.leases import inbound as inbound_rules
 from pve402.leases import on_sale, prices, service
@@ -160,6 +161,21 @@ class FakeSnapshots:
             raise self.refusal
 
 
+class FakeScripts:
+    """Tells what a test puts into `found`, of every lease."""
+
+    def __init__(self) -> None:
+        self.found: tuple[user_data.UserData, bytes] | None = None
+
+    async def seen(self, view: service.LeaseView) -> service.LeaseView:
+        return dataclasses.replace(view, script=self.found and self.found[0])
+
+    async def outcome(self, _row: lease.Lease) -> tuple[user_data.UserData, bytes]:
+        if self.found is None:
+            raise errors.UserDataMissing
+        return self.found
+
+
 class NoOtherVersion:
     """The catalogue never changes."""
 
@@ -193,6 +209,7 @@ class FakeLeases:
         self.inbound = FakeInbound(selling, self.calls)
         self.history = FakeHistory(self._called)
         self.snapshots = FakeSnapshots(self._called)
+        self.scripts = FakeScripts()
         self.prices = prices.Prices(selling, NoOtherVersion())  # type: ignore[arg-type]
 
     def add(self, made: lease.Lease) -> lease.Lease:

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from pve402.hub import variables
 from pve402.hub.hub import Hub
 from pve402.hub.options import HubOptions
 from pve402.hub.terminal_socket import TermproxyConnector, WebSocketTerminal
@@ -63,11 +64,14 @@ class Consoles:
     def __init__(self, url: str, client: ProxmoxClient) -> None:
         self.url = url
         self.open_terminal = TermproxyConnector(Guests(client))
+        #: What the guests' leases have for all their commands.
+        self.find_variables: variables.Find = variables.none
 
     @asynccontextmanager
     async def hub(self, **options: float) -> AsyncIterator[Hub]:
         """A hub over this chain."""
-        async with Hub(HubOptions(**options), self.open_terminal) as hub:  # type: ignore[arg-type]
+        chosen = HubOptions(**options)  # type: ignore[arg-type]
+        async with Hub(chosen, self.open_terminal, find_variables=self.find_variables) as hub:
             yield hub
 
     async def type_and_leave(self, vmid: int, *messages: bytes, pause: float = 0.15) -> None:

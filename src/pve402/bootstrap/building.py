@@ -161,6 +161,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
         fee=fee_flow.run,
         filling=filling,
         trials=trial_guests,
+        user_data=guest_building.user_data_runs(db, secret_vault, inside).run,
     )
     lease_worker = worker.Worker(db, flows, worker_options)
     outcomes = outcome.Outcomes(db, lease_worker)

@@ -14,14 +14,25 @@ from pve402.guests import (
     consoles,
     direct_consoles,
     guest_work,
+    lease_variables,
     ownership,
     peers,
     pulls,
     rates,
     ssh_keys,
     streams,
+    user_data,
 )
-from pve402.hub import detached, entries, files, hub, terminal_socket, vnc, watching
+from pve402.hub import (
+    detached,
+    entries,
+    files,
+    hub,
+    start_scripts,
+    terminal_socket,
+    vnc,
+    watching,
+)
 from pve402.hub import options as hub_options
 from pve402.leases import (
     firewall_view,
@@ -68,7 +79,8 @@ def work_in_guests(
         wallet_mbps=settings.pve402_wallet_mbps,
         total_mbps=settings.pve402_total_mbps,
     )
-    terminal = hub.Hub(_hub_options(settings), opener, owners=owners)
+    variables = lease_variables.LeaseVariables(db, secret_vault)
+    terminal = hub.Hub(_hub_options(settings), opener, owners=owners, find_variables=variables.of)
     opened = streams.Streams(terminal, moved)
     return guest_work.GuestWork(
         hub=terminal,
@@ -94,6 +106,14 @@ def work_in_guests(
         owners=owners,
         peers=peers.Peers(signer=peers.Signer(secret_vault.key("peer"))) if owners else None,
     )
+
+
+def user_data_runs(
+    db: database.Database, secret_vault: vault.Vault, inside: guest_work.GuestWork
+) -> user_data.UserDataRuns:
+    """What runs tenants' scripts in their new guests."""
+    scripts = start_scripts.StartScripts(inside.hub, inside.detached)
+    return user_data.UserDataRuns(db, secret_vault, scripts)
 
 
 def networks_of(

@@ -1,5 +1,6 @@
 """The work of `exec`, `put` and `get` in a container."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -120,6 +121,17 @@ def environment(pairs: list[str]) -> dict[str, str]:
     if not all(name and equals for name, equals, _ in split):
         terminal.misused("--env takes NAME=VALUE")
     return {name: value for name, _, value in split}
+
+
+def lease_environment(pairs: list[str]) -> dict[str, str] | None:
+    """Parse NAME=VALUE pairs, and names of our own variables. Exits with 2 if one is invalid."""
+    if not pairs:  # a service of before knows no such field
+        return None
+    own = [pair for pair in pairs if "=" not in pair]
+    missing = next((name for name in own if name not in os.environ), None)
+    if missing is not None:
+        terminal.misused(f"--env {missing}: there is no such variable; give NAME=VALUE")
+    return environment([pair if "=" in pair else f"{pair}={os.environ[pair]}" for pair in pairs])
 
 
 def permissions(mode: str) -> int | None:

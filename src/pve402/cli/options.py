@@ -85,5 +85,24 @@ Words = Annotated[list[str], typer.Argument(help="The program and its arguments.
 Environment = Annotated[
     list[str] | None, typer.Option("--env", help="NAME=VALUE; may be repeated.")
 ]
+LeaseEnvironment = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env",
+        help="NAME=VALUE for all commands of the lease, or NAME to take its value from here; may be"
+        " repeated.",
+    ),
+]
+UserData = Annotated[
+    Path | None,
+    typer.Option(
+        "--user-data",
+        help="Script that root runs once in the new container, - for stdin.",
+        allow_dash=True,
+    ),
+]
+UserDataAtOnce = Annotated[
+    bool, typer.Option("--user-data-at-once", help="Run it before the network is ready.")
+]
 PassStdin = Annotated[bool, typer.Option("--stdin", "-i", help="Pass stdin to the program.")]
 Remote = Annotated[str, typer.Argument(help="Absolute path of the file in the container.")]

@@ -26,6 +26,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(console)
     app.command()(show)
     app.command()(usage)
+    app.command()(user_data)
     app.command()(token)
     app.command()(start)
     app.command()(stop)
@@ -78,6 +79,9 @@ def lease(  # noqa: PLR0913 -- one option each
     disk_gb: options.Disk = 8,
     template: options.Template = None,
     ssh_key: options.SshKeys = None,
+    env: options.LeaseEnvironment = None,
+    user_data: options.UserData = None,
+    user_data_at_once: options.UserDataAtOnce = False,
     max_usd: Cap = None,
     yes: options.PayYes = False,
     show_token: Annotated[
@@ -101,6 +105,9 @@ def lease(  # noqa: PLR0913 -- one option each
         disk_gb=disk_gb,
         template=template,
         ssh_key=ssh_key,
+        env=env,
+        user_data=user_data,
+        at_once=user_data_at_once,
     )
     purchases.lease(
         url, wish, max_usd=max_usd, without_asking=yes, show_token=show_token, as_json=as_json
@@ -173,6 +180,15 @@ def usage(
     from pve402.cli import usage_work
 
     usage_work.show(url, token, ctid, timeframe, as_json=as_json)
+
+
+def user_data(
+    ctid: Ctid, token: Token = None, url: Url = DEFAULT_URL, as_json: AsJson = False
+) -> None:
+    """Show what became of the script that came with a lease, and the end of its output."""
+    from pve402.cli import user_data_work
+
+    user_data_work.show(url, token, ctid, as_json=as_json)
 
 
 def console(
@@ -281,6 +297,9 @@ def redeem(  # noqa: PLR0913 -- one option each
     disk_gb: options.Disk = 8,
     template: options.Template = None,
     ssh_key: options.SshKeys = None,
+    env: options.LeaseEnvironment = None,
+    user_data: options.UserData = None,
+    user_data_at_once: options.UserDataAtOnce = False,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
@@ -299,18 +318,32 @@ def redeem(  # noqa: PLR0913 -- one option each
         disk_gb=disk_gb,
         template=template,
         ssh_key=ssh_key,
+        env=env,
+        user_data=user_data,
+        at_once=user_data_at_once,
     )
     debts.redeem(url, owed_id, wish, as_json=as_json)
 
 
-def _wish(*, ssh_key: list[Path] | None, minutes: int, **wished: Any) -> "schemas.LeaseRequest":
+def _wish(
+    *,
+    ssh_key: list[Path] | None,
+    env: list[str] | None,
+    user_data: Path | None,
+    at_once: bool,
+    minutes: int,
+    **wished: Any,
+) -> "schemas.LeaseRequest":
     from pve402 import schemas
-    from pve402.cli import credentials
+    from pve402.cli import credentials, guest_work, user_data_work
 
     keys = [credentials.public_key(file) for file in ssh_key or []]
     return schemas.LeaseRequest(
         runtime_minutes=minutes,
         ssh_public_keys=keys,
+        env=guest_work.lease_environment(env or []),
+        user_data=user_data_work.read(user_data),
+        user_data_network=False if at_once else None,
         password=None if keys else credentials.root_password(),
         **wished,
     )

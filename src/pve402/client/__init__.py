@@ -30,6 +30,7 @@ from pve402.client import (
     standing,
     streams,
     usage,
+    user_data,
     watching,
 )
 from pve402.client.client import DEFAULT_CAP_USD, Bought, Client
@@ -111,5 +112,6 @@ __all__ = [
     "standing",
     "streams",
     "usage",
+    "user_data",
     "watching",
 ]

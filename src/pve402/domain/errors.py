@@ -9,6 +9,8 @@ Pve402Error
 │   ├── InvalidSshKey
 │   ├── CredentialRequired
 │   ├── UnknownTemplate
+│   ├── InvalidEnv
+│   ├── InvalidUserData
 │   └── InvalidIdempotencyKey
 ├── Unauthenticated               401  a credential is missing, unknown, used or expired
 ├── NotAllowed                    403  the credential is real but narrower than the call
@@ -16,6 +18,7 @@ Pve402Error
 │   ├── AddressBlocked
 │   └── WalletBlocked
 ├── LeaseNotFound                 404  no such lease for this caller
+├── UserDataMissing               404  the lease came without a script
 ├── OwedNotFound                  404  nothing of this name is owed to this caller
 ├── LeaseEnded                    410  the token's lease is over
 ├── Conflict                      409  the request is fine, the state is not
@@ -115,6 +118,16 @@ class UnknownTemplate(InvalidRequest):
     code = "unknown_template"
 
 
+class InvalidEnv(InvalidRequest):
+    detail = "A variable in env cannot be set."
+    code = "invalid_env"
+
+
+class InvalidUserData(InvalidRequest):
+    detail = "The script in userData cannot be run."
+    code = "invalid_user_data"
+
+
 class InvalidIdempotencyKey(InvalidRequest):
     detail = "Idempotency-Key must be 22 to 255 visible ASCII characters, at least 128 random bits."
     code = "invalid_idempotency_key"
@@ -154,6 +167,11 @@ class WalletBlocked(Blocked):
 class LeaseNotFound(Pve402Error):
     detail = "There is no such lease for this caller."
     code = "lease_not_found"
+
+
+class UserDataMissing(Pve402Error):
+    detail = "This lease came without a script."
+    code = "user_data_missing"
 
 
 class OwedNotFound(Pve402Error):

@@ -8,10 +8,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pve402.domain import catalogue, errors, lease, ssh_keys
+from pve402.domain import catalogue, errors, lease, ssh_keys, user_data, variables
 
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _MAX_PASSWORD = 128
+_CAME_LATER = frozenset({"env", "user_data", "user_data_skips_network"})
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{22,255}")
 
 
@@ -27,6 +28,9 @@ class CreationRequest:
     password: str | None = dataclasses.field(default=None, repr=False)
     ssh_public_keys: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    env: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    user_data: str | None = dataclasses.field(default=None, repr=False)
+    user_data_skips_network: bool = False  # it runs while the guest may not be connected
 
     def check(self, sku_catalogue: catalogue.Catalogue) -> catalogue.Sku:
         """Return the sku; raises the InvalidRequest that says what cannot be sold."""
@@ -41,15 +45,27 @@ class CreationRequest:
         if self.password is not None:
             check_password(self.password)
         check_ssh_keys(self.ssh_public_keys)
+        variables.check(self.env)
+        if self.user_data is not None:
+            user_data.check(self.user_data)
         return sku
 
     def canonical(self) -> dict[str, Any]:
-        """Return everything that makes two requests the same, secrets included."""
-        return dataclasses.asdict(self)
+        """Return everything that makes two requests the same, secrets included.
+
+        What came later is left out while it is not used, so that an order of before has its hash.
+        """
+        given = dataclasses.asdict(self)
+        return {name: value for name, value in given.items() if value or name not in _CAME_LATER}
 
     def kept(self) -> dict[str, Any]:
         """Return what is stored with the lease for its owner to read back: no secrets."""
-        given = {"template": self.template, "sshPublicKeys": list(self.ssh_public_keys)}
+        given = {
+            "template": self.template,
+            "sshPublicKeys": list(self.ssh_public_keys),
+            "env": sorted(self.env),
+            "userData": self.user_data is not None,
+        }
         return {**self.metadata, **{name: value for name, value in given.items() if value}}
 
 

@@ -71,7 +71,7 @@ class Commands:
 
         Raises RequestRefused, Unavailable, TooManyCommands, SessionFailed, Moved.
         """
-        if self._has_call is not False and _fits_the_call(request, stdin):
+        if self._has_call is not False and await self._fits_the_call(guest, request, stdin):
             started = await self._try_call(guest, request)
             if started is not None:
                 return started
@@ -82,6 +82,12 @@ class Commands:
         for task in tuple(self._running):
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _fits_the_call(
+        self, guest: pve_guests.GuestRef, request: ExecRequest, stdin: AsyncIterator[bytes] | None
+    ) -> bool:
+        """Whether the call can run it; it would show the lease's variables in its parameters."""
+        return _is_simple(request, stdin) and not await self._hub.variables.of(guest)
 
     async def _try_call(self, guest: pve_guests.GuestRef, request: ExecRequest) -> Execution | None:
         """Start through the call; None if this host lacks it or denies us."""
@@ -158,7 +164,7 @@ class Commands:
         task.add_done_callback(self._running.discard)
 
 
-def _fits_the_call(request: ExecRequest, stdin: AsyncIterator[bytes] | None) -> bool:
+def _is_simple(request: ExecRequest, stdin: AsyncIterator[bytes] | None) -> bool:
     has_stdin = stdin is not None or request.stdin is not None or request.open_stdin
     words = (request.command or "", *(request.argv or ()), *request.extra_args)
     size = sum(len(word) for word in (*words, *request.env.values()))

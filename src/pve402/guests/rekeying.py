@@ -98,6 +98,8 @@ class TerminalRekeying:
         await self._hub.close_guest(guest_work.ref(row))
 
     async def _run(self, row: lease.Lease, command: str, stdin: bytes | None = None) -> int:
-        wish = ExecRequest(command=command, stdin=stdin, timeout_seconds=_LIMIT_SECONDS)
+        wish = ExecRequest(
+            command=command, stdin=stdin, timeout_seconds=_LIMIT_SECONDS, has_variables=False
+        )
         async with asyncio.timeout(2 * _LIMIT_SECONDS):
             return (await self._hub.exec(guest_work.ref(row), wish)).exit_code

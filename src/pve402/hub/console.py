@@ -7,6 +7,7 @@ notice, so that our memory stays bounded.
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -89,9 +90,14 @@ class Console:
     """The shell of one guest and its windows."""
 
     def __init__(
-        self, guest: "GuestState", open_terminal: connect.OpenTerminal, options: HubOptions
+        self,
+        guest: "GuestState",
+        open_terminal: connect.OpenTerminal,
+        options: HubOptions,
+        variables_file: Callable[[], Awaitable[str]],
     ) -> None:
         self.is_over = False
+        self._variables_file = variables_file
         self._guest = guest
         self._open_terminal = open_terminal
         self._options = options
@@ -162,8 +168,10 @@ class Console:
     async def _open(self, columns: int, rows: int) -> None:
         session = await self._guest.session()
         if SharedShell.is_possible(session):
+            variables = await self._variables_file()
+            size = (columns, rows)
             self._shell = SharedShell(
-                session, columns=columns, rows=rows, output=self._output, ended=self._end
+                session, size, variables=variables, output=self._output, ended=self._end
             )
             return
         await self._holding.enter_async_context(self._guest.held("console"))

@@ -57,14 +57,15 @@ class DetachedPrograms:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    async def start(self, guest: GuestRef, request: ExecRequest) -> str:
-        """Start a program that outlives us; returns its exec_id.
+    async def start(self, guest: GuestRef, request: ExecRequest, *, exec_id: str = "") -> str:
+        """Start a program that outlives us; returns its exec_id, a new one unless given.
 
         Raises RequestRefused, TooManyCommands, Unavailable, SessionFailed.
         """
-        prepared = invocation.build(request)
-        base = await self._base(guest)
-        exec_id = new_exec_id()
+        invocation.build(request)  # it may be refused before anything is opened
+        base = await self.directory(guest)
+        prepared = invocation.build(request, await self._hub.variables_file(guest))
+        exec_id = exec_id or new_exec_id()
         options = self._hub.options
         limit = min(request.timeout_seconds or 0, 10**9)
         words = [arg.decode("utf-8", "surrogateescape") for arg in prepared.argv]
@@ -153,9 +154,10 @@ class DetachedPrograms:
     async def _request(self, guest: GuestRef, what: str, exec_id: str, *more: str) -> ExecRequest:
         if exec_id and not _ID.fullmatch(exec_id):
             raise errors.ExecNotFound
-        return guest_scripts.request("detached", await self._base(guest), what, exec_id, *more)
+        return guest_scripts.request("detached", await self.directory(guest), what, exec_id, *more)
 
-    async def _base(self, guest: GuestRef) -> str:
+    async def directory(self, guest: GuestRef) -> str:
+        """Where a guest keeps what these programs print, each under its id."""
         return (await self._hub.session(guest)).hello.directory + _DIRECTORY
 
 

@@ -25,12 +25,14 @@ def is_ours(request: ExecRequest) -> bool:
 
 def stream(name: str, *arguments: str, **options: Any) -> ExecRequest:
     """Build the request that runs one of our scripts as a stream; `options` are of ExecRequest."""
+    options = {"has_variables": False, **options}
     return ExecRequest(argv=("sh", "-c", source(name), "sh", *arguments), **options)
 
 
 def request(
     name: str,
     *arguments: str,
+    stdin: bytes | None = None,
     output_limit_bytes: int = 64 * 1024,
     timeout_seconds: float = 60.0,
     flows: bool = False,
@@ -39,8 +41,10 @@ def request(
     text = "\n".join(map(source, name.split()))
     return ExecRequest(
         argv=("sh", "-c", text, "sh", *arguments),
+        stdin=stdin,
         output_limit_bytes=output_limit_bytes,
         timeout_seconds=timeout_seconds,
         flows=flows,
         is_ours=True,
+        has_variables=False,
     )

@@ -36,6 +36,7 @@ class GuestState:
         self.streams: dict[str, Stream] = {}
         #: Who holds the terminal exclusively, if anyone.
         self.holder = ""
+        self.giving_variables = asyncio.Lock()
         self._open_terminal = open_terminal
         self._options = options
         self._clock = clock

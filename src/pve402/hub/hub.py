@@ -1,6 +1,7 @@
 """The hub: programs, files and consoles in guests, over one warm terminal session per guest."""
 
 import asyncio
+import functools
 import re
 import secrets
 import time
@@ -11,6 +12,7 @@ import structlog
 
 from pve402.hub import budget, connect, errors, invocation, metrics, ownership, supervision
 from pve402.hub import stream as streams
+from pve402.hub import variables as lease_variables
 from pve402.hub.console import Console, ConsoleChannel
 from pve402.hub.execution import Execution
 from pve402.hub.guest_state import GuestState
@@ -36,6 +38,7 @@ class Hub:
         open_terminal: connect.OpenTerminal,
         *,
         owners: ownership.GuestOwnership | None = None,
+        find_variables: lease_variables.Find = lease_variables.none,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.options = options
@@ -46,6 +49,7 @@ class Hub:
             make_room=self._make_room_for_output,
         )
         self._owners = owners or ownership.InMemoryOwnership()
+        self.variables = lease_variables.Variables(find_variables, self.exec)
         self._clock = clock
         self._guests: dict[GuestRef, GuestState] = {}
         self._consoles: dict[GuestRef, Console] = {}
@@ -82,11 +86,12 @@ class Hub:
 
         `stdin` replaces the request's stdin, `exec_id` the generated id. Raises as `exec`.
         """
-        prepared = invocation.build(request)
+        invocation.build(request)  # it may be refused before anything is opened
         if request.output_limit_bytes > self.options.max_output_bytes:
             raise errors.RequestRefused("the output limit is too large")
         state = await self._state(guest)
         session = await state.session()
+        prepared = await self._prepared(request, state, session)
         execution = Execution(exec_id or new_exec_id(), request, clock=self._clock)
         if not request.is_ours:  # ours are bounded anyway, and tenants' output must not stop them
             execution.share = self.budget.open(guest)
@@ -106,12 +111,13 @@ class Hub:
         The request's limits on time and output do not apply. Raises as `exec`, TooManyStreams,
         NodeConsolesFull.
         """
-        prepared = invocation.build(request)
+        invocation.build(request)
         state = await self._state_for_stream(guest)
         stream = streams.Stream(self.budget.open(guest), pace)
         state.streams[stream.stream_id] = stream
         try:
             session = await state.session()
+            prepared = await self._prepared(request, state, session)
             channel = session.open_stream(stream, prepared, terminal=request.has_terminal)
         except BaseException:
             del state.streams[stream.stream_id]
@@ -136,6 +142,11 @@ class Hub:
     async def session(self, guest: GuestRef) -> Session:
         """The guest's session; opens one if needed. Raises as `exec`."""
         return await (await self._state(guest)).session()
+
+    async def variables_file(self, guest: GuestRef) -> str:
+        """Where the guest's programs read the lease's variables; empty if it has none."""
+        state = await self._state(guest)
+        return await self.variables.given(state, await state.session())
 
     def find(self, guest: GuestRef, exec_id: str) -> Execution:
         """A running or recently finished attached execution. Raises ExecNotFound."""
@@ -181,7 +192,8 @@ class Hub:
             state = await self._state(guest)
             console = self._consoles.get(guest)
             if console is None or console.is_over:
-                console = Console(state, self._open_terminal, self.options)
+                reading = functools.partial(self.variables_file, guest)
+                console = Console(state, self._open_terminal, self.options, reading)
                 self._consoles[guest] = console
         return await console.attach(columns, rows)
 
@@ -235,6 +247,12 @@ class Hub:
             await state.wait_until_idle(_HANG_UP_SECONDS)
         async with state.held(holder):
             yield
+
+    async def _prepared(
+        self, request: ExecRequest, state: GuestState, session: Session
+    ) -> invocation.Invocation:
+        given = await self.variables.given(state, session) if request.has_variables else ""
+        return invocation.build(request, given)
 
     async def _state(self, guest: GuestRef) -> GuestState:
         """The guest's state, with room for its terminal."""

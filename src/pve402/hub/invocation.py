@@ -19,14 +19,15 @@ _ANNOUNCE = "echo $$ >&8;exec 8>&-;"
 _CHANGE_DIRECTORY = 'cd -- "$1"||exit 126;shift;'
 # setpriv keeps the process group and session. `su` is for guests whose setpriv lacks features; it
 # opens a new session, so the inner script reports its group too.
+# The names are those that `domain.variables` keeps: others could be variables of the tenant's.
 _AS_USER = (
-    "c=$1;u=$2;shift 2;"
-    'g=$(id -g -- "$u")||exit 126;'
-    'while IFS=: read -r n _ _ _ _ h s;do [ "$n" != "$u" ]||break;done </etc/passwd;'
-    "HOME=${h:-/} USER=$u LOGNAME=$u SHELL=${s:-/bin/sh};export HOME USER LOGNAME SHELL;"
-    'p="setpriv --reuid $u --regid $g --init-groups";'
-    'if $p true 2>/dev/null;then echo $$ >&8;exec $p sh -c "$c" sh "$@";fi;'
-    'echo $$ >&8;exec su -s /bin/sh -c "$c" -- "$u" sh "$@"'
+    "_c=$1;_u=$2;shift 2;"
+    '_g=$(id -g -- "$_u")||exit 126;'
+    'while IFS=: read -r _n _ _ _ _ _h _s;do [ "$_n" != "$_u" ]||break;done </etc/passwd;'
+    "HOME=${_h:-/} USER=$_u LOGNAME=$_u SHELL=${_s:-/bin/sh};export HOME USER LOGNAME SHELL;"
+    '_p="setpriv --reuid $_u --regid $_g --init-groups";'
+    'if $_p true 2>/dev/null;then echo $$ >&8;exec $_p sh -c "$_c" sh "$@";fi;'
+    'echo $$ >&8;exec su -s /bin/sh -c "$_c" -- "$_u" sh "$@"'
 )
 
 
@@ -37,11 +38,12 @@ class Invocation:
     argv: tuple[bytes, ...] = field(repr=False)
 
 
-def build(request: ExecRequest) -> Invocation:
-    """Write the shell invocation of a request.
+def build(request: ExecRequest, variables: str = "") -> Invocation:
+    """Write the shell invocation of a request; `variables` is a file of the lease's.
 
     A command string runs as `sh -c 'COMMAND "$@"' sh EXTRA...`. `env` sets the variables after
-    our own shell has run, because a shell accepts fewer names and sets some itself.
+    our own shell has run, because a shell accepts fewer names and sets some itself. They win over
+    those of the file, which only root can read.
 
     Raises RequestRefused.
     """
@@ -55,9 +57,12 @@ def build(request: ExecRequest) -> Invocation:
         body, arguments = 'exec env -- "$@"', (*settings, *program)
     if request.cwd:
         body, arguments = _CHANGE_DIRECTORY + body, (request.cwd, *arguments)
+    reading = f". {variables};" if variables else ""
+    if request.user in {"", "root"}:
+        body, reading = reading + body, ""
     script, words = _encode(_ANNOUNCE + body), [_encode(argument) for argument in arguments]
     if request.user not in {"", "root"}:
-        script, words = _as_user(request.user, script, words)
+        script, words = _as_user(request.user, script, words, reading)
     return Invocation(argv=(script, b"sh", *words))
 
 
@@ -69,10 +74,12 @@ def _program(request: ExecRequest) -> tuple[str, tuple[str, ...]]:
     return extra_arguments.add(command) if request.extra_args else command, request.extra_args
 
 
-def _as_user(user: str, script: bytes, arguments: list[bytes]) -> tuple[bytes, list[bytes]]:
+def _as_user(
+    user: str, script: bytes, arguments: list[bytes], reading: str
+) -> tuple[bytes, list[bytes]]:
     if not _USER.fullmatch(user):
         raise errors.RequestRefused("the user name is not valid")
-    return _AS_USER.encode(), [script, user.encode(), *arguments]
+    return (reading + _AS_USER).encode(), [script, user.encode(), *arguments]
 
 
 def _setting(name: str, value: str) -> str:

@@ -25,6 +25,7 @@ class ExecRequest:
     idle_seconds: how long a stream may stay open without a byte; without limit if not given.
     detach: keep running in the guest, with output spooled there, even across our own restart.
     is_ours: it runs one of the hub's own scripts; no caller from outside can set this.
+    has_variables: it gets the lease's variables; not so what the hub itself runs in the guest.
 
     Raises RequestRefused.
     """
@@ -45,6 +46,7 @@ class ExecRequest:
     idle_seconds: float | None = None
     detach: bool = False
     is_ours: bool = False
+    has_variables: bool = True
 
     def __post_init__(self) -> None:
         if (self.command is None) == (self.argv is None):

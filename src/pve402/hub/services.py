@@ -32,7 +32,9 @@ def shell(
     entered = f"cd -- {shlex.quote(folder)}||exit 126;" if folder else ""
     program = f"{entered}exec {shlex.join(words)}" if words else ""
     arguments = (str(rows), str(columns), shells.PYTHON, program)
-    return guest_scripts.stream("shell", *arguments, env=env, has_terminal=True, end_signal="HUP")
+    return guest_scripts.stream(
+        "shell", *arguments, env=env, has_variables=True, has_terminal=True, end_signal="HUP"
+    )
 
 
 def ports(idle_seconds: float | None = _RELAY_IDLE_SECONDS) -> ExecRequest:

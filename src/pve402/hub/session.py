@@ -53,6 +53,8 @@ class Session:
         self.ended = asyncio.Event()
         #: Something arrived that the agent does not send, or somebody else typed.
         self.is_tainted = False
+        self.workplace = f"{hello.directory}/.pve402-s-{nonce}"  # as guest/agent.sh makes it
+        self.variables: str | None = None  # file of the lease's; empty: none, None: not asked
         self._name = name
         self._socket = socket
         self._options = options

@@ -7,6 +7,7 @@ guests without such a tool: it uses the terminal itself, without our agent.
 
 import asyncio
 import re
+import shlex
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Protocol
@@ -34,19 +35,21 @@ _QUIET_SECONDS = 0.03
 
 # Runs on the new terminal: reports its name, resets its state, becomes root's shell.
 _INNER = (
-    'tty >"$Y.y";echo $$ >"$Y.p";unset Y;stty sane rows {rows} cols {columns};'
+    'tty >"$PVE402_Y.y";echo $$ >"$PVE402_Y.p";unset PVE402_Y;stty sane rows {rows} cols {columns};'
     "TERM=xterm-256color;export TERM;"
-    'while IFS=: read -r u p i g n h s;do [ "$u" = root ]&&break;done </etc/passwd;'
-    '[ -x "$s" ]||s=/bin/sh;SHELL=$s;export SHELL;cd;exec "$s" -il'
+    'while IFS=: read -r _u _p _i _g _n _h _s;do [ "$_u" = root ]&&break;done </etc/passwd;'
+    '[ -x "$_s" ]||_s=/bin/sh;SHELL=$_s;export SHELL;cd;exec "$_s" -il'
 )
 # Python ignores these two signals, and the shell would inherit that.
 PYTHON = (
     "import os,pty,signal as s,sys;s.signal(s.SIGPIPE,s.SIG_DFL);s.signal(s.SIGXFSZ,s.SIG_DFL);"
     "sys.exit(os.waitstatus_to_exitcode(pty.spawn(['sh','-c',sys.argv[1]])))"
 )
-_OUTER = {
-    "script": 'script -qfc "$I" /dev/null',
-    "python3": f'python3 -c "{PYTHON}" "$I"',
+# Runs in the agent, with the place of its files, the above, and perhaps a file of variables.
+_OUTER = '[ -z "${3-}" ]||. "$3";PVE402_Y=$1;export PVE402_Y;exec '
+_TOOLS = {
+    "script": 'script -qfc "$2" /dev/null',
+    "python3": f'python3 -c "{PYTHON}" "$2"',
 }
 
 
@@ -64,21 +67,28 @@ class SharedShell:
     """A shell on a pseudo terminal of its own, over the session."""
 
     def __init__(
-        self, session: Session, *, columns: int, rows: int, output: Output, ended: Ended
+        self,
+        session: Session,
+        size: tuple[int, int],
+        *,
+        variables: str = "",
+        output: Output,
+        ended: Ended,
     ) -> None:
         self._session = session
         self._ended = ended
         self._lock = asyncio.Lock()
-        tool = next(tool for tool in _OUTER if tool in session.hello.tools)
-        inner = _INNER.format(rows=rows, columns=columns).replace("'", "'\\''")
-        command = f"I='{inner}';Y=\"$D/$s\";export Y;{_OUTER[tool]}"
+        tool = next(tool for tool in _TOOLS if tool in session.hello.tools)
+        inner = _INNER.format(columns=size[0], rows=size[1])
+        carrier = shlex.quote(_OUTER + _TOOLS[tool])
+        command = f'exec sh -c {carrier} sh "$D/$s" {shlex.quote(inner)} {variables}'
         self._channel: Channel = session.open_console(self, command)
         session.outside = output
 
     @staticmethod
     def is_possible(session: Session) -> bool:
         """Whether the guest has a program that can open a pseudo terminal."""
-        return any(tool in session.hello.tools for tool in _OUTER)
+        return any(tool in session.hello.tools for tool in _TOOLS)
 
     async def write(self, data: bytes) -> None:
         """Type bytes no faster than the shell's terminal takes them."""

@@ -23,10 +23,12 @@ from pve402.domain import (
 from pve402.leases import free_riding, money, moves, options, purchases, quotas, reservation
 from pve402.storage import (
     database,
+    environment_rows,
     lease_rows,
     order_rows,
     queue,
     transaction,
+    user_data_rows,
     vault,
 )
 
@@ -118,7 +120,7 @@ class Admission:
                 taken = await reservation.reserve(
                     self._db, tx, wanted, self._settings, rooms=rooms, how=how
                 )
-            return await self.insert(tx, dataclasses.replace(new, lease_id=taken.lease_id))
+            return await self.insert_creation(tx, new, taken, asked)
 
     async def _take_ready(
         self,
@@ -191,6 +193,28 @@ class Admission:
         if written is None:
             raise errors.PaymentReused
         return Taken(order=written, new=True)
+
+    async def insert_creation(
+        self,
+        tx: transaction.Transaction,
+        new: order.Order,
+        taken: lease.Lease,
+        asked: request.CreationRequest,
+    ) -> Taken:
+        """Write the order of a new lease, and keep what its guest gets. Raises PaymentReused."""
+        written = await self.insert(tx, dataclasses.replace(new, lease_id=taken.lease_id))
+        if asked.env:
+            text = json.dumps(dict(asked.env)).encode()
+            sealed = self._vault.seal(text, environment_rows.bound_to(new.order_id))
+            await environment_rows.insert(tx, new.order_id, sealed)
+        if asked.user_data is not None:
+            bound = user_data_rows.bound_to(new.order_id, "script")
+            script = self._vault.seal(asked.user_data.encode(), bound)
+            needs_network = not asked.user_data_skips_network
+            await user_data_rows.insert(
+                self._db, tx, new.order_id, script, needs_network=needs_network
+            )
+        return written
 
     async def _find(
         self,

@@ -21,6 +21,7 @@ from pve402.storage import (
     tables,
     token_rows,
     transaction,
+    user_data_rows,
     vault,
 )
 
@@ -96,6 +97,8 @@ class Deals:
                 expires_at=None,
             )
             await token_rows.insert(self.db, tx, token)
+            if active.metadata.get("userData"):
+                await user_data_rows.wake(self.db, tx, settled.order_id)
             if settled.owed_id is not None:
                 await owed_rows.deliver(self.db, tx, settled)
         metrics.count(settled)

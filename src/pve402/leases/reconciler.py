@@ -42,7 +42,15 @@ from pve402.leases import (
 )
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
-from pve402.storage import database, lease_rows, owed_rows, queue, snapshot_rows
+from pve402.storage import (
+    database,
+    environment_rows,
+    lease_rows,
+    owed_rows,
+    queue,
+    snapshot_rows,
+    user_data_rows,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -112,6 +120,7 @@ class Reconciler:
     async def run_once(self) -> Report:
         """Compare and fix differences; raises ProxmoxError if the cluster does not answer."""
         await self._count_debts()
+        await self._forget_secrets()
         standing, seen = await self._look()
         guests = {guest.vmid: guest for guest in seen.guests}
         await self._close_gaps([(row, guests.get(row.vmid)) for row in standing])
@@ -140,6 +149,12 @@ class Reconciler:
         metrics.OWED.clear()
         for network, amount_atomic in totals.items():
             metrics.OWED.labels(network).set(amount_atomic)
+
+    async def _forget_secrets(self) -> None:
+        """Delete what leases that are over had for their guests."""
+        async with self._db.begin() as tx:
+            await environment_rows.forget_over(tx)
+            await user_data_rows.forget_over(tx)
 
     async def _close_gaps(
         self, pairs: Iterable[tuple[lease.Lease, resources.GuestSummary | None]]

@@ -86,9 +86,7 @@ class Redemptions:
                 rooms=rooms,
                 how=how,
             )
-            return await self._admissions.insert(
-                tx, dataclasses.replace(new, lease_id=taken.lease_id)
-            )
+            return await self._admissions.insert_creation(tx, new, taken, asked)
 
     async def _find(
         self,

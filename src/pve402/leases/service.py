@@ -24,6 +24,7 @@ from pve402.leases import (
     power,
     prices,
     questions,
+    scripts,
     sdn_ranges,
     snapshots,
     usage,
@@ -114,6 +115,7 @@ class LeaseService:
         self.snapshots = parts.snapshots
         self.check_switch = parts.switch.check
         self.history = parts.history
+        self.scripts = scripts.Scripts(parts.db, parts.secret_vault)
         self.prices = prices.Prices(parts.on_sale, parts.versions)
 
     @property

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from pve402.domain import errors, lease, mark
+from pve402.domain import errors, lease, mark, user_data
 from pve402.leases import cluster, machine, seen_addresses
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
@@ -25,6 +25,7 @@ class LeaseView:
     guest: resources.GuestSummary | None
     seen: bool  # False: Proxmox did not answer, so the guest's state is unknown
     own_addresses: seen_addresses.Found = ()  # by the guest's own account
+    script: user_data.UserData | None = None  # what came with it, once it was read
 
 
 class LeaseViews:

@@ -26,11 +26,11 @@ from pve402.leases import (
     workflow,
 )
 from pve402.proxmox import errors as pve
-from pve402.storage import database, order_rows, queue
+from pve402.storage import database, order_rows, queue, user_data_rows
 
 log = structlog.get_logger(__name__)
 
-_KINDS = (order_rows.DUE, moves.DUE)
+_KINDS = (order_rows.DUE, moves.DUE, user_data_rows.DUE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,7 @@ class Workflows:
     fee: Callable[[order.Order], Awaitable[None]]
     filling: warm_pool.Filling
     trials: trials.Trials  # what a doctor that died has left
+    user_data: Callable[[queue.Row], Awaitable[None]]  # tenants' scripts in new guests
 
 
 class Worker:
@@ -164,13 +165,20 @@ class Worker:
     def _room(self, rows: queue.DueRows) -> int:
         """Return how many more rows of a kind this process may take."""
         settings = self._settings
-        most = settings.orders_at_once if rows is order_rows.DUE else settings.leases_at_once
+        most = {
+            order_rows.DUE: settings.orders_at_once,
+            moves.DUE: settings.leases_at_once,
+            user_data_rows.DUE: settings.scripts_at_once,
+        }[rows]
         return most - sum(held is rows for held, _ in self._held)
 
     def _launch_row(self, rows: queue.DueRows, row: queue.Row) -> None:
         if rows is order_rows.DUE:
             found = order.Order.from_row(row)
             self._launch(rows, found.order_id, row["fence"], self._run_order(found))
+        elif rows is user_data_rows.DUE:
+            work = self._workflows.user_data(row)
+            self._launch(rows, row["order_id"], row["fence"], work)
         else:
             due = lease.Lease.from_row(row)
             self._launch(rows, due.lease_id, row["fence"], self._run_lease(due))

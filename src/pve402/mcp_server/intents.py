@@ -29,7 +29,7 @@ CREATE TABLE intents (
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """An order: its name, the key that makes it one, and what was asked for, without secrets.
+    """An order: its name, the key that makes it one, and what was asked for, without the password.
 
     `begun_at` is in seconds since 1970.
     """

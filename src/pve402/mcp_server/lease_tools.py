@@ -118,7 +118,7 @@ class LeaseTools:
             next="`renew` buys the time." if renew else "`lease` rents it.",
         )
 
-    async def lease(
+    async def lease(  # noqa: PLR0913 -- one parameter each
         self,
         *,
         name: NewName,
@@ -130,6 +130,17 @@ class LeaseTools:
         disk_gb: DiskGb = None,
         template: Annotated[
             str | None, Field(description="One of the sku's templates.", max_length=255)
+        ] = None,
+        env: Annotated[
+            dict[str, str] | None,
+            Field(description="Environment variables of everything that `run` runs in it."),
+        ] = None,
+        user_data: Annotated[
+            str | None,
+            Field(
+                description="Shell script that root runs once in it, when its network is ready.",
+                max_length=65536,
+            ),
         ] = None,
     ) -> answers.Bought:
         """Rent a box for some minutes and pay for it with the user's wallet, in USDC.
@@ -147,6 +158,8 @@ class LeaseTools:
             memory_mb=memory_mb,
             disk_gb=disk_gb,
             template=template,
+            env=env or None,
+            user_data=user_data,
             ssh_public_keys=[],
         )
         return await self._told(placed, WAIT_SECONDS)

@@ -25,6 +25,8 @@ from pve402.schemas.answers import (
     SpaceFigures,
     SuspensionItem,
     TokenAnswer,
+    UserDataAnswer,
+    UserDataItem,
     VmStatus,
 )
 from pve402.schemas.files import EntryAnswer, EntryItem, FileAnswer, FolderAnswer
@@ -184,6 +186,8 @@ __all__ = [
     "TokenRequest",
     "UsageAnswer",
     "UsagePoint",
+    "UserDataAnswer",
+    "UserDataItem",
     "VmStatus",
     "VmWord",
     "Whole",

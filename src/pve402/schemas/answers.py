@@ -15,6 +15,7 @@ from pve402.schemas.wire import (
     LinkWord,
     PowerWord,
     Status,
+    UserDataState,
     VmWord,
     Wire,
 )
@@ -140,6 +141,29 @@ class LeaseItem(Wire):
     )
 
 
+class UserDataItem(Wire):
+    """What became of the script that came with a lease."""
+
+    state: UserDataState = Field(
+        description="`failed`: it cannot be run, and was not. `unknown`: it was begun, and its end"
+        " was not seen; it is not run again."
+    )
+    started_at: datetime | None
+    ended_at: datetime | None
+    exit_code: int | None
+    reason: str | None = Field(description="One word, if it did not exit.", examples=["no_room"])
+    exec_id: str | None = Field(description="The command that it is while it runs.")
+
+
+class UserDataAnswer(UserDataItem):
+    """The same with the end of its output."""
+
+    lease_id: str
+    ctid: str
+    output: str = Field(description="Both streams; the last 32 KiB, once it has ended.")
+    truncated: bool = Field(description="Whether there was more.")
+
+
 class LeaseDetails(LeaseItem):
     """A lease with the request that bought it, without secrets."""
 
@@ -147,6 +171,12 @@ class LeaseDetails(LeaseItem):
     ssh_public_keys: list[str]
     requester: str | None
     payload: Any
+    env: list[str] = Field(
+        default_factory=list, description="Names of the variables of all its commands."
+    )
+    user_data: UserDataItem | None = Field(
+        default=None, description="The script that came with it, if one did."
+    )
     ssh: Ssh = None
 
 

@@ -64,6 +64,25 @@ class LeaseRequest(Request):
         default_factory=list, max_length=64, description="One line each, in OpenSSH format."
     )
     template: ShortText | None = Field(default=None, description="One of the sku's templates.")
+    env: dict[Annotated[str, Field(max_length=256)], CommandWord] | None = Field(
+        default=None,
+        max_length=256,
+        description="Variables of all commands of the lease: at most 64, of 32 KiB together.",
+        examples=[{"STAGE": "test"}],
+        repr=False,
+    )
+    user_data: str | None = Field(
+        default=None,
+        max_length=256 * 1024,
+        description="A script that root runs once in the new container, at most 64 KiB: by sh"
+        " unless it begins with `#!`.",
+        examples=["apk add python3"],
+        repr=False,
+    )
+    user_data_network: bool | None = Field(
+        default=None,
+        description="False: run `userData` at once; otherwise it waits until the network is ready.",
+    )
     requester: ShortText | None = Field(
         default=None, description="Stored with the lease; not proof of ownership."
     )

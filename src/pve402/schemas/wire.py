@@ -28,6 +28,7 @@ Status = Literal["provisioning", "active", "stopping", "stopped", "ended", "fail
 ConsoleKind = Literal["vnc", "terminal", "spice"]
 ExecEncoding = Literal["utf-8", "base64"]
 ExecState = Literal["running", "exited", "lost"]
+UserDataState = Literal["pending", "running", "exited", "failed", "unknown"]
 VmWord = Literal["running", "stopped", "unknown", "missing"]
 PowerWord = Literal["running", "stopped", "suspended"]
 LinkWord = Literal["pending", "ready"]

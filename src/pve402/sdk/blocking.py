@@ -127,6 +127,7 @@ class Box(facts.Facts, Facade[AsyncBox]):
     commands = portal.calls(AsyncBox.commands)
     show = portal.calls(AsyncBox.show)
     usage = portal.calls(AsyncBox.usage)
+    user_data = portal.calls(AsyncBox.user_data)
     wait_for_network = portal.calls(AsyncBox.wait_for_network)
     renew = portal.calls(AsyncBox.renew)
     keep_alive = portal.calls(AsyncBox.keep_alive)

@@ -7,7 +7,7 @@ async with pve402.AsyncBox.lease(url, key="0x...", minutes=10, max_usd="0.05") a
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from types import TracebackType
@@ -78,6 +78,9 @@ class AsyncBox(programs.AsyncPrograms):
         hostname: str | None = None,
         password: str | None = None,
         ssh_public_keys: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        user_data: str | None = None,
+        user_data_network: bool | None = None,
         idempotency_key: str | None = None,
         ends_on_exit: bool = True,
         waits_for_network: bool = True,
@@ -90,7 +93,10 @@ class AsyncBox(programs.AsyncPrograms):
         is paid.
 
         `key` is the wallet's, by default that of PVE402_WALLET_KEY. What is left open is the
-        first sku on sale in its usual size. `book` is the spend ledger, by default the user's own.
+        first sku on sale in its usual size. All commands of the lease get `env`.
+        The script `user_data` is run once by root, when the network is ready unless
+        `user_data_network` is False; `user_data()` tells what became of it. `book` is the spend
+        ledger, by default the user's own.
         Raises OverCap (OverLimit of the ledger), KeyNeeded, Refused by its class,
         ServiceUnreachable, and OutcomeUnknown once a payment was sent: the same call with the
         idempotency key of that error gets the lease that it bought, if it did.
@@ -106,6 +112,9 @@ class AsyncBox(programs.AsyncPrograms):
             "template": template,
             "password": password,
             "ssh_public_keys": list(ssh_public_keys),
+            "env": dict(env) if env else None,
+            "user_data": user_data,
+            "user_data_network": user_data_network,
         }
 
         async def make() -> Self:
@@ -207,6 +216,10 @@ class AsyncBox(programs.AsyncPrograms):
     async def usage(self, timeframe: schemas.TimeFrame = "hour") -> schemas.UsageAnswer:
         """What the container used in the last hour, day, week or month. Raises as `show`."""
         return await client.usage.show(self._service, self.lease_id, timeframe)
+
+    async def user_data(self) -> schemas.UserDataAnswer:
+        """What became of the script that came with the lease. Raises NotFound, and as `show`."""
+        return await client.user_data.show(self._service, self.lease_id)
 
     async def wait_for_network(self, *, timeout_seconds: float = 60.0) -> None:
         """Wait until packets pass: for some seconds after its start the network may be `pending`.

@@ -1,14 +1,17 @@
-"""Types of columns that are stored as text.
+"""Types of columns that are stored as text or as milliseconds.
 
 Amounts are text because an atomic amount may have 78 digits, which no integer column holds.
 """
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class JsonText(TypeDecorator[dict[str, Any]]):
@@ -43,3 +46,25 @@ class Amount(TypeDecorator[int]):
         """Return the number that was stored."""
         del dialect
         return None if value is None else int(value)
+
+
+def to_milliseconds(moment: datetime) -> int:
+    """Return the stored form of an aware time."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+class UtcMilliseconds(TypeDecorator[datetime]):
+    """An aware UTC time, stored as milliseconds since 1970 so that both databases agree."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Return the milliseconds to store."""
+        del dialect
+        return None if value is None else to_milliseconds(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """Return the time that was stored."""
+        del dialect
+        return None if value is None else datetime.fromtimestamp(value / 1000, UTC)

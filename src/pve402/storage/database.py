@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
-from pve402.storage import clock, failures, migrate, sqlite, tables, transaction
+from pve402.storage import clock, column_types, failures, migrate, sqlite, tables, transaction
 
 if TYPE_CHECKING:
     from pve402.storage import postgresql
 
 _TIME = sa.select(
     sa.type_coerce(
-        clock.Moment(transaction.hole("plus_ms", type_=sa.BigInteger)), tables.UtcMilliseconds()
+        clock.Moment(transaction.hole("plus_ms", type_=sa.BigInteger)),
+        column_types.UtcMilliseconds(),
     )
 )
 _CHECK = sa.select(tables.facts.c.name).limit(1)

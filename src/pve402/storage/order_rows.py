@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pve402.domain import order
-from pve402.storage import clock, database, queue, tables, transaction, updates
+from pve402.storage import clock, column_types, database, queue, tables, transaction, updates
 
 _orders = tables.orders
 DUE = queue.DueRows(tables.orders)
@@ -283,5 +283,5 @@ _LOOK_BACK = sa.select(
     ),
     sa.func.count(),
     sa.func.max(_refused.c.created_at),
-    sa.type_coerce(_moment("now_ms"), tables.UtcMilliseconds()),
+    sa.type_coerce(_moment("now_ms"), column_types.UtcMilliseconds()),
 ).select_from(_refused)

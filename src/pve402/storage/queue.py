@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pve402.storage import clock, database, tables, transaction, updates
+from pve402.storage import clock, column_types, database, transaction, updates
 
 Row = Mapping[Any, Any]
 
@@ -118,7 +118,7 @@ async def seconds_until_due(
     query = _earliest(tuple(rows.table for rows in among))
     found = await tx.run(query, now_ms=db.shift_ms())
     now, *dues = found.one()
-    moments = [tables.to_milliseconds(due) for due in dues if due is not None]
+    moments = [column_types.to_milliseconds(due) for due in dues if due is not None]
     return (min(moments) - now) / 1000 if moments else float("inf")
 
 

@@ -1,37 +1,10 @@
 """The tables. Times are milliseconds by the database's clock, amounts atomic units as text."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator
 
-from pve402.storage.column_types import Amount, JsonText
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def to_milliseconds(moment: datetime) -> int:
-    """Return the stored form of an aware time."""
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
-
-
-class UtcMilliseconds(TypeDecorator[datetime]):
-    """An aware UTC time, stored as milliseconds since 1970 so that both databases agree."""
-
-    impl = sa.BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        """Return the milliseconds to store."""
-        del dialect
-        return None if value is None else to_milliseconds(value)
-
-    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        """Return the time that was stored."""
-        del dialect
-        return None if value is None else datetime.fromtimestamp(value / 1000, UTC)
+from pve402.storage.column_types import Amount, JsonText, UtcMilliseconds
 
 
 def _index_of_some(
@@ -153,6 +126,36 @@ _index_of_some("orders_due", _due, orders.c.due_at)
 sa.Index("orders_lease", orders.c.lease_id, orders.c.created_at)
 _refused = orders.c.refusal == sa.literal_column("'settlement_refused'")
 _index_of_some("orders_refused", _refused, orders.c.payer, orders.c.created_at)
+
+environments = sa.Table(
+    "environments",
+    metadata,
+    sa.Column("order_id", sa.String(32), primary_key=True),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+)
+
+user_data = sa.Table(
+    "user_data",
+    metadata,
+    sa.Column("order_id", sa.String(32), primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("needs_network", sa.Boolean, nullable=False),
+    sa.Column("created_at", UtcMilliseconds, nullable=False),
+    sa.Column("exec_id", sa.String(32)),
+    sa.Column("started_at", UtcMilliseconds),
+    sa.Column("ended_at", UtcMilliseconds),
+    sa.Column("exit_code", sa.Integer),
+    sa.Column("reason", sa.String(32)),
+    sa.Column("truncated", sa.Boolean, nullable=False),
+    sa.Column("sealed_script", sa.LargeBinary),
+    sa.Column("sealed_output", sa.LargeBinary),
+    sa.Column("due_at", UtcMilliseconds),
+    sa.Column("fence", sa.String(32)),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("last_error", sa.String(500)),
+)
+_due = user_data.c.due_at.isnot(None)
+_index_of_some("user_data_due", _due, user_data.c.due_at)
 
 owed = sa.Table(
     "owed",

@@ -13,7 +13,7 @@ from tests.support.installation import Installation, World, running
 from pve402.domain import errors, lease
 from pve402.leases import machine, metrics, options, workflow
 from pve402.proxmox import errors as pve
-from pve402.storage import queue
+from pve402.storage import queue, tables
 from pve402_devnet.pve.faults import FaultKind
 
 SHUTDOWN = r"POST .*/status/shutdown$"
@@ -207,7 +207,7 @@ async def take_over(installation: Installation, row: lease.Lease) -> None:
     """Change the row as another process does that takes it."""
     async with installation.parts.db.begin() as tx:
         await queue.update_fenced(
-            tx, queue.tables.leases, row.lease_id, row.fence, fence=queue.new_fence()
+            tx, tables.leases, row.lease_id, row.fence, fence=queue.new_fence()
         )
 
 

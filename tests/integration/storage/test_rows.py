@@ -11,6 +11,7 @@ from tests.integration.storage.test_queue import new_lease
 
 from pve402.domain import errors, lease, order
 from pve402.storage import (
+    column_types,
     database,
     lease_rows,
     order_rows,
@@ -138,7 +139,9 @@ async def test_a_value_read_back_is_the_one_written(db: database.Database) -> No
     async with db.read() as tx:
         found = await order_rows.get(tx, "o1")
     told = [
-        tables.UtcMilliseconds().process_result_value(tables.to_milliseconds(moment), ANY)
+        column_types.UtcMilliseconds().process_result_value(
+            column_types.to_milliseconds(moment), ANY
+        )
         for moment in moments
     ]
 

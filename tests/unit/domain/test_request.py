@@ -98,3 +98,24 @@ def test_a_lease_keeps_what_was_asked_for_and_no_secret():
     )
 
     assert made.kept() == {"requester": "ci", "payload": 1, "template": "debian-12"}
+
+
+def test_variables_are_part_of_what_is_ordered_and_no_order_of_before_changes() -> None:
+    before = request.fingerprint("r", wish().canonical(), b"key")
+    first = request.fingerprint("r", wish(env={"A": "1"}).canonical(), b"key")
+    second = request.fingerprint("r", wish(env={"A": "2"}).canonical(), b"key")
+
+    assert "env" not in wish().canonical()
+    assert len({before, first, second}) == 3
+
+
+def test_of_variables_only_the_names_are_kept_and_shown() -> None:
+    asked = wish(env={"B": "hunter2", "A": "hunter2"})
+
+    assert asked.kept()["env"] == ["A", "B"]
+    assert "hunter2" not in repr(asked) + str(asked.kept())
+
+
+def test_a_variable_that_no_shell_can_set_is_refused() -> None:
+    with pytest.raises(errors.InvalidEnv):
+        wish(env={"UID": "0"}).check(CATALOGUE)

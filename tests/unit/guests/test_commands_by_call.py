@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from tests.support import guest_work
 
 from pve402.guests.commands import Commands, Mode
-from pve402.hub import errors, options
+from pve402.hub import errors, options, variables
 from pve402.hub.hub import Hub
 from pve402.hub.request import ExecRequest
 from pve402.proxmox import errors as pve
@@ -51,8 +52,8 @@ class Host:
         self.stopped += 1
 
 
-def _commands(host: Host, mode: Mode = "api") -> Commands:
-    terminal = Hub(options.HubOptions(), guest_work.refuse)
+def _commands(host: Host, mode: Mode = "api", find: variables.Find = variables.none) -> Commands:
+    terminal = Hub(options.HubOptions(), guest_work.refuse, find_variables=find)
     return Commands(
         terminal,
         host,  # type: ignore[arg-type]
@@ -166,5 +167,17 @@ async def test_what_the_call_cannot_do_goes_through_the_terminal(request_: dict[
 
     with pytest.raises(errors.TerminalUnreachable):
         await _commands(host).start(GUEST, ExecRequest(**request_))
+
+    assert host.asked == []
+
+
+async def test_the_variables_of_a_lease_are_never_in_the_calls_parameters():
+    host = Host()
+
+    async def found(_guest: GuestRef) -> Mapping[str, str]:
+        return {"TOKEN": "hunter2"}
+
+    with pytest.raises(errors.TerminalUnreachable):  # it goes through the terminal
+        await _commands(host, find=found).start(GUEST, ExecRequest(command="id"))
 
     assert host.asked == []

@@ -66,7 +66,10 @@ def console(terminal: FakeTerminal) -> Console:
     async def open_terminal(_: object) -> FakeTerminal:
         return terminal
 
-    return Console(FakeGuest(), open_terminal, HubOptions())  # type: ignore[arg-type]
+    async def no_variables() -> str:
+        return ""
+
+    return Console(FakeGuest(), open_terminal, HubOptions(), no_variables)  # type: ignore[arg-type]
 
 
 async def test_both_windows_see_the_output(console: Console, terminal: FakeTerminal) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final, cast
 
 from pve402 import schemas
-from pve402.domain import account
+from pve402.domain import account, user_data
 from pve402.domain.lease import Lease
 from pve402.domain.order import OrderStatus
 from pve402.jump import way
@@ -57,8 +57,40 @@ def lease_details(view: service.LeaseView, ssh_way: way.Way | None) -> schemas.L
         ssh_public_keys=kept.get("sshPublicKeys", []),
         requester=kept.get("requester"),
         payload=kept.get("payload"),
+        env=kept.get("env", []),
+        user_data=_user_data_item(view.script),
         ssh=_ssh(view.lease, ssh_way),
     )
+
+
+def user_data_answer(
+    row: Lease, found: user_data.UserData, output: bytes
+) -> schemas.UserDataAnswer:
+    """Describe what became of a lease's script."""
+    return schemas.UserDataAnswer(
+        **_user_data(found),
+        lease_id=row.lease_id,
+        ctid=row.ctid,
+        output=output.decode("utf-8", "replace"),
+        truncated=found.truncated,
+    )
+
+
+def _user_data_item(found: user_data.UserData | None) -> schemas.UserDataItem | None:
+    return None if found is None else schemas.UserDataItem(**_user_data(found))
+
+
+def _user_data(found: user_data.UserData) -> dict[str, Any]:
+    """Describe it; for tenants one that we asked for is pending until it is seen to run."""
+    is_asked = found.state is user_data.State.STARTING
+    return {
+        "state": (user_data.State.PENDING if is_asked else found.state).value,
+        "started_at": found.started_at,
+        "ended_at": found.ended_at,
+        "exit_code": found.exit_code,
+        "reason": found.reason,
+        "exec_id": found.exec_id if found.state is user_data.State.RUNNING else None,
+    }
 
 
 def vm_status(view: service.LeaseView) -> schemas.VmStatus:

@@ -24,6 +24,7 @@ _LEASE = "A Linux container by the minute, with root: commands, files, SSH, publ
 _RENEWAL = "More minutes for a container"
 _LOOK = "Show a lease"
 _END = "End a lease early"
+_SCRIPT = "Show the outcome of a lease's script"
 _OFF_SALE = (errors.UnknownSku, errors.OutOfBounds, errors.UnknownTemplate)
 _MOST_WAIT_SECONDS = 30
 _ANSWER_SECONDS = 30.0
@@ -37,7 +38,7 @@ async def lease_container(request: Request) -> Response:
     refused before any payment. The container is created first, and paid for once it runs.
     """
     app = context.of(request)
-    raw = await body.read(request)
+    raw = await body.read(request, body.MAX_CREATION_BYTES)
     await app.leases.check_client(app.gate.client_address(request))
     if not raw and not gate.carries_payment(request):
         lowest = app.leases.catalogue.lowest_price_usd()
@@ -115,7 +116,7 @@ async def _check_renewable(
 async def quote_lease(request: Request) -> Response:
     """Return the exact price of a new lease or a renewal on each accepted network."""
     app = context.of(request)
-    raw = await body.read(request)
+    raw = await body.read(request, body.MAX_CREATION_BYTES)
     document = body.strict_json(raw)
     if isinstance(document, dict) and "ctid" in document:
         renewal = body.parse(raw, schemas.RenewalQuoteRequest)
@@ -141,7 +142,19 @@ async def show_lease(request: Request) -> Response:
     if seconds:
         guard.hold(request, seconds + _ANSWER_SECONDS, found.lease_id, found.owner)
     view = await app.leases.view(found, wait_seconds=seconds)
+    view = await app.leases.scripts.seen(view)
     return reply.respond(lease_messages.lease_details(view, app.ssh_way))
+
+
+@router.get("/lease/{ctid}/user-data", **operations.fee(schemas.UserDataAnswer))
+async def show_user_data(request: Request) -> Response:
+    """Show what became of the script that came with the lease, and the end of its output."""
+    call = await caller.admit(request, scope="exec", description=_SCRIPT, find_lease=True)
+    if isinstance(call, Response):
+        return call
+    found, output = await context.of(request).leases.scripts.outcome(call.the_lease)
+    await call.charge()
+    return reply.respond(lease_messages.user_data_answer(call.the_lease, found, output))
 
 
 @router.delete("/lease/{ctid}", **operations.fee(schemas.LeaseItem, status=202))

@@ -41,7 +41,7 @@ async def redeem_owed(request: Request) -> Response:
     an Idempotency-Key, a repeated request never redeems twice.
     """
     app = context.of(request)
-    raw = await body.read(request)
+    raw = await body.read(request, body.MAX_CREATION_BYTES)
     holder = await _wallet(request, "redeem")
     wish = lease_request.to_creation(body.parse(raw, schemas.LeaseRequest))
     wishes = app.gate.wishes_of(request)

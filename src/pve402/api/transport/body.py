@@ -15,6 +15,7 @@ from starlette.requests import Request
 from pve402.domain import errors
 
 MAX_BYTES: Final = 64 * 1024
+MAX_CREATION_BYTES: Final = 384 * 1024  # what a new guest gets, with every letter escaped
 LIMIT_SECONDS: Final = 10.0  # plus the time that the largest body takes at this rate
 SLOWEST_BYTES_PER_SECOND: Final = 64 * 1024
 MOST_READ_BYTES: Final = 2 * 1024 * 1024  # for any body that is read in one go

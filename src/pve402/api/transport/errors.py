@@ -28,6 +28,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     errors.Blocked: 403,
     errors.LeaseNotFound: 404,
     errors.OwedNotFound: 404,
+    errors.UserDataMissing: 404,
     errors.LeaseEnded: 410,
     errors.Conflict: 409,
     errors.PaymentRefused: 402,

@@ -121,8 +121,8 @@ start() {
 
 x() { start job "$@"; }
 xi() { c=$1; fifos "${1%.*}"; shift; start job "$c" "$D/${c%.*}.i" "$@"; exec 9>&-; }
-# The program leaves the name of its terminal in the file Y.y, for `w`.
-xy() { export Y="$D/${1%.*}"; xi "$@"; unset Y; }
+# The program leaves the name of its terminal in the file PVE402_Y.y, for `w`.
+xy() { export PVE402_Y="$D/${1%.*}"; xi "$@"; unset PVE402_Y; }
 xc() { fifos "${1%.*}"; start console "$@"; exec 9>&-; }
 # Held open from before the fork: what is written before the reader runs is kept.
 fifos() { [ -p "$D/$1.i" ] || mkfifo "$D/$1.i" "$D/$1.f"; exec 9<>"$D/$1.f"; }

@@ -1,0 +1,37 @@
+"""What tenants see of the scripts that came with their leases."""
+
+import dataclasses
+
+from pve402.domain import errors, lease, user_data
+from pve402.leases import views
+from pve402.storage import database, user_data_rows, vault
+
+
+class Scripts:
+    """Reads how far they are, and their output."""
+
+    def __init__(self, db: database.Database, secret_vault: vault.Vault) -> None:
+        self._db = db
+        self._vault = secret_vault
+
+    async def seen(self, view: views.LeaseView) -> views.LeaseView:
+        """Return a view with how far the lease's script is, if it came with one."""
+        if not view.lease.metadata.get("userData"):
+            return view
+        async with self._db.read() as tx:
+            found = await user_data_rows.of_lease(tx, view.lease.lease_id)
+        return dataclasses.replace(view, script=found)
+
+    async def outcome(self, row: lease.Lease) -> tuple[user_data.UserData, bytes]:
+        """Return how far a lease's script is, and the end of its output, empty until it ended.
+
+        Raises UserDataMissing.
+        """
+        async with self._db.read() as tx:
+            found = await user_data_rows.of_lease(tx, row.lease_id)
+        if found is None:
+            raise errors.UserDataMissing
+        if found.sealed_output is None:
+            return found, b""
+        bound = user_data_rows.bound_to(found.order_id, "output")
+        return found, self._vault.unseal(found.sealed_output, bound)

@@ -1,0 +1,103 @@
+"""Scripts that run once in new guests: one row for each order that brought one."""
+
+import secrets
+from typing import Any
+
+import sqlalchemy as sa
+
+from pve402.domain import lease, user_data
+from pve402.storage import database, queue, tables, transaction
+
+DUE = queue.DueRows(tables.user_data)
+
+_rows = tables.user_data
+_orders = tables.orders
+_leases = tables.leases
+
+
+def bound_to(order_id: str, what: str) -> str:
+    """Return what an order's `script` or `output` is sealed for."""
+    return f"user data {what} {order_id}"
+
+
+def new_exec_id() -> str:
+    """Return a fresh id of a detached command."""
+    return f"e{secrets.token_hex(12)}"
+
+
+async def insert(
+    db: database.Database,
+    tx: transaction.Transaction,
+    order_id: str,
+    sealed_script: bytes,
+    *,
+    needs_network: bool,
+) -> None:
+    """Store an order's script, to be looked at now and then until its guest is there."""
+    await tx.execute(
+        _rows.insert().values(
+            order_id=order_id,
+            state=user_data.State.PENDING.value,
+            needs_network=needs_network,
+            sealed_script=sealed_script,
+            created_at=db.now(),
+            due_at=db.now(1.0),
+            truncated=False,
+            attempts=0,
+        )
+    )
+
+
+async def wake(db: database.Database, tx: transaction.Transaction, order_id: str) -> None:
+    """Make an order's script due, unless somebody works on it: its guest is handed over."""
+    idle = (_rows.c.order_id == order_id, _rows.c.fence.is_(None), _rows.c.due_at.isnot(None))
+    await tx.execute(_rows.update().where(*idle).values(due_at=db.now()))
+
+
+async def of_lease(tx: transaction.Transaction, lease_id: str) -> user_data.UserData | None:
+    """Return the script that came with a lease; None without one."""
+    found = transaction.only(await tx.run(_OF_LEASE, lease_id=lease_id))
+    return None if found is None else user_data.UserData.from_row(found)
+
+
+async def lease_of(tx: transaction.Transaction, order_id: str) -> lease.Lease | None:
+    """Return the lease whose guest runs an order's script."""
+    query = sa.select(_leases).join(_orders, _orders.c.lease_id == _leases.c.lease_id)
+    found = transaction.only(await tx.execute(query.where(_orders.c.order_id == order_id)))
+    return None if found is None else lease.Lease.from_row(found)
+
+
+async def write(
+    tx: transaction.Transaction, row: user_data.UserData, **values: Any
+) -> user_data.UserData:
+    """Write values on a row that is still ours. Raises FenceLostError."""
+    if "state" in values:
+        values["state"] = values["state"].value
+    written = await queue.update_fenced(tx, _rows, row.order_id, row.fence, **values)
+    return user_data.UserData.from_row(written)
+
+
+async def wait(
+    db: database.Database, tx: transaction.Transaction, row: user_data.UserData, seconds: float
+) -> None:
+    """Let a row that is still ours rest. Raises FenceLostError."""
+    rest = {"due_at": db.now(seconds), "fence": None, "attempts": 0, "last_error": None}
+    await queue.update_fenced(tx, _rows, row.order_id, row.fence, **rest)
+
+
+async def forget_over(tx: transaction.Transaction) -> int:
+    """Delete the rows of leases that are over, and return how many those were."""
+    return (await tx.execute(_FORGET_OVER)).rowcount
+
+
+_OF_LEASE = (
+    sa.select(_rows)
+    .join(_orders, _orders.c.order_id == _rows.c.order_id)
+    .where(_orders.c.lease_id == transaction.hole("lease_id"))
+)
+_STANDS = sa.exists().where(
+    _orders.c.order_id == _rows.c.order_id,
+    _leases.c.lease_id == _orders.c.lease_id,
+    _leases.c.ended_at.is_(None),
+)
+_FORGET_OVER = _rows.delete().where(~_STANDS)
