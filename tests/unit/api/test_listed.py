@@ -23,7 +23,11 @@ API = make_api(networks=EVERY_NETWORK)
 ROUTES = [
     route for route in API.app.routes if isinstance(route, routing.PlainRoute) and route.listed
 ]
-VALUES = {"ctid": "l8w0o5w0v1q9n7x3k2j4h6g5f4", "execId": "e0123456789abcdef01234567"}
+VALUES = {
+    "ctid": "l8w0o5w0v1q9n7x3k2j4h6g5f4",
+    "execId": "e0123456789abcdef01234567",
+    "name": "before-upgrade",
+}
 PATHS = [re.sub(r"{(\w+)}", lambda name: VALUES[name[1]], route.path) for route in ROUTES]
 FORMS = [
     json.loads(form)
