@@ -78,14 +78,22 @@ def test_numbers_as_texts_are_taken_as_the_first_service_did():
     assert parsed.runtime_minutes == 30
 
 
-async def test_a_body_over_the_bound_is_413(api: Api):
-    reply = await api.client.post("/lease/container", b" " * (64 * 1024 + 1))
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [
+        ("/lease/container", body.MAX_CREATION_BYTES),
+        ("/lease/quote", body.MAX_CREATION_BYTES),
+        ("/lease/10000/renew", body.MAX_BYTES),
+    ],
+)
+async def test_a_body_over_the_bound_is_413(api: Api, path: str, most: int):
+    reply = await api.client.post(path, b" " * (most + 1))
 
     assert (reply.status, reply.code) == (413, "body_too_large")
 
 
 async def test_a_body_without_announced_length_is_bounded_as_well(api: Api):
-    chunks = [b"x" * 40_000] * 4
+    chunks = [b"x" * 40_000] * (body.MAX_CREATION_BYTES // 40_000 + 1)
 
     reply = await api.client.post(
         "/lease/container", headers={"content-length": "0"}, chunks=chunks
