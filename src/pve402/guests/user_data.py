@@ -23,7 +23,7 @@ from pve402.hub import errors as hub_errors
 from pve402.hub.start_scripts import Seen, Standing
 from pve402.leases import workflow
 from pve402.proxmox.guests import GuestRef
-from pve402.storage import database, queue, user_data_rows, vault
+from pve402.storage import database, lease_rows, queue, user_data_rows, vault
 
 log = structlog.get_logger(__name__)
 
@@ -160,7 +160,7 @@ class UserDataRuns:
     async def _usable(self, row: user_data.UserData) -> lease.Lease:
         """Return the lease whose guest may be entered; wait for it otherwise."""
         async with self._db.read() as tx:
-            found = await user_data_rows.lease_of(tx, row.order_id)
+            found = await lease_rows.get_of_order(tx, row.order_id)
             now = await self._db.time_in(tx)
         if found is not None and found.suspension is None and found.is_to_run:
             if lease.is_usable(found.status, found.expires_at, now):

@@ -9,7 +9,6 @@ from pve402.storage import tables, transaction
 
 _environments = tables.environments
 _orders = tables.orders
-_leases = tables.leases
 
 
 async def insert(tx: transaction.Transaction, order_id: str, sealed: bytes) -> None:
@@ -40,7 +39,7 @@ _OF_LEASE = (
 )
 _STANDS = sa.exists().where(
     _orders.c.order_id == _environments.c.order_id,
-    _leases.c.lease_id == _orders.c.lease_id,
-    _leases.c.ended_at.is_(None),
+    tables.leases.c.lease_id == _orders.c.lease_id,
+    tables.leases.c.ended_at.is_(None),
 )
 _FORGET_OVER = _environments.delete().where(~_STANDS)

@@ -5,14 +5,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pve402.domain import lease, user_data
+from pve402.domain import user_data
 from pve402.storage import database, queue, tables, transaction
 
 DUE = queue.DueRows(tables.user_data)
 
 _rows = tables.user_data
 _orders = tables.orders
-_leases = tables.leases
 
 
 def bound_to(order_id: str, what: str) -> str:
@@ -60,13 +59,6 @@ async def of_lease(tx: transaction.Transaction, lease_id: str) -> user_data.User
     return None if found is None else user_data.UserData.from_row(found)
 
 
-async def lease_of(tx: transaction.Transaction, order_id: str) -> lease.Lease | None:
-    """Return the lease whose guest runs an order's script."""
-    query = sa.select(_leases).join(_orders, _orders.c.lease_id == _leases.c.lease_id)
-    found = transaction.only(await tx.execute(query.where(_orders.c.order_id == order_id)))
-    return None if found is None else lease.Lease.from_row(found)
-
-
 async def write(
     tx: transaction.Transaction, row: user_data.UserData, **values: Any
 ) -> user_data.UserData:
@@ -97,7 +89,7 @@ _OF_LEASE = (
 )
 _STANDS = sa.exists().where(
     _orders.c.order_id == _rows.c.order_id,
-    _leases.c.lease_id == _orders.c.lease_id,
-    _leases.c.ended_at.is_(None),
+    tables.leases.c.lease_id == _orders.c.lease_id,
+    tables.leases.c.ended_at.is_(None),
 )
 _FORGET_OVER = _rows.delete().where(~_STANDS)
