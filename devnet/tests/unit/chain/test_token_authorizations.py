@@ -135,7 +135,8 @@ def test_a_transfer_is_valid_strictly_between_its_two_times(
 ) -> None:
     message = authorization(payer.address, PAYEE, 1, valid_after=NOW, valid_before=NOW + 500)
     signature = sign(payer, message)
-    token.chain.rpc("evm_mine", NOW + 499)
+    token.chain.rpc("evm_mine", NOW + 400)
+    token.chain.rpc("evm_setNextBlockTimestamp", NOW + 499)
 
     token.authorize(message, signature)
 
