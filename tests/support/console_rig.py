@@ -21,7 +21,7 @@ from typing import Any
 import requests
 import uvicorn
 import uvloop
-from tests.support import api_fixtures, fake_leases, guest_work, programs
+from tests.support import api_fixtures, console_links, fake_leases, guest_work, programs
 
 from pve402.api import app, context, gate
 from pve402.api.transport import address, guard
@@ -56,8 +56,8 @@ class Rig:
         )
 
     def link(self, vmid: int = BASH, kind: str = "terminal") -> dict[str, Any]:
-        """A link to a guest's console."""
-        answer = self.ask(vmid, kind)
+        """A link to a guest's console; one that was just closed may still be ending."""
+        answer = console_links.once_free(lambda: self.ask(vmid, kind))
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found

@@ -10,7 +10,6 @@ from tests.support import console_rig
 from tests.support.console_links import (
     LIMIT_SECONDS,
     closing,
-    once_free,
     opened,
     read_until,
     ready,
@@ -86,8 +85,7 @@ def test_a_closed_picture_leaves_the_terminal_to_others(rig: Rig) -> None:
     with opened(rig.link(BASH, "vnc")) as socket:
         Viewer(socket, hello=ready(socket))
 
-    free = once_free(lambda: rig.ask(BASH, "terminal"))
-    with opened(free.json()) as socket:
+    with opened(rig.link(BASH, "terminal")) as socket:
         ready(socket)
         socket.send(b"echo fr''ee\r")
         read_until(socket, b"free")
