@@ -74,9 +74,6 @@ class FakeTerminal:
         self._faults.step()
         return await self._incoming.get()
 
-    def pause_reading(self, seconds: float) -> None:
-        """There is no network to leave alone."""
-
     async def close(self) -> None:
         """Hang up."""
         self.is_closed = True

@@ -2,12 +2,15 @@
 
 Terminal output arrives in messages of about 4 KiB. A socket returns messages that have already
 arrived without yielding to the event loop, so work deferred to the loop's next turn sees all of
-them at once and pays its fixed cost once instead of per message. During a flood we stop reading
-the network for a moment after each piece, so that the next piece is large and takes one read.
+them at once and pays its fixed cost once instead of per message. During a flood we take nothing
+for a moment after each piece, so that the next piece is large.
 
-Handling a piece may take several turns of the loop. We read nothing more until it is done, and
+Handling a piece may take several turns of the loop. We take nothing more until it is done, and
 rest between turns for as long as each turn took, so a guest that sends as much as it can keeps
 the loop busy at most half the time.
+
+Only the socket stops and resumes its transport: it counts what waits in its queue, and what is
+read into a full one it can neither parse nor bound.
 """
 
 import asyncio
@@ -30,8 +33,6 @@ class Source(Protocol):
     """Where messages come from."""
 
     def receive(self) -> Awaitable[bytes | None]: ...
-
-    def pause_reading(self, seconds: float) -> None: ...
 
 
 Take = Callable[[bytes], Iterator[None] | None]
@@ -62,7 +63,7 @@ class BatchedReader:
                     await self._idle.wait()
                 if not self._pieces:
                     if self._is_flood:
-                        self._source.pause_reading(_PAUSE_SECONDS)
+                        await asyncio.sleep(_PAUSE_SECONDS)
                     loop.call_soon(self._pass_on)
                 self._pieces.append(data)
                 self._size += len(data)

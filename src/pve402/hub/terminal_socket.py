@@ -63,10 +63,6 @@ class WebSocketTerminal:
             return output
         return message.data.encode() if message.type is aiohttp.WSMsgType.TEXT else None
 
-    def pause_reading(self, seconds: float) -> None:
-        """Stop reading for this long; the kernel buffers what arrives."""
-        self._socket.pause_reading(seconds)
-
     async def close(self) -> None:
         """Close the socket."""
         await self._socket.close()

@@ -14,8 +14,7 @@ from typing import Any, Self
 
 from pve402.proxmox import answers, errors, login, parameters
 from pve402.proxmox.options import ProxmoxOptions, TimeLimits
-from pve402.proxmox.transport import Transport
-from pve402.proxmox.websocket import WebSocket
+from pve402.proxmox.transport import Transport, WebSocket
 
 __all__ = ["ProxmoxClient", "ProxmoxOptions", "TimeLimits", "WebSocket"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pve402.proxmox import answers, errors, guest_views, parameters, past_figures, resources
-from pve402.proxmox.client import ProxmoxClient
+from pve402.proxmox.client import ProxmoxClient, WebSocket
 from pve402.proxmox.guest_spec import GuestSpec, NetworkSpec
 from pve402.proxmox.guest_views import (
     GuestConfig,
@@ -20,7 +20,6 @@ from pve402.proxmox.guest_views import (
 )
 from pve402.proxmox.resources import GuestSummary, RunState
 from pve402.proxmox.upid import Upid
-from pve402.proxmox.websocket import WebSocket
 
 __all__ = [
     "GuestConfig",

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -23,9 +23,11 @@ from yarl import URL
 from pve402.domain import causes
 from pve402.proxmox import answers, errors
 from pve402.proxmox.options import ProxmoxOptions, api_url, fingerprint_digest
-from pve402.proxmox.websocket import WebSocket
 
 _log = structlog.get_logger(__name__)
+
+WebSocket: TypeAlias = aiohttp.ClientWebSocketResponse[Literal[True]]
+"""A console's websocket. Nobody but aiohttp may stop and resume its transport."""
 
 #: pveproxy sends websocket frames of at most 128 KiB.
 _WEBSOCKET_MESSAGE_BYTES = 1024 * 1024
@@ -106,14 +108,14 @@ class Transport:
         """
         try:
             async with asyncio.timeout(self._limits.console_seconds):
-                socket = await self._open_session().ws_connect(
+                socket: WebSocket = await self._open_session().ws_connect(
                     self._url(call.path, query=parameters),
                     protocols=("binary",),
                     headers=dict(headers),
                     timeout=aiohttp.ClientWSTimeout(ws_close=_WEBSOCKET_CLOSE_SECONDS),
                     max_msg_size=_WEBSOCKET_MESSAGE_BYTES,
                 )
-                return cast("WebSocket", socket)
+                return socket
         except aiohttp.WSServerHandshakeError as error:
             raise _handshake_error(call, error.status) from None
         except (aiohttp.ClientError, OSError, _Dropped) as error:
@@ -177,7 +179,6 @@ class Transport:
                 timeout=aiohttp.ClientTimeout(sock_connect=self._limits.connect_seconds),
                 trace_configs=[_connection_trace()],
                 middlewares=(_never_repeat,),
-                ws_response_class=WebSocket,
             )
         return self._session
 

@@ -15,10 +15,6 @@ class Messages:
         self._messages = list(messages)
         self._error = error
         self.go_on = asyncio.Event()
-        self.pauses = 0
-
-    def pause_reading(self, seconds: float) -> None:
-        self.pauses += 1
 
     async def receive(self) -> bytes | None:
         if self._messages and self._messages[0] is None:
@@ -59,16 +55,34 @@ async def test_a_flood_is_cut_so_that_others_have_their_turn() -> None:
     assert max(map(len, pieces)) <= LARGEST_PIECE_BYTES + 4096
 
 
-@pytest.mark.parametrize(("first", "pauses"), [(b"a" * 4096, 1), (b"a" * 80, 0)])
-async def test_only_in_a_flood_is_the_network_left_alone(first: bytes, pauses: int) -> None:
-    source, pieces = Messages(first, None, b"b" * 4096, b"c"), []
-    take: Callable[[bytes], None] = pieces.append
-    reading = asyncio.create_task(BatchedReader(source, take).run())
-    await asyncio.sleep(0.01)
-    assert (pieces, source.pauses) == ([first], 0)
-    source.go_on.set()
-    await reading
-    assert (pieces[1:], source.pauses) == ([b"b" * 4096 + b"c"], pauses)
+class Trickle:
+    """A socket with one message a turn of the loop."""
+
+    def __init__(self, *messages: bytes) -> None:
+        self._waiting: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._feeding = asyncio.create_task(self._feed(*messages))
+
+    async def receive(self) -> bytes | None:
+        return await self._waiting.get()
+
+    async def _feed(self, *messages: bytes) -> None:
+        for message in (*messages, None):
+            self._waiting.put_nowait(message)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("messages", "joined"),
+    [((b"a" * 4096, b"b", b"c"), [b"a" * 4096, b"bc"]), ((b"a", b"b", b"c"), [b"a", b"b", b"c"])],
+    ids=["flood", "drops"],
+)
+async def test_only_a_flood_waits_for_what_comes_next(
+    messages: tuple[bytes, ...], joined: list[bytes]
+) -> None:
+    pieces: list[bytes] = []
+    await BatchedReader(Trickle(*messages), pieces.append).run()
+    assert pieces == joined
 
 
 @pytest.mark.parametrize("error", [None, ConnectionError()], ids=["end", "break"])

@@ -27,9 +27,6 @@ class FakeTerminal:
     async def receive(self) -> bytes | None:
         return await self.output.get()
 
-    def pause_reading(self, seconds: float) -> None:
-        """What comes is put here by the test; there is no network to leave alone."""
-
     async def close(self) -> None:
         self.is_closed = True
         self.output.put_nowait(None)

@@ -41,9 +41,6 @@ class FakeSocket:
     async def receive(self) -> bytes | None:
         return await self.incoming.get()
 
-    def pause_reading(self, seconds: float) -> None:
-        """What comes is put here by the test; there is no network to leave alone."""
-
     async def close(self) -> None:
         self.is_closed = True
         self.incoming.put_nowait(None)

@@ -1,6 +1,5 @@
 """Consoles: the websocket that is opened, and what passes through it."""
 
-import asyncio
 import ssl
 from collections.abc import AsyncIterator
 
@@ -118,45 +117,3 @@ async def test_a_message_beyond_all_reason_ends_the_socket(
 
     assert message.type is WSMsgType.ERROR
     assert socket.closed
-
-
-async def test_while_reading_is_paused_nothing_comes(guests: Guests) -> None:
-    socket = await guests.connect(REF, TICKET)
-    socket.pause_reading(3600)
-    await socket.send_bytes(b"typed")
-
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
-            await socket.receive()
-
-
-async def test_behind_a_pause_everything_comes(guests: Guests) -> None:
-    socket = await guests.connect(REF, TICKET)
-    socket.pause_reading(0.001)
-    for number in range(20):
-        await socket.send_bytes(bytes([number]) * 5000)
-
-    received = [(await socket.receive()).data for _ in range(20)]
-    await socket.close()
-
-    assert received == [bytes([number]) * 5000 for number in range(20)]
-
-
-@pytest.mark.parametrize("closes_first", [True, False])
-async def test_a_socket_may_close_before_or_during_a_pause(
-    guests: Guests, closes_first: bool
-) -> None:
-    troubles: list[object] = []
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: troubles.append(context))
-    socket = await guests.connect(REF, TICKET)
-    if closes_first:
-        await socket.close()
-
-    socket.pause_reading(0.001)
-    await socket.close()
-    socket.pause_reading(0.001)
-    await asyncio.sleep(0.01)
-
-    assert (await socket.receive()).type is WSMsgType.CLOSED
-    assert troubles == []
