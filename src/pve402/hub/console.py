@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pve402.hub import connect, errors
 from pve402.hub.options import HubOptions
+from pve402.hub.session import Session
 from pve402.hub.shells import SharedShell, Shell, SoleShell
 from pve402.proxmox import termproxy
 
@@ -27,6 +28,10 @@ _SKIPPED = b"\r\n\x1b[0m[output skipped]\r\n"
 #: How long the shell outlives its last window, so that a browser can reconnect.
 _LINGER_SECONDS = 60.0
 _MAX_WINDOWS = 16
+
+
+FindGuest = Callable[[], Awaitable["GuestState"]]
+GiveVariables = Callable[["GuestState", Session], Awaitable[str]]
 
 
 class ConsoleChannel:
@@ -91,14 +96,14 @@ class Console:
 
     def __init__(
         self,
-        guest: "GuestState",
+        find_guest: FindGuest,
         open_terminal: connect.OpenTerminal,
         options: HubOptions,
-        variables_file: Callable[[], Awaitable[str]],
+        give_variables: GiveVariables,
     ) -> None:
         self.is_over = False
-        self._variables_file = variables_file
-        self._guest = guest
+        self._find_guest = find_guest
+        self._give_variables = give_variables
         self._open_terminal = open_terminal
         self._options = options
         self._shell: Shell | None = None
@@ -107,6 +112,11 @@ class Console:
         self._lock = asyncio.Lock()
         self._holding = AsyncExitStack()
         self._lingering: asyncio.Task[None] | None = None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has ended, or could not be opened."""
+        return self.is_over or (self._shell is None and not self._lock.locked())
 
     @property
     def is_left(self) -> bool:
@@ -166,17 +176,19 @@ class Console:
         await self._holding.aclose()
 
     async def _open(self, columns: int, rows: int) -> None:
-        session = await self._guest.session()
+        # Asked for each time: a console that could not open may outlive the state of its guest.
+        guest = await self._find_guest()
+        session = await guest.session()
         if SharedShell.is_possible(session):
-            variables = await self._variables_file()
+            variables = await self._give_variables(guest, session)
             size = (columns, rows)
             self._shell = SharedShell(
                 session, size, variables=variables, output=self._output, ended=self._end
             )
             return
-        await self._holding.enter_async_context(self._guest.held("console"))
+        await self._holding.enter_async_context(guest.held("console"))
         try:
-            socket = await self._open_terminal(self._guest.guest)
+            socket = await self._open_terminal(guest.guest)
         except BaseException:
             await self._holding.aclose()
             raise

@@ -188,19 +188,17 @@ class Hub:
         Raises Unavailable, SessionFailed, TooManyCommands, Moved.
         """
         console = self._consoles.get(guest)
-        if console is None or console.is_over:
-            state = await self._state(guest)
-            console = self._consoles.get(guest)
-            if console is None or console.is_over:
-                reading = functools.partial(self.variables_file, guest)
-                console = Console(state, self._open_terminal, self.options, reading)
-                self._consoles[guest] = console
+        if console is None or console.is_gone:
+            find = functools.partial(self._state, guest)
+            given = self.variables.given
+            console = Console(find, self._open_terminal, self.options, given)
+            self._consoles[guest] = console
         return await console.attach(columns, rows)
 
     async def check_console(self, guest: GuestRef) -> None:
         """Check that a console window can be opened. Raises as `open_console`."""
         console = self._consoles.get(guest)
-        if console is None or console.is_over:
+        if console is None or console.is_gone:
             await self.session(guest)
 
     def reserve_terminal(self, guest: GuestRef, holder: str) -> AbstractAsyncContextManager[None]:
@@ -242,7 +240,7 @@ class Hub:
     async def _reserved(self, guest: GuestRef, holder: str) -> AsyncIterator[None]:
         state = await self._state(guest)
         console = self._consoles.get(guest)
-        if console is not None and not console.is_over and console.is_left:
+        if console is not None and not console.is_gone and console.is_left:
             await console.close("closed")
             await state.wait_until_idle(_HANG_UP_SECONDS)
         async with state.held(holder):
@@ -366,7 +364,7 @@ class Hub:
 
     def _forget_consoles(self) -> None:
         """Drop consoles that have ended; each still holds its latest output."""
-        for guest in [guest for guest, console in self._consoles.items() if console.is_over]:
+        for guest in [guest for guest, console in self._consoles.items() if console.is_gone]:
             del self._consoles[guest]
 
     async def _tidy_guest(self, guest: GuestRef, state: GuestState) -> None:

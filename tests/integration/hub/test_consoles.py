@@ -56,6 +56,31 @@ async def test_a_console_that_is_over_is_forgotten(
     assert kept() is None
 
 
+@pytest.mark.parametrize("windows", [1, 3], ids=["one window", "three windows"])
+async def test_a_console_refused_by_a_stopped_guest_opens_once_it_runs(
+    chain: Consoles, monkeypatch: pytest.MonkeyPatch, windows: int
+) -> None:
+    monkeypatch.setattr(hubs, "TIDY_SECONDS", 0.05)
+    guest = guest_consoles.guest(BASH)
+    async with chain.hub() as hub:
+        await chain.act(BASH, "stop")
+        opening = [hub.open_console(guest, 80, 24) for _ in range(windows)]
+        refused = await asyncio.gather(*opening, return_exceptions=True)
+        assert [type(error) for error in refused] == [errors.GuestNotRunning] * windows
+        async with asyncio.timeout(20):
+            while guest in hub._guests or guest in hub._consoles:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.02)
+        with pytest.raises(errors.GuestNotRunning):
+            await hub.check_console(guest)
+        await chain.act(BASH, "start")
+
+        console = await hub.open_console(guest, 80, 24)
+        assert (await hub.exec(guest, ExecRequest(command="echo beside"))).stdout == b"beside\n"
+        await console.write(b"echo th''ere\r")
+        assert b"there" in await _read_until(console, b"there")
+        assert hub.open_sessions == 1
+
+
 async def test_colours_unicode_and_line_ends_are_unchanged(
     hub: Hub, console_guest: GuestRef
 ) -> None:

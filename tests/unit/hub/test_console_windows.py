@@ -59,14 +59,22 @@ def terminal() -> FakeTerminal:
 
 
 @pytest.fixture
-def console(terminal: FakeTerminal) -> Console:
+def guest() -> FakeGuest:
+    return FakeGuest()
+
+
+@pytest.fixture
+def console(terminal: FakeTerminal, guest: FakeGuest) -> Console:
     async def open_terminal(_: object) -> FakeTerminal:
         return terminal
 
-    async def no_variables() -> str:
+    async def find_guest() -> FakeGuest:
+        return guest
+
+    async def no_variables(*_: object) -> str:
         return ""
 
-    return Console(FakeGuest(), open_terminal, HubOptions(), no_variables)  # type: ignore[arg-type]
+    return Console(find_guest, open_terminal, HubOptions(), no_variables)  # type: ignore[arg-type]
 
 
 async def test_both_windows_see_the_output(console: Console, terminal: FakeTerminal) -> None:
@@ -99,7 +107,7 @@ async def test_slow_window_keeps_the_end_and_says_so(console: Console) -> None:
 
 
 async def test_end_of_the_shell_ends_all_windows_and_lets_go_of_the_terminal(
-    console: Console, terminal: FakeTerminal
+    console: Console, terminal: FakeTerminal, guest: FakeGuest
 ) -> None:
     windows = [await console.attach(80, 24) for _ in range(2)]
     terminal.output.put_nowait(b"\x1b[999H\r\n[EOF - dtach terminating]\r\n")
@@ -108,7 +116,7 @@ async def test_end_of_the_shell_ends_all_windows_and_lets_go_of_the_terminal(
             pass
         assert window.close_reason == "exit"
     await asyncio.sleep(0.01)
-    assert console._guest.held_by == []  # type: ignore[attr-defined]
+    assert guest.held_by == []
     assert terminal.is_closed
 
 
