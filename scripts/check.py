@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -32,6 +32,7 @@ IN_PARALLEL = ("-n", str(2 * CORES), "--dist", "worksteal")
 # A test that its own time limit could not end shows its threads and costs its worker, not the run.
 HANGING = ("-o", "faulthandler_timeout=600", "-o", "faulthandler_exit_on_timeout=true")
 SOURCES = ("src", "devnet", "tests", "scripts")
+_LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,11 @@ def _show(outcomes: Iterable[Outcome]) -> None:
     for outcome in outcomes:
         word = "ok" if outcome.ok else "FAILED"
         print(f"{outcome.section.title:<12} {word:<7} {outcome.seconds:6.0f} s")
-    counts = [_counts(outcome.section) for outcome in outcomes if outcome.section.tests]
+    runs = [outcome.section for outcome in outcomes if outcome.section.tests]
+    for section in runs:
+        for name, why in _failures(section):  # said again, as only the end of an output may be kept
+            print(f"failed: {name}\n    {why}")
+    counts = [_counts(section) for section in runs]
     if counts:
         passed, failed, skipped = (sum(column) for column in zip(*counts, strict=True))
         print(f"\ntests: {passed} passed, {failed} failed, {skipped} skipped", flush=True)
@@ -226,13 +231,28 @@ def _report_of(section: Section) -> Path:
     return REPORTS / f"{section.title}.xml"
 
 
+def _read_report(section: Section) -> ElementTree.Element | None:
+    try:
+        return ElementTree.parse(_report_of(section)).getroot()  # noqa: S314 -- our own run's
+    except (OSError, ElementTree.ParseError):
+        return None
+
+
+def _failures(section: Section) -> Iterator[tuple[str, str]]:
+    """Yield the names of a pytest section's failed tests, each with its reason on one line."""
+    report = _read_report(section)
+    for case in () if report is None else report.iter("testcase"):
+        for problem in (*case.iter("failure"), *case.iter("error")):
+            why = " ".join(problem.get("message", "").split())
+            yield f"{case.get('classname')}::{case.get('name')}", why[:_LONGEST_REASON]
+
+
 def _counts(section: Section) -> tuple[int, int, int]:
     """Return a pytest section's passed, failed and skipped tests; one failed without a report."""
-    try:
-        report = ElementTree.parse(_report_of(section))  # noqa: S314 -- written by our own run
-    except (OSError, ElementTree.ParseError):
+    report = _read_report(section)
+    if report is None:
         return 0, 1, 0
-    suites = list(report.getroot().iter("testsuite"))
+    suites = list(report.iter("testsuite"))
     total, failures, errors, skipped = (
         sum(int(suite.get(key, "0")) for suite in suites)
         for key in ("tests", "failures", "errors", "skipped")

@@ -61,3 +61,33 @@ def test_a_section_that_does_not_end_is_ended_and_fails(
     assert check.main(["endless"]) == 1
 
     assert "endless is not finished after 1 s" in capfd.readouterr().out
+
+
+REPORT = """
+import pathlib, sys
+pathlib.Path(sys.argv[1]).write_text('''<testsuites><testsuite tests="3" failures="1" errors="1">
+<testcase classname="unit.test_a" name="test_one[x]"><failure message="assert 1&#10; == 2"/>
+</testcase><testcase classname="unit.test_a" name="test_two"><error message="no room"/></testcase>
+<testcase classname="unit.test_a" name="test_three"/></testsuite></testsuites>''')
+sys.exit(1)
+"""
+
+
+def test_the_summary_names_what_failed_and_why(
+    check: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(check, "REPORTS", tmp_path)
+    report = str(tmp_path / "some.xml")
+    some = check.Section("some", ("python", "-c", REPORT, report), tests=True)
+    monkeypatch.setitem(check.CHECKS, "some", (some,))
+
+    assert check.main(["some"]) == 1
+
+    summary = capfd.readouterr().out.partition("== summary")[2]
+    assert "failed: unit.test_a::test_one[x]\n    assert 1 == 2" in summary
+    assert "failed: unit.test_a::test_two\n    no room" in summary
+    assert "test_three" not in summary
+    assert "tests: 1 passed, 2 failed, 0 skipped" in summary
