@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 from playwright.sync_api import BrowserContext, Page, WebSocketRoute
-from tests.support import console_links
+from tests.support import console_links, console_pages
 from tests.support.browser_wallet import BrowserWallet
 from tests.support.console_links import LeaseHolder
 from tests.support.console_pages import connected, notice, show, until_shown
@@ -150,9 +150,19 @@ def test_the_time_that_is_left_is_said_in_words(page: Page, holder: LeaseHolder)
     page.goto(f"{holder.service.url}/console/terminal")
     expected = {17: "17 s", 245: "4 min 5 s", 300: "5 min", 3700: "1 h 1 min", 180_000: "2 d 2 h"}
 
-    said = {seconds: page.evaluate(IN_WORDS, seconds) for seconds in expected}
+    said = {seconds: page.evaluate(console_pages.IN_WORDS, seconds) for seconds in expected}
 
     assert said == expected
+
+
+def test_what_may_pass_can_be_tried_again(page: Page, holder: LeaseHolder):
+    page.goto(f"{holder.service.url}/console/terminal")
+    passing = ("session_lost", "terminal_unreachable", "overloaded", "too_many_consoles", "unknown")
+    final = ("lease_ended", "console_ticket_refused", "no_shell", "token_revoked")
+
+    said = {reason: page.evaluate(console_pages.MAY_RETRY, reason) for reason in (*passing, *final)}
+
+    assert said == dict.fromkeys(passing, True) | dict.fromkeys(final, False)
 
 
 def test_nothing_black_is_left_below_the_last_row(page: Page, holder: LeaseHolder):
@@ -345,12 +355,6 @@ def test_a_lease_is_renewed_with_the_wallet_of_the_browser(
     assert item["expiresAt"] > bought["expiresAt"]
     assert int(wallet.signed[0]["value"]) + int(bought["amount"]) == 2_000_000 - wallet.balance
 
-
-IN_WORDS = """async (seconds) => {
-  const style = document.querySelector("link[href$='app/console.css']").href;
-  const { inWords } = await import(style.replace("console.css", "durations.js"));
-  return inWords(seconds * 1000);
-}"""
 
 COLOUR = """(text) => {
   const spans = [...document.querySelectorAll('.xterm-rows span')];

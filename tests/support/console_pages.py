@@ -23,6 +23,20 @@ LIT = """() => {
 }"""
 """How many points of a picture are bright; none before it has a size."""
 
+MAY_RETRY = """async (reason) => {
+  const style = document.querySelector("link[href$='app/console.css']").href;
+  const { mayRetry } = await import(style.replace("console.css", "words.js"));
+  return mayRetry(reason);
+}"""
+"""Whether the page offers to connect again."""
+
+IN_WORDS = """async (seconds) => {
+  const style = document.querySelector("link[href$='app/console.css']").href;
+  const { inWords } = await import(style.replace("console.css", "durations.js"));
+  return inWords(seconds * 1000);
+}"""
+"""How the page says a number of seconds."""
+
 
 @pytest.fixture(scope="module")
 def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:

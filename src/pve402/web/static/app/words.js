@@ -25,7 +25,18 @@ const WORDS = {
   refused: "The viewer and the service do not understand each other.",
 };
 
-const MAY_RETRY = new Set(["exit", "closed", "console_busy", "guest_not_running", "terminal_stuck"]);
+const MAY_RETRY = new Set([
+  "exit",
+  "closed",
+  "console_busy",
+  "too_many_consoles",
+  "too_many_commands",
+  "guest_not_running",
+  "terminal_stuck",
+  "session_lost",
+  "terminal_unreachable",
+  "overloaded",
+]);
 const MAY_RENEW = new Set(["expired", "lease_ended", "lease_not_ready"]);
 
 export function explain(reason, wasOpen) {
