@@ -64,7 +64,7 @@ LINT = (
 TYPES = (Section("types", ("mypy",), leaves_cores=True),)
 SHARED = (*SLOWEST, *IN_PARALLEL, *HANGING)
 UNIT = _pytest(
-    "unit", "tests/unit", "devnet/tests/unit", *SLOWEST, "-n", str(CORES), limit_seconds=420
+    "unit", "tests/unit", "devnet/tests/unit", *SLOWEST, "-n", str(CORES), limit_seconds=1300
 )
 INTEGRATION = _pytest(
     "integration", "tests/integration", "devnet/tests/integration", *SHARED, limit_seconds=1300
