@@ -101,6 +101,19 @@ class SnapshotCalls:
             await snapshot_rows.check_fence(tx, row)
             return await snapshot_rows.update(tx, one, **values)
 
+    async def note_failed(
+        self, row: lease.Lease, one: snapshots.Snapshot, **values: Any
+    ) -> snapshots.Snapshot:
+        """Write down that one could not be taken; those that failed before give way to it.
+
+        Raises FenceLostError.
+        """
+        async with self._db.begin() as tx:
+            await snapshot_rows.check_fence(tx, row)
+            await snapshot_rows.remove_failed(tx, row.lease_id)
+            failed = snapshots.State.FAILED.value
+            return await snapshot_rows.update(tx, one, state=failed, **values)
+
     async def note_task(self, one: snapshots.Snapshot, upid: pve_tasks.Upid) -> snapshots.Snapshot:
         """Write down the task of a call that was sent. Raises FenceLostError after another call."""
         async with self._db.begin() as tx:

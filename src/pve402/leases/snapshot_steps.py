@@ -86,10 +86,12 @@ class SnapshotSteps:
         found = await self._calls.seen(row, one)
         if found is not None and found.is_whole:
             return await self._calls.note(row, one, **there)
-        state = snapshots.State.FAILED if found is None else snapshots.State.DELETING
         problem = snapshot_calls.problem_of(error)
         log.warning("snapshot_not_taken", lease=row.lease_id, vmid=row.vmid, problem=problem)
-        return await self._calls.note(row, one, state=state.value, problem=problem, **_NOW_DONE)
+        if found is None:
+            return await self._calls.note_failed(row, one, problem=problem, **_NOW_DONE)
+        half_made = {"state": snapshots.State.DELETING.value, "problem": problem}
+        return await self._calls.note(row, one, **half_made, **_NOW_DONE)
 
     async def _delete(self, row: lease.Lease, one: snapshots.Snapshot) -> None:
         """Delete a snapshot unless it is gone. Its name is never used again, so twice is harmless.

@@ -94,14 +94,12 @@ class Snapshots:
         return await self._done(change.moved, name)
 
     async def check_change(self, row: lease.Lease, name: str) -> None:
-        """Raise the error that `delete` and `roll_back` would get now.
+        """Raise the error that `delete` would get now.
 
         Raises SnapshotNotFound, LeaseBusy, ContainerLocked, and those of
         `power.check_running_time`.
         """
-        await self._check_usable(row)
-        async with self._db.read() as tx:
-            _named(await snapshot_rows.of_lease(tx, row.lease_id), name)
+        await self._find(row, name)
         await self._check_unlocked(row)
 
     async def delete(self, row: lease.Lease, name: str) -> Listing:
@@ -119,7 +117,8 @@ class Snapshots:
         """Raise the error that `roll_back` would get now, as `check_change` and LeaseNotReady."""
         if row.link is not networks.Link.READY:
             raise errors.LeaseNotReady("The container's network is not ready yet; try again later.")
-        await self.check_change(row, name)
+        _check_there(await self._find(row, name))
+        await self._check_unlocked(row)
 
     async def roll_back(self, row: lease.Lease, name: str) -> snapshots.Snapshot:
         """Roll the guest back to a snapshot: it stops, and starts again if it is to run.
@@ -129,8 +128,7 @@ class Snapshots:
         """
         async with self._changing(row, moves.begin_rollback) as change:
             one = _named(change.found, name)
-            if one.state is not _STATES.THERE:
-                raise snapshots.SnapshotNotFound
+            _check_there(one)
             values = {"state": _STATES.ROLLING_BACK.value, "problem": None}
             await snapshot_rows.update(change.tx, one, resumes_to=row.wanted.value, **values)
         return await self._done(change.moved, name)
@@ -171,6 +169,11 @@ class Snapshots:
         if len(standing) >= self._settings.snapshots_per_lease:
             raise snapshots.TooManySnapshots
 
+    async def _find(self, row: lease.Lease, name: str) -> snapshots.Snapshot:
+        await self._check_usable(row)
+        async with self._db.read() as tx:
+            return _named(await snapshot_rows.of_lease(tx, row.lease_id), name)
+
     async def _check_usable(self, row: lease.Lease) -> None:
         power.check_running_time(row)
         row.check_usable(await self._db.time())
@@ -196,6 +199,11 @@ def _named(found: Sequence[snapshots.Snapshot], name: str) -> snapshots.Snapshot
         raise snapshots.SnapshotNotFound
     _check_idle(found)
     return one
+
+
+def _check_there(one: snapshots.Snapshot) -> None:
+    if one.state is not _STATES.THERE:
+        raise snapshots.SnapshotNotFound("This snapshot could not be taken; take another.")
 
 
 def _check_idle(found: Sequence[snapshots.Snapshot]) -> None:

@@ -47,6 +47,12 @@ async def insert(
     await tx.execute(_snapshots.insert().values(**values, created_at=db.now()))
 
 
+async def remove_failed(tx: transaction.Transaction, lease_id: str) -> None:
+    """Delete those of a lease that failed before, so that their number has a bound."""
+    failed = _snapshots.c.state == snapshots.State.FAILED.value
+    await tx.execute(_snapshots.delete().where(_snapshots.c.lease_id == lease_id, failed))
+
+
 async def update(
     tx: transaction.Transaction, one: snapshots.Snapshot, **values: Any
 ) -> snapshots.Snapshot:

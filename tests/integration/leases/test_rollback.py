@@ -286,6 +286,23 @@ async def test_a_snapshot_that_somebody_deleted_is_told(shop: Installation) -> N
     assert shop.runs(row.vmid)
 
 
+async def test_a_snapshot_that_failed_is_refused_beforehand(shop: Installation) -> None:
+    row = (await shop.lease()).lease
+    fault = TaskFault(type="vzsnapshot", text="lvcreate: no room in the thin pool")
+    shop.proxmox.world.faults.order_for_task(fault)
+    with pytest.raises(snapshots.SnapshotFailed):
+        await shop.leases.snapshots.take(row, "before")
+    row = await shop.leases.find(row.lease_id)
+    asked = shop.record_proxmox_calls()
+
+    for refused in (shop.leases.snapshots.check_roll_back, shop.leases.snapshots.roll_back):
+        with pytest.raises(snapshots.SnapshotNotFound):
+            await refused(row, "before")
+
+    assert asked == []
+    assert shop.runs(row.vmid)
+
+
 async def test_a_guest_that_is_not_connected_yet_is_not_rolled_back(shop: Installation) -> None:
     row = await with_snapshot(shop)
 

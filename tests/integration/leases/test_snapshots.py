@@ -177,6 +177,21 @@ async def test_a_task_that_fails_is_told_and_leaves_nothing(
     assert await support.unaccounted(shop) == set()
 
 
+async def test_of_those_that_failed_the_newest_alone_is_kept(either_shop: Installation) -> None:
+    row = (await either_shop.lease()).lease
+    await either_shop.leases.snapshots.take(row, "good")
+    fault = TaskFault(type="vzsnapshot", text="lvcreate: no room in the thin pool")
+
+    for name in ("bad1", "bad2", "bad3"):
+        either_shop.proxmox.world.faults.order_for_task(fault)
+        row = await either_shop.leases.find(row.lease_id)
+        with pytest.raises(snapshots.SnapshotFailed):
+            await either_shop.leases.snapshots.take(row, name)
+
+    kept = {one.name: one.state for one in await support.rows(either_shop)}
+    assert kept == {"good": State.THERE, "bad3": State.FAILED}
+
+
 async def test_a_task_that_failed_too_late_is_a_snapshot(shop: Installation) -> None:
     row = (await shop.lease()).lease
     fault = TaskFault(type="vzsnapshot", text="interrupted by signal", executed=True)
