@@ -1,5 +1,6 @@
 """An installation whose storage takes snapshots, and what Proxmox holds of them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -91,3 +92,14 @@ def starts(shop: Installation, vmid: int) -> list[dict[str, Any]]:
 
     guests.start = watched  # type: ignore[method-assign]
     return seen
+
+
+async def postponed(shop: Installation) -> None:
+    """Wait until the worker has put a snapshot off for a while."""
+    for _ in range(4000):
+        (row,) = await shop.leases_now()
+        waits = row.due_at is not None and row.due_at > await shop.parts.db.time()
+        if waits and row.fence is None and row.due_at != row.expires_at:
+            return
+        await asyncio.sleep(0.005)
+    raise TimeoutError("the worker is not done")

@@ -7,7 +7,7 @@ import typer
 from pve402 import client, schemas
 from pve402.cli import calls, credentials, exit_codes, terminal
 
-_HEADS: Final = ("name", "state", "created")
+_HEADS: Final = ("name", "state", "created", "problem")
 
 
 def show(url: str, token: str | None, name: str, *, delete: str | None, as_json: bool) -> None:
@@ -58,8 +58,9 @@ def roll_back(
     terminal.show(item, as_json=as_json)
 
 
-def _row(item: schemas.SnapshotItem) -> tuple[str, str, str]:
-    return item.name, item.state, item.created_at.isoformat(timespec="seconds")
+def _row(item: schemas.SnapshotItem) -> tuple[str, str, str, str]:
+    created = item.created_at.isoformat(timespec="seconds")
+    return item.name, item.state, created, item.problem or ""
 
 
 def _room(answer: schemas.SnapshotsAnswer) -> str:
@@ -67,4 +68,5 @@ def _room(answer: schemas.SnapshotsAnswer) -> str:
         return "this service takes no snapshots"
     if not answer.possible:
         return "the storage of this container's disk takes no snapshots"
-    return f"{len(answer.snapshots)} of {answer.at_most} snapshots"
+    standing = [one for one in answer.snapshots if one.state != "failed"]
+    return f"{len(standing)} of {answer.at_most} snapshots"

@@ -77,6 +77,10 @@ class SnapshotFailed(errors.Pve402Error):
     code = "snapshot_failed"
 
 
+NOT_DELETED: Final = "snapshot_not_deleted"
+"""The problem of a snapshot that Proxmox VE does not delete yet; no refusal has this code."""
+
+
 class State(Enum):
     """Where a snapshot is; the values are stored and must not change."""
 
@@ -84,7 +88,7 @@ class State(Enum):
     THERE = "there"  # seen on Proxmox
     FAILED = "failed"  # it could not be taken, and is not on Proxmox
     ROLLING_BACK = "rolling_back"  # the guest is down until it has its size, card and mark again
-    DELETING = "deleting"  # to be removed from Proxmox, and then from the table
+    DELETING = "deleting"  # to be removed from Proxmox; its row goes then, or it FAILED before
 
 
 UNFINISHED: Final = frozenset({State.TAKING, State.ROLLING_BACK, State.DELETING})
@@ -139,3 +143,11 @@ def refusal(problem: str | None) -> errors.Pve402Error | None:
         return None
     known = (SnapshotsNotPossible, ContainerLocked)
     return next((kind() for kind in known if kind.code == problem), SnapshotFailed())
+
+
+def told(problem: str | None) -> str | None:
+    """Return the code that a tenant reads of the problem that is in a row."""
+    if problem == NOT_DELETED:
+        return problem
+    refused = refusal(problem)
+    return None if refused is None else refused.code

@@ -3,7 +3,8 @@
     state of the snapshot   step                                     then
     TAKING                  take it, read the list                   THERE, FAILED,
                                                                      or DELETING if it is half made
-    DELETING                delete it, read the list                 its row goes
+    DELETING                delete it, read the list                 its row goes, or FAILED if
+                                                                     it was half made
     ROLLING_BACK            see `rollback`                           THERE
 
 Taking and deleting delay nothing else: what fails for now is tried again later, and the guest is
@@ -104,8 +105,13 @@ class SnapshotSteps:
                 row, one, lambda: self._calls.on_proxmox.delete(snapshot_calls.ref(row), pve_name)
             )
             if await self._calls.seen(row, one) is not None:
+                if one.problem is None:
+                    await self._calls.note(row, one, problem=snapshots.NOT_DELETED)
                 raise workflow.RetryLater(workflow.reason_of(error or pve.ProxmoxFault()))
-        await self._calls.remove(row, one)
+        if one.problem in {None, snapshots.NOT_DELETED}:
+            await self._calls.remove(row, one)
+        else:  # its tenant is told why it could not be taken
+            await self._calls.note_failed(row, one, **_NOW_DONE)
 
     async def _later(self, seconds: float) -> datetime:
         return await self._db.time() + timedelta(seconds=seconds)

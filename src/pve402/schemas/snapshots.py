@@ -24,6 +24,14 @@ class SnapshotItem(Wire):
         description="`there` once it was taken. During `rolling_back` the container is down."
     )
     created_at: datetime
+    problem: str | None = Field(
+        default=None,
+        description=(
+            "Code of what kept it from being taken, deleted or rolled back to last:"
+            " `container_locked`, `snapshots_not_possible`, `snapshot_failed` or"
+            " `snapshot_not_deleted`; null if nothing did."
+        ),
+    )
 
 
 class SnapshotsAnswer(Wire):

@@ -210,7 +210,7 @@ async def test_a_lost_answer_is_resolved_and_nothing_is_taken_twice(
     row = (await shop.lease()).lease
     shop.fail_call(TAKE, FaultKind.DROP, executed=executed)
     taking = asyncio.create_task(shop.leases.snapshots.take(row, "before"))
-    await postponed(shop)
+    await support.postponed(shop)
     shop.pass_time(100)
     (answer,) = await asyncio.gather(taking, return_exceptions=True)
 
@@ -225,7 +225,7 @@ async def test_a_lost_answer_delays_no_stop(shop: Installation) -> None:
     row = (await shop.lease()).lease
     shop.fail_call(TAKE, FaultKind.DROP, times=1)
     taking = asyncio.create_task(shop.leases.snapshots.take(row, "before"))
-    await postponed(shop)
+    await support.postponed(shop)
 
     stopping = asyncio.create_task(shop.leases.stop(await shop.leases.find(row.lease_id)))
     for _ in range(500):
@@ -247,7 +247,7 @@ async def test_a_delete_under_a_backup_is_done_once_that_is_over(shop: Installat
     row = await shop.leases.find(row.lease_id)
 
     deleting = asyncio.create_task(shop.leases.snapshots.delete(row, "before"))
-    await postponed(shop)
+    await support.postponed(shop)
     still = await support.rows(shop)
     shop.pass_time(11)
     await deleting
@@ -286,7 +286,7 @@ async def test_a_guest_that_is_not_the_leases_is_left_alone(shop: Installation) 
     support.edit(shop, row.vmid, tags="somebody-elses")
 
     taking = asyncio.create_task(shop.leases.snapshots.take(row, "before"))
-    await postponed(shop)
+    await support.postponed(shop)
     taking.cancel()
     await asyncio.gather(taking, return_exceptions=True)
 
@@ -303,14 +303,3 @@ async def test_the_table_cannot_name_two_snapshots_of_a_lease_alike(
     with pytest.raises(sa.exc.IntegrityError):
         async with either_shop.parts.db.begin() as tx:
             await tx.execute(tables.snapshots.insert().values({**one, "pve_name": "other"}))
-
-
-async def postponed(shop: Installation) -> None:
-    """Wait until the worker has put a snapshot off for a while."""
-    for _ in range(4000):
-        (row,) = await shop.leases_now()
-        waits = row.due_at is not None and row.due_at > await shop.parts.db.time()
-        if waits and row.fence is None and row.due_at != row.expires_at:
-            return
-        await asyncio.sleep(0.005)
-    raise TimeoutError("the worker is not done")

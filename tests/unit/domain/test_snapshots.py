@@ -43,3 +43,16 @@ def test_no_name_on_proxmox_is_used_twice_or_can_be_a_tenants() -> None:
 )
 def test_a_stored_problem_is_told_by_its_code(problem: str | None, kind: type) -> None:
     assert type(snapshots.refusal(problem)) is kind
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        ("container_locked", "container_locked"),
+        ("snapshot_not_deleted", "snapshot_not_deleted"),
+        ("of a later version", "snapshot_failed"),
+        (None, None),
+    ],
+)
+def test_a_tenant_reads_only_codes_that_are_known(problem: str | None, told: str | None) -> None:
+    assert snapshots.told(problem) == told

@@ -1,7 +1,7 @@
 """Snapshots as answers show them."""
 
 from pve402 import schemas
-from pve402.domain.snapshots import Snapshot
+from pve402.domain import snapshots
 from pve402.leases.snapshots import Listing
 
 
@@ -14,6 +14,11 @@ def answer(listing: Listing) -> schemas.SnapshotsAnswer:
     )
 
 
-def item(one: Snapshot) -> schemas.SnapshotItem:
+def item(one: snapshots.Snapshot) -> schemas.SnapshotItem:
     """One of them."""
-    return schemas.SnapshotItem(name=one.name, state=one.state.value, created_at=one.created_at)
+    return schemas.SnapshotItem(
+        name=one.name,
+        state=one.state.value,
+        created_at=one.created_at,
+        problem=snapshots.told(one.problem),
+    )
