@@ -128,6 +128,7 @@ class FakeSnapshots:
         self.names: list[str] = []
 
     async def of_lease(self, row: lease.Lease) -> lease_snapshots.Listing:
+        self._called("snapshots", row)
         found = [_snapshot(row, name) for name in self.names]
         return lease_snapshots.Listing(snapshots=found, at_most=3, are_possible=True)
 

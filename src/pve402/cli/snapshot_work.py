@@ -66,7 +66,7 @@ def _row(item: schemas.SnapshotItem) -> tuple[str, str, str, str]:
 def _room(answer: schemas.SnapshotsAnswer) -> str:
     if answer.at_most == 0:
         return "this service takes no snapshots"
-    if not answer.possible:
+    if answer.possible is False:
         return "the storage of this container's disk takes no snapshots"
     standing = [one for one in answer.snapshots if one.state != "failed"]
     return f"{len(standing)} of {answer.at_most} snapshots"

@@ -25,7 +25,7 @@ class Listing:
 
     snapshots: Sequence[snapshots.Snapshot]
     at_most: int
-    are_possible: bool
+    are_possible: bool | None  # None: Proxmox could not be asked
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,13 +58,8 @@ class Snapshots:
         self._settings = settings
 
     async def of_lease(self, row: lease.Lease) -> Listing:
-        """The snapshots of a lease, oldest first. Raises ProxmoxErrors."""
-        async with self._db.read() as tx:
-            found = await snapshot_rows.of_lease(tx, row.lease_id)
-        at_most = self._settings.snapshots_per_lease
-        is_made = row.status is lease.LeaseStatus.ACTIVE
-        possible = at_most > 0 and is_made and await self._are_possible(row)
-        return Listing(snapshots=found, at_most=at_most, are_possible=possible)
+        """The snapshots of a lease, oldest first. Raises LeaseNotReady and ProxmoxErrors."""
+        return await self._listing(row, possible=await self._can_be_taken(row))
 
     async def check_take(self, row: lease.Lease, name: str) -> None:
         """Raise the error that `take` would get now, before anything is charged.
@@ -105,13 +100,16 @@ class Snapshots:
     async def delete(self, row: lease.Lease, name: str) -> Listing:
         """Delete a snapshot, and return those left; waits a few seconds for it.
 
-        Raises SnapshotNotFound, LeaseBusy.
+        Raises SnapshotNotFound, LeaseBusy; nothing once it is to be deleted.
         """
         async with self._changing(row, moves.look_at_snapshots) as change:
             one = _named(change.found, name)
             await snapshot_rows.update(change.tx, one, state=_STATES.DELETING.value, problem=None)
         await power.applied(self._db, self._worker, change.moved)
-        return await self.of_lease(row)
+        possible: bool | None = None
+        with contextlib.suppress(pve.ProxmoxError, errors.LeaseNotReady):
+            possible = await self._can_be_taken(row)
+        return await self._listing(row, possible=possible)
 
     async def check_roll_back(self, row: lease.Lease, name: str) -> None:
         """Raise the error that `roll_back` would get now, as `check_change` and LeaseNotReady."""
@@ -148,6 +146,17 @@ class Snapshots:
                 yield _Change(tx=tx, moved=moved, found=found)
         except queue.FenceLostError:
             raise errors.LeaseBusy from None
+
+    async def _listing(self, row: lease.Lease, *, possible: bool | None) -> Listing:
+        async with self._db.read() as tx:
+            found = await snapshot_rows.of_lease(tx, row.lease_id)
+        at_most = self._settings.snapshots_per_lease
+        return Listing(snapshots=found, at_most=at_most, are_possible=possible)
+
+    async def _can_be_taken(self, row: lease.Lease) -> bool:
+        is_made = row.status is lease.LeaseStatus.ACTIVE
+        is_sold = self._settings.snapshots_per_lease > 0
+        return is_sold and is_made and await self._are_possible(row)
 
     async def _done(self, row: lease.Lease, name: str) -> snapshots.Snapshot:
         """Return a snapshot once a worker has seen to it, or after a while."""

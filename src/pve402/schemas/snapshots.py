@@ -39,7 +39,12 @@ class SnapshotsAnswer(Wire):
 
     snapshots: list[SnapshotItem]
     at_most: int = Field(description="How many a container may have; 0 if none are taken.")
-    possible: bool = Field(description="Whether the storage of its disk takes snapshots.")
+    possible: bool | None = Field(
+        description=(
+            "Whether the storage of its disk takes snapshots; null after a deletion if Proxmox VE"
+            " could not be asked."
+        )
+    )
     rollback_stops: bool = Field(
         default=True, description="Whether the container is stopped to be rolled back."
     )

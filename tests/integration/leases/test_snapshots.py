@@ -10,6 +10,7 @@ from tests.support.installation import Installation, World, running
 from tests.support.snapshots import either_shop, shop, snapshot_proxmox, snapshot_world
 
 from pve402.domain import errors, lease, snapshots
+from pve402.proxmox import errors as pve
 from pve402.storage import tables
 from pve402_devnet.pve.faults import FaultKind, TaskFault
 
@@ -255,6 +256,24 @@ async def test_a_delete_under_a_backup_is_done_once_that_is_over(shop: Installat
     assert [one.state for one in still] == [State.DELETING]
     assert await support.rows(shop) == []
     assert support.on_proxmox(shop, row.vmid) == {}
+
+
+@pytest.mark.parametrize("kind", [FaultKind.ERROR, FaultKind.UNREACHABLE, FaultKind.DROP])
+async def test_a_deletion_is_answered_even_if_proxmox_is_away_then(
+    shop: Installation, kind: FaultKind
+) -> None:
+    row = (await shop.lease()).lease
+    for name in ("before", "other"):
+        await shop.leases.snapshots.take(await shop.leases.find(row.lease_id), name)
+    row = await shop.leases.find(row.lease_id)
+    shop.fail_call(r"GET .*/feature", kind, times=9)
+
+    left = await shop.leases.snapshots.delete(row, "before")
+    with pytest.raises(pve.ProxmoxError):
+        await shop.leases.snapshots.of_lease(row)
+
+    assert [one.name for one in left.snapshots] == ["other"]
+    assert left.are_possible is None
 
 
 async def test_snapshots_end_with_their_lease(shop: Installation) -> None:

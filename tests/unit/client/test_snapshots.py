@@ -53,6 +53,7 @@ async def test_the_commands_ask_for_what_was_typed(words: tuple[str, ...], asked
         ({"snapshots": [{**ITEM, "problem": "container_locked"}]}, "  container_locked"),
         ({"snapshots": [], "atMost": 0}, "this service takes no snapshots"),
         ({"snapshots": [], "possible": False}, "takes no snapshots"),
+        ({"possible": None}, "1 of 3 snapshots"),
     ],
 )
 async def test_the_list_says_whether_more_can_be_taken(listing: dict[str, Any], said: str):

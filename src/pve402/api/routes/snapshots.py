@@ -28,8 +28,13 @@ async def list_snapshots(request: Request) -> Response:
     call = await _admitted(request, _LOOK)
     if isinstance(call, Response):
         return call
-    await call.charge()
-    listing = await context.of(request).leases.snapshots.of_lease(call.the_lease)
+    service = context.of(request).leases.snapshots
+    if call.caller.how == "payment":  # nobody pays to hear that the machines are away
+        listing = await service.of_lease(call.the_lease)
+        await call.charge()
+    else:
+        await call.charge()
+        listing = await service.of_lease(call.the_lease)
     return reply.respond(snapshot_messages.answer(listing))
 
 

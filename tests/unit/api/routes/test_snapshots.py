@@ -6,6 +6,7 @@ from tests.support.api_fixtures import NETWORK, Api
 
 from pve402.domain import errors, lease, snapshots
 from pve402.leases import service
+from pve402.proxmox import errors as pve
 
 ALICE = f"{NETWORK}:{wallets.ALICE.address.lower()}"
 BOB = f"{NETWORK}:{wallets.BOB.address.lower()}"
@@ -101,6 +102,39 @@ async def test_a_refusal_costs_no_fee(
 
     assert (reply.status, reply.code) == (status, refusal.code)
     assert api.leases.named("pay_fee") == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "code"),
+    [
+        (pve.Unreachable(), 503, "proxmox_unavailable"),
+        (pve.UnexpectedAnswer(), 503, "proxmox_unavailable"),
+        (pve.PermissionDenied("secret"), 503, "proxmox_unavailable"),
+        (errors.LeaseNotReady(), 409, "lease_not_ready"),
+    ],
+)
+async def test_a_list_that_cannot_be_read_costs_no_fee(
+    api: Api, failure: Exception, status: int, code: str
+):
+    api.leases.add(fake_leases.make_lease(ALICE))
+    api.leases.failures["snapshots"] = failure
+    signed = wallets.payment_headers(wallets.ALICE, await api.client.get(PATH))
+
+    reply = await api.client.get(PATH, headers=signed)
+
+    assert (reply.status, reply.code) == (status, code)
+    assert "secret" not in str(reply.json())
+    assert api.leases.named("pay_fee") == []
+
+
+async def test_a_list_is_paid_for_once_it_is_read(api: Api):
+    api.leases.add(fake_leases.make_lease(ALICE))
+    signed = wallets.payment_headers(wallets.ALICE, await api.client.get(PATH))
+
+    reply = await api.client.get(PATH, headers=signed)
+
+    names = [name for name, _ in api.leases.calls if name in {"pay_fee", "snapshots"}]
+    assert (reply.status, names) == (200, ["snapshots", "pay_fee"])
 
 
 async def test_a_fee_is_paid_before_anything_is_done(api: Api):
