@@ -3,6 +3,9 @@
 Only descriptions with a valid HMAC by this installation's secret key count, so that people who may
 edit a guest on Proxmox cannot make themselves its owner. Leases already in the table stay
 unchanged. Orders, receipts and tokens cannot be restored; tenants sign for a new token.
+
+A rollback of which nothing is known any more may have left a guest down with the size of its
+snapshot. So a guest that is down has its lease's size before its lease is written.
 """
 
 import dataclasses
@@ -13,8 +16,9 @@ from rich.table import Table
 
 from pve402 import bootstrap
 from pve402.domain import lease, mark, networks, power, price
-from pve402.leases import reservation
+from pve402.leases import reservation, workflow
 from pve402.ops import screen
+from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import resources
 from pve402.storage import lease_rows
@@ -28,6 +32,17 @@ class Found:
     record: mark.GuestRecord
     is_stopped: bool  # as its node says; the cluster's list may not know
     is_unplugged: bool  # its card is still down, until its isolation rules stand
+    config: pve_guests.GuestConfig = dataclasses.field(repr=False)
+
+    @property
+    def ref(self) -> pve_guests.GuestRef:
+        """Names the guest to Proxmox."""
+        return pve_guests.GuestRef(node=self.guest.node, vmid=self.guest.vmid)
+
+    @property
+    def needs_its_size(self) -> bool:
+        """Whether it is down with other cores or memory than its lease has."""
+        return self.is_stopped and not _has_size(self.config, self.record.size)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,11 +61,10 @@ class Rebuild:
         for guest in unreadable:
             console.print(f"[yellow]{guest.vmid}: no valid description, left alone[/yellow]")
         if self.apply:
-            now = await parts.db.time()
-            for one in missing:
-                await _write(parts, one, now)
-            console.print(f"{len(missing)} leases were written.")
-        elif missing:
+            written = await _write_all(parts, missing, console)
+            console.print(f"{written} leases were written.")
+            return 1 if unreadable or written < len(missing) else 0
+        if missing:
             console.print("Nothing was written. Use --apply to write these leases.")
         return 1 if unreadable else 0
 
@@ -74,9 +88,8 @@ async def _read_guests(
             status = await parts.guests.status(ref)
             is_stopped = status.state is pve_guests.RunState.STOPPED
             is_unplugged = "link_down=1" in config.values.get("net0", "").split(",")
-            found.append(
-                Found(guest=guest, record=record, is_stopped=is_stopped, is_unplugged=is_unplugged)
-            )
+            how = {"is_stopped": is_stopped, "is_unplugged": is_unplugged}
+            found.append(Found(guest=guest, record=record, config=config, **how))
     return found, unreadable
 
 
@@ -87,6 +100,41 @@ async def _not_in_table(parts: bootstrap.Components, found: list[Found]) -> list
         known = await lease_rows.list_by_ids(tx, [one.record.lease_id for one in found])
     ids = {row.lease_id for row in known}
     return [one for one in found if one.record.lease_id not in ids]
+
+
+async def _write_all(parts: bootstrap.Components, missing: list[Found], console: Console) -> int:
+    """Write all leases but those whose guests cannot have their size; return how many."""
+    now, written = await parts.db.time(), 0
+    for one in missing:
+        try:
+            if one.needs_its_size:
+                await _give_its_size(parts, one)
+        except pve.ProxmoxError as error:
+            reason = screen.plain(workflow.reason_of(error))
+            console.print(
+                f"[yellow]{one.guest.vmid}: its size could not be set, so its lease was not"
+                f" written; run this again ({reason})[/yellow]"
+            )
+            continue
+        await _write(parts, one, now)
+        written += 1
+    return written
+
+
+async def _give_its_size(parts: bootstrap.Components, one: Found) -> None:
+    """Give a guest its lease's size, and read it back. Raises ProxmoxErrors.
+
+    Proxmox refuses if the guest's options, its tags among them, have changed since they were read.
+    """
+    size = one.record.size
+    changes = {"cores": size.cores, "memory": size.memory_mb}
+    await parts.guests.update_config(one.ref, changes, digest=one.config.digest)
+    if not _has_size(await parts.guests.config(one.ref), size):
+        raise pve.ProxmoxFault("the guest has another size all the same")
+
+
+def _has_size(config: pve_guests.GuestConfig, size: lease.Size) -> bool:
+    return (config.cores, config.memory_mb) == (size.cores, size.memory_mb)
 
 
 async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None:
@@ -151,3 +199,10 @@ def _show(missing: list[Found], console: Console) -> None:
         place = f"{one.guest.node}/{one.guest.vmid}"
         table.add_row(one.record.lease_id, place, one.record.owner, until)
     screen.print_whole(console, table)
+    for one in missing:
+        if one.needs_its_size:
+            was, size = one.config, one.record.size
+            console.print(
+                f"{one.guest.vmid}: is down with {was.cores or 'all'} cores, {was.memory_mb} MB;"
+                f" its lease has {size.cores} cores, {size.memory_mb} MB, which --apply gives it"
+            )
