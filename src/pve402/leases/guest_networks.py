@@ -187,9 +187,7 @@ class GuestNetworks:
             return
         if self._on_sale.isolation_of(row) is None:
             return
-        if not await self._firewalls.stands(_ref(row), self._ruleset(row)):
-            await self._firewalls.write(_ref(row), self._ruleset(row))
-            raise workflow.RetryLater("its rules had been changed", after_seconds=SETTLED_SECONDS)
+        await self._check_stands(row)
 
     async def disconnect(self, row: lease.Lease) -> None:
         """Take a guest's card down. Raises GuestMissing if the vmid is not the lease's guest."""
@@ -216,13 +214,18 @@ class GuestNetworks:
         """
         config = await self._guests.config(_ref(row))
         self._check_own(row, config)
-        if not await self._firewalls.stands(_ref(row), self._ruleset(row)):
-            await self._firewalls.write(_ref(row), self._ruleset(row))
-            raise workflow.RetryLater("its rules had been changed", after_seconds=SETTLED_SECONDS)
+        await self._check_stands(row)
         card = ",".join(_without_down(config))
         if card != config.values.get("net0", ""):
             changes = {"net0": card}
             await self._guests.update_config(_ref(row), changes, digest=config.digest)
+
+    async def _check_stands(self, row: lease.Lease) -> None:
+        """Write the guest's rules unless they stand, and raise RetryLater until those filter."""
+        wanted = self._ruleset(row)
+        if not await self._firewalls.stands(_ref(row), wanted):
+            await self._firewalls.write(_ref(row), wanted)
+            raise workflow.RetryLater("its rules had been changed", after_seconds=SETTLED_SECONDS)
 
     def _ruleset(self, row: lease.Lease) -> firewall.Ruleset:
         own, nodes = self.own_url.allowed, self._view.node_addresses
