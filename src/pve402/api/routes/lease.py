@@ -12,7 +12,7 @@ from pve402.api import caller, context, gate, terms
 from pve402.api.messages import lease_request, prices, reply
 from pve402.api.messages import leases as lease_messages
 from pve402.api.openapi import operations
-from pve402.api.transport import body, guard, preferences, routing, shapes
+from pve402.api.transport import body, guard, large_bodies, preferences, routing, shapes
 from pve402.domain import errors, lease
 from pve402.domain.networks import NetworkProfile
 from pve402.domain.request import CreationRequest
@@ -38,7 +38,7 @@ async def lease_container(request: Request) -> Response:
     refused before any payment. The container is created first, and paid for once it runs.
     """
     app = context.of(request)
-    raw = await body.read(request, body.MAX_CREATION_BYTES)
+    raw = await large_bodies.read(request)
     await app.leases.check_client(app.gate.client_address(request))
     if not raw and not gate.carries_payment(request):
         lowest = app.leases.catalogue.lowest_price_usd()
@@ -116,7 +116,7 @@ async def _check_renewable(
 async def quote_lease(request: Request) -> Response:
     """Return the exact price of a new lease or a renewal on each accepted network."""
     app = context.of(request)
-    raw = await body.read(request, body.MAX_CREATION_BYTES)
+    raw = await large_bodies.read(request)
     document = body.strict_json(raw)
     if isinstance(document, dict) and "ctid" in document:
         renewal = body.parse(raw, schemas.RenewalQuoteRequest)

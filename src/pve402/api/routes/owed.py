@@ -11,7 +11,7 @@ from pve402.api import caller, context
 from pve402.api.messages import debts, lease_request, reply
 from pve402.api.messages import leases as lease_messages
 from pve402.api.openapi import operations
-from pve402.api.transport import body, guard, routing
+from pve402.api.transport import body, guard, large_bodies, routing
 from pve402.domain import errors
 from pve402.leases import service
 
@@ -41,7 +41,7 @@ async def redeem_owed(request: Request) -> Response:
     an Idempotency-Key, a repeated request never redeems twice.
     """
     app = context.of(request)
-    raw = await body.read(request, body.MAX_CREATION_BYTES)
+    raw = await large_bodies.read(request)
     holder = await _wallet(request, "redeem")
     wish = lease_request.to_creation(body.parse(raw, schemas.LeaseRequest))
     wishes = app.gate.wishes_of(request)

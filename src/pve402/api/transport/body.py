@@ -5,6 +5,7 @@ Any input gives either a value or one of the refusals below, never a 500.
 
 import asyncio
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -56,15 +57,24 @@ class BodyInvalid(errors.InvalidRequest):
         super().__init__(f"{first['field'] or 'the body'}: {first['message']}")
 
 
-async def read(request: Request, most_bytes: int = MAX_BYTES) -> bytes:
+def _let_in() -> None:
+    """Let every body be large."""
+
+
+async def read(
+    request: Request, most_bytes: int = MAX_BYTES, *, at_large: Callable[[], None] = _let_in
+) -> bytes:
     """Return the body, stripped of blanks at both ends; empty if there is none.
 
-    Raises BodyTooLarge, BodyTooSlow.
+    Calls `at_large` before it keeps more than MAX_BYTES. Raises BodyTooLarge, BodyTooSlow, and
+    what `at_large` raises.
     """
-    return (await read_bytes(request, most_bytes)).strip()
+    return (await read_bytes(request, most_bytes, at_large=at_large)).strip()
 
 
-async def read_bytes(request: Request, most_bytes: int) -> bytes:
+async def read_bytes(
+    request: Request, most_bytes: int, *, at_large: Callable[[], None] = _let_in
+) -> bytes:
     """Return the body as it is. Raises as `read`."""
     pieces, size, more = [], 0, True
     try:
@@ -77,6 +87,8 @@ async def read_bytes(request: Request, most_bytes: int) -> bytes:
                 size += len(pieces[-1])
                 if size > most_bytes:
                     raise BodyTooLarge(f"The body must be at most {most_bytes:,} bytes.")
+                if size > MAX_BYTES:
+                    at_large()
                 more = message.get("more_body", False)
     except TimeoutError:
         raise BodyTooSlow from None

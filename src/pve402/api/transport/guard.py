@@ -6,6 +6,9 @@ garbage never takes a place there. Commands and files may take hours, so they mo
 and get more time. Websockets have two lanes: one until they have identified themselves, and one
 for afterwards, where their own work limits the time.
 
+A new request whose body is large takes one of a few places beside its own, since strangers send
+these bodies, too, and we keep them in memory.
+
 In every lane, one address may use only a share of the places, and so may one lease or wallet. Of
 requests that arrive together, those of one address start a few at a time.
 """
@@ -29,6 +32,7 @@ logger = structlog.get_logger(__name__)
 
 _ENTRY: Final = "pve402.entry"
 _MOST_SILENT_SOCKETS: Final = 512
+_MOST_LARGE_BODIES: Final = 128
 _STOPPING: Final = (
     "The service is restarting; if you sent a payment, ask again with the same payment."
 )
@@ -71,6 +75,11 @@ class _Entry:
         self.known(party)
         self._count_anew(self._guard.limits.paid_request_seconds)
 
+    def large(self) -> None:
+        """Take a place among the large bodies, unless the caller has a valid credential."""
+        if self._place.lane is self._guard.new:
+            self._place.take_beside(self._guard.large)
+
     def hold(self, seconds: float, *parties: str) -> None:
         """Move to the lane for long requests, or for sockets, and restart the clock."""
         lane = self._guard.sockets if self._timeout is None else self._guard.long
@@ -103,6 +112,16 @@ def allow_time_for_payment(request: Request, payer: str) -> None:
         entry.paid(payer)
 
 
+def expect_large_body(request: HTTPConnection) -> None:
+    """Count a body as large until the request ends or its caller is known.
+
+    Raises as `know`.
+    """
+    entry = request.scope.get(_ENTRY)
+    if entry is not None:
+        entry.large()
+
+
 def hold(request: HTTPConnection, seconds: float, *parties: str) -> None:
     """Give a request whose lease is known `seconds` from now.
 
@@ -129,6 +148,7 @@ class Guard:
         self.limits = limits
         self.always = lanes.Lane(limit=sys.maxsize)
         self.new = lanes.Lane(limit=limits.requests, part=2)
+        self.large = lanes.Lane(limit=min(limits.requests, _MOST_LARGE_BODIES), part=8)
         self.known = lanes.Lane(limit=limits.paid_requests)
         self.long = lanes.Lane(limit=limits.paid_requests)
         self.new_sockets = lanes.Lane(limit=min(limits.requests, _MOST_SILENT_SOCKETS))

@@ -63,6 +63,7 @@ class Place:
         lane.enter(parties)
         self._lane = lane
         self._parties = tuple(parties)
+        self._beside: Lane | None = None
 
     @property
     def lane(self) -> Lane:
@@ -78,9 +79,21 @@ class Place:
         self.leave()
         self._lane, self._parties = lane, parties
 
+    def take_beside(self, lane: Lane) -> None:
+        """Take a place in another lane as well, until it moves or leaves.
+
+        Raises what `Lane.enter` raises.
+        """
+        if self._beside is None:
+            lane.enter(self._parties)
+            self._beside = lane
+
     def leave(self) -> None:
         """Give the place up."""
         self._lane.leave(self._parties)
+        if self._beside is not None:
+            self._beside.leave(self._parties)
+            self._beside = None
 
 
 def parties_of(address: str | None) -> tuple[str, ...]:
