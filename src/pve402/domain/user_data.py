@@ -10,6 +10,7 @@ from pve402.domain import errors, rows
 
 MOST_BYTES: Final = 64 * 1024
 KEPT_OUTPUT_BYTES: Final = 32 * 1024
+UNREADABLE: Final = "unreadable"  # the reason if the key does not open what was kept
 
 
 class State(Enum):

@@ -31,7 +31,6 @@ State = user_data.State
 
 LOST: Final = "interrupted"
 NO_ROOM: Final = "no_room"
-UNREADABLE: Final = "unreadable"
 _SOON_SECONDS: Final = 1.0
 _RARELY_SECONDS: Final = 15.0
 _YOUNG: Final = timedelta(minutes=5)
@@ -107,7 +106,7 @@ class UserDataRuns:
         if seen.standing is Standing.NOT_BEGUN or is_stuck:
             script = self._script(row)
             if script is None:
-                await self._end(row, State.FAILED, reason=UNREADABLE)
+                await self._end(row, State.FAILED, reason=user_data.UNREADABLE)
                 return None
             row = await self._write(row, exec_id=user_data_rows.new_exec_id(), attempts=0)
             await self._scripts.begin(guest, run, row.exec_id or "", script)

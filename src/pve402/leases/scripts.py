@@ -2,9 +2,13 @@
 
 import dataclasses
 
+import structlog
+
 from pve402.domain import errors, lease, user_data
 from pve402.leases import views
 from pve402.storage import database, user_data_rows, vault
+
+log = structlog.get_logger(__name__)
 
 
 class Scripts:
@@ -25,7 +29,7 @@ class Scripts:
     async def outcome(self, row: lease.Lease) -> tuple[user_data.UserData, bytes]:
         """Return how far a lease's script is, and the end of its output, empty until it ended.
 
-        Raises UserDataMissing.
+        Output that another key sealed is lost, which the reason says. Raises UserDataMissing.
         """
         async with self._db.read() as tx:
             found = await user_data_rows.of_lease(tx, row.lease_id)
@@ -34,4 +38,8 @@ class Scripts:
         if found.sealed_output is None:
             return found, b""
         bound = user_data_rows.bound_to(found.order_id, "output")
-        return found, self._vault.unseal(found.sealed_output, bound)
+        try:
+            return found, self._vault.unseal(found.sealed_output, bound)
+        except vault.SealBrokenError:
+            log.warning("user_data_output_not_opened", order=found.order_id)
+            return dataclasses.replace(found, reason=user_data.UNREADABLE, truncated=True), b""

@@ -151,7 +151,10 @@ class UserDataItem(Wire):
     started_at: datetime | None
     ended_at: datetime | None
     exit_code: int | None
-    reason: str | None = Field(description="One word, if it did not exit.", examples=["no_room"])
+    reason: str | None = Field(
+        description="One word, if it did not exit or its output cannot be read.",
+        examples=["no_room"],
+    )
     exec_id: str | None = Field(description="The command that it is while it runs.")
 
 

@@ -19,7 +19,7 @@ from pve402.hub import errors as hub_errors
 from pve402.hub import start_scripts
 from pve402.hub.start_scripts import Seen, Standing
 from pve402.proxmox.guests import GuestRef
-from pve402.storage import database, queue, tables, user_data_rows
+from pve402.storage import database, queue, tables, user_data_rows, vault
 
 SCRIPT = "echo hunter2\n"
 START = r"POST .*/status/start$"
@@ -347,5 +347,21 @@ async def test_one_that_another_key_sealed_is_said_to_have_failed(
         pass
 
     found = await row_of(shop, row)
-    assert (found.state, found.reason) == (user_data.State.FAILED, runs.UNREADABLE)
+    assert (found.state, found.reason) == (user_data.State.FAILED, user_data.UNREADABLE)
     assert guests.begun == []
+
+
+async def test_output_that_another_key_sealed_is_said_to_be_unreadable(
+    shop: Installation, guests: Guests
+) -> None:
+    row = (await shop.lease(user_data=SCRIPT)).lease
+    order_id = (await until(shop, row, is_over)).order_id
+    before = vault.Vault(b"the key that the operator lost, alas")
+
+    sealed = before.seal(b"said", user_data_rows.bound_to(order_id, "output"))
+    async with shop.parts.db.begin() as tx:
+        await tx.execute(tables.user_data.update().values(sealed_output=sealed))
+    found, output = await shop.leases.scripts.outcome(row)
+
+    assert (found.state, found.exit_code) == (user_data.State.EXITED, 5)
+    assert (found.reason, found.truncated, output) == (user_data.UNREADABLE, True, b"")
