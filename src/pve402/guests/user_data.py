@@ -8,11 +8,13 @@
 A row is worked on under its fence, like an order's, and is written before the guest is asked. The
 guest's own mark decides whether a script was begun (`hub.start_scripts`), so a process may die at
 any line: the next one asks. What was seen to run is never run again, even if the mark is gone.
+
+Scripts may run for as long as their leases, so the pauses grow. The hand-over makes a row due at
+once, and a tenant who asks about it has it looked at soon.
 """
 
 import contextlib
 import random
-from datetime import timedelta
 from typing import Any, Final, Protocol
 
 import structlog
@@ -32,11 +34,10 @@ State = user_data.State
 LOST: Final = "interrupted"
 NO_ROOM: Final = "no_room"
 _SOON_SECONDS: Final = 1.0
-_RARELY_SECONDS: Final = 15.0
-_YOUNG: Final = timedelta(minutes=5)
+_SELDOM_SECONDS: Final = 15 * 60.0  # longer than sessions stay open, so that most are closed
 _LEAST_LOOK_SECONDS: Final = 0.5
 _MOST_LOOKS: Final = 8  # at a command that does not begin: a process died while it asked
-_LOOKS_AT: Final = 0.1  # of the time that it runs already
+_LOOKS_AT: Final = 0.1  # of the time that it runs or waits already
 _MOST_MOVED_SECONDS: Final = 3.0
 _ENDS: Final = {Standing.LOST: (State.UNKNOWN, LOST), Standing.NO_ROOM: (State.FAILED, NO_ROOM)}
 
@@ -94,7 +95,7 @@ class UserDataRuns:
         """
         found = await self._usable(row)
         if row.needs_network and found.link is networks.Link.PENDING:
-            raise _Wait(_SOON_SECONDS)
+            raise _Wait(await self._pause_seconds(row, _SOON_SECONDS))
         return await self._write(row, state=State.STARTING, exec_id=user_data_rows.new_exec_id())
 
     async def _start(self, row: user_data.UserData) -> user_data.UserData | None:
@@ -125,7 +126,7 @@ class UserDataRuns:
         guest = guest_work.ref(guest_of)
         seen = await self._scripts.look(guest, guest_of.lease_id, row.exec_id or "")
         if seen.standing in {Standing.RUNNING, Standing.BEGINNING}:
-            raise _Wait(await self._pause_seconds(row))
+            raise _Wait(await self._pause_seconds(row, _LEAST_LOOK_SECONDS))
         await self._note_end(row, guest, seen)
 
     async def _note_end(self, row: user_data.UserData, guest: GuestRef, seen: Seen) -> None:
@@ -161,17 +162,15 @@ class UserDataRuns:
         async with self._db.read() as tx:
             found = await lease_rows.get_of_order(tx, row.order_id)
             now = await self._db.time_in(tx)
-        if found is not None and found.suspension is None and found.is_to_run:
-            if lease.is_usable(found.status, found.expires_at, now):
-                return found
-            raise _Wait(_SOON_SECONDS if now - row.created_at < _YOUNG else _RARELY_SECONDS)
-        raise _Wait(_RARELY_SECONDS)
+        is_up = found is not None and found.suspension is None and found.is_to_run
+        if found is not None and is_up and lease.is_usable(found.status, found.expires_at, now):
+            return found
+        raise _Wait(await self._pause_seconds(row, user_data_rows.SOON_SECONDS))
 
-    async def _pause_seconds(self, row: user_data.UserData) -> float:
-        """Return when to look again: the longer it runs, the later."""
-        now = await self._db.time()
-        ran = (now - (row.started_at or now)).total_seconds()
-        return min(_RARELY_SECONDS, max(_LEAST_LOOK_SECONDS, ran * _LOOKS_AT))
+    async def _pause_seconds(self, row: user_data.UserData, least: float) -> float:
+        """Return when to look again: the longer it runs, or waits to run, the later."""
+        lasted = await self._db.time() - (row.started_at or row.created_at)
+        return min(_SELDOM_SECONDS, max(least, lasted.total_seconds() * _LOOKS_AT))
 
     def _script(self, row: user_data.UserData) -> bytes | None:
         bound = user_data_rows.bound_to(row.order_id, "script")

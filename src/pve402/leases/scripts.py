@@ -22,8 +22,7 @@ class Scripts:
         """Return a view with how far the lease's script is, if it came with one."""
         if not view.lease.metadata.get("userData"):
             return view
-        async with self._db.read() as tx:
-            found = await user_data_rows.of_lease(tx, view.lease.lease_id)
+        found = await self._asked(view.lease.lease_id)
         return dataclasses.replace(view, script=found)
 
     async def outcome(self, row: lease.Lease) -> tuple[user_data.UserData, bytes]:
@@ -31,8 +30,7 @@ class Scripts:
 
         Output that another key sealed is lost, which the reason says. Raises UserDataMissing.
         """
-        async with self._db.read() as tx:
-            found = await user_data_rows.of_lease(tx, row.lease_id)
+        found = await self._asked(row.lease_id)
         if found is None:
             raise errors.UserDataMissing
         if found.sealed_output is None:
@@ -43,3 +41,15 @@ class Scripts:
         except vault.SealBrokenError:
             log.warning("user_data_output_not_opened", order=found.order_id)
             return dataclasses.replace(found, reason=user_data.UNREADABLE, truncated=True), b""
+
+    async def _asked(self, lease_id: str) -> user_data.UserData | None:
+        """Return a lease's script, which is looked at soon because somebody asked about it."""
+        async with self._db.read() as tx:
+            found = await user_data_rows.of_lease(tx, lease_id)
+            now = await self._db.time_in(tx)
+        if found is None or found.due_at is None or found.fence is not None:
+            return found
+        if (found.due_at - now).total_seconds() > user_data_rows.SOON_SECONDS:
+            async with self._db.single() as tx:
+                await user_data_rows.look_soon(self._db, tx, found.order_id)
+        return found

@@ -1,7 +1,7 @@
 """Scripts that run once in new guests: one row for each order that brought one."""
 
 import secrets
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -9,6 +9,8 @@ from pve402.domain import user_data
 from pve402.storage import database, queue, tables, transaction
 
 DUE = queue.DueRows(tables.user_data)
+SOON_SECONDS: Final = 15.0
+"""When a script is looked at again that somebody asks about, or whose guest is being made."""
 
 _rows = tables.user_data
 _orders = tables.orders
@@ -32,7 +34,7 @@ async def insert(
     *,
     needs_network: bool,
 ) -> None:
-    """Store an order's script, to be looked at now and then until its guest is there."""
+    """Store an order's script. `wake` makes it due; it is only looked at in case nobody does."""
     await tx.execute(
         _rows.insert().values(
             order_id=order_id,
@@ -40,7 +42,7 @@ async def insert(
             needs_network=needs_network,
             sealed_script=sealed_script,
             created_at=db.now(),
-            due_at=db.now(1.0),
+            due_at=db.now(SOON_SECONDS),
             truncated=False,
             attempts=0,
         )
@@ -48,9 +50,19 @@ async def insert(
 
 
 async def wake(db: database.Database, tx: transaction.Transaction, order_id: str) -> None:
-    """Make an order's script due, unless somebody works on it: its guest is handed over."""
-    idle = (_rows.c.order_id == order_id, _rows.c.fence.is_(None), _rows.c.due_at.isnot(None))
-    await tx.execute(_rows.update().where(*idle).values(due_at=db.now()))
+    """Make an order's script due: its guest is handed over.
+
+    A worker that has the row found no guest to hand it to, and writes nothing more.
+    """
+    pending = (_rows.c.order_id == order_id, _rows.c.state == user_data.State.PENDING.value)
+    await tx.execute(_rows.update().where(*pending).values(due_at=db.now(), fence=None))
+
+
+async def look_soon(db: database.Database, tx: transaction.Transaction, order_id: str) -> None:
+    """Have a script looked at soon, as somebody asked about it, unless that will happen anyway."""
+    soon = db.now(SOON_SECONDS)
+    later = (_rows.c.order_id == order_id, _rows.c.fence.is_(None), _rows.c.due_at > soon)
+    await tx.execute(_rows.update().where(*later).values(due_at=soon))
 
 
 async def of_lease(tx: transaction.Transaction, lease_id: str) -> user_data.UserData | None:

@@ -365,3 +365,66 @@ async def test_output_that_another_key_sealed_is_said_to_be_unreadable(
 
     assert (found.state, found.exit_code) == (user_data.State.EXITED, 5)
     assert (found.reason, found.truncated, output) == (user_data.UNREADABLE, True, b"")
+
+
+@pytest.mark.parametrize(("ran", "least", "most"), [(0, 0.5, 5), (600, 60, 90), (86_400, 900, 900)])
+async def test_it_is_looked_at_later_the_longer_it_runs(
+    shop: Installation, guests: Guests, ran: int, least: float, most: float
+) -> None:
+    row = await fresh(shop, guests)
+    began = {"state": user_data.State.RUNNING.value, "started_at": shop.parts.db.now(-ran)}
+    guests = Guests(standing=Standing.RUNNING, marks={row.lease_id: "e" + "0" * 24})
+    async with shop.parts.db.begin() as tx:
+        await tx.execute(tables.user_data.update().values(**began))
+
+    before = await shop.parts.db.time()
+    await work_on(shop, shop.parts.db, guests)
+
+    due_at = (await row_of(shop, row)).due_at
+    assert due_at is not None
+    assert (due_at - before).total_seconds() >= least
+    assert await seconds_until_due(shop, row) <= most
+
+
+async def test_who_asks_has_it_looked_at_soon_and_not_more_often(
+    shop: Installation, guests: Guests
+) -> None:
+    row = await fresh(shop, guests)
+    for due_seconds in (900.0, 5.0):
+        async with shop.parts.db.begin() as tx:
+            due_at = shop.parts.db.now(due_seconds)
+            await tx.execute(tables.user_data.update().values(due_at=due_at))
+        before = await seconds_until_due(shop, row)
+
+        await shop.leases.scripts.seen(await shop.leases.view(row))
+        once = (await row_of(shop, row)).due_at
+        await shop.leases.scripts.outcome(row)
+
+        assert (await row_of(shop, row)).due_at == once
+        assert await seconds_until_due(shop, row) <= min(before, user_data_rows.SOON_SECONDS)
+
+
+async def test_nobody_looks_before_the_hand_over_which_takes_it_from_who_does(
+    shop: Installation, guests: Guests
+) -> None:
+    order_id = (await row_of(shop, await fresh(shop, guests))).order_id
+    db = shop.parts.db
+    async with db.begin() as tx:
+        await tx.execute(tables.user_data.delete())
+        await user_data_rows.insert(db, tx, order_id, b"sealed", needs_network=False)
+    async with db.single() as tx:
+        early = await user_data_rows.DUE.claim(db, tx, limit=1, hold_seconds=15)
+
+    for fence in (None, "of a worker"):
+        async with db.begin() as tx:
+            held = {"fence": fence, "due_at": db.now(15.0)}
+            await tx.execute(tables.user_data.update().values(**held))
+            await user_data_rows.wake(db, tx, order_id)
+            taken = await user_data_rows.DUE.claim(db, tx, limit=1, hold_seconds=15)
+        assert (list(early), [row["order_id"] for row in taken]) == ([], [order_id])
+
+
+async def seconds_until_due(shop: Installation, row: lease.Lease) -> float:
+    due_at = (await row_of(shop, row)).due_at
+    assert due_at is not None
+    return (due_at - await shop.parts.db.time()).total_seconds()
