@@ -87,7 +87,7 @@ class Commands:
         self, guest: pve_guests.GuestRef, request: ExecRequest, stdin: AsyncIterator[bytes] | None
     ) -> bool:
         """Whether the call can run it; it would show the lease's variables in its parameters."""
-        return _is_simple(request, stdin) and not await self._hub.variables.of(guest)
+        return _is_simple(request, stdin) and not await self._hub.variables.has(guest)
 
     async def _try_call(self, guest: pve_guests.GuestRef, request: ExecRequest) -> Execution | None:
         """Start through the call; None if this host lacks it or denies us."""

@@ -62,9 +62,9 @@ class DetachedPrograms:
 
         Raises RequestRefused, TooManyCommands, Unavailable, SessionFailed.
         """
-        invocation.build(request)  # it may be refused before anything is opened
+        built = invocation.build(request)  # it may be refused before anything is opened
         base = await self.directory(guest)
-        prepared = invocation.build(request, await self._hub.variables_file(guest))
+        prepared = built.reading(await self._hub.variables_file(guest))
         exec_id = exec_id or new_exec_id()
         options = self._hub.options
         limit = min(request.timeout_seconds or 0, 10**9)

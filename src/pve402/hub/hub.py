@@ -86,12 +86,12 @@ class Hub:
 
         `stdin` replaces the request's stdin, `exec_id` the generated id. Raises as `exec`.
         """
-        invocation.build(request)  # it may be refused before anything is opened
+        built = invocation.build(request)  # it may be refused before anything is opened
         if request.output_limit_bytes > self.options.max_output_bytes:
             raise errors.RequestRefused("the output limit is too large")
         state = await self._state(guest)
         session = await state.session()
-        prepared = await self._prepared(request, state, session)
+        prepared = built.reading(await self._given(request, state, session))
         execution = Execution(exec_id or new_exec_id(), request, clock=self._clock)
         if not request.is_ours:  # ours are bounded anyway, and tenants' output must not stop them
             execution.share = self.budget.open(guest)
@@ -111,13 +111,13 @@ class Hub:
         The request's limits on time and output do not apply. Raises as `exec`, TooManyStreams,
         NodeConsolesFull.
         """
-        invocation.build(request)
+        built = invocation.build(request)
         state = await self._state_for_stream(guest)
         stream = streams.Stream(self.budget.open(guest), pace)
         state.streams[stream.stream_id] = stream
         try:
             session = await state.session()
-            prepared = await self._prepared(request, state, session)
+            prepared = built.reading(await self._given(request, state, session))
             channel = session.open_stream(stream, prepared, terminal=request.has_terminal)
         except BaseException:
             del state.streams[stream.stream_id]
@@ -246,11 +246,8 @@ class Hub:
         async with state.held(holder):
             yield
 
-    async def _prepared(
-        self, request: ExecRequest, state: GuestState, session: Session
-    ) -> invocation.Invocation:
-        given = await self.variables.given(state, session) if request.has_variables else ""
-        return invocation.build(request, given)
+    async def _given(self, request: ExecRequest, state: GuestState, session: Session) -> str:
+        return await self.variables.given(state, session) if request.has_variables else ""
 
     async def _state(self, guest: GuestRef) -> GuestState:
         """The guest's state, with room for its terminal."""

@@ -1,7 +1,7 @@
 """Turns a request into the arguments of `sh -c` that the agent runs, and checks it first."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pve402.hub import errors, extra_arguments
 from pve402.hub.request import ExecRequest
@@ -36,14 +36,24 @@ class Invocation:
     """Arguments of `sh -c`: the script, `$0`, and `$1` onwards."""
 
     argv: tuple[bytes, ...] = field(repr=False)
+    reads_at: int = 0  # where the script may read the variables of a lease
+
+    def reading(self, variables: str) -> "Invocation":
+        """Return it for a guest whose lease's variables are in this file; none if it is empty."""
+        if not variables:
+            return self
+        script, *rest = self.argv
+        before, after = script[: self.reads_at], script[self.reads_at :]
+        script = b"".join((before, b". ", variables.encode(), b";", after))
+        return replace(self, argv=(script, *rest))
 
 
-def build(request: ExecRequest, variables: str = "") -> Invocation:
-    """Write the shell invocation of a request; `variables` is a file of the lease's.
+def build(request: ExecRequest) -> Invocation:
+    """Write the shell invocation of a request.
 
     A command string runs as `sh -c 'COMMAND "$@"' sh EXTRA...`. `env` sets the variables after
     our own shell has run, because a shell accepts fewer names and sets some itself. They win over
-    those of the file, which only root can read.
+    those of the lease, whose file only root can read.
 
     Raises RequestRefused.
     """
@@ -57,13 +67,10 @@ def build(request: ExecRequest, variables: str = "") -> Invocation:
         body, arguments = 'exec env -- "$@"', (*settings, *program)
     if request.cwd:
         body, arguments = _CHANGE_DIRECTORY + body, (request.cwd, *arguments)
-    reading = f". {variables};" if variables else ""
-    if request.user in {"", "root"}:
-        body, reading = reading + body, ""
     script, words = _encode(_ANNOUNCE + body), [_encode(argument) for argument in arguments]
-    if request.user not in {"", "root"}:
-        script, words = _as_user(request.user, script, words, reading)
-    return Invocation(argv=(script, b"sh", *words))
+    if request.user in {"", "root"}:
+        return Invocation(argv=(script, b"sh", *words), reads_at=len(_ANNOUNCE))
+    return Invocation(argv=(*_as_user(request.user), script, request.user.encode(), *words))
 
 
 def _program(request: ExecRequest) -> tuple[str, tuple[str, ...]]:
@@ -74,12 +81,11 @@ def _program(request: ExecRequest) -> tuple[str, tuple[str, ...]]:
     return extra_arguments.add(command) if request.extra_args else command, request.extra_args
 
 
-def _as_user(
-    user: str, script: bytes, arguments: list[bytes], reading: str
-) -> tuple[bytes, list[bytes]]:
+def _as_user(user: str) -> tuple[bytes, bytes]:
+    """The shell text that runs another script as a user, and `$0`."""
     if not _USER.fullmatch(user):
         raise errors.RequestRefused("the user name is not valid")
-    return (reading + _AS_USER).encode(), [script, user.encode(), *arguments]
+    return _AS_USER.encode(), b"sh"
 
 
 def _setting(name: str, value: str) -> str:

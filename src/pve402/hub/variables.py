@@ -31,17 +31,21 @@ class Variables:
     def __init__(self, find: Find, run: Run) -> None:
         self._find = find
         self._run = run
-        self._without: dict[GuestRef, None] = {}  # they never change
+        self._have: dict[GuestRef, bool] = {}  # they never change, and are not kept
 
-    async def of(self, guest: GuestRef) -> Mapping[str, str]:
-        """Return a guest's variables. Raises what `find` raises."""
-        if guest in self._without:
+    async def has(self, guest: GuestRef) -> bool:
+        """Return whether a guest has variables; asked once a guest. Raises what `find` raises."""
+        known = self._have.get(guest)
+        return bool(await self._of(guest)) if known is None else known
+
+    async def _of(self, guest: GuestRef) -> Mapping[str, str]:
+        """Return a guest's variables."""
+        if self._have.get(guest) is False:
             return {}
         found = await self._find(guest)
-        if not found:
-            while len(self._without) >= _MOST_REMEMBERED:
-                del self._without[next(iter(self._without))]
-            self._without[guest] = None
+        while len(self._have) >= _MOST_REMEMBERED:
+            del self._have[next(iter(self._have))]
+        self._have[guest] = bool(found)
         return found
 
     async def given(self, state: GuestState, session: Session) -> str:
@@ -55,7 +59,7 @@ class Variables:
         return session.variables
 
     async def _give(self, guest: GuestRef, session: Session) -> str:
-        found = await self.of(guest)
+        found = await self._of(guest)
         if not found:
             return ""
         path = f"{session.workplace}/variables"

@@ -8,7 +8,7 @@ import pytest_asyncio
 from tests.support import guest_consoles
 from tests.support.guest_consoles import BASH, DASH
 
-from pve402.hub import errors, services
+from pve402.hub import errors, invocation, services
 from pve402.hub.detached import DetachedPrograms
 from pve402.hub.files import Files
 from pve402.hub.hub import Hub
@@ -159,6 +159,28 @@ async def test_they_are_read_once_a_session(chain_url: str, guest: GuestRef) -> 
 
     assert [result.stdout for result in results] == [b"1\n"] * 3
     assert asked == [guest]
+
+
+async def test_a_request_is_turned_into_a_script_once(
+    hub: Hub, any_guest: GuestRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [ExecRequest(command=f"true {number}") for number in range(3)]
+    built: list[ExecRequest] = []
+    real = invocation.build
+
+    def build(request: ExecRequest) -> invocation.Invocation:
+        if request in asked:
+            built.append(request)
+        return real(request)
+
+    monkeypatch.setattr(invocation, "build", build)
+    programs = DetachedPrograms(hub)
+    await hub.exec(any_guest, asked[0])
+    await hub.open_stream(any_guest, asked[1])
+    exec_id = await programs.start(any_guest, asked[2])
+    await programs.delete(any_guest, exec_id)
+
+    assert built == asked
 
 
 async def test_no_command_runs_without_them(chain_url: str, guest: GuestRef) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -181,3 +182,20 @@ async def test_the_variables_of_a_lease_are_never_in_the_calls_parameters():
         await _commands(host, find=found).start(GUEST, ExecRequest(command="id"))
 
     assert host.asked == []
+
+
+@pytest.mark.parametrize("given", [{}, {"TOKEN": "hunter2"}])
+async def test_whether_a_lease_has_variables_is_asked_once(given: dict[str, str]):
+    asked: list[GuestRef] = []
+
+    async def find(guest: GuestRef) -> Mapping[str, str]:
+        asked.append(guest)
+        return given
+
+    commands = _commands(Host(), find=find)
+    for _ in range(3):
+        with contextlib.suppress(errors.TerminalUnreachable):  # it goes through the terminal
+            await commands.start(GUEST, ExecRequest(command="id"))
+    await commands.close()
+
+    assert asked == [GUEST]

@@ -33,6 +33,22 @@ def test_another_user_gets_the_script_as_an_argument() -> None:
 
 
 @pytest.mark.parametrize(
+    ("user", "script"),
+    [("", b"echo $$ >&8;exec 8>&-;. /run/v;id"), ("root", b"echo $$ >&8;exec 8>&-;. /run/v;id")],
+)
+def test_root_reads_the_variables_before_the_command(user: str, script: bytes) -> None:
+    built = build(ExecRequest(command="id", user=user))
+    assert built.reading("/run/v").argv == (script, b"sh")
+    assert built.reading("") == built
+
+
+def test_the_variables_are_read_before_the_user_changes() -> None:
+    built = build(ExecRequest(command="id", user="www-data"))
+    script, *rest = built.argv
+    assert built.reading("/run/v").argv == (b". /run/v;" + script, *rest)
+
+
+@pytest.mark.parametrize(
     "values",
     [
         {"command": "a\0b"},
