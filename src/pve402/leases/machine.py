@@ -241,14 +241,15 @@ class Machines:
     async def describe_changes(self, row: lease.Lease) -> None:
         """Write a suspension, its end, or another balance on the guest unless it says so already.
 
-        A guest without a balance gets one with its next end, by `write_description`.
+        A guest that an earlier version described has no balance. It gets one with its next end, by
+        `write_description`, or here if that came nearer: a rebuild must not give the time back.
         """
         config = await self._own_config(row)
         record = None if config is None else self.read_description(config.description)
         if record is None:
             return
         wanted = self.read_description(self.description(row, record.expires_at))
-        if wanted is not None and record.metered is None:
+        if wanted is not None and record.metered is None and not _ends_sooner(row, record):
             wanted = dataclasses.replace(wanted, metered=None)
         if record != wanted:
             await self.write_description(row)
@@ -390,3 +391,8 @@ def _whose(row: lease.Lease) -> tuple[object, ...]:
 
 def _ref(row: lease.Lease) -> pve_guests.GuestRef:
     return pve_guests.GuestRef(node=row.node, vmid=row.vmid)
+
+
+def _ends_sooner(row: lease.Lease, record: mark.GuestRecord) -> bool:
+    """Whether a lease ends before its guest says so."""
+    return row.expires_at is not None and row.expires_at < record.expires_at

@@ -17,6 +17,7 @@ from pve402 import bootstrap
 from pve402.domain import lease, mark, meter
 from pve402.leases import moves
 from pve402.ops import enforcement, rebuild
+from pve402.proxmox.guests import GuestRef
 from pve402.storage import tables
 from pve402_devnet.pve.simulator import SimulatedProxmox
 
@@ -136,6 +137,27 @@ async def test_the_guest_tells_the_end_after_a_payment_was_lost(
     (shorter,) = await installation.leases_now()
     assert shorter.expires_at == expiry(first)
     assert told(installation, row).metered == stored(shorter)
+
+
+@pytest.mark.parametrize("minutes", [-30, 30], ids=["nearer", "further"])
+async def test_a_guest_of_an_earlier_version_is_told_at_once_of_a_nearer_end(
+    installation: Installation, minutes: int
+) -> None:
+    first = (await installation.lease(minutes=60)).lease
+    machines = installation.parts.machines
+    old = machines.description(first.evolve(expires_at=None), expiry(first))
+    await installation.parts.guests.update_config(
+        GuestRef(node=first.node, vmid=first.vmid), {"description": old}
+    )
+    assert told(installation, first).metered is None
+
+    row = await write(installation, first, expires_at=expiry(first) + minutes * HOUR / 60)
+    await machines.describe_changes(row)
+
+    record = told(installation, row)
+    moved = record.expires_at != expiry(first).replace(microsecond=0)
+    assert (moved, record.metered is not None) == (minutes < 0, minutes < 0)
+    assert record.expires_at <= expiry(row)
 
 
 @pytest.mark.parametrize("held", [True, False])
