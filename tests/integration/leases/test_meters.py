@@ -106,7 +106,8 @@ async def test_a_lost_payment_takes_back_what_it_added_though_more_is_burnt_sinc
     tenant = installation.tenant()
     first = (await installation.lease(tenant, minutes=60)).lease
     renewed = await installation.leases.renew(first, 30, installation.renewal(tenant, first, 30))
-    doubled = stored(renewed.lease).changed(2 * stored(first).burn, expiry(first) - HOUR / 2)
+    settled = stored(renewed.lease).at(expiry(first) - HOUR / 2)
+    doubled = dataclasses.replace(settled, burn=2 * settled.burn)
     row = await write(installation, first, **doubled.facts)
     lost = (await installation.orders_now())[-1]
     assert row.expires_at == expiry(first)

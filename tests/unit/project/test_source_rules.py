@@ -117,6 +117,35 @@ def test_names_of_our_modules_are_there() -> None:
     assert missing == []
 
 
+def test_only_the_meter_moves_the_end_of_a_lease() -> None:
+    """Moves take `expires_at` from the facts of a meter, and never write it by its name."""
+    offences = [
+        f"{file}:{line}"
+        for file in project.python_files("src/pve402/leases/moves")
+        for line in _writes_of("expires_at", project.parsed(file))
+    ]
+
+    assert offences == []
+
+
+def test_such_a_write_is_seen() -> None:
+    ways = ("move(row, expires_at=now)", "{'expires_at': now}", "values['expires_at'] = now")
+
+    found = [list(_writes_of("expires_at", ast.parse(text))) for text in ways]
+
+    assert found == [[1]] * len(ways)
+    assert list(_writes_of("expires_at", ast.parse("due = row.expires_at"))) == []
+
+
+def _writes_of(name: str, tree: ast.AST) -> Iterator[int]:
+    """The lines that name a column to write it: as an argument, or as a key."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == name:
+            yield node.value.lineno
+        if isinstance(node, ast.Constant) and node.value == name:
+            yield node.lineno
+
+
 def _test_files() -> list[Path]:
     files = (*project.python_files("tests"), *project.python_files("devnet"))
     return [file for file in files if "tests" in file.parts]
