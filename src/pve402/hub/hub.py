@@ -190,8 +190,7 @@ class Hub:
         console = self._consoles.get(guest)
         if console is None or console.is_gone:
             find = functools.partial(self._state, guest)
-            given = self.variables.given
-            console = Console(find, self._open_terminal, self.options, given)
+            console = Console(find, self._open_terminal, self.options, self.variables.given)
             self._consoles[guest] = console
         return await console.attach(columns, rows)
 
@@ -258,6 +257,8 @@ class Hub:
         return state
 
     async def _claimed(self, guest: GuestRef) -> GuestState:
+        if self._tidying is None:  # first, as consoles that cannot be opened here stay behind, too
+            self._tidying = asyncio.create_task(self._tidy())
         claim = await self._owners.claim(guest)
         if not claim.is_ours:
             raise errors.Moved(owner_address=claim.owner_address)
@@ -265,8 +266,6 @@ class Hub:
         if state is None:
             state = GuestState(guest, self._open_terminal, self.options, clock=self._clock)
             self._guests[guest] = state
-        if self._tidying is None:
-            self._tidying = asyncio.create_task(self._tidy())
         return state
 
     def _make_room_for_output(self, guest: GuestRef, size: int, from_all: bool) -> None:
@@ -360,7 +359,7 @@ class Hub:
             self._forget_consoles()
 
     def _forget_consoles(self) -> None:
-        """Drop consoles that have ended; each still holds its latest output."""
+        """Drop consoles that have ended, with their latest output, or could not be opened."""
         for guest in [guest for guest, console in self._consoles.items() if console.is_gone]:
             del self._consoles[guest]
 
