@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Awaitable, Callable
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
@@ -22,6 +22,8 @@ from pve402.domain.lease import Lease, is_lease_id
 from pve402.leases import service
 from pve402.payments import errors as payment_errors
 from pve402.payments import sign_in
+
+Answer = TypeVar("Answer")
 
 _BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([\x21-\x7e]{16,256})")
 _FREE_OTHERWISE: Final = (
@@ -43,6 +45,18 @@ class Call:
     caller: service.Caller
     lease: Lease | None
     charge: Callable[[], Awaitable[None]] = _nothing_due
+
+    async def charge_for(self, read: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Return what `read` does, and charge for it; nobody pays for a failure to read.
+
+        Raises what both raise.
+        """
+        if self.caller.how != "payment":  # charging costs nothing, and moves the request on
+            await self.charge()
+            return await read()
+        answer = await read()
+        await self.charge()
+        return answer
 
     @property
     def the_lease(self) -> Lease:

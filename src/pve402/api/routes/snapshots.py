@@ -29,12 +29,7 @@ async def list_snapshots(request: Request) -> Response:
     if isinstance(call, Response):
         return call
     service = context.of(request).leases.snapshots
-    if call.caller.how == "payment":  # nobody pays to hear that the machines are away
-        listing = await service.of_lease(call.the_lease)
-        await call.charge()
-    else:
-        await call.charge()
-        listing = await service.of_lease(call.the_lease)
+    listing = await call.charge_for(lambda: service.of_lease(call.the_lease))
     return reply.respond(snapshot_messages.answer(listing))
 
 

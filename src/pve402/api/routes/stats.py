@@ -53,12 +53,7 @@ async def show_usage(request: Request) -> Response:
     if isinstance(call, Response):
         return call
     frame, history = _time_frame(request), context.of(request).leases.history
-    if call.caller.how == "payment":  # nobody pays to hear that the machines are away
-        found = await history.of(call.the_lease, frame)
-        await call.charge()
-    else:
-        await call.charge()
-        found = await history.of(call.the_lease, frame)
+    found = await call.charge_for(lambda: history.of(call.the_lease, frame))
     return reply.respond(figures.usage(call.the_lease, frame, found))
 
 
