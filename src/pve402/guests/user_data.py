@@ -15,6 +15,7 @@ once, and a tenant who asks about it has it looked at soon.
 
 import contextlib
 import random
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 import structlog
@@ -37,7 +38,7 @@ _SOON_SECONDS: Final = 1.0
 _SELDOM_SECONDS: Final = 15 * 60.0  # longer than sessions stay open, so that most are closed
 _LEAST_LOOK_SECONDS: Final = 0.5
 _MOST_LOOKS: Final = 8  # at a command that does not begin: a process died while it asked
-_LOOKS_AT: Final = 0.1  # of the time that it runs or waits already
+_LOOKS_AT: Final = 0.1  # of the time that it has run or waited
 _MOST_MOVED_SECONDS: Final = 3.0
 _ENDS: Final = {Standing.LOST: (State.UNKNOWN, LOST), Standing.NO_ROOM: (State.FAILED, NO_ROOM)}
 
@@ -55,11 +56,17 @@ class Scripts(Protocol):
 
 
 class _Wait(Exception):
-    """Nothing can be done for some seconds."""
+    """Nothing can be done with a row now, or for at least some seconds."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
+    def __init__(self, row: user_data.UserData, least_seconds: float) -> None:
+        super().__init__(least_seconds)
+        self.row = row
+        self.least_seconds = least_seconds
+
+    def pause_seconds(self, now: datetime) -> float:
+        """Return when to look again: the longer it has run, or waited to run, the later."""
+        lasted = now - (self.row.started_at or self.row.created_at)
+        return min(_SELDOM_SECONDS, max(self.least_seconds, lasted.total_seconds() * _LOOKS_AT))
 
 
 class UserDataRuns:
@@ -81,8 +88,9 @@ class UserDataRuns:
         try:
             await workflow.run(self.steps, row, lambda row: row.state)
         except _Wait as wait:
+            pause = wait.pause_seconds(await self._db.time())
             async with self._db.single() as tx:
-                await user_data_rows.wait(self._db, tx, row, wait.seconds)
+                await user_data_rows.wait(self._db, tx, row, pause)
         except hub_errors.Moved as moved:  # the holder finds the row, perhaps at its next look
             pause = random.uniform(1.0, _MOST_MOVED_SECONDS)  # noqa: S311 -- no secret
             raise workflow.RetryLater("another replica holds it", after_seconds=pause) from moved
@@ -95,7 +103,7 @@ class UserDataRuns:
         """
         found = await self._usable(row)
         if row.needs_network and found.link is networks.Link.PENDING:
-            raise _Wait(await self._pause_seconds(row, _SOON_SECONDS))
+            raise _Wait(row, _SOON_SECONDS)
         return await self._write(row, state=State.STARTING, exec_id=user_data_rows.new_exec_id())
 
     async def _start(self, row: user_data.UserData) -> user_data.UserData | None:
@@ -126,7 +134,7 @@ class UserDataRuns:
         guest = guest_work.ref(guest_of)
         seen = await self._scripts.look(guest, guest_of.lease_id, row.exec_id or "")
         if seen.standing in {Standing.RUNNING, Standing.BEGINNING}:
-            raise _Wait(await self._pause_seconds(row, _LEAST_LOOK_SECONDS))
+            raise _Wait(row, _LEAST_LOOK_SECONDS)
         await self._note_end(row, guest, seen)
 
     async def _note_end(self, row: user_data.UserData, guest: GuestRef, seen: Seen) -> None:
@@ -165,12 +173,7 @@ class UserDataRuns:
         is_up = found is not None and found.suspension is None and found.is_to_run
         if found is not None and is_up and lease.is_usable(found.status, found.expires_at, now):
             return found
-        raise _Wait(await self._pause_seconds(row, user_data_rows.SOON_SECONDS))
-
-    async def _pause_seconds(self, row: user_data.UserData, least: float) -> float:
-        """Return when to look again: the longer it runs, or waits to run, the later."""
-        lasted = await self._db.time() - (row.started_at or row.created_at)
-        return min(_SELDOM_SECONDS, max(least, lasted.total_seconds() * _LOOKS_AT))
+        raise _Wait(row, user_data_rows.SOON_SECONDS)
 
     def _script(self, row: user_data.UserData) -> bytes | None:
         bound = user_data_rows.bound_to(row.order_id, "script")

@@ -46,9 +46,9 @@ class Scripts:
         """Return a lease's script, which is looked at soon because somebody asked about it."""
         async with self._db.read() as tx:
             found = await user_data_rows.of_lease(tx, lease_id)
+            if found is None or found.due_at is None or found.fence is not None:
+                return found
             now = await self._db.time_in(tx)
-        if found is None or found.due_at is None or found.fence is not None:
-            return found
         if (found.due_at - now).total_seconds() > user_data_rows.SOON_SECONDS:
             async with self._db.single() as tx:
                 await user_data_rows.look_soon(self._db, tx, found.order_id)
