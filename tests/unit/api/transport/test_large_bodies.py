@@ -5,13 +5,12 @@ import re
 from typing import Any
 
 import pytest
-from starlette.requests import Request
 from starlette.routing import Route
 from tests.support.api_fixtures import Api
 from tests.support.asgi import Asgi
+from tests.support.held_service import HeldService
 
-from pve402.api.transport import body, errors, guard, large_bodies
-from pve402.domain import errors as refusals
+from pve402.api.transport import body, guard, large_bodies
 
 LIMITS = guard.GuardLimits(
     requests=1000, paid_requests=80, request_seconds=5, paid_request_seconds=5
@@ -21,34 +20,13 @@ CREATIONS = {"/lease/container", "/lease/quote", "/owed/{owedId}/redeem"}
 PARAMETER = re.compile(r"\{[^}]*\}")
 
 
-class Service:
-    """Reads a creation's body, knows the caller if told to, and waits, as a handler would."""
-
-    def __init__(self) -> None:
-        self.go = asyncio.Event()
-        self.party = ""
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        request = Request(scope, receive)
-        try:
-            await large_bodies.read(request)
-            if self.party:
-                guard.know(request, self.party)
-            await self.go.wait()
-        except refusals.Pve402Error as refusal:
-            await errors.answer(refusal)(scope, receive, send)
-            return
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
+@pytest.fixture
+def service() -> HeldService:
+    return HeldService(read=large_bodies.read)
 
 
 @pytest.fixture
-def service() -> Service:
-    return Service()
-
-
-@pytest.fixture
-def made(service: Service) -> guard.Guard:
+def made(service: HeldService) -> guard.Guard:
     return guard.Guard(service, limits=LIMITS)
 
 
@@ -67,13 +45,13 @@ def waiting(made: guard.Guard) -> int:
     return made.large.under_way + made.known.under_way
 
 
-async def ended(tasks: list[asyncio.Task[Any]], service: Service) -> list[str | None]:
+async def ended(tasks: list[asyncio.Task[Any]], service: HeldService) -> list[str | None]:
     service.go.set()
     replies = await asyncio.gather(*tasks)
     return [None if reply.status == 200 else reply.code for reply in replies]
 
 
-async def test_one_address_has_few_places_for_large_bodies(made: guard.Guard, service: Service):
+async def test_one_address_has_few_places_for_large_bodies(made: guard.Guard, service: HeldService):
     noisy = await under_way(made, 1, 40)
 
     quiet = Asgi(made, client=("203.0.113.1", 1))
@@ -86,7 +64,7 @@ async def test_one_address_has_few_places_for_large_bodies(made: guard.Guard, se
 
 
 async def test_all_addresses_together_have_few_places_for_large_bodies(
-    made: guard.Guard, service: Service
+    made: guard.Guard, service: HeldService
 ):
     tasks = await under_way(made, 20, 8)
     assert made.large.under_way == made.large.limit == 128
@@ -97,7 +75,7 @@ async def test_all_addresses_together_have_few_places_for_large_bodies(
     assert made.large.under_way == made.under_way == 0
 
 
-async def test_a_known_caller_gives_the_place_up(made: guard.Guard, service: Service):
+async def test_a_known_caller_gives_the_place_up(made: guard.Guard, service: HeldService):
     service.party = "wallet"
 
     tasks = await under_way(made, 1, 20)

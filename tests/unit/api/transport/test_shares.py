@@ -6,41 +6,15 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 from tests.support.asgi import Asgi
+from tests.support.held_service import HeldService
 
 from pve402.api.transport import address, body, errors, guard, lanes
-from pve402.domain import errors as refusals
 
 LIMITS = guard.GuardLimits(
     requests=200, paid_requests=80, request_seconds=5, paid_request_seconds=5
 )
 NOISY = "203.0.113.9"
 TOKEN = {"Authorization": "Bearer anything-at-all"}
-
-
-class Service:
-    """Reads the body, knows the caller if told to, and then waits, as a handler would."""
-
-    def __init__(self, *, party: str = "", holds: bool = False, wallet: str = "") -> None:
-        self.go = asyncio.Event()
-        self.wallet = wallet
-        self.party = party
-        self.holds = holds
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        try:
-            request = Request(scope, receive)
-            await body.read(request)
-            if self.party:
-                guard.know(request, self.party)
-            if self.holds:
-                guard.hold(request, 60, self.party, *filter(None, [self.wallet]))
-            if scope["path"] != "/quick":
-                await self.go.wait()
-        except refusals.Pve402Error as refusal:
-            await errors.answer(refusal)(scope, receive, send)
-            return
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
 
 
 async def unfinished(made: guard.Guard, count: int, client: str, headers: Any) -> list[Any]:
@@ -86,7 +60,7 @@ async def ended(tasks: list[Any]) -> None:
 )
 @pytest.mark.parametrize("client", [NOISY, "2001:db8:1:2::{}", "::ffff:203.0.113.9"])
 async def test_unfinished_bodies_of_one_address_stop_nobody_else(headers: Any, client: str):
-    made = guard.Guard(Service(), limits=LIMITS)
+    made = guard.Guard(HeldService(), limits=LIMITS)
     silent = await unfinished(made, 505, client, headers)
 
     quiet = [Asgi(made, client=(f"198.51.100.{n}", 1)) for n in range(20)]
@@ -102,7 +76,7 @@ async def test_unfinished_bodies_of_one_address_stop_nobody_else(headers: Any, c
     ("party", "holds"), [("lease", True), ("lease", False), ("0xwallet", True), ("0xwallet", False)]
 )
 async def test_one_lease_or_wallet_has_its_share_wherever_it_comes_from(party: str, holds: bool):
-    service = Service(party=party, holds=holds)
+    service = HeldService(party=party, holds=holds)
     made = guard.Guard(service, limits=LIMITS)
     clients = [Asgi(made, client=(f"198.51.100.{n}", 1)) for n in range(60)]
     waiting = [asyncio.create_task(each.get("/")) for each in clients]
@@ -119,7 +93,7 @@ async def test_one_lease_or_wallet_has_its_share_wherever_it_comes_from(party: s
 
 
 async def test_long_calls_of_all_leases_of_a_wallet_have_one_share():
-    service = Service(wallet="0xwallet", holds=True)
+    service = HeldService(wallet="0xwallet", holds=True)
     made = guard.Guard(service, limits=LIMITS)
     waiting = []
     for number in range(60):
@@ -192,7 +166,7 @@ def test_a_unix_socket_has_no_share():
 
 async def test_the_share_is_that_of_the_client_behind_a_trusted_proxy():
     clients = address.ClientAddresses(("10.0.0.0/8",))
-    service = Service()
+    service = HeldService()
     made = guard.Guard(service, limits=LIMITS, clients=clients)
     proxy = Asgi(made, client=("10.0.0.1", 1))
     noisy = [
