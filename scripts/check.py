@@ -219,7 +219,7 @@ def _show(outcomes: Iterable[Outcome]) -> None:
         print(f"{outcome.section.title:<12} {word:<7} {outcome.seconds:6.0f} s")
     runs = [outcome.section for outcome in outcomes if outcome.section.tests]
     for section in runs:
-        for name, why in _failures(section):  # said again, as only the end of an output may be kept
+        for name, why in _failures(section):  # said again: often only the end is kept
             print(f"failed: {name}\n    {why}")
     counts = [_counts(section) for section in runs]
     if counts:

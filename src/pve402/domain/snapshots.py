@@ -78,7 +78,7 @@ class SnapshotFailed(errors.Pve402Error):
 
 
 NOT_DELETED: Final = "snapshot_not_deleted"
-"""The problem of a snapshot that Proxmox VE does not delete yet; no refusal has this code."""
+"""The problem of a snapshot that Proxmox VE has not deleted yet; no refusal has this code."""
 
 
 class State(Enum):
@@ -88,7 +88,9 @@ class State(Enum):
     THERE = "there"  # seen on Proxmox
     FAILED = "failed"  # it could not be taken, and is not on Proxmox
     ROLLING_BACK = "rolling_back"  # the guest is down until it has its size, card and mark again
-    DELETING = "deleting"  # to be removed from Proxmox; its row goes then, or it FAILED before
+    DELETING = (
+        "deleting"  # to be removed from Proxmox; then its row goes, or has FAILED if half made
+    )
 
 
 UNFINISHED: Final = frozenset({State.TAKING, State.ROLLING_BACK, State.DELETING})
@@ -146,7 +148,7 @@ def refusal(problem: str | None) -> errors.Pve402Error | None:
 
 
 def told(problem: str | None) -> str | None:
-    """Return the code that a tenant reads of the problem that is in a row."""
+    """Return the code that a tenant is shown for the problem in a row."""
     if problem == NOT_DELETED:
         return problem
     refused = refusal(problem)

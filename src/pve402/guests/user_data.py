@@ -10,7 +10,7 @@ guest's own mark decides whether a script was begun (`hub.start_scripts`), so a 
 any line: the next one asks. What was seen to run is never run again, even if the mark is gone.
 
 Scripts may run for as long as their leases, so the pauses grow. The hand-over makes a row due at
-once, and a tenant who asks about it has it looked at soon.
+once, and a row is looked at soon after its tenant asks.
 """
 
 import contextlib

@@ -9,8 +9,8 @@ Handling a piece may take several turns of the loop. We take nothing more until 
 rest between turns for as long as each turn took, so a guest that sends as much as it can keeps
 the loop busy at most half the time.
 
-Only the socket stops and resumes its transport: it counts what waits in its queue, and what is
-read into a full one it can neither parse nor bound.
+Only aiohttp pauses and resumes the transport. What arrives while its queue is full waits there
+unparsed and without a bound, so nobody else may let it arrive.
 """
 
 import asyncio

@@ -176,7 +176,7 @@ class Console:
         await self._holding.aclose()
 
     async def _open(self, columns: int, rows: int) -> None:
-        # Asked for each time: a console that could not open may outlive the state of its guest.
+        # Looked up each time, as a console that could not be opened may outlive its guest's state.
         guest = await self._find_guest()
         session = await guest.session()
         if SharedShell.is_possible(session):

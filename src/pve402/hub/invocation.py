@@ -39,7 +39,7 @@ class Invocation:
     reads_at: int = 0  # where the script may read the variables of a lease
 
     def reading(self, variables: str) -> "Invocation":
-        """Return it for a guest whose lease's variables are in this file; none if it is empty."""
+        """Return it with the lease's variables read from a file; unchanged without a name."""
         if not variables:
             return self
         script, *rest = self.argv

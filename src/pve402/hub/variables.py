@@ -31,7 +31,7 @@ class Variables:
     def __init__(self, find: Find, run: Run) -> None:
         self._find = find
         self._run = run
-        self._have: dict[GuestRef, bool] = {}  # they never change, and are not kept
+        self._have: dict[GuestRef, bool] = {}  # which never changes; the values are not kept
 
     async def has(self, guest: GuestRef) -> bool:
         """Return whether a guest has variables; asked once a guest. Raises what `find` raises."""

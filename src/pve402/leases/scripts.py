@@ -28,7 +28,7 @@ class Scripts:
     async def outcome(self, row: lease.Lease) -> tuple[user_data.UserData, bytes]:
         """Return how far a lease's script is, and the end of its output, empty until it ended.
 
-        Output that another key sealed is lost, which the reason says. Raises UserDataMissing.
+        If another key sealed the output, it is lost; the reason says so. Raises UserDataMissing.
         """
         found = await self._asked(row.lease_id)
         if found is None:
@@ -43,7 +43,7 @@ class Scripts:
             return dataclasses.replace(found, reason=user_data.UNREADABLE, truncated=True), b""
 
     async def _asked(self, lease_id: str) -> user_data.UserData | None:
-        """Return a lease's script, which is looked at soon because somebody asked about it."""
+        """Return a lease's script, and have it looked at soon, as somebody asked about it."""
         async with self._db.read() as tx:
             found = await user_data_rows.of_lease(tx, lease_id)
             if found is None or found.due_at is None or found.fence is not None:

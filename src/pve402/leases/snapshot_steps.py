@@ -110,7 +110,7 @@ class SnapshotSteps:
                 raise workflow.RetryLater(workflow.reason_of(error or pve.ProxmoxFault()))
         if one.problem in {None, snapshots.NOT_DELETED}:
             await self._calls.remove(row, one)
-        else:  # its tenant is told why it could not be taken
+        else:  # half made: its tenant is told why it could not be taken
             await self._calls.note_failed(row, one, **_NOW_DONE)
 
     async def _later(self, seconds: float) -> datetime:

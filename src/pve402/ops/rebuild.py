@@ -4,8 +4,8 @@ Only descriptions with a valid HMAC by this installation's secret key count, so 
 edit a guest on Proxmox cannot make themselves its owner. Leases already in the table stay
 unchanged. Orders, receipts and tokens cannot be restored; tenants sign for a new token.
 
-A rollback of which nothing is known any more may have left a guest down with the size of its
-snapshot. So a guest that is down has its lease's size before its lease is written.
+A rollback that was lost with the database may have left a guest stopped, with the size of its
+snapshot. So a stopped guest gets its lease's size back before the lease is written.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ class Found:
 
     @property
     def needs_its_size(self) -> bool:
-        """Whether it is down with other cores or memory than its lease has."""
+        """Whether it is stopped, and its cores or memory are not those of its lease."""
         return self.is_stopped and not _has_size(self.config, self.record.size)
 
 
@@ -103,7 +103,7 @@ async def _not_in_table(parts: bootstrap.Components, found: list[Found]) -> list
 
 
 async def _write_all(parts: bootstrap.Components, missing: list[Found], console: Console) -> int:
-    """Write all leases but those whose guests cannot have their size; return how many."""
+    """Write the leases, except where a guest cannot get its size back; return how many."""
     now, written = await parts.db.time(), 0
     for one in missing:
         try:
@@ -203,6 +203,6 @@ def _show(missing: list[Found], console: Console) -> None:
         if one.needs_its_size:
             was, size = one.config, one.record.size
             console.print(
-                f"{one.guest.vmid}: is down with {was.cores or 'all'} cores, {was.memory_mb} MB;"
-                f" its lease has {size.cores} cores, {size.memory_mb} MB, which --apply gives it"
+                f"{one.guest.vmid}: stopped, with {was.cores or 'all'} cores, {was.memory_mb} MB;"
+                f" --apply gives it {size.cores} cores, {size.memory_mb} MB, as its lease has"
             )

@@ -27,7 +27,7 @@ class SnapshotItem(Wire):
     problem: str | None = Field(
         default=None,
         description=(
-            "Code of what kept it from being taken, deleted or rolled back to last:"
+            "Code of what last kept it from being taken, deleted or rolled back to:"
             " `container_locked`, `snapshots_not_possible`, `snapshot_failed` or"
             " `snapshot_not_deleted`; null if nothing did."
         ),

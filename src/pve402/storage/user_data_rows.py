@@ -10,7 +10,7 @@ from pve402.storage import database, queue, tables, transaction
 
 DUE = queue.DueRows(tables.user_data)
 SOON_SECONDS: Final = 15.0
-"""When a script is looked at again that somebody asks about, or whose guest is being made."""
+"""How soon to look again at a script whose tenant asks, or whose guest is being made."""
 
 _rows = tables.user_data
 _orders = tables.orders
@@ -34,7 +34,7 @@ async def insert(
     *,
     needs_network: bool,
 ) -> None:
-    """Store an order's script. `wake` makes it due; it is only looked at in case nobody does."""
+    """Store an order's script. `wake` makes it due; it comes up by itself in case nobody does."""
     await tx.execute(
         _rows.insert().values(
             order_id=order_id,
@@ -52,14 +52,14 @@ async def insert(
 async def wake(db: database.Database, tx: transaction.Transaction, order_id: str) -> None:
     """Make an order's script due: its guest is handed over.
 
-    A worker that has the row found no guest to hand it to, and writes nothing more.
+    A worker that holds the row has found no guest for it, and loses its fence.
     """
     pending = (_rows.c.order_id == order_id, _rows.c.state == user_data.State.PENDING.value)
     await tx.execute(_rows.update().where(*pending).values(due_at=db.now(), fence=None))
 
 
 async def look_soon(db: database.Database, tx: transaction.Transaction, order_id: str) -> None:
-    """Have a script looked at soon, as somebody asked about it, unless that will happen anyway."""
+    """Have a script looked at soon, because somebody asked, unless that will happen anyway."""
     soon = db.now(SOON_SECONDS)
     later = (_rows.c.order_id == order_id, _rows.c.fence.is_(None), _rows.c.due_at > soon)
     await tx.execute(_rows.update().where(*later).values(due_at=soon))
