@@ -84,6 +84,10 @@ class Meter:
         """Take back what a payment added that was lost, whether or not it was burnt meanwhile."""
         return dataclasses.replace(self, balance=self.balance - amount)
 
+    def changed(self, burn: int, moment: datetime) -> Self:
+        """Burn another amount a minute from a moment on."""
+        return dataclasses.replace(self.credited(0, moment), burn=burn)
+
     def held(self, since: datetime, until: datetime) -> Self:
         """Go on at `until`, as if the time since `since` had not passed."""
         settled = self.at(since)

@@ -1,6 +1,5 @@
 """No order of events makes or loses a unit or a minute; a model in fractions is the witness."""
 
-import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -143,7 +142,7 @@ class Play:
             return self.metered.debited(amount)
         if event == "change":
             self.model.change(value)
-            return dataclasses.replace(self.metered.credited(0, self.burns_until), burn=value)
+            return self.metered.changed(value, self.burns_until)
         if event == "settle":  # as one does who is killed and does it again
             return self.metered.at(self.burns_until).at(self.burns_until)
         if event == "rebuild":
@@ -261,6 +260,12 @@ def test_what_the_end_leaves_stays_in_the_balance() -> None:
     assert metered.ends_at == over.ends_at == BEGIN + 14 * MS
     assert over.balance == 2
     assert over.credited(5, BEGIN + timedelta(days=1)).ends_at == BEGIN + timedelta(days=1) + MS
+
+
+def test_another_burn_after_the_end_begins_then() -> None:
+    metered = meter.Meter(balance=100, burn=7, metered_at=BEGIN)
+
+    assert metered.changed(1, BEGIN + 90 * MS).ends_at == BEGIN + 92 * MS
 
 
 def test_time_that_is_held_does_not_pass_even_if_its_beginning_was_rounded() -> None:
