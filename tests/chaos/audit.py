@@ -14,9 +14,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext import asyncio as sa_asyncio
-from tests.chaos import payments, running, stage
+from tests.chaos import keeping, payments, running, stage
 
-from pve402.domain import lease, mark, meter, order, owed
+from pve402.domain import lease, mark, meter, order, owed, snapshots
 from pve402.payments import abi
 from pve402.payments.schemes.exact import eip3009
 from pve402.storage import tables
@@ -53,6 +53,7 @@ class Findings:
     blocks_vanish: bool = False
     runs: Sequence[running.Run] = ()
     wishes: Sequence[running.Wish] = ()
+    kept: Sequence[snapshots.Snapshot] = ()
     served: Sequence[running.Span] = ()
     """When at least one server served."""
     unpaid_seconds: float = 0.0
@@ -100,6 +101,7 @@ async def read(
         vmids=await read_rows(url, tables.vmids),
         owed=[owed.Owed.from_row(row) for row in await read_rows(url, tables.owed)],
         guests=await where.guests(),
+        kept=[snapshots.Snapshot.from_row(row) for row in await read_rows(url, tables.snapshots)],
         runs=running.read_runs(await where.runs()),
         wishes=wishes,
         served=running.merged(span for one in where.replicas for span in one.served()),
@@ -142,6 +144,7 @@ def violations(findings: Findings) -> list[str]:
         _minutes,
         _guests,
         _running,
+        _kept,
         _refused,
         _owed,
         _vmids,
@@ -300,6 +303,12 @@ def _running(findings: Findings) -> Iterator[str]:
     if unpaid_seconds > findings.unpaid_seconds:
         yield f"a guest ran unpaid for {unpaid_seconds:.1f} s"
     yield from running.undone_wishes(findings.leases, findings.runs, findings.wishes)
+
+
+def _kept(findings: Findings) -> Iterator[str]:
+    """Every snapshot has its row, and no guest ever started with another size or card."""
+    yield from keeping.unaccounted(findings.leases, findings.guests, findings.kept)
+    yield from keeping.other_shapes(findings.runs)
 
 
 def leftovers(findings: Findings) -> list[int]:

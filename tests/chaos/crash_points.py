@@ -56,6 +56,15 @@ SEAMS: Mapping[str, tuple[str, ...]] = {
     ),
     "end grace": ("moves.begin_deleting", _WHOLE),
     "delete": ("guests.delete", "tasks.wait_until_finished", "lifetime.finish"),
+    "snapshot": (
+        "snapshots.take",
+        "snapshots.delete",
+        "snapshots.roll_back",
+        "snapshot_calls.note",
+        "guests.update_config",
+        "tasks.wait_until_finished",
+        "moves.end_rollback",
+    ),
     "unwind": ("guests.status", "guests.delete", "lifetime.finish"),
 }
 """The seams of each step; `settle` and `settle renewal` are the steps of that name."""
@@ -108,6 +117,8 @@ def install(parts: bootstrap.Components, fuse: Fuse) -> None:
         "settler": (parts.settler, ""),
         "deals": (flows.creation._deals, ""),
         "lifetime": (flows.lifetime, "_"),
+        "snapshots": (flows.lifetime._snapshots._calls.on_proxmox, ""),
+        "snapshot_calls": (flows.lifetime._snapshots._calls, ""),
         "moves": (moves, ""),
         "admissions": (parts.leases._parts.admissions, ""),
         "service": (parts.leases, ""),
@@ -123,6 +134,7 @@ def install(parts: bootstrap.Components, fuse: Fuse) -> None:
     flows.lifetime.steps = _named(fuse, flows.lifetime.steps)
     _name(fuse, flows.creation, "_refuse", "refuse")
     _name(fuse, flows.confirmation, "run", "confirm")
+    _name(fuse, flows.lifetime._snapshots, "advance", "snapshot")
     object.__setattr__(flows, "late", _in_step(fuse, "watch", flows.late))
     _name(fuse, parts.leases._parts.fees, "settle", "fee")
 

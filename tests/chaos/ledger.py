@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,6 +42,7 @@ class Ledger:
     renewals: int = 0
     violations: list[str] = dataclasses.field(default_factory=list)
     statuses: dict[str, int] = dataclasses.field(default_factory=dict)
+    kept: Counter[str] = dataclasses.field(default_factory=Counter)
 
     def goes_on(self) -> bool:
         """Whether tenants should begin something new."""

@@ -143,6 +143,7 @@ def _count(figures: Figures, ledger: Ledger, found: audit.Findings) -> None:
     figures.transfers = len(found.transfers)
     figures.leftovers = len(audit.leftovers(found))
     figures.answers = ledger.statuses
+    figures.kept = ledger.kept
     figures.unpaid_seconds = running.longest_unpaid_seconds(found.orders, found.runs, found.served)
     figures.switched = Counter(
         f"{wish.wanted.value}, {'answered' if wish.answered_at else 'outcome unknown'}"

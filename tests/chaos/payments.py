@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.chaos import payers, stage
 from tests.support import chain as chain_support
-from tests.support import payments
+from tests.support import payments, wallets
 from tests.support import token as contract
 
 from pve402.payments import protocol
@@ -78,3 +78,17 @@ def spoiling_call(signed: Signed, how: str) -> str:
 
 
 SPOILINGS = ("cancelled", "spent elsewhere", "balance moved")
+
+
+def sign_officially(signed: Signed, terms: wallets.Terms, version: int) -> None:
+    """Have the official client sign instead; the payment is what it put into the header."""
+    signed.header = wallets.payment_headers(signed.payer.key, terms, version=version)
+    document = wallets.decoded(next(iter(signed.header.values())))
+    authorization = document["payload"]["authorization"]
+    signed.payment = dataclasses.replace(
+        signed.payment,
+        nonce=authorization["nonce"],
+        valid_after=int(authorization["validAfter"]),
+        valid_before=int(authorization["validBefore"]),
+        signature=document["payload"]["signature"],
+    )

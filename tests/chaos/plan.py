@@ -47,6 +47,7 @@ class Figures:
     spoiled: Counter[str] = dataclasses.field(default_factory=Counter)
     contracts: Counter[str] = dataclasses.field(default_factory=Counter)
     switched: Counter[str] = dataclasses.field(default_factory=Counter)
+    kept: Mapping[str, int] = dataclasses.field(default_factory=dict)  # of snapshots
     unpaid_seconds: float = 0.0  # of the guest that ran unpaid for longest
     kills: Counter[str] = dataclasses.field(default_factory=Counter)
     stalls: int = 0
@@ -89,6 +90,7 @@ class Figures:
             ("bad payments", self.spoiled),
             ("contracts' payments", self.contracts),
             ("power", self.switched),
+            ("snapshots", self.kept),
             ("refused orders", self.refused),
             ("weather", self.weather),
             ("answers", self.answers),

@@ -28,6 +28,8 @@ class Run:
     began: datetime
     ended: datetime
     block: int
+    vmid: int = 0
+    shape: str = ""  # the size and the card that it started with
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,8 @@ def read_runs(shown: Mapping[str, Any]) -> list[Run]:
             began=_time(run["began"]),
             ended=_time(run["ended"] or shown["now"]),
             block=run["head"],
+            vmid=run["vmid"],
+            shape=run["shape"],
         )
         for run in shown["runs"]
         for tag in run["tags"].split(";")

@@ -6,7 +6,6 @@ again until it gets a final answer or its patience ends; the audit compares the 
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import random
 import secrets
@@ -15,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
-from tests.chaos import latecomers, payers, payments, stage, switching
+from tests.chaos import keeping, latecomers, payers, payments, stage, switching
 from tests.chaos.ledger import Ledger, Told
 from tests.support import wallets
 
@@ -59,6 +58,8 @@ class Tenant:
             await self._replay(signed, answer)
         if self._dice.random() < 0.3:
             await self._switch(signed, answer)
+        if self._dice.random() < 0.5:
+            await self._keep(answer)
         if self._dice.random() < 0.6:
             await self._renew(signed, answer)
         if self._dice.random() < 0.2:
@@ -155,6 +156,19 @@ class Tenant:
         )
         for what in switch.choose():
             await switch.press(what)
+
+    async def _keep(self, answer: Mapping[str, Any]) -> None:
+        """Take a snapshot, and perhaps roll back to it or delete it."""
+        token = answer.get("accessToken")
+        if token is None:
+            return
+        headers = {"Authorization": f"Bearer {token}"}
+        await keeping.Keeper(
+            ask=lambda method, path, body: self._ask(method, path, body, headers),
+            dice=self._dice,
+            lease_id=answer["leaseId"],
+            count=lambda what: self._ledger.kept.update([what]),
+        ).keep()
 
     async def _spoil(
         self, signed: payments.Signed, path: str, body: Any, headers: Mapping[str, str]
@@ -335,7 +349,8 @@ class Tenant:
             payer, amount, version, kind=kind, minutes=minutes, lease_id=lease_id
         )
         if not payer.kind.has_code and self._dice.random() < 0.05:
-            _sign_officially(signed, told, version)
+            terms = wallets.Terms(headers=told.headers, body=json.dumps(told.body).encode())
+            payments.sign_officially(signed, terms, version)
         self._ledger.signed.append(signed)
         return signed
 
@@ -351,21 +366,6 @@ class Tenant:
 
     async def _fund(self, wallet: payers.Payer, amount_atomic: int) -> None:
         await self._stage.rpc("devnet_mintUsdc", wallet.address, hex(amount_atomic))
-
-
-def _sign_officially(signed: payments.Signed, told: Told, version: int) -> None:
-    """Have the official client sign instead; the payment is what it put into the header."""
-    terms = wallets.Terms(headers=told.headers, body=json.dumps(told.body).encode())
-    signed.header = wallets.payment_headers(signed.payer.key, terms, version=version)
-    document = wallets.decoded(next(iter(signed.header.values())))
-    authorization = document["payload"]["authorization"]
-    signed.payment = dataclasses.replace(
-        signed.payment,
-        nonce=authorization["nonce"],
-        valid_after=int(authorization["validAfter"]),
-        valid_before=int(authorization["validBefore"]),
-        signature=document["payload"]["signature"],
-    )
 
 
 def _receipt(told: Told) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.chaos import audit, payers, payments, rest, running
 
-from pve402.domain import lease, order, owed, power
+from pve402.domain import lease, order, owed, power, snapshots
 from pve402_devnet.chain.contracts import Manner
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -66,7 +66,13 @@ def an_order(**changes: Any) -> order.Order:
 def a_guest(**changes: Any) -> dict[str, Any]:
     """The lease's guest, which runs."""
     tags = f"lease-{_ID};pve402-chaos"
-    return {"vmid": 10_000, "tags": tags, "lock": "", "running": True, **changes}
+    return {"vmid": 10_000, "tags": tags, "lock": "", "running": True, "snapshots": [], **changes}
+
+
+def a_snapshot(**changes: Any) -> snapshots.Snapshot:
+    """A snapshot of the lease's guest that its table says is there."""
+    facts = {"lease_id": _ID, "name": "kept", "pve_name": "pve402-a", "created_at": _NOW}
+    return snapshots.Snapshot(**{**facts, "state": snapshots.State.THERE, **changes})
 
 
 def findings(**changes: Any) -> audit.Findings:
@@ -210,6 +216,11 @@ def test_a_redemption_needs_no_transfer() -> None:
         ({"runs": [EARLY]}, "ran unpaid for 9.0 s"),
         ({"runs": [a_run(ended=_NOW + timedelta(seconds=13))]}, "ran unpaid for 9.0 s"),
         ({"runs": [a_run(lease_id="l1")]}, "ran unpaid for 4.0 s"),
+        ({"guests": [a_guest(snapshots=["pve402-a"])]}, "has no row"),
+        ({"kept": [a_snapshot()]}, "is not on Proxmox"),
+        ({"kept": [a_snapshot(state=snapshots.State.DELETING)]}, "is left deleting"),
+        ({"leases": [FAILED], "kept": [a_snapshot()]}, "outlived its lease"),
+        ({"runs": [a_run(shape="1, 128"), a_run(shape="2, 128")]}, "ran as 1, 128 and as 2, 128"),
         (stopped(guests=[a_guest()]), "is active and its guest 10000 runs"),
         (stopped(leases=[a_lease()], guests=[a_guest()]), "its row says running"),
         (stopped(runs=[a_run(), LATER]), "stopped by its tenant, and started again"),
@@ -225,6 +236,8 @@ def test_what_is_wrong_is_found(changes: dict[str, Any], words: str) -> None:
     "changes",
     [
         {"runs": [a_run()]},
+        {"guests": [a_guest(snapshots=["pve402-a"])], "kept": [a_snapshot()]},
+        {"kept": [a_snapshot(state=snapshots.State.FAILED)]},
         {"runs": [EARLY], "served": [(_NOW - timedelta(seconds=2), _NOW)]},
         stopped(),
         stopped(wishes=[a_wish(STOPPED, 1, 2), a_wish(RUNNING, 2.5, None)], runs=[LATER]),

@@ -63,7 +63,7 @@ def _cluster(latency_scale: float) -> options.SimulatorOptions:
         nodes=tuple(
             options.NodeOptions(name=name, cpus=10_000, memory_bytes=_HUGE) for name in NODES
         ),
-        storages=(options.StorageOptions(total_bytes=_HUGE, used_bytes=0),),
+        storages=(options.StorageOptions(total_bytes=_HUGE, used_bytes=0, snapshots=True),),
         latency_scale=latency_scale,
         publish_interval_seconds=0.5,
         proxy_timeout_seconds=5.0,
@@ -140,7 +140,8 @@ class _Hand:
             honest_start(guest)
             head = self._chain.chain.head.number
             began = {"vmid": guest.vmid, "tags": guest.config.text("tags"), "head": head}
-            self._runs.append({**began, "began": time.time(), "ended": None})
+            times = {"began": time.time(), "ended": None}
+            self._runs.append({**began, "shape": _shape(guest), **times})
 
         @functools.wraps(honest_stop)
         def mark_stopped(guest: cluster.Guest) -> None:
@@ -166,6 +167,7 @@ class _Hand:
                 "lock": guest.config.text("lock"),
                 "description": guest.config.text("description"),
                 "running": guest.pid is not None,
+                "snapshots": sorted(guest.config.snapshots),
             }
             for guest in world.guests.values()
         ]
@@ -197,6 +199,11 @@ class _Hand:
             if is_locked and not is_made and guest.created_at < made_before:
                 del world.guests[vmid]
         return web.json_response({})
+
+
+def _shape(guest: cluster.Guest) -> str:
+    """What of a guest must be the same whenever it starts."""
+    return ", ".join(guest.config.text(name) for name in ("cores", "memory", "rootfs", "net0"))
 
 
 if __name__ == "__main__":
