@@ -197,10 +197,15 @@ class FakeLeases:
     proxmox_seen: bool = True
     guests_missing: bool = False
     pending: bool = False  # creations stay under work
+    files: dict[str, Any] = dataclasses.field(default_factory=dict)  # of images
 
     def isolation(self) -> dict[str, str]:
         """Nothing is isolated."""
         return dict.fromkeys(self.catalogue.networks_on_sale, "none")
+
+    def images(self) -> tuple[Any, ...]:
+        """The images on sale, with the files that are known."""
+        return tuple((image, self.files.get(image.name)) for image in self.catalogue.images_on_sale)
 
     limits = (quota.Quotas(), 30 * 86400.0)
 

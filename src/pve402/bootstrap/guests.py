@@ -238,7 +238,8 @@ def check_guests(settings: config.Settings, sku_catalogue: catalogue.Catalogue) 
         for name, volume in sku.templates.items():
             spec = dataclasses.replace(usual, template=volume)
             for _, text in _problems(spec, settings.pve_vmid_min):
-                where = f"sku.{sku.name}.templates.{name}"
+                is_image = name in sku.images
+                where = f"image.{name}" if is_image else f"sku.{sku.name}.templates.{name}"
                 raise catalogue.CatalogueError(f"{where}: {text}")
 
 

@@ -1,9 +1,12 @@
 """What is on sale: the work of `catalogue`."""
 
+from collections.abc import Sequence
+
 from pve402 import client, schemas
 from pve402.cli import calls, terminal
 
 _HEADS = ("sku", "cores", "MiB", "GiB", "minutes", "USD per minute", "what it is")
+_IMAGE_HEADS = ("image", "OS", "MiB", "updated", "sold with", "what it is")
 
 
 def show(url: str, *, as_json: bool) -> None:
@@ -12,7 +15,14 @@ def show(url: str, *, as_json: bool) -> None:
     if as_json:
         terminal.show(found, as_json=True)
         return
+    tell(found)
+
+
+def tell(found: schemas.CatalogueAnswer) -> None:
+    """Print skus and images as columns, and what to do next."""
     terminal.show_columns([_HEADS, *map(_row, found.skus)])
+    if found.images:
+        terminal.show_columns([_IMAGE_HEADS, *(_image(one, found.skus) for one in found.images)])
     ways = ", ".join(f"{one.symbol} on {one.network}" for one in found.networks)
     terminal.say(f"paid in {ways}")
     terminal.say("next: `pve402 quote` shows an exact price, `pve402 lease --hostname web` leases")
@@ -25,5 +35,16 @@ def _row(item: schemas.SkuItem) -> tuple[str, ...]:
         item.sku,
         *(f"{one.min}-{one.max}" for one in bounds),
         " to ".join(prices) or "see `pve402 quote`",
+        item.description,
+    )
+
+
+def _image(item: schemas.Image, skus: Sequence[schemas.SkuItem]) -> tuple[str, ...]:
+    return (
+        item.name,
+        item.os,
+        "" if item.size_bytes is None else str(item.size_bytes // 2**20),
+        "" if item.updated_at is None else f"{item.updated_at:%Y-%m-%d}",
+        ", ".join(sku.sku for sku in skus if item.name in sku.templates),
         item.description,
     )

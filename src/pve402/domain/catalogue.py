@@ -3,12 +3,12 @@
 import dataclasses
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Self
 
-from pve402.domain import errors, lease, network_tables, price
+from pve402.domain import errors, image_tables, lease, network_tables, price
 from pve402.domain.networks import OF_VARIABLES, NetworkProfile, find_overlap
 
 MAX_MINUTES = 366 * 24 * 60
@@ -52,7 +52,8 @@ class Sku:
     memory_mb: Bounds
     disk_gb: Bounds
     runtime_minutes: Bounds
-    templates: Mapping[str, str]  # tenants' name -> volume id; empty: the operator's default
+    templates: Mapping[str, str]  # tenants' name -> volume id, with those of its images;
+    # empty: the operator's default
     nodes: frozenset[str]  # empty: every node
     nesting: bool = True  # current systemd needs this in an unprivileged guest
     swap: Decimal = Decimal(0)  # for each MiB of memory
@@ -60,6 +61,7 @@ class Sku:
     cpu_units: int | None = None  # weight for each core; None: one weight for all sizes
     network: str | None = None  # the name of its network profile; None: the default one
     storages: tuple[str, ...] = ()  # for its disks, the preferred one first; empty: the default one
+    images: tuple[str, ...] = ()  # names; their templates are among its templates
 
     def check(self, size: lease.Size, minutes: int) -> None:
         """Raise OutOfBounds if a number of the request is outside what this sku sells."""
@@ -104,6 +106,7 @@ class Catalogue:
     networks: Mapping[str, NetworkProfile] = dataclasses.field(default_factory=dict)
     default_network: str = OF_VARIABLES
     disk_factors: Mapping[str, float] = dataclasses.field(default_factory=dict)  # by storage
+    images: Mapping[str, image_tables.Image] = dataclasses.field(default_factory=dict)
 
     def sku(self, name: str) -> Sku:
         """Return the sku with this name; raises UnknownSku."""
@@ -162,6 +165,12 @@ class Catalogue:
         names = dict.fromkeys(name for sku in self.skus.values() for name in sku.storages)
         return {name: self.disk_factors.get(name) for name in names}
 
+    @property
+    def images_on_sale(self) -> Sequence[image_tables.Image]:
+        """The images that tenants may choose."""
+        listed = {name for sku in self.skus.values() for name in sku.images}
+        return [image for name, image in self.images.items() if name in listed]
+
     def lowest_minute_usd(self) -> Fraction:
         """Return the lowest price that a renewal can have."""
         return min(
@@ -182,10 +191,11 @@ def parse(text: str) -> Catalogue:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise CatalogueError(f"not TOML: {error}") from error
-    _refuse_unknown("the catalogue", data, {"fees", "sku", "network", "storage"})
+    _refuse_unknown("the catalogue", data, {"fees", "sku", "network", "storage", "image"})
     fees = _table(data, "fees")
     _refuse_unknown("fees", fees, {"management_usd"})
-    skus = {name: _sku(name, table) for name, table in _table(data, "sku").items()}
+    offered = _images(data)
+    skus = {name: _sku(name, table, offered) for name, table in _table(data, "sku").items()}
     if not skus:
         raise CatalogueError("sku: needs at least one [sku.NAME]")
     fee = _usd("fees.management_usd", fees.get("management_usd", "0.001"))
@@ -198,11 +208,19 @@ def parse(text: str) -> Catalogue:
         management_fee_usd=fee,
         networks=profiles,
         default_network=default,
+        images=offered,
         disk_factors={
             name: _disk_factor(f"storage.{name}", table)
             for name, table in _table(data, "storage").items()
         },
     )
+
+
+def _images(data: dict[str, Any]) -> dict[str, image_tables.Image]:
+    try:
+        return image_tables.read(_table(data, "image"))
+    except image_tables.ImageError as error:
+        raise CatalogueError(str(error)) from error
 
 
 def _disk_factor(where: str, table: Any) -> float:
@@ -235,6 +253,7 @@ def _networks(tables: dict[str, Any]) -> tuple[dict[str, NetworkProfile], str]:
 _RATE_NAMES = tuple(field.name for field in dataclasses.fields(price.Rates))
 _SKU_NAMES = {"description", "cores", "memory_mb", "disk_gb", "runtime_minutes"} | {
     "templates",
+    "images",
     "nodes",
     "nesting",
     "network",
@@ -246,15 +265,13 @@ _SKU_NAMES = {"description", "cores", "memory_mb", "disk_gb", "runtime_minutes"}
 }
 
 
-def _sku(name: str, table: Any) -> Sku:
+def _sku(name: str, table: Any, offered: dict[str, image_tables.Image]) -> Sku:
     where = f"sku.{name}"
     if not isinstance(table, dict):
         raise CatalogueError(f"{where}: must be a table")
     _refuse_unknown(where, table, _SKU_NAMES)
     rates = {key: _usd(f"{where}.{key}", table.get(key)) for key in _RATE_NAMES}
-    templates = _table(table, "templates")
-    if not all(isinstance(volume, str) for volume in templates.values()):
-        raise CatalogueError(f"{where}.templates: every template must be a volume id")
+    listed = _listed_images(where, table, offered)
     return Sku(
         name=name,
         description=str(table.get("description", "")),
@@ -263,7 +280,8 @@ def _sku(name: str, table: Any) -> Sku:
         memory_mb=_bounds(where, table, "memory_mb", _HARD_LIMITS["memory_mb"], least=16),
         disk_gb=_bounds(where, table, "disk_gb", _HARD_LIMITS["disk_gb"]),
         runtime_minutes=_bounds(where, table, "runtime_minutes", MAX_MINUTES),
-        templates=templates,
+        templates=_templates(where, table, listed),
+        images=tuple(image.name for image in listed),
         nodes=_node_names(where, table),
         nesting=_switch(where, table, "nesting", default=True),
         swap=_factor(where, table, "swap", most=8) or Decimal(0),
@@ -272,6 +290,28 @@ def _sku(name: str, table: Any) -> Sku:
         network=_network_name(where, table),
         storages=_storages(where, table),
     )
+
+
+def _listed_images(
+    where: str, table: dict[str, Any], offered: dict[str, image_tables.Image]
+) -> tuple[image_tables.Image, ...]:
+    try:
+        return image_tables.chosen(f"{where}.images", table.get("images", []), offered)
+    except image_tables.ImageError as error:
+        raise CatalogueError(str(error)) from error
+
+
+def _templates(
+    where: str, table: dict[str, Any], listed: Sequence[image_tables.Image]
+) -> Mapping[str, str]:
+    """Return the volumes by the names that tenants may use, the usual one first."""
+    named = _table(table, "templates")
+    if not all(isinstance(volume, str) for volume in named.values()):
+        raise CatalogueError(f"{where}.templates: every template must be a volume id")
+    for image in listed:
+        if image.name in named:
+            raise CatalogueError(f"{where}: {image.name!r} is both a template and an image")
+    return {**named, **{image.name: image.template for image in listed}}
 
 
 def _factor(where: str, table: dict[str, Any], key: str, *, most: int) -> Decimal | None:

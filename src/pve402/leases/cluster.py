@@ -8,6 +8,7 @@ unreachable Proxmox delays only the requests that really need it.
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
 import structlog
 
@@ -15,7 +16,7 @@ from pve402.domain import errors, mark, placement
 from pve402.leases import metrics, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import nodes as pve_nodes
-from pve402.proxmox import resources
+from pve402.proxmox import resources, storage
 from pve402.storage import database, drain_rows, lease_rows
 
 log = structlog.get_logger(__name__)
@@ -29,6 +30,7 @@ _UNFIT_SECONDS = 300.0
 _THICK = {"lvm", "iscsi", "iscsidirect"}
 """Storage types that allocate a disk's full size when it is created."""
 _STALE_SECONDS = 30.0
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _PROMISES_SECONDS = 2.0
 
 
@@ -63,6 +65,7 @@ class ClusterView:
         self._drained: frozenset[str] = frozenset()
         self._unfit: dict[tuple[str, str, str | None], float] = {}
         self._without: dict[str, frozenset[str]] = {}
+        self._shown: dict[str, dict[str, storage.Template]] = {}  # by node, then by volume
         self._loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -100,9 +103,20 @@ class ClusterView:
         """Remember for a few minutes that guests of a template cannot be made there."""
         self._unfit[node, template, storage] = self._clock() + _UNFIT_SECONDS
 
-    def note_templates(self, node: str, lacking: frozenset[str]) -> None:
-        """Remember which of the templates on sale a node does not have."""
+    def note_templates(
+        self, node: str, lacking: frozenset[str], shown: Sequence[storage.Template] = ()
+    ) -> None:
+        """Remember which of the templates on sale a node does not have, and those it shows."""
         self._without[node] = lacking
+        self._shown[node] = {found.volid: found for found in shown}
+
+    def template(self, volume: str) -> storage.Template | None:
+        """Return a template's size and date, as seen in the last minute; the newest if they differ.
+
+        None if no node shows it.
+        """
+        shown = [files[volume] for files in self._shown.values() if volume in files]
+        return max(shown, key=_date_and_size, default=None)
 
     async def rooms_for(self, template: str) -> list[placement.NodeRoom]:
         """Return the free room of the nodes that can make guests of a template.
@@ -256,6 +270,10 @@ class ClusterView:
             except Exception:
                 log.exception("cluster_view_failed")
             await asyncio.sleep(REFRESH_SECONDS)
+
+
+def _date_and_size(file: storage.Template) -> tuple[datetime, int]:
+    return file.created_at or _NEVER, file.size_bytes
 
 
 def _nodes_with(storages: tuple[resources.StorageSummary, ...], name: str) -> frozenset[str] | None:

@@ -167,15 +167,17 @@ class Preflight:
     async def _template_lack(self, node: str) -> Lack | None:
         """Return a lack if the node has none of the templates on sale there."""
         wanted = self._templates(node)
-        held: set[str] = set()
+        shown: list[storage.Template] = []
         for name in sorted({volume.partition(":")[0] for volume in wanted}):
             try:
-                held |= {found.volid for found in await self._storages.templates(node, name)}
+                found = await self._storages.templates(node, name)
+                shown += [template for template in found if template.volid in wanted]
             except pve.StorageMissing:
                 continue
             except pve.PermissionDenied:
                 return None
-        self._view.note_templates(node, frozenset(wanted - held))
+        held = {template.volid for template in shown}
+        self._view.note_templates(node, frozenset(wanted - held), shown)
         if not wanted or held & wanted:
             return None
         reason = f"there is no {', '.join(sorted(wanted))}"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from pve402.domain import account, errors, lease, making, order, quota, request
+from pve402.domain import account, errors, image_tables, lease, making, order, quota, request
 from pve402.domain import catalogue as catalogues
 from pve402.leases import (
     admission,
@@ -40,7 +40,7 @@ from pve402.payments import errors as payment_errors
 from pve402.payments import settlement
 from pve402.payments.facilitators import Verification
 from pve402.payments.schemes import known
-from pve402.proxmox import resources
+from pve402.proxmox import resources, storage
 from pve402.storage import database, lease_rows, queue, transaction, vault
 
 __all__ = ["Answer", "Caller", "LeaseService", "LeaseView", "Purchase"]
@@ -122,6 +122,11 @@ class LeaseService:
     def catalogue(self) -> catalogues.Catalogue:
         """What is on sale now; another one a moment later, perhaps."""
         return self._parts.on_sale.now
+
+    def images(self) -> tuple[tuple[image_tables.Image, storage.Template | None], ...]:
+        """Return the images on sale, each with its file as nodes showed it in the last minute."""
+        shown = self._parts.view.template
+        return tuple((image, shown(image.template)) for image in self.catalogue.images_on_sale)
 
     async def check_room(
         self, sku: catalogues.Sku, size: lease.Size, template: str | None = None

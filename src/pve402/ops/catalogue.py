@@ -66,6 +66,9 @@ def _changes(before: catalogue.Catalogue, after: catalogue.Catalogue) -> Iterato
     if before.management_fee_usd != after.management_fee_usd:
         fees = (before.management_fee_usd, after.management_fee_usd)
         yield "fee of a call: {} -> {} USD".format(*map(price.format_usd, fees))
+    for name in sorted(before.images.keys() & after.images.keys()):
+        if before.images[name].template != after.images[name].template:
+            yield f"image {name}: another template, for new containers alone"
     for name in sorted(before.networks.keys() | after.networks.keys()):
         yield from _network_changes(name, before.networks.get(name), after.networks.get(name))
 

@@ -1,5 +1,6 @@
 """What the service answers about what it sells: prices, skus, networks, limits."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -92,11 +93,21 @@ class SkuItem(Wire):
     memory_mb: Bounds
     disk_gb: Bounds
     runtime_minutes: Bounds
-    templates: list[str]
+    templates: list[str] = Field(description="What `template` may be: names of images, and others.")
     network_profile: ProfileName = "default"
     prices: list[SizePrice] = Field(
         default_factory=list, description="Of the smallest and of the largest size."
     )
+
+
+class Image(Wire):
+    """What new containers can be made from, by a name for `template`."""
+
+    name: str
+    os: str = Field(description="In the operator's words.", examples=["Debian 12"])
+    description: str = Field(description="In the operator's words.")
+    size_bytes: int | None = Field(description="Of the packed image; null: not known now.")
+    updated_at: datetime | None = Field(description="The date of its file; null: not known now.")
 
 
 class NetworkProfile(Wire):
@@ -147,6 +158,9 @@ class CatalogueAnswer(Wire):
     management_fee_usd: str
     networks: list[Network] = Field(description="Ways to pay.")
     network_profiles: list[NetworkProfile] = Field(default_factory=list)
+    images: list[Image] = Field(
+        default_factory=list, description="Of any sku; a sku's `templates` name those it has."
+    )
     limits: Limits | None = None
     version: int = Field(
         default=0, description="Counts changes; a price you were asked for holds after one."

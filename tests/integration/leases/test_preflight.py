@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import structlog
-from tests.support.installation import running, simulated_proxmox
+from tests.support.installation import TEMPLATE, running, simulated_proxmox
 
 from pve402.proxmox import storage
 from pve402_devnet.chain import SimulatedChain
@@ -182,3 +182,27 @@ async def test_a_node_that_cannot_be_asked_does_not_keep_the_others_from_being_c
         lacking = {lack.node for lack in made.parts.nodes_check.lacks}
 
     assert lacking == {"two"}
+
+
+async def test_a_container_is_made_from_the_image_of_a_name(
+    tmp_path: Path,
+    proxmox: SimulatedProxmox,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+) -> None:
+    file = tmp_path / "catalogue.toml"
+    image = f'[image.small]\ntemplate = "{TEMPLATE}"\nos = "Alpine 3.22"\n'
+    file.write_text(f'{SHIPPED}\nimages = ["small"]\n{image}')
+    url, usual = f"sqlite:///{tmp_path}/db.sqlite3", "local:vztmpl/usual.tar.zst"
+    chosen = {"pve402_catalogue": file, "pve_os_template": usual}
+
+    async with running(url, proxmox, chain, facilitator, **chosen) as made:
+        await made.lease(sku="basic-lxc", template="small")
+        (row,) = await made.leases_now()
+        ((named, shown),) = made.parts.leases.images()
+
+    assert (row.template, row.metadata["template"]) == (TEMPLATE, "small")
+    assert named.os == "Alpine 3.22"
+    assert shown is not None
+    assert shown.size_bytes > 0
+    assert shown.created_at is not None

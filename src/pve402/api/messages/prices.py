@@ -6,8 +6,9 @@ from fractions import Fraction
 from typing import Any
 
 from pve402 import schemas
-from pve402.domain import catalogue, lease, networks, price, quota
+from pve402.domain import catalogue, image_tables, lease, networks, price, quota
 from pve402.payments import addresses, protocol
+from pve402.proxmox import storage
 
 
 def offer(terms: protocol.Requirements) -> schemas.Offer:
@@ -106,6 +107,17 @@ def sku_item(sku: catalogue.Sku, network_profile: str) -> schemas.SkuItem:
         network_profile=network_profile,
         prices=[_size_price(sku, size) for size in dict.fromkeys((sku.smallest, sku.largest))],
         **rates,
+    )
+
+
+def image(named: image_tables.Image, file: storage.Template | None) -> schemas.Image:
+    """Describe what new containers can be made from; `file` is what Proxmox shows of it."""
+    return schemas.Image(
+        name=named.name,
+        os=named.os,
+        description=named.description,
+        size_bytes=None if file is None else file.size_bytes,
+        updated_at=None if file is None else file.created_at,
     )
 
 

@@ -10,27 +10,30 @@ from pve402.api import context
 from pve402.api.messages import prices, reply
 from pve402.api.openapi import operations
 from pve402.api.transport import routing
-from pve402.domain import catalogue
+from pve402.domain import catalogue, image_tables
+from pve402.proxmox import storage
 
+_Images = tuple[tuple[image_tables.Image, storage.Template | None], ...]
 router = routing.Router("catalogue")
 
 
 @router.get("/catalogue", **operations.free(schemas.CatalogueAnswer))
 async def show_catalogue(request: Request) -> Response:
-    """Show every sku with its bounds and rates, the management fee, and the accepted networks."""
+    """Show every sku with its bounds and rates, images, the management fee, accepted networks."""
     app = context.of(request)
-    return _answer(app, app.leases.prices.version)
+    return _answer(app, app.leases.prices.version, app.leases.images())
 
 
 @functools.lru_cache(maxsize=8)
-def _answer(app: context.Context, version: int) -> Response:
-    """Build the answer once for each version of the catalogue."""
+def _answer(app: context.Context, version: int, images: _Images) -> Response:
+    """Build the answer once for each version of the catalogue, and when an image's file changed."""
     on_sale = app.leases.catalogue
     fee = app.gate.price(on_sale.management_fee_usd, "/management/list", "Management fee")
     answer = schemas.CatalogueAnswer(
         skus=[_item(on_sale, sku) for sku in on_sale.skus.values()],
         management_fee_usd=prices.usd(on_sale.management_fee_usd),
         networks=[prices.network(terms) for terms in fee.offers],
+        images=[prices.image(named, file) for named, file in images],
         network_profiles=[prices.profile(one) for one in on_sale.networks_on_sale.values()],
         limits=prices.limits(
             *app.leases.limits,

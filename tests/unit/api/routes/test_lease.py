@@ -3,7 +3,7 @@
 import base64
 import json
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from x402.extensions import payment_identifier
 
 from pve402.domain import catalogue, errors, lease
 from pve402.leases import service
+from pve402.proxmox import storage
 
 TOKEN = "token-0123456789abcdef"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -602,3 +603,23 @@ async def test_quote_402_and_catalogue_say_how_long_the_network_takes(
     assert (quoted["networkPendingSeconds"], quoted["networkAheadSeconds"]) == (pending, ahead)
     assert (profile["pendingSeconds"], profile["aheadSeconds"]) == (pending, ahead)
     assert said in asked["error"]
+
+
+async def test_the_catalogue_shows_images_as_their_files_are_now(api: Api):
+    volume = "local:vztmpl/debian.tar.zst"
+    image = f'[image.debian-12]\ntemplate = "{volume}"\nos = "Debian 12"\n'
+    text = f'{SHIPPED}\nimages = ["debian-12"]\n{image}'
+    api.leases.catalogue = catalogue.parse(text).with_network(fake_leases.NETWORK)
+    (unseen,) = (await api.client.get("/catalogue")).json()["images"]
+    api.leases.files["debian-12"] = storage.Template(
+        volid=volume, size_bytes=5, created_at=datetime(2026, 1, 2, tzinfo=UTC)
+    )
+
+    (seen,) = (await api.client.get("/catalogue")).json()["images"]
+    asked = await api.client.post("/lease/quote", {**BODY, "template": volume})
+
+    assert (unseen["name"], unseen["os"]) == ("debian-12", "Debian 12")
+    assert (unseen["sizeBytes"], unseen["updatedAt"]) == (None, None)
+    assert (seen["sizeBytes"], seen["updatedAt"]) == (5, "2026-01-02T00:00:00Z")
+    assert volume not in str(seen)
+    assert asked.json()["code"] == "unknown_template"

@@ -1,0 +1,67 @@
+"""Reads the catalogue's `[image.NAME]` tables: what new containers may be made from, by name."""
+
+import dataclasses
+import re
+from typing import Any
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_KEYS = {"template", "os", "description"}
+_LONGEST = {"os": 64, "description": 256}
+MOST_IMAGES = 64
+
+
+class ImageError(ValueError):
+    """A table is invalid; the text says where and why."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Image:
+    """A container template that tenants choose by a name, and the operator's words about it."""
+
+    name: str
+    template: str  # volume id
+    os: str = ""
+    description: str = ""
+
+
+def read(tables: dict[str, Any]) -> dict[str, Image]:
+    """Return the images by name. Raises ImageError."""
+    if len(tables) > MOST_IMAGES:
+        raise ImageError(f"image: at most {MOST_IMAGES} images")
+    return {name: _image(name, table) for name, table in tables.items()}
+
+
+def chosen(where: str, names: Any, known: dict[str, Image]) -> tuple[Image, ...]:
+    """Return the images that a sku lists. Raises ImageError."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ImageError(f"{where}: must be a list of names of images")
+    if len(set(names)) < len(names):
+        raise ImageError(f"{where}: names an image twice")
+    for name in names:
+        if name not in known:
+            raise ImageError(f"{where}: there is no [image.{name}]")
+    return tuple(known[name] for name in names)
+
+
+def _image(name: str, table: Any) -> Image:
+    where = f"image.{name}"
+    if not isinstance(table, dict):
+        raise ImageError(f"{where}: must be a table")
+    if not _NAME.fullmatch(name):
+        raise ImageError(f"{where}: a name has at most 63 letters, digits, dots, - and _")
+    if "oci" in table:
+        raise ImageError(f"{where}.oci: OCI images are not sold; name a container template")
+    for key in sorted(set(table) - _KEYS):
+        raise ImageError(f"{where}: unknown key {key!r}")
+    template = table.get("template")
+    if not isinstance(template, str):
+        raise ImageError(f"{where}.template: must be the volume id of a container template")
+    words = {key: _words(where, table, key) for key in _LONGEST}
+    return Image(name=name, template=template, **words)
+
+
+def _words(where: str, table: dict[str, Any], key: str) -> str:
+    found = table.get(key, "")
+    if not isinstance(found, str) or len(found) > _LONGEST[key] or not found.isprintable():
+        raise ImageError(f"{where}.{key}: must be a line of at most {_LONGEST[key]} characters")
+    return found

@@ -1,0 +1,45 @@
+"""What is on sale, in columns."""
+
+from datetime import UTC, datetime
+
+from pve402 import schemas
+from pve402.cli import shelf
+
+BOUNDS = schemas.Bounds(min=1, max=2)
+RATES = dict.fromkeys(
+    ("base_usd", "core_minute_usd", "memory_gb_minute_usd", "disk_gb_minute_usd"), "0.1"
+)
+
+
+def sku(name: str, *templates: str) -> schemas.SkuItem:
+    bounds = dict.fromkeys(("cores", "memory_mb", "disk_gb", "runtime_minutes"), BOUNDS)
+    return schemas.SkuItem(sku=name, description="", templates=list(templates), **RATES, **bounds)
+
+
+def test_images_are_shown_with_what_sells_them(capsys):
+    updated = datetime(2026, 1, 2, tzinfo=UTC)
+    image = schemas.Image(
+        name="debian-12", os="Debian 12", description="", size_bytes=3 << 20, updated_at=updated
+    )
+    unseen = schemas.Image(name="new", os="", description="", size_bytes=None, updated_at=None)
+    found = schemas.CatalogueAnswer(
+        skus=[sku("a", "debian-12"), sku("b", "debian-12", "new"), sku("c", "own")],
+        management_fee_usd="0",
+        networks=[],
+        images=[image, unseen],
+    )
+
+    shelf.tell(found)
+
+    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    shown = {line[0]: [word.strip() for word in line[1:] if word] for line in lines}
+    assert shown["debian-12"] == ["Debian 12", "3", "2026-01-02", "a, b"]
+    assert shown["new"] == ["b"]
+
+
+def test_without_images_there_is_no_table_of_them(capsys):
+    found = schemas.CatalogueAnswer(skus=[sku("a", "own")], management_fee_usd="0", networks=[])
+
+    shelf.tell(found)
+
+    assert len(capsys.readouterr().out.splitlines()) == 2
