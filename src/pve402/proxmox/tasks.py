@@ -6,13 +6,14 @@ lock makes the task fail later.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
 
 from pve402.proxmox import answers, errors, messages, parameters, shapes
 from pve402.proxmox.client import ProxmoxClient
+from pve402.proxmox.task_times import PollPolicy, TaskTimes
 from pve402.proxmox.upid import Upid
 
 __all__ = ["PastTask", "PollPolicy", "TaskEnd", "TaskLog", "Tasks", "Upid"]
@@ -23,28 +24,13 @@ _log = structlog.get_logger(__name__)
 #: worker was killed (PVE/Tools.pm, upid_read_status).
 _UNSETTLED = frozenset({"unexpected status", ""})
 _UNSETTLED_LOOKS = 4
+_UNSETTLED_SECONDS = 0.25
 _TAIL_LINES = 20
 _LOG_LIMIT = 5000
 _PAGE_LINES = 500
 _LIST_LIMIT = 100
 #: A status read gets at least this long even when the wait is nearly over; a 401 takes 3 s.
 _SHORTEST_READ_SECONDS = 4.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class PollPolicy:
-    """How often to poll a task: quickly at first, then less and less often."""
-
-    first_seconds: float = 0.15
-    factor: float = 1.6
-    ceiling_seconds: float = 2.0
-
-    def pauses(self) -> Iterator[float]:
-        """Seconds to wait between polls; never ends."""
-        pause = self.first_seconds
-        while True:
-            yield min(pause, self.ceiling_seconds)
-            pause = min(pause * self.factor, self.ceiling_seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +80,7 @@ class Tasks:
         self._client = client
         self._clock = clock
         self._sleep = sleep
+        self._times = TaskTimes()
 
     async def status(self, upid: Upid, *, limit_seconds: float | None = None) -> TaskEnd | None:
         """How the task ended, None while it runs.
@@ -166,27 +153,32 @@ class Tasks:
     async def wait_until_finished(
         self, upid: Upid, *, limit_seconds: float, policy: PollPolicy | None = None
     ) -> TaskEnd:
-        """Wait until the task succeeds.
+        """Wait until the task succeeds; call it right after the task was asked for.
 
-        A poll that gets no answer does not mean the task failed, so the wait goes on.
+        A poll that gets no answer does not mean the task failed, so the wait goes on. The looks
+        follow how long such tasks took on the node before.
 
         Raises TaskFailed with the cause and the end of the log, TaskTimeout if the task still
         runs after `limit_seconds`, TaskMissing, PermissionDenied.
         """
-        deadline = self._clock() + limit_seconds
-        unsettled = 0
-        for pause in (policy or PollPolicy()).pauses():
-            end = await self._look(upid, deadline)
+        began = looked = self._clock()
+        pace = self._times.pace(upid.node, upid.type, policy or PollPolicy())
+        unsettled, pause = 0, pace.before_first()
+        while True:
+            remaining = began + limit_seconds - self._clock()
+            if pause > 0:
+                await self._sleep(min(pause, remaining))
+            before, looked = looked, self._clock()
+            end = await self._look(upid, began + limit_seconds)
             if end is not None and (
                 end.exitstatus not in _UNSETTLED or unsettled >= _UNSETTLED_LOOKS
             ):
-                return await self._conclude(upid, end)
+                return await self._conclude(upid, end, (before + looked) / 2 - began)
             unsettled += end is not None
-            remaining = deadline - self._clock()
-            if remaining <= 0:
-                break
-            await self._sleep(min(pause, remaining))
-        raise errors.TaskTimeout(upid=upid.text, limit_seconds=limit_seconds)
+            if self._clock() >= began + limit_seconds:
+                raise errors.TaskTimeout(upid=upid.text, limit_seconds=limit_seconds)
+            pause = pace.after(self._clock() - began)
+            pause = max(pause, _UNSETTLED_SECONDS) if unsettled else pause
 
     async def _look(self, upid: Upid, deadline: float) -> TaskEnd | None:
         remaining = max(deadline - self._clock(), _SHORTEST_READ_SECONDS)
@@ -196,8 +188,9 @@ class Tasks:
             _log.warning("proxmox.task_not_seen", upid=upid.text, reason=str(error))
             return None
 
-    async def _conclude(self, upid: Upid, end: TaskEnd) -> TaskEnd:
+    async def _conclude(self, upid: Upid, end: TaskEnd, took_seconds: float) -> TaskEnd:
         if end.ok:
+            self._times.learn(upid.node, upid.type, took_seconds)
             return end
         try:
             tail = await self.tail(upid)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from itertools import islice
+from itertools import accumulate, islice
 
 import pytest
 from tests.support import recordings, scripted_server
@@ -88,6 +88,37 @@ async def test_waiting_looks_less_and_less_often(
     assert time.slept == list(islice(PollPolicy().pauses(), 8))
     assert time.slept == sorted(time.slept)
     assert time.slept[-1] == 2.0
+
+
+async def test_a_task_like_earlier_ones_is_looked_at_near_its_usual_end(
+    server: ScriptedServer, tasks: Tasks, time: Time
+) -> None:
+    server.script = [RUNNING] * 8 + [ended("OK")]
+    await tasks.wait_until_finished(UPID, limit_seconds=60)
+    usual, first_pauses = time.now, list(time.slept)
+    server.script = [RUNNING] * 12 + [ended("OK")]
+
+    await tasks.wait_until_finished(UPID, limit_seconds=60)
+
+    def near(pauses: list[float]) -> int:
+        return sum(0.6 * usual < look < 0.9 * usual for look in accumulate(pauses))
+
+    assert near(first_pauses) == 1
+    assert near(time.slept[len(first_pauses) :]) >= 4
+
+
+async def test_a_task_that_failed_teaches_nothing(
+    server: ScriptedServer, tasks: Tasks, time: Time
+) -> None:
+    server.script = [RUNNING] * 8 + [ended("broken"), log([])]
+    with pytest.raises(errors.TaskFailed):
+        await tasks.wait_until_finished(UPID, limit_seconds=60)
+    time.slept.clear()
+    server.script = [RUNNING, RUNNING, ended("OK")]
+
+    await tasks.wait_until_finished(UPID, limit_seconds=60)
+
+    assert time.slept == list(islice(PollPolicy().pauses(), 2))
 
 
 async def test_the_upid_is_encoded_in_the_path(server: ScriptedServer, tasks: Tasks) -> None:
