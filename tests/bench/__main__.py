@@ -2,9 +2,9 @@
 
     python -m tests.bench [PART ...]
 
-Parts: checks, creations, doors, first, footprint, noise, rates, sagas, warm; all of them unless
-some are named, and only all of them are written down. Everything runs on this machine's loopback
-and ends by itself.
+Parts: checks, creations, doors, first, footprint, lives, noise, rates, sagas, warm; all of them
+unless some are named, and only all of them are written down. Everything runs on this machine's
+loopback and ends by itself.
 """
 
 import logging
@@ -27,6 +27,7 @@ from tests.bench import (
     doors,
     first_lease,
     footprint,
+    lives,
     noise,
     rates,
     rows,
@@ -114,6 +115,10 @@ def _creations(_folder: Path) -> list[rows.Row]:
     return uvloop.run(creations.measure())
 
 
+def _lives(_folder: Path) -> list[rows.Row]:
+    return uvloop.run(lives.measure())
+
+
 def _sagas(_folder: Path) -> list[rows.Row]:
     found = []
     for kind, aim, mini in (("sqlite", "60", "61-94"), ("postgresql", "100", "65-128")):
@@ -141,6 +146,7 @@ PARTS: dict[str, Part] = {
     "noise": noise.measure,
     "first": first_lease.measure,
     "doors": doors.measure,
+    "lives": _lives,
 }
 
 if __name__ == "__main__":

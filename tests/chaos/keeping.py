@@ -14,9 +14,6 @@ from tests.chaos import running
 
 from pve402.domain import lease, snapshots
 
-AT_MOST = 2
-"""How many snapshots a lease may have in the loop."""
-
 _TRIES = 12
 _NAME = "kept"
 _PATHS = {

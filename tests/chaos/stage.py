@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from tests.chaos import keeping, nursery
+from tests.chaos import nursery
 from tests.support import loopback, project
 
 SECRET = "chaos-" * 8
@@ -323,7 +323,7 @@ def settings_of(addresses: Mapping[str, str], database_url: str) -> dict[str, st
         "PVE402_SECRET_KEY": SECRET,
         "PVE402_PUBLIC_URL": "http://127.0.0.1:4021",
         "PVE402_INSTANCE": "chaos",
-        "PVE402_SNAPSHOTS": str(keeping.AT_MOST),
+        "PVE402_SNAPSHOTS": "2",
         "PVE402_GRACE_HOURS": str(8 / 3600),
         "PVE402_MAX_UNSETTLED_PER_ADDRESS": "100000",
         "PVE402_CREATE_WAIT_SECONDS": "15",
