@@ -8,7 +8,7 @@ notice, so that our memory stays bounded.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from pve402.hub import connect, errors
@@ -109,6 +109,7 @@ class Console:
         self._shell: Shell | None = None
         self._windows: set[ConsoleChannel] = set()
         self._replay = bytearray()
+        self._left = asyncio.Event()
         self._lock = asyncio.Lock()
         self._holding = AsyncExitStack()
         self._lingering: asyncio.Task[None] | None = None
@@ -145,6 +146,7 @@ class Console:
             window.end("exit")
             return window
         self._windows.add(window)
+        self._left.clear()
         if not first:
             self.resize(columns, rows)
         return window
@@ -163,8 +165,22 @@ class Console:
         """Close a window; after the last one the shell lingers for a while."""
         self._windows.discard(window)
         window.end(reason)
+        if not self._windows:
+            self._left.set()
         if not self._windows and not self.is_over and self._lingering is None:
             self._lingering = asyncio.create_task(self._linger())
+
+    async def close_if_left(self) -> bool:
+        """End the shell once its last window is closed; returns whether it is over.
+
+        We see only after a moment that a client has closed its window.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._options.let_go_seconds):
+                await self._left.wait()
+        if self.is_left:
+            await self.close("closed")
+        return self.is_over
 
     async def close(self, reason: str) -> None:
         """End the shell and all windows."""

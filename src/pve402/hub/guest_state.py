@@ -36,6 +36,7 @@ class GuestState:
         self.streams: dict[str, Stream] = {}
         #: Who holds the terminal exclusively, if anyone.
         self.holder = ""
+        self._let_go = asyncio.Event()
         self.giving_variables = asyncio.Lock()
         self._open_terminal = open_terminal
         self._options = options
@@ -155,13 +156,21 @@ class GuestState:
             if self.holder or (self._session is not None and self._session.is_busy):
                 raise errors.ConsoleBusy
             self.holder = holder
+            self._let_go.clear()
         try:
             async with self._lock:
                 await self._close_session()
             yield
         finally:
             self.holder = ""
+            self._let_go.set()
             self.last_used_at = self._clock()
+
+    async def until_let_go(self) -> None:
+        """Wait a moment for whoever holds the terminal, and may just have been told to leave it."""
+        with suppress(TimeoutError), self.awaited():
+            async with asyncio.timeout(self._options.let_go_seconds):
+                await self._let_go.wait()
 
     async def wait_until_idle(self, seconds: float) -> None:
         """Wait until nothing runs on the session, for at most `seconds`."""

@@ -239,8 +239,8 @@ class Hub:
     async def _reserved(self, guest: GuestRef, holder: str) -> AsyncIterator[None]:
         state = await self._state(guest)
         console = self._consoles.get(guest)
-        if console is not None and not console.is_gone and console.is_left:
-            await console.close("closed")
+        if console is not None and not console.is_gone:
+            await console.close_if_left()
             await state.wait_until_idle(_HANG_UP_SECONDS)
         async with state.held(holder):
             yield
@@ -251,6 +251,11 @@ class Hub:
     async def _state(self, guest: GuestRef) -> GuestState:
         """The guest's state, with room for its terminal."""
         state = await self._claimed(guest)
+        console = self._consoles.get(guest)
+        if state.holder and console is not None and not console.is_gone:
+            await console.close_if_left()
+        elif state.holder:
+            await state.until_let_go()
         if not state.is_open:
             with state.awaited():  # so that `_tidy` leaves it alone
                 await self._make_room(guest)

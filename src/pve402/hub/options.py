@@ -15,6 +15,7 @@ class HubOptions:
     absence_seconds: how long a stream waits for its client to come back.
     leave_seconds: how long its program may then take to end, once its stdin has.
     idle_seconds: how long an unused session stays open.
+    let_go_seconds: how long we wait for the terminal of a console that was perhaps just closed.
     open_seconds: time limit for opening a session, recovery included.
     heartbeat_seconds: how often we check that a silent session in use is alive.
     silence_seconds: how long it may then stay silent before it counts as lost.
@@ -37,6 +38,7 @@ class HubOptions:
     absence_seconds: float = 60.0
     leave_seconds: float = 5.0
     idle_seconds: float = 300.0
+    let_go_seconds: float = 3.0
     open_seconds: float = 20.0
     heartbeat_seconds: float = 3.0
     silence_seconds: float = 8.0

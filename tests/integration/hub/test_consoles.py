@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from contextlib import AsyncExitStack
 
 import pytest
 from tests.support import guest_consoles
@@ -219,6 +220,50 @@ async def test_reserved_terminal_keeps_the_hub_away(hub: Hub) -> None:
         with pytest.raises(errors.ConsoleBusy):
             await hub.exec(guest, ExecRequest(command="true"))
     assert (await hub.exec(guest, ExecRequest(command="echo free"))).stdout == b"free\n"
+
+
+@pytest.mark.parametrize("vmid", [ASH, DASH], ids=["alone", "beside commands"])
+async def test_a_command_right_after_a_console_was_closed_runs(hub: Hub, vmid: int) -> None:
+    console = await hub.open_console(guest_consoles.guest(vmid), 80, 24)
+    await console.close()
+
+    ran = await hub.exec(guest_consoles.guest(vmid), ExecRequest(command="echo free"))
+
+    assert ran.stdout == b"free\n"
+
+
+@pytest.mark.parametrize("holder", ["console", "vnc"])
+async def test_a_command_waits_for_a_console_that_is_just_being_closed(
+    hub: Hub, holder: str
+) -> None:
+    guest = guest_consoles.guest(ASH)
+    async with AsyncExitStack() as holding:
+        if holder == "vnc":
+            await holding.enter_async_context(hub.reserve_terminal(guest, "vnc"))
+        else:
+            holding.push_async_callback((await hub.open_console(guest, 80, 24)).close)
+        command = asyncio.create_task(hub.exec(guest, ExecRequest(command="echo free")))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not command.done()
+
+    assert (await command).stdout == b"free\n"
+
+
+async def test_a_picture_waits_for_a_terminal_that_is_just_being_closed(hub: Hub) -> None:
+    guest = guest_consoles.guest(DASH)
+    console = await hub.open_console(guest, 80, 24)
+    async with AsyncExitStack() as holding:
+        reserving = asyncio.create_task(
+            holding.enter_async_context(hub.reserve_terminal(guest, "vnc"))
+        )
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await console.close()
+        await reserving
+
+        with pytest.raises(errors.ConsoleBusy):
+            await hub.exec(guest, ExecRequest(command="true"))
 
 
 async def _ready(console: ConsoleChannel) -> None:
