@@ -7,6 +7,8 @@ from typing import Any
 _NORMAL_FORMS = (
     (re.compile(r"UPID:(\w+):[0-9A-F]{8}:[0-9A-F]{8}:[0-9A-F]{8}:"), r"UPID:\1:<times>:"),
     (re.compile(r"\b[0-9a-f]{40}\b"), "<digest>"),
+    (re.compile(r"\bsha256:[0-9a-f]{64}\b"), "<blob>"),
+    (re.compile(r"\.tar\.tmp\.\d+"), ".tar.tmp.<n>"),
     (re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"), "<uuid>"),
     (re.compile(r"\b[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){31}\b"), "<fingerprint>"),
     (re.compile(r"\b(?i:bc:24:11)(?::[0-9A-Fa-f]{2}){3}"), "<mac>"),

@@ -17,12 +17,39 @@ from pve402_devnet.pve import (
     StorageOptions,
     TokenOptions,
     access,
+    registries,
 )
+from pve402_devnet.pve.registries import Registry
 
 ROOT = "root@pam"
 PROBE = "probe@pve"
 PROBE_TOKEN = f"{PROBE}!pp"
 LEASE_TOKEN = "lease@pve!svc"
+_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def _image(name: str, tag: str = "1", **fields: Any) -> registries.OciImage:
+    return registries.OciImage(name=name, tag=tag, os_type="alpine", **fields)
+
+
+_IMAGES = (
+    _image(
+        "web",
+        entrypoint=("/bin/httpd", "-f", "-v"),
+        command=("-p", "80", "-h", "/srv"),
+        environment=(_PATH, "WEB_PORT=80", "GREETING=hello world"),
+        working_directory="/srv",
+        stop_signal="SIGINT",
+        volumes=("/data",),
+    ),
+    _image("library/busybox", "1.36", command=("sh",)),
+    _image("init", command=("/sbin/init",)),
+    _image("user", entrypoint=("/bin/sleep",), command=("3600",), user=("65534", "65534", "")),
+    _image("exits", entrypoint=("/bin/true",)),
+    _image("arm", architecture="arm64", entrypoint=("/bin/sleep", "3600")),
+    _image("slow", command=("sh",), unpacked_bytes=5_000_000, is_slow=True),
+)
+"""Those of the recorded machine; the one for arm64 held programs for amd64."""
 _PRESSURES = re.compile(r"pressure(cpu|io|memory)(some|full)")
 
 
@@ -55,6 +82,13 @@ def options() -> SimulatorOptions:
                 total_bytes=12 * 1024**3,
                 snapshots=True,
             ),
+            StorageOptions(name="bak", path="/var/lib/bak", content=("backup",)),
+        ),
+        registries=(
+            Registry(host="registry.test:5000", images=_IMAGES, private="privatex"),
+            Registry(host="127.0.0.1:5000", images=_IMAGES),
+            Registry(host="127.0.0.1:8006", listener=registries.Listener.UNTRUSTED),
+            Registry(host="10.77.0.1:5001", listener=registries.Listener.PLAIN),
         ),
     )
 
@@ -66,6 +100,7 @@ class LaterReplay(pve_replay.Replay):
         super().__init__(proxmox, http)
         self.secrets: list[str] = []  # of the set-up's token, oldest first
         self.shows_old_secret = False
+        self.probe_holds: tuple[tuple[str, str], ...] = ()  # beside what is said: path, privilege
 
     async def log_in(self) -> None:
         """Get root's ticket."""
@@ -109,8 +144,8 @@ class LaterReplay(pve_replay.Replay):
         known.users.setdefault(PROBE, access.User())
         known.users[PROBE].tokens["pp"] = access.Token(secret="00000000-probe")
         known.grant("/", PROBE, "Administrator")
-        for number, right in enumerate(rights.split(" ")):
-            privileges, _, path = right.partition("@")
+        said = (right.partition("@")[::2] for right in rights.split(" "))
+        for number, (privileges, path) in enumerate((*said, *self.probe_holds)):
             role = f"Probe{number}"
             known.roles[role] = frozenset(privileges.split("+"))
             known.grant(path, PROBE_TOKEN, role)

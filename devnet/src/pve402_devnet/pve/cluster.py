@@ -19,6 +19,7 @@ from pve402_devnet.pve import (
     faults,
     locks,
     options,
+    registries,
     runtime,
     sdn,
     storage,
@@ -44,6 +45,7 @@ class Guest:
     created_at: float
     template: str = ""
     systemd: int | None = None
+    image: registries.OciImage | None = None
     started_at: float | None = None
     pid: int | None = None
     published: dict[str, object] | None = None
@@ -227,7 +229,7 @@ def guest_spec(guest: Guest) -> runtime.GuestSpec:
     return runtime.GuestSpec(
         node=guest.node,
         hostname=conf.text("hostname", f"CT{guest.vmid}"),
-        template=guest.template,
+        template=guest.image.guest if guest.image else guest.template,
         memory_mb=conf.integer("memory", 512),
         swap_mb=conf.integer("swap", 512),
         cores=int(cores) if cores is not None else None,

@@ -18,11 +18,12 @@ _WRITTEN_APART = ("description", "env")
 
 @dataclass(kw_only=True)
 class GuestConfig:
-    """One `nodes/NODE/lxc/VMID.conf`."""
+    """One `nodes/NODE/lxc/VMID.conf`; `raw` are LXC's own settings, which the API only shows."""
 
     options: Section = field(default_factory=dict)
     pending: Section = field(default_factory=dict)
     pending_delete: list[str] = field(default_factory=list)
+    raw: list[list[str]] = field(default_factory=list)
     snapshots: dict[str, Section] = field(default_factory=dict)
 
     @property
@@ -66,6 +67,7 @@ class GuestConfig:
     def render(self) -> str:
         """Write the file's text."""
         text = _render_section(self.options)
+        text += "".join(f"{name}: {value}\n" for name, value in self.raw)
         if self.pending or self.pending_delete:
             waiting: Section = dict(self.pending)
             if self.pending_delete:

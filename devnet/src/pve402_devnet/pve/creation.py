@@ -3,7 +3,17 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from pve402_devnet.pve import changes, cluster, config, errors, lifecycle, options, storage, tasks
+from pve402_devnet.pve import (
+    changes,
+    cluster,
+    config,
+    errors,
+    lifecycle,
+    oci,
+    options,
+    storage,
+    tasks,
+)
 
 _TAR = (
     "lxc-usernsexec -m u:0:100000:65536 -m g:0:100000:65536 -- tar xpf - {filter}--totals"
@@ -21,6 +31,7 @@ _VERSION_WARNING = (
 _NO_OS_RELEASE = (
     "/etc/os-release file not found and autodetection failed, falling back to 'unmanaged'"
 )
+_NO_SHELL = "Architecture detection failed: open '/bin/sh' failed: No such file or directory"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +98,8 @@ async def _build(
         await world.clock.sleep(world.latencies.create * (1 - _UNPACK_SHARE))
         template = _find_template(world, plan, task)
         await _unpack(world, plan, template, task)
+        if template.image is not None:
+            oci.configure(new, template.image, task)
     except asyncio.CancelledError:
         raise errors.Failure("received interrupt") from None
     _set_up(new, template, task)
@@ -95,7 +108,7 @@ async def _build(
     new.options.setdefault("hostname", f"CT{plan.vmid}")
     new.options.setdefault("memory", 512)
     new.options.setdefault("swap", 512)
-    guest.template = plan.archive
+    guest.template, guest.image = plan.archive, template.image
     guest.password, guest.ssh_public_keys = plan.password, plan.ssh_public_keys
     guest.config = new
     for card in new.networks().values():
@@ -128,15 +141,17 @@ def _find_template(world: cluster.Cluster, plan: Plan, task: tasks.Task) -> opti
         text = f"volume '{plan.archive}' does not exist"
         task.log(text)
         raise errors.Failure(text)
-    task.log(f"extracting archive '{found.template_path(template.name)}'")
+    if template.image is None:
+        task.log(f"extracting archive '{found.template_path(template.name)}'")
+    else:
+        task.log("Detected OCI archive")
     return template
 
 
 async def _unpack(
     world: cluster.Cluster, plan: Plan, template: options.TemplateOptions, task: tasks.Task
 ) -> None:
-    unpacker = _FILTERS[template.name.rpartition(".")[2]]
-    command = f"command '{_TAR.format(filter=unpacker, vmid=plan.vmid)}'"
+    command = f"command '{_tar_command(plan, template)}'"
     slow = template.behaviour is options.TemplateBehaviour.SLOW
     share = world.latencies.create * _UNPACK_SHARE
     try:
@@ -148,6 +163,11 @@ async def _unpack(
         raise tasks.Killed
     world.faults.fail_task(tasks.CREATE, executed=False)
     _report_unpacking(world, plan, template, command, task)
+
+
+def _tar_command(plan: Plan, template: options.TemplateOptions) -> str:
+    unpacker = _FILTERS[template.name.rpartition(".")[2]]
+    return _TAR.format(filter=unpacker, vmid=plan.vmid)
 
 
 def _report_unpacking(
@@ -164,12 +184,15 @@ def _report_unpacking(
         task.log("tar: Error is not recoverable: exiting now")
         raise errors.Failure(f"{command} failed: exit code 2")
     root = config.parse_volume("rootfs", plan.config.text("rootfs")).get("size", "0")
-    room = storage.size_of(root)
-    if 0 < room < size:
+    is_full = 0 < storage.size_of(root) < size
+    if template.image is not None:
+        oci.report(task, is_full=is_full)
+    elif is_full:
         task.log("tar: blob: Wrote only 9728 of 10240 bytes", totals)
         task.log("tar: Exiting with failure status due to previous errors")
         raise errors.Failure(f"{command} failed: exit code 2")
-    task.log(totals)
+    else:
+        task.log(totals)
     _take_room(world, plan, size)
 
 
@@ -191,15 +214,18 @@ def _set_up(new: config.GuestConfig, template: options.TemplateOptions, task: ta
         task.warn(_VERSION_WARNING)
     new.options["ostype"] = detected
     if "arch" not in new.options:
-        new.options["arch"] = "amd64"
-        task.log(*_architecture_lines(detected))
+        new.options["arch"], lines = _architecture(detected, template)
+        task.log(*lines)
     if new.text("timezone") == "host":
         task.log(
             "container does not have /usr/share/zoneinfo/Etc/UTC, timezone can not be modified"
         )
 
 
-def _architecture_lines(os_type: str) -> tuple[str, ...]:
-    if os_type == "unmanaged":
-        return ("Falling back to amd64.", "Use `pct set VMID --arch ARCH` to change.")
-    return ("Detected container architecture: amd64",)
+def _architecture(os_type: str, template: options.TemplateOptions) -> tuple[str, list[str]]:
+    """Look at the header of /bin/sh, but only in systems that are known; else guess."""
+    found = "amd64" if template.image is None else template.image.shell_architecture
+    if os_type != "unmanaged" and found:
+        return found, [f"Detected container architecture: {found}"]
+    failed = [_NO_SHELL] if os_type != "unmanaged" else []
+    return "amd64", [*failed, "Falling back to amd64.", "Use `pct set VMID --arch ARCH` to change."]

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 
-from pve402_devnet.pve import cables, changes, cluster, config, errors, tasks
+from pve402_devnet.pve import cables, changes, cluster, config, errors, runtime, tasks
 
 _SHUTDOWN_GRACE_SECONDS = 5  # lxc-stop gets this much longer than its own limit
 _LOCKED_START = (
@@ -11,6 +11,21 @@ _LOCKED_START = (
     'lxc_init: 845 Failed to run lxc.hook.pre-start for container "{vmid}"',
     '__lxc_start: 2039 Failed to initialize container "{vmid}"',
 )
+_NOT_SPAWNED = (
+    "sync_wait: 34 An error occurred in another process (expected sequence number 7)",
+    '__lxc_start: 2119 Failed to spawn container "{vmid}"',
+)
+_ENDED_EARLY = (
+    (
+        "lxc-info: {vmid}: ../src/lxc/af_unix.c: lxc_abstract_unix_recv_fds_iov: 218"
+        " Connection reset by peer - Failed to receive response"
+    ),
+    (
+        "lxc-info: {vmid}: ../src/lxc/commands.c: lxc_cmd_rsp_recv_fds: 128"
+        ' Failed to receive file descriptors for command "get_init_pid"'
+    ),
+)
+_NODE_ARCHITECTURE = "amd64"
 _UP_AFTER = 0.6  # the share of a start after which the guest reads as running
 
 
@@ -138,7 +153,7 @@ async def _bring_up(world: cluster.Cluster, guest: cluster.Guest) -> None:
     spec = cluster.guest_spec(guest)
     if not spec.nameservers and world.network.connects:  # as the node, which answers for names
         spec = dataclasses.replace(spec, nameservers=(world.nodes[guest.node].address,))
-    await world.runtime.start(guest.vmid, spec)
+    await _start_programs(world, guest, spec)
     world.mark_started(guest)
     try:
         await cables.connect(world, guest)
@@ -147,6 +162,27 @@ async def _bring_up(world: cluster.Cluster, guest: cluster.Guest) -> None:
         world.mark_stopped(guest)
         raise
     await world.clock.sleep(world.latencies.start * (1 - _UP_AFTER))
+    if spec.entrypoint != runtime.GuestSpec.entrypoint and not await world.is_running(guest.vmid):
+        raise _failure(f"unable to get PID for CT {guest.vmid} (not running?)", _ENDED_EARLY, guest)
+
+
+async def _start_programs(
+    world: cluster.Cluster, guest: cluster.Guest, spec: runtime.GuestSpec
+) -> None:
+    try:
+        if guest.image and guest.image.shell_architecture not in (None, _NODE_ARCHITECTURE):
+            raise runtime.NoSuchProgramError  # none that this machine could run
+        await world.runtime.start(guest.vmid, spec)
+    except runtime.NoSuchProgramError:
+        text = f"startup for container '{guest.vmid}' failed"
+        raise _failure(text, _NOT_SPAWNED, guest) from None
+
+
+def _failure(text: str, lines: tuple[str, ...], guest: cluster.Guest) -> errors.Failure:
+    task = tasks.current_task.get()
+    if task is not None:
+        task.log(*(line.format(vmid=guest.vmid) for line in lines))
+    return errors.Failure(text)
 
 
 async def _kill(world: cluster.Cluster, guest: cluster.Guest) -> None:

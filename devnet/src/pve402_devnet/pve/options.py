@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 
+from pve402_devnet.pve.registries import REGISTRIES, OciImage, Registry
+
 
 class Progress(Enum):
     """How simulated time passes."""
@@ -34,6 +36,8 @@ class Latencies:
     destroy: float = 0.13
     resize: float = 22.0
     clone: float = 0.9
+    pull: float = 0.3
+    pull_slow: float = 15.0
     snapshot: float = 0.12
     rollback: float = 0.12
     interrupt: float = 3.0
@@ -115,7 +119,8 @@ class TemplateBehaviour(Enum):
 class TemplateOptions:
     """One template file of a storage. `unpacked_bytes` is what tar reads.
 
-    `systemd` is the version of its init; None is another init, which needs no nesting.
+    `systemd` is the version of its init; None is another init, which needs no nesting. With `image`
+    it is the archive of an OCI image.
     """
 
     storage: str = "local"
@@ -126,6 +131,7 @@ class TemplateOptions:
     systemd: int | None = None
     behaviour: TemplateBehaviour = TemplateBehaviour.GOOD
     created_at: int = 1_795_284_202
+    image: OciImage | None = None
 
 
 DEBIAN = TemplateOptions(
@@ -207,6 +213,7 @@ class SimulatorOptions:
     nodes: tuple[NodeOptions, ...] = (NodeOptions(),)
     storages: tuple[StorageOptions, ...] = (StorageOptions(),)
     templates: tuple[TemplateOptions, ...] = TEMPLATES
+    registries: tuple[Registry, ...] = REGISTRIES
     access: AccessOptions = AccessOptions()
     root_password: str = field(default="", repr=False)
     progress: Progress = Progress.BY_TIME

@@ -12,6 +12,9 @@ from typing import Protocol, runtime_checkable
 
 from aiohttp import web
 
+WITHOUT_SHELL = "noshell"
+"""The template of guests that have neither a shell nor anything else but one program."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GuestSpec:
@@ -91,6 +94,10 @@ class ExecResult:
     output: str
 
 
+class NoSuchProgramError(RuntimeError):
+    """A guest's entrypoint is not in it."""
+
+
 class GuestRuntime(Protocol):
     """The programs that are a running guest. Every method is safe to call twice.
 
@@ -98,7 +105,10 @@ class GuestRuntime(Protocol):
     """
 
     async def start(self, vmid: int, spec: GuestSpec) -> None:
-        """Bring the guest up; return when its first process runs."""
+        """Bring the guest up; return when its first process runs, or has run.
+
+        Raises NoSuchProgramError.
+        """
 
     async def stop(self, vmid: int) -> None:
         """Kill the guest; return when nothing of it runs. A stopped guest is no error."""
@@ -122,14 +132,23 @@ class GuestRuntime(Protocol):
 class NullRuntime:
     """Guests without programs: started and stopped at once, for tests of the REST side alone.
 
-    A guest whose entrypoint is not an init ignores the shutdown signal, as such a program does.
+    A guest whose entrypoint is not an init ignores the shutdown signal, as such a program does, and
+    ends at once if the program does. Guests without a shell have two programs.
     """
+
+    _ENDS_AT_ONCE = frozenset({"/bin/true", "/bin/false", "/hello"})
+    _WITHOUT_SHELL = frozenset({GuestSpec.entrypoint, "/hello", "/pause"})
 
     def __init__(self) -> None:
         self._running: dict[int, GuestSpec] = {}
 
     async def start(self, vmid: int, spec: GuestSpec) -> None:
-        self._running[vmid] = spec
+        program = spec.entrypoint.partition(" ")[0]
+        known = spec.template != WITHOUT_SHELL or program in self._WITHOUT_SHELL
+        if program.startswith("/nosuch") or not known:
+            raise NoSuchProgramError
+        if program not in self._ENDS_AT_ONCE:
+            self._running[vmid] = spec
 
     async def stop(self, vmid: int) -> None:
         self._running.pop(vmid, None)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from pve402_devnet.pve import errors, formats, options
 
-_BLOCK = 4096
-_BLOCKS_PER_GROUP = 32768
+_BLOCK, _SMALL_BLOCK = 4096, 1024
+_SMALL_BYTES = 512 * 1024**2  # below this, mkfs.ext4 takes small blocks
+_BYTES_PER_INODE_IF_SMALL = 4096
 _USED_WHEN_FORMATTED = 36_827_136
 _TEMPLATE = re.compile(r"vztmpl/([^/]+\.(?:tar\.(?:gz|xz|zst|bz2)|tar))")
 _BACKUP = re.compile(r"backup/([^/]+\.(?:tgz|tar(?:\.(?:gz|lzo|zst|bz2))?|vma(?:\.\w+)?))")
@@ -60,7 +61,8 @@ class Storage:
     @property
     def used_bytes(self) -> int:
         """Room taken, volumes included."""
-        return self.options.used_bytes + sum(v.used_bytes for v in self.volumes.values())
+        pulled = sum(t.size_bytes for t in self.templates.values() if t.image is not None)
+        return self.options.used_bytes + pulled + sum(v.used_bytes for v in self.volumes.values())
 
     @property
     def available_bytes(self) -> int:
@@ -94,6 +96,18 @@ class Storage:
     def template_path(self, name: str) -> str:
         """The file of a template."""
         return f"{self.options.path}/template/cache/{name}"
+
+    def require_templates(self) -> None:
+        """Raise `errors.Failure` where templates cannot be kept."""
+        if self.is_lvm:
+            kind = self.options.type
+            raise errors.Failure(
+                f"can't upload to storage type '{kind}', not a file based storage!"
+            )
+        if "vztmpl" not in self.options.content:
+            raise errors.Failure(
+                f"storage '{self.name}' is not configured for content-type 'vztmpl'"
+            )
 
     def allocate(self, vmid: int, size_bytes: int, now: float) -> Volume:
         """Make a new volume under the first free name; a size of 0 makes a subvolume."""
@@ -196,14 +210,15 @@ def allocation_log(storage: Storage, volume: Volume) -> list[str]:
 
 
 def format_log(size_bytes: int) -> list[str]:
-    """What mkfs.ext4 says of a new file system."""
-    blocks = size_bytes // _BLOCK
-    return [
-        f"Creating filesystem with {blocks} 4k blocks and {blocks // 4} inodes",
-        f"Filesystem UUID: {uuid.uuid4()}",
-        "Superblock backups stored on blocks: ",
-        *_superblock_lines(blocks),
-    ]
+    """What mkfs.ext4 says of a new file system; of a single group it says little."""
+    block = _SMALL_BLOCK if size_bytes < _SMALL_BYTES else _BLOCK
+    blocks = size_bytes // block
+    inodes = size_bytes // _BYTES_PER_INODE_IF_SMALL if block == _SMALL_BLOCK else blocks // 4
+    lines = [f"Creating filesystem with {blocks} {block // 1024}k blocks and {inodes} inodes"]
+    backups = _superblock_lines(blocks, block)
+    if backups:
+        lines += [f"Filesystem UUID: {uuid.uuid4()}", "Superblock backups stored on blocks: "]
+    return lines + backups
 
 
 def creation_problem(storage: Storage, volume: Volume) -> str | None:
@@ -242,14 +257,15 @@ def human_size(size_bytes: int) -> str:
     return f"{value:.1f}GiB"
 
 
-def _superblock_lines(blocks: int) -> list[str]:
+def _superblock_lines(blocks: int, block: int) -> list[str]:
+    group, first = 8 * block, int(block == _SMALL_BLOCK)
     groups = {1}
     for base in (3, 5, 7):
         power = base
-        while power * _BLOCKS_PER_GROUP < blocks:
+        while power * group < blocks:
             groups.add(power)
             power *= base
-    numbers = [str(g * _BLOCKS_PER_GROUP) for g in sorted(groups) if g * _BLOCKS_PER_GROUP < blocks]
+    numbers = [str(g * group + first) for g in sorted(groups) if g * group + first < blocks]
     return ["\t" + ", ".join(numbers)] if numbers else []
 
 

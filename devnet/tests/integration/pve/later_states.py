@@ -212,6 +212,29 @@ async def _backup_is_over(replay: Replay) -> None:
     replay.edit(210, lock=None)
 
 
+def _holding(*more: tuple[str, str]) -> Setup:
+    """The token of single privileges holds others, too."""
+
+    async def setup(replay: Replay) -> None:
+        assert isinstance(replay, LaterReplay)
+        replay.probe_holds = more
+
+    return setup
+
+
+async def _exits_is_pulled(replay: Replay) -> None:
+    await replay.run_task(
+        "POST",
+        "/nodes/pve/storage/local/oci-registry-pull",
+        "root",
+        reference="registry.test:5000/exits:1",
+    )
+
+
+async def _running_311(replay: Replay) -> None:
+    await replay.have(311, running=True)
+
+
 SETUPS: Mapping[str, Setup] = {
     "setup-role-pve-prefix": _roles_of_the_setup,
     "setup-permissions-token": _other_rules_of_the_setup,
@@ -250,4 +273,8 @@ SETUPS: Mapping[str, Setup] = {
     "fw-group-rules-reversed": _reversed_rules,
     "fw-node-rules": _more_rules_of_the_node,
     "fw-window-options": _stopped_290,
+    "oci-pull-wrong-storage": _holding(("Datastore.AllocateTemplate", "/storage/bak")),
+    "oci-pull-arm": _holding(),
+    "oci-create-exits": _exits_is_pulled,
+    "oci-stop-dhcp": _running_311,
 }

@@ -107,7 +107,11 @@ LOCK_LINES_BY_CHANCE = frozenset(
     ["lxc-create-parallel-different-4", "delete-parallel-1", "delete-parallel-2"]
 )
 
-_RIG_LINES = ("problem with monitor socket", 'Can\'t exec "fuser"')
+_RIG_LINES = (
+    "problem with monitor socket",
+    'Can\'t exec "fuser"',
+    "__cgfsng_delegate_controllers: ",
+)
 
 COMPARED_BY_SHAPE = frozenset(["node-status", "rrddata"])
 

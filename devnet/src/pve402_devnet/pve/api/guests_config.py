@@ -34,9 +34,13 @@ async def read(call: rest.Call) -> rest.Json:
         raise errors.ParameterErrors({"snapshot": text, "current": text})
     conf = call.guest.config
     if name:
-        return {**snapshot_of(conf, name), "digest": conf.digest}
-    shown = conf.options if call.flag("current") else conf.merged()
-    return {**shown, "digest": conf.digest}
+        return _shown(conf, snapshot_of(conf, name))
+    return _shown(conf, conf.options if call.flag("current") else conf.merged())
+
+
+def _shown(conf: config.GuestConfig, options: config.Section) -> dict[str, object]:
+    raw = {"lxc": conf.raw} if conf.raw else {}
+    return {**options, **raw, "digest": conf.digest}
 
 
 async def pending(call: rest.Call) -> rest.Json:

@@ -61,7 +61,8 @@ async def clone(call: rest.Call) -> rest.Json:
         raise
     target = world.guests[new_id]
     target.config = copied
-    target.template, target.systemd = source.template, source.systemd
+    copied.raw = copy.deepcopy(source.config.raw)
+    target.template, target.systemd, target.image = source.template, source.systemd, source.image
     world.firewalls.copy_guest(source.vmid, new_id)
     for card in copied.networks().values():
         world.networks.give(new_id, card)

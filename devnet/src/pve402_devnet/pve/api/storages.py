@@ -1,8 +1,18 @@
 """`/storage` and `/nodes/{node}/storage`: storages and their content."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from pve402_devnet.pve import errors, guest_rights, guest_schema, rest, storage
+from pve402_devnet.pve import (
+    access,
+    errors,
+    guest_rights,
+    guest_schema,
+    pulling,
+    registries,
+    rest,
+    storage,
+    tasks,
+)
 from pve402_devnet.pve.guest_schema import flag, text
 from pve402_devnet.pve.schema import Property
 
@@ -112,6 +122,45 @@ async def volume(call: rest.Call) -> rest.Json:
     raise errors.Failure(f"volume_size_info on '{volume_id}' failed - no format")
 
 
+async def pull(call: rest.Call) -> rest.Json:
+    """Start copying an OCI image into a file; that it exists is noticed before anything else."""
+    found = call.world.storages.require(call.text("storage"), call.node)
+    found.require_templates()
+    reference = call.text("reference")
+    name = registries.file_name(call.text("filename", reference))
+    if name in found.templates:
+        raise errors.Failure(f"refusing to override existing file '{name}'")
+    plan = pulling.Plan(reference=reference, storage=found, name=name)
+    return call.world.tasks.fork(
+        call.node,
+        "ociregistrypull",
+        name,
+        call.user,
+        lambda task: pulling.pull(call.world, plan, task),
+    )
+
+
+async def remove(call: rest.Call) -> rest.Json:
+    """Start removing a template; guests' disks go with their guests alone."""
+    found = call.world.storages.require(call.text("storage"), call.node)
+    name = call.text("volume").removeprefix(f"{found.name}:")
+    known = found.understand(name)
+    call.require(f"/storage/{found.name}", "Datastore.Allocate")
+    if known.content != "vztmpl":
+        raise errors.Failure("only templates can be removed from this simulated storage")
+
+    async def work(task: tasks.Task) -> None:
+        if found.templates.pop(known.name, None) is None:
+            task.log(f"disk image '{found.template_path(known.name)}' does not exist")
+        task.log(f"Removed volume '{found.name}:{name}'")
+
+    upid = call.world.tasks.fork(call.node, "imgdel", found.name, call.user, work)
+    if not call.integer("delay", 0):
+        return upid
+    await call.world.tasks.require(upid).ended.wait()  # which takes no time
+    return None
+
+
 def _place(found: storage.Storage) -> dict[str, object]:
     if found.is_lvm:
         return {"vgname": found.options.volume_group, "thinpool": "data"}
@@ -180,6 +229,11 @@ def _on_node(
     )
 
 
+def _may_pull(known: access.Access, user: str, values: Mapping[str, object]) -> None:
+    known.require(user, f"/storage/{values.get('storage')}", "Datastore.AllocateTemplate")
+    known.require(user, f"/nodes/{values.get('node')}", "Sys.AccessNetwork")
+
+
 _READS = rest.needs_any("/storage/{storage}", *_READERS)
 
 ROUTES = (
@@ -216,5 +270,31 @@ ROUTES = (
         rest.any_user,
         storage=text(format="pve-storage-id"),
         volume=Property(),
+    ),
+    rest.Route(
+        method="DELETE",
+        path="/nodes/{node}/storage/{storage}/content/{volume...}",
+        handler=remove,
+        permission=rest.any_user,
+        parameters={
+            **_NODE,
+            "storage": text(format="pve-storage-id"),
+            "volume": Property(),
+            "delay": guest_schema.number(1, 30),
+        },
+        protected=True,
+    ),
+    rest.Route(
+        method="POST",
+        path="/nodes/{node}/storage/{storage}/oci-registry-pull",
+        handler=pull,
+        permission=_may_pull,
+        parameters={
+            **_NODE,
+            "storage": _STORAGE,
+            "reference": Property(pattern=registries.REFERENCE),
+            "filename": Property(optional=True, min_length=1, max_length=255),
+        },
+        protected=True,
     ),
 )
