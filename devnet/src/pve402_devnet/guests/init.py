@@ -9,6 +9,7 @@ import contextlib
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import time
@@ -21,6 +22,8 @@ from pve402_devnet.guests import children, exits, linux, rootfs, wire
 
 _SHUTDOWN_SIGNALS = (signal.SIGPWR, signal.SIGUSR1, signal.SIGUSR2)
 _REBOOT_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_ENDED = -1
+_COLUMNS, _ROWS = 80, 25
 _TERMINATE_SECONDS = 1.0
 _KILL_SECONDS = 1.0
 
@@ -32,10 +35,14 @@ def main(control: socket.socket, plan: wire.Message) -> NoReturn:
         _prepare(plan)
         limits = {getattr(resource, name): value for name, value in plan["limits"].items()}
         init = Init(control=control, limits=limits, obeys_shutdown=plan["obeys_shutdown"])
+        if plan["entrypoint"]:
+            init.start(plan["entrypoint"], plan["environment"])
         wire.send(control, {"event": "running"})
         code = init.run()
     except wire.WireClosed:
         code = exits.HALTED
+    except _NoSuchProgramError:
+        wire.send(control, {"event": "failed", "text": wire.NO_SUCH_PROGRAM})
     except BaseException:  # noqa: BLE001 - process 1 has nobody to raise to, and must not unwind
         _report(control)
     finally:
@@ -62,6 +69,10 @@ def _report(control: socket.socket) -> None:
         wire.send(control, {"event": "failed", "text": traceback.format_exc(limit=-3)[-2000:]})
 
 
+class _NoSuchProgramError(Exception):
+    """The entrypoint is not in the guest."""
+
+
 @dataclass(kw_only=True)
 class Init:
     """The main loop of process 1 and what it knows of its children."""
@@ -71,17 +82,38 @@ class Init:
     obeys_shutdown: bool = True
     known: set[int] = field(default_factory=set)
     signals: list[int] = field(default_factory=list)
+    entrypoint: int | None = None
+    console: int | None = None
+
+    def start(self, argv: list[str], environment: dict[str, str]) -> None:
+        """Run the guest's own program on a terminal that nobody reads; the guest ends with it."""
+        if shutil.which(argv[0], path=environment.get("PATH", os.defpath)) is None:
+            raise _NoSuchProgramError
+        order = {
+            "argv": argv,
+            "environment": environment,
+            "login": False,
+            "columns": _COLUMNS,
+            "rows": _ROWS,
+        }
+        self.entrypoint, self.console = children.open_terminal(order, self.limits)
 
     def run(self) -> int:
         """Serve until told to end; return the exit code of the guest."""
         wakeup = self._watch_signals()
         while True:
-            ready, _, _ = select.select([self.control.fileno(), wakeup], [], [])
+            watched = [self.control.fileno(), wakeup]
+            watched += [] if self.console is None else [self.console]
+            ready, _, _ = select.select(watched, [], [])
+            if self.console is not None and self.console in ready:
+                self._drain(self.console)
             if wakeup in ready:
                 os.read(wakeup, 4096)
             self._reap()
             if self.control.fileno() in ready:
                 self._obey(*wire.receive(self.control))
+            if self.entrypoint == _ENDED:
+                return self._end(signal.SIGPWR)
             if self.signals and self.obeys_shutdown:
                 return self._end(self.signals[0])
             self.signals.clear()
@@ -104,10 +136,21 @@ class Init:
                 return
             if pid == 0:
                 return
+            if pid == self.entrypoint:
+                self.entrypoint = _ENDED
             if pid in self.known:
                 self.known.discard(pid)
                 code = os.waitstatus_to_exitcode(status)
                 wire.send(self.control, {"event": "exit", "pid": pid, "code": code})
+
+    def _drain(self, console: int) -> None:
+        try:
+            if os.read(console, 65536):
+                return
+        except OSError:  # nobody has the terminal open any more
+            pass
+        os.close(console)
+        self.console = None
 
     def _obey(self, order: wire.Message, descriptor: int | None) -> None:
         name = order.get("order")

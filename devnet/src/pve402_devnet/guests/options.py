@@ -4,6 +4,8 @@ import fnmatch
 from dataclasses import dataclass
 from enum import Enum
 
+from pve402_devnet.pve.runtime import WITHOUT_SHELL
+
 
 class GuestShell(Enum):
     """A guest's login shell, which also determines where its programs come from."""
@@ -11,6 +13,7 @@ class GuestShell(Enum):
     BASH = "bash"  # the host's /usr, read-only, and bash
     DASH = "dash"  # the host's /usr, read-only, and dash
     ASH = "ash"  # one busybox and links to it, nothing else of the host
+    NONE = "none"  # no shell and no other programs, but one that ends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,7 @@ class TemplateManners:
 
 # Tried in this order; each pattern is matched against the template's whole volume id.
 DEFAULT_TEMPLATES: tuple[tuple[str, TemplateManners], ...] = (
+    (WITHOUT_SHELL, TemplateManners(shell=GuestShell.NONE)),
     ("*stubborn*", TemplateManners(obeys_shutdown=False)),
     ("*bash-nobase64*", TemplateManners(shell=GuestShell.BASH, missing_commands=("base64",))),
     ("*dash-nobase64*", TemplateManners(shell=GuestShell.DASH, missing_commands=("base64",))),

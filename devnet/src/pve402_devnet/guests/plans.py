@@ -1,5 +1,6 @@
 """Turns Proxmox's view of a guest into the plan for its launcher."""
 
+import shlex
 import shutil
 import subprocess
 from dataclasses import asdict
@@ -10,7 +11,14 @@ from pve402_devnet.guests import identity, login, rootfs, wire
 from pve402_devnet.guests.options import GuestLimits, GuestShell, RuntimeOptions, TemplateManners
 from pve402_devnet.pve.runtime import GuestSpec
 
-SHELLS = {GuestShell.BASH: "/bin/bash", GuestShell.DASH: "/bin/dash", GuestShell.ASH: "/bin/sh"}
+SHELLS = {
+    GuestShell.BASH: "/bin/bash",
+    GuestShell.DASH: "/bin/dash",
+    GuestShell.ASH: "/bin/sh",
+    GuestShell.NONE: "/bin/sh",
+}
+_WAITS = "/pause"
+"""What guests without a shell may run: process 1 itself stands for it."""
 
 
 def make_plan(
@@ -26,23 +34,35 @@ def make_plan(
     `within` is a process whose user namespace is to hold the guest's.
     """
     manners = options.manners_of(spec.template)
+    entrypoint = _entrypoint(spec, manners)
     return {
         "root": asdict(_root(options, spec, manners)) if isolated else None,
         "limits": _as_rlimits(options.limits, spec.memory_mb),
-        "obeys_shutdown": manners.obeys_shutdown,
+        "entrypoint": entrypoint,
+        "environment": dict(spec.environment),
+        "obeys_shutdown": manners.obeys_shutdown and not entrypoint,
         "within": within,
         "outside_ids": [ids.first, ids.count] if ids else None,
     }
 
 
+def _entrypoint(spec: GuestSpec, manners: TemplateManners) -> list[str]:
+    """What to run beside process 1, which lives as long; nothing where that is the program."""
+    argv = shlex.split(spec.entrypoint)
+    alone = manners.shell is GuestShell.NONE and argv[:1] == [_WAITS]
+    return [] if alone or spec.entrypoint == GuestSpec.entrypoint else argv
+
+
 def _root(options: RuntimeOptions, spec: GuestSpec, manners: TemplateManners) -> rootfs.RootPlan:
-    is_small = manners.shell is GuestShell.ASH
+    is_bare = manners.shell is GuestShell.NONE
+    is_small = is_bare or manners.shell is GuestShell.ASH
     busybox = _find(options.busybox, "busybox-static") if is_small else None
-    applets = _applets(busybox) if busybox else ()
+    applets = _applets(busybox) if busybox and not is_bare else ()
     return rootfs.RootPlan(
         hostname=spec.hostname,
         login_shell=SHELLS[manners.shell],
         busybox=busybox,
+        is_bare=is_bare,
         programs="" if is_small else options.programs,
         applets=tuple(name for name in applets if name not in manners.missing_commands),
         hidden_commands=manners.missing_commands,

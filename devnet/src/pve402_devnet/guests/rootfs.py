@@ -20,6 +20,7 @@ _HOST = "/.host"
 _PROGRAM_DIRECTORIES = ("bin", "lib", "lib32", "lib64", "libexec", "sbin", "share")
 _TOP_LINKS = ("bin", "lib", "lib32", "lib64", "sbin")
 _PROGRAMS = "/usr/programs"
+_ONE_PROGRAM = "/hello"
 _OWN_SETTINGS = ("alternatives", "shadow*", "gshadow*", "hostname", "hosts", "mtab", "ssh_host_*")
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _POWER_SIGNALS = {"halt": "USR1", "poweroff": "USR2", "reboot": "TERM"}
@@ -57,11 +58,13 @@ class RootPlan:
     `busybox` is a path on the host; None means the /usr of `programs`, a folder of the host with a
     root whose /etc is copied, or else the host's own /usr. `applets` are the names linked
     to busybox, `hidden_commands` the programs of the host's /usr that this guest shall not have.
+    Where `is_bare`, busybox is there under one name that it does not know, so it ends at once.
     """
 
     hostname: str
     login_shell: str
     busybox: str | None = None
+    is_bare: bool = False
     programs: str = ""
     applets: tuple[str, ...] = ()
     hidden_commands: tuple[str, ...] = ()
@@ -85,7 +88,10 @@ def enter(plan: RootPlan) -> None:
     Path("/").chmod(0o755)
     for path, mode in _DIRECTORIES.items():
         _ensure_directory(path, mode)
-    if plan.busybox:
+    if plan.busybox and plan.is_bare:
+        Path(_ONE_PROGRAM).touch()
+        linux.bind_read_only(_HOST + plan.busybox, _ONE_PROGRAM)
+    elif plan.busybox:
         _install_busybox(plan.busybox, plan.applets, plan.hidden_commands)
     else:
         _show_programs(_HOST + plan.programs, plan.hidden_commands)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from pve402_devnet.guests import exits, identity, output, plans, process, removal, usage
+from pve402_devnet.guests import exits, identity, output, plans, process, removal, usage, wire
 from pve402_devnet.guests.options import RuntimeOptions
 from pve402_devnet.pve import runtime as pve
 
@@ -190,8 +190,10 @@ class NamespaceRuntime:
         launched = process.GuestProcess(plan, disk)
         try:
             await launched.wait_until_running(self._options.start_limit_seconds)
-        except BaseException:
+        except BaseException as error:
             await launched.kill()
+            if str(error) == wire.NO_SUCH_PROGRAM:
+                raise pve.NoSuchProgramError from error
             raise
         return launched
 

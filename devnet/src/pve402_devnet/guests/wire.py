@@ -9,6 +9,9 @@ import os
 import socket
 from typing import Any
 
+NO_SUCH_PROGRAM = "no such program"
+"""The text of a failed start whose entrypoint is not in the guest."""
+
 MESSAGE_LIMIT = 128 * 1024
 _BRACKETS_LIMIT = 1000
 

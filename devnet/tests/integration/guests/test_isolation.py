@@ -6,13 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from devnet.tests.support.guests import spec
+from devnet.tests.support.guests import expect_soon, spec
 
 from pve402_devnet.guests.options import GuestLimits, RuntimeOptions
 from pve402_devnet.guests.runtime import NamespaceRuntime
@@ -55,20 +53,13 @@ def start_victim(disks: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
 
 
-async def until(condition: Callable[[], bool], limit_seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + limit_seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not come true in time"
-        await asyncio.sleep(0.02)
-
-
 @pytest.mark.parametrize("template", TEMPLATES)
 async def test_a_guest_is_root_inside_and_unprivileged_outside(
     runtime: NamespaceRuntime, template: str
 ) -> None:
     await runtime.start(101, spec(template))
     process = asyncio.create_task(runtime.exec(101, ["sleep", "31337.1"]))
-    await until(lambda: bool(host_processes("31337.1")))
+    await expect_soon(lambda: bool(host_processes("31337.1")))
     owner = host_processes("31337.1")[0].stat().st_uid
     assert (await shell(runtime, "id -u; id -un")).split() == ["0", "root"]
     assert owner == (100_000 if os.getuid() == 0 else os.getuid())
@@ -103,7 +94,7 @@ async def test_a_guest_sees_its_own_processes_only(
     await runtime.start(101, spec(template))
     await runtime.start(102, spec(template))
     other = asyncio.create_task(runtime.exec(102, ["sleep", "31337.2"]))
-    await until(lambda: bool(host_processes("31337.2")))
+    await expect_soon(lambda: bool(host_processes("31337.2")))
     seen = await shell(runtime, "cat /proc/[0-9]*/cmdline; echo; cd /proc; echo [0-9]*")
     assert "31337.2" not in seen
     assert "pytest" not in seen
@@ -286,10 +277,10 @@ async def test_poweroff_and_reboot_inside_mean_what_they_say(
 ) -> None:
     await runtime.start(101, spec(template))
     await shell(runtime, "touch /run/before; reboot; sleep 5")
-    await until(lambda: 101 not in runtime.running())
-    await until(lambda: 101 in runtime.running())
+    await expect_soon(lambda: 101 not in runtime.running())
+    await expect_soon(lambda: 101 in runtime.running())
     await shell(runtime, "poweroff; sleep 5")
-    await until(lambda: 101 not in runtime.running())
+    await expect_soon(lambda: 101 not in runtime.running())
 
 
 async def test_every_call_may_be_repeated(runtime: NamespaceRuntime) -> None:
@@ -322,8 +313,8 @@ async def test_kill_9_of_the_runtime_leaves_nothing(tmp_path: Path) -> None:
     finally:
         program.send_signal(signal.SIGKILL)
         program.communicate()
-    await until(lambda: not host_processes("31337.4"))
-    await until(lambda: not host_processes(str(tmp_path)))
+    await expect_soon(lambda: not host_processes("31337.4"))
+    await expect_soon(lambda: not host_processes(str(tmp_path)))
     assert not host_mounts(str(tmp_path))
 
 
