@@ -1,21 +1,23 @@
 """The commands of operators, all below `pve402 ops`."""
 
-import asyncio
 import functools
 import ipaddress
-import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from pve402 import bootstrap, config
-from pve402.config import logs
-from pve402.domain import blocklist, errors
-from pve402.domain.catalogue import CatalogueError
-from pve402.ops import blocking, catalogue, draining, enforcement, history, isolating
+from pve402.domain import blocklist
+from pve402.ops import (
+    blocking,
+    catalogue,
+    draining,
+    enforcement,
+    history,
+    isolating,
+    running,
+)
 from pve402.ops import doctor as doctors
 from pve402.ops import leases as lease_list
 from pve402.ops import owed as debts
@@ -24,20 +26,6 @@ from pve402.ops import reconcile as reconciling
 from pve402.ops import revenue as revenues
 from pve402.ops import who as whose
 from pve402.ops.checks import deep as deeply
-from pve402.proxmox import errors as pve
-from pve402.storage.database import DatabaseBusyError
-
-EXIT_BAD_SETTINGS = 2
-EXIT_UNREACHABLE = 3
-_NO_KEY = (
-    "PVE402_SECRET_KEY: neither set nor in a file next to the database; without the key that "
-    "our containers were made with, we cannot recognise them"
-)
-
-_NO_TABLES = (
-    "DATABASE_URL: there are no pve402 tables; the first start of the service creates"
-    " them, and `pve402 ops rebuild` restores lost leases"
-)
 
 app = typer.Typer(
     name="pve402 ops",
@@ -46,7 +34,6 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     add_completion=False,
 )
-EnvFile = Annotated[Path | None, typer.Option(help="File with settings; `.env` by default.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Apply = Annotated[bool, typer.Option("--apply", help="Make the changes; otherwise only show them.")]
 LeaseName = Annotated[str, typer.Argument(help="leaseId or ctid.")]
@@ -55,13 +42,11 @@ Subject = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
-Work = Callable[[bootstrap.Components, Console], Awaitable[int]]
-
 
 @app.command()
 def doctor(
     *,
-    env_file: EnvFile = None,
+    env_file: running.EnvFile = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Make two containers for a minute and send packets.")
     ] = False,
@@ -87,7 +72,7 @@ def doctor(
     With --deep, two containers of our own show what containers can do and what they cannot.
     """
     if not deep:
-        _run(env_file, functools.partial(doctors.examine, env_file=env_file))
+        running.run(env_file, functools.partial(doctors.examine, env_file=env_file))
         return
     wanted = deeply.Deep(
         network=network,
@@ -96,12 +81,14 @@ def doctor(
         mail=mail,
         private=tuple(_address(one) for one in private or ()),
     )
-    _run(env_file, functools.partial(doctors.examine_deeply, wanted=wanted), may_be_first=True)
+    running.run(
+        env_file, functools.partial(doctors.examine_deeply, wanted=wanted), may_be_first=True
+    )
 
 
 @app.command()
 def revenue(
-    env_file: EnvFile = None,
+    env_file: running.EnvFile = None,
     since_days: Annotated[int, typer.Option(min=1, help="How many days to look back.")] = 30,
     output: Annotated[str, typer.Option(help="table, csv or json.")] = "table",
 ) -> None:
@@ -109,12 +96,14 @@ def revenue(
 
     A table has the newest 50 orders and all totals; csv and json have every order.
     """
-    _run(env_file, revenues.Revenue(since_days=since_days, output=output).show, needs_tables=True)
+    running.run(
+        env_file, revenues.Revenue(since_days=since_days, output=output).show, needs_tables=True
+    )
 
 
 @app.command()
 def owed(
-    env_file: EnvFile = None,
+    env_file: running.EnvFile = None,
     as_json: AsJson = False,
     paid: Annotated[
         str | None, typer.Option(metavar="TX", help="A transfer that paid a wallet back.")
@@ -134,7 +123,7 @@ def owed(
     With --reserve, stop its delivery and redemption, so that you can pay it back; --release undoes
     that. With --paid, close what this transaction paid back; it is read from the chain.
     """
-    works: list[Work] = []
+    works: list[running.Work] = []
     if reserve is not None:
         works.append(functools.partial(debts.reserve, name=reserve))
     if release is not None:
@@ -144,30 +133,30 @@ def owed(
     if len(works) > 1:
         raise typer.BadParameter("--reserve, --release and --paid exclude each other")
     work = works[0] if works else functools.partial(debts.show, as_json=as_json)
-    _run(env_file, work, needs_tables=True)
+    running.run(env_file, work, needs_tables=True)
 
 
 @app.command()
-def leases(env_file: EnvFile = None, as_json: AsJson = False) -> None:
+def leases(env_file: running.EnvFile = None, as_json: AsJson = False) -> None:
     """Show every lease that is not over: its owner, node, end and last error."""
-    _run(env_file, functools.partial(lease_list.show, as_json=as_json), needs_tables=True)
+    running.run(env_file, functools.partial(lease_list.show, as_json=as_json), needs_tables=True)
 
 
 @app.command()
 def show(
     subject: Annotated[str, typer.Argument(help="leaseId, ctid, orderId, owedId or transaction.")],
-    env_file: EnvFile = None,
+    env_file: running.EnvFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a lease's history: payments, steps, Proxmox tasks and reasons, by time."""
     work = functools.partial(history.show, subject=subject, as_json=as_json)
-    _run(env_file, work, needs_tables=True)
+    running.run(env_file, work, needs_tables=True)
 
 
 @app.command()
 def who(
     address: Annotated[str, typer.Argument(help="IPv4 or IPv6 address of a container.")],
-    env_file: EnvFile = None,
+    env_file: running.EnvFile = None,
     at: Annotated[
         str | None, typer.Option(help="A time such as 2026-11-29T08:15:00Z; UTC unless it says.")
     ] = None,
@@ -178,14 +167,14 @@ def who(
     It knows the addresses that this installation assigns from its pools.
     """
     asked = whose.Who(address=address, at=at, as_json=as_json)
-    _run(env_file, asked.run, needs_tables=True)
+    running.run(env_file, asked.run, needs_tables=True)
 
 
 @app.command()
 def suspend(
     name: LeaseName,
     reason: Annotated[str, typer.Option(help="Why; the tenant sees it.")],
-    env_file: EnvFile = None,
+    env_file: running.EnvFile = None,
     hold_time: Annotated[
         bool, typer.Option("--hold-time", help="Stop the lease's clock until it is resumed.")
     ] = False,
@@ -195,83 +184,83 @@ def suspend(
     Its paid time runs on, unless --hold-time is given.
     """
     work = enforcement.Suspend(name=name, reason=reason, time_held=hold_time)
-    _run(env_file, work.run, needs_tables=True)
+    running.run(env_file, work.run, needs_tables=True)
 
 
 @app.command()
-def isolate(name: LeaseName, env_file: EnvFile = None) -> None:
+def isolate(name: LeaseName, env_file: running.EnvFile = None) -> None:
     """Write the isolation rules of a lease's container, made before its network was isolated."""
-    _run(env_file, functools.partial(isolating.isolate, name=name), needs_tables=True)
+    running.run(env_file, functools.partial(isolating.isolate, name=name), needs_tables=True)
 
 
 @app.command()
-def resume(name: LeaseName, env_file: EnvFile = None) -> None:
+def resume(name: LeaseName, env_file: running.EnvFile = None) -> None:
     """Give a suspended lease back to its tenant, and start its container if it ran before."""
-    _run(env_file, functools.partial(enforcement.resume, name=name), needs_tables=True)
+    running.run(env_file, functools.partial(enforcement.resume, name=name), needs_tables=True)
 
 
 @app.command()
-def end(name: LeaseName, env_file: EnvFile = None, yes: Yes = False) -> None:
+def end(name: LeaseName, env_file: running.EnvFile = None, yes: Yes = False) -> None:
     """End a lease at once: destroy its container with all data, without a refund."""
     if not yes:
         typer.confirm(f"Destroy the container of {name} and all its data?", abort=True)
-    _run(env_file, functools.partial(enforcement.end, name=name), needs_tables=True)
+    running.run(env_file, functools.partial(enforcement.end, name=name), needs_tables=True)
 
 
 @app.command()
 def block(
     subject: Subject,
     reason: Annotated[str, typer.Option(help="Why; only operators see it.")] = "",
-    env_file: EnvFile = None,
+    env_file: running.EnvFile = None,
 ) -> None:
     """Sell nothing more to a wallet or a range of addresses; existing leases run on.
 
     The running service obeys within seconds. `ops suspend` stops a lease.
     """
     work = blocking.Put(subject=subject, effect=blocklist.Effect.BLOCK, reason=reason)
-    _run(env_file, work.run, needs_tables=True)
+    running.run(env_file, work.run, needs_tables=True)
 
 
 @app.command()
 def allow(
     subject: Subject,
     reason: Annotated[str, typer.Option(help="Why; only operators see it.")] = "",
-    env_file: EnvFile = None,
+    env_file: running.EnvFile = None,
 ) -> None:
     """Sell to a wallet or a range of addresses although a wider rule blocks it."""
     work = blocking.Put(subject=subject, effect=blocklist.Effect.ALLOW, reason=reason)
-    _run(env_file, work.run, needs_tables=True)
+    running.run(env_file, work.run, needs_tables=True)
 
 
 @app.command()
-def unblock(subject: Subject, env_file: EnvFile = None) -> None:
+def unblock(subject: Subject, env_file: running.EnvFile = None) -> None:
     """Remove the rule of `ops block` or `ops allow` for a subject."""
-    _run(env_file, functools.partial(blocking.remove, subject=subject), needs_tables=True)
+    running.run(env_file, functools.partial(blocking.remove, subject=subject), needs_tables=True)
 
 
 @app.command()
-def blocks(env_file: EnvFile = None, as_json: AsJson = False) -> None:
+def blocks(env_file: running.EnvFile = None, as_json: AsJson = False) -> None:
     """Show all rules of `ops block` and `ops allow`."""
-    _run(env_file, functools.partial(blocking.show, as_json=as_json), needs_tables=True)
+    running.run(env_file, functools.partial(blocking.show, as_json=as_json), needs_tables=True)
 
 
 @app.command()
 def drain(
-    node: Annotated[str, typer.Argument(help="Name of the node.")], env_file: EnvFile = None
+    node: Annotated[str, typer.Argument(help="Name of the node.")], env_file: running.EnvFile = None
 ) -> None:
     """Place nothing more on a node, and show what it still holds.
 
     Its leases run on and can be renewed, but none returns from its grace.
     """
-    _run(env_file, functools.partial(draining.drain, node=node), needs_tables=True)
+    running.run(env_file, functools.partial(draining.drain, node=node), needs_tables=True)
 
 
 @app.command()
 def undrain(
-    node: Annotated[str, typer.Argument(help="Name of the node.")], env_file: EnvFile = None
+    node: Annotated[str, typer.Argument(help="Name of the node.")], env_file: running.EnvFile = None
 ) -> None:
     """Place guests on a drained node again."""
-    _run(env_file, functools.partial(draining.undrain, node=node), needs_tables=True)
+    running.run(env_file, functools.partial(draining.undrain, node=node), needs_tables=True)
 
 
 catalogues = typer.Typer(help="What is on sale.", no_args_is_help=True)
@@ -283,34 +272,34 @@ def check(
     file: Annotated[
         Path | None, typer.Argument(help="Catalogue; without it, the one of the settings.")
     ] = None,
-    env_file: EnvFile = None,
+    env_file: running.EnvFile = None,
 ) -> None:
     """Check a catalogue before it is put in place, and show what it would change."""
-    _run(env_file, functools.partial(catalogue.check, file=file))
+    running.run(env_file, functools.partial(catalogue.check, file=file))
 
 
 @catalogues.command()
-def reload(env_file: EnvFile = None) -> None:
+def reload(env_file: running.EnvFile = None) -> None:
     """Put the file of the settings on sale, for all replicas, without a restart.
 
     A running service does this by itself when its file changes.
     """
-    _run(env_file, catalogue.reload, needs_tables=True)
+    running.run(env_file, catalogue.reload, needs_tables=True)
 
 
 @app.command()
-def reconcile(env_file: EnvFile = None, apply: Apply = False) -> None:
+def reconcile(env_file: running.EnvFile = None, apply: Apply = False) -> None:
     """Show our guests that have no lease; with --apply, stop those that are running."""
-    _run(env_file, reconciling.Reconcile(apply=apply).run, needs_key=True, needs_tables=True)
+    running.run(env_file, reconciling.Reconcile(apply=apply).run, needs_key=True, needs_tables=True)
 
 
 @app.command()
-def rebuild(env_file: EnvFile = None, apply: Apply = False) -> None:
+def rebuild(env_file: running.EnvFile = None, apply: Apply = False) -> None:
     """Rebuild a lost lease table from the guests' signed descriptions.
 
     Stop the service first. Tenants get new tokens by signing with their wallet.
     """
-    _run(env_file, rebuilding.Rebuild(apply=apply).run, needs_key=True)
+    running.run(env_file, rebuilding.Rebuild(apply=apply).run, needs_key=True)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -344,45 +333,3 @@ def _address(text: str) -> tuple[str, int]:
         return str(ipaddress.ip_address(host)), port
     except ValueError:
         raise typer.BadParameter(f"{text[:80]!r}: give it as ADDRESS:PORT") from None
-
-
-def _is_new(settings: config.Settings) -> bool:
-    """Return whether nothing was ever sold from here: there is not even a file with tables."""
-    file = config.sqlite_file(settings)
-    return file is not None and not file.exists()
-
-
-def _run(
-    env_file: Path | None,
-    work: Work,
-    *,
-    needs_key: bool = False,
-    needs_tables: bool = False,
-    may_be_first: bool = False,
-) -> None:
-    """Run a command. One that may be the first makes the secret key, as the service would."""
-    try:
-        settings = config.load(env_file)
-        logs.configure(settings.pve402_log_level, settings.pve402_log_format)
-        if needs_key and not config.is_key_kept(settings):
-            raise config.SettingsError({"PVE402_SECRET_KEY": _NO_KEY})
-        components = bootstrap.build(settings, makes_key=may_be_first and _is_new(settings))
-        code = asyncio.run(_with(components, work, needs_tables=needs_tables))
-    except (config.SettingsError, CatalogueError) as error:
-        sys.stderr.write(f"these settings are missing or wrong:\n\n{error}\n")
-        raise typer.Exit(EXIT_BAD_SETTINGS) from None
-    except (pve.ProxmoxError, errors.TryLater, DatabaseBusyError) as error:
-        sys.stderr.write(f"{error}\n")
-        raise typer.Exit(EXIT_UNREACHABLE) from None
-    raise typer.Exit(code)
-
-
-async def _with(components: bootstrap.Components, work: Work, *, needs_tables: bool) -> int:
-    """Run a command without starting the service; closes its connections afterwards."""
-    try:
-        if needs_tables and not await components.db.has_tables():
-            raise config.SettingsError({"DATABASE_URL": _NO_TABLES})
-        await components.versions.adopt()
-        return await work(components, Console())
-    finally:
-        await components.close()
