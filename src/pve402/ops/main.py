@@ -15,6 +15,7 @@ from pve402.ops import (
     draining,
     enforcement,
     history,
+    image_commands,
     isolating,
     running,
 )
@@ -263,6 +264,7 @@ def undrain(
     running.run(env_file, functools.partial(draining.undrain, node=node), needs_tables=True)
 
 
+app.add_typer(image_commands.app, name="images")
 catalogues = typer.Typer(help="What is on sale.", no_args_is_help=True)
 app.add_typer(catalogues, name="catalogue")
 

@@ -13,7 +13,8 @@
     │   ├── GuestMissing, GuestExists, GuestLocked, GuestRunning, GuestNotRunning, GuestProtected
     │   └── FiguresMissing
     ├── NodeUnknown, NoQuorum, PoolMissing
-    ├── StorageMissing, StorageFull, VolumeMissing, BridgeMissing
+    ├── StorageMissing, StorageFull, VolumeMissing, BridgeMissing, FileExists
+    ├── ImageMissing, ImageRefused, RegistryUnreachable
     ├── ConfigChanged             the digest sent is not the current one
     ├── SnapshotMissing, SnapshotsNotPossible
     ├── UserMissing, UserExists, RoleExists
@@ -174,6 +175,22 @@ class VolumeMissing(ProxmoxError):
 
 class BridgeMissing(ProxmoxError):
     message = "The node has no such bridge."
+
+
+class FileExists(ProxmoxError):
+    message = "The storage already has a file of that name."
+
+
+class ImageMissing(ProxmoxError):
+    message = "The registry has no such image, or no such tag of it."
+
+
+class ImageRefused(ProxmoxError):
+    message = "The registry gives the image only to those it knows, or there is none."
+
+
+class RegistryUnreachable(ProxmoxError):
+    message = "The node got no image from the registry: no way there, no trusted TLS, or too busy."
 
 
 class ConfigChanged(ProxmoxError):

@@ -6,6 +6,7 @@ on Proxmox VE 9.2 unless its comment names another source.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pve402.proxmox import errors
@@ -83,13 +84,17 @@ RULES = (
     ),
     # PVE/API2/LXC.pm and PVE/LXC.pm
     _rule(
-        r"storage '(?P<subject>[^']+)' does not support (?:container|content)",
+        r"storage '(?P<subject>[^']+)' (?:does not support (?:container|content)"
+        r"|is not configured for content-type)",
         errors.StorageMissing,
     ),
     _rule(
         r"content type '[^']+' is not available on storage '(?P<subject>[^']+)'",
         errors.StorageMissing,
     ),
+    # PVE/API2/Storage/Status.pm
+    _rule(r"not a file based storage", errors.StorageMissing),
+    _rule(r"refusing to override existing file '(?P<subject>[^']+)'", errors.FileExists),
     # PVE/Storage/LVMPlugin.pm, NFSPlugin.pm, RBDPlugin.pm, ZFSPoolPlugin.pm
     _rule(r"no such volume group '(?P<subject>[^']+)'", errors.StorageMissing),
     _rule(r"\bmount error: |\brbd error: .*(?:connect|opening pool)", errors.StorageMissing),
@@ -119,12 +124,37 @@ RULES = (
 )
 
 
+_PULL = re.compile(r"command 'skopeo copy docker://(?P<reference>\S+) ")
+_FATAL = re.compile(r'level=fatal msg="(?P<text>.*)"\s*$')
+#: What skopeo says, or failing that its exit code. First match wins; recorded, except for
+#: "denied", "name unknown" and "too many requests", which are error codes of the OCI distribution.
+PULL_RULES = (
+    _rule(r"manifest unknown|name unknown|failed: exit code 2", errors.ImageMissing),
+    _rule(r"unauthorized|\bdenied\b", errors.ImageRefused),
+    _rule(r"no space left on device", errors.StorageFull),
+    _rule(r"pinging container registry|toomanyrequests", errors.RegistryUnreachable),
+)
+
+
 def classify(message: str, *, call: str = "", status: int | None = None) -> errors.ProxmoxError:
     """The error for `message`; `ProxmoxFault` if no rule matches."""
     text = tidy(message)
     return known(text, call=call, status=status) or errors.ProxmoxFault(
         text, call=call, status=status
     )
+
+
+def classify_end(exitstatus: str, log: Sequence[str], *, call: str) -> errors.ProxmoxError:
+    """The error for a failed task; of a pull of an image only the log says why."""
+    pull = _PULL.search(exitstatus)
+    if pull is None:
+        return classify(exitstatus, call=call)
+    fatal = [match["text"] for line in log if (match := _FATAL.search(line))]
+    reason = tidy(fatal[-1].replace('\\"', '"') if fatal else exitstatus)
+    for rule in PULL_RULES:
+        if rule.pattern.search(reason):
+            return rule.error(reason, call=call, subject=pull["reference"])
+    return errors.ProxmoxFault(reason, call=call, subject=pull["reference"])
 
 
 def known(message: str, *, call: str, status: int | None) -> errors.ProxmoxError | None:

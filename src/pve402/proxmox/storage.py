@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pve402.proxmox import answers, parameters, shapes
+from pve402.proxmox import answers, guest_views, oci, parameters, shapes
 from pve402.proxmox.client import ProxmoxClient
+from pve402.proxmox.upid import Upid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,32 @@ class Storages:
         data = await self._client.call("GET", path, {"content": "vztmpl"})
         rows = shapes.as_rows(data, call)
         return tuple(_template(row, call) for row in rows if row.get("content") == "vztmpl")
+
+    async def pull(self, node: str, storage: str, reference: oci.Reference) -> Upid:
+        """Have the node copy an image from its registry; the file is there once the task is `OK`.
+
+        Needs Datastore.AllocateTemplate on the storage and Sys.AccessNetwork on the node, and knows
+        no credentials. Of two pulls at once the last one wins. Nobody checks the architecture, and
+        neither list nor file shows it to us: a guest's `arch` is that of its /bin/sh where Proxmox
+        VE knows the system, otherwise a guess (PVE/LXC/Setup.pm).
+
+        Raises FileExists, StorageMissing, PermissionDenied, CallNotSupported before Proxmox VE 9.1.
+        The task fails with ImageMissing, ImageRefused, RegistryUnreachable or StorageFull.
+        """
+        path = parameters.api_path("nodes", node, "storage", storage, "oci-registry-pull")
+        params = {
+            "reference": str(reference),
+            "filename": reference.file_name.removesuffix(".tar"),
+        }
+        data = await self._client.call("POST", path, params)
+        return guest_views.upid(data, answers.Call(method="POST", path=path))
+
+    async def remove(self, node: str, volid: str) -> Upid:
+        """Have a template removed; one that is gone is no error. Needs Datastore.Allocate."""
+        storage = volid.partition(":")[0]
+        path = parameters.api_path("nodes", node, "storage", storage, "content", volid)
+        data = await self._client.call("DELETE", path)
+        return guest_views.upid(data, answers.Call(method="DELETE", path=path))
 
 
 def _status(storage: str, fields: shapes.Fields) -> StorageStatus:

@@ -198,7 +198,7 @@ class Tasks:
             _log.warning("proxmox.task_log_not_read", upid=upid.text, reason=str(error))
             tail = ()
         exitstatus = messages.tidy(end.exitstatus)
-        cause = messages.classify(exitstatus, call=upid.text)
+        cause = messages.classify_end(exitstatus, tail, call=upid.text)
         raise errors.TaskFailed(upid=upid.text, exitstatus=exitstatus, cause=cause, log_tail=tail)
 
     async def _list(self, node: str, filters: parameters.Parameters) -> list[shapes.Fields]:

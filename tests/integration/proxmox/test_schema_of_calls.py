@@ -32,6 +32,7 @@ from pve402.proxmox.guests import (
 )
 from pve402.proxmox.ipam import Ipam
 from pve402.proxmox.nodes import Nodes
+from pve402.proxmox.oci import Reference
 from pve402.proxmox.sdn import Sdn
 from pve402.proxmox.snapshots import GuestSnapshots
 from pve402.proxmox.storage import Storages
@@ -98,6 +99,7 @@ RULES = Ruleset(
 OWN = {"ipfilter-net0": frozenset({"10.0.0.5"})}
 CHANGES = {"hostname": "web-2", "description": "x"}
 ENDED = scripted_server.data('{"status":"stopped","exitstatus":"OK"}')
+AN_IMAGE = Reference.parse("docker.io/library/python:3.13-slim")
 NOTHING = scripted_server.data("null")
 NONE_LISTED = scripted_server.data("[]")
 A_SET = scripted_server.data('[{"name":"ipfilter-net0"}]')
@@ -267,6 +269,8 @@ CASES = [
     Case(method="storages.list", ask=lambda c: c.storages.list("pve", content="rootdir")),
     Case(method="storages.status", ask=lambda c: c.storages.status("pve", "local-lvm")),
     Case(method="storages.templates", ask=lambda c: c.storages.templates("pve", "local")),
+    Case(method="storages.pull", ask=lambda c: c.storages.pull("pve", "local", AN_IMAGE)),
+    Case(method="storages.remove", ask=lambda c: c.storages.remove("pve", "local:vztmpl/a.tar")),
     Case(method="access.permissions", ask=lambda c: c.access.permissions()),
     Case(method="access.permissions_on", ask=lambda c: c.access.permissions_on("/vms/10001")),
     Case(
