@@ -108,9 +108,11 @@ async def running(
     with rekeying.installed() as fake:
         parts = bootstrap.build(settings(database_url, proxmox, chain, facilitator, **changes))
     async with parts:
-        yield Installation(
+        made = Installation(
             parts=parts, proxmox=proxmox, chain=chain, facilitator=facilitator, rekey=fake
         )
+        fake.runs = made.runs
+        yield made
 
 
 def settings(
@@ -134,6 +136,7 @@ def settings(
         "pve402_secret_key": "k" * 32,
         "pve402_public_url": "http://127.0.0.1:4021",
         "pve402_instance": "test",
+        "pve402_node_writes": 4,
     }
     return config.Settings(_env_file=None, **{**chosen, **changes})
 

@@ -19,19 +19,21 @@ class FakeRekey:
 
     sound: bool = True
     failures: int = 0
+    #: Whether a guest runs; no shell answers in one that does not.
+    runs: Callable[[int], bool] = lambda _vmid: True
     told: list[tuple[lease.Lease, machine.Secrets]] = dataclasses.field(default_factory=list)
     on_rekey: Callable[[], None] = lambda: None
 
     async def check(self, row: lease.Lease) -> None:
         """Answer unless told to be broken."""
-        if not self.sound:
+        if not self.sound or not self.runs(row.vmid):
             raise warm_guests.NotReady(f"{row.vmid} does not answer")
 
     async def rekey(self, row: lease.Lease, secrets: machine.Secrets) -> None:
         """Note it, unless a failure was ordered."""
         self.on_rekey()
-        if self.failures:
-            self.failures -= 1
+        if self.failures or not self.runs(row.vmid):
+            self.failures = max(0, self.failures - 1)
             raise workflow.RetryLater("not re-keyed", after_seconds=0.01)
         self.told.append((row, secrets))
 

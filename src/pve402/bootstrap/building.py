@@ -95,7 +95,9 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
     funds = money.Money(
         settler, secret_vault, trusted_networks=trusted, confirmations=lease_options.confirmations
     )
-    node_slots = slots.NodeSlots(db, per_node=lease_options.writes_per_node)
+    node_slots = slots.NodeSlots(
+        db, per_node=lambda node: lease_options.writes_on(view.cores_of(node))
+    )
     machines = machine.Machines(
         db,
         guests,

@@ -90,8 +90,10 @@ class LimitSettings(BaseSettings):
     pve402_node_creates: Positive = Field(
         8, description="Containers that one node creates at the same time."
     )
-    pve402_node_writes: Positive = Field(
-        4, description="Calls that change one node at the same time."
+    pve402_node_writes: Positive | None = Field(
+        None,
+        description="Calls that change one node at the same time; not set: one for each of its"
+        " cores, at least 4 and at most 16. A start counts for its first quarter of a second.",
     )
     pve402_terminals_per_node: int = Field(
         80,

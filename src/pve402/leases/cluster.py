@@ -99,6 +99,11 @@ class ClusterView:
         """Return the last view if it is at most 30 seconds old; makes no call."""
         return self._seen if self.age_seconds <= _STALE_SECONDS else None
 
+    def cores_of(self, node: str) -> int | None:
+        """Return how many cores a node has, as last seen; None if that is not known."""
+        nodes = () if self._seen is None else self._seen.nodes
+        return next((seen.cpu_cores for seen in nodes if seen.node == node), None)
+
     def note_unfit(self, node: str, template: str, storage: str | None = None) -> None:
         """Remember for a few minutes that guests of a template cannot be made there."""
         self._unfit[node, template, storage] = self._clock() + _UNFIT_SECONDS

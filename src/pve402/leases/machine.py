@@ -36,6 +36,7 @@ STALE_SECONDS = 1.0
 # If the end of a lease gets no turn in time, it lets ends on other nodes and creations go first.
 TURN_LIMIT_SECONDS = 5.0
 _BUSY_PAUSE_SECONDS = 2.0
+_START_TURN_SECONDS = 0.25  # it costs its node most then; later it only waits for the guest
 _POLL = pve_tasks.PollPolicy(first_seconds=0.04, factor=1.25, ceiling_seconds=1.0)
 
 
@@ -164,15 +165,17 @@ class Machines:
         it ended or its tenant stopped it meanwhile. Raises GuestMissing if the lease has no guest,
         the error of the start task, and FenceLostError if the lease was taken over or moved.
         """
-        async with self._turn(row) as waited_long:
-            if only_if_wanted:
-                await self._check_wanted(row)
-            sight = await self.look(row) if look_first or waited_long else Sight.STOPPED
-            if sight is Sight.STOPPED:
-                with contextlib.suppress(pve.GuestRunning):
-                    await self._wait(await self._guests.start(_ref(row)))
-            elif sight is not Sight.RUNNING:
-                raise pve.GuestMissing(f"guest {row.vmid} is {sight.value}")
+        with contextlib.suppress(pve.GuestRunning):
+            async with self._turn(row, linger_seconds=_START_TURN_SECONDS) as waited_long:
+                if only_if_wanted:
+                    await self._check_wanted(row)
+                sight = await self.look(row) if look_first or waited_long else Sight.STOPPED
+                if sight is Sight.RUNNING:
+                    return
+                if sight is not Sight.STOPPED:
+                    raise pve.GuestMissing(f"guest {row.vmid} is {sight.value}")
+                starting = await self._guests.start(_ref(row))
+            await self._wait(starting)
 
     async def reboot(self, row: lease.Lease) -> None:
         """Shut the guest down, by force after the operator's time limit, and start it.
@@ -254,12 +257,11 @@ class Machines:
         if record != wanted:
             await self.write_description(row)
 
-    async def describe_running(self, row: lease.Lease, expires_at: datetime) -> None:
-        """Write the lease's name and end on its guest. Raises GuestMissing unless it runs."""
-        sight = await self.look(row)
-        config = await self._own_config(row) if sight is Sight.RUNNING else None
+    async def describe_sold(self, row: lease.Lease, expires_at: datetime) -> None:
+        """Write the lease's name and end on its guest, up or down. Raises GuestMissing."""
+        config = await self._own_config(row)
         if config is None:
-            raise pve.GuestMissing(f"guest {row.vmid} is {sight.value}")
+            raise pve.GuestMissing(f"guest {row.vmid} is not there, or not the lease's")
         changes = {"hostname": row.hostname, "description": self.description(row, expires_at)}
         await self._guests.update_config(_ref(row), changes, digest=config.digest)
 
@@ -291,9 +293,9 @@ class Machines:
 
     @contextlib.asynccontextmanager
     async def _turn(
-        self, row: lease.Lease, *, limit_seconds: float | None = None
+        self, row: lease.Lease, *, limit_seconds: float | None = None, linger_seconds: float = 0.0
     ) -> AsyncIterator[bool]:
-        """Hold a write turn on the lease's node; yields whether the wait for it was long.
+        """Hold a write turn on the lease's node, and linger; yields whether the wait was long.
 
         Raises RetryLater if no turn comes within the time limit, and FenceLostError if the lease
         was taken over meanwhile.
@@ -302,7 +304,7 @@ class Machines:
         async with contextlib.AsyncExitStack() as holding:
             try:
                 async with asyncio.timeout(limit_seconds):
-                    await holding.enter_async_context(self._slots.hold(row.node))
+                    await holding.enter_async_context(self._slots.hold(row.node, linger_seconds))
             except TimeoutError:
                 raise workflow.RetryLater(
                     "the node is busy", after_seconds=_BUSY_PAUSE_SECONDS

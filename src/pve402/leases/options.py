@@ -4,6 +4,8 @@ import dataclasses
 
 from pve402.domain import placement, quota, warm_kind
 
+_LEAST_WRITES, _MOST_WRITES = 4, 16
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LeaseOptions:
@@ -38,7 +40,17 @@ class LeaseOptions:
     snapshots_per_lease: int = 0  # none are taken
     warm_kinds: tuple[warm_kind.WarmKind, ...] = ()  # the warm pool
     creates_per_node: int = 8  # guests of ours that one node makes at once, over all replicas
-    writes_per_node: int = 4  # Proxmox tasks of ours at once on one node, over all replicas
+    # Calls of ours that change one node at once, over all replicas; None: by its cores.
+    writes_per_node: int | None = None
+
+    def writes_on(self, cores: int | None) -> int:
+        """Return how many calls may change a node of so many cores (None: not known) at once.
+
+        Three workers of Proxmox VE do all such calls of a node, so more than 16 would only wait.
+        """
+        if self.writes_per_node is not None:
+            return self.writes_per_node
+        return min(max(cores or 0, _LEAST_WRITES), _MOST_WRITES)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

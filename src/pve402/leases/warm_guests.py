@@ -1,9 +1,10 @@
 """Hands a guest from the warm pool over to a tenant.
 
-Before settlement, the guest must run, carry our tags, accept its new name and description, and
-answer through its shell. Otherwise the order gets a new lease, created cold under another vmid, and
-the guest is destroyed; nothing was charged. After settlement we re-key the guest, retrying until it
-works, and only then hand it over. So no tenant input gets inside a guest before settlement.
+Before settlement, the guest must carry our tags, accept its new name and description, and answer
+through its shell, which is opened only if it runs and carries them. Otherwise the order gets a new
+lease, created cold under another vmid, and the guest is destroyed; nothing was charged. After
+settlement we re-key the guest, retrying until it works, and only then hand it over. So no tenant
+input gets inside a guest before settlement.
 """
 
 import asyncio
@@ -74,7 +75,7 @@ class WarmGuests:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await asyncio.gather(
-                    self._machines.describe_running(row, planned_expiry), self._rekeying.check(row)
+                    self._machines.describe_sold(row, planned_expiry), self._rekeying.check(row)
                 )
         except (pve.ProxmoxError, machine.GuestMovedError, NotReady, TimeoutError) as error:
             reason = workflow.reason_of(error)
@@ -108,6 +109,17 @@ class WarmGuests:
 
         Raises GiveUp if the guest vanished: what is paid for is then made anew.
         """
+        try:
+            # Its shell answered just before the settlement, so we look at the guest only if it does
+            # not do so now. The hub opens no shell of another lease's guest.
+            await self._rekeying.rekey(deal.lease, secrets)
+        except workflow.RetryLater:
+            await self._bring_up(deal)
+            await self._rekeying.rekey(deal.lease, secrets)
+        metrics.FROM_POOL.labels("handed_over").inc()
+
+    async def _bring_up(self, deal: Deal) -> None:
+        """Start a guest that went down since it was checked. Raises as `hand_over`."""
         row = deal.lease
         try:
             await self._machines.ensure_running(row)
@@ -119,8 +131,6 @@ class WarmGuests:
             raise workflow.RetryLater(f"the guest moved to {moved.node}") from None
         except pve.ProxmoxError as error:
             raise workflow.RetryLater(f"not re-keyed: {workflow.reason_of(error)}") from error
-        await self._rekeying.rekey(row, secrets)
-        metrics.FROM_POOL.labels("handed_over").inc()
 
 
 def may_be_replaced(leased: lease.Lease, bought: order.Order) -> bool:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -33,21 +33,27 @@ class NodeSlots:
         self,
         db: database.Database,
         *,
-        per_node: int,
+        per_node: Callable[[str], int],
         clock: Callable[[], float] = time.monotonic,
         pauses: Callable[[], Iterator[float]] | None = None,
+        later: Callable[[float, Callable[[], None]], object] | None = None,
     ) -> None:
+        """Keep the parts; `per_node` tells a node's number of slots, which may grow."""
         self._db = db
         self._per_node = per_node
         self._clock = clock
         self._pauses = pauses or growing_pauses
+        self._later = later or _call_later
         self._added_at: dict[str, float] = {}
-        self._local: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(per_node))
+        self._local: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(0))
+        self._sizes: Counter[str] = Counter()
 
     @contextlib.asynccontextmanager
-    async def hold(self, node: str) -> AsyncIterator[None]:
-        """Wait for a slot of the node and hold it during the block."""
-        async with self._local[node]:
+    async def hold(self, node: str, linger_seconds: float = 0.0) -> AsyncIterator[None]:
+        """Wait for a slot of the node and hold it during the block, and for a while after it."""
+        local = self._local_slots(node)
+        await local.acquire()
+        try:
             if self._db.is_sqlite:
                 yield
                 return
@@ -59,9 +65,18 @@ class NodeSlots:
                 renewal.cancel()
                 # The block's work is done, whether or not the slot can be released now.
                 with contextlib.suppress(errors.DatabaseUnavailable):
-                    await self._write(
-                        node, holder, {"holder": None, "held_until": self._db.now(-1)}
-                    )
+                    free = {"holder": None, "held_until": self._db.now(linger_seconds or -1)}
+                    await self._write(node, holder, free)
+        finally:
+            self._later(linger_seconds, local.release)
+
+    def _local_slots(self, node: str) -> asyncio.Semaphore:
+        """This process's share, which is all of them; grows with the node's number."""
+        local, size = self._local[node], self._per_node(node)
+        for _ in range(self._sizes[node], size):
+            local.release()
+        self._sizes[node] = max(size, self._sizes[node])
+        return local
 
     async def _take(self, node: str) -> str:
         holder = queue.new_fence()
@@ -78,7 +93,7 @@ class NodeSlots:
             taken = await tx.run(
                 _TAKE,
                 of_node=node,
-                per_node=self._per_node,
+                per_node=self._per_node(node),
                 new_holder=holder,
                 now_ms=self._db.shift_ms(),
                 until_ms=self._db.shift_ms(HOLD_SECONDS),
@@ -95,7 +110,7 @@ class NodeSlots:
         if now - self._added_at.get(node, -_ADD_EVERY_SECONDS) < _ADD_EVERY_SECONDS:
             return False
         free = {"node": node, "held_until": self._db.now(-1)}
-        rows = [{**free, "slot": slot} for slot in range(self._per_node)]
+        rows = [{**free, "slot": slot} for slot in range(self._per_node(node))]
         insert = postgresql.insert(_slots).values(rows)
         async with self._db.single() as tx:
             added = await tx.execute(insert.on_conflict_do_nothing())
@@ -119,6 +134,13 @@ def growing_pauses() -> Iterator[float]:
     while True:
         yield longest * random.uniform(0.5, 1.0)  # noqa: S311
         longest = min(1.5 * longest, _LONGEST_PAUSE_SECONDS)
+
+
+def _call_later(seconds: float, call: Callable[[], None]) -> None:
+    if seconds > 0:
+        asyncio.get_running_loop().call_later(seconds, call)
+    else:
+        call()
 
 
 def _moment(name: str) -> clock.Moment:

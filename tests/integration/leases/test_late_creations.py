@@ -50,7 +50,7 @@ async def test_who_lost_the_row_while_it_waited_for_its_turn_asks_for_nothing(
     asked, wish = installation.record_proxmox_calls(), creation()
     purchase = installation.buy(installation.tenant(), wish, wait_seconds=0.0)
     async with contextlib.AsyncExitStack() as turns:
-        for _ in range(installation.parts.lease_options.writes_per_node):
+        for _ in range(installation.parts.lease_options.writes_on(None)):
             await turns.enter_async_context(installation.parts.machines.turn_to_write("pve"))
         await installation.leases.create(wish, purchase)
         await until(lambda: "GET /cluster/nextid" in asked)

@@ -138,7 +138,7 @@ async def test_a_guest_that_comes_while_a_turn_is_waited_for_is_left_alone(
     machines, guests = installation.parts.machines, installation.proxmox.world.guests
     guest = guests[row.vmid]
     async with contextlib.AsyncExitStack() as turns:
-        for _ in range(installation.parts.lease_options.writes_per_node):
+        for _ in range(installation.parts.lease_options.writes_on(None)):
             await turns.enter_async_context(machines.turn_to_write(row.node))
         waiting = asyncio.create_task(getattr(machines, step)(row))
         await asyncio.sleep(0.3)

@@ -13,6 +13,7 @@ from tests.support.installation import Installation, World, running
 from pve402.domain import errors, lease
 from pve402.leases import machine, metrics, options, workflow
 from pve402.proxmox import errors as pve
+from pve402.proxmox.upid import Upid
 from pve402.storage import queue, tables
 from pve402_devnet.pve.faults import FaultKind
 
@@ -126,6 +127,29 @@ async def test_a_guest_that_goes_down_slowly_holds_no_turn(
             assert await stopping is machine.Sight.STOPPED
 
 
+async def test_a_guest_that_comes_up_slowly_holds_no_turn(
+    database_url: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starting, all_start = 0, asyncio.Event()
+    async with running(database_url, *world, pve402_node_writes=1) as made:
+        tasks = made.parts.machines._tasks
+        honest = tasks.wait_until_finished
+
+        async def together(upid: Upid, **how: Any) -> Any:
+            nonlocal starting
+            starting += upid.type == "vzstart"
+            if starting == 3:
+                all_start.set()
+            if upid.type == "vzstart":
+                await all_start.wait()  # none comes up before all were asked to
+            return await honest(upid, **how)
+
+        monkeypatch.setattr(tasks, "wait_until_finished", together)
+        answers = await asyncio.gather(*(made.lease() for _ in range(3)))
+
+        assert all(made.runs(answer.lease.vmid) for answer in answers)
+
+
 @pytest.mark.parametrize("step", ["ensure_stopped", "ensure_gone"])
 async def test_an_end_that_finds_no_turn_makes_room(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, step: str
@@ -193,7 +217,7 @@ async def test_a_guest_that_changed_meanwhile_is_not_described(
 async def busy(installation: Installation, node: str = "pve") -> AsyncIterator[None]:
     """Every turn of the node is somebody else's."""
     async with contextlib.AsyncExitStack() as turns:
-        for _ in range(installation.parts.lease_options.writes_per_node):
+        for _ in range(installation.parts.lease_options.writes_on(None)):
             await turns.enter_async_context(installation.parts.machines.turn_to_write(node))
         yield
 

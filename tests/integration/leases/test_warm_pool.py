@@ -57,6 +57,43 @@ async def test_a_tenant_gets_the_guest_that_stood_longest(warm: Installation) ->
     assert record.owner == owner_of(tenant)
 
 
+async def test_a_hand_over_asks_nothing_twice(warm: Installation) -> None:
+    oldest, _ = await warm.pool_of(2)
+    await warm.parts.filler.stop()
+    asked = warm.record_proxmox_calls()
+
+    answer = await warm.lease()
+
+    guest = f"/nodes/pve/lxc/{oldest.vmid}"
+    assert answer.lease.vmid == oldest.vmid
+    # Its shell, which the hub opens with one look at the guest and one termproxy, is a fake here.
+    assert [call for call in asked if "/lxc/" in call] == [
+        f"GET {guest}/config",
+        f"PUT {guest}/config",
+    ]
+
+
+async def test_a_guest_that_stops_during_the_settlement_is_started_and_handed_over(
+    warm: Installation,
+) -> None:
+    oldest, _ = await warm.pool_of(2)
+    honest = warm.parts.settler.settle
+
+    async def settle(*terms: Any, **named: Any) -> Any:
+        done = await honest(*terms, **named)
+        guest = warm.proxmox.world.guests[oldest.vmid]
+        guest.pid = guest.started_at = None
+        return done
+
+    warm.parts.settler.settle = settle  # type: ignore[method-assign]
+
+    answer = await warm.lease()
+
+    assert answer.lease.vmid == oldest.vmid
+    assert warm.runs(oldest.vmid)
+    assert len(warm.rekey.told) == 1
+
+
 async def test_the_guest_is_re_keyed_only_when_the_money_has_moved(warm: Installation) -> None:
     earned_then: list[int] = []
     warm.rekey.on_rekey = lambda: earned_then.append(warm.earned)

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -38,7 +38,7 @@ class Waits:
 @pytest.mark.postgres
 async def test_a_full_node_is_tried_again_with_one_statement(server: database.Database) -> None:
     waits = Waits(20)
-    one, other = (slots.NodeSlots(server, per_node=1, pauses=waits.pauses) for _ in range(2))
+    one, other = (slots.NodeSlots(server, per_node=one_slot, pauses=waits.pauses) for _ in range(2))
     asked = statements_of(server)
 
     async with one.hold("pve"):
@@ -56,7 +56,7 @@ async def test_a_full_node_is_tried_again_with_one_statement(server: database.Da
 async def test_slots_that_a_crash_took_come_back(server: database.Database) -> None:
     now = 100.0
     waits = Waits(3)
-    node_slots = slots.NodeSlots(server, per_node=1, clock=lambda: now, pauses=waits.pauses)
+    node_slots = slots.NodeSlots(server, per_node=one_slot, clock=lambda: now, pauses=waits.pauses)
     await hold_once(node_slots)
     async with server.begin() as tx:
         await tx.execute(tables.node_slots.delete())
@@ -78,6 +78,60 @@ def test_pauses_grow_up_to_a_second() -> None:
     assert max(pauses) <= 1.0
 
 
+async def test_a_slot_lingers_after_its_block(
+    file: database.Database,
+) -> None:
+    ended: list[Callable[[], None]] = []
+    node_slots = slots.NodeSlots(
+        file, per_node=one_slot, later=lambda seconds, end: ended.append(end) if seconds else end()
+    )
+    async with node_slots.hold("pve", linger_seconds=0.05):
+        pass
+
+    waiting = asyncio.create_task(hold_once(node_slots))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    was_waiting = not waiting.done()
+    ended[0]()
+    await waiting
+
+    assert was_waiting
+
+
+@pytest.mark.postgres
+async def test_a_slot_lingers_for_other_replicas_too(server: database.Database) -> None:
+    waits = Waits(3)
+    one = slots.NodeSlots(server, per_node=one_slot)
+    other = slots.NodeSlots(server, per_node=one_slot, pauses=waits.pauses)
+    async with one.hold("pve", linger_seconds=600.0):
+        pass
+
+    waiting = asyncio.create_task(hold_once(other))
+    await waits.are_over.wait()
+    server.shift_seconds += 601
+    await waiting
+
+    assert waiting.done()
+
+
+async def test_a_node_whose_cores_are_known_later_gets_more_slots(
+    file: database.Database,
+) -> None:
+    number = 1
+    node_slots = slots.NodeSlots(file, per_node=lambda _node: number)
+
+    async with node_slots.hold("pve"):
+        number = 2
+        async with node_slots.hold("pve"):
+            full = asyncio.create_task(hold_once(node_slots))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            was_full = not full.done()
+    await full
+
+    assert was_full
+
+
 def statements_of(db: database.Database) -> Counter[str]:
     """Count what a server is asked from here on, by the first word."""
     counts: Counter[str] = Counter()
@@ -88,6 +142,11 @@ def statements_of(db: database.Database) -> Counter[str]:
     engine: Any = db._connections
     sa.event.listen(engine._writing.sync_engine, "before_cursor_execute", count)
     return counts
+
+
+def one_slot(_node: str) -> int:
+    """What a node has of one core that the operator allowed no more."""
+    return 1
 
 
 async def hold_once(node_slots: slots.NodeSlots) -> None:

@@ -46,6 +46,17 @@ async def test_a_storage_that_is_away_is_not_there() -> None:
     assert [room.node for room in await view.rooms()] == ["two"]
 
 
+async def test_a_nodes_cores_are_known_once_it_is_seen() -> None:
+    view = a_view([])
+    before = view.cores_of("one")
+
+    await view.rooms()
+
+    assert before is None
+    assert view.cores_of("one") == 8
+    assert view.cores_of("nowhere") is None
+
+
 async def test_a_node_that_failed_is_left_out_for_that_template_and_a_while() -> None:
     now = [0.0]
     view = a_view([], clock=now)
@@ -250,7 +261,7 @@ def a_view(
 ) -> cluster.ClusterView:
     """A view of three nodes with storages, given by name and node."""
     rows: list[dict[str, Any]] = [
-        {"type": "node", "node": node, "status": "online"} for node in NODES
+        {"type": "node", "node": node, "status": "online", "maxcpu": 8} for node in NODES
     ]
     rows += [
         {
