@@ -127,7 +127,9 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
     money_step = settling.Settling(deal_writer, machines, funds)
     debt_writer = debts.Debts(deal_writer, funds, lease_options)
     again = anew.Anew(deal_writer, machines, view, selling, lease_options, guest_network)
-    filling = warm_pool.Filling(db, machines, rekeying_guests, guest_network, lease_options)
+    filling = warm_pool.Filling(
+        db, machines, rekeying_guests, guest_network, lease_options, on_ready=filler.wake
+    )
     on_proxmox = pve_snapshots.GuestSnapshots(proxmox)
     snapshot_asking = snapshot_calls.SnapshotCalls(
         db, machines, guests, tasks, on_proxmox, lease_options

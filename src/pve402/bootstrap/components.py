@@ -122,7 +122,7 @@ class Components:
         await self.firewalls.start()
         await self.lease_worker.start()
         self.lease_reconciler.start()
-        self.filler.start()
+        self.filler.start(on_ordered=self.lease_worker.wake)
         if self.guest_work.direct is not None:
             self.guest_work.direct.start()
         return self

@@ -9,6 +9,12 @@ from pve402.leases import moves, options, workflow
 from pve402.storage import creation_rows, database, transaction
 
 _PAUSE_SECONDS = 0.5
+_KEPT_FOR_TENANTS = 2
+
+
+def of_pool(settings: options.LeaseOptions) -> int:
+    """Return how many turns of a node the warm pool may have; the others are left to tenants."""
+    return max(1, settings.creates_per_node - _KEPT_FOR_TENANTS)
 
 
 async def check(db: database.Database, row: lease.Lease, settings: options.LeaseOptions) -> None:
@@ -37,6 +43,7 @@ async def _check(
 ) -> None:
     since = db.now(-settings.creation_limit_seconds)
     others = await creation_rows.count_others(tx, row.node, row.lease_id, since)
-    if others >= settings.creates_per_node:
+    is_pooled = row.owner == lease.NOBODY
+    if others >= (of_pool(settings) if is_pooled else settings.creates_per_node):
         reason = f"node {row.node} makes {others} guests already"
         raise workflow.RetryLater(reason, after_seconds=_PAUSE_SECONDS)

@@ -1,10 +1,10 @@
 """The warm pool: keeps a number of guests of each kind ready before tenants ask for them.
 
 The filler is a reconciler. It works under the placement lock, so any number of replicas may run it.
-It compares the guests that are ready or in creation with what the operator wants, adds missing
-ones, a few at a time, and discards those that are surplus, would be made differently by the
-catalogue on sale, or are no longer on sale. Each new guest is a lease row without an owner, and a
-workflow of that row creates it:
+It compares the guests that are ready or in creation with what the operator wants, adds missing ones
+as fast as a node makes them (few while tenants wait for theirs), and discards those that are
+surplus, would be made differently by the catalogue on sale, or are no longer on sale. Each new
+guest is a lease row without an owner, and a workflow of that row creates it:
 
     state of the lease   step                                         then
     RESERVED             ask Proxmox for the guest                    CREATING
@@ -19,7 +19,8 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -40,7 +41,7 @@ from pve402.leases import (
     workflow,
 )
 from pve402.proxmox import errors as pve
-from pve402.storage import database, drain_rows, lease_rows, queue, transaction
+from pve402.storage import creation_rows, database, drain_rows, lease_rows, queue, transaction
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +49,7 @@ Status = lease.LeaseStatus
 FAILED = "pool_failed"
 SURPLUS = "pool_surplus"
 _INTERVAL_SECONDS = 5.0
-_MAKING_AT_ONCE = 2  # of one kind, so that paying tenants find write slots free
+_MAKING_BESIDE_TENANTS = 2  # of one kind, while tenants wait for guests of their own
 _TRIES = 5
 _TROUBLE = (FAILED, warm_guests.BROKEN)
 _TROUBLE_SECONDS = 900.0
@@ -92,11 +93,16 @@ class Filler:
         self._settings = settings
         self._on_sale = selling
         self._woken = asyncio.Event()
+        self._on_ordered: Callable[[], None] = lambda: None
         selling.when_replaced(self._woken.set)
         self._loop: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Start filling in the background; without a pool, just discard any leftover guests."""
+    def start(self, *, on_ordered: Callable[[], None]) -> None:
+        """Start filling in the background; without a pool, just discard any leftover guests.
+
+        `on_ordered` is called whenever guests may have been ordered.
+        """
+        self._on_ordered = on_ordered
         self._loop = asyncio.create_task(self._run_for_ever(), name="warm-pool")
 
     async def stop(self) -> None:
@@ -106,7 +112,7 @@ class Filler:
             await asyncio.gather(self._loop, return_exceptions=True)
 
     def wake(self) -> None:
-        """Check now: a guest may have been taken."""
+        """Check now: a guest may have been taken, or another one is ready."""
         self._woken.set()
 
     async def run_once(self) -> None:
@@ -124,8 +130,16 @@ class Filler:
             for row in _surplus(kinds, rows, drained):
                 await self._discard(tx, row)
             staying = [row for row in rows if row.node not in drained]
+            at_once = await self._at_once(tx)
             for kind, usable in zip(kinds, rooms, strict=True):
-                await self._add(tx, kind, staying, usable)
+                await self._add(tx, kind, staying, usable, at_once)
+        self._on_ordered()
+
+    async def _at_once(self, tx: transaction.Transaction) -> int:
+        """Return how many guests of one kind to make at a time: tenants go first."""
+        if await creation_rows.count_of_tenants(tx):
+            return _MAKING_BESIDE_TENANTS
+        return max(_MAKING_BESIDE_TENANTS, making_turns.of_pool(self._settings))
 
     def _kinds(self) -> list[Kind]:
         """Return what to keep ready, as it would be made now; not what is no longer on sale."""
@@ -152,10 +166,11 @@ class Filler:
         kind: Kind,
         rows: Sequence[lease.Lease],
         rooms: Sequence[placement.NodeRoom],
+        at_once: int,
     ) -> None:
         mine = kind.of(rows)
         being_made = sum(row.status is not Status.POOLED for row in mine)
-        lacking = min(kind.wanted.count - len(mine), _MAKING_AT_ONCE - being_made)
+        lacking = min(kind.wanted.count - len(mine), at_once - being_made)
         if lacking <= 0 or await self._must_pause(tx, kind.wanted):
             return
         with contextlib.suppress(errors.NoCapacity):  # tenants use the room; try again later
@@ -166,11 +181,14 @@ class Filler:
         """Return whether guests of this kind failed so recently that the next would too."""
         since = self._db.now(-_TROUBLE_SECONDS)
         failed = await lease_rows.list_warm_failures(tx, _TROUBLE, since)
-        times = [row.created_at for row in failed if (row.sku, row.size) == _kind(wanted)]
+        times = sorted(row.created_at for row in failed if (row.sku, row.size) == _kind(wanted))
         if not times:
             return False
-        pause = min(_PAUSE_MOST_SECONDS, _PAUSE_LEAST_SECONDS * 2.0 ** (len(times) - 1))
-        return await self._db.time_in(tx) < max(times) + timedelta(seconds=pause)
+        # Those that were ordered together most likely failed for one reason.
+        apart = timedelta(seconds=_INTERVAL_SECONDS)
+        times_over = sum(later - earlier > apart for earlier, later in itertools.pairwise(times))
+        pause = min(_PAUSE_MOST_SECONDS, _PAUSE_LEAST_SECONDS * 2.0**times_over)
+        return await self._db.time_in(tx) < times[-1] + timedelta(seconds=pause)
 
     async def _order(
         self, tx: transaction.Transaction, kind: Kind, rooms: Sequence[placement.NodeRoom]
@@ -246,8 +264,12 @@ class Filling:
         rekeying: warm_guests.Rekeying,
         guest_network: guest_networks.GuestNetworks,
         settings: options.LeaseOptions,
+        *,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
+        """Keep the parts; `on_ready` hears of each guest that enters the pool."""
         self._db = db
+        self._on_ready = on_ready
         self._settings = settings
         self.networks = guest_network
         self.machines = machines
@@ -308,6 +330,7 @@ class Filling:
             await self._rekeying.leave(row)
         row = await self._connect(row)
         await self._move(row, functools.partial(moves.enter_warm_pool, self._db))
+        self._on_ready()
         log.info("pool_guest_ready", lease=row.lease_id, vmid=row.vmid, sku=row.sku)
 
     async def _connect(self, row: lease.Lease) -> lease.Lease:

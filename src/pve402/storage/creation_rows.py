@@ -9,9 +9,10 @@ from pve402.storage import database, tables, transaction
 
 _LOCK = 402_402_404
 _columns = tables.leases.c
-_CREATING, _RESERVED, _UNWINDING = (
+_CREATING, _RESERVED, _STARTING, _UNWINDING = (
     lease.LeaseStatus.CREATING.value,
     lease.LeaseStatus.RESERVED.value,
+    lease.LeaseStatus.STARTING.value,
     lease.LeaseStatus.UNWINDING.value,
 )
 
@@ -38,5 +39,15 @@ async def count_others(
     )
     count = sa.select(sa.func.count()).where(
         _columns.node == node, _columns.ended_at.is_(None), making, _columns.lease_id != lease_id
+    )
+    return int((await tx.execute(count)).scalar_one())
+
+
+async def count_of_tenants(tx: transaction.Transaction) -> int:
+    """Return how many guests tenants wait for: not yet made, or made and not up."""
+    count = sa.select(sa.func.count()).where(
+        _columns.status.in_([_RESERVED, _CREATING, _STARTING]),
+        _columns.owner != lease.NOBODY,
+        _columns.ended_at.is_(None),
     )
     return int((await tx.execute(count)).scalar_one())

@@ -11,7 +11,7 @@ import pytest
 from tests.support.installation import Installation, World, creation, owner_of, running
 
 from pve402.domain import errors, lease, warm_kind
-from pve402.leases import service, warm_guests, warm_pool
+from pve402.leases import making_turns, service, warm_guests, warm_pool, workflow
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve.simulator import SimulatedProxmox
@@ -352,6 +352,51 @@ async def test_after_a_failure_the_next_guest_waits(installation: Installation) 
 
     assert made_meanwhile == 2
     assert len(await installation.leases_now()) == 4
+
+
+async def test_a_pool_that_lacks_many_is_filled_many_at_a_time(
+    installation: Installation,
+) -> None:
+    filler, options = installation.parts.filler, installation.parts.lease_options
+    await filler.stop()
+    object.__setattr__(options, "warm_kinds", warm_kinds("standard-lxc:1:512:8=20"))
+    object.__setattr__(options, "creates_per_node", 8)
+
+    async with installation.holding(r"POST /nodes/pve/lxc$"):
+        await filler.run_once()
+        ordered = len(await installation.leases_now())
+
+    assert ordered == 6  # two turns of the node are left to tenants
+
+
+async def test_tenants_who_wait_for_a_guest_go_before_the_pool(installation: Installation) -> None:
+    filler, options = installation.parts.filler, installation.parts.lease_options
+    await filler.stop()
+    object.__setattr__(options, "warm_kinds", warm_kinds("standard-lxc:2:512:8=20"))
+
+    async with installation.holding(r"POST /nodes/pve/lxc$"):
+        paying = asyncio.create_task(installation.lease())
+        await installation.until(lambda row: row.owner != lease.NOBODY)
+        await filler.run_once()
+        of_pool = [row for row in await installation.leases_now() if row.owner == lease.NOBODY]
+    await paying
+
+    assert len(of_pool) == 2
+
+
+async def test_the_pool_leaves_turns_of_a_node_to_tenants(installation: Installation) -> None:
+    parts = installation.parts
+    object.__setattr__(parts.lease_options, "creates_per_node", 3)
+    async with installation.holding(r"POST /nodes/pve/lxc$"):
+        paying = asyncio.create_task(installation.lease())
+        row = await installation.until(lambda row: row.create_sent_at is not None)
+
+        other = dataclasses.replace(row, lease_id="l2")
+        pooled = dataclasses.replace(other, owner=lease.NOBODY)
+        await making_turns.check(parts.db, other, parts.lease_options)
+        with pytest.raises(workflow.RetryLater, match="makes 1 guests already"):
+            await making_turns.check(parts.db, pooled, parts.lease_options)
+    await paying
 
 
 async def test_a_guest_that_is_never_ready_is_given_up(installation: Installation) -> None:
