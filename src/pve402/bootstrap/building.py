@@ -157,6 +157,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
             failures=failing.Failures(deal_writer, again, lease_options),
             debt_writer=debt_writer,
             guest_network=guest_network,
+            on_started=inside.prepare,
         ),
         renewal=renewal.Renewal(deal_writer, machines, money_step, lease_options, debt_writer),
         confirmation=confirmation.Confirmation(deal_writer, machines, funds, lease_options),

@@ -13,6 +13,7 @@ from pve402.guests import (
     connections,
     consoles,
     direct_consoles,
+    early_shells,
     guest_work,
     lease_variables,
     ownership,
@@ -82,6 +83,7 @@ def work_in_guests(
     variables = lease_variables.LeaseVariables(db, secret_vault)
     terminal = hub.Hub(_hub_options(settings), opener, owners=owners, find_variables=variables.of)
     opened = streams.Streams(terminal, moved)
+    can_forward = owners is None or bool(settings.pve402_peer_bind)
     return guest_work.GuestWork(
         hub=terminal,
         commands=commands.Commands(
@@ -100,6 +102,7 @@ def work_in_guests(
         connections=connections.Connections(opened),
         rates=moved,
         pulls=pulls.Pulls(_guest_url(settings)),
+        early_shells=early_shells.EarlyShells(terminal) if can_forward else None,
         direct=_direct_consoles(settings, lease_options, db, secret_vault, proxmox, opener.check),
         ssh_keys=ssh_keys.SshKeys(terminal),
         open_vnc=open_vnc,

@@ -12,6 +12,7 @@ from pve402.guests.commands import Commands
 from pve402.guests.connections import Connections
 from pve402.guests.consoles import Consoles
 from pve402.guests.direct_consoles import DirectConsoles
+from pve402.guests.early_shells import EarlyShells
 from pve402.guests.ownership import StoredOwnership
 from pve402.guests.peers import Peers
 from pve402.guests.pulls import Pulls
@@ -87,7 +88,11 @@ class OwnGuestsOnly(Generic[Opened]):
 
 @dataclasses.dataclass(kw_only=True)
 class GuestWork:
-    """The ways into guests; `owners` and `peers` are set only if replicas share a database."""
+    """The ways into guests; `owners` and `peers` are set only if replicas share a database.
+
+    `early_shells` is missing if replicas cannot reach each other: a shell that one opened would
+    keep the others' commands out.
+    """
 
     hub: Hub
     commands: Commands
@@ -102,10 +107,16 @@ class GuestWork:
     ssh_keys: SshKeys
     pulls: Pulls
     open_vnc: OwnGuestsOnly[VncStream]
+    early_shells: EarlyShells | None = None
     direct: DirectConsoles | None = None
     owners: StoredOwnership | None = None
     peers: Peers | None = None
     is_closing: bool = False
+
+    def prepare(self, row: lease.Lease) -> None:
+        """Open the shell of a lease's guest in the background, for its first command."""
+        if self.early_shells is not None:
+            self.early_shells.open(ref(row))
 
     async def end(self, row: lease.Lease, reason: str) -> None:
         """Close everything open in a lease's guest, on whichever replica holds it.
@@ -132,12 +143,16 @@ class GuestWork:
     async def end_here(self, row: lease.Lease, reason: str) -> None:
         """Close everything this process holds open in a lease's guest."""
         log.info("guest_work_ends", lease=row.lease_id, vmid=row.vmid, reason=reason)
+        if self.early_shells is not None:
+            await self.early_shells.drop(ref(row))
         await self.hub.close_guest(ref(row))
 
     async def close(self) -> None:
         """End attached work and admit nothing new; detached programs keep running."""
         self.is_closing = True
         await self.consoles.close()
+        if self.early_shells is not None:
+            await self.early_shells.close()
         if self.direct is not None:
             await self.direct.stop()
         await self.connections.close()

@@ -21,6 +21,7 @@ faults; a creation that exceeds its time limit, or its payment's window, is give
 
 import functools
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import NoReturn
 
@@ -67,7 +68,9 @@ class Creation:
         failures: failing.Failures,
         debt_writer: debts.Debts,
         guest_network: guest_networks.GuestNetworks,
+        on_started: Callable[[lease.Lease], None],  # of a guest that is up; neither waits nor fails
     ) -> None:
+        self._on_started = on_started
         self._ready = ready
         self._debts = debt_writer
         self._failures = failures
@@ -296,10 +299,13 @@ class Creation:
             raise await self._failures.passing_or_final(deal, error, "start_failed") from error
         deal = await self._connect(deal) if self._networks.connects_first(deal.lease) else deal
         if deal.order.is_paid:
+            self._on_started(deal.lease)
             await self._activate(deal, deal.order.transaction)
             return None
         await self._failures.check_time(deal)
-        return await self._deals.advance(deal, moves.begin_settling, order_status=_SETTLING)
+        begun = await self._deals.advance(deal, moves.begin_settling, order_status=_SETTLING)
+        self._on_started(begun.lease)
+        return begun
 
     async def _connect(self, deal: Deal) -> Deal:
         """Connect a guest whose address is read from it, before it is anybody's."""

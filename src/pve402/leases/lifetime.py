@@ -197,6 +197,7 @@ class Lifetime:
 
     async def _unwind(self, row: lease.Lease) -> None:
         """Destroy the guest of a failed creation, and wait for one that may still appear."""
+        await self._on_end(row, row.end_reason or "failed")
         if not await self._machines.ensure_gone(row):
             raise workflow.RetryLater("the guest is still being made", after_seconds=1)
         if row.upid is None and row.create_sent_at is not None:

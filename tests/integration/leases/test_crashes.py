@@ -45,7 +45,7 @@ ENDING = [
     ("guests", "delete"),
 ]
 FROM_POOL = [
-    ("guests", "status"),
+    ("guests", "config"),
     ("guests", "update_config"),
     ("rekey", "check"),
     ("deals", "advance"),

@@ -209,9 +209,9 @@ async def test_a_terminal_that_cannot_be_closed_keeps_no_guest_running(
     async def broken(_guest: object) -> None:
         raise RuntimeError("simulated bug")
 
-    installation.parts.guest_work.hub.close_guest = broken  # type: ignore[method-assign]
-    installation.pass_time(700)
-
-    await installation.until_status(lease.LeaseStatus.STOPPED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(installation.parts.guest_work.hub, "close_guest", broken)
+        installation.pass_time(700)
+        await installation.until_status(lease.LeaseStatus.STOPPED)
 
     assert not installation.runs(row.vmid)
