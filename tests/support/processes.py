@@ -217,11 +217,13 @@ def serving(
     *,
     until: str = "ready",
     without: Collection[str] = (),
+    python: str = sys.executable,
     **settings: str,
 ) -> Iterator[ServeProcess]:
     """Run a server on a devnet, with vmids that no other server of this session uses.
 
-    `without` names settings of the devnet's file that are left out. In a setting, `{port}` stands
+    `without` names settings of the devnet's file that are left out, `python` the one of another
+    checkout. In a setting, `{port}` stands
     for the port that the server listens on.
     """
     port = free_port()
@@ -238,7 +240,7 @@ def serving(
     kept = {name: value for name, value in devnet.settings.items() if name not in without}
     env_file.write_text("".join(f"{name}='{value}'\n" for name, value in kept.items()))
     arguments = ("serve", "--env-file", str(env_file), "--port", str(port))
-    process = start(folder, *arguments, **own)
+    process = start(folder, *arguments, python=python, **own)
     made = ServeProcess(process=process, url=url, devnet=devnet)
     try:
         wait_until(made.ready if until == "ready" else made.alive, process, until)
