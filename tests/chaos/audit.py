@@ -257,14 +257,15 @@ def _minutes_of(
         if off > _ROUNDING_SECONDS:
             yield f"order {one.order_id} ({one.kind.value}) gave {off:.1f} s too many or too few"
         end = one.expires_at
-    if settled and row.expires_at != end:
+    was_paused = row.is_paused or row.wakes > 0  # its end is no longer that of its minutes
+    if settled and row.expires_at != end and not was_paused:
         yield f"lease {row.lease_id} ends at {row.expires_at}, its orders say {end}"
 
 
 def _meter_of(row: lease.Lease) -> Iterator[str]:
     if row.expires_at is None:
         return
-    metered = meter.stored(row)
+    metered = meter.of(row) if row.paused else meter.stored(row)
     if metered is None:
         yield f"lease {row.lease_id} has no meter"
     elif metered.ends_at != row.expires_at:

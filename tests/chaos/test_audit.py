@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from tests.chaos import audit, payers, payments, rest, running
 
-from pve402.domain import lease, order, owed, power, snapshots
+from pve402.domain import lease, meter, order, owed, power, snapshots
 from pve402_devnet.chain.contracts import Manner
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _ID = "l" + "0" * 25
 _MINUTE_SECONDS = 4.0
+_MINUTE = timedelta(minutes=1)
 _ADDRESSES = {"network": "eip155:84532", "asset": "0xa", "pay_to": "0xb"}
 
 
@@ -37,6 +38,15 @@ def a_lease(**changes: Any) -> lease.Lease:
         "metered_at": _NOW,
     }
     return lease.Lease(**{**facts, **changes})
+
+
+def a_paused_lease(ends_at_ms: int | None = None) -> lease.Lease:
+    """A lease that is paused, and whose row may tell another end than its meter has."""
+    paused = meter.Meter(balance=90_000, burn=3, metered_at=_NOW).paused(1, _NOW, 10 * _MINUTE)
+    row = a_lease(**paused.facts, wanted=power.Wanted.STOPPED)
+    if ends_at_ms is None:
+        return row
+    return row.evolve(expires_at=_NOW + timedelta(milliseconds=ends_at_ms))
 
 
 def an_order(**changes: Any) -> order.Order:
@@ -203,6 +213,7 @@ def test_a_redemption_needs_no_transfer() -> None:
         ({"orders": [an_order(minutes=2)]}, "too many or too few"),
         ({"leases": [a_lease(expires_at=_NOW)]}, "its orders say"),
         ({"leases": [a_lease(balance=1)]}, "its meter says"),
+        ({"leases": [a_paused_lease(ends_at_ms=1)]}, "its meter says"),
         ({"leases": [a_lease(burn=None)]}, "has no meter"),
         ({"guests": []}, "does not run"),
         ({"guests": [a_guest(running=False)]}, "does not run"),

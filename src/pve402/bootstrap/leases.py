@@ -40,6 +40,7 @@ def lease_options(settings: config.Settings, secret_vault: vault.Vault) -> optio
         ),
         creates_per_node=settings.pve402_node_creates,
         writes_per_node=settings.pve402_node_writes,
+        wakes_an_hour=settings.pve402_wakes_an_hour,
         snapshots_per_lease=settings.pve402_snapshots,
         warm_kinds=settings.pve402_pool,
     )

@@ -73,6 +73,9 @@ class LimitSettings(BaseSettings):
         " VM.Snapshot.",
         examples=[3],
     )
+    pve402_wakes_an_hour: Positive = Field(
+        12, description="How often a paused container may be woken in an hour."
+    )
     pve402_memory_mb_per_node: Positive | None = Field(
         None, description="Most memory promised on one node, in MiB."
     )

@@ -250,7 +250,6 @@ def _networks(tables: dict[str, Any]) -> tuple[dict[str, NetworkProfile], str]:
     return profiles, marked[0] if marked else OF_VARIABLES
 
 
-_RATE_NAMES = tuple(field.name for field in dataclasses.fields(price.Rates))
 _SKU_NAMES = {"description", "cores", "memory_mb", "disk_gb", "runtime_minutes"} | {
     "templates",
     "images",
@@ -261,7 +260,8 @@ _SKU_NAMES = {"description", "cores", "memory_mb", "disk_gb", "runtime_minutes"}
     "swap",
     "cpu_limit",
     "cpu_units",
-    *_RATE_NAMES,
+    *price.NEEDED,
+    *price.OPTIONAL,
 }
 
 
@@ -270,7 +270,8 @@ def _sku(name: str, table: Any, offered: dict[str, image_tables.Image]) -> Sku:
     if not isinstance(table, dict):
         raise CatalogueError(f"{where}: must be a table")
     _refuse_unknown(where, table, _SKU_NAMES)
-    rates = {key: _usd(f"{where}.{key}", table.get(key)) for key in _RATE_NAMES}
+    rates = {key: _usd(f"{where}.{key}", table.get(key)) for key in price.NEEDED}
+    rates |= {key: _usd(f"{where}.{key}", table.get(key, "0")) for key in price.OPTIONAL}
     listed = _listed_images(where, table, offered)
     return Sku(
         name=name,

@@ -173,6 +173,11 @@ class Lease:
     balance: int | None = None  # of its meter; None: written by an earlier version
     burn: int | None = None
     metered_at: datetime | None = None
+    pause_asked_at: datetime | None = None  # a pause is wanted, and the guest was not seen down yet
+    paused_at: datetime | None = None  # since when it burns less, and keeps only its disk
+    paused: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # its meter meanwhile
+    wakes: int = 0
+    wakes_since: datetime | None = None
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod
@@ -217,6 +222,16 @@ class Lease:
         if self.status is LeaseStatus.STARTING:
             return "provisioning" if self.expires_at is None else "stopped"
         return _TENANT_WORDS[self.status]
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is paused, or to be paused."""
+        return self.paused_at is not None or self.pause_asked_at is not None
+
+    @property
+    def needs_room_again(self) -> bool:
+        """Whether a renewal starts its guest, whose cores and memory others may have by now."""
+        return self.status is LeaseStatus.STOPPED and self.paused_at is None
 
     @property
     def is_to_run(self) -> bool:

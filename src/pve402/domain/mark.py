@@ -13,12 +13,11 @@ import hmac
 import json
 import re
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from pve402.domain import inbound, lease, meter, networks, power
 
-_EPOCH, _MS = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _LINE = re.compile(r"^pve402:v1:([A-Za-z0-9_-]{1,6000}):([0-9a-f]{64})\s*$", re.MULTILINE)
 
 
@@ -66,7 +65,7 @@ def describe(record: GuestRecord, key: bytes) -> str:
     if record.metered is None:
         del facts["metered"]
     else:
-        facts["metered"]["metered_at"] = (record.metered.metered_at - _EPOCH) // _MS
+        facts["metered"] = meter.to_words(record.metered)
     if record.openings is None:
         del facts["openings"]
     if record.suspension is None:
@@ -112,7 +111,7 @@ def _record(body: str) -> GuestRecord:
         expires_at=datetime.fromtimestamp(facts["expires_at"], UTC),
         network=facts.get("network", networks.OF_VARIABLES),  # not in older marks
         addresses=facts.get("addresses", {}),
-        metered=_meter(facts.get("metered")),
+        metered=meter.from_words(facts["metered"]) if "metered" in facts else None,
         suspension=_suspension(facts.get("suspension")),
         openings=inbound.from_list(facts.get("openings")),
     )
@@ -127,10 +126,3 @@ def _suspension(facts: Mapping[str, Any] | None) -> power.Suspension | None:
         time_held=facts["time_held"],
         resumes_to=power.Wanted(facts["resumes_to"]),
     )
-
-
-def _meter(facts: Mapping[str, Any] | None) -> meter.Meter | None:
-    if facts is None:
-        return None
-    metered_at = _EPOCH + facts["metered_at"] * _MS
-    return meter.Meter(balance=facts["balance"], burn=facts["burn"], metered_at=metered_at)

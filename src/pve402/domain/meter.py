@@ -5,10 +5,11 @@
     the balance   60,000ths of a unit, so that a millisecond takes exactly `burn` of them
     the end       the last whole millisecond that the balance pays for
 
-Nothing is rounded but the end, and what that leaves, which is worth less than a millisecond, stays
-in the balance. Minutes that are bought add what they burn, not their price: that was rounded up to
-the units of an asset. A meter is settled only when its burn changes or stands still; in between,
-the balance at `metered_at` stays what it was, and the end follows from it.
+A lease may burn less for a while, until its guest is woken or a moment comes: its end allows for
+both. Nothing is rounded but the end, and what that leaves, which is worth less than a millisecond,
+stays in the balance. Minutes that are bought add what they burn, not their price: that was rounded
+up to the units of an asset. A meter is settled only when its burn changes or stands still; in
+between, the balance at `metered_at` stays what it was, and the end follows from it.
 """
 
 import dataclasses
@@ -27,12 +28,22 @@ _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Pause:
+    """A while during which another amount is burnt; the times are in whole milliseconds."""
+
+    burn: int  # units a minute, at least one
+    since: datetime
+    until: datetime
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Meter:
     """A balance that is burnt from a moment on."""
 
     balance: int  # at `metered_at`; below zero if a payment was lost whose time was used
     burn: int  # units a minute, at least one
     metered_at: datetime  # in whole milliseconds
+    pause: Pause | None = None
 
     @classmethod
     def empty(cls, burn: int, moment: datetime) -> Self:
@@ -50,8 +61,21 @@ class Meter:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a lease's row says of its meter, and the end that follows from it."""
-        return dataclasses.asdict(self) | {"expires_at": self.ends_at}
+        """What a lease's row says of its meter, and the end that follows from it.
+
+        A paused one has its own column: replicas of earlier versions then find no meter, and change
+        the end alone.
+        """
+        plain = {"balance": self.balance, "burn": self.burn, "metered_at": self.metered_at}
+        end = {"expires_at": self.ends_at}
+        if self.pause is None:
+            return {**plain, **end, "paused_at": None, "paused": None}
+        return {
+            **dict.fromkeys(plain),
+            **end,
+            "paused_at": self.pause.since,
+            "paused": to_words(self) | {"ends_at": milliseconds(self.ends_at)},
+        }
 
     def at(self, moment: datetime) -> Self:
         """Take off what was burnt until a moment, or until the end if that came first.
@@ -61,9 +85,9 @@ class Meter:
         """
         burnt_ms = max(0, (moment - self.metered_at) // _MS)
         if burnt_ms >= self._left_ms:
-            left, settled_at = self.balance % self.burn, self.ends_at
+            left, settled_at = self.balance - self._burnt(self._left_ms), self.ends_at
         else:
-            left = self.balance - burnt_ms * self.burn
+            left = self.balance - self._burnt(burnt_ms)
             settled_at = self.metered_at + burnt_ms * _MS
         return dataclasses.replace(self, balance=left, metered_at=settled_at)
 
@@ -85,14 +109,33 @@ class Meter:
         return dataclasses.replace(self, balance=self.balance - amount)
 
     def changed(self, burn: int, moment: datetime) -> Self:
-        """Burn another amount a minute from a moment on."""
+        """Burn another amount a minute from a moment on; a pause goes on."""
         return dataclasses.replace(self.credited(0, moment), burn=burn)
+
+    def paused(self, burn: int, moment: datetime, longest: timedelta) -> Self:
+        """Burn that much a minute from a moment on, for so long at most."""
+        settled = self.credited(0, moment)
+        since = settled.metered_at
+        return dataclasses.replace(
+            settled, pause=Pause(burn=burn, since=since, until=since + longest)
+        )
+
+    def woken(self, moment: datetime) -> Self:
+        """End a pause."""
+        return dataclasses.replace(self.credited(0, moment), pause=None)
+
+    def paid_ahead_ms(self, moment: datetime) -> int:
+        """Return how long the balance would last from a moment on, were it not for a pause."""
+        return max(0, self.at(moment).balance // self.burn)
 
     def held(self, since: datetime, until: datetime) -> Self:
         """Go on at `until`, as if the time since `since` had not passed."""
         settled = self.at(since)
         passed = max(timedelta(0), _whole(until) - max(_whole(since), settled.metered_at))
-        return dataclasses.replace(settled, metered_at=settled.metered_at + passed)
+        pause = settled.pause
+        if pause is not None:
+            pause = dataclasses.replace(pause, until=pause.until + passed)
+        return dataclasses.replace(settled, metered_at=settled.metered_at + passed, pause=pause)
 
     def ending(self, ends_at: datetime) -> Self:
         """Return the meter with another end: the time in between counts at the present burn."""
@@ -102,7 +145,27 @@ class Meter:
 
     @property
     def _left_ms(self) -> int:
-        return self.balance // self.burn
+        slow_ms = self._slow_ms
+        if self.balance < slow_ms * self.slow_burn:
+            return self.balance // self.slow_burn
+        return slow_ms + (self.balance - slow_ms * self.slow_burn) // self.burn
+
+    def _burnt(self, passed_ms: int) -> int:
+        """Return what some milliseconds from `metered_at` on take off the balance."""
+        slow_ms = min(passed_ms, self._slow_ms)
+        return slow_ms * self.slow_burn + (passed_ms - slow_ms) * self.burn
+
+    @property
+    def _slow_ms(self) -> int:
+        """How much of a pause is left at `metered_at`."""
+        return 0 if self.pause is None else max(0, (self.pause.until - self.metered_at) // _MS)
+
+    @property
+    def slow_burn(self) -> int:
+        """What a pause burns: never more than the lease does otherwise."""
+        if self.pause is None or self._slow_ms == 0:
+            return self.burn
+        return min(self.pause.burn, self.burn)
 
 
 def burn_of(rates: Mapping[str, str], size: lease.Size) -> int:
@@ -113,23 +176,41 @@ def burn_of(rates: Mapping[str, str], size: lease.Size) -> int:
     return max(LEAST_BURN, units.numerator)
 
 
+def paused_burn_of(rates: Mapping[str, str]) -> int | None:
+    """Return what a paused lease burns a minute, at stored rates; None if none was sold."""
+    units = price.parse_usd(rates.get("paused_usd_minute", "0")) * UNITS_PER_USD
+    return units.numerator or None
+
+
 def of(row: lease.Lease) -> Meter | None:
     """Return the meter of a lease; None before its time begins.
 
     Replicas of earlier versions write the end alone. Their leases have no meter, or one that ends
-    at another time; so the end counts, and the time in between at the present burn.
+    at another time; so the end counts, and the time in between at the present burn. Of a paused
+    lease it counts at the full burn, because such replicas add and take back minutes at that.
     """
     if row.expires_at is None:
         return None
+    if row.paused:
+        metered, left_at = from_words(row.paused), moment_of(row.paused["ends_at"])
+        return metered.debited((left_at - row.expires_at) // _MS * metered.burn)
     found = stored(row) or Meter.empty(burn_of(row.rates, row.size), _begun_at(row))
     return found if found.ends_at == row.expires_at else found.ending(row.expires_at)
 
 
 def stored(row: lease.Lease) -> Meter | None:
-    """Return the meter in a lease's row as it was written; None if there is none."""
+    """Return the meter in the row of a lease that is not paused; None if there is none."""
     if row.balance is None or row.burn is None or row.metered_at is None:
         return None
     return Meter(balance=row.balance, burn=row.burn, metered_at=row.metered_at)
+
+
+def is_outdated(row: lease.Lease) -> bool:
+    """Return whether a replica of an earlier version changed a paused lease without its meter."""
+    if not row.paused:
+        return False
+    found = of(row)
+    return row.is_to_run or (found is not None and found.ends_at != row.expires_at)
 
 
 def _begun_at(row: lease.Lease) -> datetime:
@@ -142,6 +223,41 @@ def _begun_at(row: lease.Lease) -> datetime:
     return min(row.created_at, row.suspension.since)
 
 
+def to_words(metered: Meter) -> dict[str, Any]:
+    """Return a meter as a JSON object; times are milliseconds since 1970."""
+    words = dataclasses.asdict(metered) | {"metered_at": milliseconds(metered.metered_at)}
+    if metered.pause is None:
+        del words["pause"]
+    else:
+        times = {name: milliseconds(getattr(metered.pause, name)) for name in ("since", "until")}
+        words["pause"] |= times
+    return words
+
+
+def from_words(words: Mapping[str, Any]) -> Meter:
+    """Return the meter that a JSON object tells, whatever else it tells."""
+    pause = words.get("pause")
+    if pause is not None:
+        times = {name: moment_of(pause[name]) for name in ("since", "until")}
+        pause = Pause(burn=pause["burn"], **times)
+    return Meter(
+        balance=words["balance"],
+        burn=words["burn"],
+        metered_at=moment_of(words["metered_at"]),
+        pause=pause,
+    )
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return the milliseconds from 1970 to a moment."""
+    return (moment - _FIRST) // _MS
+
+
+def moment_of(milliseconds_since_1970: int) -> datetime:
+    """Return the moment so many milliseconds after 1970."""
+    return _FIRST + milliseconds_since_1970 * _MS
+
+
 def _whole(moment: datetime) -> datetime:
     """Return the millisecond that a moment is in, as a database keeps it."""
-    return _FIRST + (moment - _FIRST) // _MS * _MS
+    return moment_of(milliseconds(moment))

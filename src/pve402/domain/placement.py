@@ -101,7 +101,7 @@ def check_return(
     node: str,
     limits: Limits,
 ) -> None:
-    """Raise NoCapacity if there is no room to restart a guest in grace, which kept its disk."""
+    """Raise NoCapacity if there is no room to restart a guest that kept only its disk."""
     unbounded = dataclasses.replace(limits, leases_per_node=None)  # the lease is already counted
     running = dataclasses.replace(size, disk_gb=0)
     choose_room(rooms, promises, running, allowed=frozenset({node}), limits=unbounded)

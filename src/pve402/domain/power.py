@@ -1,8 +1,13 @@
 """Whether a lease's guest should run, and who decided that."""
 
 import dataclasses
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
+
+from pve402.domain import errors
+
+LONGEST_PAUSE = timedelta(days=30)
+"""How long a paused lease burns less; then it burns what it does when it runs."""
 
 
 class Wanted(Enum):
@@ -29,3 +34,23 @@ class Suspension:
     since: datetime
     time_held: bool  # the paid time stands still; otherwise it keeps running
     resumes_to: Wanted = Wanted.RUNNING  # what was wanted before
+
+
+class PausingOff(errors.Conflict):
+    detail = "This lease cannot be paused: its sku was not sold with a rate for that."
+    code = "pausing_off"
+
+
+class TooManyWakes(errors.TooMany):
+    detail = "This lease was woken too often in the last hour; it stays paused until you try again."
+    code = "too_many_wakes"
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__()
+        self.retry_after_seconds = retry_after_seconds
+
+
+class NoRoomToWake(errors.TryLater):
+    detail = "There is no room to start this container right now; its lease stays paused."
+    code = "no_room_to_wake"
+    retry_after_seconds = 60

@@ -20,19 +20,23 @@ class Rates:
     core_minute_usd: Fraction
     memory_gb_minute_usd: Fraction
     disk_gb_minute_usd: Fraction
+    paused_usd_minute: Fraction = Fraction(0)  # of a paused lease of any size; 0: none is paused
 
     @classmethod
     def from_strings(cls, rates: Mapping[str, str]) -> Self:
         """Build rates from decimal strings; raises ValueError for a missing or invalid one."""
-        return cls(
-            **{field.name: parse_usd(rates[field.name]) for field in dataclasses.fields(cls)}
-        )
+        needed = {name: parse_usd(rates[name]) for name in NEEDED}
+        return cls(**needed, **{name: parse_usd(rates.get(name, "0")) for name in OPTIONAL})
 
     def to_strings(self) -> dict[str, str]:
-        """Return the rates as decimal strings, to store with a lease."""
-        return {
-            field.name: format_usd(getattr(self, field.name)) for field in dataclasses.fields(self)
-        }
+        """Return the rates as decimal strings, to store with a lease; optional ones if set."""
+        found = {name: getattr(self, name) for name in (*NEEDED, *OPTIONAL)}
+        return {name: format_usd(rate) for name, rate in found.items() if rate or name in NEEDED}
+
+
+OPTIONAL = tuple(each.name for each in dataclasses.fields(Rates) if each.default == 0)
+"""Rates that may be left out: what they are for is then not sold."""
+NEEDED = tuple(each.name for each in dataclasses.fields(Rates) if each.name not in OPTIONAL)
 
 
 def parse_usd(text: str) -> Fraction:

@@ -16,6 +16,7 @@ from pve402.domain import (
     errors,
     lease,
     making,
+    meter,
     order,
     placement,
     request,
@@ -256,7 +257,7 @@ class Admission:
         check_renewable(current, new.minutes, now, self._settings)
         if current is None:
             raise errors.LeaseNotFound
-        if current.status is lease.LeaseStatus.STOPPED:
+        if current.needs_room_again:
             await self._check_return(tx, current, rooms)
         try:
             await moves.hold(tx, current, new.order_id, new.valid_before + _HOLD_MARGIN)
@@ -272,10 +273,7 @@ class Admission:
         if rooms is None:  # it expired between the check and this transaction
             raise errors.LeaseBusy
         await reservation.lock_placement(self._db, tx)
-        rooms = await reservation.without_drained(tx, rooms)
-        promises = await lease_rows.list_promises(tx)
-        limits = self._settings.limits
-        placement.check_return(rooms, promises, row.size, node=row.node, limits=limits)
+        await reservation.check_return(tx, row, self._settings, rooms=rooms)
 
     def _new_order(
         self,
@@ -368,7 +366,9 @@ def check_renewable(
         raise errors.LeaseBusy
     if row.deletes_at is not None and row.deletes_at <= now:
         raise errors.LeaseOver
-    ahead = max(0.0, (row.expires_at - now).total_seconds()) + minutes * 60
+    metered = meter.of(row)
+    ahead_ms = 0 if metered is None else metered.paid_ahead_ms(now)
+    ahead = ahead_ms / 1000 + minutes * 60
     if ahead > settings.paid_ahead_limit_seconds:
         days = settings.paid_ahead_limit_seconds / 86400
         raise errors.PaidTooFarAhead(f"at most {days:g} days may be paid ahead")

@@ -3,6 +3,7 @@
     state of the lease   step                                       then
     ACTIVE               snapshots and a rollback, as requested;    ACTIVE
                          start or stop the guest, as requested;     ACTIVE
+                         once it is down, a pause begins            ACTIVE
                          the time of some suspended leases is held  ACTIVE
                          or its time is over                        STOPPING
     STOPPING             shut the guest down, hard after a limit    STOPPED, or DELETING on request
@@ -25,7 +26,7 @@ from typing import Any
 
 import structlog
 
-from pve402.domain import lease
+from pve402.domain import lease, meter, power
 from pve402.leases import (
     deals,
     guest_networks,
@@ -98,6 +99,8 @@ class Lifetime:
 
     async def _expire(self, row: lease.Lease) -> lease.Lease | None:
         """Begin to stop a lease whose time is over, unless a renewal holds it."""
+        if meter.is_outdated(row):
+            row = await self._meter(row, moves.correct_pause)
         if row.expires_at is None:
             raise LookupError(f"lease {row.lease_id} is active without an end")
         now = await self._db.time()
@@ -110,7 +113,8 @@ class Lifetime:
             back, look_at = await self._snapshots.advance(row)
             if back is not row:  # rolled back, which took a while: its time may be over
                 return back
-            await self._apply_power(row)
+            row = await self._apply_power(row)
+            ends = row.expires_at or ends  # a pause moves it
             if self._networks.is_outdated(row):
                 await self._machines.write_description(row)
             row, again_at = await self._networks.advance(row, functools.partial(self._move, row))
@@ -123,8 +127,8 @@ class Lifetime:
         stopping = functools.partial(moves.begin_stopping, self._db, reason=reason)
         return await self._move(row, stopping)
 
-    async def _apply_power(self, row: lease.Lease) -> None:
-        """Start or stop the guest of an active lease, as its tenant or the operator wants.
+    async def _apply_power(self, row: lease.Lease) -> lease.Lease:
+        """Start, stop or pause the guest of an active lease, as its tenant or the operator wants.
 
         If the guest does not start, the reconciler retries a few times an hour. A suspension is
         written on the guest, so that it survives a lost database, and so are its end, whoever
@@ -134,9 +138,10 @@ class Lifetime:
             await self._machines.describe_changes(row)
         if not row.is_to_run:
             await self._on_end(row, "suspended" if row.suspension else "stopped_by_owner")
-            if await self._machines.ensure_stopped(row) is machine.Sight.RUNNING:
+            sight = await self._machines.ensure_stopped(row)
+            if sight is machine.Sight.RUNNING:
                 raise workflow.RetryLater("the guest still runs after it was stopped")
-            return
+            return await self._pause(row) if sight is machine.Sight.STOPPED else row
         try:
             await self._machines.ensure_running(row)
         except workflow.TRANSIENT:
@@ -145,6 +150,14 @@ class Lifetime:
             reason = workflow.reason_of(error)
             log.warning("guest_not_started", lease=row.lease_id, vmid=row.vmid, error=reason)
             await self._move(row, functools.partial(moves.note_trouble, reason=reason))
+        return row
+
+    async def _pause(self, row: lease.Lease) -> lease.Lease:
+        """Let a lease burn less whose guest is down, if that is asked for, and tell its guest."""
+        is_held = row.suspension is not None and row.suspension.time_held
+        if row.pause_asked_at is None or is_held:
+            return row
+        return await self._meter(row, moves.begin_pause, longest=power.LONGEST_PAUSE)
 
     async def _stop(self, row: lease.Lease) -> lease.Lease | None:
         await self._on_end(row, row.end_reason or "expired")
@@ -227,3 +240,13 @@ class Lifetime:
     async def _move(self, row: lease.Lease, move: deals.Move) -> lease.Lease:
         async with self._db.single() as tx:
             return await move(tx, row)
+
+    async def _meter(
+        self, row: lease.Lease, move: Callable[..., Awaitable[lease.Lease]], **named: Any
+    ) -> lease.Lease:
+        """Write a move that reads the lease's meter, and tell its guest what it says then."""
+        async with self._db.begin() as tx:
+            moved = await move(self._db, tx, row, **named)
+        with contextlib.suppress(pve.GuestMissing):
+            await self._machines.write_description(moved)
+        return moved

@@ -252,7 +252,8 @@ class Machines:
         if record is None:
             return
         wanted = self.read_description(self.description(row, record.expires_at))
-        if wanted is not None and record.metered is None and not _ends_sooner(row, record):
+        is_older = record.metered is None and not _ends_sooner(row, record) and not row.paused
+        if wanted is not None and is_older:
             wanted = dataclasses.replace(wanted, metered=None)
         if record != wanted:
             await self.write_description(row)

@@ -27,6 +27,7 @@ class LeaseOptions:
     deliver_seconds: float = 24 * 3600.0  # how long a paid container is tried before it is owed
     task_shows_seconds: float = 10.0  # after this, a creation's task is visible or already gone
     restarts_an_hour: int = 3  # of a guest found stopped inside its lease
+    wakes_an_hour: int = 12  # of a paused lease
     unsettled_per_wallet: int = 8
     unsettled_per_address: int = 16
     unsettled_per_payer: int = 64  # at most, for a wallet that paid before

@@ -79,7 +79,7 @@ class PowerSwitch:
         """
         check_running_time(row)
         async with self._db.read() as tx:
-            await _check_no_rollback(tx, row)
+            await check_no_rollback(tx, row)
 
     async def _want(
         self, row: lease.Lease, move: Callable[..., Awaitable[lease.Lease]]
@@ -88,13 +88,14 @@ class PowerSwitch:
         try:
             async with self._db.begin() as tx:
                 moved = await move(self._db, tx, row, power.WantedBy.TENANT)
-                await _check_no_rollback(tx, row)
+                await check_no_rollback(tx, row)
         except queue.FenceLostError:
             raise errors.LeaseBusy from None
         return await applied(self._db, self._worker, moved)
 
 
-async def _check_no_rollback(tx: transaction.Transaction, row: lease.Lease) -> None:
+async def check_no_rollback(tx: transaction.Transaction, row: lease.Lease) -> None:
+    """Raise LeaseBusy while a lease's guest is rolled back."""
     found = await snapshot_rows.of_lease(tx, row.lease_id)
     if any(one.state is snapshots.State.ROLLING_BACK for one in found):
         raise errors.LeaseBusy

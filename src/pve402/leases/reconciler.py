@@ -9,6 +9,8 @@
     a stopped lease whose guest runs              it is stopped again
     an active guest that is not connected yet,
     or whose rules are not what they should be    its lease falls due, which sees to it
+    a pause that has not begun, or that a replica
+    of an earlier version knew nothing of         its lease falls due, which sees to it
     a snapshot that nobody goes on with           its lease falls due, which sees to it
     a warm guest that is gone or down             it is discarded, the pool makes another
     a guest of ours without a current lease       reported; only an operator may stop it
@@ -28,7 +30,7 @@ from datetime import timedelta
 
 import structlog
 
-from pve402.domain import lease, mark, networks
+from pve402.domain import lease, mark, meter, networks
 from pve402.leases import (
     cluster,
     deals,
@@ -196,7 +198,7 @@ class Reconciler:
         """Return whether the cluster's view differs from the lease."""
         if row.hold_order_id is not None or row.status not in _COMPARED:
             return False
-        if guest is not None and self._is_unconnected(row):
+        if guest is not None and (self._is_unconnected(row) or _is_unsettled(row)):
             return True
         runs = guest is not None and guest.state is resources.RunState.RUNNING
         if row.status is Status.POOLED or guest is None:
@@ -238,7 +240,7 @@ class Reconciler:
             log.info("guest_moved", lease=row.lease_id, node=guest.node)
             await self._move(row, functools.partial(moves.follow, node=guest.node))
             return
-        if self._is_unconnected(row):
+        if self._is_unconnected(row) or _is_unsettled(row):
             await self._move(row, functools.partial(moves.check_power, self._db))
             return
         if row.status is Status.ACTIVE and row.is_to_run:
@@ -327,6 +329,13 @@ class Reconciler:
 
     def _in_range(self, vmid: int) -> bool:
         return self._settings.vmid_min <= vmid <= self._settings.vmid_max
+
+
+def _is_unsettled(row: lease.Lease) -> bool:
+    """Return whether an active lease burns something else than it should."""
+    is_held = row.suspension is not None and row.suspension.time_held
+    is_asked = row.pause_asked_at is not None and not is_held
+    return row.status is Status.ACTIVE and (is_asked or meter.is_outdated(row))
 
 
 def _stranger(guest: resources.GuestSummary) -> Stranger:

@@ -80,6 +80,19 @@ def _first_link(wanted: lease.Lease, network: networks.NetworkProfile) -> networ
     return networks.Link.PENDING if waits else networks.Link.READY
 
 
+async def check_return(
+    tx: transaction.Transaction,
+    row: lease.Lease,
+    settings: options.LeaseOptions,
+    *,
+    rooms: Sequence[placement.NodeRoom],
+) -> None:
+    """Raise NoCapacity if a guest that kept only its disk cannot run again on its node."""
+    usable = await without_drained(tx, rooms)
+    promises = await lease_rows.list_promises(tx)
+    placement.check_return(usable, promises, row.size, node=row.node, limits=settings.limits)
+
+
 async def change_vmid(
     db: database.Database,
     tx: transaction.Transaction,

@@ -21,7 +21,7 @@ from pve402.leases import (
     on_sale,
     options,
     outcome,
-    power,
+    pausing,
     prices,
     questions,
     scripts,
@@ -87,7 +87,7 @@ class Parts:
     outcomes: outcome.Outcomes
     fees: fees.Fees
     filler: warm_pool.Filler
-    switch: power.PowerSwitch
+    pauses: pausing.Pauses
     inbound_rules: inbound.InboundRules
     snapshots: snapshots.Snapshots
     lease_views: views.LeaseViews
@@ -113,7 +113,10 @@ class LeaseService:
         )
         self.inbound = parts.inbound_rules
         self.snapshots = parts.snapshots
-        self.check_switch = parts.switch.check
+        self.check_switch, self.stop = parts.pauses.switch.check, parts.pauses.switch.stop
+        self.check_start, self.start = parts.pauses.check_start, parts.pauses.start
+        self.reboot = parts.pauses.reboot
+        self.check_pause, self.pause = parts.pauses.check_pause, parts.pauses.pause
         self.history = parts.history
         self.scripts = scripts.Scripts(parts.db, parts.secret_vault)
         self.prices = prices.Prices(parts.on_sale, parts.versions)
@@ -154,7 +157,7 @@ class LeaseService:
         """Raise the error that a renewal would get now, before asking for payment."""
         admission.check_renewable(row, minutes, await self._db.time(), self._parts.settings)
         await self._parts.rules.check_owner(row)
-        if row.status is lease.LeaseStatus.STOPPED:
+        if row.needs_room_again:
             await self._fitting.check_return(row)
 
     async def create(self, asked: request.CreationRequest, purchase: Purchase) -> Answer:
@@ -207,8 +210,7 @@ class LeaseService:
         canonical = request.RenewalRequest(lease_id=row.lease_id, minutes=minutes).canonical()
         taken = await self._parts.admissions.find(purchase, admission.RENEW_ROUTE, canonical)
         if taken is None:
-            in_grace = row.status is lease.LeaseStatus.STOPPED
-            rooms = await self._parts.view.rooms() if in_grace else None
+            rooms = await self._parts.view.rooms() if row.needs_room_again else None
             await self._parts.rules.check_owner(row)
             await self._parts.rules.check_purchase(purchase)
             purchase = await self._verify(purchase)
@@ -297,18 +299,6 @@ class LeaseService:
     async def require_active(self, row: lease.Lease) -> None:
         """Raise LeaseSuspended, or LeaseNotReady outside a lease's paid time."""
         row.check_usable(await self._db.time())
-
-    async def start(self, row: lease.Lease) -> lease.Lease:
-        """Start the guest; see `power.PowerSwitch.start`."""
-        return await self._parts.switch.start(row)
-
-    async def stop(self, row: lease.Lease) -> lease.Lease:
-        """Stop the guest; see `power.PowerSwitch.stop`."""
-        return await self._parts.switch.stop(row)
-
-    async def reboot(self, row: lease.Lease) -> lease.Lease:
-        """Reboot the guest; see `power.PowerSwitch.reboot`."""
-        return await self._parts.switch.reboot(row)
 
     async def _list_rows(
         self, tx: transaction.Transaction, caller: Caller, *, include_over: bool

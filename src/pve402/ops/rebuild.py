@@ -141,12 +141,14 @@ async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None
     """Write one lease: active until its end, and due at once if its end has passed.
 
     A stopped guest stays stopped until its tenant starts it, since the tenant may have stopped
-    it. One whose end has passed was stopped because of that, and runs again once it is renewed.
+    it; that of a paused lease is stopped if it runs. One whose end has passed was stopped because
+    of that, and runs again once it is renewed.
     A guest of the warm pool returns to the pool, and the filler decides what to do with it.
     """
     record, guest = one.record, one.guest
     active = record.owner != lease.NOBODY
-    is_down = active and record.expires_at > now and one.is_stopped
+    is_paused = record.metered is not None and record.metered.pause is not None
+    is_down = active and (is_paused or (record.expires_at > now and one.is_stopped))
     wanted = power.Wanted.STOPPED if is_down else power.Wanted.RUNNING
     if record.suspension is not None:
         wanted = power.Wanted.SUSPENDED

@@ -164,14 +164,14 @@ async def count(tx: transaction.Transaction) -> int:
 async def list_promises(tx: transaction.Transaction) -> list[placement.Promise]:
     """Return the capacity that leases take up, whether or not their guests exist yet.
 
-    Returns one promise per node, storage and state, covering all such leases; a lease in grace
-    keeps only its disk, unless a renewal holds it. Reads an index of the leases that are not over:
-    0.2 ms per 1,000.
+    Returns one promise per node, storage and state, covering all such leases. A paused lease keeps
+    only its disk; so does one in grace, unless a renewal holds it. Reads an index of the leases
+    that are not over: 0.2 ms per 1,000.
     """
     found = await tx.run(_LIST_PROMISES)
     return [
-        _promise(node, storage, status, held, leases, sums)
-        for node, storage, status, held, leases, *sums in found
+        _promise(node, storage, status, (held, paused), sums)
+        for node, storage, status, held, paused, *sums in found
     ]
 
 
@@ -237,17 +237,18 @@ async def update(
 
 
 def _promise(
-    node: str, storage: str | None, status: str, held: bool, leases: int, sums: Sequence[int]
+    node: str, storage: str | None, status: str, dormant: tuple[bool, bool], sums: Sequence[int]
 ) -> placement.Promise:
-    cores, memory_mb, disk_gb = sums
+    leases, cores, memory_mb, disk_gb = sums
+    is_held, is_paused = dormant
     state = lease.LeaseStatus(status)
-    in_grace = state in _GUEST_DOWN and not held
+    only_disk = is_paused or (state in _GUEST_DOWN and not is_held)
     return placement.Promise(
         node=node,
         storage=storage,
         size=lease.Size(
-            cores=0 if in_grace else cores,
-            memory_mb=0 if in_grace else memory_mb,
+            cores=0 if only_disk else cores,
+            memory_mb=0 if only_disk else memory_mb,
             disk_gb=disk_gb,
         ),
         made=state in _GUEST_MADE,
@@ -332,17 +333,19 @@ _LIST_WARM_POOL = (
 )
 _LIST_STANDING = sa.select(_leases).where(STANDS)
 _HELD = _leases.c.hold_order_id.isnot(None)
+_PAUSED = _leases.c.paused_at.isnot(None)
 _LIST_PROMISES = (
     sa.select(
         _leases.c.node,
         _leases.c.storage,
         _leases.c.status,
         _HELD,
+        _PAUSED,
         sa.func.count(),
         *(sa.func.sum(_leases.c[name]) for name in _SIZES),
     )
     .where(STANDS)
-    .group_by(_leases.c.node, _leases.c.storage, _leases.c.status, _HELD)
+    .group_by(_leases.c.node, _leases.c.storage, _leases.c.status, _HELD, _PAUSED)
 )
 _LIST_STORAGES = sa.select(_leases.c.vmid, _leases.c.storage).where(
     STANDS, _leases.c.storage.isnot(None)

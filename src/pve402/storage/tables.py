@@ -33,9 +33,7 @@ leases = sa.Table(
     sa.Column("rates", JsonText, nullable=False),
     sa.Column("metadata", JsonText, nullable=False),
     sa.Column("created_at", UtcMilliseconds, nullable=False),
-    sa.Column("expires_at", UtcMilliseconds),
-    sa.Column("deletes_at", UtcMilliseconds),
-    sa.Column("ended_at", UtcMilliseconds),
+    *(sa.Column(name, UtcMilliseconds) for name in ("expires_at", "deletes_at", "ended_at")),
     sa.Column("end_reason", sa.String(64)),
     sa.Column("due_at", UtcMilliseconds),
     sa.Column("fence", sa.String(32)),
@@ -64,9 +62,11 @@ leases = sa.Table(
     sa.Column("openings", JsonText),
     sa.Column("made_of", sa.String(64)),
     sa.Column("storage", sa.String(100)),
-    sa.Column("balance", Amount),
-    sa.Column("burn", Amount),
+    *(sa.Column(name, Amount) for name in ("balance", "burn")),
     sa.Column("metered_at", UtcMilliseconds),
+    *(sa.Column(name, UtcMilliseconds) for name in ("pause_asked_at", "paused_at", "wakes_since")),
+    sa.Column("paused", JsonText),
+    sa.Column("wakes", sa.Integer, nullable=False, server_default="0"),
 )
 _due = leases.c.due_at.isnot(None)
 _index_of_some("leases_due", _due, leases.c.due_at)
@@ -75,7 +75,7 @@ _index_of_some(
     "leases_standing",
     _standing,
     *(leases.c[name] for name in ("node", "status", "hold_order_id", "storage")),
-    *(leases.c[name] for name in ("cores", "memory_mb", "disk_gb", "ended_at")),
+    *(leases.c[name] for name in ("cores", "memory_mb", "disk_gb", "paused_at", "ended_at")),
 )
 sa.Index("leases_owner", leases.c.owner, leases.c.created_at)
 _index_of_some("leases_owner_standing", _standing, leases.c.owner, leases.c.created_at)

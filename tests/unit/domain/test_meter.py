@@ -42,6 +42,10 @@ EVENTS = st.one_of(
     st.tuples(st.sampled_from(["settle", "store", "rebuild"]), st.none()),
 )
 CHANGES = st.tuples(st.just("change"), BURNS)
+PAUSES = st.one_of(
+    st.tuples(st.just("pause"), st.tuples(BURNS, MILLISECONDS)),
+    st.tuples(st.just("wake"), st.none()),
+)
 
 
 class Model:
@@ -51,6 +55,7 @@ class Model:
         self.now_ms = 0
         self.value = Fraction(0)
         self.held = False
+        self.slow_usd_ms, self.slow_until_ms = Fraction(0), 0
         self.change(burn)
 
     def change(self, burn: int) -> None:
@@ -60,9 +65,24 @@ class Model:
 
     def wait(self, milliseconds: int) -> None:
         """Burn every whole millisecond that the value pays for."""
+        if self.held:
+            self.slow_until_ms += milliseconds if self.slow_until_ms > self.now_ms else 0
+        else:
+            burnt_ms = max(0, min(milliseconds, self.left_ms))
+            slow_ms = min(burnt_ms, self.slow_ms)
+            self.value -= slow_ms * self.slowly + (burnt_ms - slow_ms) * self.usd_ms
         self.now_ms += milliseconds
-        if not self.held:
-            self.value -= max(0, min(milliseconds, self.left_ms)) * self.usd_ms
+
+    def pause(self, burn: int, longest_ms: int) -> None:
+        """Burn another amount a minute for a while."""
+        self._forget_what_was_not_paid()
+        self.slow_usd_ms = Fraction(burn, 60_000 * 1024 * 10**18)
+        self.slow_until_ms = self.now_ms + longest_ms
+
+    def wake(self) -> None:
+        """Burn what is burnt otherwise."""
+        self._forget_what_was_not_paid()
+        self.slow_until_ms = 0
 
     def renew(self, minutes: int) -> Fraction:
         """Add what the minutes burn."""
@@ -74,11 +94,23 @@ class Model:
     @property
     def left_ms(self) -> int:
         """The whole milliseconds that are left; below zero if more was lost than was left."""
-        return self.value // self.usd_ms
+        if self.value < self.slow_ms * self.slowly:
+            return self.value // self.slowly
+        return self.slow_ms + (self.value - self.slow_ms * self.slowly) // self.usd_ms
+
+    @property
+    def slow_ms(self) -> int:
+        """How much of a pause is left."""
+        return max(0, self.slow_until_ms - self.now_ms)
+
+    @property
+    def slowly(self) -> Fraction:
+        """What a pause burns, never more than the lease otherwise."""
+        return min(self.slow_usd_ms, self.usd_ms) if self.slow_ms else self.usd_ms
 
     def _forget_what_was_not_paid(self) -> None:
         if self.value < 0:
-            self.value %= self.usd_ms
+            self.value %= self.slowly
 
 
 class Play:
@@ -143,11 +175,23 @@ class Play:
         if event == "change":
             self.model.change(value)
             return self.metered.changed(value, self.burns_until)
-        if event == "settle":  # as one does who is killed and does it again
-            return self.metered.at(self.burns_until).at(self.burns_until)
+        if event in {"pause", "wake"}:
+            return self._paused(event, value)
         if event == "rebuild":
             return rebuilt(self.row)
-        return self.metered
+        # As one does who is killed and does it again, or who writes what it read.
+        return (
+            self.metered.at(self.burns_until).at(self.burns_until)
+            if event == "settle"
+            else self.metered
+        )
+
+    def _paused(self, event: str, value: Any) -> meter.Meter:
+        if event == "wake":
+            self.model.wake()
+            return self.metered.woken(self.burns_until)
+        self.model.pause(*value)
+        return self.metered.paused(value[0], self.burns_until, value[1] * MS)
 
     def _hold_or_resume(self) -> None:
         if self.model.held:
@@ -168,6 +212,8 @@ class Play:
         left = self.metered.at(self.burns_until)
         if self.model.value >= 0:
             assert usd(left.balance) == self.model.value
+            ahead_ms = self.model.value // self.model.usd_ms
+            assert self.metered.paid_ahead_ms(self.burns_until) == ahead_ms
         if self.is_far:
             assert self.metered.ends_at.year > 5000
         elif self.model.left_ms > 0:
@@ -211,7 +257,7 @@ def test_what_minutes_add_is_their_price_to_the_unit(
 
 
 @settings(max_examples=60)
-@given(burn=BURNS, events=st.lists(EVENTS | CHANGES, min_size=8, max_size=20))
+@given(burn=BURNS, events=st.lists(EVENTS | CHANGES | PAUSES, min_size=8, max_size=20))
 def test_no_order_of_events_makes_or_loses_a_unit(
     burn: int, events: Sequence[tuple[str, Any]]
 ) -> None:

@@ -56,6 +56,7 @@ from pve402.leases.moves.life import (
     want_running,
     want_stopped,
 )
+from pve402.leases.moves.pause import ask_pause, begin_pause, correct_pause, wake_paused
 from pve402.leases.moves.renewal import (
     extend,
     hold,
@@ -81,8 +82,10 @@ __all__ = [
     "abandon",
     "activate",
     "ask_again",
+    "ask_pause",
     "begin_creating",
     "begin_deleting",
+    "begin_pause",
     "begin_rollback",
     "begin_settling",
     "begin_starting",
@@ -90,6 +93,7 @@ __all__ = [
     "begin_trial",
     "change_vmid",
     "check_power",
+    "correct_pause",
     "count_restart",
     "discard_warm",
     "end",
@@ -130,6 +134,7 @@ __all__ = [
     "wait",
     "wait_for_rules",
     "wake",
+    "wake_paused",
     "want_inbound",
     "want_running",
     "want_stopped",

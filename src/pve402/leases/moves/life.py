@@ -1,6 +1,6 @@
 """Moves that switch the guest of an active lease, keep it running, and end the lease."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,10 @@ Transaction = transaction.Transaction
 async def want_running(
     db: database.Database, tx: Transaction, row: lease.Lease, by: power.WantedBy
 ) -> lease.Lease:
-    """ACTIVE, due at once: the guest should run. Guard: no hold, not suspended."""
+    """ACTIVE, due at once: the guest should run, and no pause is asked for any more.
+
+    Guard: no hold, not suspended, not paused: a paused lease is woken.
+    """
     return await _want(db, tx, row, power.Wanted.RUNNING, by)
 
 
@@ -48,7 +51,7 @@ async def want_inbound(
     """
     wanted = lease_rows.stored_openings(openings)
     outdated = {"openings": wanted, "rules_key": None}
-    return await _move_power(db, tx, row, {"suspended_at": None}, **outdated)
+    return await row_moves.move_power(db, tx, row, {"suspended_at": None}, **outdated)
 
 
 async def note_isolated(
@@ -61,7 +64,7 @@ async def note_isolated(
 
 async def check_power(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
     """ACTIVE, due at once: the guest is not in the wanted power state."""
-    return await _move_power(db, tx, row, {})
+    return await row_moves.move_power(db, tx, row, {})
 
 
 async def wait(tx: Transaction, row: lease.Lease, until: datetime) -> lease.Lease:
@@ -191,21 +194,12 @@ async def _want(
     wanted: power.Wanted,
     by: power.WantedBy,
 ) -> lease.Lease:
-    values = {"wanted": wanted.value, "wanted_by": by.value}
-    moved = await _move_power(db, tx, row, {"suspended_at": None}, **values)
+    values: dict[str, Any] = {"wanted": wanted.value, "wanted_by": by.value}
+    only_if = {"suspended_at": None}
     is_start = wanted is power.Wanted.RUNNING
+    if is_start:
+        values["pause_asked_at"] = only_if["paused_at"] = None
+    moved = await row_moves.move_power(db, tx, row, only_if, **values)
     kind = happening.Kind.START if is_start else happening.Kind.STOP
     await row_moves.note(db, tx, row, kind, f"by the {by.value}")
     return moved
-
-
-async def _move_power(
-    db: database.Database,
-    tx: Transaction,
-    row: lease.Lease,
-    only_if: Mapping[str, None],
-    **wanted: Any,
-) -> lease.Lease:
-    path = {Status.ACTIVE: Status.ACTIVE}
-    due = {"due_at": db.now(), "fence": None, "attempts": 0}
-    return await row_moves.move(tx, row, path, {"hold_order_id": None, **only_if}, **wanted, **due)

@@ -45,6 +45,19 @@ async def move(
     return moved
 
 
+async def move_power(
+    db: database.Database,
+    tx: Transaction,
+    row: lease.Lease,
+    only_if: Mapping[str, Any],
+    **wanted: Any,
+) -> lease.Lease:
+    """ACTIVE, due at once, for other moves. Guard: no hold, and what the caller adds."""
+    path = {lease.LeaseStatus.ACTIVE: lease.LeaseStatus.ACTIVE}
+    due = {"due_at": db.now(), "fence": None, "attempts": 0}
+    return await move(tx, row, path, {"hold_order_id": None, **only_if}, **wanted, **due)
+
+
 async def note(
     db: database.Database,
     tx: Transaction,

@@ -1,0 +1,71 @@
+"""A process that dies in the middle of something, at a call or at a write."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+from tests.support.installation import Installation
+
+WHEN = ["before", "after"]
+WRITES = ("begin", "single")
+"""The ways to write to the database; `begin 2` is the second transaction of that kind."""
+
+
+async def die_at(shop: Installation, point: str, when: str, then: Any) -> None:
+    """Let things go on until a crash point is reached, and die there.
+
+    The point is what calls of Proxmox match, or a way to write, and its number.
+    """
+    pattern, _, number = point.rpartition(" ")
+    reached = _hang_at(shop, pattern, int(number), when)
+    asking = asyncio.ensure_future(then)
+    await asyncio.wait_for(reached.wait(), 20)
+    await shop.die()
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+
+
+def _hang_at(shop: Installation, pattern: str, number: int, when: str) -> asyncio.Event:
+    owner: Any = shop.parts.db if pattern in WRITES else shop.parts.proxmox
+    name = pattern if pattern in WRITES else "request"
+    honest, seen, reached = getattr(owner, name), 0, asyncio.Event()
+
+    def is_it(*arguments: Any) -> bool:
+        nonlocal seen
+        called = " ".join(map(str, arguments[:2]))
+        seen += pattern in WRITES or re.search(pattern, called) is not None
+        return seen == number and not reached.is_set()
+
+    async def hang() -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    async def calling(*arguments: Any, **named: Any) -> Any:
+        if not is_it(*arguments):
+            return await honest(*arguments, **named)
+        if when == "after":
+            with contextlib.suppress(Exception):
+                await honest(*arguments, **named)
+        return await hang()
+
+    @contextlib.asynccontextmanager
+    async def writing() -> AsyncIterator[Any]:
+        dies = is_it()
+        if dies and when == "before":
+            await hang()
+        async with honest() as tx:
+            yield tx
+        if dies:
+            await hang()
+
+    setattr(owner, name, writing if pattern in WRITES else calling)
+    return reached
+
+
+async def come_round(second: Installation) -> None:
+    """Let the dead process's time limits run out, and a call that it may have sent arrive."""
+    for seconds in (20, 100, 20):
+        second.pass_time(seconds)
+        await second.settled_down()
