@@ -326,6 +326,16 @@ class FakeLeases:
     async def check_switch(self, row: lease.Lease) -> None:
         power_rules.check_running_time(row)
 
+    check_start = check_switch
+
+    async def check_pause(self, row: lease.Lease) -> None:
+        self._called("check_pause", row)
+        power_rules.check_running_time(row)
+
+    async def pause(self, row: lease.Lease) -> lease.Lease:
+        self._called("pause", row)
+        return self.add(row.evolve(wanted=power.Wanted.STOPPED, pause_asked_at=NOW))
+
     async def start(self, row: lease.Lease) -> lease.Lease:
         self._called("start", row)
         return self.add(row.evolve(wanted=power.Wanted.RUNNING))

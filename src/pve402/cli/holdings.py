@@ -90,7 +90,7 @@ def end(url: str, token: str | None, name: str, *, without_asking: bool, as_json
 
 
 def switch(url: str, token: str | None, name: str, act: Act, *, as_json: bool) -> None:
-    """Start, stop or reboot a lease's container if asked to, and show its state afterwards."""
+    """Start, stop, pause or reboot a lease's container, and show its state afterwards."""
 
     async def switched(service: client.Client) -> schemas.LeaseItem:
         return await act(service, await client.names.resolve(service, name))

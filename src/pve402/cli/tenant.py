@@ -30,6 +30,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(token)
     app.command()(start)
     app.command()(stop)
+    app.command()(pause)
     app.command()(reboot)
     app.command(name="inbound")(inbound_rules)
     app.command()(end)
@@ -214,7 +215,7 @@ def token(ctid: Ctid, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
 
 
 def start(ctid: Ctid, token: Token = None, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """Start a lease's container; does nothing if it is running."""
+    """Start a lease's container, or wake the lease; does nothing if it is running."""
     from pve402 import client
     from pve402.cli import holdings
 
@@ -227,6 +228,14 @@ def stop(ctid: Ctid, token: Token = None, url: Url = DEFAULT_URL, as_json: AsJso
     from pve402.cli import holdings
 
     holdings.switch(url, token, ctid, client.Client.stop, as_json=as_json)
+
+
+def pause(ctid: Ctid, token: Token = None, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Stop a lease's container and pay less until you start it, for 30 days at most."""
+    from pve402 import client
+    from pve402.cli import holdings
+
+    holdings.switch(url, token, ctid, client.Client.pause, as_json=as_json)
 
 
 def reboot(

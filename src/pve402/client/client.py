@@ -202,12 +202,16 @@ class Client:
         return transport.read(reply, schemas.LeaseItem)
 
     async def start(self, ctid: str) -> schemas.LeaseItem:
-        """Start a lease's container; does nothing if it is running. Raises as `leases`."""
+        """Start a lease's container, or wake the lease. Raises as `leases`."""
         return await self._switch(ctid, "start")
 
     async def stop(self, ctid: str) -> schemas.LeaseItem:
         """Stop a lease's container; its paid time keeps running. Raises as `leases`."""
         return await self._switch(ctid, "stop")
+
+    async def pause(self, ctid: str) -> schemas.LeaseItem:
+        """Stop a lease's container, and burn less while it is down. Raises as `leases`."""
+        return await self._switch(ctid, "pause")
 
     async def reboot(self, ctid: str) -> schemas.LeaseItem:
         """Reboot a lease's container, or start it if it is stopped. Raises as `leases`."""

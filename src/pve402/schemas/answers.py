@@ -111,6 +111,14 @@ class SuspensionItem(Wire):
     )
 
 
+class PauseItem(Wire):
+    """Since when a lease burns less, and how much."""
+
+    since: datetime
+    until: datetime = Field(description="Then it burns the full rate, though it stays paused.")
+    minute_usd: str = Field(description="What it burns until then.", examples=["0.00002"])
+
+
 class LeaseItem(Wire):
     """A lease with the live status of its guest."""
 
@@ -138,6 +146,9 @@ class LeaseItem(Wire):
     end_reason: str | None
     suspended: SuspensionItem | None = Field(
         None, description="Set while the operator has suspended the lease."
+    )
+    paused: PauseItem | None = Field(
+        None, description="Set while the lease is paused and its container down."
     )
 
 

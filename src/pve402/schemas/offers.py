@@ -89,6 +89,9 @@ class SkuItem(Wire):
     core_minute_usd: str
     memory_gb_minute_usd: str
     disk_gb_minute_usd: str
+    paused_usd_minute: str | None = Field(
+        None, description="Of a paused container of any size; null: it cannot be paused."
+    )
     cores: Bounds
     memory_mb: Bounds
     disk_gb: Bounds

@@ -134,6 +134,7 @@ class Box(facts.Facts, Facade[AsyncBox]):
     let_expire = portal.calls(AsyncBox.let_expire)
     start = portal.calls(AsyncBox.start)
     stop = portal.calls(AsyncBox.stop)
+    pause = portal.calls(AsyncBox.pause)
     reboot = portal.calls(AsyncBox.reboot)
     end = portal.calls(AsyncBox.end)
 

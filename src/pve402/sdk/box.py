@@ -267,12 +267,16 @@ class AsyncBox(programs.AsyncPrograms):
             await asyncio.gather(keeper, return_exceptions=True)
 
     async def start(self) -> schemas.LeaseItem:
-        """Start the container if it is stopped. Raises as `show`."""
+        """Start the container if it is stopped or paused. Raises as `show`."""
         return self._noted(await self._service.start(self.lease_id))
 
     async def stop(self) -> schemas.LeaseItem:
         """Stop the container; its paid time keeps running. Raises as `show`."""
         return self._noted(await self._service.stop(self.lease_id))
+
+    async def pause(self) -> schemas.LeaseItem:
+        """Stop the container, and burn less until it is started. Raises as `show`."""
+        return self._noted(await self._service.pause(self.lease_id))
 
     async def reboot(self) -> schemas.LeaseItem:
         """Reboot the container. Raises as `show`."""

@@ -87,6 +87,7 @@ def test_a_module_of_ours_that_is_missing_is_a_fault() -> None:
         "show",
         "start",
         "stop",
+        "pause",
         "reboot",
         "end",
         "exec",

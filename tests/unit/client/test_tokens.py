@@ -65,6 +65,7 @@ OF_A_LEASE: dict[str, Act] = {
     "show by ctid": lambda service: service.show("10000"),
     "start": lambda service: service.start(LEASE_ID),
     "stop": lambda service: service.stop("10000"),
+    "pause": lambda service: service.pause(LEASE_ID),
     "reboot": lambda service: service.reboot(LEASE_ID),
     "end": lambda service: service.end(LEASE_ID),
     "run": lambda service: client.commands.run(service, "10000", COMMAND),

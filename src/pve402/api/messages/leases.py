@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from fractions import Fraction
 from typing import Any, Final, cast
 
 from pve402 import schemas
-from pve402.domain import account, user_data
+from pve402.domain import account, meter, power, price, user_data
 from pve402.domain.lease import Lease
 from pve402.domain.order import OrderStatus
 from pve402.jump import way
@@ -136,13 +137,19 @@ def _item(view: service.LeaseView) -> dict[str, Any]:
         "network": network_name(account.split(shown.owner)[0]),
         "created_at": shown.created_at,
         "vm_status": vm_status(view),
-        "wanted": shown.wanted.value,
+        "wanted": _wanted(shown),
         "owner_wallet": owner_wallet(shown.owner),
         "deletes_at": shown.deletes_at,
         "ended_at": shown.ended_at,
         "end_reason": shown.end_reason,
         "suspended": _suspended(shown),
+        "paused": _paused(shown),
     }
+
+
+def _wanted(shown: Lease) -> str:
+    is_down = shown.wanted is power.Wanted.STOPPED
+    return "paused" if is_down and shown.is_paused else shown.wanted.value
 
 
 def _ssh(shown: Lease, ssh_way: way.Way | None) -> schemas.SshWay | None:
@@ -160,6 +167,14 @@ def _suspended(shown: Lease) -> schemas.SuspensionItem | None:
     return schemas.SuspensionItem(
         reason=found.reason, since=found.since, time_runs_on=not found.time_held
     )
+
+
+def _paused(shown: Lease) -> schemas.PauseItem | None:
+    found = meter.of(shown)
+    if found is None or found.pause is None:
+        return None
+    rate = price.format_usd(Fraction(found.slow_burn, meter.UNITS_PER_USD))
+    return schemas.PauseItem(since=found.pause.since, until=found.pause.until, minute_usd=rate)
 
 
 def addresses_of(view: service.LeaseView) -> list[str]:

@@ -1,21 +1,24 @@
-"""The routes that start, stop and reboot a container."""
+"""The routes that start, stop, reboot and pause a container."""
+
+from datetime import timedelta
 
 import pytest
 from tests.support import fake_leases, wallets
 from tests.support.api_fixtures import NETWORK, Api
 
-from pve402.domain import errors, lease
+from pve402.domain import errors, lease, meter, power
 from pve402.leases import service
 
 ALICE = f"{NETWORK}:{wallets.ALICE.address.lower()}"
 BOB = f"{NETWORK}:{wallets.BOB.address.lower()}"
 TOKEN = "token-0123456789abcdef"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-ACTS = ["start", "stop", "reboot"]
+ACTS = ["start", "stop", "reboot", "pause"]
 
 
 @pytest.mark.parametrize(
-    ("act", "wanted"), [("start", "running"), ("stop", "stopped"), ("reboot", "running")]
+    ("act", "wanted"),
+    [("start", "running"), ("stop", "stopped"), ("reboot", "running"), ("pause", "paused")],
 )
 async def test_a_token_switches_its_container(api: Api, act: str, wanted: str):
     made = api.leases.add(fake_leases.make_lease(ALICE))
@@ -25,6 +28,46 @@ async def test_a_token_switches_its_container(api: Api, act: str, wanted: str):
 
     assert (reply.status, reply.json()["wanted"]) == (200, wanted)
     assert api.leases.named(act) == [made]
+
+
+async def test_a_paused_lease_tells_what_it_burns_and_until_when(api: Api):
+    made = fake_leases.make_lease(ALICE, wanted=power.Wanted.STOPPED)
+    found = meter.of(made)
+    assert found is not None
+    paused = found.paused(2 * 10**14 * 1024, fake_leases.NOW, timedelta(days=30))
+    api.leases.add(made.evolve(**paused.facts))
+    api.access.callers[TOKEN] = service.Caller(owner=ALICE)
+
+    item = (await api.client.get("/lease/10000", headers=BEARER)).json()
+
+    assert item["wanted"] == "paused"
+    assert item["paused"] == {
+        "since": "2026-11-21T12:00:00Z",
+        "until": "2026-12-21T12:00:00Z",
+        "minuteUsd": "0.0002",
+    }
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status", "retry_after"),
+    [
+        (power.PausingOff(), 409, None),
+        (power.NoRoomToWake(), 503, "60"),
+        (power.TooManyWakes(1200), 429, "1200"),
+    ],
+)
+async def test_what_cannot_be_paused_or_woken_costs_nothing(
+    api: Api, refusal: errors.Pve402Error, status: int, retry_after: str | None
+):
+    api.leases.add(fake_leases.make_lease(ALICE))
+    api.access.callers[TOKEN] = service.Caller(owner=ALICE)
+    api.leases.failures["check_pause"] = refusal
+
+    reply = await api.client.post("/lease/10000/pause", headers=BEARER)
+
+    assert (reply.status, reply.code) == (status, refusal.code)
+    assert reply.headers.get("retry-after") == retry_after
+    assert api.leases.named("pause") == []
 
 
 @pytest.mark.parametrize("act", ACTS)
