@@ -252,8 +252,7 @@ class Machines:
         if record is None:
             return
         wanted = self.read_description(self.description(row, record.expires_at))
-        is_older = record.metered is None and not _ends_sooner(row, record) and not row.paused
-        if wanted is not None and is_older:
+        if wanted is not None and record.metered is None and not _needs_meter(row, record):
             wanted = dataclasses.replace(wanted, metered=None)
         if record != wanted:
             await self.write_description(row)
@@ -396,6 +395,6 @@ def _ref(row: lease.Lease) -> pve_guests.GuestRef:
     return pve_guests.GuestRef(node=row.node, vmid=row.vmid)
 
 
-def _ends_sooner(row: lease.Lease, record: mark.GuestRecord) -> bool:
-    """Whether a lease ends before its guest says so."""
-    return row.expires_at is not None and row.expires_at < record.expires_at
+def _needs_meter(row: lease.Lease, record: mark.GuestRecord) -> bool:
+    """Whether a lease is paused, or ends before its guest says so."""
+    return bool(row.paused) or (row.expires_at or record.expires_at) < record.expires_at
