@@ -4,7 +4,8 @@ usage: python3 scripts/setup.py run|develop|test|conformance
   run      .venv with the server and the devnet
   develop  .venv with the tools for development as well
   test     develop, the other clients and servers that tests meet, and the distribution's programs
-  conformance  test, further clients of SSH and E2B's, and a Debian for the devnet's guests
+  conformance  test, further clients of SSH and E2B's, tools for OCI images, and a Debian for the
+               devnet's guests
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Profile:
     needs: tuple[Need, ...]
     environments: tuple[Environment, ...]
     npm: tuple[Path, ...] = ()
-    unpacked: bool = False
+    unpacked: tuple[unpacked.Program, ...] = ()
     guest_root: bool = False
 
 
@@ -53,7 +54,7 @@ _TEST = Profile(
         environments.GENERATORS,
     ),
     npm=npm_tools.FOLDERS,
-    unpacked=True,
+    unpacked=unpacked.PROGRAMS,
 )
 PROFILES = {
     "run": Profile(system_packages.RUN_NEEDS, (environments.RUN,)),
@@ -64,6 +65,7 @@ PROFILES = {
         needs=system_packages.CONFORMANCE_NEEDS,
         environments=(*_TEST.environments, environments.SSH_CLIENTS),
         npm=(*npm_tools.FOLDERS, npm_tools.E2B),
+        unpacked=(*unpacked.PROGRAMS, unpacked.REGISTRY),
         guest_root=True,
     ),
 }
@@ -102,7 +104,7 @@ def _set_up(profile: Profile) -> list[str]:
     steps = [functools.partial(environments.provide, it, say) for it in profile.environments]
     steps += [functools.partial(npm_tools.provide, [folder], say) for folder in profile.npm]
     if profile.unpacked:
-        steps.append(functools.partial(unpacked.provide, say))
+        steps.append(functools.partial(unpacked.provide, profile.unpacked, say))
     # A terminal shows how far a step is, so there they come one after the other.
     do_all(steps, at_once=1 if sys.stdout.isatty() else 1 + (os.cpu_count() or 1))
     if profile.guest_root:

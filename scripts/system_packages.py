@@ -76,6 +76,8 @@ CONFORMANCE_NEEDS = (
     *TEST_NEEDS,
     Need("mmdebstrap", ("mmdebstrap",), _program("mmdebstrap")),
     Need("sshfs", ("sshfs",), _program("sshfs")),
+    Need("skopeo", ("skopeo",), _program("skopeo")),
+    Need("umoci", ("umoci",), _program("umoci")),
 )
 
 

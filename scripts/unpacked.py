@@ -6,7 +6,7 @@ program of its own, the tests use that one.
 
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,11 +45,17 @@ PROGRAMS = (
     Program(name="caddy", what="Caddy", packages=("caddy",), path="usr/bin/caddy"),
     Program(name="nginx", what="nginx", packages=("nginx",), path="usr/sbin/nginx"),
 )
+REGISTRY = Program(
+    name="docker-registry",
+    what="registry of OCI images",
+    packages=("docker-registry",),
+    path="usr/bin/docker-registry",
+)
 
 
-def provide(say: Callable[[str], None]) -> None:
+def provide(programs: Iterable[Program], say: Callable[[str], None]) -> None:
     """Download and unpack what is missing, which needs no rights. Raises SetupError."""
-    for program in PROGRAMS:
+    for program in programs:
         if not program.is_there:
             say(f"unpacking {' '.join(program.packages)} into {program.root}")
             _unpack(program)

@@ -32,7 +32,7 @@ def _image(name: str, tag: str = "1", **fields: Any) -> registries.OciImage:
     return registries.OciImage(name=name, tag=tag, os_type="alpine", **fields)
 
 
-_IMAGES = (
+IMAGES = (
     _image(
         "web",
         entrypoint=("/bin/httpd", "-f", "-v"),
@@ -85,8 +85,8 @@ def options() -> SimulatorOptions:
             StorageOptions(name="bak", path="/var/lib/bak", content=("backup",)),
         ),
         registries=(
-            Registry(host="registry.test:5000", images=_IMAGES, private="privatex"),
-            Registry(host="127.0.0.1:5000", images=_IMAGES),
+            Registry(host="registry.test:5000", images=IMAGES, private="privatex"),
+            Registry(host="127.0.0.1:5000", images=IMAGES),
             Registry(host="127.0.0.1:8006", listener=registries.Listener.UNTRUSTED),
             Registry(host="10.77.0.1:5001", listener=registries.Listener.PLAIN),
         ),

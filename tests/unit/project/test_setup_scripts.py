@@ -130,10 +130,9 @@ def test_a_program_that_cannot_be_unpacked_leaves_nothing_behind(
 
     program = unpacked.Program(name="tool", what="tool", packages=("tool-pkg",), path="no/tool")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(unpacked, "PROGRAMS", (program,))
     monkeypatch.setattr(subprocess, "run", refuse)
 
     with pytest.raises(unpacked.SetupError, match="install tool-pkg"):
-        unpacked.provide(lambda _: None)
+        unpacked.provide((program,), lambda _: None)
 
     assert [path.name for path in tmp_path.rglob("*")] == [".cache", "tool"]
