@@ -328,6 +328,16 @@ class FakeLeases:
 
     check_start = check_switch
 
+    async def check_use(self, row: lease.Lease, use: power.Use) -> bool:
+        self._called("check_use", use)
+        return row.is_woken_by(use)
+
+    async def wake_for(self, row: lease.Lease, use: power.Use) -> lease.Lease:
+        if not row.is_woken_by(use):
+            return row
+        self._called("wake_for", use)
+        return self.add(row.evolve(wanted=power.Wanted.RUNNING, paused_at=None, paused={}))
+
     async def check_pause(self, row: lease.Lease) -> None:
         self._called("check_pause", row)
         power_rules.check_running_time(row)

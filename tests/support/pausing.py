@@ -14,14 +14,19 @@ SLOWER = 10
 """How many times as much the container of `Installation.lease` burns if it is not paused."""
 
 
-@pytest.fixture
-def pausing_catalogue(tmp_path: Path) -> Path:
+def write_catalogue(folder: Path) -> Path:
     """The catalogue that ships with the program, with a rate for pauses."""
     text = resources.files("pve402.domain").joinpath("default_catalogue.toml").read_text()
     first = "[sku.standard-lxc]\n"
-    file = tmp_path / "pausing.toml"
+    file = folder / "pausing.toml"
     file.write_text(text.replace(first, f'{first}paused_usd_minute = "{RATE}"\n'))
     return file
+
+
+@pytest.fixture
+def pausing_catalogue(tmp_path: Path) -> Path:
+    """The same for one test."""
+    return write_catalogue(tmp_path)
 
 
 @pytest.fixture

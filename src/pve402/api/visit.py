@@ -18,7 +18,7 @@ from pve402.api import caller, context, guest_call
 from pve402.api.guest_call import GuestCall
 from pve402.api.peers import forward
 from pve402.api.transport import body, guard, sse
-from pve402.domain import errors
+from pve402.domain import errors, power
 from pve402.guests import guest_work, open_calls
 from pve402.hub import errors as hub_errors
 from pve402.leases import service
@@ -69,15 +69,23 @@ async def enter(
     await context.of(request).leases.require_active(admitted.the_lease)
     raw = await body.read_bytes(request, door.most_bytes) if door.most_bytes > 0 else b""
     wish = parse(request, raw)
-    await _check_guest(request, admitted)
+    app = context.of(request)
+    is_woken = door.starts_command and await app.leases.check_use(
+        admitted.the_lease, power.Use.COMMAND
+    )
+    if not is_woken:
+        await _check_guest(request, admitted)
     # Nobody pays for a call that then finds no place; paying has its own time limit.
     guard.hold(request, LONG_SECONDS, admitted.the_lease.lease_id, admitted.the_lease.owner)
     await admitted.charge()
     guard.hold(request, LONG_SECONDS, admitted.the_lease.lease_id, admitted.the_lease.owner)
+    used = admitted.the_lease
+    if is_woken:
+        used = await app.leases.wake_for(used, power.Use.COMMAND)
     call = GuestCall(
         request=request,
-        lease=admitted.the_lease,
-        work=context.of(request).work,
+        lease=used,
+        work=app.work,
         body=None if door.streams else raw,
         exec_id=forward.given_exec_id(request) if door.starts_command else "",
     )

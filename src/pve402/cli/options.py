@@ -101,6 +101,10 @@ UserData = Annotated[
         allow_dash=True,
     ),
 ]
+WakeOn = Annotated[
+    list[str] | None,
+    typer.Option(help="What wakes it when it is paused: command, console, port; repeat it."),
+]
 UserDataAtOnce = Annotated[
     bool, typer.Option("--user-data-at-once", help="Run it before the network is ready.")
 ]

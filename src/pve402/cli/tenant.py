@@ -83,6 +83,7 @@ def lease(  # noqa: PLR0913 -- one option each
     env: options.LeaseEnvironment = None,
     user_data: options.UserData = None,
     user_data_at_once: options.UserDataAtOnce = False,
+    wake_on: options.WakeOn = None,
     max_usd: Cap = None,
     yes: options.PayYes = False,
     show_token: Annotated[
@@ -109,6 +110,7 @@ def lease(  # noqa: PLR0913 -- one option each
         env=env,
         user_data=user_data,
         at_once=user_data_at_once,
+        wake_on=wake_on or None,
     )
     purchases.lease(
         url, wish, max_usd=max_usd, without_asking=yes, show_token=show_token, as_json=as_json
@@ -309,6 +311,7 @@ def redeem(  # noqa: PLR0913 -- one option each
     env: options.LeaseEnvironment = None,
     user_data: options.UserData = None,
     user_data_at_once: options.UserDataAtOnce = False,
+    wake_on: options.WakeOn = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
@@ -330,6 +333,7 @@ def redeem(  # noqa: PLR0913 -- one option each
         env=env,
         user_data=user_data,
         at_once=user_data_at_once,
+        wake_on=wake_on or None,
     )
     debts.redeem(url, owed_id, wish, as_json=as_json)
 

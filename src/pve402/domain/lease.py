@@ -228,6 +228,10 @@ class Lease:
         """Whether it is paused, or to be paused."""
         return self.paused_at is not None or self.pause_asked_at is not None
 
+    def is_woken_by(self, use: power.Use) -> bool:
+        """Whether it is paused, and its tenant chose that this wakes it."""
+        return self.paused_at is not None and use.value in self.metadata.get("wakeOn", ())
+
     @property
     def needs_room_again(self) -> bool:
         """Whether a renewal starts its guest, whose cores and memory others may have by now."""

@@ -18,6 +18,14 @@ class Wanted(Enum):
     SUSPENDED = "suspended"  # by the operator; the tenant can neither start nor renew it
 
 
+class Use(Enum):
+    """What wakes a paused lease if its tenant chose it; the values are stored."""
+
+    COMMAND = "command"
+    CONSOLE = "console"
+    PORT = "port"  # of a holder of a token, or a browser that one logged in
+
+
 class WantedBy(Enum):
     """Who decided; the values are stored and must not change."""
 

@@ -12,7 +12,7 @@ from pve402.domain import catalogue, errors, lease, ssh_keys, user_data, variabl
 
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _MAX_PASSWORD = 128
-_CAME_LATER = frozenset({"env", "user_data", "user_data_skips_network"})
+_CAME_LATER = frozenset({"wake_on", "env", "user_data", "user_data_skips_network"})
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{22,255}")
 
 
@@ -30,6 +30,7 @@ class CreationRequest:
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     env: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     user_data: str | None = dataclasses.field(default=None, repr=False)
+    wake_on: tuple[str, ...] = ()  # values of power.Use, each once
     user_data_skips_network: bool = False  # it runs while the guest may not be connected
 
     def check(self, sku_catalogue: catalogue.Catalogue) -> catalogue.Sku:
@@ -48,6 +49,8 @@ class CreationRequest:
         variables.check(self.env)
         if self.user_data is not None:
             user_data.check(self.user_data)
+        if self.wake_on and not sku.rates.paused_usd_minute:
+            raise errors.OutOfBounds("wakeOn: containers of this sku cannot be paused")
         return sku
 
     def canonical(self) -> dict[str, Any]:
@@ -65,6 +68,7 @@ class CreationRequest:
             "sshPublicKeys": list(self.ssh_public_keys),
             "env": sorted(self.env),
             "userData": self.user_data is not None,
+            "wakeOn": list(self.wake_on),
         }
         return {**self.metadata, **{name: value for name, value in given.items() if value}}
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pve402.domain import errors, lease, meter, placement
 from pve402.domain import power as wishes
 from pve402.leases import cluster, moves, options, power, reservation, worker
-from pve402.storage import database, queue, transaction
+from pve402.storage import database, lease_rows, queue, transaction
 
 _HOUR = timedelta(hours=1)
 
@@ -93,6 +93,29 @@ class Pauses:
         except queue.FenceLostError:
             raise errors.LeaseBusy from None
         return await power.applied(self._db, self._worker, woken)
+
+    async def check_use(self, row: lease.Lease, use: wishes.Use) -> bool:
+        """Return whether a use will wake a lease; raise the error that `wake_for` would get now."""
+        if not row.is_woken_by(use):
+            return False
+        await self.check_start(row)
+        return True
+
+    async def wake_for(self, row: lease.Lease, use: wishes.Use) -> lease.Lease:
+        """Wake a lease whose tenant chose that this use does, if it is paused. Raises like `start`.
+
+        If others wake it at the same time, waits for that as well.
+        """
+        if not row.is_woken_by(use):
+            return row
+        try:
+            return await self.start(row)
+        except errors.LeaseBusy:
+            async with self._db.read() as tx:
+                now = await lease_rows.get(tx, row.lease_id)
+            if now is None or now.paused_at is not None or not now.is_to_run:
+                raise
+            return await power.applied(self._db, self._worker, now)
 
     async def reboot(self, row: lease.Lease) -> lease.Lease:
         """Reboot a lease's guest; wake the lease if it is paused. Raises like `start`."""

@@ -116,6 +116,7 @@ class LeaseService:
         self.check_switch, self.stop = parts.pauses.switch.check, parts.pauses.switch.stop
         self.check_start, self.start = parts.pauses.check_start, parts.pauses.start
         self.reboot = parts.pauses.reboot
+        self.check_use, self.wake_for = parts.pauses.check_use, parts.pauses.wake_for
         self.check_pause, self.pause = parts.pauses.check_pause, parts.pauses.pause
         self.history = parts.history
         self.scripts = scripts.Scripts(parts.db, parts.secret_vault)

@@ -17,6 +17,7 @@ from pve402.schemas.wire import (
     Status,
     UserDataState,
     VmWord,
+    WakeWord,
     Wire,
 )
 
@@ -187,6 +188,9 @@ class LeaseDetails(LeaseItem):
     payload: Any
     env: list[str] = Field(
         default_factory=list, description="Names of the variables of all its commands."
+    )
+    wake_on: list[WakeWord] = Field(
+        default_factory=list, description="What wakes it when it is paused."
     )
     user_data: UserDataItem | None = Field(
         default=None, description="The script that came with it, if one did."

@@ -15,6 +15,7 @@ from pve402.schemas.wire import (
     Scope,
     ShortText,
     StreamService,
+    WakeWord,
     Whole,
     no_bool,
 )
@@ -82,6 +83,12 @@ class LeaseRequest(Request):
     user_data_network: bool | None = Field(
         default=None,
         description="False: run `userData` at once; otherwise it waits until the network is ready.",
+    )
+    wake_on: list[WakeWord] | None = Field(
+        default=None,
+        max_length=8,
+        description="What wakes the container when it is paused; `port`: a visit with a token or a"
+        " login. Public ports never do.",
     )
     requester: ShortText | None = Field(
         default=None, description="Stored with the lease; not proof of ownership."

@@ -81,6 +81,7 @@ class AsyncBox(programs.AsyncPrograms):
         env: Mapping[str, str] | None = None,
         user_data: str | None = None,
         user_data_network: bool | None = None,
+        wake_on: Sequence[str] = (),
         idempotency_key: str | None = None,
         ends_on_exit: bool = True,
         waits_for_network: bool = True,
@@ -95,8 +96,9 @@ class AsyncBox(programs.AsyncPrograms):
         `key` is the wallet's, by default that of PVE402_WALLET_KEY. What is left open is the
         first sku on sale in its usual size. All commands of the lease get `env`.
         The script `user_data` is run once by root, when the network is ready unless
-        `user_data_network` is False; `user_data()` tells what became of it. `book` is the spend
-        ledger, by default the user's own.
+        `user_data_network` is False; `user_data()` tells what became of it. `wake_on` says
+        what wakes the box when it is paused: command, console, port. `book` is the spend ledger,
+        by default the user's own.
         Raises OverCap (OverLimit of the ledger), KeyNeeded, Refused by its class,
         ServiceUnreachable, and OutcomeUnknown once a payment was sent: the same call with the
         idempotency key of that error gets the lease that it bought, if it did.
@@ -115,6 +117,7 @@ class AsyncBox(programs.AsyncPrograms):
             "env": dict(env) if env else None,
             "user_data": user_data,
             "user_data_network": user_data_network,
+            "wake_on": list(wake_on) or None,
         }
 
         async def make() -> Self:

@@ -1,5 +1,6 @@
 """A paused lease keeps its disk, burns little, and loses or gains nothing by it."""
 
+import asyncio
 import io
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -210,6 +211,22 @@ async def test_it_can_be_woken_so_often_an_hour(
 
         shop.pass_time(3601)
         assert (await shop.leases.start(paused)).wakes == 1
+
+
+async def test_uses_at_once_wake_it_once(either_shop: Installation) -> None:
+    row = (await either_shop.lease(wake_on=("command",))).lease
+    paused = await either_shop.leases.pause(row)
+
+    assert await either_shop.leases.check_use(paused, power.Use.COMMAND)
+    assert await either_shop.leases.wake_for(paused, power.Use.PORT) == paused
+    woken = await asyncio.gather(
+        *(either_shop.leases.wake_for(paused, power.Use.COMMAND) for _ in range(4))
+    )
+
+    assert either_shop.runs(row.vmid)
+    assert [(one.wakes, one.paused_at, one.wanted) for one in woken] == [
+        (1, None, power.Wanted.RUNNING)
+    ] * 4
 
 
 async def test_a_start_takes_back_a_pause_that_has_not_begun(shop: Installation) -> None:

@@ -59,6 +59,7 @@ def lease_details(view: service.LeaseView, ssh_way: way.Way | None) -> schemas.L
         requester=kept.get("requester"),
         payload=kept.get("payload"),
         env=kept.get("env", []),
+        wake_on=kept.get("wakeOn", []),
         user_data=_user_data_item(view.script),
         ssh=_ssh(view.lease, ssh_way),
     )

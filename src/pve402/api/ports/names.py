@@ -19,7 +19,7 @@ from pve402.api import context
 from pve402.api.ports import exchange, headers, pages, visitors, visits
 from pve402.api.transport import address, body, refusal_page
 from pve402.api.transport import errors as error_table
-from pve402.domain import errors, published
+from pve402.domain import errors, power, published
 from pve402.guests import open_calls
 from pve402.leases import ports
 from pve402.proxmox import errors as proxmox_errors
@@ -122,6 +122,10 @@ class Names:
             page = pages.warning(name.host, visitors.place(scope), self._options.contact)
             await page(scope, receive, send)
             return
+        if visit.port.access is published.Access.PRIVATE:
+            leases = context.of(HTTPConnection(scope)).leases
+            woken = await leases.wake_for(visit.lease, power.Use.PORT)
+            visit = dataclasses.replace(visit, lease=woken)
         call = open_calls.OpenCall(visit.lease, visit.token_hash, visit.port)
         goal = self._goal(scope, name, visit)
         connection = HTTPConnection(scope)

@@ -19,7 +19,7 @@ from typing_extensions import override
 from pve402.api import caller, context
 from pve402.api.ports import exchange, headers, visits
 from pve402.api.transport import errors as error_table
-from pve402.domain import errors
+from pve402.domain import errors, power
 from pve402.domain.lease import Lease
 from pve402.guests import open_calls
 from pve402.storage import vault
@@ -73,6 +73,7 @@ async def _carry(connection: HTTPConnection, receive: Receive, send: Send) -> No
     found = await app.leases.find(text, holder)
     await app.ports.holder(token, found)
     await app.leases.require_active(found)
+    found = await app.leases.wake_for(found, power.Use.PORT)
     call = open_calls.OpenCall(found, vault.token_hash(token))
     await visits.carry(connection, _goal(connection, found), call, receive, send)
 

@@ -14,6 +14,7 @@ from pve402.api.messages import reply
 from pve402.api.openapi import operations
 from pve402.api.sockets import channels
 from pve402.api.transport import body, routing
+from pve402.domain import power
 from pve402.domain.lease import Lease
 from pve402.guests import consoles, direct_consoles, guest_work
 from pve402.guests.consoles import Kind
@@ -42,15 +43,15 @@ async def open_console(request: Request) -> Response:
     await app.leases.require_active(call.the_lease)
     wish = body.parse(await body.read(request) or b"{}", schemas.ConsoleRequest)
     kind = KINDS[wish.console_type]
-    await _check_guest(app.work, call, kind)
+    if not await app.leases.check_use(call.the_lease, power.Use.CONSOLE):
+        await _check_guest(app.work, call, kind)
     await call.charge()
+    used = await app.leases.wake_for(call.the_lease, power.Use.CONSOLE)
     if app.work.direct is not None:
-        console = await app.work.direct.open(call.the_lease, vnc=kind is Kind.VNC)
-        return reply.respond(
-            direct_answer(app.work.direct.console_host, call.the_lease, kind, console)
-        )
-    issued = await app.work.consoles.issue(call.the_lease, kind, caller.token_text(request))
-    return reply.respond(_answer(app.gate.public_url, call.the_lease, kind, issued))
+        console = await app.work.direct.open(used, vnc=kind is Kind.VNC)
+        return reply.respond(direct_answer(app.work.direct.console_host, used, kind, console))
+    issued = await app.work.consoles.issue(used, kind, caller.token_text(request))
+    return reply.respond(_answer(app.gate.public_url, used, kind, issued))
 
 
 async def _check_guest(work: guest_work.GuestWork, call: caller.Call, kind: Kind) -> None:

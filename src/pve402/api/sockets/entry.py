@@ -16,7 +16,7 @@ from pve402.api import caller, context, guest_call, visit
 from pve402.api.sockets import binary
 from pve402.api.transport import body, guard
 from pve402.api.transport import errors as error_table
-from pve402.domain import errors
+from pve402.domain import errors, power
 from pve402.domain.lease import Lease
 from pve402.guests import open_calls
 from pve402.storage import vault
@@ -62,11 +62,17 @@ async def hello(socket: WebSocket, model: type[Hello]) -> Hello:
 
 @contextlib.asynccontextmanager
 async def admitted(socket: WebSocket, token: str | None) -> AsyncIterator[Lease]:
-    """Find the caller's lease, and cancel the block when the lease or the token ends."""
+    """Find the caller's lease, and cancel the block when the lease or the token ends.
+
+    A lease whose tenant chose that commands do is woken; a peer that forwards has done so.
+    """
+    is_forwarded = guest_call.lease_of_peer_call(socket) is not None
     found, token_hash = await _authorized(socket, token)
     guard.hold(socket, visit.LONG_SECONDS, found.lease_id, found.owner)
     app = context.of(socket)
     await app.leases.require_active(found)
+    if not is_forwarded:
+        found = await app.leases.wake_for(found, power.Use.COMMAND)
     work = app.work
     if work.is_closing:
         raise errors.TryLater
