@@ -21,6 +21,7 @@ def needs(settings: config.Settings, catalogue: Catalogue, node: str) -> access.
         pool=settings.pve_pool,
         console_users=settings.pve_console_mode == "direct",
         snapshots=settings.pve402_snapshots > 0,
+        clones=any(image.prepare for image in catalogue.images_on_sale),
         firewall=any(profile.is_isolated for profile in networks),
         ipam=frozenset(
             profile.bridge

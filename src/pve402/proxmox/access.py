@@ -33,6 +33,9 @@ GUEST_PRIVILEGES = frozenset(
 #: The privilege to take snapshots, to delete them and to roll back to them.
 SNAPSHOT_PRIVILEGES = frozenset({"VM.Snapshot"})
 
+#: The privilege to clone guests from templates of ours.
+CLONE_PRIVILEGES = frozenset({"VM.Clone"})
+
 #: Privileges to plug cards into a vnet, and to read which addresses the SDN gave on it.
 SEEN_VNET_PRIVILEGES = frozenset({"SDN.Use", "SDN.Audit"})
 _USE = frozenset({"SDN.Use"})
@@ -52,8 +55,8 @@ class Needs:
     privilege that is needed only for figures, `console_users` for those needed to create and
     remove users, `firewall` for the one that reads whether the datacenter's firewall is on, `ipam`
     names the vnets whose addresses the SDN gives and we read, `snapshots` asks for the one that
-    snapshots take. `bridges` lists what cards are
-    plugged into: the zone of each bridge or vnet.
+    snapshots take, `clones` for the one that clones of prepared images take. `bridges` lists what
+    cards are plugged into: the zone of each bridge or vnet.
     """
 
     vmid: int
@@ -66,10 +69,12 @@ class Needs:
     firewall: bool = False
     ipam: frozenset[str] = frozenset()
     snapshots: bool = False
+    clones: bool = False
 
     def privileges(self) -> Mapping[str, frozenset[str]]:
         """The needed privileges by path."""
         of_guests = GUEST_PRIVILEGES | (SNAPSHOT_PRIVILEGES if self.snapshots else set())
+        of_guests |= CLONE_PRIVILEGES if self.clones else set()
         needed = {f"/vms/{self.vmid}": of_guests}
         needed |= {
             f"/storage/{name}": frozenset({"Datastore.AllocateSpace"}) for name in self.storages

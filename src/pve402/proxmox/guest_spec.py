@@ -121,6 +121,7 @@ class GuestSpec:
     search_domain: str | None = None
     nesting: bool = True  # current systemd needs it in an unprivileged guest
     pool: str | None = None
+    has_card: bool = True  # without one, the guest has no network
 
     def parameters(self, vmid: int) -> parameters.Parameters:
         """The parameters of the create call.
@@ -143,7 +144,7 @@ class GuestSpec:
             "cpuunits": self.cpu_units,
             "memory": self.memory_mb,
             "swap": self.swap_mb,
-            "net0": self.network.property_string(),
+            "net0": self.network.property_string() if self.has_card else None,
             "cmode": "shell",
             "onboot": False,
             "features": "nesting=1" if self.nesting else None,

@@ -8,7 +8,15 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pve402.proxmox import answers, errors, guest_views, parameters, past_figures, resources
+from pve402.proxmox import (
+    answers,
+    errors,
+    guest_views,
+    parameters,
+    past_figures,
+    resources,
+    shapes,
+)
 from pve402.proxmox.client import ProxmoxClient, WebSocket
 from pve402.proxmox.guest_spec import GuestSpec, NetworkSpec
 from pve402.proxmox.guest_views import (
@@ -99,6 +107,32 @@ class Guests:
         return await self._start_task(
             "POST", ref.path("status", "reboot"), {"timeout": limit_seconds}
         )
+
+    async def clone(
+        self, source: GuestRef, vmid: int, *, hostname: str, description: str, pool: str | None
+    ) -> Upid:
+        """Start to make a linked clone of a template on its own node and storage; needs VM.Clone.
+
+        All other options are the template's, tags and addresses too, until they are changed; cards
+        get other hardware addresses. Raises GuestLocked while another clone is made, GuestExists,
+        GuestMissing, ProxmoxFault if the storage cannot.
+        """
+        form: parameters.Parameters = {"newid": vmid, "full": False, "hostname": hostname}
+        told = {"description": description, "pool": pool}
+        return await self._start_task("POST", source.path("clone"), {**form, **told})
+
+    async def make_template(self, ref: GuestRef) -> None:
+        """Begin to turn a stopped guest into a template; done once its options say `template`.
+
+        Raises GuestMissing, GuestLocked, ProxmoxFault if it runs or is one already.
+        """
+        await self._client.call("POST", ref.path("template"))
+
+    async def can_link(self, ref: GuestRef) -> bool:
+        """Whether clones of a template may share its disks. Raises GuestMissing."""
+        call = answers.Call(method="GET", path=ref.path("feature"))
+        data = await self._client.call(call.method, call.path, {"feature": "clone"})
+        return shapes.optional_whole(shapes.as_object(data, call), "hasFeature") == 1
 
     async def delete(self, ref: GuestRef, *, force: bool = False) -> Upid:
         """Delete the guest and its disks, and remove it from backup jobs and access lists.

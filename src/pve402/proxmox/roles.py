@@ -24,6 +24,16 @@ SNAPSHOT_GUESTS = Role(
     name="R402SnapshotGuests", privileges=access.GUEST_PRIVILEGES | access.SNAPSHOT_PRIVILEGES
 )
 """In place of R402Guests where tenants may take snapshots: a role's privileges never vary."""
+CLONE_GUESTS = Role(
+    name="R402CloneGuests", privileges=access.GUEST_PRIVILEGES | access.CLONE_PRIVILEGES
+)
+"""In place of R402Guests where images are prepared."""
+CLONE_SNAPSHOT_GUESTS = Role(
+    name="R402CloneSnapshotGuests",
+    privileges=SNAPSHOT_GUESTS.privileges | access.CLONE_PRIVILEGES,
+)
+"""In place of either where both are so."""
+OF_GUESTS = (GUESTS, SNAPSHOT_GUESTS, CLONE_GUESTS, CLONE_SNAPSHOT_GUESTS)
 STORAGE = Role(name="R402Storage", privileges=frozenset({"Datastore.AllocateSpace"}))
 BRIDGE = Role(name="R402Bridge", privileges=frozenset({"SDN.Use"}))
 VNET = Role(name="R402Vnet", privileges=access.SEEN_VNET_PRIVILEGES)
@@ -48,8 +58,9 @@ def role_on(path: str, privileges: Collection[str] = ()) -> Role:
     """The role that is granted on a path, for these privileges among others."""
     if "SDN.Audit" in privileges:
         return VNET
-    if access.SNAPSHOT_PRIVILEGES & set(privileges):
-        return SNAPSHOT_GUESTS
+    chosen = (access.SNAPSHOT_PRIVILEGES | access.CLONE_PRIVILEGES) & set(privileges)
+    if chosen:
+        return next(role for role in OF_GUESTS if role.privileges == GUESTS.privileges | chosen)
     return _ROLES[path.split("/")[1]]
 
 
@@ -76,4 +87,4 @@ def grants(needs: Iterable[access.Needs]) -> Iterator[Grant]:
 
 def named(name: str) -> Role:
     """One of our roles by its name."""
-    return next(role for role in (*_ROLES.values(), VNET, SNAPSHOT_GUESTS) if role.name == name)
+    return next(role for role in (*_ROLES.values(), VNET, *OF_GUESTS) if role.name == name)

@@ -1,5 +1,6 @@
 """Roles and grants: one list, which the page on rights, the devnet and the doctor agree with."""
 
+import dataclasses
 import re
 
 import pytest
@@ -24,7 +25,11 @@ EVERYTHING = access.Needs(
 )
 
 
-@pytest.mark.parametrize("needs", [LEAST, EVERYTHING], ids=["least", "everything"])
+CLONES = dataclasses.replace(LEAST, clones=True)
+ALL_OF_GUESTS = dataclasses.replace(EVERYTHING, clones=True)
+
+
+@pytest.mark.parametrize("needs", [LEAST, EVERYTHING, CLONES, ALL_OF_GUESTS])
 def test_what_is_granted_is_what_is_needed_and_no_more(needs: access.Needs) -> None:
     privileges = {roles.place_of(path): held for path, held in needs.privileges().items()}
     granted = {grant.path: roles.named(grant.role) for grant in roles.grants([needs])}
@@ -66,7 +71,7 @@ def test_the_pages_have_the_same_roles() -> None:
         for name, held in re.findall(r'pveum role add (\w+) --privs "([^"]+)"', text)
     }
     ours = (roles.GUESTS, roles.STORAGE, roles.BRIDGE, roles.NODE, roles.VNET, roles.USERS)
-    ours += (roles.SNAPSHOT_GUESTS,)
+    ours += (roles.SNAPSHOT_GUESTS, roles.CLONE_GUESTS, roles.CLONE_SNAPSHOT_GUESTS)
 
     assert {role.name: role.privileges for role in ours}.items() <= documented.items()
     assert documented.keys() - {role.name for role in ours} == {"R402Console"}
