@@ -10,7 +10,7 @@ was paid for, and re-keying is idempotent.
 import asyncio
 
 from pve402.domain import errors, lease
-from pve402.guests import guest_work, password_hash
+from pve402.guests import guest_work, host_keys, password_hash
 from pve402.hub import hub
 from pve402.hub.request import ExecRequest
 from pve402.leases import machine, warm_guests, workflow
@@ -72,9 +72,12 @@ class TerminalRekeying:
         self._hub = terminal
 
     async def check(self, row: lease.Lease) -> None:
-        """Check that a shell answers and has what we need. Raises warm_guests.NotReady."""
+        """Check that a shell answers and has what we need. Raises warm_guests.NotReady.
+
+        A clone gets SSH host keys of its own, which is no tenant's doing.
+        """
         try:
-            code = await self._run(row, _CHECK)
+            code = await self._run(row, _CHECK) or await self._renew_host_keys(row)
         except (errors.Pve402Error, TimeoutError) as error:
             raise warm_guests.NotReady(workflow.reason_of(error)) from error
         if code:
@@ -87,7 +90,10 @@ class TerminalRekeying:
             hashed = await asyncio.to_thread(password_hash.hash_password, secrets.password)
         lines = (row.hostname, hashed, *secrets.ssh_public_keys)
         try:
-            code = await self._run(row, _REKEY, "".join(f"{line}\n" for line in lines).encode())
+            code = await self._renew_host_keys(row)
+            code = code or await self._run(
+                row, _REKEY, "".join(f"{line}\n" for line in lines).encode()
+            )
         except (errors.Pve402Error, TimeoutError) as error:
             raise workflow.RetryLater(f"not re-keyed: {workflow.reason_of(error)}") from error
         if code:
@@ -96,6 +102,9 @@ class TerminalRekeying:
     async def leave(self, row: lease.Lease) -> None:
         """Close the guest's session, so that the replica that sells the guest can open its own."""
         await self._hub.close_guest(guest_work.ref(row))
+
+    async def _renew_host_keys(self, row: lease.Lease) -> int:
+        return 0 if row.base is None else await self._run(row, host_keys.renewal())
 
     async def _run(self, row: lease.Lease, command: str, stdin: bytes | None = None) -> int:
         wish = ExecRequest(
