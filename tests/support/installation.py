@@ -265,6 +265,7 @@ class Installation:
         """End at once, as a killed process does: nothing is handed over or written."""
         lease_worker = self.parts.lease_worker
         await self.parts.filler.stop()
+        await self.parts.image_keeper.stop()
         await self.parts.lease_reconciler.stop()
         tasks = [*lease_worker._running, *lease_worker._loops]
         for task in tasks:

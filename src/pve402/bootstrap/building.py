@@ -11,6 +11,8 @@ from pve402.leases import (
     anew,
     blocks,
     catalogue_versions,
+    clone_steps,
+    clones,
     cluster,
     confirmation,
     creation,
@@ -20,6 +22,7 @@ from pve402.leases import (
     fees,
     firewall_view,
     free_riding,
+    image_keeper,
     inbound,
     lifetime,
     machine,
@@ -31,6 +34,7 @@ from pve402.leases import (
     pausing,
     power,
     preflight,
+    preparing,
     quotas,
     reconciler,
     redeeming,
@@ -127,25 +131,39 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
     filler = warm_pool.Filler(db, view, lease_options, selling)
     money_step = settling.Settling(deal_writer, machines, funds)
     debt_writer = debts.Debts(deal_writer, funds, lease_options)
-    again = anew.Anew(deal_writer, machines, view, selling, lease_options, guest_network)
+    cloning = clones.Clones(db, machines, guests, guest_network, lease_options)
     filling = warm_pool.Filling(
-        db, machines, rekeying_guests, guest_network, lease_options, on_ready=filler.wake
+        db,
+        machines,
+        rekeying_guests,
+        guest_network,
+        lease_options,
+        cloning,
+        on_ready=filler.wake,
     )
     on_proxmox = pve_snapshots.GuestSnapshots(proxmox)
     snapshot_asking = snapshot_calls.SnapshotCalls(
         db, machines, guests, tasks, on_proxmox, lease_options
     )
-    rolling = rollback.Rollback(db, snapshot_asking, machines, guests, guest_network, inside.end)
     ending = lifetime.Lifetime(
         db,
         machines,
         lease_options,
         inside.end,
         guest_network,
-        snapshot_steps.SnapshotSteps(db, snapshot_asking, rolling),
+        snapshot_steps.SnapshotSteps(
+            db,
+            snapshot_asking,
+            rollback.Rollback(db, snapshot_asking, machines, guests, guest_network, inside.end),
+        ),
     )
     trial_guests = trials.Trials(
         db, filling, ending, view=view, settings=lease_options, selling=selling
+    )
+    failures = failing.Failures(
+        deal_writer,
+        anew.Anew(deal_writer, machines, view, selling, lease_options, guest_network),
+        lease_options,
     )
     flows = worker.Workflows(
         creation=creation.Creation(
@@ -153,12 +171,12 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
             machines,
             money_step,
             lease_options,
-            secret_vault,
             ready,
-            failures=failing.Failures(deal_writer, again, lease_options),
+            failures=failures,
             debt_writer=debt_writer,
             guest_network=guest_network,
             on_started=inside.prepare,
+            cloning=clone_steps.CloneSteps(deal_writer, cloning, failures, rekeying_guests),
         ),
         renewal=renewal.Renewal(deal_writer, machines, money_step, lease_options, debt_writer),
         confirmation=confirmation.Confirmation(deal_writer, machines, funds, lease_options),
@@ -166,6 +184,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
         late=debt_writer.watch,
         fee=fee_flow.run,
         filling=filling,
+        preparing=preparing.Preparing(db, guests, filling),
         trials=trial_guests,
         user_data=guest_building.user_data_runs(db, secret_vault, inside).run,
     )
@@ -250,6 +269,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
         lease_worker=lease_worker,
         lease_reconciler=reconciler.Reconciler(db, view, machines, lease_options, guest_network),
         filler=filler,
+        image_keeper=image_keeper.ImageKeeper(db, view, lease_options, selling),
         leases=leases,
         withdrawal=withdrawal.Withdrawal(deal_writer, debt_writer),
         redeeming=redeeming.Redeeming(

@@ -16,6 +16,7 @@ from pve402.leases import (
     cluster,
     firewall_view,
     guest_networks,
+    image_keeper,
     instance_name,
     key_check,
     machine,
@@ -90,6 +91,7 @@ class Components:
     lease_worker: worker.Worker
     lease_reconciler: reconciler.Reconciler
     filler: warm_pool.Filler
+    image_keeper: image_keeper.ImageKeeper
     leases: service.LeaseService
     redeeming: redeeming.Redeeming
     withdrawal: withdrawal.Withdrawal
@@ -123,6 +125,7 @@ class Components:
         await self.lease_worker.start()
         self.lease_reconciler.start()
         self.filler.start(on_ordered=self.lease_worker.wake)
+        self.image_keeper.start()
         if self.guest_work.direct is not None:
             self.guest_work.direct.start()
         return self
@@ -133,6 +136,7 @@ class Components:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
         await self.filler.stop()
+        await self.image_keeper.stop()
         await self.lease_reconciler.stop()
         await self.lease_worker.stop()
         await self.close()

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_KEYS = {"template", "os", "description"}
+_KEYS = {"template", "os", "description", "prepare"}
 _LONGEST = {"os": 64, "description": 256}
 MOST_IMAGES = 64
 
@@ -22,6 +22,7 @@ class Image:
     template: str  # volume id
     os: str = ""
     description: str = ""
+    prepare: bool = False  # keep a template of ours to clone, where the storage can
 
 
 def read(tables: dict[str, Any]) -> dict[str, Image]:
@@ -57,7 +58,10 @@ def _image(name: str, table: Any) -> Image:
     if not isinstance(template, str):
         raise ImageError(f"{where}.template: must be the volume id of a container template")
     words = {key: _words(where, table, key) for key in _LONGEST}
-    return Image(name=name, template=template, **words)
+    prepare = table.get("prepare", False)
+    if not isinstance(prepare, bool):
+        raise ImageError(f"{where}.prepare: must be true or false")
+    return Image(name=name, template=template, prepare=prepare, **words)
 
 
 def _words(where: str, table: dict[str, Any], key: str) -> str:

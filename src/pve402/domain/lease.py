@@ -38,7 +38,7 @@ TRANSITIONS: Mapping[LeaseStatus, frozenset[LeaseStatus]] = {
     ),
     LeaseStatus.STARTING: frozenset(
         {LeaseStatus.SETTLING, LeaseStatus.ACTIVE, LeaseStatus.STOPPING, LeaseStatus.UNWINDING}
-        | {LeaseStatus.ENDED, LeaseStatus.POOLED, LeaseStatus.RESERVED}
+        | {LeaseStatus.ENDED, LeaseStatus.POOLED, LeaseStatus.RESERVED, LeaseStatus.STOPPED}
     ),
     LeaseStatus.SETTLING: frozenset(
         {LeaseStatus.ACTIVE, LeaseStatus.STARTING, LeaseStatus.RESERVED, LeaseStatus.UNWINDING}
@@ -60,6 +60,9 @@ NOBODY = ""
 
 DOCTOR = "doctor"
 """The owner of a trial guest, which shows for some minutes what guests can do; no account."""
+
+IMAGE = "image"
+"""The owner of a prepared image: a template that guests are cloned from; no account."""
 
 LONGEST_TRIAL = timedelta(minutes=15)
 """When a trial that only its guest's description tells of is over."""
@@ -108,6 +111,7 @@ def made_again(old: "Lease") -> "Lease":
         status=LeaseStatus.RESERVED,
         upid=None,
         create_sent_at=None,
+        base=None,
         pooled_at=None,
         fence=None,
     )
@@ -135,7 +139,7 @@ class Lease:
     status: LeaseStatus
     node: str
     vmid: int
-    owner: str  # CAIP-10 account, EVM addresses in lower case; or NOBODY, DOCTOR
+    owner: str  # CAIP-10 account, EVM addresses in lower case; or NOBODY, DOCTOR, IMAGE
     sku: str
     size: Size
     hostname: str
@@ -170,6 +174,7 @@ class Lease:
     openings: tuple[inbound.Opening, ...] | None = None  # let in; None: as its network has it
     made_of: str | None = None  # digest of what its guest is made from; None: not recorded
     storage: str | None = None  # of its guest's disk; None: not recorded
+    base: str | None = None  # the prepared image that its guest is, or may become, a clone of
     balance: int | None = None  # of its meter; None: written by an earlier version
     burn: int | None = None
     metered_at: datetime | None = None
@@ -203,8 +208,13 @@ class Lease:
 
     @property
     def is_unowned(self) -> bool:
-        """Whether it has no tenant: of the warm pool, discarded, or a trial."""
-        return self.owner == NOBODY or self.is_trial
+        """Whether it has no tenant: of the warm pool, discarded, a trial, or an image."""
+        return self.owner == NOBODY or self.is_trial or self.is_image
+
+    @property
+    def is_image(self) -> bool:
+        """Whether its guest is a prepared image: never sold, never started, STOPPED when ready."""
+        return self.owner == IMAGE
 
     @property
     def is_trial(self) -> bool:

@@ -92,6 +92,8 @@ def _sentence(record: GuestRecord) -> str:
     until = record.expires_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
     if record.owner == lease.NOBODY:
         return "Kept ready by pve402."
+    if record.owner == lease.IMAGE:
+        return f"An image prepared by pve402: {record.sku}. Containers are cloned from it."
     if record.owner == lease.DOCTOR:
         return f"Made by pve402's doctor for a trial that ends before {until}."
     return f"Leased by pve402 until {until}."

@@ -123,6 +123,15 @@ class ClusterView:
         shown = [files[volume] for files in self._shown.values() if volume in files]
         return max(shown, key=_date_and_size, default=None)
 
+    def template_on(self, node: str, volume: str) -> storage.Template | None:
+        """Return a template as a node showed it in the last minute."""
+        return self._shown.get(node, {}).get(volume)
+
+    def storage_type(self, node: str, name: str) -> str | None:
+        """Return the type of a node's storage, as of the last look at the rooms."""
+        seen = self._rooms_of.storages if self._rooms_of is not None else ()
+        return next((row.type for row in seen if (row.node, row.storage) == (node, name)), None)
+
     async def rooms_for(self, template: str) -> list[placement.NodeRoom]:
         """Return the free room of the nodes that can make guests of a template.
 

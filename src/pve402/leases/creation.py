@@ -20,7 +20,6 @@ faults; a creation that exceeds its time limit, or its payment's window, is give
 """
 
 import functools
-import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import NoReturn
@@ -29,6 +28,8 @@ import structlog
 
 from pve402.domain import errors, lease, networks, order
 from pve402.leases import (
+    clone_steps,
+    clones,
     deals,
     debts,
     failing,
@@ -43,7 +44,6 @@ from pve402.leases import (
 )
 from pve402.proxmox import errors as pve
 from pve402.proxmox import tasks as pve_tasks
-from pve402.storage import vault
 
 log = structlog.get_logger(__name__)
 
@@ -62,16 +62,17 @@ class Creation:
         machines: machine.Machines,
         funds: settling.Settling,
         settings: options.LeaseOptions,
-        secret_vault: vault.Vault,
         ready: warm_guests.WarmGuests,
         *,
         failures: failing.Failures,
         debt_writer: debts.Debts,
         guest_network: guest_networks.GuestNetworks,
         on_started: Callable[[lease.Lease], None],  # of a guest that is up; neither waits nor fails
+        cloning: clone_steps.CloneSteps,
     ) -> None:
         self._on_started = on_started
         self._ready = ready
+        self._clones = cloning
         self._debts = debt_writer
         self._failures = failures
         self._networks = guest_network
@@ -79,7 +80,6 @@ class Creation:
         self._machines = machines
         self._settling = funds
         self._settings = settings
-        self._vault = secret_vault
         self.steps = {
             Status.RESERVED: workflow.Step(name="create", do=self._create),
             Status.CREATING: workflow.Step(name="await", do=self._await_guest),
@@ -138,9 +138,16 @@ class Creation:
         """Ask for the guest. If an earlier attempt's outcome is unknown, check before asking."""
         first_try = deal.lease.create_sent_at is None
         await self._await_turn(deal)
-        found = await self._probe(deal)
-        if found is not None:
-            return found
+        if first_try or deal.lease.base is None:  # else a clone of ours may have the vmid
+            found = await self._probe(deal)
+            if found is not None:
+                return found
+        try:
+            cloned = await self._clones.make(deal, self._planned_expiry(deal))
+        except clones.ForeignError as error:
+            return await self._take_other_vmid(deal, str(error))
+        if cloned is not None:
+            return cloned
         sent, upid = await self._send(deal)
         if not first_try:
             await self._wait_out(sent, upid)
@@ -157,7 +164,7 @@ class Creation:
                 await self._networks.prepare(sent.lease)
                 is_asked = True
                 upid = await self._machines.ask_to_create(
-                    sent.lease, self._secrets(sent.order), self._planned_expiry(sent)
+                    sent.lease, self._deals.secrets_of(sent.order), self._planned_expiry(sent)
                 )
         except pve.GuestExists:
             await self._failures.check_time(sent)
@@ -303,6 +310,7 @@ class Creation:
             await self._activate(deal, deal.order.transaction)
             return None
         await self._failures.check_time(deal)
+        await self._clones.check(deal)
         begun = await self._deals.advance(deal, moves.begin_settling, order_status=_SETTLING)
         self._on_started(begun.lease)
         return begun
@@ -352,7 +360,7 @@ class Creation:
 
     async def _hand_over(self, deal: Deal) -> None:
         try:
-            await self._ready.hand_over(deal, self._secrets(deal.order))
+            await self._ready.hand_over(deal, self._deals.secrets_of(deal.order))
         except workflow.RetryLater:
             await self._failures.check_time(deal)
             raise
@@ -389,11 +397,3 @@ class Creation:
 
     def _planned_expiry(self, deal: Deal) -> datetime:
         return deal.order.created_at + timedelta(minutes=deal.order.minutes)
-
-    def _secrets(self, row: order.Order) -> machine.Secrets:
-        if row.sealed_secrets is None:
-            raise workflow.GiveUp("secrets_erased", "the secrets of this order were erased")
-        stored = json.loads(self._vault.unseal(row.sealed_secrets, row.order_id))
-        return machine.Secrets(
-            password=stored["password"], ssh_public_keys=tuple(stored["ssh_public_keys"])
-        )

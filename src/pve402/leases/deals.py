@@ -4,12 +4,13 @@ Each write checks the order's fence. FenceLostError means that another process n
 """
 
 import dataclasses
+import json
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
 from pve402.domain import happening, lease, meter, order
-from pve402.leases import metrics, moves, options, reservation
+from pve402.leases import machine, metrics, moves, options, reservation, workflow
 from pve402.payments import protocol
 from pve402.storage import (
     database,
@@ -276,6 +277,15 @@ class Deals:
         """Return the values of a refused order whose signed payment is watched."""
         due = {"due_at": self.db.now(WATCH_AFTER_SECONDS)}
         return {"sealed_secrets": None, "fence": None, **due}
+
+    def secrets_of(self, row: order.Order) -> machine.Secrets:
+        """Return what a tenant chose for access to its guest. Raises GiveUp if it was erased."""
+        if row.sealed_secrets is None:
+            raise workflow.GiveUp("secrets_erased", "the secrets of this order were erased")
+        stored = json.loads(self._vault.unseal(row.sealed_secrets, row.order_id))
+        return machine.Secrets(
+            password=stored["password"], ssh_public_keys=tuple(stored["ssh_public_keys"])
+        )
 
     async def reassign_vmid(self, deal: Deal, note: str) -> Deal:
         """Give a new lease another vmid, because a foreign guest has its own."""

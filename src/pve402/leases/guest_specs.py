@@ -22,6 +22,8 @@ def spec_of(
 
     Raises InvalidParameters if the catalogue no longer has the lease's network.
     """
+    if row.is_image:
+        return _of_image(usual, row)
     sold = selling.catalogue_of(row)
     profile, sku = sold.networks.get(row.network), sold.skus.get(row.sku)
     if profile is None:
@@ -39,6 +41,22 @@ def spec_of(
         memory_mb=row.size.memory_mb,
         disk_gb=row.size.disk_gb,
         **_shares(sku, row.size),
+    )
+
+
+def _of_image(usual: pve_guests.GuestSpec, row: lease.Lease) -> pve_guests.GuestSpec:
+    """Return the spec of a prepared image: no card, so that its clones inherit none."""
+    return dataclasses.replace(
+        usual,
+        has_card=False,
+        nameserver=None,
+        search_domain=None,
+        hostname=row.hostname,
+        template=row.template,
+        storage=row.storage or usual.storage,
+        cores=row.size.cores,
+        memory_mb=row.size.memory_mb,
+        disk_gb=row.size.disk_gb,
     )
 
 

@@ -11,14 +11,13 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import datetime
-from enum import Enum
 
 import structlog
 
 from pve402.domain import lease, mark, meter
-from pve402.leases import guest_specs, options, workflow
+from pve402.leases import guest_specs, options, sights, workflow
 from pve402.leases import on_sale as sale
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guest_views
@@ -29,7 +28,7 @@ from pve402.storage import database, lease_rows, queue, slots, vault
 log = structlog.get_logger(__name__)
 
 _TASK_LIMIT_SECONDS = 300.0
-_CREATE_TASK = "vzcreate"
+_CREATE_TASKS = frozenset({"vzcreate", "vzclone"})
 _CREATE_LOCK = "create"
 # After waiting longer than this for a turn, check the lease's row again.
 STALE_SECONDS = 1.0
@@ -40,30 +39,9 @@ _START_TURN_SECONDS = 0.25  # it costs its node most then; later it only waits f
 _POLL = pve_tasks.PollPolicy(first_seconds=0.04, factor=1.25, ceiling_seconds=1.0)
 
 
-class Sight(Enum):
-    """What exists under a vmid."""
-
-    ABSENT = "absent"  # no guest
-    IN_MAKING = "in making"  # locked for creation; tags are not written yet
-    FOREIGN = "foreign"  # a guest that does not carry this lease's tags
-    STOPPED = "stopped"  # this lease's guest, down
-    RUNNING = "running"  # this lease's guest, up
-
-
-class GuestMovedError(Exception):
-    """The lease's guest is on a different node than the lease says, after a migration."""
-
-    def __init__(self, node: str) -> None:
-        super().__init__(f"the guest is on node {node}")
-        self.node = node
-
-
-class HalfMadeError(workflow.RetryLater):
-    """A guest is locked for creation, and no task is seen that would finish or remove it.
-
-    Just before and just after its task that is so for a moment. If the task was killed it stays so,
-    as no call of the API takes the lock away.
-    """
+Sight = sights.Sight
+GuestMovedError = sights.GuestMovedError
+HalfMadeError = sights.HalfMadeError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,7 +78,7 @@ class Machines:
         self._on_sale = on_sale
 
     async def look(self, row: lease.Lease) -> Sight:
-        """Return what exists under the lease's vmid: one call, or two if its node has no guest.
+        """Return what exists under the lease's vmid: one call, or two if it is not as expected.
 
         Raises GuestMovedError if the guest is on another node of the cluster.
         """
@@ -112,7 +90,7 @@ class Machines:
         if status.lock == _CREATE_LOCK:
             return Sight.IN_MAKING
         if not mark.is_marked(status.tags, self._settings.instance, row.lease_id):
-            return Sight.FOREIGN
+            return Sight.UNFINISHED if await self._is_clone(row, status.tags) else Sight.FOREIGN
         return Sight.RUNNING if status.state is pve_guests.RunState.RUNNING else Sight.STOPPED
 
     async def is_vmid_free(self, vmid: int) -> bool:
@@ -139,22 +117,35 @@ class Machines:
         Raises ProxmoxError; after OutcomeUnknown the guest may exist or appear later.
         """
         spec = dataclasses.replace(
-            guest_specs.spec_of(self._template, self._on_sale, row),
+            self.spec(row, planned_expiry),
             password=secrets.password,
             ssh_public_keys=secrets.ssh_public_keys,
+        )
+        return await self._guests.create(_ref(row), spec)
+
+    def spec(self, row: lease.Lease, planned_expiry: datetime) -> pve_guests.GuestSpec:
+        """Return what a lease's new guest is to be, but for its tenant's secrets."""
+        return dataclasses.replace(
+            guest_specs.spec_of(self._template, self._on_sale, row),
             tags=self._tags(row),
             description=self.description(row, planned_expiry),
         )
-        return await self._guests.create(_ref(row), spec)
 
     async def wait_until_created(self, row: lease.Lease, upid: str) -> None:
         """Wait for the creation task; raise the error it ended with."""
         await self._wait(pve_tasks.Upid.parse(upid))
 
     async def find_creation(self, row: lease.Lease) -> pve_tasks.Upid | None:
-        """Return the running task that creates a guest under the lease's vmid, if any."""
+        """Return the running task that creates a guest under the lease's vmid, if any.
+
+        A clone's task names its source alone, so it may be that of another clone of the image.
+        """
         running = await self._tasks.list_active(row.node, row.vmid)
-        return next((upid for upid in running if upid.type == _CREATE_TASK), None)
+        if row.base is not None:
+            async with self._db.read() as tx:
+                base = await lease_rows.get(tx, row.base)
+            running += () if base is None else await self._tasks.list_active(base.node, base.vmid)
+        return next((upid for upid in running if upid.type in _CREATE_TASKS), None)
 
     async def ensure_running(
         self, row: lease.Lease, *, look_first: bool = True, only_if_wanted: bool = False
@@ -218,7 +209,7 @@ class Machines:
         """
         async with self._turn(row, limit_seconds=TURN_LIMIT_SECONDS):
             sight = await self.look(row)
-            if sight in {Sight.STOPPED, Sight.RUNNING}:
+            if sight in {Sight.STOPPED, Sight.RUNNING, Sight.UNFINISHED}:
                 with contextlib.suppress(pve.GuestMissing):
                     await self._wait(await self._guests.delete(_ref(row), force=True))
         if sight is Sight.IN_MAKING:
@@ -284,6 +275,13 @@ class Machines:
     def read_description(self, description: str) -> mark.GuestRecord | None:
         """Return the record in a guest's description, if we signed it."""
         return mark.read_description(description, self._mark_key)
+
+    async def _is_clone(self, row: lease.Lease, tags: Collection[str]) -> bool:
+        """Whether a guest with its image's tags was cloned for the lease: its description says."""
+        if row.base is None or not mark.is_marked(tags, self._settings.instance, row.base):
+            return False
+        record = self.read_description((await self._guests.config(_ref(row))).description)
+        return record is not None and record.lease_id == row.lease_id
 
     async def _look_elsewhere(self, row: lease.Lease) -> None:
         for guest in await self._guests.list_all():

@@ -312,6 +312,8 @@ class Reconciler:
 
     def _report(self, standing: list[lease.Lease], seen: resources.ClusterResources) -> Report:
         known = {(row.lease_id, row.vmid) for row in standing}
+        clones = [(row.base, row.vmid) for row in standing if row.base is not None]
+        known |= set(clones)  # until they are whole
         tag = mark.instance_tag(self._settings.instance)
         ours = [guest for guest in seen.guests if tag in guest.tags]
         strangers = [

@@ -74,6 +74,20 @@ async def reserve(
     return row
 
 
+async def reserve_image(
+    db: database.Database,
+    tx: transaction.Transaction,
+    wanted: lease.Lease,
+    settings: options.LeaseOptions,
+) -> None:
+    """Reserve a vmid for an image whose place is chosen, and write its row, due at once.
+
+    Raises NoCapacity.
+    """
+    vmid = await _reserve_vmid(db, tx, wanted.lease_id, settings)
+    await moves.reserve(db, tx, wanted.evolve(vmid=vmid, hostname=f"image-{vmid}"), due=True)
+
+
 def _first_link(wanted: lease.Lease, network: networks.NetworkProfile) -> networks.Link:
     """Return whether a new guest waits for rules; the doctor's trial does so later."""
     waits = network.is_isolated and not wanted.is_trial

@@ -116,7 +116,9 @@ class WarmGuests:
         except workflow.RetryLater:
             await self._bring_up(deal)
             await self._rekeying.rekey(deal.lease, secrets)
-        metrics.FROM_POOL.labels("handed_over").inc()
+        pooled_at = deal.lease.pooled_at
+        if pooled_at is not None and pooled_at <= deal.order.created_at:  # else a clone for it
+            metrics.FROM_POOL.labels("handed_over").inc()
 
     async def _bring_up(self, deal: Deal) -> None:
         """Start a guest that went down since it was checked. Raises as `hand_over`."""

@@ -27,6 +27,7 @@ import structlog
 
 from pve402.domain import catalogue, errors, lease, making, placement, warm_kind
 from pve402.leases import (
+    clones,
     cluster,
     deals,
     guest_networks,
@@ -264,12 +265,14 @@ class Filling:
         rekeying: warm_guests.Rekeying,
         guest_network: guest_networks.GuestNetworks,
         settings: options.LeaseOptions,
+        cloning: clones.Clones,
         *,
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         """Keep the parts; `on_ready` hears of each guest that enters the pool."""
         self._db = db
         self._on_ready = on_ready
+        self._clones = cloning
         self._settings = settings
         self.networks = guest_network
         self.machines = machines
@@ -300,21 +303,26 @@ class Filling:
             raise workflow.GiveUp(FAILED, "the outcome of the creation is not known")
         if not await self.machines.is_vmid_free(row.vmid):
             raise workflow.GiveUp(FAILED, "a foreign guest has the vmid")
+        ends = row.created_at + (lease.LONGEST_TRIAL if row.is_trial else timedelta(0))
         try:
+            move = functools.partial(self._move, row)
+            cloned = None if row.is_image else await self._clones.make(row, ends, move)
+            if cloned is not None:
+                return await self._move(cloned, functools.partial(moves.finish_clone, self._db))
             async with self.machines.turn_to_write(row.node):
                 noted = functools.partial(making_turns.take, self._db, self._settings)
                 sent = await self._move(row, noted)
                 await self.networks.prepare(sent)
-                ends = row.created_at + (lease.LONGEST_TRIAL if row.is_trial else timedelta(0))
                 upid = await self.machines.ask_to_create(sent, machine.Secrets(), ends)
-        except pve.ProxmoxError as error:
+        except (pve.ProxmoxError, clones.ForeignError) as error:
             raise workflow.GiveUp(FAILED, workflow.reason_of(error)) from error
         return await self._move(sent, functools.partial(moves.begin_creating, upid=upid.text))
 
     async def await_guest(self, row: lease.Lease) -> lease.Lease:
-        """Wait for the creation task. Raises GiveUp, RetryLater."""
+        """Wait for the creation task; a clone is there already. Raises GiveUp, RetryLater."""
         try:
-            await self.machines.wait_until_created(row, row.upid or "")
+            if row.upid is not None:
+                await self.machines.wait_until_created(row, row.upid)
         except pve.ProxmoxError as error:
             raise _passing_or_final(row, error) from error
         return await self._move(row, moves.begin_starting)

@@ -20,6 +20,7 @@ from pve402.leases import (
     metrics,
     moves,
     options,
+    preparing,
     renewal,
     trials,
     warm_pool,
@@ -44,6 +45,7 @@ class Workflows:
     late: Callable[[order.Order], Awaitable[None]]  # the watch over refused orders
     fee: Callable[[order.Order], Awaitable[None]]
     filling: warm_pool.Filling
+    preparing: preparing.Preparing
     trials: trials.Trials  # what a doctor that died has left
     user_data: Callable[[queue.Row], Awaitable[None]]  # tenants' scripts in new guests
 
@@ -244,7 +246,9 @@ class Worker:
             await self._workflows.renewal.run(row)
 
     async def _run_lease(self, row: lease.Lease) -> None:
-        if row.is_trial:
+        if row.is_image and row.status in self._workflows.preparing.steps:
+            await self._workflows.preparing.run(row)
+        elif row.is_trial:
             await self._workflows.trials.remove(row)
         elif row.is_unowned and row.status in self._workflows.filling.steps:
             await self._workflows.filling.run(row)

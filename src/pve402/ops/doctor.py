@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from pve402 import bootstrap
 from pve402.ops.checks import deep as deep_check
-from pve402.ops.checks import diagnosis, findings, isolation, payments, proxmox, service
+from pve402.ops.checks import diagnosis, findings, images, isolation, payments, proxmox, service
 from pve402.ops.checks.findings import Finding, Verdict
 from pve402.payments import errors as payment_errors
 from pve402.proxmox import errors as pve
@@ -18,7 +18,10 @@ Check = Callable[[bootstrap.Components], Awaitable[list[Finding]]]
 SUBJECTS: tuple[tuple[Check, ...], ...] = (
     (service.settings,),
     (service.database,),
-    (proxmox.reached, proxmox.rights, proxmox.console_role, proxmox.nodes, isolation.networks),
+    (
+        *(proxmox.reached, proxmox.rights, proxmox.console_role, proxmox.nodes),
+        *(isolation.networks, images.prepared),
+    ),
     (payments.chains, payments.transfers),
     (payments.facilitators,),
 )

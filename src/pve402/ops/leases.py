@@ -28,10 +28,17 @@ async def show(parts: bootstrap.Components, console: Console, *, as_json: bool =
     for row in found:
         until = row.expires_at.strftime("%Y-%m-%d %H:%M:%S") if row.expires_at else "-"
         guest = f"{row.node}/{row.vmid}"
-        facts = (row.lease_id, row.status.value, guest, row.owner, until)
+        facts = (row.lease_id, row.status.value, guest, _whose(row), until)
         table.add_row(*facts, str(row.attempts), screen.plain(row.last_error or ""))
     screen.print_whole(console, table)
     return 0
+
+
+def _whose(row: lease.Lease) -> str:
+    """Return the account, or which image it is."""
+    if not row.is_image:
+        return row.owner
+    return f"image {screen.plain(row.sku)}" + (", replaced" if row.end_reason else "")
 
 
 def _facts(row: lease.Lease) -> dict[str, str | int | None]:
@@ -41,6 +48,8 @@ def _facts(row: lease.Lease) -> dict[str, str | int | None]:
         "node": row.node,
         "vmid": row.vmid,
         "owner": row.owner,
+        "image": row.sku if row.is_image else None,
+        "clonedFrom": row.base,
         "expiresAt": row.expires_at.isoformat() if row.expires_at else None,
         "attempts": row.attempts,
         "lastError": row.last_error,

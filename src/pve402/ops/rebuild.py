@@ -143,10 +143,11 @@ async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None
     A stopped guest stays stopped until its tenant starts it, since the tenant may have stopped
     it; that of a paused lease is stopped if it runs. One whose end has passed was stopped because
     of that, and runs again once it is renewed.
-    A guest of the warm pool returns to the pool, and the filler decides what to do with it.
+    A guest of the warm pool returns to the pool, and the filler decides what to do with it; so it
+    is with a prepared image, which is not cloned again, as nobody knows what it was made from.
     """
     record, guest = one.record, one.guest
-    active = record.owner != lease.NOBODY
+    active = record.owner not in {lease.NOBODY, lease.IMAGE}
     is_paused = record.metered is not None and record.metered.pause is not None
     is_down = active and (is_paused or (record.expires_at > now and one.is_stopped))
     wanted = power.Wanted.STOPPED if is_down else power.Wanted.RUNNING
@@ -154,7 +155,7 @@ async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None
         wanted = power.Wanted.SUSPENDED
     row = lease.Lease(
         lease_id=record.lease_id,
-        status=lease.LeaseStatus.ACTIVE if active else lease.LeaseStatus.POOLED,
+        status=_status(record.owner),
         node=guest.node,
         vmid=guest.vmid,
         owner=record.owner,
@@ -177,6 +178,14 @@ async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None
         row = row.evolve(**record.metered.facts)
     async with parts.db.begin() as tx:
         await reservation.restore(parts.db, tx, row)
+
+
+def _status(owner: str) -> lease.LeaseStatus:
+    unowned = {
+        lease.NOBODY: lease.LeaseStatus.POOLED,
+        lease.IMAGE: lease.LeaseStatus.STOPPED,
+    }
+    return unowned.get(owner, lease.LeaseStatus.ACTIVE)
 
 
 def _is_isolated(parts: bootstrap.Components, one: Found) -> bool:

@@ -105,7 +105,7 @@ def _of_lease(row: lease.Lease) -> Iterator[Event]:
     moments = (
         (row.created_at, f"reserved as {row.node}/{row.vmid}, {row.sku}"),
         (row.create_sent_at, "creation sent to Proxmox VE"),
-        (row.pooled_at, "ready in the warm pool"),
+        (row.pooled_at, "cloned" if row.base is not None else "ready in the warm pool"),
         (row.rules_at, "its isolation rules stand"),
         (row.expires_at, "expires"),
         (row.deletes_at, "may be destroyed"),

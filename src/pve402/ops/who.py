@@ -19,6 +19,7 @@ EXIT_REFUSED: Final = 2
 _NOBODYS: Final = {
     lease.NOBODY: "nobody: it was kept ready",
     lease.DOCTOR: "nobody: the doctor tried it",
+    lease.IMAGE: "nobody: an image was prepared in it",
 }
 
 

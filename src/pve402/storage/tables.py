@@ -61,7 +61,7 @@ leases = sa.Table(
     sa.Column("rules_key", sa.String(16)),
     sa.Column("openings", JsonText),
     sa.Column("made_of", sa.String(64)),
-    sa.Column("storage", sa.String(100)),
+    *(sa.Column("storage", sa.String(100)), sa.Column("base", sa.String(32))),
     *(sa.Column(name, Amount) for name in ("balance", "burn")),
     sa.Column("metered_at", UtcMilliseconds),
     *(sa.Column(name, UtcMilliseconds) for name in ("pause_asked_at", "paused_at", "wakes_since")),

@@ -34,7 +34,7 @@ async def of_new_wallets(
 
     A wallet that is known on one of `networks` (CAIP-2) is new on none of them.
     """
-    is_owned = _leases.owner.notin_((lease.NOBODY, lease.DOCTOR))
+    is_owned = _leases.owner.notin_((lease.NOBODY, lease.DOCTOR, lease.IMAGE))
     return await _usage(tx, is_owned, _is_of_new_wallet(db, new_for_seconds, networks))
 
 

@@ -74,7 +74,8 @@ def test_the_pages_have_the_same_roles() -> None:
     ours += (roles.SNAPSHOT_GUESTS, roles.CLONE_GUESTS, roles.CLONE_SNAPSHOT_GUESTS)
 
     assert {role.name: role.privileges for role in ours}.items() <= documented.items()
-    assert documented.keys() - {role.name for role in ours} == {"R402Console"}
+    others = {"R402Console", "R402Images", "R402ImageNode"}
+    assert documented.keys() - {role.name for role in ours} == others
 
 
 def test_the_devnet_grants_the_same_roles() -> None:

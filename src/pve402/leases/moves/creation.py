@@ -22,8 +22,11 @@ async def reserve(
 
 
 async def restore(db: database.Database, tx: Transaction, row: lease.Lease) -> None:
-    """Rewrite a lost lease from its guest's description: ACTIVE until its end, or POOLED."""
-    if row.status not in {Status.ACTIVE, Status.POOLED}:
+    """Rewrite a lost lease from its guest's description: ACTIVE until its end, or POOLED.
+
+    A prepared image is STOPPED.
+    """
+    if row.status not in {Status.ACTIVE, Status.POOLED, Status.STOPPED}:
         raise ValueError(f"no lease comes back {row.status.value}")
     await lease_rows.insert(db, tx, row, due=False)
     if row.expires_at is not None:
@@ -51,7 +54,7 @@ async def forget_create_sent(
 async def change_vmid(tx: Transaction, row: lease.Lease, vmid: int) -> lease.Lease:
     """RESERVED: the guest will be created under another vmid."""
     path = {Status.RESERVED: Status.RESERVED}
-    return await row_moves.move_fenced(tx, row, path, vmid=vmid, upid=None)
+    return await row_moves.move_fenced(tx, row, path, vmid=vmid, upid=None, base=None)
 
 
 async def begin_creating(tx: Transaction, row: lease.Lease, upid: str | None) -> lease.Lease:
@@ -127,7 +130,7 @@ async def make_anew(
     link = networks.Link.PENDING if is_isolated else networks.Link.READY
     place: dict[str, Any] = {"node": node, "storage": storage, "vmid": vmid, "link": link.value}
     place["addresses"] = dict(addresses)
-    none = dict.fromkeys(("upid", "create_sent_at", "pooled_at", "rules_at"))
+    none = dict.fromkeys(("upid", "create_sent_at", "base", "pooled_at", "rules_at"))
     return await row_moves.move_fenced(tx, row, path, **place, **none, attempts=0)
 
 

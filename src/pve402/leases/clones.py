@@ -1,0 +1,246 @@
+"""Makes a lease's guest as a linked clone of a prepared image, and makes it what its lease says.
+
+    noted      the lease's row names the image, before anything is asked of Proxmox VE
+    cloned     the clone has its own name and our signed description, else all that the image has
+    whole      tags, card, shares and size are the lease's, are read back, and it is still down
+
+All that happens while the lease is RESERVED, so nothing can start a guest that is not whole, and a
+process that takes over goes on from what it sees: `Sight.UNFINISHED` is a clone that was made for
+the lease. Only what is certainly not there is asked for again. Where the image cannot be used, the
+guest is unpacked from its template as ever.
+
+Proxmox VE gives a clone no password and no keys; they are set as in a warm guest, which is why the
+row says since when it waits for them (`pooled_at`).
+"""
+
+import functools
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from pve402.domain import lease, mark
+from pve402.leases import (
+    deals,
+    guest_networks,
+    machine,
+    making_turns,
+    moves,
+    options,
+    whole_clones,
+    workflow,
+)
+from pve402.proxmox import errors as pve
+from pve402.proxmox import guests as pve_guests
+from pve402.storage import database, image_rows, transaction
+
+log = structlog.get_logger(__name__)
+
+Sight = machine.Sight
+Move = Callable[[deals.Move], Awaitable[lease.Lease]]
+_UNFIT_SECONDS = 300.0
+_LOCKED_PAUSE_SECONDS = 0.3
+_MOST_LOCKED = 30  # answers in a row; then the lock is taken for one that nobody removes
+
+
+class ForeignError(Exception):
+    """The vmid is not the lease's any more; the text says why."""
+
+
+class _GoneError(Exception):
+    """The image was retired meanwhile."""
+
+
+class Clones:
+    """Clones guests for the workflows; any process may go on with what another began."""
+
+    def __init__(
+        self,
+        db: database.Database,
+        machines: machine.Machines,
+        guests: pve_guests.Guests,
+        guest_network: guest_networks.GuestNetworks,
+        settings: options.LeaseOptions,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._db = db
+        self._machines = machines
+        self._guests = guests
+        self._networks = guest_network
+        self._settings = settings
+        self._whole = whole_clones.WholeClones(machines, guests, guest_network)
+        self._clock = clock
+        self._unfit: dict[str, float] = {}
+        self._locked: dict[str, int] = {}
+
+    def note_unfit(self, base: str | None) -> None:
+        """Leave an image alone for some minutes."""
+        if base is not None:
+            self._unfit[base] = self._clock() + _UNFIT_SECONDS
+
+    async def make(
+        self, row: lease.Lease, planned_expiry: datetime, move: Move
+    ) -> lease.Lease | None:
+        """Clone the guest of a RESERVED lease and make it whole; None: unpack its template.
+
+        Raises RetryLater, ForeignError, ProxmoxErrors, FenceLostError.
+        """
+        found: lease.Lease | None = row
+        if row.create_sent_at is not None:
+            if row.base is None:  # an unpacked guest was asked for, and may appear
+                return None
+            found = await self._resume(row, move)
+        if found is not None and await self._is_to_be_asked_for(found):
+            found = await self._ask(found, planned_expiry, move)
+        if found is None:
+            return None
+        try:
+            await self._whole.make(found, planned_expiry)
+        except whole_clones.StrangeError as error:
+            self.note_unfit(found.base)
+            raise pve.ProxmoxFault(str(error)) from error
+        return found
+
+    async def _is_to_be_asked_for(self, row: lease.Lease) -> bool:
+        return row.base is None or await self._machines.look(row) is Sight.ABSENT
+
+    async def _resume(self, row: lease.Lease, move: Move) -> lease.Lease | None:
+        """Find out what became of a clone that was asked for; None if it failed for good."""
+        sight = await self._machines.look(row)
+        if sight in {Sight.UNFINISHED, Sight.STOPPED}:
+            return row
+        if sight in {Sight.FOREIGN, Sight.RUNNING}:
+            raise ForeignError(f"a guest that is {sight.value} has the vmid")
+        upid = row.upid or getattr(await self._machines.find_creation(row), "text", None)
+        if upid is not None:
+            return await self._await(row, upid, move)
+        sent = row.create_sent_at or row.created_at
+        now = await self._db.time()
+        shows = sent + timedelta(seconds=self._settings.task_shows_seconds)
+        if now < shows:
+            raise workflow.retry_at(shows, now, "a clone's outcome is not known")
+        if sight is Sight.IN_MAKING and await self._machines.look(row) is sight:
+            raise ForeignError("locked for creation without a task")
+        return row
+
+    async def _ask(
+        self, row: lease.Lease, planned_expiry: datetime, move: Move
+    ) -> lease.Lease | None:
+        """Ask for a clone, and wait for its task; None if there is no image, or not any more."""
+        is_first = row.base is None
+        base = await self._image_for(row)
+        if base is None:
+            if not is_first:
+                await self._give_up_late(row, move)
+            return None
+        spec = self._machines.spec(row, planned_expiry)
+        spec.parameters(row.vmid)  # raises if there can be no such guest
+        try:
+            async with self._machines.turn_to_write(row.node):
+                await self._check(base)
+                row = await move(functools.partial(self._note, base=base.lease_id))
+                await self._networks.prepare(row)
+                upid = await self._guests.clone(
+                    _ref(base),
+                    row.vmid,
+                    hostname=spec.hostname,
+                    description=spec.description,
+                    pool=spec.pool,
+                )
+        except _GoneError:
+            return None if is_first else row
+        except pve.OutcomeUnknown:
+            raise
+        except pve.ProxmoxError as error:
+            if is_first and row.create_sent_at is not None:
+                await move(moves.forget_clone)
+            if self._is_passing(base, error):
+                raise
+            log.warning("image_not_cloned", image=base.lease_id, error=workflow.reason_of(error))
+            self.note_unfit(base.lease_id)
+            if is_first:
+                return None
+            raise workflow.RetryLater("the image cannot be cloned") from error
+        self._locked.pop(base.lease_id, None)
+        row = await move(functools.partial(moves.note_clone, upid=upid.text))
+        return await self._await(row, upid.text, move)
+
+    def _is_passing(self, base: lease.Lease, error: pve.ProxmoxError) -> bool:
+        """Whether to try again; raises RetryLater if that may be soon.
+
+        While another clone of the image is made, it is locked. A lock that stays is nobody's.
+        """
+        if isinstance(error, pve.GuestExists):
+            raise workflow.RetryLater("the vmid was taken meanwhile", after_seconds=0.2)
+        if isinstance(error, pve.GuestLocked):
+            locked = self._locked[base.lease_id] = self._locked.get(base.lease_id, 0) + 1
+            if locked < _MOST_LOCKED:
+                raise workflow.RetryLater(
+                    "another clone of the image is made", after_seconds=_LOCKED_PAUSE_SECONDS
+                )
+            del self._locked[base.lease_id]
+            return False
+        return isinstance(error, workflow.TRANSIENT)
+
+    async def _give_up_late(self, row: lease.Lease, move: Move) -> None:
+        """Forget a clone that cannot appear any more. Raises RetryLater while it may."""
+        sent = row.create_sent_at or row.created_at
+        arrives = sent + timedelta(seconds=self._settings.late_create_seconds)
+        now = await self._db.time()
+        if now < arrives:
+            raise workflow.retry_at(arrives, now, "a call without an answer may still arrive")
+        await move(moves.forget_clone)
+
+    async def _await(self, row: lease.Lease, upid: str, move: Move) -> lease.Lease | None:
+        """Wait for the clone's task; None if it failed and left nothing."""
+        try:
+            await self._machines.wait_until_created(row, upid)
+        except pve.TaskMissing:
+            pass  # its record is gone; what is there tells
+        except pve.ProxmoxError as error:
+            is_over = upid == row.upid and isinstance(error.__cause__, pve.TaskFailed)
+            if not is_over or await self._machines.look(row) is not Sight.ABSENT:
+                raise
+            await move(moves.forget_clone)
+            if isinstance(error, workflow.TRANSIENT):
+                raise workflow.RetryLater(workflow.reason_of(error)) from error
+            log.warning("clone_failed", image=row.base, error=workflow.reason_of(error))
+            self.note_unfit(row.base)
+            return None
+        return row
+
+    async def _image_for(self, row: lease.Lease) -> lease.Lease | None:
+        """Return an image to clone where the guest is to be: the one noted, or the newest."""
+        async with self._db.read() as tx:
+            usable = await image_rows.list_usable(tx, row)
+        now = self._clock()
+        fit = [one for one in usable if self._unfit.get(one.lease_id, now) <= now]
+        fit = [one for one in fit if one.size.disk_gb <= row.size.disk_gb]
+        return next((one for one in fit if row.base in {None, one.lease_id}), None)
+
+    async def _check(self, base: lease.Lease) -> None:
+        """Raise ProxmoxFault unless the image's vmid still is the template that we made.
+
+        Anything else may hold somebody's data.
+        """
+        config = await self._guests.config(_ref(base))
+        record = self._machines.read_description(config.description)
+        is_ours = mark.is_marked(config.tags, self._settings.instance, base.lease_id)
+        is_ours = is_ours and record is not None and record.lease_id == base.lease_id
+        if not is_ours or config.values.get("template") != "1":
+            raise pve.ProxmoxFault(f"guest {base.vmid} is not the image that was prepared")
+        if strange := whole_clones.strange_in(config):
+            raise pve.ProxmoxFault(f"image {base.vmid} was given {', '.join(strange)[:200]}")
+
+    async def _note(self, tx: transaction.Transaction, row: lease.Lease, base: str) -> lease.Lease:
+        """Note the image on the lease, if it may still be cloned, and that a clone is asked for."""
+        if not await image_rows.lock_usable(tx, base):
+            raise _GoneError
+        row = await making_turns.take(self._db, self._settings, tx, row)
+        return await moves.note_base(tx, row, base)
+
+
+def _ref(row: lease.Lease) -> pve_guests.GuestRef:
+    return pve_guests.GuestRef(node=row.node, vmid=row.vmid)

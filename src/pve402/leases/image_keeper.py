@@ -1,0 +1,209 @@
+"""Keeps images prepared: one for each place where guests of an image may be made.
+
+The keeper is a reconciler, as the filler of the warm pool is, and works under the placement lock,
+so any number of replicas may run it. A place is a storage of a node, if it can link clones. An
+image of another source than today's, or for no place of today's, is cloned no more; it is destroyed
+once no clone of it stands.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from pve402.domain import errors, image_tables, lease, placement
+from pve402.leases import cluster, moves, on_sale, options, preparing, reservation, workflow
+from pve402.proxmox import storage
+from pve402.storage import database, drain_rows, image_rows, lease_rows, queue, transaction
+
+log = structlog.get_logger(__name__)
+
+Status = lease.LeaseStatus
+REPLACED = "image_replaced"
+LINKING = frozenset({"lvmthin", "zfspool", "btrfs", "rbd"})
+"""Types of storages that make linked clones of containers (PVE/Storage/*Plugin.pm)."""
+_INTERVAL_SECONDS = 10.0
+_TROUBLE_SECONDS = 600.0
+_CORES, _MEMORY_MB = 1, 128  # of what is never started
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where an image is to stand, and what it is made from there."""
+
+    image: image_tables.Image
+    room: placement.NodeRoom
+    disk_gb: int
+    source: str | None  # a digest; None: the node does not show the file now
+
+    @property
+    def key(self) -> tuple[str, str, str | None]:
+        """What tells places apart, as in `key_of`."""
+        return self.image.template, self.room.node, self.room.storage or None
+
+    def is_met_by(self, row: lease.Lease) -> bool:
+        """Whether an image is what it would be if it were made now; unless known, it is."""
+        made = (row.made_of, row.size.disk_gb)
+        return key_of(row) == self.key and (
+            row.made_of is not None if self.source is None else made == (self.source, self.disk_gb)
+        )
+
+
+def key_of(row: lease.Lease) -> tuple[str, str, str | None]:
+    """Return the source and the place of an image."""
+    return row.template, row.node, row.storage
+
+
+def digest(found: storage.Template) -> str:
+    """Return what differs after an image's file was replaced."""
+    changed = None if found.created_at is None else found.created_at.timestamp()
+    text = json.dumps([found.volid, found.size_bytes, changed])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class ImageKeeper:
+    """Orders images, and retires those that are not wanted any more."""
+
+    def __init__(
+        self,
+        db: database.Database,
+        view: cluster.ClusterView,
+        settings: options.LeaseOptions,
+        selling: on_sale.OnSale,
+    ) -> None:
+        self._db = db
+        self._view = view
+        self._settings = settings
+        self._on_sale = selling
+        self._woken = asyncio.Event()
+        selling.when_replaced(self._woken.set)
+        self._loop: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start in the background; without prepared images, one look is for leftovers."""
+        self._loop = asyncio.create_task(self._run_for_ever(), name="images")
+
+    async def stop(self) -> None:
+        """Stop the loop; the worker goes on with images in the making."""
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+
+    async def run_once(self) -> None:
+        """Order and retire what is to be. Raises ProxmoxUnavailable."""
+        async with self._db.read() as tx:
+            rows = await image_rows.list_standing(tx)
+        if not rows and not any(one.prepare for one in self._on_sale.now.images_on_sale):
+            return
+        places = self.places(await self._view.rooms())
+        async with self._db.begin() as tx:
+            await reservation.lock_placement(self._db, tx)
+            drained = await drain_rows.names(tx)
+            wanted = [place for place in places if place.room.node not in drained]
+            rows = await image_rows.list_standing(tx)
+            await self._retire(tx, wanted, rows)
+            for place in wanted:
+                await self._order(tx, place, rows)
+
+    def places(self, rooms: Sequence[placement.NodeRoom]) -> list[Place]:
+        """Return where images are to stand, each source once for a place."""
+        found: dict[tuple[str, str, str | None], Place] = {}
+        for place in self._places(rooms):
+            before = found.setdefault(place.key, place)
+            if place.disk_gb < before.disk_gb:
+                found[place.key] = place
+        return list(found.values())
+
+    def _places(self, rooms: Sequence[placement.NodeRoom]) -> Iterator[Place]:
+        selling = self._on_sale.now
+        for image in selling.images_on_sale:
+            if not image.prepare:
+                continue
+            for sku in selling.skus.values():
+                for room in rooms if image.name in sku.images else ():
+                    allowed = not sku.nodes or room.node in sku.nodes
+                    stores = not sku.storages or room.storage in sku.storages
+                    links = self._view.storage_type(room.node, room.storage) in LINKING
+                    if allowed and stores and links:
+                        seen = self._view.template_on(room.node, image.template)
+                        source = None if seen is None else digest(seen)
+                        yield Place(
+                            image=image, room=room, disk_gb=sku.disk_gb.least, source=source
+                        )
+
+    async def _retire(
+        self, tx: transaction.Transaction, wanted: Sequence[Place], rows: Sequence[lease.Lease]
+    ) -> None:
+        """Retire images that no place wants as they are; the unused ones fall due."""
+        over = [
+            row
+            for row in rows
+            if row.status is Status.STOPPED
+            and row.deletes_at is None
+            and not any(place.is_met_by(row) for place in wanted)
+        ]
+        if not over:
+            return
+        names = [row.lease_id for row in over]
+        await image_rows.lock(tx, names)
+        copied = await image_rows.copied(tx, names)
+        for row in over:
+            is_copied = row.lease_id in copied
+            if is_copied and row.end_reason is not None:
+                continue
+            log.info("image_retired", image=row.sku, vmid=row.vmid, has_clones=is_copied)
+            with contextlib.suppress(queue.FenceLostError):
+                await moves.retire_image(self._db, tx, row, REPLACED, is_copied=is_copied)
+
+    async def _order(
+        self, tx: transaction.Transaction, place: Place, rows: Sequence[lease.Lease]
+    ) -> None:
+        """Write the row of an image that a place lacks, if nothing keeps it from being made."""
+        if place.source is None or any(
+            place.is_met_by(row) and row.end_reason is None for row in rows
+        ):
+            return
+        if any(key_of(row) == place.key and preparing.is_in_making(row) for row in rows):
+            return
+        failed = await image_rows.list_failed(tx, self._db.now(-_TROUBLE_SECONDS))
+        if any(key_of(row) == place.key for row in failed):
+            return
+        size = lease.Size(cores=_CORES, memory_mb=_MEMORY_MB, disk_gb=place.disk_gb)
+        promises = await lease_rows.list_promises(tx)
+        limits = dataclasses.replace(self._settings.limits, leases_per_node=None)
+        with contextlib.suppress(errors.NoCapacity):  # tenants use the room; look again later
+            placement.choose_room([place.room], promises, size, allowed=frozenset(), limits=limits)
+            row = lease.Lease(
+                lease_id=lease.new_lease_id(),
+                status=Status.RESERVED,
+                node=place.room.node,
+                storage=place.room.storage or None,
+                vmid=0,
+                owner=lease.IMAGE,
+                sku=place.image.name,
+                size=size,
+                hostname="",
+                template=place.image.template,
+                rates={},
+                created_at=datetime.now(UTC),  # the insert writes the database's own time
+                made_of=place.source,
+            )
+            await reservation.reserve_image(self._db, tx, row, self._settings)
+
+    async def _run_for_ever(self) -> None:
+        while True:
+            try:
+                await self.run_once()
+            except errors.Pve402Error as error:
+                log.warning("images_not_kept", error=workflow.reason_of(error))
+            except Exception:
+                log.exception("images_failed")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_INTERVAL_SECONDS):
+                    await self._woken.wait()
+            self._woken.clear()

@@ -1,0 +1,124 @@
+"""Makes a fresh clone what its lease says, and checks that nothing of its source is left."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from pve402.domain import lease
+from pve402.leases import guest_networks, machine, workflow
+from pve402.proxmox import errors as pve
+from pve402.proxmox import guests as pve_guests
+
+_WRITTEN: Final = (
+    *("hostname", "cores", "cpulimit", "cpuunits", "memory", "swap", "net0", "cmode", "onboot"),
+    *("features", "tags", "description", "nameserver", "searchdomain"),
+)
+"""What a guest of ours is created with, apart from its disk."""
+_MADE: Final = frozenset({"arch", "ostype", "rootfs", "unprivileged", "digest"})
+_SIZE: Final = re.compile(r"(?:.*,)?size=(\d{1,15})([KMGT]?)(?:,.*)?")
+_GIB: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+class StrangeError(Exception):
+    """A clone has options that no guest of ours has, so its image is not as it was made."""
+
+
+def strange_in(config: pve_guests.GuestConfig) -> list[str]:
+    """Return the options of an image or a clone that no guest of ours is made with."""
+    return sorted(config.values.keys() - {*_WRITTEN, *_MADE, "template"})
+
+
+class WholeClones:
+    """Finishes clones; each step may run twice."""
+
+    def __init__(
+        self,
+        machines: machine.Machines,
+        guests: pve_guests.Guests,
+        guest_network: guest_networks.GuestNetworks,
+    ) -> None:
+        self._machines = machines
+        self._guests = guests
+        self._networks = guest_network
+
+    async def make(self, row: lease.Lease, planned_expiry: datetime) -> None:
+        """Write what differs, and read it back; the guest is down throughout.
+
+        Raises StrangeError, RetryLater while the guest is not what it should be, ProxmoxErrors.
+        """
+        await self._check_down(row)
+        wanted = _wanted(self._machines.spec(row, planned_expiry).parameters(row.vmid))
+        config = await self._read(row)
+        changes, dropped = _differences(config, wanted)
+        if changes or dropped:
+            await self._guests.update_config(
+                _ref(row), changes, delete=dropped, digest=config.digest
+            )
+            config = await self._read(row)
+        if _is_smaller(config, row.size.disk_gb):
+            async with self._machines.turn_to_write(row.node):
+                upid = await self._guests.resize_disk(
+                    _ref(row), row.size.disk_gb, digest=config.digest
+                )
+                await self._machines.wait_until_created(row, upid.text)
+            config = await self._read(row)
+        if any(_differences(config, wanted)) or _is_smaller(config, row.size.disk_gb):
+            raise workflow.RetryLater("the clone is not yet what its lease says")
+        if "hwaddr=" not in config.values.get("net0", ""):
+            raise workflow.RetryLater("the clone's card has no hardware address")
+        await self._networks.cleanse(row)
+        await self._check_down(row)
+
+    async def _check_down(self, row: lease.Lease) -> None:
+        sight = await self._machines.look(row)
+        if sight not in {machine.Sight.UNFINISHED, machine.Sight.STOPPED}:
+            raise workflow.RetryLater(f"the clone is {sight.value}")
+
+    async def _read(self, row: lease.Lease) -> pve_guests.GuestConfig:
+        config = await self._guests.config(_ref(row))
+        if config.lock:
+            raise pve.GuestLocked(f"guest {row.vmid} is locked ({config.lock})")
+        strange = strange_in(config)
+        if strange:
+            raise StrangeError(f"a clone has options of its image: {', '.join(strange)[:200]}")
+        return config
+
+
+def _wanted(form: Mapping[str, object]) -> dict[str, str]:
+    """Return the options of a create call, as text."""
+    given = {name: form[name] for name in _WRITTEN if form.get(name) is not None}
+    return {
+        name: str(int(value)) if isinstance(value, bool) else str(value)
+        for name, value in given.items()
+    }
+
+
+def _differences(
+    config: pve_guests.GuestConfig, wanted: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """Return the options to write, and those to remove; a card keeps its hardware address."""
+    found = {name: config.values[name] for name in _WRITTEN if name in config.values}
+    found["description"] = config.description
+    changes = {
+        name: text for name, text in wanted.items() if _parts(found.get(name, "")) != _parts(text)
+    }
+    address = [part for part in found.get("net0", "").split(",") if part.startswith("hwaddr=")]
+    if "net0" in changes and address:
+        changes["net0"] = ",".join([changes["net0"], *address])
+    return changes, sorted(found.keys() - wanted.keys())
+
+
+def _parts(text: str) -> list[str]:
+    """Return the parts of an option in one order, but for what a card gets by itself."""
+    parts = sorted(part.strip() for part in re.split("[,;]", text))
+    return [part for part in parts if part != "firewall=0" and not part.startswith("hwaddr=")]
+
+
+def _is_smaller(config: pve_guests.GuestConfig, disk_gb: int) -> bool:
+    match = _SIZE.fullmatch(config.values.get("rootfs", ""))
+    return match is not None and int(match[1]) * _GIB[match[2]] < disk_gb * 2**30
+
+
+def _ref(row: lease.Lease) -> pve_guests.GuestRef:
+    return pve_guests.GuestRef(node=row.node, vmid=row.vmid)
