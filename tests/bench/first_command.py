@@ -1,11 +1,11 @@
 """From the paid request to the first command's answer: cold, out of the pool, and in bursts.
 
-    python -m tests.bench first_command [--beside CHECKOUT] [--few]
+    python -m tests.bench first_command [--beside CHECKOUT] [--few] [--only WORDS]
 
 CHECKOUT is another checkout of this project with its own `.venv`, usually of an earlier commit: its
 server is measured in turns with ours, in the same world. Chain, facilitator and Proxmox VE are
 simulated, with the times of latencies.toml; the settings are the usual ones apart from limits.
-`--few` takes a tenth of the turns.
+`--few` takes a tenth of the turns, `--only` those phases whose names contain the words.
 """
 
 import contextlib
@@ -66,6 +66,9 @@ def measure(folder: Path, arguments: Sequence[str]) -> list[rows.Row]:
         **{f"cold, {size} at once": (size, size, 0) for size in BURSTS},
         **{f"out of a pool of {POOL}, {size} at once": (size, size, POOL) for size in BURSTS},
     }
+    if "--only" in arguments:
+        words = arguments[arguments.index("--only") + 1]
+        phases = {what: phase for what, phase in phases.items() if words in what}
     for what, (number, at_once, pool) in phases.items():
         for side in sides:
             side.seconds[what] = _phase(folder, side, number, at_once, pool)
@@ -74,14 +77,14 @@ def measure(folder: Path, arguments: Sequence[str]) -> list[rows.Row]:
 
 def _row(what: str, sides: Sequence[Side]) -> rows.Row:
     ours, others = sides[0], sides[1:]
-    refused = sum(len(side.refused) for side in sides)
+    refused = ", ".join(f"{len(side.refused)} of {side.name}" for side in sides)
     return rows.Row(
         what=f"paid request to the first command's answer, {what}",
         ours=_told(ours.seconds[what]),
         beside="the commit before" if others else "-",
         peer=_told(others[0].seconds[what]) if others else "-",
         ratio=_ratio(ours.seconds[what], others[0].seconds[what]) if others else "-",
-        aim=f"{refused} refused in all",
+        aim=f"none refused (in all phases {refused})",
     )
 
 

@@ -9,10 +9,11 @@ from pve402.storage import database, tables, transaction
 
 _LOCK = 402_402_404
 _columns = tables.leases.c
-_CREATING, _RESERVED, _STARTING, _UNWINDING = (
+_CREATING, _RESERVED, _STARTING, _SETTLING, _UNWINDING = (
     lease.LeaseStatus.CREATING.value,
     lease.LeaseStatus.RESERVED.value,
     lease.LeaseStatus.STARTING.value,
+    lease.LeaseStatus.SETTLING.value,
     lease.LeaseStatus.UNWINDING.value,
 )
 
@@ -44,9 +45,9 @@ async def count_others(
 
 
 async def count_of_tenants(tx: transaction.Transaction) -> int:
-    """Return how many guests tenants wait for: not yet made, or made and not up."""
+    """Return how many guests tenants wait for: not yet made, not yet up, or not handed over."""
     count = sa.select(sa.func.count()).where(
-        _columns.status.in_([_RESERVED, _CREATING, _STARTING]),
+        _columns.status.in_([_RESERVED, _CREATING, _STARTING, _SETTLING]),
         _columns.owner != lease.NOBODY,
         _columns.ended_at.is_(None),
     )

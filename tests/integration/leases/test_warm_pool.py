@@ -384,6 +384,26 @@ async def test_tenants_who_wait_for_a_guest_go_before_the_pool(installation: Ins
     assert len(of_pool) == 2
 
 
+async def test_the_pool_is_refilled_slowly_while_its_guests_are_handed_over(
+    warm: Installation,
+) -> None:
+    await warm.parts.filler.stop()
+    looked_at, go_on = hold_the_look(warm)
+    object.__setattr__(
+        warm.parts.lease_options, "warm_kinds", warm_kinds("standard-lxc:1:512:8=20")
+    )
+
+    buying = asyncio.create_task(warm.lease())
+    await looked_at.wait()
+    before = len(await warm.leases_now())
+    await warm.parts.filler.run_once()
+    ordered = len(await warm.leases_now()) - before
+    go_on.set()
+    await buying
+
+    assert ordered == 2
+
+
 async def test_the_pool_leaves_turns_of_a_node_to_tenants(installation: Installation) -> None:
     parts = installation.parts
     object.__setattr__(parts.lease_options, "creates_per_node", 3)
