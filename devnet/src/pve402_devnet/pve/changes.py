@@ -223,6 +223,8 @@ def _final_value(
     world: cluster.Cluster, guest: cluster.Guest, name: str, *, running: bool
 ) -> config.Value:
     value = guest.config.pending[name]
+    if running and name in world.faults.refused_live:
+        raise errors.Failure("Device or resource busy")
     if re.fullmatch(r"net\d+", name):
         printed = print_network(str(value))
         bridge = schema.parse_property_string(printed, guest_schema.NETWORK).get("bridge")

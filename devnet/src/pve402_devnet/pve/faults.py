@@ -60,6 +60,8 @@ class Faults:
         default_factory=lambda: deque(maxlen=_REMEMBERED)
     )
     kill_creates: int = 0
+    refused_live: set[str] = field(default_factory=set)
+    """Options that the control groups of running guests refuse, until this is cleared."""
 
     def order(self, fault: CallFault) -> None:
         """Have a fault happen."""
@@ -98,3 +100,4 @@ class Faults:
         self.waiting.clear()
         self.waiting_for_tasks.clear()
         self.kill_creates = 0
+        self.refused_live.clear()
