@@ -45,6 +45,8 @@ from pve402.leases import (
     sdn_ranges,
     service,
     settling,
+    size_change_steps,
+    size_changes,
     snapshot_calls,
     snapshot_steps,
     snapshots,
@@ -151,10 +153,20 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
         lease_options,
         inside.end,
         guest_network,
-        snapshot_steps.SnapshotSteps(
+        snapshots=snapshot_steps.SnapshotSteps(
             db,
             snapshot_asking,
             rollback.Rollback(db, snapshot_asking, machines, guests, guest_network, inside.end),
+        ),
+        size_changes=size_change_steps.SizeChangeSteps(
+            db,
+            snapshot_asking,
+            machines,
+            guests,
+            tasks,
+            selling=selling,
+            settings=lease_options,
+            on_end=inside.end,
         ),
     )
     trial_guests = trials.Trials(
@@ -232,6 +244,14 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
             lease_options,
         ),
         snapshots=snapshots.Snapshots(db, guests, on_proxmox, lease_worker, lease_options),
+        size_changes=size_changes.SizeChanges(
+            db,
+            view,
+            selling,
+            lease_options,
+            quota_checks=quota_checks,
+            lease_worker=lease_worker,
+        ),
         inbound_rules=inbound.InboundRules(db, selling, lease_worker),
         networks=settings.network,
     )

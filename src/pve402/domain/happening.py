@@ -16,6 +16,7 @@ class Kind(Enum):
     STOP = "stop"
     REBOOT = "reboot"
     ROLLBACK = "rollback"
+    SIZE = "size"
     SUSPENDED = "suspended"
     RESUMED = "resumed"
     END = "end"

@@ -15,6 +15,7 @@ between, the balance at `metered_at` stays what it was, and the end follows from
 import dataclasses
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Any, Self
 
 from pve402.domain import lease, price
@@ -128,6 +129,22 @@ class Meter:
         """Return how long the balance would last from a moment on, were it not for a pause."""
         return max(0, self.at(moment).balance // self.burn)
 
+    def rebased(self, burn: int) -> Self:
+        """Burn another amount a minute, and end at the same millisecond: a change of unit."""
+        left_ms, rest = divmod(self.balance, self.burn)
+        balance = left_ms * burn + min(rest, burn - 1)
+        return dataclasses.replace(self, balance=balance, burn=burn)
+
+    def given_back(self, burn: int, since: datetime, until: datetime, moment: datetime) -> Self:
+        """Have burnt only `burn` from `since` to `until`, where more was burnt.
+
+        It burns as much as before from `moment` on. Only time counts that was there to be burnt.
+        """
+        settled = self.at(moment)
+        burnt_ms = max(0, (min(until, settled.metered_at) - since) // _MS)
+        too_much = max(0, self.burn - burn) * burnt_ms
+        return dataclasses.replace(settled, balance=settled.balance + too_much)
+
     def held(self, since: datetime, until: datetime) -> Self:
         """Go on at `until`, as if the time since `since` had not passed."""
         settled = self.at(since)
@@ -180,6 +197,11 @@ def paused_burn_of(rates: Mapping[str, str]) -> int | None:
     """Return what a paused lease burns a minute, at stored rates; None if none was sold."""
     units = price.parse_usd(rates.get("paused_usd_minute", "0")) * UNITS_PER_USD
     return units.numerator or None
+
+
+def minute_usd(burn: int) -> Fraction:
+    """Return what so many units a minute are in USD."""
+    return Fraction(burn, UNITS_PER_USD)
 
 
 def of(row: lease.Lease) -> Meter | None:

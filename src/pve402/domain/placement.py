@@ -107,18 +107,44 @@ def check_return(
     choose_room(rooms, promises, running, allowed=frozenset({node}), limits=unbounded)
 
 
+def check_growth(
+    rooms: Sequence[NodeRoom],
+    promises: Iterable[Promise],
+    more: lease.Size,
+    *,
+    cores: int,
+    node: str,
+    storage: str | None,
+    limits: Limits,
+) -> None:
+    """Raise NoCapacity if a guest cannot have so much more where it is, and `cores` in all.
+
+    What it needs no more of may be scarce.
+    """
+    unbounded = dataclasses.replace(limits, leases_per_node=None)  # the lease is already counted
+    here = [
+        room
+        for room in rooms
+        if (storage is None or room.storage == storage or not more.disk_gb)
+        and (room.cores is None or cores <= room.cores or not more.cores)
+    ]
+    choose_room(here, promises, more, allowed=frozenset({node}), limits=unbounded)
+
+
 def _fits(room: NodeRoom, promises: list[Promise], size: lease.Size, limits: Limits) -> bool:
     if limits.leases_per_node is not None and _count(promises) >= limits.leases_per_node:
         return False
     promised_mb = sum(promise.size.memory_mb for promise in promises) + size.memory_mb
-    if limits.memory_mb_per_node is not None and promised_mb > limits.memory_mb_per_node:
+    is_over = limits.memory_mb_per_node is not None and promised_mb > limits.memory_mb_per_node
+    if size.memory_mb and is_over:
         return False
-    if room.cores is not None:
+    if size.cores and room.cores is not None:
         promised = sum(promise.size.cores for promise in promises) + size.cores
         if size.cores > room.cores or promised > room.cores * limits.cores_overcommit:
             return False
-    free_mb = _free_memory_mb(room, promises)
-    return room.memory_mb is None or size.memory_mb <= free_mb - limits.memory_reserve_mb
+    if not size.memory_mb or room.memory_mb is None:
+        return True
+    return size.memory_mb <= _free_memory_mb(room, promises) - limits.memory_reserve_mb
 
 
 def _has_disk(room: NodeRoom, promised: list[Promise], size: lease.Size, limits: Limits) -> bool:

@@ -78,14 +78,14 @@ class Quota:
         return self == type(self)()
 
     def check(self, used: Usage, more: Usage, whose: str) -> None:
-        """Raise LimitReached if more than is used would exceed the quota.
+        """Raise LimitReached if more than is used would exceed the quota; nothing more never does.
 
         `whose` names the party in a sentence, such as "one wallet".
         """
         wanted = used.plus(more)
         for name, words in _WORDS.items():
             limit = getattr(self, name)
-            if limit is not None and getattr(wanted, name) > limit:
+            if limit is not None and getattr(more, name) and getattr(wanted, name) > limit:
                 raise errors.LimitReached(
                     f"This service leases at most {limit} {words} to {whose} at a time. End a"
                     " lease, wait until one expires, or ask for less. Nothing was charged."

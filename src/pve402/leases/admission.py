@@ -20,6 +20,7 @@ from pve402.domain import (
     order,
     placement,
     request,
+    size_changes,
 )
 from pve402.leases import free_riding, money, moves, options, purchases, quotas, reservation
 from pve402.storage import (
@@ -28,6 +29,7 @@ from pve402.storage import (
     lease_rows,
     order_rows,
     queue,
+    size_change_rows,
     transaction,
     user_data_rows,
     vault,
@@ -263,6 +265,9 @@ class Admission:
             await moves.hold(tx, current, new.order_id, new.valid_before + _HOLD_MARGIN)
         except queue.FenceLostError:
             raise errors.LeaseBusy from None
+        change = await size_change_rows.unfinished(tx, row.lease_id)
+        if change is not None and change.state is size_changes.State.CHANGING:
+            raise errors.LeaseBusy  # nobody knows yet which size is renewed
 
     async def _check_return(
         self,

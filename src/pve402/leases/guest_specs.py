@@ -14,6 +14,9 @@ from pve402.proxmox.guest_spec import CPU_UNITS_LIMIT
 FAMILIES: Mapping[int, str] = {4: "ipv4", 6: "ipv6"}
 """The names of address families in a lease's row and in answers."""
 
+OF_SIZE = frozenset({"cores", "memory", "swap", "cpulimit", "cpuunits"})
+"""The options of a guest that follow from its size, but for its disk."""
+
 
 def spec_of(
     usual: pve_guests.GuestSpec, selling: on_sale.OnSale, row: lease.Lease
@@ -58,6 +61,19 @@ def _of_image(usual: pve_guests.GuestSpec, row: lease.Lease) -> pve_guests.Guest
         memory_mb=row.size.memory_mb,
         disk_gb=row.size.disk_gb,
     )
+
+
+def size_options(selling: on_sale.OnSale, row: lease.Lease, size: lease.Size) -> dict[str, str]:
+    """Return the options of a lease's guest that follow from a size, but for its disk."""
+    shares = _shares(selling.catalogue_of(row).skus.get(row.sku), size)
+    found = {
+        "cores": size.cores,
+        "memory": size.memory_mb,
+        "swap": shares.get("swap_mb"),
+        "cpulimit": shares.get("cpu_limit"),
+        "cpuunits": shares.get("cpu_units"),
+    }
+    return {name: str(value) for name, value in found.items() if value is not None}
 
 
 def _shares(sku: catalogue.Sku | None, size: lease.Size) -> dict[str, Any]:

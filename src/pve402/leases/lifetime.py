@@ -1,7 +1,7 @@
 """The workflow that ends a lease: stop, keep for a while, destroy; and the unwinding of a new one.
 
     state of the lease   step                                       then
-    ACTIVE               snapshots and a rollback, as requested;    ACTIVE
+    ACTIVE               snapshots, a rollback or another size;     ACTIVE
                          start or stop the guest, as requested;     ACTIVE
                          once it is down, a pause begins            ACTIVE
                          the time of some suspended leases is held  ACTIVE
@@ -34,6 +34,7 @@ from pve402.leases import (
     metrics,
     moves,
     options,
+    size_change_steps,
     snapshot_steps,
     workflow,
 )
@@ -42,6 +43,7 @@ from pve402.storage import (
     address_rows,
     database,
     port_rows,
+    size_change_rows,
     snapshot_rows,
     token_rows,
     vmid_rows,
@@ -64,10 +66,13 @@ class Lifetime:
         settings: options.LeaseOptions,
         on_end: Callable[[lease.Lease, str], Awaitable[None]],
         guest_network: guest_networks.GuestNetworks,
+        *,
         snapshots: snapshot_steps.SnapshotSteps,
+        size_changes: size_change_steps.SizeChangeSteps,
     ) -> None:
         """Keep the parts; `on_end(lease, reason)` closes consoles when a guest goes down."""
         self._snapshots = snapshots
+        self._size_changes = size_changes
         self._db = db
         self._machines = machines
         self._settings = settings
@@ -109,23 +114,33 @@ class Lifetime:
             await self._wait_until(row, now + _HELD_PAUSE)
             return None
         if now < row.expires_at:
-            ends = row.expires_at
-            back, look_at = await self._snapshots.advance(row)
-            if back is not row:  # rolled back, which took a while: its time may be over
-                return back
-            row = await self._apply_power(row)
-            ends = row.expires_at or ends  # a pause moves it
-            if self._networks.is_outdated(row):
-                await self._machines.write_description(row)
-            row, again_at = await self._networks.advance(row, functools.partial(self._move, row))
-            await self._wait_until(row, min(again_at or ends, look_at or ends, ends))
-            return None
+            return await self._serve(row, row.expires_at)
         if row.hold_until is not None and now < row.hold_until:
             await self._wait_until(row, row.hold_until)
             return None
+        longer = await self._size_changes.abandon(row)
+        if longer is not None:
+            return longer
         reason = row.end_reason or "expired"
         stopping = functools.partial(moves.begin_stopping, self._db, reason=reason)
         return await self._move(row, stopping)
+
+    async def _serve(self, row: lease.Lease, ends: datetime) -> lease.Lease | None:
+        """Do what is due during the paid time; return the row if it must be looked at again."""
+        back, look_at = await self._snapshots.advance(row)
+        if back is not row:  # rolled back, which took a while: its time may be over
+            return back
+        back, also_look_at = await self._size_changes.advance(row)
+        if back is not row:  # it has another size or wish, and perhaps another end
+            return back
+        row = await self._apply_power(row)
+        ends = row.expires_at or ends  # a pause moves it
+        if self._networks.is_outdated(row):
+            await self._machines.write_description(row)
+        row, again_at = await self._networks.advance(row, functools.partial(self._move, row))
+        looks = (again_at, look_at, also_look_at)
+        await self._wait_until(row, min([ends, *(look for look in looks if look)]))
+        return None
 
     async def _apply_power(self, row: lease.Lease) -> lease.Lease:
         """Start, stop or pause the guest of an active lease, as its tenant or the operator wants.
@@ -230,6 +245,7 @@ class Lifetime:
             await token_rows.revoke_of_lease(self._db, tx, row.lease_id)
             await port_rows.remove_of_lease(tx, row.lease_id)
             await snapshot_rows.remove_of_lease(tx, row.lease_id)
+            await size_change_rows.remove_of_lease(tx, row.lease_id)
         await self._on_end(row, reason)
         metrics.LEASES_OVER.labels(reason).inc()
         log.info("lease_over", lease=row.lease_id, vmid=row.vmid, reason=reason)

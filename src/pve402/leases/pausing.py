@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pve402.domain import errors, lease, meter, placement
 from pve402.domain import power as wishes
 from pve402.leases import cluster, moves, options, power, reservation, worker
-from pve402.storage import database, lease_rows, queue, transaction
+from pve402.storage import database, lease_rows, queue, size_change_rows, transaction
 
 _HOUR = timedelta(hours=1)
 
@@ -55,6 +55,8 @@ class Pauses:
             async with self._db.begin() as tx:
                 asked = await moves.ask_pause(self._db, tx, row, by)
                 await power.check_no_rollback(tx, row)
+                if await size_change_rows.unfinished(tx, row.lease_id) is not None:
+                    raise errors.LeaseBusy
         except queue.FenceLostError:
             raise errors.LeaseBusy from None
         return await power.applied(self._db, self._worker, asked)

@@ -15,7 +15,7 @@ import structlog
 from pve402.domain import errors, lease, power, snapshots
 from pve402.leases import machine, moves, worker, workflow
 from pve402.proxmox import errors as pve
-from pve402.storage import database, lease_rows, queue, snapshot_rows, transaction
+from pve402.storage import database, lease_rows, queue, size_change_rows, snapshot_rows, transaction
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +75,8 @@ class PowerSwitch:
     async def check(self, row: lease.Lease) -> None:
         """Raise the error that a start, a stop or a reboot would get now.
 
-        Raises what `check_running_time` raises, and LeaseBusy during a rollback.
+        Raises what `check_running_time` raises, and LeaseBusy while it is down for a rollback
+        or for another size.
         """
         check_running_time(row)
         async with self._db.read() as tx:
@@ -95,9 +96,11 @@ class PowerSwitch:
 
 
 async def check_no_rollback(tx: transaction.Transaction, row: lease.Lease) -> None:
-    """Raise LeaseBusy while a lease's guest is rolled back."""
+    """Raise LeaseBusy while a lease's guest is down to be rolled back, or for another size."""
     found = await snapshot_rows.of_lease(tx, row.lease_id)
-    if any(one.state is snapshots.State.ROLLING_BACK for one in found):
+    change = await size_change_rows.unfinished(tx, row.lease_id)
+    is_down_for_it = change is not None and change.resumes_to is not None
+    if is_down_for_it or any(one.state is snapshots.State.ROLLING_BACK for one in found):
         raise errors.LeaseBusy
 
 

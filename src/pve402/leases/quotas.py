@@ -24,7 +24,13 @@ class QuotaChecks:
         network: networks.NetworkProfile,
     ) -> None:
         """Raise LimitReached if this creation would exceed a quota; call it in placement's turn."""
-        quotas, more = self._quotas, quota.Usage.of_lease(size, len(network.known))
+        await self.check_more(tx, buyer, quota.Usage.of_lease(size, len(network.known)))
+
+    async def check_more(
+        self, tx: transaction.Transaction, buyer: purchases.Buyer, more: quota.Usage
+    ) -> None:
+        """Raise LimitReached if so much more would exceed a quota; call it in placement's turn."""
+        quotas = self._quotas
         wallet = self._who_is_new.accounts_of(buyer)
         if not quotas.wallet.is_unlimited:
             quotas.wallet.check(await usage_rows.of_owners(tx, wallet), more, "one wallet")

@@ -11,7 +11,8 @@
     or whose rules are not what they should be    its lease falls due, which sees to it
     a pause that has not begun, or that a replica
     of an earlier version knew nothing of         its lease falls due, which sees to it
-    a snapshot that nobody goes on with           its lease falls due, which sees to it
+    a snapshot, or a change of size, that nobody
+    goes on with                                  its lease falls due, which sees to it
     a warm guest that is gone or down             it is discarded, the pool makes another
     a guest of ours without a current lease       reported; only an operator may stop it
     a guest locked for creation without a task    reported; only root on its node can clear it
@@ -50,6 +51,7 @@ from pve402.storage import (
     lease_rows,
     owed_rows,
     queue,
+    size_change_rows,
     snapshot_rows,
     user_data_rows,
 )
@@ -126,7 +128,7 @@ class Reconciler:
         standing, seen = await self._look()
         guests = {guest.vmid: guest for guest in seen.guests}
         await self._close_gaps([(row, guests.get(row.vmid)) for row in standing])
-        await self._resume_snapshots(standing)
+        await self._resume_what_was_left(standing)
         report = self._report(standing, seen)
         metrics.STRANGERS.set(len(report.strangers))
         known = self.last_report.strangers if self.last_report is not None else ()
@@ -136,10 +138,11 @@ class Reconciler:
         self.last_report = report
         return report
 
-    async def _resume_snapshots(self, standing: Iterable[lease.Lease]) -> None:
-        """Let the worker go on with snapshots that nobody is about to look at."""
+    async def _resume_what_was_left(self, standing: Iterable[lease.Lease]) -> None:
+        """Let the worker go on with snapshots and sizes that nobody is about to look at."""
         async with self._db.read() as tx:
-            left_alone = set(await snapshot_rows.left_alone(tx))
+            left_alone = {*await snapshot_rows.left_alone(tx)}
+            left_alone |= {*await size_change_rows.left_alone(tx)}
         for row in standing:
             if row.lease_id in left_alone:
                 with contextlib.suppress(queue.FenceLostError):

@@ -33,8 +33,6 @@ _KEPT: Final = frozenset(
 )
 """Options that a rollback must not change, besides all cards and the description."""
 _CARD: Final = re.compile(r"net\d{1,2}")
-_SIZE: Final = re.compile(r"(?:.*,)?size=(\d{1,15})([KMGT]?)(?:,.*)?")
-_GIB: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _BROKEN_SECONDS: Final = 60.0
 
 
@@ -201,5 +199,4 @@ def _parts(text: str) -> list[str]:
 
 def _is_smaller(config: pve_guests.GuestConfig, disk_gb: int) -> bool:
     """Whether the root disk is smaller than paid for; one without a size has no limit."""
-    match = _SIZE.fullmatch(config.values.get("rootfs", ""))
-    return match is not None and int(match[1]) * _GIB[match[2]] < disk_gb * 2**30
+    return config.disk_bytes is not None and config.disk_bytes < disk_gb * 2**30

@@ -26,6 +26,7 @@ from pve402.leases import (
     questions,
     scripts,
     sdn_ranges,
+    size_changes,
     snapshots,
     usage,
     views,
@@ -90,6 +91,7 @@ class Parts:
     pauses: pausing.Pauses
     inbound_rules: inbound.InboundRules
     snapshots: snapshots.Snapshots
+    size_changes: size_changes.SizeChanges
     lease_views: views.LeaseViews
     history: usage.UsageHistory
     networks: tuple[str, ...]  # CAIP-2, those that payments are accepted on
@@ -118,6 +120,7 @@ class LeaseService:
         self.reboot = parts.pauses.reboot
         self.check_use, self.wake_for = parts.pauses.check_use, parts.pauses.wake_for
         self.check_pause, self.pause = parts.pauses.check_pause, parts.pauses.pause
+        self.size_changes = parts.size_changes
         self.history = parts.history
         self.scripts = scripts.Scripts(parts.db, parts.secret_vault)
         self.prices = prices.Prices(parts.on_sale, parts.versions)

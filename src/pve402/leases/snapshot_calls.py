@@ -133,9 +133,14 @@ class SnapshotCalls:
         found = await self.on_proxmox.list(ref(row))
         return next((seen for seen in found if seen.name == one.pve_name), None)
 
-    async def own_config(self, row: lease.Lease) -> pve_guests.GuestConfig:
-        """Return the guest's options. Raises GuestMissing if the guest is not the lease's."""
-        config = await self._guests.config(ref(row))
+    async def own_config(
+        self, row: lease.Lease, *, current: bool = False
+    ) -> pve_guests.GuestConfig:
+        """Return the guest's options, `current` without what waits for its next start.
+
+        Raises GuestMissing if the guest is not the lease's.
+        """
+        config = await self._guests.config(ref(row), current=current)
         if not self.is_marked(row, config):
             raise pve.GuestMissing(f"guest {row.vmid} is not the lease's")
         return config

@@ -14,7 +14,7 @@ from pve402.leases import moves, options, power, snapshot_calls, worker
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import snapshots as pve_snapshots
-from pve402.storage import database, queue, snapshot_rows, transaction
+from pve402.storage import database, queue, size_change_rows, snapshot_rows, transaction
 
 _STATES = snapshots.State
 
@@ -143,6 +143,8 @@ class Snapshots:
             async with self._db.begin() as tx:
                 moved = await move(self._db, tx, row)
                 found = await snapshot_rows.of_lease(tx, row.lease_id)
+                if await size_change_rows.unfinished(tx, row.lease_id) is not None:
+                    raise errors.LeaseBusy
                 yield _Change(tx=tx, moved=moved, found=found)
         except queue.FenceLostError:
             raise errors.LeaseBusy from None

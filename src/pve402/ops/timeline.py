@@ -18,6 +18,7 @@ _WORDS: Final = {
     happening.Kind.STOP: "stop asked for",
     happening.Kind.REBOOT: "reboot asked for",
     happening.Kind.ROLLBACK: "rollback asked for",
+    happening.Kind.SIZE: "another size asked for",
     happening.Kind.END: "end asked for",
 }
 

@@ -1,5 +1,6 @@
 """What Proxmox VE reports about a guest: status, configuration, addresses, console tickets."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
@@ -9,6 +10,8 @@ from pve402.proxmox.resources import RunState
 from pve402.proxmox.upid import Upid
 
 _ADDRESSES_LIMIT = 64
+_SIZE = re.compile(r"(?:.*,)?size=(\d{1,15})([KMGT]?)(?:,.*)?")
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,12 @@ class GuestConfig:
     memory_mb: int | None
     cores: int | None
     values: Mapping[str, str]
+
+    @property
+    def disk_bytes(self) -> int | None:
+        """The size of the root disk; None if it has none, and so no limit."""
+        match = _SIZE.fullmatch(self.values.get("rootfs", ""))
+        return None if match is None else int(match[1]) * _UNITS[match[2]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -158,10 +158,14 @@ class Guests:
         data = await self._client.call(call.method, call.path, {"timeframe": frame})
         return await asyncio.to_thread(past_figures.read, data, call)
 
-    async def config(self, ref: GuestRef) -> GuestConfig:
-        """The guest's stored configuration. Raises GuestMissing."""
+    async def config(self, ref: GuestRef, *, current: bool = False) -> GuestConfig:
+        """The guest's stored configuration, with changes that wait for its next start.
+
+        Those are left out with `current`. Raises GuestMissing.
+        """
         call = answers.Call(method="GET", path=ref.path("config"))
-        return guest_views.config(await self._client.call(call.method, call.path), call)
+        form = {"current": True} if current else None
+        return guest_views.config(await self._client.call(call.method, call.path, form), call)
 
     async def update_config(
         self,

@@ -5,6 +5,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from pve402.storage.column_types import Amount, JsonText, UtcMilliseconds
+from pve402.storage.guest_tables import metadata, size_changes, snapshots
+
+__all__ = ["metadata", "size_changes", "snapshots"]  # with the tables below
 
 
 def _index_of_some(
@@ -13,8 +16,6 @@ def _index_of_some(
     """Add a partial index of the rows that meet a condition, on either database."""
     sa.Index(name, *columns, postgresql_where=which, sqlite_where=which)
 
-
-metadata = sa.MetaData()
 
 leases = sa.Table(
     "leases",
@@ -375,22 +376,6 @@ port_logins = sa.Table(
     sa.Column("expires_at", UtcMilliseconds, nullable=False, index=True),
 )
 sa.Index("port_logins_port", port_logins.c.lease_id, port_logins.c.port)
-
-snapshots = sa.Table(
-    "snapshots",
-    metadata,
-    sa.Column("pve_name", sa.String(40), primary_key=True),
-    sa.Column("lease_id", sa.String(32), nullable=False),
-    sa.Column("name", sa.String(40), nullable=False),
-    sa.Column("state", sa.String(16), nullable=False, index=True),
-    sa.Column("created_at", UtcMilliseconds, nullable=False),
-    sa.Column("asked_at", UtcMilliseconds),
-    sa.Column("upid", sa.String(255)),
-    sa.Column("resumes_to", sa.String(16)),
-    sa.Column("kept", JsonText),
-    sa.Column("problem", sa.String(64)),
-)
-sa.Index("snapshots_name", snapshots.c.lease_id, snapshots.c.name, unique=True)
 
 facts = sa.Table(
     "facts",

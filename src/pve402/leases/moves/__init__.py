@@ -73,6 +73,14 @@ from pve402.leases.moves.renewal import (
     take_minutes_back,
     wake,
 )
+from pve402.leases.moves.size_changes import (
+    begin_size_change,
+    end_size_change,
+    end_undoing,
+    is_changeable,
+    stop_to_change,
+    undo_size_change,
+)
 from pve402.leases.moves.snapshots import begin_rollback, end_rollback, look_at_snapshots
 from pve402.leases.moves.suspension import end_by_operator, resume, suspend
 from pve402.leases.moves.trials import begin_trial, end_trial, take_over_trial, wait_for_rules
@@ -96,6 +104,7 @@ __all__ = [
     "begin_pause",
     "begin_rollback",
     "begin_settling",
+    "begin_size_change",
     "begin_starting",
     "begin_stopping",
     "begin_trial",
@@ -108,7 +117,9 @@ __all__ = [
     "end_by_operator",
     "end_early",
     "end_rollback",
+    "end_size_change",
     "end_trial",
+    "end_undoing",
     "end_vanished",
     "enter_images",
     "enter_warm_pool",
@@ -121,6 +132,7 @@ __all__ = [
     "forget_create_sent",
     "hold",
     "hold_longer",
+    "is_changeable",
     "keep_stopped",
     "look_at_snapshots",
     "make_anew",
@@ -141,9 +153,11 @@ __all__ = [
     "sell_warm",
     "start_paid",
     "stop_again",
+    "stop_to_change",
     "suspend",
     "take_minutes_back",
     "take_over_trial",
+    "undo_size_change",
     "unwind",
     "wait",
     "wait_for_rules",

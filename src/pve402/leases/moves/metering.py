@@ -23,6 +23,13 @@ def of(row: lease.Lease, moment: datetime) -> meter.Meter:
     return meter.of(row) or meter.Meter.empty(meter.burn_of(row.rates, row.size), moment)
 
 
+def rated(row: lease.Lease, moment: datetime) -> meter.Meter:
+    """Return a lease's meter in the unit of its rates, which may be others after a rebuild."""
+    found = of(row, moment)
+    burn = meter.burn_of(row.rates, row.size)
+    return found if found.burn == burn else found.rebased(burn)
+
+
 def burning_until(row: lease.Lease, moment: datetime) -> datetime:
     """Return until when a lease's time has passed: a suspension that holds it ends that."""
     if row.suspension is None or not row.suspension.time_held:

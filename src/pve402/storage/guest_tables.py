@@ -1,0 +1,46 @@
+"""The tables of what is done about guests besides their leases; `tables` has them, too."""
+
+import sqlalchemy as sa
+
+from pve402.storage.column_types import Amount, JsonText, UtcMilliseconds
+
+metadata = sa.MetaData()
+
+snapshots = sa.Table(
+    "snapshots",
+    metadata,
+    sa.Column("pve_name", sa.String(40), primary_key=True),
+    sa.Column("lease_id", sa.String(32), nullable=False),
+    sa.Column("name", sa.String(40), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("created_at", UtcMilliseconds, nullable=False),
+    sa.Column("asked_at", UtcMilliseconds),
+    sa.Column("upid", sa.String(255)),
+    sa.Column("resumes_to", sa.String(16)),
+    sa.Column("kept", JsonText),
+    sa.Column("problem", sa.String(64)),
+)
+sa.Index("snapshots_name", snapshots.c.lease_id, snapshots.c.name, unique=True)
+
+size_changes = sa.Table(
+    "size_changes",
+    metadata,
+    sa.Column("lease_id", sa.String(32), primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("created_at", UtcMilliseconds, nullable=False),
+    *(
+        sa.Column(f"{name}_{when}", sa.Integer, nullable=False)
+        for when in ("before", "after")
+        for name in ("cores", "memory_mb", "disk_gb")
+    ),
+    *(sa.Column(name, Amount, nullable=False) for name in ("burn_before", "burn_after")),
+    sa.Column("rates_after", JsonText, nullable=False),
+    sa.Column("since", UtcMilliseconds, nullable=False),
+    sa.Column("may_restart", sa.Boolean, nullable=False),
+    *(sa.Column(name, UtcMilliseconds) for name in ("began_at", "asked_at")),
+    sa.Column("upid", sa.String(255)),
+    sa.Column("disk_bytes", sa.BigInteger),
+    sa.Column("kept", JsonText),
+    sa.Column("resumes_to", sa.String(16)),
+    sa.Column("problem", sa.String(64)),
+)
