@@ -17,16 +17,19 @@ from pve402.domain import (
     errors,
     inbound,
     lease,
+    meter,
     networks,
     order,
     power,
     quota,
+    size_changes,
     snapshots,
     user_data,
 )
 from pve402.leases import inbound as inbound_rules
 from pve402.leases import on_sale, prices, service
 from pve402.leases import power as power_rules
+from pve402.leases import size_changes as lease_size_changes
 from pve402.leases import snapshots as lease_snapshots
 from pve402.proxmox import past_figures, resources
 
@@ -177,6 +180,53 @@ class FakeScripts:
         return self.found
 
 
+class FakeSizeChanges:
+    """Changes the sizes of leases at once, and refuses what a test puts into `refusal`."""
+
+    def __init__(self, leases: "FakeLeases") -> None:
+        self._leases = leases
+        self.refusal: Exception | None = None
+        self.made: size_changes.SizeChange | None = None
+
+    async def quote(
+        self, row: lease.Lease, wish: size_changes.Wish, *, by_key: bool
+    ) -> lease_size_changes.Plan:
+        self._leases._called("quote_change", by_key)
+        if self.refusal is not None:
+            raise self.refusal
+        size, empty = wish.size_for(row, self._leases.catalogue), meter.Meter.empty(1, NOW)
+        after = empty.changed(meter.burn_of(row.rates, size), NOW)
+        return lease_size_changes.Plan(
+            row=row, size=size, rates=dict(row.rates), before=empty, after=after
+        )
+
+    async def check(self, row: lease.Lease, wish: size_changes.Wish, *, by_key: bool) -> None:
+        await self.quote(row, wish, by_key=by_key)
+
+    async def change(
+        self, row: lease.Lease, wish: size_changes.Wish, *, by_key: bool
+    ) -> lease_size_changes.Outcome:
+        plan = await self.quote(row, wish, by_key=by_key)
+        self._leases._called("change", wish)
+        self.made = size_changes.SizeChange(
+            lease_id=row.lease_id,
+            state=size_changes.State.DONE,
+            created_at=NOW,
+            before=row.size,
+            after=plan.size,
+            burn_before=plan.before.burn,
+            burn_after=plan.after.burn,
+            rates_after=plan.rates,
+            since=NOW,
+            may_restart=wish.may_restart,
+        )
+        return await self.show(row)
+
+    async def show(self, row: lease.Lease) -> lease_size_changes.Outcome:
+        self._leases._called("show_change", row)
+        return lease_size_changes.Outcome(lease=row, change=self.made)
+
+
 class NoOtherVersion:
     """The catalogue never changes."""
 
@@ -215,6 +265,7 @@ class FakeLeases:
         self.inbound = FakeInbound(selling, self.calls)
         self.history = FakeHistory(self._called)
         self.snapshots = FakeSnapshots(self._called)
+        self.size_changes = FakeSizeChanges(self)
         self.scripts = FakeScripts()
         self.prices = prices.Prices(selling, NoOtherVersion())  # type: ignore[arg-type]
 

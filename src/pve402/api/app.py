@@ -36,6 +36,7 @@ from pve402.api.routes import (
     ports,
     power,
     pulls,
+    size_changes,
     snapshots,
     stats,
     watching,
@@ -151,7 +152,7 @@ def _add_routes(app: FastAPI, public_url: str, on_sale: Callable[[], catalogues.
         stream_sockets,
         ports,
     )
-    bought = (lease, power, snapshots, inbound, owed, management)
+    bought = (lease, power, size_changes, snapshots, inbound, owed, management)
     seen = (stats, catalogue, discovery, auth, health)
     for noun in (*bought, *into_guests, pulls, pages, *seen):
         app.router.routes.extend(noun.router.routes)

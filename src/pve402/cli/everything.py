@@ -11,6 +11,7 @@ from pve402.cli import (
     ports,
     programs,
     reach,
+    size_changes,
     snapshots,
     tenant,
 )
@@ -18,6 +19,6 @@ from pve402.cli import (
 
 def add_to(app: typer.Typer) -> None:
     """Add them to the command line, in the order of `--help`."""
-    of_containers = (tenant, snapshots, inside, programs, entries, reach, ports)
+    of_containers = (tenant, size_changes, snapshots, inside, programs, entries, reach, ports)
     for part in (accounts, *of_containers, agents, e2b):
         part.add_to(app)

@@ -80,11 +80,13 @@ from pve402.schemas.requests import (
     TerminalSize,
     TokenRequest,
 )
+from pve402.schemas.size_changes import ChangeAnswer, ChangeRequest, SizeAtPrice
 from pve402.schemas.snapshots import SnapshotItem, SnapshotRequest, SnapshotsAnswer
 from pve402.schemas.ssh import KeyItem, KeysAnswer, SshWay
 from pve402.schemas.usage import MOST_USAGE_POINTS, TimeFrame, UsageAnswer, UsagePoint
 from pve402.schemas.wire import (
     AddressWord,
+    ChangeState,
     ConsoleKind,
     ExecEncoding,
     ExecState,
@@ -118,6 +120,9 @@ __all__ = [
     "CatalogueState",
     "ChallengeAnswer",
     "ChallengeRequest",
+    "ChangeAnswer",
+    "ChangeRequest",
+    "ChangeState",
     "ConsoleAnswer",
     "ConsoleHello",
     "ConsoleKind",
@@ -172,6 +177,7 @@ __all__ = [
     "Scope",
     "ShortText",
     "SignalRequest",
+    "SizeAtPrice",
     "SizePrice",
     "SkuItem",
     "SnapshotItem",

@@ -54,7 +54,9 @@ Scope = Literal[
     "ports",
     "redeem",
     "snapshots",
+    "change",
 ]
+ChangeState = Literal["quote", "unchanged", "changing", "undoing", "done", "failed"]
 SnapshotState = Literal["taking", "there", "failed", "rolling_back", "deleting"]
 
 

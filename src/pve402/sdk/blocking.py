@@ -136,6 +136,8 @@ class Box(facts.Facts, Facade[AsyncBox]):
     stop = portal.calls(AsyncBox.stop)
     pause = portal.calls(AsyncBox.pause)
     reboot = portal.calls(AsyncBox.reboot)
+    quote_change = portal.calls(AsyncBox.quote_change)
+    change = portal.calls(AsyncBox.change)
     end = portal.calls(AsyncBox.end)
 
     def __enter__(self) -> Self:

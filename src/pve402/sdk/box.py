@@ -285,6 +285,40 @@ class AsyncBox(programs.AsyncPrograms):
         """Reboot the container. Raises as `show`."""
         return self._noted(await self._service.reboot(self.lease_id))
 
+    async def quote_change(
+        self,
+        *,
+        cores: int | None = None,
+        memory_mb: int | None = None,
+        disk_gb: int | None = None,
+    ) -> schemas.ChangeAnswer:
+        """What another size would cost, and when the lease would end. Raises as `show`."""
+        wanted = {"cores": cores, "memory_mb": memory_mb, "disk_gb": disk_gb}
+        return await client.size_changes.quote(self._service, self.lease_id, **wanted)
+
+    async def change(
+        self,
+        *,
+        cores: int | None = None,
+        memory_mb: int | None = None,
+        disk_gb: int | None = None,
+        allow_restart: bool = False,
+    ) -> schemas.ChangeAnswer:
+        """Change the size, and with it how long the paid time lasts; a disk only grows.
+
+        With `allow_restart`, the box is stopped and started if need be. Raises as `show`.
+        """
+        changed = await client.size_changes.change(
+            self._service,
+            self.lease_id,
+            cores=cores,
+            memory_mb=memory_mb,
+            disk_gb=disk_gb,
+            allow_restart=allow_restart,
+        )
+        await self.show()
+        return changed
+
     async def end(self) -> None:
         """End the lease and destroy the container; nothing is refunded.
 

@@ -106,8 +106,8 @@ def ports(answer: Any, *, request: type | None = None, query: Sequence[str] = ()
     return _inside(answer, request=request, query=query)
 
 
-def snapshots(answer: Any, *, request: type | None = None) -> dict[str, Any]:
-    """Document a route of a container's snapshots."""
+def alters(answer: Any, *, request: type | None = None) -> dict[str, Any]:
+    """Document a route of what Proxmox VE may refuse: a container's snapshots, or its size."""
     documented = fee(answer, request=request)
     documented["responses"] |= _refused(422, 502)
     return documented

@@ -23,6 +23,7 @@ REQUESTS: Final = (
     schemas.KeyRequest,
     schemas.PortRequest,
     schemas.PortLoginRequest,
+    schemas.ChangeRequest,
     schemas.SnapshotRequest,
     schemas.ConsoleRequest,
 )

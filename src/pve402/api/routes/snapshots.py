@@ -22,7 +22,7 @@ _DELETE: Final = "The end of a snapshot"
 _ROLL_BACK: Final = "A rollback of a container"
 
 
-@router.get("/lease/{ctid}/snapshots", **operations.snapshots(schemas.SnapshotsAnswer))
+@router.get("/lease/{ctid}/snapshots", **operations.alters(schemas.SnapshotsAnswer))
 async def list_snapshots(request: Request) -> Response:
     """List the snapshots of the container, how many it may have, and if its storage takes any."""
     call = await _admitted(request, _LOOK)
@@ -35,7 +35,7 @@ async def list_snapshots(request: Request) -> Response:
 
 @router.post(
     "/lease/{ctid}/snapshots",
-    **operations.snapshots(schemas.SnapshotItem, request=schemas.SnapshotRequest),
+    **operations.alters(schemas.SnapshotItem, request=schemas.SnapshotRequest),
 )
 async def take_snapshot(request: Request) -> Response:
     """Take a snapshot of the container's disk and options; it runs on.
@@ -52,7 +52,7 @@ async def take_snapshot(request: Request) -> Response:
     return reply.respond(snapshot_messages.item(await service.take(call.the_lease, wish.name)))
 
 
-@router.delete("/lease/{ctid}/snapshots/{name}", **operations.snapshots(schemas.SnapshotsAnswer))
+@router.delete("/lease/{ctid}/snapshots/{name}", **operations.alters(schemas.SnapshotsAnswer))
 async def delete_snapshot(request: Request) -> Response:
     """Delete a snapshot; answers with those that are left."""
     call = await _admitted(request, _DELETE)
@@ -65,9 +65,7 @@ async def delete_snapshot(request: Request) -> Response:
     return reply.respond(snapshot_messages.answer(await service.delete(call.the_lease, name)))
 
 
-@router.post(
-    "/lease/{ctid}/snapshots/{name}/rollback", **operations.snapshots(schemas.SnapshotItem)
-)
+@router.post("/lease/{ctid}/snapshots/{name}/rollback", **operations.alters(schemas.SnapshotItem))
 async def roll_back(request: Request) -> Response:
     """Give the container the disk that it had at a snapshot. What was written since is lost.
 
