@@ -12,6 +12,7 @@ from tests.support.images import image_proxmox, image_world
 from tests.support.installation import TEMPLATE, Installation, World, running
 
 from pve402.domain import lease, order
+from pve402.storage import tables
 
 __all__ = ["image_proxmox", "image_world"]
 
@@ -108,3 +109,31 @@ async def check_outcome(shop: Installation, bought: order.Order) -> None:
         assert bought.status is order.OrderStatus.REFUSED
         assert row.status is lease.LeaseStatus.FAILED
         assert shop.earned == 0
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        *(r"POST .*/clone$ 1", r"GET .*/tasks/.*vzclone.* 1"),
+        *(r"PUT .*/config$ 1", r"PUT .*/resize$ 1", r"POST .*/status/start$ 1"),
+    ],
+)
+async def test_a_clone_whose_order_ran_out_of_time_is_destroyed(
+    tmp_path: Path, image_world: World, point: str
+) -> None:
+    url, file = f"sqlite:///{tmp_path}/db.sqlite3", support.catalogue(tmp_path)
+    async with running(url, *image_world, pve402_catalogue=file) as first:
+        (image,) = await support.prepared(first)
+        assert await support.die_at(first, point, "after", first.lease(**WISH, size=LARGE))
+        async with first.parts.db.begin() as tx:
+            long_ago = first.parts.db.now(-300)
+            await tx.execute(tables.orders.update().values(created_at=long_ago))
+
+    async with running(url, *image_world, pve402_catalogue=file) as second:
+        await support.come_round(second)
+
+        (bought,) = await second.orders_now()
+        assert bought.status is order.OrderStatus.REFUSED
+        assert second.earned == 0
+        assert second.proxmox.world.guests.keys() == {image.vmid}
+        assert await support.unaccounted(second) == []

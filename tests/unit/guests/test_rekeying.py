@@ -1,0 +1,59 @@
+"""What is run in a guest before and after it is paid for, by its origin."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.support import fake_leases
+
+from pve402.guests import host_keys, rekeying
+from pve402.leases import machine, warm_guests, workflow
+
+RENEWAL = host_keys.renewal()
+SECRETS = machine.Secrets(password="only-for-me")
+
+
+class Shell:
+    """Notes what it runs; the renewal of host keys ends as told."""
+
+    def __init__(self, renewal_ends: int = 0) -> None:
+        self.ran: list[str] = []
+        self._renewal_ends = renewal_ends
+
+    async def exec(self, _ref: Any, wish: Any) -> Any:
+        self.ran.append(wish.command)
+        return SimpleNamespace(exit_code=self._renewal_ends if wish.command == RENEWAL else 0)
+
+
+def rekeyer(shell: Shell) -> rekeying.TerminalRekeying:
+    return rekeying.TerminalRekeying(shell)  # type: ignore[arg-type]
+
+
+async def test_a_clone_gets_host_keys_of_its_own_before_and_at_the_hand_over() -> None:
+    shell, row = Shell(), fake_leases.make_lease("somebody").evolve(base="an-image")
+
+    await rekeyer(shell).check(row)
+    before = list(shell.ran)
+    await rekeyer(shell).rekey(row, SECRETS)
+
+    assert before.count(RENEWAL) == 1
+    assert shell.ran.count(RENEWAL) == 2
+    assert len(shell.ran) == 4
+
+
+async def test_another_guest_keeps_its_host_keys() -> None:
+    shell, row = Shell(), fake_leases.make_lease("somebody")
+
+    await rekeyer(shell).check(row)
+    await rekeyer(shell).rekey(row, SECRETS)
+
+    assert RENEWAL not in shell.ran
+
+
+async def test_a_clone_that_keeps_its_images_host_keys_is_not_sold() -> None:
+    shell, row = Shell(renewal_ends=4), fake_leases.make_lease("somebody").evolve(base="an-image")
+
+    with pytest.raises(warm_guests.NotReady):
+        await rekeyer(shell).check(row)
+    with pytest.raises(workflow.RetryLater):
+        await rekeyer(shell).rekey(row, SECRETS)
