@@ -4,26 +4,35 @@ The world is in another process and takes the times that were measured on a real
 figure is from the tenant's wish to the answer that says it was done.
 """
 
+import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from tests.bench import bench_sagas, rows, worlds
+from tests.support import pausing
 
 from pve402 import bootstrap
 from pve402.domain import lease
 
 TURNS = 10
-_SETTINGS = {"PVE402_SNAPSHOTS": "3", "PVE402_MAX_UNSETTLED_PER_WALLET": "100000"}
+_SETTINGS = {"PVE402_SNAPSHOTS": "3", "PVE402_WAKES_AN_HOUR": "100"}
 
 Operation = Callable[[bootstrap.Components, lease.Lease], Awaitable[Any]]
 
 
 async def measure() -> list[rows.Row]:
     """Lease a container, and do everything to it some times, one after another."""
+    with tempfile.TemporaryDirectory(prefix="pve402-bench-") as folder:
+        chosen = {**_SETTINGS, "PVE402_CATALOGUE": str(pausing.write_catalogue(Path(folder)))}
+        return await _measure(chosen)
+
+
+async def _measure(settings: Mapping[str, str]) -> list[rows.Row]:
     taken: dict[str, list[tuple[float, int]]] = {name: [] for name in OPERATIONS}
-    async with worlds.installation("sqlite", latency_scale=1.0, **_SETTINGS) as (parts, where):
+    async with worlds.installation("sqlite", latency_scale=1.0, **settings) as (parts, where):
         calls = _count(parts)
         async with parts:
             (purchase,) = await bench_sagas._purchases(parts, where, 1)
@@ -52,11 +61,18 @@ async def _delete(parts: bootstrap.Components, row: lease.Lease) -> None:
     await parts.leases.snapshots.delete(row, "bench")
 
 
+async def _pause(parts: bootstrap.Components, row: lease.Lease) -> None:
+    await parts.leases.check_pause(row)
+    await parts.leases.pause(row)
+
+
 async def _stop(parts: bootstrap.Components, row: lease.Lease) -> None:
+    await parts.leases.check_switch(row)
     await parts.leases.stop(row)
 
 
 async def _start(parts: bootstrap.Components, row: lease.Lease) -> None:
+    await parts.leases.check_start(row)
     await parts.leases.start(row)
 
 
@@ -66,6 +82,8 @@ OPERATIONS: dict[str, Operation] = {
     "the end of a snapshot": _delete,
     "a stop": _stop,
     "a start": _start,
+    "a pause, until it burns less": _pause,
+    "a wake": _start,
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext import asyncio as sa_asyncio
-from tests.chaos import keeping, payments, running, stage
+from tests.chaos import keeping, pauses, payments, running, stage
 
 from pve402.domain import lease, mark, meter, order, owed, snapshots
 from pve402.payments import abi
@@ -232,7 +232,10 @@ def _orders_and_leases(findings: Findings) -> Iterator[str]:
 
 
 def _minutes(findings: Findings) -> Iterator[str]:
-    """Each lease ends when its orders say: so many minutes from the later of then and its end."""
+    """Each lease ends when its orders say: so many minutes from the later of then and its end.
+
+    One that was paused ends later, and is compared by what it has left.
+    """
     by_lease: dict[str | None, list[order.Order]] = {}
     for one in findings.orders:
         if one.kind is not order.OrderKind.FEE and one.status is order.OrderStatus.SETTLED:
@@ -240,7 +243,10 @@ def _minutes(findings: Findings) -> Iterator[str]:
     for row in findings.leases:
         yield from _meter_of(row)
         settled = sorted(by_lease.get(row.lease_id, ()), key=lambda one: one.expires_at or 0)
-        yield from _minutes_of(row, settled, findings.minute_seconds)
+        if row.is_paused or row.wakes:
+            yield from pauses.value_of(row, settled, findings.minute_seconds)
+        else:
+            yield from _minutes_of(row, settled, findings.minute_seconds)
 
 
 def _minutes_of(
@@ -257,8 +263,7 @@ def _minutes_of(
         if off > _ROUNDING_SECONDS:
             yield f"order {one.order_id} ({one.kind.value}) gave {off:.1f} s too many or too few"
         end = one.expires_at
-    was_paused = row.is_paused or row.wakes > 0  # its end is no longer that of its minutes
-    if settled and row.expires_at != end and not was_paused:
+    if settled and row.expires_at != end:
         yield f"lease {row.lease_id} ends at {row.expires_at}, its orders say {end}"
 
 

@@ -30,6 +30,8 @@ SEAMS: Mapping[str, tuple[str, ...]] = {
         "admissions.take_renewal",
         "redemptions.take",
         "service.end",
+        "moves.ask_pause",
+        "moves.wake_paused",
     ),
     "create": ("guests.next_vmid", "deals.advance", "guests.create"),
     "await": ("tasks.wait_until_finished", "deals.advance"),
@@ -46,7 +48,7 @@ SEAMS: Mapping[str, tuple[str, ...]] = {
     "confirm": ("guests.update_config", "settler.recheck", "deals.finish"),
     "fee": ("facilitator.settle", "deals.settle_fee"),
     "watch": ("settler.watch", _WHOLE),
-    "expire": ("moves.begin_stopping", _WHOLE),
+    "expire": ("moves.begin_pause", "moves.begin_stopping", _WHOLE),
     "stop": (
         "guests.status",
         "guests.shutdown",

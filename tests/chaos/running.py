@@ -120,7 +120,8 @@ def undone_wishes(
     runs_of = by_lease(runs)
     for lease_id, asked in wishes_of.items():
         row, last = rows[lease_id], asked[-1]
-        if last.answered_at is not None and row.wanted is not last.wanted:
+        stands = row.status is lease.LeaseStatus.ACTIVE  # one that ended may have been rolling back
+        if stands and last.answered_at is not None and row.wanted is not last.wanted:
             yield f"lease {lease_id} should be {last.wanted.value}, its row says {row.wanted.value}"
         for wish, after in zip(asked, [*asked[1:], None], strict=True):
             if wish.answered_at is None or wish.wanted is not power.Wanted.STOPPED:

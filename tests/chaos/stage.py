@@ -19,7 +19,7 @@ from typing import Any
 
 import aiohttp
 from tests.chaos import nursery
-from tests.support import loopback, project
+from tests.support import loopback, pausing, project
 
 SECRET = "chaos-" * 8
 PAY_TO = "0x00000000000000000000000000000000000a11ce"
@@ -258,10 +258,12 @@ async def open_stage(
         world = await _start(stack, folder, "tests.chaos.world", str(latency_scale))
         nurse = await _start(stack, folder, "tests.chaos.nursery")
         addresses = await world.ask()
-        made = tuple(
-            _replica(number, folder, nurse, {**settings_of(addresses, database_url), **settings})
-            for number in range(replicas)
-        )
+        own = {
+            **settings_of(addresses, database_url),
+            "PVE402_CATALOGUE": str(pausing.write_catalogue(folder)),
+            **settings,
+        }
+        made = tuple(_replica(number, folder, nurse, own) for number in range(replicas))
         stack.push_async_callback(_end_all, made)
         yield Stage(
             addresses=addresses,

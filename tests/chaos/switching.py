@@ -1,4 +1,4 @@
-"""Tenants who stop, start and reboot their guests while servers die."""
+"""Tenants who stop, start, reboot, pause and wake their guests while servers die."""
 
 import asyncio
 import dataclasses
@@ -14,10 +14,16 @@ from pve402.domain import power
 _TRIES = 12
 _WANTED = {
     "stop": power.Wanted.STOPPED,
+    "pause": power.Wanted.STOPPED,
     "start": power.Wanted.RUNNING,
     "reboot": power.Wanted.RUNNING,
 }
-_SEQUENCES = (("stop",), ("stop", "start"), ("reboot",), ("stop", "reboot"), ("stop", "stop"))
+_SAID_OF_STOPPED = {power.Wanted.STOPPED.value, "paused"}
+_SEQUENCES = (
+    *(("stop",), ("stop", "start"), ("reboot",), ("stop", "reboot"), ("stop", "stop")),
+    *(("pause",), ("pause", "start"), ("pause", "pause"), ("pause", "start", "pause", "start")),
+    *(("stop", "pause", "start"), ("pause", "stop"), ("pause", "reboot")),
+)
 
 
 class Answer(Protocol):
@@ -52,7 +58,8 @@ class Switch:
             told = await self.post(f"/lease/{self.lease_id}/{what}")
             if told is not None and told.status == 200:
                 self._note(what, asked_at, answered=True)
-                if told.body["wanted"] != _WANTED[what].value:
+                said_stopped = told.body["wanted"] in _SAID_OF_STOPPED
+                if said_stopped is not (_WANTED[what] is power.Wanted.STOPPED):
                     self.violations.append(f"{what} was answered {told.body['wanted']}")
                 return
             may_have_worked |= told is None or told.status >= 500

@@ -214,6 +214,8 @@ def test_a_redemption_needs_no_transfer() -> None:
         ({"leases": [a_lease(expires_at=_NOW)]}, "its orders say"),
         ({"leases": [a_lease(balance=1)]}, "its meter says"),
         ({"leases": [a_paused_lease(ends_at_ms=1)]}, "its meter says"),
+        ({"leases": [a_paused_lease()]}, "more than was bought"),
+        ({"leases": [a_lease(wakes=1, balance=0, expires_at=_NOW)]}, "burnt more than the full"),
         ({"leases": [a_lease(burn=None)]}, "has no meter"),
         ({"guests": []}, "does not run"),
         ({"guests": [a_guest(running=False)]}, "does not run"),
