@@ -228,11 +228,11 @@ def stored(row: lease.Lease) -> Meter | None:
 
 
 def is_outdated(row: lease.Lease) -> bool:
-    """Return whether a replica of an earlier version changed a paused lease without its meter."""
-    if not row.paused:
-        return False
+    """Return whether a replica of an earlier version changed a lease without its pause."""
+    if row.is_to_run or not row.paused:
+        return row.is_to_run and row.is_paused
     found = of(row)
-    return row.is_to_run or (found is not None and found.ends_at != row.expires_at)
+    return found is not None and found.ends_at != row.expires_at
 
 
 def _begun_at(row: lease.Lease) -> datetime:

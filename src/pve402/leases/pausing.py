@@ -49,7 +49,7 @@ class Pauses:
         PausingOff, and what a stop raises.
         """
         await self.check_pause(row)
-        if row.is_paused:
+        if row.is_paused and not row.is_to_run:
             return row
         try:
             async with self._db.begin() as tx:

@@ -353,6 +353,24 @@ async def test_a_start_by_a_replica_of_an_earlier_version_ends_the_pause(
     assert (now.paused_at, now.burn) == (None, metered(paused).burn)
 
 
+async def test_a_start_by_a_replica_of_an_earlier_version_takes_back_what_was_asked_for(
+    shop: Installation,
+) -> None:
+    row = (await shop.lease()).lease
+    async with shop.parts.db.begin() as tx:
+        asked = await moves.ask_pause(shop.parts.db, tx, row, power.WantedBy.TENANT)
+    started = await write(shop, asked, wanted=power.Wanted.RUNNING.value)
+
+    now = await reconcile(shop)
+    paused = await shop.leases.pause(started)
+    woken = await shop.leases.start(paused)
+    stopped = await shop.leases.stop(woken)
+
+    assert now.pause_asked_at is None
+    assert paused.paused_at is not None
+    assert stopped.paused_at is None
+
+
 async def test_a_lost_payment_takes_back_what_it_added(shop: Installation) -> None:
     tenant = shop.tenant()
     row = (await shop.lease(tenant)).lease

@@ -71,14 +71,14 @@ async def wake_paused(
 
 
 async def correct_pause(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
-    """ACTIVE: a replica of an earlier version changed a paused lease without its meter.
+    """ACTIVE: a replica of an earlier version changed a lease without its pause.
 
-    If it had the guest started, the pause is over. Minutes that it added or took back count. Guard:
-    the fence, same wish.
+    If it had the guest started, the pause is over, or no longer asked for. Minutes that it added or
+    took back count. Guard: the fence, same wish.
     """
     latest, moment = await metering.latest(tx, row), await db.time_in(tx)
-    metered = metering.of(latest, moment)
+    metered, values = metering.of(latest, moment), {}
     if latest.is_to_run:
-        metered = metered.woken(moment)
+        metered, values = metered.woken(moment), {"pause_asked_at": None}
     only_if = {"fence": row.fence, "wanted": row.wanted.value}
-    return await row_moves.move(tx, row, _ACTIVE, only_if, **metered.facts)
+    return await row_moves.move(tx, row, _ACTIVE, only_if, **metered.facts, **values)
