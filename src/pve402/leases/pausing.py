@@ -89,9 +89,9 @@ class Pauses:
         try:
             async with self._db.begin() as tx:
                 await reservation.lock_placement(self._db, tx)
-                await power.check_no_rollback(tx, row)
                 await self._check_room(tx, row, rooms)
                 woken = await moves.wake_paused(self._db, tx, row, by, first_of_hour=first_of_hour)
+                await power.check_no_rollback(tx, row)
         except queue.FenceLostError:
             raise errors.LeaseBusy from None
         return await power.applied(self._db, self._worker, woken)

@@ -1,0 +1,55 @@
+"""What others do to a lease or its guest just while it is paused or woken."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from tests.support.installation import World, running
+from tests.support.pausing import pausing_catalogue
+from tests.support.snapshots import snapshot_proxmox, snapshot_world
+
+from pve402.domain import errors
+from pve402.leases import moves
+from pve402.storage import snapshot_rows, transaction
+
+__all__ = ["pausing_catalogue", "snapshot_proxmox", "snapshot_world"]
+
+
+async def until_somebody_waits(tx: transaction.Transaction) -> None:
+    """Wait until another transaction waits for what this one has written."""
+    waiting = sa.text(
+        "SELECT count(*) FROM pg_locks"
+        " WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+    )
+    async with asyncio.timeout(30):
+        while not (await tx.execute(waiting)).scalar_one():  # noqa: ASYNC110 - only looking tells
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.postgres
+async def test_a_lease_is_not_woken_while_a_rollback_begins(
+    migrated_url: str, snapshot_world: World, pausing_catalogue: Path
+) -> None:
+    url = migrated_url.replace("postgresql+asyncpg://", "postgresql://")
+    changes: dict[str, Any] = {"pve402_snapshots": 3, "pve402_catalogue": pausing_catalogue}
+    async with running(url, *snapshot_world, **changes) as shop:
+        row = (await shop.lease()).lease
+        await shop.leases.snapshots.take(row, "before")
+        paused = await shop.leases.pause(await shop.leases.find(row.lease_id))
+        db = shop.parts.db
+
+        async with db.begin() as tx:
+            await moves.begin_rollback(db, tx, paused)
+            (one,) = await snapshot_rows.of_lease(tx, paused.lease_id)
+            values = {"state": "rolling_back", "resumes_to": paused.wanted.value}
+            await snapshot_rows.update(tx, one, **values)
+            waking = asyncio.ensure_future(shop.leases.start(paused))
+            await until_somebody_waits(tx)
+
+        with pytest.raises(errors.LeaseBusy):
+            await waking
+        await shop.settled_down()
+        now = await shop.leases.find(row.lease_id)
+        assert (now.paused_at, now.wanted) == (paused.paused_at, paused.wanted)
