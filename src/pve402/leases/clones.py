@@ -113,7 +113,8 @@ class Clones:
             return row
         if sight in {Sight.FOREIGN, Sight.RUNNING}:
             raise ForeignError(f"a guest that is {sight.value} has the vmid")
-        upid = row.upid or getattr(await self._machines.find_creation(row), "text", None)
+        making = await self._machines.find_task(row, machine.CREATING)
+        upid = row.upid or getattr(making, "text", None)
         if upid is not None:
             return await self._await(row, upid, move)
         sent = row.create_sent_at or row.created_at

@@ -216,7 +216,7 @@ class Creation:
         return None
 
     async def _adopt_making(self, deal: Deal) -> Deal:
-        upid = await self._machines.find_creation(deal.lease)
+        upid = await self._machines.find_task(deal.lease, machine.CREATING)
         if upid is not None:
             await self._wait_out(deal, upid)
         await self._check_abandoned(deal)

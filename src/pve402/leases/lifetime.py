@@ -168,10 +168,15 @@ class Lifetime:
         return row
 
     async def _pause(self, row: lease.Lease) -> lease.Lease:
-        """Let a lease burn less whose guest is down, if that is asked for, and tell its guest."""
+        """Let a lease burn less whose guest is down, if that is asked for, and tell its guest.
+
+        A start that was sent before the stop may still bring the guest up.
+        """
         is_held = row.suspension is not None and row.suspension.time_held
         if row.pause_asked_at is None or is_held:
             return row
+        if await self._machines.find_task(row, machine.STARTING) is not None:
+            raise workflow.RetryLater("the guest is just being started", after_seconds=1)
         return await self._meter(row, moves.begin_pause, longest=power.LONGEST_PAUSE)
 
     async def _stop(self, row: lease.Lease) -> lease.Lease | None:

@@ -28,7 +28,8 @@ from pve402.storage import database, lease_rows, queue, slots, vault
 log = structlog.get_logger(__name__)
 
 _TASK_LIMIT_SECONDS = 300.0
-_CREATE_TASKS = frozenset({"vzcreate", "vzclone"})
+CREATING = frozenset({"vzcreate", "vzclone"})
+STARTING = frozenset({"vzstart", "vzreboot"})
 _CREATE_LOCK = "create"
 # After waiting longer than this for a turn, check the lease's row again.
 STALE_SECONDS = 1.0
@@ -135,8 +136,8 @@ class Machines:
         """Wait for the creation task; raise the error it ended with."""
         await self._wait(pve_tasks.Upid.parse(upid))
 
-    async def find_creation(self, row: lease.Lease) -> pve_tasks.Upid | None:
-        """Return the running task that creates a guest under the lease's vmid, if any.
+    async def find_task(self, row: lease.Lease, types: Collection[str]) -> pve_tasks.Upid | None:
+        """Return the running task of one of these types under the lease's vmid, if any.
 
         A clone's task names its source alone, so it may be that of another clone of the image.
         """
@@ -145,7 +146,7 @@ class Machines:
             async with self._db.read() as tx:
                 base = await lease_rows.get(tx, row.base)
             running += () if base is None else await self._tasks.list_active(base.node, base.vmid)
-        return next((upid for upid in running if upid.type in _CREATE_TASKS), None)
+        return next((upid for upid in running if upid.type in types), None)
 
     async def ensure_running(
         self, row: lease.Lease, *, look_first: bool = True, only_if_wanted: bool = False
@@ -362,7 +363,7 @@ class Machines:
                 await self._wait(await self._guests.stop(_ref(row)))
 
     async def _wait_for_making(self, row: lease.Lease) -> bool:
-        upid = await self.find_creation(row)
+        upid = await self.find_task(row, CREATING)
         if upid is None:
             raise HalfMadeError("locked for creation without a task")
         try:

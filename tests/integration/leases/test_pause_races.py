@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from tests.support.installation import World, running
-from tests.support.pausing import pausing_catalogue
+from tests.support.installation import Installation, World, running
+from tests.support.pausing import pausing_catalogue, shop
 from tests.support.snapshots import snapshot_proxmox, snapshot_world
 
 from pve402.domain import errors
 from pve402.leases import moves
 from pve402.storage import snapshot_rows, transaction
 
-__all__ = ["pausing_catalogue", "snapshot_proxmox", "snapshot_world"]
+__all__ = ["pausing_catalogue", "shop", "snapshot_proxmox", "snapshot_world"]
 
 
 async def until_somebody_waits(tx: transaction.Transaction) -> None:
@@ -53,3 +53,26 @@ async def test_a_lease_is_not_woken_while_a_rollback_begins(
         await shop.settled_down()
         now = await shop.leases.find(row.lease_id)
         assert (now.paused_at, now.wanted) == (paused.paused_at, paused.wanted)
+
+
+@pytest.mark.parametrize("kind", ["vzstart", "vzreboot"])
+async def test_a_guest_that_is_just_being_started_is_not_down(
+    shop: Installation, kind: str
+) -> None:
+    row = (await shop.lease()).lease
+    stopped = await shop.leases.stop(row)
+    goes_on = asyncio.Event()
+
+    async def start_late(_task: Any) -> None:
+        await goes_on.wait()
+
+    shop.proxmox.world.tasks.fork(row.node, kind, str(row.vmid), "root@pam", start_late)
+    pausing = asyncio.ensure_future(shop.leases.pause(stopped))
+    tried = await shop.until(lambda now: now.paused_at is not None or now.last_error is not None)
+    goes_on.set()
+    shop.pass_time(60)
+    await pausing
+    await shop.settled_down()
+
+    assert tried.paused_at is None
+    assert (await shop.leases.find(row.lease_id)).paused_at is not None
