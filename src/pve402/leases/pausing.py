@@ -39,6 +39,8 @@ class Pauses:
         if meter.paused_burn_of(row.rates) is None:
             raise wishes.PausingOff
         await self.switch.check(row)
+        async with self._db.read() as tx:
+            await _check_no_change(tx, row)
 
     async def pause(
         self, row: lease.Lease, by: wishes.WantedBy = wishes.WantedBy.TENANT
@@ -55,8 +57,7 @@ class Pauses:
             async with self._db.begin() as tx:
                 asked = await moves.ask_pause(self._db, tx, row, by)
                 await power.check_no_rollback(tx, row)
-                if await size_change_rows.unfinished(tx, row.lease_id) is not None:
-                    raise errors.LeaseBusy
+                await _check_no_change(tx, row)
         except queue.FenceLostError:
             raise errors.LeaseBusy from None
         return await power.applied(self._db, self._worker, asked)
@@ -143,3 +144,9 @@ class Pauses:
     def _wakes_lately(row: lease.Lease, now: datetime) -> int:
         is_recent = row.wakes_since is not None and now - row.wakes_since < _HOUR
         return row.wakes if is_recent else 0
+
+
+async def _check_no_change(tx: transaction.Transaction, row: lease.Lease) -> None:
+    """Raise LeaseBusy during a change of size: what it gives back was burnt at the full rate."""
+    if await size_change_rows.unfinished(tx, row.lease_id) is not None:
+        raise errors.LeaseBusy
