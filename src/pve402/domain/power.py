@@ -45,12 +45,12 @@ class Suspension:
 
 
 class PausingOff(errors.Conflict):
-    detail = "This lease cannot be paused: its sku was not sold with a rate for that."
+    detail = "This lease cannot be paused: it was sold without a rate for pauses."
     code = "pausing_off"
 
 
 class TooManyWakes(errors.TooMany):
-    detail = "This lease was woken too often in the last hour; it stays paused until you try again."
+    detail = "This lease was woken too often in the last hour; it stays paused. Try again later."
     code = "too_many_wakes"
 
     def __init__(self, retry_after_seconds: int) -> None:

@@ -44,8 +44,8 @@ def test_the_example_is_what_the_meter_says() -> None:
     assert row("a minute while it is not paused") == Fraction(burn, meter.UNITS_PER_USD)
     assert row("a minute while it is paused") == Fraction(slow, meter.UNITS_PER_USD)
     assert row("10 hours, paid and not used yet") == usd(paid.balance)
-    assert row("what 7 days of pause burn of them") == usd(slow * meter.MINUTE_MS * 7 * 1440)
-    assert row("what 24 hours of pause burn of them") == usd(paid.balance - woken.balance)
+    assert row("burnt by 7 days of pause") == usd(slow * meter.MINUTE_MS * 7 * 1440)
+    assert row("burnt by 24 hours of pause") == usd(paid.balance - woken.balance)
     assert row("left after those 24 hours") == usd(woken.balance)
     assert f"would last {(paused.ends_at - BEGIN) // timedelta(minutes=1)} minutes" in TEXT
     left = (woken.ends_at - woken.metered_at) // timedelta(minutes=1)
