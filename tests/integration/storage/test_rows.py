@@ -231,7 +231,7 @@ async def test_vmids_rotate_and_rest(db: database.Database) -> None:
 
 
 async def test_a_write_slot_is_waited_for(db: database.Database) -> None:
-    handed_out = slots.NodeSlots(db, per_node=2)
+    handed_out = slots.NodeSlots(db, per_node=lambda _node: 2)
     both = asyncio.Barrier(2)  # whoever holds one waits for who holds the other
     at_once, most = 0, 0
 
@@ -251,7 +251,7 @@ async def test_a_write_slot_is_waited_for(db: database.Database) -> None:
 @pytest.mark.postgres
 async def test_write_slots_are_shared_by_replicas(migrated_url: str) -> None:
     db = await database.Database(migrated_url).open()
-    one, other = (slots.NodeSlots(db, per_node=1) for _ in range(2))
+    one, other = (slots.NodeSlots(db, per_node=lambda _node: 1) for _ in range(2))
 
     async with one.hold("pve"):
         waiting = asyncio.create_task(_hold_once(other))

@@ -215,7 +215,7 @@ async def test_a_slot_that_cannot_be_given_back_costs_no_answer(
     migrated_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     db = await database.Database(migrated_url).open()
-    node_slots = slots.NodeSlots(db, per_node=1)
+    node_slots = slots.NodeSlots(db, per_node=lambda _node: 1)
 
     async with node_slots.hold("pve"):
         monkeypatch.setattr(db, "single", Mock(side_effect=errors.DatabaseUnavailable))
