@@ -126,7 +126,7 @@ class Rollback:
         based on others, so no older mark can win.
         """
         config = await self._calls.own_config(row)
-        if _is_smaller(config, row.size.disk_gb):
+        if config.has_smaller_disk(row.size.disk_gb):
             await self._enlarge(row, config.digest)
             config = await self._calls.own_config(row)
         wanted = await self._wanted(row, one)
@@ -136,7 +136,7 @@ class Rollback:
                 snapshot_calls.ref(row), changes, delete=dropped, digest=config.digest
             )
             config = await self._calls.own_config(row)
-        if any(_differences(config, wanted)) or _is_smaller(config, row.size.disk_gb):
+        if any(_differences(config, wanted)) or config.has_smaller_disk(row.size.disk_gb):
             raise workflow.RetryLater("the guest is not yet what its lease says")
         await self._networks.check_rules(row)
         if await self._machines.look(row) is not machine.Sight.STOPPED:
@@ -195,8 +195,3 @@ def _differences(
 def _parts(text: str) -> list[str]:
     """Return the parts of an option in one order, as Proxmox may write them in another."""
     return sorted(re.split("[,;]", text))
-
-
-def _is_smaller(config: pve_guests.GuestConfig, disk_gb: int) -> bool:
-    """Whether the root disk is smaller than paid for; one without a size has no limit."""
-    return config.disk_bytes is not None and config.disk_bytes < disk_gb * 2**30

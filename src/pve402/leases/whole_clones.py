@@ -16,8 +16,6 @@ _WRITTEN: Final = (
 )
 """What a guest of ours is created with, apart from its disk."""
 _MADE: Final = frozenset({"arch", "ostype", "rootfs", "unprivileged", "digest"})
-_SIZE: Final = re.compile(r"(?:.*,)?size=(\d{1,15})([KMGT]?)(?:,.*)?")
-_GIB: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 class StrangeError(Exception):
@@ -56,14 +54,14 @@ class WholeClones:
                 _ref(row), changes, delete=dropped, digest=config.digest
             )
             config = await self._read(row)
-        if _is_smaller(config, row.size.disk_gb):
+        if config.has_smaller_disk(row.size.disk_gb):
             async with self._machines.turn_to_write(row.node):
                 upid = await self._guests.resize_disk(
                     _ref(row), row.size.disk_gb, digest=config.digest
                 )
                 await self._machines.wait_until_created(row, upid.text)
             config = await self._read(row)
-        if any(_differences(config, wanted)) or _is_smaller(config, row.size.disk_gb):
+        if any(_differences(config, wanted)) or config.has_smaller_disk(row.size.disk_gb):
             raise workflow.RetryLater("the clone is not yet what its lease says")
         if "hwaddr=" not in config.values.get("net0", ""):
             raise workflow.RetryLater("the clone's card has no hardware address")
@@ -113,11 +111,6 @@ def _parts(text: str) -> list[str]:
     """Return the parts of an option in one order, but for what a card gets by itself."""
     parts = sorted(part.strip() for part in re.split("[,;]", text))
     return [part for part in parts if part != "firewall=0" and not part.startswith("hwaddr=")]
-
-
-def _is_smaller(config: pve_guests.GuestConfig, disk_gb: int) -> bool:
-    match = _SIZE.fullmatch(config.values.get("rootfs", ""))
-    return match is not None and int(match[1]) * _GIB[match[2]] < disk_gb * 2**30
 
 
 def _ref(row: lease.Lease) -> pve_guests.GuestRef:

@@ -53,6 +53,10 @@ class GuestConfig:
         match = _SIZE.fullmatch(self.values.get("rootfs", ""))
         return None if match is None else int(match[1]) * _UNITS[match[2]]
 
+    def has_smaller_disk(self, size_gib: int) -> bool:
+        """Whether the root disk is smaller than that; one without a size has no limit."""
+        return self.disk_bytes is not None and self.disk_bytes < size_gib * 2**30
+
 
 @dataclass(frozen=True, kw_only=True)
 class Interface:
