@@ -34,15 +34,9 @@ def spec_of(
     plugged = connected(usual, profile, row.addresses)
     is_down = row.link is networks.Link.PENDING
     return dataclasses.replace(
-        plugged,
+        _of_row(plugged, row),
         network=dataclasses.replace(plugged.network, link_down=is_down),
         nesting=sku is None or sku.nesting,
-        hostname=row.hostname,
-        template=row.template,
-        storage=row.storage or usual.storage,
-        cores=row.size.cores,
-        memory_mb=row.size.memory_mb,
-        disk_gb=row.size.disk_gb,
         **_shares(sku, row.size),
     )
 
@@ -50,10 +44,14 @@ def spec_of(
 def _of_image(usual: pve_guests.GuestSpec, row: lease.Lease) -> pve_guests.GuestSpec:
     """Return the spec of a prepared image: no card, so that its clones inherit none."""
     return dataclasses.replace(
+        _of_row(usual, row), has_card=False, nameserver=None, search_domain=None
+    )
+
+
+def _of_row(usual: pve_guests.GuestSpec, row: lease.Lease) -> pve_guests.GuestSpec:
+    """Return the usual spec with a row's name, template, storage and size."""
+    return dataclasses.replace(
         usual,
-        has_card=False,
-        nameserver=None,
-        search_domain=None,
         hostname=row.hostname,
         template=row.template,
         storage=row.storage or usual.storage,
