@@ -8,15 +8,15 @@ import asyncio
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext import asyncio as sa_asyncio
-from tests.chaos import keeping, pauses, payments, running, stage
+from tests.chaos import keeping, meters, payments, running, stage
 
-from pve402.domain import lease, mark, meter, order, owed, snapshots
+from pve402.domain import lease, mark, order, owed
 from pve402.payments import abi
 from pve402.payments.schemes.exact import eip3009
 from pve402.storage import tables
@@ -53,7 +53,7 @@ class Findings:
     blocks_vanish: bool = False
     runs: Sequence[running.Run] = ()
     wishes: Sequence[running.Wish] = ()
-    kept: Sequence[snapshots.Snapshot] = ()
+    kept: keeping.Kept = keeping.NOTHING
     served: Sequence[running.Span] = ()
     """When at least one server served."""
     unpaid_seconds: float = 0.0
@@ -90,6 +90,7 @@ async def read(
     *,
     wishes: Sequence[running.Wish],
     unpaid_seconds: float,
+    resized: Collection[str] = (),
     blocks_vanish: bool = False,
 ) -> Findings:
     """Read everything."""
@@ -101,7 +102,7 @@ async def read(
         vmids=await read_rows(url, tables.vmids),
         owed=[owed.Owed.from_row(row) for row in await read_rows(url, tables.owed)],
         guests=await where.guests(),
-        kept=[snapshots.Snapshot.from_row(row) for row in await read_rows(url, tables.snapshots)],
+        kept=await read_kept(url, resized),
         runs=running.read_runs(await where.runs()),
         wishes=wishes,
         served=running.merged(span for one in where.replicas for span in one.served()),
@@ -110,6 +111,12 @@ async def read(
         minute_seconds=minute_seconds,
         blocks_vanish=blocks_vanish,
     )
+
+
+async def read_kept(url: str, resized: Collection[str] = ()) -> keeping.Kept:
+    """What the tables say of snapshots and sizes."""
+    found = [await read_rows(url, table) for table in (tables.snapshots, tables.size_changes)]
+    return keeping.Kept.of_rows(*found, resized)
 
 
 async def read_transfers(where: stage.Stage) -> list[Transfer]:
@@ -241,10 +248,12 @@ def _minutes(findings: Findings) -> Iterator[str]:
         if one.kind is not order.OrderKind.FEE and one.status is order.OrderStatus.SETTLED:
             by_lease.setdefault(one.lease_id, []).append(one)
     for row in findings.leases:
-        yield from _meter_of(row)
+        yield from meters.end_of(row)
         settled = sorted(by_lease.get(row.lease_id, ()), key=lambda one: one.expires_at or 0)
+        if row.lease_id in findings.kept.resized:
+            continue  # its burn was not always the same
         if row.is_paused or row.wakes:
-            yield from pauses.value_of(row, settled, findings.minute_seconds)
+            yield from meters.value_of(row, settled, findings.minute_seconds)
         else:
             yield from _minutes_of(row, settled, findings.minute_seconds)
 
@@ -265,16 +274,6 @@ def _minutes_of(
         end = one.expires_at
     if settled and row.expires_at != end:
         yield f"lease {row.lease_id} ends at {row.expires_at}, its orders say {end}"
-
-
-def _meter_of(row: lease.Lease) -> Iterator[str]:
-    if row.expires_at is None:
-        return
-    metered = meter.of(row) if row.paused else meter.stored(row)
-    if metered is None:
-        yield f"lease {row.lease_id} has no meter"
-    elif metered.ends_at != row.expires_at:
-        yield f"lease {row.lease_id} ends at {row.expires_at}, its meter says {metered.ends_at}"
 
 
 def _guests(findings: Findings) -> Iterator[str]:
@@ -313,8 +312,7 @@ def _running(findings: Findings) -> Iterator[str]:
 
 def _kept(findings: Findings) -> Iterator[str]:
     """Every snapshot has its row, and no guest ever started with another size or card."""
-    yield from keeping.unaccounted(findings.leases, findings.guests, findings.kept)
-    yield from keeping.other_shapes(findings.runs)
+    yield from findings.kept.violations(findings.leases, findings.guests, findings.runs)
 
 
 def leftovers(findings: Findings) -> list[int]:

@@ -1,27 +1,32 @@
-"""Tenants who take snapshots, roll back to them and delete them, and what must hold of these.
+"""Tenants who take snapshots, roll back, and change sizes, and what must hold of all that.
 
-Whatever breaks, every snapshot on Proxmox has its row in the end, and a guest that was rolled back
-runs with the size and the card that it had before.
+Whatever breaks, every snapshot on Proxmox has its row in the end, a guest that was rolled back runs
+with the size and the card that it had before, and each guest has the size that its lease burns for.
 """
 
 import asyncio
 import dataclasses
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, Self
 
 from tests.chaos import running
 
-from pve402.domain import lease, snapshots
+from pve402.domain import lease, size_changes, snapshots
 
 _TRIES = 12
 _NAME = "kept"
-_PATHS = {
-    "take": ("POST", ""),
-    "roll back": ("POST", f"/{_NAME}/rollback"),
-    "delete": ("DELETE", f"/{_NAME}"),
+_ASKS: Mapping[str, tuple[str, str, Mapping[str, Any] | None]] = {
+    "take": ("POST", "snapshots", {"name": _NAME}),
+    "roll back": ("POST", f"snapshots/{_NAME}/rollback", None),
+    "delete": ("DELETE", f"snapshots/{_NAME}", None),
+    "grow": ("POST", "change", {"cores": 2, "memoryMB": 256}),
+    "grow down": ("POST", "change", {"memoryMB": 256, "diskGB": 2, "allowRestart": True}),
+    "shrink": ("POST", "change", {"cores": 1, "memoryMB": 128}),
 }
+_CHANGES = {"grow", "grow down", "shrink"}
 _SEQUENCES = (
+    *(("grow",), ("grow", "shrink"), ("grow down", "take", "shrink", "roll back")),
     ("take",),
     ("take", "roll back"),
     ("take", "delete"),
@@ -29,6 +34,16 @@ _SEQUENCES = (
 )
 _DONE = {"snapshot_exists", "snapshot_not_found"}  # by a call whose answer was lost
 _OVER = {"lease_not_ready", "lease_not_found", "lease_over"}
+
+
+class Unfinished(Protocol):
+    """A row about a lease's guest that a worker brings to its end."""
+
+    @property
+    def lease_id(self) -> str: ...
+
+    @property
+    def is_unfinished(self) -> bool: ...
 
 
 class Answer(Protocol):
@@ -49,6 +64,7 @@ class Keeper:
     dice: random.Random
     lease_id: str
     count: Callable[[str], None]
+    resized: set[str]
 
     async def keep(self) -> None:
         """Do some things one after another, as far as they go."""
@@ -58,10 +74,11 @@ class Keeper:
 
     async def _until_answered(self, what: str) -> bool:
         """Ask until there is a final answer; return whether to go on."""
-        method, path = _PATHS[what]
-        body = {"name": _NAME} if what == "take" else None
+        method, path, body = _ASKS[what]
+        if what in _CHANGES:
+            self.resized.add(self.lease_id)
         for _ in range(_TRIES):
-            told = await self.ask(method, f"/lease/{self.lease_id}/snapshots{path}", body)
+            told = await self.ask(method, f"/lease/{self.lease_id}/{path}", body)
             if told is not None and (told.status == 200 or told.code in _DONE):
                 self.count(f"{what}, {'done' if told.status == 200 else 'done before'}")
                 return True
@@ -72,7 +89,49 @@ class Keeper:
         return False
 
 
-def unaccounted(
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What the tables say of snapshots and sizes, and whose size its tenant ever changed."""
+
+    taken: Sequence[snapshots.Snapshot] = ()
+    changes: Sequence[size_changes.SizeChange] = ()
+    resized: Collection[str] = ()
+
+    @classmethod
+    def of_rows(
+        cls,
+        of_snapshots: Iterable[Mapping[str, Any]],
+        of_changes: Iterable[Mapping[str, Any]],
+        resized: Collection[str],
+    ) -> Self:
+        """Read the rows of both tables."""
+        return cls(
+            taken=[snapshots.Snapshot.from_row(row) for row in of_snapshots],
+            changes=[size_changes.SizeChange.from_row(row) for row in of_changes],
+            resized=resized,
+        )
+
+    def are_open(self, rows: Iterable[lease.Lease]) -> bool:
+        """Whether the service still has to do something about any of it."""
+        own: Sequence[Unfinished] = (*self.taken, *self.changes)
+        return any(_is_open(row, one) for row in list(rows) for one in own)
+
+    def violations(
+        self,
+        leases: Sequence[lease.Lease],
+        guests: Sequence[Mapping[str, Any]],
+        runs: Sequence[running.Run],
+    ) -> Iterator[str]:
+        """Everything that should not be."""
+        yield from _unaccounted(leases, guests, self.taken)
+        yield from _other_sizes(leases, guests, self.changes)
+        yield from _other_shapes(runs, self.resized)
+
+
+NOTHING = Kept()
+
+
+def _unaccounted(
     leases: Iterable[lease.Lease],
     guests: Iterable[Mapping[str, Any]],
     rows: Sequence[snapshots.Snapshot],
@@ -94,22 +153,43 @@ def unaccounted(
         for one in own:
             if one.state is snapshots.State.THERE and one.pve_name not in there:
                 yield f"snapshot {one.pve_name} of lease {row.lease_id} is not on Proxmox"
-            if is_open(row, one):
+            if _is_open(row, one):
                 yield f"snapshot {one.pve_name} is left {one.state.value}: {one.problem}"
 
 
-def is_open(row: lease.Lease, one: snapshots.Snapshot) -> bool:
-    """Whether the service still has to do something about a snapshot."""
-    return row.status is lease.LeaseStatus.ACTIVE and one.is_unfinished
+def _is_open(row: lease.Lease, one: Unfinished) -> bool:
+    """Whether the service still has to do something about a snapshot, or a change of size."""
+    is_own = row.lease_id == one.lease_id
+    return is_own and row.status is lease.LeaseStatus.ACTIVE and one.is_unfinished
 
 
-def other_shapes(runs: Sequence[running.Run]) -> Iterator[str]:
-    """Name the guests that did not always start with one size and card.
+def _other_sizes(
+    leases: Iterable[lease.Lease],
+    guests: Iterable[Mapping[str, Any]],
+    changes: Iterable[size_changes.SizeChange],
+) -> Iterator[str]:
+    """Name the guests that have another size than their leases, and changes that are not over."""
+    sizes = {guest["vmid"]: guest["size"] for guest in guests}
+    unfinished = {one.lease_id for one in changes if one.is_unfinished}
+    for row in leases:
+        if row.status is not lease.LeaseStatus.ACTIVE or row.vmid not in sizes:
+            continue
+        if row.lease_id in unfinished:
+            yield f"the size of lease {row.lease_id} is still being changed"
+        elif sizes[row.vmid] != [row.size.cores, row.size.memory_mb, row.size.disk_gb]:
+            yield f"guest {row.vmid} has {sizes[row.vmid]}, its lease {row.size}"
+
+
+def _other_shapes(runs: Sequence[running.Run], resized: Collection[str]) -> Iterator[str]:
+    """Name the guests that did not always start with one card, and one size unless it was changed.
 
     A paid lease whose guest could not be started gets another guest, on another vmid.
     """
     for lease_id, own in running.by_lease(runs).items():
         for vmid in {run.vmid for run in own}:
-            shapes = sorted({run.shape for run in own if run.vmid == vmid})
+            is_resized = lease_id in resized
+            shapes = sorted(
+                {run.card if is_resized else run.shape for run in own if run.vmid == vmid}
+            )
             if len(shapes) > 1:
                 yield f"guest {vmid} of lease {lease_id} ran as {' and as '.join(shapes)}"

@@ -42,6 +42,7 @@ class Ledger:
     renewals: int = 0
     violations: list[str] = dataclasses.field(default_factory=list)
     statuses: dict[str, int] = dataclasses.field(default_factory=dict)
+    resized: set[str] = dataclasses.field(default_factory=set)
     kept: Counter[str] = dataclasses.field(default_factory=Counter)
 
     def goes_on(self) -> bool:

@@ -22,7 +22,7 @@ from tests.chaos import crash_points
 
 from pve402 import bootstrap, config
 from pve402.api import server
-from pve402.domain import meter
+from pve402.domain import meter, size_changes
 from pve402.leases import confirmation, options, reconciler, settling
 from pve402.storage import slots
 
@@ -101,6 +101,7 @@ def _serve(start: Start) -> int:
 def _hasten(start: Start) -> None:
     """Shorten every limit that the program waits out, and let minutes be seconds."""
     meter.MINUTE_MS = int(start.minute_seconds * 1000)
+    size_changes.LEAST_MINUTES_LEFT = 0.05  # type: ignore[assignment] # of real ones
     reconciler.INTERVAL_SECONDS = 3.0
     settling.UNPAID_SECONDS = 5.0
     settling.LOOK_SECONDS = 2.0

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.chaos import audit, keeping, stage
+from tests.chaos import audit, stage
 
-from pve402.domain import lease, order, snapshots
+from pve402.domain import lease, order
 from pve402.leases import anew
 from pve402.storage import tables
 
@@ -30,20 +30,13 @@ async def is_at_rest(where: stage.Stage) -> bool:
         if row["due_at"] is not None and not (watched and (row["payer"], row["nonce"]) not in paid):
             return False
     leases = await audit.read_rows(where.database_url, tables.leases)
-    if await _are_snapshots_open(where, leases):
+    kept = await audit.read_kept(where.database_url)
+    if kept.are_open([lease.Lease.from_row(row) for row in leases]):
         return False
     locked = {guest["vmid"] for guest in await where.guests() if guest["lock"] == "create"}
     return not any(
         lease.LeaseStatus(row["status"]) in _BEING_MADE and row["vmid"] not in locked
         for row in leases
-    )
-
-
-async def _are_snapshots_open(where: stage.Stage, leases: Sequence[Mapping[str, Any]]) -> bool:
-    rows = {row["lease_id"]: lease.Lease.from_row(row) for row in leases}
-    found = await audit.read_rows(where.database_url, tables.snapshots)
-    return any(
-        keeping.is_open(rows[one.lease_id], one) for one in map(snapshots.Snapshot.from_row, found)
     )
 
 

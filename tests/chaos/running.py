@@ -29,7 +29,8 @@ class Run:
     ended: datetime
     block: int
     vmid: int = 0
-    shape: str = ""  # the size and the card that it started with
+    shape: str = ""  # the size that it started with, and the card
+    card: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,7 @@ def read_runs(shown: Mapping[str, Any]) -> list[Run]:
             block=run["head"],
             vmid=run["vmid"],
             shape=run["shape"],
+            card=run["card"],
         )
         for run in shown["runs"]
         for tag in run["tags"].split(";")

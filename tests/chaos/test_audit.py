@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.chaos import audit, payers, payments, rest, running
+from tests.chaos import audit, keeping, payers, payments, rest, running
 
-from pve402.domain import lease, meter, order, owed, power, snapshots
+from pve402.domain import lease, meter, order, owed, power, size_changes, snapshots
 from pve402_devnet.chain.contracts import Manner
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _ID = "l" + "0" * 25
+_HAS: dict[str, Any] = {"snapshots": [], "size": [1, 128, 1]}
 _MINUTE_SECONDS = 4.0
 _MINUTE = timedelta(minutes=1)
 _ADDRESSES = {"network": "eip155:84532", "asset": "0xa", "pay_to": "0xb"}
@@ -76,13 +77,27 @@ def an_order(**changes: Any) -> order.Order:
 def a_guest(**changes: Any) -> dict[str, Any]:
     """The lease's guest, which runs."""
     tags = f"lease-{_ID};pve402-chaos"
-    return {"vmid": 10_000, "tags": tags, "lock": "", "running": True, "snapshots": [], **changes}
+    return {"vmid": 10_000, "tags": tags, "lock": "", "running": True, **_HAS, **changes}
 
 
 def a_snapshot(**changes: Any) -> snapshots.Snapshot:
     """A snapshot of the lease's guest that its table says is there."""
     facts = {"lease_id": _ID, "name": "kept", "pve_name": "pve402-a", "created_at": _NOW}
     return snapshots.Snapshot(**{**facts, "state": snapshots.State.THERE, **changes})
+
+
+def kept(*taken: snapshots.Snapshot) -> keeping.Kept:
+    """What the tables say of snapshots."""
+    return keeping.Kept(taken=taken)
+
+
+def a_size_change(**changes: Any) -> size_changes.SizeChange:
+    """A change of the lease's size that is not over."""
+    size = lease.Size(cores=1, memory_mb=128, disk_gb=1)
+    facts: dict[str, Any] = {"lease_id": _ID, "created_at": _NOW, "since": _NOW, "rates_after": {}}
+    facts |= {"before": size, "after": size, "burn_before": 1, "burn_after": 1}
+    facts |= {"state": size_changes.State.CHANGING, "may_restart": False}
+    return size_changes.SizeChange(**{**facts, **changes})
 
 
 def findings(**changes: Any) -> audit.Findings:
@@ -230,9 +245,14 @@ def test_a_redemption_needs_no_transfer() -> None:
         ({"runs": [a_run(ended=_NOW + timedelta(seconds=13))]}, "ran unpaid for 9.0 s"),
         ({"runs": [a_run(lease_id="l1")]}, "ran unpaid for 4.0 s"),
         ({"guests": [a_guest(snapshots=["pve402-a"])]}, "has no row"),
-        ({"kept": [a_snapshot()]}, "is not on Proxmox"),
-        ({"kept": [a_snapshot(state=snapshots.State.DELETING)]}, "is left deleting"),
-        ({"leases": [FAILED], "kept": [a_snapshot()]}, "outlived its lease"),
+        ({"kept": kept(a_snapshot())}, "is not on Proxmox"),
+        (
+            {"kept": kept(a_snapshot(state=snapshots.State.DELETING))},
+            "is left deleting",
+        ),
+        ({"leases": [FAILED], "kept": kept(a_snapshot())}, "outlived its lease"),
+        ({"guests": [a_guest(size=[2, 128, 1])]}, "has [2, 128, 1], its lease"),
+        ({"kept": keeping.Kept(changes=[a_size_change()])}, "is still being changed"),
         ({"runs": [a_run(shape="1, 128"), a_run(shape="2, 128")]}, "ran as 1, 128 and as 2, 128"),
         (stopped(guests=[a_guest()]), "is active and its guest 10000 runs"),
         (stopped(leases=[a_lease()], guests=[a_guest()]), "its row says running"),
@@ -249,8 +269,8 @@ def test_what_is_wrong_is_found(changes: dict[str, Any], words: str) -> None:
     "changes",
     [
         {"runs": [a_run()]},
-        {"guests": [a_guest(snapshots=["pve402-a"])], "kept": [a_snapshot()]},
-        {"kept": [a_snapshot(state=snapshots.State.FAILED)]},
+        {"guests": [a_guest(snapshots=["pve402-a"])], "kept": kept(a_snapshot())},
+        {"kept": kept(a_snapshot(state=snapshots.State.FAILED))},
         {"runs": [EARLY], "served": [(_NOW - timedelta(seconds=2), _NOW)]},
         stopped(),
         stopped(wishes=[a_wish(STOPPED, 1, 2), a_wish(RUNNING, 2.5, None)], runs=[LATER]),

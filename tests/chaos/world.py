@@ -6,6 +6,7 @@ Writes one line of JSON with the addresses when all of it answers, and ends with
 import asyncio
 import functools
 import json
+import re
 import secrets
 import sys
 import time
@@ -141,7 +142,8 @@ class _Hand:
             head = self._chain.chain.head.number
             began = {"vmid": guest.vmid, "tags": guest.config.text("tags"), "head": head}
             times = {"began": time.time(), "ended": None}
-            self._runs.append({**began, "shape": _shape(guest), **times})
+            started = {"shape": _shape(guest), "card": guest.config.text("net0")}
+            self._runs.append({**began, **started, **times})
 
         @functools.wraps(honest_stop)
         def mark_stopped(guest: cluster.Guest) -> None:
@@ -168,6 +170,7 @@ class _Hand:
                 "description": guest.config.text("description"),
                 "running": guest.pid is not None,
                 "snapshots": sorted(guest.config.snapshots),
+                "size": _size(guest),
             }
             for guest in world.guests.values()
         ]
@@ -199,6 +202,13 @@ class _Hand:
             if is_locked and not is_made and guest.created_at < made_before:
                 del world.guests[vmid]
         return web.json_response({})
+
+
+def _size(guest: cluster.Guest) -> list[int]:
+    """Cores, MiB of memory, and GiB of disk; 0 for what it does not say."""
+    texts = [guest.config.text(name) for name in ("cores", "memory")]
+    disk = re.search(r"size=(\d+)G", guest.config.text("rootfs"))
+    return [*(int(text or 0) for text in texts), int(disk[1]) if disk else 0]
 
 
 def _shape(guest: cluster.Guest) -> str:

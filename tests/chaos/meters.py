@@ -1,4 +1,4 @@
-"""What must hold of leases that were paused: no unit of what was bought is made or lost."""
+"""What must hold of meters: they say when leases end, and no unit is made or lost by a pause."""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -7,6 +7,17 @@ from pve402.domain import lease, meter, order
 
 _MS = timedelta(milliseconds=1)
 _ROUNDING_MS = 10
+
+
+def end_of(row: lease.Lease) -> Iterator[str]:
+    """Compare the end of a lease with what its meter says."""
+    if row.expires_at is None:
+        return
+    metered = meter.of(row) if row.paused else meter.stored(row)
+    if metered is None:
+        yield f"lease {row.lease_id} has no meter"
+    elif metered.ends_at != row.expires_at:
+        yield f"lease {row.lease_id} ends at {row.expires_at}, its meter says {metered.ends_at}"
 
 
 def value_of(
