@@ -32,6 +32,7 @@ SEAMS: Mapping[str, tuple[str, ...]] = {
         "service.end",
         "moves.ask_pause",
         "moves.wake_paused",
+        "moves.begin_size_change",
     ),
     "create": ("guests.next_vmid", "deals.advance", "guests.create"),
     "await": ("tasks.wait_until_finished", "deals.advance"),
@@ -66,6 +67,13 @@ SEAMS: Mapping[str, tuple[str, ...]] = {
         "guests.update_config",
         "tasks.wait_until_finished",
         "moves.end_rollback",
+    ),
+    "change size": (
+        "guests.update_config",
+        "guests.resize_disk",
+        "tasks.wait_until_finished",
+        "moves.end_size_change",
+        "moves.undo_size_change",
     ),
     "unwind": ("guests.status", "guests.delete", "lifetime.finish"),
 }
@@ -137,6 +145,7 @@ def install(parts: bootstrap.Components, fuse: Fuse) -> None:
     _name(fuse, flows.creation, "_refuse", "refuse")
     _name(fuse, flows.confirmation, "run", "confirm")
     _name(fuse, flows.lifetime._snapshots, "advance", "snapshot")
+    _name(fuse, flows.lifetime._size_changes, "advance", "change size")
     object.__setattr__(flows, "late", _in_step(fuse, "watch", flows.late))
     _name(fuse, parts.leases._parts.fees, "settle", "fee")
 
