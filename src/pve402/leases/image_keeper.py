@@ -139,13 +139,16 @@ class ImageKeeper:
     async def _retire(
         self, tx: transaction.Transaction, wanted: Sequence[Place], rows: Sequence[lease.Lease]
     ) -> None:
-        """Retire images that no place wants as they are; the unused ones fall due."""
+        """Retire images that no place wants as they are; the unused ones fall due.
+
+        One that was retired is never cloned again, whatever is wanted since.
+        """
         over = [
             row
             for row in rows
             if row.status is Status.STOPPED
             and row.deletes_at is None
-            and not any(place.is_met_by(row) for place in wanted)
+            and (row.end_reason or not any(place.is_met_by(row) for place in wanted))
         ]
         if not over:
             return

@@ -1,0 +1,44 @@
+"""Prepared images over time: what nobody clones any more goes, and what fails does not pile up."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support import images as support
+from tests.support.images import image_proxmox, image_world
+from tests.support.installation import Installation, World, running
+
+from pve402.storage import drain_rows
+
+__all__ = ["image_proxmox", "image_world"]
+
+WISH: dict[str, Any] = {"sku": support.SKU, "template": "small"}
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, image_world: World) -> AsyncIterator[Installation]:
+    """A running installation that prepares an image."""
+    url, file = f"sqlite:///{tmp_path}/db.sqlite3", support.catalogue(tmp_path)
+    async with running(url, *image_world, pve402_catalogue=file) as made:
+        yield made
+
+
+async def test_an_image_of_a_node_that_was_emptied_for_a_while_goes_with_its_last_clone(
+    shop: Installation,
+) -> None:
+    (old,) = await support.prepared(shop)
+    row = (await shop.lease(**WISH)).lease
+    async with shop.parts.db.begin() as tx:
+        await drain_rows.put(shop.parts.db, tx, old.node)
+    await shop.parts.image_keeper.run_once()
+    async with shop.parts.db.begin() as tx:
+        await drain_rows.remove(tx, old.node)
+    await support.prepared(shop, 2)
+
+    await shop.leases.end(await shop.leases.find(row.lease_id))
+    await shop.settled_down()
+    (new,) = await support.prepared(shop)
+
+    assert new.lease_id != old.lease_id
+    assert shop.proxmox.world.guests.keys() == {new.vmid}
