@@ -224,9 +224,12 @@ class Clones:
     async def _check(self, base: lease.Lease) -> None:
         """Raise ProxmoxFault unless the image's vmid still is the template that we made.
 
-        Anything else may hold somebody's data.
+        Anything else may hold somebody's data. Raises GuestLocked while it is locked, as it is
+        while another clone of it is made.
         """
         config = await self._guests.config(_ref(base))
+        if config.lock:
+            raise pve.GuestLocked(f"image {base.vmid} is locked ({config.lock})")
         record = self._machines.read_description(config.description)
         is_ours = mark.is_marked(config.tags, self._settings.instance, base.lease_id)
         is_ours = is_ours and record is not None and record.lease_id == base.lease_id

@@ -42,3 +42,22 @@ async def test_an_image_of_a_node_that_was_emptied_for_a_while_goes_with_its_las
 
     assert new.lease_id != old.lease_id
     assert shop.proxmox.world.guests.keys() == {new.vmid}
+
+
+async def test_an_image_that_another_clone_locks_is_waited_for(shop: Installation) -> None:
+    (image,) = await support.prepared(shop)
+    options = shop.proxmox.world.guests[image.vmid].config.options
+    options["lock"] = "disk"
+    honest, seen = shop.parts.guests.config, list[int]()
+
+    async def unlocking(ref: Any, **named: Any) -> Any:
+        found = await honest(ref, **named)
+        seen.append(ref.vmid)
+        options.pop("lock", None)
+        return found
+
+    shop.parts.guests.config = unlocking  # type: ignore[method-assign]
+    row = (await shop.lease(**WISH)).lease
+
+    assert seen[0] == image.vmid
+    assert row.base == image.lease_id
