@@ -46,11 +46,12 @@ async def lock(tx: transaction.Transaction, lease_ids: Sequence[str]) -> None:
 async def list_failed(
     tx: transaction.Transaction, since: sa.ColumnElement[datetime]
 ) -> list[lease.Lease]:
-    """Return the images that could not be prepared since a time."""
-    failed = _leases.status.in_([Status.UNWINDING.value, Status.FAILED.value])
-    return _many(
-        await tx.execute(sa.select(*_leases).where(_IMAGE, failed, _leases.created_at >= since))
+    """Return the images that could not be prepared, and are not gone or went since a time."""
+    failed = sa.or_(
+        _leases.status == Status.UNWINDING.value,
+        sa.and_(_leases.status == Status.FAILED.value, _leases.ended_at >= since),
     )
+    return _many(await tx.execute(sa.select(*_leases).where(_IMAGE, failed)))
 
 
 Status = lease.LeaseStatus

@@ -9,7 +9,9 @@ from tests.support import images as support
 from tests.support.images import image_proxmox, image_world
 from tests.support.installation import Installation, World, running
 
+from pve402.domain import lease
 from pve402.storage import drain_rows
+from pve402_devnet.pve.faults import CallFault, FaultKind
 
 __all__ = ["image_proxmox", "image_world"]
 
@@ -61,3 +63,44 @@ async def test_an_image_that_another_clone_locks_is_waited_for(shop: Installatio
 
     assert seen[0] == image.vmid
     assert row.base == image.lease_id
+
+
+async def test_images_that_cannot_be_removed_do_not_pile_up(
+    tmp_path: Path, image_world: World
+) -> None:
+    url, file = f"sqlite:///{tmp_path}/db.sqlite3", support.catalogue(tmp_path)
+    faults = image_world[0].world.faults
+    for pattern in (r"POST .*/template$", r"DELETE .*/lxc/\d+$"):
+        text = {"kind": FaultKind.ERROR, "text": "simulated failure"}
+        faults.order(CallFault(pattern=pattern, times=1000, **text))
+
+    async with running(url, *image_world, pve402_catalogue=file) as shop:
+        for _ in range(3):
+            await shop.parts.image_keeper.run_once()
+            await shop.settled_down()
+            shop.pass_time(700)
+        stuck = await support.images(shop)
+
+        assert [row.status for row in stuck] == [lease.LeaseStatus.UNWINDING]
+        assert shop.proxmox.world.guests.keys() == {stuck[0].vmid}
+
+
+async def test_an_image_that_failed_late_is_tried_again_later(
+    tmp_path: Path, image_world: World
+) -> None:
+    url, file = f"sqlite:///{tmp_path}/db.sqlite3", support.catalogue(tmp_path)
+    faults = image_world[0].world.faults
+    faults.order(
+        CallFault(pattern=r"POST .*/lxc$", kind=FaultKind.ERROR, times=1000, text="no such thing")
+    )
+
+    async with running(url, *image_world, pve402_catalogue=file) as shop:
+        async with shop.holding(r"POST .*/lxc$"):
+            await shop.parts.image_keeper.run_once()
+            await shop.until_status(lease.LeaseStatus.RESERVED)
+            shop.pass_time(700)
+        await shop.settled_down()
+        await shop.parts.image_keeper.run_once()
+        await shop.settled_down()
+
+        assert len(await shop.leases_now()) == 1
