@@ -28,7 +28,8 @@ from pve402.storage import database, lease_rows, queue, slots, vault
 log = structlog.get_logger(__name__)
 
 _TASK_LIMIT_SECONDS = 300.0
-CREATING = frozenset({"vzcreate", "vzclone"})
+_CLONING = "vzclone"
+CREATING = frozenset({"vzcreate", _CLONING})
 STARTING = frozenset({"vzstart", "vzreboot"})
 _CREATE_LOCK = "create"
 # After waiting longer than this for a turn, check the lease's row again.
@@ -38,7 +39,6 @@ TURN_LIMIT_SECONDS = 5.0
 _BUSY_PAUSE_SECONDS = 2.0
 _START_TURN_SECONDS = 0.25  # it costs its node most then; later it only waits for the guest
 _POLL = pve_tasks.PollPolicy(first_seconds=0.04, factor=1.25, ceiling_seconds=1.0)
-
 
 Sight = sights.Sight
 GuestMovedError = sights.GuestMovedError
@@ -142,7 +142,7 @@ class Machines:
         A clone's task names its source alone, so it may be that of another clone of the image.
         """
         running = await self._tasks.list_active(row.node, row.vmid)
-        if row.base is not None:
+        if row.base is not None and _CLONING in types:
             async with self._db.read() as tx:
                 base = await lease_rows.get(tx, row.base)
             running += () if base is None else await self._tasks.list_active(base.node, base.vmid)

@@ -10,7 +10,8 @@ from tests.support.images import image_proxmox, image_world
 from tests.support.installation import Installation, World, running
 
 from pve402.domain import lease
-from pve402.storage import drain_rows
+from pve402.leases import machine
+from pve402.storage import drain_rows, tables
 from pve402_devnet.pve.faults import CallFault, FaultKind
 
 __all__ = ["image_proxmox", "image_world"]
@@ -104,3 +105,17 @@ async def test_an_image_that_failed_late_is_tried_again_later(
         await shop.settled_down()
 
         assert len(await shop.leases_now()) == 1
+
+
+async def test_whether_a_clone_is_being_started_is_not_asked_of_its_image(
+    shop: Installation,
+) -> None:
+    """The node of its image may be gone since the clone moved."""
+    (image,) = await support.prepared(shop)
+    row = (await shop.lease(**WISH)).lease
+    gone = tables.leases.update().where(tables.leases.c.lease_id == image.lease_id)
+    async with shop.parts.db.begin() as tx:
+        await tx.execute(gone.values(node="gone"))
+
+    assert row.base == image.lease_id
+    assert await shop.parts.machines.find_task(row, machine.STARTING) is None
