@@ -132,6 +132,12 @@ class ClusterView:
         seen = self._rooms_of.storages if self._rooms_of is not None else ()
         return next((row.type for row in seen if (row.node, row.storage) == (node, name)), None)
 
+    def is_away(self, node: str, name: str | None) -> bool:
+        """Return whether a node had no way to a storage of its own, at the last look at rooms."""
+        seen = self._rooms_of.storages if self._rooms_of is not None else ()
+        here = [row for row in seen if (row.node, row.storage) == (node, name)]
+        return any(not row.available for row in here)
+
     async def rooms_for(self, template: str) -> list[placement.NodeRoom]:
         """Return the free room of the nodes that can make guests of a template.
 

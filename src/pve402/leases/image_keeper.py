@@ -141,7 +141,8 @@ class ImageKeeper:
     ) -> None:
         """Retire images that no place wants as they are; the unused ones fall due.
 
-        One that was retired is never cloned again, whatever is wanted since.
+        One that was retired is never cloned again, whatever is wanted since. One whose storage is
+        away for now stays: the node may be just being restarted.
         """
         over = [
             row
@@ -149,6 +150,7 @@ class ImageKeeper:
             if row.status is Status.STOPPED
             and row.deletes_at is None
             and (row.end_reason or not any(place.is_met_by(row) for place in wanted))
+            and not self._view.is_away(row.node, row.storage)
         ]
         if not over:
             return

@@ -1,5 +1,6 @@
 """Prepared images over time: what nobody clones any more goes, and what fails does not pile up."""
 
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,16 @@ from typing import Any
 import pytest
 from tests.support import images as support
 from tests.support.images import image_proxmox, image_world
-from tests.support.installation import Installation, World, running
+from tests.support.installation import Installation, World, running, simulated_proxmox
 
 from pve402.domain import lease
 from pve402.leases import machine
+from pve402.proxmox import resources
 from pve402.storage import drain_rows, tables
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve.faults import CallFault, FaultKind
+from pve402_devnet.pve.options import StorageOptions
 
 __all__ = ["image_proxmox", "image_world"]
 
@@ -119,3 +124,28 @@ async def test_whether_a_clone_is_being_started_is_not_asked_of_its_image(
 
     assert row.base == image.lease_id
     assert await shop.parts.machines.find_task(row, machine.STARTING) is None
+
+
+async def test_images_of_a_node_that_is_away_stay(
+    tmp_path: Path, chain: SimulatedChain, facilitator: SimulatedFacilitator
+) -> None:
+    url, file = f"sqlite:///{tmp_path}/db.sqlite3", support.catalogue(tmp_path)
+    disks = StorageOptions(type="btrfs", snapshots=True)
+    async with (
+        simulated_proxmox("one", "two", storage=disks) as cluster,
+        running(url, cluster, chain, facilitator, pve402_catalogue=file) as shop,
+    ):
+        before = await support.prepared(shop, 2)
+        honest = shop.parts.nodes.cluster_resources
+
+        async def without() -> resources.ClusterResources:
+            seen = await honest()
+            away = [dataclasses.replace(row, available=row.node == "one") for row in seen.storages]
+            return dataclasses.replace(seen, storages=tuple(away))
+
+        shop.parts.nodes.cluster_resources = without  # type: ignore[method-assign]
+        await shop.parts.view.fresh(0.0)
+        await shop.parts.image_keeper.run_once()
+
+        assert {room.node for room in await shop.parts.view.rooms()} == {"one"}
+        assert await support.images(shop) == before
