@@ -48,7 +48,7 @@ async def count_of_tenants(tx: transaction.Transaction) -> int:
     """Return how many guests tenants wait for: not yet made, not yet up, or not handed over."""
     count = sa.select(sa.func.count()).where(
         _columns.status.in_([_RESERVED, _CREATING, _STARTING, _SETTLING]),
-        _columns.owner != lease.NOBODY,
+        _columns.owner.notin_((lease.NOBODY, lease.IMAGE)),
         _columns.ended_at.is_(None),
     )
     return int((await tx.execute(count)).scalar_one())

@@ -13,7 +13,7 @@ from tests.support.installation import Installation, World, running, simulated_p
 from pve402.domain import lease
 from pve402.leases import machine
 from pve402.proxmox import resources
-from pve402.storage import drain_rows, tables
+from pve402.storage import creation_rows, drain_rows, tables
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve.faults import CallFault, FaultKind
@@ -149,3 +149,13 @@ async def test_images_of_a_node_that_is_away_stay(
 
         assert {room.node for room in await shop.parts.view.rooms()} == {"one"}
         assert await support.images(shop) == before
+
+
+async def test_the_warm_pool_makes_no_way_for_an_image(shop: Installation) -> None:
+    async with shop.holding(r"POST .*/lxc$"):
+        await shop.parts.image_keeper.run_once()
+        await shop.until(lambda row: row.is_image and row.create_sent_at is not None)
+        async with shop.parts.db.read() as tx:
+            waiting = await creation_rows.count_of_tenants(tx)
+
+    assert waiting == 0
