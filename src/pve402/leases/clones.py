@@ -41,7 +41,7 @@ Sight = machine.Sight
 Move = Callable[[deals.Move], Awaitable[lease.Lease]]
 _UNFIT_SECONDS = 300.0
 _LOCKED_PAUSE_SECONDS = 0.3
-_MOST_LOCKED = 30  # answers in a row; then the lock is taken for one that nobody removes
+_MOST_LOCKED = 30  # looks of one order in a row; then the lock is one that nobody removes
 
 
 class ForeignError(Exception):
@@ -73,7 +73,7 @@ class Clones:
         self._whole = whole_clones.WholeClones(machines, guests, guest_network)
         self._clock = clock
         self._unfit: dict[str, float] = {}
-        self._locked: dict[str, int] = {}
+        self._locked: dict[str, dict[str, int]] = {}  # by image, then by the lease that waits
 
     def note_unfit(self, base: str | None) -> None:
         """Leave an image alone for some minutes."""
@@ -157,7 +157,7 @@ class Clones:
         except pve.ProxmoxError as error:
             if is_first and row.create_sent_at is not None:
                 await move(moves.forget_clone)
-            if self._is_passing(base, error):
+            if self._is_passing(row, base, error):
                 raise
             log.warning("image_not_cloned", image=base.lease_id, error=workflow.reason_of(error))
             self.note_unfit(base.lease_id)
@@ -168,7 +168,7 @@ class Clones:
         row = await move(functools.partial(moves.note_clone, upid=upid.text))
         return await self._await(row, upid.text, move)
 
-    def _is_passing(self, base: lease.Lease, error: pve.ProxmoxError) -> bool:
+    def _is_passing(self, row: lease.Lease, base: lease.Lease, error: pve.ProxmoxError) -> bool:
         """Whether to try again; raises RetryLater if that may be soon.
 
         While another clone of the image is made, it is locked. A lock that stays is nobody's.
@@ -176,8 +176,9 @@ class Clones:
         if isinstance(error, pve.GuestExists):
             raise workflow.RetryLater("the vmid was taken meanwhile", after_seconds=0.2)
         if isinstance(error, pve.GuestLocked):
-            locked = self._locked[base.lease_id] = self._locked.get(base.lease_id, 0) + 1
-            if locked < _MOST_LOCKED:
+            waiting = self._locked.setdefault(base.lease_id, {})
+            waiting[row.lease_id] = waiting.get(row.lease_id, 0) + 1
+            if waiting[row.lease_id] < _MOST_LOCKED:
                 raise workflow.RetryLater(
                     "another clone of the image is made", after_seconds=_LOCKED_PAUSE_SECONDS
                 )

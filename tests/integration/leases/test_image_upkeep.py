@@ -1,5 +1,6 @@
 """Prepared images over time: what nobody clones any more goes, and what fails does not pile up."""
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -159,3 +160,23 @@ async def test_the_warm_pool_makes_no_way_for_an_image(shop: Installation) -> No
             waiting = await creation_rows.count_of_tenants(tx)
 
     assert waiting == 0
+
+
+async def test_many_orders_wait_for_one_lock(shop: Installation) -> None:
+    (image,) = await support.prepared(shop)
+    options = shop.proxmox.world.guests[image.vmid].config.options
+    options["lock"] = "disk"
+    honest, looks = shop.parts.guests.config, 0
+
+    async def unlocking(ref: Any, **named: Any) -> Any:
+        nonlocal looks
+        looks += ref.vmid == image.vmid
+        if looks == 40:
+            options.pop("lock", None)
+        return await honest(ref, **named)
+
+    shop.parts.guests.config = unlocking  # type: ignore[method-assign]
+    await asyncio.gather(*(shop.lease(**WISH) for _ in range(8)))
+
+    rows = [row for row in await shop.leases_now() if not row.is_image]
+    assert {row.base for row in rows} == {image.lease_id}
