@@ -149,7 +149,8 @@ class Admission:
     ) -> Taken:
         """Claim the payment and hold the lease, so that it cannot expire during the renewal.
 
-        For a guest in grace, pass the nodes' free room as `rooms`: its cores and memory may have
+        The price was computed of `row`, so a lease that has another size by now is not renewed. For
+        a guest in grace, pass the nodes' free room as `rooms`: its cores and memory may have
         been sold to others.
 
         Raises LeaseBusy, LeaseOver, LeaseNotReady, NoCapacity, PaidTooFarAhead, PaymentReused.
@@ -262,9 +263,11 @@ class Admission:
         if current.needs_room_again:
             await self._check_return(tx, current, rooms)
         try:
-            await moves.hold(tx, current, new.order_id, new.valid_before + _HOLD_MARGIN)
+            held = await moves.hold(tx, current, new.order_id, new.valid_before + _HOLD_MARGIN)
         except queue.FenceLostError:
             raise errors.LeaseBusy from None
+        if held.size != row.size:
+            raise errors.LeaseBusy  # the price that was paid is of another size
         change = await size_change_rows.unfinished(tx, row.lease_id)
         if change is not None and change.state is size_changes.State.CHANGING:
             raise errors.LeaseBusy  # nobody knows yet which size is renewed

@@ -74,6 +74,21 @@ async def test_a_renewal_is_of_the_new_size(shop: Installation) -> None:
     assert support.left(later) == pytest.approx(support.left(now) + 3600, abs=1)
 
 
+async def test_a_renewal_at_the_price_of_the_size_before_is_refused(shop: Installation) -> None:
+    """The change may come about between the look at the price and the hold."""
+    tenant = shop.tenant()
+    row = (await shop.lease(tenant, minutes=60)).lease
+    cheap = shop.renewal(tenant, row, 60)
+    await support.change(shop, row, GROW)
+    now, earned = await support.standing(shop), shop.earned
+
+    with pytest.raises(errors.LeaseBusy):
+        await shop.leases.renew(row, 60, cheap)
+
+    assert await support.standing(shop) == now
+    assert shop.earned == earned
+
+
 async def test_a_quote_changes_nothing_and_says_what_would_be(shop: Installation) -> None:
     row = (await shop.lease(minutes=600)).lease
     asked = shop.record_proxmox_calls()
