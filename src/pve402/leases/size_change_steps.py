@@ -3,7 +3,7 @@
     down      only if the running guest cannot get its size, and its tenant allowed a restart
     kept      the options of before that depend on the size are noted
     options   cores, memory, swap and shares are written where they differ, and read back
-    disk      it grows to an absolute size; the configuration and the file system are read
+    disk      it grows to an absolute size; the configuration and the task's log are read
     done      the lease has its size, and burns for just that
 
 The lease's row has what becomes more since before the first call, so nobody gets it unpaid. What
@@ -41,6 +41,7 @@ log = structlog.get_logger(__name__)
 _AGAIN_SECONDS = 10.0
 _GIVEN_UP_AFTER = timedelta(seconds=120)
 _RESIZE_TASK = "resize"
+_NOT_GROWN_INSIDE = "Failed to update the container's filesystem"  # PVE/API2/LXC.pm, resize_vm
 _GIB = 2**30
 _NOW_OVER: Mapping[str, Any] = dict.fromkeys(("asked_at", "upid", "resumes_to")) | {"kept": {}}
 
@@ -235,12 +236,31 @@ class SizeChangeSteps:
         return found
 
     async def _has_grown_inside(self, row: lease.Lease, one: changes.SizeChange) -> bool:
-        """Whether the file system of a running guest is larger than it was, as it tells itself."""
+        """Whether the file system has grown with its disk.
+
+        Proxmox's log decides: a tenant may put another file system in the place of the guest's, and
+        what the guest tells of it is then no reason to give the disk away.
+        """
+        if not await self._failed_to_grow_inside(row, one):
+            return True
         status = await self._guests.status(snapshot_calls.ref(row))
         if one.disk_bytes is None or status.disk_total is None:
-            return True
+            return False
         runs = status.state is pve_guests.RunState.RUNNING
-        return not runs or status.disk_total > one.disk_bytes
+        return runs and status.disk_total > one.disk_bytes
+
+    async def _failed_to_grow_inside(self, row: lease.Lease, one: changes.SizeChange) -> bool:
+        """Whether the last task that grew the disk says so, although it ended well."""
+        upid = None if one.upid is None else pve_tasks.Upid.parse(one.upid)
+        if upid is None:
+            past = [task.upid for task in await self._tasks.list_past(row.node, row.vmid)]
+            grown = [each for each in past if each.type == _RESIZE_TASK]
+            upid = max(grown, key=lambda each: each.started_at, default=None)
+        try:
+            log_tail = () if upid is None else await self._tasks.tail(upid)
+        except pve.TaskMissing:  # so long ago that its node has forgotten it
+            return False
+        return any(line.startswith(_NOT_GROWN_INSIDE) for line in log_tail)
 
     async def _begin_restart(self, row: lease.Lease, one: changes.SizeChange) -> lease.Lease:
         async with self._db.begin() as tx:

@@ -6,6 +6,7 @@ import dataclasses
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from tests.support import size_changes as support
@@ -14,6 +15,7 @@ from tests.support.snapshots import snapshot_proxmox, snapshot_world
 
 from pve402.domain import errors, lease, meter, power, size_changes, snapshots
 from pve402.domain.size_changes import Wish
+from pve402.proxmox import tasks
 from pve402.storage import tables
 from pve402_devnet.pve.faults import FaultKind, TaskFault
 
@@ -23,6 +25,7 @@ SMALL = lease.Size(cores=1, memory_mb=512, disk_gb=8)
 LARGER = lease.Size(cores=2, memory_mb=1024, disk_gb=10)
 GROW = Wish(cores=2, memory_mb=1024, disk_gb=10)
 RESIZE = r"PUT .*/resize$"
+LOG_OF_GROWTH = ("The filesystem on /dev/pve/disk is now 2621440 (4k) blocks long.", "", "TASK OK")
 CONFIG = r"PUT .*/config$"
 
 
@@ -185,13 +188,7 @@ async def test_a_file_system_that_stays_as_it_was_is_not_sold(
 ) -> None:
     """The task ends well and the configuration shows the new size all the same."""
     row = (await shop.lease(minutes=600)).lease
-    honest = shop.parts.guests.status
-    first = await honest(support.ref(row))
-
-    async def as_before(ref: Any) -> Any:
-        return dataclasses.replace(await honest(ref), disk_total=first.disk_total)
-
-    monkeypatch.setattr(shop.parts.guests, "status", as_before)
+    await seem_to_keep_its_file_system(shop, row, monkeypatch)
 
     with pytest.raises(size_changes.ChangeFailed):
         await support.change(shop, row, GROW)
@@ -199,6 +196,50 @@ async def test_a_file_system_that_stays_as_it_was_is_not_sold(
     await shop.settled_down()
     now = await support.standing(shop)
     assert (now.size, now.burn, now.expires_at) == (SMALL, row.burn, row.expires_at)
+
+
+async def test_a_disk_that_has_grown_is_paid_whatever_the_guest_tells(
+    shop: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenant may put another file system in the place of the guest's own."""
+    row = (await shop.lease(minutes=600)).lease
+    await seem_to_keep_its_file_system(shop, row, monkeypatch)
+    monkeypatch.setattr(tasks.Tasks, "tail", AsyncMock(return_value=LOG_OF_GROWTH))
+
+    await support.change(shop, row, GROW)
+
+    now = await support.standing(shop)
+    assert now.size == support.seen_size(shop, row.vmid) == LARGER
+    assert now.burn == meter.burn_of(row.rates, LARGER)
+
+
+async def test_a_stopped_guest_whose_file_system_stayed_as_it_was_is_not_charged(
+    shop: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = (await shop.lease(minutes=600)).lease
+    await shop.leases.stop(row)
+    failed = ("Failed to update the container's filesystem: exit code 8", "", "TASK OK")
+    monkeypatch.setattr(tasks.Tasks, "tail", AsyncMock(return_value=failed))
+
+    with pytest.raises(size_changes.ChangeFailed):
+        await support.change(shop, row, GROW)
+
+    await shop.settled_down()
+    now = await support.standing(shop)
+    assert (now.size, now.burn, now.expires_at) == (SMALL, row.burn, row.expires_at)
+
+
+async def seem_to_keep_its_file_system(
+    shop: Installation, row: lease.Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Have a guest tell the size that its file system has now for ever."""
+    honest = shop.parts.guests.status
+    first = await honest(support.ref(row))
+
+    async def as_before(ref: Any) -> Any:
+        return dataclasses.replace(await honest(ref), disk_total=first.disk_total)
+
+    monkeypatch.setattr(shop.parts.guests, "status", as_before)
 
 
 async def test_a_guest_that_is_locked_keeps_its_size_for_now(shop: Installation) -> None:
