@@ -19,6 +19,9 @@ from pve402.domain import catalogue, errors, lease, meter, price, rows, snapshot
 
 LEAST_MINUTES_LEFT: Final = 5
 """A lease that would end sooner than that after a change is not changed."""
+REST_AFTER_FAILURE: Final = timedelta(minutes=10)
+"""How long nobody changes a lease again after a change that may have given its guest more for a
+while, and was not paid for because it failed."""
 DIMENSIONS: Final = ("cores", "memory_mb", "disk_gb")
 
 
@@ -107,6 +110,17 @@ class SizeChange:
     def is_unfinished(self) -> bool:
         """Whether a worker still has to do something about it."""
         return self.state in UNFINISHED
+
+    def rests_until(self, wish: "Wish") -> datetime | None:
+        """Return until when nobody may ask for this; None: it may be asked for.
+
+        A tenant whose guest cannot change while it runs may allow a restart at once.
+        """
+        if self.state is not State.FAILED or self.began_at is None:
+            return None
+        if self.problem == NeedsRestart.code and wish.may_restart:
+            return None
+        return self.created_at + REST_AFTER_FAILURE
 
     @property
     def held_size(self) -> lease.Size:

@@ -6,6 +6,7 @@ for a while. All is checked before a fee is charged, and again in the transactio
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -175,7 +176,7 @@ class SizeChanges:
         row.check_usable(now)
         if not moves.is_changeable(row):
             raise errors.LeaseNotReady("The lease is paused; start it first.")
-        await _check_idle(tx, row)
+        await _check_idle(tx, row, wish, now)
         plan = self._plan(row, wish, now)
         self._check_end(plan, now)
         if any(dataclasses.astuple(plan.more)):
@@ -229,10 +230,20 @@ class SizeChanges:
             ) from None
 
 
-async def _check_idle(tx: transaction.Transaction, row: lease.Lease) -> None:
-    """Raise LeaseBusy while a change or a snapshot is under way."""
-    if await size_change_rows.unfinished(tx, row.lease_id) is not None:
+async def _check_idle(
+    tx: transaction.Transaction, row: lease.Lease, wish: changes.Wish, now: datetime
+) -> None:
+    """Raise LeaseBusy while a change or a snapshot is under way, or soon after one failed."""
+    latest = await size_change_rows.get(tx, row.lease_id)
+    if latest is not None and latest.is_unfinished:
         raise errors.LeaseBusy
+    until = None if latest is None else latest.rests_until(wish)
+    if until is not None and now < until:
+        seconds = math.ceil((until - now).total_seconds())
+        raise errors.LeaseBusy(
+            f"A change of size has just failed; try again in {math.ceil(seconds / 60)} minutes.",
+            retry_after_seconds=seconds,
+        )
     if any(one.is_unfinished for one in await snapshot_rows.of_lease(tx, row.lease_id)):
         raise errors.LeaseBusy
 
