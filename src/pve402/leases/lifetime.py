@@ -181,6 +181,7 @@ class Lifetime:
 
     async def _stop(self, row: lease.Lease) -> lease.Lease | None:
         await self._on_end(row, row.end_reason or "expired")
+        row = await self._size_changes.abandon(row) or row  # or no renewal could follow
         sight = await self._machines.ensure_stopped(row)
         if sight is machine.Sight.RUNNING:
             raise workflow.RetryLater("the guest still runs after it was stopped")

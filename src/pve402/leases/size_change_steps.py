@@ -106,7 +106,7 @@ class SizeChangeSteps:
             return row, now + timedelta(seconds=_AGAIN_SECONDS)
 
     async def abandon(self, row: lease.Lease) -> lease.Lease | None:
-        """Give up a change of a lease whose time is over, so that its time is paid back first.
+        """Give up a change of a lease whose time is over or that ends, and pay its time back first.
 
         Returns the lease, or None if there was none to give up.
         """

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from tests.integration.leases.test_size_changes import GROW, LARGER, RESIZE, shop
+from tests.integration.leases.test_size_changes import GROW, LARGER, RESIZE, SMALL, shop
 from tests.support import size_changes as support
 from tests.support.installation import Installation
 
-from pve402.domain import errors, size_changes
+from pve402.domain import errors, lease, size_changes
+from pve402.domain.size_changes import Wish
+from pve402.leases import moves
 
 __all__ = ["shop"]
 
@@ -41,3 +43,23 @@ async def test_a_change_that_failed_may_be_tried_again_later(shop: Installation)
     await support.change(shop, row, GROW)
 
     assert (await support.standing(shop)).size == LARGER
+
+
+async def test_a_lease_that_is_stopped_during_a_change_can_be_renewed(shop: Installation) -> None:
+    """Its guest seemed to have vanished, or a replica that knows no changes ended it."""
+    tenant = shop.tenant()
+    row = (await shop.lease(tenant, minutes=600)).lease
+    support.lock(shop, row.vmid)
+    await support.begun(shop, row, Wish(cores=2))
+    await shop.parts.lease_worker.stop()
+    async with shop.parts.db.begin() as tx:
+        await moves.end_vanished(shop.parts.db, tx, await support.standing(shop))
+    shop.proxmox.world.guests[row.vmid].config.options.pop("lock")
+
+    await shop.parts.lease_worker.start()
+    await shop.settled_down()
+
+    now = await support.standing(shop)
+    assert (now.status, now.size, now.burn) == (lease.LeaseStatus.STOPPED, SMALL, row.burn)
+    await shop.leases.renew(now, 60, shop.renewal(tenant, now, 60))
+    assert (await support.standing(shop)).status is lease.LeaseStatus.ACTIVE

@@ -64,10 +64,11 @@ async def end_size_change(
 async def undo_size_change(
     tx: Transaction, row: lease.Lease, change: changes.SizeChange, moment: datetime
 ) -> lease.Lease:
-    """ACTIVE: the change cannot be made, and was never paid for. Guard: the fence."""
+    """ACTIVE or STOPPING: the change cannot be made, and was never paid for. Guard: the fence."""
+    path = row_moves.stay({Status.ACTIVE, Status.STOPPING})
     latest = await metering.latest(tx, row)
     values = {**_size(change.before), **change.undone(metering.of(latest, moment), moment).facts}
-    return await row_moves.move(tx, row, _ACTIVE, _as_ours(row), **values)
+    return await row_moves.move(tx, row, path, _as_ours(row), **values)
 
 
 async def end_undoing(tx: Transaction, row: lease.Lease, change: changes.SizeChange) -> lease.Lease:
