@@ -127,7 +127,9 @@ class SizeChanges:
         rooms = await self._view.rooms()
         moved = await self._begin(row, wish, rooms, by_key=by_key)
         if moved is None:
-            return Outcome(lease=row, change=await self.latest(row))
+            now = await self.show(row)
+            led_here = now.change is not None and now.change.after == now.lease.size
+            return now if led_here else Outcome(lease=now.lease, change=None)
         applied = await power.applied(self._db, self._worker, moved)
         made = await self.latest(row)
         refusal = None if made is None or made.is_unfinished else changes.refusal(made.problem)

@@ -9,6 +9,7 @@ from tests.integration.leases.test_size_changes import GROW, LARGER, RESIZE, SMA
 from tests.support import size_changes as support
 from tests.support.installation import Installation
 
+from pve402.api.messages import size_changes as answers
 from pve402.domain import errors, lease, size_changes
 from pve402.domain.size_changes import Wish
 from pve402.leases import moves
@@ -43,6 +44,21 @@ async def test_a_change_that_failed_may_be_tried_again_later(shop: Installation)
     await support.change(shop, row, GROW)
 
     assert (await support.standing(shop)).size == LARGER
+
+
+async def test_the_size_that_a_lease_has_is_no_failure_after_one(shop: Installation) -> None:
+    row = (await shop.lease(minutes=600)).lease
+    shop.fail_call(RESIZE)
+    with pytest.raises(size_changes.ChangeFailed):
+        await support.change(shop, row, GROW)
+    await shop.settled_down()
+    shop.pass_time(600)
+
+    got = await support.change(shop, row, Wish(cores=SMALL.cores))
+
+    shown = answers.answer(got)
+    assert (shown.state, shown.problem) == ("unchanged", None)
+    assert shown.before == shown.after
 
 
 async def test_a_lease_that_is_stopped_during_a_change_can_be_renewed(shop: Installation) -> None:
