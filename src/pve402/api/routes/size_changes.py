@@ -45,7 +45,8 @@ async def change_lease(request: Request) -> Response:
     if isinstance(call, Response):
         return call
     asked = body.parse(await body.read(request), schemas.ChangeRequest)
-    wish, by_key = _wish(asked), call.caller.by_key
+    # A lease's token does not tell how its owner signs, so the limits of a wallet count everywhere.
+    wish, by_key = _wish(asked), call.caller.by_key or call.caller.how == "token"
     service = context.of(request).leases.size_changes
     if asked.quote:
         plan = await call.charge_for(lambda: service.quote(call.the_lease, wish, by_key=by_key))

@@ -47,6 +47,15 @@ async def test_a_size_is_quoted_changed_and_shown(api: Api):
     assert api.leases.named("change") == [wish]
 
 
+async def test_a_leases_token_does_not_double_the_limits_of_its_wallet(api: Api):
+    """They hold for all chains together, as when the wallet itself asks."""
+    holder(api)
+
+    await api.client.post(PATH, {"cores": 2}, headers=BEARER)
+
+    assert set(api.leases.named("quote_change")) == {True}
+
+
 async def test_a_lease_that_was_never_changed_says_its_size(api: Api):
     made = holder(api)
 
