@@ -162,15 +162,15 @@ class SizeChangeSteps:
         if not _differing(config, wanted):
             return one
         refused: pve.ProxmoxError | None = None
-        one = await self._note_asking(row, one)
+        began_at, one = one.began_at, await self._note_asking(row, one)
         try:
             await self._guests.update_config(
                 snapshot_calls.ref(row), _differing(config, wanted), digest=config.digest
             )
         except pve.OutcomeUnknown:
             raise
-        except workflow.TRANSIENT:
-            await self._note(row, one, asked_at=None)
+        except workflow.TRANSIENT:  # nothing was done, so nothing is paid yet
+            await self._note(row, one, asked_at=None, began_at=began_at)
             raise
         except pve.ProxmoxError as error:
             refused = error
@@ -214,7 +214,7 @@ class SizeChangeSteps:
     async def _ask_to_grow(self, row: lease.Lease, one: changes.SizeChange) -> changes.SizeChange:
         async with self._machines.turn_to_write(row.node):
             config = await self._calls.own_config(row)
-            one = await self._note_asking(row, one)
+            began_at, one = one.began_at, await self._note_asking(row, one)
             try:
                 upid = await self._guests.resize_disk(
                     snapshot_calls.ref(row), one.after.disk_gb, digest=config.digest
@@ -222,7 +222,7 @@ class SizeChangeSteps:
             except pve.OutcomeUnknown:
                 raise
             except pve.ProxmoxError:
-                await self._note(row, one, asked_at=None)
+                await self._note(row, one, asked_at=None, began_at=began_at)
                 raise
             one = await self._note(row, one, asked_at=None, upid=upid.text)
             await self._calls.finished(upid)
@@ -260,7 +260,7 @@ class SizeChangeSteps:
             log_tail = () if upid is None else await self._tasks.tail(upid)
         except pve.TaskMissing:  # so long ago that its node has forgotten it
             return False
-        return any(line.startswith(_NOT_GROWN_INSIDE) for line in log_tail)
+        return any(line.removeprefix("WARN: ").startswith(_NOT_GROWN_INSIDE) for line in log_tail)
 
     async def _begin_restart(self, row: lease.Lease, one: changes.SizeChange) -> lease.Lease:
         async with self._db.begin() as tx:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 
 import pytest
 from tests.integration.leases.test_size_changes import GROW, LARGER, RESIZE, SMALL, shop
@@ -13,6 +14,7 @@ from pve402.api.messages import size_changes as answers
 from pve402.domain import errors, lease, size_changes
 from pve402.domain.size_changes import Wish
 from pve402.leases import moves
+from pve402_devnet.pve.faults import FaultKind
 
 __all__ = ["shop"]
 
@@ -44,6 +46,30 @@ async def test_a_change_that_failed_may_be_tried_again_later(shop: Installation)
     await support.change(shop, row, GROW)
 
     assert (await support.standing(shop)).size == LARGER
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wish"), [(r"PUT .*/config$", Wish(cores=2)), (RESIZE, Wish(disk_gb=10))]
+)
+async def test_nobody_pays_more_before_proxmox_got_the_call(
+    shop: Installation, pattern: str, wish: Wish
+) -> None:
+    row = (await shop.lease(minutes=600)).lease
+    shop.fail_call(pattern, FaultKind.UNREACHABLE)
+    changing = await support.begun(shop, row, wish)
+    await shop.settled_down()
+    assert (await support.latest(shop)).began_at is None
+
+    shop.pass_time(60)
+    await changing
+
+    now, made = await support.standing(shop), await support.latest(shop)
+    assert (made.state, now.size) == (size_changes.State.DONE, made.after)
+    waited = (now.metered_at or made.since) - made.since
+    less = timedelta(seconds=support.left(row)) - waited
+    assert support.left(now) == pytest.approx(
+        less.total_seconds() * made.burn_before / made.burn_after, abs=30
+    )
 
 
 async def test_the_size_that_a_lease_has_is_no_failure_after_one(shop: Installation) -> None:
