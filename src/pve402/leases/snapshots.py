@@ -65,7 +65,7 @@ class Snapshots:
         """Raise the error that `take` would get now, before anything is charged.
 
         Raises SnapshotsOff, InvalidRequest, SnapshotExists, TooManySnapshots, SnapshotsNotPossible,
-        ContainerLocked, and the errors of `power.check_running_time`.
+        ContainerLocked, LeaseBusy, and the errors of `power.check_running_time`.
         """
         if self._settings.snapshots_per_lease == 0:
             raise snapshots.SnapshotsOff
@@ -143,8 +143,7 @@ class Snapshots:
             async with self._db.begin() as tx:
                 moved = await move(self._db, tx, row)
                 found = await snapshot_rows.of_lease(tx, row.lease_id)
-                if await size_change_rows.unfinished(tx, row.lease_id) is not None:
-                    raise errors.LeaseBusy
+                await _check_no_change(tx, row)
                 yield _Change(tx=tx, moved=moved, found=found)
         except queue.FenceLostError:
             raise errors.LeaseBusy from None
@@ -188,6 +187,8 @@ class Snapshots:
     async def _check_usable(self, row: lease.Lease) -> None:
         power.check_running_time(row)
         row.check_usable(await self._db.time())
+        async with self._db.read() as tx:
+            await _check_no_change(tx, row)
 
     async def _check_unlocked(self, row: lease.Lease) -> None:
         try:
@@ -202,6 +203,12 @@ class Snapshots:
             return await self._on_proxmox.are_possible(snapshot_calls.ref(row))
         except pve.GuestMissing as error:
             raise errors.LeaseNotReady from error
+
+
+async def _check_no_change(tx: transaction.Transaction, row: lease.Lease) -> None:
+    """Raise LeaseBusy during a change of size."""
+    if await size_change_rows.unfinished(tx, row.lease_id) is not None:
+        raise errors.LeaseBusy
 
 
 def _named(found: Sequence[snapshots.Snapshot], name: str) -> snapshots.Snapshot:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from tests.integration.leases.test_size_changes import GROW, LARGER, RESIZE, SMALL, shop
 from tests.support import size_changes as support
-from tests.support.installation import Installation
+from tests.support.installation import Installation, World, running
+from tests.support.snapshots import snapshot_proxmox, snapshot_world
 
 from pve402.api.messages import size_changes as answers
 from pve402.domain import errors, lease, size_changes
@@ -16,7 +18,7 @@ from pve402.domain.size_changes import Wish
 from pve402.leases import moves
 from pve402_devnet.pve.faults import FaultKind
 
-__all__ = ["shop"]
+__all__ = ["shop", "snapshot_proxmox", "snapshot_world"]
 
 
 async def test_changes_that_fail_give_nobody_more_again_and_again(shop: Installation) -> None:
@@ -105,3 +107,23 @@ async def test_a_lease_that_is_stopped_during_a_change_can_be_renewed(shop: Inst
     assert (now.status, now.size, now.burn) == (lease.LeaseStatus.STOPPED, SMALL, row.burn)
     await shop.leases.renew(now, 60, shop.renewal(tenant, now, 60))
     assert (await support.standing(shop)).status is lease.LeaseStatus.ACTIVE
+
+
+async def test_no_fee_is_charged_for_a_snapshot_that_a_change_refuses(
+    tmp_path: Path, snapshot_world: World
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    async with running(url, *snapshot_world, pve402_snapshots=2) as shop:
+        row = (await shop.lease(minutes=600)).lease
+        await shop.leases.snapshots.take(row, "small")
+        async with shop.holding(RESIZE):
+            changing = await support.begun(shop, row, GROW)
+            now, snapshots = await support.standing(shop), shop.leases.snapshots
+
+            with pytest.raises(errors.LeaseBusy):
+                await snapshots.check_take(now, "second")
+            for refused in (snapshots.check_change, snapshots.check_roll_back):
+                with pytest.raises(errors.LeaseBusy):
+                    await refused(now, "small")
+
+        await changing
