@@ -20,8 +20,8 @@ from pve402.domain import catalogue, errors, lease, meter, price, rows, snapshot
 LEAST_MINUTES_LEFT: Final = 5
 """A lease that would end sooner than that after a change is not changed."""
 REST_AFTER_FAILURE: Final = timedelta(minutes=10)
-"""How long nobody changes a lease again after a change that may have given its guest more for a
-while, and was not paid for because it failed."""
+"""How long after the beginning of a change that failed nobody may begin another: it held capacity,
+and may have given the guest more for a while, and was not paid for."""
 DIMENSIONS: Final = ("cores", "memory_mb", "disk_gb")
 
 
@@ -116,7 +116,7 @@ class SizeChange:
 
         A tenant whose guest cannot change while it runs may allow a restart at once.
         """
-        if self.state is not State.FAILED or self.began_at is None:
+        if self.state is not State.FAILED:
             return None
         if self.problem == NeedsRestart.code and wish.may_restart:
             return None

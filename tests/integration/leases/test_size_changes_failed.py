@@ -13,7 +13,7 @@ from tests.support.installation import Installation, World, running
 from tests.support.snapshots import snapshot_proxmox, snapshot_world
 
 from pve402.api.messages import size_changes as answers
-from pve402.domain import errors, lease, size_changes
+from pve402.domain import errors, lease, size_changes, snapshots
 from pve402.domain.size_changes import Wish
 from pve402.leases import moves
 from pve402_devnet.pve.faults import FaultKind
@@ -35,6 +35,21 @@ async def test_changes_that_fail_give_nobody_more_again_and_again(shop: Installa
     assert refused.value.retry_after_seconds == pytest.approx(600, abs=30)
     await support.change(shop, row, dataclasses.replace(GROW, may_restart=True))
     assert (await support.standing(shop)).size == LARGER
+
+
+async def test_changes_that_fail_hold_no_capacity_again_and_again(shop: Installation) -> None:
+    row = (await shop.lease(minutes=600)).lease
+    support.lock(shop, row.vmid)
+    changing = await support.begun(shop, row, GROW)
+    for _ in range(4):
+        await shop.settled_down()
+        shop.pass_time(45)
+    await shop.settled_down()
+    with pytest.raises(snapshots.ContainerLocked):
+        await changing
+
+    with pytest.raises(errors.LeaseBusy, match="has just failed"):
+        await support.change(shop, row, GROW)
 
 
 async def test_a_change_that_failed_may_be_tried_again_later(shop: Installation) -> None:
@@ -118,11 +133,11 @@ async def test_no_fee_is_charged_for_a_snapshot_that_a_change_refuses(
         await shop.leases.snapshots.take(row, "small")
         async with shop.holding(RESIZE):
             changing = await support.begun(shop, row, GROW)
-            now, snapshots = await support.standing(shop), shop.leases.snapshots
+            now, taking = await support.standing(shop), shop.leases.snapshots
 
             with pytest.raises(errors.LeaseBusy):
-                await snapshots.check_take(now, "second")
-            for refused in (snapshots.check_change, snapshots.check_roll_back):
+                await taking.check_take(now, "second")
+            for refused in (taking.check_change, taking.check_roll_back):
                 with pytest.raises(errors.LeaseBusy):
                     await refused(now, "small")
 
