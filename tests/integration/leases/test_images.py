@@ -268,21 +268,26 @@ async def test_a_clone_with_options_of_its_image_is_destroyed(shop: Installation
     assert shop.earned == 0
 
 
-async def test_a_clone_whose_shell_is_silent_is_not_paid_for(shop: Installation) -> None:
-    await support.prepared(shop)
-    shop.rekey.sound = False
+async def test_a_clone_whose_shell_is_silent_is_not_paid_for(
+    tmp_path: Path, image_world: World
+) -> None:
+    url, file = f"sqlite:///{tmp_path}/db.sqlite3", support.catalogue(tmp_path)
+    quick: dict[str, Any] = {"pve402_catalogue": file, "pve402_create_wait_seconds": 1}
+    async with running(url, *image_world, **quick) as made:
+        await support.prepared(made)
+        made.rekey.sound = False
 
-    with pytest.raises((errors.ProvisioningFailed, errors.OrderPending)):
-        await shop.lease(**WISH)
-    for _ in range(12):
-        shop.pass_time(10)
-        await shop.settled_down()
-    unpacked = (await shop.lease(**WISH)).lease
+        with pytest.raises((errors.ProvisioningFailed, errors.OrderPending)):
+            await made.lease(**WISH)
+        for _ in range(12):
+            made.pass_time(10)
+            await made.settled_down()
+        unpacked = (await made.lease(**WISH)).lease
 
-    paid = [one.amount_atomic for one in await shop.orders_now() if one.is_paid]
-    assert unpacked.base is None
-    assert [shop.earned] == paid
-    assert await support.unaccounted(shop) == []
+        paid = [one.amount_atomic for one in await made.orders_now() if one.is_paid]
+        assert unpacked.base is None
+        assert [made.earned] == paid
+        assert await support.unaccounted(made) == []
 
 
 async def test_warm_guests_are_clones(tmp_path: Path, image_world: World) -> None:

@@ -171,6 +171,12 @@ CASES = [
     Case(method="guests.next_vmid", ask=lambda c: c.guests.next_vmid(10001)),
     Case(method="guests.next_vmid", ask=lambda c: c.guests.next_vmid()),
     Case(method="guests.execute", ask=lambda c: c.guests.execute(CT, "id", "-u")),
+    Case(
+        method="guests.clone",
+        ask=lambda c: c.guests.clone(CT, 10002, hostname="web", description="x", pool="rented"),
+    ),
+    Case(method="guests.make_template", ask=lambda c: c.guests.make_template(CT)),
+    Case(method="guests.can_link", ask=lambda c: c.guests.can_link(CT)),
     Case(method="guests.open_terminal", ask=lambda c: c.guests.open_terminal(CT)),
     Case(method="guests.open_vnc", ask=lambda c: c.guests.open_vnc(CT)),
     Case(method="guests.connect", ask=lambda c: c.guests.connect(CT, TICKET)),
