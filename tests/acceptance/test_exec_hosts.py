@@ -29,7 +29,8 @@ def test_the_exec_call_of_a_host_is_used(host_with_call: DevnetProcess, tmp_path
         assert fine["output"].startswith("up ")
         assert (failed["output"], failed["exitCode"]) == ("it's /tmp\n", 3)
         assert (late["timedOut"], late["exitCode"]) == (True, 124)
-        assert "hub.session_opened" not in server.process.said()
+        opened = server.process.said().count("hub.session_opened")
+        assert opened <= (mode == "auto")  # a shell is opened early while the call is not known
         assert container.run(command="cat", stdin="by terminal")["stdout"] == "by terminal"
 
 

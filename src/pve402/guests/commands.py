@@ -59,6 +59,11 @@ class Commands:
         self._has_call = {"auto": None, "terminal": False, "api": True}[mode]
         self._running: set[asyncio.Task[None]] = set()
 
+    @property
+    def need_terminals(self) -> bool:
+        """Whether commands go through the terminal, for all that is known yet."""
+        return self._has_call is not True
+
     async def start(
         self,
         guest: pve_guests.GuestRef,

@@ -114,8 +114,8 @@ class GuestWork:
     is_closing: bool = False
 
     def prepare(self, row: lease.Lease) -> None:
-        """Open the shell of a lease's guest in the background, for its first command."""
-        if self.early_shells is not None:
+        """Open the shell of a lease's guest in the background, if its first command needs it."""
+        if self.early_shells is not None and self.commands.need_terminals:
             self.early_shells.open(ref(row))
 
     async def end(self, row: lease.Lease, reason: str) -> None:
