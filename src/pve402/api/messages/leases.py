@@ -6,7 +6,8 @@ from fractions import Fraction
 from typing import Any, Final, cast
 
 from pve402 import schemas
-from pve402.domain import account, meter, power, price, user_data
+from pve402.api.messages import prices
+from pve402.domain import account, meter, power, user_data
 from pve402.domain.lease import Lease
 from pve402.domain.order import OrderStatus
 from pve402.jump import way
@@ -174,7 +175,7 @@ def _paused(shown: Lease) -> schemas.PauseItem | None:
     found = meter.of(shown)
     if found is None or found.pause is None:
         return None
-    rate = price.format_usd(Fraction(found.slow_burn, meter.UNITS_PER_USD))
+    rate = prices.usd(Fraction(found.slow_burn, meter.UNITS_PER_USD))
     return schemas.PauseItem(since=found.pause.since, until=found.pause.until, minute_usd=rate)
 
 

@@ -30,11 +30,14 @@ async def test_a_token_switches_its_container(api: Api, act: str, wanted: str):
     assert api.leases.named(act) == [made]
 
 
-async def test_a_paused_lease_tells_what_it_burns_and_until_when(api: Api):
+@pytest.mark.parametrize(
+    ("units", "shown"), [(2 * 10**14 * 1024, "0.0002"), (2 * 10**14 * 1024 + 1, "0.0002")]
+)
+async def test_a_paused_lease_tells_what_it_burns_and_until_when(api: Api, units: int, shown: str):
     made = fake_leases.make_lease(ALICE, wanted=power.Wanted.STOPPED)
     found = meter.of(made)
     assert found is not None
-    paused = found.paused(2 * 10**14 * 1024, fake_leases.NOW, timedelta(days=30))
+    paused = found.paused(units, fake_leases.NOW, timedelta(days=30))
     api.leases.add(made.evolve(**paused.facts))
     api.access.callers[TOKEN] = service.Caller(owner=ALICE)
 
@@ -44,7 +47,7 @@ async def test_a_paused_lease_tells_what_it_burns_and_until_when(api: Api):
     assert item["paused"] == {
         "since": "2026-11-21T12:00:00Z",
         "until": "2026-12-21T12:00:00Z",
-        "minuteUsd": "0.0002",
+        "minuteUsd": shown,
     }
 
 
