@@ -133,7 +133,10 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
     filler = warm_pool.Filler(db, view, lease_options, selling)
     money_step = settling.Settling(deal_writer, machines, funds)
     debt_writer = debts.Debts(deal_writer, funds, lease_options)
-    cloning = clones.Clones(db, machines, guests, guest_network, lease_options)
+    on_proxmox = pve_snapshots.GuestSnapshots(proxmox)
+    cloning = clones.Clones(
+        db, machines, guests, guest_network, lease_options, on_proxmox=on_proxmox
+    )
     filling = warm_pool.Filling(
         db,
         machines,
@@ -143,7 +146,6 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
         cloning,
         on_ready=filler.wake,
     )
-    on_proxmox = pve_snapshots.GuestSnapshots(proxmox)
     snapshot_asking = snapshot_calls.SnapshotCalls(
         db, machines, guests, tasks, on_proxmox, lease_options
     )
@@ -301,6 +303,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
         lease_options=lease_options,
         machines=machines,
         snapshot_calls=snapshot_asking,
+        cloning=cloning,
         guest_work=inside,
         trials=trial_guests,
         probes=probes.Probes(inside.hub),

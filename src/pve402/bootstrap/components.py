@@ -13,6 +13,7 @@ from pve402.guests import guest_work, probes
 from pve402.leases import (
     access,
     catalogue_versions,
+    clones,
     cluster,
     firewall_view,
     guest_networks,
@@ -100,6 +101,7 @@ class Components:
     lease_options: options.LeaseOptions
     machines: machine.Machines
     snapshot_calls: snapshot_calls.SnapshotCalls
+    cloning: clones.Clones
     guest_work: guest_work.GuestWork
     jump: "host.JumpHost | None"
     trials: trials.Trials

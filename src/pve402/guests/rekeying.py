@@ -104,7 +104,7 @@ class TerminalRekeying:
         await self._hub.close_guest(guest_work.ref(row))
 
     async def _renew_host_keys(self, row: lease.Lease) -> int:
-        return 0 if row.base is None else await self._run(row, host_keys.renewal())
+        return 0 if row.base is None else await self._run(row, host_keys.renewal(row.lease_id))
 
     async def _run(self, row: lease.Lease, command: str, stdin: bytes | None = None) -> int:
         wish = ExecRequest(

@@ -1,26 +1,26 @@
-"""Makes a lease's guest as a linked clone of a prepared image, and makes it what its lease says.
+"""Makes a lease's guest as a clone of another guest, and makes it what its lease says.
 
-    noted      the lease's row names the image, before anything is asked of Proxmox VE
-    cloned     the clone has its own name and our signed description, else all that the image has
+    noted      the lease's row names the base, before anything is asked of Proxmox VE
+    cloned     the clone has its own name and our signed description, else all that its base has
     whole      tags, card, shares and size are the lease's, are read back, and it is still down
 
 All that happens while the lease is RESERVED, so nothing can start a guest that is not whole, and a
 process that takes over goes on from what it sees: `Sight.UNFINISHED` is a clone that was made for
-the lease. Only what is certainly not there is asked for again. Where the image cannot be used, the
-guest is unpacked from its template as ever.
+the lease. Only what is certainly not there is asked for again. The base is a prepared image, or
+what an origin of the caller's says: see `leases.origins`. Where no image can be used, the guest is
+unpacked from its template as ever.
 
 Proxmox VE gives a clone no password and no keys; they are set as in a warm guest, which is why the
 row says since when it waits for them (`pooled_at`).
 """
 
 import functools
-import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 import structlog
 
-from pve402.domain import lease, mark
+from pve402.domain import lease
 from pve402.leases import (
     deals,
     guest_networks,
@@ -28,18 +28,19 @@ from pve402.leases import (
     making_turns,
     moves,
     options,
+    origins,
     whole_clones,
     workflow,
 )
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
-from pve402.storage import database, image_rows, transaction
+from pve402.proxmox import snapshots as pve_snapshots
+from pve402.storage import database, transaction
 
 log = structlog.get_logger(__name__)
 
 Sight = machine.Sight
 Move = Callable[[deals.Move], Awaitable[lease.Lease]]
-_UNFIT_SECONDS = 300.0
 _LOCKED_PAUSE_SECONDS = 0.3
 _MOST_LOCKED = 30  # looks of one order in a row; then the lock is one that nobody removes
 
@@ -49,7 +50,7 @@ class ForeignError(Exception):
 
 
 class _GoneError(Exception):
-    """The image was retired meanwhile."""
+    """The base may not be cloned any more."""
 
 
 class Clones:
@@ -63,50 +64,72 @@ class Clones:
         guest_network: guest_networks.GuestNetworks,
         settings: options.LeaseOptions,
         *,
-        clock: Callable[[], float] = time.monotonic,
+        on_proxmox: pve_snapshots.GuestSnapshots,
     ) -> None:
         self._db = db
         self._machines = machines
         self._guests = guests
+        self._on_proxmox = on_proxmox
         self._networks = guest_network
         self._settings = settings
         self._whole = whole_clones.WholeClones(machines, guests, guest_network)
-        self._clock = clock
-        self._unfit: dict[str, float] = {}
-        self._locked: dict[str, dict[str, int]] = {}  # by image, then by the lease that waits
+        self._locked: dict[str, dict[str, int]] = {}  # by base, then by the lease that waits
+        self.images = origins.Images(db, machines, guests, settings.instance)
 
-    def note_unfit(self, base: str | None) -> None:
-        """Leave an image alone for some minutes."""
-        if base is not None:
-            self._unfit[base] = self._clock() + _UNFIT_SECONDS
+    def guest_of(
+        self, lease_id: str, *, snapshot: str | None, is_linked: bool
+    ) -> origins.GuestOrigin:
+        """Return an origin: a lease's guest, which is down, or a snapshot of it.
+
+        The snapshot is named as on Proxmox VE. A linked clone shares what both disks have.
+        """
+        return origins.GuestOrigin(
+            self._db,
+            self._machines,
+            self._guests,
+            self._on_proxmox,
+            self._settings.instance,
+            lease_id=lease_id,
+            snapshot=snapshot,
+            is_linked=is_linked,
+        )
 
     async def make(
-        self, row: lease.Lease, planned_expiry: datetime, move: Move
+        self,
+        row: lease.Lease,
+        planned_expiry: datetime,
+        move: Move,
+        origin: origins.Origin | None = None,
     ) -> lease.Lease | None:
-        """Clone the guest of a RESERVED lease and make it whole; None: unpack its template.
+        """Clone the guest of a RESERVED lease and make it whole; from an image if none is named.
 
-        Raises RetryLater, ForeignError, ProxmoxErrors, FenceLostError.
+        Returns None if that cannot be, so that nothing was made, and nothing can appear any more
+        unless the guest was unpacked. Raises RetryLater, ForeignError, ProxmoxErrors,
+        FenceLostError.
         """
+        origin = origin or self.images
         found: lease.Lease | None = row
         if row.create_sent_at is not None:
             if row.base is None:  # an unpacked guest was asked for, and may appear
                 return None
-            found = await self._resume(row, move)
+            found = await self._resume(row, move, origin)
         if found is not None and await self._is_to_be_asked_for(found):
-            found = await self._ask(found, planned_expiry, move)
+            found = await self._ask(found, planned_expiry, move, origin)
         if found is None:
             return None
         try:
-            await self._whole.make(found, planned_expiry)
+            await self._whole.make(found, planned_expiry, had_rules=origin.had_tenant)
         except whole_clones.StrangeError as error:
-            self.note_unfit(found.base)
+            origin.leave_alone(found.base)
             raise pve.ProxmoxFault(str(error)) from error
         return found
 
     async def _is_to_be_asked_for(self, row: lease.Lease) -> bool:
         return row.base is None or await self._machines.look(row) is Sight.ABSENT
 
-    async def _resume(self, row: lease.Lease, move: Move) -> lease.Lease | None:
+    async def _resume(
+        self, row: lease.Lease, move: Move, origin: origins.Origin
+    ) -> lease.Lease | None:
         """Find out what became of a clone that was asked for; None if it failed for good."""
         sight = await self._machines.look(row)
         if sight in {Sight.UNFINISHED, Sight.STOPPED}:
@@ -116,7 +139,7 @@ class Clones:
         making = await self._machines.find_task(row, machine.CREATING)
         upid = row.upid or getattr(making, "text", None)
         if upid is not None:
-            return await self._await(row, upid, move)
+            return await self._await(row, upid, move, origin)
         sent = row.create_sent_at or row.created_at
         now = await self._db.time()
         shows = sent + timedelta(seconds=self._settings.task_shows_seconds)
@@ -127,11 +150,11 @@ class Clones:
         return row
 
     async def _ask(
-        self, row: lease.Lease, planned_expiry: datetime, move: Move
+        self, row: lease.Lease, planned_expiry: datetime, move: Move, origin: origins.Origin
     ) -> lease.Lease | None:
-        """Ask for a clone, and wait for its task; None if there is no image, or not any more."""
+        """Ask for a clone, and wait for its task; None if there is no base, or not any more."""
         is_first = row.base is None
-        base = await self._image_for(row)
+        base = await origin.find(row)
         if base is None:
             if not is_first:
                 await self._give_up_late(row, move)
@@ -140,15 +163,17 @@ class Clones:
         spec.parameters(row.vmid)  # raises if there can be no such guest
         try:
             async with self._machines.turn_to_write(row.node):
-                await self._check(base)
-                row = await move(functools.partial(self._note, base=base.lease_id))
+                await origin.check(base, row)
+                row = await move(functools.partial(self._note, base=base, origin=origin))
                 await self._networks.prepare(row)
                 upid = await self._guests.clone(
-                    _ref(base),
+                    base.ref,
                     row.vmid,
                     hostname=spec.hostname,
                     description=spec.description,
                     pool=spec.pool,
+                    snapshot=base.snapshot,
+                    is_linked=base.is_linked,
                 )
         except _GoneError:
             return None if is_first else row
@@ -157,30 +182,38 @@ class Clones:
         except pve.ProxmoxError as error:
             if is_first and row.create_sent_at is not None:
                 await move(moves.forget_clone)
-            if self._is_passing(row, base, error):
+            if self._is_passing(row, base, error, is_patient=origin.had_tenant):
                 raise
-            log.warning("image_not_cloned", image=base.lease_id, error=workflow.reason_of(error))
-            self.note_unfit(base.lease_id)
+            log.warning("not_cloned", base=base.lease_id, error=workflow.reason_of(error))
+            origin.leave_alone(base.lease_id)
             if is_first:
                 return None
-            raise workflow.RetryLater("the image cannot be cloned") from error
+            raise workflow.RetryLater("the base cannot be cloned") from error
         self._locked.pop(base.lease_id, None)
         row = await move(functools.partial(moves.note_clone, upid=upid.text))
-        return await self._await(row, upid.text, move)
+        return await self._await(row, upid.text, move, origin)
 
-    def _is_passing(self, row: lease.Lease, base: lease.Lease, error: pve.ProxmoxError) -> bool:
+    def _is_passing(
+        self,
+        row: lease.Lease,
+        base: origins.Source,
+        error: pve.ProxmoxError,
+        *,
+        is_patient: bool,
+    ) -> bool:
         """Whether to try again; raises RetryLater if that may be soon.
 
-        While another clone of the image is made, it is locked. A lock that stays is nobody's.
+        While another clone of the base is made, it is locked, for minutes perhaps if it is copied.
+        A lock of an image that stays is nobody's; with patience, the caller says when to give up.
         """
         if isinstance(error, pve.GuestExists):
             raise workflow.RetryLater("the vmid was taken meanwhile", after_seconds=0.2)
         if isinstance(error, pve.GuestLocked):
             waiting = self._locked.setdefault(base.lease_id, {})
             waiting[row.lease_id] = waiting.get(row.lease_id, 0) + 1
-            if waiting[row.lease_id] < _MOST_LOCKED:
+            if is_patient or waiting[row.lease_id] < _MOST_LOCKED:
                 raise workflow.RetryLater(
-                    "another clone of the image is made", after_seconds=_LOCKED_PAUSE_SECONDS
+                    "another clone of the base is made", after_seconds=_LOCKED_PAUSE_SECONDS
                 )
             del self._locked[base.lease_id]
             return False
@@ -195,7 +228,9 @@ class Clones:
             raise workflow.retry_at(arrives, now, "a call without an answer may still arrive")
         await move(moves.forget_clone)
 
-    async def _await(self, row: lease.Lease, upid: str, move: Move) -> lease.Lease | None:
+    async def _await(
+        self, row: lease.Lease, upid: str, move: Move, origin: origins.Origin
+    ) -> lease.Lease | None:
         """Wait for the clone's task; None if it failed and left nothing."""
         try:
             await self._machines.wait_until_created(row, upid)
@@ -208,44 +243,20 @@ class Clones:
             await move(moves.forget_clone)
             if isinstance(error, workflow.TRANSIENT):
                 raise workflow.RetryLater(workflow.reason_of(error)) from error
-            log.warning("clone_failed", image=row.base, error=workflow.reason_of(error))
-            self.note_unfit(row.base)
+            log.warning("clone_failed", base=row.base, error=workflow.reason_of(error))
+            origin.leave_alone(row.base)
             return None
         return row
 
-    async def _image_for(self, row: lease.Lease) -> lease.Lease | None:
-        """Return an image to clone where the guest is to be: the one noted, or the newest."""
-        async with self._db.read() as tx:
-            usable = await image_rows.list_usable(tx, row)
-        now = self._clock()
-        fit = [one for one in usable if self._unfit.get(one.lease_id, now) <= now]
-        fit = [one for one in fit if one.size.disk_gb <= row.size.disk_gb]
-        return next((one for one in fit if row.base in {None, one.lease_id}), None)
-
-    async def _check(self, base: lease.Lease) -> None:
-        """Raise ProxmoxFault unless the image's vmid still is the template that we made.
-
-        Anything else may hold somebody's data. Raises GuestLocked while it is locked, as it is
-        while another clone of it is made.
-        """
-        config = await self._guests.config(_ref(base))
-        if config.lock:
-            raise pve.GuestLocked(f"image {base.vmid} is locked ({config.lock})")
-        record = self._machines.read_description(config.description)
-        is_ours = mark.is_marked(config.tags, self._settings.instance, base.lease_id)
-        is_ours = is_ours and record is not None and record.lease_id == base.lease_id
-        if not is_ours or config.values.get("template") != "1":
-            raise pve.ProxmoxFault(f"guest {base.vmid} is not the image that was prepared")
-        if strange := whole_clones.strange_in(config):
-            raise pve.ProxmoxFault(f"image {base.vmid} was given {', '.join(strange)[:200]}")
-
-    async def _note(self, tx: transaction.Transaction, row: lease.Lease, base: str) -> lease.Lease:
-        """Note the image on the lease, if it may still be cloned, and that a clone is asked for."""
-        if not await image_rows.lock_usable(tx, base):
+    async def _note(
+        self,
+        tx: transaction.Transaction,
+        row: lease.Lease,
+        base: origins.Source,
+        origin: origins.Origin,
+    ) -> lease.Lease:
+        """Note the base on the lease, if it may still be cloned, and that a clone is asked for."""
+        if not await origin.lock(tx, base):
             raise _GoneError
         row = await making_turns.take(self._db, self._settings, tx, row)
-        return await moves.note_base(tx, row, base)
-
-
-def _ref(row: lease.Lease) -> pve_guests.GuestRef:
-    return pve_guests.GuestRef(node=row.node, vmid=row.vmid)
+        return await moves.note_base(tx, row, base.lease_id)

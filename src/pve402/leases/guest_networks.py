@@ -84,13 +84,15 @@ class GuestNetworks:
         except pve.PermissionDenied as error:
             log.info("rules_not_written_ahead", vmid=row.vmid, error=workflow.reason_of(error))
 
-    async def cleanse(self, row: lease.Lease) -> None:
+    async def cleanse(self, row: lease.Lease, *, had_rules: bool) -> None:
         """Take the rules from a guest that is to have none; a clone brings those of its source.
+
+        Those of a guest that had a tenant may be older than the catalogue; an image has none.
 
         Raises ConfigChanged if others stand afterwards, and other ProxmoxErrors.
         """
         is_used = any(one.is_isolated for one in self._on_sale.now.networks.values())
-        if not is_used or row.link is networks.Link.PENDING:
+        if not (is_used or had_rules) or row.link is networks.Link.PENDING:
             return
         if not await self._firewalls.stands(_ref(row), firewall.Ruleset()):
             await self._firewalls.clear(_ref(row))

@@ -19,11 +19,11 @@ _MADE: Final = frozenset({"arch", "ostype", "rootfs", "unprivileged", "digest"})
 
 
 class StrangeError(Exception):
-    """A clone has options that no guest of ours has, so its image is not as it was made."""
+    """A clone has options that no guest of ours has, so its base is not as we made it."""
 
 
 def strange_in(config: pve_guests.GuestConfig) -> list[str]:
-    """Return the options of an image or a clone that no guest of ours is made with."""
+    """Return the options of a base or a clone that no guest of ours is made with."""
     return sorted(config.values.keys() - {*_WRITTEN, *_MADE, "template"})
 
 
@@ -40,8 +40,12 @@ class WholeClones:
         self._guests = guests
         self._networks = guest_network
 
-    async def make(self, row: lease.Lease, planned_expiry: datetime) -> None:
+    async def make(
+        self, row: lease.Lease, planned_expiry: datetime, *, had_rules: bool = False
+    ) -> None:
         """Write what differs, and read it back; the guest is down throughout.
+
+        Its base may have had a tenant, and so rules of its own.
 
         Raises StrangeError, RetryLater while the guest is not what it should be, ProxmoxErrors.
         """
@@ -65,7 +69,7 @@ class WholeClones:
             raise workflow.RetryLater("the clone is not yet what its lease says")
         if "hwaddr=" not in config.values.get("net0", ""):
             raise workflow.RetryLater("the clone's card has no hardware address")
-        await self._networks.cleanse(row)
+        await self._networks.cleanse(row, had_rules=had_rules)
         await self._check_down(row)
 
     async def _check_down(self, row: lease.Lease) -> None:
@@ -79,7 +83,7 @@ class WholeClones:
             raise pve.GuestLocked(f"guest {row.vmid} is locked ({config.lock})")
         strange = strange_in(config)
         if strange:
-            raise StrangeError(f"a clone has options of its image: {', '.join(strange)[:200]}")
+            raise StrangeError(f"a clone has options of its base: {', '.join(strange)[:200]}")
         return config
 
 

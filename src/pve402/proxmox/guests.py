@@ -109,16 +109,26 @@ class Guests:
         )
 
     async def clone(
-        self, source: GuestRef, vmid: int, *, hostname: str, description: str, pool: str | None
+        self,
+        source: GuestRef,
+        vmid: int,
+        *,
+        hostname: str,
+        description: str,
+        pool: str | None,
+        snapshot: str | None = None,
+        is_linked: bool = True,
     ) -> Upid:
-        """Start to make a linked clone of a template on its own node and storage; needs VM.Clone.
+        """Start to make a clone of a guest on its own node and storage; needs VM.Clone.
 
-        All other options are the template's, tags and addresses too, until they are changed; cards
-        get other hardware addresses. Raises GuestLocked while another clone is made, GuestExists,
-        GuestMissing, ProxmoxFault if the storage cannot.
+        It can be linked if the guest is a template, or on some storages if a snapshot is named. A
+        full one is made of a guest that is down, or of a snapshot. All other options are the
+        source's, tags and addresses too, until they are changed; cards get other hardware
+        addresses. Raises GuestLocked while another clone is made, GuestExists, GuestMissing,
+        ProxmoxFault if the storage cannot.
         """
-        form: parameters.Parameters = {"newid": vmid, "full": False, "hostname": hostname}
-        told = {"description": description, "pool": pool}
+        form: parameters.Parameters = {"newid": vmid, "full": not is_linked, "hostname": hostname}
+        told = {"description": description, "pool": pool, "snapname": snapshot}
         return await self._start_task("POST", source.path("clone"), {**form, **told})
 
     async def make_template(self, ref: GuestRef) -> None:
@@ -128,11 +138,16 @@ class Guests:
         """
         await self._client.call("POST", ref.path("template"))
 
-    async def can_link(self, ref: GuestRef) -> bool:
-        """Whether clones of a template may share its disks. Raises GuestMissing."""
-        call = answers.Call(method="GET", path=ref.path("feature"))
-        data = await self._client.call(call.method, call.path, {"feature": "clone"})
-        return shapes.optional_whole(shapes.as_object(data, call), "hasFeature") == 1
+    async def can_link(self, ref: GuestRef, *, snapshot: str | None = None) -> bool:
+        """Whether clones of a template, or of a snapshot, may share its disks.
+
+        Raises GuestMissing.
+        """
+        return await self._has(ref, "clone", snapshot)
+
+    async def can_copy(self, ref: GuestRef, *, snapshot: str | None = None) -> bool:
+        """Whether a guest that is down, or a snapshot of it, can be copied. Raises GuestMissing."""
+        return await self._has(ref, "copy", snapshot)
 
     async def delete(self, ref: GuestRef, *, force: bool = False) -> Upid:
         """Delete the guest and its disks, and remove it from backup jobs and access lists.
@@ -243,6 +258,12 @@ class Guests:
     async def connect(self, ref: GuestRef, ticket: TerminalTicket | VncTicket) -> WebSocket:
         """Open the websocket of a prepared console. Raises as `client.open_websocket`."""
         return await self._client.open_websocket(ref.node, ref.vmid, ticket.port, ticket.ticket)
+
+    async def _has(self, ref: GuestRef, feature: str, snapshot: str | None) -> bool:
+        call = answers.Call(method="GET", path=ref.path("feature"))
+        form = {"feature": feature, "snapname": snapshot}
+        data = await self._client.call(call.method, call.path, form)
+        return shapes.optional_whole(shapes.as_object(data, call), "hasFeature") == 1
 
     async def _start_task(
         self, method: str, path: str, params: parameters.Parameters | None = None

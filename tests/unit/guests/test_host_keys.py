@@ -20,8 +20,8 @@ def read(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.glob("ssh_host_*")}
 
 
-def renew(folder: Path, path: str | None = None) -> int:
-    script = host_keys.renewal(str(folder), str(folder))
+def renew(folder: Path, path: str | None = None, lease_id: str = "one") -> int:
+    script = host_keys.renewal(lease_id, str(folder), str(folder))
     environment = None if path is None else {"PATH": path}
     return subprocess.run(["/bin/sh", "-c", script], check=False, env=environment).returncode
 
@@ -51,6 +51,15 @@ def test_a_second_time_they_stay(tmp_path: Path):
 
     assert renew(tmp_path) == 0
     assert read(tmp_path) == once
+
+
+def test_a_copy_of_a_clone_gets_others(tmp_path: Path):
+    make(tmp_path, "ed25519")
+    renew(tmp_path)
+    once = read(tmp_path)
+
+    assert renew(tmp_path, lease_id="another") == 0
+    assert not set(read(tmp_path).values()) & set(once.values())
 
 
 def test_a_key_of_a_type_that_is_not_made_any_more_goes(tmp_path: Path):

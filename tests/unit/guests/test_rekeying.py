@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from tests.support import fake_leases
 
+from pve402.domain import lease
 from pve402.guests import host_keys, rekeying
 from pve402.leases import machine, warm_guests, workflow
 
-RENEWAL = host_keys.renewal()
+LEASE = lease.new_lease_id()
+RENEWAL = host_keys.renewal(LEASE)
 SECRETS = machine.Secrets(password="only-for-me")
 
 
@@ -30,7 +32,7 @@ def rekeyer(shell: Shell) -> rekeying.TerminalRekeying:
 
 
 async def test_a_clone_gets_host_keys_of_its_own_before_and_at_the_hand_over() -> None:
-    shell, row = Shell(), fake_leases.make_lease("somebody").evolve(base="an-image")
+    shell, row = Shell(), fake_leases.make_lease("somebody").evolve(base="an-image", lease_id=LEASE)
 
     await rekeyer(shell).check(row)
     before = list(shell.ran)
@@ -51,7 +53,10 @@ async def test_another_guest_keeps_its_host_keys() -> None:
 
 
 async def test_a_clone_that_keeps_its_images_host_keys_is_not_sold() -> None:
-    shell, row = Shell(renewal_ends=4), fake_leases.make_lease("somebody").evolve(base="an-image")
+    shell, row = (
+        Shell(renewal_ends=4),
+        fake_leases.make_lease("somebody").evolve(base="an-image", lease_id=LEASE),
+    )
 
     with pytest.raises(warm_guests.NotReady):
         await rekeyer(shell).check(row)
