@@ -8,22 +8,15 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Self
 
-from pve402.domain import errors, image_tables, lease, network_tables, price
+from pve402.domain import errors, image_tables, lease, network_tables, price, toml_values
 from pve402.domain.networks import OF_VARIABLES, NetworkProfile, find_overlap
 
+CatalogueError = toml_values.CatalogueError
 MAX_MINUTES = 366 * 24 * 60
 _MOST_OVERCOMMIT = 100
 _MOST_STORAGES = 16
 _MOST_WEIGHT = 10_000
 _HARD_LIMITS = {"cores": 512, "memory_mb": 4 * 1024 * 1024, "disk_gb": 64 * 1024}
-
-
-class CatalogueError(ValueError):
-    """The catalogue is invalid; `reason` says where, and the text also names the file."""
-
-    def __init__(self, reason: str, *, file: str = "") -> None:
-        super().__init__(f"{file}: {reason}" if file else reason)
-        self.reason = reason
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +55,7 @@ class Sku:
     network: str | None = None  # the name of its network profile; None: the default one
     storages: tuple[str, ...] = ()  # for its disks, the preferred one first; empty: the default one
     images: tuple[str, ...] = ()  # names; their templates are among its templates
+    address_count: int = 0  # of the addresses that its network gives each container alone
 
     def check(self, size: lease.Size, minutes: int) -> None:
         """Raise OutOfBounds if a number of the request is outside what this sku sells."""
@@ -92,9 +86,16 @@ class Sku:
             cores=self.cores.most, memory_mb=self.memory_mb.most, disk_gb=self.disk_gb.most
         )
 
+    def price_usd(self, size: lease.Size, minutes: int, *, with_base: bool = True) -> Fraction:
+        """Return the exact price of a new lease, or of a renewal without the base."""
+        count = self.address_count
+        return price.lease_price_usd(
+            self.rates, size, minutes, addresses=count, with_base=with_base
+        )
+
     def lowest_price_usd(self) -> Fraction:
         """Return the price of the smallest size for the shortest time."""
-        return price.lease_price_usd(self.rates, self.smallest, self.runtime_minutes.least)
+        return self.price_usd(self.smallest, self.runtime_minutes.least)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,7 +133,8 @@ class Catalogue:
         Raises CatalogueError if two pools share an address.
         """
         profiles = {**self.networks, of_variables.name: of_variables}
-        found = dataclasses.replace(self, networks=profiles)
+        skus = _connected(self.skus, profiles, self.default_network)
+        found = dataclasses.replace(self, networks=profiles, skus=skus)
         overlap = find_overlap(found.networks_on_sale)
         if overlap is not None:
             raise CatalogueError(f"network: {overlap}")
@@ -174,8 +176,8 @@ class Catalogue:
     def lowest_minute_usd(self) -> Fraction:
         """Return the lowest price that a renewal can have."""
         return min(
-            price.lease_price_usd(s.rates, s.smallest, s.runtime_minutes.least, with_base=False)
-            for s in self.skus.values()
+            sku.price_usd(sku.smallest, sku.runtime_minutes.least, with_base=False)
+            for sku in self.skus.values()
         )
 
 
@@ -191,34 +193,49 @@ def parse(text: str) -> Catalogue:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise CatalogueError(f"not TOML: {error}") from error
-    _refuse_unknown("the catalogue", data, {"fees", "sku", "network", "storage", "image"})
-    fees = _table(data, "fees")
-    _refuse_unknown("fees", fees, {"management_usd"})
+    toml_values.refuse_unknown(
+        "the catalogue", data, {"fees", "sku", "network", "storage", "image"}
+    )
+    fees = toml_values.table(data, "fees")
+    toml_values.refuse_unknown("fees", fees, {"management_usd"})
     offered = _images(data)
-    skus = {name: _sku(name, table, offered) for name, table in _table(data, "sku").items()}
+    skus = {
+        name: _sku(name, table, offered) for name, table in toml_values.table(data, "sku").items()
+    }
     if not skus:
         raise CatalogueError("sku: needs at least one [sku.NAME]")
-    fee = _usd("fees.management_usd", fees.get("management_usd", "0.001"))
-    profiles, default = _networks(_table(data, "network"))
+    fee = toml_values.usd("fees.management_usd", fees.get("management_usd", "0.001"))
+    profiles, default = _networks(toml_values.table(data, "network"))
     for sku in skus.values():
         if sku.network is not None and sku.network not in {*profiles, OF_VARIABLES}:
             raise CatalogueError(f"sku.{sku.name}.network: there is no [network.{sku.network}]")
     return Catalogue(
-        skus=skus,
+        skus=_connected(skus, profiles, default),
         management_fee_usd=fee,
         networks=profiles,
         default_network=default,
         images=offered,
         disk_factors={
             name: _disk_factor(f"storage.{name}", table)
-            for name, table in _table(data, "storage").items()
+            for name, table in toml_values.table(data, "storage").items()
         },
     )
 
 
+def _connected(
+    skus: Mapping[str, Sku], profiles: Mapping[str, NetworkProfile], default: str
+) -> dict[str, Sku]:
+    """Return skus that know how many addresses their networks give; none by an unknown one."""
+    given = {name: len(profile.known) for name, profile in profiles.items()}
+    return {
+        name: dataclasses.replace(sku, address_count=given.get(sku.network or default, 0))
+        for name, sku in skus.items()
+    }
+
+
 def _images(data: dict[str, Any]) -> dict[str, image_tables.Image]:
     try:
-        return image_tables.read(_table(data, "image"))
+        return image_tables.read(toml_values.table(data, "image"))
     except image_tables.ImageError as error:
         raise CatalogueError(str(error)) from error
 
@@ -226,7 +243,7 @@ def _images(data: dict[str, Any]) -> dict[str, image_tables.Image]:
 def _disk_factor(where: str, table: Any) -> float:
     if not isinstance(table, dict):
         raise CatalogueError(f"{where}: must be a table")
-    _refuse_unknown(where, table, {"disk_overcommit"})
+    toml_values.refuse_unknown(where, table, {"disk_overcommit"})
     factor = table.get("disk_overcommit", 1.0)
     if type(factor) not in {int, float} or not 0 < factor <= _MOST_OVERCOMMIT:
         raise CatalogueError(
@@ -269,9 +286,9 @@ def _sku(name: str, table: Any, offered: dict[str, image_tables.Image]) -> Sku:
     where = f"sku.{name}"
     if not isinstance(table, dict):
         raise CatalogueError(f"{where}: must be a table")
-    _refuse_unknown(where, table, _SKU_NAMES)
-    rates = {key: _usd(f"{where}.{key}", table.get(key)) for key in price.NEEDED}
-    rates |= {key: _usd(f"{where}.{key}", table.get(key, "0")) for key in price.OPTIONAL}
+    toml_values.refuse_unknown(where, table, _SKU_NAMES)
+    rates = {key: toml_values.usd(f"{where}.{key}", table.get(key)) for key in price.NEEDED}
+    rates |= {key: toml_values.usd(f"{where}.{key}", table.get(key, "0")) for key in price.OPTIONAL}
     listed = _listed_images(where, table, offered)
     return Sku(
         name=name,
@@ -284,9 +301,9 @@ def _sku(name: str, table: Any, offered: dict[str, image_tables.Image]) -> Sku:
         templates=_templates(where, table, listed),
         images=tuple(image.name for image in listed),
         nodes=_node_names(where, table),
-        nesting=_switch(where, table, "nesting", default=True),
-        swap=_factor(where, table, "swap", most=8) or Decimal(0),
-        cpu_limit=_factor(where, table, "cpu_limit", most=1),
+        nesting=toml_values.switch(where, table, "nesting", default=True),
+        swap=toml_values.factor(where, table, "swap", most=8) or Decimal(0),
+        cpu_limit=toml_values.factor(where, table, "cpu_limit", most=1),
         cpu_units=_weight(where, table),
         network=_network_name(where, table),
         storages=_storages(where, table),
@@ -306,22 +323,13 @@ def _templates(
     where: str, table: dict[str, Any], listed: Sequence[image_tables.Image]
 ) -> Mapping[str, str]:
     """Return the volumes by the names that tenants may use, the usual one first."""
-    named = _table(table, "templates")
+    named = toml_values.table(table, "templates")
     if not all(isinstance(volume, str) for volume in named.values()):
         raise CatalogueError(f"{where}.templates: every template must be a volume id")
     for image in listed:
         if image.name in named:
             raise CatalogueError(f"{where}: {image.name!r} is both a template and an image")
     return {**named, **{image.name: image.template for image in listed}}
-
-
-def _factor(where: str, table: dict[str, Any], key: str, *, most: int) -> Decimal | None:
-    found = table.get(key)
-    if found is None:
-        return None
-    if type(found) not in {int, float} or not 0 <= found <= most or (key != "swap" and not found):
-        raise CatalogueError(f"{where}.{key}: must be a number from 0 to {most}")
-    return Decimal(str(found))
 
 
 def _weight(where: str, table: dict[str, Any]) -> int | None:
@@ -348,13 +356,6 @@ def _network_name(where: str, table: dict[str, Any]) -> str | None:
     return found
 
 
-def _switch(where: str, table: dict[str, Any], key: str, *, default: bool) -> bool:
-    found = table.get(key, default)
-    if not isinstance(found, bool):
-        raise CatalogueError(f"{where}.{key}: must be true or false")
-    return found
-
-
 def _node_names(where: str, table: dict[str, Any]) -> frozenset[str]:
     nodes = table.get("nodes", [])
     if not isinstance(nodes, list) or not all(isinstance(node, str) for node in nodes):
@@ -370,25 +371,3 @@ def _bounds(where: str, table: dict[str, Any], key: str, most: int, *, least: in
     if type(low) is not int or type(high) is not int or not least <= low <= high <= most:
         raise CatalogueError(f"{where}.{key}: needs {least} <= min <= max <= {most}")
     return Bounds(least=low, most=high)
-
-
-def _usd(where: str, value: Any) -> Fraction:
-    if not isinstance(value, str):
-        raise CatalogueError(f'{where}: must be a decimal string such as "0.0002"')
-    try:
-        return price.parse_usd(value)
-    except ValueError as error:
-        raise CatalogueError(f"{where}: {error}") from error
-
-
-def _table(data: dict[str, Any], key: str) -> dict[str, Any]:
-    found = data.get(key, {})
-    if not isinstance(found, dict):
-        raise CatalogueError(f"{key}: must be a table")
-    return found
-
-
-def _refuse_unknown(where: str, table: dict[str, Any], known: set[str]) -> None:
-    unknown = sorted(set(table) - known)
-    if unknown:
-        raise CatalogueError(f"{where}: unknown key {unknown[0]!r}")

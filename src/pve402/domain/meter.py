@@ -185,18 +185,33 @@ class Meter:
         return min(self.pause.burn, self.burn)
 
 
-def burn_of(rates: Mapping[str, str], size: lease.Size) -> int:
-    """Return what a size burns a minute, in units; at stored rates, or for nothing if none are."""
+def burn_of(rates: Mapping[str, str], size: lease.Size, *, addresses: int = 0) -> int:
+    """Return what a size and so many addresses burn a minute, in units.
+
+    At stored rates, or for nothing if none are.
+    """
     if not rates:
         return LEAST_BURN
-    units = price.minute_usd(price.Rates.from_strings(rates), size) * UNITS_PER_USD
+    found = price.Rates.from_strings(rates)
+    units = price.minute_usd(found, size, addresses=addresses) * UNITS_PER_USD
     return max(LEAST_BURN, units.numerator)
 
 
-def paused_burn_of(rates: Mapping[str, str]) -> int | None:
-    """Return what a paused lease burns a minute, at stored rates; None if none was sold."""
-    units = price.parse_usd(rates.get("paused_usd_minute", "0")) * UNITS_PER_USD
-    return units.numerator or None
+def burn_of_lease(row: lease.Lease) -> int:
+    """Return what a lease burns a minute while it is not paused, at its stored rates."""
+    return burn_of(row.rates, row.size, addresses=row.address_count)
+
+
+def paused_burn_of(rates: Mapping[str, str], *, addresses: int = 0) -> int | None:
+    """Return what a paused lease burns a minute, at stored rates; None if none was sold.
+
+    The rate of a pause is in the place of what the size burns; addresses burn on.
+    """
+    paused = price.parse_usd(rates.get("paused_usd_minute", "0"))
+    if not paused:
+        return None
+    each = price.parse_usd(rates.get("address_usd_minute", "0"))
+    return int((paused + addresses * each) * UNITS_PER_USD)
 
 
 def minute_usd(burn: int) -> Fraction:
@@ -216,7 +231,7 @@ def of(row: lease.Lease) -> Meter | None:
     if row.paused:
         metered, left_at = from_words(row.paused), moment_of(row.paused["ends_at"])
         return metered.debited((left_at - row.expires_at) // _MS * metered.burn)
-    found = stored(row) or Meter.empty(burn_of(row.rates, row.size), _begun_at(row))
+    found = stored(row) or Meter.empty(burn_of_lease(row), _begun_at(row))
     return found if found.ends_at == row.expires_at else found.ending(row.expires_at)
 
 

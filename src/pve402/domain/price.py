@@ -14,13 +14,17 @@ MEMORY_MB_PER_GB = 1024
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rates:
-    """What a sku costs in USD: once, and per minute for each core, GiB of memory and disk."""
+    """What a sku costs in USD: once, and per minute for each of what a lease has.
+
+    A rate with a default may be left out; it then stands neither with a lease nor on sale.
+    """
 
     base_usd: Fraction
     core_minute_usd: Fraction
     memory_gb_minute_usd: Fraction
     disk_gb_minute_usd: Fraction
     paused_usd_minute: Fraction = Fraction(0)  # of a paused lease of any size; 0: none is paused
+    address_usd_minute: Fraction = Fraction(0)  # of each address that its network gives it alone
 
     @classmethod
     def from_strings(cls, rates: Mapping[str, str]) -> Self:
@@ -65,9 +69,9 @@ def format_usd(value: Fraction) -> str:
     return f"{whole}.{places:018d}".rstrip("0").rstrip(".")
 
 
-def minute_usd(rates: Rates, size: lease.Size) -> Fraction:
-    """Return the exact price of a size for a minute."""
-    return (
+def minute_usd(rates: Rates, size: lease.Size, *, addresses: int = 0) -> Fraction:
+    """Return the exact price of a size, and of so many addresses, for a minute."""
+    return addresses * rates.address_usd_minute + (
         rates.core_minute_usd * size.cores
         + rates.memory_gb_minute_usd * Fraction(size.memory_mb, MEMORY_MB_PER_GB)
         + rates.disk_gb_minute_usd * size.disk_gb
@@ -75,10 +79,11 @@ def minute_usd(rates: Rates, size: lease.Size) -> Fraction:
 
 
 def lease_price_usd(
-    rates: Rates, size: lease.Size, minutes: int, *, with_base: bool = True
+    rates: Rates, size: lease.Size, minutes: int, *, addresses: int = 0, with_base: bool = True
 ) -> Fraction:
-    """Return the exact price of a size for some minutes: base + minutes x (size at the rates)."""
-    return (rates.base_usd if with_base else Fraction(0)) + minutes * minute_usd(rates, size)
+    """Return the exact price for some minutes: base + minutes x (size and addresses)."""
+    minute = minute_usd(rates, size, addresses=addresses)
+    return (rates.base_usd if with_base else Fraction(0)) + minutes * minute
 
 
 def atomic_units(usd: Fraction, decimals: int) -> int:

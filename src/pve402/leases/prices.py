@@ -42,10 +42,10 @@ class Prices:
         asked.check(self._on_sale.now)
         today = self._lease_usd(self._on_sale.version, asked.sku, asked.size, asked.minutes)
         held = (sold.skus.get(asked.sku) for sold in self._on_sale.held())
-        return _unique([today, *(_price(sku.rates, asked) for sku in held if sku is not None)])
+        return _unique([today, *(_price(sku, asked) for sku in held if sku is not None)])
 
     def of_renewal(self, row: lease.Lease, minutes: int) -> list[Fraction]:
-        """Return the exact prices of a renewal, from the size stored with the lease.
+        """Return the exact prices of a renewal, from what is stored with the lease.
 
         At today's rates of its sku, or at those of its creation if the sku is gone.
         """
@@ -54,7 +54,10 @@ class Prices:
         sold = (self._on_sale.now, *self._on_sale.held())
         rates = (_renewal_rates(row, one) for one in sold)
         return _unique(
-            price.lease_price_usd(one, row.size, minutes, with_base=False) for one in rates
+            price.lease_price_usd(
+                one, row.size, minutes, addresses=row.address_count, with_base=False
+            )
+            for one in rates
         )
 
     def of_call(self) -> list[Fraction]:
@@ -72,21 +75,21 @@ class Prices:
         decimals = networks.BY_CAIP2[terms.network].decimals
         for sold in self._on_sale.held():
             before = sold.skus.get(sku.name)
-            if before is None or price.atomic_units(_price(sku.rates, asked), decimals) == (
+            if before is None or price.atomic_units(_price(sku, asked), decimals) == (
                 terms.amount_atomic
             ):
                 continue
-            if price.atomic_units(_price(before.rates, asked), decimals) == terms.amount_atomic:
+            if price.atomic_units(_price(before, asked), decimals) == terms.amount_atomic:
                 return dataclasses.replace(sku, rates=before.rates)
         return sku
 
 
 def _lease_usd(version: on_sale.Version, sku: str, size: lease.Size, minutes: int) -> Fraction:
-    return price.lease_price_usd(version.catalogue.sku(sku).rates, size, minutes)
+    return version.catalogue.sku(sku).price_usd(size, minutes)
 
 
-def _price(rates: price.Rates, asked: request.CreationRequest) -> Fraction:
-    return price.lease_price_usd(rates, asked.size, asked.minutes)
+def _price(sku: catalogue.Sku, asked: request.CreationRequest) -> Fraction:
+    return sku.price_usd(asked.size, asked.minutes)
 
 
 def _renewal_rates(row: lease.Lease, sold: catalogue.Catalogue) -> price.Rates:

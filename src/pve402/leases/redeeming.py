@@ -80,7 +80,7 @@ class Redeeming:
         if taken is None:
             selling = self._on_sale.now
             sku = asked.check(selling)
-            usd = price.lease_price_usd(sku.rates, asked.size, asked.minutes)
+            usd = sku.price_usd(asked.size, asked.minutes)
             atomic = price.atomic_units(usd, networks.BY_CAIP2[debt.network].decimals)
             redemptions.check_redeemable(debt, atomic)
             how = making.of_sku(selling, sku)

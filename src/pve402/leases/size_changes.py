@@ -195,7 +195,7 @@ class SizeChanges:
             return Plan(row=row, size=size, rates=dict(row.rates), before=before, after=before)
         today = selling.sku(row.sku).rates
         rates = changes.rates_after(row.rates, today, row.size, size)
-        after = before.changed(meter.burn_of(rates, size), now)
+        after = before.changed(meter.burn_of(rates, size, addresses=row.address_count), now)
         return Plan(row=row, size=size, rates=rates, before=before, after=after)
 
     def _check_end(self, plan: Plan, now: datetime) -> None:

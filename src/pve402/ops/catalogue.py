@@ -80,9 +80,10 @@ def _sku_changes(
     new: catalogue.Sku,
 ) -> Iterator[str]:
     was, becomes = old.rates.to_strings(), new.rates.to_strings()
-    for rate in was:
-        if was[rate] != becomes[rate]:
-            yield f"sku {new.name}: {rate} {was[rate]} -> {becomes[rate]}"
+    for rate in dict.fromkeys((*was, *becomes)):
+        before_it, after_it = was.get(rate, "none"), becomes.get(rate, "none")
+        if before_it != after_it:
+            yield f"sku {new.name}: {rate} {before_it} -> {after_it}"
     for bound in ("cores", "memory_mb", "disk_gb", "runtime_minutes", "templates", "nodes"):
         if getattr(old, bound) != getattr(new, bound):
             yield f"sku {new.name}: {bound} changes"

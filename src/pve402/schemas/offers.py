@@ -70,7 +70,10 @@ class Bounds(Wire):
 
 
 class SizePrice(Wire):
-    """What a size costs while it is leased, as decimal strings in USD; a creation adds baseUsd."""
+    """What a size costs while it is leased, with its addresses, as decimal strings in USD.
+
+    A creation adds baseUsd.
+    """
 
     cores: int
     memory_mb: int
@@ -92,12 +95,18 @@ class SkuItem(Wire):
     paused_usd_minute: str | None = Field(
         None, description="Of a paused container of any size; null: it cannot be paused."
     )
+    address_usd_minute: str | None = Field(
+        None, description="Of each address of its own (`addressCount`); null: none is charged for."
+    )
     cores: Bounds
     memory_mb: Bounds
     disk_gb: Bounds
     runtime_minutes: Bounds
     templates: list[str] = Field(description="What `template` may be: names of images, and others.")
     network_profile: ProfileName = "default"
+    address_count: int = Field(
+        0, description="How many addresses its network gives to each container alone."
+    )
     prices: list[SizePrice] = Field(
         default_factory=list, description="Of the smallest and of the largest size."
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from rich.console import Console
 from tests.support.installation import Installation, World, creation, running, settings
 
 from pve402 import bootstrap
-from pve402.domain import errors, lease
+from pve402.domain import errors, lease, meter
 from pve402.ops import rebuild
 from pve402.storage import address_rows, database, tables
 from pve402_devnet.pve.faults import FaultKind
@@ -84,6 +86,24 @@ async def test_each_lease_has_addresses_of_its_own_on_its_card(pooled: Installat
     assert cards[0].items() >= {"ip": "10.7.0.10/24", "gw": "10.7.0.1"}.items()
     assert cards[0].items() >= {"ip6": "fd00:7::10/64", "gw6": "fd00:7::1"}.items()
     assert cards[1]["ip"] == "10.7.0.11/24"
+
+
+async def test_addresses_are_paid_for_and_burn_if_they_have_a_rate(
+    database_url: str, world: World, catalogue_file: Path
+) -> None:
+    """By the same function for new leases, renewals and what is burnt."""
+    plain = await asyncio.to_thread(catalogue_file.read_text)
+    rated = plain.replace("\nbase_usd", '\naddress_usd_minute = "0.00001"\nbase_usd')
+    await asyncio.to_thread(catalogue_file.write_text, rated)
+    async with running(database_url, *world, pve402_catalogue=catalogue_file) as shop:
+        row = (await shop.lease(minutes=60)).lease
+
+        begun = await shop.leases.find(row.lease_id)
+        minute = Fraction("0.00033") + 2 * Fraction("0.00001")
+        assert meter.minute_usd(begun.burn or 0) == minute
+        assert shop.leases.prices.of_renewal(begun, 30) == [30 * minute]
+        assert shop.earned == math.ceil((Fraction("0.002") + 60 * minute) * 10**6)
+        assert begun.expires_at == (begun.metered_at or begun.created_at) + timedelta(hours=1)
 
 
 async def test_an_empty_pool_is_said_before_any_payment(pooled: Installation) -> None:

@@ -25,9 +25,11 @@ bridge = "vmbr0"
 isolation = "none"
 ipv4 = { subnet = "10.7.0.0/24", ranges = ["10.7.0.10-10.7.0.19"], gateway = "10.7.0.1" }
 """
-CHANGED = SHIPPED.replace('"0.0002"', '"0.0004"').replace("[sku.basic-lxc]", "[sku.other]").replace(
-    'management_usd = "0.001"', 'management_usd = "0.002"'
-) + NETWORK.replace(".10-10.7.0.19", ".100-10.7.0.109").replace('"none"', '"tenant"')
+CHANGED = SHIPPED.replace('"0.0002"\n', '"0.0004"\naddress_usd_minute = "0.0001"\n').replace(
+    "[sku.basic-lxc]", "[sku.other]"
+).replace('management_usd = "0.001"', 'management_usd = "0.002"') + NETWORK.replace(
+    ".10-10.7.0.19", ".100-10.7.0.109"
+).replace('"none"', '"tenant"')
 
 
 def screen() -> Console:
@@ -47,7 +49,8 @@ async def test_a_check_says_what_would_change(
     facilitator: SimulatedFacilitator,
 ) -> None:
     sold, new = tmp_path / "sold.toml", tmp_path / "new.toml"
-    sold.write_text(SHIPPED + NETWORK)
+    pausing = '[sku.standard-lxc]\npaused_usd_minute = "0.0003"'
+    sold.write_text(SHIPPED.replace("[sku.standard-lxc]", pausing) + NETWORK)
     new.write_text(CHANGED)
     url, console = f"sqlite:///{tmp_path}/db.sqlite3", screen()
     world = (proxmox, chain, facilitator)
@@ -63,6 +66,8 @@ async def test_a_check_says_what_would_change(
         "sku basic-lxc: no longer on sale; its leases run on, renewed at their own rates",
         "sku other: new",
         "sku standard-lxc: core_minute_usd 0.0002 -> 0.0004",
+        "sku standard-lxc: paused_usd_minute 0.0003 -> none",
+        "sku standard-lxc: address_usd_minute none -> 0.0001",
         "sku standard-lxc: containers are made differently; its warm ones are made anew",
         "fee of a call: 0.001 -> 0.002 USD",
         "network lan: isolation none -> tenant, for new containers alone",
@@ -129,7 +134,7 @@ async def test_a_reload_puts_the_file_on_sale(
             "",
         ]
         assert "what is on sale stays on sale" in capsys.readouterr().err
-        assert made.price_of(creation()) == 33_800
+        assert made.price_of(creation()) == 39_800  # of an address, 6_000
 
 
 @pytest.mark.parametrize("revision", ["0012", None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from fractions import Fraction
 
@@ -30,7 +31,7 @@ def sold() -> catalogue.Catalogue:
 
 
 def _usd(sku: catalogue.Sku, size: lease.Size, minutes: int, *, with_base: bool = True) -> str:
-    usd = price.lease_price_usd(sku.rates, size, minutes, with_base=with_base)
+    usd = sku.price_usd(size, minutes, with_base=with_base)
     return price.usd_of(price.atomic_units(usd, 6), 6)
 
 
@@ -70,6 +71,20 @@ def test_the_table_of_prices_is_what_quotes_say(sold: catalogue.Catalogue) -> No
     for cores, memory_mb, disk_gb, *prices in found:
         size = lease.Size(cores=int(cores), memory_mb=int(memory_mb), disk_gb=int(disk_gb))
         assert prices == [_usd(sku, size, minutes) for minutes in MINUTES.values()]
+
+
+def test_the_table_of_addresses_is_what_quotes_say(sold: catalogue.Catalogue) -> None:
+    rate = Fraction(re.search(r'`address_usd_minute = "([0-9.]+)"`', TEXT)[1])  # type: ignore[index]
+    standard = sold.sku("standard-lxc")
+    rates = dataclasses.replace(standard.rates, address_usd_minute=rate)
+    size = lease.Size(cores=1, memory_mb=1024, disk_gb=8)
+
+    found = rows("1 core, 1024 MiB, 8 GiB")
+
+    for count, (_, *prices) in enumerate(found):
+        sku = dataclasses.replace(standard, rates=rates, address_count=count)
+        assert prices == [_usd(sku, size, minutes) for minutes in (60, 43200)]
+    assert len(found) == 3
 
 
 def test_the_smallest_renewal_may_be_worth_less_than_its_settlement(

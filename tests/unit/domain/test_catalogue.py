@@ -29,6 +29,34 @@ def test_the_lowest_price_is_that_of_the_smallest_size_for_the_shortest_time() -
     assert 0 < sku_catalogue.lowest_minute_usd() < sku_catalogue.lowest_price_usd()
 
 
+PUBLIC = """
+[network.public]
+bridge = "vmbr1"
+ipv4 = { subnet = "203.0.113.8/29", ranges = ["203.0.113.10-203.0.113.14"] }
+ipv6 = { subnet = "2001:db8::/64", ranges = ["2001:db8::10-2001:db8::1f"] }
+"""
+
+
+def with_addresses(mark: str = "") -> catalogue.Catalogue:
+    """The shipped catalogue, whose containers have two addresses each if the mark is set."""
+    rate = 'address_usd_minute = "0.0001"\nbase_usd = "0.002"'
+    return catalogue.parse(GOOD.replace('base_usd = "0.002"', rate) + PUBLIC + mark)
+
+
+def test_the_addresses_that_a_network_gives_are_part_of_the_price() -> None:
+    plain, sku = (
+        with_addresses().sku("standard-lxc"),
+        with_addresses("default = true").sku("standard-lxc"),
+    )
+
+    assert (plain.address_count, sku.address_count) == (0, 2)
+    assert plain.price_usd(plain.smallest, 60) == catalogue.parse(GOOD).lowest_price_usd() + 59 * (
+        plain.price_usd(plain.smallest, 1, with_base=False)
+    )
+    more = sku.price_usd(sku.smallest, 60) - plain.price_usd(plain.smallest, 60)
+    assert more == 60 * 2 * Fraction("0.0001")
+
+
 def test_an_unknown_sku_is_told_with_those_there_are() -> None:
     with pytest.raises(errors.UnknownSku, match="standard-lxc"):
         catalogue.parse(SHIPPED).sku("no-such-sku")

@@ -367,6 +367,21 @@ def test_all_the_time_that_is_held_counts_on_a_lease_rebuilt_meanwhile(left: tim
     assert resumed.ends_at == BEGIN + left + timedelta(days=3)
 
 
+@pytest.mark.parametrize(("addresses", "more"), [(0, 0), (2, 2 * 7 * 10**11 * 1024)])
+def test_addresses_burn_while_a_lease_is_paused_and_while_it_is_not(
+    addresses: int, more: int
+) -> None:
+    row = fake_leases.make_lease("o").evolve(address_count=addresses)
+    rates = {**row.rates, "paused_usd_minute": "0.00001", "address_usd_minute": "0.0000007"}
+    paused = 10**13 * 1024
+
+    burn = meter.burn_of_lease(row.evolve(rates=rates))
+
+    assert burn == meter.burn_of_lease(row) + more
+    assert meter.paused_burn_of(rates, addresses=addresses) == paused + more
+    assert meter.paused_burn_of({**rates, "paused_usd_minute": "0"}, addresses=addresses) is None
+
+
 def test_a_lease_has_no_meter_before_its_time_begins() -> None:
     assert meter.of(fake_leases.make_lease("o").evolve(expires_at=None)) is None
 

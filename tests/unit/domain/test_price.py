@@ -1,5 +1,6 @@
 """Prices are exact, rounded up once, and never below one unit."""
 
+import dataclasses
 from fractions import Fraction
 
 import pytest
@@ -47,6 +48,28 @@ def test_more_is_never_cheaper(size: lease.Size, minutes: int) -> None:
     assert price.lease_price_usd(RATES, bigger, minutes) > usd
     assert price.lease_price_usd(RATES, size, minutes + 1) > usd
     assert price.lease_price_usd(RATES, size, minutes, with_base=False) < usd
+
+
+@given(size=SIZES, minutes=MINUTES, addresses=st.integers(0, 2))
+def test_an_address_costs_its_rate_in_every_minute(
+    size: lease.Size, minutes: int, addresses: int
+) -> None:
+    rates = dataclasses.replace(RATES, address_usd_minute=Fraction("0.0001"))
+
+    usd = price.lease_price_usd(rates, size, minutes, addresses=addresses)
+
+    without = price.lease_price_usd(RATES, size, minutes, addresses=addresses)
+    assert usd == without + minutes * addresses * Fraction("0.0001")
+    assert without == price.lease_price_usd(RATES, size, minutes)
+
+
+@pytest.mark.parametrize("name", price.OPTIONAL)
+def test_a_rate_that_is_left_out_stands_nowhere(name: str) -> None:
+    stored = RATES.to_strings()
+
+    assert set(stored) == set(price.NEEDED)
+    assert price.Rates.from_strings({**stored, name: "0"}) == RATES
+    assert name in price.Rates.from_strings({**stored, name: "0.5"}).to_strings()
 
 
 @given(usd=st.fractions(min_value=0, max_value=10**6), decimals=st.integers(0, 18))

@@ -105,6 +105,7 @@ def sku_item(sku: catalogue.Sku, network_profile: str) -> schemas.SkuItem:
         runtime_minutes=_bounds(sku.runtime_minutes),
         templates=sorted(sku.templates),
         network_profile=network_profile,
+        address_count=sku.address_count,
         prices=[_size_price(sku, size) for size in dict.fromkeys((sku.smallest, sku.largest))],
         **rates,
     )
@@ -123,7 +124,7 @@ def image(named: image_tables.Image, file: storage.Template | None) -> schemas.I
 
 def _size_price(sku: catalogue.Sku, size: lease.Size) -> schemas.SizePrice:
     def of(minutes: int) -> str:
-        return usd(price.lease_price_usd(sku.rates, size, minutes, with_base=False))
+        return usd(sku.price_usd(size, minutes, with_base=False))
 
     return schemas.SizePrice(
         **dataclasses.asdict(size),

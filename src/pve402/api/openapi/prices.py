@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 from pve402.api.messages import prices as messages
-from pve402.domain import catalogue, price
+from pve402.domain import catalogue
 
 _PROTOCOLS: Final[list[dict[str, Any]]] = [{"x402": {}}]
 
@@ -44,4 +44,4 @@ def _range(least: Fraction, most: Fraction) -> dict[str, str]:
 
 
 def _dearest(sku: catalogue.Sku) -> Fraction:
-    return price.lease_price_usd(sku.rates, sku.largest, sku.runtime_minutes.most)
+    return sku.price_usd(sku.largest, sku.runtime_minutes.most)

@@ -20,13 +20,13 @@ async def latest(tx: transaction.Transaction, row: lease.Lease) -> lease.Lease:
 
 def of(row: lease.Lease, moment: datetime) -> meter.Meter:
     """Return the meter of a lease; a new one, which is empty, before the lease's time begins."""
-    return meter.of(row) or meter.Meter.empty(meter.burn_of(row.rates, row.size), moment)
+    return meter.of(row) or meter.Meter.empty(meter.burn_of_lease(row), moment)
 
 
 def rated(row: lease.Lease, moment: datetime) -> meter.Meter:
     """Return a lease's meter in the unit of its rates, which may be others after a rebuild."""
     found = of(row, moment)
-    burn = meter.burn_of(row.rates, row.size)
+    burn = meter.burn_of_lease(row)
     return found if found.burn == burn else found.rebased(burn)
 
 
