@@ -66,6 +66,7 @@ class ClusterView:
         self._unfit: dict[tuple[str, str, str | None], float] = {}
         self._without: dict[str, frozenset[str]] = {}
         self._shown: dict[str, dict[str, storage.Template]] = {}  # by node, then by volume
+        self._types: dict[tuple[str, str], str] = {}  # by node and storage
         self._loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -115,6 +116,10 @@ class ClusterView:
         self._without[node] = lacking
         self._shown[node] = {found.volid: found for found in shown}
 
+    def note_storage_type(self, node: str, name: str, kind: str) -> None:
+        """Remember what a node said of a storage, which the view may hide from our token."""
+        self._types[node, name] = kind
+
     def template(self, volume: str) -> storage.Template | None:
         """Return a template's size and date, as seen in the last minute; the newest if they differ.
 
@@ -128,9 +133,13 @@ class ClusterView:
         return self._shown.get(node, {}).get(volume)
 
     def storage_type(self, node: str, name: str) -> str | None:
-        """Return the type of a node's storage, as of the last look at the rooms."""
+        """Return the type of a node's storage, as of the last look at the rooms or at the node.
+
+        `/cluster/resources` shows storages only with Datastore.Audit, which we do without.
+        """
         seen = self._rooms_of.storages if self._rooms_of is not None else ()
-        return next((row.type for row in seen if (row.node, row.storage) == (node, name)), None)
+        shown = (row.type for row in seen if (row.node, row.storage) == (node, name))
+        return next(shown, self._types.get((node, name)))
 
     def is_away(self, node: str, name: str | None) -> bool:
         """Return whether a node had no way to a storage of its own, at the last look at rooms."""

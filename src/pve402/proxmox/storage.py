@@ -13,6 +13,7 @@ class StorageStatus:
     """A storage on one node; bytes, None if unknown."""
 
     storage: str
+    type: str
     active: bool
     enabled: bool
     shared: bool
@@ -92,6 +93,7 @@ def _status(storage: str, fields: shapes.Fields) -> StorageStatus:
     return StorageStatus(
         storage=storage,
         active=bool(shapes.optional_whole(fields, "active")),
+        type=shapes.optional_text(fields, "type"),
         enabled=bool(shapes.optional_whole(fields, "enabled")),
         shared=bool(shapes.optional_whole(fields, "shared")),
         content=frozenset(shapes.optional_text(fields, "content").split(",")) - {""},

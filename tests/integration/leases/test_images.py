@@ -26,13 +26,21 @@ from pve402.domain import catalogue, errors, lease
 from pve402.ops import leases, rebuild
 from pve402.ops.checks import findings
 from pve402.ops.checks import images as checks
+from pve402.proxmox import roles
 from pve402.storage import image_rows
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve.faults import FaultKind
+from pve402_devnet.pve.options import TokenOptions
 
 __all__ = ["image_proxmox", "image_world"]
 
+LEAST = {
+    "/vms": roles.CLONE_GUESTS,
+    "/storage/local": roles.STORAGE,
+    "/sdn/zones/localnetwork/vmbr0": roles.BRIDGE,
+    "/nodes/pve": roles.NODE,
+}
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKn8H7M6y8bTqkB8nYF6xk3m1cX0J7m5vQ0kqk9d2v"
 WISH: dict[str, Any] = {"sku": support.SKU, "template": "small"}
 ISOLATED = """
@@ -361,6 +369,26 @@ async def test_no_tenant_finds_an_image(shop: Installation) -> None:
 
     with pytest.raises(errors.LeaseNotFound):
         await shop.leases.find(image.lease_id)
+
+
+async def test_the_documented_rights_are_enough(tmp_path: Path, image_world: World) -> None:
+    access, user = image_world[0].world.access, "pve402@pve"
+    access.add_token(TokenOptions(user=user, name="least", privilege_separated=False))
+    for path, role in LEAST.items():
+        access.roles[role.name] = role.privileges
+        access.grant(path, user, role.name)
+    token = access.token(f"{user}!least")
+    assert token is not None
+    own = {"pve_token_id": f"{user}!least", "pve_token_secret": token.secret}
+    file = support.catalogue(tmp_path)
+
+    async with running(
+        f"sqlite:///{tmp_path}/db.sqlite3", *image_world, pve402_catalogue=file, **own
+    ) as shop:
+        await support.prepared(shop)
+        answer = await shop.lease(**WISH, hostname="cloned")
+
+        assert (await shop.leases.find(answer.lease.lease_id)).base is not None
 
 
 async def test_only_prepared_images_take_the_right_to_clone(
