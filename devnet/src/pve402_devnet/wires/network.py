@@ -103,10 +103,11 @@ class NodeNetwork:
         return True
 
     async def filter(self, script: str) -> None:
-        """Put filters in place of those before."""
-        if script != self._filters:
-            await self.node.run(["nft", "-f", "-"], script)
-            self._filters = script
+        """Put filters in place of those before; of several at once the last one stays."""
+        async with self._lock:
+            if script != self._filters:
+                await self.node.run(["nft", "-f", "-"], script)
+                self._filters = script
 
     def connected(self) -> frozenset[int]:
         """Name the guests that have cables."""
