@@ -146,6 +146,7 @@ async def _link_volume(
     found = world.storages.require(volume["volume"].partition(":")[0], target.node)
     size = storage.size_of(volume.get("size", "0"))
     made = found.allocate(target.vmid, size, world.clock.now())
+    await world.clock.sleep(world.latencies.linked_clone)
     linked = {**volume, "volume": f"{found.name}:{made.name}", "size": str(size)}
     target.config.put(name, config.print_volume(name, linked))
 

@@ -36,6 +36,7 @@ class Latencies:
     destroy: float = 0.13
     resize: float = 22.0
     clone: float = 0.9
+    linked_clone: float = 0.12
     pull: float = 0.3
     pull_slow: float = 15.0
     snapshot: float = 0.12
