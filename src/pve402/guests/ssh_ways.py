@@ -1,18 +1,11 @@
 """What the jump host needs of a guest, wherever its terminal is held: keys and an SSH server."""
 
-import json
-from typing import Any, Final
+from typing import Any
 
-import aiohttp
-
-from pve402.domain import errors
 from pve402.domain.lease import Lease
-from pve402.guests import far_pipes, guest_work, holder, peers, pipes
+from pve402.guests import far_answers, far_pipes, guest_work, holder, peers, pipes
 from pve402.hub import errors as hub_errors
 from pve402.hub import services
-
-_MOST_ANSWER_BYTES: Final = 1024 * 1024
-_NOT_HERE: Final = {401, 421}
 
 
 async def authorized(work: guest_work.GuestWork, row: Lease) -> frozenset[str]:
@@ -54,33 +47,8 @@ async def _authorized_here(work: guest_work.GuestWork, row: Lease) -> frozenset[
 
 async def _authorized_there(caller: peers.Peers, address: str, row: Lease) -> frozenset[str] | None:
     """Ask a peer; None if it is down or does not hold the terminal. Raises HubError."""
-    path = f"/management/keys/{row.vmid}"
-    try:
-        reply = await caller.send(address, "GET", path, lease_id=row.lease_id, headers={})
-    except peers.PeerUnreachable:
-        return None
-    except peers.PeerLost:
-        raise hub_errors.SessionLost from None
-    try:
-        if reply.status in _NOT_HERE:
-            return None
-        document = json.loads(await _whole(reply))
-    except (aiohttp.ClientError, OSError, ValueError):
-        raise hub_errors.SessionLost from None
-    finally:
-        reply.close()
-    if reply.status != 200:
-        raise pipes.refusal_of(str(document.get("code")))
-    return _fingerprints(document)
-
-
-async def _whole(reply: aiohttp.ClientResponse) -> bytes:
-    content = b""
-    async for chunk in reply.content.iter_chunked(65_536):
-        content += chunk
-        if len(content) > _MOST_ANSWER_BYTES:
-            raise errors.TryLater
-    return content
+    document = await far_answers.read(caller, address, row, f"/management/keys/{row.vmid}")
+    return None if document is None else _fingerprints(document)
 
 
 def _fingerprints(document: dict[str, Any]) -> frozenset[str]:
