@@ -5,27 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from tests.support.installation import Installation, World, running
 from tests.support.pausing import pausing_catalogue, shop
 from tests.support.snapshots import snapshot_proxmox, snapshot_world
+from tests.support.waiting import until_somebody_waits
 
 from pve402.domain import errors
 from pve402.leases import moves
-from pve402.storage import snapshot_rows, transaction
+from pve402.storage import snapshot_rows
 
 __all__ = ["pausing_catalogue", "shop", "snapshot_proxmox", "snapshot_world"]
-
-
-async def until_somebody_waits(tx: transaction.Transaction) -> None:
-    """Wait until another transaction waits for what this one has written."""
-    waiting = sa.text(
-        "SELECT count(*) FROM pg_locks"
-        " WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-    )
-    async with asyncio.timeout(30):
-        while not (await tx.execute(waiting)).scalar_one():  # noqa: ASYNC110 - only looking tells
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.postgres
