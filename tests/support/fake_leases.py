@@ -383,6 +383,9 @@ class FakeLeases:
         self._called("check_use", use)
         return row.is_woken_by(use)
 
+    async def note_use(self, row: lease.Lease) -> lease.Lease:
+        return row
+
     async def wake_for(self, row: lease.Lease, use: power.Use) -> lease.Lease:
         if not row.is_woken_by(use):
             return row

@@ -138,8 +138,16 @@ async def running(*, proxies: Proxies | None = None, **limits: Any) -> AsyncIter
     port = loopback.free_port()
     rig = Rig(port=port)
     calls = open_calls.OpenCalls(cast("Any", None), seconds=3600.0)
+
+    async def note_use(found: lease.Lease) -> lease.Lease:
+        return found
+
     within = inside.Inside(
-        find=rig.find, authorized=rig.authorized, open_pipe=rig.open_pipe, open_calls=calls
+        find=rig.find,
+        note_use=note_use,
+        authorized=rig.authorized,
+        open_pipe=rig.open_pipe,
+        open_calls=calls,
     )
     key = host_key.of(bytes(32))
     access = way.Way(host="127.0.0.1", port=port, public_key=host_key.public_text(key))

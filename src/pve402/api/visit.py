@@ -19,6 +19,7 @@ from pve402.api.guest_call import GuestCall
 from pve402.api.peers import forward
 from pve402.api.transport import body, guard, sse
 from pve402.domain import errors, power
+from pve402.domain.lease import Lease
 from pve402.guests import guest_work, open_calls
 from pve402.hub import errors as hub_errors
 from pve402.leases import service
@@ -79,9 +80,7 @@ async def enter(
     guard.hold(request, LONG_SECONDS, admitted.the_lease.lease_id, admitted.the_lease.owner)
     await admitted.charge()
     guard.hold(request, LONG_SECONDS, admitted.the_lease.lease_id, admitted.the_lease.owner)
-    used = admitted.the_lease
-    if is_woken:
-        used = await app.leases.wake_for(used, power.Use.COMMAND)
+    used = await _used(request, admitted.the_lease, door)
     call = GuestCall(
         request=request,
         lease=used,
@@ -91,6 +90,19 @@ async def enter(
     )
     await call.pace(len(raw))
     return await _while_lasting(call, lambda: act(call, wish))
+
+
+async def _used(request: Request, row: Lease, door: Door) -> Lease:
+    """Return the lease as it is now, woken if a command does that; it is in use from now on.
+
+    The replica that the client reached has noted that of a peer's call.
+    """
+    leases = context.of(request).leases
+    if door.starts_command:
+        return await leases.wake_for(row, power.Use.COMMAND)
+    if guest_call.lease_of_peer_call(request) is not None:
+        return row
+    return await leases.note_use(row)
 
 
 async def _authorized(request: Request, door: Door) -> caller.Call | Response:
@@ -106,7 +118,9 @@ async def _authorized(request: Request, door: Door) -> caller.Call | Response:
 
 async def _while_lasting(call: GuestCall, act: Callable[[], Awaitable[Response]]) -> Response:
     """Run `act` at the terminal's holder, until the token or the lease ends."""
-    open_call = open_calls.OpenCall(call.lease, _token_hash(call.request))
+    is_forwarded = guest_call.lease_of_peer_call(call.request) is not None
+    token_hash = _token_hash(call.request)
+    open_call = open_calls.OpenCall(call.lease, token_hash, is_forwarded=is_forwarded)
     with call.work.consoles.open_calls.track(open_call):
         async with open_call.lasting():
             response = await forward.at_owner(call, act)

@@ -1,11 +1,13 @@
 """Builds an installation from its settings: every object, and what each is given."""
 
+import functools
+
 from pve402 import config
 from pve402.bootstrap import callers, catalogue_file, components, jump, payments, remarks
 from pve402.bootstrap import guests as guest_building
 from pve402.bootstrap import leases as settings_of_leases
 from pve402.domain import catalogue
-from pve402.guests import probes, rekeying
+from pve402.guests import detached_ways, probes, rekeying
 from pve402.leases import (
     admission,
     anew,
@@ -22,6 +24,7 @@ from pve402.leases import (
     fees,
     firewall_view,
     free_riding,
+    idling,
     image_keeper,
     inbound,
     lifetime,
@@ -289,7 +292,19 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
             on_sale=selling,
         ),
         lease_worker=lease_worker,
-        lease_reconciler=reconciler.Reconciler(db, view, machines, lease_options, guest_network),
+        lease_reconciler=reconciler.Reconciler(
+            db,
+            view,
+            machines,
+            lease_options,
+            guest_network,
+            idling.Idling(
+                db,
+                parts.pauses,
+                lease_options.instance,
+                functools.partial(detached_ways.are_running, inside),
+            ),
+        ),
         filler=filler,
         image_keeper=image_keeper.ImageKeeper(db, view, lease_options, selling),
         leases=leases,
@@ -307,7 +322,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
         guest_work=inside,
         trials=trial_guests,
         probes=probes.Probes(inside.hub),
-        jump=jump.jump_host(settings, secret_vault, inside, leases.find),
+        jump=jump.jump_host(settings, secret_vault, inside, leases),
         console_login=console_login,
     )
 

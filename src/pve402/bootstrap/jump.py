@@ -1,12 +1,11 @@
 """Builds the jump host, whose library is imported only where it runs."""
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from pve402 import config
-from pve402.domain import lease
 from pve402.guests import guest_work
 from pve402.jump import way
+from pve402.leases import service
 from pve402.storage import vault
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ def jump_host(
     settings: config.Settings,
     secret_vault: vault.Vault,
     work: guest_work.GuestWork,
-    find: Callable[[str], Awaitable[lease.Lease]],
+    leases: service.LeaseService,
 ) -> "host.JumpHost | None":
     """Return the jump host; None unless its address is set. Raises SettingsError."""
     if settings.pve402_ssh_bind is None:
@@ -37,5 +36,5 @@ def jump_host(
     name, port = settings.ssh_address
     access = way.Way(host=name, port=port, public_key=host_key.public_text(key))
     believed = proxies.Proxies(settings.pve402_ssh_proxies)
-    within = inside.of(work, find)
+    within = inside.of(work, leases.find, leases.note_use)
     return host.JumpHost(settings.pve402_ssh_bind, key, access, within, proxies=believed)

@@ -105,6 +105,10 @@ WakeOn = Annotated[
     list[str] | None,
     typer.Option(help="What wakes it when it is paused: command, console, port; repeat it."),
 ]
+IdlePause = Annotated[
+    int | None,
+    typer.Option("--idle-pause", help="Pause it once it was idle for so many minutes.", min=5),
+]
 UserDataAtOnce = Annotated[
     bool, typer.Option("--user-data-at-once", help="Run it before the network is ready.")
 ]

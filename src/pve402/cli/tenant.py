@@ -84,6 +84,7 @@ def lease(  # noqa: PLR0913 -- one option each
     user_data: options.UserData = None,
     user_data_at_once: options.UserDataAtOnce = False,
     wake_on: options.WakeOn = None,
+    idle_pause: options.IdlePause = None,
     max_usd: Cap = None,
     yes: options.PayYes = False,
     show_token: Annotated[
@@ -111,6 +112,7 @@ def lease(  # noqa: PLR0913 -- one option each
         user_data=user_data,
         at_once=user_data_at_once,
         wake_on=wake_on or None,
+        idle_pause_minutes=idle_pause,
     )
     purchases.lease(
         url, wish, max_usd=max_usd, without_asking=yes, show_token=show_token, as_json=as_json
@@ -312,6 +314,7 @@ def redeem(  # noqa: PLR0913 -- one option each
     user_data: options.UserData = None,
     user_data_at_once: options.UserDataAtOnce = False,
     wake_on: options.WakeOn = None,
+    idle_pause: options.IdlePause = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
@@ -334,6 +337,7 @@ def redeem(  # noqa: PLR0913 -- one option each
         user_data=user_data,
         at_once=user_data_at_once,
         wake_on=wake_on or None,
+        idle_pause_minutes=idle_pause,
     )
     debts.redeem(url, owed_id, wish, as_json=as_json)
 

@@ -183,6 +183,7 @@ class Lease:
     paused: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # its meter meanwhile
     wakes: int = 0
     wakes_since: datetime | None = None
+    active_at: datetime | None = None  # last seen in use; only if it is paused when idle
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod
@@ -239,8 +240,20 @@ class Lease:
         return self.paused_at is not None or self.pause_asked_at is not None
 
     def is_woken_by(self, use: power.Use) -> bool:
-        """Whether it is paused, and its tenant chose that this wakes it."""
-        return self.paused_at is not None and use.value in self.metadata.get("wakeOn", ())
+        """Whether it is paused, or to be, and its tenant chose that this wakes it."""
+        return self.is_paused and use.value in self.metadata.get("wakeOn", ())
+
+    @property
+    def idle_pause_minutes(self) -> int | None:
+        """After how many idle minutes its tenant wants it paused; None: never."""
+        return self.metadata.get("idlePauseMinutes")
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether it is to be paused once it is idle, as far as its row tells."""
+        is_up = self.status is LeaseStatus.ACTIVE and self.is_to_run and not self.is_paused
+        is_free = self.suspension is None and self.hold_order_id is None
+        return bool(self.idle_pause_minutes) and is_up and is_free
 
     @property
     def needs_room_again(self) -> bool:

@@ -8,11 +8,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pve402.domain import catalogue, errors, lease, ssh_keys, user_data, variables
+from pve402.domain import catalogue, errors, idling, lease, ssh_keys, user_data, variables
 
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _MAX_PASSWORD = 128
-_CAME_LATER = frozenset({"wake_on", "env", "user_data", "user_data_skips_network"})
+_CAME_LATER = frozenset(
+    {"wake_on", "env", "user_data", "user_data_skips_network", "idle_pause_minutes"}
+)
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{22,255}")
 
 
@@ -32,6 +34,7 @@ class CreationRequest:
     user_data: str | None = dataclasses.field(default=None, repr=False)
     wake_on: tuple[str, ...] = ()  # values of power.Use, each once
     user_data_skips_network: bool = False  # it runs while the guest may not be connected
+    idle_pause_minutes: int | None = None  # None: it is not paused by itself
 
     def check(self, sku_catalogue: catalogue.Catalogue) -> catalogue.Sku:
         """Return the sku; raises the InvalidRequest that says what cannot be sold."""
@@ -51,6 +54,12 @@ class CreationRequest:
             user_data.check(self.user_data)
         if self.wake_on and not sku.rates.paused_usd_minute:
             raise errors.OutOfBounds("wakeOn: containers of this sku cannot be paused")
+        if self.idle_pause_minutes is not None:
+            check_idle_pause(self.idle_pause_minutes)
+            if not sku.rates.paused_usd_minute:
+                raise errors.OutOfBounds(
+                    "idlePauseMinutes: containers of this sku cannot be paused"
+                )
         return sku
 
     def canonical(self) -> dict[str, Any]:
@@ -69,6 +78,7 @@ class CreationRequest:
             "env": sorted(self.env),
             "userData": self.user_data is not None,
             "wakeOn": list(self.wake_on),
+            "idlePauseMinutes": self.idle_pause_minutes,
         }
         return {**self.metadata, **{name: value for name, value in given.items() if value}}
 
@@ -95,6 +105,13 @@ def default_hostname(sku: str, lease_id: str) -> str:
     """Return the host name of a lease requested without one: always the same for a given lease."""
     label = re.sub("[^a-z0-9]+", "-", sku.lower())[:56].strip("-") or "lease"
     return f"{label}-{hashlib.sha256(lease_id.encode()).hexdigest()[:6]}"
+
+
+def check_idle_pause(minutes: int) -> None:
+    """Raise OutOfBounds unless a lease may be paused after so many idle minutes."""
+    least, most = idling.LEAST_MINUTES, idling.MOST_MINUTES
+    if not least <= minutes <= most:
+        raise errors.OutOfBounds(f"idlePauseMinutes: must be from {least} to {most}")
 
 
 def check_hostname(hostname: str) -> None:

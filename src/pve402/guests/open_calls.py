@@ -3,19 +3,20 @@
 A visit of a published port also ends when the port is published no more, or for others.
 
 Another replica may have ended either, so we check both regularly. A short call is over before
-the first check.
+the first check. While something is open its lease is in use, which we write then.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import structlog
 from typing_extensions import override
 
-from pve402.domain import errors, lease, published
+from pve402.domain import errors, idling, lease, published
 from pve402.hub import errors as hub_errors
+from pve402.leases import moves
 from pve402.storage import console_rows, database, port_rows
 
 log = structlog.get_logger(__name__)
@@ -40,12 +41,16 @@ class Opened:
         row: lease.Lease,
         token_hash: str | None,
         port: published.PublishedPort | None = None,
+        *,
+        is_forwarded: bool = False,
     ) -> None:
         self.lease_id = row.lease_id
         #: Hash of the token its holder used, if any.
         self.token_hash = token_hash
         #: The published port that it visits, if any, as it was published then.
         self.port = port
+        #: Whether the replica that the client reached has it open, too, and notes the use.
+        self.is_forwarded = is_forwarded
         self.expires_at = row.expires_at
         #: Why it must end; empty while it may stay open.
         self.end_reason = ""
@@ -169,6 +174,25 @@ class OpenCalls:
                 each.end(_UNPUBLISHED)
             else:
                 each.extend(standing.expires_at)
+        await self._note_use(opened, standings, now)
+
+    async def _note_use(
+        self,
+        opened: Sequence[Opened],
+        standings: Mapping[str, console_rows.Standing],
+        now: datetime,
+    ) -> None:
+        """Write now and then that leases are in use that would be paused if they were idle."""
+        used = {each.lease_id for each in opened if not (each.is_forwarded or each.end_reason)}
+        noted = [
+            lease_id
+            for lease_id in used
+            if (active_at := standings[lease_id].active_at) is not None
+            and not idling.is_noted(active_at, now)
+        ]
+        if noted:
+            async with self._db.single() as tx:
+                await moves.note_uses(self._db, tx, noted)
 
 
 def _key(port: published.PublishedPort) -> tuple[object, ...]:

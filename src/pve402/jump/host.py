@@ -145,6 +145,7 @@ class JumpHost:
         facts = {"lease": found.lease_id, "address": address, "key": visit.fingerprint}
         log.info("jump_login", client=_version_of(client), **facts)
         started = time.monotonic()
+        await self._inside.note_use(found)
         call = open_calls.OpenCall(found, None)
         try:
             with self._inside.open_calls.track(call):

@@ -12,17 +12,23 @@ class Inside:
     """Each may raise Pve402Error.
 
     find: the lease of a leaseId.
+    note_use: notes that a lease is in use.
     authorized: the fingerprints of the keys that may log in to its guest.
     open_pipe: the guest's SSH server, started for one connection.
     """
 
     find: Callable[[str], Awaitable[lease.Lease]]
+    note_use: Callable[[lease.Lease], Awaitable[lease.Lease]]
     authorized: Callable[[lease.Lease], Awaitable[frozenset[str]]]
     open_pipe: Callable[[lease.Lease], Awaitable[pipes.Pipe]]
     open_calls: open_calls.OpenCalls
 
 
-def of(work: guest_work.GuestWork, find: Callable[[str], Awaitable[lease.Lease]]) -> Inside:
+def of(
+    work: guest_work.GuestWork,
+    find: Callable[[str], Awaitable[lease.Lease]],
+    note_use: Callable[[lease.Lease], Awaitable[lease.Lease]],
+) -> Inside:
     """Return the ways into the guests of this installation."""
 
     async def authorized(found: lease.Lease) -> frozenset[str]:
@@ -33,6 +39,7 @@ def of(work: guest_work.GuestWork, find: Callable[[str], Awaitable[lease.Lease]]
 
     return Inside(
         find=find,
+        note_use=note_use,
         authorized=authorized,
         open_pipe=open_pipe,
         open_calls=work.consoles.open_calls,

@@ -9,10 +9,18 @@ import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from pve402.domain import errors, lease, meter, placement
+from pve402.domain import errors, idling, lease, meter, placement, snapshots
 from pve402.domain import power as wishes
 from pve402.leases import cluster, moves, options, power, reservation, worker
-from pve402.storage import database, lease_rows, queue, size_change_rows, transaction
+from pve402.storage import (
+    database,
+    lease_rows,
+    queue,
+    size_change_rows,
+    snapshot_rows,
+    transaction,
+    user_data_rows,
+)
 
 _HOUR = timedelta(hours=1)
 
@@ -107,8 +115,9 @@ class Pauses:
     async def wake_for(self, row: lease.Lease, use: wishes.Use) -> lease.Lease:
         """Wake a lease whose tenant chose that this use does, if it is paused. Raises like `start`.
 
-        If others wake it at the same time, waits for that as well.
+        If others wake it at the same time, waits for that as well. Notes the use.
         """
+        row = await self.note_use(row)
         if not row.is_woken_by(use):
             return row
         try:
@@ -119,6 +128,32 @@ class Pauses:
             if now is None or now.paused_at is not None or not now.is_to_run:
                 raise
             return await power.applied(self._db, self._worker, now)
+
+    async def note_use(self, row: lease.Lease) -> lease.Lease:
+        """Return a lease that is about to be used, as it is now, so that it is not idle.
+
+        Writes nothing if its tenant wants no idle pause, or if use was written shortly before.
+        """
+        if not row.idle_pause_minutes or idling.is_noted(row.active_at, await self._db.time()):
+            return row
+        async with self._db.single() as tx:
+            return await moves.note_use(self._db, tx, row) or row
+
+    async def pause_idle(self, row: lease.Lease) -> bool:
+        """Ask for the pause of a lease that was idle when it was read; return whether it is paused.
+
+        It is not if it was used since, or while something is done with it.
+        """
+        try:
+            async with self._db.begin() as tx:
+                await moves.pause_idle(self._db, tx, row)
+                await power.check_no_rollback(tx, row)
+                await _check_no_change(tx, row)
+                await _check_nothing_begun(tx, row)
+        except (queue.FenceLostError, errors.LeaseBusy):
+            return False
+        self._worker.wake()
+        return True
 
     async def reboot(self, row: lease.Lease) -> lease.Lease:
         """Reboot a lease's guest; wake the lease if it is paused. Raises like `start`."""
@@ -149,4 +184,13 @@ class Pauses:
 async def _check_no_change(tx: transaction.Transaction, row: lease.Lease) -> None:
     """Raise LeaseBusy during a change of size: what it gives back was burnt at the full rate."""
     if await size_change_rows.unfinished(tx, row.lease_id) is not None:
+        raise errors.LeaseBusy
+
+
+async def _check_nothing_begun(tx: transaction.Transaction, row: lease.Lease) -> None:
+    """Raise LeaseBusy while a snapshot is taken or deleted, or its tenant's script may run."""
+    begun = await snapshot_rows.of_lease(tx, row.lease_id)
+    script = await user_data_rows.of_lease(tx, row.lease_id)
+    runs = script is not None and script.ended_at is None
+    if runs or any(one.state in snapshots.UNFINISHED for one in begun):
         raise errors.LeaseBusy

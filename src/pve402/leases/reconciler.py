@@ -13,6 +13,7 @@
     of an earlier version knew nothing of         its lease falls due, which sees to it
     a snapshot, or a change of size, that nobody
     goes on with                                  its lease falls due, which sees to it
+    an idle lease whose tenant wants it paused    it is asked to be paused
     a warm guest that is gone or down             it is discarded, the pool makes another
     a guest of ours without a current lease       reported; only an operator may stop it
     a guest locked for creation without a task    reported; only root on its node can clear it
@@ -36,6 +37,7 @@ from pve402.leases import (
     cluster,
     deals,
     guest_networks,
+    idling,
     machine,
     metrics,
     moves,
@@ -95,10 +97,12 @@ class Reconciler:
         machines: machine.Machines,
         settings: options.LeaseOptions,
         guest_network: guest_networks.GuestNetworks,
+        idle: idling.Idling,
     ) -> None:
         self._db = db
         self._networks = guest_network
         self._view = view
+        self.idle = idle
         self._machines = machines
         self._settings = settings
         self._loop: asyncio.Task[None] | None = None
@@ -127,6 +131,7 @@ class Reconciler:
         await self._forget_secrets()
         standing, seen = await self._look()
         guests = {guest.vmid: guest for guest in seen.guests}
+        await self.idle.look(standing, guests)
         await self._close_gaps([(row, guests.get(row.vmid)) for row in standing])
         await self._resume_what_was_left(standing)
         report = self._report(standing, seen)

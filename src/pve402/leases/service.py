@@ -119,6 +119,7 @@ class LeaseService:
         self.check_start, self.start = parts.pauses.check_start, parts.pauses.start
         self.reboot = parts.pauses.reboot
         self.check_use, self.wake_for = parts.pauses.check_use, parts.pauses.wake_for
+        self.note_use = parts.pauses.note_use
         self.check_pause, self.pause = parts.pauses.check_pause, parts.pauses.pause
         self.size_changes = parts.size_changes
         self.history = parts.history

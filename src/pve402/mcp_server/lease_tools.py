@@ -142,6 +142,15 @@ class LeaseTools:
                 max_length=65536,
             ),
         ] = None,
+        idle_pause_minutes: Annotated[
+            int | None,
+            Field(
+                description="Pause it after so many idle minutes, where the sku allows that, so"
+                " that its time lasts longer. `run` wakes it.",
+                ge=5,
+                le=1440,
+            ),
+        ] = None,
     ) -> answers.Bought:
         """Rent a box for some minutes and pay for it with the user's wallet, in USDC.
 
@@ -160,6 +169,8 @@ class LeaseTools:
             template=template,
             env=env or None,
             user_data=user_data,
+            idle_pause_minutes=idle_pause_minutes,
+            wake_on=None if idle_pause_minutes is None else ["command", "port"],
             ssh_public_keys=[],
         )
         return await self._told(placed, WAIT_SECONDS)

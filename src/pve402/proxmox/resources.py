@@ -42,6 +42,7 @@ class GuestSummary:
     memory_total: int | None
     disk_used: int | None
     disk_total: int | None
+    network_out: int | None = None  # since it was started
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +110,7 @@ def guest(row: shapes.Fields) -> GuestSummary:
         memory_total=shapes.optional_whole(row, "maxmem"),
         disk_used=shapes.optional_whole(row, "disk"),
         disk_total=shapes.optional_whole(row, "maxdisk"),
+        network_out=shapes.optional_whole(row, "netout"),
     )
 
 

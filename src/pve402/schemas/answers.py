@@ -118,6 +118,9 @@ class PauseItem(Wire):
     since: datetime
     until: datetime = Field(description="Then it burns the full rate, though it stays paused.")
     minute_usd: str = Field(description="What it burns until then.", examples=["0.00002"])
+    because: Literal["idle"] | None = Field(
+        None, description="`idle`: it was idle for `idlePauseMinutes`; null: somebody asked for it."
+    )
 
 
 class LeaseItem(Wire):
@@ -191,6 +194,9 @@ class LeaseDetails(LeaseItem):
     )
     wake_on: list[WakeWord] = Field(
         default_factory=list, description="What wakes it when it is paused."
+    )
+    idle_pause_minutes: int | None = Field(
+        default=None, description="After how many idle minutes it is paused; null: never."
     )
     user_data: UserDataItem | None = Field(
         default=None, description="The script that came with it, if one did."

@@ -34,6 +34,7 @@ MAX_DETACHED_SECONDS = 30 * 24 * 3600
 #: The sku checks the other bounds; values below one get the sku's error message.
 _AT_LEAST_ONE: JsonDict = {"minimum": 1}
 OutputBytes = Annotated[int, Field(ge=0, le=MAX_OUTPUT_BYTES), BeforeValidator(no_bool)]
+IdleMinutes = Annotated[int, Field(ge=5, le=1440), BeforeValidator(no_bool)]
 CommandWord = Annotated[str, Field(max_length=MAX_COMMAND_CHARACTERS)]
 
 
@@ -89,6 +90,12 @@ class LeaseRequest(Request):
         max_length=8,
         description="What wakes the container when it is paused; `port`: a visit with a token or a"
         " login. Public ports never do.",
+    )
+    idle_pause_minutes: IdleMinutes | None = Field(
+        default=None,
+        description="Pause the container once it was idle for so long: nothing open in it, and next"
+        " to no processor used.",
+        examples=[30],
     )
     requester: ShortText | None = Field(
         default=None, description="Stored with the lease; not proof of ownership."

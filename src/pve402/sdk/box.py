@@ -82,6 +82,7 @@ class AsyncBox(programs.AsyncPrograms):
         user_data: str | None = None,
         user_data_network: bool | None = None,
         wake_on: Sequence[str] = (),
+        idle_pause_minutes: int | None = None,
         idempotency_key: str | None = None,
         ends_on_exit: bool = True,
         waits_for_network: bool = True,
@@ -97,8 +98,8 @@ class AsyncBox(programs.AsyncPrograms):
         first sku on sale in its usual size. All commands of the lease get `env`.
         The script `user_data` is run once by root, when the network is ready unless
         `user_data_network` is False; `user_data()` tells what became of it. `wake_on` says
-        what wakes the box when it is paused: command, console, port. `book` is the spend ledger,
-        by default the user's own.
+        what wakes the box when it is paused: command, console, port. It is paused by itself after
+        `idle_pause_minutes`. `book` is the spend ledger, by default the user's own.
         Raises OverCap (OverLimit of the ledger), KeyNeeded, Refused by its class,
         ServiceUnreachable, and OutcomeUnknown once a payment was sent: the same call with the
         idempotency key of that error gets the lease that it bought, if it did.
@@ -118,6 +119,7 @@ class AsyncBox(programs.AsyncPrograms):
             "user_data": user_data,
             "user_data_network": user_data_network,
             "wake_on": list(wake_on) or None,
+            "idle_pause_minutes": idle_pause_minutes,
         }
 
         async def make() -> Self:

@@ -32,6 +32,7 @@ class Standing:
     expires_at: datetime | None
     end_reason: str | None
     suspended_at: datetime | None
+    active_at: datetime | None
 
 
 async def insert(
@@ -87,6 +88,7 @@ async def standings(tx: transaction.Transaction, lease_ids: Sequence[str]) -> di
         tables.leases.c.expires_at,
         tables.leases.c.end_reason,
         tables.leases.c.suspended_at,
+        tables.leases.c.active_at,
     )
     rows = await tx.execute(sa.select(*columns).where(tables.leases.c.lease_id.in_(lease_ids)))
     return {
@@ -95,8 +97,9 @@ async def standings(tx: transaction.Transaction, lease_ids: Sequence[str]) -> di
             expires_at=expires_at,
             end_reason=end_reason,
             suspended_at=suspended_at,
+            active_at=active_at,
         )
-        for lease_id, status, expires_at, end_reason, suspended_at in rows
+        for lease_id, status, expires_at, end_reason, suspended_at, active_at in rows
     }
 
 

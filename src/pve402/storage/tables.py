@@ -68,6 +68,7 @@ leases = sa.Table(
     *(sa.Column(name, UtcMilliseconds) for name in ("pause_asked_at", "paused_at", "wakes_since")),
     sa.Column("paused", JsonText),
     sa.Column("wakes", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("active_at", UtcMilliseconds),
 )
 _due = leases.c.due_at.isnot(None)
 _index_of_some("leases_due", _due, leases.c.due_at)

@@ -2,12 +2,16 @@
 
 import asyncio
 import dataclasses
+import functools
 import hashlib
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.support import guest_consoles
 from tests.support.guest_consoles import shared_hub  # noqa: F401
 
+from pve402.guests import detached_ways, guest_work
 from pve402.hub import errors
 from pve402.hub.detached import DetachedPrograms, DetachedState
 from pve402.hub.hub import Hub
@@ -159,3 +163,19 @@ async def test_of_one_that_runs_or_was_lost_no_time_is_known(hub: Hub, guest: Gu
 
     assert (running.state, running.duration_ms) == (DetachedState.RUNNING, None)
     assert (former.state, former.exit_code, former.duration_ms) == (DetachedState.EXITED, 0, None)
+
+
+async def test_a_guest_is_at_work_while_one_runs(
+    hub: Hub, guest: GuestRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = DetachedPrograms(hub)
+    work: Any = SimpleNamespace(detached=programs)
+    monkeypatch.setattr(guest_work, "ref", lambda _: guest)
+    is_at_work = functools.partial(detached_ways.are_running, work, cast("Any", None))
+    exec_id = await programs.start(guest, ExecRequest(command="sleep 60"))
+
+    while_it_runs = await is_at_work()
+    await programs.delete(guest, exec_id)
+
+    assert while_it_runs
+    assert not await is_at_work()

@@ -97,7 +97,12 @@ async def test_of_several_replicas_one_starts_a_guest_again(installation: Instal
     parts = installation.parts
     replicas = [
         reconciler.Reconciler(
-            parts.db, parts.view, parts.machines, parts.lease_options, parts.guest_network
+            parts.db,
+            parts.view,
+            parts.machines,
+            parts.lease_options,
+            parts.guest_network,
+            parts.lease_reconciler.idle,
         )
         for _ in range(5)
     ]

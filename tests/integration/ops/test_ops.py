@@ -208,8 +208,13 @@ async def test_reconcile_leaves_a_guest_alone_that_was_leased_meanwhile(
     await installation.lease()
     parts, view = installation.parts, SellingView(installation)
     selling = reconciler.Reconciler(
-        parts.db, view, parts.machines, parts.lease_options, parts.guest_network
-    )  # type: ignore[arg-type]
+        parts.db,
+        view,  # type: ignore[arg-type]
+        parts.machines,
+        parts.lease_options,
+        parts.guest_network,
+        parts.lease_reconciler.idle,
+    )
     screen = Screen()
 
     with_view = dataclasses.replace(parts, lease_reconciler=selling)

@@ -26,6 +26,7 @@ def to_creation(wish: schemas.LeaseRequest, *, priced_only: bool = False) -> Cre
         ssh_public_keys=keys,
         metadata=_metadata(wish),
         wake_on=tuple(dict.fromkeys(wish.wake_on or ())),
+        idle_pause_minutes=wish.idle_pause_minutes,
         env=wish.env or {},
         user_data=wish.user_data,
         user_data_skips_network=wish.user_data is not None and wish.user_data_network is False,

@@ -61,6 +61,7 @@ def lease_details(view: service.LeaseView, ssh_way: way.Way | None) -> schemas.L
         payload=kept.get("payload"),
         env=kept.get("env", []),
         wake_on=kept.get("wakeOn", []),
+        idle_pause_minutes=view.lease.idle_pause_minutes,
         user_data=_user_data_item(view.script),
         ssh=_ssh(view.lease, ssh_way),
     )
@@ -176,7 +177,13 @@ def _paused(shown: Lease) -> schemas.PauseItem | None:
     if found is None or found.pause is None:
         return None
     rate = prices.usd(Fraction(found.slow_burn, meter.UNITS_PER_USD))
-    return schemas.PauseItem(since=found.pause.since, until=found.pause.until, minute_usd=rate)
+    was_idle = shown.wanted_by is power.WantedBy.SERVICE and shown.idle_pause_minutes is not None
+    return schemas.PauseItem(
+        since=found.pause.since,
+        until=found.pause.until,
+        minute_usd=rate,
+        because="idle" if was_idle else None,
+    )
 
 
 def addresses_of(view: service.LeaseView) -> list[str]:

@@ -122,10 +122,12 @@ class Names:
             page = pages.warning(name.host, visitors.place(scope), self._options.contact)
             await page(scope, receive, send)
             return
+        leases = context.of(HTTPConnection(scope)).leases
         if visit.port.access is published.Access.PRIVATE:
-            leases = context.of(HTTPConnection(scope)).leases
-            woken = await leases.wake_for(visit.lease, power.Use.PORT)
-            visit = dataclasses.replace(visit, lease=woken)
+            used = await leases.wake_for(visit.lease, power.Use.PORT)
+        else:
+            used = await leases.note_use(visit.lease)
+        visit = dataclasses.replace(visit, lease=used)
         call = open_calls.OpenCall(visit.lease, visit.token_hash, visit.port)
         goal = self._goal(scope, name, visit)
         connection = HTTPConnection(scope)

@@ -110,6 +110,7 @@ async def _for_client(socket: WebSocket, kind: Kind) -> None:
     grant = await work.consoles.redeem(hello.ticket, kind)
     try:
         guard.hold(socket, visit.LONG_SECONDS, grant.lease.lease_id, grant.lease.owner)
+        await context.of(socket).leases.note_use(grant.lease)
         async with (
             work.consoles.watched(grant) as console,
             channels.opened(work, grant.lease, kind, hello) as channel,

@@ -76,7 +76,7 @@ async def admitted(socket: WebSocket, token: str | None) -> AsyncIterator[Lease]
     work = app.work
     if work.is_closing:
         raise errors.TryLater
-    call = open_calls.OpenCall(found, token_hash)
+    call = open_calls.OpenCall(found, token_hash, is_forwarded=is_forwarded)
     with work.consoles.open_calls.track(call):
         async with call.lasting():
             yield found

@@ -16,6 +16,7 @@ from any other state raises ValueError.
     the doctor                its own fence, or that of the worker that cleans up after it
 """
 
+from pve402.leases.moves.activity import note_use, note_uses, note_uses_of_all
 from pve402.leases.moves.creation import (
     UNWIND,
     activate,
@@ -64,7 +65,13 @@ from pve402.leases.moves.life import (
     want_running,
     want_stopped,
 )
-from pve402.leases.moves.pause import ask_pause, begin_pause, correct_pause, wake_paused
+from pve402.leases.moves.pause import (
+    ask_pause,
+    begin_pause,
+    correct_pause,
+    pause_idle,
+    wake_paused,
+)
 from pve402.leases.moves.renewal import (
     extend,
     hold,
@@ -145,6 +152,10 @@ __all__ = [
     "note_reboot",
     "note_rules",
     "note_trouble",
+    "note_use",
+    "note_uses",
+    "note_uses_of_all",
+    "pause_idle",
     "release_hold",
     "reserve",
     "restore",

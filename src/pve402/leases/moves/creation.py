@@ -145,7 +145,10 @@ async def activate(
     begun = empty.credited(empty.worth(minutes), paid_at)
     due = begun.ends_at if row.link is networks.Link.READY else paid_at
     path = {Status.SETTLING: Status.ACTIVE, Status.STARTING: Status.ACTIVE}
-    return await row_moves.move_fenced(tx, row, path, **begun.facts, due_at=due, upid=None)
+    begins: dict[str, Any] = {"due_at": due, "upid": None}
+    if row.idle_pause_minutes:
+        begins["active_at"] = paid_at
+    return await row_moves.move_fenced(tx, row, path, **begun.facts, **begins)
 
 
 async def unwind(

@@ -198,7 +198,8 @@ async def _want(
     only_if = {"suspended_at": None}
     is_start = wanted is power.Wanted.RUNNING
     if is_start:
-        values["pause_asked_at"] = only_if["paused_at"] = None
+        values |= {"pause_asked_at": None, **row_moves.used_now(db, row)}
+        only_if["paused_at"] = None
     moved = await row_moves.move_power(db, tx, row, only_if, **values)
     kind = happening.Kind.START if is_start else happening.Kind.STOP
     await row_moves.note(db, tx, row, kind, f"by the {by.value}")

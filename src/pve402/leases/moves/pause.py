@@ -28,6 +28,20 @@ async def ask_pause(
     return moved
 
 
+async def pause_idle(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
+    """ACTIVE, due at once: as `ask_pause`, by the service, as the lease was idle for long.
+
+    Guard: no hold, not suspended, to run, no pause asked for, and not used since it was read.
+    """
+    stopped = {"wanted": power.Wanted.STOPPED.value, "wanted_by": power.WantedBy.SERVICE.value}
+    only_if = {"suspended_at": None, "paused_at": None, "pause_asked_at": None}
+    as_read = {"wanted": power.Wanted.RUNNING.value, "active_at": row.active_at}
+    asked = {**stopped, "pause_asked_at": db.now()}
+    moved = await row_moves.move_power(db, tx, row, {**only_if, **as_read}, **asked)
+    await row_moves.note(db, tx, row, happening.Kind.STOP, "by the service, to pause: idle")
+    return moved
+
+
 async def begin_pause(
     db: database.Database, tx: Transaction, row: lease.Lease, longest: timedelta
 ) -> lease.Lease:
@@ -65,7 +79,9 @@ async def wake_paused(
         counted = {"wakes": row.wakes + 1}
     wanted = {"wanted": power.Wanted.RUNNING.value, "wanted_by": by.value}
     only_if: dict[str, Any] = {"suspended_at": None, "paused_at": row.paused_at, "wakes": row.wakes}
-    moved = await row_moves.move_power(db, tx, row, only_if, **awake.facts, **wanted, **counted)
+    used = row_moves.used_now(db, row)
+    values = {**awake.facts, **wanted, **counted, **used}
+    moved = await row_moves.move_power(db, tx, row, only_if, **values)
     await row_moves.note(db, tx, row, happening.Kind.START, f"by the {by.value}, from a pause")
     return moved
 

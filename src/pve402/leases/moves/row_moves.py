@@ -58,6 +58,11 @@ async def move_power(
     return await move(tx, row, path, {"hold_order_id": None, **only_if}, **wanted, **due)
 
 
+def used_now(db: database.Database, row: lease.Lease) -> dict[str, Any]:
+    """Return what begins a lease's idle time anew, if its tenant wants it paused after some."""
+    return {"active_at": db.now()} if row.idle_pause_minutes else {}
+
+
 async def note(
     db: database.Database,
     tx: Transaction,

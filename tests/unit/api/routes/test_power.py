@@ -48,6 +48,7 @@ async def test_a_paused_lease_tells_what_it_burns_and_until_when(api: Api, units
         "since": "2026-11-21T12:00:00Z",
         "until": "2026-12-21T12:00:00Z",
         "minuteUsd": shown,
+        "because": None,
     }
 
 
