@@ -3,14 +3,26 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import pytest
 from tests.support.installation import Installation
 
 WHEN = ["before", "after"]
 WRITES = ("begin", "single")
 """The ways to write to the database; `begin 2` is the second transaction of that kind."""
+
+
+def either_database(points: Sequence[str]) -> pytest.MarkDecorator:
+    """Crash at all points on SQLite, and around each write on PostgreSQL.
+
+    Who dies at a call of Proxmox leaves the rows of the write before it.
+    """
+    writes = [point for point in points if point.partition(" ")[0] in {*WRITES, "update"}]
+    cases: list[Any] = [("sqlite", point) for point in points]
+    cases += [pytest.param("postgresql", point, marks=pytest.mark.postgres) for point in writes]
+    return pytest.mark.parametrize(("database_url", "point"), cases, indirect=["database_url"])
 
 
 async def die_at(shop: Installation, point: str, when: str, then: Any) -> None:

@@ -248,7 +248,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
             view,
             lease_options,
         ),
-        snapshots=snapshots.Snapshots(db, guests, on_proxmox, lease_worker, lease_options),
+        snapshots=snapshots.Snapshots(db, guests, on_proxmox, lease_worker, lease_options, selling),
         size_changes=size_changes.SizeChanges(
             db,
             view,

@@ -7,7 +7,7 @@ import typer
 from pve402 import client, schemas
 from pve402.cli import calls, credentials, exit_codes, terminal
 
-_HEADS: Final = ("name", "state", "created", "problem")
+_HEADS: Final = ("name", "state", "created", "USD a minute", "problem")
 
 
 def show(url: str, token: str | None, name: str, *, delete: str | None, as_json: bool) -> None:
@@ -58,9 +58,9 @@ def roll_back(
     terminal.show(item, as_json=as_json)
 
 
-def _row(item: schemas.SnapshotItem) -> tuple[str, str, str, str]:
+def _row(item: schemas.SnapshotItem) -> tuple[str, str, str, str, str]:
     created = item.created_at.isoformat(timespec="seconds")
-    return item.name, item.state, created, item.problem or ""
+    return item.name, item.state, created, item.minute_usd, item.problem or ""
 
 
 def _room(answer: schemas.SnapshotsAnswer) -> str:
@@ -69,4 +69,7 @@ def _room(answer: schemas.SnapshotsAnswer) -> str:
     if answer.possible is False:
         return "the storage of this container's disk takes no snapshots"
     standing = [one for one in answer.snapshots if one.state != "failed"]
-    return f"{len(standing)} of {answer.at_most} snapshots"
+    count = f"{len(standing)} of {answer.at_most} snapshots"
+    if answer.next_minute_usd == "0" or not answer.possible:
+        return count
+    return f"{count}; another one burns {answer.next_minute_usd} USD a minute"

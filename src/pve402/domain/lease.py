@@ -181,6 +181,8 @@ class Lease:
     pause_asked_at: datetime | None = None  # a pause is wanted, and the guest was not seen down yet
     paused_at: datetime | None = None  # since when it burns less, and keeps only its disk
     paused: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # its meter meanwhile
+    snapshot_gb: int | None = None  # of its snapshots that burn; None: none does
+    snapshot_burn: int | None = None  # what they burn a minute, in the meter's units
     wakes: int = 0
     wakes_since: datetime | None = None
     active_at: datetime | None = None  # last seen in use; only if it is paused when idle

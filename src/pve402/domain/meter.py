@@ -113,6 +113,16 @@ class Meter:
         """Burn another amount a minute from a moment on; a pause goes on."""
         return dataclasses.replace(self.credited(0, moment), burn=burn)
 
+    def loaded(self, more: int, moment: datetime) -> Self:
+        """Burn so much more a minute from a moment on, or less, during a pause and otherwise.
+
+        Time that has run out stays so.
+        """
+        settled, pause = self.at(moment), self.pause
+        if pause is not None:
+            pause = dataclasses.replace(pause, burn=max(LEAST_BURN, pause.burn + more))
+        return dataclasses.replace(settled, burn=max(LEAST_BURN, settled.burn + more), pause=pause)
+
     def paused(self, burn: int, moment: datetime, longest: timedelta) -> Self:
         """Burn that much a minute from a moment on, for so long at most."""
         settled = self.credited(0, moment)
@@ -125,9 +135,13 @@ class Meter:
         """End a pause."""
         return dataclasses.replace(self.credited(0, moment), pause=None)
 
-    def paid_ahead_ms(self, moment: datetime) -> int:
-        """Return how long the balance would last from a moment on, were it not for a pause."""
-        return max(0, self.at(moment).balance // self.burn)
+    def paid_ahead_ms(self, moment: datetime, *, added: int = 0, less: int = 0) -> int:
+        """Return how long the balance would last from a moment on, were it not for a pause.
+
+        With what is added to it, and if so much less were burnt.
+        """
+        left = max(0, self.at(moment).balance) + added
+        return left // max(LEAST_BURN, self.burn - less)
 
     def rebased(self, burn: int) -> Self:
         """Burn another amount a minute, and end at the same millisecond: a change of unit."""
@@ -199,7 +213,17 @@ def burn_of(rates: Mapping[str, str], size: lease.Size, *, addresses: int = 0) -
 
 def burn_of_lease(row: lease.Lease) -> int:
     """Return what a lease burns a minute while it is not paused, at its stored rates."""
-    return burn_of(row.rates, row.size, addresses=row.address_count)
+    burn = burn_of(row.rates, row.size, addresses=row.address_count)
+    return burn + (row.snapshot_burn or 0)
+
+
+def paused_burn_of_lease(row: lease.Lease) -> int | None:
+    """Return what a lease burns a minute while it is paused; None if it cannot be.
+
+    Its snapshots burn on.
+    """
+    burn = paused_burn_of(row.rates, addresses=row.address_count)
+    return None if burn is None else burn + (row.snapshot_burn or 0)
 
 
 def paused_burn_of(rates: Mapping[str, str], *, addresses: int = 0) -> int | None:

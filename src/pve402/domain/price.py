@@ -25,6 +25,7 @@ class Rates:
     disk_gb_minute_usd: Fraction
     paused_usd_minute: Fraction = Fraction(0)  # of a paused lease of any size; 0: none is paused
     address_usd_minute: Fraction = Fraction(0)  # of each address that its network gives it alone
+    snapshot_gb_usd_minute: Fraction = Fraction(0)  # of a kept snapshot's disk, whatever it holds
 
     @classmethod
     def from_strings(cls, rates: Mapping[str, str]) -> Self:

@@ -112,6 +112,9 @@ class Snapshot:
     kept: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     """The guest's own options from before a rollback, as Proxmox writes them."""
     problem: str | None = None  # the code of what went wrong last
+    gb: int | None = None  # of the guest's disk when it was taken; None: it burns nothing
+    burn: int | None = None  # what it burns a minute, in the meter's units, until it is gone
+    burns_since: datetime | None = None  # held time moves it
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Self:

@@ -165,7 +165,11 @@ class Admission:
             past = await self._free_riding.look_back(tx, purchase, row.lease_id)
             if past.wait_seconds:  # renewals need not wait, but no guest runs unpaid either
                 new = dataclasses.replace(new, settles_first=True)
-            await self._hold(tx, row, new, past.now, rooms)
+            held = await self._hold(tx, row, new, past.now, rooms)
+            if held.snapshot_burn:  # it may burn less before the payment has settled
+                metered = meter.of(held)
+                credit = None if metered is None else metered.worth(minutes)
+                new = dataclasses.replace(new, credit=credit)
             return await self.insert(tx, new)
 
     async def check_fee(self, purchase: purchases.Purchase) -> None:
@@ -255,7 +259,7 @@ class Admission:
         new: order.Order,
         now: datetime,
         rooms: Sequence[placement.NodeRoom] | None,
-    ) -> None:
+    ) -> lease.Lease:
         current = await lease_rows.get(tx, row.lease_id)
         check_renewable(current, new.minutes, now, self._settings)
         if current is None:
@@ -266,11 +270,12 @@ class Admission:
             held = await moves.hold(tx, current, new.order_id, new.valid_before + _HOLD_MARGIN)
         except queue.FenceLostError:
             raise errors.LeaseBusy from None
-        if held.size != row.size:
-            raise errors.LeaseBusy  # the price that was paid is of another size
+        if _priced(held) != _priced(row):
+            raise errors.LeaseBusy  # the price that was paid is of something else
         change = await size_change_rows.unfinished(tx, row.lease_id)
         if change is not None and change.state is size_changes.State.CHANGING:
             raise errors.LeaseBusy  # nobody knows yet which size is renewed
+        return held
 
     async def _check_return(
         self,
@@ -355,6 +360,11 @@ class Admission:
         return self._vault.idempotency_hash(purchase.owner, route, key)
 
 
+def _priced(row: lease.Lease) -> tuple[lease.Size, int | None, int | None]:
+    """Return what the price of a renewal depends on."""
+    return row.size, row.snapshot_gb, row.snapshot_burn
+
+
 def check_renewable(
     row: lease.Lease | None, minutes: int, now: datetime, settings: options.LeaseOptions
 ) -> None:
@@ -375,8 +385,11 @@ def check_renewable(
     if row.deletes_at is not None and row.deletes_at <= now:
         raise errors.LeaseOver
     metered = meter.of(row)
-    ahead_ms = 0 if metered is None else metered.paid_ahead_ms(now)
-    ahead = ahead_ms / 1000 + minutes * 60
+    ahead_ms = minutes * meter.MINUTE_MS
+    if metered is not None:  # as if it had no snapshots, so that deleting one needs no check
+        less = row.snapshot_burn or 0
+        ahead_ms = metered.paid_ahead_ms(now, added=metered.worth(minutes), less=less)
+    ahead = ahead_ms / 1000
     if ahead > settings.paid_ahead_limit_seconds:
         days = settings.paid_ahead_limit_seconds / 86400
         raise errors.PaidTooFarAhead(f"at most {days:g} days may be paid ahead")

@@ -149,7 +149,9 @@ class Deals:
         """Add the minutes of a settled renewal, from the later of now and the lease's end."""
         async with self.db.begin() as tx:
             now = await self.db.time_in(tx)  # one moment for all that is written
-            longer = await moves.extend(tx, deal.lease, deal.order.minutes, now)
+            longer = await moves.extend(
+                tx, deal.lease, deal.order.minutes, now, worth=deal.order.credit
+            )
             settled = await self._settle(tx, deal.order, transaction, longer, now, recheck=recheck)
         metrics.count(settled)
         return Deal(order=settled, lease=longer)
@@ -307,7 +309,9 @@ class Deals:
     ) -> order.Order:
         """Record that an order is paid; keep the payment until the settlement is final."""
         due = self.db.now(self._settings.confirm_after_seconds)
-        metered = meter.of(owner_of_time)
+        metered, credit = meter.of(owner_of_time), row.credit
+        if credit is None and metered is not None:
+            credit = metered.worth(row.minutes)
         return await self.write_order(
             tx,
             row,
@@ -315,7 +319,7 @@ class Deals:
             transaction=transaction,
             settled_at=settled_at,
             expires_at=owner_of_time.expires_at,
-            credit=None if metered is None else metered.worth(row.minutes),
+            credit=credit,
             sealed_secrets=None,
             sealed_payment=row.sealed_payment if recheck else None,
             due_at=due,

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterable
 from fractions import Fraction
 
-from pve402.domain import catalogue, errors, lease, price, request
+from pve402.domain import catalogue, errors, lease, price, request, snapshot_burns
 from pve402.leases import catalogue_versions, on_sale
 from pve402.payments import networks, protocol
 
@@ -57,8 +57,13 @@ class Prices:
             price.lease_price_usd(
                 one, row.size, minutes, addresses=row.address_count, with_base=False
             )
+            + minutes * snapshot_burns.minute_usd(row, one)
             for one in rates
         )
+
+    def of_snapshots(self, row: lease.Lease) -> Fraction:
+        """Return what a minute of a renewal costs today for the snapshots that a lease keeps."""
+        return snapshot_burns.minute_usd(row, _renewal_rates(row, self._on_sale.now))
 
     def of_call(self) -> list[Fraction]:
         """Return the fees of a management call."""

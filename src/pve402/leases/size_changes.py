@@ -195,14 +195,16 @@ class SizeChanges:
             return Plan(row=row, size=size, rates=dict(row.rates), before=before, after=before)
         today = selling.sku(row.sku).rates
         rates = changes.rates_after(row.rates, today, row.size, size)
-        after = before.changed(meter.burn_of(rates, size, addresses=row.address_count), now)
+        after = before.changed(meter.burn_of_lease(row.evolve(rates=rates, size=size)), now)
         return Plan(row=row, size=size, rates=rates, before=before, after=after)
 
     def _check_end(self, plan: Plan, now: datetime) -> None:
         """Hold the lease to the cap on time that is paid ahead, and to the least that is left."""
         before, after = plan.before.ends_at, plan.after.ends_at
-        latest = now + timedelta(seconds=self._settings.paid_ahead_limit_seconds)
-        if after > max(before, latest):
+        less = plan.row.snapshot_burn or 0  # the cap is reckoned without them
+        was_ahead = plan.before.paid_ahead_ms(now, less=less)
+        ahead = plan.after.paid_ahead_ms(now, less=less)
+        if ahead > max(was_ahead, self._settings.paid_ahead_limit_seconds * 1000):
             days = self._settings.paid_ahead_limit_seconds / 86400
             raise errors.PaidTooFarAhead(
                 f"at most {days:g} days may be paid ahead, and with this size the time that is left"

@@ -15,12 +15,12 @@ from typing import Any
 import structlog
 
 from pve402.domain import lease, mark, snapshots
-from pve402.leases import machine, options, workflow
+from pve402.leases import machine, moves, options, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import snapshots as pve_snapshots
 from pve402.proxmox import tasks as pve_tasks
-from pve402.storage import database, snapshot_rows
+from pve402.storage import database, snapshot_rows, transaction
 
 log = structlog.get_logger(__name__)
 
@@ -103,27 +103,48 @@ class SnapshotCalls:
 
     async def note_failed(
         self, row: lease.Lease, one: snapshots.Snapshot, **values: Any
-    ) -> snapshots.Snapshot:
+    ) -> lease.Lease:
         """Write down that one could not be taken; those that failed before give way to it.
 
-        Raises FenceLostError.
+        What it has burnt is given back. Raises FenceLostError.
         """
+        nothing = dict.fromkeys(("gb", "burn", "burns_since"))
         async with self._db.begin() as tx:
-            await snapshot_rows.check_fence(tx, row)
+            moved = await self._end_burning(tx, row, one, failed=True)
             await snapshot_rows.remove_failed(tx, row.lease_id)
             failed = snapshots.State.FAILED.value
-            return await snapshot_rows.update(tx, one, state=failed, **values)
+            await snapshot_rows.update(tx, one, state=failed, **nothing, **values)
+        return moved
 
     async def note_task(self, one: snapshots.Snapshot, upid: pve_tasks.Upid) -> snapshots.Snapshot:
         """Write down the task of a call that was sent. Raises FenceLostError after another call."""
         async with self._db.begin() as tx:
             return await snapshot_rows.note_task(tx, one, upid.text)
 
-    async def remove(self, row: lease.Lease, one: snapshots.Snapshot) -> None:
-        """Delete the row of a snapshot that is gone. Raises FenceLostError."""
+    async def remove(self, row: lease.Lease, one: snapshots.Snapshot) -> lease.Lease:
+        """Delete the row of a snapshot that is gone, and burns no more. Raises FenceLostError."""
         async with self._db.begin() as tx:
-            await snapshot_rows.check_fence(tx, row)
+            moved = await self._end_burning(tx, row, one, failed=False)
             await snapshot_rows.remove(tx, one)
+        return moved
+
+    async def correct(self, row: lease.Lease) -> lease.Lease:
+        """Burn for the snapshots that are there, whatever a replica of an earlier version did."""
+        async with self._db.begin() as tx:
+            return await moves.end_burning(self._db, tx, row)
+
+    async def _end_burning(
+        self,
+        tx: transaction.Transaction,
+        row: lease.Lease,
+        one: snapshots.Snapshot,
+        *,
+        failed: bool,
+    ) -> lease.Lease:
+        if not one.burn:
+            await snapshot_rows.check_fence(tx, row)
+            return row
+        return await moves.end_burning(self._db, tx, row, one, failed=failed)
 
     async def seen(
         self, row: lease.Lease, one: snapshots.Snapshot

@@ -49,28 +49,31 @@ class SnapshotSteps:
         """
         async with self._db.read() as tx:
             found = await snapshot_rows.of_lease(tx, row.lease_id)
+        if (row.snapshot_burn or 0) != sum(one.burn or 0 for one in found):
+            return await self._calls.correct(row), None
         one = next((one for one in found if one.is_unfinished), None)
         if one is None or row.suspension is not None:
             return row, None
         if one.state is snapshots.State.ROLLING_BACK:
             return await self._rollback.run(row, one), None
         try:
-            await self._take_or_delete(row, one)
+            return await self._take_or_delete(row, one), None
         except workflow.RetryLater as later:
             return row, await self._later(later.after_seconds or _AGAIN_SECONDS)
         except pve.ProxmoxError as error:
             reason = workflow.reason_of(error)
             log.warning("snapshot_unfinished", lease=row.lease_id, vmid=row.vmid, error=reason)
             return row, await self._later(_AGAIN_SECONDS)
-        return row, None
 
-    async def _take_or_delete(self, row: lease.Lease, one: snapshots.Snapshot) -> None:
+    async def _take_or_delete(self, row: lease.Lease, one: snapshots.Snapshot) -> lease.Lease:
+        """Return the lease, which may burn less then."""
         if one.state is snapshots.State.TAKING:
-            one = await self._take(row, one)
-        if one.state is snapshots.State.DELETING:
-            await self._delete(row, one)
+            row, one = await self._take(row, one)
+        return await self._delete(row, one) if one.state is snapshots.State.DELETING else row
 
-    async def _take(self, row: lease.Lease, one: snapshots.Snapshot) -> snapshots.Snapshot:
+    async def _take(
+        self, row: lease.Lease, one: snapshots.Snapshot
+    ) -> tuple[lease.Lease, snapshots.Snapshot]:
         """Take a snapshot, unless it is there; a call whose answer was lost is not sent again."""
         there, error = {"state": snapshots.State.THERE.value, **_NOW_DONE}, None
         if one.asked_at is None:
@@ -82,19 +85,19 @@ class SnapshotSteps:
         else:
             found = await self._calls.seen(row, one)
             if found is not None and found.is_whole:
-                return await self._calls.note(row, one, **there)
+                return row, await self._calls.note(row, one, **there)
             error = await self._calls.settle(row, one)
         found = await self._calls.seen(row, one)
         if found is not None and found.is_whole:
-            return await self._calls.note(row, one, **there)
+            return row, await self._calls.note(row, one, **there)
         problem = snapshot_calls.problem_of(error)
         log.warning("snapshot_not_taken", lease=row.lease_id, vmid=row.vmid, problem=problem)
         if found is None:
-            return await self._calls.note_failed(row, one, problem=problem, **_NOW_DONE)
+            return await self._calls.note_failed(row, one, problem=problem, **_NOW_DONE), one
         half_made = {"state": snapshots.State.DELETING.value, "problem": problem}
-        return await self._calls.note(row, one, **half_made, **_NOW_DONE)
+        return row, await self._calls.note(row, one, **half_made, **_NOW_DONE)
 
-    async def _delete(self, row: lease.Lease, one: snapshots.Snapshot) -> None:
+    async def _delete(self, row: lease.Lease, one: snapshots.Snapshot) -> lease.Lease:
         """Delete a snapshot unless it is gone. Its name is never used again, so twice is harmless.
 
         A guest that is locked, by a backup perhaps, keeps it for now.
@@ -109,9 +112,9 @@ class SnapshotSteps:
                     await self._calls.note(row, one, problem=snapshots.NOT_DELETED)
                 raise workflow.RetryLater(workflow.reason_of(error or pve.ProxmoxFault()))
         if one.problem in {None, snapshots.NOT_DELETED}:
-            await self._calls.remove(row, one)
-        else:  # half made: its tenant is told why it could not be taken
-            await self._calls.note_failed(row, one, **_NOW_DONE)
+            return await self._calls.remove(row, one)
+        # half made: its tenant is told why it could not be taken
+        return await self._calls.note_failed(row, one, **_NOW_DONE)
 
     async def _later(self, seconds: float) -> datetime:
         return await self._db.time() + timedelta(seconds=seconds)

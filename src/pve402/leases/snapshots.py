@@ -7,10 +7,13 @@ thing is under way again in the transaction that writes.
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from fractions import Fraction
 
-from pve402.domain import errors, lease, networks, snapshots
-from pve402.leases import moves, options, power, snapshot_calls, worker
+from pve402.domain import errors, lease, meter, networks, price, snapshot_burns, snapshots
+from pve402.leases import moves, on_sale, options, power, snapshot_calls, worker
+from pve402.leases.moves import metering
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import snapshots as pve_snapshots
@@ -26,6 +29,7 @@ class Listing:
     snapshots: Sequence[snapshots.Snapshot]
     at_most: int
     are_possible: bool | None  # None: Proxmox could not be asked
+    next_usd: Fraction = Fraction(0)  # what another one would burn a minute
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +54,9 @@ class Snapshots:
         on_proxmox: pve_snapshots.GuestSnapshots,
         lease_worker: worker.Worker,
         settings: options.LeaseOptions,
+        selling: on_sale.OnSale,
     ) -> None:
+        self._on_sale = selling
         self._db = db
         self._guests = guests
         self._on_proxmox = on_proxmox
@@ -65,7 +71,7 @@ class Snapshots:
         """Raise the error that `take` would get now, before anything is charged.
 
         Raises SnapshotsOff, InvalidRequest, SnapshotExists, TooManySnapshots, SnapshotsNotPossible,
-        ContainerLocked, LeaseBusy, and the errors of `power.check_running_time`.
+        ContainerLocked, LeaseBusy, TooLittleTimeLeft, and the errors of `power.check_running_time`.
         """
         if self._settings.snapshots_per_lease == 0:
             raise snapshots.SnapshotsOff
@@ -73,6 +79,7 @@ class Snapshots:
         await self._check_usable(row)
         async with self._db.read() as tx:
             self._check_new(await snapshot_rows.of_lease(tx, row.lease_id), name)
+            await self._check_time(tx, row)
         await self._check_unlocked(row)
         if not await self._are_possible(row):
             raise snapshots.SnapshotsNotPossible
@@ -80,12 +87,15 @@ class Snapshots:
     async def take(self, row: lease.Lease, name: str) -> snapshots.Snapshot:
         """Take a snapshot; waits a few seconds for it.
 
-        Raises LeaseBusy, SnapshotExists, TooManySnapshots, and what kept Proxmox from it:
-        ContainerLocked, SnapshotsNotPossible, SnapshotFailed.
+        Raises LeaseBusy, SnapshotExists, TooManySnapshots, TooLittleTimeLeft, and what kept Proxmox
+        from it: ContainerLocked, SnapshotsNotPossible, SnapshotFailed.
         """
-        async with self._changing(row, moves.look_at_snapshots) as change:
+        today = self._rates(row)
+        begin = functools.partial(moves.begin_snapshot, today=today)
+        async with self._changing(row, begin) as change:
             self._check_new(change.found, name)
-            await snapshot_rows.insert(self._db, change.tx, row.lease_id, name)
+            burning = snapshot_burns.of_new(change.moved, today)
+            await snapshot_rows.insert(self._db, change.tx, row.lease_id, name, **burning)
         return await self._done(change.moved, name)
 
     async def check_change(self, row: lease.Lease, name: str) -> None:
@@ -151,8 +161,23 @@ class Snapshots:
     async def _listing(self, row: lease.Lease, *, possible: bool | None) -> Listing:
         async with self._db.read() as tx:
             found = await snapshot_rows.of_lease(tx, row.lease_id)
-        at_most = self._settings.snapshots_per_lease
-        return Listing(snapshots=found, at_most=at_most, are_possible=possible)
+        return Listing(
+            snapshots=found,
+            at_most=self._settings.snapshots_per_lease,
+            next_usd=meter.minute_usd(snapshot_burns.burn_of_next(row, self._rates(row))),
+            are_possible=possible,
+        )
+
+    def _rates(self, row: lease.Lease) -> price.Rates | None:
+        sku = self._on_sale.now.skus.get(row.sku)
+        return None if sku is None else sku.rates
+
+    async def _check_time(self, tx: transaction.Transaction, row: lease.Lease) -> None:
+        """Raise TooLittleTimeLeft if a lease could not burn for another snapshot."""
+        burn = snapshot_burns.burn_of_next(row, self._rates(row))
+        if burn:
+            now = await self._db.time_in(tx)
+            snapshot_burns.taken(metering.whole(row, now), burn, now)
 
     async def _can_be_taken(self, row: lease.Lease) -> bool:
         is_made = row.status is lease.LeaseStatus.ACTIVE

@@ -8,6 +8,7 @@ decimal string of atomic units, so that no client rounds it.
 from pve402.schemas.answers import (
     Address,
     AllNodeStats,
+    BurnItem,
     ChallengeAnswer,
     ConsoleAnswer,
     CpuFigures,
@@ -116,6 +117,7 @@ __all__ = [
     "AddressWord",
     "AllNodeStats",
     "Bounds",
+    "BurnItem",
     "CatalogueAnswer",
     "CatalogueState",
     "ChallengeAnswer",

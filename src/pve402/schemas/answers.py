@@ -123,6 +123,15 @@ class PauseItem(Wire):
     )
 
 
+class BurnItem(Wire):
+    """What a lease burns a minute while it is not paused, in USD, and of what that consists."""
+
+    minute_usd: str
+    size_usd: str
+    addresses_usd: str
+    snapshots_usd: str
+
+
 class LeaseItem(Wire):
     """A lease with the live status of its guest."""
 
@@ -154,6 +163,7 @@ class LeaseItem(Wire):
     paused: PauseItem | None = Field(
         None, description="Set while the lease is paused and its container down."
     )
+    burn: BurnItem | None = Field(None, description="Null before it is paid.")
 
 
 class UserDataItem(Wire):

@@ -56,6 +56,12 @@ class Quote(Wire):
     memory_mb: int
     disk_gb: int
     price_usd: str = Field(description="Exact, before rounding up to atomic units.")
+    address_count: int = Field(
+        default=0, description="Addresses of its own, which the price counts if they have a rate."
+    )
+    snapshots_minute_usd: str = Field(
+        default="0", description="What a minute of a renewal costs for kept snapshots."
+    )
     accepts: list[Offer]
     available: bool | None = Field(description="Whether there is room now; null if unknown.")
     network_pending_seconds: PendingSeconds = 0
@@ -97,6 +103,9 @@ class SkuItem(Wire):
     )
     address_usd_minute: str | None = Field(
         None, description="Of each address of its own (`addressCount`); null: none is charged for."
+    )
+    snapshot_gb_usd_minute: str | None = Field(
+        None, description="Of each GiB of disk of each kept snapshot; null: they burn nothing."
     )
     cores: Bounds
     memory_mb: Bounds

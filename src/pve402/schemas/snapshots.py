@@ -32,6 +32,9 @@ class SnapshotItem(Wire):
             " `snapshot_not_deleted`; null if nothing did."
         ),
     )
+    minute_usd: str = Field(
+        default="0", description="USD a minute that the lease burns for it until it is gone."
+    )
 
 
 class SnapshotsAnswer(Wire):
@@ -44,6 +47,9 @@ class SnapshotsAnswer(Wire):
             "Whether the storage of its disk takes snapshots; null after a deletion if Proxmox VE"
             " could not be asked."
         )
+    )
+    next_minute_usd: str = Field(
+        default="0", description="USD a minute that the lease would burn for another one."
     )
     rollback_stops: bool = Field(
         default=True, description="Whether the container is stopped to be rolled back."

@@ -19,6 +19,8 @@ snapshots = sa.Table(
     sa.Column("resumes_to", sa.String(16)),
     sa.Column("kept", JsonText),
     sa.Column("problem", sa.String(64)),
+    *(sa.Column("gb", sa.Integer), sa.Column("burn", Amount)),
+    sa.Column("burns_since", UtcMilliseconds),
 )
 sa.Index("snapshots_name", snapshots.c.lease_id, snapshots.c.name, unique=True)
 

@@ -6,6 +6,7 @@ noted by who sent it, even if the lease was taken over meanwhile: then nobody ne
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -33,7 +34,7 @@ async def get(tx: transaction.Transaction, lease_id: str, name: str) -> snapshot
 
 
 async def insert(
-    db: database.Database, tx: transaction.Transaction, lease_id: str, name: str
+    db: database.Database, tx: transaction.Transaction, lease_id: str, name: str, **burning: Any
 ) -> None:
     """Write a snapshot that is to be taken; one of that name that failed gives way."""
     failed = (_snapshots.c.name == name, _snapshots.c.state == snapshots.State.FAILED.value)
@@ -44,7 +45,7 @@ async def insert(
         "name": name,
         "state": snapshots.State.TAKING.value,
     }
-    await tx.execute(_snapshots.insert().values(**values, created_at=db.now()))
+    await tx.execute(_snapshots.insert().values(**values, **burning, created_at=db.now()))
 
 
 async def remove_failed(tx: transaction.Transaction, lease_id: str) -> None:
@@ -88,6 +89,16 @@ async def remove_of_lease(tx: transaction.Transaction, lease_id: str) -> None:
         await tx.execute(_snapshots.delete().where(_snapshots.c.lease_id == lease_id))
 
 
+async def hold(
+    tx: transaction.Transaction, lease_id: str, since: datetime, until: datetime
+) -> None:
+    """Move when snapshots of a lease began to burn, by time since then in which nothing burnt."""
+    for one in await of_lease(tx, lease_id):
+        began = one.burns_since
+        if began is not None and until > max(since, began):
+            await update(tx, one, burns_since=began + (until - max(since, began)))
+
+
 async def check_fence(tx: transaction.Transaction, row: lease.Lease) -> None:
     """Raise FenceLostError unless the lease is still the caller's; it stays so for `tx`."""
     ours = (_leases.lease_id == row.lease_id, _leases.fence == row.fence)
@@ -99,11 +110,20 @@ async def check_fence(tx: transaction.Transaction, row: lease.Lease) -> None:
 async def left_alone(tx: transaction.Transaction) -> Sequence[str]:
     """Return the active leases with an unfinished snapshot that no worker is about to look at.
 
-    A renewal out of grace, or a replica that knows no snapshots, leaves such a lease behind.
+    A renewal out of grace, or a replica that knows no snapshots, leaves such a lease behind. One
+    that does not know that they burn leaves a lease that burns for more or fewer than there are.
     """
+    unfinished = sa.exists().where(
+        _snapshots.c.lease_id == _leases.lease_id, _snapshots.c.state.in_(_UNFINISHED)
+    )
+    burning = (
+        sa.select(sa.func.coalesce(sa.func.sum(_snapshots.c.gb), 0))
+        .where(_snapshots.c.lease_id == _leases.lease_id, _snapshots.c.burn.isnot(None))
+        .scalar_subquery()
+    )
     query = (
         sa.select(_leases.lease_id)
-        .where(_snapshots.c.lease_id == _leases.lease_id, _snapshots.c.state.in_(_UNFINISHED))
+        .where(sa.or_(unfinished, _leases.snapshot_gb != burning))
         .where(_leases.status == lease.LeaseStatus.ACTIVE.value)
         .where(_leases.suspended_at.is_(None), _leases.hold_order_id.is_(None))
         .where(_leases.fence.is_(None), _leases.due_at == _leases.expires_at)

@@ -67,6 +67,7 @@ leases = sa.Table(
     sa.Column("metered_at", UtcMilliseconds),
     *(sa.Column(name, UtcMilliseconds) for name in ("pause_asked_at", "paused_at", "wakes_since")),
     sa.Column("paused", JsonText),
+    *(sa.Column("snapshot_gb", sa.Integer), sa.Column("snapshot_burn", Amount)),
     sa.Column("wakes", sa.Integer, nullable=False, server_default="0"),
     sa.Column("active_at", UtcMilliseconds),
 )

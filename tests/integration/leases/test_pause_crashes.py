@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.support.dying import WHEN, come_round, die_at
+from tests.support.dying import WHEN, come_round, die_at, either_database
 from tests.support.installation import Installation, World, running
 from tests.support.pausing import SLOWER, metered, pausing_catalogue
 
@@ -26,16 +26,15 @@ WAKING = [
 
 
 @pytest.mark.parametrize("when", WHEN)
-@pytest.mark.parametrize("point", PAUSING)
+@either_database(PAUSING)
 async def test_a_pause_survives_a_crash(
-    tmp_path: Path, world: World, pausing_catalogue: Path, point: str, when: str
+    database_url: str, world: World, pausing_catalogue: Path, point: str, when: str
 ) -> None:
-    url = f"sqlite:///{tmp_path}/db.sqlite3"
-    async with running(url, *world, pve402_catalogue=pausing_catalogue) as first:
+    async with running(database_url, *world, pve402_catalogue=pausing_catalogue) as first:
         row = (await first.lease()).lease
         await die_at(first, point, when, first.leases.pause(row))
 
-    async with running(url, *world, pve402_catalogue=pausing_catalogue) as second:
+    async with running(database_url, *world, pve402_catalogue=pausing_catalogue) as second:
         await come_round(second)
         now = await second.leases.find(row.lease_id)
 
@@ -45,18 +44,17 @@ async def test_a_pause_survives_a_crash(
 
 
 @pytest.mark.parametrize("when", WHEN)
-@pytest.mark.parametrize("point", WAKING)
+@either_database(WAKING)
 async def test_a_wake_survives_a_crash(
-    tmp_path: Path, world: World, pausing_catalogue: Path, point: str, when: str
+    database_url: str, world: World, pausing_catalogue: Path, point: str, when: str
 ) -> None:
-    url = f"sqlite:///{tmp_path}/db.sqlite3"
-    async with running(url, *world, pve402_catalogue=pausing_catalogue) as first:
+    async with running(database_url, *world, pve402_catalogue=pausing_catalogue) as first:
         row = (await first.lease()).lease
         paused = await first.leases.pause(row)
         first.pass_time(1800)
         await die_at(first, point, when, first.leases.start(paused))
 
-    async with running(url, *world, pve402_catalogue=pausing_catalogue) as second:
+    async with running(database_url, *world, pve402_catalogue=pausing_catalogue) as second:
         second.pass_time(1800)
         await come_round(second)
         now = await second.leases.find(row.lease_id)

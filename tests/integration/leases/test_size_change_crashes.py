@@ -5,11 +5,10 @@ The guest, its lease and its price then agree, whether the change came about or 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from tests.integration.leases.test_snapshot_crashes import come_round, hang_at
 from tests.support import size_changes as support
+from tests.support.dying import either_database
 from tests.support.installation import Installation, World, running
 
 from pve402.domain import lease, meter, power, size_changes
@@ -38,51 +37,48 @@ FAILING = [
 
 
 @pytest.mark.parametrize("when", WHEN)
-@pytest.mark.parametrize("point", LIVE)
+@either_database(LIVE)
 async def test_a_change_survives_a_crash(
-    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch, point: str, when: str
+    database_url: str, world: World, monkeypatch: pytest.MonkeyPatch, point: str, when: str
 ) -> None:
-    url = f"sqlite:///{tmp_path}/db.sqlite3"
-    async with running(url, *world) as first:
+    async with running(database_url, *world) as first:
         row = (await first.lease(minutes=600)).lease
         await die_at(first, monkeypatch, point, when, row)
 
-    async with running(url, *world) as second:
+    async with running(database_url, *world) as second:
         await come_round(second)
 
         await check_agrees(second, row, AFTER)
 
 
 @pytest.mark.parametrize("when", WHEN)
-@pytest.mark.parametrize("point", RESTARTING)
+@either_database(RESTARTING)
 async def test_a_change_with_a_restart_survives_a_crash(
-    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch, point: str, when: str
+    database_url: str, world: World, monkeypatch: pytest.MonkeyPatch, point: str, when: str
 ) -> None:
-    url = f"sqlite:///{tmp_path}/db.sqlite3"
-    async with running(url, *world) as first:
+    async with running(database_url, *world) as first:
         row = (await first.lease(minutes=600)).lease
         first.proxmox.world.faults.refused_live.add("memory")
         await die_at(first, monkeypatch, point, when, row)
 
-    async with running(url, *world) as second:
+    async with running(database_url, *world) as second:
         await come_round(second)
 
         await check_agrees(second, row, AFTER)
 
 
 @pytest.mark.parametrize("when", WHEN)
-@pytest.mark.parametrize("point", FAILING)
+@either_database(FAILING)
 async def test_a_change_that_fails_costs_nothing_after_a_crash(
-    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch, point: str, when: str
+    database_url: str, world: World, monkeypatch: pytest.MonkeyPatch, point: str, when: str
 ) -> None:
-    url = f"sqlite:///{tmp_path}/db.sqlite3"
-    async with running(url, *world) as first:
+    async with running(database_url, *world) as first:
         row = (await first.lease(minutes=600)).lease
         for _ in range(2):
             fail_growth(first)
         await die_at(first, monkeypatch, point, when, row)
 
-    async with running(url, *world) as second:
+    async with running(database_url, *world) as second:
         fail_growth(second)
         await come_round(second)
 

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 from pve402 import schemas
 from pve402.api.messages import prices
-from pve402.domain import account, meter, power, user_data
+from pve402.domain import account, meter, power, price, user_data
 from pve402.domain.lease import Lease
 from pve402.domain.order import OrderStatus
 from pve402.jump import way
@@ -147,6 +147,7 @@ def _item(view: service.LeaseView) -> dict[str, Any]:
         "end_reason": shown.end_reason,
         "suspended": _suspended(shown),
         "paused": _paused(shown),
+        "burn": _burn(shown),
     }
 
 
@@ -183,6 +184,22 @@ def _paused(shown: Lease) -> schemas.PauseItem | None:
         until=found.pause.until,
         minute_usd=rate,
         because="idle" if was_idle else None,
+    )
+
+
+def _burn(shown: Lease) -> schemas.BurnItem | None:
+    """Say what a lease burns; what it does not burn for addresses and snapshots, for its size."""
+    found = meter.of(shown)
+    if found is None:
+        return None
+    rate = price.parse_usd(shown.rates.get("address_usd_minute", "0"))
+    whole, own = meter.minute_usd(found.burn), rate * shown.address_count
+    kept = meter.minute_usd(shown.snapshot_burn or 0)
+    return schemas.BurnItem(
+        minute_usd=prices.usd(whole),
+        size_usd=prices.usd(max(Fraction(0), whole - own - kept)),
+        addresses_usd=prices.usd(own),
+        snapshots_usd=prices.usd(kept),
     )
 
 

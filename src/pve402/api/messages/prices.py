@@ -55,11 +55,26 @@ def quote(
         memory_mb=size.memory_mb,
         disk_gb=size.disk_gb,
         price_usd=usd(price_usd),
+        address_count=len(connected.known) if connected else 0,
         accepts=[offer(terms) for terms in offers],
         available=available,
         network_pending_seconds=connected.pending_seconds if connected else 0,
         network_ahead_seconds=connected.ahead_seconds if connected else 0,
     )
+
+
+def renewal_quote(
+    row: lease.Lease,
+    minutes: int,
+    price_usd: Fraction,
+    offers: Sequence[protocol.Requirements],
+    *,
+    snapshots_usd: Fraction,
+) -> schemas.Quote:
+    """Describe the price of a renewal, of which snapshots cost so much a minute."""
+    found = quote(row.sku, row.size, minutes, price_usd, offers, available=True)
+    held = {"address_count": row.address_count, "snapshots_minute_usd": usd(snapshots_usd)}
+    return found.model_copy(update=held)
 
 
 def waits(connected: networks.NetworkProfile) -> str:

@@ -1,7 +1,8 @@
 """Snapshots as answers show them."""
 
 from pve402 import schemas
-from pve402.domain import snapshots
+from pve402.api.messages import prices
+from pve402.domain import meter, snapshots
 from pve402.leases.snapshots import Listing
 
 
@@ -11,6 +12,7 @@ def answer(listing: Listing) -> schemas.SnapshotsAnswer:
         snapshots=[item(one) for one in listing.snapshots],
         at_most=listing.at_most,
         possible=listing.are_possible,
+        next_minute_usd=prices.usd(listing.next_usd),
     )
 
 
@@ -21,4 +23,5 @@ def item(one: snapshots.Snapshot) -> schemas.SnapshotItem:
         state=one.state.value,
         created_at=one.created_at,
         problem=snapshots.told(one.problem),
+        minute_usd=prices.usd(meter.minute_usd(one.burn or 0)),
     )

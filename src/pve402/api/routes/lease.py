@@ -240,7 +240,8 @@ async def _renewal_quote(
     await app.leases.check_renewable(found, wish.runtime_minutes)
     usd = app.leases.prices.of_renewal(found, wish.runtime_minutes)[0]
     offers = app.gate.price(usd, f"/lease/{wish.ctid}/renew", _RENEWAL).offers
-    priced = prices.quote(found.sku, found.size, wish.runtime_minutes, usd, offers, available=True)
+    kept = app.leases.prices.of_snapshots(found)
+    priced = prices.renewal_quote(found, wish.runtime_minutes, usd, offers, snapshots_usd=kept)
     return reply.respond(priced)
 
 

@@ -88,7 +88,13 @@ from pve402.leases.moves.size_changes import (
     stop_to_change,
     undo_size_change,
 )
-from pve402.leases.moves.snapshots import begin_rollback, end_rollback, look_at_snapshots
+from pve402.leases.moves.snapshots import (
+    begin_rollback,
+    begin_snapshot,
+    end_burning,
+    end_rollback,
+    look_at_snapshots,
+)
 from pve402.leases.moves.suspension import end_by_operator, resume, suspend
 from pve402.leases.moves.trials import begin_trial, end_trial, take_over_trial, wait_for_rules
 from pve402.leases.moves.warm_pool import (
@@ -112,6 +118,7 @@ __all__ = [
     "begin_rollback",
     "begin_settling",
     "begin_size_change",
+    "begin_snapshot",
     "begin_starting",
     "begin_stopping",
     "begin_trial",
@@ -121,6 +128,7 @@ __all__ = [
     "count_restart",
     "discard_warm",
     "end",
+    "end_burning",
     "end_by_operator",
     "end_early",
     "end_rollback",

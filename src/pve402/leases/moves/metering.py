@@ -30,6 +30,11 @@ def rated(row: lease.Lease, moment: datetime) -> meter.Meter:
     return found if found.burn == burn else found.rebased(burn)
 
 
+def whole(row: lease.Lease, moment: datetime) -> meter.Meter:
+    """Return a lease's meter as `rated`, unless it is paused: its end would not stay."""
+    return rated(row, moment) if row.paused_at is None else of(row, moment)
+
+
 def burning_until(row: lease.Lease, moment: datetime) -> datetime:
     """Return until when a lease's time has passed: a suspension that holds it ends that."""
     if row.suspension is None or not row.suspension.time_held:

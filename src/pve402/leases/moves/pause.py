@@ -50,7 +50,7 @@ async def begin_pause(
     A lease whose time has just ended is not paused. Guard: the fence, a pause is asked for.
     """
     latest, moment = await metering.latest(tx, row), await db.time_in(tx)
-    burn = meter.paused_burn_of(latest.rates, addresses=latest.address_count)
+    burn = meter.paused_burn_of_lease(latest)
     metered = metering.rated(latest, moment)
     if burn is None or metered.ends_at <= moment:
         return row

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from pve402.domain import lease, order
 from pve402.leases.moves import metering, row_moves
-from pve402.storage import database, tables, transaction
+from pve402.storage import database, snapshot_rows, tables, transaction
 
 Status = lease.LeaseStatus
 Transaction = transaction.Transaction
@@ -53,12 +53,19 @@ async def wake(tx: Transaction, row: lease.Lease) -> lease.Lease:
     return await row_moves.move(tx, row, path, {}, **rests)
 
 
-async def extend(tx: Transaction, row: lease.Lease, minutes: int, paid_at: datetime) -> lease.Lease:
-    """ACTIVE or STARTING to ACTIVE: add minutes to the later of now and the lease's end."""
+async def extend(
+    tx: Transaction, row: lease.Lease, minutes: int, paid_at: datetime, *, worth: int | None = None
+) -> lease.Lease:
+    """ACTIVE or STARTING to ACTIVE: add minutes to the later of now and the lease's end.
+
+    They are worth what they burnt when they were ordered; None: what they burn now.
+    """
     latest = await metering.latest(tx, row)
     before = metering.of(latest, paid_at)
     passed = metering.burning_until(latest, paid_at)
-    longer = before.credited(before.worth(minutes), passed)
+    if latest.snapshot_burn:  # they burnt nothing while the lease had ended
+        await snapshot_rows.hold(tx, row.lease_id, before.at(passed).metered_at, passed)
+    longer = before.credited(before.worth(minutes) if worth is None else worth, passed)
     path = {Status.ACTIVE: Status.ACTIVE, Status.STARTING: Status.ACTIVE}
     due = latest.due_at if _has_power_change(latest) else longer.ends_at
     none = {"deletes_at": None, "end_reason": None, "fence": None}

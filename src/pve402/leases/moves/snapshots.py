@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from pve402.domain import happening, lease, power
-from pve402.leases.moves import row_moves
-from pve402.storage import database, transaction
+from pve402.domain import happening, lease, power, price, snapshot_burns, snapshots
+from pve402.leases.moves import metering, row_moves
+from pve402.storage import database, snapshot_rows, transaction
 
 Status = lease.LeaseStatus
 Transaction = transaction.Transaction
@@ -21,6 +21,49 @@ async def look_at_snapshots(
     """
     only_if = {"hold_order_id": None, "suspended_at": None}
     return await row_moves.move(tx, row, _ACTIVE, only_if, **_due(db))
+
+
+async def begin_snapshot(
+    db: database.Database, tx: Transaction, row: lease.Lease, today: price.Rates | None
+) -> lease.Lease:
+    """ACTIVE, due at once: a snapshot is to be taken, and the lease burns for it from now on.
+
+    Guard: no hold, not suspended. Raises TooLittleTimeLeft.
+    """
+    moved = await look_at_snapshots(db, tx, row)
+    burn = snapshot_burns.burn_of_next(moved, today)
+    if not burn:
+        return moved
+    moment = await db.time_in(tx)
+    metered = snapshot_burns.taken(metering.whole(moved, moment), burn, moment)
+    more = {"snapshot_gb": (moved.snapshot_gb or 0) + moved.size.disk_gb}
+    more["snapshot_burn"] = (moved.snapshot_burn or 0) + burn
+    return await row_moves.move(tx, moved, _ACTIVE, {}, **metered.facts, **more)
+
+
+async def end_burning(
+    db: database.Database,
+    tx: Transaction,
+    row: lease.Lease,
+    one: snapshots.Snapshot | None = None,
+    *,
+    failed: bool = False,
+) -> lease.Lease:
+    """ACTIVE: a snapshot is gone, or could not be taken, and burns no more.
+
+    Without one, burn what the rows of snapshots say, which a replica of an earlier version changed.
+    Guard: the fence.
+    """
+    latest, moment = await metering.latest(tx, row), await db.time_in(tx)
+    metered, before = metering.whole(latest, moment), latest.snapshot_burn or 0
+    found = {each.pve_name: each for each in await snapshot_rows.of_lease(tx, row.lease_id)}
+    gone = None if one is None else found.pop(one.pve_name, None)
+    if gone is not None:
+        metered = snapshot_burns.ended(metered, gone, moment, failed=failed)
+        before -= gone.burn or 0
+    values = snapshot_burns.facts(found.values())
+    metered = metered.loaded((values["snapshot_burn"] or 0) - before, moment)
+    return await row_moves.move(tx, row, _ACTIVE, {"fence": row.fence}, **metered.facts, **values)
 
 
 async def begin_rollback(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:

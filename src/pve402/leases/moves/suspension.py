@@ -4,7 +4,7 @@ from typing import Any
 
 from pve402.domain import happening, lease, power
 from pve402.leases.moves import metering, row_moves
-from pve402.storage import database, size_change_rows, transaction
+from pve402.storage import database, size_change_rows, snapshot_rows, transaction
 
 Status = lease.LeaseStatus
 Transaction = transaction.Transaction
@@ -48,6 +48,7 @@ async def resume(db: database.Database, tx: Transaction, row: lease.Lease) -> le
         metered = metering.of(await metering.latest(tx, row), moment)
         values |= metered.held(suspension.since, moment).facts
         await size_change_rows.hold(tx, row.lease_id, suspension.since, moment)
+        await snapshot_rows.hold(tx, row.lease_id, suspension.since, moment)
     only_if = {**_as_read(row), "suspended_at": _since(row)}
     moved = await row_moves.move(tx, row, _SAME, only_if, **values, time_held=False, **_due(db))
     await row_moves.note(db, tx, row, happening.Kind.RESUMED)

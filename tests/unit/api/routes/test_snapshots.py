@@ -44,13 +44,14 @@ async def test_a_token_takes_lists_rolls_back_and_deletes(api: Api):
     left = await api.client.request("DELETE", f"{PATH}/before", headers=BEARER)
 
     item = {"name": "before", "state": "there", "createdAt": "2026-11-21T12:00:00Z"}
-    item |= {"problem": None}
+    item |= {"problem": None, "minuteUsd": "0"}
     assert [reply.status for reply in (taken, shown, back, left)] == [200] * 4
     assert taken.json() == back.json() == item
     assert shown.json() == {
         "snapshots": [item],
         "atMost": 3,
         "possible": True,
+        "nextMinuteUsd": "0",
         "rollbackStops": True,
     }
     assert left.json()["snapshots"] == []
