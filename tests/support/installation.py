@@ -20,7 +20,7 @@ import pytest
 import sqlalchemy as sa
 from eth_account.signers.local import LocalAccount
 from tests.support import chain as chain_support
-from tests.support import migrated, payments, rekeying
+from tests.support import migrated, payments, rekeying, shell_looks
 
 from pve402 import bootstrap, config
 from pve402.domain import account, lease, mark, order, price, request
@@ -105,13 +105,18 @@ async def running(
 ) -> AsyncIterator[Installation]:
     """Start an installation on a database, with changed settings; a new file has its tables."""
     migrated.lay_sqlite(database_url)
-    with rekeying.installed() as fake:
+    with rekeying.installed() as fake, shell_looks.installed() as shells:
         parts = bootstrap.build(settings(database_url, proxmox, chain, facilitator, **changes))
     async with parts:
         made = Installation(
-            parts=parts, proxmox=proxmox, chain=chain, facilitator=facilitator, rekey=fake
+            parts=parts,
+            proxmox=proxmox,
+            chain=chain,
+            facilitator=facilitator,
+            rekey=fake,
+            shells=shells,
         )
-        fake.runs = made.runs
+        fake.runs = shells.runs = made.runs
         yield made
 
 
@@ -150,6 +155,7 @@ class Installation:
     chain: SimulatedChain
     facilitator: SimulatedFacilitator
     rekey: rekeying.FakeRekey
+    shells: shell_looks.FakeShells = dataclasses.field(default_factory=shell_looks.FakeShells)
     tenants: list[LocalAccount] = dataclasses.field(default_factory=list)
 
     @property

@@ -21,7 +21,7 @@ SERVICE_USER = "pve402@pve"
 CONSOLE_USER = "console@pve"
 TOKEN_NAME = "devnet"  # noqa: S105 - a token's name, not its secret
 
-# The rights that docs/how-to/proxmox-rights.md asks operators for, and no more.
+# The rights that docs/how-to/proxmox-rights.md asks operators of OCI images for, and no more.
 ROLES = (
     (
         "R402Guests",
@@ -39,15 +39,16 @@ ROLES = (
     ),
     ("R402Storage", ("Datastore.AllocateSpace",)),
     ("R402Bridge", ("SDN.Use",)),
-    ("R402Node", ("Sys.Audit",)),
+    ("R402PullStorage", ("Datastore.AllocateSpace", "Datastore.AllocateTemplate")),
+    ("R402PullNode", ("Sys.AccessNetwork", "Sys.Audit")),
     ("R402Console", ("VM.Console",)),
 )
 GRANTS = (
     ("/vms", SERVICE_USER, "R402Guests"),
-    (f"/storage/{STORAGE}", SERVICE_USER, "R402Storage"),
+    (f"/storage/{STORAGE}", SERVICE_USER, "R402PullStorage"),
     (f"/storage/{options.LOCAL_LVM.name}", SERVICE_USER, "R402Storage"),
     ("/sdn/zones/localnetwork/vmbr0", SERVICE_USER, "R402Bridge"),
-    ("/nodes/pve", SERVICE_USER, "R402Node"),
+    ("/nodes/pve", SERVICE_USER, "R402PullNode"),
     ("/vms", CONSOLE_USER, "R402Console"),
 )
 

@@ -7,7 +7,7 @@ from pve402.bootstrap import callers, catalogue_file, components, jump, payments
 from pve402.bootstrap import guests as guest_building
 from pve402.bootstrap import leases as settings_of_leases
 from pve402.domain import catalogue
-from pve402.guests import detached_ways, probes, rekeying
+from pve402.guests import detached_ways, probes, rekeying, shell_looks
 from pve402.leases import (
     admission,
     anew,
@@ -24,6 +24,7 @@ from pve402.leases import (
     fees,
     firewall_view,
     free_riding,
+    guest_steps,
     idling,
     image_keeper,
     inbound,
@@ -31,6 +32,9 @@ from pve402.leases import (
     machine,
     money,
     new_wallets,
+    oci_guests,
+    oci_steps,
+    oci_trials,
     on_sale,
     options,
     outcome,
@@ -147,6 +151,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
         guest_network,
         lease_options,
         cloning,
+        oci=oci_guests.OciGuests(guests, machines, lease_options),
         on_ready=filler.wake,
     )
     snapshot_asking = snapshot_calls.SnapshotCalls(
@@ -192,6 +197,9 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
             failures=failures,
             debt_writer=debt_writer,
             guest_network=guest_network,
+            steps_in_guests=guest_steps.GuestSteps(
+                deal_writer, failures, guest_network, filling.oci_guests
+            ),
             on_started=inside.prepare,
             cloning=clone_steps.CloneSteps(deal_writer, cloning, failures, rekeying_guests),
         ),
@@ -204,6 +212,22 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
         preparing=preparing.Preparing(db, guests, filling),
         trials=trial_guests,
         user_data=guest_building.user_data_runs(db, secret_vault, inside).run,
+        oci_file=oci_steps.OciSteps(
+            db,
+            pve_storage.Storages(proxmox),
+            tasks,
+            oci_trials.OciTrials(
+                trial_guests,
+                guests,
+                nodes,
+                machines,
+                shell_looks.ShellLooks(inside.hub),
+                view=view,
+                selling=selling,
+            ),
+            view=view,
+            settings=lease_options,
+        ).run,
     )
     lease_worker = worker.Worker(db, flows, worker_options)
     outcomes = outcome.Outcomes(db, lease_worker)

@@ -127,7 +127,7 @@ class Components:
         await self.lease_worker.start()
         self.lease_reconciler.start()
         self.filler.start(on_ordered=self.lease_worker.wake)
-        self.image_keeper.start()
+        self.image_keeper.start(on_due=self.lease_worker.wake)
         if self.guest_work.direct is not None:
             self.guest_work.direct.start()
         return self

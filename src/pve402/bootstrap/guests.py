@@ -80,7 +80,7 @@ def work_in_guests(
         wallet_mbps=settings.pve402_wallet_mbps,
         total_mbps=settings.pve402_total_mbps,
     )
-    variables = lease_variables.LeaseVariables(db, secret_vault)
+    variables = lease_variables.LeaseVariables(db, secret_vault, guests)
     terminal = hub.Hub(_hub_options(settings), opener, owners=owners, find_variables=variables.of)
     opened = streams.Streams(terminal, moved)
     can_forward = owners is None or bool(settings.pve402_peer_bind)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from pve402 import config
+from pve402.domain import oci
 from pve402.domain.catalogue import Catalogue
 from pve402.domain.networks import Source
 from pve402.proxmox import access
@@ -22,6 +23,11 @@ def needs(settings: config.Settings, catalogue: Catalogue, node: str) -> access.
         console_users=settings.pve_console_mode == "direct",
         snapshots=settings.pve402_snapshots > 0,
         clones=any(image.prepare for image in catalogue.images_on_sale),
+        pulls=frozenset(
+            image.template.partition(":")[0]
+            for image in catalogue.images_on_sale
+            if image.reference is not None
+        ),
         firewall=any(profile.is_isolated for profile in networks),
         ipam=frozenset(
             profile.bridge
@@ -32,7 +38,14 @@ def needs(settings: config.Settings, catalogue: Catalogue, node: str) -> access.
 
 
 def templates(settings: config.Settings, catalogue: Catalogue, node: str | None) -> set[str]:
-    """Return the template volumes for containers on one node, or on any."""
+    """Return the template volumes for containers on one node, or on any.
+
+    Those of OCI images are left out: the service has them pulled.
+    """
+    return {one for one in _volumes(settings, catalogue, node) if not oci.is_file(one)}
+
+
+def _volumes(settings: config.Settings, catalogue: Catalogue, node: str | None) -> set[str]:
     wanted = {settings.pve_os_template}
     for sku in catalogue.skus.values():
         if node is None or not sku.nodes or node in sku.nodes:
@@ -41,5 +54,5 @@ def templates(settings: config.Settings, catalogue: Catalogue, node: str | None)
 
 
 def _template_storages(settings: config.Settings, catalogue: Catalogue) -> Iterator[str]:
-    for volume in sorted(templates(settings, catalogue, None)):
+    for volume in sorted(_volumes(settings, catalogue, None)):
         yield volume.partition(":")[0]

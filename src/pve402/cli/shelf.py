@@ -6,7 +6,7 @@ from pve402 import client, schemas
 from pve402.cli import calls, terminal
 
 _HEADS = ("sku", "cores", "MiB", "GiB", "minutes", "USD per minute", "what it is")
-_IMAGE_HEADS = ("image", "OS", "MiB", "updated", "sold with", "what it is")
+_IMAGE_HEADS = ("image", "OS", "tag", "MiB", "updated", "sold with", "what it is")
 
 
 def show(url: str, *, as_json: bool) -> None:
@@ -43,6 +43,7 @@ def _image(item: schemas.Image, skus: Sequence[schemas.SkuItem]) -> tuple[str, .
     return (
         item.name,
         item.os,
+        item.tag or "",
         "" if item.size_bytes is None else str(item.size_bytes // 2**20),
         "" if item.updated_at is None else f"{item.updated_at:%Y-%m-%d}",
         ", ".join(sku.sku for sku in skus if item.name in sku.templates),

@@ -4,8 +4,12 @@ import dataclasses
 import re
 from typing import Any
 
+from pve402.domain import oci
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_KEYS = {"template", "os", "description", "prepare"}
+_STORAGE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*[A-Za-z0-9]")
+_USUAL_STORAGE = "local"  # each Proxmox VE has it
+_KEYS = {"template", "oci", "storage", "os", "description", "prepare"}
 _LONGEST = {"os": 64, "description": 256}
 MOST_IMAGES = 64
 
@@ -16,10 +20,14 @@ class ImageError(ValueError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Image:
-    """A container template that tenants choose by a name, and the operator's words about it."""
+    """A container template that tenants choose by a name, and the operator's words about it.
+
+    With a reference, the template is the file of that OCI image, which the service pulls.
+    """
 
     name: str
     template: str  # volume id
+    reference: oci.Reference | None = None
     os: str = ""
     description: str = ""
     prepare: bool = False  # keep a template of ours to clone, where the storage can
@@ -50,18 +58,48 @@ def _image(name: str, table: Any) -> Image:
         raise ImageError(f"{where}: must be a table")
     if not _NAME.fullmatch(name):
         raise ImageError(f"{where}: a name has at most 63 letters, digits, dots, - and _")
-    if "oci" in table:
-        raise ImageError(f"{where}.oci: OCI images are not sold; name a container template")
     for key in sorted(set(table) - _KEYS):
         raise ImageError(f"{where}: unknown key {key!r}")
-    template = table.get("template")
-    if not isinstance(template, str):
-        raise ImageError(f"{where}.template: must be the volume id of a container template")
+    reference = _reference(where, table)
+    template = _template(where, table) if reference is None else _file(where, table, reference)
     words = {key: _words(where, table, key) for key in _LONGEST}
     prepare = table.get("prepare", False)
     if not isinstance(prepare, bool):
         raise ImageError(f"{where}.prepare: must be true or false")
-    return Image(name=name, template=template, prepare=prepare, **words)
+    return Image(name=name, template=template, reference=reference, prepare=prepare, **words)
+
+
+def _template(where: str, table: dict[str, Any]) -> str:
+    template = table.get("template")
+    if not isinstance(template, str):
+        raise ImageError(f"{where}.template: must be the volume id of a container template")
+    if oci.is_file(template):
+        raise ImageError(f"{where}.template: is the file of an OCI image; name the image as oci")
+    if "storage" in table:
+        raise ImageError(f"{where}.storage: is for OCI images; a template names its own")
+    return template
+
+
+def _reference(where: str, table: dict[str, Any]) -> oci.Reference | None:
+    found = table.get("oci")
+    if found is None:
+        return None
+    if "template" in table:
+        raise ImageError(f"{where}: has both a template and an OCI image")
+    if not isinstance(found, str):
+        raise ImageError(f"{where}.oci: must be an image as HOST/PATH:TAG")
+    try:
+        return oci.Reference.parse(found)
+    except ValueError as error:
+        raise ImageError(f"{where}.oci: {error}") from error
+
+
+def _file(where: str, table: dict[str, Any], reference: oci.Reference) -> str:
+    """Return the volume id of an OCI image's file."""
+    storage = table.get("storage", _USUAL_STORAGE)
+    if not isinstance(storage, str) or not _STORAGE.fullmatch(storage):
+        raise ImageError(f"{where}.storage: must be the name of a storage that holds templates")
+    return reference.volume(storage)
 
 
 def _words(where: str, table: dict[str, Any], key: str) -> str:

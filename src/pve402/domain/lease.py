@@ -221,8 +221,13 @@ class Lease:
 
     @property
     def is_trial(self) -> bool:
-        """Whether its guest is one of the doctor's: never sold, and gone within minutes."""
+        """Whether its guest shows what guests can do: never sold, and gone within minutes."""
         return self.owner == DOCTOR
+
+    @property
+    def has_card(self) -> bool:
+        """Whether its guest has a network card: neither an image nor the trial of one has."""
+        return not self.is_image and bool(self.network or not self.is_trial)
 
     @property
     def ctid(self) -> str:

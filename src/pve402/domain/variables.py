@@ -1,5 +1,6 @@
 """The variables that a tenant gives all commands of a lease: which names and how much."""
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -34,6 +35,21 @@ def check(given: Mapping[str, str]) -> None:
             raise errors.InvalidEnv(f"The value of {name} in env has a NUL character.")
     if sum(_bytes(name) + _bytes(value) for name, value in given.items()) > MOST_BYTES:
         raise errors.InvalidEnv(f"All of env together must be at most {MOST_BYTES:,} bytes.")
+
+
+def usable(found: Mapping[str, str]) -> dict[str, str]:
+    """Return those of foreign variables that every shell can set, as many as may be."""
+    kept: dict[str, str] = {}
+    room = MOST_BYTES
+    for name, value in itertools.islice(found.items(), MOST):
+        try:
+            check({name: value})
+        except errors.InvalidEnv:
+            continue
+        room -= _bytes(name) + _bytes(value)
+        if room >= 0:
+            kept[name] = value
+    return kept
 
 
 def _bytes(text: str) -> int:

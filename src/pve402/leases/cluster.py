@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from pve402.domain import errors, mark, placement
+from pve402.domain import errors, mark, oci, placement
 from pve402.leases import metrics, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import nodes as pve_nodes
@@ -67,6 +67,7 @@ class ClusterView:
         self._without: dict[str, frozenset[str]] = {}
         self._shown: dict[str, dict[str, storage.Template]] = {}  # by node, then by volume
         self._types: dict[tuple[str, str], str] = {}  # by node and storage
+        self._sellable: Mapping[tuple[str, str], str] = {}  # by node and volume of an OCI image
         self._loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -132,6 +133,30 @@ class ClusterView:
         """Return a template as a node showed it in the last minute."""
         return self._shown.get(node, {}).get(volume)
 
+    def note_file(self, node: str, found: storage.Template) -> None:
+        """Remember a template that a node has shown since the last look at all of its own."""
+        self._shown.setdefault(node, {})[found.volid] = found
+        self._without[node] = self._without.get(node, frozenset()) - {found.volid}
+
+    def note_sellable(self, files: Mapping[tuple[str, str], str]) -> None:
+        """Remember which files of OCI images may be sold: their digests, by node and volume."""
+        self._sellable = files
+
+    def source_on(self, node: str, volume: str) -> str | None:
+        """Return the digest of a template that guests may be made of on a node now, if it shows it.
+
+        An OCI image's file may be used only as it was when it was tried.
+        """
+        shown = self.template_on(node, volume)
+        if shown is None:
+            return None
+        tried = self._sellable.get((node, volume)) if oci.is_file(volume) else shown.digest
+        return tried if tried == shown.digest else None
+
+    def lacks(self, node: str, volume: str) -> bool:
+        """Return whether a node did not show a template at the last look."""
+        return volume in self._without.get(node, frozenset())
+
     def storage_type(self, node: str, name: str) -> str | None:
         """Return the type of a node's storage, as of the last look at the rooms or at the node.
 
@@ -151,9 +176,12 @@ class ClusterView:
         """Return the free room of the nodes that can make guests of a template.
 
         Leaves out storages where such guests failed recently, and nodes without the template or its
-        storage if other nodes show it. Raises ProxmoxUnavailable if the room is unknown.
+        storage if other nodes show it. OCI images are made only where they were tried. Raises
+        ProxmoxUnavailable if the room is unknown.
         """
         rooms = await self.rooms()
+        if oci.is_file(template):
+            rooms = [room for room in rooms if self.source_on(room.node, template) is not None]
         seen = self._rooms_of.storages if self._rooms_of is not None else ()
         having = _nodes_with(seen, template.partition(":")[0])
         lacking = self._nodes_without(template, rooms)

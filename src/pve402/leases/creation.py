@@ -26,7 +26,7 @@ from typing import NoReturn
 
 import structlog
 
-from pve402.domain import errors, lease, networks, order
+from pve402.domain import errors, lease, order
 from pve402.leases import (
     clone_steps,
     clones,
@@ -34,6 +34,7 @@ from pve402.leases import (
     debts,
     failing,
     guest_networks,
+    guest_steps,
     machine,
     making_turns,
     moves,
@@ -67,6 +68,7 @@ class Creation:
         failures: failing.Failures,
         debt_writer: debts.Debts,
         guest_network: guest_networks.GuestNetworks,
+        steps_in_guests: guest_steps.GuestSteps,
         on_started: Callable[[lease.Lease], None],  # of a guest that is up; neither waits nor fails
         cloning: clone_steps.CloneSteps,
     ) -> None:
@@ -76,6 +78,7 @@ class Creation:
         self._debts = debt_writer
         self._failures = failures
         self._networks = guest_network
+        self._guest_steps = steps_in_guests
         self._deals = deal_writer
         self._machines = machines
         self._settling = funds
@@ -267,22 +270,11 @@ class Creation:
                 await self._ask_again(deal, error)
         else:
             await self._look_for_guest(deal)
-        deal = await self._isolate(deal)
+        deal = await self._guest_steps.complete(deal)
         if not deal.order.settles_first or deal.order.is_paid:
             return await self._deals.advance(deal, moves.begin_starting)
         await self._failures.check_time(deal)
         return await self._deals.advance(deal, moves.begin_settling, order_status=_SETTLING)
-
-    async def _isolate(self, deal: Deal) -> Deal:
-        """Write the isolation rules of a guest whose card is down, and note when they stood."""
-        if deal.lease.link is networks.Link.READY or deal.lease.rules_at is not None:
-            return deal
-        try:
-            moved = deals.Moving(self._deals, deal)
-            await self._networks.fence(deal.lease, moved.move)
-        except pve.ProxmoxError as error:
-            raise await self._failures.passing_or_final(deal, error, "create_failed") from error
-        return moved.deal
 
     async def _ask_again(self, deal: Deal, error: pve.ProxmoxError) -> NoReturn:
         """Ask for the guest again if its creation failed for a passing reason and made nothing.
@@ -304,7 +296,7 @@ class Creation:
             await self._machines.ensure_running(deal.lease, look_first=look_first)
         except pve.ProxmoxError as error:
             raise await self._failures.passing_or_final(deal, error, "start_failed") from error
-        deal = await self._connect(deal) if self._networks.connects_first(deal.lease) else deal
+        deal = await self._guest_steps.connect(deal)
         if deal.order.is_paid:
             self._on_started(deal.lease)
             await self._activate(deal, deal.order.transaction)
@@ -314,20 +306,6 @@ class Creation:
         begun = await self._deals.advance(deal, moves.begin_settling, order_status=_SETTLING)
         self._on_started(begun.lease)
         return begun
-
-    async def _connect(self, deal: Deal) -> Deal:
-        """Connect a guest whose address is read from it, before it is anybody's."""
-        moved = deals.Moving(self._deals, deal)
-        try:
-            _, again_at = await self._networks.advance(deal.lease, moved.move)
-        except pve.ProxmoxError as error:
-            raise await self._failures.passing_or_final(
-                moved.deal, error, "start_failed"
-            ) from error
-        if again_at is None:
-            return moved.deal
-        await self._failures.check_time(moved.deal)
-        raise workflow.retry_at(again_at, await self._deals.db.time(), "its network waits")
 
     async def _look_at_ready(self, deal: Deal) -> Deal:
         """Check a guest from the warm pool; replace it with a new one if it is not sound."""

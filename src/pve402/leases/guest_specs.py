@@ -25,8 +25,8 @@ def spec_of(
 
     Raises InvalidParameters if the catalogue no longer has the lease's network.
     """
-    if row.is_image:
-        return _of_image(usual, row)
+    if not row.has_card:
+        return _without_card(usual, row)
     sold = selling.catalogue_of(row)
     profile, sku = sold.networks.get(row.network), sold.skus.get(row.sku)
     if profile is None:
@@ -41,8 +41,8 @@ def spec_of(
     )
 
 
-def _of_image(usual: pve_guests.GuestSpec, row: lease.Lease) -> pve_guests.GuestSpec:
-    """Return the spec of a prepared image: no card, so that its clones inherit none."""
+def _without_card(usual: pve_guests.GuestSpec, row: lease.Lease) -> pve_guests.GuestSpec:
+    """Return the spec of a prepared image, so that its clones inherit no card, or of its trial."""
     return dataclasses.replace(
         _of_row(usual, row), has_card=False, nameserver=None, search_domain=None
     )

@@ -9,17 +9,31 @@ once no clone of it stands.
 import asyncio
 import contextlib
 import dataclasses
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import structlog
 
 from pve402.domain import errors, image_tables, lease, placement
-from pve402.leases import cluster, moves, on_sale, options, preparing, reservation, workflow
-from pve402.proxmox import storage
-from pve402.storage import database, drain_rows, image_rows, lease_rows, queue, transaction
+from pve402.leases import (
+    cluster,
+    moves,
+    oci_places,
+    on_sale,
+    options,
+    preparing,
+    reservation,
+    workflow,
+)
+from pve402.storage import (
+    database,
+    drain_rows,
+    image_rows,
+    lease_rows,
+    oci_rows,
+    queue,
+    transaction,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -59,13 +73,6 @@ def key_of(row: lease.Lease) -> tuple[str, str, str | None]:
     return row.template, row.node, row.storage
 
 
-def digest(found: storage.Template) -> str:
-    """Return what differs after an image's file was replaced."""
-    changed = None if found.created_at is None else found.created_at.timestamp()
-    text = json.dumps([found.volid, found.size_bytes, changed])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 class ImageKeeper:
     """Orders images, and retires those that are not wanted any more."""
 
@@ -80,12 +87,15 @@ class ImageKeeper:
         self._view = view
         self._settings = settings
         self._on_sale = selling
+        self._oci = oci_places.OciPlaces(db, view, selling)
+        self._on_due: Callable[[], None] = lambda: None
         self._woken = asyncio.Event()
         selling.when_replaced(self._woken.set)
         self._loop: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Start in the background; without prepared images, one look is for leftovers."""
+    def start(self, on_due: Callable[[], None] = lambda: None) -> None:
+        """Start in the background; call `on_due` when a file of an OCI image is to be looked at."""
+        self._on_due = on_due
         self._loop = asyncio.create_task(self._run_for_ever(), name="images")
 
     async def stop(self) -> None:
@@ -98,7 +108,11 @@ class ImageKeeper:
         """Order and retire what is to be. Raises ProxmoxUnavailable."""
         async with self._db.read() as tx:
             rows = await image_rows.list_standing(tx)
-        if not rows and not any(one.prepare for one in self._on_sale.now.images_on_sale):
+            has_files = await oci_rows.has_any(tx)
+        prepare = any(one.prepare for one in self._on_sale.now.images_on_sale)
+        if (has_files or self._oci.are_sold) and await self._oci.look(await self._view.rooms()):
+            self._on_due()
+        if not rows and not prepare:
             return
         places = self.places(await self._view.rooms())
         async with self._db.begin() as tx:
@@ -130,8 +144,7 @@ class ImageKeeper:
                     stores = not sku.storages or room.storage in sku.storages
                     links = self._view.storage_type(room.node, room.storage) in LINKING
                     if allowed and stores and links:
-                        seen = self._view.template_on(room.node, image.template)
-                        source = None if seen is None else digest(seen)
+                        source = self._view.source_on(room.node, image.template)
                         yield Place(
                             image=image, room=room, disk_gb=sku.disk_gb.least, source=source
                         )

@@ -63,6 +63,7 @@ class WorkerOptions:
     orders_at_once: int = 64
     leases_at_once: int = 200
     scripts_at_once: int = 32
+    oci_files_at_once: int = 2
     hold_seconds: float = 15.0  # a dead process's rows are taken over after this
     idle_seconds: float = 1.0  # the longest sleep between two reads of the table
     retry_least_seconds: float = 0.5

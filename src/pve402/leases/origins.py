@@ -104,7 +104,7 @@ class Images:
         check_own(self._machines, self._instance, source.row, config)
         if config.values.get("template") != "1":
             raise pve.ProxmoxFault(f"guest {source.row.vmid} is not the image that was prepared")
-        check_plain(source.row, whole_clones.strange_in(config))
+        check_plain(source.row, whole_clones.strange_in(config, source.row.template))
 
     async def lock(self, tx: transaction.Transaction, source: Source) -> bool:
         """Return whether the image was not retired; nobody retires it in this transaction."""
@@ -157,7 +157,11 @@ class GuestOrigin:
         """Check tags, description, options and disk of the guest, and those of its snapshot."""
         config = await self._guests.config(source.ref)
         check_own(self._machines, self._instance, source.row, config)
-        strange = [name for name in whole_clones.strange_in(config) if name not in _SNAPSHOTTED]
+        strange = [
+            name
+            for name in whole_clones.strange_in(config, source.row.template)
+            if name not in _SNAPSHOTTED
+        ]
         if config.values.get("template"):
             strange.append("template")
         check_plain(source.row, strange)
@@ -181,7 +185,11 @@ class GuestOrigin:
         config = await self._on_proxmox.config_of(source.ref, name)
         if not mark.is_marked(config.tags, self._instance, source.lease_id):
             raise pve.ProxmoxFault(f"a snapshot of guest {source.row.vmid} is not the lease's")
-        strange = [name for name in whole_clones.strange_in(config) if name not in _OF_SNAPSHOT]
+        strange = [
+            name
+            for name in whole_clones.strange_in(config, source.row.template)
+            if name not in _OF_SNAPSHOT
+        ]
         check_plain(source.row, strange)
         return config
 

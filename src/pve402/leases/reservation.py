@@ -4,6 +4,7 @@ All in the caller's transaction, which holds the placement lock. Creations, the 
 replacements for broken guests all reserve here.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 
@@ -86,6 +87,29 @@ async def reserve_image(
     """
     vmid = await _reserve_vmid(db, tx, wanted.lease_id, settings)
     await moves.reserve(db, tx, wanted.evolve(vmid=vmid, hostname=f"image-{vmid}"), due=True)
+
+
+async def reserve_without_card(
+    db: database.Database,
+    tx: transaction.Transaction,
+    wanted: lease.Lease,
+    settings: options.LeaseOptions,
+    *,
+    rooms: Sequence[placement.NodeRoom],
+    storages: Sequence[str],
+) -> lease.Lease:
+    """Choose a room and reserve a vmid for a guest without a network. Raises NoCapacity."""
+    promises = await lease_rows.list_promises(tx)
+    limits = dataclasses.replace(settings.limits, leases_per_node=None)
+    room = placement.choose_room(
+        rooms, promises, wanted.size, allowed=frozenset(), limits=limits, storages=storages
+    )
+    vmid = await _reserve_vmid(db, tx, wanted.lease_id, settings)
+    row = wanted.evolve(
+        node=room.node, storage=room.storage or None, vmid=vmid, hostname=f"trial-{vmid}"
+    )
+    await moves.reserve(db, tx, row)
+    return row
 
 
 def _first_link(wanted: lease.Lease, network: networks.NetworkProfile) -> networks.Link:

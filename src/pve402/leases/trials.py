@@ -17,12 +17,12 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from pve402.domain import catalogue, errors, lease, making, networks
+from pve402.domain import catalogue, errors, lease, making, networks, placement
 from pve402.leases import (
     cluster,
     deals,
@@ -104,9 +104,32 @@ class Trials:
                 how = dataclasses.replace(how, nodes=frozenset({row.node}))
                 fence = queue.new_fence()
                 rows.append(await moves.begin_trial(self._db, tx, row, fence, HOLD_SECONDS))
+        async with self._holding(rows):
+            yield rows
+
+    @contextlib.asynccontextmanager
+    async def reserved_for_file(
+        self, wanted: lease.Lease, rooms: Sequence[placement.NodeRoom], storages: Sequence[str]
+    ) -> AsyncIterator[lease.Lease]:
+        """Reserve the trial of an image's file, which has no card, and hold its row.
+
+        Raises NoCapacity. The caller removes it.
+        """
+        async with self._db.begin() as tx:
+            await reservation.lock_placement(self._db, tx)
+            row = await reservation.reserve_without_card(
+                self._db, tx, wanted, self._settings, rooms=rooms, storages=storages
+            )
+            row = await moves.begin_trial(self._db, tx, row, queue.new_fence(), HOLD_SECONDS)
+        async with self._holding([row]):
+            yield row
+
+    @contextlib.asynccontextmanager
+    async def _holding(self, rows: list[lease.Lease]) -> AsyncIterator[None]:
+        """Extend the time limits of rows during the block."""
         keeping = asyncio.create_task(self._keep(rows), name="trials-keep")
         try:
-            yield rows
+            yield
         finally:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
@@ -227,5 +250,23 @@ def _new(sku: catalogue.Sku, template: str) -> lease.Lease:
         hostname="",
         template=template,
         rates=sku.rates.to_strings(),
+        created_at=datetime.now(UTC),  # the insert writes the database's own time
+    )
+
+
+def of_file(image: str, template: str, size: lease.Size) -> lease.Lease:
+    """Return the trial of an image's file, to be reserved."""
+    return lease.Lease(
+        lease_id=lease.new_lease_id(),
+        status=Status.RESERVED,
+        node="",
+        vmid=0,
+        owner=lease.DOCTOR,
+        sku=image,
+        size=size,
+        hostname="",
+        template=template,
+        rates={},
+        network="",
         created_at=datetime.now(UTC),  # the insert writes the database's own time
     )

@@ -35,6 +35,7 @@ from pve402.leases import (
     making_turns,
     metrics,
     moves,
+    oci_guests,
     on_sale,
     options,
     reservation,
@@ -267,12 +268,14 @@ class Filling:
         settings: options.LeaseOptions,
         cloning: clones.Clones,
         *,
+        oci: oci_guests.OciGuests,
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         """Keep the parts; `on_ready` hears of each guest that enters the pool."""
         self._db = db
         self._on_ready = on_ready
         self._clones = cloning
+        self.oci_guests = oci
         self._settings = settings
         self.networks = guest_network
         self.machines = machines
@@ -306,7 +309,7 @@ class Filling:
         ends = row.created_at + (lease.LONGEST_TRIAL if row.is_trial else timedelta(0))
         try:
             move = functools.partial(self._move, row)
-            cloned = None if row.is_image else await self._clones.make(row, ends, move)
+            cloned = await self._clones.make(row, ends, move) if row.has_card else None
             if cloned is not None:
                 return await self._move(cloned, functools.partial(moves.finish_clone, self._db))
             async with self.machines.turn_to_write(row.node):
@@ -323,6 +326,7 @@ class Filling:
         try:
             if row.upid is not None:
                 await self.machines.wait_until_created(row, row.upid)
+            await self.oci_guests.complete(row)
         except pve.ProxmoxError as error:
             raise _passing_or_final(row, error) from error
         return await self._move(row, moves.begin_starting)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from pve402.domain import lease
-from pve402.leases import guest_networks, machine, workflow
+from pve402.domain import lease, oci
+from pve402.leases import guest_networks, machine, oci_guests, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 
@@ -22,9 +22,12 @@ class StrangeError(Exception):
     """A clone has options that no guest of ours has, so its base is not as we made it."""
 
 
-def strange_in(config: pve_guests.GuestConfig) -> list[str]:
+def strange_in(config: pve_guests.GuestConfig, template: str) -> list[str]:
     """Return the options of a base or a clone that no guest of ours is made with."""
-    return sorted(config.values.keys() - {*_WRITTEN, *_MADE, "template"})
+    is_oci = oci.is_file(template)
+    usual = {*_WRITTEN, *_MADE, "template", *(oci_guests.OPTIONS if is_oci else ())}
+    lines = ["lxc"] if is_oci and oci_guests.has_strange_lines(config) else []
+    return sorted(config.values.keys() - usual) + lines
 
 
 class WholeClones:
@@ -52,6 +55,7 @@ class WholeClones:
         await self._check_down(row)
         wanted = _wanted(self._machines.spec(row, planned_expiry).parameters(row.vmid))
         config = await self._read(row)
+        wanted |= _of_oci(row, config, wanted)
         changes, dropped = _differences(config, wanted)
         if changes or dropped:
             await self._guests.update_config(
@@ -81,7 +85,7 @@ class WholeClones:
         config = await self._guests.config(_ref(row))
         if config.lock:
             raise pve.GuestLocked(f"guest {row.vmid} is locked ({config.lock})")
-        strange = strange_in(config)
+        strange = strange_in(config, row.template)
         if strange:
             raise StrangeError(f"a clone has options of its base: {', '.join(strange)[:200]}")
         return config
@@ -96,11 +100,22 @@ def _wanted(form: Mapping[str, object]) -> dict[str, str]:
     }
 
 
+def _of_oci(
+    row: lease.Lease, config: pve_guests.GuestConfig, wanted: Mapping[str, str]
+) -> dict[str, str]:
+    """Return what a clone of an OCI image needs besides."""
+    if not oci.is_file(row.template) or "entrypoint" not in config.values:
+        return {}
+    card = f"{wanted['net0']},{oci_guests.HOST_MANAGED}"
+    return {**oci_guests.living(config), "net0": card}
+
+
 def _differences(
     config: pve_guests.GuestConfig, wanted: Mapping[str, str]
 ) -> tuple[dict[str, str], list[str]]:
     """Return the options to write, and those to remove; a card keeps its hardware address."""
     found = {name: config.values[name] for name in _WRITTEN if name in config.values}
+    found |= {name: config.values[name] for name in wanted if name in config.values}
     found["description"] = config.description
     changes = {
         name: text for name, text in wanted.items() if _parts(found.get(name, "")) != _parts(text)

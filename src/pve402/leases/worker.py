@@ -27,11 +27,11 @@ from pve402.leases import (
     workflow,
 )
 from pve402.proxmox import errors as pve
-from pve402.storage import database, order_rows, queue, user_data_rows
+from pve402.storage import database, oci_rows, order_rows, queue, user_data_rows
 
 log = structlog.get_logger(__name__)
 
-_KINDS = (order_rows.DUE, moves.DUE, user_data_rows.DUE)
+_KINDS = (order_rows.DUE, moves.DUE, user_data_rows.DUE, oci_rows.DUE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,7 @@ class Workflows:
     preparing: preparing.Preparing
     trials: trials.Trials  # what a doctor that died has left
     user_data: Callable[[queue.Row], Awaitable[None]]  # tenants' scripts in new guests
+    oci_file: Callable[[queue.Row], Awaitable[None]]  # an OCI image's file on a node
 
 
 class Worker:
@@ -171,6 +172,7 @@ class Worker:
             order_rows.DUE: settings.orders_at_once,
             moves.DUE: settings.leases_at_once,
             user_data_rows.DUE: settings.scripts_at_once,
+            oci_rows.DUE: settings.oci_files_at_once,
         }[rows]
         return most - sum(held is rows for held, _ in self._held)
 
@@ -181,6 +183,8 @@ class Worker:
         elif rows is user_data_rows.DUE:
             work = self._workflows.user_data(row)
             self._launch(rows, row["order_id"], row["fence"], work)
+        elif rows is oci_rows.DUE:
+            self._launch(rows, row["file_id"], row["fence"], self._workflows.oci_file(row))
         else:
             due = lease.Lease.from_row(row)
             self._launch(rows, due.lease_id, row["fence"], self._run_lease(due))

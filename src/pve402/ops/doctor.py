@@ -8,7 +8,16 @@ from rich.markup import escape
 
 from pve402 import bootstrap
 from pve402.ops.checks import deep as deep_check
-from pve402.ops.checks import diagnosis, findings, images, isolation, payments, proxmox, service
+from pve402.ops.checks import (
+    diagnosis,
+    findings,
+    images,
+    isolation,
+    oci,
+    payments,
+    proxmox,
+    service,
+)
 from pve402.ops.checks.findings import Finding, Verdict
 from pve402.payments import errors as payment_errors
 from pve402.proxmox import errors as pve
@@ -20,7 +29,7 @@ SUBJECTS: tuple[tuple[Check, ...], ...] = (
     (service.database,),
     (
         *(proxmox.reached, proxmox.rights, proxmox.console_role, proxmox.nodes),
-        *(isolation.networks, images.prepared),
+        *(isolation.networks, images.prepared, oci.on_sale),
     ),
     (payments.chains, payments.transfers),
     (payments.facilitators,),

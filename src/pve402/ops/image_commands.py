@@ -1,11 +1,12 @@
 """`pve402 ops images`: OCI images on nodes."""
 
+import functools
 from typing import Annotated
 
 import typer
 
-from pve402.ops import images, running
-from pve402.proxmox import oci
+from pve402.domain import oci
+from pve402.ops import image_list, images, running
 
 app = typer.Typer(help="OCI images on nodes.", no_args_is_help=True)
 
@@ -19,6 +20,27 @@ Storage = Annotated[
 Nodes = Annotated[
     list[str] | None, typer.Option("--node", help="A node, may be repeated; all by default.")
 ]
+
+
+@app.command("list")
+def show(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    env_file: running.EnvFile = None,
+) -> None:
+    """List the OCI images of the catalogue: where their files are, and what their trials showed."""
+    running.run(env_file, functools.partial(image_list.show, as_json=as_json), needs_tables=True)
+
+
+@app.command("retry")
+def try_again(
+    image: Annotated[str, typer.Argument(help="An image's name in the catalogue.")],
+    env_file: running.EnvFile = None,
+) -> None:
+    """Have an image looked for, pulled if it is not there, and tried again on each node.
+
+    It is not sold meanwhile. The service does it, within seconds.
+    """
+    running.run(env_file, functools.partial(image_list.retry, name=image), needs_tables=True)
 
 
 @app.command()

@@ -8,8 +8,8 @@ from typing import Final
 from rich.console import Console
 
 from pve402 import bootstrap
+from pve402.domain import oci
 from pve402.proxmox import errors as pve
-from pve402.proxmox import oci
 from pve402.proxmox.storage import Storages
 from pve402.proxmox.tasks import Tasks
 

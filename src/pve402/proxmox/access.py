@@ -36,9 +36,14 @@ SNAPSHOT_PRIVILEGES = frozenset({"VM.Snapshot"})
 #: The privilege to clone guests from templates of ours.
 CLONE_PRIVILEGES = frozenset({"VM.Clone"})
 
+#: Privileges to have a node pull an OCI image into a file of a storage.
+PULL_STORAGE_PRIVILEGES = frozenset({"Datastore.AllocateSpace", "Datastore.AllocateTemplate"})
+PULL_NODE_PRIVILEGES = frozenset({"Sys.AccessNetwork"})
+
 #: Privileges to plug cards into a vnet, and to read which addresses the SDN gave on it.
 SEEN_VNET_PRIVILEGES = frozenset({"SDN.Use", "SDN.Audit"})
 _USE = frozenset({"SDN.Use"})
+_STORE = frozenset({"Datastore.AllocateSpace"})
 
 #: Privileges needed to create and remove console users, by path (PVE/API2/User.pm).
 CONSOLE_USER_PRIVILEGES: Mapping[str, frozenset[str]] = {
@@ -55,8 +60,9 @@ class Needs:
     privilege that is needed only for figures, `console_users` for those needed to create and
     remove users, `firewall` for the one that reads whether the datacenter's firewall is on, `ipam`
     names the vnets whose addresses the SDN gives and we read, `snapshots` asks for the one that
-    snapshots take, `clones` for the one that clones of prepared images take. `bridges` lists what
-    cards are plugged into: the zone of each bridge or vnet.
+    snapshots take, `clones` for the one that clones of prepared images take. `pulls` names the
+    storages for OCI images that the node pulls. `bridges` lists what cards are plugged into: the
+    zone of each bridge or vnet.
     """
 
     vmid: int
@@ -70,6 +76,7 @@ class Needs:
     ipam: frozenset[str] = frozenset()
     snapshots: bool = False
     clones: bool = False
+    pulls: frozenset[str] = frozenset()
 
     def privileges(self) -> Mapping[str, frozenset[str]]:
         """The needed privileges by path."""
@@ -77,7 +84,8 @@ class Needs:
         of_guests |= CLONE_PRIVILEGES if self.clones else set()
         needed = {f"/vms/{self.vmid}": of_guests}
         needed |= {
-            f"/storage/{name}": frozenset({"Datastore.AllocateSpace"}) for name in self.storages
+            f"/storage/{name}": PULL_STORAGE_PRIVILEGES if name in self.pulls else _STORE
+            for name in self.storages
         }
         needed |= {
             f"/sdn/zones/{zone}/{bridge}": SEEN_VNET_PRIVILEGES if bridge in self.ipam else _USE
@@ -85,8 +93,10 @@ class Needs:
         }
         if self.pool:
             needed[f"/pool/{self.pool}"] = frozenset({"VM.Allocate"})
-        if self.node_figures:
-            needed[f"/nodes/{self.node}"] = frozenset({"Sys.Audit"})
+        of_node = frozenset({"Sys.Audit"}) if self.node_figures else frozenset[str]()
+        of_node |= PULL_NODE_PRIVILEGES if self.pulls else frozenset()
+        if of_node:
+            needed[f"/nodes/{self.node}"] = of_node
         if self.firewall:
             needed["/"] = frozenset({"Sys.Audit"})
         if self.console_users:

@@ -35,7 +35,8 @@ class GuestStatus:
 class GuestConfig:
     """The guest's configuration as stored; a guest being created shows little but `lock`.
 
-    `values` holds every option as Proxmox writes it.
+    `values` holds every option as Proxmox writes it, `raw` the lines for LXC itself, which no call
+    of ours can write.
     """
 
     digest: str
@@ -46,6 +47,13 @@ class GuestConfig:
     memory_mb: int | None
     cores: int | None
     values: Mapping[str, str]
+    raw: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables of its first program, as an OCI image brings them."""
+        pairs = (one.partition("=") for one in self.values.get("env", "").split("\0"))
+        return {name: value for name, found, value in pairs if found}
 
     @property
     def disk_bytes(self) -> int | None:
@@ -121,6 +129,16 @@ def config(data: object, call: answers.Call) -> GuestConfig:
         memory_mb=shapes.optional_whole(fields, "memory"),
         cores=shapes.optional_whole(fields, "cores"),
         values={name: shapes.optional_text(fields, name) for name in fields},
+        raw=_raw(fields.get("lxc")),
+    )
+
+
+def _raw(lines: object) -> tuple[tuple[str, str], ...]:
+    """Read LXC's own settings; what is no pair of texts stands for a setting without a name."""
+    found = lines if isinstance(lines, list) else []
+    return tuple(
+        (str(line[0]), str(line[1])) if isinstance(line, list) and len(line) == 2 else ("", "")
+        for line in found
     )
 
 

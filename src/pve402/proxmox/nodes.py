@@ -23,7 +23,10 @@ class Space:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeStatus:
-    """A node's figures; `cpu_usage` is the busy fraction of all its cores, 0 to 1."""
+    """A node's figures; `cpu_usage` is the busy fraction of all its cores, 0 to 1.
+
+    `machine` is its architecture as `uname -m` says it, empty if it is not told.
+    """
 
     uptime_seconds: int
     cpu_usage: float
@@ -31,6 +34,7 @@ class NodeStatus:
     load_average: tuple[float, ...]
     memory: Space
     root_disk: Space
+    machine: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +82,7 @@ class Nodes:
             load_average=_numbers(load if isinstance(load, list) else []),
             memory=_space(fields, "memory", call),
             root_disk=_space(fields, "rootfs", call),
+            machine=_machine(fields.get("current-kernel")),
         )
 
     async def bridges(self, node: str) -> tuple[str, ...]:
@@ -104,6 +109,10 @@ class Nodes:
     async def check_pool(self, name: str) -> None:
         """Raise PoolMissing, or PermissionDenied without Pool.Audit on the resource pool."""
         await self._client.call("GET", "/pools", {"poolid": name})
+
+
+def _machine(kernel: object) -> str:
+    return str(kernel.get("machine") or "") if isinstance(kernel, dict) else ""
 
 
 def _space(fields: shapes.Fields, name: str, call: answers.Call) -> Space:

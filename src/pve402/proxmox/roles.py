@@ -35,14 +35,19 @@ CLONE_SNAPSHOT_GUESTS = Role(
 """In place of either where both are so."""
 OF_GUESTS = (GUESTS, SNAPSHOT_GUESTS, CLONE_GUESTS, CLONE_SNAPSHOT_GUESTS)
 STORAGE = Role(name="R402Storage", privileges=frozenset({"Datastore.AllocateSpace"}))
+PULL_STORAGE = Role(name="R402PullStorage", privileges=access.PULL_STORAGE_PRIVILEGES)
+"""In place of R402Storage where the files of OCI images are."""
 BRIDGE = Role(name="R402Bridge", privileges=frozenset({"SDN.Use"}))
 VNET = Role(name="R402Vnet", privileges=access.SEEN_VNET_PRIVILEGES)
 NODE = Role(name="R402Node", privileges=frozenset({"Sys.Audit"}))
+PULL_NODE = Role(name="R402PullNode", privileges=NODE.privileges | access.PULL_NODE_PRIVILEGES)
+"""In place of R402Node where nodes pull OCI images."""
 USERS = Role(
     name="R402Users",
     privileges=frozenset[str]().union(*access.CONSOLE_USER_PRIVILEGES.values()),
 )
 
+_OTHERS = (VNET, PULL_STORAGE, PULL_NODE, *OF_GUESTS)
 _ROLES: Mapping[str, Role] = {
     "vms": GUESTS,
     "pool": GUESTS,
@@ -58,6 +63,10 @@ def role_on(path: str, privileges: Collection[str] = ()) -> Role:
     """The role that is granted on a path, for these privileges among others."""
     if "SDN.Audit" in privileges:
         return VNET
+    if "Datastore.AllocateTemplate" in privileges:
+        return PULL_STORAGE
+    if "Sys.AccessNetwork" in privileges:
+        return PULL_NODE
     chosen = (access.SNAPSHOT_PRIVILEGES | access.CLONE_PRIVILEGES) & set(privileges)
     if chosen:
         return next(role for role in OF_GUESTS if role.privileges == GUESTS.privileges | chosen)
@@ -87,4 +96,4 @@ def grants(needs: Iterable[access.Needs]) -> Iterator[Grant]:
 
 def named(name: str) -> Role:
     """One of our roles by its name."""
-    return next(role for role in (*_ROLES.values(), VNET, *OF_GUESTS) if role.name == name)
+    return next(role for role in (*_ROLES.values(), *_OTHERS) if role.name == name)

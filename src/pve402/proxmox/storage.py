@@ -1,9 +1,12 @@
 """Storages: they hold guests' disks and the templates that guests are created from."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pve402.proxmox import answers, guest_views, oci, parameters, shapes
+from pve402.domain import oci
+from pve402.proxmox import answers, guest_views, parameters, shapes
 from pve402.proxmox.client import ProxmoxClient
 from pve402.proxmox.upid import Upid
 
@@ -30,6 +33,13 @@ class Template:
     volid: str
     size_bytes: int
     created_at: datetime | None
+
+    @property
+    def digest(self) -> str:
+        """What differs after its file was replaced."""
+        changed = None if self.created_at is None else self.created_at.timestamp()
+        text = json.dumps([self.volid, self.size_bytes, changed])
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Storages:

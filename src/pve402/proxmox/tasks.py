@@ -141,6 +141,11 @@ class Tasks:
         rows = await self._list(node, {"source": "active", "vmid": vmid})
         return tuple(_upid(row) for row in rows if row.get("status") in {None, "RUNNING"})
 
+    async def list_active_of(self, node: str, kind: str) -> tuple[Upid, ...]:
+        """The node's running tasks of one type, such as `ociregistrypull`; ours, without rights."""
+        rows = await self._list(node, {"source": "active", "typefilter": kind})
+        return tuple(_upid(row) for row in rows if row.get("status") in {None, "RUNNING"})
+
     async def list_past(self, node: str, vmid: int) -> tuple[PastTask, ...]:
         """The newest tasks of one guest, running ones included; a node keeps about 1,000."""
         rows = await self._list(node, {"source": "all", "vmid": vmid})

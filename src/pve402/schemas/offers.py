@@ -129,6 +129,9 @@ class Image(Wire):
     description: str = Field(description="In the operator's words.")
     size_bytes: int | None = Field(description="Of the packed image; null: not known now.")
     updated_at: datetime | None = Field(description="The date of its file; null: not known now.")
+    tag: str | None = Field(
+        default=None, description="Of an OCI image; null: another kind.", examples=["3.13-slim"]
+    )
 
 
 class NetworkProfile(Wire):

@@ -46,3 +46,23 @@ size_changes = sa.Table(
     sa.Column("resumes_to", sa.String(16)),
     sa.Column("problem", sa.String(64)),
 )
+
+oci_files = sa.Table(
+    "oci_files",
+    metadata,
+    sa.Column("file_id", sa.String(32), primary_key=True),
+    sa.Column("node", sa.String(64), nullable=False),
+    sa.Column("volume", sa.String(255), nullable=False),
+    sa.Column("reference", sa.String(255), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("seen", sa.String(64)),
+    sa.Column("verdict", sa.String(32)),
+    sa.Column("problem", sa.String(32)),
+    sa.Column("failures", sa.Integer, nullable=False),
+    *(sa.Column(name, UtcMilliseconds) for name in ("tried_at", "asked_at", "due_at")),
+    sa.Column("upid", sa.String(255)),
+    sa.Column("created_at", UtcMilliseconds, nullable=False),
+    sa.Column("fence", sa.String(32)),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("last_error", sa.String(500)),
+)

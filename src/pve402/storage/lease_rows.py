@@ -35,6 +35,12 @@ async def get(tx: transaction.Transaction, lease_id: str) -> lease.Lease | None:
     return _lease(await tx.run(_GET, lease_id=lease_id))
 
 
+async def template_of(tx: transaction.Transaction, lease_id: str) -> str:
+    """Return what a lease's guest was made of; empty if there is no such lease."""
+    found = (await tx.run(_TEMPLATE, lease_id=lease_id)).one_or_none()
+    return "" if found is None else str(found.template)
+
+
 async def get_locked(tx: transaction.Transaction, lease_id: str) -> lease.Lease | None:
     """Return the lease with this id, which nobody else writes before the transaction ends."""
     return _lease(await tx.run(_GET_LOCKED, lease_id=lease_id))
@@ -350,4 +356,5 @@ _LIST_PROMISES = (
 _LIST_STORAGES = sa.select(_leases.c.vmid, _leases.c.storage).where(
     STANDS, _leases.c.storage.isnot(None)
 )
+_TEMPLATE = sa.select(_leases.c.template).where(_leases.c.lease_id == transaction.hole("lease_id"))
 _INSERT, _INSERT_DUE = _inserting(due=False), _inserting(due=True)

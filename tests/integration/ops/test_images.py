@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 from tests.support.installation import Installation, simulated_proxmox
 
+from pve402.domain.oci import Reference
 from pve402.ops import images
-from pve402.proxmox.oci import Reference
 from pve402_devnet.pve.simulator import SimulatedProxmox
 
 BUSYBOX = Reference.parse("docker.io/library/busybox:1.36")

@@ -18,6 +18,7 @@ import pytest
 from tests.support import project, pve_schema, scripted_server
 from tests.support.scripted_server import ScriptedServer
 
+from pve402.domain.oci import Reference
 from pve402.proxmox import administration, errors
 from pve402.proxmox.access import Access
 from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
@@ -32,7 +33,6 @@ from pve402.proxmox.guests import (
 )
 from pve402.proxmox.ipam import Ipam
 from pve402.proxmox.nodes import Nodes
-from pve402.proxmox.oci import Reference
 from pve402.proxmox.sdn import Sdn
 from pve402.proxmox.snapshots import GuestSnapshots
 from pve402.proxmox.storage import Storages
@@ -200,6 +200,10 @@ CASES = [
     Case(method="tasks.stop", ask=lambda c: c.tasks.stop(UPID)),
     Case(method="tasks.list_past", ask=lambda c: c.tasks.list_past("pve", 10001)),
     Case(method="tasks.list_active", ask=lambda c: c.tasks.list_active("pve", 10001)),
+    Case(
+        method="tasks.list_active_of",
+        ask=lambda c: c.tasks.list_active_of("pve", "ociregistrypull"),
+    ),
     Case(
         method="tasks.wait_until_finished",
         ask=lambda c: c.tasks.wait_until_finished(UPID, limit_seconds=5),

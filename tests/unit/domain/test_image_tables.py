@@ -12,6 +12,8 @@ template = "{DEBIAN}"
 os = "Debian 12"
 description = "A small Debian"
 '''
+SLIM = "local:vztmpl/oci-python_3.13-slim-0123456789ab.tar"
+OCI = '[image.slim]\noci = "docker.io/library/python:3.13-slim"'
 
 
 def sold(more: str, image: str = IMAGE) -> catalogue.Catalogue:
@@ -32,6 +34,25 @@ def test_a_sku_sells_an_image_by_its_name():
     )
     with pytest.raises(errors.UnknownTemplate):
         sku.template_volume(DEBIAN, "")
+
+
+def test_an_oci_image_is_a_file_by_our_name():
+    found = sold('images = ["slim"]', f'{OCI}\nstorage = "files"')
+
+    (image,) = found.images_on_sale
+    assert image.reference is not None
+    assert image.reference.tag == "3.13-slim"
+    assert image.template == f"files:vztmpl/{image.reference.file_name}"
+    assert found.sku("standard-lxc").template_volume("slim", "") == image.template
+
+
+def test_two_references_never_have_one_file():
+    one, other = (
+        sold('images = ["slim"]', OCI.replace("docker.io", host)).images["slim"].template
+        for host in ("docker.io", "quay.io")
+    )
+
+    assert one != other
 
 
 def test_an_image_that_no_sku_lists_is_not_on_sale():
@@ -64,7 +85,12 @@ def test_templates_come_before_images():
         ("", "[image.x]", "image.x.template"),
         ("", "[image.x]\ntemplate = 1", "image.x.template"),
         ("", IMAGE + "size = 1", "unknown key 'size'"),
-        ("", '[image.x]\noci = "docker.io/library/alpine:3"', "image.x.oci: OCI images are not"),
+        ("", '[image.x]\noci = "alpine:3"', "image.x.oci: names no registry"),
+        ("", "[image.x]\noci = 1", "image.x.oci: must be an image as"),
+        ("", f'{OCI}\ntemplate = "x"', "image.slim: has both"),
+        ("", f'{OCI}\nstorage = "a/b"', "image.slim.storage"),
+        ("", '[image.x]\ntemplate = "x"\nstorage = "local"', "image.x.storage: is for OCI"),
+        ("", f'[image.x]\ntemplate = "{SLIM}"', "image.x.template: is the file of an OCI image"),
         ("", '[image."a b"]\ntemplate = "x"', "a name has"),
         ("", f'[image.{"a" * 64}]\ntemplate = "x"', "a name has"),
         ("", IMAGE.replace("Debian 12", "D" * 65), "image.debian-12.os"),

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 from tests.support import scripted_server
 
+from pve402.domain.oci import Reference
 from pve402.ops import images, main
 from pve402.proxmox.client import ProxmoxClient, ProxmoxOptions
-from pve402.proxmox.oci import Reference
 
 
 async def _pull(script: list[bytes]) -> int:

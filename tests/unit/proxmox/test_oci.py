@@ -10,9 +10,9 @@ from tests.support import recordings, scripted_server
 from tests.support.recordings import Recording
 from tests.support.scripted_server import ScriptedServer
 
+from pve402.domain.oci import Reference
 from pve402.proxmox import errors, messages
 from pve402.proxmox.client import ProxmoxClient
-from pve402.proxmox.oci import Reference
 from pve402.proxmox.storage import Storages
 
 #: The official API schema's own pattern (PVE/API2/Storage/Status.pm).

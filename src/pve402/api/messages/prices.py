@@ -134,6 +134,7 @@ def image(named: image_tables.Image, file: storage.Template | None) -> schemas.I
         description=named.description,
         size_bytes=None if file is None else file.size_bytes,
         updated_at=None if file is None else file.created_at,
+        tag=None if named.reference is None else named.reference.tag,
     )
 
 

@@ -16,6 +16,7 @@ _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?")
 _PATH = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_FILE = re.compile(r"[^:]+:vztmpl/oci-[A-Za-z0-9._-]+-[0-9a-f]{12}\.tar")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,3 +63,12 @@ class Reference:
         name, tag = (part[:_NAME_LIMIT] for part in (self.path.rpartition("/")[2], self.tag))
         digest = hashlib.sha256(str(self).encode()).hexdigest()[:12]
         return f"oci-{name}_{tag}-{digest}.tar"
+
+    def volume(self, storage: str) -> str:
+        """Our volume id for its file on a storage."""
+        return f"{storage}:vztmpl/{self.file_name}"
+
+
+def is_file(volume: str) -> bool:
+    """Whether a volume is the file of an OCI image, by the name that we give those."""
+    return _FILE.fullmatch(volume) is not None
