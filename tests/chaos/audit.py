@@ -90,7 +90,7 @@ async def read(
     *,
     wishes: Sequence[running.Wish],
     unpaid_seconds: float,
-    resized: Collection[str] = (),
+    asked: Mapping[str, Collection[str]] = keeping.NOBODY,
     blocks_vanish: bool = False,
 ) -> Findings:
     """Read everything."""
@@ -102,7 +102,7 @@ async def read(
         vmids=await read_rows(url, tables.vmids),
         owed=[owed.Owed.from_row(row) for row in await read_rows(url, tables.owed)],
         guests=await where.guests(),
-        kept=await read_kept(url, resized),
+        kept=await read_kept(url, asked),
         runs=running.read_runs(await where.runs()),
         wishes=wishes,
         served=running.merged(span for one in where.replicas for span in one.served()),
@@ -113,10 +113,12 @@ async def read(
     )
 
 
-async def read_kept(url: str, resized: Collection[str] = ()) -> keeping.Kept:
+async def read_kept(
+    url: str, asked: Mapping[str, Collection[str]] = keeping.NOBODY
+) -> keeping.Kept:
     """What the tables say of snapshots and sizes."""
     found = [await read_rows(url, table) for table in (tables.snapshots, tables.size_changes)]
-    return keeping.Kept.of_rows(*found, resized)
+    return keeping.Kept.of_rows(*found, asked)
 
 
 async def read_transfers(where: stage.Stage) -> list[Transfer]:
@@ -241,7 +243,7 @@ def _orders_and_leases(findings: Findings) -> Iterator[str]:
 def _minutes(findings: Findings) -> Iterator[str]:
     """Each lease ends when its orders say: so many minutes from the later of then and its end.
 
-    One that was paused ends later, and is compared by what it has left.
+    One that did not always burn the same is compared by what it has left.
     """
     by_lease: dict[str | None, list[order.Order]] = {}
     for one in findings.orders:
@@ -250,9 +252,7 @@ def _minutes(findings: Findings) -> Iterator[str]:
     for row in findings.leases:
         yield from meters.end_of(row)
         settled = sorted(by_lease.get(row.lease_id, ()), key=lambda one: one.expires_at or 0)
-        if row.lease_id in findings.kept.resized:
-            continue  # its burn was not always the same
-        if row.is_paused or row.wakes:
+        if row.is_paused or row.wakes or row.lease_id in findings.kept.changed:
             yield from meters.value_of(row, settled, findings.minute_seconds)
         else:
             yield from _minutes_of(row, settled, findings.minute_seconds)

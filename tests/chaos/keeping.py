@@ -10,7 +10,7 @@ import random
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, Self
 
-from tests.chaos import running
+from tests.chaos import meters, running
 
 from pve402.domain import lease, size_changes, snapshots
 
@@ -32,6 +32,7 @@ _SEQUENCES = (
     ("take", "delete"),
     ("take", "roll back", "delete", "take"),
 )
+NOBODY: Mapping[str, Collection[str]] = {}
 _DONE = {"snapshot_exists", "snapshot_not_found"}  # by a call whose answer was lost
 _OVER = {"lease_not_ready", "lease_not_found", "lease_over"}
 
@@ -64,7 +65,7 @@ class Keeper:
     dice: random.Random
     lease_id: str
     count: Callable[[str], None]
-    resized: set[str]
+    asked: dict[str, set[str]]
 
     async def keep(self) -> None:
         """Do some things one after another, as far as they go."""
@@ -75,8 +76,7 @@ class Keeper:
     async def _until_answered(self, what: str) -> bool:
         """Ask until there is a final answer; return whether to go on."""
         method, path, body = _ASKS[what]
-        if what in _CHANGES:
-            self.resized.add(self.lease_id)
+        self.asked.setdefault(what, set()).add(self.lease_id)
         for _ in range(_TRIES):
             told = await self.ask(method, f"/lease/{self.lease_id}/{path}", body)
             if told is not None and (told.status == 200 or told.code in _DONE):
@@ -91,25 +91,38 @@ class Keeper:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kept:
-    """What the tables say of snapshots and sizes, and whose size its tenant ever changed."""
+    """What the tables say of snapshots and sizes, and which leases' tenants asked for what."""
 
     taken: Sequence[snapshots.Snapshot] = ()
     changes: Sequence[size_changes.SizeChange] = ()
-    resized: Collection[str] = ()
+    asked: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of_rows(
         cls,
         of_snapshots: Iterable[Mapping[str, Any]],
         of_changes: Iterable[Mapping[str, Any]],
-        resized: Collection[str],
+        asked: Mapping[str, Collection[str]],
     ) -> Self:
         """Read the rows of both tables."""
         return cls(
             taken=[snapshots.Snapshot.from_row(row) for row in of_snapshots],
             changes=[size_changes.SizeChange.from_row(row) for row in of_changes],
-            resized=resized,
+            asked=asked,
         )
+
+    @property
+    def resized(self) -> Collection[str]:
+        """Leases whose size may have changed."""
+        return self._asked_for(_CHANGES)
+
+    @property
+    def changed(self) -> Collection[str]:
+        """Leases that may not always have burnt the same."""
+        return self._asked_for({*_CHANGES, "take"})
+
+    def _asked_for(self, wishes: Collection[str]) -> Collection[str]:
+        return {one for what, leases in self.asked.items() if what in wishes for one in leases}
 
     def are_open(self, rows: Iterable[lease.Lease]) -> bool:
         """Whether the service still has to do something about any of it."""
@@ -125,6 +138,9 @@ class Kept:
         """Everything that should not be."""
         yield from _unaccounted(leases, guests, self.taken)
         yield from _other_sizes(leases, guests, self.changes)
+        for row in leases:
+            own = [one for one in self.taken if one.lease_id == row.lease_id]
+            yield from meters.burn_of(row, own)
         yield from _other_shapes(runs, self.resized)
 
 

@@ -42,7 +42,7 @@ class Ledger:
     renewals: int = 0
     violations: list[str] = dataclasses.field(default_factory=list)
     statuses: dict[str, int] = dataclasses.field(default_factory=dict)
-    resized: set[str] = dataclasses.field(default_factory=set)
+    asked: dict[str, set[str]] = dataclasses.field(default_factory=dict)  # leases by wish
     kept: Counter[str] = dataclasses.field(default_factory=Counter)
 
     def goes_on(self) -> bool:

@@ -34,7 +34,7 @@ async def run(plan: Plan, folder: Path) -> Figures:
             nursery.MINUTE_SECONDS,
             wishes=ledger.wishes,
             unpaid_seconds=plan.unpaid_seconds,
-            resized=ledger.resized,
+            asked=ledger.asked,
             blocks_vanish=plan.blocks_vanish,
         )
         figures.violations += ledger.violations + audit.violations(found)

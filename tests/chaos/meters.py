@@ -1,10 +1,18 @@
-"""What must hold of meters: they say when leases end, and no unit is made or lost by a pause."""
+"""What must hold of meters: they say when leases end, and no unit is made or lost on the way.
+
+Snapshots, pauses and sizes change what a lease burns. Whatever it did, it can have no more than its
+orders put in, and no less than if it had burnt the most that it ever may all the time.
+"""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from pve402.domain import lease, meter, order
+from pve402.domain import lease, meter, order, snapshot_burns, snapshots
 
+MOST_SNAPSHOTS = 2
+SMALLEST = lease.Size(cores=1, memory_mb=128, disk_gb=1)
+LARGEST = lease.Size(cores=2, memory_mb=256, disk_gb=2)
+"""What tenants of the loop make of their leases."""
 _MS = timedelta(milliseconds=1)
 _ROUNDING_MS = 10
 
@@ -21,19 +29,58 @@ def end_of(row: lease.Lease) -> Iterator[str]:
 
 
 def value_of(
-    row: lease.Lease, settled: Sequence[order.Order], minute_seconds: float
+    row: lease.Lease,
+    settled: Sequence[order.Order],
+    minute_seconds: float,
+    *,
+    stood_still: bool = False,
 ) -> Iterator[str]:
-    """Compare what a lease has left with what its settled orders bought, in the meter's units.
+    """Compare what a lease has left with what its settled orders put in, in the meter's units.
 
-    It can have no more than that, and no less than if it had burnt the full rate all the time.
+    With one order and no time that stood still, it burnt the least that it may all the time.
     """
     metered = meter.of(row)
-    begun = settled[0].settled_at if settled else None
+    begun = min((one.settled_at for one in settled if one.settled_at), default=None)
     if metered is None or begun is None:
         return
-    bought = sum(round(one.minutes * minute_seconds * 1000) * metered.burn for one in settled)
-    passed_ms = max(0, (metered.metered_at - begun) // _MS) + _ROUNDING_MS
-    if metered.balance > bought:
-        yield f"lease {row.lease_id} has {metered.balance - bought} more than was bought"
-    if metered.balance + passed_ms * metered.burn < bought:
-        yield f"lease {row.lease_id} burnt more than the full rate"
+    spent = sum(_put_in(one, metered, minute_seconds) for one in settled) - metered.balance
+    passed_ms = max(0, (metered.metered_at - begun) // _MS)
+    if spent < 0:
+        yield f"lease {row.lease_id} has {-spent} more than was put in"
+    if spent > (passed_ms + _ROUNDING_MS) * most_burn(row):
+        yield f"lease {row.lease_id} burnt {spent} in {passed_ms} ms, more than it can"
+    is_simple = len(settled) == 1 and not stood_still
+    if is_simple and spent < (passed_ms - _ROUNDING_MS) * least_burn(row):
+        yield f"lease {row.lease_id} burnt {spent} in {passed_ms} ms, less than it can"
+
+
+def burn_of(row: lease.Lease, kept: Sequence[snapshots.Snapshot]) -> Iterator[str]:
+    """Compare what an active lease burns with its size and the snapshots that it keeps."""
+    if row.status is not lease.LeaseStatus.ACTIVE:
+        return
+    told = {"snapshot_gb": row.snapshot_gb, "snapshot_burn": row.snapshot_burn}
+    expected = snapshot_burns.facts(kept)
+    if told != expected:
+        yield f"lease {row.lease_id} burns for {told}, its snapshots are {expected}"
+    if row.burn is not None and row.burn != meter.burn_of_lease(row):
+        yield f"lease {row.lease_id} burns {row.burn}, not {meter.burn_of_lease(row)}"
+
+
+def most_burn(row: lease.Lease) -> int:
+    """Return what a lease burns with the largest size and as many snapshots as it may have."""
+    largest = row.evolve(size=LARGEST)
+    return meter.burn_of(row.rates, LARGEST) + MOST_SNAPSHOTS * snapshot_burns.burn_of_next(
+        largest, None
+    )
+
+
+def least_burn(row: lease.Lease) -> int:
+    """Return what a lease burns with the smallest size and no snapshot, or during a pause."""
+    paused = meter.paused_burn_of(row.rates) if row.is_paused or row.wakes else None
+    return meter.burn_of(row.rates, SMALLEST) if paused is None else paused
+
+
+def _put_in(one: order.Order, metered: meter.Meter, minute_seconds: float) -> int:
+    if one.credit is not None:
+        return one.credit
+    return round(one.minutes * minute_seconds * 1000) * metered.burn

@@ -25,6 +25,7 @@ SECRET = "chaos-" * 8
 PAY_TO = "0x00000000000000000000000000000000000a11ce"
 NETWORK = "eip155:84532"
 _START_SECONDS = 150.0
+_RATES = 'snapshot_gb_usd_minute = "0.000033"'
 
 
 class StageFailed(RuntimeError):
@@ -260,7 +261,7 @@ async def open_stage(
         addresses = await world.ask()
         own = {
             **settings_of(addresses, database_url),
-            "PVE402_CATALOGUE": str(pausing.write_catalogue(folder)),
+            "PVE402_CATALOGUE": str(pausing.write_catalogue(folder, _RATES)),
             **settings,
         }
         made = tuple(_replica(number, folder, nurse, own) for number in range(replicas))

@@ -168,7 +168,7 @@ class Tenant:
             dice=self._dice,
             lease_id=answer["leaseId"],
             count=lambda what: self._ledger.kept.update([what]),
-            resized=self._ledger.resized,
+            asked=self._ledger.asked,
         ).keep()
 
     async def _spoil(

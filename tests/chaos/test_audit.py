@@ -41,6 +41,13 @@ def a_lease(**changes: Any) -> lease.Lease:
     return lease.Lease(**{**facts, **changes})
 
 
+LATE = {
+    "metered_at": _NOW + timedelta(seconds=1),
+    "expires_at": _NOW + timedelta(seconds=_MINUTE_SECONDS + 1),
+}
+"""A meter that was looked at a second later, and took nothing off."""
+
+
 def a_paused_lease(ends_at_ms: int | None = None) -> lease.Lease:
     """A lease that is paused, and whose row may tell another end than its meter has."""
     paused = meter.Meter(balance=90_000, burn=3, metered_at=_NOW).paused(1, _NOW, 10 * _MINUTE)
@@ -229,8 +236,11 @@ def test_a_redemption_needs_no_transfer() -> None:
         ({"leases": [a_lease(expires_at=_NOW)]}, "its orders say"),
         ({"leases": [a_lease(balance=1)]}, "its meter says"),
         ({"leases": [a_paused_lease(ends_at_ms=1)]}, "its meter says"),
-        ({"leases": [a_paused_lease()]}, "more than was bought"),
-        ({"leases": [a_lease(wakes=1, balance=0, expires_at=_NOW)]}, "burnt more than the full"),
+        ({"leases": [a_paused_lease()]}, "more than was put in"),
+        ({"leases": [a_lease(wakes=1, balance=0, expires_at=_NOW)]}, "more than it can"),
+        ({"leases": [a_lease(wakes=1, **LATE)]}, "less than it can"),
+        ({"leases": [a_lease(snapshot_burn=5)]}, "its snapshots are"),
+        ({"leases": [a_lease(burn=2, balance=int(_MINUTE_SECONDS * 2000))]}, "burns 2, not 1"),
         ({"leases": [a_lease(burn=None)]}, "has no meter"),
         ({"guests": []}, "does not run"),
         ({"guests": [a_guest(running=False)]}, "does not run"),
