@@ -307,6 +307,7 @@ def _running(findings: Findings) -> Iterator[str]:
     unpaid_seconds = running.longest_unpaid_seconds(findings.orders, findings.runs, findings.served)
     if unpaid_seconds > findings.unpaid_seconds:
         yield f"a guest ran unpaid for {unpaid_seconds:.1f} s"
+    yield from running.strangers(findings.leases, findings.runs, findings.kept.resized)
     yield from running.undone_wishes(findings.leases, findings.runs, findings.wishes)
 
 

@@ -6,8 +6,9 @@ before; one that was stopped by its tenant stays down until somebody starts it.
 """
 
 import dataclasses
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +19,7 @@ from pve402.domain import lease, order, power
 Span = tuple[datetime, datetime]
 
 _TAG = "lease-"
+_HARDWARE = re.compile(r"hwaddr=([0-9A-Fa-f:]+)")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,8 @@ class Run:
     vmid: int = 0
     shape: str = ""  # the size that it started with, and the card
     card: str = ""
+    size: tuple[int, ...] = ()  # cores, MiB of memory, GiB of disk
+    marks: int = 1  # how many leases its tags named
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,11 +58,35 @@ def read_runs(shown: Mapping[str, Any]) -> list[Run]:
             vmid=run["vmid"],
             shape=run["shape"],
             card=run["card"],
+            size=tuple(run["size"]),
+            marks=sum(tag.startswith(_TAG) for tag in run["tags"].split(";")),
         )
         for run in shown["runs"]
         for tag in run["tags"].split(";")
         if tag.startswith(_TAG)
     ]
+
+
+def strangers(
+    leases: Sequence[lease.Lease], runs: Sequence[Run], resized: Collection[str]
+) -> Iterator[str]:
+    """Name the guests that ran with another lease's mark or card, or with another size."""
+    cards: dict[str, set[str]] = defaultdict(set)
+    rows = {row.lease_id: row for row in leases}
+    for run in runs:
+        if run.marks != 1:
+            yield f"guest {run.vmid} ran with the marks of {run.marks} leases"
+        if found := _HARDWARE.search(run.card):
+            cards[found[1]].add(run.lease_id)
+        row = rows.get(run.lease_id)
+        if row is None or run.lease_id in resized or not run.size:
+            continue
+        wanted = (row.size.cores, row.size.memory_mb, row.size.disk_gb)
+        if run.size != wanted:
+            yield f"guest {run.vmid} of lease {run.lease_id} ran with {run.size}, not {wanted}"
+    for card, owners in cards.items():
+        if len(owners) > 1:
+            yield f"the card {card} was that of the leases {', '.join(sorted(owners))}"
 
 
 def unpaid_starts(

@@ -131,6 +131,9 @@ def second_transfer() -> list[audit.Transfer]:
     return [paid, dataclasses.replace(paid, nonce="0x3", transaction="0xu")]
 
 
+_CARD = "name=eth0,bridge=vmbr0,hwaddr=BC:24:11:00:00:01"
+
+
 def a_run(**changes: Any) -> running.Run:
     """The guest runs from its payment to the end of its minute."""
     facts: dict[str, Any] = {
@@ -254,6 +257,9 @@ def test_a_redemption_needs_no_transfer() -> None:
         ({"runs": [EARLY]}, "ran unpaid for 9.0 s"),
         ({"runs": [a_run(ended=_NOW + timedelta(seconds=13))]}, "ran unpaid for 9.0 s"),
         ({"runs": [a_run(lease_id="l1")]}, "ran unpaid for 4.0 s"),
+        ({"runs": [a_run(marks=2)]}, "with the marks of 2 leases"),
+        ({"runs": [a_run(size=(2, 128, 1))]}, "ran with (2, 128, 1), not (1, 128, 1)"),
+        ({"runs": [a_run(card=_CARD), a_run(card=_CARD, lease_id="l1")]}, "was that of the leases"),
         ({"guests": [a_guest(snapshots=["pve402-a"])]}, "has no row"),
         ({"kept": kept(a_snapshot())}, "is not on Proxmox"),
         (
@@ -279,6 +285,7 @@ def test_what_is_wrong_is_found(changes: dict[str, Any], words: str) -> None:
     "changes",
     [
         {"runs": [a_run()]},
+        {"runs": [a_run(card=_CARD, size=(1, 128, 1)), a_run(card=_CARD, size=(1, 128, 1))]},
         {"guests": [a_guest(snapshots=["pve402-a"])], "kept": kept(a_snapshot())},
         {"kept": kept(a_snapshot(state=snapshots.State.FAILED))},
         {"runs": [EARLY], "served": [(_NOW - timedelta(seconds=2), _NOW)]},

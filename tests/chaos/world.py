@@ -142,7 +142,8 @@ class _Hand:
             head = self._chain.chain.head.number
             began = {"vmid": guest.vmid, "tags": guest.config.text("tags"), "head": head}
             times = {"began": time.time(), "ended": None}
-            started = {"shape": _shape(guest), "card": guest.config.text("net0")}
+            started: dict[str, Any] = {"shape": _shape(guest), "card": guest.config.text("net0")}
+            started["size"] = _size(guest)
             self._runs.append({**began, **started, **times})
 
         @functools.wraps(honest_stop)
