@@ -21,13 +21,15 @@ SERVICE_USER = "pve402@pve"
 CONSOLE_USER = "console@pve"
 TOKEN_NAME = "devnet"  # noqa: S105 - a token's name, not its secret
 
-# The rights that docs/how-to/proxmox-rights.md asks operators of OCI images for, and no more.
+# The rights that docs/how-to/proxmox-rights.md asks operators for who sell OCI images and what a
+# directory storage copies, and no more.
 ROLES = (
     (
-        "R402Guests",
+        "R402CloneGuests",
         (
             "VM.Allocate",
             "VM.Audit",
+            "VM.Clone",
             "VM.Console",
             "VM.PowerMgmt",
             "VM.Config.CPU",
@@ -44,7 +46,7 @@ ROLES = (
     ("R402Console", ("VM.Console",)),
 )
 GRANTS = (
-    ("/vms", SERVICE_USER, "R402Guests"),
+    ("/vms", SERVICE_USER, "R402CloneGuests"),
     (f"/storage/{STORAGE}", SERVICE_USER, "R402PullStorage"),
     (f"/storage/{options.LOCAL_LVM.name}", SERVICE_USER, "R402Storage"),
     ("/sdn/zones/localnetwork/vmbr0", SERVICE_USER, "R402Bridge"),

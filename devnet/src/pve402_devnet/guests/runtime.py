@@ -10,7 +10,17 @@ from pathlib import Path
 
 import structlog
 
-from pve402_devnet.guests import exits, identity, output, plans, process, removal, usage, wire
+from pve402_devnet.guests import (
+    copying,
+    exits,
+    identity,
+    output,
+    plans,
+    process,
+    removal,
+    usage,
+    wire,
+)
 from pve402_devnet.guests.options import RuntimeOptions
 from pve402_devnet.pve import runtime as pve
 
@@ -130,6 +140,11 @@ class NamespaceRuntime:
             await asyncio.to_thread(removal.remove_tree, self.disk(vmid))
         self._locks.pop(vmid, None)
         self._cpu.pop(vmid, None)
+
+    async def copy(self, source: int, target: int) -> None:
+        """Copy the disk of a guest, as it is now."""
+        async with self._lock(source):
+            await asyncio.to_thread(copying.copy_tree, self.disk(source), self.disk(target))
 
     async def usage(self, vmid: int) -> pve.GuestUsage | None:
         """Measure memory, CPU time and disk; the guest has no network to count."""

@@ -124,6 +124,7 @@ async def clone(
         for name, volume in source.config.volumes().items():
             copying = _link_volume if linked else _copy_volume
             await copying(world, target, name, volume, storage_name, task)
+        await world.runtime.copy(source.vmid, target.vmid)
     except (errors.ApiError, asyncio.CancelledError) as problem:
         world.storages.free_all_of(target.vmid)
         world.guests.pop(target.vmid, None)

@@ -122,6 +122,9 @@ class GuestRuntime(Protocol):
     async def destroy(self, vmid: int) -> None:
         """Remove the guest's files. An unknown guest is no error."""
 
+    async def copy(self, source: int, target: int) -> None:
+        """Give a guest that never ran the files of another, if that has any."""
+
     async def usage(self, vmid: int) -> GuestUsage | None:
         """Measure a running guest; None where the runtime cannot."""
 
@@ -165,6 +168,9 @@ class NullRuntime:
 
     async def destroy(self, vmid: int) -> None:
         self._running.pop(vmid, None)
+
+    async def copy(self, source: int, target: int) -> None:
+        return None
 
     async def usage(self, vmid: int) -> GuestUsage | None:
         return None
