@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.support import asgi, fake_leases, guest_work
+from tests.support import asgi, fake_leases, fake_private_images, guest_work
 
 from pve402.api import app, context, gate
 from pve402.api.transport import address, guard
@@ -90,6 +90,7 @@ class Api:
     """The application, a client of it, and what stands behind it."""
 
     leases: fake_leases.FakeLeases
+    images: fake_private_images.FakePrivateImages
     access: FakeAccess
     checks: dict[str, bool]
     app: Any
@@ -108,6 +109,7 @@ def make_api(
 ) -> Api:
     """Put an application together for a test."""
     leases, tokens, checks = fake_leases.FakeLeases(), FakeAccess(), {"database": True}
+    images = fake_private_images.FakePrivateImages()
     unreadable: set[str] = set()
 
     async def readiness() -> dict[str, bool]:
@@ -123,6 +125,7 @@ def make_api(
     made = context.Context(
         leases=leases,  # type: ignore[arg-type]
         redeeming=NobodyIsOwed(),  # type: ignore[arg-type]
+        images=images,  # type: ignore[arg-type]
         access=tokens,  # type: ignore[arg-type]
         gate=gate.Gate(
             options,
@@ -150,6 +153,7 @@ def make_api(
     )
     return Api(
         leases=leases,
+        images=images,
         access=tokens,
         checks=checks,
         app=application,

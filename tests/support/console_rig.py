@@ -21,7 +21,14 @@ from typing import Any
 import requests
 import uvicorn
 import uvloop
-from tests.support import api_fixtures, console_links, fake_leases, guest_work, programs
+from tests.support import (
+    api_fixtures,
+    console_links,
+    fake_leases,
+    fake_private_images,
+    guest_work,
+    programs,
+)
 
 from pve402.api import app, context, gate
 from pve402.api.transport import address, guard
@@ -154,6 +161,7 @@ def _application(
     made = context.Context(
         leases=known,  # type: ignore[arg-type]
         redeeming=api_fixtures.NobodyIsOwed(),  # type: ignore[arg-type]
+        images=fake_private_images.FakePrivateImages(),  # type: ignore[arg-type]
         access=tokens,  # type: ignore[arg-type]
         gate=gate.Gate(terms, address.ClientAddresses(())),
         rates=request_rates.RequestRates(None),  # type: ignore[arg-type]  # counts nothing

@@ -303,9 +303,13 @@ class FakeLeases:
         made = make_lease(owner, vmid=10000 + len(self.leases), size=asked.size)
         if self.pending or purchase.wait_seconds == 0:
             made = made.evolve(status=lease.LeaseStatus.RESERVED, expires_at=None)
-            return service.Answer(lease=self.add(made), order=_order(purchase, settled=False))
+            return service.Answer(
+                lease=self.add(made), order=settled_order(purchase, settled=False)
+            )
         return service.Answer(
-            lease=self.add(made), order=_order(purchase), access_token="token-of-the-lease-1234"
+            lease=self.add(made),
+            order=settled_order(purchase),
+            access_token="token-of-the-lease-1234",
         )
 
     async def renew(
@@ -320,20 +324,20 @@ class FakeLeases:
             return self._join(purchase)
         self._claim(purchase)
         if purchase.wait_seconds == 0:
-            return service.Answer(lease=row, order=_order(purchase, settled=False))
+            return service.Answer(lease=row, order=settled_order(purchase, settled=False))
         longer = row.evolve(expires_at=(row.expires_at or NOW) + timedelta(minutes=minutes))
-        return service.Answer(lease=self.add(longer), order=_order(purchase))
+        return service.Answer(lease=self.add(longer), order=settled_order(purchase))
 
     def _join(self, purchase: service.Purchase) -> service.Answer:
         if purchase.too_late is not None and purchase.payment.key not in self.payments:
             raise purchase.too_late
         joined = next(iter(self.leases.values()))
-        return service.Answer(lease=joined, order=_order(purchase))
+        return service.Answer(lease=joined, order=settled_order(purchase))
 
     async def pay_fee(self, purchase: service.Purchase, route: str, canonical: Any) -> order.Order:
         self._called("pay_fee", (purchase, route))
         self._claim(purchase)
-        return _order(purchase)
+        return settled_order(purchase)
 
     async def find(self, id_text: str, caller: service.Caller | None = None) -> lease.Lease:
         self._called("find", (id_text, caller))
@@ -441,7 +445,7 @@ def _theirs(caller: service.Caller | None, row: lease.Lease) -> bool:
     return caller.owner == row.owner
 
 
-def _order(purchase: service.Purchase, *, settled: bool = True) -> order.Order:
+def settled_order(purchase: service.Purchase, *, settled: bool = True) -> order.Order:
     payment = purchase.payment
     return order.Order(
         order_id="o1",

@@ -89,7 +89,7 @@ def check_starts(rows: list[lease.Lease], seen: list[tuple[int, dict[str, Any]]]
     for vmid, options in seen:
         tags = str(options["tags"]).split(";")
         (row,) = (one for one in rows if one.vmid == vmid and mark.lease_tag(one.lease_id) in tags)
-        assert not row.is_image
+        assert row.account == row.owner != lease.IMAGE
         assert "template" not in options
         assert len(mark.leases_named(tags)) == 1
         size = (options["cores"], options["memory"])
@@ -150,7 +150,7 @@ async def unaccounted(shop: Installation) -> list[str]:
             wrong.append(f"guest {vmid} has no row")
         elif not mark.is_marked(tags, shop.parts.lease_options.instance, row.lease_id):
             wrong.append(f"guest {vmid} has the tags {tags}")
-        elif guest.config.options.get("template") and not row.is_image:
+        elif guest.config.options.get("template") and not (row.is_image or row.is_private_image):
             wrong.append(f"guest {vmid} is a template")
     for storage in shop.proxmox.world.storages:
         owners = {volume.owner for volume in storage.volumes.values()}

@@ -35,6 +35,7 @@ from pve402.api.routes import (
     pages,
     ports,
     power,
+    private_images,
     pulls,
     size_changes,
     snapshots,
@@ -152,7 +153,7 @@ def _add_routes(app: FastAPI, public_url: str, on_sale: Callable[[], catalogues.
         stream_sockets,
         ports,
     )
-    bought = (lease, power, size_changes, snapshots, inbound, owed, management)
+    bought = (lease, power, size_changes, snapshots, private_images, inbound, owed, management)
     seen = (stats, catalogue, discovery, auth, health)
     for noun in (*bought, *into_guests, pulls, pages, *seen):
         app.router.routes.extend(noun.router.routes)
@@ -256,6 +257,7 @@ def _context(components: bootstrap.Components) -> context.Context:
     return context.Context(
         leases=components.leases,
         redeeming=components.redeeming,
+        images=components.private_images,
         access=components.access,
         gate=gate.Gate(
             options,

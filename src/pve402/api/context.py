@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 from pve402.api import gate
 from pve402.guests import guest_work
 from pve402.jump import way
-from pve402.leases import access, ports, redeeming, request_rates, service
+from pve402.leases import access, ports, private_images, redeeming, request_rates, service
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -18,6 +18,7 @@ class Context:
 
     leases: service.LeaseService
     redeeming: redeeming.Redeeming
+    images: private_images.PrivateImages
     access: access.Access
     gate: gate.Gate
     rates: request_rates.RequestRates

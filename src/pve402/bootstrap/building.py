@@ -42,6 +42,8 @@ from pve402.leases import (
     power,
     preflight,
     preparing,
+    private_images,
+    private_origins,
     quotas,
     reconciler,
     redeeming,
@@ -49,6 +51,8 @@ from pve402.leases import (
     renewal,
     request_rates,
     rollback,
+    saving,
+    saving_orders,
     sdn_ranges,
     service,
     settling,
@@ -201,7 +205,16 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
                 deal_writer, failures, guest_network, filling.oci_guests
             ),
             on_started=inside.prepare,
-            cloning=clone_steps.CloneSteps(deal_writer, cloning, failures, rekeying_guests),
+            cloning=clone_steps.CloneSteps(
+                deal_writer,
+                cloning,
+                failures,
+                rekeying_guests,
+                private_origins.PrivateOrigin(db, machines, guests, lease_options.instance),
+            ),
+            saving=saving.Saving(
+                deal_writer, machines, guests, cloning, money_step, lease_options
+            ).steps,
         ),
         renewal=renewal.Renewal(deal_writer, machines, money_step, lease_options, debt_writer),
         confirmation=confirmation.Confirmation(deal_writer, machines, funds, lease_options),
@@ -332,6 +345,12 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
         filler=filler,
         image_keeper=image_keeper.ImageKeeper(db, view, lease_options, selling),
         leases=leases,
+        private_images=private_images.PrivateImages(
+            parts,
+            leases,
+            saving_orders.SavingOrders(db, admissions, lease_options, settings.network),
+            guests,
+        ),
         withdrawal=withdrawal.Withdrawal(deal_writer, debt_writer),
         redeeming=redeeming.Redeeming(
             parts,

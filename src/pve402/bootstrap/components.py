@@ -24,6 +24,7 @@ from pve402.leases import (
     on_sale,
     options,
     preflight,
+    private_images,
     reconciler,
     redeeming,
     request_rates,
@@ -95,6 +96,7 @@ class Components:
     image_keeper: image_keeper.ImageKeeper
     leases: service.LeaseService
     redeeming: redeeming.Redeeming
+    private_images: private_images.PrivateImages
     withdrawal: withdrawal.Withdrawal
     access: access.Access
     secret_vault: vault.Vault

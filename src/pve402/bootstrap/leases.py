@@ -42,6 +42,8 @@ def lease_options(settings: config.Settings, secret_vault: vault.Vault) -> optio
         writes_per_node=settings.pve402_node_writes,
         wakes_an_hour=settings.pve402_wakes_an_hour,
         snapshots_per_lease=settings.pve402_snapshots,
+        private_images=settings.pve402_private_images,
+        private_images_per_wallet=settings.pve402_private_images_per_wallet,
         warm_kinds=settings.pve402_pool,
     )
 

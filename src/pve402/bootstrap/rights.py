@@ -22,7 +22,8 @@ def needs(settings: config.Settings, catalogue: Catalogue, node: str) -> access.
         pool=settings.pve_pool,
         console_users=settings.pve_console_mode == "direct",
         snapshots=settings.pve402_snapshots > 0,
-        clones=any(image.prepare for image in catalogue.images_on_sale),
+        clones=any(image.prepare for image in catalogue.images_on_sale)
+        or any(sku.rates.image_gb_usd_minute for sku in catalogue.skus.values()),
         pulls=frozenset(
             image.template.partition(":")[0]
             for image in catalogue.images_on_sale

@@ -9,6 +9,7 @@ from pve402.cli import (
     entries,
     inside,
     ports,
+    private_images,
     programs,
     reach,
     size_changes,
@@ -19,6 +20,16 @@ from pve402.cli import (
 
 def add_to(app: typer.Typer) -> None:
     """Add them to the command line, in the order of `--help`."""
-    of_containers = (tenant, size_changes, snapshots, inside, programs, entries, reach, ports)
+    of_containers = (
+        tenant,
+        size_changes,
+        snapshots,
+        private_images,
+        inside,
+        programs,
+        entries,
+        reach,
+        ports,
+    )
     for part in (accounts, *of_containers, agents, e2b):
         part.add_to(app)

@@ -28,7 +28,6 @@ from pve402.client import (
     ledger,
     outcomes,
     receipt,
-    spending,
     threads,
     transport,
 )
@@ -134,8 +133,12 @@ class Client:
 
         Raises OverCap, KeyNeeded, Refused, ServiceUnreachable.
         """
-        bought = await self._buy(
-            "/lease/container", transport.document(wish), {}, idempotency_key, on_progress
+        bought = await self.buy(
+            "/lease/container",
+            transport.document(wish),
+            schemas.LeaseAnswer,
+            idempotency_key=idempotency_key,
+            on_progress=on_progress,
         )
         self._remember(bought.answer)
         return bought
@@ -154,12 +157,13 @@ class Client:
 
         `cap_usd` and `book` are for this call, instead of the client's own. Raises as `lease`.
         """
-        return await self._buy(
+        return await self.buy(
             f"/lease/{ctid}/renew",
             {"runtimeMinutes": minutes},
-            self._known_token(ctid),
-            idempotency_key,
-            on_progress,
+            schemas.LeaseAnswer,
+            ctid,
+            idempotency_key=idempotency_key,
+            on_progress=on_progress,
             cap_usd=cap_usd,
             book=book,
         )
@@ -310,52 +314,48 @@ class Client:
         async with self.opened(method, path, lease, timeout=transport.WHOLE, **request) as response:
             return await transport.read_reply(response)
 
-    async def _buy(
+    async def buy(
         self,
         path: str,
         document: Any,
-        headers: Mapping[str, str],
-        idempotency_key: str | None,
-        on_progress: Progress | None,
+        answered: type[Model],
+        lease: str | None = None,
         *,
+        idempotency_key: str | None = None,
+        on_progress: Progress | None = None,
         cap_usd: Decimal | None = None,
         book: ledger.Ledger | None = None,
-    ) -> Bought[schemas.LeaseAnswer]:
-        """Send a request, pay what the answer asks for, and wait until the outcome is known."""
+    ) -> Bought[Model]:
+        """Send a request, pay what is asked for it, and wait until the outcome is known.
+
+        It carries the token of `lease`, if that is known. Raises as `lease`.
+        """
         cap_usd, book = self.cap_usd if cap_usd is None else cap_usd, book or self.book
         once = idempotency_key or secrets.token_urlsafe(24)
-        known = {**headers, "Idempotency-Key": once}
-        signed = await self._sent_before(book, idempotency_key, path)
+        known = {**(self._known_token(lease) if lease else {}), "Idempotency-Key": once}
+        signed = await outcomes.sent_before(book, self._wallet, idempotency_key, self.url, path)
         if signed is None:
             reply = await self.send("POST", path, document, known)
             if reply.status == 402:
                 try:
                     signed = await self._wallet.pay(reply, self.url, path, once, cap_usd, book)
                 except errors.LedgerUnusable:
-                    signed = await self._sent_before(book, idempotency_key, path)
+                    signed = await outcomes.sent_before(
+                        book, self._wallet, idempotency_key, self.url, path
+                    )
                     if signed is None:
                         raise
         if signed is not None:
             if on_progress:
                 on_progress(None)
-            reply = await self._until_known(
-                path, document, {**known, **signed.headers}, on_progress
-            )
+            told = on_progress if answered is schemas.LeaseAnswer else None
+            reply = await self._until_known(path, document, {**known, **signed.headers}, told)
             await threads.run(outcomes.note, book, signed.payment_id, reply)
         found = receipt.read(reply.headers)
         try:
-            return Bought(answer=transport.read(reply, schemas.LeaseAnswer), receipt=found)
+            return Bought(answer=transport.read(reply, answered), receipt=found)
         except errors.UnexpectedAnswer as error:
             raise errors.UnexpectedAnswer(f"{error}; the receipt is {found}") from None
-
-    async def _sent_before(
-        self, book: ledger.Ledger, idempotency_key: str | None, path: str
-    ) -> spending.Sent | None:
-        """This wallet's payment that an earlier call sent for the same key."""
-        if idempotency_key is None or not self._wallet.is_given:
-            return None
-        found = await threads.run(book.sent_for, idempotency_key, self.url, path)
-        return found if found and found.payer == self._wallet.address.lower() else None
 
     async def _until_known(
         self,

@@ -5,9 +5,20 @@ import re
 from typing import Final
 
 from pve402 import schemas
-from pve402.client import errors, ledger, receipt, transport
+from pve402.client import errors, ledger, receipt, spending, threads, transport
+from pve402.client.wallet import Wallet
 
 _LEASE_ID: Final = re.compile(r"l[a-z0-9]{25}")
+
+
+async def sent_before(
+    book: ledger.Ledger, wallet: Wallet, idempotency_key: str | None, url: str, path: str
+) -> spending.Sent | None:
+    """This wallet's payment that an earlier call sent for the same key."""
+    if idempotency_key is None or not wallet.is_given:
+        return None
+    found = await threads.run(book.sent_for, idempotency_key, url, path)
+    return found if found and found.payer == wallet.address.lower() else None
 
 
 def note(book: ledger.Ledger, payment_id: int, reply: transport.Reply) -> None:

@@ -73,6 +73,12 @@ class LimitSettings(BaseSettings):
         " VM.Snapshot.",
         examples=[3],
     )
+    pve402_private_images: Positive = Field(
+        100, description="Private images that all wallets together may keep."
+    )
+    pve402_private_images_per_wallet: Positive = Field(
+        5, description="Private images that one wallet may keep."
+    )
     pve402_wakes_an_hour: Positive = Field(
         12, description="How often a paused container may be woken in an hour."
     )

@@ -8,7 +8,15 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Self
 
-from pve402.domain import errors, image_tables, lease, network_tables, price, toml_values
+from pve402.domain import (
+    errors,
+    image_tables,
+    lease,
+    network_tables,
+    price,
+    private_images,
+    toml_values,
+)
 from pve402.domain.networks import OF_VARIABLES, NetworkProfile, find_overlap
 
 CatalogueError = toml_values.CatalogueError
@@ -65,9 +73,14 @@ class Sku:
         self.runtime_minutes.check("runtimeMinutes", minutes)
 
     def template_volume(self, name: str | None, default: str) -> str:
-        """Return the volume id of a template by the name tenants use, by default the sku's own."""
+        """Return the volume id of a template by the name tenants use, by default the sku's own.
+
+        A private image is its own; whose it is, is another question.
+        """
         if name is None:
             return next(iter(self.templates.values()), default)
+        if private_images.chosen(name) is not None:
+            return name
         if name not in self.templates:
             raise errors.UnknownTemplate
         return self.templates[name]

@@ -64,6 +64,9 @@ DOCTOR = "doctor"
 IMAGE = "image"
 """The owner of a prepared image: a template that guests are cloned from; no account."""
 
+PRIVATE = f"{IMAGE}:"
+"""What stands before the account of a private image's owner, so that it is no tenant's lease."""
+
 LONGEST_TRIAL = timedelta(minutes=15)
 """When a trial that only its guest's description tells of is over."""
 
@@ -139,7 +142,8 @@ class Lease:
     status: LeaseStatus
     node: str
     vmid: int
-    owner: str  # CAIP-10 account, EVM addresses in lower case; or NOBODY, DOCTOR, IMAGE
+    owner: str  # CAIP-10 account, EVM addresses in lower case; or NOBODY, DOCTOR, IMAGE;
+    # PRIVATE and an account
     sku: str
     size: Size
     hostname: str
@@ -211,13 +215,23 @@ class Lease:
 
     @property
     def is_unowned(self) -> bool:
-        """Whether it has no tenant: of the warm pool, discarded, a trial, or an image."""
-        return self.owner == NOBODY or self.is_trial or self.is_image
+        """Whether no tenant leases its guest: of the warm pool, discarded, a trial, or an image."""
+        return self.owner == NOBODY or self.is_trial or self.is_image or self.is_private_image
 
     @property
     def is_image(self) -> bool:
         """Whether its guest is a prepared image: never sold, never started, STOPPED when ready."""
         return self.owner == IMAGE
+
+    @property
+    def is_private_image(self) -> bool:
+        """Whether its guest is a tenant's private image: a template, never started."""
+        return self.owner.startswith(PRIVATE)
+
+    @property
+    def account(self) -> str:
+        """The account of its owner, also if it is a private image."""
+        return self.owner.removeprefix(PRIVATE)
 
     @property
     def is_trial(self) -> bool:
@@ -227,7 +241,8 @@ class Lease:
     @property
     def has_card(self) -> bool:
         """Whether its guest has a network card: neither an image nor the trial of one has."""
-        return not self.is_image and bool(self.network or not self.is_trial)
+        is_any_image = self.is_image or self.is_private_image
+        return not is_any_image and bool(self.network or not self.is_trial)
 
     @property
     def ctid(self) -> str:
@@ -265,7 +280,8 @@ class Lease:
     @property
     def needs_room_again(self) -> bool:
         """Whether a renewal starts its guest, whose cores and memory others may have by now."""
-        return self.status is LeaseStatus.STOPPED and self.paused_at is None
+        keeps_disk_alone = self.paused_at is not None or self.is_private_image
+        return self.status is LeaseStatus.STOPPED and not keeps_disk_alone
 
     @property
     def is_to_run(self) -> bool:

@@ -94,6 +94,8 @@ def _sentence(record: GuestRecord) -> str:
         return "Kept ready by pve402."
     if record.owner == lease.IMAGE:
         return f"An image prepared by pve402: {record.sku}. Containers are cloned from it."
+    if record.owner.startswith(lease.PRIVATE):
+        return f"A private image of a tenant of pve402, paid until {until}."
     if record.owner == lease.DOCTOR:
         return f"Made by pve402's doctor for a trial that ends before {until}."
     return f"Leased by pve402 until {until}."

@@ -26,6 +26,7 @@ class Rates:
     paused_usd_minute: Fraction = Fraction(0)  # of a paused lease of any size; 0: none is paused
     address_usd_minute: Fraction = Fraction(0)  # of each address that its network gives it alone
     snapshot_gb_usd_minute: Fraction = Fraction(0)  # of a kept snapshot's disk, whatever it holds
+    image_gb_usd_minute: Fraction = Fraction(0)  # of a private image; 0: none is saved
 
     @classmethod
     def from_strings(cls, rates: Mapping[str, str]) -> Self:

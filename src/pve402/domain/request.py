@@ -42,8 +42,7 @@ class CreationRequest:
         sku.check(self.size, self.minutes)
         if self.hostname is not None:
             check_hostname(self.hostname)
-        if self.template is not None and self.template not in sku.templates:
-            raise errors.UnknownTemplate
+        sku.template_volume(self.template, "")
         if self.password is None and not self.ssh_public_keys:
             raise errors.CredentialRequired
         if self.password is not None:

@@ -162,12 +162,12 @@ class Access:
     ) -> IssuedToken:
         async with self._db.begin() as tx:
             found = await lease_rows.get(tx, lease_id)
-            if found is None or not found.handed_over or not proven.is_account(found.owner):
+            if found is None or not found.handed_over or not proven.is_account(found.account):
                 raise errors.LeaseNotFound
             if found.status in lease.OVER:
                 raise errors.LeaseOver
-            token = _new_token(found.owner, lease_id, scope, expires_at, by_key=False)
-            await token_rows.make_room(self._db, tx, owner=found.owner, lease_id=lease_id)
+            token = _new_token(found.account, lease_id, scope, expires_at, by_key=False)
+            await token_rows.make_room(self._db, tx, owner=found.account, lease_id=lease_id)
             await token_rows.insert(self._db, tx, token[1])
         return _issued(*token)
 

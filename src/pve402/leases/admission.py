@@ -66,7 +66,7 @@ class Admission:
         self._db = db
         self._settings = settings
         self._quotas = quota_checks
-        self._free_riding = free_rides
+        self.free_riding = free_rides
         self._hold_seconds = worker_hold_seconds
         self._money = funds
         self._vault = secret_vault
@@ -81,7 +81,7 @@ class Admission:
         PaymentRejected if there is no order and the payment is too late to create one.
         """
         async with self._db.read() as tx:
-            found = await self._find(tx, purchase, route, self.fingerprint(route, canonical))
+            found = await self.find_in(tx, purchase, route, self.fingerprint(route, canonical))
         if found is None and purchase.too_late is not None:
             raise purchase.too_late
         return found
@@ -103,7 +103,7 @@ class Admission:
         Raises NoCapacity, TooManyUnsettled, WalletMustWait, LimitReached, PaymentReused,
         IdempotencyKeyReused.
         """
-        new = self._new_order(purchase, CREATE_ROUTE, asked.canonical(), order.OrderKind.CREATION)
+        new = self.new_order(purchase, CREATE_ROUTE, asked.canonical(), order.OrderKind.CREATION)
         new = dataclasses.replace(
             new, minutes=asked.minutes, sealed_secrets=self.seal_secrets(new.order_id, asked)
         )
@@ -111,10 +111,10 @@ class Admission:
         wanted = wanted.evolve(network=how.network.name, made_of=how.made_of)
         async with self._db.begin() as tx:
             await reservation.lock_placement(self._db, tx)
-            found = await self._find(tx, purchase, CREATE_ROUTE, new.request_hash)
+            found = await self.find_in(tx, purchase, CREATE_ROUTE, new.request_hash)
             if found is not None:
                 return found
-            await self._free_riding.check_creation(tx, purchase)
+            await self.free_riding.check_creation(tx, purchase)
             await self._quotas.check(tx, purchase, asked.size, how.network)
             taken = None
             if purchase.wait_seconds > 0:
@@ -156,13 +156,13 @@ class Admission:
         Raises LeaseBusy, LeaseOver, LeaseNotReady, NoCapacity, PaidTooFarAhead, PaymentReused.
         """
         canonical = request.RenewalRequest(lease_id=row.lease_id, minutes=minutes).canonical()
-        new = self._new_order(purchase, RENEW_ROUTE, canonical, order.OrderKind.RENEWAL)
+        new = self.new_order(purchase, RENEW_ROUTE, canonical, order.OrderKind.RENEWAL)
         new = dataclasses.replace(new, lease_id=row.lease_id, minutes=minutes)
         async with self._db.begin() as tx:
-            found = await self._find(tx, purchase, RENEW_ROUTE, new.request_hash)
+            found = await self.find_in(tx, purchase, RENEW_ROUTE, new.request_hash)
             if found is not None:
                 return found
-            past = await self._free_riding.look_back(tx, purchase, row.lease_id)
+            past = await self.free_riding.look_back(tx, purchase, row.lease_id)
             if past.wait_seconds:  # renewals need not wait, but no guest runs unpaid either
                 new = dataclasses.replace(new, settles_first=True)
             held = await self._hold(tx, row, new, past.now, rooms)
@@ -178,7 +178,7 @@ class Admission:
         Raises PaymentReused if it was used before, for any request; PaymentRefused.
         """
         async with self._db.read() as tx:
-            past = await self._free_riding.look_back(tx, purchase)
+            past = await self.free_riding.look_back(tx, purchase)
         if past.claimed:
             raise errors.PaymentReused
         if purchase.too_late is not None:
@@ -188,7 +188,7 @@ class Admission:
         self, purchase: purchases.Purchase, route: str, canonical: Mapping[str, object]
     ) -> Taken:
         """Claim the payment of a management call. Raises PaymentReused if it was claimed before."""
-        new = self._new_order(purchase, route, canonical, order.OrderKind.FEE)
+        new = self.new_order(purchase, route, canonical, order.OrderKind.FEE)
         async with self._db.single() as tx:
             return await self.insert(tx, dataclasses.replace(new, idempotency_hash=None))
 
@@ -224,7 +224,7 @@ class Admission:
             )
         return written
 
-    async def _find(
+    async def find_in(
         self,
         tx: transaction.Transaction,
         purchase: purchases.Purchase,
@@ -288,7 +288,7 @@ class Admission:
         await reservation.lock_placement(self._db, tx)
         await reservation.check_return(tx, row, self._settings, rooms=rooms)
 
-    def _new_order(
+    def new_order(
         self,
         purchase: purchases.Purchase,
         route: str,

@@ -20,6 +20,7 @@ from pve402.leases import (
     machine,
     on_sale,
     options,
+    private_choice,
     reservation,
     workflow,
 )
@@ -87,6 +88,7 @@ class Anew:
             if not is_gone and not await self._may_be_replaced(deal):
                 raise workflow.RetryLater(f"the old guest is not gone yet: {reason}")
             rooms = await self._view.rooms_for(deal.lease.template)
+            rooms = private_choice.rooms_again(deal.lease, rooms)
             if is_gone:
                 await self._move(deal, rooms)
             else:

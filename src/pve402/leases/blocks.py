@@ -43,7 +43,7 @@ class Blocks:
 
     async def check_owner(self, row: lease.Lease) -> None:
         """Raise WalletBlocked if a lease's owner may buy nothing, whoever pays for it."""
-        if (await self._current()).blocks_wallet(account.address_of(row.owner)):
+        if (await self._current()).blocks_wallet(account.address_of(row.account)):
             raise errors.WalletBlocked(_OWNER_BLOCKED)
 
     async def _current(self) -> blocklist.Blocklist:

@@ -4,8 +4,8 @@ import asyncio
 import functools
 from datetime import datetime
 
-from pve402.domain import order
-from pve402.leases import clones, deals, failing, moves, warm_guests, workflow
+from pve402.domain import order, private_images
+from pve402.leases import clones, deals, failing, moves, origins, warm_guests, workflow
 from pve402.proxmox import errors as pve
 
 _TRIES = 8
@@ -21,7 +21,10 @@ class CloneSteps:
         cloning: clones.Clones,
         failures: failing.Failures,
         rekeying: warm_guests.Rekeying,
+        private: origins.Origin,
     ) -> None:
+        """Keep the parts; `private` are the private images that leases are made from."""
+        self._private = private
         self._rekeying = rekeying
         self._deals = deal_writer
         self._clones = cloning
@@ -31,15 +34,17 @@ class CloneSteps:
         """Return the deal once its guest is whole; None if it is to be unpacked.
 
         A guest that is paid before it starts is handed over without being re-keyed, so it is never
-        a clone: neither a contract's, nor one that is made anew.
+        a clone: neither a contract's, nor one that is made anew. A lease from a private image is
+        always a copy of it.
 
         Raises RetryLater, GiveUp, ForeignError.
         """
-        if deal.order.settles_first or deal.order.is_paid:
+        is_private = private_images.chosen(deal.lease.template) is not None
+        if not is_private and (deal.order.settles_first or deal.order.is_paid):
             return None
-        moved = deals.Moving(self._deals, deal)
+        moved, origin = deals.Moving(self._deals, deal), self._private if is_private else None
         try:
-            row = await self._clones.make(deal.lease, planned_expiry, moved.move)
+            row = await self._clones.make(deal.lease, planned_expiry, moved.move, origin)
         except workflow.RetryLater:
             await self._failures.check_time(moved.deal)
             raise
@@ -47,6 +52,8 @@ class CloneSteps:
             raise await self._failures.passing_or_final(
                 moved.deal, error, "create_failed"
             ) from error
+        if row is None and is_private:
+            raise workflow.GiveUp("create_failed", "the private image cannot be copied now")
         if row is None:
             return None
         whole = functools.partial(moves.finish_clone, self._deals.db)

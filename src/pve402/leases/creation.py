@@ -20,8 +20,8 @@ faults; a creation that exceeds its time limit, or its payment's window, is give
 """
 
 import functools
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import NoReturn
 
 import structlog
@@ -71,7 +71,9 @@ class Creation:
         steps_in_guests: guest_steps.GuestSteps,
         on_started: Callable[[lease.Lease], None],  # of a guest that is up; neither waits nor fails
         cloning: clone_steps.CloneSteps,
+        saving: Mapping[Status, workflow.Step[Deal]],  # of private images, which nothing starts
     ) -> None:
+        self._saving = saving
         self._on_started = on_started
         self._ready = ready
         self._clones = cloning
@@ -106,8 +108,9 @@ class Creation:
 
     async def _run_or_refuse(self, row: order.Order) -> None:
         deal = await self._deals.open_deal(row)
+        steps = self._saving if deal.lease.is_private_image else self.steps
         try:
-            await workflow.run(self.steps, deal, lambda deal: deal.lease.status)
+            await workflow.run(steps, deal, lambda deal: deal.lease.status)
         except workflow.GiveUp as end:
             await self._refuse(row, end)
 
@@ -133,7 +136,6 @@ class Creation:
     async def _follow(self, row: order.Order, node: str) -> NoReturn:
         """Record the node that the guest was migrated to, and retry at once."""
         deal = await self._deals.open_deal(row)
-        log.info("guest_moved", lease=deal.lease.lease_id, node=node)
         await self._deals.advance(deal, functools.partial(moves.follow_in_order, node=node))
         raise workflow.RetryLater("the guest was migrated", after_seconds=0)
 
@@ -146,7 +148,7 @@ class Creation:
             if found is not None:
                 return found
         try:
-            cloned = await self._clones.make(deal, self._planned_expiry(deal))
+            cloned = await self._clones.make(deal, deal.planned_expiry)
         except clones.ForeignError as error:
             return await self._take_other_vmid(deal, str(error))
         if cloned is not None:
@@ -167,7 +169,7 @@ class Creation:
                 await self._networks.prepare(sent.lease)
                 is_asked = True
                 upid = await self._machines.ask_to_create(
-                    sent.lease, self._deals.secrets_of(sent.order), self._planned_expiry(sent)
+                    sent.lease, self._deals.secrets_of(sent.order), sent.planned_expiry
                 )
         except pve.GuestExists:
             await self._failures.check_time(sent)
@@ -203,8 +205,7 @@ class Creation:
             raise await self._failures.passing_or_final(deal, error, "create_failed") from error
         if free:
             return None
-        found = await self._adopt(deal)
-        return found or await self._take_other_vmid(deal, "taken on another node")
+        return await self._adopt(deal) or await self._take_other_vmid(deal, "on another node")
 
     async def _adopt(self, deal: Deal) -> Deal | None:
         """Find out the result of an earlier request; None if it may be sent (again)."""
@@ -298,6 +299,9 @@ class Creation:
             raise await self._failures.passing_or_final(deal, error, "start_failed") from error
         deal = await self._guest_steps.connect(deal)
         if deal.order.is_paid:
+            await self._clones.check(deal)
+            if deal.lease.pooled_at is not None:  # a copy of a private image, made anew
+                await self._hand_over(deal)
             self._on_started(deal.lease)
             await self._activate(deal, deal.order.transaction)
             return None
@@ -310,7 +314,7 @@ class Creation:
     async def _look_at_ready(self, deal: Deal) -> Deal:
         """Check a guest from the warm pool; replace it with a new one if it is not sound."""
         await self._failures.check_time(deal)
-        if await self._ready.is_sound(deal.lease, self._planned_expiry(deal)):
+        if await self._ready.is_sound(deal.lease, deal.planned_expiry):
             return await self._deals.advance(deal, order_status=_SETTLING)
         try:
             return await self._ready.replace(deal)
@@ -372,6 +376,3 @@ class Creation:
             return
         log.warning("creation_refused", order=row.order_id, refusal=end.refusal, reason=end.reason)
         await self._deals.refuse(deal, end.refusal, end.reason)
-
-    def _planned_expiry(self, deal: Deal) -> datetime:
-        return deal.order.created_at + timedelta(minutes=deal.order.minutes)

@@ -6,7 +6,7 @@ Each write checks the order's fence. FenceLostError means that another process n
 import dataclasses
 import json
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pve402.domain import happening, lease, meter, order
@@ -38,6 +38,11 @@ class Deal:
 
     order: order.Order
     lease: lease.Lease
+
+    @property
+    def planned_expiry(self) -> datetime:
+        """When a new lease ends if it is handed over at once; its guest's first description."""
+        return self.order.created_at + timedelta(minutes=self.order.minutes)
 
 
 class Deals:
@@ -91,7 +96,7 @@ class Deals:
             settled = await self._settle(tx, deal.order, transaction, active, now, recheck=recheck)
             token = token_rows.Token(
                 token_hash=vault.token_hash(self._vault.lease_token(deal.order.order_id)),
-                owner=active.owner,
+                owner=active.account,
                 lease_id=active.lease_id,
                 scope="*",
                 primary_of_lease=True,

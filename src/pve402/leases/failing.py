@@ -8,11 +8,13 @@
     our rights or parameters are wrong         is given up, since they are the same everywhere
 
 It only leaves a place where nothing was made, or where what was made is gone again. A paid one is
-made anew, wherever that is possible (pve402.leases.anew).
+made anew, wherever that is possible (pve402.leases.anew). One from a private image stays where that
+stands.
 """
 
 from datetime import timedelta
 
+from pve402.domain import private_images
 from pve402.leases import anew, cluster, deals, options, workflow
 from pve402.proxmox import errors as pve
 
@@ -37,7 +39,8 @@ class Failures:
         is_lacking = isinstance(error, cluster.NOT_HERE)
         if is_lacking:
             self._anew.note_unfit(deal)
-        if not deal.order.is_paid and (is_lacking or _is_of_node(deal, error)):
+        is_free = not deal.order.is_paid and private_images.chosen(deal.lease.template) is None
+        if is_free and (is_lacking or _is_of_node(deal, error)):
             return await self._anew.elsewhere(deal, refusal, reason)
         if not isinstance(error, workflow.TRANSIENT):
             return workflow.GiveUp(refusal, reason)

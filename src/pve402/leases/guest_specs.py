@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from pve402.domain import catalogue, lease, networks
+from pve402.domain import catalogue, lease, networks, private_images
 from pve402.leases import on_sale
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
@@ -42,18 +42,22 @@ def spec_of(
 
 
 def _without_card(usual: pve_guests.GuestSpec, row: lease.Lease) -> pve_guests.GuestSpec:
-    """Return the spec of a prepared image, so that its clones inherit no card, or of its trial."""
+    """Return the spec of an image, so that its clones inherit no card, or of its trial."""
     return dataclasses.replace(
         _of_row(usual, row), has_card=False, nameserver=None, search_domain=None
     )
 
 
 def _of_row(usual: pve_guests.GuestSpec, row: lease.Lease) -> pve_guests.GuestSpec:
-    """Return the usual spec with a row's name, template, storage and size."""
+    """Return the usual spec with a row's name, template, storage and size.
+
+    A lease from a private image has no template that could be unpacked, so it keeps the usual one.
+    """
+    is_private = private_images.chosen(row.template) is not None
     return dataclasses.replace(
         usual,
         hostname=row.hostname,
-        template=row.template,
+        template=usual.template if is_private else row.template,
         storage=row.storage or usual.storage,
         cores=row.size.cores,
         memory_mb=row.size.memory_mb,

@@ -119,6 +119,7 @@ class Machines:
         """
         spec = dataclasses.replace(
             self.spec(row, planned_expiry),
+            template=row.template,  # what no volume is called is never unpacked
             password=secrets.password,
             ssh_public_keys=secrets.ssh_public_keys,
         )

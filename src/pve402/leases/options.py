@@ -39,6 +39,8 @@ class LeaseOptions:
     address_rest_seconds: float = 600.0  # how long a freed address stays unused
     address_history_seconds: float = 365 * 24 * 3600.0  # how long we keep who had an address
     snapshots_per_lease: int = 0  # none are taken
+    private_images: int = 100  # of all wallets together
+    private_images_per_wallet: int = 5
     warm_kinds: tuple[warm_kind.WarmKind, ...] = ()  # the warm pool
     creates_per_node: int = 8  # guests of ours that one node makes at once, over all replicas
     # Calls of ours that change one node at once, over all replicas; None: by its cores.

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from pve402.domain import account, errors, making, order, owed, price, request
+from pve402.domain import account, errors, making, order, owed, price, private_images, request
 from pve402.leases import options, outcome, purchases, redemptions, service
 from pve402.leases.service import Caller
 from pve402.payments import networks
@@ -80,6 +80,8 @@ class Redeeming:
         if taken is None:
             selling = self._on_sale.now
             sku = asked.check(selling)
+            if private_images.chosen(asked.template) is not None:
+                raise private_images.ImageNeedsKey
             usd = sku.price_usd(asked.size, asked.minutes)
             atomic = price.atomic_units(usd, networks.BY_CAIP2[debt.network].decimals)
             redemptions.check_redeemable(debt, atomic)

@@ -8,6 +8,8 @@ _NOT_CHARGED = {
     "no_address": "The network had no address for the container; nothing was charged.",
     "creation_timed_out": "The container took too long to come up; nothing was charged.",
     "guest_missing": "The container is gone; nothing was charged.",
+    "image_failed": "The container could not be saved; nothing was charged.",
+    "saving_timed_out": "The container took too long to be saved; nothing was charged.",
     "payment_expired": "The payment would have expired before it was settled; nothing was charged.",
 }
 

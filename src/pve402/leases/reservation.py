@@ -89,6 +89,21 @@ async def reserve_image(
     await moves.reserve(db, tx, wanted.evolve(vmid=vmid, hostname=f"image-{vmid}"), due=True)
 
 
+async def reserve_private_image(
+    db: database.Database,
+    tx: transaction.Transaction,
+    wanted: lease.Lease,
+    settings: options.LeaseOptions,
+) -> lease.Lease:
+    """Reserve a vmid for a private image whose place is chosen, and write its row.
+
+    Its order makes it, so it is not due. Raises NoCapacity.
+    """
+    row = wanted.evolve(vmid=await _reserve_vmid(db, tx, wanted.lease_id, settings))
+    await moves.reserve(db, tx, row)
+    return row
+
+
 async def reserve_without_card(
     db: database.Database,
     tx: transaction.Transaction,

@@ -23,6 +23,7 @@ from pve402.leases import (
     outcome,
     pausing,
     prices,
+    private_choice,
     questions,
     scripts,
     sdn_ranges,
@@ -105,6 +106,8 @@ class LeaseService:
         self._parts = parts
         self._db = parts.db
         self._views = parts.lease_views
+        self._choosing = private_choice.Choosing(parts.db)
+        self.check_choice = self._choosing.check
         self._fitting = fitting.Fitting(
             parts.db,
             parts.view,
@@ -182,13 +185,14 @@ class LeaseService:
             template = sku.template_volume(asked.template, default)
             rooms = await self._parts.view.rooms_for(template)
             await self._parts.rules.check_purchase(purchase)
-            purchase = await self._verify(purchase)
+            purchase = await self.verify(purchase)
+            rooms = await self._choosing.rooms(asked, sku, purchase, rooms)
             sku = self.prices.as_paid(sku, asked, purchase.requirements)
             taken = await self._parts.admissions.take_creation(asked, sku, how, purchase, rooms)
             if taken.new:
                 self._parts.lease_worker.begin(taken.order)
                 self._parts.filler.wake()
-        return await self._answer(taken, purchase)
+        return await self.answer(taken, purchase)
 
     async def _find_bought(
         self, asked: request.CreationRequest, purchase: Purchase
@@ -209,7 +213,7 @@ class LeaseService:
 
         Raises LeaseNotFound unless the payer is the owner or the caller has a token of the lease.
         """
-        payer_owns = account.is_same(purchase.owner, row.owner, any_chain=purchase.by_key)
+        payer_owns = account.is_same(purchase.owner, row.account, any_chain=purchase.by_key)
         if not payer_owns and not may_manage(caller, row):
             raise errors.LeaseNotFound
         canonical = request.RenewalRequest(lease_id=row.lease_id, minutes=minutes).canonical()
@@ -218,11 +222,11 @@ class LeaseService:
             rooms = await self._parts.view.rooms() if row.needs_room_again else None
             await self._parts.rules.check_owner(row)
             await self._parts.rules.check_purchase(purchase)
-            purchase = await self._verify(purchase)
+            purchase = await self.verify(purchase)
             taken = await self._parts.admissions.take_renewal(row, minutes, purchase, rooms)
             if taken.new:
                 self._parts.lease_worker.begin(taken.order)
-        return await self._answer(taken, purchase)
+        return await self.answer(taken, purchase)
 
     async def pay_fee(
         self, purchase: Purchase, route: str, canonical: Mapping[str, object]
@@ -232,7 +236,7 @@ class LeaseService:
         Raises PaymentReused for any payment seen before, PaymentRefused, SettlementPending.
         """
         await self._parts.admissions.check_fee(purchase)
-        purchase = await self._verify(purchase)
+        purchase = await self.verify(purchase)
         taken = await self._parts.admissions.take_fee(purchase, route, canonical)
         try:
             settled = await self._parts.fees.settle(taken.order)
@@ -316,7 +320,7 @@ class LeaseService:
             accounts = account.on_networks(caller.owner, self._parts.networks)
         return await lease_rows.list_by_owners(tx, accounts, include_over=include_over)
 
-    async def _verify(self, purchase: Purchase) -> Purchase:
+    async def verify(self, purchase: Purchase) -> Purchase:
         """Ask the chain if the payer is a contract, the facilitator if the payment would settle.
 
         Runs before the claim. A bad signature that no contract could accept causes no call.
@@ -349,12 +353,12 @@ class LeaseService:
         if purchase.by_key or purchase.too_late is not None:
             return purchase.by_key
         try:
-            await self._verify(purchase)
+            await self.verify(purchase)
         except (errors.PaymentRefused, errors.TryLater, payment_errors.PaymentRejected):
             return False
         return True
 
-    async def _answer(self, taken: admission.Taken, purchase: Purchase) -> Answer:
+    async def answer(self, taken: admission.Taken, purchase: Purchase) -> Answer:
         """Wait for an order as long as the client asked, then return its state.
 
         A leaseId, once sent, must not change; until it is certain, the order is pending.
@@ -387,4 +391,4 @@ def may_manage(caller: Caller | None, row: lease.Lease) -> bool:
         return False
     if caller.lease_id is not None:
         return caller.lease_id == row.lease_id
-    return account.is_same(caller.owner, row.owner, any_chain=caller.by_key)
+    return account.is_same(caller.owner, row.account, any_chain=caller.by_key)

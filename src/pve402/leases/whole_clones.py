@@ -71,7 +71,7 @@ class WholeClones:
             config = await self._read(row)
         if any(_differences(config, wanted)) or config.has_smaller_disk(row.size.disk_gb):
             raise workflow.RetryLater("the clone is not yet what its lease says")
-        if "hwaddr=" not in config.values.get("net0", ""):
+        if "net0" in wanted and "hwaddr=" not in config.values.get("net0", ""):
             raise workflow.RetryLater("the clone's card has no hardware address")
         await self._networks.cleanse(row, had_rules=had_rules)
         await self._check_down(row)

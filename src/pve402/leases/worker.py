@@ -254,7 +254,11 @@ class Worker:
             await self._workflows.preparing.run(row)
         elif row.is_trial:
             await self._workflows.trials.remove(row)
-        elif row.is_unowned and row.status in self._workflows.filling.steps:
+        elif (
+            row.is_unowned
+            and not row.is_private_image
+            and row.status in self._workflows.filling.steps
+        ):
             await self._workflows.filling.run(row)
         else:
             await self._workflows.lifetime.run(row)

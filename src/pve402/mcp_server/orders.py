@@ -197,7 +197,9 @@ class Orders:
         with contextlib.suppress(errors.NotesUnusable):  # asked again, it has the same outcome
             await threads.run(self._desk.intents.remove, intent)
 
-    async def _buying(self, service: client.Client, intent: Intent) -> paying.Buy:
+    async def _buying(
+        self, service: client.Client, intent: Intent
+    ) -> paying.Buy[schemas.LeaseAnswer]:
         once = intent.idempotency_key
         if lease_id := intent.wish.get("renew"):
             minutes = int(intent.wish["minutes"])

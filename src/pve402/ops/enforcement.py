@@ -77,7 +77,7 @@ async def end(parts: bootstrap.Components, console: Console, *, name: str) -> in
 
 
 async def find(parts: bootstrap.Components, name: str) -> lease.Lease | None:
-    """Return a tenant's lease by its leaseId or its current ctid."""
+    """Return a tenant's lease or private image by its leaseId or its current ctid."""
     async with parts.db.read() as tx:
         if lease.is_lease_id(name):
             found = await lease_rows.get(tx, name)
@@ -85,7 +85,9 @@ async def find(parts: bootstrap.Components, name: str) -> lease.Lease | None:
             found = await lease_rows.get_by_vmid(tx, int(name))
         else:
             found = None
-    return None if found is None or found.is_unowned else found
+    if found is None or (found.is_unowned and not found.is_private_image):
+        return None
+    return found
 
 
 async def _apply(

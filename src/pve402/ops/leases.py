@@ -36,6 +36,8 @@ async def show(parts: bootstrap.Components, console: Console, *, as_json: bool =
 
 def _whose(row: lease.Lease) -> str:
     """Return the account, or which image it is."""
+    if row.is_private_image:
+        return f"private image {screen.plain(row.hostname)} of {row.account}"
     if not row.is_image:
         return row.owner
     return f"image {screen.plain(row.sku)}" + (", replaced" if row.end_reason else "")

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pve402 import bootstrap
-from pve402.domain import lease, mark, networks, power, price
+from pve402.domain import lease, mark, networks, power, private_images
 from pve402.leases import reservation, workflow
 from pve402.ops import screen
 from pve402.proxmox import errors as pve
@@ -144,12 +144,14 @@ async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None
     it; that of a paused lease is stopped if it runs. One whose end has passed was stopped because
     of that, and runs again once it is renewed.
     A guest of the warm pool returns to the pool, and the filler decides what to do with it; so it
-    is with a prepared image, which is not cloned again, as nobody knows what it was made from.
+    is with a prepared image, which is not cloned again, as nobody knows what it was made from. A
+    private image is never to run.
     """
     record, guest = one.record, one.guest
     active = record.owner not in {lease.NOBODY, lease.IMAGE}
     is_paused = record.metered is not None and record.metered.pause is not None
-    is_down = active and (is_paused or (record.expires_at > now and one.is_stopped))
+    is_private = record.owner.startswith(lease.PRIVATE)
+    is_down = is_private or (active and (is_paused or (record.expires_at > now and one.is_stopped)))
     wanted = power.Wanted.STOPPED if is_down else power.Wanted.RUNNING
     if record.suspension is not None:
         wanted = power.Wanted.SUSPENDED
@@ -163,7 +165,7 @@ async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None
         size=record.size,
         hostname=guest.name,
         template="",
-        rates=_rates(parts, record.sku),
+        rates=_rates(parts, record.sku, is_private=is_private),
         created_at=now,
         expires_at=record.expires_at if active else None,
         network=record.network,
@@ -196,11 +198,15 @@ def _is_isolated(parts: bootstrap.Components, one: Found) -> bool:
     return profile.families <= one.record.addresses.keys()
 
 
-def _rates(parts: bootstrap.Components, name: str) -> dict[str, str]:
-    """Return a sku's current rates, or the cheapest sku's if it is no longer on sale."""
+def _rates(parts: bootstrap.Components, name: str, *, is_private: bool) -> dict[str, str]:
+    """Return a sku's current rates, or the cheapest sku's if it is no longer on sale.
+
+    A private image gets those for images; what it burns is in its description.
+    """
     skus = parts.leases.catalogue.skus
     sku = skus.get(name) or min(skus.values(), key=lambda one: one.lowest_price_usd())
-    return price.Rates.to_strings(sku.rates)
+    rates = private_images.rates_of(sku.rates) if is_private else sku.rates
+    return rates.to_strings()
 
 
 def _show(missing: list[Found], console: Console) -> None:

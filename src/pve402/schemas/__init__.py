@@ -54,6 +54,12 @@ from pve402.schemas.ports import (
     PortRequest,
     PortsAnswer,
 )
+from pve402.schemas.private_images import (
+    PrivateImageItem,
+    PrivateImagesAnswer,
+    SavedImageAnswer,
+    SaveRequest,
+)
 from pve402.schemas.requests import (
     EXAMPLE_KEY,
     MAX_ATTACHED_SECONDS,
@@ -170,12 +176,16 @@ __all__ = [
     "PortLoginRequest",
     "PortRequest",
     "PortsAnswer",
+    "PrivateImageItem",
+    "PrivateImagesAnswer",
     "Problem",
     "ProgramRequest",
     "QuotaAnswer",
     "Quote",
     "RenewRequest",
     "RenewalQuoteRequest",
+    "SaveRequest",
+    "SavedImageAnswer",
     "Scope",
     "ShortText",
     "SignalRequest",

@@ -107,6 +107,9 @@ class SkuItem(Wire):
     snapshot_gb_usd_minute: str | None = Field(
         None, description="Of each GiB of disk of each kept snapshot; null: they burn nothing."
     )
+    image_gb_usd_minute: str | None = Field(
+        None, description="Of a private image; null: its containers cannot be saved."
+    )
     cores: Bounds
     memory_mb: Bounds
     disk_gb: Bounds

@@ -65,7 +65,10 @@ class LeaseRequest(Request):
     ssh_public_keys: list[Annotated[str, Field(max_length=8192)]] = Field(
         default_factory=list, max_length=64, description="One line each, in OpenSSH format."
     )
-    template: ShortText | None = Field(default=None, description="One of the sku's templates.")
+    template: ShortText | None = Field(
+        default=None,
+        description="One of the sku's templates, or a private image: `private/IMAGEID`.",
+    )
     env: dict[Annotated[str, Field(max_length=256)], CommandWord] | None = Field(
         default=None,
         max_length=256,

@@ -9,23 +9,26 @@ names of the package itself, which imports them when they are first used:
         print(box.run("make test").stdout)
 """
 
-from pve402.sdk.blocking import Box, Command, Files, Ports, Snapshots, Stream
+from pve402.sdk.blocking import Box, Command, Files, Images, Ports, Snapshots, Stream
 from pve402.sdk.box import AsyncBox
 from pve402.sdk.commands import AsyncCommand
 from pve402.sdk.files import AsyncFiles
 from pve402.sdk.paying import Keeping
 from pve402.sdk.ports import AsyncPorts
+from pve402.sdk.private_images import AsyncImages
 from pve402.sdk.snapshots import AsyncSnapshots
 
 __all__ = [
     "AsyncBox",
     "AsyncCommand",
     "AsyncFiles",
+    "AsyncImages",
     "AsyncPorts",
     "AsyncSnapshots",
     "Box",
     "Command",
     "Files",
+    "Images",
     "Keeping",
     "Ports",
     "Snapshots",

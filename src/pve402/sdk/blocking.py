@@ -16,6 +16,7 @@ from pve402.sdk.commands import AsyncCommand
 from pve402.sdk.files import AsyncFiles
 from pve402.sdk.portal import Facade, Portal
 from pve402.sdk.ports import AsyncPorts
+from pve402.sdk.private_images import AsyncImages
 from pve402.sdk.snapshots import AsyncSnapshots
 
 Given = ParamSpec("Given")
@@ -87,6 +88,15 @@ class Snapshots(Facade[AsyncSnapshots]):
     roll_back = portal.calls(AsyncSnapshots.roll_back)
 
 
+class Images(Facade[AsyncImages]):
+    """The private images of a wallet; all but `save` is about any of them."""
+
+    show = portal.calls(AsyncImages.show)
+    save = portal.calls(AsyncImages.save)
+    renew = portal.calls(AsyncImages.renew)
+    delete = portal.calls(AsyncImages.delete)
+
+
 def _boxed(opening: Callable[Given, Opening[AsyncBox]]) -> Callable[Given, "Box"]:
     """Turn a class method of AsyncBox that makes boxes."""
 
@@ -116,6 +126,7 @@ class Box(facts.Facts, Facade[AsyncBox]):
         self.files = Files(own, core.files)
         self.ports = Ports(own, core.ports)
         self.snapshots = Snapshots(own, core.snapshots)
+        self.images = Images(own, core.images)
 
     lease = staticmethod(_boxed(AsyncBox.lease))
     connect = staticmethod(_boxed(AsyncBox.connect))

@@ -6,12 +6,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
+
+from pydantic import BaseModel
 
 from pve402 import client, schemas
 from pve402.client import errors, ledger, refusals, spending, standing, threads
 
-Buy = Callable[[standing.Standing], Awaitable[client.Bought[schemas.LeaseAnswer]]]
+Answer = TypeVar("Answer", bound=BaseModel)
+Buy = Callable[[standing.Standing], Awaitable[client.Bought[Answer]]]
 
 _MICRO: Final = Decimal(10**6)
 _RETRY_SECONDS: Final = 10.0
@@ -20,7 +23,7 @@ _LOOK_SECONDS: Final = 60.0
 _FINAL: Final = (errors.OverCap, errors.KeyNeeded, refusals.LeaseOver, refusals.LeaseNotFound)
 
 
-async def settled(buy: Buy, idempotency_key: str) -> schemas.LeaseAnswer:
+async def settled(buy: Buy[Answer], idempotency_key: str) -> Answer:
     """Buy, and say so if the payment may still be taken after an error.
 
     Raises OutcomeUnknown, and what `Client.lease` raises if nothing was or will be charged.

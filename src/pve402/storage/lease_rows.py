@@ -171,13 +171,14 @@ async def list_promises(tx: transaction.Transaction) -> list[placement.Promise]:
     """Return the capacity that leases take up, whether or not their guests exist yet.
 
     Returns one promise per node, storage and state, covering all such leases. A paused lease keeps
-    only its disk; so does one in grace, unless a renewal holds it. Reads an index of the leases
-    that are not over: 0.2 ms per 1,000.
+    only its disk, and so does a lease in grace, unless a renewal holds it. A private image does
+    too, and counts as no lease.
+    Reads an index of the leases that are not over: 0.2 ms per 1,000.
     """
     found = await tx.run(_LIST_PROMISES)
     return [
-        _promise(node, storage, status, (held, paused), sums)
-        for node, storage, status, held, paused, *sums in found
+        _promise(node, storage, status, (held, asleep), sums)
+        for node, storage, status, held, asleep, *sums in found
     ]
 
 
@@ -246,9 +247,9 @@ def _promise(
     node: str, storage: str | None, status: str, dormant: tuple[bool, bool], sums: Sequence[int]
 ) -> placement.Promise:
     leases, cores, memory_mb, disk_gb = sums
-    is_held, is_paused = dormant
+    is_held, is_asleep = dormant
     state = lease.LeaseStatus(status)
-    only_disk = is_paused or (state in _GUEST_DOWN and not is_held)
+    only_disk = is_asleep or (state in _GUEST_DOWN and not is_held)
     return placement.Promise(
         node=node,
         storage=storage,
@@ -339,19 +340,21 @@ _LIST_WARM_POOL = (
 )
 _LIST_STANDING = sa.select(_leases).where(STANDS)
 _HELD = _leases.c.hold_order_id.isnot(None)
-_PAUSED = _leases.c.paused_at.isnot(None)
+IS_PRIVATE_IMAGE = _leases.c.owner.startswith(lease.PRIVATE)
+"""Matches the private images of all tenants."""
+_ASLEEP = sa.or_(_leases.c.paused_at.isnot(None), IS_PRIVATE_IMAGE)
 _LIST_PROMISES = (
     sa.select(
         _leases.c.node,
         _leases.c.storage,
         _leases.c.status,
         _HELD,
-        _PAUSED,
-        sa.func.count(),
+        _ASLEEP,
+        sa.func.sum(sa.case((IS_PRIVATE_IMAGE, 0), else_=1)),
         *(sa.func.sum(_leases.c[name]) for name in _SIZES),
     )
     .where(STANDS)
-    .group_by(_leases.c.node, _leases.c.storage, _leases.c.status, _HELD, _PAUSED)
+    .group_by(_leases.c.node, _leases.c.storage, _leases.c.status, _HELD, _ASLEEP)
 )
 _LIST_STORAGES = sa.select(_leases.c.vmid, _leases.c.storage).where(
     STANDS, _leases.c.storage.isnot(None)

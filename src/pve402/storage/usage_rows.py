@@ -35,7 +35,8 @@ async def of_new_wallets(
     A wallet that is known on one of `networks` (CAIP-2) is new on none of them.
     """
     is_owned = _leases.owner.notin_((lease.NOBODY, lease.DOCTOR, lease.IMAGE))
-    return await _usage(tx, is_owned, _is_of_new_wallet(db, new_for_seconds, networks))
+    is_leased = sa.and_(is_owned, ~lease_rows.IS_PRIVATE_IMAGE)
+    return await _usage(tx, is_leased, _is_of_new_wallet(db, new_for_seconds, networks))
 
 
 async def unsettled_of_new_wallets(

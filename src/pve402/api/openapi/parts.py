@@ -240,6 +240,7 @@ IN_PATHS: Final = {
         _in_path("path", "Path on the server in the container; may contain slashes.", "^.*$"),
         _in_path("port", "A port of the container's loopback.", "^[1-9][0-9]{0,4}$"),
         _in_path("name", "The name of a snapshot.", "^[A-Za-z][A-Za-z0-9_-]{1,39}$"),
+        _in_path("imageId", "As `GET /images/private` lists it.", "^l[0-9a-z]{25}$"),
         _in_path("execId", "The execId of a command.", "^e[0-9a-f]{24}$"),
         _in_path("owedId", "As `GET /owed` lists it.", "^w[0-9a-f]{30}$"),
         _in_path(

@@ -13,10 +13,11 @@ from pve402.api.messages import lease_request, prices, reply
 from pve402.api.messages import leases as lease_messages
 from pve402.api.openapi import operations
 from pve402.api.transport import body, guard, large_bodies, preferences, routing, shapes
-from pve402.domain import errors, lease
+from pve402.domain import errors, lease, private_images
 from pve402.domain.networks import NetworkProfile
 from pve402.domain.request import CreationRequest
 from pve402.leases import service
+from pve402.leases.purchases import Redeemer
 
 router = routing.Router("lease")
 
@@ -48,6 +49,7 @@ async def lease_container(request: Request) -> Response:
     put = functools.partial(_creation_priced, app, request, wish)
     if not gate.carries_payment(request):
         today = pricing()[0]
+        await _check_choice(request, wish)
         await app.leases.check_room(app.leases.catalogue.sku(wish.sku), wish.size, wish.template)
         return app.gate.ask(put(today))
     try:
@@ -169,6 +171,18 @@ async def end_lease(request: Request) -> Response:
     leases = context.of(request).leases
     ended = await leases.end(call.the_lease)
     return reply.respond(lease_messages.lease_item(await leases.view(ended)), 202)
+
+
+async def _check_choice(request: Request, wish: CreationRequest) -> None:
+    """Check a private image before a payment is asked for, if a wallet's token came with it."""
+    if private_images.chosen(wish.template) is None:
+        return
+    holder = await caller.bearer(request, "read")
+    if holder is None or holder.lease_id is not None:
+        return
+    leases = context.of(request).leases
+    buyer = Redeemer(owner=holder.owner, by_key=holder.by_key, client_address=None)
+    await leases.check_choice(wish, leases.catalogue.sku(wish.sku), buyer)
 
 
 def _renewal_priced(app: context.Context, request: Request, usd: Fraction) -> gate.Priced:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from pve402.domain import lease, networks
+from pve402.domain import lease, networks, power
 from pve402.leases.moves import metering, row_moves, suspension
 from pve402.storage import database, lease_rows, transaction
 
@@ -139,13 +139,15 @@ async def activate(
 ) -> lease.Lease:
     """SETTLING or STARTING to ACTIVE: the lease is paid and runs, and its paid time begins.
 
-    Due at its end, or at once if its guest is still to be connected.
+    Due at its end, or at once if its guest is still to be connected. A private image is never to
+    run.
     """
     empty = metering.of(row, paid_at)
     begun = empty.credited(empty.worth(minutes), paid_at)
     due = begun.ends_at if row.link is networks.Link.READY else paid_at
     path = {Status.SETTLING: Status.ACTIVE, Status.STARTING: Status.ACTIVE}
-    begins: dict[str, Any] = {"due_at": due, "upid": None}
+    wanted = power.Wanted.STOPPED if row.is_private_image else row.wanted
+    begins: dict[str, Any] = {"due_at": due, "upid": None, "wanted": wanted.value}
     if row.idle_pause_minutes:
         begins["active_at"] = paid_at
     return await row_moves.move_fenced(tx, row, path, **begun.facts, **begins)
