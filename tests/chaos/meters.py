@@ -37,7 +37,8 @@ def value_of(
 ) -> Iterator[str]:
     """Compare what a lease has left with what its settled orders put in, in the meter's units.
 
-    With one order and no time that stood still, it burnt the least that it may all the time.
+    With one order and no time that stood still, it burnt the least that it may all the time, as
+    long as it had anything left.
     """
     metered = meter.of(row)
     begun = min((one.settled_at for one in settled if one.settled_at), default=None)
@@ -49,8 +50,9 @@ def value_of(
         yield f"lease {row.lease_id} has {-spent} more than was put in"
     if spent > (passed_ms + _ROUNDING_MS) * most_burn(row):
         yield f"lease {row.lease_id} burnt {spent} in {passed_ms} ms, more than it can"
+    has_left = metered.balance > _ROUNDING_MS * most_burn(row)
     is_simple = len(settled) == 1 and not stood_still
-    if is_simple and spent < (passed_ms - _ROUNDING_MS) * least_burn(row):
+    if is_simple and has_left and spent < (passed_ms - _ROUNDING_MS) * least_burn(row):
         yield f"lease {row.lease_id} burnt {spent} in {passed_ms} ms, less than it can"
 
 

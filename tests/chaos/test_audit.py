@@ -46,6 +46,7 @@ LATE = {
     "expires_at": _NOW + timedelta(seconds=_MINUTE_SECONDS + 1),
 }
 """A meter that was looked at a second later, and took nothing off."""
+AFTER = _NOW + timedelta(seconds=_MINUTE_SECONDS + 1)
 
 
 def a_paused_lease(ends_at_ms: int | None = None) -> lease.Lease:
@@ -285,6 +286,7 @@ def test_what_is_wrong_is_found(changes: dict[str, Any], words: str) -> None:
     "changes",
     [
         {"runs": [a_run()]},
+        {"leases": [a_lease(wakes=1, balance=0, metered_at=AFTER, expires_at=AFTER)]},
         {"runs": [a_run(card=_CARD, size=(1, 128, 1)), a_run(card=_CARD, size=(1, 128, 1))]},
         {"guests": [a_guest(snapshots=["pve402-a"])], "kept": kept(a_snapshot())},
         {"kept": kept(a_snapshot(state=snapshots.State.FAILED))},
