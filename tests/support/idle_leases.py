@@ -22,6 +22,7 @@ class Figures:
     uptime_seconds: int = 10**6
     lock: str = ""
     sent: int = 0
+    cpu_of: dict[int, Any] = dataclasses.field(default_factory=dict)  # by vmid, if not as others
 
     def of(self, shop: Installation) -> None:
         """Have an installation's Proxmox tell these."""
@@ -31,7 +32,8 @@ class Figures:
             row = honest(guest)
             if row.get("status") != "running":
                 return row
-            own: dict[str, object] = {"cpu": self.cpu, "netout": self.sent}
+            cpu = self.cpu_of.get(row["vmid"], self.cpu)
+            own: dict[str, object] = {"cpu": cpu, "netout": self.sent}
             own["uptime"] = self.uptime_seconds
             return {**row, **own, **({"lock": self.lock} if self.lock else {})}
 

@@ -272,10 +272,9 @@ class Lease:
 
     @property
     def is_watched(self) -> bool:
-        """Whether it is to be paused once it is idle, as far as its row tells."""
+        """Whether it is looked at, since it is to be paused once it is idle; also while held."""
         is_up = self.status is LeaseStatus.ACTIVE and self.is_to_run and not self.is_paused
-        is_free = self.suspension is None and self.hold_order_id is None
-        return bool(self.idle_pause_minutes) and is_up and is_free
+        return bool(self.idle_pause_minutes) and is_up
 
     @property
     def needs_room_again(self) -> bool:

@@ -93,7 +93,7 @@ class Idling:
                     found.used.append(row)
             elif (
                 quiet
-                and _has_time(row, now)
+                and _may_begin(row, now)
                 and idling.is_over(row.idle_pause_minutes or 0, row.active_at, figures)
             ):
                 found.idle.append(row)
@@ -119,20 +119,23 @@ class Idling:
         try:
             async with asyncio.timeout(_ASK_SECONDS):
                 is_at_work = await self.is_at_work(row)
+            if is_at_work or not await self.pauses.pause_idle(row):
+                return False
         except TimeoutError:
-            is_at_work = True
+            return False
         except Exception as error:  # noqa: BLE001 -- the others are looked at all the same
-            log.warning("idle_guest_not_asked", lease=row.lease_id, error=workflow.reason_of(error))
-            is_at_work = True
-        if is_at_work or not await self.pauses.pause_idle(row):
+            log.warning(
+                "idle_lease_not_paused", lease=row.lease_id, error=workflow.reason_of(error)
+            )
             return False
         log.info("idle_lease_paused", lease=row.lease_id, vmid=row.vmid)
         return True
 
 
-def _has_time(row: lease.Lease, now: datetime) -> bool:
-    """Return whether a lease lasts until its guest is down, so that a pause can begin."""
-    return row.expires_at is not None and row.expires_at - now > _LEAST_LEFT
+def _may_begin(row: lease.Lease, now: datetime) -> bool:
+    """Return whether no renewal holds a lease, and it lasts until its guest is down."""
+    has_time = row.expires_at is not None and row.expires_at - now > _LEAST_LEFT
+    return has_time and row.hold_order_id is None
 
 
 def _can_be_paused(row: lease.Lease) -> bool:
