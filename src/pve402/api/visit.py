@@ -71,16 +71,15 @@ async def enter(
     raw = await body.read_bytes(request, door.most_bytes) if door.most_bytes > 0 else b""
     wish = parse(request, raw)
     app = context.of(request)
-    is_woken = door.starts_command and await app.leases.check_use(
-        admitted.the_lease, power.Use.COMMAND
-    )
+    row = await _noted(request, admitted)
+    is_woken = door.starts_command and await app.leases.check_use(row, power.Use.COMMAND)
     if not is_woken:
         await _check_guest(request, admitted)
     # Nobody pays for a call that then finds no place; paying has its own time limit.
     guard.hold(request, LONG_SECONDS, admitted.the_lease.lease_id, admitted.the_lease.owner)
     await admitted.charge()
     guard.hold(request, LONG_SECONDS, admitted.the_lease.lease_id, admitted.the_lease.owner)
-    used = await _used(request, admitted.the_lease, door)
+    used = await _used(request, row, door)
     call = GuestCall(
         request=request,
         lease=used,
@@ -90,6 +89,17 @@ async def enter(
     )
     await call.pace(len(raw))
     return await _while_lasting(call, lambda: act(call, wish))
+
+
+async def _noted(request: Request, call: caller.Call) -> Lease:
+    """Return the lease as it is now; it is in use, so that no idle pause begins while it is paid.
+
+    Who may not be the lease's tenant until the payment settles does not keep it awake before that.
+    """
+    is_proven = call.caller.how != "payment" or call.caller.by_key
+    if not is_proven or guest_call.lease_of_peer_call(request) is not None:
+        return call.the_lease
+    return await context.of(request).leases.note_use(call.the_lease)
 
 
 async def _used(request: Request, row: Lease, door: Door) -> Lease:

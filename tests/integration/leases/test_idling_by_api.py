@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import pytest
 from tests.support import asgi, wallets
 from tests.support.idle_leases import Figures, look_for, quiet_figures
 from tests.support.installation import Installation
 from tests.support.pausing import RATE, pausing_catalogue, shop
 
 from pve402.api import app as application
+from pve402.domain import errors
 
 __all__ = ["pausing_catalogue", "quiet_figures", "shop"]
 
@@ -45,6 +47,33 @@ async def test_a_tenant_sees_the_wish_the_pause_and_its_reason(
     assert (paused["wanted"], paused["vmStatus"]["status"]) == ("paused", "stopped")
     assert (paused["paused"]["because"], paused["paused"]["minuteUsd"]) == ("idle", RATE)
     assert (woken["wanted"], woken["paused"]) == ("running", None)
+
+
+async def test_no_idle_pause_begins_while_a_command_is_paid(
+    shop: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http = asgi.Asgi(application.create_app(shop.parts))
+    tenant = shop.tenant()
+    outcomes: list[bool] = []
+    signed = wallets.payment_headers(tenant, await http.post("/lease/container", BODY))
+    bought = (await http.post("/lease/container", BODY, headers=signed)).json()
+    path, command = f"/management/exec/{bought['ctid']}", {"command": "true"}
+    shop.pass_time(1800)
+    idle = await shop.leases.find(bought["leaseId"])
+
+    async def judged_meanwhile(*_: Any) -> None:
+        outcomes.append(await shop.parts.lease_reconciler.idle.pauses.pause_idle(idle))
+        raise errors.TryLater
+
+    async def opened(_guest: Any) -> None:
+        return None
+
+    monkeypatch.setattr(shop.parts.guest_work.hub, "session", opened)
+    monkeypatch.setattr(shop.parts.leases, "pay_fee", judged_meanwhile)
+    paid = wallets.payment_headers(tenant, await http.post(path, command))
+    await http.post(path, command, headers=paid)
+
+    assert outcomes == [False]
 
 
 async def test_a_pause_that_was_asked_for_has_no_such_reason(shop: Installation) -> None:
