@@ -42,6 +42,7 @@ REPLACED = "image_replaced"
 LINKING = frozenset({"lvmthin", "zfspool", "btrfs", "rbd"})
 """Types of storages that make linked clones of containers (PVE/Storage/*Plugin.pm)."""
 _INTERVAL_SECONDS = 10.0
+_REST_SECONDS = 600.0  # with nothing to keep; a new catalogue ends it
 _TROUBLE_SECONDS = 600.0
 _CORES, _MEMORY_MB = 1, 128  # of what is never started
 
@@ -104,16 +105,20 @@ class ImageKeeper:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
 
-    async def run_once(self) -> None:
-        """Order and retire what is to be. Raises ProxmoxUnavailable."""
+    async def run_once(self) -> bool:
+        """Order and retire what is to be; return whether there is anything to keep.
+
+        Raises ProxmoxUnavailable.
+        """
         async with self._db.read() as tx:
             rows = await image_rows.list_standing(tx)
             has_files = await oci_rows.has_any(tx)
         prepare = any(one.prepare for one in self._on_sale.now.images_on_sale)
-        if (has_files or self._oci.are_sold) and await self._oci.look(await self._view.rooms()):
+        has_oci = has_files or self._oci.are_sold
+        if has_oci and await self._oci.look(await self._view.rooms()):
             self._on_due()
         if not rows and not prepare:
-            return
+            return has_oci
         places = self.places(await self._view.rooms())
         async with self._db.begin() as tx:
             await reservation.lock_placement(self._db, tx)
@@ -123,6 +128,7 @@ class ImageKeeper:
             await self._retire(tx, wanted, rows)
             for place in wanted:
                 await self._order(tx, place, rows)
+        return True
 
     def places(self, rooms: Sequence[placement.NodeRoom]) -> list[Place]:
         """Return where images are to stand, each source once for a place."""
@@ -215,13 +221,15 @@ class ImageKeeper:
 
     async def _run_for_ever(self) -> None:
         while True:
+            seconds = _INTERVAL_SECONDS
             try:
-                await self.run_once()
+                if not await self.run_once():
+                    seconds = _REST_SECONDS
             except errors.Pve402Error as error:
                 log.warning("images_not_kept", error=workflow.reason_of(error))
             except Exception:
                 log.exception("images_failed")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_INTERVAL_SECONDS):
+                async with asyncio.timeout(seconds):
                     await self._woken.wait()
             self._woken.clear()
