@@ -22,7 +22,7 @@ class Figures:
     uptime_seconds: int = 10**6
     lock: str = ""
     sent: int = 0
-    cpu_of: dict[int, Any] = dataclasses.field(default_factory=dict)  # by vmid, if not as others
+    cpu_of: dict[object, Any] = dataclasses.field(default_factory=dict)  # by vmid, if not as others
 
     def of(self, shop: Installation) -> None:
         """Have an installation's Proxmox tell these."""
