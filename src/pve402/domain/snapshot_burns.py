@@ -72,7 +72,7 @@ def of_new(row: lease.Lease, today: price.Rates | None) -> dict[str, Any]:
 
 def facts(found: Iterable[snapshots.Snapshot]) -> dict[str, Any]:
     """Return what the row of a lease says of its snapshots that burn."""
-    burning = [one for one in found if one.burn]
+    burning = [one for one in found if one.burn and one.state is not snapshots.State.FAILED]
     return {
         "snapshot_gb": sum(one.gb or 0 for one in burning) or None,
         "snapshot_burn": sum(one.burn or 0 for one in burning) or None,

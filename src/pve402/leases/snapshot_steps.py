@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from pve402.domain import lease, snapshots
+from pve402.domain import lease, snapshot_burns, snapshots
 from pve402.leases import rollback, snapshot_calls, workflow
 from pve402.proxmox import errors as pve
 from pve402.storage import database, snapshot_rows
@@ -49,7 +49,7 @@ class SnapshotSteps:
         """
         async with self._db.read() as tx:
             found = await snapshot_rows.of_lease(tx, row.lease_id)
-        if (row.snapshot_burn or 0) != sum(one.burn or 0 for one in found):
+        if row.snapshot_burn != snapshot_burns.facts(found)["snapshot_burn"]:
             return await self._calls.correct(row), None
         one = next((one for one in found if one.is_unfinished), None)
         if one is None or row.suspension is not None:

@@ -119,6 +119,7 @@ async def left_alone(tx: transaction.Transaction) -> Sequence[str]:
     burning = (
         sa.select(sa.func.coalesce(sa.func.sum(_snapshots.c.gb), 0))
         .where(_snapshots.c.lease_id == _leases.lease_id, _snapshots.c.burn.isnot(None))
+        .where(_snapshots.c.state != snapshots.State.FAILED.value)
         .scalar_subquery()
     )
     query = (
