@@ -39,7 +39,7 @@ class OciPlaces:
             rows = await oci_rows.list_all(tx)
             drained = await drain_rows.names(tx)
         known = {(row.node, row.volume) for row in rows}
-        new = [key for key in wanted if key not in known and key[0] not in drained]
+        new = sorted(key for key in wanted if key not in known and key[0] not in drained)
         over = [row.file_id for row in rows if (row.node, row.volume) not in wanted]
         stale = [row for row in rows if row.file_id not in over and self._is_stale(row)]
         woken = bool(new)
@@ -51,7 +51,11 @@ class OciPlaces:
                 for row in stale:
                     woken |= await oci_rows.look_again(self._db, tx, row)
         self._view.note_sellable(
-            {(row.node, row.volume): row.seen or "" for row in rows if row.is_sellable}
+            {
+                (row.node, row.volume): row.seen or ""
+                for row in rows
+                if row.is_sellable and row.file_id not in over
+            }
         )
         return woken
 

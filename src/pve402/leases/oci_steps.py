@@ -29,6 +29,9 @@ State = oci_files.State
 _KIND = "ociregistrypull"
 _LOOK_SECONDS = 20.0
 _PAUSE_SECONDS = 3.0
+_QUICK_TRIALS = 6
+_SELDOM_SECONDS = 600.0
+_TOLD_LENGTH = 500
 _RESTS_SECONDS: Final = (30.0, 120.0, 600.0, 3600.0)
 _PROBLEMS: Final[tuple[tuple[type[pve.ProxmoxError], str], ...]] = (
     (pve.CallNotSupported, "proxmox_too_old"),
@@ -104,7 +107,7 @@ class OciSteps:
         """
         async with self._db.begin() as tx:
             await reservation.lock_placement(self._db, tx)
-            if is_shared and await oci_rows.is_pulled_elsewhere(tx, row):
+            if is_shared and await oci_rows.is_pulled_elsewhere(self._db, tx, row):
                 raise workflow.RetryLater("another node pulls it", after_seconds=_PAUSE_SECONDS)
             now = self._db.now()
             return await oci_rows.write(tx, row, state=State.PULLING, asked_at=now, upid=None)
@@ -158,8 +161,9 @@ class OciSteps:
         found = await self._find(row)
         if found is None or found.digest != row.seen:
             return await self._write(row, state=State.WANTED)
-        verdict = await self._trials.verdict_on(row)
-        rest = {**_RESTING, "due_at": None, "last_error": verdict.told or None}
+        verdict = await self._verdict_on(row)
+        told = workflow.line(verdict.told)[:_TOLD_LENGTH]
+        rest = {**_RESTING, "due_at": None, "last_error": told or None}
         done = await self._write(
             row, state=State.TRIED, verdict=verdict.word, tried_at=self._db.now(), **rest
         )
@@ -167,8 +171,19 @@ class OciSteps:
         if done.is_sellable:
             log.info("oci_image_on_sale", **facts)
         else:
-            log.error("oci_image_refused", **facts, cause=verdict.word, reason=verdict.told)
+            log.error("oci_image_refused", **facts, cause=verdict.word, reason=told)
         return None
+
+    async def _verdict_on(self, row: oci_files.OciFile) -> oci_trials.Verdict:
+        """Try a file; one whose trials come to nothing is tried more seldom: each makes a guest."""
+        try:
+            return await self._trials.verdict_on(row)
+        except (workflow.RetryLater, pve.ProxmoxError) as error:
+            if row.attempts <= _QUICK_TRIALS:
+                raise
+            is_told = isinstance(error, workflow.RetryLater)
+            reason = str(error) if is_told else workflow.reason_of(error)
+            raise workflow.RetryLater(reason, after_seconds=_SELDOM_SECONDS) from error
 
     async def _fail(self, row: oci_files.OciFile, error: pve.ProxmoxError) -> None:
         """Let a pull that came to nothing rest; say why, in the log and in the row."""

@@ -85,13 +85,17 @@ async def run(
         current = await step.do(current)
 
 
+def line(text: str) -> str:
+    """Return a foreign text as one line that databases and terminals take."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
 def reason_of(error: BaseException) -> str:
     """Return a description of a failure that is safe to store and show; never a secret."""
-    text = " ".join(str(error).split())
+    text = line(str(error))
     said = f"{type(error).__name__}: {text}"
     if isinstance(error.__cause__, pve.TaskFailed) and error.__cause__.log_tail:
-        lines = [" ".join(line.split()) for line in error.__cause__.log_tail]
-        told = " / ".join(lines[-_LOG_LINES:])
+        told = " / ".join(line(one) for one in error.__cause__.log_tail[-_LOG_LINES:])
         said = f"{said[:_TEXT_LENGTH]} | task log: "
         said += told[max(0, len(told) - _REASON_LENGTH + len(said)) :]  # its end says most
     return said[:_REASON_LENGTH]

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from pve402.domain import oci_files
 from pve402.storage import database, queue, tables, transaction, updates
 
 DUE: Final = queue.DueRows(tables.oci_files)
 
+_LONGEST_TURN_SECONDS: Final = 3600.0
 _rows = tables.oci_files
 _State = oci_files.State
 
@@ -29,19 +31,13 @@ async def want(
     db: database.Database, tx: transaction.Transaction, node: str, volume: str, reference: str
 ) -> None:
     """Write that a node is to have a file, unless it is written; due at once."""
-    key = oci_files.file_id(node, volume)
-    if await tx.scalar(sa.select(_rows.c.file_id).where(_rows.c.file_id == key)) is not None:
-        return
-    values = {"node": node, "volume": volume, "reference": reference, "failures": 0, "attempts": 0}
-    await tx.execute(
-        _rows.insert().values(
-            file_id=key,
-            state=_State.WANTED.value,
-            created_at=db.now(),
-            due_at=db.now(),
-            **values,
-        )
+    dialect = sqlite if db.is_sqlite else postgresql
+    named = {"file_id": oci_files.file_id(node, volume), "node": node, "volume": volume}
+    begun = {"state": _State.WANTED.value, "failures": 0, "attempts": 0}
+    query = dialect.insert(_rows).values(
+        reference=reference, created_at=db.now(), due_at=db.now(), **named, **begun
     )
+    await tx.execute(query.on_conflict_do_nothing())
 
 
 async def forget(tx: transaction.Transaction, file_ids: Sequence[str]) -> None:
@@ -70,11 +66,19 @@ async def try_again(db: database.Database, tx: transaction.Transaction, volume: 
     return (await tx.execute(changed)).rowcount
 
 
-async def is_pulled_elsewhere(tx: transaction.Transaction, row: oci_files.OciFile) -> bool:
-    """Return whether another node is having the same volume pulled."""
+async def is_pulled_elsewhere(
+    db: database.Database, tx: transaction.Transaction, row: oci_files.OciFile
+) -> bool:
+    """Return whether another node is having the same volume pulled.
+
+    One that was asked long ago counts no more: it may be down.
+    """
     others = (_rows.c.volume == row.volume, _rows.c.file_id != row.file_id)
-    pulling = _rows.c.state == _State.PULLING.value
-    return await tx.scalar(sa.select(_rows.c.file_id).where(*others, pulling).limit(1)) is not None
+    pulling = (
+        _rows.c.state == _State.PULLING.value,
+        _rows.c.asked_at > db.now(-_LONGEST_TURN_SECONDS),
+    )
+    return await tx.scalar(sa.select(_rows.c.file_id).where(*others, *pulling).limit(1)) is not None
 
 
 async def write(
