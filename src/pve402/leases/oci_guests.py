@@ -45,13 +45,16 @@ class OciGuests:
     async def complete(self, row: lease.Lease) -> None:
         """Write what a created guest lacks, and read it back; the guest is down, and may stay so.
 
-        May run twice. Raises RetryLater while it is not as it should be, ProxmoxErrors.
+        May run twice. Raises RetryLater while it is not as it should be, ProxmoxErrors: for a guest
+        that somebody started, changes would only be noted, and look as if they were made.
         """
         if not oci.is_file(row.template):
             return
         config = await self._read(row)
         changes = self._changes(row, config)
         if changes:
+            if await self._machines.look(row) is machine.Sight.RUNNING:
+                raise pve.ProxmoxFault(f"guest {row.vmid} was started with its image's own program")
             await self._guests.update_config(_ref(row), changes, digest=config.digest)
             config = await self._read(row)
         if lacking := sorted(self._changes(row, config)):
