@@ -20,7 +20,7 @@ _OURS = (
     errors.TryLater,
 )
 """Why nobody could ask, whatever the guest is."""
-_ASK = r"""
+ASK: Final = r"""
 machine=$(uname -m 2>/dev/null) || machine=
 user=
 while read -r name value rest; do
@@ -58,7 +58,7 @@ class ShellLooks:
 
     async def _run(self, row: lease.Lease) -> ExecResult:
         guest = guest_work.ref(row)
-        wish = ExecRequest(command=_ASK, timeout_seconds=_LIMIT_SECONDS, has_variables=False)
+        wish = ExecRequest(command=ASK, timeout_seconds=_LIMIT_SECONDS, has_variables=False)
         try:
             async with asyncio.timeout(2 * _LIMIT_SECONDS):
                 return await self._hub.exec(guest, wish)

@@ -96,7 +96,7 @@ def test_the_shells_that_images_have_can_say_it(shell: list[str]) -> None:
     if shutil.which(shell[0]) is None:
         pytest.skip(f"no {shell[0]} here")
 
-    said = subprocess.run([*shell, shell_looks._ASK], capture_output=True, check=True, timeout=20)
+    said = subprocess.run([*shell, shell_looks.ASK], capture_output=True, check=True, timeout=20)
 
     machine, user = said.stdout.decode().strip().split(",")
     assert machine

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from tests.support import recordings
+from tests.support import programs, recordings
 
 from pve402.leases import oci_guests, whole_clones
 from pve402.proxmox import answers, guest_views
@@ -20,9 +20,8 @@ SHELLS = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", 
 def program(request: pytest.FixtureRequest):
     """It, running in a shell."""
     _, *rest = shlex.split(oci_guests.ENTRYPOINT)
-    with subprocess.Popen([*SHELLS[request.param], *rest]) as running:
+    with programs.started([*SHELLS[request.param], *rest]) as running:
         yield running
-        running.kill()
 
 
 def _children(pid: int) -> list[int]:
