@@ -9,7 +9,7 @@ was paid for, and re-keying is idempotent.
 
 import asyncio
 
-from pve402.domain import errors, lease
+from pve402.domain import errors, lease, private_images
 from pve402.guests import guest_work, host_keys, password_hash
 from pve402.hub import hub
 from pve402.hub.request import ExecRequest
@@ -64,6 +64,11 @@ if [ -n "$keys" ]; then
 fi
 """
 
+_LOCKED = "*"
+_FORGET_KEYS = """
+[ -n "$keys" ] || rm -f /root/.ssh/authorized_keys
+"""
+
 
 class TerminalRekeying:
     """Re-keys through a session, which stays open for the tenant's first command."""
@@ -84,15 +89,19 @@ class TerminalRekeying:
             raise warm_guests.NotReady(f"a tool or a file is missing in the guest ({code})")
 
     async def rekey(self, row: lease.Lease, secrets: machine.Secrets) -> None:
-        """Set host name, password and keys. Raises RetryLater until all of them are set."""
-        hashed = ""
+        """Set host name, password and keys. Raises RetryLater until all of them are set.
+
+        What opened the container that a private image was saved from opens no copy of it.
+        """
+        is_copy = private_images.chosen(row.template) is not None
+        hashed, command = (_LOCKED, _REKEY + _FORGET_KEYS) if is_copy else ("", _REKEY)
         if secrets.password is not None:
             hashed = await asyncio.to_thread(password_hash.hash_password, secrets.password)
         lines = (row.hostname, hashed, *secrets.ssh_public_keys)
         try:
             code = await self._renew_host_keys(row)
             code = code or await self._run(
-                row, _REKEY, "".join(f"{line}\n" for line in lines).encode()
+                row, command, "".join(f"{line}\n" for line in lines).encode()
             )
         except (errors.Pve402Error, TimeoutError) as error:
             raise workflow.RetryLater(f"not re-keyed: {workflow.reason_of(error)}") from error

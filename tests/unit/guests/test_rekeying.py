@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.support import fake_leases
 
-from pve402.domain import lease
+from pve402.domain import lease, private_images
 from pve402.guests import host_keys, rekeying
 from pve402.leases import machine, warm_guests, workflow
 
@@ -20,10 +20,12 @@ class Shell:
 
     def __init__(self, renewal_ends: int = 0) -> None:
         self.ran: list[str] = []
+        self.told: list[bytes | None] = []
         self._renewal_ends = renewal_ends
 
     async def exec(self, _ref: Any, wish: Any) -> Any:
         self.ran.append(wish.command)
+        self.told.append(wish.stdin)
         return SimpleNamespace(exit_code=self._renewal_ends if wish.command == RENEWAL else 0)
 
 
@@ -62,3 +64,19 @@ async def test_a_clone_that_keeps_its_images_host_keys_is_not_sold() -> None:
         await rekeyer(shell).check(row)
     with pytest.raises(workflow.RetryLater):
         await rekeyer(shell).rekey(row, SECRETS)
+
+
+async def test_what_opened_the_source_of_an_image_does_not_open_a_copy() -> None:
+    shell, template = Shell(), private_images.template_of(lease.new_lease_id())
+    row = fake_leases.make_lease("somebody").evolve(template=template)
+    plain = fake_leases.make_lease("somebody")
+
+    await rekeyer(shell).rekey(row, machine.Secrets(ssh_public_keys=("ssh-ed25519 AAAA me",)))
+    await rekeyer(shell).rekey(plain, machine.Secrets(password=None))
+
+    of_copy, of_plain = shell.ran
+    told = [(stdin or b"").decode().splitlines() for stdin in shell.told]
+    assert told[0][1:] == ["*", "ssh-ed25519 AAAA me"]
+    assert "rm -f /root/.ssh/authorized_keys" in of_copy
+    assert told[1][1:] == [""]
+    assert "rm -f" not in of_plain
