@@ -314,7 +314,9 @@ class LeaseService:
     ) -> list[lease.Lease]:
         if caller.lease_id is not None:
             own = await lease_rows.get(tx, caller.lease_id)
-            return [own] if own is not None and (include_over or own.status not in _ENDS) else []
+            if own is None or own.is_unowned:  # the token of a private image is of no container
+                return []
+            return [own] if include_over or own.status not in _ENDS else []
         accounts = [caller.owner]
         if caller.by_key:
             accounts = account.on_networks(caller.owner, self._parts.networks)

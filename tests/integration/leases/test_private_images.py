@@ -101,6 +101,8 @@ async def test_nobody_else_can_see_or_change_an_image(shop: Installation) -> Non
         await shop.leases.find(image.lease_id, own)
     with pytest.raises(errors.NotAllowed):
         await use.list_of(service.Caller(owner=owner_of(key), lease_id=row.lease_id))
+    of_image = service.Caller(owner=owner_of(key), lease_id=image.lease_id)
+    assert await shop.leases.list_leases(of_image) == []
     assert await shop.leases.list_leases(own) != []
     assert all(view.lease.lease_id == row.lease_id for view in await shop.leases.list_leases(own))
 
