@@ -20,7 +20,7 @@ from pve402.leases.saving_orders import SaveRequest
 
 router = routing.Router("images")
 
-_SAVE_SCOPE: Final = "snapshots"
+_SAVE_SCOPE: Final = "files"  # whoever pays can read what is copied
 _SAVING: Final = "A private image of a container"
 _RENEWAL: Final = "More time for a private image"
 _LIST: Final = "The list of a wallet's private images"

@@ -43,11 +43,11 @@ async def test_a_lease_is_saved_for_what_its_disk_costs(api: Api):
 
 async def test_with_a_token_all_is_checked_before_a_payment_is_asked_for(api: Api):
     row = api.leases.add(fake_leases.make_lease(ALICE))
-    holder(api, "snapshots", row.lease_id)
+    holder(api, "files", row.lease_id)
     api.images.failures["check_saving"] = StopFirst()
 
     refused = await api.client.post(SAVE, WISH, headers=BEARER)
-    holder(api, "exec", row.lease_id)
+    holder(api, "snapshots", row.lease_id)  # which reads nothing of the container
     narrow = await api.client.post(SAVE, WISH, headers=BEARER)
 
     assert (refused.status, refused.code) == (409, "stop_first")
