@@ -4,7 +4,7 @@ A private image is a lease row whose guest is a template. It burns its disk at a
 
 ImagesNotOffered, ImageExists, ImageNeedsKey, ImageEnded    409
 ImageNotFound                                               404
-TooManyImages                                               429
+TooManyImages, CopiesFailed                                 429
 """
 
 import re
@@ -15,7 +15,8 @@ from typing import Final
 from pve402.domain import errors, lease, price
 
 _NAME: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])")
-_CHOSEN: Final = "private/"
+CHOSEN: Final = "private/"
+"""What the template of a lease from a private image begins with."""
 MOST_ALLOWED: Final = 1000
 """The most that an operator may allow for each wallet."""
 LEAST_MINUTES: Final = 60
@@ -70,6 +71,16 @@ class TooManyImages(errors.TooMany):
     code = "too_many_images"
 
 
+class CopiesFailed(errors.TooMany):
+    """Containers from the owner's images did not come up lately."""
+
+    detail = (
+        "Containers from this wallet's private images did not come up lately; wait, and see that"
+        " the image starts with a shell. Nothing was charged."
+    )
+    code = "copies_failed"
+
+
 def check_name(name: str) -> str:
     """Return a name that a tenant may give: it names the guest, too. Raises InvalidRequest."""
     if _NAME.fullmatch(name) is None:
@@ -85,12 +96,12 @@ def template_of(image_id: str) -> str:
 
     No volume on Proxmox can have such a name, so nobody unpacks it by mistake.
     """
-    return f"{_CHOSEN}{image_id}"
+    return f"{CHOSEN}{image_id}"
 
 
 def chosen(template: str | None) -> str | None:
     """Return the id of the private image that a template names; None if it names none."""
-    image_id = (template or "").removeprefix(_CHOSEN)
+    image_id = (template or "").removeprefix(CHOSEN)
     is_named = template == template_of(image_id) and lease.is_lease_id(image_id)
     return image_id if is_named else None
 

@@ -26,7 +26,7 @@ from typing import NoReturn
 
 import structlog
 
-from pve402.domain import errors, lease, order
+from pve402.domain import errors, lease, order, private_images
 from pve402.leases import (
     clone_steps,
     clones,
@@ -344,8 +344,23 @@ class Creation:
         try:
             await self._ready.hand_over(deal, self._deals.secrets_of(deal.order))
         except workflow.RetryLater:
-            await self._failures.check_time(deal)
+            try:
+                await self._failures.check_time(deal)
+            except workflow.GiveUp:
+                await self._check_own_doing(deal)
+                return
             raise
+
+    async def _check_own_doing(self, deal: Deal) -> None:
+        """Raise GiveUp unless a paid guest is a copy of its tenant's image, and runs.
+
+        What keeps it from being re-keyed is on that image: another copy would be no better, and
+        would run for nothing meanwhile.
+        """
+        is_copy = private_images.chosen(deal.lease.template) is not None
+        if not is_copy or await self._look(deal) is not machine.Sight.RUNNING:
+            raise workflow.GiveUp("create_failed", "the paid container did not come up in time")
+        log.warning("copy_not_rekeyed", lease=deal.lease.lease_id, vmid=deal.lease.vmid)
 
     async def _activate(self, deal: Deal, transaction: str | None) -> None:
         recheck = self._settling.needs_recheck(deal.order.network)

@@ -4,7 +4,7 @@ A lease's row is its turn, from the request for its guest to the end of that tas
 dies holds none that nobody gives back. A guest that was given up counts while it may still be made.
 """
 
-from pve402.domain import lease
+from pve402.domain import lease, private_images
 from pve402.leases import moves, options, workflow
 from pve402.storage import creation_rows, database, transaction
 
@@ -15,6 +15,14 @@ _KEPT_FOR_TENANTS = 2
 def of_pool(settings: options.LeaseOptions) -> int:
     """Return how many turns of a node the warm pool may have; the others are left to tenants."""
     return max(1, settings.creates_per_node - _KEPT_FOR_TENANTS)
+
+
+def of_copies(settings: options.LeaseOptions) -> int:
+    """Return how many guests a node may make when the copy of a whole disk begins.
+
+    That takes minutes, so copies leave turns to what takes seconds.
+    """
+    return max(1, settings.creates_per_node // 2)
 
 
 async def check(db: database.Database, row: lease.Lease, settings: options.LeaseOptions) -> None:
@@ -43,7 +51,16 @@ async def _check(
 ) -> None:
     since = db.now(-settings.creation_limit_seconds)
     others = await creation_rows.count_others(tx, row.node, row.lease_id, since)
-    is_pooled = row.owner == lease.NOBODY
-    if others >= (of_pool(settings) if is_pooled else settings.creates_per_node):
+    if others >= most(row, settings):
         reason = f"node {row.node} makes {others} guests already"
         raise workflow.RetryLater(reason, after_seconds=_PAUSE_SECONDS)
+
+
+def most(row: lease.Lease, settings: options.LeaseOptions) -> int:
+    """Return how many guests a node may make when that of a lease begins to be made."""
+    if row.owner == lease.NOBODY:
+        return of_pool(settings)
+    is_copy = row.is_private_image or private_images.chosen(row.template) is not None
+    if is_copy and row.create_sent_at is None:  # one that was asked for has its turn
+        return of_copies(settings)
+    return settings.creates_per_node

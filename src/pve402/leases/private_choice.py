@@ -6,7 +6,9 @@ once its own time is over, and a storage cannot delete what linked clones share.
 
 from pve402.domain import account, catalogue, errors, lease, placement, private_images, request
 from pve402.leases import purchases
-from pve402.storage import database, lease_rows
+from pve402.storage import database, lease_rows, private_image_rows
+
+_REMEMBERED_SECONDS = 3600.0
 
 
 class Choosing:
@@ -40,7 +42,7 @@ class Choosing:
         """Return the image; None if no private image is asked for.
 
         Raises UnknownTemplate if the buyer has no such image or the sku cannot have it, ImageEnded,
-        LeaseSuspended, OutOfBounds for a disk that is too small.
+        LeaseSuspended, OutOfBounds for a disk that is too small, CopiesFailed.
         """
         image_id = private_images.chosen(asked.template)
         if image_id is None:
@@ -56,7 +58,20 @@ class Choosing:
         _check_fits(image, asked.size, sku)
         if not lease.is_usable(image.status, image.expires_at, now):
             raise private_images.ImageEnded
+        await self._check_past(image)
         return image
+
+    async def _check_past(self, image: lease.Lease) -> None:
+        """Raise CopiesFailed for a while after copies of the owner's images did not come up.
+
+        What is on an image runs before its container is paid, so it must not fail at will.
+        """
+        async with self._db.read() as tx:
+            past = await private_image_rows.failed_copies(
+                self._db, tx, image.account, _REMEMBERED_SECONDS
+            )
+        if past.wait_seconds:
+            raise private_images.CopiesFailed(retry_after_seconds=past.wait_seconds)
 
 
 def stands_in(image: lease.Lease, room: placement.NodeRoom) -> bool:

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from pve402.domain import lease, mark, order
+from pve402.domain import errors, lease, mark, order
 from pve402.leases import (
     clones,
     deals,
@@ -71,6 +71,8 @@ class Saving:
         await self._check_time(deal)
         moved = deals.Moving(self._deals, deal)
         try:
+            if await self._is_vmid_taken(deal.lease):
+                return await self._take_other_vmid(deal)
             origin = await self._origin_of(deal.lease)
             row = await self._clones.make(deal.lease, deal.planned_expiry, moved.move, origin)
         except clones.ForeignError as error:
@@ -81,6 +83,16 @@ class Saving:
             raise workflow.GiveUp(FAILED, "its container cannot be copied now")
         made = functools.partial(moves.begin_creating, upid=None)
         return await self._deals.advance(moved.deal, made, order_status=order.OrderStatus.WORKING)
+
+    async def _is_vmid_taken(self, row: lease.Lease) -> bool:
+        """Whether somebody else's guest has the vmid before the copy is asked for."""
+        return row.create_sent_at is None and not await self._machines.is_vmid_free(row.vmid)
+
+    async def _take_other_vmid(self, deal: Deal) -> Deal:
+        try:
+            return await self._deals.reassign_vmid(deal, "taken by a foreign guest")
+        except errors.NoCapacity as error:
+            raise workflow.GiveUp(FAILED, "no vmid is free") from error
 
     async def _go_on(self, deal: Deal) -> Deal:
         await self._check_time(deal)

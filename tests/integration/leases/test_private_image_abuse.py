@@ -1,0 +1,90 @@
+"""Images that are made to fail, or that would keep others from their containers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.integration.leases.test_creation import foreign
+from tests.support import images as support
+from tests.support import private_images as private
+from tests.support.images import image_proxmox, image_world
+from tests.support.installation import Installation, World, running
+
+from pve402.domain import errors, lease, order, private_images
+from pve402.leases import making_turns
+
+__all__ = ["image_proxmox", "image_world"]
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, image_world: World) -> AsyncIterator[Installation]:
+    """A running installation that offers private images."""
+    url, file = f"sqlite:///{tmp_path}/db.sqlite3", private.catalogue(tmp_path)
+    async with running(url, *image_world, pve402_catalogue=file) as made:
+        yield made
+
+
+async def test_copies_that_do_not_come_up_are_made_ever_more_seldom(shop: Installation) -> None:
+    key = shop.tenant()
+    image = (await private.save(shop, key, await private.source(shop, key))).lease
+    wish, before = private.wish_from(image), shop.earned
+    shop.fail_call(r"POST .*/status/start$")
+    with pytest.raises(errors.ProvisioningFailed):
+        await shop.leases.create(wish, shop.buy(key, wish))
+
+    with pytest.raises(private_images.CopiesFailed):
+        await shop.leases.create(wish, shop.buy(key, wish))
+    assert shop.earned == before
+    shop.pass_time(61)
+    made = await shop.leases.create(wish, shop.buy(key, wish))
+
+    assert shop.runs(made.lease.vmid)
+
+
+async def test_a_paid_copy_that_cannot_be_rekeyed_is_its_tenants_as_it_is(
+    shop: Installation,
+) -> None:
+    key = shop.tenant()
+    image = (await private.save(shop, key, await private.source(shop, key))).lease
+    wish = private.wish_from(image)
+    shop.rekey.failures = 10_000
+
+    with pytest.raises(errors.TryLater):
+        await shop.leases.create(wish, shop.buy(key, wish, wait_seconds=0.5))
+    for _ in range(600):
+        if (await shop.orders_now())[-1].settled_at is not None:
+            break
+        await asyncio.sleep(0.05)
+    for _ in range(12):
+        shop.pass_time(60)
+        await shop.settled_down()
+
+    bought = (await shop.orders_now())[-1]
+    (row,) = [one for one in await shop.leases_now() if one.lease_id == bought.lease_id]
+    assert (bought.status, bought.tries) == (order.OrderStatus.SETTLED, 0)
+    assert row.status is lease.LeaseStatus.ACTIVE
+    assert await support.unaccounted(shop) == []
+
+
+async def test_a_number_that_a_foreign_guest_has_is_passed_over(shop: Installation) -> None:
+    key = shop.tenant()
+    row = await private.source(shop, key)
+    shop.proxmox.world.guests[row.vmid + 1] = foreign(shop)
+
+    image = (await private.save(shop, key, row)).lease
+
+    assert (image.vmid, image.status) == (row.vmid + 2, lease.LeaseStatus.ACTIVE)
+
+
+async def test_copies_leave_turns_to_other_containers(shop: Installation) -> None:
+    key = shop.tenant()
+    image = (await private.save(shop, key, await private.source(shop, key))).lease
+    template = private_images.template_of(image.lease_id)
+    copy = image.evolve(owner=image.account, template=template, create_sent_at=None)
+    settings = shop.parts.lease_options
+
+    most = [making_turns.most(row, settings) for row in (copy, image, copy.evolve(template="x"))]
+
+    every = settings.creates_per_node
+    assert most == [every // 2, every, every]
