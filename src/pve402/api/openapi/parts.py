@@ -13,6 +13,7 @@ DESCRIPTION: Final = (
 REQUESTS: Final = (
     schemas.LeaseRequest,
     schemas.RenewRequest,
+    schemas.SaveRequest,
     schemas.LeaseQuoteRequest,
     schemas.RenewalQuoteRequest,
     schemas.ChallengeRequest,
