@@ -45,6 +45,15 @@ def vanish_once(shop: Installation) -> list[int]:
     return gone
 
 
+async def until_paid_and_gone(gone: list[int]) -> None:
+    """Wait until a guest is handed over, which comes after its payment."""
+    for _ in range(600):
+        if gone:
+            return
+        await asyncio.sleep(0.05)
+    raise TimeoutError("no guest was handed over")
+
+
 async def until_open_order_moves(shop: Installation) -> None:
     """Let the worker try again, several times."""
     for _ in range(8):
@@ -62,6 +71,7 @@ async def test_a_paid_copy_that_vanished_is_copied_again_and_handed_over(
 
     with pytest.raises(errors.TryLater):
         await shop.leases.create(wish, shop.buy(key, wish, wait_seconds=0.5))
+    await until_paid_and_gone(gone)
     await until_open_order_moves(shop)
 
     bought = (await shop.orders_now())[-1]
@@ -78,9 +88,10 @@ async def test_a_paid_copy_whose_image_is_gone_is_owed(shop: Installation) -> No
     key = shop.tenant()
     image = (await private.save(shop, key, await private.source(shop, key))).lease
     wish = private.wish_from(image)
-    vanish_once(shop)
+    gone = vanish_once(shop)
     with pytest.raises(errors.TryLater):
         await shop.leases.create(wish, shop.buy(key, wish, wait_seconds=0.5))
+    await until_paid_and_gone(gone)
 
     await shop.parts.private_images.end(image)
     await until_open_order_moves(shop)
