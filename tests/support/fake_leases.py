@@ -22,6 +22,7 @@ from pve402.domain import (
     order,
     power,
     quota,
+    reinstalls,
     size_changes,
     snapshots,
     user_data,
@@ -29,6 +30,7 @@ from pve402.domain import (
 from pve402.leases import inbound as inbound_rules
 from pve402.leases import on_sale, prices, service
 from pve402.leases import power as power_rules
+from pve402.leases import reinstalls as lease_reinstalls
 from pve402.leases import size_changes as lease_size_changes
 from pve402.leases import snapshots as lease_snapshots
 from pve402.proxmox import past_figures, resources
@@ -227,6 +229,39 @@ class FakeSizeChanges:
         return lease_size_changes.Outcome(lease=row, change=self.made)
 
 
+class FakeReinstalls:
+    """Reinstalls leases at once, and refuses what a test puts into `refusal`."""
+
+    def __init__(self, called: Any) -> None:
+        self._called = called
+        self.refusal: Exception | None = None
+        self.made: reinstalls.Reinstall | None = None
+
+    async def check(self, row: lease.Lease, wish: reinstalls.Wish) -> None:
+        self._called("check_reinstall", wish)
+        wish.check()
+        if self.refusal is not None:
+            raise self.refusal
+
+    async def reinstall(self, row: lease.Lease, wish: reinstalls.Wish) -> lease_reinstalls.Outcome:
+        self._called("reinstall", wish)
+        self.made = reinstalls.Reinstall(
+            lease_id=row.lease_id,
+            reinstall_id="r0",
+            state=reinstalls.State.DONE,
+            created_at=NOW,
+            request_hash="",
+            template=row.template,
+            kept=wish.kept(row.metadata),
+            ended_at=NOW,
+        )
+        return await self.show(row)
+
+    async def show(self, row: lease.Lease) -> lease_reinstalls.Outcome:
+        self._called("show_reinstall", row)
+        return lease_reinstalls.Outcome(lease=row, made=self.made)
+
+
 class NoOtherVersion:
     """The catalogue never changes."""
 
@@ -266,6 +301,7 @@ class FakeLeases:
         self.history = FakeHistory(self._called)
         self.snapshots = FakeSnapshots(self._called)
         self.size_changes = FakeSizeChanges(self)
+        self.reinstalls = FakeReinstalls(self._called)
         self.scripts = FakeScripts()
         self.prices = prices.Prices(selling, NoOtherVersion())  # type: ignore[arg-type]
 

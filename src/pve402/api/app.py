@@ -37,6 +37,7 @@ from pve402.api.routes import (
     power,
     private_images,
     pulls,
+    reinstalls,
     size_changes,
     snapshots,
     stats,
@@ -153,8 +154,8 @@ def _add_routes(app: FastAPI, public_url: str, on_sale: Callable[[], catalogues.
         stream_sockets,
         ports,
     )
-    bought = (lease, power, size_changes, snapshots, private_images, inbound, owed, management)
-    seen = (stats, catalogue, discovery, auth, health)
+    bought = (lease, power, size_changes, reinstalls, snapshots, private_images, inbound, owed)
+    seen = (management, stats, catalogue, discovery, auth, health)
     for noun in (*bought, *into_guests, pulls, pages, *seen):
         app.router.routes.extend(noun.router.routes)
     documented = document.Document(app=app, public_url=public_url, on_sale=on_sale)

@@ -48,6 +48,9 @@ from pve402.leases import (
     reconciler,
     redeeming,
     redemptions,
+    reinstall_calls,
+    reinstall_steps,
+    reinstalls,
     renewal,
     request_rates,
     rollback,
@@ -182,6 +185,17 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
             settings=lease_options,
             on_end=inside.end,
         ),
+        reinstalls=reinstall_steps.ReinstallSteps(
+            db,
+            reinstall_calls.ReinstallCalls(
+                db, machines, guests, guest_network, secret_vault, lease_options
+            ),
+            snapshot_asking,
+            machines,
+            view=view,
+            storages=pve_storage.Storages(proxmox),
+            on_end=inside.end,
+        ),
     )
     trial_guests = trials.Trials(
         db, filling, ending, view=view, settings=lease_options, selling=selling
@@ -293,6 +307,9 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
             lease_options,
             quota_checks=quota_checks,
             lease_worker=lease_worker,
+        ),
+        reinstalls=reinstalls.Reinstalls(
+            db, view, selling, lease_options, secret_vault=secret_vault, lease_worker=lease_worker
         ),
         inbound_rules=inbound.InboundRules(db, selling, lease_worker),
         networks=settings.network,

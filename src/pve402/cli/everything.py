@@ -12,6 +12,7 @@ from pve402.cli import (
     private_images,
     programs,
     reach,
+    reinstalls,
     size_changes,
     snapshots,
     tenant,
@@ -23,6 +24,7 @@ def add_to(app: typer.Typer) -> None:
     of_containers = (
         tenant,
         size_changes,
+        reinstalls,
         snapshots,
         private_images,
         inside,

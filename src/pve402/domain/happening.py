@@ -17,6 +17,7 @@ class Kind(Enum):
     REBOOT = "reboot"
     ROLLBACK = "rollback"
     SIZE = "size"
+    REINSTALL = "reinstall"
     SUSPENDED = "suspended"
     RESUMED = "resumed"
     END = "end"

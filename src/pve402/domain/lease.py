@@ -70,6 +70,9 @@ PRIVATE = f"{IMAGE}:"
 LONGEST_TRIAL = timedelta(minutes=15)
 """When a trial that only its guest's description tells of is over."""
 
+REINSTALL_HOLD = "reinstall"
+"""Holds a lease, in the place of an order, while its guest is destroyed and made anew."""
+
 OVER = frozenset({LeaseStatus.ENDED, LeaseStatus.FAILED})
 """Final states."""
 
@@ -260,6 +263,11 @@ class Lease:
     def is_paused(self) -> bool:
         """Whether it is paused, or to be paused."""
         return self.paused_at is not None or self.pause_asked_at is not None
+
+    @property
+    def is_emptied(self) -> bool:
+        """Whether its guest is being destroyed and made anew, so that there may be none."""
+        return self.hold_order_id == REINSTALL_HOLD
 
     def is_woken_by(self, use: power.Use) -> bool:
         """Whether it is paused, or to be, and its tenant chose that this wakes it."""

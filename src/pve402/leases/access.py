@@ -14,7 +14,7 @@ from pve402.storage import database, lease_rows, token_rows, vault
 
 SCOPES = frozenset(
     {"read", "exec", "console", "files", "renew", "end", "power", "network", "ports", "redeem"}
-    | {"snapshots", "change"}
+    | {"snapshots", "change", "reinstall"}
 )
 _WALLET_TOKEN_LIFE = timedelta(hours=12)
 _STRANGER_TOKEN_LIFE = timedelta(minutes=15)  # wallets are free, so their tokens must not pile up

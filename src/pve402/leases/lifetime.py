@@ -1,7 +1,7 @@
 """The workflow that ends a lease: stop, keep for a while, destroy; and the unwinding of a new one.
 
     state of the lease   step                                       then
-    ACTIVE               snapshots, a rollback or another size;     ACTIVE
+    ACTIVE               snapshots, another size or guest;          ACTIVE
                          start or stop the guest, as requested;     ACTIVE
                          once it is down, a pause begins            ACTIVE
                          the time of some suspended leases is held  ACTIVE
@@ -34,6 +34,7 @@ from pve402.leases import (
     metrics,
     moves,
     options,
+    reinstall_steps,
     size_change_steps,
     snapshot_steps,
     workflow,
@@ -43,9 +44,11 @@ from pve402.storage import (
     address_rows,
     database,
     port_rows,
+    reinstall_rows,
     size_change_rows,
     snapshot_rows,
     token_rows,
+    unfinished_rows,
     vmid_rows,
 )
 
@@ -69,8 +72,10 @@ class Lifetime:
         *,
         snapshots: snapshot_steps.SnapshotSteps,
         size_changes: size_change_steps.SizeChangeSteps,
+        reinstalls: reinstall_steps.ReinstallSteps,
     ) -> None:
         """Keep the parts; `on_end(lease, reason)` closes consoles when a guest goes down."""
+        self._reinstalls = reinstalls
         self._snapshots = snapshots
         self._size_changes = size_changes
         self._db = db
@@ -104,6 +109,8 @@ class Lifetime:
 
     async def _expire(self, row: lease.Lease) -> lease.Lease | None:
         """Begin to stop a lease whose time is over, unless a renewal holds it."""
+        if row.is_emptied:
+            return await self._refill(row)
         if meter.is_outdated(row):
             row = await self._meter(row, moves.correct_pause)
         if row.expires_at is None:
@@ -125,22 +132,37 @@ class Lifetime:
         stopping = functools.partial(moves.begin_stopping, self._db, reason=reason)
         return await self._move(row, stopping)
 
+    async def _refill(self, row: lease.Lease) -> lease.Lease | None:
+        """Have another guest made; until then the lease's time stands still, suspended or not."""
+        back = await self._reinstalls.advance(row)
+        if back is not row:
+            return back
+        await self._wait_until(row, await self._db.time() + _HELD_PAUSE)
+        return None
+
     async def _serve(self, row: lease.Lease, ends: datetime) -> lease.Lease | None:
         """Do what is due during the paid time; return the row if it must be looked at again."""
-        back, look_at = await self._snapshots.advance(row)
-        if back is not row:  # rolled back, which took a while: its time may be over
-            return back
-        back, also_look_at = await self._size_changes.advance(row)
-        if back is not row:  # it has another size or wish, and perhaps another end
+        back, look_at = await self._go_on(row)
+        if back is not row:  # another guest, disk, size or wish, and perhaps another end
             return back
         row = await self._apply_power(row)
         ends = row.expires_at or ends  # a pause moves it
         if self._networks.is_outdated(row):
             await self._machines.write_description(row)
         row, again_at = await self._networks.advance(row, functools.partial(self._move, row))
-        looks = (again_at, look_at, also_look_at)
-        await self._wait_until(row, min([ends, *(look for look in looks if look)]))
+        await self._wait_until(row, min([ends, *(look for look in (again_at, look_at) if look)]))
         return None
+
+    async def _go_on(self, row: lease.Lease) -> tuple[lease.Lease, datetime | None]:
+        """Go on with what was begun about the guest; return the row, and when to look again."""
+        async with self._db.read() as tx:
+            begun = await unfinished_rows.kinds(tx, row.lease_id)
+        if unfinished_rows.Kind.REINSTALL in begun:
+            return await self._reinstalls.advance(row), None
+        back, look_at = await self._snapshots.advance(row)
+        if back is row and unfinished_rows.Kind.SIZE_CHANGE in begun:
+            return await self._size_changes.advance(row)
+        return back, look_at
 
     async def _apply_power(self, row: lease.Lease) -> lease.Lease:
         """Start, stop or pause the guest of an active lease, as its tenant or the operator wants.
@@ -242,7 +264,13 @@ class Lifetime:
         await self._finish(row, reason=row.end_reason or "failed")
 
     async def _finish(self, row: lease.Lease, *, reason: str) -> None:
-        """Close a lease whose guest is gone: free the vmid, revoke the tokens."""
+        """Close a lease whose guest is gone: free the vmid, revoke the tokens.
+
+        Raises RetryLater while its reinstallation may still make another guest.
+        """
+        if await self._reinstalls.wait_out(row):
+            await self._networks.forget(row)
+            reason = row.end_reason or reason
         async with self._db.begin() as tx:
             await moves.end(self._db, tx, row, reason)
             await vmid_rows.release(self._db, tx, row.vmid, row.lease_id)
@@ -252,6 +280,7 @@ class Lifetime:
             await port_rows.remove_of_lease(tx, row.lease_id)
             await snapshot_rows.remove_of_lease(tx, row.lease_id)
             await size_change_rows.remove_of_lease(tx, row.lease_id)
+            await reinstall_rows.remove_of_lease(tx, row.lease_id)
         await self._on_end(row, reason)
         metrics.LEASES_OVER.labels(reason).inc()
         log.info("lease_over", lease=row.lease_id, vmid=row.vmid, reason=reason)

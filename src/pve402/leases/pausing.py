@@ -9,16 +9,15 @@ import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from pve402.domain import errors, idling, lease, meter, placement, snapshots
+from pve402.domain import errors, idling, lease, meter, placement
 from pve402.domain import power as wishes
 from pve402.leases import cluster, moves, options, power, reservation, worker
 from pve402.storage import (
     database,
     lease_rows,
     queue,
-    size_change_rows,
-    snapshot_rows,
     transaction,
+    unfinished_rows,
     user_data_rows,
 )
 
@@ -64,7 +63,7 @@ class Pauses:
         try:
             async with self._db.begin() as tx:
                 asked = await moves.ask_pause(self._db, tx, row, by)
-                await power.check_no_rollback(tx, row)
+                await power.check_not_kept_down(tx, row)
                 await _check_no_change(tx, row)
         except queue.FenceLostError:
             raise errors.LeaseBusy from None
@@ -100,7 +99,7 @@ class Pauses:
                 await reservation.lock_placement(self._db, tx)
                 await self._check_room(tx, row, rooms)
                 woken = await moves.wake_paused(self._db, tx, row, by, first_of_hour=first_of_hour)
-                await power.check_no_rollback(tx, row)
+                await power.check_not_kept_down(tx, row)
         except queue.FenceLostError:
             raise errors.LeaseBusy from None
         return await power.applied(self._db, self._worker, woken)
@@ -147,7 +146,7 @@ class Pauses:
         try:
             async with self._db.begin() as tx:
                 await moves.pause_idle(self._db, tx, row)
-                await power.check_no_rollback(tx, row)
+                await power.check_not_kept_down(tx, row)
                 await _check_no_change(tx, row)
                 await _check_nothing_begun(tx, row)
         except (queue.FenceLostError, errors.LeaseBusy):
@@ -183,14 +182,14 @@ class Pauses:
 
 async def _check_no_change(tx: transaction.Transaction, row: lease.Lease) -> None:
     """Raise LeaseBusy during a change of size: what it gives back was burnt at the full rate."""
-    if await size_change_rows.unfinished(tx, row.lease_id) is not None:
+    if unfinished_rows.Kind.SIZE_CHANGE in await unfinished_rows.kinds(tx, row.lease_id):
         raise errors.LeaseBusy
 
 
 async def _check_nothing_begun(tx: transaction.Transaction, row: lease.Lease) -> None:
-    """Raise LeaseBusy while a snapshot is taken or deleted, or its tenant's script may run."""
-    begun = await snapshot_rows.of_lease(tx, row.lease_id)
+    """Raise LeaseBusy while anything is begun about its guest, or its tenant's script may run."""
+    begun = await unfinished_rows.of_lease(tx, row.lease_id)
     script = await user_data_rows.of_lease(tx, row.lease_id)
     runs = script is not None and script.ended_at is None
-    if runs or any(one.state in snapshots.UNFINISHED for one in begun):
+    if runs or begun:
         raise errors.LeaseBusy

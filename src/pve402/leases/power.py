@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from pve402.domain import errors, lease, power, snapshots
+from pve402.domain import errors, lease, power
 from pve402.leases import machine, moves, worker, workflow
 from pve402.proxmox import errors as pve
-from pve402.storage import database, lease_rows, queue, size_change_rows, snapshot_rows, transaction
+from pve402.storage import database, lease_rows, queue, transaction, unfinished_rows
 
 log = structlog.get_logger(__name__)
 
@@ -75,12 +75,12 @@ class PowerSwitch:
     async def check(self, row: lease.Lease) -> None:
         """Raise the error that a start, a stop or a reboot would get now.
 
-        Raises what `check_running_time` raises, and LeaseBusy while it is down for a rollback
-        or for another size.
+        Raises what `check_running_time` raises, and LeaseBusy while it is down for a rollback,
+        for another size, or for another guest in its place.
         """
         check_running_time(row)
         async with self._db.read() as tx:
-            await check_no_rollback(tx, row)
+            await check_not_kept_down(tx, row)
 
     async def _want(
         self, row: lease.Lease, move: Callable[..., Awaitable[lease.Lease]]
@@ -89,18 +89,15 @@ class PowerSwitch:
         try:
             async with self._db.begin() as tx:
                 moved = await move(self._db, tx, row, power.WantedBy.TENANT)
-                await check_no_rollback(tx, row)
+                await check_not_kept_down(tx, row)
         except queue.FenceLostError:
             raise errors.LeaseBusy from None
         return await applied(self._db, self._worker, moved)
 
 
-async def check_no_rollback(tx: transaction.Transaction, row: lease.Lease) -> None:
-    """Raise LeaseBusy while a lease's guest is down to be rolled back, or for another size."""
-    found = await snapshot_rows.of_lease(tx, row.lease_id)
-    change = await size_change_rows.unfinished(tx, row.lease_id)
-    is_down_for_it = change is not None and change.resumes_to is not None
-    if is_down_for_it or any(one.state is snapshots.State.ROLLING_BACK for one in found):
+async def check_not_kept_down(tx: transaction.Transaction, row: lease.Lease) -> None:
+    """Raise LeaseBusy while a lease's guest is down for something that was begun about it."""
+    if any(one.keeps_down for one in await unfinished_rows.of_lease(tx, row.lease_id)):
         raise errors.LeaseBusy
 
 

@@ -38,9 +38,9 @@ from pve402.proxmox import guests as pve_guests
 from pve402.storage import (
     lease_rows,
     private_image_rows,
-    size_change_rows,
     snapshot_rows,
     transaction,
+    unfinished_rows,
 )
 
 _Status = lease.LeaseStatus
@@ -284,13 +284,11 @@ async def _snapshot_of(
     tx: transaction.Transaction, row: lease.Lease, name: str | None
 ) -> str | None:
     """Return what Proxmox calls a snapshot. Raises SnapshotNotFound, LeaseBusy."""
-    if await size_change_rows.unfinished(tx, row.lease_id) is not None:
-        raise errors.LeaseBusy
-    found = await snapshot_rows.of_lease(tx, row.lease_id)
-    if any(one.is_unfinished for one in found):
+    if await unfinished_rows.of_lease(tx, row.lease_id):
         raise errors.LeaseBusy
     if name is None:
         return None
+    found = await snapshot_rows.of_lease(tx, row.lease_id)
     named = next((one for one in found if one.name == name), None)
     if named is None or named.state is not snapshots.State.THERE:
         raise snapshots.SnapshotNotFound

@@ -11,8 +11,8 @@
     or whose rules are not what they should be    its lease falls due, which sees to it
     a pause that has not begun, or that a replica
     of an earlier version knew nothing of         its lease falls due, which sees to it
-    a snapshot, or a change of size, that nobody
-    goes on with                                  its lease falls due, which sees to it
+    a snapshot, a change of size or a reinstall
+    that nobody goes on with                      its lease falls due, which sees to it
     an idle lease whose tenant wants it paused    it is asked to be paused
     a warm guest that is gone or down             it is discarded, the pool makes another
     a guest of ours without a current lease       reported; only an operator may stop it
@@ -53,8 +53,8 @@ from pve402.storage import (
     lease_rows,
     owed_rows,
     queue,
-    size_change_rows,
-    snapshot_rows,
+    reinstall_rows,
+    unfinished_rows,
     user_data_rows,
 )
 
@@ -144,14 +144,13 @@ class Reconciler:
         return report
 
     async def _resume_what_was_left(self, standing: Iterable[lease.Lease]) -> None:
-        """Let the worker go on with snapshots and sizes that nobody is about to look at."""
+        """Let the worker go on with what was begun about guests and is left alone."""
         async with self._db.read() as tx:
-            left_alone = {*await snapshot_rows.left_alone(tx)}
-            left_alone |= {*await size_change_rows.left_alone(tx)}
+            left_alone = {*await unfinished_rows.left_alone(tx)}
         for row in standing:
             if row.lease_id in left_alone:
                 with contextlib.suppress(queue.FenceLostError):
-                    await self._move(row, functools.partial(moves.look_at_snapshots, self._db))
+                    await self._move(row, functools.partial(moves.look_at_begun, self._db))
 
     async def _count_debts(self) -> None:
         async with self._db.read() as tx:
@@ -165,6 +164,7 @@ class Reconciler:
         async with self._db.begin() as tx:
             await environment_rows.forget_over(tx)
             await user_data_rows.forget_over(tx)
+            await reinstall_rows.forget_over(tx)
 
     async def _close_gaps(
         self, pairs: Iterable[tuple[lease.Lease, resources.GuestSummary | None]]

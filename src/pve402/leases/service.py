@@ -25,6 +25,7 @@ from pve402.leases import (
     prices,
     private_choice,
     questions,
+    reinstalls,
     scripts,
     sdn_ranges,
     size_changes,
@@ -93,6 +94,7 @@ class Parts:
     inbound_rules: inbound.InboundRules
     snapshots: snapshots.Snapshots
     size_changes: size_changes.SizeChanges
+    reinstalls: reinstalls.Reinstalls
     lease_views: views.LeaseViews
     history: usage.UsageHistory
     networks: tuple[str, ...]  # CAIP-2, those that payments are accepted on
@@ -125,6 +127,7 @@ class LeaseService:
         self.note_use = parts.pauses.note_use
         self.check_pause, self.pause = parts.pauses.check_pause, parts.pauses.pause
         self.size_changes = parts.size_changes
+        self.reinstalls = parts.reinstalls
         self.history = parts.history
         self.scripts = scripts.Scripts(parts.db, parts.secret_vault)
         self.prices = prices.Prices(parts.on_sale, parts.versions)
@@ -382,7 +385,7 @@ def check_endable(row: lease.Lease) -> None:
     if row.status in lease.OVER:
         return
     row.check_not_suspended()
-    if row.hold_order_id is not None:
+    if row.hold_order_id is not None and not row.is_emptied:
         raise errors.LeaseBusy
     if not row.handed_over or row.status is lease.LeaseStatus.STARTING:
         raise errors.LeaseNotReady

@@ -29,8 +29,8 @@ from pve402.storage import (
     lease_rows,
     queue,
     size_change_rows,
-    snapshot_rows,
     transaction,
+    unfinished_rows,
 )
 
 
@@ -237,7 +237,7 @@ class SizeChanges:
 async def _check_idle(
     tx: transaction.Transaction, row: lease.Lease, wish: changes.Wish, now: datetime
 ) -> None:
-    """Raise LeaseBusy while a change or a snapshot is under way, or soon after one failed."""
+    """Raise LeaseBusy while anything is under way about the guest, or soon after one failed."""
     latest = await size_change_rows.get(tx, row.lease_id)
     if latest is not None and latest.is_unfinished:
         raise errors.LeaseBusy
@@ -248,7 +248,7 @@ async def _check_idle(
             f"A change of size has just failed; try again in {math.ceil(seconds / 60)} minutes.",
             retry_after_seconds=seconds,
         )
-    if any(one.is_unfinished for one in await snapshot_rows.of_lease(tx, row.lease_id)):
+    if await unfinished_rows.of_lease(tx, row.lease_id):
         raise errors.LeaseBusy
 
 

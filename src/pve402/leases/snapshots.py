@@ -17,7 +17,7 @@ from pve402.leases.moves import metering
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import snapshots as pve_snapshots
-from pve402.storage import database, queue, size_change_rows, snapshot_rows, transaction
+from pve402.storage import database, queue, snapshot_rows, transaction, unfinished_rows
 
 _STATES = snapshots.State
 
@@ -231,8 +231,8 @@ class Snapshots:
 
 
 async def _check_no_change(tx: transaction.Transaction, row: lease.Lease) -> None:
-    """Raise LeaseBusy during a change of size."""
-    if await size_change_rows.unfinished(tx, row.lease_id) is not None:
+    """Raise LeaseBusy during a change of size or a reinstallation."""
+    if await unfinished_rows.kinds(tx, row.lease_id) - {unfinished_rows.Kind.SNAPSHOT}:
         raise errors.LeaseBusy
 
 

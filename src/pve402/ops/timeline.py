@@ -19,6 +19,7 @@ _WORDS: Final = {
     happening.Kind.REBOOT: "reboot asked for",
     happening.Kind.ROLLBACK: "rollback asked for",
     happening.Kind.SIZE: "another size asked for",
+    happening.Kind.REINSTALL: "reinstallation asked for",
     happening.Kind.END: "end asked for",
 }
 

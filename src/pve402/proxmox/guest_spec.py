@@ -20,6 +20,7 @@ _TEMPLATE = re.compile(
 )
 _POOL = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+){0,2}")
 _BRIDGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
+_HARDWARE_ADDRESS = re.compile(r"[0-9A-Fa-f][02468ACEace](?::[0-9A-Fa-f]{2}){5}")
 _TAG = re.compile(r"[a-z0-9_][a-z0-9_.+-]*")
 _PUBLIC_KEY = re.compile(
     r"(?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}(?: [^\x00-\x1f]*)?"
@@ -46,7 +47,8 @@ class NetworkSpec:
 
     `ipv4` and `ipv6` are `dhcp`, `manual` (the guest sets it itself), `auto` (IPv6 from router
     advertisements), an address with prefix length, or None. `rate_megabytes` limits the traffic,
-    in megabytes per second. With `link_down` no packet passes until the card is changed.
+    in megabytes per second. With `link_down` no packet passes until the card is changed. Proxmox VE
+    draws a `hardware_address` if none is given.
     """
 
     bridge: str
@@ -59,6 +61,7 @@ class NetworkSpec:
     firewall: bool = True
     rate_megabytes: Decimal | None = None
     link_down: bool = False
+    hardware_address: str | None = None
 
     def property_string(self) -> str:
         """The card as the value of the parameter `net0`."""
@@ -66,6 +69,7 @@ class NetworkSpec:
             {
                 "name": "eth0",
                 "bridge": self.bridge,
+                "hwaddr": self.hardware_address,
                 "ip": self.ipv4,
                 "gw": self.gateway4,
                 "ip6": self.ipv6,
@@ -89,6 +93,9 @@ class NetworkSpec:
             yield "the VLAN tag must be 1 to 4094"
         if self.mtu is not None and not _MTUS[0] <= self.mtu <= _MTUS[1]:
             yield "the MTU must be 64 to 65535"
+        own = self.hardware_address
+        if own is not None and not _HARDWARE_ADDRESS.fullmatch(own):
+            yield "the hardware address must be that of one card, as in BC:24:11:00:00:01"
         rate = self.rate_megabytes
         if rate is not None and not (rate.is_finite() and rate > 0):
             yield "the rate must be a finite number above 0"

@@ -60,6 +60,7 @@ from pve402.schemas.private_images import (
     SavedImageAnswer,
     SaveRequest,
 )
+from pve402.schemas.reinstalls import ReinstallAnswer, ReinstallRequest
 from pve402.schemas.requests import (
     EXAMPLE_KEY,
     MAX_ATTACHED_SECONDS,
@@ -100,6 +101,7 @@ from pve402.schemas.wire import (
     Family,
     Minutes,
     PortAccess,
+    ReinstallState,
     Scope,
     ShortText,
     SnapshotState,
@@ -182,6 +184,9 @@ __all__ = [
     "ProgramRequest",
     "QuotaAnswer",
     "Quote",
+    "ReinstallAnswer",
+    "ReinstallRequest",
+    "ReinstallState",
     "RenewRequest",
     "RenewalQuoteRequest",
     "SaveRequest",

@@ -55,8 +55,10 @@ Scope = Literal[
     "redeem",
     "snapshots",
     "change",
+    "reinstall",
 ]
 ChangeState = Literal["quote", "unchanged", "changing", "undoing", "done", "failed"]
+ReinstallState = Literal["none", "reinstalling", "done", "failed"]
 SnapshotState = Literal["taking", "there", "failed", "rolling_back", "deleting"]
 
 

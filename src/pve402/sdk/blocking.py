@@ -149,6 +149,8 @@ class Box(facts.Facts, Facade[AsyncBox]):
     reboot = portal.calls(AsyncBox.reboot)
     quote_change = portal.calls(AsyncBox.quote_change)
     change = portal.calls(AsyncBox.change)
+    reinstall = portal.calls(AsyncBox.reinstall)
+    reinstalled = portal.calls(AsyncBox.reinstalled)
     end = portal.calls(AsyncBox.end)
 
     def __enter__(self) -> Self:

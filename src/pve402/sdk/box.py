@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 
 from pve402 import client, schemas
 from pve402.client import errors, ledger, refusals
-from pve402.sdk import facts, paying, private_images, programs, wishes
+from pve402.sdk import alterations, facts, paying, private_images, programs, wishes
 from pve402.sdk.files import AsyncFiles
 from pve402.sdk.ports import AsyncPorts
 from pve402.sdk.snapshots import AsyncSnapshots
@@ -49,7 +49,7 @@ class Opening(Generic[Made]):
         return await self._made.__aexit__(*raised) if self._made is not None else None
 
 
-class AsyncBox(programs.AsyncPrograms, private_images.WithImages):
+class AsyncBox(programs.AsyncPrograms, alterations.AsyncAlterations, private_images.WithImages):
     """A leased container. Leaving its `async with` block ends the lease, if it was leased there."""
 
     def __init__(self, service: client.Client, state: facts.State, *, ends_on_exit: bool) -> None:
@@ -213,11 +213,6 @@ class AsyncBox(programs.AsyncPrograms, private_images.WithImages):
         """States of its disk to come back to."""
         return self._snapshots
 
-    async def show(self) -> schemas.LeaseItem:
-        """The lease as it is now. Raises Refused, ServiceUnreachable."""
-        self._state.lease = found = await self._service.show(self.lease_id)
-        return found
-
     async def usage(self, timeframe: schemas.TimeFrame = "hour") -> schemas.UsageAnswer:
         """What the container used in the last hour, day, week or month. Raises as `show`."""
         return await client.usage.show(self._service, self.lease_id, timeframe)
@@ -286,40 +281,6 @@ class AsyncBox(programs.AsyncPrograms, private_images.WithImages):
     async def reboot(self) -> schemas.LeaseItem:
         """Reboot the container. Raises as `show`."""
         return self._noted(await self._service.reboot(self.lease_id))
-
-    async def quote_change(
-        self,
-        *,
-        cores: int | None = None,
-        memory_mb: int | None = None,
-        disk_gb: int | None = None,
-    ) -> schemas.ChangeAnswer:
-        """What another size would cost, and when the lease would end. Raises as `show`."""
-        wanted = {"cores": cores, "memory_mb": memory_mb, "disk_gb": disk_gb}
-        return await client.size_changes.quote(self._service, self.lease_id, **wanted)
-
-    async def change(
-        self,
-        *,
-        cores: int | None = None,
-        memory_mb: int | None = None,
-        disk_gb: int | None = None,
-        allow_restart: bool = False,
-    ) -> schemas.ChangeAnswer:
-        """Change the size, and with it how long the paid time lasts; a disk only grows.
-
-        With `allow_restart`, the box is stopped and started if need be. Raises as `show`.
-        """
-        changed = await client.size_changes.change(
-            self._service,
-            self.lease_id,
-            cores=cores,
-            memory_mb=memory_mb,
-            disk_gb=disk_gb,
-            allow_restart=allow_restart,
-        )
-        await self.show()
-        return changed
 
     async def end(self) -> None:
         """End the lease and destroy the container; nothing is refunded.

@@ -16,6 +16,11 @@ async def insert(tx: transaction.Transaction, order_id: str, sealed: bytes) -> N
     await tx.execute(_environments.insert().values(order_id=order_id, sealed=sealed))
 
 
+async def remove(tx: transaction.Transaction, order_id: str) -> None:
+    """Delete an order's variables."""
+    await tx.execute(_environments.delete().where(_environments.c.order_id == order_id))
+
+
 async def of_lease(tx: transaction.Transaction, lease_id: str) -> tuple[str, bytes] | None:
     """Return the order that a lease's variables are sealed for, and them; None without any."""
     row = (await tx.run(_OF_LEASE, lease_id=lease_id)).one_or_none()

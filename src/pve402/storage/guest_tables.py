@@ -66,3 +66,22 @@ oci_files = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("last_error", sa.String(500)),
 )
+
+reinstalls = sa.Table(
+    "reinstalls",
+    metadata,
+    sa.Column("lease_id", sa.String(32), primary_key=True),
+    sa.Column("reinstall_id", sa.String(32), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    *(sa.Column(name, UtcMilliseconds) for name in ("created_at", "ended_at", "asked_at")),
+    sa.Column("request_hash", sa.String(64), nullable=False),
+    sa.Column("template", sa.String(255), nullable=False),
+    sa.Column("order_id", sa.String(32)),
+    sa.Column("upid", sa.String(255)),
+    sa.Column("hardware_address", sa.String(32)),
+    sa.Column("resumes_to", sa.String(16)),
+    sa.Column("problem", sa.String(64)),
+    sa.Column("kept", JsonText),
+    *(sa.Column(f"sealed_{what}", sa.LargeBinary) for what in ("secrets", "env", "script")),
+    sa.Column("script_needs_network", sa.Boolean, nullable=False),
+)

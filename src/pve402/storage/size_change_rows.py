@@ -3,18 +3,15 @@ row in the same transaction, may write here.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from pve402.domain import lease, size_changes
+from pve402.domain import size_changes
 from pve402.storage import database, queue, tables, transaction
 
 _changes = tables.size_changes
-_leases = tables.leases.c
-_UNFINISHED = [state.value for state in size_changes.UNFINISHED]
 
 
 async def get(tx: transaction.Transaction, lease_id: str) -> size_changes.SizeChange | None:
@@ -76,21 +73,6 @@ async def remove_of_lease(tx: transaction.Transaction, lease_id: str) -> None:
     """Forget the change of a lease."""
     if await get(tx, lease_id) is not None:
         await tx.execute(_changes.delete().where(_changes.c.lease_id == lease_id))
-
-
-async def left_alone(tx: transaction.Transaction) -> Sequence[str]:
-    """Return the active leases with an unfinished change that no worker is about to look at.
-
-    A renewal out of grace, or a replica that knows no changes, leaves such a lease behind.
-    """
-    query = (
-        sa.select(_leases.lease_id)
-        .where(_changes.c.lease_id == _leases.lease_id, _changes.c.state.in_(_UNFINISHED))
-        .where(_leases.status == lease.LeaseStatus.ACTIVE.value)
-        .where(_leases.suspended_at.is_(None), _leases.hold_order_id.is_(None))
-        .where(_leases.fence.is_(None), _leases.due_at == _leases.expires_at)
-    )
-    return [str(lease_id) for (lease_id,) in (await tx.execute(query)).all()]
 
 
 _GET = sa.select(_changes).where(_changes.c.lease_id == transaction.hole("lease_id"))

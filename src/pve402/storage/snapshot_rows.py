@@ -5,7 +5,6 @@ no two processes change the snapshots of a lease at once. But the task of a call
 noted by who sent it, even if the lease was taken over meanwhile: then nobody need wait for it.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +15,6 @@ from pve402.storage import database, queue, tables, transaction
 
 _snapshots = tables.snapshots
 _leases = tables.leases.c
-_UNFINISHED = [state.value for state in snapshots.UNFINISHED]
 
 
 async def of_lease(tx: transaction.Transaction, lease_id: str) -> list[snapshots.Snapshot]:
@@ -105,31 +103,6 @@ async def check_fence(tx: transaction.Transaction, row: lease.Lease) -> None:
     query = sa.select(sa.true()).where(*ours).with_for_update(read=True)
     if (await tx.execute(query)).first() is None:
         raise queue.FenceLostError
-
-
-async def left_alone(tx: transaction.Transaction) -> Sequence[str]:
-    """Return the active leases with an unfinished snapshot that no worker is about to look at.
-
-    A renewal out of grace, or a replica that knows no snapshots, leaves such a lease behind. One
-    that does not know that they burn leaves a lease that burns for more or fewer than there are.
-    """
-    unfinished = sa.exists().where(
-        _snapshots.c.lease_id == _leases.lease_id, _snapshots.c.state.in_(_UNFINISHED)
-    )
-    burning = (
-        sa.select(sa.func.coalesce(sa.func.sum(_snapshots.c.gb), 0))
-        .where(_snapshots.c.lease_id == _leases.lease_id, _snapshots.c.burn.isnot(None))
-        .where(_snapshots.c.state != snapshots.State.FAILED.value)
-        .scalar_subquery()
-    )
-    query = (
-        sa.select(_leases.lease_id)
-        .where(sa.or_(unfinished, _leases.snapshot_gb != burning))
-        .where(_leases.status == lease.LeaseStatus.ACTIVE.value)
-        .where(_leases.suspended_at.is_(None), _leases.hold_order_id.is_(None))
-        .where(_leases.fence.is_(None), _leases.due_at == _leases.expires_at)
-    )
-    return [str(lease_id) for (lease_id,) in (await tx.execute(query)).all()]
 
 
 _OF_LEASE = (

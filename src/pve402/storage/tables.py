@@ -5,9 +5,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from pve402.storage.column_types import Amount, JsonText, UtcMilliseconds
-from pve402.storage.guest_tables import metadata, oci_files, size_changes, snapshots
+from pve402.storage.guest_tables import (
+    metadata,
+    oci_files,
+    reinstalls,
+    size_changes,
+    snapshots,
+)
 
-__all__ = ["metadata", "oci_files", "size_changes", "snapshots"]  # with the tables below
+__all__ = ["metadata", "oci_files", "reinstalls", "size_changes", "snapshots"]  # with the others
 
 
 def _index_of_some(

@@ -49,6 +49,11 @@ async def insert(
     )
 
 
+async def remove(tx: transaction.Transaction, order_id: str) -> None:
+    """Delete an order's script, and what became of it; whoever works on it loses the row."""
+    await tx.execute(_rows.delete().where(_rows.c.order_id == order_id))
+
+
 async def wake(db: database.Database, tx: transaction.Transaction, order_id: str) -> None:
     """Make an order's script due: its guest is handed over.
 

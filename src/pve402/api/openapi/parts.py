@@ -25,6 +25,7 @@ REQUESTS: Final = (
     schemas.PortRequest,
     schemas.PortLoginRequest,
     schemas.ChangeRequest,
+    schemas.ReinstallRequest,
     schemas.SnapshotRequest,
     schemas.ConsoleRequest,
 )

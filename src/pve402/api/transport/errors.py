@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from pve402.api.transport import body, conditions, ranges, refusal_page
-from pve402.domain import errors, published, size_changes, snapshots
+from pve402.domain import errors, published, reinstalls, size_changes, snapshots
 from pve402.guests import connections, pulls, ssh_keys
 from pve402.hub import errors as hub_errors
 from pve402.payments import errors as payment_errors
@@ -42,6 +42,7 @@ STATUSES: Final[dict[type[Exception], int]] = {
     conditions.EncodingRefused: 415,
     ranges.RangeUnsatisfiable: 416,
     published.Misdirected: 421,
+    reinstalls.ReinstallFailed: 502,
     size_changes.ChangeFailed: 502,
     snapshots.SnapshotFailed: 502,
     connections.PortRefused: 502,

@@ -13,6 +13,7 @@ from any other state raises ValueError.
     the reconciler            no hold, and the guest's node has not changed since the check
     the owner                 no hold, and the lease is not suspended
     the operator              no hold
+    a reinstallation          the lease's fence; its own hold lets owner and operator end the lease
     the doctor                its own fence, or that of the worker that cleans up after it
 """
 
@@ -72,6 +73,14 @@ from pve402.leases.moves.pause import (
     pause_idle,
     wake_paused,
 )
+from pve402.leases.moves.reinstalls import (
+    begin_reinstall,
+    cancel_reinstall,
+    end_reinstall,
+    give_guest_up,
+    hold_emptied_time,
+    look_at_begun,
+)
 from pve402.leases.moves.renewal import (
     extend,
     hold,
@@ -115,6 +124,7 @@ __all__ = [
     "begin_creating",
     "begin_deleting",
     "begin_pause",
+    "begin_reinstall",
     "begin_rollback",
     "begin_settling",
     "begin_size_change",
@@ -122,6 +132,7 @@ __all__ = [
     "begin_starting",
     "begin_stopping",
     "begin_trial",
+    "cancel_reinstall",
     "change_vmid",
     "check_power",
     "correct_pause",
@@ -131,6 +142,7 @@ __all__ = [
     "end_burning",
     "end_by_operator",
     "end_early",
+    "end_reinstall",
     "end_rollback",
     "end_size_change",
     "end_trial",
@@ -145,10 +157,13 @@ __all__ = [
     "follow_when_due",
     "forget_clone",
     "forget_create_sent",
+    "give_guest_up",
     "hold",
+    "hold_emptied_time",
     "hold_longer",
     "is_changeable",
     "keep_stopped",
+    "look_at_begun",
     "look_at_snapshots",
     "make_anew",
     "note_addresses",

@@ -119,12 +119,13 @@ async def end(db: database.Database, tx: Transaction, row: lease.Lease, reason: 
 async def end_early(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
     """ACTIVE to STOPPING, STOPPED to DELETING: the owner ends the lease.
 
-    Guard: no hold, not suspended.
+    Guard: no hold of an order, not suspended.
     """
     path = {Status.STOPPING: Status.STOPPING, **_END}
-    due = {"deletes_at": db.now(), "due_at": db.now(), "fence": None, "attempts": 0}
+    due: dict[str, Any] = {"deletes_at": db.now(), "due_at": db.now(), "fence": None}
+    due |= {"attempts": 0, "hold_order_id": None, "hold_until": None}
     reason = "ended_by_owner"
-    only_if = {"hold_order_id": None, "suspended_at": None}
+    only_if = {**row_moves.unless_ordered(row), "suspended_at": None}
     moved = await row_moves.move(tx, row, path, only_if, end_reason=reason, **due)
     await row_moves.note(db, tx, row, happening.Kind.END, "by the owner")
     return moved

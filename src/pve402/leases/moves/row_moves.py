@@ -22,6 +22,11 @@ def unheld(row: lease.Lease) -> dict[str, Any]:
     return {"hold_order_id": None, "node": row.node}
 
 
+def unless_ordered(row: lease.Lease) -> dict[str, Any]:
+    """Return the guard of moves that a reinstallation does not keep waiting, but orders do."""
+    return {"hold_order_id": lease.REINSTALL_HOLD if row.is_emptied else None}
+
+
 async def move_fenced(tx: Transaction, row: lease.Lease, path: Path, **values: Any) -> lease.Lease:
     return await move(tx, row, path, {"fence": row.fence}, **values)
 

@@ -15,7 +15,9 @@ _SAME = row_moves.stay({Status.ACTIVE, Status.STOPPED})
 async def suspend(
     db: database.Database, tx: Transaction, row: lease.Lease, reason: str, *, time_held: bool
 ) -> lease.Lease:
-    """ACTIVE or STOPPED, due at once: the guest should be down. Guard: no hold, same wish.
+    """ACTIVE or STOPPED, due at once: the guest should be down.
+
+    Guard: no hold of an order, same wish.
 
     With `time_held`, the worker does not end the lease meanwhile, and `resume` moves its end.
     """
@@ -30,8 +32,10 @@ async def suspend(
         "time_held": held,
     }
     if held:
-        latest = await metering.latest(tx, row)
-        values |= metering.of(latest, moment).at(moment).facts
+        metered = metering.of(await metering.latest(tx, row), moment)
+        if row.is_emptied:  # its time stands still anyway
+            metered = metered.held(metered.metered_at, moment)
+        values |= metered.at(moment).facts
     moved = await row_moves.move(tx, row, _SAME, _as_read(row), **values, **_due(db))
     await row_moves.note(db, tx, row, happening.Kind.SUSPENDED, reason)
     return moved
@@ -56,14 +60,18 @@ async def resume(db: database.Database, tx: Transaction, row: lease.Lease) -> le
 
 
 async def end_by_operator(db: database.Database, tx: Transaction, row: lease.Lease) -> lease.Lease:
-    """ACTIVE to STOPPING, STOPPED to DELETING: the operator ends the lease. Guard: no hold."""
+    """ACTIVE to STOPPING, STOPPED to DELETING: the operator ends the lease.
+
+    Guard: no hold of an order.
+    """
     path = {
         Status.ACTIVE: Status.STOPPING,
         Status.STOPPING: Status.STOPPING,
         Status.STOPPED: Status.DELETING,
     }
-    ends = {"deletes_at": db.now(), "end_reason": "ended_by_operator"}
-    moved = await row_moves.move(tx, row, path, {"hold_order_id": None}, **ends, **_due(db))
+    ends: dict[str, Any] = {"deletes_at": db.now(), "end_reason": "ended_by_operator"}
+    ends |= {"hold_order_id": None, "hold_until": None}
+    moved = await row_moves.move(tx, row, path, row_moves.unless_ordered(row), **ends, **_due(db))
     await row_moves.note(db, tx, row, happening.Kind.END, "by the operator")
     return moved
 
@@ -82,7 +90,7 @@ def columns(suspension: power.Suspension | None) -> dict[str, Any]:
 
 
 def _as_read(row: lease.Lease) -> dict[str, Any]:
-    return {"hold_order_id": None, "wanted": row.wanted.value}
+    return {**row_moves.unless_ordered(row), "wanted": row.wanted.value}
 
 
 def _since(row: lease.Lease) -> Any:
