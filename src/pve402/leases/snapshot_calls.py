@@ -108,12 +108,24 @@ class SnapshotCalls:
 
         What it has burnt is given back. Raises FenceLostError.
         """
+        return await self._give_back(row, one, state=snapshots.State.FAILED.value, **values)
+
+    async def note_given_up(self, row: lease.Lease, one: snapshots.Snapshot) -> lease.Lease:
+        """Write down that one is no longer wanted though it may still be taken: it is deleted then.
+
+        What it has burnt is given back. Raises FenceLostError.
+        """
+        given_up = {"state": snapshots.State.DELETING.value}
+        return await self._give_back(row, one, problem=snapshots.SnapshotFailed.code, **given_up)
+
+    async def _give_back(
+        self, row: lease.Lease, one: snapshots.Snapshot, **values: Any
+    ) -> lease.Lease:
         nothing = dict.fromkeys(("gb", "burn", "burns_since"))
         async with self._db.begin() as tx:
             moved = await self._end_burning(tx, row, one, failed=True)
             await snapshot_rows.remove_failed(tx, row.lease_id)
-            failed = snapshots.State.FAILED.value
-            await snapshot_rows.update(tx, one, state=failed, **nothing, **values)
+            await snapshot_rows.update(tx, one, **nothing, **values)
         return moved
 
     async def note_task(self, one: snapshots.Snapshot, upid: pve_tasks.Upid) -> snapshots.Snapshot:

@@ -65,6 +65,18 @@ class SnapshotSteps:
             log.warning("snapshot_unfinished", lease=row.lease_id, vmid=row.vmid, error=reason)
             return row, await self._later(_AGAIN_SECONDS)
 
+    async def abandon(self, row: lease.Lease) -> lease.Lease | None:
+        """Give up a snapshot in the making of a lease whose time is over; pay its time back first.
+
+        Returns the lease, or None if nothing burns that may still fail. What Proxmox VE makes of it
+        goes like a snapshot that is half made. Raises FenceLostError.
+        """
+        async with self._db.read() as tx:
+            found = await snapshot_rows.of_lease(tx, row.lease_id)
+        taking = (one for one in found if one.state is snapshots.State.TAKING and one.burn)
+        one = next(taking, None)
+        return None if one is None else await self._calls.note_given_up(row, one)
+
     async def _take_or_delete(self, row: lease.Lease, one: snapshots.Snapshot) -> lease.Lease:
         """Return the lease, which may burn less then."""
         if one.state is snapshots.State.TAKING:
@@ -102,7 +114,9 @@ class SnapshotSteps:
 
         A guest that is locked, by a backup perhaps, keeps it for now.
         """
-        pve_name, error = one.pve_name, await self._calls.settle(row, one) if one.upid else None
+        may_appear = one.problem == snapshots.SnapshotFailed.code  # it was given up in the making
+        is_to_settle = one.upid is not None or may_appear
+        pve_name, error = one.pve_name, await self._calls.settle(row, one) if is_to_settle else None
         if await self._calls.seen(row, one) is not None:
             one, error = await self._calls.ask(
                 row, one, lambda: self._calls.on_proxmox.delete(snapshot_calls.ref(row), pve_name)

@@ -277,6 +277,48 @@ async def test_taking_with_a_burn_survives_a_crash(
         assert bool(await support.rows(second)) is ((point, when) != ("begin 1", "before"))
 
 
+@either_database(["begin 4"])
+@pytest.mark.parametrize("when", WHEN)
+async def test_what_is_given_back_survives_a_crash(
+    database_url: str, snapshot_world: World, options: dict[str, Any], point: str, when: str
+) -> None:
+    async with running(database_url, *snapshot_world, **options) as first:
+        row = (await first.lease(minutes=600)).lease
+        first.proxmox.world.faults.order_for_task(TaskFault(type="vzsnapshot", text="no room"))
+        await die_at(first, point, when, first.leases.snapshots.take(row, "before"))
+
+    async with running(database_url, *snapshot_world, **options) as second:
+        await come_round(second)
+
+        await check(second, row)
+        (failed,) = await support.rows(second)
+        assert failed.state is snapshots.State.FAILED
+
+
+async def test_a_lease_ends_no_earlier_for_a_snapshot_that_it_did_not_get(
+    tmp_path: Path, snapshot_world: World, options: dict[str, Any]
+) -> None:
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
+    async with running(url, *snapshot_world, **options) as first:
+        row = (await first.lease(minutes=60)).lease
+        taking = first.leases.snapshots.take(row, "before")
+        await die_at(first, "POST .*/snapshot$ 1", "before", taking)
+        burning = await first.leases.find(row.lease_id)
+        assert burning.expires_at is not None
+        left = burning.expires_at - await first.parts.db.time()
+
+    async with running(url, *snapshot_world, **options) as second:
+        await second.settled_down()
+        second.pass_time(left.total_seconds() + 1)
+        await second.settled_down()
+
+        now = await second.leases.find(row.lease_id)
+        assert (now.status, now.expires_at) == (lease.LeaseStatus.ACTIVE, row.expires_at)
+        assert (now.burn, now.snapshot_burn) == (row.burn, None)
+        assert [one.state for one in await support.rows(second)] == [snapshots.State.FAILED]
+        assert not support.on_proxmox(second, row.vmid)
+
+
 @either_database(ENDS)
 @pytest.mark.parametrize("when", WHEN)
 async def test_deleting_with_a_burn_survives_a_crash(
