@@ -41,7 +41,7 @@ Status = lease.LeaseStatus
 REPLACED = "image_replaced"
 LINKING = frozenset({"lvmthin", "zfspool", "btrfs", "rbd"})
 """Types of storages that make linked clones of containers (PVE/Storage/*Plugin.pm)."""
-_INTERVAL_SECONDS = 10.0
+INTERVAL_SECONDS = 10.0
 _REST_SECONDS = 600.0  # with nothing to keep; a new catalogue ends it
 _TROUBLE_SECONDS = 600.0
 _CORES, _MEMORY_MB = 1, 128  # of what is never started
@@ -221,7 +221,7 @@ class ImageKeeper:
 
     async def _run_for_ever(self) -> None:
         while True:
-            seconds = _INTERVAL_SECONDS
+            seconds = INTERVAL_SECONDS
             try:
                 if not await self.run_once():
                     seconds = _REST_SECONDS

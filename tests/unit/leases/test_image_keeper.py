@@ -35,7 +35,7 @@ class Keeper(image_keeper.ImageKeeper):
 async def test_with_nothing_to_keep_it_rests_until_the_catalogue_is_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(image_keeper, "_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(image_keeper, "INTERVAL_SECONDS", 0.0)
     keeper = Keeper([True, errors.TryLater(), True])
     keeper.start()
 
