@@ -1,6 +1,7 @@
 """The HTTP layer over a lease service in memory."""
 
 import dataclasses
+import types
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -126,6 +127,7 @@ def make_api(
         leases=leases,  # type: ignore[arg-type]
         redeeming=NobodyIsOwed(),  # type: ignore[arg-type]
         images=images,  # type: ignore[arg-type]
+        forks=types.SimpleNamespace(check_on=lambda: None),  # type: ignore[arg-type]
         access=tokens,  # type: ignore[arg-type]
         gate=gate.Gate(
             options,

@@ -162,6 +162,7 @@ def _application(
         leases=known,  # type: ignore[arg-type]
         redeeming=api_fixtures.NobodyIsOwed(),  # type: ignore[arg-type]
         images=fake_private_images.FakePrivateImages(),  # type: ignore[arg-type]
+        forks=None,  # type: ignore[arg-type]
         access=tokens,  # type: ignore[arg-type]
         gate=gate.Gate(terms, address.ClientAddresses(())),
         rates=request_rates.RequestRates(None),  # type: ignore[arg-type]  # counts nothing

@@ -26,6 +26,7 @@ from pve402.api.routes import (
     discovery,
     entries,
     files,
+    forks,
     health,
     inbound,
     keys,
@@ -154,8 +155,11 @@ def _add_routes(app: FastAPI, public_url: str, on_sale: Callable[[], catalogues.
         stream_sockets,
         ports,
     )
-    bought = (lease, power, size_changes, reinstalls, snapshots, private_images, inbound, owed)
-    seen = (management, stats, catalogue, discovery, auth, health)
+    bought = (
+        *(lease, power, size_changes, reinstalls, snapshots, private_images, forks),
+        *(inbound, owed, management),
+    )
+    seen = (stats, catalogue, discovery, auth, health)
     for noun in (*bought, *into_guests, pulls, pages, *seen):
         app.router.routes.extend(noun.router.routes)
     documented = document.Document(app=app, public_url=public_url, on_sale=on_sale)
@@ -259,6 +263,7 @@ def _context(components: bootstrap.Components) -> context.Context:
         leases=components.leases,
         redeeming=components.redeeming,
         images=components.private_images,
+        forks=components.forks,
         access=components.access,
         gate=gate.Gate(
             options,

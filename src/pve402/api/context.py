@@ -9,7 +9,15 @@ from starlette.requests import HTTPConnection
 from pve402.api import gate
 from pve402.guests import guest_work
 from pve402.jump import way
-from pve402.leases import access, ports, private_images, redeeming, request_rates, service
+from pve402.leases import (
+    access,
+    forks,
+    ports,
+    private_images,
+    redeeming,
+    request_rates,
+    service,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -19,6 +27,7 @@ class Context:
     leases: service.LeaseService
     redeeming: redeeming.Redeeming
     images: private_images.PrivateImages
+    forks: forks.Forks
     access: access.Access
     gate: gate.Gate
     rates: request_rates.RequestRates

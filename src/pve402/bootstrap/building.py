@@ -3,7 +3,7 @@
 import functools
 
 from pve402 import config
-from pve402.bootstrap import callers, catalogue_file, components, jump, payments, remarks
+from pve402.bootstrap import callers, catalogue_file, components, copying, jump, payments, remarks
 from pve402.bootstrap import guests as guest_building
 from pve402.bootstrap import leases as settings_of_leases
 from pve402.domain import catalogue
@@ -23,6 +23,7 @@ from pve402.leases import (
     failing,
     fees,
     firewall_view,
+    fork_steps,
     free_riding,
     guest_steps,
     idling,
@@ -42,7 +43,6 @@ from pve402.leases import (
     power,
     preflight,
     preparing,
-    private_images,
     private_origins,
     quotas,
     reconciler,
@@ -55,7 +55,6 @@ from pve402.leases import (
     request_rates,
     rollback,
     saving,
-    saving_orders,
     sdn_ranges,
     service,
     settling,
@@ -225,6 +224,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
                 failures,
                 rekeying_guests,
                 private_origins.PrivateOrigin(db, machines, guests, lease_options.instance),
+                fork_steps.ForkSteps(deal_writer, cloning, failures),
             ),
             saving=saving.Saving(
                 deal_writer, machines, guests, cloning, money_step, lease_options
@@ -238,6 +238,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
         filling=filling,
         preparing=preparing.Preparing(db, guests, filling),
         trials=trial_guests,
+        fork_ends=fork_steps.ForkEnds(db, lease_options),
         user_data=guest_building.user_data_runs(db, secret_vault, inside).run,
         oci_file=oci_steps.OciSteps(
             db,
@@ -358,16 +359,13 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
                 lease_options.instance,
                 functools.partial(detached_ways.are_running, inside),
             ),
+            fork_ends=flows.fork_ends,
         ),
         filler=filler,
         image_keeper=image_keeper.ImageKeeper(db, view, lease_options, selling),
         leases=leases,
-        private_images=private_images.PrivateImages(
-            parts,
-            leases,
-            saving_orders.SavingOrders(db, admissions, lease_options, settings.network),
-            guests,
-        ),
+        private_images=copying.private_images_of(parts, guests, leases, settings.network),
+        forks=copying.forks_of(parts, machines, guests, on_proxmox, leases),
         withdrawal=withdrawal.Withdrawal(deal_writer, debt_writer),
         redeeming=redeeming.Redeeming(
             parts,

@@ -16,6 +16,7 @@ from pve402.leases import (
     clones,
     cluster,
     firewall_view,
+    forks,
     guest_networks,
     image_keeper,
     instance_name,
@@ -97,6 +98,7 @@ class Components:
     leases: service.LeaseService
     redeeming: redeeming.Redeeming
     private_images: private_images.PrivateImages
+    forks: forks.Forks
     withdrawal: withdrawal.Withdrawal
     access: access.Access
     secret_vault: vault.Vault

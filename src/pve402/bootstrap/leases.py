@@ -44,6 +44,7 @@ def lease_options(settings: config.Settings, secret_vault: vault.Vault) -> optio
         snapshots_per_lease=settings.pve402_snapshots,
         private_images=settings.pve402_private_images,
         private_images_per_wallet=settings.pve402_private_images_per_wallet,
+        forks_at_once=settings.pve402_forks,
         warm_kinds=settings.pve402_pool,
     )
 

@@ -21,9 +21,8 @@ def needs(settings: config.Settings, catalogue: Catalogue, node: str) -> access.
         bridges={profile.bridge: profile.zone or access.PLAIN_BRIDGES for profile in networks},
         pool=settings.pve_pool,
         console_users=settings.pve_console_mode == "direct",
-        snapshots=settings.pve402_snapshots > 0,
-        clones=any(image.prepare for image in catalogue.images_on_sale)
-        or any(sku.rates.image_gb_usd_minute for sku in catalogue.skus.values()),
+        snapshots=settings.pve402_snapshots > 0 or settings.pve402_forks > 0,
+        clones=_clones(settings, catalogue),
         pulls=frozenset(
             image.template.partition(":")[0]
             for image in catalogue.images_on_sale
@@ -52,6 +51,12 @@ def _volumes(settings: config.Settings, catalogue: Catalogue, node: str | None) 
         if node is None or not sku.nodes or node in sku.nodes:
             wanted |= set(sku.templates.values())
     return wanted
+
+
+def _clones(settings: config.Settings, catalogue: Catalogue) -> bool:
+    are_prepared = any(image.prepare for image in catalogue.images_on_sale)
+    are_saved = any(sku.rates.image_gb_usd_minute for sku in catalogue.skus.values())
+    return settings.pve402_forks > 0 or are_prepared or are_saved
 
 
 def _template_storages(settings: config.Settings, catalogue: Catalogue) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pve402.cli import (
     agents,
     e2b,
     entries,
+    forks,
     inside,
     ports,
     private_images,
@@ -22,16 +23,8 @@ from pve402.cli import (
 def add_to(app: typer.Typer) -> None:
     """Add them to the command line, in the order of `--help`."""
     of_containers = (
-        tenant,
-        size_changes,
-        reinstalls,
-        snapshots,
-        private_images,
-        inside,
-        programs,
-        entries,
-        reach,
-        ports,
+        *(tenant, size_changes, reinstalls, snapshots, private_images, forks),
+        *(inside, programs, entries, reach, ports),
     )
     for part in (accounts, *of_containers, agents, e2b):
         part.add_to(app)

@@ -16,6 +16,7 @@ from pve402.client import (
     detached,
     entries,
     files,
+    forks,
     held,
     inbound,
     keys,
@@ -36,7 +37,8 @@ from pve402.client import (
     user_data,
     watching,
 )
-from pve402.client.client import DEFAULT_CAP_USD, Bought, Client
+from pve402.client.buying import Bought
+from pve402.client.client import DEFAULT_CAP_USD, Client
 from pve402.client.errors import (
     AddressInvalid,
     ChainUnreadable,
@@ -100,6 +102,7 @@ __all__ = [
     "detached",
     "entries",
     "files",
+    "forks",
     "held",
     "inbound",
     "keys",

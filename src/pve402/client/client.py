@@ -1,54 +1,36 @@
 """The client of one service: prices, leases, renewals, and the tokens for everything else.
 
-A paid request carries an Idempotency-Key. After a time-out, a lost connection, `order_pending` or
-another answer that is not final (`Refused.is_passing`), the client sends the same payment again, so
-nothing is bought or charged twice.
+What is bought, and how often a payment is sent, is in `client.buying`.
 It pays only for leases and renewals. To manage a lease it uses the token that came with it, or
 signs in with the wallet to get one, so it never pays the management fee.
 """
 
 import asyncio
 import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Final, Self
 from urllib.parse import quote as quoted
 
 import aiohttp
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 
 from pve402 import schemas
 from pve402.client import (
+    buying,
     challenges,
-    errors,
     ledger,
-    outcomes,
-    receipt,
-    threads,
     transport,
 )
+from pve402.client.buying import Answer, Bought, Progress
 from pve402.client.held import Held, checked_token
 from pve402.client.wallet import Wallet
-
-Model = TypeVar("Model", bound=BaseModel)
-Progress = Callable[[schemas.LeaseAnswer | None], None]
 
 DEFAULT_CAP_USD: Final = Decimal("1.00")
 _LEASES: Final = TypeAdapter(list[schemas.LeaseItem])
 _OWED: Final = TypeAdapter(list[schemas.OwedItem])
-_ASYNC: Final = {"Prefer": "respond-async"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bought(Generic[Model]):
-    """A paid request's answer."""
-
-    answer: Model
-    receipt: receipt.Receipt | None
 
 
 class Client:
@@ -78,13 +60,17 @@ class Client:
         self._lease_tokens: dict[str, str] = {one.lease_id: one.token for one in held}
         self._signing_in = asyncio.Lock()
         self.cap_usd = Decimal(cap_usd)
-        self._patience_seconds = patience_seconds
+        self._buying = buying.Buying(self.send, self._wallet, self.url, patience_seconds)
         self.book = book or ledger.Ledger()
 
     @property
     def url(self) -> str:
         """The service's address."""
         return self._http.url
+
+    def sibling(self, token: str | None) -> "Client":
+        """Return another client of the service, with the same wallet and another token."""
+        return Client(self.url, key=self._wallet.key, token=token, book=self.book)
 
     def now(self) -> datetime:
         """The service's time, which its leases end by; this machine's before its first answer."""
@@ -140,7 +126,7 @@ class Client:
             idempotency_key=idempotency_key,
             on_progress=on_progress,
         )
-        self._remember(bought.answer)
+        self.remember(bought.answer)
         return bought
 
     async def renew(
@@ -183,9 +169,9 @@ class Client:
         key = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(24)}
         path, document = f"/owed/{quoted(owed_id, safe='')}/redeem", transport.document(wish)
         known = {**key, **await self.authorization(None)}
-        reply = await self._until_known(path, document, known, None)
+        reply = await self._buying.until_known(path, document, known, None)
         answer = transport.read(reply, schemas.LeaseAnswer)
-        self._remember(answer)
+        self.remember(answer)
         return answer
 
     async def leases(self, *, include_over: bool = False) -> list[schemas.LeaseItem]:
@@ -318,79 +304,31 @@ class Client:
         self,
         path: str,
         document: Any,
-        answered: type[Model],
+        answered: type[Answer],
         lease: str | None = None,
         *,
         idempotency_key: str | None = None,
         on_progress: Progress | None = None,
         cap_usd: Decimal | None = None,
         book: ledger.Ledger | None = None,
-    ) -> Bought[Model]:
+    ) -> Bought[Answer]:
         """Send a request, pay what is asked for it, and wait until the outcome is known.
 
         It carries the token of `lease`, if that is known. Raises as `lease`.
         """
-        cap_usd, book = self.cap_usd if cap_usd is None else cap_usd, book or self.book
-        once = idempotency_key or secrets.token_urlsafe(24)
-        known = {**(self._known_token(lease) if lease else {}), "Idempotency-Key": once}
-        signed = await outcomes.sent_before(book, self._wallet, idempotency_key, self.url, path)
-        if signed is None:
-            reply = await self.send("POST", path, document, known)
-            if reply.status == 402:
-                try:
-                    signed = await self._wallet.pay(reply, self.url, path, once, cap_usd, book)
-                except errors.LedgerUnusable:
-                    signed = await outcomes.sent_before(
-                        book, self._wallet, idempotency_key, self.url, path
-                    )
-                    if signed is None:
-                        raise
-        if signed is not None:
-            if on_progress:
-                on_progress(None)
-            told = on_progress if answered is schemas.LeaseAnswer else None
-            reply = await self._until_known(path, document, {**known, **signed.headers}, told)
-            await threads.run(outcomes.note, book, signed.payment_id, reply)
-        found = receipt.read(reply.headers)
-        try:
-            return Bought(answer=transport.read(reply, answered), receipt=found)
-        except errors.UnexpectedAnswer as error:
-            raise errors.UnexpectedAnswer(f"{error}; the receipt is {found}") from None
+        return await self._buying.buy(
+            path,
+            document,
+            self._known_token(lease) if lease else {},
+            idempotency_key,
+            on_progress,
+            cap_usd=self.cap_usd if cap_usd is None else cap_usd,
+            book=book or self.book,
+            answered=answered,
+        )
 
-    async def _until_known(
-        self,
-        path: str,
-        document: Any,
-        headers: Mapping[str, str],
-        on_progress: Progress | None,
-    ) -> transport.Reply:
-        """Send the same payment again until its outcome is known.
-
-        Raises OutcomeUnknown if it was accepted, but not done in time.
-        """
-        give_up_at = time.monotonic() + self._patience_seconds
-        asked = {**headers, **_ASYNC} if on_progress else headers
-        while True:
-            try:
-                reply = await self.send("POST", path, document, asked)
-            except errors.ServiceUnreachable:
-                if time.monotonic() >= give_up_at:
-                    raise
-                await asyncio.sleep(2)
-                continue
-            if reply.status == 202 and on_progress and asked is not headers:
-                on_progress(transport.read(reply, schemas.LeaseAnswer))
-                asked = headers
-                if time.monotonic() < give_up_at:
-                    continue
-            is_passing = reply.status >= 400 and transport.refusal(reply).is_passing
-            if not (is_passing or reply.status == 202):
-                return reply
-            if time.monotonic() >= give_up_at:
-                return outcomes.final(reply, headers["Idempotency-Key"])
-            await asyncio.sleep(min(10, transport.retry_after_seconds(reply) or 2))
-
-    def _remember(self, bought: schemas.LeaseAnswer) -> None:
+    def remember(self, bought: schemas.LeaseAnswer) -> None:
+        """Use the token of a lease that was just bought."""
         if bought.access_token:
             for name in filter(None, (bought.lease_id, bought.ctid)):
                 self._lease_tokens[name] = bought.access_token

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 from pve402 import schemas
 from pve402.client import errors, ledger, transport
-from pve402.client.client import Bought, Client, Progress
+from pve402.client.buying import Bought, Progress
+from pve402.client.client import Client
 
 Answer = TypeVar("Answer", bound=BaseModel)
 

@@ -25,12 +25,12 @@ class Wallet:
 
     def __init__(self, key: str | Callable[[], str] | None) -> None:
         """Take the key in hexadecimal, or a function that fetches it."""
-        self._key = key
+        self.key = key
 
     @property
     def is_given(self) -> bool:
         """Whether there is a key."""
-        return self._key is not None
+        return self.key is not None
 
     @property
     def address(self) -> str:
@@ -77,14 +77,14 @@ class Wallet:
         )
 
     def _account(self) -> Any:
-        if self._key is None:
+        if self.key is None:
             raise errors.KeyNeeded("this call needs a payment or a signature: give a wallet's key")
         from eth_account import Account  # noqa: PLC0415 -- half a second, which most calls avoid
 
-        if not isinstance(self._key, str):
-            self._key = self._key()
+        if not isinstance(self.key, str):
+            self.key = self.key()
         try:
-            return Account.from_key(self._key.strip())
+            return Account.from_key(self.key.strip())
         except Exception:  # noqa: BLE001 -- many types, and some quote the key
             raise errors.KeyInvalid("this is not the private key of a wallet") from None
 

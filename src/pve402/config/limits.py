@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings
 
 from pve402.config import values
-from pve402.domain import snapshots
+from pve402.domain import forks, snapshots
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -78,6 +78,14 @@ class LimitSettings(BaseSettings):
     )
     pve402_private_images_per_wallet: Positive = Field(
         5, description="Private images that one wallet may keep."
+    )
+    pve402_forks: int = Field(
+        0,
+        ge=0,
+        le=forks.MOST_ALLOWED,
+        description="Copies of a container that one call may lease; 0 for none. They need the"
+        " rights VM.Clone and VM.Snapshot.",
+        examples=[3],
     )
     pve402_wakes_an_hour: Positive = Field(
         12, description="How often a paused container may be woken in an hour."

@@ -181,7 +181,8 @@ class Lease:
     openings: tuple[inbound.Opening, ...] | None = None  # let in; None: as its network has it
     made_of: str | None = None  # digest of what its guest is made from; None: not recorded
     storage: str | None = None  # of its guest's disk; None: not recorded
-    base: str | None = None  # the prepared image that its guest is, or may become, a clone of
+    base: str | None = None  # the row of the guest that its own is, or may become, a clone of
+    forked_from: str | None = None  # the lease whose guest its own is a copy of, and nothing else
     balance: int | None = None  # of its meter; None: written by an earlier version
     burn: int | None = None
     metered_at: datetime | None = None

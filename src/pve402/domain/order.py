@@ -1,6 +1,7 @@
 """An order: one paid request, identified by its payment."""
 
 import dataclasses
+import secrets
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
@@ -68,6 +69,8 @@ class Order:
     tried_at: datetime | None = None  # when the present try to deliver it began
     credit: int | None = None  # what it added to the lease's balance; None: its minutes' worth
     owed_id: str | None = None  # the debt that this order redeems, instead of a payment
+    parts: int = 1  # how many leases its payment buys; the other ones have orders of their own
+    part_of: str | None = None  # the order whose payment pays for this one, too
     sealed_payment: bytes | None = dataclasses.field(default=None, repr=False)
     sealed_secrets: bytes | None = dataclasses.field(default=None, repr=False)
 
@@ -80,6 +83,11 @@ class Order:
         return rows.made(cls, facts)
 
     @property
+    def share_atomic(self) -> int:
+        """What its own lease cost, if its payment bought several."""
+        return share_of(self.amount_atomic, self.parts)
+
+    @property
     def is_paid(self) -> bool:
         """Whether the transfer is on chain, even if the purchase was not delivered yet."""
         return self.settled_at is not None
@@ -88,3 +96,13 @@ class Order:
     def is_open(self) -> bool:
         """Whether the outcome is still open."""
         return self.status in OPEN
+
+
+def share_of(amount_atomic: int, parts: int) -> int:
+    """Return the first lease's share of a payment for several: an equal one and the remainder."""
+    return amount_atomic - (parts - 1) * (amount_atomic // parts)
+
+
+def new_order_id() -> str:
+    """Return a new order id."""
+    return f"o{secrets.token_hex(15)}"

@@ -34,9 +34,10 @@ class Usage:
     addresses: int = 0  # of pools, and those that others give and we learn
 
     @classmethod
-    def of_lease(cls, size: lease.Size, addresses: int) -> Self:
-        """Return what one lease takes up."""
-        return cls(leases=1, **dataclasses.asdict(size), addresses=addresses)
+    def of_lease(cls, size: lease.Size, addresses: int, count: int = 1) -> Self:
+        """Return what so many leases take up."""
+        each = {"leases": 1, **dataclasses.asdict(size), "addresses": addresses}
+        return cls(**{name: value * count for name, value in each.items()})
 
     def plus(self, more: Self) -> Self:
         """Return both together."""

@@ -14,6 +14,7 @@ _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _MAX_PASSWORD = 128
 _CAME_LATER = frozenset(
     {"wake_on", "env", "user_data", "user_data_skips_network", "idle_pause_minutes"}
+    | {"fork_of", "snapshot", "others"}
 )
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{22,255}")
 
@@ -35,6 +36,9 @@ class CreationRequest:
     wake_on: tuple[str, ...] = ()  # values of power.Use, each once
     user_data_skips_network: bool = False  # it runs while the guest may not be connected
     idle_pause_minutes: int | None = None  # None: it is not paused by itself
+    fork_of: str | None = None  # the lease whose guest is copied, with its keys and password
+    snapshot: str | None = None  # the one of that guest that is copied, by its tenant's name
+    others: int = 0  # containers like it that the same payment buys; only for forks
 
     def check(self, sku_catalogue: catalogue.Catalogue) -> catalogue.Sku:
         """Return the sku; raises the InvalidRequest that says what cannot be sold."""
@@ -42,8 +46,9 @@ class CreationRequest:
         sku.check(self.size, self.minutes)
         if self.hostname is not None:
             check_hostname(self.hostname)
+            check_hostname(self.named(self.others))
         sku.template_volume(self.template, "")
-        if self.password is None and not self.ssh_public_keys:
+        if self.password is None and not self.ssh_public_keys and self.fork_of is None:
             raise errors.CredentialRequired
         if self.password is not None:
             check_password(self.password)
@@ -60,6 +65,16 @@ class CreationRequest:
                     "idlePauseMinutes: containers of this sku cannot be paused"
                 )
         return sku
+
+    @property
+    def count(self) -> int:
+        """How many containers are bought at once."""
+        return 1 + self.others
+
+    def named(self, number: int) -> str:
+        """Return the host name of one of several containers: `web`, `web-2`, `web-3`."""
+        label, dot, rest = (self.hostname or "").partition(".")
+        return f"{label}-{number + 1}{dot}{rest}" if number and label else label + dot + rest
 
     def canonical(self) -> dict[str, Any]:
         """Return everything that makes two requests the same, secrets included.

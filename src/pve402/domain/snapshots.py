@@ -19,6 +19,8 @@ from pve402.domain import errors, rows
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{1,39}")
 _RESERVED: Final = frozenset({"current", "vzdump"})
 _PREFIX: Final = "pve402-"
+TEMPORARY: Final = "~fork"
+"""The name of a snapshot that is taken to copy it, and goes with the copies; no tenant's name."""
 _RANDOM_BYTES: Final = 10
 MOST_ALLOWED: Final = 50
 """The most that an operator may allow for each lease."""
@@ -120,6 +122,11 @@ class Snapshot:
     def from_row(cls, row: Mapping[Any, Any]) -> Self:
         """Build a snapshot from a complete row."""
         return rows.made(cls, {**row, "state": State(row["state"])})
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether it is none of the tenant's: the guest is being copied."""
+        return self.name == TEMPORARY
 
     @property
     def is_unfinished(self) -> bool:

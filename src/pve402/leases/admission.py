@@ -7,7 +7,6 @@ resending the first, its Idempotency-Key identifies it, and the second payment i
 
 import dataclasses
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -22,7 +21,16 @@ from pve402.domain import (
     request,
     size_changes,
 )
-from pve402.leases import free_riding, money, moves, options, purchases, quotas, reservation
+from pve402.leases import (
+    free_riding,
+    money,
+    moves,
+    options,
+    purchases,
+    quotas,
+    renewable,
+    reservation,
+)
 from pve402.storage import (
     database,
     environment_rows,
@@ -65,7 +73,7 @@ class Admission:
     ) -> None:
         self._db = db
         self._settings = settings
-        self._quotas = quota_checks
+        self.quotas = quota_checks
         self.free_riding = free_rides
         self._hold_seconds = worker_hold_seconds
         self._money = funds
@@ -103,10 +111,7 @@ class Admission:
         Raises NoCapacity, TooManyUnsettled, WalletMustWait, LimitReached, PaymentReused,
         IdempotencyKeyReused.
         """
-        new = self.new_order(purchase, CREATE_ROUTE, asked.canonical(), order.OrderKind.CREATION)
-        new = dataclasses.replace(
-            new, minutes=asked.minutes, sealed_secrets=self.seal_secrets(new.order_id, asked)
-        )
+        new = self.new_creation(purchase, CREATE_ROUTE, asked)
         wanted = self.new_lease(lease.new_lease_id(), asked, sku, purchase)
         wanted = wanted.evolve(network=how.network.name, made_of=how.made_of)
         async with self._db.begin() as tx:
@@ -115,7 +120,7 @@ class Admission:
             if found is not None:
                 return found
             await self.free_riding.check_creation(tx, purchase)
-            await self._quotas.check(tx, purchase, asked.size, how.network)
+            await self.quotas.check(tx, purchase, asked.size, how.network)
             taken = None
             if purchase.wait_seconds > 0:
                 taken = await self._take_ready(tx, wanted, how, rooms)
@@ -124,6 +129,14 @@ class Admission:
                     self._db, tx, wanted, self._settings, rooms=rooms, how=how
                 )
             return await self.insert_creation(tx, new, taken, asked)
+
+    def new_creation(
+        self, purchase: purchases.Purchase, route: str, asked: request.CreationRequest
+    ) -> order.Order:
+        """Return the order of a new lease, not written yet."""
+        new = self.new_order(purchase, route, asked.canonical(), order.OrderKind.CREATION)
+        sealed = self.seal_secrets(new.order_id, asked)
+        return dataclasses.replace(new, minutes=asked.minutes, sealed_secrets=sealed)
 
     async def _take_ready(
         self,
@@ -192,12 +205,15 @@ class Admission:
         async with self._db.single() as tx:
             return await self.insert(tx, dataclasses.replace(new, idempotency_hash=None))
 
-    async def insert(self, tx: transaction.Transaction, new: order.Order) -> Taken:
-        """Write a new order, which claims its payment. Raises PaymentReused."""
-        fence = queue.new_fence()
-        written = await order_rows.insert(
-            self._db, tx, new, fence=fence, due_in_seconds=self._hold_seconds
-        )
+    async def insert(
+        self, tx: transaction.Transaction, new: order.Order, *, at_once: bool = True
+    ) -> Taken:
+        """Write a new order, which claims its payment. Raises PaymentReused.
+
+        The caller begins with it at once, or any worker does.
+        """
+        fence, due = (queue.new_fence(), self._hold_seconds) if at_once else (None, 0.0)
+        written = await order_rows.insert(self._db, tx, new, fence=fence, due_in_seconds=due)
         if written is None:
             raise errors.PaymentReused
         return Taken(order=written, new=True)
@@ -208,9 +224,12 @@ class Admission:
         new: order.Order,
         taken: lease.Lease,
         asked: request.CreationRequest,
+        *,
+        at_once: bool = True,
     ) -> Taken:
         """Write the order of a new lease, and keep what its guest gets. Raises PaymentReused."""
-        written = await self.insert(tx, dataclasses.replace(new, lease_id=taken.lease_id))
+        new = dataclasses.replace(new, lease_id=taken.lease_id)
+        written = await self.insert(tx, new, at_once=at_once)
         if asked.env:
             text = json.dumps(dict(asked.env)).encode()
             sealed = self._vault.seal(text, environment_rows.bound_to(new.order_id))
@@ -231,6 +250,7 @@ class Admission:
         route: str,
         fingerprint: str,
     ) -> Taken | None:
+        """Return the existing order for a purchase, as `find` does."""
         named = await self._find_named(tx, purchase, route)
         if named is not None:
             if named.request_hash != fingerprint:
@@ -261,7 +281,7 @@ class Admission:
         rooms: Sequence[placement.NodeRoom] | None,
     ) -> lease.Lease:
         current = await lease_rows.get(tx, row.lease_id)
-        check_renewable(current, new.minutes, now, self._settings)
+        renewable.check(current, new.minutes, now, self._settings)
         if current is None:
             raise errors.LeaseNotFound
         if current.needs_room_again:
@@ -296,7 +316,7 @@ class Admission:
         kind: order.OrderKind,
     ) -> order.Order:
         payment = purchase.payment
-        order_id = f"o{secrets.token_hex(15)}"
+        order_id = order.new_order_id()
         return order.Order(
             order_id=order_id,
             kind=kind,
@@ -363,33 +383,3 @@ class Admission:
 def _priced(row: lease.Lease) -> tuple[lease.Size, int | None, int | None]:
     """Return what the price of a renewal depends on."""
     return row.size, row.snapshot_gb, row.snapshot_burn
-
-
-def check_renewable(
-    row: lease.Lease | None, minutes: int, now: datetime, settings: options.LeaseOptions
-) -> None:
-    """Check that the lease's state allows a renewal.
-
-    Raises LeaseNotFound, LeaseOver, LeaseNotReady (not handed over yet), LeaseSuspended,
-    LeaseBusy (held, or being stopped), PaidTooFarAhead.
-    """
-    if row is None:
-        raise errors.LeaseNotFound
-    if row.status in lease.OVER or row.status is lease.LeaseStatus.DELETING:
-        raise errors.LeaseOver
-    if row.expires_at is None:
-        raise errors.LeaseNotReady
-    row.check_not_suspended()
-    if row.status is lease.LeaseStatus.STOPPING or row.hold_order_id is not None:
-        raise errors.LeaseBusy
-    if row.deletes_at is not None and row.deletes_at <= now:
-        raise errors.LeaseOver
-    metered = meter.of(row)
-    ahead_ms = minutes * meter.MINUTE_MS
-    if metered is not None:  # as if it had no snapshots, so that deleting one needs no check
-        less = row.snapshot_burn or 0
-        ahead_ms = metered.paid_ahead_ms(now, added=metered.worth(minutes), less=less)
-    ahead = ahead_ms / 1000
-    if ahead > settings.paid_ahead_limit_seconds:
-        days = settings.paid_ahead_limit_seconds / 86400
-        raise errors.PaidTooFarAhead(f"at most {days:g} days may be paid ahead")

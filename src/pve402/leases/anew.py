@@ -53,8 +53,11 @@ class Rooms(Protocol):
     def note_unfit(self, node: str, template: str, storage: str | None) -> None:
         """Remember that guests of a template cannot be made on a storage of a node."""
 
-    async def rooms_for(self, template: str) -> list[placement.NodeRoom]:
+    async def rooms(self) -> list[placement.NodeRoom]:
         """Return the nodes' free room; raise ProxmoxUnavailable if it is unknown."""
+
+    async def rooms_for(self, template: str) -> list[placement.NodeRoom]:
+        """Return the free room on nodes that have a template; raise as `rooms`."""
 
 
 class Anew:
@@ -87,8 +90,7 @@ class Anew:
             is_gone = await self._is_gone(deal)
             if not is_gone and not await self._may_be_replaced(deal):
                 raise workflow.RetryLater(f"the old guest is not gone yet: {reason}")
-            rooms = await self._view.rooms_for(deal.lease.template)
-            rooms = private_choice.rooms_again(deal.lease, rooms)
+            rooms = await self._rooms(deal.lease)
             if is_gone:
                 await self._move(deal, rooms)
             else:
@@ -97,6 +99,14 @@ class Anew:
             raise workflow.RetryLater(workflow.reason_of(error)) from error
         pause = await self._pause_seconds(deal)
         raise workflow.RetryLater(f"made anew: {reason}", after_seconds=pause)
+
+    async def _rooms(self, row: lease.Lease) -> list[placement.NodeRoom]:
+        """Return where a guest may be made anew; a copy is made beside what it is a copy of."""
+        if row.forked_from is None:
+            rooms = await self._view.rooms_for(row.template)
+            return private_choice.rooms_again(row, rooms)
+        place = (row.node, row.storage or "")
+        return [room for room in await self._view.rooms() if _place(room) == place]
 
     def note_unfit(self, deal: deals.Deal) -> None:
         """Remember that the lease's node cannot make its guest."""

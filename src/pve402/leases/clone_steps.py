@@ -1,11 +1,20 @@
-"""The step of a creation that makes its guest as a clone of a prepared image."""
+"""The steps of a creation that makes its guest as a clone, of a prepared image or as a fork."""
 
 import asyncio
 import functools
 from datetime import datetime
 
 from pve402.domain import order, private_images
-from pve402.leases import clones, deals, failing, moves, origins, warm_guests, workflow
+from pve402.leases import (
+    clones,
+    deals,
+    failing,
+    fork_steps,
+    moves,
+    origins,
+    warm_guests,
+    workflow,
+)
 from pve402.proxmox import errors as pve
 
 _TRIES = 8
@@ -22,9 +31,11 @@ class CloneSteps:
         failures: failing.Failures,
         rekeying: warm_guests.Rekeying,
         private: origins.Origin,
+        forking: fork_steps.ForkSteps,
     ) -> None:
         """Keep the parts; `private` are the private images that leases are made from."""
         self._private = private
+        self._forks = forking
         self._rekeying = rekeying
         self._deals = deal_writer
         self._clones = cloning
@@ -34,11 +45,13 @@ class CloneSteps:
         """Return the deal once its guest is whole; None if it is to be unpacked.
 
         A guest that is paid before it starts is handed over without being re-keyed, so it is never
-        a clone: neither a contract's, nor one that is made anew. A lease from a private image is
-        always a copy of it.
+        a clone: neither a contract's, nor one that is made anew. A fork's always is, and a lease
+        from a private image is always a copy of it.
 
         Raises RetryLater, GiveUp, ForeignError.
         """
+        if deal.lease.forked_from is not None:
+            return await self._forks.make(deal, planned_expiry)
         is_private = private_images.chosen(deal.lease.template) is not None
         if not is_private and (deal.order.settles_first or deal.order.is_paid):
             return None
@@ -64,10 +77,15 @@ class CloneSteps:
 
         It gets SSH host keys of its own on the way.
 
-        Raises RetryLater while it cannot; later it is given up, and its image left alone.
+        If its payment buys other leases, they have to be as far. Raises RetryLater while it
+        cannot; later it is given up, and its image left alone.
         """
         if deal.lease.pooled_at is None or deal.lease.base is None:
             return
+        await self._check_shell(deal)
+        await self._forks.parts.await_others(deal.order)
+
+    async def _check_shell(self, deal: deals.Deal) -> None:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await self._rekeying.check(deal.lease)

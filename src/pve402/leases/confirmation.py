@@ -13,7 +13,7 @@ later makes sure that the transfer has stayed on the chain.
 import structlog
 
 from pve402.domain import lease, order
-from pve402.leases import deals, machine, money, moves, options, workflow
+from pve402.leases import deals, machine, money, moves, options, parts, workflow
 from pve402.payments.settlement import Recheck
 from pve402.proxmox import errors as pve
 from pve402.storage import queue, transaction
@@ -38,6 +38,7 @@ class Confirmation:
         self._deals = deal_writer
         self._machines = machines
         self._money = funds
+        self._parts = parts.Parts(deal_writer)
         self._settings = settings
 
     async def run(self, row: order.Order) -> None:
@@ -109,12 +110,17 @@ class Confirmation:
         that is still valid is watched: whoever submits it again is owed the money.
         """
         log.error("settlement_lost", order=deal.order.order_id, may_land=may_land)
+        others = await self._parts.take_back(deal)
         closing = self._deals.watched() if may_land else {"final": True, **deals.CLOSED}
         async with self._deals.db.begin() as tx:
             reason = "the transfer is no longer on the chain"
             await self._deals.write_refusal(tx, deal.order, _REVERTED, reason, **closing)
-            if deal.lease.status is lease.LeaseStatus.ACTIVE:
-                await self._shorten(tx, deal)
+            for one in others:  # what else the payment bought
+                final = {"final": True, **deals.CLOSED}
+                await self._deals.write_refusal(tx, one.order, _REVERTED, reason, **final)
+            for one in (deal, *others):
+                if one.lease.status is lease.LeaseStatus.ACTIVE:
+                    await self._shorten(tx, one)
 
     async def _shorten(self, tx: transaction.Transaction, deal: deals.Deal) -> None:
         try:

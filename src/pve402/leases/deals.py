@@ -119,10 +119,14 @@ class Deals:
 
     async def note_paid(self, deal: Deal, transaction: str | None) -> Deal:
         """Record that an order is paid and not delivered: a warm guest has to be re-keyed, or the
-        guest of a renewed lease started.
+        guest of a renewed lease started. So are its parts.
         """
-        async with self.db.single() as tx:
-            written = await self.write_order(tx, deal.order, **self._paid_now(transaction))
+        paid = self._paid_now(transaction)
+        async with self.db.begin() as tx:
+            written = await self.write_order(tx, deal.order, **paid)
+            if written.parts > 1:
+                times = {name: paid[name] for name in ("settled_at", "tried_at", "transaction")}
+                await order_rows.pay_parts(tx, written.order_id, times)
         return Deal(order=written, lease=deal.lease)
 
     async def begin_try(

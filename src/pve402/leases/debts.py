@@ -134,6 +134,9 @@ class Debts:
         error: str,
         holder: str | None = None,
     ) -> None:
+        """Write a debt; the other leases of a payment that was taken have got their shares."""
+        is_late = why is owed.OwedReason.PAID_LATE  # nothing was delivered
+        amount_atomic = row.amount_atomic if is_late else row.share_atomic
         debt = owed.Owed(
             owed_id=owed.new_owed_id(),
             order_id=row.order_id,
@@ -141,8 +144,8 @@ class Debts:
             network=row.network,
             asset=row.asset,
             payer=row.payer,
-            amount_atomic=row.amount_atomic,
-            left_atomic=row.amount_atomic,
+            amount_atomic=amount_atomic,
+            left_atomic=amount_atomic,
             transaction=row.transaction,
             since=since,
             created_at=since,  # the insert writes the database's own time
@@ -157,7 +160,7 @@ class Debts:
             order=row.order_id,
             payer=row.payer,
             network=row.network,
-            amount_atomic=row.amount_atomic,
+            amount_atomic=amount_atomic,
             reason=why.value,
         )
 

@@ -37,10 +37,11 @@ class Failures:
         """Turn a failure of Proxmox into RetryLater, here or elsewhere, or into GiveUp."""
         reason = workflow.reason_of(error)
         is_lacking = isinstance(error, cluster.NOT_HERE)
-        if is_lacking:
+        is_bound = deal.lease.forked_from is not None  # a copy is made beside its source
+        if is_lacking and not is_bound:
             self._anew.note_unfit(deal)
-        is_free = not deal.order.is_paid and private_images.chosen(deal.lease.template) is None
-        if is_free and (is_lacking or _is_of_node(deal, error)):
+        is_bound |= private_images.chosen(deal.lease.template) is not None
+        if not deal.order.is_paid and not is_bound and (is_lacking or _is_of_node(deal, error)):
             return await self._anew.elsewhere(deal, refusal, reason)
         if not isinstance(error, workflow.TRANSIENT):
             return workflow.GiveUp(refusal, reason)

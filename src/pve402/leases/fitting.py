@@ -65,6 +65,37 @@ class Fitting:
         if not known and not await self._stands_ready(sku, size):
             raise errors.NoCapacity
 
+    async def check_beside(
+        self,
+        sku: catalogue.Sku,
+        size: lease.Size,
+        rooms: Sequence[placement.NodeRoom],
+        count: int,
+    ) -> None:
+        """Raise NoCapacity if so many guests of a size do not fit into these rooms now.
+
+        Raises IsolationUnavailable as `check` does.
+        """
+        now = self._on_sale.now
+        network = now.network_of(sku)
+        self._firewalls.check(network)
+        gone = await addresses.used_up(self._db, now) | await self._ranges.used_up(now)
+        if network.name in gone:
+            raise errors.NoCapacity
+        promises = list(await self._view.promises(self._db))
+        for _ in range(count):
+            room = placement.choose_room(
+                self._usable(rooms),
+                promises,
+                size,
+                allowed=sku.nodes,
+                limits=self._settings.limits,
+                storages=sku.storages,
+            )
+            storage = room.storage or None
+            one = placement.Promise(node=room.node, storage=storage, size=size, made=False)
+            promises.append(one)
+
     async def check_return(self, row: lease.Lease) -> None:
         """Raise NoCapacity or ProxmoxUnavailable if a guest in grace could not run again now."""
         rooms = await self._view.rooms()

@@ -29,9 +29,9 @@ class FreeRiding:
         self._who_is_new = who_is_new
 
     async def check_creation(
-        self, tx: transaction.Transaction, purchase: purchases.Purchase
+        self, tx: transaction.Transaction, purchase: purchases.Purchase, count: int = 1
     ) -> None:
-        """Refuse a creation if too many are unpaid, or the wallet's last payment failed.
+        """Refuse so many creations if too many are unpaid, or the wallet's last payment failed.
 
         Raises TooManyUnsettled, Overloaded, WalletMustWait, PaymentRefused.
         """
@@ -43,6 +43,7 @@ class FreeRiding:
             client_address=purchase.client_address,
             stuck_seconds=settling.UNPAID_SECONDS,
         )
+        unsettled = unsettled.with_more(count - 1)
         settings = self._settings
         earned = 0 if past.failures else await self._earned(tx, purchase, unsettled)
         limit = settings.unsettled_per_wallet + earned
@@ -52,7 +53,7 @@ class FreeRiding:
             _check_unsettled(unsettled.by_address, limit, "clients at one address")
         if unsettled.in_all >= settings.unsettled_in_all:
             raise errors.Overloaded
-        await self._check_new(tx, purchase)
+        await self._check_new(tx, purchase, count - 1)
         if past.wait_seconds:
             raise errors.WalletMustWait(retry_after_seconds=past.wait_seconds)
 
@@ -73,12 +74,14 @@ class FreeRiding:
             tx, network=key.network, asset=key.asset, payer=key.payer, most=most
         )
 
-    async def _check_new(self, tx: transaction.Transaction, purchase: purchases.Purchase) -> None:
+    async def _check_new(
+        self, tx: transaction.Transaction, purchase: purchases.Purchase, more: int
+    ) -> None:
         limit, who = self._settings.unsettled_of_new_wallets, self._who_is_new
         if limit is None or not await who.includes(tx, who.accounts_of(purchase)):
             return
         unsettled = await who.unsettled(tx, settling.UNPAID_SECONDS)
-        _check_unsettled(unsettled, limit, "all new wallets together")
+        _check_unsettled(unsettled + more, limit, "all new wallets together")
 
     async def look_back(
         self,

@@ -46,4 +46,4 @@ def count(closed: order.Order) -> None:
     """Count a closed order."""
     ORDERS.labels(closed.kind.value, closed.status.value).inc()
     if closed.status is order.OrderStatus.SETTLED:
-        EARNED.labels(closed.network).inc(closed.amount_atomic)
+        EARNED.labels(closed.network).inc(closed.share_atomic)

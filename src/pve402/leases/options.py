@@ -41,6 +41,7 @@ class LeaseOptions:
     snapshots_per_lease: int = 0  # none are taken
     private_images: int = 100  # of all wallets together
     private_images_per_wallet: int = 5
+    forks_at_once: int = 0  # copies of a guest that one order may lease; none
     warm_kinds: tuple[warm_kind.WarmKind, ...] = ()  # the warm pool
     creates_per_node: int = 8  # guests of ours that one node makes at once, over all replicas
     # Calls of ours that change one node at once, over all replicas; None: by its cores.

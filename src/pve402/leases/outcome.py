@@ -18,6 +18,7 @@ class Answer:
     lease: lease.Lease
     order: order.Order
     access_token: str | None = dataclasses.field(default=None, repr=False)
+    others: "tuple[Answer, ...]" = ()  # what else the same payment bought
 
 
 class Outcomes:
@@ -48,6 +49,10 @@ class Outcomes:
                 raise errors.SettlementPending
             raise errors.OrderPending
         return row
+
+    async def until_closed(self, row: order.Order, limit_seconds: float) -> order.Order:
+        """Wait for an order's end, and return it as it is then, whatever became of it."""
+        return await self._wait(row, limit_seconds, is_fresh=False)
 
     async def read(self, order_id: str) -> order.Order:
         """Return an order that exists."""

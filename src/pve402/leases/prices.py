@@ -42,7 +42,8 @@ class Prices:
         asked.check(self._on_sale.now)
         today = self._lease_usd(self._on_sale.version, asked.sku, asked.size, asked.minutes)
         held = (sold.skus.get(asked.sku) for sold in self._on_sale.held())
-        return _unique([today, *(_price(sku, asked) for sku in held if sku is not None)])
+        before = (_price(sku, asked) for sku in held if sku is not None)
+        return _unique([today * asked.count, *before])
 
     def of_renewal(self, row: lease.Lease, minutes: int) -> list[Fraction]:
         """Return the exact prices of a renewal, from what is stored with the lease.
@@ -94,7 +95,7 @@ def _lease_usd(version: on_sale.Version, sku: str, size: lease.Size, minutes: in
 
 
 def _price(sku: catalogue.Sku, asked: request.CreationRequest) -> Fraction:
-    return sku.price_usd(asked.size, asked.minutes)
+    return sku.price_usd(asked.size, asked.minutes) * asked.count
 
 
 def _renewal_rates(row: lease.Lease, sold: catalogue.Catalogue) -> price.Rates:

@@ -289,7 +289,7 @@ async def _snapshot_of(
     if name is None:
         return None
     found = await snapshot_rows.of_lease(tx, row.lease_id)
-    named = next((one for one in found if one.name == name), None)
+    named = next((one for one in found if one.name == name and not one.is_temporary), None)
     if named is None or named.state is not snapshots.State.THERE:
         raise snapshots.SnapshotNotFound
     return named.pve_name

@@ -22,9 +22,10 @@ class QuotaChecks:
         buyer: purchases.Buyer,
         size: lease.Size,
         network: networks.NetworkProfile,
+        count: int = 1,
     ) -> None:
-        """Raise LimitReached if this creation would exceed a quota; call it in placement's turn."""
-        await self.check_more(tx, buyer, quota.Usage.of_lease(size, len(network.known)))
+        """Raise LimitReached if so many leases exceed a quota; call it in placement's turn."""
+        await self.check_more(tx, buyer, quota.Usage.of_lease(size, len(network.known), count))
 
     async def check_more(
         self, tx: transaction.Transaction, buyer: purchases.Buyer, more: quota.Usage

@@ -36,6 +36,7 @@ from pve402.domain import lease, mark, meter, networks
 from pve402.leases import (
     cluster,
     deals,
+    fork_steps,
     guest_networks,
     idling,
     machine,
@@ -98,8 +99,11 @@ class Reconciler:
         settings: options.LeaseOptions,
         guest_network: guest_networks.GuestNetworks,
         idle: idling.Idling,
+        *,
+        fork_ends: fork_steps.ForkEnds,
     ) -> None:
         self._db = db
+        self.fork_ends = fork_ends
         self._networks = guest_network
         self._view = view
         self.idle = idle
@@ -144,7 +148,11 @@ class Reconciler:
         return report
 
     async def _resume_what_was_left(self, standing: Iterable[lease.Lease]) -> None:
-        """Let the worker go on with what was begun about guests and is left alone."""
+        """Let the worker go on with what was begun about guests and is left alone.
+
+        What was taken for forks that are over is to be deleted.
+        """
+        await self.fork_ends.sweep()
         async with self._db.read() as tx:
             left_alone = {*await unfinished_rows.left_alone(tx)}
         for row in standing:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pve402.domain import account, errors, lease, order, placement, price, private_images
 from pve402.leases import admission, options, purchases, reservation
-from pve402.storage import database, lease_rows, private_image_rows, transaction
+from pve402.storage import database, fork_rows, lease_rows, private_image_rows, transaction
 
 SAVE_ROUTE = "POST /lease/{ctid}/image"
 SAVED_FROM = "savedFrom"
@@ -89,8 +89,8 @@ class SavingOrders:
         kept = [row for row in standing if row.status is not lease.LeaseStatus.UNWINDING]
         if len(kept) >= self._settings.private_images:
             raise private_images.TooManyImages
-        if any(not row.handed_over and saved_from(row) == asked.lease_id for row in standing):
-            raise errors.LeaseBusy
+        _check_none_saved(standing, asked.lease_id)
+        await fork_rows.check_none(tx, asked.lease_id)
         if buyer is None:
             return
         accounts = self._accounts_of(buyer)
@@ -126,6 +126,16 @@ def check_room(
     disk = lease.Size(cores=0, memory_mb=0, disk_gb=row.size.disk_gb)
     limits = dataclasses.replace(settings.limits, leases_per_node=None)
     placement.choose_room(here, promises, disk, allowed=frozenset(), limits=limits)
+
+
+async def check_none(tx: transaction.Transaction, lease_id: str) -> None:
+    """Raise LeaseBusy while a lease's guest is saved as a private image."""
+    _check_none_saved(await private_image_rows.list_standing(tx), lease_id)
+
+
+def _check_none_saved(standing: Sequence[lease.Lease], lease_id: str) -> None:
+    if any(not row.handed_over and saved_from(row) == lease_id for row in standing):
+        raise errors.LeaseBusy("The container is being saved; try again in a moment.")
 
 
 def saved_from(image: lease.Lease) -> str | None:

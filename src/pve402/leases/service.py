@@ -26,6 +26,7 @@ from pve402.leases import (
     private_choice,
     questions,
     reinstalls,
+    renewable,
     scripts,
     sdn_ranges,
     size_changes,
@@ -110,7 +111,7 @@ class LeaseService:
         self._views = parts.lease_views
         self._choosing = private_choice.Choosing(parts.db)
         self.check_choice = self._choosing.check
-        self._fitting = fitting.Fitting(
+        self.fitting = fitting.Fitting(
             parts.db,
             parts.view,
             parts.settings,
@@ -149,7 +150,7 @@ class LeaseService:
 
         Makes no call while the view of the cluster and the promises are fresh.
         """
-        await self._fitting.check(sku, size, template)
+        await self.fitting.check(sku, size, template)
 
     def isolation(self) -> dict[str, Literal["none", "tenant", "unavailable"]]:
         """Return what keeps new guests apart, by the name of each network on sale."""
@@ -166,10 +167,10 @@ class LeaseService:
 
     async def check_renewable(self, row: lease.Lease, minutes: int) -> None:
         """Raise the error that a renewal would get now, before asking for payment."""
-        admission.check_renewable(row, minutes, await self._db.time(), self._parts.settings)
+        renewable.check(row, minutes, await self._db.time(), self._parts.settings)
         await self._parts.rules.check_owner(row)
         if row.needs_room_again:
-            await self._fitting.check_return(row)
+            await self.fitting.check_return(row)
 
     async def create(self, asked: request.CreationRequest, purchase: Purchase) -> Answer:
         """Lease a container: claim, create, start, settle, hand over.

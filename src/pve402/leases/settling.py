@@ -16,7 +16,7 @@ from datetime import timedelta
 import structlog
 
 from pve402.domain import lease
-from pve402.leases import deals, machine, money, moves, workflow
+from pve402.leases import deals, machine, money, moves, parts, workflow
 from pve402.proxmox import errors as pve
 
 log = structlog.get_logger(__name__)
@@ -44,11 +44,17 @@ class Settling:
         self, deal_writer: deals.Deals, machines: machine.Machines, funds: money.Money
     ) -> None:
         self._deals = deal_writer
+        self._parts = parts.Parts(deal_writer)
         self._machines = machines
         self._money = funds
 
     async def settle(self, deal: deals.Deal) -> Paid:
-        """Move the money. Raises GiveUp if it was refused, RetryLater while that is unknown."""
+        """Move the money. Raises GiveUp if it was refused, RetryLater while that is unknown.
+
+        That of an order without a payment is moved with the first order of its payment.
+        """
+        if deal.order.part_of is not None:
+            return await self._await_first(deal)
         left = await self._seconds_left(deal)
         asking = asyncio.ensure_future(self._money.settle(deal.order))
         try:
@@ -66,6 +72,16 @@ class Settling:
         await self._deals.remember(deal.order, transaction)
         may_be_stopped = was_slow or deal.order.attempts > 0
         return Paid(transaction=transaction, may_be_stopped=may_be_stopped)
+
+    async def _await_first(self, deal: deals.Deal) -> Paid:
+        """Wait for the payment of another order; a guest that is unpaid for long is stopped."""
+        try:
+            paid = await self._parts.await_money(deal)
+        except workflow.RetryLater as waits:
+            if await self._seconds_left(deal) > 0 or await self._stop(deal):
+                raise
+            raise await self._again(deal, str(waits), is_down=False) from None
+        return Paid(transaction=paid.order.transaction, may_be_stopped=True)
 
     async def look(self, deal: deals.Deal) -> str | None:
         """Return the transaction of a payment that has moved by itself; moves nothing.

@@ -161,6 +161,7 @@ class Snapshots:
     async def _listing(self, row: lease.Lease, *, possible: bool | None) -> Listing:
         async with self._db.read() as tx:
             found = await snapshot_rows.of_lease(tx, row.lease_id)
+        found = [one for one in found if not one.is_temporary]
         return Listing(
             snapshots=found,
             at_most=self._settings.snapshots_per_lease,
@@ -201,7 +202,7 @@ class Snapshots:
         if any(one.name == name for one in standing):
             raise snapshots.SnapshotExists
         _check_idle(standing)
-        if len(standing) >= self._settings.snapshots_per_lease:
+        if sum(not one.is_temporary for one in standing) >= self._settings.snapshots_per_lease:
             raise snapshots.TooManySnapshots
 
     async def _find(self, row: lease.Lease, name: str) -> snapshots.Snapshot:
@@ -231,13 +232,13 @@ class Snapshots:
 
 
 async def _check_no_change(tx: transaction.Transaction, row: lease.Lease) -> None:
-    """Raise LeaseBusy during a change of size or a reinstallation."""
+    """Raise LeaseBusy during a change of size, a reinstallation or a fork."""
     if await unfinished_rows.kinds(tx, row.lease_id) - {unfinished_rows.Kind.SNAPSHOT}:
         raise errors.LeaseBusy
 
 
 def _named(found: Sequence[snapshots.Snapshot], name: str) -> snapshots.Snapshot:
-    one = next((one for one in found if one.name == name), None)
+    one = next((one for one in found if one.name == name and not one.is_temporary), None)
     if one is None:
         raise snapshots.SnapshotNotFound
     _check_idle(found)

@@ -107,8 +107,11 @@ class WarmGuests:
     async def hand_over(self, deal: Deal, secrets: machine.Secrets) -> None:
         """Re-key the guest for its tenant. Raises RetryLater until that succeeds.
 
-        Raises GiveUp if the guest vanished: what is paid for is then made anew.
+        One that was made for its tenant has its secrets already, unless it is a clone. Raises
+        GiveUp if the guest vanished: what is paid for is then made anew.
         """
+        if deal.lease.pooled_at is None:
+            return
         try:
             # Its shell answered just before the settlement, so we look at the guest only if it does
             # not do so now. The hub opens no shell of another lease's guest.
@@ -116,8 +119,7 @@ class WarmGuests:
         except workflow.RetryLater:
             await self._bring_up(deal)
             await self._rekeying.rekey(deal.lease, secrets)
-        pooled_at = deal.lease.pooled_at
-        if pooled_at is not None and pooled_at <= deal.order.created_at:  # else a clone for it
+        if deal.lease.pooled_at <= deal.order.created_at:  # else a clone for it
             metrics.FROM_POOL.labels("handed_over").inc()
 
     async def _bring_up(self, deal: Deal) -> None:

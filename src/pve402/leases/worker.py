@@ -16,6 +16,7 @@ from pve402.domain import errors, lease, order
 from pve402.leases import (
     confirmation,
     creation,
+    fork_steps,
     lifetime,
     metrics,
     moves,
@@ -47,6 +48,7 @@ class Workflows:
     filling: warm_pool.Filling
     preparing: preparing.Preparing
     trials: trials.Trials  # what a doctor that died has left
+    fork_ends: fork_steps.ForkEnds
     user_data: Callable[[queue.Row], Awaitable[None]]  # tenants' scripts in new guests
     oci_file: Callable[[queue.Row], Awaitable[None]]  # an OCI image's file on a node
 
@@ -246,6 +248,8 @@ class Worker:
             await self._workflows.confirmation.run(row)
         elif row.kind is order.OrderKind.CREATION:
             await self._workflows.creation.run(row)
+            if await self._workflows.fork_ends.after_creation():
+                self.wake()
         else:
             await self._workflows.renewal.run(row)
 

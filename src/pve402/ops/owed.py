@@ -159,7 +159,7 @@ def _of_order(tried: redeeming.Undelivered) -> _Row:
         order_id=row.order_id,
         payer=row.payer,
         network=row.network,
-        amount_atomic=row.amount_atomic,
+        amount_atomic=row.share_atomic,
         since=row.settled_at or row.created_at,
         why=owed.OwedReason.UNDELIVERED.value,
         tries=row.tries,

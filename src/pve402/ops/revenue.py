@@ -72,6 +72,7 @@ async def _list(
         _orders.network,
         _orders.payer,
         _orders.amount_atomic,
+        _orders.parts,
         _orders.transaction,
     ).where(settled)
     ordered = query.order_by(_orders.settled_at.desc(), _orders.order_id).limit(newest)
@@ -85,19 +86,19 @@ async def _sum(tx: transaction.Transaction, settled: sa.ColumnElement[bool]) -> 
     The database counts the orders of each amount, and we add them up here: it stores amounts as
     text, since they may exceed its integers.
     """
-    key = (_orders.network, _orders.amount_atomic)
+    key = (_orders.network, _orders.amount_atomic, _orders.parts)
     query = sa.select(*key, sa.func.count()).where(settled).group_by(*key)
     sums: dict[str, _Sum] = {}
-    for network, amount_atomic, count in (await tx.execute(query)).all():
+    for network, amount_atomic, parts, count in (await tx.execute(query)).all():
         added = sums.setdefault(network, _Sum())
         added.orders += count
-        added.amount_atomic += amount_atomic * count
+        added.amount_atomic += order.share_of(amount_atomic, parts) * count
     return sums
 
 
 def _row(paid: sa.Row[Any]) -> tuple[str, ...]:
     chain = networks.BY_CAIP2[paid.network]
-    amount = price.usd_of(paid.amount_atomic, chain.decimals)
+    amount = price.usd_of(order.share_of(paid.amount_atomic, paid.parts), chain.decimals)
     facts = (paid.settled_at.isoformat(), paid.kind, paid.lease_id or "", str(paid.minutes))
     return (*facts, chain.name, paid.payer, amount, paid.transaction or "")
 

@@ -32,6 +32,7 @@ from pve402.schemas.answers import (
     VmStatus,
 )
 from pve402.schemas.files import EntryAnswer, EntryItem, FileAnswer, FolderAnswer
+from pve402.schemas.forks import ForkAnswer, ForkOffer, ForkRequest
 from pve402.schemas.inbound import InboundAnswer
 from pve402.schemas.offers import (
     Bounds,
@@ -150,6 +151,9 @@ __all__ = [
     "FieldProblem",
     "FileAnswer",
     "FolderAnswer",
+    "ForkAnswer",
+    "ForkOffer",
+    "ForkRequest",
     "GuestStats",
     "Health",
     "Image",

@@ -5,9 +5,9 @@ with pve402.Box.lease(url, key="0x...", minutes=10, max_usd="0.05") as box:
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import ParamSpec, Self
+from typing import Any, Concatenate, ParamSpec, Self
 
 from pve402.client import streams
 from pve402.sdk import facts, portal
@@ -116,6 +116,26 @@ def _boxed(opening: Callable[Given, Opening[AsyncBox]]) -> Callable[Given, "Box"
     return make
 
 
+def _forking(
+    method: Callable[Concatenate[AsyncBox, Given], Coroutine[Any, Any, list[AsyncBox]]],
+) -> Callable[Concatenate["Box", Given], list["Box"]]:
+    """Turn the method of AsyncBox that makes copies; each gets a loop of its own."""
+
+    @functools.wraps(method)
+    def fork(self: "Box", /, *args: Given.args, **kwargs: Given.kwargs) -> list["Box"]:
+        found = self._portal.run(method(self._core, *args, **kwargs))
+        return [_moved(core, self._portal) for core in found]
+
+    return fork
+
+
+def _moved(core: AsyncBox, made_in: Portal) -> "Box":
+    """Give a box that was made in another loop connections in one of its own."""
+    made_in.run(core.close())
+    own = Portal()
+    return Box(own, own.run(core._reopened()))
+
+
 class Box(facts.Facts, Facade[AsyncBox]):
     """A leased container. Leaving its `with` block ends the lease, if it was leased there."""
 
@@ -152,6 +172,8 @@ class Box(facts.Facts, Facade[AsyncBox]):
     reinstall = portal.calls(AsyncBox.reinstall)
     reinstalled = portal.calls(AsyncBox.reinstalled)
     end = portal.calls(AsyncBox.end)
+    can_fork = portal.calls(AsyncBox.can_fork)
+    fork = _forking(AsyncBox.fork)
 
     def __enter__(self) -> Self:
         """Nothing more: the box is there already."""

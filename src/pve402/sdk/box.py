@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 
 from pve402 import client, schemas
 from pve402.client import errors, ledger, refusals
-from pve402.sdk import alterations, facts, paying, private_images, programs, wishes
+from pve402.sdk import alterations, facts, forks, paying, private_images, programs, wishes
 from pve402.sdk.files import AsyncFiles
 from pve402.sdk.ports import AsyncPorts
 from pve402.sdk.snapshots import AsyncSnapshots
@@ -49,7 +49,12 @@ class Opening(Generic[Made]):
         return await self._made.__aexit__(*raised) if self._made is not None else None
 
 
-class AsyncBox(programs.AsyncPrograms, alterations.AsyncAlterations, private_images.WithImages):
+class AsyncBox(
+    forks.AsyncForking,
+    programs.AsyncPrograms,
+    alterations.AsyncAlterations,
+    private_images.WithImages,
+):
     """A leased container. Leaving its `async with` block ends the lease, if it was leased there."""
 
     def __init__(self, service: client.Client, state: facts.State, *, ends_on_exit: bool) -> None:

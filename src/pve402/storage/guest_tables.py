@@ -85,3 +85,14 @@ reinstalls = sa.Table(
     *(sa.Column(f"sealed_{what}", sa.LargeBinary) for what in ("secrets", "env", "script")),
     sa.Column("script_needs_network", sa.Boolean, nullable=False),
 )
+
+forks = sa.Table(
+    "forks",
+    metadata,
+    sa.Column("order_id", sa.String(32), primary_key=True),
+    sa.Column("lease_id", sa.String(32), nullable=False),
+    sa.Column("pve_name", sa.String(40)),
+    *(sa.Column(name, sa.Boolean, nullable=False) for name in ("is_temporary", "is_linked")),
+    sa.Column("created_at", UtcMilliseconds, nullable=False),
+)
+sa.Index("forks_lease", forks.c.lease_id, unique=True)

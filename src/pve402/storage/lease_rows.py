@@ -216,6 +216,7 @@ async def insert(
         openings=stored_openings(new.openings),
         made_of=new.made_of,
         storage=new.storage,
+        forked_from=new.forked_from,
     )
 
 
@@ -293,7 +294,7 @@ _GIVEN = (
     *("lease_id", "status", "node", "vmid", "owner", "sku", "cores", "memory_mb", "disk_gb"),
     *("hostname", "template", "rates", "metadata", "client_address"),
     *("network", "addresses", "address_count", "link", "rules_at", "openings"),
-    *("made_of", "storage"),
+    *("made_of", "storage", "forked_from"),
 )
 
 

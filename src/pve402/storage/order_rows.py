@@ -1,7 +1,7 @@
 """Queries on the order table; the unique payment is the claim."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,6 +32,14 @@ class Unsettled:
     by_address: int
     in_all: int
 
+    def with_more(self, count: int) -> "Unsettled":
+        """Return the numbers if so many others waited, too."""
+        return Unsettled(
+            by_payer=self.by_payer + count,
+            by_address=self.by_address + count,
+            in_all=self.in_all + count,
+        )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Past:
@@ -59,6 +67,19 @@ class Past:
 async def get(tx: transaction.Transaction, order_id: str) -> order.Order | None:
     """Return the order with this id."""
     return _order(await tx.run(_GET, order_id=order_id))
+
+
+async def list_parts(tx: transaction.Transaction, order_id: str) -> list[order.Order]:
+    """Return the orders of the other leases that an order's payment buys, in their order."""
+    query = sa.select(_orders).where(_orders.c.part_of == order_id).order_by(_orders.c.nonce)
+    found = transaction.named(await tx.execute(query))
+    return [order.Order.from_row(row) for row in found]
+
+
+async def pay_parts(tx: transaction.Transaction, order_id: str, values: Mapping[str, Any]) -> None:
+    """Note that an order's payment has paid for its parts; whoever works on them sees it."""
+    unpaid = (_orders.c.part_of == order_id, _orders.c.settled_at.is_(None))
+    await tx.execute(_orders.update().where(*unpaid).values(**values))
 
 
 async def take_over(

@@ -31,19 +31,32 @@ async def get(tx: transaction.Transaction, lease_id: str, name: str) -> snapshot
     return next((one for one in found if one.name == name), None)
 
 
+async def get_by_pve_name(
+    tx: transaction.Transaction, lease_id: str, pve_name: str
+) -> snapshots.Snapshot | None:
+    """Return the snapshot of a lease that Proxmox VE knows by this name."""
+    found = await of_lease(tx, lease_id)
+    return next((one for one in found if one.pve_name == pve_name), None)
+
+
 async def insert(
     db: database.Database, tx: transaction.Transaction, lease_id: str, name: str, **burning: Any
-) -> None:
-    """Write a snapshot that is to be taken; one of that name that failed gives way."""
+) -> str:
+    """Write a snapshot that is to be taken; one of that name that failed gives way.
+
+    Returns its name on Proxmox VE.
+    """
     failed = (_snapshots.c.name == name, _snapshots.c.state == snapshots.State.FAILED.value)
     await tx.execute(_snapshots.delete().where(_snapshots.c.lease_id == lease_id, *failed))
+    pve_name = snapshots.new_pve_name()
     values = {
-        "pve_name": snapshots.new_pve_name(),
+        "pve_name": pve_name,
         "lease_id": lease_id,
         "name": name,
         "state": snapshots.State.TAKING.value,
     }
     await tx.execute(_snapshots.insert().values(**values, **burning, created_at=db.now()))
+    return pve_name
 
 
 async def remove_failed(tx: transaction.Transaction, lease_id: str) -> None:

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from pve402.storage.column_types import Amount, JsonText, UtcMilliseconds
 from pve402.storage.guest_tables import (
+    forks,
     metadata,
     oci_files,
     reinstalls,
@@ -13,7 +14,7 @@ from pve402.storage.guest_tables import (
     snapshots,
 )
 
-__all__ = ["metadata", "oci_files", "reinstalls", "size_changes", "snapshots"]  # with the others
+__all__ = ["forks", "metadata", "oci_files", "reinstalls", "size_changes", "snapshots"]  # and more
 
 
 def _index_of_some(
@@ -68,7 +69,8 @@ leases = sa.Table(
     sa.Column("rules_key", sa.String(16)),
     sa.Column("openings", JsonText),
     sa.Column("made_of", sa.String(64)),
-    *(sa.Column("storage", sa.String(100)), sa.Column("base", sa.String(32))),
+    sa.Column("storage", sa.String(100)),
+    *(sa.Column("base", sa.String(32)), sa.Column("forked_from", sa.String(32))),
     *(sa.Column(name, Amount) for name in ("balance", "burn")),
     sa.Column("metered_at", UtcMilliseconds),
     *(sa.Column(name, UtcMilliseconds) for name in ("pause_asked_at", "paused_at", "wakes_since")),
@@ -126,7 +128,8 @@ orders = sa.Table(
     sa.Column("settles_first", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
     sa.Column("tried_at", UtcMilliseconds),
-    sa.Column("owed_id", sa.String(32)),
+    *(sa.Column("owed_id", sa.String(32)), sa.Column("part_of", sa.String(32), index=True)),
+    sa.Column("parts", sa.Integer, nullable=False, server_default="1"),
     sa.Column("credit", Amount),
     sa.UniqueConstraint("network", "asset", "payer", "nonce", name="orders_payment"),
 )

@@ -1,4 +1,4 @@
-"""What was begun about guests and is not over: snapshots, changes of size, reinstallations."""
+"""What was begun about guests and is not over: snapshots, sizes, reinstallations, forks."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -19,11 +19,12 @@ class Kind(Enum):
     SNAPSHOT = "snapshot"  # taken, deleted or rolled back to
     SIZE_CHANGE = "size_change"
     REINSTALL = "reinstall"
+    FORK = "fork"  # what goes on with it is its order
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Unfinished:
-    """Something that a worker still has to end about a lease's guest."""
+    """Something about a lease's guest that has to end before other things begin."""
 
     kind: Kind
     keeps_down: bool  # nobody may start the guest before
@@ -71,8 +72,15 @@ _begun = sa.union_all(
     _of(_changes, Kind.SIZE_CHANGE, size_changes.UNFINISHED, _changes.c.resumes_to.isnot(None)),
     _of(tables.reinstalls, Kind.REINSTALL, reinstalls.UNFINISHED, sa.true()),
 ).subquery("begun")
-_OF_LEASE = sa.select(_begun.c.kind, _begun.c.keeps_down).where(
-    _begun.c.lease_id == transaction.hole("lease_id")
+_forks = tables.forks
+_copied = sa.select(
+    _forks.c.lease_id,
+    sa.literal_column(f"'{Kind.FORK.value}'").label("kind"),
+    sa.case((_forks.c.pve_name.is_(None), 1), else_=0).label("keeps_down"),
+)
+_all = sa.union_all(sa.select(_begun), _copied).subquery("all_begun")
+_OF_LEASE = sa.select(_all.c.kind, _all.c.keeps_down).where(
+    _all.c.lease_id == transaction.hole("lease_id")
 )
 _unheld = sa.or_(_leases.hold_order_id.is_(None), _leases.hold_order_id == lease.REINSTALL_HOLD)
 _burning = (

@@ -9,10 +9,10 @@ from tests.support.installation import Installation, World, running
 from tests.support.pausing import either_shop, metered, pausing_catalogue, shop
 from tests.support.snapshots import snapshot_proxmox, snapshot_world
 
-from pve402.domain import errors, idling, lease, power
+from pve402.domain import errors, forks, idling, lease, power
 from pve402.guests import open_calls
 from pve402.leases import moves
-from pve402.storage import happening_rows, snapshot_rows, tables
+from pve402.storage import fork_rows, happening_rows, snapshot_rows, tables
 
 __all__ = [
     "either_shop",
@@ -271,7 +271,9 @@ async def test_use_during_a_renewal_counts_and_the_renewal_itself_does_not(
     assert not shop.runs(idle.vmid)
 
 
-@pytest.mark.parametrize("done", ["snapshot", "rollback", "script", "suspension", "hold", "stop"])
+@pytest.mark.parametrize(
+    "done", ["snapshot", "rollback", "fork", "script", "suspension", "hold", "stop"]
+)
 async def test_while_something_is_done_with_it_it_is_not_paused(
     tmp_path: Path,
     snapshot_world: World,
@@ -306,6 +308,14 @@ async def begin(shop: Installation, row: lease.Lease, done: str) -> None:
             await moves.suspend(db, tx, row, "abuse", time_held=False)
         elif done == "hold":
             await tx.execute(tables.leases.update().values(hold_order_id="o1"))
+        elif done == "fork":
+            named: dict[str, Any] = {
+                "order_id": "o1",
+                "lease_id": row.lease_id,
+                "pve_name": "pve402-x",
+            }
+            one = forks.Fork(**named, created_at=row.created_at)
+            await fork_rows.insert(db, tx, one)
         elif done == "script":
             await tx.execute(tables.user_data.update().values(state="running"))
         else:

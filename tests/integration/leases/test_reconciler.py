@@ -103,6 +103,7 @@ async def test_of_several_replicas_one_starts_a_guest_again(installation: Instal
             parts.lease_options,
             parts.guest_network,
             parts.lease_reconciler.idle,
+            fork_ends=parts.lease_reconciler.fork_ends,
         )
         for _ in range(5)
     ]

@@ -214,6 +214,7 @@ async def test_reconcile_leaves_a_guest_alone_that_was_leased_meanwhile(
         parts.lease_options,
         parts.guest_network,
         parts.lease_reconciler.idle,
+        fork_ends=parts.lease_reconciler.fork_ends,
     )
     screen = Screen()
 

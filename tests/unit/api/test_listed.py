@@ -27,6 +27,7 @@ VALUES = {
     "ctid": "l8w0o5w0v1q9n7x3k2j4h6g5f4",
     "execId": "e0123456789abcdef01234567",
     "name": "before-upgrade",
+    "imageId": "l8w0o5w0v1q9n7x3k2j4h6g5f4",
 }
 PATHS = [re.sub(r"{(\w+)}", lambda name: VALUES[name[1]], route.path) for route in ROUTES]
 FORMS = [

@@ -37,7 +37,7 @@ def _names(kind: type) -> set[str]:
 
 @pytest.mark.parametrize(("blocking", "core"), PAIRS)
 def test_both_can_do_the_same(blocking: type, core: type) -> None:
-    made_at_start = {"files", "ports", "snapshots"} if blocking is sdk.Box else set()
+    made_at_start = {"files", "images", "ports", "snapshots"} if blocking is sdk.Box else set()
     own = {"exit_code"} if blocking is sdk.Stream else set()
 
     assert _names(blocking) | made_at_start == (_names(core) | own) - ASYNC_ONLY

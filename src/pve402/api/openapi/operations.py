@@ -106,9 +106,11 @@ def ports(answer: Any, *, request: type | None = None, query: Sequence[str] = ()
     return _inside(answer, request=request, query=query)
 
 
-def alters(answer: Any, *, request: type | None = None) -> dict[str, Any]:
+def alters(
+    answer: Any, *, request: type | None = None, query: Sequence[str] = ()
+) -> dict[str, Any]:
     """Document a route of what Proxmox VE may refuse: a container's snapshots, or its size."""
-    documented = fee(answer, request=request)
+    documented = fee(answer, request=request, query=query)
     documented["responses"] |= _refused(422, 502)
     return documented
 

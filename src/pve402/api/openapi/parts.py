@@ -13,7 +13,7 @@ DESCRIPTION: Final = (
 REQUESTS: Final = (
     schemas.LeaseRequest,
     schemas.RenewRequest,
-    schemas.SaveRequest,
+    *(schemas.SaveRequest, schemas.ForkRequest),
     schemas.LeaseQuoteRequest,
     schemas.RenewalQuoteRequest,
     schemas.ChallengeRequest,
@@ -123,6 +123,14 @@ _ENTRY_QUERIES: Final = {
     "replace": _switch("replace", "`true` replaces what is there, unless it is a folder."),
 }
 QUERIES: Final[dict[str, dict[str, Any]]] = {
+    "snapshot": {
+        "name": "snapshot",
+        "in": "query",
+        "required": False,
+        "description": "Name of the snapshot that would be copied; without it, the container.",
+        "schema": {"type": "string", "maxLength": 40},
+        "example": "before-upgrade",
+    },
     "all": {
         "name": "all",
         "in": "query",

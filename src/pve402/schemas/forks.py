@@ -1,0 +1,89 @@
+"""Copies of a container: what tenants send, and what the service answers."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pve402.schemas.answers import LeaseAnswer
+from pve402.schemas.requests import CommandWord
+from pve402.schemas.wire import Minutes, NewRequest, ShortText, WakeWord, Whole, Wire
+
+
+class ForkRequest(NewRequest):
+    """Copies of a container to lease, each with its size."""
+
+    runtime_minutes: Minutes
+    count: Whole = Field(
+        default=1,
+        description="How many copies; one payment pays for all.",
+        examples=[1],
+        json_schema_extra={"minimum": 1},
+    )
+    snapshot: ShortText | None = Field(
+        default=None,
+        description="The snapshot that is copied; the container as it is now if not given.",
+        examples=["before-upgrade"],
+    )
+    hostname: ShortText | None = Field(
+        default=None,
+        description="Of the first copy; the others get -2, -3 and so on. Derived if not given.",
+        examples=["worker"],
+    )
+    password: str | None = Field(
+        default=None,
+        max_length=1024,
+        description="Another password of root. A copy has that of its container otherwise.",
+        examples=["correct horse battery"],
+        repr=False,
+    )
+    ssh_public_keys: list[Annotated[str, Field(max_length=8192)]] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Keys of root in place of those of the container.",
+    )
+    env: dict[Annotated[str, Field(max_length=256)], CommandWord] | None = Field(
+        default=None,
+        max_length=256,
+        description="Variables of all commands of each copy; those of the container are not its.",
+        examples=[{"STAGE": "test"}],
+        repr=False,
+    )
+    user_data: str | None = Field(
+        default=None,
+        max_length=256 * 1024,
+        description="A script that root runs once in each copy.",
+        examples=["apk add python3"],
+        repr=False,
+    )
+    user_data_network: bool | None = Field(
+        default=None,
+        description="False: run `userData` at once; otherwise it waits until the network is ready.",
+    )
+    wake_on: list[WakeWord] | None = Field(
+        default=None, max_length=8, description="What wakes a copy when it is paused."
+    )
+
+
+class ForkOffer(Wire):
+    """Whether a container can be copied now."""
+
+    possible: bool
+    needs_stop: bool = Field(
+        description="Whether it could be copied if it were stopped; it may run again afterwards."
+    )
+    problem: str | None = Field(
+        description="Code of what a copy would be refused with now; null if it is possible."
+    )
+    at_most: int = Field(description="Copies that one call may lease; 0 if none are made.")
+    minute_usd: str | None = Field(
+        description="Price of one more minute of one copy in USD; null if it is not sold now."
+    )
+
+
+class ForkAnswer(LeaseAnswer):
+    """The first of the copies that were just leased, and the others."""
+
+    forked_from: str = Field(description="The leaseId of the container that was copied.")
+    others: list[LeaseAnswer] = Field(
+        description="The other copies. Their `amount` is their share of the first one's."
+    )

@@ -1,0 +1,122 @@
+"""An installation that sells copies of containers, and how a tenant leases them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account.signers.local import LocalAccount
+from tests.support import images as image_support
+from tests.support.installation import Installation, World, running
+
+from pve402.domain import lease, mark, price, request
+from pve402.leases import outcome
+from pve402.storage import tables
+
+SIZE = lease.Size(cores=1, memory_mb=512, disk_gb=4)
+SETTINGS: dict[str, Any] = {"pve402_forks": 4, "pve402_snapshots": 2}
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, image_world: World) -> AsyncIterator[Installation]:
+    """A running installation whose storage takes snapshots and links clones of them."""
+    async with running(f"sqlite:///{tmp_path}/db.sqlite3", *image_world, **SETTINGS) as made:
+        yield made
+
+
+@pytest.fixture
+async def either_shop(database_url: str, image_world: World) -> AsyncIterator[Installation]:
+    """The same on either kind of database."""
+    async with running(database_url, *image_world, **SETTINGS) as made:
+        yield made
+
+
+async def source_of(shop: Installation, **changes: Any) -> lease.Lease:
+    """The lease of a running guest."""
+    answer = await shop.lease(size=SIZE, hostname="source", **changes)
+    return await shop.leases.find(answer.lease.lease_id)
+
+
+def wish(source: lease.Lease, count: int = 1, **changes: Any) -> request.CreationRequest:
+    """A request for copies."""
+    asked: dict[str, Any] = {"hostname": "copy", "minutes": 60, **changes}
+    return request.CreationRequest(
+        sku=source.sku,
+        size=source.size,
+        fork_of=source.lease_id,
+        others=count - 1,
+        **asked,
+    )
+
+
+def price_of(shop: Installation, asked: request.CreationRequest) -> int:
+    """The price of copies in atomic units."""
+    return price.atomic_units(shop.leases.prices.of_creation(asked)[0], 6)
+
+
+async def fork(
+    shop: Installation,
+    source: lease.Lease,
+    count: int = 1,
+    *,
+    key: LocalAccount | None = None,
+    purchase: dict[str, Any] | None = None,
+    **changes: Any,
+) -> outcome.Answer:
+    """Lease copies to their end."""
+    asked = wish(source, count, **changes)
+    payer = key or shop.tenant()
+    bought = shop.purchase(payer, price_of(shop, asked), **(purchase or {}))
+    return await shop.parts.forks.create(source, asked, bought)
+
+
+async def check_all(shop: Installation, started: list[tuple[int, dict[str, Any]]]) -> None:
+    """Everything that was started was its own lease's, and all on Proxmox has its row."""
+    image_support.check_starts(await shop.leases_now(), started)
+    assert await image_support.unaccounted(shop) == []
+
+
+async def die_in(shop: Installation, name: str, number: int, when: str, then: Any) -> bool:
+    """Let things go on until the n-th write of this name about an order, and die there."""
+    deals = shop.parts.lease_worker._workflows.creation._deals
+    honest, reached, seen = getattr(deals, name), asyncio.Event(), 0
+
+    async def counting(*given: Any, **named: Any) -> Any:
+        nonlocal seen
+        seen += 1
+        if seen != number:
+            return await honest(*given, **named)
+        if when == "after":
+            await honest(*given, **named)
+        reached.set()
+        return await asyncio.Future()
+
+    setattr(deals, name, counting)
+    asking = asyncio.ensure_future(then)
+    waiting = asyncio.ensure_future(reached.wait())
+    await asyncio.wait({asking, waiting}, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    await shop.die()
+    for task in (asking, waiting):
+        task.cancel()
+    await asyncio.gather(asking, waiting, return_exceptions=True)
+    return reached.is_set()
+
+
+async def nothing_held(shop: Installation) -> bool:
+    """Whether no lease is held for copies, and no temporary snapshot is left anywhere."""
+    for _ in range(3):
+        await shop.parts.lease_reconciler.run_once()
+        await shop.settled_down()
+    guests = shop.proxmox.world.guests.values()
+    rows = [*await shop.rows(tables.forks), *await shop.rows(tables.snapshots)]
+    left = [row for row in rows if row.get("name", "~fork") == "~fork"]
+    return not left and not any(guest.config.snapshots for guest in guests)
+
+
+def marked(shop: Installation, row: lease.Lease) -> bool:
+    """Whether a lease's guest has its mark, and no other's."""
+    options = image_support.options_of(shop, row.vmid)
+    record = shop.parts.machines.read_description(options["description"])
+    named = mark.leases_named(str(options["tags"]).split(";"))
+    return record is not None and {record.lease_id, *named} == {row.lease_id}
