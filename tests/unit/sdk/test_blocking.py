@@ -23,6 +23,7 @@ PAIRS = [
     (sdk.Box, sdk.AsyncBox),
     (sdk.Command, sdk.AsyncCommand),
     (sdk.Files, sdk.AsyncFiles),
+    (sdk.Images, sdk.AsyncImages),
     (sdk.Ports, sdk.AsyncPorts),
     (sdk.Snapshots, sdk.AsyncSnapshots),
     (sdk.Stream, streams.Stream),

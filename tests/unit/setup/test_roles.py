@@ -72,14 +72,16 @@ def test_the_pages_have_the_same_roles() -> None:
     }
     ours = (roles.GUESTS, roles.STORAGE, roles.BRIDGE, roles.NODE, roles.VNET, roles.USERS)
     ours += (roles.SNAPSHOT_GUESTS, roles.CLONE_GUESTS, roles.CLONE_SNAPSHOT_GUESTS)
+    ours += (roles.PULL_STORAGE, roles.PULL_NODE)
 
     assert {role.name: role.privileges for role in ours}.items() <= documented.items()
-    others = {"R402Console", "R402Images", "R402ImageNode"}
+    others = {"R402Console", "R402Images"}
     assert documented.keys() - {role.name for role in ours} == others
 
 
 def test_the_devnet_grants_the_same_roles() -> None:
     simulated = {name: frozenset(held) for name, held in devnet.ROLES}
 
-    for role in (roles.GUESTS, roles.STORAGE, roles.BRIDGE, roles.NODE):
+    pulls = (roles.PULL_STORAGE, roles.PULL_NODE)
+    for role in (roles.CLONE_GUESTS, roles.STORAGE, roles.BRIDGE, *pulls):
         assert simulated[role.name] == role.privileges
