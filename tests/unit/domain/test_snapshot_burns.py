@@ -127,12 +127,13 @@ class Play:
             return self.metered
         one = self.kept[which % len(self.kept)]
         after = snapshot_burns.ended(self.metered, one, self.now, failed=failed)
-        is_over = self.metered.ends_at <= self.now
+        end, now = self.metered.ends_at, self.now
         self.kept.remove(one)
         if failed:
             self.value += self.burnt[one.pve_name]
-            if is_over:  # what was given back burnt on from the end
-                self.value = after.balance * UNIT
+        if end <= now:  # what is left may pay for more of the time that has passed, at less
+            self.now = end
+            self.wait((now - end) // MS)
         return after
 
     def _fail(self, which: int) -> meter.Meter:
