@@ -33,8 +33,11 @@ class Parts:
     async def await_others(self, row: order.Order) -> None:
         """Wait until all other leases of a payment could be handed over.
 
-        Raises GiveUp if one never will be, RetryLater if it takes long.
+        Once it is paid, each is delivered by itself. Raises GiveUp if one never will be,
+        RetryLater if it takes long.
         """
+        if row.is_paid:
+            return
         give_up_at = time.monotonic() + _PATIENCE_SECONDS
         while row.parts > 1 and not await self._are_up(row):
             if time.monotonic() > give_up_at:

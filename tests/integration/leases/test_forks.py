@@ -164,13 +164,16 @@ async def test_a_refused_payment_leaves_no_copy(shop: Installation) -> None:
     assert await support.nothing_held(shop)
 
 
-async def test_a_guest_that_vanishes_once_it_is_paid_is_copied_again(shop: Installation) -> None:
+@pytest.mark.parametrize("name", ["copy", "copy-2"])  # the payment's own, and another
+async def test_a_guest_that_vanishes_once_it_is_paid_is_copied_again(
+    shop: Installation, name: str
+) -> None:
     source = await support.source_of(shop)
     started = image_support.starts(shop)
     honest, gone = shop.rekey.rekey, list[int]()
 
     async def vanish(row: lease.Lease, secrets: Any) -> None:
-        if not gone and row.hostname == "copy-2":
+        if not gone and row.hostname == name:
             gone.append(row.vmid)
             guest = shop.proxmox.world.guests[row.vmid]
             guest.pid = None
