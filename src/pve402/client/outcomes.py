@@ -4,11 +4,17 @@ import contextlib
 import re
 from typing import Final
 
-from pve402 import schemas
 from pve402.client import errors, ledger, receipt, spending, threads, transport
 from pve402.client.wallet import Wallet
+from pve402.schemas.wire import Wire
 
 _LEASE_ID: Final = re.compile(r"l[a-z0-9]{25}")
+
+
+class _Promise(Wire):
+    """What is read of an answer to a purchase that is not done yet, whatever it buys."""
+
+    lease_id: str = ""  # an image has none
 
 
 async def sent_before(
@@ -37,6 +43,6 @@ def final(reply: transport.Reply, idempotency_key: str) -> transport.Reply:
     """The last answer, if it is one. Raises OutcomeUnknown for a promise: nothing is bought yet."""
     if reply.status != 202:
         return reply
-    lease_id = transport.read(reply, schemas.LeaseAnswer).lease_id
+    lease_id = transport.read(reply, _Promise).lease_id
     known = lease_id if _LEASE_ID.fullmatch(lease_id) else ""
     raise errors.OutcomeUnknown("the service is still working on it", idempotency_key, known)

@@ -10,6 +10,7 @@ from tests.support import tenant_service
 from tests.unit.client.test_owed import command
 
 from pve402 import client, sdk
+from pve402.client import outcomes, transport
 
 IMAGE_ID = "l" + "7" * 25
 ITEM: dict[str, Any] = {
@@ -91,6 +92,16 @@ async def test_a_box_is_saved_and_its_image_kept():
         ("POST", f"{path}/renew", {"runtimeMinutes": 60}),
         *(("DELETE", path, None), ("GET", "/images/private", None)),
     ] == SEEN
+
+
+def test_an_image_that_is_still_being_saved_is_an_unknown_outcome():
+    body = json.dumps({**ITEM, **BOUGHT, "status": "creating", "transaction": None}).encode()
+    promised = transport.Reply(status=202, headers={}, body=body)
+
+    with pytest.raises(client.OutcomeUnknown) as raised:
+        outcomes.final(promised, "k" * 22)
+
+    assert (raised.value.idempotency_key, raised.value.lease_id) == ("k" * 22, "")
 
 
 @pytest.mark.parametrize(
