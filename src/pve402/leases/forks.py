@@ -81,6 +81,12 @@ class Forks:
         if self.at_most == 0:
             raise forks.ForksOff
 
+    def check_count(self, asked: request.CreationRequest) -> None:
+        """Raise ForksOff or OutOfBounds if the operator allows fewer copies at once."""
+        self.check_on()
+        if asked.count > self.at_most:
+            raise errors.OutOfBounds(f"count must be 1 to {self.at_most}")
+
     async def offer(self, row: lease.Lease, snapshot: str | None = None) -> Offer:
         """Return whether a guest can be copied now. Raises ProxmoxErrors."""
         way: forks.Way | None = None
@@ -171,6 +177,7 @@ class Forks:
     async def _take(
         self, row: lease.Lease, asked: request.CreationRequest, purchase: purchases.Purchase
     ) -> admission.Taken:
+        self.check_count(asked)
         way = await self.check(row, asked.snapshot)
         selling = self._service.catalogue
         sku = asked.check(selling)

@@ -1,5 +1,6 @@
 """Forks as tenants ask for them: what is told before any payment, and what a payment brings."""
 
+import dataclasses
 from typing import Any
 
 from tests.support import asgi, wallets
@@ -79,6 +80,26 @@ async def test_three_copies_are_offered_paid_for_and_used(shop: Installation) ->
         assert (shown.json()["status"], shown.json()["hostname"]) == ("active", one["hostname"])
         others = await tenant.http.get(tenant.path, headers=own)
         assert others.status == 404
+
+
+async def test_what_was_paid_for_goes_on_when_copies_are_no_longer_sold(
+    shop: Installation,
+) -> None:
+    tenant, named = await tenant_of(shop), {"Idempotency-Key": "k" * 32}
+    asked = await tenant.post()
+    paying = wallets.payment_headers(shop.tenant(), asked)
+    another = wallets.payment_headers(shop.tenant(), asked)
+    bought, earned = await tenant.post(**paying, **named), shop.earned
+    forks = shop.parts.forks
+    told: list[Any] = []
+    for at_most in (2, 0):
+        forks._settings = dataclasses.replace(forks._settings, forks_at_once=at_most)
+        again = await tenant.post(**paying, **named)
+        told.append((again.status, (await tenant.post()).code, (await tenant.post(**another)).code))
+        assert again.json()["leaseId"] == bought.json()["leaseId"]
+
+    assert told == [(200, "out_of_bounds", "out_of_bounds"), (200, "forks_off", "forks_off")]
+    assert shop.earned == earned
 
 
 async def test_what_cannot_be_is_refused_before_a_price_is_named(shop: Installation) -> None:

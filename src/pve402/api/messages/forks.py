@@ -2,17 +2,17 @@
 
 from pve402 import schemas
 from pve402.api.messages import leases, prices
-from pve402.domain import errors, lease, ssh_keys
+from pve402.domain import errors, forks, lease, ssh_keys
 from pve402.domain.request import CreationRequest
 from pve402.jump import way
 from pve402.leases import outcome
 from pve402.leases.forks import Offer
 
 
-def to_creation(row: lease.Lease, wish: schemas.ForkRequest, at_most: int) -> CreationRequest:
+def to_creation(row: lease.Lease, wish: schemas.ForkRequest) -> CreationRequest:
     """Translate the body into a domain request. Raises OutOfBounds."""
-    if not 1 <= wish.count <= at_most:
-        raise errors.OutOfBounds(f"count must be 1 to {at_most}")
+    if not 1 <= wish.count <= forks.MOST_ALLOWED:  # an operator may allow fewer
+        raise errors.OutOfBounds(f"count must be 1 to {forks.MOST_ALLOWED}")
     return CreationRequest(
         sku=row.sku,
         minutes=wish.runtime_minutes,

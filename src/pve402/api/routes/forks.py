@@ -48,7 +48,8 @@ async def fork_lease(request: Request) -> Response:
     app = context.of(request)
     text = caller.lease_text(request)
     await app.leases.check_client(app.gate.client_address(request))
-    app.forks.check_on()
+    if not gate.carries_payment(request):  # what was paid for before goes on
+        app.forks.check_on()
     holder = await caller.bearer(request, _SCOPE)
     reading = body.read if holder is None else large_bodies.read
     raw = await reading(request)
@@ -58,10 +59,11 @@ async def fork_lease(request: Request) -> Response:
         raise errors.Unauthenticated("A token of the lease is needed to copy its container.")
     wish = body.parse(raw, schemas.ForkRequest)
     found = await app.leases.find(text, holder)
-    asked = fork_messages.to_creation(found, wish, app.forks.at_most)
+    asked = fork_messages.to_creation(found, wish)
     pricing = functools.partial(app.leases.prices.of_creation, asked)
     put = functools.partial(_priced, app, request)
     if not gate.carries_payment(request):
+        app.forks.check_count(asked)
         today = pricing()[0]
         await app.forks.check(found, asked.snapshot)
         await app.forks.check_room(found, asked)
