@@ -1,0 +1,35 @@
+"""Letting go of leases whose copies are made, or will never be."""
+
+from tests.support import forks as support
+from tests.support.forks import either_shop
+from tests.support.images import image_proxmox, image_world
+from tests.support.installation import Installation
+
+from pve402.domain import forks, snapshots
+from pve402.storage import fork_rows, snapshot_rows, tables
+
+__all__ = ["either_shop", "image_proxmox", "image_world"]
+
+
+async def test_forks_that_cannot_be_let_go_hide_no_others(either_shop: Installation) -> None:
+    db, source = either_shop.parts.db, await support.source_of(either_shop)
+    found = []
+    async with db.begin() as tx:
+        name = await snapshot_rows.insert(db, tx, source.lease_id, snapshots.TEMPORARY)
+        over = forks.Fork(
+            order_id="o1",
+            lease_id=source.lease_id,
+            created_at=source.created_at,
+            pve_name=name,
+            is_temporary=True,
+        )
+        await fork_rows.insert(db, tx, over)
+        for state, held in (("taking", None), ("there", "o2"), ("there", None), ("failed", "o2")):
+            await tx.execute(tables.snapshots.update().values(state=state))
+            await tx.execute(tables.leases.update().values(hold_order_id=held))
+            found.append(len(await fork_rows.list_over(tx)))
+        await tx.execute(tables.forks.delete())
+        await tx.execute(tables.snapshots.delete())
+        await tx.execute(tables.leases.update().values(hold_order_id=None))
+
+    assert found == [0, 0, 1, 1]
