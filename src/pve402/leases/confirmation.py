@@ -13,15 +13,13 @@ later makes sure that the transfer has stayed on the chain.
 import structlog
 
 from pve402.domain import lease, order
-from pve402.leases import deals, machine, money, moves, options, parts, workflow
+from pve402.leases import deals, machine, money, options, parts, workflow
 from pve402.payments.settlement import Recheck
 from pve402.proxmox import errors as pve
-from pve402.storage import queue, transaction
 
 log = structlog.get_logger(__name__)
 
 LOOK_AGAIN_SECONDS = 5.0
-_REVERTED = "payment_reverted"
 _MAY_LAND = "payment_reverted_and_still_valid"
 
 
@@ -90,7 +88,7 @@ class Confirmation:
         if found.standing is Recheck.VANISHED:
             await self._settle_again(deal)
         if found.standing is Recheck.LOST:
-            raise workflow.GiveUp(_REVERTED, _MAY_LAND if found.may_land else _REVERTED)
+            raise workflow.GiveUp(parts.REVERTED, _MAY_LAND if found.may_land else parts.REVERTED)
         return found.transaction
 
     async def _settle_again(self, deal: deals.Deal) -> None:
@@ -114,16 +112,6 @@ class Confirmation:
         closing = self._deals.watched() if may_land else {"final": True, **deals.CLOSED}
         async with self._deals.db.begin() as tx:
             reason = "the transfer is no longer on the chain"
-            await self._deals.write_refusal(tx, deal.order, _REVERTED, reason, **closing)
-            for one in others:  # what else the payment bought
-                final = {"final": True, **deals.CLOSED}
-                await self._deals.write_refusal(tx, one.order, _REVERTED, reason, **final)
-            for one in (deal, *others):
-                if one.lease.status is lease.LeaseStatus.ACTIVE:
-                    await self._shorten(tx, one)
-
-    async def _shorten(self, tx: transaction.Transaction, deal: deals.Deal) -> None:
-        try:
-            await moves.take_minutes_back(self._deals.db, tx, deal.lease, deal.order, _REVERTED)
-        except queue.FenceLostError:
-            raise workflow.RetryLater("the lease is held by a renewal") from None
+            await self._deals.write_refusal(tx, deal.order, parts.REVERTED, reason, **closing)
+            await self._parts.write_lost(tx, others, reason)
+            await self._parts.shorten(tx, deal)

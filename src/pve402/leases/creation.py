@@ -352,12 +352,13 @@ class Creation:
             raise
 
     async def _check_own_doing(self, deal: Deal) -> None:
-        """Raise GiveUp unless a paid guest is a copy of its tenant's image, and runs.
+        """Raise GiveUp unless a paid guest is a copy of its tenant's disk, and runs.
 
-        What keeps it from being re-keyed is on that image: another copy would be no better, and
+        What keeps it from being re-keyed is on that disk: another copy would be no better, and
         would run for nothing meanwhile.
         """
-        is_copy = private_images.chosen(deal.lease.template) is not None
+        is_fork = deal.lease.forked_from is not None
+        is_copy = is_fork or private_images.chosen(deal.lease.template) is not None
         if not is_copy or await self._look(deal) is not machine.Sight.RUNNING:
             raise workflow.GiveUp("create_failed", "the paid container did not come up in time")
         log.warning("copy_not_rekeyed", lease=deal.lease.lease_id, vmid=deal.lease.vmid)

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from pve402.domain import order, owed
-from pve402.leases import deals, money, moves, options, workflow
+from pve402.leases import deals, money, moves, options, parts, workflow
 from pve402.payments.settlement import Recheck
 from pve402.storage import owed_rows, transaction
 
@@ -33,6 +33,7 @@ class Debts:
         self, deal_writer: deals.Deals, funds: money.Money, settings: options.LeaseOptions
     ) -> None:
         self._deals = deal_writer
+        self._parts = parts.Parts(deal_writer)
         self._money = funds
         self._settings = settings
 
@@ -66,6 +67,7 @@ class Debts:
         try:
             stands = await self._lasting(deal.order)
         except workflow.GiveUp as lost:
+            await self._take_back_others(deal, lost.reason)
             await self._deals.refuse(deal, lost.refusal, lost.reason)
             return
         since = deal.order.settled_at or await self._deals.db.time()
@@ -73,6 +75,12 @@ class Debts:
             closed = await self._close(tx, deal.order, transaction=stands, settled_at=since)
             await self._insert(tx, closed, why, since=since, error=error, holder=holder)
             await self._let_go(tx, deal, why.value, error)
+
+    async def _take_back_others(self, deal: deals.Deal, reason: str) -> None:
+        """Take back what else a lost payment bought. Raises RetryLater while that is held."""
+        others = await self._parts.take_back(deal)
+        async with self._deals.db.begin() as tx:
+            await self._parts.write_lost(tx, others, reason)
 
     async def watch(self, row: order.Order) -> None:
         """Look whether the transfer of a refused order has landed; it is then owed.
@@ -107,11 +115,14 @@ class Debts:
 
         Raises GiveUp if there is none and never will be, RetryLater while that is open.
         """
+        row = await self._parts.payment_of(row)
+        if row.status is order.OrderStatus.REFUSED:
+            raise workflow.GiveUp(parts.REVERTED, parts.REVERTED)
         if row.sealed_payment is None or not self._money.needs_recheck(row.network):
             return row.transaction
         found = await self._money.recheck(row)
         if found.standing is Recheck.LOST:
-            raise workflow.GiveUp("payment_reverted", "payment_reverted")
+            raise workflow.GiveUp(parts.REVERTED, parts.REVERTED)
         if found.standing is not Recheck.FINAL:
             raise workflow.RetryLater("paid and not delivered; not deep enough on chain yet")
         return found.transaction

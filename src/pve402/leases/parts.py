@@ -12,10 +12,15 @@ its share, and what cannot be delivered is owed like any other paid order.
 
 import asyncio
 import time
+from collections.abc import Sequence
+from typing import Final
 
-from pve402.domain import forks, order
-from pve402.leases import deals, workflow
-from pve402.storage import order_rows
+from pve402.domain import forks, lease, order
+from pve402.leases import deals, moves, workflow
+from pve402.storage import order_rows, queue, transaction
+
+REVERTED: Final = "payment_reverted"
+"""Why an order is refused whose transfer is no longer on the chain."""
 
 _PATIENCE_SECONDS = 20.0
 _LOOK_SECONDS = 0.1
@@ -87,3 +92,28 @@ class Parts:
             raise workflow.RetryLater("another lease of the payment is being delivered")
         settled = [one for one in others if one.status is order.OrderStatus.SETTLED]
         return [await self._deals.open_deal(one) for one in settled]
+
+    async def write_lost(
+        self, tx: transaction.Transaction, others: Sequence[deals.Deal], reason: str
+    ) -> None:
+        """Refuse what else a lost payment bought. Raises as `shorten`."""
+        for one in others:
+            final = {"final": True, **deals.CLOSED}
+            await self._deals.write_refusal(tx, one.order, REVERTED, reason, **final)
+            await self.shorten(tx, one)
+
+    async def shorten(self, tx: transaction.Transaction, deal: deals.Deal) -> None:
+        """Take a lost payment's minutes back. Raises RetryLater while a renewal holds the lease."""
+        if deal.lease.status is not lease.LeaseStatus.ACTIVE:
+            return
+        try:
+            await moves.take_minutes_back(self._deals.db, tx, deal.lease, deal.order, REVERTED)
+        except queue.FenceLostError:
+            raise workflow.RetryLater("the lease is held by a renewal") from None
+
+    async def payment_of(self, row: order.Order) -> order.Order:
+        """Return the order whose payment pays for an order: itself, or the one it is a part of."""
+        if row.part_of is None:
+            return row
+        async with self._deals.db.read() as tx:
+            return await order_rows.get(tx, row.part_of) or row
