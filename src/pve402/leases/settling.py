@@ -78,9 +78,10 @@ class Settling:
         try:
             paid = await self._parts.await_money(deal)
         except workflow.RetryLater as waits:
-            if await self._seconds_left(deal) > 0 or await self._stop(deal):
+            if await self._seconds_left(deal) > 0:
                 raise
-            raise await self._again(deal, str(waits), is_down=False) from None
+            await self._stop(deal)  # again each time, so no look is as soon as before
+            raise workflow.RetryLater(waits.reason, after_seconds=_STOP_AGAIN_SECONDS) from None
         return Paid(transaction=paid.order.transaction, may_be_stopped=True)
 
     async def look(self, deal: deals.Deal) -> str | None:

@@ -122,6 +122,25 @@ async def test_without_a_moment_of_asking_the_orders_own_counts() -> None:
     assert world.stopped == 1
 
 
+@pytest.mark.parametrize(("asked_for_seconds", "after", "stopped"), [(59, 0.3, 0), (61, 5.0, 1)])
+async def test_a_part_of_a_payment_that_takes_long_is_stopped_and_looked_at_less_often(
+    asked_for_seconds: float, after: float, stopped: int
+) -> None:
+    world = World(asked_for_seconds=asked_for_seconds)
+    row = dataclasses.replace(new_order(1), part_of="o2", settling_at=STARTED)
+    step = settling.Settling(*(cast("Any", world),) * 3)
+
+    async def unpaid(deal: Any) -> Any:
+        raise workflow.RetryLater("its payment is not made yet", after_seconds=0.3)
+
+    step._parts.await_money = unpaid  # type: ignore[method-assign]
+
+    with pytest.raises(workflow.RetryLater) as caught:
+        await step.settle(deals.Deal(order=row, lease=new_lease(1)))
+
+    assert (caught.value.pause(PAUSES), world.stopped) == (after, stopped)
+
+
 async def test_a_guest_that_was_not_stopped_is_stopped_again_soon() -> None:
     world = World(asked_for_seconds=61, stop_fails=pve.Unreachable())
 
