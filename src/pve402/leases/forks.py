@@ -136,30 +136,25 @@ class Forks:
         purchase: purchases.Purchase,
     ) -> outcome.Answer:
         """Lease a copy of a guest. Raises as `LeaseService.create`, and as `check`."""
+        give_up_at = time.monotonic() + purchase.wait_seconds  # for all copies together
         taken = await self._accepting.find(asked, purchase)
         if taken is None:
             taken = await self._take(row, asked, purchase)
             if taken.new:
                 self._parts.lease_worker.begin(taken.order)
         first = await self._service.answer(taken, purchase)
-        others = await self._others(first, purchase.wait_seconds)
+        others = await self._others(first, give_up_at if purchase.wait_seconds > 0 else None)
         return dataclasses.replace(first, others=others)
 
     async def _others(
-        self, first: outcome.Answer, wait_seconds: float
+        self, first: outcome.Answer, give_up_at: float | None
     ) -> tuple[outcome.Answer, ...]:
         """Return what else a payment bought. Raises DeliveryPending if one takes longer."""
         if first.order.parts == 1:
             return ()
         async with self._db.read() as tx:
             rows = await order_rows.list_parts(tx, first.order.order_id)
-        give_up_at = time.monotonic() + wait_seconds
-        return tuple(
-            [
-                await self._other(row, first, give_up_at if wait_seconds > 0 else None)
-                for row in rows
-            ]
-        )
+        return tuple([await self._other(row, first, give_up_at) for row in rows])
 
     async def _other(
         self, row: order.Order, first: outcome.Answer, give_up_at: float | None

@@ -89,6 +89,29 @@ async def test_a_copy_that_is_not_delivered_is_not_owed_if_its_payment_is_lost(
     assert [(one.status, one.refusal) for one, _ in made] == [(REFUSED, "payment_reverted")] * 2
 
 
+async def test_a_request_waits_no_longer_for_all_copies_than_for_one(shop: Installation) -> None:
+    source = await support.source_of(shop)
+    outcomes, limits = shop.parts.forks._parts.outcomes, list[float]()
+    honest_closed, honest_wait = outcomes.closed, outcomes.until_closed
+
+    async def closed(row: order.Order, limit_seconds: float, *, is_fresh: bool) -> order.Order:
+        done = await honest_closed(row, limit_seconds, is_fresh=is_fresh)
+        await asyncio.sleep(0.2)
+        limits.append(limit_seconds - 0.2)
+        return done
+
+    async def until_closed(row: order.Order, limit_seconds: float) -> order.Order:
+        limits.append(limit_seconds)
+        return await honest_wait(row, 30)
+
+    outcomes.closed = closed  # type: ignore[method-assign]
+    outcomes.until_closed = until_closed  # type: ignore[method-assign]
+
+    await support.fork(shop, source, 2)
+
+    assert limits[1] <= limits[0]
+
+
 async def test_a_paid_copy_that_cannot_be_rekeyed_is_its_tenants_as_it_is(
     shop: Installation,
 ) -> None:
