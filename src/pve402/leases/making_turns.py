@@ -60,7 +60,9 @@ def most(row: lease.Lease, settings: options.LeaseOptions) -> int:
     """Return how many guests a node may make when that of a lease begins to be made."""
     if row.owner == lease.NOBODY:
         return of_pool(settings)
-    is_copy = row.is_private_image or private_images.chosen(row.template) is not None
-    if is_copy and row.create_sent_at is None:  # one that was asked for has its turn
+    is_fork = row.forked_from is not None
+    is_of_image = row.is_private_image or private_images.chosen(row.template) is not None
+    has_turn = row.create_sent_at is not None  # it was asked for
+    if (is_fork or is_of_image) and not has_turn:
         return of_copies(settings)
     return settings.creates_per_node
