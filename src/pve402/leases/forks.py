@@ -64,7 +64,7 @@ class Forks:
     ) -> None:
         self._parts = parts
         self._db = parts.db
-        self._settings = parts.settings
+        self.settings = parts.settings
         self._accepting = accepting
         self._machines = machines
         self._guests = guests
@@ -74,7 +74,7 @@ class Forks:
     @property
     def at_most(self) -> int:
         """How many copies one payment may buy; 0 if none are made."""
-        return self._settings.forks_at_once
+        return self.settings.forks_at_once
 
     def check_on(self) -> None:
         """Raise ForksOff if the operator allows none."""

@@ -93,7 +93,7 @@ async def test_what_was_paid_for_goes_on_when_copies_are_no_longer_sold(
     forks = shop.parts.forks
     told: list[Any] = []
     for at_most in (2, 0):
-        forks._settings = dataclasses.replace(forks._settings, forks_at_once=at_most)
+        forks.settings = dataclasses.replace(forks.settings, forks_at_once=at_most)
         again = await tenant.post(**paying, **named)
         told.append((again.status, (await tenant.post()).code, (await tenant.post(**another)).code))
         assert again.json()["leaseId"] == bought.json()["leaseId"]
