@@ -67,10 +67,10 @@ UNIT = _pytest(
     "unit", "tests/unit", "devnet/tests/unit", *SLOWEST, "-n", str(CORES), limit_seconds=1300
 )
 INTEGRATION = _pytest(
-    "integration", "tests/integration", "devnet/tests/integration", *SHARED, limit_seconds=1300
+    "integration", "tests/integration", "devnet/tests/integration", *SHARED, limit_seconds=2400
 )
 # The kill loop begins first, and waits for half of its time, above all for the last leases to end.
-ACCEPTANCE = _pytest("acceptance", "tests/chaos", "tests/acceptance", *SHARED, limit_seconds=1300)
+ACCEPTANCE = _pytest("acceptance", "tests/chaos", "tests/acceptance", *SHARED, limit_seconds=2400)
 
 CONFORMANCE = (
     "devnet/tests/integration/pve/test_recordings.py",

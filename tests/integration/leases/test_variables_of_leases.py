@@ -11,6 +11,7 @@ from tests.support.installation import Installation, creation
 from pve402.domain import errors, lease
 from pve402.guests import guest_work, lease_variables
 from pve402.hub import errors as hub_errors
+from pve402.proxmox import guests as pve_guests
 from pve402.proxmox.guests import GuestRef
 from pve402.storage import environment_rows, tables, vault
 
@@ -19,7 +20,12 @@ START = r"POST .*/status/start$"
 
 
 def finder(shop: Installation) -> lease_variables.LeaseVariables:
-    return lease_variables.LeaseVariables(shop.parts.db, shop.parts.secret_vault)
+    return with_vault(shop, shop.parts.secret_vault)
+
+
+def with_vault(shop: Installation, secret_vault: vault.Vault) -> lease_variables.LeaseVariables:
+    guests = pve_guests.Guests(shop.parts.proxmox)
+    return lease_variables.LeaseVariables(shop.parts.db, secret_vault, guests)
 
 
 async def sealed(shop: Installation) -> list[bytes]:
@@ -108,7 +114,7 @@ async def test_a_guest_that_is_made_anew_has_them(installation: Installation) ->
 async def test_those_that_another_key_sealed_are_a_refusal(installation: Installation) -> None:
     shop = installation
     row = (await shop.lease(env=GIVEN)).lease
-    other = lease_variables.LeaseVariables(shop.parts.db, vault.Vault(b"o" * 32))
+    other = with_vault(shop, vault.Vault(b"o" * 32))
 
     with pytest.raises(hub_errors.SessionFailed):
         await other.of(guest_work.ref(row))
