@@ -158,7 +158,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
         lease_options,
         cloning,
         oci=oci_guests.OciGuests(guests, machines, lease_options),
-        on_ready=filler.wake,
+        on_made=filler.wake,
     )
     snapshot_asking = snapshot_calls.SnapshotCalls(
         db, machines, guests, tasks, on_proxmox, lease_options

@@ -25,7 +25,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from pve402.domain import catalogue, errors, lease, making, placement, warm_kind
+from pve402.domain import catalogue, errors, lease, making, networks, placement, warm_kind
 from pve402.leases import (
     clones,
     cluster,
@@ -171,7 +171,7 @@ class Filler:
         at_once: int,
     ) -> None:
         mine = kind.of(rows)
-        being_made = sum(row.status is not Status.POOLED for row in mine)
+        being_made = sum(_is_being_made(row) for row in mine)
         lacking = min(kind.wanted.count - len(mine), at_once - being_made)
         if lacking <= 0 or await self._must_pause(tx, kind.wanted):
             return
@@ -252,6 +252,12 @@ def _surplus(
     return [row for row in rows if row.status is Status.POOLED and row.lease_id not in kept]
 
 
+def _is_being_made(row: lease.Lease) -> bool:
+    """Return whether a guest keeps its node busy; one whose card waits for its rules does not."""
+    waits = row.link is networks.Link.PENDING and row.rules_at is not None
+    return row.status is not Status.POOLED and not waits
+
+
 def _kind(wanted: warm_kind.WarmKind) -> tuple[str, lease.Size]:
     return wanted.sku, wanted.size
 
@@ -269,11 +275,11 @@ class Filling:
         cloning: clones.Clones,
         *,
         oci: oci_guests.OciGuests,
-        on_ready: Callable[[], None] = lambda: None,
+        on_made: Callable[[], None] = lambda: None,
     ) -> None:
-        """Keep the parts; `on_ready` hears of each guest that enters the pool."""
+        """Keep the parts; `on_made` hears of each guest that keeps its node busy no longer."""
         self._db = db
-        self._on_ready = on_ready
+        self._on_made = on_made
         self._clones = cloning
         self.oci_guests = oci
         self._settings = settings
@@ -342,7 +348,7 @@ class Filling:
             await self._rekeying.leave(row)
         row = await self._connect(row)
         await self._move(row, functools.partial(moves.enter_warm_pool, self._db))
-        self._on_ready()
+        self._on_made()
         log.info("pool_guest_ready", lease=row.lease_id, vmid=row.vmid, sku=row.sku)
 
     async def _connect(self, row: lease.Lease) -> lease.Lease:
@@ -354,6 +360,7 @@ class Filling:
         except workflow.GiveUp as error:
             raise workflow.GiveUp(FAILED, error.reason) from error
         if again_at is not None:
+            self._on_made()
             raise workflow.retry_at(again_at, await self._db.time(), "its isolation rules are new")
         return row
 

@@ -185,6 +185,27 @@ async def test_a_warm_guest_is_connected_before_it_is_sold(
         assert (sold.lease_id, sold.link) == (ready.lease_id, Link.READY)
 
 
+async def test_the_pool_is_filled_while_its_guests_wait_for_their_rules(
+    tmp_path: Path, walled: World, catalogue_file: Path
+) -> None:
+    changes: dict[str, Any] = {
+        "pve402_catalogue": catalogue_file,
+        "pve402_pool": "standard-lxc:1:512:8=4",
+        "pve402_node_creates": 3,  # one of them is the pool's
+    }
+    async with running(f"sqlite:///{tmp_path}/db", *walled, **changes) as made:
+        waiting: set[str] = set()
+
+        def all_wait(row: lease.Lease) -> bool:
+            if row.rules_at is not None:
+                waiting.add(row.lease_id)
+            return len(waiting) == 4
+
+        await made.until(all_wait)
+
+        assert {row.link for row in await made.leases_now()} == {Link.PENDING}
+
+
 async def test_a_renewal_while_it_waits_does_not_lose_the_link(fenced: Installation) -> None:
     tenant = fenced.tenant()
     row = (await fenced.lease(tenant)).lease
