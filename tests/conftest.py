@@ -9,6 +9,7 @@ import tempfile
 
 import pytest
 from hypothesis import settings
+from tests.support import compiled
 from tests.support.recursion import pytest_runtest_setup  # noqa: F401
 
 # A busy machine is no failure, and only a change of the code may turn a check red. What other
@@ -33,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ[name]
     folder = tempfile.mkdtemp(prefix="pve402-home-")
     config.stash[_FOLDERS] = folder
+    compiled.keep_for_all_engines()
     os.environ |= {f"XDG_{kind}_HOME": f"{folder}/{kind}" for kind in ("CONFIG", "STATE")}
 
 
