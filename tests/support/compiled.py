@@ -9,16 +9,17 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
-from sqlalchemy.util import LRUCache
 
-_MOST = 5000
-_kept: LRUCache[Any, Any] = LRUCache(_MOST)
+_kept: dict[Any, Any] = {}
 
 
 def keep_for_all_engines() -> None:
     """Let the engines of this process share what they compile."""
-    shared = property(lambda _engine: _kept, lambda _engine, _own: None)
-    sa.Engine._compiled_cache = shared  # type: ignore[assignment]
     for dialect in (SQLiteDialect_pysqlite, PGDialect_asyncpg):
         dialect.__hash__ = lambda self: hash(type(self))  # type: ignore[method-assign]
         dialect.__eq__ = lambda self, other: type(self) is type(other)  # type: ignore[method-assign]
+    sa.event.listen(sa.Engine, "engine_connect", _share)
+
+
+def _share(connection: sa.Connection) -> None:
+    connection.execution_options(compiled_cache=_kept)
