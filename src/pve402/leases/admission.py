@@ -19,7 +19,6 @@ from pve402.domain import (
     order,
     placement,
     request,
-    size_changes,
 )
 from pve402.leases import (
     free_riding,
@@ -37,7 +36,6 @@ from pve402.storage import (
     lease_rows,
     order_rows,
     queue,
-    size_change_rows,
     transaction,
     user_data_rows,
     vault,
@@ -292,9 +290,7 @@ class Admission:
             raise errors.LeaseBusy from None
         if _priced(held) != _priced(row):
             raise errors.LeaseBusy  # the price that was paid is of something else
-        change = await size_change_rows.unfinished(tx, row.lease_id)
-        if change is not None and change.state is size_changes.State.CHANGING:
-            raise errors.LeaseBusy  # nobody knows yet which size is renewed
+        await renewable.check_idle(tx, held)
         return held
 
     async def _check_return(

@@ -40,7 +40,6 @@ from pve402.storage import (
     private_image_rows,
     snapshot_rows,
     transaction,
-    unfinished_rows,
 )
 
 _Status = lease.LeaseStatus
@@ -283,9 +282,7 @@ class PrivateImages:
 async def _snapshot_of(
     tx: transaction.Transaction, row: lease.Lease, name: str | None
 ) -> str | None:
-    """Return what Proxmox calls a snapshot. Raises SnapshotNotFound, LeaseBusy."""
-    if await unfinished_rows.of_lease(tx, row.lease_id):
-        raise errors.LeaseBusy
+    """Return what Proxmox calls a snapshot. Raises SnapshotNotFound."""
     if name is None:
         return None
     found = await snapshot_rows.of_lease(tx, row.lease_id)

@@ -23,6 +23,7 @@ from pve402.leases import (
     options,
     power,
     reinstall_steps,
+    saving_orders,
     worker,
 )
 from pve402.leases.moves import metering
@@ -156,6 +157,7 @@ class Reinstalls:
             raise errors.LeaseNotReady("The lease is paused; start it first.")
         if await unfinished_rows.of_lease(tx, row.lease_id):
             raise errors.LeaseBusy
+        await saving_orders.check_none(tx, row.lease_id)
         await self._check_rest(tx, row, now)
         if not wish.delete_snapshots and await snapshot_rows.of_lease(tx, row.lease_id):
             raise reinstalls.HasSnapshots

@@ -2,8 +2,9 @@
 
 from datetime import datetime
 
-from pve402.domain import errors, lease, meter
+from pve402.domain import errors, lease, meter, size_changes
 from pve402.leases import options
+from pve402.storage import database, size_change_rows, transaction, unfinished_rows
 
 
 def check(
@@ -34,3 +35,26 @@ def check(
     if ahead > settings.paid_ahead_limit_seconds:
         days = settings.paid_ahead_limit_seconds / 86400
         raise errors.PaidTooFarAhead(f"at most {days:g} days may be paid ahead")
+
+
+async def check_now(
+    db: database.Database, row: lease.Lease, minutes: int, settings: options.LeaseOptions
+) -> None:
+    """Check a lease that was just read as `check` and `check_idle` do."""
+    async with db.read() as tx:
+        check(row, minutes, await db.time_in(tx), settings)
+        await check_idle(tx, row)
+
+
+async def check_idle(tx: transaction.Transaction, row: lease.Lease) -> None:
+    """Raise LeaseBusy while nobody knows which size is renewed, or another guest is to be made.
+
+    A lease that ended meanwhile is renewed all the same: it would be lost otherwise.
+    """
+    begun = await unfinished_rows.kinds(tx, row.lease_id)
+    if unfinished_rows.Kind.REINSTALL in begun and row.status is lease.LeaseStatus.ACTIVE:
+        raise errors.LeaseBusy
+    if unfinished_rows.Kind.SIZE_CHANGE in begun:
+        change = await size_change_rows.unfinished(tx, row.lease_id)
+        if change is not None and change.state is size_changes.State.CHANGING:
+            raise errors.LeaseBusy

@@ -10,7 +10,14 @@ from typing import Any
 
 from pve402.domain import account, errors, lease, order, placement, price, private_images
 from pve402.leases import admission, options, purchases, reservation
-from pve402.storage import database, fork_rows, lease_rows, private_image_rows, transaction
+from pve402.storage import (
+    database,
+    fork_rows,
+    lease_rows,
+    private_image_rows,
+    transaction,
+    unfinished_rows,
+)
 
 SAVE_ROUTE = "POST /lease/{ctid}/image"
 SAVED_FROM = "savedFrom"
@@ -71,7 +78,7 @@ class SavingOrders:
             if found is not None:
                 return found
             await self._admissions.free_riding.check_creation(tx, purchase)
-            current = await lease_rows.get(tx, source.lease_id)
+            current = await lease_rows.get_locked(tx, source.lease_id)
             if current is None or _place(current) != _place(source):
                 raise errors.LeaseBusy  # the price that was paid is of another size
             await self.check(tx, asked, purchase)
@@ -91,6 +98,8 @@ class SavingOrders:
             raise private_images.TooManyImages
         _check_none_saved(standing, asked.lease_id)
         await fork_rows.check_none(tx, asked.lease_id)
+        if await unfinished_rows.of_lease(tx, asked.lease_id):
+            raise errors.LeaseBusy
         if buyer is None:
             return
         accounts = self._accounts_of(buyer)

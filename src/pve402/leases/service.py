@@ -167,7 +167,7 @@ class LeaseService:
 
     async def check_renewable(self, row: lease.Lease, minutes: int) -> None:
         """Raise the error that a renewal would get now, before asking for payment."""
-        renewable.check(row, minutes, await self._db.time(), self._parts.settings)
+        await renewable.check_now(self._db, row, minutes, self._parts.settings)
         await self._parts.rules.check_owner(row)
         if row.needs_room_again:
             await self.fitting.check_return(row)

@@ -1,5 +1,6 @@
 """Reinstallations from and to OCI images, of leases whose snapshots burn, and beside savings."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -59,20 +60,49 @@ async def test_snapshots_that_go_burn_no_more(tmp_path: Path, snapshot_world: Wo
         assert burning.told(shop, now) == meter.of(now)
 
 
-async def test_what_is_about_to_go_is_not_saved(tmp_path: Path, image_world: World) -> None:
+async def test_what_is_about_to_go_is_neither_saved_nor_renewed(
+    tmp_path: Path, image_world: World
+) -> None:
     url, file = f"sqlite:///{tmp_path}/db.sqlite3", private_images.catalogue(tmp_path)
     async with running(url, *image_world, pve402_catalogue=file) as shop:
-        row = await private_images.source(shop, shop.tenant())
+        tenant = shop.tenant()
+        row = await private_images.source(shop, tenant)
         guest = shop.proxmox.world.guests[row.vmid]
-        guest.config.put("lock", "backup")
-        begun = support.reinstalling(shop, row)
-        await shop.until(lambda now: now.last_error is not None)
+        async with shop.holding(r"GET .*/feature$"):
+            asked = shop.record_proxmox_calls()
+            saving = asyncio.create_task(private_images.save(shop, tenant, row))
+            await shop.until(lambda _: any("/feature" in call for call in asked))
+            guest.config.put("lock", "backup")
+            begun = support.reinstalling(shop, row)
+            await shop.until(lambda now: now.last_error is not None)
         now = await shop.leases.find(row.lease_id)
 
-        with pytest.raises(errors.LeaseBusy):
-            await shop.parts.private_images.check_saving(now, private_images.asked(now))
+        refused = [
+            saving,  # it was checked before
+            shop.parts.private_images.check_saving(now, private_images.asked(now)),
+            shop.leases.renew(now, 30, shop.renewal(tenant, now, 30)),
+            shop.leases.check_renewable(now, 30),
+        ]
+        for call in refused:
+            with pytest.raises(errors.LeaseBusy):
+                await call
         guest.config.options.pop("lock")
+        shop.pass_time(1)
         await shop.settled_down()
         await begun
 
         assert not shop.runs(row.vmid)
+
+
+async def test_what_is_being_saved_stays(tmp_path: Path, image_world: World) -> None:
+    url, file = f"sqlite:///{tmp_path}/db.sqlite3", private_images.catalogue(tmp_path)
+    async with running(url, *image_world, pve402_catalogue=file) as shop:
+        tenant = shop.tenant()
+        row = await private_images.source(shop, tenant)
+        async with shop.holding(r"POST .*/clone$"):
+            saving = asyncio.create_task(private_images.save(shop, tenant, row))
+            await shop.until(lambda now: now.is_private_image)
+            with pytest.raises(errors.LeaseBusy):
+                await support.reinstall(shop, row)
+
+        assert (await saving).lease.is_private_image
