@@ -125,7 +125,11 @@ class Lifetime:
         if row.hold_until is not None and now < row.hold_until:
             await self._wait_until(row, row.hold_until)
             return None
-        longer = await self._size_changes.abandon(row) or await self._snapshots.abandon(row)
+        longer = (
+            await self._size_changes.abandon(row)
+            or await self._snapshots.abandon(row)
+            or await self._reinstalls.abandon(row)
+        )
         if longer is not None:
             return longer
         reason = row.end_reason or "expired"

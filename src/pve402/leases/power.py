@@ -104,7 +104,7 @@ async def check_not_kept_down(tx: transaction.Transaction, row: lease.Lease) -> 
 async def applied(
     db: database.Database, lease_worker: worker.Worker, row: lease.Lease
 ) -> lease.Lease:
-    """Return an active lease once a worker has done what is wanted of it, or after a while."""
+    """Return a lease once a worker has done what is wanted of it, it ends, or after a while."""
     with lease_worker.changes_of(row.lease_id) as changed:
         lease_worker.wake()
         with contextlib.suppress(TimeoutError):
@@ -123,8 +123,10 @@ async def _until_applied(
         changed.clear()
         async with db.read() as tx:
             now = await lease_rows.get(tx, row.lease_id)
-        if now is None or now.due_at == now.expires_at:
+        if now is None or now.status is not lease.LeaseStatus.ACTIVE:
             return now or row
+        if now.due_at == now.expires_at:
+            return now
 
 
 def check_running_time(row: lease.Lease) -> None:

@@ -90,6 +90,18 @@ class ReinstallSteps:
             problem = _problem_of(error, reinstalls.NOT_MADE)
             raise await self._held(row, problem, workflow.reason_of(error)) from error
 
+    async def abandon(self, row: lease.Lease) -> lease.Lease | None:
+        """Give up a reinstallation of a lease whose time is over, if its old guest is still there.
+
+        Otherwise a renewal would find the guest kept down, and lose its files after that. Returns
+        the lease, or None if there was none to give up.
+        """
+        async with self._db.read() as tx:
+            one = await reinstall_rows.unfinished(tx, row.lease_id)
+        if one is None or one.state is not State.STOPPING:
+            return None
+        return await self._cancel(row, one, reinstalls.ReinstallFailed.code, "its time is over")
+
     async def wait_out(self, row: lease.Lease) -> bool:
         """Return whether a lease that ends had given its guest up.
 
@@ -199,12 +211,17 @@ class ReinstallSteps:
         problem = getattr(error, "problem", None) or _problem_of(
             error, reinstalls.ReinstallFailed.code
         )
+        return await self._cancel(row, one, problem, workflow.reason_of(error))
+
+    async def _cancel(
+        self, row: lease.Lease, one: reinstalls.Reinstall, problem: str, reason: str
+    ) -> lease.Lease:
         async with self._db.begin() as tx:
             moved = await moves.cancel_reinstall(tx, row, one)
             failed: dict[str, Any] = {"state": State.FAILED.value, "problem": problem}
             failed |= {"ended_at": await self._db.time_in(tx), **reinstall_rows.FORGOTTEN}
             await reinstall_rows.update(tx, one, **failed)
-        log.warning("reinstall_cancelled", lease=row.lease_id, error=workflow.reason_of(error))
+        log.warning("reinstall_cancelled", lease=row.lease_id, error=reason)
         return moved
 
 

@@ -93,7 +93,8 @@ class Reinstalls:
     async def reinstall(self, row: lease.Lease, wish: reinstalls.Wish) -> Outcome:
         """Reinstall a lease; waits a few seconds for it.
 
-        Raises like `check`, and what kept the old guest: ContainerLocked, ReinstallFailed.
+        Raises like `check`, LeaseOver if it ends meanwhile, and what kept the old guest:
+        ContainerLocked, ReinstallFailed.
         """
         rooms = await self._rooms(row, wish)
         moved = await self._begin(row, wish, rooms)
@@ -101,6 +102,8 @@ class Reinstalls:
         shown = await self.show(applied)
         if shown.made is not None and shown.made.state is reinstalls.State.FAILED:
             raise reinstalls.refusal(shown.made.problem) or reinstalls.ReinstallFailed()
+        if shown.made is None or applied.status is not lease.LeaseStatus.ACTIVE:
+            raise errors.LeaseOver
         return shown
 
     async def _rooms(self, row: lease.Lease, wish: reinstalls.Wish) -> Sequence[placement.NodeRoom]:
@@ -115,7 +118,7 @@ class Reinstalls:
                 latest = await metering.latest(tx, row)
                 now = await self._db.time_in(tx)
                 before = await reinstall_rows.get(tx, row.lease_id)
-                if self._is_same(before, row, wish, now):
+                if self._is_same(before, latest, wish, now):
                     return latest
                 new = await self._new(tx, latest, wish, now, rooms=rooms)
                 if new.state is reinstalls.State.MAKING:
@@ -139,7 +142,10 @@ class Reinstalls:
         """Return the row of a reinstallation that may begin now. Raises like `check`."""
         before = await reinstall_rows.get(tx, row.lease_id)
         if before is not None and before.is_unfinished:
-            row.check_not_suspended()
+            if row.is_emptied:
+                row.check_not_suspended()
+            else:
+                power.check_running_time(row)
             if not before.may_be_replaced:
                 raise errors.LeaseBusy
         else:
@@ -254,6 +260,8 @@ class Reinstalls:
     ) -> bool:
         """Whether what is under way, or has just ended well, is what somebody wishes."""
         if made is None or made.request_hash != self._hash(row, wish):
+            return False
+        if row.status is not lease.LeaseStatus.ACTIVE:  # it ends, and its reinstallation with it
             return False
         until = made.rests_until()
         return made.is_unfinished or (until is not None and now < until)

@@ -83,8 +83,11 @@ async def end_reinstall(
 async def cancel_reinstall(
     tx: Transaction, row: lease.Lease, one: reinstalls.Reinstall
 ) -> lease.Lease:
-    """ACTIVE: the old guest stays, and what was wanted of it is wanted again. Guard: the fence."""
-    only_if = {**_as_ours(row), "hold_order_id": None}
+    """ACTIVE: the old guest stays, and what was wanted of it is wanted again.
+
+    A suspension stays, and so does the hold of a renewal. Guard: the fence, same wish.
+    """
+    only_if = {"fence": row.fence, "wanted": row.wanted.value}
     return await row_moves.move(tx, row, _ACTIVE, only_if, **_back(row, one))
 
 
