@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import structlog
 
-from pve402.domain import lease, placement, reinstalls, snapshots
+from pve402.domain import lease, placement, power, reinstalls, snapshots
 from pve402.leases import cluster, machine, moves, reinstall_calls, snapshot_calls, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
@@ -75,8 +75,10 @@ class ReinstallSteps:
         """
         async with self._db.read() as tx:
             one = await reinstall_rows.unfinished(tx, row.lease_id)
-        if one is None or row.suspension is not None:
+        if row.suspension is not None:
             return row
+        if one is None:
+            return await self._end_lone_hold(row) if row.is_emptied else row
         if one.state is State.STOPPING:
             try:
                 row, one = await self._empty(row, one)
@@ -140,6 +142,8 @@ class ReinstallSteps:
             await snapshot_rows.remove_of_lease(tx, row.lease_id)
             moved = await moves.end_burning(self._db, tx, moved)
             emptying = {"state": State.EMPTYING.value, "problem": None}
+            if row.wanted is not power.Wanted.STOPPED:  # by a process that knows no reinstallations
+                emptying["resumes_to"] = row.wanted.value
             return moved, await reinstall_rows.update(tx, one, **emptying)
 
     def _checked(self, row: lease.Lease, config: pve_guests.GuestConfig) -> str:
@@ -223,6 +227,15 @@ class ReinstallSteps:
             await reinstall_rows.update(tx, one, **failed)
         log.warning("reinstall_cancelled", lease=row.lease_id, error=reason)
         return moved
+
+    async def _end_lone_hold(self, row: lease.Lease) -> lease.Lease:
+        """Let a held lease go whose reinstallation is not known: it was lost with its table.
+
+        Whether there is a guest is then for the reconciler to see.
+        """
+        log.error("hold_without_reinstallation", lease=row.lease_id, vmid=row.vmid)
+        async with self._db.begin() as tx:
+            return await moves.end_lone_hold(tx, row, await self._db.time_in(tx))
 
 
 def is_room_for(rooms: Sequence[placement.NodeRoom], row: lease.Lease) -> bool:

@@ -46,9 +46,9 @@ async def kinds(tx: transaction.Transaction, lease_id: str) -> set[Kind]:
 async def left_alone(tx: transaction.Transaction) -> Sequence[str]:
     """Return the active leases with something unfinished that no worker is about to look at.
 
-    A renewal out of grace, or a replica that does not know of it, leaves such a lease behind. One
-    that does not know that snapshots burn leaves a lease that burns for more or fewer than there
-    are.
+    A renewal out of grace, or a replica that does not know of it, leaves such a lease behind until
+    its end, or until that of its hold. One that does not know that snapshots burn leaves a lease
+    that burns for more or fewer than there are. A hold whose reinstallation was lost stays behind.
     """
     return [str(lease_id) for (lease_id,) in (await tx.execute(_LEFT_ALONE)).all()]
 
@@ -82,7 +82,9 @@ _all = sa.union_all(sa.select(_begun), _copied).subquery("all_begun")
 _OF_LEASE = sa.select(_all.c.kind, _all.c.keeps_down).where(
     _all.c.lease_id == transaction.hole("lease_id")
 )
-_unheld = sa.or_(_leases.hold_order_id.is_(None), _leases.hold_order_id == lease.REINSTALL_HOLD)
+_is_emptied = _leases.hold_order_id == lease.REINSTALL_HOLD
+_unheld = sa.or_(_leases.hold_order_id.is_(None), _is_emptied)
+_rests = sa.or_(_leases.due_at == _leases.expires_at, _leases.due_at == _leases.hold_until)
 _burning = (
     sa.select(sa.func.coalesce(sa.func.sum(_snapshots.c.gb), 0))
     .where(_snapshots.c.lease_id == _leases.lease_id, _snapshots.c.burn.isnot(None))
@@ -92,7 +94,7 @@ _burning = (
 _unfinished = _leases.lease_id.in_(sa.select(_begun.c.lease_id))
 _LEFT_ALONE = (
     sa.select(_leases.lease_id)
-    .where(sa.or_(_unfinished, _leases.snapshot_gb != _burning))
+    .where(sa.or_(_unfinished, _is_emptied, _leases.snapshot_gb != _burning))
     .where(_leases.status == lease.LeaseStatus.ACTIVE.value, _leases.suspended_at.is_(None))
-    .where(_leases.fence.is_(None), _leases.due_at == _leases.expires_at, _unheld)
+    .where(_leases.fence.is_(None), _rests, _unheld)
 )

@@ -102,14 +102,17 @@ async def test_another_image_may_be_asked_for_while_the_first_cannot_be_had(
     assert shop.runs(row.vmid)
 
 
-async def test_a_lease_that_an_older_replica_put_off_is_gone_on_with(shop: Installation) -> None:
+@pytest.mark.parametrize("until", ["expires_at", "hold_until"])
+async def test_a_lease_that_an_older_replica_put_off_is_gone_on_with(
+    shop: Installation, until: str
+) -> None:
     row = await leased(shop)
     shop.fail_call(r"POST .*/lxc$", FaultKind.ERROR, times=1)
     begun = support.reinstalling(shop, row)
     await shop.until(lambda now: "simulated failure" in (now.last_error or ""))
     async with shop.parts.db.begin() as tx:
-        at_its_end = {"due_at": tables.leases.c.expires_at, "fence": None}
-        await tx.execute(tables.leases.update().values(at_its_end))
+        later = {"due_at": tables.leases.c[until], "fence": None}
+        await tx.execute(tables.leases.update().values(later))
     await shop.settled_down()
     left_behind = row.vmid not in shop.proxmox.world.guests
 

@@ -7,7 +7,8 @@ from tests.support import reinstalls as support
 from tests.support.installation import Installation
 from tests.support.snapshots import snapshot_proxmox, snapshot_world
 
-from pve402.domain import errors, lease, reinstalls
+from pve402.domain import errors, lease, power, reinstalls
+from pve402.leases import moves
 from pve402.storage import tables
 from pve402_devnet.pve.faults import FaultKind
 
@@ -62,3 +63,47 @@ async def test_a_renewal_finds_the_guest_of_a_lease_that_ended_before_it_was_giv
     assert (await support.latest(shop)).state is State.FAILED
     assert shop.proxmox.world.guests[row.vmid] is guest
     assert shop.runs(row.vmid)
+
+
+async def test_a_start_by_an_older_replica_waits_for_the_new_guest(shop: Installation) -> None:
+    row = await shop.leases.stop(await leased(shop))
+    guest = shop.proxmox.world.guests[row.vmid]
+    guest.config.put("lock", "backup")
+    begun = support.reinstalling(shop, row)
+    await shop.until(lambda now: now.last_error is not None)
+    async with shop.parts.db.begin() as tx:
+        now = await shop.leases.find(row.lease_id)
+        await moves.want_running(shop.parts.db, tx, now, power.WantedBy.TENANT)
+
+    async with shop.holding(r"DELETE .*/lxc/\d+$"):
+        guest.config.options.pop("lock")
+        shop.pass_time(1)
+        emptied = await shop.until(lambda now: now.is_emptied)
+    await begun
+    await shop.settled_down()
+
+    assert emptied.wanted is power.Wanted.STOPPED
+    assert shop.proxmox.world.guests[row.vmid] is not guest
+    assert shop.runs(row.vmid)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_a_hold_whose_reinstallation_is_lost_ends(shop: Installation, is_there: bool) -> None:
+    row = await leased(shop)
+    async with shop.parts.db.begin() as tx:
+        await moves.give_guest_up(tx, row, await shop.parts.db.time_in(tx))
+    if not is_there:
+        del shop.proxmox.world.guests[row.vmid]
+    shop.pass_time(600)
+
+    for _ in range(2):
+        await shop.parts.lease_reconciler.run_once()
+        await shop.settled_down()
+
+    (now,) = await shop.leases_now()
+    assert now.hold_order_id is None
+    assert (row.expires_at, now.expires_at) != (None, None)
+    held = (now.expires_at - row.expires_at).total_seconds()  # type: ignore[operator]
+    assert 600 <= held < 660
+    assert now.end_reason == (None if is_there else "guest_vanished")
+    assert (row.vmid in shop.proxmox.world.guests) is is_there

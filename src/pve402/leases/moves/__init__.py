@@ -76,6 +76,7 @@ from pve402.leases.moves.pause import (
 from pve402.leases.moves.reinstalls import (
     begin_reinstall,
     cancel_reinstall,
+    end_lone_hold,
     end_reinstall,
     give_guest_up,
     hold_emptied_time,
@@ -142,6 +143,7 @@ __all__ = [
     "end_burning",
     "end_by_operator",
     "end_early",
+    "end_lone_hold",
     "end_reinstall",
     "end_rollback",
     "end_size_change",

@@ -19,6 +19,7 @@ Transaction = transaction.Transaction
 _ACTIVE = row_moves.stay({Status.ACTIVE})
 _HOLD_TIME = timedelta(days=365)
 """Processes of an earlier version end a lease whose hold is over; this one looks at the row."""
+_NO_HOLD = {"hold_order_id": None, "hold_until": None}
 
 
 async def begin_reinstall(
@@ -47,7 +48,7 @@ async def look_at_begun(db: database.Database, tx: Transaction, row: lease.Lease
 
 
 async def give_guest_up(tx: Transaction, row: lease.Lease, moment: datetime) -> lease.Lease:
-    """ACTIVE: the guest is to be destroyed, and from now on no time passes.
+    """ACTIVE: the guest is to be destroyed and should be down, and from now on no time passes.
 
     The next guest of an isolated network gets its rules before its link. Guard: the fence, no hold,
     not suspended, same wish.
@@ -56,6 +57,7 @@ async def give_guest_up(tx: Transaction, row: lease.Lease, moment: datetime) -> 
     latest = await metering.latest(tx, row)
     values: dict[str, Any] = {**metering.of(latest, moment).at(moment).facts}
     values |= {"hold_order_id": lease.REINSTALL_HOLD, "hold_until": moment + _HOLD_TIME}
+    values["wanted"] = power.Wanted.STOPPED.value
     if row.rules_at is not None or row.link is networks.Link.PENDING:
         values |= {"link": networks.Link.PENDING.value, "rules_at": None, "rules_key": None}
     return await row_moves.move(tx, row, _ACTIVE, only_if, **values)
@@ -76,7 +78,7 @@ async def end_reinstall(
 ) -> lease.Lease:
     """ACTIVE: the new guest was seen, and time passes again. Guard: the fence, not suspended."""
     values: dict[str, Any] = {**await _held(tx, row, moment), "metadata": dict(kept)}
-    values |= {"template": done.template, "base": None, "hold_order_id": None, "hold_until": None}
+    values |= {"template": done.template, "base": None, **_NO_HOLD}
     return await row_moves.move(tx, row, _ACTIVE, _as_ours(row), **values, **_back(row, done))
 
 
@@ -89,6 +91,16 @@ async def cancel_reinstall(
     """
     only_if = {"fence": row.fence, "wanted": row.wanted.value}
     return await row_moves.move(tx, row, _ACTIVE, only_if, **_back(row, one))
+
+
+async def end_lone_hold(tx: Transaction, row: lease.Lease, moment: datetime) -> lease.Lease:
+    """ACTIVE: nothing is known of the reinstallation that held it, and time passes again.
+
+    Guard: the fence, that hold, not suspended.
+    """
+    values: dict[str, Any] = {**await _held(tx, row, moment), **_NO_HOLD}
+    only_if = {**_as_ours(row), "hold_order_id": lease.REINSTALL_HOLD}
+    return await row_moves.move(tx, row, _ACTIVE, only_if, **values)
 
 
 async def _held(tx: Transaction, row: lease.Lease, moment: datetime) -> dict[str, Any]:
