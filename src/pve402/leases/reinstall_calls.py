@@ -14,8 +14,6 @@ import json
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-import structlog
-
 from pve402.domain import lease, reinstalls
 from pve402.leases import (
     guest_networks,
@@ -28,8 +26,6 @@ from pve402.leases import (
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.storage import database, reinstall_rows, snapshot_rows, vault
-
-log = structlog.get_logger(__name__)
 
 Sight = machine.Sight
 _OURS: Final = frozenset({Sight.STOPPED, Sight.RUNNING, Sight.UNFINISHED})
@@ -72,8 +68,7 @@ class ReinstallCalls:
     async def destroy(self, row: lease.Lease, one: reinstalls.Reinstall) -> reinstalls.Reinstall:
         """Destroy the lease's guest, and see that it is gone for good.
 
-        Raises RetryLater while it is not, or a call without an answer may still arrive, and
-        ProxmoxErrors.
+        Raises RetryLater while a call without an answer may still arrive, and ProxmoxErrors.
         """
         async with self._machines.turn_to_write(row.node):
             sight = await self._machines.look(row)
@@ -84,7 +79,7 @@ class ReinstallCalls:
             await self._machines.wait_until_created(row, destroying.text)
         await self._wait_for_late_call(one, "a call to destroy the guest may still arrive")
         if await self._machines.look(row) in _OURS:
-            raise workflow.RetryLater("the guest is not gone yet", after_seconds=1)
+            raise pve.ProxmoxFault(f"guest {row.vmid} was destroyed, and is still there")
         return await self.note(row, one, state=reinstalls.State.MAKING.value, asked_at=None)
 
     async def _ask_to_destroy(
@@ -123,7 +118,7 @@ class ReinstallCalls:
         if sight is Sight.RUNNING:
             sight = await self._machines.ensure_stopped(row, at_once=True)
         if sight is not Sight.STOPPED:
-            raise workflow.RetryLater(f"the new guest is {sight.value}")
+            raise pve.ProxmoxFault(f"the new guest {row.vmid} is {sight.value}")
         await self._oci_guests.complete(row)
         await self._check(row, one)
         return one
@@ -145,6 +140,7 @@ class ReinstallCalls:
             return await self._follow(row, one, one.upid)
         await self._wait_for_late_call(one, "a new guest may still appear")
         await making_turns.check(self._db, row, self._settings)
+        spec = self.spec(row, one)
         async with self._machines.turn_to_write(row.node):
             try:
                 await self._networks.prepare(row)
@@ -152,7 +148,7 @@ class ReinstallCalls:
                 raise NumberTakenError(str(error)) from error
             one = await self.note(row, one, asked_at=self._db.now())
             try:
-                upid = await self._guests.create(_ref(row), self._spec(row, one))
+                upid = await self._guests.create(_ref(row), spec)
             except pve.OutcomeUnknown:
                 raise
             except pve.ProxmoxError as error:
@@ -193,6 +189,9 @@ class ReinstallCalls:
             await self._machines.wait_until_created(row, making.text)
         elif one.asked_at is None:  # locked by nobody's task, and not asked for by us
             raise NumberTakenError(f"guest {row.vmid} is locked for creation")
+        else:
+            await self._wait_for_late_call(one, "the new guest may just be about to be made")
+            raise pve.GuestLocked(f"guest {row.vmid} is locked for creation without a task")
         raise workflow.RetryLater("the new guest is just being made", after_seconds=1)
 
     async def _wait_for_late_call(self, one: reinstalls.Reinstall, why: str) -> None:
@@ -205,30 +204,29 @@ class ReinstallCalls:
             raise workflow.RetryLater(why, after_seconds=seconds)
 
     async def _check(self, row: lease.Lease, one: reinstalls.Reinstall) -> None:
-        """Read the new guest back. Raises RetryLater if it is not what its lease says."""
+        """Read the new guest back. Raises ProxmoxFault if it is not what its lease says."""
         config = await self._guests.config(_ref(row))
         found = (config.cores, config.memory_mb, hardware_address(config))
         wanted = (row.size.cores, row.size.memory_mb, one.hardware_address)
         if found != wanted or config.has_smaller_disk(row.size.disk_gb):
-            log.error("reinstalled_differs", lease=row.lease_id, vmid=row.vmid)
-            raise workflow.RetryLater("the new guest is not what its lease says")
+            raise pve.ProxmoxFault(f"guest {row.vmid} is not what its lease says")
 
     def spec(self, row: lease.Lease, one: reinstalls.Reinstall) -> pve_guests.GuestSpec:
-        """Return what the new guest is to be, but for its secrets. Raises InvalidParameters."""
+        """Return what the new guest is to be. Raises InvalidParameters, and SealBrokenError if its
+        secrets cannot be read.
+        """
+        secrets = json.loads(self._vault.unseal(one.sealed_secrets or b"", one.reinstall_id))
         made_of = row.evolve(template=one.template)
         spec = self._machines.spec(made_of, _end(made_of))
         card = dataclasses.replace(spec.network, hardware_address=one.hardware_address)
-        spec = dataclasses.replace(spec, network=card)
-        spec.parameters(row.vmid)
-        return spec
-
-    def _spec(self, row: lease.Lease, one: reinstalls.Reinstall) -> pve_guests.GuestSpec:
-        secrets = json.loads(self._vault.unseal(one.sealed_secrets or b"", one.reinstall_id))
-        return dataclasses.replace(
-            self.spec(row, one),
+        spec = dataclasses.replace(
+            spec,
+            network=card,
             password=secrets["password"],
             ssh_public_keys=tuple(secrets["ssh_public_keys"]),
         )
+        spec.parameters(row.vmid)
+        return spec
 
 
 def hardware_address(config: pve_guests.GuestConfig) -> str | None:

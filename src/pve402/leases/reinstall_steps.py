@@ -25,7 +25,7 @@ from pve402.leases import cluster, machine, moves, reinstall_calls, snapshot_cal
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import storage as pve_storage
-from pve402.storage import database, reinstall_rows, snapshot_rows
+from pve402.storage import database, reinstall_rows, snapshot_rows, vault
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +88,7 @@ class ReinstallSteps:
             return await self._refill(row, one)
         except reinstall_calls.NumberTakenError as taken:
             raise await self._held(row, reinstalls.NUMBER_TAKEN, str(taken)) from taken
-        except pve.ProxmoxError as error:
+        except (pve.ProxmoxError, vault.SealBrokenError) as error:
             problem = _problem_of(error, reinstalls.NOT_MADE)
             raise await self._held(row, problem, workflow.reason_of(error)) from error
 
@@ -132,7 +132,7 @@ class ReinstallSteps:
         one = await self._calls.note(row, one, hardware_address=address)
         try:
             self._calls.spec(row, one)
-        except pve.InvalidParameters as error:
+        except (pve.InvalidParameters, vault.SealBrokenError) as error:
             raise _CannotBeError(
                 reinstalls.ReinstallFailed.code, workflow.reason_of(error)
             ) from error

@@ -1,5 +1,7 @@
 """Reinstallations beside what else becomes of a lease: its end, its renewal, other processes."""
 
+from typing import Any
+
 import pytest
 from tests.integration.leases.test_reinstalls import leased, shop
 from tests.support import images
@@ -7,7 +9,7 @@ from tests.support import reinstalls as support
 from tests.support.installation import Installation
 from tests.support.snapshots import snapshot_proxmox, snapshot_world
 
-from pve402.domain import errors, lease, power, reinstalls
+from pve402.domain import errors, lease, power, reinstalls, snapshots
 from pve402.leases import moves
 from pve402.storage import tables
 from pve402_devnet.pve.faults import FaultKind
@@ -107,3 +109,74 @@ async def test_a_hold_whose_reinstallation_is_lost_ends(shop: Installation, is_t
     assert 600 <= held < 660
     assert now.end_reason == (None if is_there else "guest_vanished")
     assert (row.vmid in shop.proxmox.world.guests) is is_there
+
+
+async def test_a_guest_that_is_left_half_made_is_reported(shop: Installation) -> None:
+    row = await leased(shop)
+    shop.fail_call(r"POST .*/lxc$", FaultKind.DROP, executed=True)
+    begun = support.reinstalling(shop, row)
+    await shop.until(lambda now: "broke" in (now.last_error or ""))
+    new = shop.proxmox.world.guests[row.vmid]
+    new.config.put("lock", "create")  # its task was killed
+    shop.pass_time(100)
+    await shop.until(lambda now: "without a task" in (now.last_error or ""))
+    waiting = await support.latest(shop)
+
+    new.config.options.pop("lock")
+    shop.pass_time(100)
+    await shop.settled_down()
+    await begun
+
+    assert (waiting.state, waiting.problem) == (State.MAKING, snapshots.ContainerLocked.code)
+    assert (await support.latest(shop)).state is State.DONE
+    assert shop.proxmox.world.guests[row.vmid] is new
+
+
+@pytest.mark.parametrize(
+    ("call", "reason", "state"),
+    [("delete", "still there", State.EMPTYING), ("create", "is absent", State.MAKING)],
+)
+async def test_what_is_said_to_be_done_and_is_not_is_reported(
+    shop: Installation, call: str, reason: str, state: State
+) -> None:
+    row = await leased(shop)
+    old, honest = shop.proxmox.world.guests[row.vmid], getattr(shop.parts.guests, call)
+
+    async def lying(ref: Any, *rest: Any, **named: Any) -> Any:
+        if call == "delete":
+            return await shop.parts.guests.start(ref)
+        done = await honest(ref, *rest, **named)
+        del shop.proxmox.world.guests[ref.vmid]
+        return done
+
+    setattr(shop.parts.guests, call, lying)
+    begun = support.reinstalling(shop, row)
+    await shop.until(lambda now: reason in (now.last_error or ""))
+    waiting = await support.latest(shop)
+    setattr(shop.parts.guests, call, honest)
+    shop.pass_time(100)
+    await shop.settled_down()
+    await begun
+
+    assert (waiting.state, waiting.problem) == (state, reinstalls.NOT_MADE)
+    assert shop.proxmox.world.guests[row.vmid] is not old
+    assert shop.runs(row.vmid)
+
+
+async def test_secrets_that_cannot_be_read_cost_no_guest(shop: Installation) -> None:
+    row = await leased(shop)
+    guest = shop.proxmox.world.guests[row.vmid]
+    guest.config.put("lock", "backup")
+    begun = support.reinstalling(shop, row)
+    await shop.until(lambda now: now.last_error is not None)
+    async with shop.parts.db.begin() as tx:
+        await tx.execute(tables.reinstalls.update().values(sealed_secrets=b"of another key"))
+
+    guest.config.options.pop("lock")
+    shop.pass_time(1)
+    (outcome,) = await support.gathered(begun)
+    await shop.settled_down()
+
+    assert isinstance(outcome, reinstalls.ReinstallFailed)
+    assert shop.proxmox.world.guests[row.vmid] is guest
+    assert shop.runs(row.vmid)
