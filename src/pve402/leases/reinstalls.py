@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from pve402.domain import errors, lease, networks, placement, reinstalls, request
+from pve402.domain import errors, lease, networks, placement, reinstalls, request, snapshots
 from pve402.domain import size_changes as changes
 from pve402.leases import (
     cluster,
@@ -165,7 +165,9 @@ class Reinstalls:
             raise errors.LeaseBusy
         await saving_orders.check_none(tx, row.lease_id)
         await self._check_rest(tx, row, now)
-        if not wish.delete_snapshots and await snapshot_rows.of_lease(tx, row.lease_id):
+        found = await snapshot_rows.of_lease(tx, row.lease_id)
+        standing = [one for one in found if one.state is not snapshots.State.FAILED]
+        if standing and not wish.delete_snapshots:
             raise reinstalls.HasSnapshots
         if row.expires_at is None or row.expires_at - now < reinstalls.LEAST_LEFT:
             minutes = reinstalls.LEAST_LEFT.total_seconds() / 60

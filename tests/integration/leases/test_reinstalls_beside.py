@@ -111,6 +111,19 @@ async def test_a_hold_whose_reinstallation_is_lost_ends(shop: Installation, is_t
     assert (row.vmid in shop.proxmox.world.guests) is is_there
 
 
+async def test_what_could_not_be_taken_is_no_snapshot(shop: Installation) -> None:
+    row = await leased(shop)
+    shop.fail_call(r"POST .*/snapshot$", FaultKind.ERROR)
+    with pytest.raises(snapshots.SnapshotFailed):
+        await shop.leases.snapshots.take(row, "before")
+
+    outcome = await support.reinstall(shop, row)
+
+    assert outcome.made is not None
+    assert outcome.made.state is State.DONE
+    assert await shop.rows(tables.snapshots) == []
+
+
 async def test_a_guest_that_is_left_half_made_is_reported(shop: Installation) -> None:
     row = await leased(shop)
     shop.fail_call(r"POST .*/lxc$", FaultKind.DROP, executed=True)
