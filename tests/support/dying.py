@@ -14,12 +14,16 @@ WRITES = ("begin", "single")
 """The ways to write to the database; `begin 2` is the second transaction of that kind."""
 
 
-def either_database(points: Sequence[str]) -> pytest.MarkDecorator:
-    """Crash at all points on SQLite, and around each write on PostgreSQL.
+def either_database(
+    points: Sequence[str], on_postgresql: Sequence[str] | None = None
+) -> pytest.MarkDecorator:
+    """Crash at all points on SQLite, and around each write on PostgreSQL, or some of them.
 
     Who dies at a call of Proxmox leaves the rows of the write before it.
     """
-    writes = [point for point in points if point.partition(" ")[0] in {*WRITES, "update"}]
+    writes = on_postgresql
+    if writes is None:
+        writes = [point for point in points if point.partition(" ")[0] in {*WRITES, "update"}]
     cases: list[Any] = [("sqlite", point) for point in points]
     cases += [pytest.param("postgresql", point, marks=pytest.mark.postgres) for point in writes]
     return pytest.mark.parametrize(("database_url", "point"), cases, indirect=["database_url"])

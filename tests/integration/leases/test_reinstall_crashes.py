@@ -3,8 +3,6 @@
 No guest ever runs with another card, size, tags or name than its lease has, and each has its row.
 """
 
-from pathlib import Path
-
 import pytest
 from tests.support import dying
 from tests.support import reinstalls as support
@@ -19,26 +17,33 @@ CALLS = [
     *(r"POST .*/lxc$ 1", r"GET .*/tasks/.*vzcreate.* 1", r"POST .*/status/start$ 1"),
 ]
 WRITES = [f"begin {number}" for number in range(1, 11)]
+"""From the wish to the end: the third gives the guest up, the last has the new one."""
 
 
-@pytest.mark.parametrize(
-    ("point", "when"),
-    [
-        *((point, when) for point in CALLS for when in dying.WHEN),
-        *((point, "after") for point in WRITES),
-    ],
-)
-async def test_a_reinstallation_survives_a_crash(
-    tmp_path: Path, world: World, point: str, when: str
+@pytest.mark.parametrize("when", dying.WHEN)
+@dying.either_database(CALLS)
+async def test_a_reinstallation_survives_a_crash_at_a_call(
+    database_url: str, world: World, point: str, when: str
 ) -> None:
-    url = f"sqlite:///{tmp_path}/db.sqlite3"
-    async with running(url, *world) as first:
+    await survive(database_url, world, point, when)
+
+
+@dying.either_database(WRITES, on_postgresql=["begin 3", "begin 6", "begin 10"])
+async def test_a_reinstallation_survives_a_crash_after_a_write(
+    database_url: str, world: World, point: str
+) -> None:
+    await survive(database_url, world, point, "after")
+
+
+async def survive(database_url: str, world: World, point: str, when: str) -> None:
+    """Reinstall a lease, die, and see that another process brings it to its end."""
+    async with running(database_url, *world) as first:
         row = (await first.lease()).lease
         before = support.options(first, row.vmid)
         old = first.proxmox.world.guests[row.vmid]
         await dying.die_at(first, point, when, support.reinstall(first, row))
 
-    async with running(url, *world) as second:
+    async with running(database_url, *world) as second:
         started = support.starts(second)
         await dying.come_round(second)
 
@@ -76,17 +81,16 @@ async def test_an_answer_that_is_lost_makes_no_second_guest_and_loses_none(
     assert await support.unaccounted(shop) == []
 
 
-@pytest.mark.parametrize("point", [r"POST .*/lxc$ 1", "begin 7"])
+@dying.either_database([r"POST .*/lxc$ 1", "begin 7"])
 async def test_the_end_of_the_lease_waits_for_a_guest_that_may_still_appear(
-    tmp_path: Path, world: World, point: str
+    database_url: str, world: World, point: str
 ) -> None:
-    url = f"sqlite:///{tmp_path}/db.sqlite3"
-    async with running(url, *world) as first:
+    async with running(database_url, *world) as first:
         row = (await first.lease()).lease
         await dying.die_at(first, point, "after", support.reinstall(first, row))
         appears = first.proxmox.world.guests.pop(row.vmid, None)
 
-    async with running(url, *world) as second:
+    async with running(database_url, *world) as second:
         await second.leases.end(await second.leases.find(row.lease_id))
         await second.settled_down()
         (waiting,) = await second.leases_now()
