@@ -89,6 +89,28 @@ def end(url: str, token: str | None, name: str, *, without_asking: bool, as_json
     terminal.show(shown, as_json=as_json)
 
 
+def run_agreed(
+    url: str,
+    token: str | None,
+    name: str,
+    act: Callable[[client.Client, str], Awaitable[calls.Result]],
+    *,
+    question: str,
+    yes: bool,
+) -> calls.Result:
+    """Do something with a lease after the user confirms. Exits with 2 or 8 if nobody does."""
+    if not yes and not terminal.can_ask():
+        terminal.misused("give --yes, or run this in a terminal")
+
+    async def done(service: client.Client) -> calls.Result:
+        ctid = await client.names.resolve(service, name)
+        if not yes and not await terminal.confirm(question):
+            raise typer.Exit(exit_codes.DECLINED)
+        return await act(service, ctid)
+
+    return calls.run(credentials.holder(url, token), done)
+
+
 def switch(url: str, token: str | None, name: str, act: Act, *, as_json: bool) -> None:
     """Start, stop, pause or reboot a lease's container, and show its state afterwards."""
 

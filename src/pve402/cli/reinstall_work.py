@@ -4,10 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
-
 from pve402 import client, schemas
-from pve402.cli import calls, credentials, exit_codes, guest_work, terminal, user_data_work
+from pve402.cli import calls, credentials, guest_work, holdings, terminal, user_data_work
 
 
 def wish(
@@ -51,19 +49,12 @@ def reinstall(
     as_json: bool,
 ) -> None:
     """Reinstall after the user confirms, and show how far it is."""
-    if not yes and not terminal.can_ask():
-        terminal.misused("give --yes, or run this in a terminal")
 
-    async def done(service: client.Client) -> schemas.ReinstallAnswer | None:
-        ctid = await client.names.resolve(service, name)
-        question = f"Destroy all files of {name} and make a fresh container?"
-        if not yes and not await terminal.confirm(question):
-            return None
+    async def done(service: client.Client, ctid: str) -> schemas.ReinstallAnswer:
         return await client.reinstalls.reinstall(service, ctid, wanted)
 
-    answer = calls.run(credentials.holder(url, token), done)
-    if answer is None:
-        raise typer.Exit(exit_codes.DECLINED)
+    question = f"Destroy all files of {name} and make a fresh container?"
+    answer = holdings.run_agreed(url, token, name, done, question=question, yes=yes)
     _show(answer, as_json=as_json)
 
 

@@ -2,10 +2,8 @@
 
 from typing import Final
 
-import typer
-
 from pve402 import client, schemas
-from pve402.cli import calls, credentials, exit_codes, terminal
+from pve402.cli import calls, credentials, holdings, terminal
 
 _HEADS: Final = ("name", "state", "created", "USD a minute", "problem")
 
@@ -42,19 +40,12 @@ def roll_back(
     url: str, token: str | None, name: str, snapshot: str, *, yes: bool, as_json: bool
 ) -> None:
     """Roll back after the user confirms, and show the snapshot."""
-    if not yes and not terminal.can_ask():
-        terminal.misused("give --yes, or run this in a terminal")
 
-    async def done(service: client.Client) -> schemas.SnapshotItem | None:
-        ctid = await client.names.resolve(service, name)
-        question = f"Stop {name} and lose what was written since {snapshot}?"
-        if not yes and not await terminal.confirm(question):
-            return None
+    async def done(service: client.Client, ctid: str) -> schemas.SnapshotItem:
         return await client.snapshots.roll_back(service, ctid, snapshot)
 
-    item = calls.run(credentials.holder(url, token), done)
-    if item is None:
-        raise typer.Exit(exit_codes.DECLINED)
+    question = f"Stop {name} and lose what was written since {snapshot}?"
+    item = holdings.run_agreed(url, token, name, done, question=question, yes=yes)
     terminal.show(item, as_json=as_json)
 
 
