@@ -1,14 +1,16 @@
 """Calls on guests that no recording shows: templates, clones of templates, snapshots, pools."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from devnet.tests.integration.pve.conftest import Client, MakeClient
 
 from pve402_devnet.pve import StorageOptions
-from pve402_devnet.pve.options import DEBIAN, LOCAL_LVM, TEMPLATES
+from pve402_devnet.pve.options import DEBIAN, LOCAL_LVM, TEMPLATES, NodeOptions
 
 GUEST = "/nodes/pve/lxc/100"
+TWO = (NodeOptions(), NodeOptions(name="two"))
 
 
 @pytest.fixture
@@ -63,6 +65,45 @@ async def test_a_template_does_not_start_and_is_cloned_in_full(client: Client) -
     assert cloned.exit_status == "OK"
     config = (await client.call("GET", "/nodes/pve/lxc/101/config")).data
     assert (config["hostname"], "template" in config, "lock" in config) == ("copy", False, False)
+
+
+@pytest.mark.parametrize("full", [0, 1])
+async def test_a_clone_for_another_node_moves_there_at_the_end(
+    make_client: MakeClient, full: int
+) -> None:
+    """Taken from PVE/API2/LXC.pm, clone_vm; no recording shows it."""
+    shared = StorageOptions(type="rbd", snapshots=True, shared=True)
+    client = await make_client(storages=(shared,), nodes=TWO)
+    await client.create(100)
+    await client.call("POST", f"{GUEST}/template")
+    await asyncio.sleep(0)
+
+    cloned = await client.run("POST", f"{GUEST}/clone", newid=101, full=full, target="two")
+
+    assert (cloned.exit_status, cloned.upid.node) == ("OK", "pve")
+    assert (await client.call("GET", "/nodes/two/lxc/101/config")).status == 200
+    assert (await client.call("GET", "/nodes/pve/lxc/101/config")).status == 500
+
+
+@pytest.mark.parametrize(
+    ("target", "changes", "reason"),
+    [
+        ("two", {}, "can't clone CT to node 'two' (CT uses local storage)"),
+        ("two", {"full": 1, "storage": "local"}, "can't clone to non-shared storage 'local'"),
+        ("three", {}, "no such cluster node 'three'"),
+    ],
+)
+async def test_a_clone_for_another_node_needs_shared_storage(
+    make_client: MakeClient, target: str, changes: dict[str, Any], reason: str
+) -> None:
+    client = await make_client(nodes=TWO)
+    await client.create(100)
+
+    refused = await client.call("POST", f"{GUEST}/clone", newid=101, target=target, **changes)
+
+    assert refused.reason == reason
+    assert set(client.proxmox.world.guests) == {100}
+    assert client.proxmox.world.guests[100].config.lock is None
 
 
 async def test_a_clone_of_a_running_guest_is_refused_and_leaves_nothing(client: Client) -> None:

@@ -44,9 +44,8 @@ async def clone(call: rest.Call) -> rest.Json:
     pool = call.text("pool") or None
     if pool is not None:
         world.access.require_pool(pool)
-    if call.text("storage"):
-        world.storages.require(call.text("storage"), node)
-    _require_target(call)
+    node_of_copy = _require_target(call)
+    _require_storage(call, node_of_copy)
     world.require_quorum()
     source = await _lock_source(call)
     try:
@@ -73,6 +72,7 @@ async def clone(call: rest.Call) -> rest.Json:
         await disks.clone(world, source, target, call.text("storage"), task, linked=linked)
         if pool:
             world.access.pools[pool].guests.add(new_id)
+        target.node = node_of_copy  # until then it is a guest of the source's node
 
     return world.tasks.fork(node, "vzclone", str(call.vmid), call.user, work)
 
@@ -104,10 +104,26 @@ async def make_template(call: rest.Call) -> rest.Json:
     return None
 
 
-def _require_target(call: rest.Call) -> None:
+def _require_target(call: rest.Call) -> str:
+    """Return the node that a copy goes to; nobody asks whether that is up."""
     target = call.text("target", call.node)
-    if target not in ("localhost", *call.world.nodes):
+    if target == "localhost":
+        return call.node
+    if target not in call.world.nodes:
         raise errors.Failure(f"no such cluster node '{target}'")
+    return target
+
+
+def _require_storage(call: rest.Call, node_of_copy: str) -> None:
+    """Check the storage that a full copy is to lie on: both nodes need it."""
+    name = call.text("storage")
+    if not name:
+        return
+    found = call.world.storages.require(name, call.node)
+    if node_of_copy != call.node:
+        call.world.storages.require(name, node_of_copy)
+        if not found.options.shared:
+            raise errors.Failure(f"can't clone to non-shared storage '{name}'")
 
 
 def _require_growth(call: rest.Call) -> int:
@@ -164,16 +180,19 @@ async def _plan_copy(call: rest.Call, source: cluster.Guest) -> config.GuestConf
     options: Mapping[str, config.Value] = source.config.options
     if snapshot:
         options = guests_config.snapshot_of(source.config, snapshot)
+    is_shared = True
     for volume in source.config.volumes().values():
         storage = call.text("storage") or volume["volume"].partition(":")[0]
+        found = call.world.storages.get(storage)
+        is_shared = is_shared and found is not None and found.options.shared
         call.require(f"/storage/{storage}", "Datastore.AllocateSpace")
         if full and running and not snapshot:
             raise errors.Failure(_RUNNING_SOURCE)
         if not full and not disks.can_link(call.world, source, of_snapshot=bool(snapshot)):
             name = volume["volume"]
             raise errors.Failure(f"Linked clone feature for '{name}' is not available")
-    if call.world.resolve_node(call.text("target", call.node)) != call.node:
-        target = call.text("target")
+    target = _require_target(call)
+    if target != call.node and not is_shared:
         raise errors.Failure(f"can't clone CT to node '{target}' (CT uses local storage)")
     return _copy_options(call, options)
 
