@@ -148,7 +148,7 @@ def build(settings: config.Settings, *, makes_key: bool = True) -> components.Co
     debt_writer = debts.Debts(deal_writer, funds, lease_options)
     on_proxmox = pve_snapshots.GuestSnapshots(proxmox)
     cloning = clones.Clones(
-        db, machines, guests, guest_network, lease_options, on_proxmox=on_proxmox
+        db, machines, guests, guest_network, lease_options, view, on_proxmox=on_proxmox
     )
     filling = warm_pool.Filling(
         db,

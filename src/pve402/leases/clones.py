@@ -7,8 +7,9 @@
 All that happens while the lease is RESERVED, so nothing can start a guest that is not whole, and a
 process that takes over goes on from what it sees: `Sight.UNFINISHED` is a clone that was made for
 the lease. Only what is certainly not there is asked for again. The base is a prepared image, or
-what an origin of the caller's says: see `leases.origins`. Where no image can be used, the guest is
-unpacked from its template as ever.
+what an origin of the caller's says: see `leases.origins`. It may stand on another node, where the
+clone is made then, and moves at the end. Where no image can be used, the guest is unpacked from its
+template as ever.
 
 Proxmox VE gives a clone no password and no keys; they are set as in a warm guest, which is why the
 row says since when it waits for them (`pooled_at`).
@@ -22,6 +23,7 @@ import structlog
 
 from pve402.domain import lease
 from pve402.leases import (
+    cluster,
     deals,
     guest_networks,
     machine,
@@ -63,6 +65,7 @@ class Clones:
         guests: pve_guests.Guests,
         guest_network: guest_networks.GuestNetworks,
         settings: options.LeaseOptions,
+        view: cluster.ClusterView,
         *,
         on_proxmox: pve_snapshots.GuestSnapshots,
     ) -> None:
@@ -74,7 +77,7 @@ class Clones:
         self._settings = settings
         self._whole = whole_clones.WholeClones(machines, guests, guest_network)
         self._locked: dict[str, dict[str, int]] = {}  # by base, then by the lease that waits
-        self.images = origins.Images(db, machines, guests, settings.instance)
+        self.images = origins.Images(db, machines, guests, view, settings.instance)
 
     def guest_of(
         self, lease_id: str, *, snapshot: str | None, is_linked: bool
@@ -162,7 +165,7 @@ class Clones:
         spec = self._machines.spec(row, planned_expiry)
         spec.parameters(row.vmid)  # raises if there can be no such guest
         try:
-            async with self._machines.turn_to_write(row.node):
+            async with self._machines.turn_to_write(base.row.node):
                 await origin.check(base, row)
                 row = await move(functools.partial(self._note, base=base, origin=origin))
                 await self._networks.prepare(row)
@@ -174,6 +177,7 @@ class Clones:
                     pool=spec.pool,
                     snapshot=base.snapshot,
                     is_linked=base.is_linked,
+                    target=None if base.row.node == row.node else row.node,
                 )
         except _GoneError:
             return None if is_first else row

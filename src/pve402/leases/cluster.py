@@ -66,7 +66,7 @@ class ClusterView:
         self._unfit: dict[tuple[str, str, str | None], float] = {}
         self._without: dict[str, frozenset[str]] = {}
         self._shown: dict[str, dict[str, storage.Template]] = {}  # by node, then by volume
-        self._types: dict[tuple[str, str], str] = {}  # by node and storage
+        self._told: dict[tuple[str, str], storage.StorageStatus] = {}  # by node and storage
         self._sellable: Mapping[tuple[str, str], str] = {}  # by node and volume of an OCI image
         self._loop: asyncio.Task[None] | None = None
 
@@ -117,9 +117,9 @@ class ClusterView:
         self._without[node] = lacking
         self._shown[node] = {found.volid: found for found in shown}
 
-    def note_storage_type(self, node: str, name: str, kind: str) -> None:
+    def note_storage(self, node: str, status: storage.StorageStatus) -> None:
         """Remember what a node said of a storage, which the view may hide from our token."""
-        self._types[node, name] = kind
+        self._told[node, status.storage] = status
 
     def template(self, volume: str) -> storage.Template | None:
         """Return a template's size and date, as seen in the last minute; the newest if they differ.
@@ -162,9 +162,34 @@ class ClusterView:
 
         `/cluster/resources` shows storages only with Datastore.Audit, which we do without.
         """
+        seen, told = self._summary(node, name), self._told.get((node, name))
+        if seen is not None:
+            return seen.type
+        return None if told is None else told.type
+
+    def is_shared(self, node: str, name: str) -> bool:
+        """Return whether Proxmox VE reports a node's storage as the same one on other nodes."""
+        seen, told = self._summary(node, name), self._told.get((node, name))
+        if seen is not None:
+            return seen.shared
+        return told is not None and told.shared
+
+    def can_lend(self, node: str, other: str, name: str | None, template: str) -> bool:
+        """Return whether another node's guests may be clones of an image on a node's storage.
+
+        Clones are made on the image's node, which has to be up. Templates of one name on local
+        storages are the same one if they have one size.
+        """
+        if name is None or self.is_away(node, name) or not self.is_shared(other, name):
+            return False
+        nodes = () if self._seen is None else self._seen.nodes
+        shown = (self.template_on(each, template) for each in (node, other))
+        sizes = {found.size_bytes for found in shown if found is not None}
+        return len(sizes) <= 1 and any(one.online for one in nodes if one.node == node)
+
+    def _summary(self, node: str, name: str) -> resources.StorageSummary | None:
         seen = self._rooms_of.storages if self._rooms_of is not None else ()
-        shown = (row.type for row in seen if (row.node, row.storage) == (node, name))
-        return next(shown, self._types.get((node, name)))
+        return next((row for row in seen if (row.node, row.storage) == (node, name)), None)
 
     def is_away(self, node: str, name: str | None) -> bool:
         """Return whether a node had no way to a storage of its own, at the last look at rooms."""
@@ -281,7 +306,7 @@ class ClusterView:
             memory_used_mb=(node.memory_used or 0) // _MB,
             disk_free_gb=free,
             disk_gb=ours,
-            disk_shared=bool(here) and here[0].shared,
+            disk_shared=self.is_shared(node.node, storage),
             disk_overcommit=factor,
         )
 

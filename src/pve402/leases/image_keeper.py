@@ -1,7 +1,9 @@
 """Keeps images prepared: one for each place where guests of an image may be made.
 
 The keeper is a reconciler, as the filler of the warm pool is, and works under the placement lock,
-so any number of replicas may run it. A place is a storage of a node, if it can link clones. An
+so any number of replicas may run it. A place is a storage of a node, if it can link clones. On a
+shared storage one image serves the places of all nodes; if its node is down or being emptied,
+another node prepares one, and of two that serve the same places the older goes after an hour. An
 image of another source than today's, or for no place of today's, is cloned no more; it is destroyed
 once no clone of it stands.
 """
@@ -9,7 +11,8 @@ once no clone of it stands.
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -39,6 +42,10 @@ log = structlog.get_logger(__name__)
 
 Status = lease.LeaseStatus
 REPLACED = "image_replaced"
+SURPLUS = "image_surplus"
+SURPLUS_SECONDS = 3600.0
+"""How long a storage keeps a second image: its node may come and go, and earlier versions of the
+service, which prepare one for each node, may still be running."""
 LINKING = frozenset({"lvmthin", "zfspool", "btrfs", "rbd"})
 """Types of storages that make linked clones of containers (PVE/Storage/*Plugin.pm)."""
 INTERVAL_SECONDS = 10.0
@@ -60,6 +67,12 @@ class Place:
     def key(self) -> tuple[str, str, str | None]:
         """What tells places apart, as in `key_of`."""
         return self.image.template, self.room.node, self.room.storage or None
+
+    @property
+    def disk_key(self) -> tuple[str, str, str | None]:
+        """Whose images have disks of one size."""
+        template, node, storage = self.key
+        return template, "" if self.room.disk_shared else node, storage
 
     def is_met_by(self, row: lease.Lease) -> bool:
         """Whether an image is what it would be if it were made now; unless known, it is."""
@@ -83,11 +96,15 @@ class ImageKeeper:
         view: cluster.ClusterView,
         settings: options.LeaseOptions,
         selling: on_sale.OnSale,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._db = db
         self._view = view
         self._settings = settings
         self._on_sale = selling
+        self._clock = clock
+        self._surplus_since: dict[str, float] = {}  # by lease id of an image
         self._oci = oci_places.OciPlaces(db, view, selling)
         self._on_due: Callable[[], None] = lambda: None
         self._woken = asyncio.Event()
@@ -125,19 +142,23 @@ class ImageKeeper:
             drained = await drain_rows.names(tx)
             wanted = [place for place in places if place.room.node not in drained]
             rows = await image_rows.list_standing(tx)
-            await self._retire(tx, wanted, rows)
+            await self._retire(tx, wanted, rows, drained)
             for place in wanted:
-                await self._order(tx, place, rows)
+                ordered = await self._order(tx, place, rows, drained)
+                rows += [] if ordered is None else [ordered]
         return True
 
     def places(self, rooms: Sequence[placement.NodeRoom]) -> list[Place]:
         """Return where images are to stand, each source once for a place."""
-        found: dict[tuple[str, str, str | None], Place] = {}
-        for place in self._places(rooms):
-            before = found.setdefault(place.key, place)
-            if place.disk_gb < before.disk_gb:
-                found[place.key] = place
-        return list(found.values())
+        found = list(self._places(rooms))
+        least: dict[tuple[str, str, str | None], int] = {}
+        for place in found:
+            key = place.disk_key
+            least[key] = min(place.disk_gb, least.get(key, place.disk_gb))
+        by_key: dict[tuple[str, str, str | None], Place] = {}
+        for place in found:
+            by_key.setdefault(place.key, dataclasses.replace(place, disk_gb=least[place.disk_key]))
+        return list(by_key.values())
 
     def _places(self, rooms: Sequence[placement.NodeRoom]) -> Iterator[Place]:
         selling = self._on_sale.now
@@ -155,20 +176,62 @@ class ImageKeeper:
                             image=image, room=room, disk_gb=sku.disk_gb.least, source=source
                         )
 
+    def _serves(self, row: lease.Lease, place: Place, drained: Collection[str]) -> bool:
+        """Whether an image is what a place needs, or will be: its own, or another node's."""
+        if row.end_reason is not None:
+            return False
+        if place.is_met_by(row):
+            return True
+        wanted = (place.image.template, place.room.storage or None, place.disk_gb)
+        source = self._view.source_on(row.node, row.template)
+        return (
+            (row.template, row.storage, row.size.disk_gb) == wanted
+            and row.made_of is not None
+            and source in {None, row.made_of}
+            and row.node not in {place.room.node, *drained}
+            and self._view.can_lend(row.node, place.room.node, row.storage, row.template)
+        )
+
+    def _surplus(
+        self, wanted: Sequence[Place], rows: Sequence[lease.Lease], drained: Collection[str]
+    ) -> set[str]:
+        """Return the images that others made needless an hour ago; of each two the newer stays."""
+        there = [row for row in rows if row.status is Status.STOPPED]
+        needless = {
+            row.lease_id
+            for number, row in enumerate(there)
+            for place in wanted
+            if place.is_met_by(row)
+            and any(self._serves(later, place, drained) for later in there[number + 1 :])
+        }
+        now = self._clock()
+        self._surplus_since = {one: self._surplus_since.get(one, now) for one in needless}
+        over = now - SURPLUS_SECONDS
+        return {one for one, since in self._surplus_since.items() if since <= over}
+
     async def _retire(
-        self, tx: transaction.Transaction, wanted: Sequence[Place], rows: Sequence[lease.Lease]
+        self,
+        tx: transaction.Transaction,
+        wanted: Sequence[Place],
+        rows: Sequence[lease.Lease],
+        drained: Collection[str],
     ) -> None:
         """Retire images that no place wants as they are; the unused ones fall due.
 
         One that was retired is never cloned again, whatever is wanted since. One whose storage is
         away for now stays: the node may be just being restarted.
         """
+        surplus = self._surplus(wanted, rows, drained)
         over = [
             row
             for row in rows
             if row.status is Status.STOPPED
             and row.deletes_at is None
-            and (row.end_reason or not any(place.is_met_by(row) for place in wanted))
+            and (
+                row.end_reason
+                or row.lease_id in surplus
+                or not any(place.is_met_by(row) for place in wanted)
+            )
             and not self._view.is_away(row.node, row.storage)
         ]
         if not over:
@@ -181,22 +244,25 @@ class ImageKeeper:
             if is_copied and row.end_reason is not None:
                 continue
             log.info("image_retired", image=row.sku, vmid=row.vmid, has_clones=is_copied)
+            reason = SURPLUS if row.lease_id in surplus else REPLACED
             with contextlib.suppress(queue.FenceLostError):
-                await moves.retire_image(self._db, tx, row, REPLACED, is_copied=is_copied)
+                await moves.retire_image(self._db, tx, row, reason, is_copied=is_copied)
 
     async def _order(
-        self, tx: transaction.Transaction, place: Place, rows: Sequence[lease.Lease]
-    ) -> None:
+        self,
+        tx: transaction.Transaction,
+        place: Place,
+        rows: Sequence[lease.Lease],
+        drained: Collection[str],
+    ) -> lease.Lease | None:
         """Write the row of an image that a place lacks, if nothing keeps it from being made."""
-        if place.source is None or any(
-            place.is_met_by(row) and row.end_reason is None for row in rows
-        ):
-            return
+        if place.source is None or any(self._serves(row, place, drained) for row in rows):
+            return None
         if any(key_of(row) == place.key and preparing.is_in_making(row) for row in rows):
-            return
+            return None
         failed = await image_rows.list_failed(tx, self._db.now(-_TROUBLE_SECONDS))
         if any(key_of(row) == place.key for row in failed):
-            return
+            return None
         size = lease.Size(cores=_CORES, memory_mb=_MEMORY_MB, disk_gb=place.disk_gb)
         promises = await lease_rows.list_promises(tx)
         limits = dataclasses.replace(self._settings.limits, leases_per_node=None)
@@ -217,7 +283,8 @@ class ImageKeeper:
                 created_at=datetime.now(UTC),  # the insert writes the database's own time
                 made_of=place.source,
             )
-            await reservation.reserve_image(self._db, tx, row, self._settings)
+            return await reservation.reserve_image(self._db, tx, row, self._settings)
+        return None
 
     async def _run_for_ever(self) -> None:
         while True:

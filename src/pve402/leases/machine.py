@@ -17,7 +17,7 @@ from datetime import datetime
 import structlog
 
 from pve402.domain import lease, mark, meter
-from pve402.leases import guest_specs, options, sights, workflow
+from pve402.leases import guest_specs, looking, options, sights, workflow
 from pve402.leases import on_sale as sale
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guest_views
@@ -28,10 +28,8 @@ from pve402.storage import database, lease_rows, queue, slots, vault
 log = structlog.get_logger(__name__)
 
 _TASK_LIMIT_SECONDS = 300.0
-_CLONING = "vzclone"
-CREATING = frozenset({"vzcreate", _CLONING})
+CREATING = looking.CREATING
 STARTING = frozenset({"vzstart", "vzreboot"})
-_CREATE_LOCK = "create"
 # After waiting longer than this for a turn, check the lease's row again.
 STALE_SECONDS = 1.0
 # If the end of a lease gets no turn in time, it lets ends on other nodes and creations go first.
@@ -74,25 +72,18 @@ class Machines:
         self._tasks = tasks
         self._slots = node_slots
         self._settings = settings
-        self._mark_key = secret_vault.key("guest description")
+        self._looking = looking.Looking(
+            db, guests, tasks, instance=settings.instance, secret_vault=secret_vault
+        )
         self._template = template
         self._on_sale = on_sale
 
     async def look(self, row: lease.Lease) -> Sight:
-        """Return what exists under the lease's vmid: one call, or two if it is not as expected.
+        """Return what exists under the lease's vmid: one call, or a few if it is not as expected.
 
         Raises GuestMovedError if the guest is on another node of the cluster.
         """
-        try:
-            status = await self._guests.status(_ref(row))
-        except pve.GuestMissing:
-            await self._look_elsewhere(row)
-            return Sight.ABSENT
-        if status.lock == _CREATE_LOCK:
-            return Sight.IN_MAKING
-        if not mark.is_marked(status.tags, self._settings.instance, row.lease_id):
-            return Sight.UNFINISHED if await self._is_clone(row, status.tags) else Sight.FOREIGN
-        return Sight.RUNNING if status.state is pve_guests.RunState.RUNNING else Sight.STOPPED
+        return await self._looking.look(row)
 
     async def is_vmid_free(self, vmid: int) -> bool:
         """Return whether no guest in the cluster has this vmid."""
@@ -142,12 +133,7 @@ class Machines:
 
         A clone's task names its source alone, so it may be that of another clone of the image.
         """
-        running = await self._tasks.list_active(row.node, row.vmid)
-        if row.base is not None and _CLONING in types:
-            async with self._db.read() as tx:
-                base = await lease_rows.get(tx, row.base)
-            running += () if base is None else await self._tasks.list_active(base.node, base.vmid)
-        return next((upid for upid in running if upid.type in types), None)
+        return await self._looking.find_task(row, types)
 
     async def ensure_running(
         self, row: lease.Lease, *, look_first: bool = True, only_if_wanted: bool = False
@@ -272,24 +258,11 @@ class Machines:
             addresses=row.addresses,
             openings=row.openings,
         )
-        return mark.describe(record, self._mark_key)
+        return mark.describe(record, self._looking.mark_key)
 
     def read_description(self, description: str) -> mark.GuestRecord | None:
         """Return the record in a guest's description, if we signed it."""
-        return mark.read_description(description, self._mark_key)
-
-    async def _is_clone(self, row: lease.Lease, tags: Collection[str]) -> bool:
-        """Whether a guest with its image's tags was cloned for the lease: its description says."""
-        if row.base is None or not mark.is_marked(tags, self._settings.instance, row.base):
-            return False
-        record = self.read_description((await self._guests.config(_ref(row))).description)
-        return record is not None and record.lease_id == row.lease_id
-
-    async def _look_elsewhere(self, row: lease.Lease) -> None:
-        for guest in await self._guests.list_all():
-            marked = mark.is_marked(guest.tags, self._settings.instance, row.lease_id)
-            if guest.vmid == row.vmid and guest.node != row.node and marked:
-                raise GuestMovedError(guest.node)
+        return self._looking.read_description(description)
 
     @contextlib.asynccontextmanager
     async def _turn(
@@ -335,10 +308,10 @@ class Machines:
         try:
             config = await self._guests.config(_ref(row))
         except pve.GuestMissing:
-            await self._look_elsewhere(row)
+            await self._looking.look_elsewhere(row)
             return None
         marked = mark.is_marked(config.tags, self._settings.instance, row.lease_id)
-        return config if marked and config.lock != _CREATE_LOCK else None
+        return config if marked and config.lock != looking.CREATE_LOCK else None
 
     async def _ask_to_shut_down(self, row: lease.Lease) -> pve_tasks.Upid | None:
         """Return the task that shuts the guest down, or None if Proxmox starts none."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from pve402.domain import lease, mark
-from pve402.leases import machine, whole_clones
+from pve402.leases import cluster, machine, whole_clones
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import snapshots as pve_snapshots
@@ -68,7 +68,10 @@ class Origin(Protocol):
 
 
 class Images:
-    """Clones the newest prepared image of a lease's template; one that failed rests a while."""
+    """Clones the newest prepared image of a lease's template; one that failed rests a while.
+
+    That of the lease's own node goes first, as several clones can then be made at once.
+    """
 
     had_tenant = False
 
@@ -77,6 +80,7 @@ class Images:
         db: database.Database,
         machines: machine.Machines,
         guests: pve_guests.Guests,
+        view: cluster.ClusterView,
         instance: str,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -84,6 +88,7 @@ class Images:
         self._db = db
         self._machines = machines
         self._guests = guests
+        self._view = view
         self._instance = instance
         self._clock = clock
         self._unfit: dict[str, float] = {}
@@ -95,8 +100,14 @@ class Images:
         now = self._clock()
         fit = [one for one in usable if self._unfit.get(one.lease_id, now) <= now]
         fit = [one for one in fit if one.size.disk_gb <= row.size.disk_gb]
-        found = next((one for one in fit if row.base in {None, one.lease_id}), None)
+        named = [one for one in fit if row.base in {None, one.lease_id}]
+        own = [one for one in named if one.node == row.node]
+        lent = [one for one in named if one.node != row.node and self._can_lend(one, row)]
+        found = next(iter((*own, *lent)), None)
         return None if found is None else Source(row=found)
+
+    def _can_lend(self, image: lease.Lease, row: lease.Lease) -> bool:
+        return self._view.can_lend(image.node, row.node, image.storage, image.template)
 
     async def check(self, source: Source, row: lease.Lease) -> None:
         """Check that the image's vmid still is the template that we made."""

@@ -158,7 +158,7 @@ class Preflight:
             return Lack(node=node, need=Need.STORAGE, reason=f"there is no storage {name}")
         except pve.PermissionDenied:
             return None
-        self._view.note_storage_type(node, name, status.type)
+        self._view.note_storage(node, status)
         if "rootdir" not in status.content:
             return Lack(node=node, need=Need.STORAGE, reason=f"storage {name} holds no containers")
         if not status.active:

@@ -80,13 +80,15 @@ async def reserve_image(
     tx: transaction.Transaction,
     wanted: lease.Lease,
     settings: options.LeaseOptions,
-) -> None:
+) -> lease.Lease:
     """Reserve a vmid for an image whose place is chosen, and write its row, due at once.
 
     Raises NoCapacity.
     """
     vmid = await _reserve_vmid(db, tx, wanted.lease_id, settings)
-    await moves.reserve(db, tx, wanted.evolve(vmid=vmid, hostname=f"image-{vmid}"), due=True)
+    row = wanted.evolve(vmid=vmid, hostname=f"image-{vmid}")
+    await moves.reserve(db, tx, row, due=True)
+    return row
 
 
 async def reserve_private_image(

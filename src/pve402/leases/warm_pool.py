@@ -323,7 +323,7 @@ class Filling:
                 sent = await self._move(row, noted)
                 await self.networks.prepare(sent)
                 upid = await self.machines.ask_to_create(sent, machine.Secrets(), ends)
-        except (pve.ProxmoxError, clones.ForeignError) as error:
+        except (pve.ProxmoxError, clones.ForeignError, machine.GuestMovedError) as error:
             raise workflow.GiveUp(FAILED, workflow.reason_of(error)) from error
         return await self._move(sent, functools.partial(moves.begin_creating, upid=upid.text))
 

@@ -118,8 +118,12 @@ class Guests:
         pool: str | None,
         snapshot: str | None = None,
         is_linked: bool = True,
+        target: str | None = None,
     ) -> Upid:
         """Start to make a clone of a guest on its own node and storage; needs VM.Clone.
+
+        With another node as `target`, it moves there at the end of the task, which is one of the
+        source's node. Refused with a ProxmoxFault unless all disks are on shared storages.
 
         It can be linked if the guest is a template, or on some storages if a snapshot is named. A
         full one is made of a guest that is down, or of a snapshot. All other options are the
@@ -128,7 +132,7 @@ class Guests:
         ProxmoxFault if the storage cannot.
         """
         form: parameters.Parameters = {"newid": vmid, "full": not is_linked, "hostname": hostname}
-        told = {"description": description, "pool": pool, "snapname": snapshot}
+        told = {"description": description, "pool": pool, "snapname": snapshot, "target": target}
         return await self._start_task("POST", source.path("clone"), {**form, **told})
 
     async def make_template(self, ref: GuestRef) -> None:

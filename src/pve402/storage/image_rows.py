@@ -19,8 +19,8 @@ async def list_standing(tx: transaction.Transaction) -> list[lease.Lease]:
 
 
 async def list_usable(tx: transaction.Transaction, row: lease.Lease) -> list[lease.Lease]:
-    """Return the images that a lease's guest can be cloned from where it is, the newest first."""
-    same = (_leases[name] == getattr(row, name) for name in ("node", "storage", "template"))
+    """Return the images of a lease's template and storage, on any node, the newest first."""
+    same = (_leases[name] == getattr(row, name) for name in ("storage", "template"))
     query = sa.select(*_leases).where(_IMAGE, lease_rows.STANDS, *same, *_USABLE)
     return _many(await tx.execute(query.order_by(_leases.created_at.desc())))
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from pve402.leases import cluster
 from pve402.proxmox import nodes as pve_nodes
 from pve402.proxmox import resources
+from pve402.proxmox import storage as pve_storage
 from pve402.storage import database
 
 NODES = ("one", "two", "three")
@@ -55,6 +56,36 @@ async def test_a_nodes_cores_are_known_once_it_is_seen() -> None:
     assert before is None
     assert view.cores_of("one") == 8
     assert view.cores_of("nowhere") is None
+
+
+@pytest.mark.parametrize(
+    ("sizes", "is_shared", "is_up", "lends"),
+    [
+        ((7, 7), True, True, True),
+        ((7, None), True, True, True),  # that node was not asked yet
+        ((7, 8), True, True, False),
+        ((7, 7), False, True, False),
+        ((7, 7), True, False, False),
+    ],
+)
+async def test_an_image_serves_nodes_that_share_its_storage_and_show_its_template(
+    sizes: tuple[int | None, int | None], is_shared: bool, is_up: bool, lends: bool
+) -> None:
+    status = "online" if is_up else "offline"
+    rows: list[dict[str, Any]] = [
+        {"type": "node", "node": "one", "status": status},
+        {"type": "node", "node": "two", "status": "online"},
+    ]
+    found = cast("pve_nodes.Nodes", Seen(resources.read(rows)))
+    view = cluster.ClusterView(found, storages=lambda: {"disks": None}, fixed_node=None)
+    view.note_storage("two", told("disks", is_shared=is_shared))
+    for node, size in zip(("one", "two"), sizes, strict=True):
+        shown = [] if size is None else [shows(TEMPLATE, size)]
+        view.note_templates(node, frozenset(), shown)
+    await view.fresh()
+
+    assert view.can_lend("one", "two", "disks", TEMPLATE) is lends
+    assert not view.can_lend("one", "two", None, TEMPLATE)
 
 
 async def test_a_node_that_failed_is_left_out_for_that_template_and_a_while() -> None:
@@ -278,3 +309,23 @@ def a_view(
     return cluster.ClusterView(
         found, storages=lambda: dict(wanted), fixed_node=None, clock=lambda: now[0]
     )
+
+
+def told(name: str, *, is_shared: bool) -> pve_storage.StorageStatus:
+    """What a node says of one of its storages."""
+    return pve_storage.StorageStatus(
+        storage=name,
+        type="rbd",
+        active=True,
+        enabled=True,
+        shared=is_shared,
+        content=frozenset({"rootdir"}),
+        used=None,
+        total=None,
+        available=None,
+    )
+
+
+def shows(volume: str, size_bytes: int) -> pve_storage.Template:
+    """A template as a node shows it."""
+    return pve_storage.Template(volid=volume, size_bytes=size_bytes, created_at=None)

@@ -28,7 +28,8 @@ async def prepared(parts: bootstrap.Components) -> list[Finding]:
 def _storage(parts: bootstrap.Components, node: str, name: str) -> Finding:
     what, kind = f"clones on {node}, {name}", parts.view.storage_type(node, name)
     if kind in image_keeper.LINKING:
-        return findings.good(what, f"a storage of type {kind} makes linked clones")
+        serves = "; one image serves all nodes" if parts.view.is_shared(node, name) else ""
+        return findings.good(what, f"a storage of type {kind} makes linked clones{serves}")
     detail = f"a storage of type {kind or 'unknown'} makes no linked clones; templates are unpacked"
     mend = f"a storage of one of these types: {', '.join(sorted(image_keeper.LINKING))}"
     return findings.note(what, detail, variable="PVE402_CATALOGUE", mend=mend)
