@@ -1,11 +1,9 @@
 """Copies of a container: what tenants send, and what the service answers."""
 
-from typing import Annotated
-
 from pydantic import Field
 
 from pve402.schemas.answers import LeaseAnswer
-from pve402.schemas.requests import CommandWord
+from pve402.schemas.requests import Password, Script, ScriptNetwork, SshPublicKeys, Variables
 from pve402.schemas.wire import Minutes, NewRequest, ShortText, WakeWord, Whole, Wire
 
 
@@ -29,36 +27,29 @@ class ForkRequest(NewRequest):
         description="Of the first copy; the others get -2, -3 and so on. Derived if not given.",
         examples=["worker"],
     )
-    password: str | None = Field(
+    password: Password | None = Field(
         default=None,
-        max_length=1024,
         description="Another password of root. A copy has that of its container otherwise.",
         examples=["correct horse battery"],
         repr=False,
     )
-    ssh_public_keys: list[Annotated[str, Field(max_length=8192)]] = Field(
+    ssh_public_keys: SshPublicKeys = Field(
         default_factory=list,
-        max_length=64,
         description="Keys of root in place of those of the container.",
     )
-    env: dict[Annotated[str, Field(max_length=256)], CommandWord] | None = Field(
+    env: Variables | None = Field(
         default=None,
-        max_length=256,
         description="Variables of all commands of each copy; those of the container are not its.",
         examples=[{"STAGE": "test"}],
         repr=False,
     )
-    user_data: str | None = Field(
+    user_data: Script | None = Field(
         default=None,
-        max_length=256 * 1024,
         description="A script that root runs once in each copy.",
         examples=["apk add python3"],
         repr=False,
     )
-    user_data_network: bool | None = Field(
-        default=None,
-        description="False: run `userData` at once; otherwise it waits until the network is ready.",
-    )
+    user_data_network: ScriptNetwork = None
     wake_on: list[WakeWord] | None = Field(
         default=None, max_length=8, description="What wakes a copy when it is paused."
     )

@@ -1,11 +1,10 @@
 """Reinstallations: what tenants send, and what the service answers."""
 
 from datetime import datetime
-from typing import Annotated
 
 from pydantic import Field
 
-from pve402.schemas.requests import CommandWord
+from pve402.schemas.requests import Password, Script, ScriptNetwork, SshPublicKeys, Variables
 from pve402.schemas.wire import NewRequest, ReinstallState, ShortText, Wire
 
 
@@ -15,35 +14,29 @@ class ReinstallRequest(NewRequest):
     template: ShortText | None = Field(
         default=None, description="One of the sku's templates; by default that of the lease."
     )
-    password: str | None = Field(
+    password: Password | None = Field(
         default=None,
-        max_length=1024,
         description="Password of root. Without one and without keys, those that the lease was"
         " bought with may log in.",
         examples=["correct horse battery"],
         repr=False,
     )
-    ssh_public_keys: list[Annotated[str, Field(max_length=8192)]] = Field(
-        default_factory=list, max_length=64, description="One line each, in OpenSSH format."
+    ssh_public_keys: SshPublicKeys = Field(
+        default_factory=list, description="One line each, in OpenSSH format."
     )
-    env: dict[Annotated[str, Field(max_length=256)], CommandWord] | None = Field(
+    env: Variables | None = Field(
         default=None,
-        max_length=256,
         description="Variables of all commands of the lease, in the place of those that it has.",
         examples=[{"STAGE": "test"}],
         repr=False,
     )
-    user_data: str | None = Field(
+    user_data: Script | None = Field(
         default=None,
-        max_length=256 * 1024,
         description="A script that root runs once in the new container, as at a creation.",
         examples=["apk add python3"],
         repr=False,
     )
-    user_data_network: bool | None = Field(
-        default=None,
-        description="False: run `userData` at once; otherwise it waits until the network is ready.",
-    )
+    user_data_network: ScriptNetwork = None
     delete_snapshots: bool = Field(
         default=False,
         description="Whether the container's snapshots may be deleted, if it has any.",

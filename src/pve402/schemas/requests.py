@@ -36,6 +36,18 @@ _AT_LEAST_ONE: JsonDict = {"minimum": 1}
 OutputBytes = Annotated[int, Field(ge=0, le=MAX_OUTPUT_BYTES), BeforeValidator(no_bool)]
 IdleMinutes = Annotated[int, Field(ge=5, le=1440), BeforeValidator(no_bool)]
 CommandWord = Annotated[str, Field(max_length=MAX_COMMAND_CHARACTERS)]
+Password = Annotated[str, Field(max_length=1024)]
+SshPublicKeys = Annotated[list[Annotated[str, Field(max_length=8192)]], Field(max_length=64)]
+Variables = Annotated[
+    dict[Annotated[str, Field(max_length=256)], CommandWord], Field(max_length=256)
+]
+Script = Annotated[str, Field(max_length=256 * 1024)]
+ScriptNetwork = Annotated[
+    bool | None,
+    Field(
+        description="False: run `userData` at once; otherwise it waits until the network is ready."
+    ),
+]
 
 
 class LeaseRequest(Request):
@@ -55,39 +67,33 @@ class LeaseRequest(Request):
     disk_gb: Whole = Field(
         default=8, description="GiB.", examples=[8], json_schema_extra=_AT_LEAST_ONE
     )
-    password: str | None = Field(
+    password: Password | None = Field(
         default=None,
-        max_length=1024,
         description="Password of root; not needed with a key.",
         examples=["correct horse battery"],
         repr=False,
     )
-    ssh_public_keys: list[Annotated[str, Field(max_length=8192)]] = Field(
-        default_factory=list, max_length=64, description="One line each, in OpenSSH format."
+    ssh_public_keys: SshPublicKeys = Field(
+        default_factory=list, description="One line each, in OpenSSH format."
     )
     template: ShortText | None = Field(
         default=None,
         description="One of the sku's templates, or a private image: `private/IMAGEID`.",
     )
-    env: dict[Annotated[str, Field(max_length=256)], CommandWord] | None = Field(
+    env: Variables | None = Field(
         default=None,
-        max_length=256,
         description="Variables of all commands of the lease: at most 64, of 32 KiB together.",
         examples=[{"STAGE": "test"}],
         repr=False,
     )
-    user_data: str | None = Field(
+    user_data: Script | None = Field(
         default=None,
-        max_length=256 * 1024,
         description="A script that root runs once in the new container, at most 64 KiB: by sh"
         " unless it begins with `#!`.",
         examples=["apk add python3"],
         repr=False,
     )
-    user_data_network: bool | None = Field(
-        default=None,
-        description="False: run `userData` at once; otherwise it waits until the network is ready.",
-    )
+    user_data_network: ScriptNetwork = None
     wake_on: list[WakeWord] | None = Field(
         default=None,
         max_length=8,
