@@ -67,6 +67,9 @@ IMAGE = "image"
 PRIVATE = f"{IMAGE}:"
 """What stands before the account of a private image's owner, so that it is no tenant's lease."""
 
+PRIVATE_TEMPLATE = "private/"
+"""What the template of a lease from a private image begins with."""
+
 LONGEST_TRIAL = timedelta(minutes=15)
 """When a trial that only its guest's description tells of is over."""
 
@@ -231,6 +234,14 @@ class Lease:
     def is_private_image(self) -> bool:
         """Whether its guest is a tenant's private image: a template, never started."""
         return self.owner.startswith(PRIVATE)
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether its guest is a copy of a tenant's disk, so that it runs that tenant's programs.
+
+        It is a fork, or from a private image.
+        """
+        return self.forked_from is not None or self.template.startswith(PRIVATE_TEMPLATE)
 
     @property
     def account(self) -> str:

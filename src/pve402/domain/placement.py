@@ -89,6 +89,12 @@ def choose_room(
     return max(candidates, key=lambda candidate: candidate[:-1])[-1]
 
 
+def beside(rooms: Iterable[NodeRoom], row: lease.Lease) -> list[NodeRoom]:
+    """Return the room where a lease's disk is, in which copies of it are made."""
+    place = (row.node, row.storage or "")
+    return [room for room in rooms if (room.node, room.storage) == place]
+
+
 def _rank(room: NodeRoom, storages: Sequence[str]) -> int:
     return storages.index(room.storage) if storages else 0
 

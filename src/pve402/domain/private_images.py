@@ -15,8 +15,6 @@ from typing import Final
 from pve402.domain import errors, lease, price
 
 _NAME: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])")
-CHOSEN: Final = "private/"
-"""What the template of a lease from a private image begins with."""
 MOST_ALLOWED: Final = 1000
 """The most that an operator may allow for each wallet."""
 LEAST_MINUTES: Final = 60
@@ -96,12 +94,12 @@ def template_of(image_id: str) -> str:
 
     No volume on Proxmox can have such a name, so nobody unpacks it by mistake.
     """
-    return f"{CHOSEN}{image_id}"
+    return f"{lease.PRIVATE_TEMPLATE}{image_id}"
 
 
 def chosen(template: str | None) -> str | None:
     """Return the id of the private image that a template names; None if it names none."""
-    image_id = (template or "").removeprefix(CHOSEN)
+    image_id = (template or "").removeprefix(lease.PRIVATE_TEMPLATE)
     is_named = template == template_of(image_id) and lease.is_lease_id(image_id)
     return image_id if is_named else None
 

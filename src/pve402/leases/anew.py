@@ -20,7 +20,6 @@ from pve402.leases import (
     machine,
     on_sale,
     options,
-    private_choice,
     reservation,
     workflow,
 )
@@ -102,11 +101,9 @@ class Anew:
 
     async def _rooms(self, row: lease.Lease) -> list[placement.NodeRoom]:
         """Return where a guest may be made anew; a copy is made beside what it is a copy of."""
-        if row.forked_from is None:
-            rooms = await self._view.rooms_for(row.template)
-            return private_choice.rooms_again(row, rooms)
-        place = (row.node, row.storage or "")
-        return [room for room in await self._view.rooms() if _place(room) == place]
+        if not row.is_copy:
+            return await self._view.rooms_for(row.template)
+        return placement.beside(await self._view.rooms(), row)
 
     def note_unfit(self, deal: deals.Deal) -> None:
         """Remember that the lease's node cannot make its guest."""

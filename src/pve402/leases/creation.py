@@ -26,7 +26,7 @@ from typing import NoReturn
 
 import structlog
 
-from pve402.domain import errors, lease, order, private_images
+from pve402.domain import errors, lease, order
 from pve402.leases import (
     clone_steps,
     clones,
@@ -357,9 +357,7 @@ class Creation:
         What keeps it from being re-keyed is on that disk: another copy would be no better, and
         would run for nothing meanwhile.
         """
-        is_fork = deal.lease.forked_from is not None
-        is_copy = is_fork or private_images.chosen(deal.lease.template) is not None
-        if not is_copy or await self._look(deal) is not machine.Sight.RUNNING:
+        if not deal.lease.is_copy or await self._look(deal) is not machine.Sight.RUNNING:
             raise workflow.GiveUp("create_failed", "the paid container did not come up in time")
         log.warning("copy_not_rekeyed", lease=deal.lease.lease_id, vmid=deal.lease.vmid)
 

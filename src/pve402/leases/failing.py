@@ -14,7 +14,6 @@ stands.
 
 from datetime import timedelta
 
-from pve402.domain import private_images
 from pve402.leases import anew, cluster, deals, options, workflow
 from pve402.proxmox import errors as pve
 
@@ -37,11 +36,10 @@ class Failures:
         """Turn a failure of Proxmox into RetryLater, here or elsewhere, or into GiveUp."""
         reason = workflow.reason_of(error)
         is_lacking = isinstance(error, cluster.NOT_HERE)
-        is_bound = deal.lease.forked_from is not None  # a copy is made beside its source
-        if is_lacking and not is_bound:
+        if is_lacking and deal.lease.forked_from is None:
             self._anew.note_unfit(deal)
-        is_bound |= private_images.chosen(deal.lease.template) is not None
-        if not deal.order.is_paid and not is_bound and (is_lacking or _is_of_node(deal, error)):
+        may_go = not deal.order.is_paid and not deal.lease.is_copy  # one stays beside its source
+        if may_go and (is_lacking or _is_of_node(deal, error)):
             return await self._anew.elsewhere(deal, refusal, reason)
         if not isinstance(error, workflow.TRANSIENT):
             return workflow.GiveUp(refusal, reason)

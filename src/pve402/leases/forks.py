@@ -198,9 +198,7 @@ class Forks:
         )
 
     async def _rooms(self, row: lease.Lease) -> Sequence[placement.NodeRoom]:
-        """Return the room where a copy can be: beside its source."""
-        place = (row.node, row.storage or "")
-        return [one for one in await self._parts.view.rooms() if (one.node, one.storage) == place]
+        return placement.beside(await self._parts.view.rooms(), row)
 
     async def _of_snapshot(self, row: lease.Lease, one: snapshots.Snapshot) -> forks.Way:
         name, ref = one.pve_name, snapshot_calls.ref(row)

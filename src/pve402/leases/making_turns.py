@@ -4,7 +4,7 @@ A lease's row is its turn, from the request for its guest to the end of that tas
 dies holds none that nobody gives back. A guest that was given up counts while it may still be made.
 """
 
-from pve402.domain import lease, private_images
+from pve402.domain import lease
 from pve402.leases import moves, options, workflow
 from pve402.storage import creation_rows, database, transaction
 
@@ -60,9 +60,7 @@ def most(row: lease.Lease, settings: options.LeaseOptions) -> int:
     """Return how many guests a node may make when that of a lease begins to be made."""
     if row.owner == lease.NOBODY:
         return of_pool(settings)
-    is_fork = row.forked_from is not None
-    is_of_image = row.is_private_image or private_images.chosen(row.template) is not None
     has_turn = row.create_sent_at is not None  # it was asked for
-    if (is_fork or is_of_image) and not has_turn:
+    if (row.is_copy or row.is_private_image) and not has_turn:
         return of_copies(settings)
     return settings.creates_per_node

@@ -34,7 +34,7 @@ class Choosing:
             return rooms
         if purchase.settles_first:
             raise private_images.ImageNeedsKey
-        return [room for room in rooms if stands_in(image, room)]
+        return placement.beside(rooms, image)
 
     async def check(
         self, asked: request.CreationRequest, sku: catalogue.Sku, buyer: purchases.Buyer

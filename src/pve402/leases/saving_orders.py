@@ -131,7 +131,7 @@ def check_room(
     settings: options.LeaseOptions,
 ) -> None:
     """Raise NoCapacity if the disk of a lease does not fit a second time where it is."""
-    here = [room for room in rooms if (room.node, room.storage) == (row.node, row.storage or "")]
+    here = placement.beside(rooms, row)
     disk = lease.Size(cores=0, memory_mb=0, disk_gb=row.size.disk_gb)
     limits = dataclasses.replace(settings.limits, leases_per_node=None)
     placement.choose_room(here, promises, disk, allowed=frozenset(), limits=limits)

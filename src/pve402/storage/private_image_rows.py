@@ -41,7 +41,7 @@ async def failed_copies(
     query = sa.select(sa.func.count(), sa.func.max(_leases.created_at)).where(
         _leases.owner == account,
         created >= db.now(-for_seconds),
-        _leases.template.startswith(private_images.CHOSEN),
+        _leases.template.startswith(lease.PRIVATE_TEMPLATE),
         _leases.status.in_((_UNWINDING, lease.LeaseStatus.FAILED.value)),
         _leases.end_reason.in_(_NOT_UP),
         _leases.pooled_at.isnot(None),  # it was whole, and so was started
