@@ -10,7 +10,7 @@ from eth_account.signers.local import LocalAccount
 from tests.support import images as image_support
 from tests.support.installation import Installation, World, running
 
-from pve402.domain import lease, mark, price, request
+from pve402.domain import lease, mark, networks, price, request
 from pve402.leases import outcome
 from pve402.storage import tables
 
@@ -112,6 +112,13 @@ async def nothing_held(shop: Installation) -> bool:
     rows = [*await shop.rows(tables.forks), *await shop.rows(tables.snapshots)]
     left = [row for row in rows if row.get("name", "~fork") == "~fork"]
     return not left and not any(guest.config.snapshots for guest in guests)
+
+
+def is_connected(shop: Installation, row: lease.Lease) -> bool:
+    """Whether the card of a lease's guest may carry packets, and its row says so."""
+    is_down = "link_down=1" in image_support.options_of(shop, row.vmid)["net0"].split(",")
+    assert is_down is (row.link is networks.Link.PENDING)
+    return not is_down
 
 
 def marked(shop: Installation, row: lease.Lease) -> bool:

@@ -84,7 +84,10 @@ def options_of(shop: Installation, vmid: int) -> dict[str, Any]:
 
 
 def check_starts(rows: list[lease.Lease], seen: list[tuple[int, dict[str, Any]]]) -> None:
-    """Whatever was started had the mark, the size and a card of its own lease."""
+    """Whatever was started had the mark, the size and a card of its own lease.
+
+    A copy that is started for the first time is not paid for, and on no network.
+    """
     addresses: dict[str, str] = {}
     for vmid, options in seen:
         tags = str(options["tags"]).split(";")
@@ -96,6 +99,8 @@ def check_starts(rows: list[lease.Lease], seen: list[tuple[int, dict[str, Any]]]
         assert size == (row.size.cores, row.size.memory_mb)
         assert f"size={row.size.disk_gb}G" in options["rootfs"]
         (card,) = (part for part in options["net0"].split(",") if part.startswith("hwaddr="))
+        if row.is_copy and card not in addresses:
+            assert "link_down=1" in options["net0"].split(",")
         assert addresses.setdefault(card, row.lease_id) == row.lease_id
 
 

@@ -67,7 +67,7 @@ class Allowed:
 class Link(Enum):
     """Whether a guest's card may carry packets; the values are stored and shown to tenants."""
 
-    PENDING = "pending"  # the card is held down until its isolation rules are sure to stand
+    PENDING = "pending"  # down until its rules are sure to stand, or a copy is paid for
     READY = "ready"
 
 

@@ -4,7 +4,7 @@ A private image is a lease row whose guest is a template. It burns its disk at a
 
 ImagesNotOffered, ImageExists, ImageNeedsKey, ImageEnded    409
 ImageNotFound                                               404
-TooManyImages, CopiesFailed                                 429
+TooManyImages                                               429
 """
 
 import re
@@ -67,16 +67,6 @@ class TooManyImages(errors.TooMany):
 
     detail = "No more private images can be saved now; delete one first. Nothing was charged."
     code = "too_many_images"
-
-
-class CopiesFailed(errors.TooMany):
-    """Containers from the owner's images did not come up lately."""
-
-    detail = (
-        "Containers from this wallet's private images did not come up lately; wait, and see that"
-        " the image starts with a shell. Nothing was charged."
-    )
-    code = "copies_failed"
 
 
 def check_name(name: str) -> str:

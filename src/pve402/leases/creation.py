@@ -363,6 +363,7 @@ class Creation:
 
     async def _activate(self, deal: Deal, transaction: str | None) -> None:
         recheck = self._settling.needs_recheck(deal.order.network)
+        deal = await self._guest_steps.connect_paid(deal)
         await self._deals.activate(deal, transaction, recheck=recheck)
 
     async def _look(self, deal: Deal) -> machine.Sight:

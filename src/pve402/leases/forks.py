@@ -21,6 +21,7 @@ from pve402.leases import (
     fork_admission,
     machine,
     outcome,
+    past_copies,
     purchases,
     service,
     snapshot_calls,
@@ -111,6 +112,7 @@ class Forks:
         ContainerLocked, LeaseBusy, LeaseNotReady, LeaseOver, LeaseSuspended, ProxmoxErrors.
         """
         self.check_on()
+        self._check_network(row)
         fork_admission.check_source(row, await self._db.time())
         async with self._db.read() as tx:
             await fork_admission.check_idle(tx, row)
@@ -128,6 +130,15 @@ class Forks:
             return await self._of_guest(row)
         except pve.GuestMissing as error:
             raise errors.LeaseNotReady from error
+
+    def _check_network(self, row: lease.Lease) -> None:
+        """Raise ForkUnsupported where guests tell us their address: a copy could name any."""
+        sku = self._service.catalogue.skus.get(row.sku)
+        if sku is not None and self._service.catalogue.network_of(sku).is_read_from_guests:
+            raise forks.ForkUnsupported(
+                "Addresses on this container's network come from DHCP, so no copy can be given"
+                " one; nothing was charged."
+            )
 
     async def create(
         self,
@@ -182,6 +193,7 @@ class Forks:
         await self._parts.rules.check_purchase(purchase)
         await self._parts.rules.check_owner(row)
         purchase = await self._service.verify(purchase)
+        await past_copies.check(self._db, purchase.owner)
         if purchase.settles_first:
             raise errors.PaymentRefused(
                 "A fork cannot be paid by a contract wallet; nothing was charged.",

@@ -4,8 +4,10 @@
     once it is made             its rules are written or found standing, and the time is noted
     11 seconds later            its card is switched on, and the lease says `ready`
 
-pve-firewall polls every 10 seconds, so before that nobody knows whether rules filter. Commands and
-consoles need no card. Each step may run twice, and may run in another process than the last.
+pve-firewall polls every 10 seconds, so before that nobody knows whether rules filter. A copy runs
+its tenant's programs before it is paid for, so its card is down until then, on any network.
+Commands and consoles need no card. Each step may run twice, and may run in another process than the
+last.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -73,7 +75,7 @@ class GuestNetworks:
         if its node cannot isolate it, and other ProxmoxErrors.
         """
         wanted = firewall.Ruleset()
-        if row.link is networks.Link.PENDING:
+        if self.awaits_rules(row):
             self._view.check_node(row.node)
             wanted = self._ruleset(row)
         elif not any(one.is_isolated for one in self._on_sale.now.networks.values()):
@@ -92,7 +94,7 @@ class GuestNetworks:
         Raises ConfigChanged if others stand afterwards, and other ProxmoxErrors.
         """
         is_used = any(one.is_isolated for one in self._on_sale.now.networks.values())
-        if not (is_used or had_rules) or row.link is networks.Link.PENDING:
+        if not (is_used or had_rules) or self.awaits_rules(row):
             return
         if not await self._firewalls.stands(_ref(row), firewall.Ruleset()):
             await self._firewalls.clear(_ref(row))
@@ -133,6 +135,14 @@ class GuestNetworks:
         if found:
             row = await move(self._learned.noting(found))
         return await move(await self.isolate(row))
+
+    def awaits_rules(self, row: lease.Lease) -> bool:
+        """Return whether a guest's card is down until its rules stand.
+
+        That of a copy is down without isolation, too. What network is gone may have been isolated.
+        """
+        is_open = self._on_sale.network_of(row) is not None and not self._on_sale.isolation_of(row)
+        return row.link is networks.Link.PENDING and not is_open
 
     def connects_first(self, row: lease.Lease) -> bool:
         """Return whether a guest must be connected before it is anybody's."""
@@ -176,6 +186,9 @@ class GuestNetworks:
         """
         if row.link is networks.Link.READY:
             return (await move(await self.isolate(row)) if self.is_outdated(row) else row), None
+        if not self.awaits_rules(row):
+            await self._switch_on(row)
+            return await self._connected(row, move), None
         if self._view.problem is not None:
             raise workflow.RetryLater(self._view.problem, after_seconds=_UNSEEN_SECONDS)
         self._view.check_node(row.node)
@@ -187,8 +200,7 @@ class GuestNetworks:
         await self._switch_on(row)
         if learned_addresses.awaits_guest(row, self._profile(row)):
             return await self._read_address(row, move)
-        log.info("guest_connected", lease=row.lease_id, vmid=row.vmid)
-        return await move(moves.note_link), None
+        return await self._connected(row, move), None
 
     async def check_rules(self, row: lease.Lease) -> None:
         """Make sure that the rules of an isolated guest stand before it is started again.
@@ -227,11 +239,16 @@ class GuestNetworks:
         """
         config = await self._guests.config(_ref(row))
         self._check_own(row, config)
-        await self._check_stands(row)
+        if self.awaits_rules(row):
+            await self._check_stands(row)
         card = ",".join(_without_down(config))
         if card != config.values.get("net0", ""):
             changes = {"net0": card}
             await self._guests.update_config(_ref(row), changes, digest=config.digest)
+
+    async def _connected(self, row: lease.Lease, move: Move) -> lease.Lease:
+        log.info("guest_connected", lease=row.lease_id, vmid=row.vmid)
+        return await move(moves.note_link)
 
     async def _check_stands(self, row: lease.Lease) -> None:
         """Write the guest's rules unless they stand, and raise RetryLater until those filter."""

@@ -1,8 +1,12 @@
 """What a creation does to its guest once that is made: it completes, isolates and connects it."""
 
+import structlog
+
 from pve402.domain import networks
 from pve402.leases import deals, failing, guest_networks, oci_guests, workflow
 from pve402.proxmox import errors as pve
+
+log = structlog.get_logger(__name__)
 
 Deal = deals.Deal
 
@@ -35,7 +39,7 @@ class GuestSteps:
 
     async def _isolate(self, deal: Deal) -> Deal:
         """Write the isolation rules of a guest whose card is down, and note when they stood."""
-        if deal.lease.link is networks.Link.READY or deal.lease.rules_at is not None:
+        if deal.lease.rules_at is not None or not self._networks.awaits_rules(deal.lease):
             return deal
         try:
             moved = deals.Moving(self._deals, deal)
@@ -59,3 +63,18 @@ class GuestSteps:
             return moved.deal
         await self._failures.check_time(moved.deal)
         raise workflow.retry_at(again_at, await self._deals.db.time(), "its network waits")
+
+    async def connect_paid(self, deal: Deal) -> Deal:
+        """Switch the card of a copy on, now that it is paid for; if that fails, it is tried later.
+
+        Where its rules have to stand first, its lease's own steps do it as well.
+        """
+        if deal.lease.link is networks.Link.READY or self._networks.awaits_rules(deal.lease):
+            return deal
+        moved = deals.Moving(self._deals, deal)
+        try:
+            await self._networks.advance(deal.lease, moved.move)
+        except pve.ProxmoxError as error:
+            reason = workflow.reason_of(error)
+            log.warning("copy_not_connected", lease=deal.lease.lease_id, reason=reason)
+        return moved.deal

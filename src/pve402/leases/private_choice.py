@@ -5,17 +5,16 @@ once its own time is over, and a storage cannot delete what linked clones share.
 """
 
 from pve402.domain import account, catalogue, errors, lease, placement, private_images, request
-from pve402.leases import purchases
-from pve402.storage import database, lease_rows, private_image_rows
-
-_REMEMBERED_SECONDS = 3600.0
+from pve402.leases import on_sale, past_copies, purchases
+from pve402.storage import database, lease_rows
 
 
 class Choosing:
     """Finds the private image that a new lease is to be made from."""
 
-    def __init__(self, db: database.Database) -> None:
+    def __init__(self, db: database.Database, selling: on_sale.OnSale) -> None:
         self._db = db
+        self._on_sale = selling
 
     async def rooms(
         self,
@@ -56,34 +55,14 @@ class Choosing:
             raise errors.UnknownTemplate
         image.check_not_suspended()
         _check_fits(image, asked.size, sku)
+        if self._on_sale.now.network_of(sku).is_read_from_guests:  # a copy could name any address
+            raise errors.UnknownTemplate(
+                "The sku's containers get their address by DHCP; none can be made from this image."
+            )
         if not lease.is_usable(image.status, image.expires_at, now):
             raise private_images.ImageEnded
-        await self._check_past(image)
+        await past_copies.check(self._db, image.account)
         return image
-
-    async def _check_past(self, image: lease.Lease) -> None:
-        """Raise CopiesFailed for a while after copies of the owner's images did not come up.
-
-        What is on an image runs before its container is paid, so it must not fail at will.
-        """
-        async with self._db.read() as tx:
-            past = await private_image_rows.failed_copies(
-                self._db, tx, image.account, _REMEMBERED_SECONDS
-            )
-        if past.wait_seconds:
-            raise private_images.CopiesFailed(retry_after_seconds=past.wait_seconds)
-
-
-def stands_in(image: lease.Lease, room: placement.NodeRoom) -> bool:
-    """Whether a room is where an image, or a lease made from one, is."""
-    return (room.node, room.storage) == (image.node, image.storage or "")
-
-
-def rooms_again(row: lease.Lease, rooms: list[placement.NodeRoom]) -> list[placement.NodeRoom]:
-    """Return where a lease's guest may be made anew: from an image, only where it was."""
-    if private_images.chosen(row.template) is None:
-        return rooms
-    return [room for room in rooms if stands_in(row, room)]
 
 
 def _check_fits(image: lease.Lease, size: lease.Size, sku: catalogue.Sku) -> None:

@@ -130,8 +130,11 @@ async def reserve_without_card(
 
 
 def _first_link(wanted: lease.Lease, network: networks.NetworkProfile) -> networks.Link:
-    """Return whether a new guest waits for rules; the doctor's trial does so later."""
-    waits = network.is_isolated and not wanted.is_trial
+    """Return whether a new guest's card is down: until its rules stand, a copy's until it is paid.
+
+    The doctor takes down that of its trial later.
+    """
+    waits = (network.is_isolated and not wanted.is_trial) or wanted.is_copy
     return networks.Link.PENDING if waits else networks.Link.READY
 
 

@@ -109,15 +109,10 @@ class LeaseService:
         self._parts = parts
         self._db = parts.db
         self._views = parts.lease_views
-        self._choosing = private_choice.Choosing(parts.db)
+        self._choosing = private_choice.Choosing(parts.db, parts.on_sale)
         self.check_choice = self._choosing.check
         self.fitting = fitting.Fitting(
-            parts.db,
-            parts.view,
-            parts.settings,
-            parts.on_sale,
-            parts.firewalls,
-            parts.ranges,
+            parts.db, parts.view, parts.settings, parts.on_sale, parts.firewalls, parts.ranges
         )
         self.inbound = parts.inbound_rules
         self.snapshots = parts.snapshots

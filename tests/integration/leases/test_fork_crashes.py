@@ -19,7 +19,7 @@ WHEN = ["before", "after"]
 POINTS = [
     *(r"POST .*/snapshot$ 1", r"GET .*/snapshot$ 1", r"GET .*/tasks/.*vzsnapshot.* 1"),
     *(r"POST .*/clone$ 1", r"POST .*/clone$ 2", r"GET .*/tasks/.*vzclone.* 2"),
-    *(r"PUT .*/lxc/\d+/config$ 1", r"PUT .*/lxc/\d+/config$ 2"),
+    *(rf"PUT .*/lxc/\d+/config$ {number}" for number in (1, 2, 3)),  # the third: its card
     *(r"POST .*/status/start$ 1", r"POST .*/status/start$ 2", r"GET .*/tasks/.*vzstart.* 2"),
     *(r"DELETE .*/snapshot/ 1", r"GET .*/tasks/.*vzdelsnapshot.* 1"),
 ]
@@ -66,6 +66,7 @@ async def _check_outcome(shop: Installation, earned: int, cost: int, before: Ins
         assert shop.earned - earned == cost
         assert all(row.status is lease.LeaseStatus.ACTIVE for row in copies)
         assert all(shop.runs(row.vmid) and support.marked(shop, row) for row in copies)
+        assert all(support.is_connected(shop, row) for row in copies)
         told = [*before.rekey.told, *shop.rekey.told]
         assert {row.lease_id for row in copies} <= {one.lease_id for one, _ in told}
     else:

@@ -11,7 +11,7 @@ from tests.support import private_images as private
 from tests.support.images import image_proxmox, image_world
 from tests.support.installation import Installation, World, running
 
-from pve402.domain import errors, lease, order, private_images
+from pve402.domain import copies, errors, lease, order, private_images
 from pve402.leases import making_turns
 
 __all__ = ["image_proxmox", "image_world"]
@@ -33,7 +33,7 @@ async def test_copies_that_do_not_come_up_are_made_ever_more_seldom(shop: Instal
     with pytest.raises(errors.ProvisioningFailed):
         await shop.leases.create(wish, shop.buy(key, wish))
 
-    with pytest.raises(private_images.CopiesFailed):
+    with pytest.raises(copies.CopiesFailed):
         await shop.leases.create(wish, shop.buy(key, wish))
     assert shop.earned == before
     shop.pass_time(61)

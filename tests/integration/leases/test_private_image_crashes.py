@@ -7,6 +7,7 @@ card or size, and everything on Proxmox has its row.
 from pathlib import Path
 
 import pytest
+from tests.support import forks
 from tests.support import images as support
 from tests.support import private_images as private
 from tests.support.images import image_proxmox, image_world
@@ -24,6 +25,7 @@ SAVING = [
 USING = [
     *(r"GET .*/config$ 1", r"POST .*/clone$ 1", r"GET .*/tasks/.*vzclone.* 1"),
     *(r"PUT .*/config$ 1", r"PUT .*/resize$ 1", r"POST .*/status/start$ 1"),
+    r"PUT .*/config$ 2",  # its card is switched on
 ]
 LARGE = lease.Size(cores=2, memory_mb=512, disk_gb=3)
 
@@ -84,6 +86,7 @@ async def test_leasing_from_an_image_survives_a_crash(
         if bought.status is order.OrderStatus.SETTLED:
             assert (row.status, row.base) == (lease.LeaseStatus.ACTIVE, image.lease_id)
             assert row.lease_id in {told.lease_id for told, _ in second.rekey.told}
+            assert forks.is_connected(second, row)
         else:
             assert bought.status is order.OrderStatus.REFUSED
             assert (row.status, second.earned) == (lease.LeaseStatus.FAILED, paid_before)

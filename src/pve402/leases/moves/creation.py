@@ -91,8 +91,8 @@ async def note_addresses(
 
 
 async def note_link(tx: Transaction, row: lease.Lease) -> lease.Lease:
-    """STARTING or ACTIVE, unchanged: its guest is connected."""
-    path = row_moves.stay({Status.STARTING, Status.ACTIVE})
+    """STARTING, SETTLING or ACTIVE, unchanged: its guest is connected."""
+    path = row_moves.stay({Status.STARTING, Status.SETTLING, Status.ACTIVE})
     return await row_moves.move_fenced(tx, row, path, link=networks.Link.READY.value)
 
 
