@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from eth_account.signers.local import LocalAccount
 from tests.support import images as image_support
 from tests.support.installation import Installation, World, running
 
-from pve402.domain import lease, mark, networks, price, request
-from pve402.leases import outcome
+from pve402.domain import lease, mark, networks, order, price, request
+from pve402.leases import machine, outcome, workflow
 from pve402.storage import tables
 
 SIZE = lease.Size(cores=1, memory_mb=512, disk_gb=4)
@@ -127,3 +128,51 @@ def marked(shop: Installation, row: lease.Lease) -> bool:
     record = shop.parts.machines.read_description(options["description"])
     named = mark.leases_named(str(options["tags"]).split(";"))
     return record is not None and {record.lease_id, *named} == {row.lease_id}
+
+
+async def copies_of(
+    shop: Installation, source: lease.Lease
+) -> list[tuple[order.Order, lease.Lease]]:
+    """The orders of copies and their leases, the payment's own first."""
+    rows = {row.lease_id: row for row in await shop.leases_now()}
+    made = [(one, rows[one.lease_id or ""]) for one in await shop.orders_now()]
+    made = [(one, row) for one, row in made if row.forked_from == source.lease_id]
+    return sorted(made, key=lambda pair: pair[0].part_of or "")
+
+
+async def until_paid(shop: Installation, source: lease.Lease) -> None:
+    """Wait until all copies are paid for."""
+    for _ in range(400):
+        made = await copies_of(shop, source)
+        if made and all(one.is_paid for one, _ in made):
+            return
+        await asyncio.sleep(0.05)
+    raise TimeoutError([one.last_error for one, _ in made])
+
+
+def lose_once_paid(shop: Installation, hostname: str) -> list[int]:
+    """Have the guest of a copy vanish before it is handed over; return the list for its vmid."""
+    honest, gone = shop.rekey.rekey, list[int]()
+
+    async def rekey(row: lease.Lease, secrets: machine.Secrets) -> None:
+        if not gone and row.hostname == hostname:
+            gone.append(row.vmid)
+            shop.proxmox.world.guests.pop(row.vmid).pid = None
+        if row.vmid in gone:
+            raise workflow.RetryLater("no shell")
+        await honest(row, secrets)
+
+    shop.rekey.rekey = rekey  # type: ignore[method-assign]
+    return gone
+
+
+async def pass_a_day_of_trying(shop: Installation, source: lease.Lease) -> None:
+    """Let the delivery of a paid fork be overdue, without its leases ending meanwhile."""
+    (first, _), *_ = await copies_of(shop, source)
+    assert first.settled_at is not None
+    of_first = tables.orders.c.order_id == first.order_id
+    paid_at = {"settled_at": first.settled_at - timedelta(days=1)}
+    async with shop.parts.db.begin() as tx:
+        await tx.execute(tables.orders.update().where(of_first).values(**paid_at))
+    shop.pass_time(300)
+    await shop.settled_down()

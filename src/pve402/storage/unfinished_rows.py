@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pve402.domain import lease, reinstalls, size_changes, snapshots
+from pve402.domain import lease, order, reinstalls, size_changes, snapshots
 from pve402.storage import tables, transaction
 
 _leases = tables.leases.c
@@ -72,11 +72,16 @@ _begun = sa.union_all(
     _of(_changes, Kind.SIZE_CHANGE, size_changes.UNFINISHED, _changes.c.resumes_to.isnot(None)),
     _of(tables.reinstalls, Kind.REINSTALL, reinstalls.UNFINISHED, sa.true()),
 ).subquery("begun")
-_forks = tables.forks
+_forks, _orders = tables.forks, tables.orders.c
+_is_unpaid = sa.exists().where(  # later its tenant may need it; a copy that is made anew waits
+    _orders.order_id == _forks.c.order_id,
+    _orders.status.in_([status.value for status in order.OPEN]),
+    _orders.settled_at.is_(None),
+)
 _copied = sa.select(
     _forks.c.lease_id,
     sa.literal_column(f"'{Kind.FORK.value}'").label("kind"),
-    sa.case((_forks.c.pve_name.is_(None), 1), else_=0).label("keeps_down"),
+    sa.case((sa.and_(_forks.c.pve_name.is_(None), _is_unpaid), 1), else_=0).label("keeps_down"),
 )
 _all = sa.union_all(sa.select(_begun), _copied).subquery("all_begun")
 _OF_LEASE = sa.select(_all.c.kind, _all.c.keeps_down).where(

@@ -1,43 +1,25 @@
 """What becomes of a fork whose payment is lost, or whose copies do not come up once it is paid."""
 
 import asyncio
-from typing import Any
+from pathlib import Path
 
+import pytest
 from tests.integration.leases.test_confirmation import lose_for_good, mine
 from tests.support import forks as support
 from tests.support import images as image_support
 from tests.support.debts import debts_of
 from tests.support.forks import shop
 from tests.support.images import image_proxmox, image_world
-from tests.support.installation import Installation
+from tests.support.installation import Installation, running, simulated_proxmox
 
-from pve402.domain import lease, order
-from pve402.leases import workflow
+from pve402.domain import errors, order
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import SimulatedFacilitator
 
 __all__ = ["image_proxmox", "image_world", "shop"]
 
 DAY = 86_400
 REFUSED, SETTLED = order.OrderStatus.REFUSED, order.OrderStatus.SETTLED
-
-
-async def copies_of(
-    shop: Installation, source: lease.Lease
-) -> list[tuple[order.Order, lease.Lease]]:
-    """The orders of copies and their leases, the payment's own first."""
-    rows = {row.lease_id: row for row in await shop.leases_now()}
-    made = [(one, rows[one.lease_id or ""]) for one in await shop.orders_now()]
-    made = [(one, row) for one, row in made if row.forked_from == source.lease_id]
-    return sorted(made, key=lambda pair: pair[0].part_of or "")
-
-
-async def until_paid(shop: Installation, source: lease.Lease) -> None:
-    """Wait until all copies are paid for."""
-    for _ in range(400):
-        made = await copies_of(shop, source)
-        if made and all(one.is_paid for one, _ in made):
-            return
-        await asyncio.sleep(0.05)
-    raise TimeoutError([one.last_error for one, _ in made])
 
 
 async def test_a_transfer_that_is_lost_takes_the_minutes_of_all_copies_back(
@@ -52,7 +34,7 @@ async def test_a_transfer_that_is_lost_takes_the_minutes_of_all_copies_back(
         shop.pass_time(30)
         await shop.settled_down()
 
-    made = await copies_of(shop, source)
+    made = await support.copies_of(shop, source)
     assert [(one.status, one.final) for one, _ in made] == [(REFUSED, True)] * 3
     assert {row.end_reason for _, row in made} == {"payment_reverted"}
     assert not any(shop.runs(row.vmid) for _, row in made)
@@ -65,19 +47,11 @@ async def test_a_copy_that_is_not_delivered_is_not_owed_if_its_payment_is_lost(
 ) -> None:
     source = await support.source_of(shop)
     mine(shop, 12)
-    gone: list[int] = []
-
-    async def vanish(row: lease.Lease, secrets: Any) -> None:
-        if row.hostname == "copy-2":
-            shop.proxmox.world.guests.pop(row.vmid, None)
-            shop.fail_call(r"POST .*/clone$", times=10_000)
-            gone.append(row.vmid)
-            raise workflow.RetryLater("no shell")
-
-    shop.rekey.rekey = vanish  # type: ignore[method-assign]
+    gone = support.lose_once_paid(shop, "copy-2")
     await support.fork(shop, source, 2, purchase={"wait_seconds": 0.0})
-    await until_paid(shop, source)
-    lose_for_good(shop, (await copies_of(shop, source))[0][0])
+    await support.until_paid(shop, source)
+    shop.fail_call(r"POST .*/clone$", times=10_000)
+    lose_for_good(shop, (await support.copies_of(shop, source))[0][0])
 
     for seconds in (30, 30, DAY, 100, 100, 100):
         shop.pass_time(seconds)
@@ -85,7 +59,7 @@ async def test_a_copy_that_is_not_delivered_is_not_owed_if_its_payment_is_lost(
 
     assert gone
     assert await debts_of(shop) == []
-    made = await copies_of(shop, source)
+    made = await support.copies_of(shop, source)
     assert [(one.status, one.refusal) for one, _ in made] == [(REFUSED, "payment_reverted")] * 2
 
 
@@ -119,13 +93,50 @@ async def test_a_paid_copy_that_cannot_be_rekeyed_is_its_tenants_as_it_is(
     shop.rekey.failures = 10_000
 
     await support.fork(shop, source, 2, purchase={"wait_seconds": 0.0})
-    await until_paid(shop, source)
+    await support.until_paid(shop, source)
     shop.pass_time(720)
     for _ in range(100):
         await asyncio.sleep(0.05)
-        if not any(one.is_open for one, _ in await copies_of(shop, source)):
+        if not any(one.is_open for one, _ in await support.copies_of(shop, source)):
             break
 
-    made = await copies_of(shop, source)
+    made = await support.copies_of(shop, source)
     assert [(one.status, one.tries) for one, _ in made] == [(SETTLED, 0)] * 2
     assert await image_support.unaccounted(shop) == []
+
+
+@pytest.mark.parametrize(("stops_again", "end"), [(True, SETTLED), (False, order.OrderStatus.OWED)])
+async def test_a_stopped_container_may_start_once_its_copies_are_paid_for(
+    tmp_path: Path,
+    chain: SimulatedChain,
+    facilitator: SimulatedFacilitator,
+    *,
+    stops_again: bool,
+    end: order.OrderStatus,
+) -> None:
+    url, once = f"sqlite:///{tmp_path}/db.sqlite3", {"idempotency_key": "k" * 32}
+    async with (
+        simulated_proxmox() as proxmox,  # its storage copies only what is down
+        running(url, proxmox, chain, facilitator, **support.SETTINGS) as shop,
+    ):
+        source, key = await shop.leases.stop(await support.source_of(shop)), shop.tenant()
+        await shop.settled_down()
+        source, gone = await shop.leases.find(source.lease_id), support.lose_once_paid(shop, "copy")
+        await support.fork(shop, source, key=key, purchase={"wait_seconds": 0.0, **once})
+        await support.until_paid(shop, source)
+        mine(shop, 12)
+
+        source = await shop.leases.start(source)
+        runs = shop.runs(source.vmid)
+        if stops_again:
+            await shop.leases.stop(await shop.leases.find(source.lease_id))
+        for seconds in (30, 30):
+            shop.pass_time(seconds)
+            await shop.settled_down()
+        await support.pass_a_day_of_trying(shop, source)
+
+        assert (len(gone), runs) == (1, True)
+        assert [one.status for one, _ in await support.copies_of(shop, source)] == [end]
+        if not stops_again:
+            with pytest.raises(errors.PaymentOwed):
+                await support.fork(shop, source, key=key, purchase=once)

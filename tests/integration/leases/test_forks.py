@@ -15,7 +15,7 @@ from tests.support.images import image_proxmox, image_world
 from tests.support.installation import Installation, World, running, simulated_proxmox
 
 from pve402.domain import errors, forks, lease, order, private_images, size_changes, snapshots
-from pve402.leases import saving_orders, workflow
+from pve402.leases import saving_orders
 from pve402.storage import lease_rows, tables
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
@@ -169,20 +169,7 @@ async def test_a_guest_that_vanishes_once_it_is_paid_is_copied_again(
     shop: Installation, name: str
 ) -> None:
     source = await support.source_of(shop)
-    started = image_support.starts(shop)
-    honest, gone = shop.rekey.rekey, list[int]()
-
-    async def vanish(row: lease.Lease, secrets: Any) -> None:
-        if not gone and row.hostname == name:
-            gone.append(row.vmid)
-            guest = shop.proxmox.world.guests[row.vmid]
-            guest.pid = None
-            del shop.proxmox.world.guests[row.vmid]
-        if row.vmid in gone:
-            raise workflow.RetryLater("no shell")
-        await honest(row, secrets)
-
-    shop.rekey.rekey = vanish  # type: ignore[method-assign]
+    started, gone = image_support.starts(shop), support.lose_once_paid(shop, name)
     forking = asyncio.ensure_future(support.fork(shop, source, 3))
     while not forking.done():
         await asyncio.sleep(0.05)
