@@ -96,10 +96,17 @@ class Parts:
     async def write_lost(
         self, tx: transaction.Transaction, others: Sequence[deals.Deal], reason: str
     ) -> None:
-        """Refuse what else a lost payment bought. Raises as `shorten`."""
+        """Refuse what else a lost payment bought.
+
+        Raises RetryLater as `shorten`, and while another process has one of the orders.
+        """
         for one in others:
             final = {"final": True, **deals.CLOSED}
-            await self._deals.write_refusal(tx, one.order, REVERTED, reason, **final)
+            try:
+                await self._deals.write_refusal(tx, one.order, REVERTED, reason, **final)
+            except queue.FenceLostError:
+                held = "another order of the payment is worked on"
+                raise workflow.RetryLater(held, after_seconds=_AGAIN_SECONDS) from None
             await self.shorten(tx, one)
 
     async def shorten(self, tx: transaction.Transaction, deal: deals.Deal) -> None:

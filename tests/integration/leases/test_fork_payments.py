@@ -1,6 +1,7 @@
 """What becomes of a fork whose payment is lost, or whose copies do not come up once it is paid."""
 
 import asyncio
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.support.images import image_proxmox, image_world
 from tests.support.installation import Installation, running, simulated_proxmox
 
 from pve402.domain import errors, order
+from pve402.leases import deals, parts, workflow
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
 
@@ -40,6 +42,19 @@ async def test_a_transfer_that_is_lost_takes_the_minutes_of_all_copies_back(
     assert not any(shop.runs(row.vmid) for _, row in made)
     assert shop.runs(source.vmid)
     assert await debts_of(shop) == []
+
+
+async def test_a_lost_payment_waits_for_an_order_that_is_worked_on(shop: Installation) -> None:
+    answer = await support.fork(shop, await support.source_of(shop), 2)
+    writer = shop.parts.lease_worker._workflows.creation._deals
+    (other,) = answer.others
+    taken = deals.Deal(order=dataclasses.replace(other.order, fence="gone"), lease=other.lease)
+
+    with pytest.raises(workflow.RetryLater):
+        async with shop.parts.db.begin() as tx:
+            await parts.Parts(writer).write_lost(tx, [taken], "a test")
+
+    assert (await shop.parts.forks._parts.outcomes.read(other.order.order_id)).status is SETTLED
 
 
 async def test_a_copy_that_is_not_delivered_is_not_owed_if_its_payment_is_lost(
