@@ -216,9 +216,8 @@ class Clones:
             waiting = self._locked.setdefault(base.lease_id, {})
             waiting[row.lease_id] = waiting.get(row.lease_id, 0) + 1
             if is_patient or waiting[row.lease_id] < _MOST_LOCKED:
-                raise workflow.RetryLater(
-                    "another clone of the base is made", after_seconds=_LOCKED_PAUSE_SECONDS
-                )
+                reason = "another clone of the base is made"
+                raise workflow.look_again(reason, waiting[row.lease_id], _LOCKED_PAUSE_SECONDS)
             del self._locked[base.lease_id]
             return False
         return isinstance(error, workflow.TRANSIENT)

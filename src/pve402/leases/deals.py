@@ -126,7 +126,7 @@ class Deals:
             written = await self.write_order(tx, deal.order, **paid)
             if written.parts > 1:
                 times = {name: paid[name] for name in ("settled_at", "tried_at", "transaction")}
-                await order_rows.pay_parts(tx, written.order_id, times)
+                await order_rows.pay_parts(self.db, tx, written.order_id, times)
         return Deal(order=written, lease=deal.lease)
 
     async def begin_try(

@@ -83,7 +83,8 @@ class ForkSteps:
             problem = None if found is None else found.problem
             raise workflow.GiveUp("create_failed", f"there is no snapshot to copy ({problem})")
         await self._failures.check_time(deal)
-        raise workflow.RetryLater("the snapshot is being taken", after_seconds=_LOOK_AGAIN_SECONDS)
+        reason = "the snapshot is being taken"
+        raise workflow.look_again(reason, deal.order.attempts, _LOOK_AGAIN_SECONDS)
 
 
 class ForkEnds:

@@ -77,7 +77,8 @@ class Parts:
         if now.order.is_paid:
             return now
         await self.check_first(now.order)
-        raise workflow.RetryLater("its payment is not made yet", after_seconds=_AGAIN_SECONDS)
+        reason = "its payment is not made yet"  # once it is, the part is due
+        raise workflow.look_again(reason, now.order.attempts, _AGAIN_SECONDS)
 
     async def take_back(self, deal: deals.Deal) -> list[deals.Deal]:
         """Return the other leases of a payment that was lost, delivered or not.

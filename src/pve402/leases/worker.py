@@ -248,7 +248,7 @@ class Worker:
             await self._workflows.confirmation.run(row)
         elif row.kind is order.OrderKind.CREATION:
             await self._workflows.creation.run(row)
-            if await self._workflows.fork_ends.after_creation():
+            if await self._workflows.fork_ends.after_creation() or row.parts > 1:
                 self.wake()
         else:
             await self._workflows.renewal.run(row)

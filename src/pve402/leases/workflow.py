@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 _LOG_LINES = 4
 _REASON_LENGTH = 500
 _TEXT_LENGTH = 200
+_OFTEN_LOOKS = 10
+SELDOM_SECONDS = 2.0
+"""The pause of who has waited for long for something else of ours."""
 
 RowT = TypeVar("RowT")
 StateT = TypeVar("StateT", bound=Enum)
@@ -53,6 +56,13 @@ class RetryLater(Exception):
 def retry_at(when: datetime, now: datetime, reason: str) -> RetryLater:
     """Return what ends a step that can go on at a known time."""
     return RetryLater(reason, after_seconds=max((when - now).total_seconds(), 0.05))
+
+
+def look_again(reason: str, looks: int, after_seconds: float) -> RetryLater:
+    """Return what ends a step that waits for another of ours: it looks often, and later seldom."""
+    return RetryLater(
+        reason, after_seconds=after_seconds if looks < _OFTEN_LOOKS else SELDOM_SECONDS
+    )
 
 
 class GiveUp(Exception):

@@ -76,10 +76,19 @@ async def list_parts(tx: transaction.Transaction, order_id: str) -> list[order.O
     return [order.Order.from_row(row) for row in found]
 
 
-async def pay_parts(tx: transaction.Transaction, order_id: str, values: Mapping[str, Any]) -> None:
-    """Note that an order's payment has paid for its parts; whoever works on them sees it."""
-    unpaid = (_orders.c.part_of == order_id, _orders.c.settled_at.is_(None))
-    await tx.execute(_orders.update().where(*unpaid).values(**values))
+async def pay_parts(
+    db: database.Database,
+    tx: transaction.Transaction,
+    order_id: str,
+    values: Mapping[str, Any],
+) -> None:
+    """Note that an order's payment has paid for its parts.
+
+    Whoever works on one sees it; the others are due.
+    """
+    due = sa.case((_orders.c.fence.is_(None), db.now()), else_=_orders.c.due_at)
+    parts = _orders.update().where(_orders.c.part_of == order_id, *UNSETTLED)
+    await tx.execute(parts.values(**values, due_at=due))
 
 
 async def take_over(

@@ -193,9 +193,12 @@ async def test_while_the_source_is_locked_its_copy_waits(shop: Installation) -> 
     config = shop.proxmox.world.guests[source.vmid].config
     config.options["lock"] = "disk"
 
+    pauses = []
     for _ in range(40):
-        with pytest.raises(workflow.RetryLater):
+        with pytest.raises(workflow.RetryLater) as waits:
             await copy(shop, row, source, snapshot=name)
+        pauses.append(waits.value.after_seconds or 0)
+    assert pauses[0] < 1 < workflow.SELDOM_SECONDS == pauses[-1]
     del config.options["lock"]
 
     assert await copy(shop, row, source, snapshot=name) is not None

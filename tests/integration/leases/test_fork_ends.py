@@ -6,7 +6,7 @@ from tests.support.images import image_proxmox, image_world
 from tests.support.installation import Installation
 
 from pve402.domain import forks, snapshots
-from pve402.storage import fork_rows, snapshot_rows, tables
+from pve402.storage import fork_rows, order_rows, snapshot_rows, tables
 
 __all__ = ["either_shop", "image_proxmox", "image_world"]
 
@@ -33,3 +33,24 @@ async def test_forks_that_cannot_be_let_go_hide_no_others(either_shop: Installat
         await tx.execute(tables.leases.update().values(hold_order_id=None))
 
     assert found == [0, 0, 1, 1]
+
+
+async def test_a_part_is_due_once_its_payment_is_made(either_shop: Installation) -> None:
+    db, source = either_shop.parts.db, await support.source_of(either_shop)
+    answer = await support.fork(either_shop, source, 2)
+    first, (part,) = answer.order.order_id, [one.order.order_id for one in answer.others]
+    later, own = db.now(3600), tables.orders.c.order_id == part
+    looked = []
+    for status, fence in (("settling", None), ("settling", "f"), ("refused", None)):
+        unpaid = {"settled_at": None, "due_at": later, "fence": fence, "status": status}
+        async with db.begin() as tx:
+            await tx.execute(tables.orders.update().where(own).values(**unpaid))
+            await order_rows.pay_parts(db, tx, first, {"settled_at": db.now()})
+            now = await order_rows.get(tx, part)
+            closed = {"status": "settled", "fence": None, "due_at": None}
+            await tx.execute(tables.orders.update().where(own).values(**closed))
+            assert now is not None
+            due = now.due_at is not None and now.due_at <= await db.time_in(tx)
+        looked.append((now.is_paid, due))
+
+    assert looked == [(True, True), (True, False), (False, False)]
