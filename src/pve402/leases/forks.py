@@ -146,36 +146,45 @@ class Forks:
         asked: request.CreationRequest,
         purchase: purchases.Purchase,
     ) -> outcome.Answer:
-        """Lease a copy of a guest. Raises as `LeaseService.create`, and as `check`."""
+        """Lease copies of a guest. Raises as `LeaseService.create`, and as `check`.
+
+        Once they are paid for, each is returned as it is, delivered or not. Raises PaymentOwed and
+        DeliveryPending only if none is or may be delivered besides the first.
+        """
         give_up_at = time.monotonic() + purchase.wait_seconds  # for all copies together
         taken = await self._accepting.find(asked, purchase)
         if taken is None:
             taken = await self._take(row, asked, purchase)
             if taken.new:
                 self._parts.lease_worker.begin(taken.order)
-        first = await self._service.answer(taken, purchase)
-        others = await self._others(first, give_up_at if purchase.wait_seconds > 0 else None)
+        try:
+            first = await self._service.answer(taken, purchase)
+        except (errors.PaymentOwed, errors.DeliveryPending):
+            first = await self._answer(await self._parts.outcomes.read(taken.order.order_id))
+            others = await self._others(taken, purchase, give_up_at)
+            if not any(one.order.is_open or one.order.status is _SETTLED for one in others):
+                raise
+        else:
+            others = await self._others(taken, purchase, give_up_at)
         return dataclasses.replace(first, others=others)
 
     async def _others(
-        self, first: outcome.Answer, give_up_at: float | None
+        self, taken: admission.Taken, purchase: purchases.Purchase, give_up_at: float
     ) -> tuple[outcome.Answer, ...]:
-        """Return what else a payment bought. Raises DeliveryPending if one takes longer."""
-        if first.order.parts == 1:
+        """Return what else a payment bought; what takes longer than the client waits is open."""
+        if taken.order.parts == 1:
             return ()
         async with self._db.read() as tx:
-            rows = await order_rows.list_parts(tx, first.order.order_id)
-        return tuple([await self._other(row, first, give_up_at) for row in rows])
+            rows = await order_rows.list_parts(tx, taken.order.order_id)
+        if purchase.wait_seconds > 0:
+            until = self._parts.outcomes.until_closed
+            rows = [await until(one, max(0.0, give_up_at - time.monotonic())) for one in rows]
+        may_see = await self._service.may_see_token(taken, purchase)
+        return tuple([await self._answer(one, shows_token=may_see) for one in rows])
 
-    async def _other(
-        self, row: order.Order, first: outcome.Answer, give_up_at: float | None
-    ) -> outcome.Answer:
-        if give_up_at is not None:
-            left = max(0.0, give_up_at - time.monotonic())
-            row = await self._parts.outcomes.until_closed(row, left)
-            if row.is_open:
-                raise errors.DeliveryPending
-        shows_token = first.access_token is not None and row.status is _SETTLED
+    async def _answer(self, row: order.Order, *, shows_token: bool = False) -> outcome.Answer:
+        """Return what became of one copy; its token only once it is delivered."""
+        shows_token &= row.status is _SETTLED
         token = self._parts.secret_vault.lease_token(row.order_id) if shows_token else None
         found = await self._parts.outcomes.lease_of(row)
         return outcome.Answer(lease=found, order=row, access_token=token)

@@ -180,8 +180,7 @@ class LeaseService:
             sku = asked.check(selling)
             how = making.of_sku(selling, sku)
             self._parts.firewalls.check(how.network)
-            default = self._parts.settings.default_template
-            template = sku.template_volume(asked.template, default)
+            template = sku.template_volume(asked.template, self._parts.settings.default_template)
             rooms = await self._parts.view.rooms_for(template)
             await self._parts.rules.check_purchase(purchase)
             purchase = await self.verify(purchase)
@@ -370,10 +369,14 @@ class LeaseService:
         if warm_guests.may_be_replaced(found, row):
             raise errors.OrderPending
         is_sold = row.kind is order.OrderKind.CREATION and not row.is_open
-        named = taken.named and purchase.key_is_secret
-        may_see = is_sold and (taken.new or (named and await self._is_proven(purchase)))
+        may_see = is_sold and await self.may_see_token(taken, purchase)
         token = self._parts.secret_vault.lease_token(row.order_id) if may_see else None
         return Answer(lease=found, order=row, access_token=token)
+
+    async def may_see_token(self, taken: admission.Taken, purchase: Purchase) -> bool:
+        """Return whether the tokens of what was bought are for who sent this purchase."""
+        named = taken.named and purchase.key_is_secret
+        return taken.new or (named and await self._is_proven(purchase))
 
 
 def check_endable(row: lease.Lease) -> None:

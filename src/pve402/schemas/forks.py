@@ -76,5 +76,6 @@ class ForkAnswer(LeaseAnswer):
 
     forked_from: str = Field(description="The leaseId of the container that was copied.")
     others: list[LeaseAnswer] = Field(
-        description="The other copies. Their `amount` is their share of the first one's."
+        description="The other copies. Their `amount` is their share of the first one's. The share"
+        " of a copy that is `failed` is owed."
     )

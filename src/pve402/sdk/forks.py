@@ -38,7 +38,8 @@ class AsyncForking(facts.Facts):
         """Lease copies of the box, each a box of its own; at most `max_usd` is paid for all.
 
         A copy has the disk and the size of the box, or of one of its snapshots, and starts as after
-        a power cut. Whether it can be made now is told by `can_fork`. Raises as `lease`.
+        a power cut. Whether it can be made now is told by `can_fork`. One that was paid and did not
+        come up is not returned, but owed. Raises as `lease`.
         """
         wish = schemas.ForkRequest(
             runtime_minutes=minutes,
@@ -51,7 +52,8 @@ class AsyncForking(facts.Facts):
             user_data=user_data,
         )
         made = await self._forked(wish, paying.usd(max_usd), idempotency_key)
-        return [await self._copy(one, ends_on_exit=ends_on_exit) for one in made]
+        delivered = [one for one in made if one.status != "failed"]
+        return [await self._copy(one, ends_on_exit=ends_on_exit) for one in delivered]
 
     async def can_fork(self, snapshot: str | None = None) -> schemas.ForkOffer:
         """Whether the box, or a snapshot of it, can be copied now. Raises as `show`."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from tests.support import asgi, wallets
 from tests.support import forks as support
+from tests.support.debts import mine
 from tests.support.forks import shop
 from tests.support.images import image_proxmox, image_world
 from tests.support.installation import Installation
@@ -128,3 +129,32 @@ async def test_what_cannot_be_is_refused_before_a_price_is_named(shop: Installat
         "invalid_body",
     ]
     assert (await tenant.get("?snapshot=missing")).json()["problem"] == "snapshot_not_found"
+
+
+async def test_what_was_delivered_is_handed_over_though_the_first_copy_is_owed(
+    shop: Installation,
+) -> None:
+    tenant, named = await tenant_of(shop), {"Idempotency-Key": "k" * 32}
+    source = await shop.leases.find(tenant.path.split("/")[2])
+    support.lose_once_paid(shop, "copy")
+    paying = wallets.payment_headers(shop.tenant(), await tenant.post())
+    begun = await tenant.post(**paying, **named, Prefer="respond-async")
+    await support.until_paid(shop, source)
+    mine(shop)
+    shop.fail_call(r"POST .*/clone$", times=10_000)
+    await shop.settled_down()
+    early = await tenant.post(**paying, **named, Prefer="respond-async")
+    await support.pass_a_day_of_trying(shop, source)
+
+    again, unproven = await tenant.post(**paying, **named), await tenant.post(**paying)
+
+    first, others = again.json(), again.json()["others"]
+    assert (begun.status, early.status, again.status, unproven.status) == (202, 202, 200, 200)
+    assert early.json()["others"] == others
+    assert (first["status"], first["accessToken"]) == ("failed", None)
+    assert "GET /owed" in first["message"]
+    assert len(others) == 2
+    for one in others:
+        own = {"authorization": f"Bearer {one['accessToken']}"}
+        assert (await tenant.http.get(f"/lease/{one['leaseId']}", headers=own)).status == 200
+    assert {one["accessToken"] for one in unproven.json()["others"]} == {None}

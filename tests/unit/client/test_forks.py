@@ -13,7 +13,8 @@ from pve402 import client, schemas
 
 OTHER_ID = "l" + "1" * 25
 OTHER = {**LEASE, "leaseId": OTHER_ID, "hostname": "copy-2", "accessToken": "other-token"}
-FORKED = {**LEASE, "hostname": "copy", "forkedFrom": LEASE_ID, "others": [OTHER]}
+OWED = {**LEASE, "leaseId": "l" + "2" * 25, "ctid": None, "status": "failed", "accessToken": None}
+FORKED = {**LEASE, "hostname": "copy", "forkedFrom": LEASE_ID, "others": [OTHER, OWED]}
 OFFER = {"possible": False, "needsStop": True, "problem": "fork_needs_stop", "atMost": 3}
 SEEN: list[tuple[str, str, Any]] = []
 
@@ -44,6 +45,7 @@ async def test_the_command_asks_for_copies_and_keeps_their_tokens():
     assert (method, path) == ("POST", f"/lease/{LEASE_ID}/fork")
     assert wish.items() <= sent.items()
     assert (code, "copy-2" in printed, OTHER_ID in printed) == (0, True, True), printed
+    assert "failed" in printed
     assert "other-token" not in printed
 
 
@@ -61,7 +63,7 @@ async def test_each_copy_is_used_with_its_own_token():
         bought = await client.forks.fork(tenant, LEASE_ID, wish)
         opened = [await tenant.authorization(one) for one in (LEASE_ID, OTHER_ID)]
 
-    assert [one.lease_id for one in bought.answer.others] == [OTHER_ID]
+    assert [one.lease_id for one in bought.answer.others] == [OTHER_ID, OWED["leaseId"]]
     assert opened == [{"Authorization": f"Bearer {name}-token"} for name in ("lease", "other")]
 
 

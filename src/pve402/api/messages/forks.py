@@ -2,7 +2,7 @@
 
 from pve402 import schemas
 from pve402.api.messages import leases, prices
-from pve402.domain import errors, forks, lease, ssh_keys
+from pve402.domain import errors, forks, lease, order, ssh_keys
 from pve402.domain.request import CreationRequest
 from pve402.jump import way
 from pve402.leases import outcome
@@ -41,10 +41,17 @@ def offer(found: Offer) -> schemas.ForkOffer:
     )
 
 
-def answer(
-    bought: outcome.Answer, forked_from: str, message: str, ssh_way: way.Way | None
-) -> schemas.ForkAnswer:
+def answer(bought: outcome.Answer, forked_from: str, ssh_way: way.Way | None) -> schemas.ForkAnswer:
     """Describe the copies that a payment bought."""
-    first = leases.lease_answer(bought, message, ssh_way)
-    others = [leases.lease_answer(one, message, ssh_way) for one in bought.others]
+    first, *others = [
+        leases.lease_answer(one, _message(one), ssh_way) for one in (bought, *bought.others)
+    ]
     return schemas.ForkAnswer(**dict(first), forked_from=forked_from, others=others)
+
+
+def _message(one: outcome.Answer) -> str:
+    if one.order.is_open:
+        return "This is still in progress; ask again with the same payment."
+    if one.order.status is order.OrderStatus.OWED:
+        return "This copy did not come up; its share is owed to the wallet that paid: GET /owed."
+    return f"The copy is ready{leases.until(one.lease.expires_at)}."

@@ -10,7 +10,6 @@ from starlette.responses import Response
 from pve402 import schemas
 from pve402.api import caller, context, gate, terms
 from pve402.api.messages import forks as fork_messages
-from pve402.api.messages import leases as lease_messages
 from pve402.api.messages import reply
 from pve402.api.openapi import operations
 from pve402.api.transport import body, large_bodies, routing
@@ -82,9 +81,6 @@ def _priced(app: context.Context, request: Request, usd: Fraction) -> gate.Price
 
 def _bought(app: context.Context, answer: service.Answer, forked_from: str) -> Response:
     """Build the answer to a purchase; 202 while it is still in progress."""
-    if answer.order.is_open:
-        message = "This is still in progress; ask again with the same payment."
-        shown = fork_messages.answer(answer, forked_from, message, app.ssh_way)
-        return reply.respond(shown, 202)
-    message = f"The copy is ready{lease_messages.until(answer.lease.expires_at)}."
-    return reply.respond(fork_messages.answer(answer, forked_from, message, app.ssh_way))
+    is_open = any(one.order.is_open for one in (answer, *answer.others))
+    shown = fork_messages.answer(answer, forked_from, app.ssh_way)
+    return reply.respond(shown, 202 if is_open else 200)
