@@ -4,7 +4,7 @@ import asyncio
 import functools
 from datetime import datetime
 
-from pve402.domain import order, private_images
+from pve402.domain import order
 from pve402.leases import (
     clones,
     deals,
@@ -50,12 +50,11 @@ class CloneSteps:
 
         Raises RetryLater, GiveUp, ForeignError.
         """
-        if deal.lease.forked_from is not None:
-            return await self._forks.make(deal, planned_expiry)
-        is_private = private_images.chosen(deal.lease.template) is not None
-        if not is_private and (deal.order.settles_first or deal.order.is_paid):
+        is_copy = deal.lease.is_copy
+        if not is_copy and (deal.order.settles_first or deal.order.is_paid):
             return None
-        moved, origin = deals.Moving(self._deals, deal), self._private if is_private else None
+        origin = await self._origin_of(deal)
+        moved = deals.Moving(self._deals, deal)
         try:
             row = await self._clones.make(deal.lease, planned_expiry, moved.move, origin)
         except workflow.RetryLater:
@@ -65,12 +64,19 @@ class CloneSteps:
             raise await self._failures.passing_or_final(
                 moved.deal, error, "create_failed"
             ) from error
-        if row is None and is_private:
-            raise workflow.GiveUp("create_failed", "the private image cannot be copied now")
+        if row is None and is_copy:
+            raise workflow.GiveUp("create_failed", "what it is a copy of cannot be copied now")
         if row is None:
             return None
         whole = functools.partial(moves.finish_clone, self._deals.db)
-        return await self._deals.advance(moved.deal, whole, order_status=order.OrderStatus.WORKING)
+        status = None if deal.order.is_paid else order.OrderStatus.WORKING
+        return await self._deals.advance(moved.deal, whole, order_status=status)
+
+    async def _origin_of(self, deal: deals.Deal) -> origins.Origin | None:
+        """Return what a copy is made from; None: a prepared image."""
+        if deal.lease.forked_from is not None:
+            return await self._forks.origin_of(deal)
+        return self._private if deal.lease.is_copy else None
 
     async def check(self, deal: deals.Deal) -> None:
         """Before money moves, check that a clone could be given its tenant's secrets.

@@ -8,14 +8,9 @@ A fork's guest is always a copy, even if it is made anew once it is paid: nothin
 """
 
 import contextlib
-import functools
-from datetime import datetime
 
-import structlog
-
-from pve402.domain import forks, lease, order, snapshots
-from pve402.leases import clones, deals, failing, moves, options, parts, workflow
-from pve402.proxmox import errors as pve
+from pve402.domain import forks, lease, snapshots
+from pve402.leases import clones, deals, failing, moves, options, origins, parts, workflow
 from pve402.storage import (
     database,
     fork_rows,
@@ -25,14 +20,12 @@ from pve402.storage import (
     transaction,
 )
 
-log = structlog.get_logger(__name__)
-
 _STATES = snapshots.State
 _LOOK_AGAIN_SECONDS = 0.2
 
 
 class ForkSteps:
-    """Makes the guests of forks; holds no state between steps."""
+    """Finds what the guests of forks are copies of; holds no state between steps."""
 
     def __init__(
         self, deal_writer: deals.Deals, cloning: clones.Clones, failures: failing.Failures
@@ -42,31 +35,16 @@ class ForkSteps:
         self._failures = failures
         self.parts = parts.Parts(deal_writer)
 
-    async def make(self, deal: deals.Deal, planned_expiry: datetime) -> deals.Deal:
-        """Return the deal once its guest is a whole copy. Raises RetryLater, GiveUp, ForeignError.
+    async def origin_of(self, deal: deals.Deal) -> origins.Origin:
+        """Return what a fork's guest is a copy of, once it is there. Raises RetryLater, GiveUp.
 
         A refusal of a paid one has it tried again, until it is owed.
         """
         await self.parts.check_first(deal.order)
         fork = await self._ready(deal)
-        origin = self._clones.guest_of(
+        return self._clones.guest_of(
             fork.lease_id, snapshot=fork.pve_name, is_linked=fork.is_linked
         )
-        moved = deals.Moving(self._deals, deal)
-        try:
-            row = await self._clones.make(deal.lease, planned_expiry, moved.move, origin)
-        except workflow.RetryLater:
-            await self._failures.check_time(moved.deal)
-            raise
-        except pve.ProxmoxError as error:
-            raise await self._failures.passing_or_final(
-                moved.deal, error, "create_failed"
-            ) from error
-        if row is None:
-            raise workflow.GiveUp("create_failed", "the container could not be copied")
-        whole = functools.partial(moves.finish_clone, self._deals.db)
-        status = None if moved.deal.order.is_paid else order.OrderStatus.WORKING
-        return await self._deals.advance(moved.deal, whole, order_status=status)
 
     async def _ready(self, deal: deals.Deal) -> forks.Fork:
         """Return what is copied, once it is there; give up if it never will be."""
