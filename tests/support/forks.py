@@ -94,14 +94,7 @@ async def die_in(shop: Installation, name: str, number: int, when: str, then: An
         return await asyncio.Future()
 
     setattr(deals, name, counting)
-    asking = asyncio.ensure_future(then)
-    waiting = asyncio.ensure_future(reached.wait())
-    await asyncio.wait({asking, waiting}, timeout=30, return_when=asyncio.FIRST_COMPLETED)
-    await shop.die()
-    for task in (asking, waiting):
-        task.cancel()
-    await asyncio.gather(asking, waiting, return_exceptions=True)
-    return reached.is_set()
+    return await image_support.die_once(shop, reached, then)
 
 
 async def nothing_held(shop: Installation) -> bool:

@@ -107,7 +107,11 @@ def check_starts(rows: list[lease.Lease], seen: list[tuple[int, dict[str, Any]]]
 async def die_at(shop: Installation, point: str, when: str, then: Any) -> bool:
     """Let things go on until the n-th call that matches `METHOD path n`, and die there."""
     pattern, _, number = point.rpartition(" ")
-    reached = _hang_at(shop, pattern, int(number), when)
+    return await die_once(shop, _hang_at(shop, pattern, int(number), when), then)
+
+
+async def die_once(shop: Installation, reached: asyncio.Event, then: Any) -> bool:
+    """Let things go on until they reach a point or end, and die; return whether they reached it."""
     asking = asyncio.ensure_future(then)
     waiting = asyncio.ensure_future(reached.wait())
     await asyncio.wait({asking, waiting}, timeout=30, return_when=asyncio.FIRST_COMPLETED)

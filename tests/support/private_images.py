@@ -1,11 +1,13 @@
 """An installation that offers private images, and tenants who save, keep and use them."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from eth_account.signers.local import LocalAccount
 from tests.support.images import SHIPPED, SKU
-from tests.support.installation import Installation, creation
+from tests.support.installation import Installation, World, creation, running
 
 from pve402.domain import lease, price, private_images, request
 from pve402.leases import outcome, saving_orders, service
@@ -19,6 +21,14 @@ def catalogue(tmp_path: Path, more: str = "", rate: str = RATE) -> Path:
     file = tmp_path / "private.toml"
     file.write_text(f'{SHIPPED}\nimage_gb_usd_minute = "{rate}"\n{more}')
     return file
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, image_world: World) -> AsyncIterator[Installation]:
+    """A running installation that offers private images."""
+    url, file = f"sqlite:///{tmp_path}/db.sqlite3", catalogue(tmp_path)
+    async with running(url, *image_world, pve402_catalogue=file) as made:
+        yield made
 
 
 def asked(row: lease.Lease, name: str = "tools", minutes: int = 60, **more: Any) -> Any:

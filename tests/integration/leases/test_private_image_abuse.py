@@ -1,28 +1,19 @@
 """Images that are made to fail, or that would keep others from their containers."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from tests.integration.leases.test_creation import foreign
 from tests.support import images as support
 from tests.support import private_images as private
 from tests.support.images import image_proxmox, image_world
-from tests.support.installation import Installation, World, running
+from tests.support.installation import Installation
+from tests.support.private_images import shop
 
 from pve402.domain import copies, errors, lease, order, private_images
 from pve402.leases import making_turns
 
-__all__ = ["image_proxmox", "image_world"]
-
-
-@pytest.fixture
-async def shop(tmp_path: Path, image_world: World) -> AsyncIterator[Installation]:
-    """A running installation that offers private images."""
-    url, file = f"sqlite:///{tmp_path}/db.sqlite3", private.catalogue(tmp_path)
-    async with running(url, *image_world, pve402_catalogue=file) as made:
-        yield made
+__all__ = ["image_proxmox", "image_world", "shop"]
 
 
 async def test_copies_that_do_not_come_up_are_made_ever_more_seldom(shop: Installation) -> None:

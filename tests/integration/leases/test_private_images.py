@@ -1,6 +1,5 @@
 """Private images: saved, kept, used and deleted; nobody else can see, use or guess one."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -8,20 +7,13 @@ from tests.support import images as support
 from tests.support import private_images as private
 from tests.support.images import image_proxmox, image_world
 from tests.support.installation import Installation, World, owner_of, running
+from tests.support.private_images import shop
 
 from pve402.domain import errors, lease, order, private_images
 from pve402.leases import private_images as use_cases
 from pve402.leases import service
 
-__all__ = ["image_proxmox", "image_world"]
-
-
-@pytest.fixture
-async def shop(tmp_path: Path, image_world: World) -> AsyncIterator[Installation]:
-    """A running installation that offers private images."""
-    url, file = f"sqlite:///{tmp_path}/db.sqlite3", private.catalogue(tmp_path)
-    async with running(url, *image_world, pve402_catalogue=file) as made:
-        yield made
+__all__ = ["image_proxmox", "image_world", "shop"]
 
 
 async def test_an_image_is_a_bare_template_that_its_payer_owns(shop: Installation) -> None:
