@@ -83,7 +83,7 @@ async def _agreed(
 def _show(url: str, answer: schemas.ForkAnswer, *, as_json: bool) -> None:
     """Keep the tokens of the copies, and show the copies: to people without them, if kept."""
     copies = [answer, *answer.others]
-    delivered = [one for one in copies if one.status != "failed"]
+    delivered = [one for one in copies if one.access_token]
     kept = [credentials.keep(url, one, one.access_token) for one in delivered]
     if as_json or not all(kept):
         terminal.show(answer, as_json=as_json)

@@ -11,10 +11,17 @@ from pve402.schemas.wire import Wire
 _LEASE_ID: Final = re.compile(r"l[a-z0-9]{25}")
 
 
-class _Promise(Wire):
+class _Part(Wire):
+    """A lease of an answer; it has a token once it is handed over."""
+
+    access_token: str | None = None
+
+
+class _Promise(_Part):
     """What is read of an answer to a purchase that is not done yet, whatever it buys."""
 
     lease_id: str = ""  # an image has none
+    others: tuple[_Part, ...] = ()  # copies
 
 
 async def sent_before(
@@ -40,9 +47,15 @@ def note(book: ledger.Ledger, payment_id: int, reply: transport.Reply) -> None:
 
 
 def final(reply: transport.Reply, idempotency_key: str) -> transport.Reply:
-    """The last answer, if it is one. Raises OutcomeUnknown for a promise: nothing is bought yet."""
+    """The last answer, if it is one. Raises OutcomeUnknown for a promise: nothing is bought yet.
+
+    Of several copies some may be there while another is made again.
+    """
     if reply.status != 202:
         return reply
-    lease_id = transport.read(reply, _Promise).lease_id
-    known = lease_id if _LEASE_ID.fullmatch(lease_id) else ""
+    promised = transport.read(reply, _Promise)
+    copies = (promised, *promised.others) if promised.others else ()
+    if any(one.access_token for one in copies):
+        return reply
+    known = promised.lease_id if _LEASE_ID.fullmatch(promised.lease_id) else ""
     raise errors.OutcomeUnknown("the service is still working on it", idempotency_key, known)

@@ -39,7 +39,7 @@ class AsyncForking(facts.Facts):
 
         A copy has the disk and the size of the box, or of one of its snapshots, and starts as after
         a power cut. Whether it can be made now is told by `can_fork`. One that was paid and did not
-        come up is not returned, but owed. Raises as `lease`.
+        come up is not returned: it is made again, or owed. Raises as `lease`.
         """
         wish = schemas.ForkRequest(
             runtime_minutes=minutes,
@@ -52,7 +52,7 @@ class AsyncForking(facts.Facts):
             user_data=user_data,
         )
         made = await self._forked(wish, paying.usd(max_usd), idempotency_key)
-        delivered = [one for one in made if one.status != "failed"]
+        delivered = [one for one in made if one.access_token]
         return [await self._copy(one, ends_on_exit=ends_on_exit) for one in delivered]
 
     async def can_fork(self, snapshot: str | None = None) -> schemas.ForkOffer:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from aiohttp import web
 from tests.support import tenant_service
 from tests.support.tenant_service import LEASE, LEASE_ID
@@ -10,6 +11,7 @@ from tests.unit.client.test_owed import command
 
 import pve402
 from pve402 import client, schemas
+from pve402.client import outcomes, transport
 
 OTHER_ID = "l" + "1" * 25
 OTHER = {**LEASE, "leaseId": OTHER_ID, "hostname": "copy-2", "accessToken": "other-token"}
@@ -80,3 +82,13 @@ async def test_a_box_is_copied_into_boxes():
     assert (offer.possible, offer.needs_stop, offer.at_most) == (False, True, 3)
     assert [copy.hostname for copy in copies] == ["copy", "copy-2"]
     assert next(sent for method, _, sent in SEEN if method == "POST")["count"] == 2
+
+
+def test_copies_that_are_there_are_an_answer_while_another_is_made_again():
+    waits = {**FORKED, "status": "provisioning", "accessToken": None}
+    bodies = [json.dumps({**waits, "others": others}).encode() for others in ([OTHER], [OWED])]
+    promised = [transport.Reply(status=202, headers={}, body=body) for body in bodies]
+
+    assert outcomes.final(promised[0], "k" * 22) is promised[0]
+    with pytest.raises(client.OutcomeUnknown):
+        outcomes.final(promised[1], "k" * 22)
