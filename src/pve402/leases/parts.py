@@ -39,7 +39,7 @@ class Parts:
         """Wait until all other leases of a payment could be handed over.
 
         Once it is paid, each is delivered by itself. Raises GiveUp if one never will be,
-        RetryLater if it takes long.
+        RetryLater if it takes long, FenceLostError if another process has paid meanwhile.
         """
         if row.is_paid:
             return
@@ -52,6 +52,8 @@ class Parts:
     async def _are_up(self, row: order.Order) -> bool:
         async with self._deals.db.read() as tx:
             others = await order_rows.list_parts(tx, row.order_id)
+        if any(one.is_paid for one in others):  # by who has taken this order over
+            raise queue.FenceLostError
         lost = next((one for one in others if one.status in _LOST), None)
         if lost is not None:
             reason = f"another container was not made: {lost.last_error}"

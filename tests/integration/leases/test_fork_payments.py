@@ -15,6 +15,7 @@ from tests.support.installation import Installation, running, simulated_proxmox
 
 from pve402.domain import errors, order
 from pve402.leases import deals, parts, workflow
+from pve402.storage import queue
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
 
@@ -44,10 +45,10 @@ async def test_a_transfer_that_is_lost_takes_the_minutes_of_all_copies_back(
     assert await debts_of(shop) == []
 
 
-async def test_a_lost_payment_waits_for_an_order_that_is_worked_on(shop: Installation) -> None:
+async def test_orders_of_a_payment_mind_who_has_taken_them_over(shop: Installation) -> None:
     answer = await support.fork(shop, await support.source_of(shop), 2)
     writer = shop.parts.lease_worker._workflows.creation._deals
-    (other,) = answer.others
+    unpaid, (other,) = dataclasses.replace(answer.order, settled_at=None), answer.others
     taken = deals.Deal(order=dataclasses.replace(other.order, fence="gone"), lease=other.lease)
 
     with pytest.raises(workflow.RetryLater):
@@ -55,6 +56,8 @@ async def test_a_lost_payment_waits_for_an_order_that_is_worked_on(shop: Install
             await parts.Parts(writer).write_lost(tx, [taken], "a test")
 
     assert (await shop.parts.forks._parts.outcomes.read(other.order.order_id)).status is SETTLED
+    with pytest.raises(queue.FenceLostError):
+        await parts.Parts(writer).await_others(unpaid)
 
 
 async def test_a_copy_that_is_not_delivered_is_not_owed_if_its_payment_is_lost(
