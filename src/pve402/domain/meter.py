@@ -110,8 +110,14 @@ class Meter:
         return dataclasses.replace(self, balance=self.balance - amount)
 
     def changed(self, burn: int, moment: datetime) -> Self:
-        """Burn another amount a minute from a moment on; a pause goes on."""
-        return dataclasses.replace(self.credited(0, moment), burn=burn)
+        """Burn another amount a minute from a moment on; a pause goes on.
+
+        Time that has run out stays so.
+        """
+        settled = self.at(moment)
+        if self.ends_at <= moment:
+            return settled.rebased(burn)
+        return dataclasses.replace(settled, burn=burn)
 
     def loaded(self, more: int, moment: datetime) -> Self:
         """Burn so much more a minute from a moment on, or less, during a pause and otherwise.
@@ -124,16 +130,17 @@ class Meter:
         return dataclasses.replace(settled, burn=max(LEAST_BURN, settled.burn + more), pause=pause)
 
     def paused(self, burn: int, moment: datetime, longest: timedelta) -> Self:
-        """Burn that much a minute from a moment on, for so long at most."""
-        settled = self.credited(0, moment)
+        """Burn that much a minute from a moment on, for so long at most; if it has not ended."""
+        settled = self.at(moment)
+        if self.ends_at <= moment:
+            return settled
         since = settled.metered_at
-        return dataclasses.replace(
-            settled, pause=Pause(burn=burn, since=since, until=since + longest)
-        )
+        pause = Pause(burn=burn, since=since, until=since + longest)
+        return dataclasses.replace(settled, pause=pause)
 
     def woken(self, moment: datetime) -> Self:
         """End a pause."""
-        return dataclasses.replace(self.credited(0, moment), pause=None)
+        return dataclasses.replace(self.at(moment), pause=None)
 
     def paid_ahead_ms(self, moment: datetime, *, added: int = 0, less: int = 0) -> int:
         """Return how long the balance would last from a moment on, were it not for a pause.

@@ -30,6 +30,8 @@ SIZES = st.builds(
     disk_gb=st.integers(1, 64 * 1024),
 )
 MINUTES = st.integers(1, 100_000)
+UNIT_MS = Fraction(1, 60_000 * 1024 * 10**18)
+"""What a burn of one unit costs in a millisecond."""
 BURNS = st.one_of(st.integers(1, 50), st.integers(10**6, 10**22))
 MILLISECONDS = st.one_of(st.integers(0, 200_000), st.integers(0, 10**10))
 EVENTS = st.one_of(
@@ -56,12 +58,14 @@ class Model:
         self.value = Fraction(0)
         self.held = False
         self.slow_usd_ms, self.slow_until_ms = Fraction(0), 0
-        self.change(burn)
+        self.usd_ms = burn * UNIT_MS
 
     def change(self, burn: int) -> None:
         """Burn another amount a minute."""
         self._forget_what_was_not_paid()
-        self.usd_ms = Fraction(burn, 60_000 * 1024 * 10**18)
+        if self.is_over:  # nothing is left that would last longer at less
+            self.value = min(self.value, (burn - 1) * UNIT_MS)
+        self.usd_ms = burn * UNIT_MS
 
     def wait(self, milliseconds: int) -> None:
         """Burn every whole millisecond that the value pays for."""
@@ -76,8 +80,9 @@ class Model:
     def pause(self, burn: int, longest_ms: int) -> None:
         """Burn another amount a minute for a while."""
         self._forget_what_was_not_paid()
-        self.slow_usd_ms = Fraction(burn, 60_000 * 1024 * 10**18)
-        self.slow_until_ms = self.now_ms + longest_ms
+        if not self.is_over:
+            self.slow_usd_ms = burn * UNIT_MS
+            self.slow_until_ms = self.now_ms + longest_ms
 
     def wake(self) -> None:
         """Burn what is burnt otherwise."""
@@ -97,6 +102,11 @@ class Model:
         if self.value < self.slow_ms * self.slowly:
             return self.value // self.slowly
         return self.slow_ms + (self.value - self.slow_ms * self.slowly) // self.usd_ms
+
+    @property
+    def is_over(self) -> bool:
+        """Whether less is left than a millisecond burns."""
+        return self.left_ms <= 0
 
     @property
     def slow_ms(self) -> int:
@@ -308,10 +318,14 @@ def test_what_the_end_leaves_stays_in_the_balance() -> None:
     assert over.credited(5, BEGIN + timedelta(days=1)).ends_at == BEGIN + timedelta(days=1) + MS
 
 
-def test_another_burn_after_the_end_begins_then() -> None:
-    metered = meter.Meter(balance=100, burn=7, metered_at=BEGIN)
+def test_what_has_ended_stays_so_at_any_burn() -> None:
+    over, later = meter.Meter(balance=100, burn=7, metered_at=BEGIN), BEGIN + 90 * MS
 
-    assert metered.changed(1, BEGIN + 90 * MS).ends_at == BEGIN + 92 * MS
+    changed, paused = over.changed(1, later), over.paused(1, later, timedelta(days=1))
+
+    assert (changed.ends_at, changed.burn) == (over.ends_at, 1)
+    assert paused == over.at(later)
+    assert paused.woken(later).ends_at == over.ends_at
 
 
 def test_time_that_is_held_does_not_pass_even_if_its_beginning_was_rounded() -> None:
