@@ -283,7 +283,12 @@ class Lease:
 
     def is_woken_by(self, use: power.Use) -> bool:
         """Whether it is paused, or to be, and its tenant chose that this wakes it."""
-        return self.is_paused and use.value in self.metadata.get("wakeOn", ())
+        return self.is_paused and use.value in self.wake_on
+
+    @property
+    def wake_on(self) -> tuple[str, ...]:
+        """What wakes it when it is paused, besides a start: values of `power.Use`."""
+        return tuple(self.metadata.get("wakeOn", ()))
 
     @property
     def idle_pause_minutes(self) -> int | None:

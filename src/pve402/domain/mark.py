@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from pve402.domain import inbound, lease, meter, networks, power
 
@@ -35,6 +35,26 @@ class GuestRecord:
     network: str = networks.OF_VARIABLES
     addresses: Mapping[str, str] = dataclasses.field(default_factory=dict)  # by family
     openings: tuple[inbound.Opening, ...] | None = None
+    wake_on: tuple[str, ...] = ()
+    idle_pause_minutes: int | None = None
+
+    @classmethod
+    def of(cls, row: lease.Lease, expires_at: datetime) -> Self:
+        """Return what is to be said about a lease that ends then."""
+        return cls(
+            lease_id=row.lease_id,
+            owner=row.owner,
+            sku=row.sku,
+            size=row.size,
+            expires_at=expires_at,
+            metered=meter.of(row),
+            suspension=row.suspension,
+            network=row.network,
+            addresses=row.addresses,
+            openings=row.openings,
+            wake_on=row.wake_on,
+            idle_pause_minutes=row.idle_pause_minutes,
+        )
 
 
 def instance_tag(instance: str) -> str:
@@ -66,8 +86,9 @@ def describe(record: GuestRecord, key: bytes) -> str:
         del facts["metered"]
     else:
         facts["metered"] = meter.to_words(record.metered)
-    if record.openings is None:
-        del facts["openings"]
+    for name in ("openings", "wake_on", "idle_pause_minutes"):
+        if getattr(record, name) in {None, ()}:
+            del facts[name]
     if record.suspension is None:
         del facts["suspension"]
     else:
@@ -118,6 +139,8 @@ def _record(body: str) -> GuestRecord:
         metered=meter.from_words(facts["metered"]) if "metered" in facts else None,
         suspension=_suspension(facts.get("suspension")),
         openings=inbound.from_list(facts.get("openings")),
+        wake_on=tuple(facts.get("wake_on", ())),
+        idle_pause_minutes=facts.get("idle_pause_minutes"),
     )
 
 

@@ -35,6 +35,7 @@ class Pause:
     burn: int  # units a minute, at least one
     since: datetime
     until: datetime
+    is_idle: bool = False  # nobody asked for it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,13 +130,15 @@ class Meter:
             pause = dataclasses.replace(pause, burn=max(LEAST_BURN, pause.burn + more))
         return dataclasses.replace(settled, burn=max(LEAST_BURN, settled.burn + more), pause=pause)
 
-    def paused(self, burn: int, moment: datetime, longest: timedelta) -> Self:
+    def paused(
+        self, burn: int, moment: datetime, longest: timedelta, *, is_idle: bool = False
+    ) -> Self:
         """Burn that much a minute from a moment on, for so long at most; if it has not ended."""
         settled = self.at(moment)
         if self.ends_at <= moment:
             return settled
         since = settled.metered_at
-        pause = Pause(burn=burn, since=since, until=since + longest)
+        pause = Pause(burn=burn, since=since, until=since + longest, is_idle=is_idle)
         return dataclasses.replace(settled, pause=pause)
 
     def woken(self, moment: datetime) -> Self:
@@ -307,7 +310,7 @@ def from_words(words: Mapping[str, Any]) -> Meter:
     pause = words.get("pause")
     if pause is not None:
         times = {name: moment_of(pause[name]) for name in ("since", "until")}
-        pause = Pause(burn=pause["burn"], **times)
+        pause = Pause(burn=pause["burn"], is_idle=pause.get("is_idle", False), **times)
     return Meter(
         balance=words["balance"],
         burn=words["burn"],

@@ -16,7 +16,7 @@ from datetime import datetime
 
 import structlog
 
-from pve402.domain import lease, mark, meter
+from pve402.domain import lease, mark
 from pve402.leases import guest_specs, looking, options, sights, workflow
 from pve402.leases import on_sale as sale
 from pve402.proxmox import errors as pve
@@ -246,19 +246,7 @@ class Machines:
 
     def description(self, row: lease.Lease, expires_at: datetime) -> str:
         """Return the signed description of the lease's guest."""
-        record = mark.GuestRecord(
-            lease_id=row.lease_id,
-            owner=row.owner,
-            sku=row.sku,
-            size=row.size,
-            expires_at=expires_at,
-            metered=meter.of(row),
-            suspension=row.suspension,
-            network=row.network,
-            addresses=row.addresses,
-            openings=row.openings,
-        )
-        return mark.describe(record, self._looking.mark_key)
+        return mark.describe(mark.GuestRecord.of(row, expires_at), self._looking.mark_key)
 
     def read_description(self, description: str) -> mark.GuestRecord | None:
         """Return the record in a guest's description, if we signed it."""

@@ -10,6 +10,7 @@ snapshot. So a stopped guest gets its lease's size back before the lease is writ
 
 import dataclasses
 from datetime import datetime
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -175,11 +176,18 @@ async def _write(parts: bootstrap.Components, one: Found, now: datetime) -> None
         openings=record.openings,
         wanted=wanted,
         suspension=record.suspension,
+        metadata=_metadata(record),
     )
     if active and record.metered is not None:
         row = row.evolve(**record.metered.facts)
     async with parts.db.begin() as tx:
         await reservation.restore(parts.db, tx, row)
+
+
+def _metadata(record: mark.GuestRecord) -> dict[str, Any]:
+    """Return what the lease's metadata said of pauses; the rest is lost."""
+    chosen = {"wakeOn": list(record.wake_on), "idlePauseMinutes": record.idle_pause_minutes}
+    return {name: value for name, value in chosen.items() if value}
 
 
 def _status(owner: str) -> lease.LeaseStatus:

@@ -245,7 +245,9 @@ async def test_a_start_takes_back_a_pause_that_has_not_begun(shop: Installation)
 async def test_a_suspension_and_its_end_leave_it_paused(
     shop: Installation, time_held: bool
 ) -> None:
-    paused = await shop.leases.pause((await shop.lease()).lease)
+    row = (await shop.lease(idle_pause_minutes=5)).lease
+    await shop.parts.lease_reconciler.idle.pauses.pause_idle(row)
+    paused = await shop.until(lambda now: now.paused_at is not None)
     before = metered(paused).pause
     assert before is not None
     db = shop.parts.db
@@ -263,6 +265,7 @@ async def test_a_suspension_and_its_end_leave_it_paused(
     assert after is not None
     assert (moved >= HOUR) is time_held
     assert after.until - before.until == moved
+    assert after.is_idle
     assert now.wanted is power.Wanted.STOPPED
     assert not shop.runs(paused.vmid)
 
@@ -309,10 +312,11 @@ async def test_a_rollback_leaves_it_paused(
         assert (now.expires_at, now.paused_at) == (paused.expires_at, paused.paused_at)
 
 
-async def test_a_rebuilt_table_has_the_pause_to_the_millisecond(
+async def test_a_rebuilt_table_has_the_pause_to_the_millisecond_and_what_ends_it(
     shop: Installation, tmp_path: Path, world: World, pausing_catalogue: Path
 ) -> None:
-    paused = await shop.leases.pause((await shop.lease()).lease)
+    chosen: dict[str, Any] = {"wake_on": ("command", "port"), "idle_pause_minutes": 5}
+    paused = await shop.leases.pause((await shop.lease(**chosen)).lease)
     await shop.die()
 
     url = f"sqlite:///{tmp_path}/rebuilt.sqlite3"
@@ -324,6 +328,7 @@ async def test_a_rebuilt_table_has_the_pause_to_the_millisecond(
         now = await reconcile(again)
 
         assert metered(now) == metered(paused)
+        assert (now.wake_on, now.idle_pause_minutes) == (("command", "port"), 5)
         assert (now.expires_at, now.wanted) == (paused.expires_at, power.Wanted.STOPPED)
         assert not again.runs(paused.vmid)
 

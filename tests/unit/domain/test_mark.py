@@ -45,6 +45,12 @@ def test_a_line_without_a_balance_is_that_of_earlier_versions() -> None:
     assert "metered" not in json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
 
 
+def test_how_a_lease_is_paused_and_woken_comes_back() -> None:
+    record = dataclasses.replace(RECORD, wake_on=("command", "port"), idle_pause_minutes=1440)
+
+    assert mark.read_description(mark.describe(record, KEY), KEY) == record
+
+
 def test_what_people_add_around_the_line_does_no_harm() -> None:
     text = "a note\n" + mark.describe(RECORD, KEY) + "\nanother note\n"
 

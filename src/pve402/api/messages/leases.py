@@ -178,12 +178,11 @@ def _paused(shown: Lease) -> schemas.PauseItem | None:
     if found is None or found.pause is None:
         return None
     rate = prices.usd(Fraction(found.slow_burn, meter.UNITS_PER_USD))
-    was_idle = shown.wanted_by is power.WantedBy.SERVICE and shown.idle_pause_minutes is not None
     return schemas.PauseItem(
         since=found.pause.since,
         until=found.pause.until,
         minute_usd=rate,
-        because="idle" if was_idle else None,
+        because="idle" if found.pause.is_idle else None,
     )
 
 

@@ -54,7 +54,9 @@ async def begin_pause(
     metered = metering.rated(latest, moment)
     if burn is None or metered.ends_at <= moment:
         return row
-    values: dict[str, Any] = {**metered.paused(burn, moment, longest).facts, "pause_asked_at": None}
+    is_idle = latest.wanted_by is power.WantedBy.SERVICE
+    paused = metered.paused(burn, moment, longest, is_idle=is_idle)
+    values: dict[str, Any] = {**paused.facts, "pause_asked_at": None}
     only_if = {"fence": row.fence, "pause_asked_at": row.pause_asked_at}
     return await row_moves.move(tx, row, _ACTIVE, only_if, **values)
 
