@@ -12,7 +12,7 @@ from typing import Any, cast
 import asyncssh
 from tests.support import fake_leases, loopback
 
-from pve402.domain import errors, lease
+from pve402.domain import errors, lease, power
 from pve402.guests import open_calls, pipes
 from pve402.jump import host, host_key, inside, way
 from pve402.jump.options import JumpOptions
@@ -82,10 +82,12 @@ class Rig:
     pipes: list[EchoPipe] = field(default_factory=list)
     pipe_of_guest: type[EchoPipe] = EchoPipe
     readings: int = 0
+    woken: list[str] = field(default_factory=list)
+    refusal: errors.Pve402Error | None = None
 
-    def lease(self, *keys: asyncssh.SSHKey) -> lease.Lease:
+    def lease(self, *keys: asyncssh.SSHKey, **changes: Any) -> lease.Lease:
         """Add a lease that these keys open."""
-        made = fake_leases.make_lease("eip155:84532:0x" + "1" * 40)
+        made = fake_leases.make_lease("eip155:84532:0x" + "1" * 40, **changes)
         self.leases[made.lease_id] = made
         self.keys[made.lease_id] = {key.get_fingerprint() for key in keys}
         return made
@@ -97,9 +99,21 @@ class Rig:
         return self.leases[lease_id]
 
     async def authorized(self, found: lease.Lease) -> frozenset[str]:
-        """The keys that are in the guest now."""
+        """The keys that are in the guest now, if it is up."""
         self.readings += 1
+        if self.leases[found.lease_id].paused_at is not None:
+            raise errors.TryLater
         return frozenset(self.keys[found.lease_id])
+
+    async def wake_for(self, found: lease.Lease, use: power.Use) -> lease.Lease:
+        """Wake a lease if this use does; that takes a moment."""
+        if self.refusal is not None:
+            raise self.refusal
+        if found.is_woken_by(use):
+            self.woken.append(found.lease_id)
+            await asyncio.sleep(0.02)
+            self.leases[found.lease_id] = found.evolve(paused_at=None)
+        return self.leases[found.lease_id]
 
     async def open_pipe(self, _found: lease.Lease) -> pipes.Pipe:
         """Start the guest's server."""
@@ -108,7 +122,7 @@ class Rig:
 
     @contextlib.asynccontextmanager
     async def client(
-        self, name: str, key: asyncssh.SSHKey | None = None, **options: Any
+        self, name: str, key: asyncssh.SSHKey | asyncssh.SSHKeyPair | None = None, **options: Any
     ) -> AsyncIterator[asyncssh.SSHClientConnection]:
         """Log in."""
         keys = [key] if key is not None else None
@@ -139,12 +153,9 @@ async def running(*, proxies: Proxies | None = None, **limits: Any) -> AsyncIter
     rig = Rig(port=port)
     calls = open_calls.OpenCalls(cast("Any", None), seconds=3600.0)
 
-    async def note_use(found: lease.Lease) -> lease.Lease:
-        return found
-
     within = inside.Inside(
         find=rig.find,
-        note_use=note_use,
+        wake_for=rig.wake_for,
         authorized=rig.authorized,
         open_pipe=rig.open_pipe,
         open_calls=calls,

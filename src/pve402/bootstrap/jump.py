@@ -36,5 +36,5 @@ def jump_host(
     name, port = settings.ssh_address
     access = way.Way(host=name, port=port, public_key=host_key.public_text(key))
     believed = proxies.Proxies(settings.pve402_ssh_proxies)
-    within = inside.of(work, leases.find, leases.note_use)
+    within = inside.of(work, leases.find, leases.wake_for)
     return host.JumpHost(settings.pve402_ssh_bind, key, access, within, proxies=believed)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pve402.domain.lease import Lease
-from pve402.guests import far_answers, far_pipes, guest_work, holder, peers, pipes
+from pve402.guests import far_answers, far_pipes, guest_work, holder, peers, pipes, ssh_keys
 from pve402.hub import errors as hub_errors
 from pve402.hub import services
 
@@ -20,6 +20,14 @@ async def authorized(work: guest_work.GuestWork, row: Lease) -> frozenset[str]:
 
     found = await holder.at_holder(work, row, address, attempt)
     return await _authorized_here(work, row) if found is None else found
+
+
+def given(row: Lease) -> frozenset[str]:
+    """Return the fingerprints of the keys that a tenant gave for a guest: known while it is down.
+
+    The guest may have others by now.
+    """
+    return frozenset(map(ssh_keys.fingerprint, row.metadata.get("sshPublicKeys", ()))) - {""}
 
 
 async def opened(work: guest_work.GuestWork, row: Lease) -> pipes.Pipe:

@@ -10,7 +10,7 @@ from typing import Final
 import asyncssh
 import structlog
 
-from pve402.domain import client_party, errors, lease
+from pve402.domain import client_party, errors, lease, power
 from pve402.guests import open_calls
 from pve402.jump import goodbye, inside, metrics, way
 from pve402.jump import options as limits
@@ -145,9 +145,8 @@ class JumpHost:
         facts = {"lease": found.lease_id, "address": address, "key": visit.fingerprint}
         log.info("jump_login", client=_version_of(client), **facts)
         started = time.monotonic()
-        await self._inside.note_use(found)
-        call = open_calls.OpenCall(found, None)
         try:
+            call = open_calls.OpenCall(await self._awake(visit, found), None)
             with self._inside.open_calls.track(call):
                 async with call.lasting():
                     await self._until_over(visit, found.lease_id)
@@ -163,6 +162,16 @@ class JumpHost:
                 reason=visit.reason,
                 **facts,
             )
+
+    async def _awake(self, visit: Visit, found: lease.Lease) -> lease.Lease:
+        """Return a lease once its guest may be entered. Raises NotNow."""
+        try:
+            woken = await self._inside.wake_for(found, power.Use.COMMAND)
+        except errors.Pve402Error as refusal:
+            visit.reason = refusal.code
+            raise NotNow(refusal.detail) from None
+        visit.is_awake.set()
+        return woken
 
     async def _until_over(self, visit: Visit, lease_id: str) -> None:
         """Wait until the client has left. Raises NotNow once its key opens the guest no more."""

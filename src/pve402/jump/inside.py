@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from pve402.domain import lease
+from pve402.domain import lease, power
 from pve402.guests import guest_work, open_calls, pipes, ssh_ways
 
 
@@ -12,13 +12,13 @@ class Inside:
     """Each may raise Pve402Error.
 
     find: the lease of a leaseId.
-    note_use: notes that a lease is in use.
+    wake_for: a lease that is about to be used: awake if its tenant chose that such use wakes it.
     authorized: the fingerprints of the keys that may log in to its guest.
     open_pipe: the guest's SSH server, started for one connection.
     """
 
     find: Callable[[str], Awaitable[lease.Lease]]
-    note_use: Callable[[lease.Lease], Awaitable[lease.Lease]]
+    wake_for: Callable[[lease.Lease, power.Use], Awaitable[lease.Lease]]
     authorized: Callable[[lease.Lease], Awaitable[frozenset[str]]]
     open_pipe: Callable[[lease.Lease], Awaitable[pipes.Pipe]]
     open_calls: open_calls.OpenCalls
@@ -27,7 +27,7 @@ class Inside:
 def of(
     work: guest_work.GuestWork,
     find: Callable[[str], Awaitable[lease.Lease]],
-    note_use: Callable[[lease.Lease], Awaitable[lease.Lease]],
+    wake_for: Callable[[lease.Lease, power.Use], Awaitable[lease.Lease]],
 ) -> Inside:
     """Return the ways into the guests of this installation."""
 
@@ -39,7 +39,7 @@ def of(
 
     return Inside(
         find=find,
-        note_use=note_use,
+        wake_for=wake_for,
         authorized=authorized,
         open_pipe=open_pipe,
         open_calls=work.consoles.open_calls,

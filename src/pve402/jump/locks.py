@@ -6,7 +6,8 @@ import weakref
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from pve402.domain import errors, lease
+from pve402.domain import errors, lease, power
+from pve402.guests import ssh_ways
 from pve402.hub import errors as hub_errors
 from pve402.jump.options import JumpOptions
 
@@ -59,9 +60,15 @@ class Locks:
         return await asyncio.shield(reading)
 
     async def keys_of_name(self, name: str) -> tuple[lease.Lease | None, Keys]:
-        """Return what a user name opens; nothing if it does not, for whatever reason."""
+        """Return what a user name opens; nothing if it does not, for whatever reason.
+
+        A paused lease that a login wakes is opened by the keys that were given for it: its guest is
+        down. Once it is up, its own keys count.
+        """
         try:
             found = await self.find(name)
+            if found.is_woken_by(power.Use.COMMAND):
+                return found, ssh_ways.given(found)
             return found, await self.keys(found)
         except errors.Pve402Error:
             return None, _NONE

@@ -50,6 +50,8 @@ class Visit(asyncssh.SSHServer):
         #: Set by a login and by the connection's end.
         self.changed = asyncio.Event()
         self.is_over = False
+        #: Set once the guest may be entered: a lease that was paused has been woken.
+        self.is_awake = asyncio.Event()
         #: Why it ended, for the log.
         self.reason = ""
         self._locks = locks
@@ -161,6 +163,7 @@ class Visit(asyncssh.SSHServer):
         """Start the guest's SSH server. Raises ChannelOpenError."""
         try:
             async with asyncio.timeout(self._options.open_seconds):
+                await self.is_awake.wait()
                 await self._check_still_fits(found)
                 return await self._carrier(found)
         except Exception as error:  # noqa: BLE001 -- a bug is logged, and ends one channel only

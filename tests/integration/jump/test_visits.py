@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncssh
 import pytest
-from tests.support import jump_rig
+from tests.support import fake_leases, jump_rig
 from tests.support.jump_rig import BANNER, Rig
+
+from pve402.domain import power
 
 KEY = asyncssh.generate_private_key("ssh-ed25519")
 OTHER = asyncssh.generate_private_key("ssh-ed25519")
@@ -125,3 +128,70 @@ async def test_a_lease_has_so_many_connections() -> None:
         async with rig.client(row.lease_id, KEY), rig.client(row.lease_id, KEY) as second:
             await second.wait_closed()
             assert rig.pipes == []
+
+
+class Leaving(asyncssh.SSHClient):
+    """A client that keeps what it was told at the end."""
+
+    told = ""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.told = str(exc)
+
+
+def paused(*given: asyncssh.SSHKey, wake_on: str = "command") -> dict[str, Any]:
+    """What a paused lease has that was sold with these keys."""
+    lines = [key.export_public_key().decode().strip() for key in given]
+    metadata = {"sshPublicKeys": lines, "wakeOn": [wake_on]}
+    return {"paused_at": fake_leases.NOW, "metadata": metadata}
+
+
+async def test_a_login_wakes_a_paused_lease_before_its_guest_is_entered(rig: Rig) -> None:
+    row = rig.lease(KEY, **paused(KEY))
+    async with rig.client(row.lease_id, KEY) as client:
+        reader, _ = await client.open_connection("guest", 22)
+
+        assert await reader.read(len(BANNER)) == BANNER
+        assert rig.woken == [row.lease_id]
+
+
+@pytest.mark.parametrize(("given", "wake_on"), [(OTHER, "command"), (KEY, "port")])
+async def test_no_other_login_wakes_a_lease(rig: Rig, given: asyncssh.SSHKey, wake_on: str) -> None:
+    row = rig.lease(KEY, **paused(given, wake_on=wake_on))
+
+    with pytest.raises(asyncssh.PermissionDenied):
+        async with rig.client(row.lease_id, KEY):
+            pass
+
+    assert rig.woken == []
+
+
+async def test_a_key_that_was_removed_before_the_pause_does_not_enter(rig: Rig) -> None:
+    row = rig.lease(OTHER, **paused(KEY))
+    async with rig.client(row.lease_id, KEY) as client:
+        with pytest.raises(asyncssh.ChannelOpenError, match="key was removed"):
+            await client.open_connection("guest", 22)
+
+    assert rig.pipes == []
+
+
+async def test_who_cannot_wake_a_lease_is_told_why(rig: Rig) -> None:
+    row, rig.refusal = rig.lease(KEY, **paused(KEY)), power.TooManyWakes(60)
+    leaving = Leaving()
+    async with rig.client(row.lease_id, KEY, client_factory=lambda: leaving) as client:
+        await client.wait_closed()
+
+    assert "woken too often" in leaving.told
+    assert rig.pipes == []
+
+
+async def test_who_only_shows_a_key_wakes_nothing(rig: Rig) -> None:
+    row = rig.lease(KEY, **paused(KEY))
+    (shown,), (pair,) = (asyncssh.load_keypairs([key]) for key in (KEY, OTHER))
+    pair.public_data = shown.public_data  # and signs with another
+
+    with pytest.raises(asyncssh.PermissionDenied):
+        async with rig.client(row.lease_id, pair):
+            pass
+
+    assert rig.woken == []
