@@ -13,6 +13,7 @@ import pytest
 from tests.support.installation import TEMPLATE, Installation, World, simulated_proxmox
 
 from pve402.domain import lease, mark
+from pve402.proxmox.resources import ClusterResources
 from pve402.storage import image_rows
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
@@ -178,3 +179,17 @@ def starts(shop: Installation) -> list[tuple[int, dict[str, Any]]]:
 
     guests.start = watched  # type: ignore[method-assign]
     return seen
+
+
+async def take_away(shop: Installation, node: str, *, for_good: bool = False) -> None:
+    """Show the storages of a node as those of one that is being restarted, or no such node."""
+    honest = shop.parts.nodes.cluster_resources
+
+    async def without() -> ClusterResources:
+        seen = await honest()
+        rows = [dataclasses.replace(row, available=row.node != node) for row in seen.storages]
+        nodes = [row for row in seen.nodes if not (for_good and row.node == node)]
+        return dataclasses.replace(seen, storages=tuple(rows), nodes=tuple(nodes))
+
+    shop.parts.nodes.cluster_resources = without  # type: ignore[method-assign]
+    await shop.parts.view.fresh(0.0)

@@ -65,6 +65,10 @@ class Sku:
     images: tuple[str, ...] = ()  # names; their templates are among its templates
     address_count: int = 0  # of the addresses that its network gives each container alone
 
+    def is_sold_on(self, node: str) -> bool:
+        """Whether its containers may be on a node."""
+        return not self.nodes or node in self.nodes
+
     def check(self, size: lease.Size, minutes: int) -> None:
         """Raise OutOfBounds if a number of the request is outside what this sku sells."""
         self.cores.check("cores", size.cores)

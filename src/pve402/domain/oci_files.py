@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Final, Self
 
@@ -27,10 +27,13 @@ PROBLEMS: Final[Mapping[str, str]] = {
     "registry_refuses": "the registry wants credentials, and Proxmox VE knows none",
     "registry_unreachable": "the node gets no answer from the registry",
     "storage_full": "the storage has no room left",
+    "pull_too_slow": "the pull took longer than two hours and was stopped",
     "outcome_unknown": "Proxmox VE did not say what became of the pull",
     "pull_failed": "the pull failed",
 }
 """Why there is no file yet; it is asked for again."""
+LONGEST_PULL: Final = timedelta(hours=2)
+"""When a pull that goes on is stopped."""
 
 
 class State(Enum):

@@ -167,10 +167,8 @@ class ImageKeeper:
                 continue
             for sku in selling.skus.values():
                 for room in rooms if image.name in sku.images else ():
-                    allowed = not sku.nodes or room.node in sku.nodes
-                    stores = not sku.storages or room.storage in sku.storages
-                    links = self._view.storage_type(room.node, room.storage) in LINKING
-                    if allowed and stores and links:
+                    allowed = sku.is_sold_on(room.node) and room.storage in sku.storages
+                    if allowed and self._view.storage_type(room.node, room.storage) in LINKING:
                         source = self._view.source_on(room.node, image.template)
                         yield Place(
                             image=image, room=room, disk_gb=sku.disk_gb.least, source=source

@@ -1,14 +1,15 @@
 """Decides which nodes are to have the files of OCI images, and where those may be sold.
 
 Rows that are lacking are written, and rows of files that no image names are forgotten; the files
-themselves are left to the operator. A file that became another is tried anew.
+themselves are left to the operator. A file that became another is tried anew. A node that is away
+keeps its rows: its files are still those that were tried.
 """
 
 from collections.abc import Mapping, Sequence
 
 import structlog
 
-from pve402.domain import oci_files, placement
+from pve402.domain import catalogue, image_tables, oci_files, placement
 from pve402.leases import cluster, on_sale
 from pve402.storage import database, drain_rows, oci_rows
 
@@ -40,7 +41,7 @@ class OciPlaces:
             drained = await drain_rows.names(tx)
         known = {(row.node, row.volume) for row in rows}
         new = sorted(key for key in wanted if key not in known and key[0] not in drained)
-        over = [row.file_id for row in rows if (row.node, row.volume) not in wanted]
+        over = [row.file_id for row in rows if self._is_over(row)]
         stale = [row for row in rows if row.file_id not in over and self._is_stale(row)]
         woken = bool(new)
         if new or over or stale:
@@ -61,16 +62,32 @@ class OciPlaces:
 
     def _wanted(self, rooms: Sequence[placement.NodeRoom]) -> Mapping[tuple[str, str], str]:
         """Return the references by node and volume."""
-        selling = self._on_sale.now
         return {
             (room.node, image.template): str(image.reference)
+            for image, sku in self._sold()
+            for room in rooms
+            if sku.is_sold_on(room.node)
+        }
+
+    def _is_over(self, row: oci_files.OciFile) -> bool:
+        """Whether a file's node is gone, or may sell it no more; a node that is away comes back."""
+        seen = self._view.latest()
+        if seen is not None and all(node.node != row.node for node in seen.nodes):
+            return True
+        return not any(
+            image.template == row.volume and sku.is_sold_on(row.node) for image, sku in self._sold()
+        )
+
+    def _sold(self) -> list[tuple[image_tables.Image, catalogue.Sku]]:
+        """Return the OCI images on sale, each with every sku that sells it."""
+        selling = self._on_sale.now
+        return [
+            (image, sku)
             for image in selling.images_on_sale
             if image.reference is not None
             for sku in selling.skus.values()
             if image.name in sku.images
-            for room in rooms
-            if not sku.nodes or room.node in sku.nodes
-        }
+        ]
 
     def _is_stale(self, row: oci_files.OciFile) -> bool:
         """Whether a row that rests does not say what its node shows."""

@@ -3,7 +3,7 @@
     state       step                                              then
     WANTED      look; if it is there                              TRYING
                 else note that we ask, ask Proxmox VE for it      PULLING
-    PULLING     wait for the task, then look                      TRYING
+    PULLING     wait for the task, stop it after hours; look      TRYING
     TRYING      try it (pve402.leases.oci_trials)                 TRIED
     TRIED       nothing, until the file is another
 
@@ -27,7 +27,8 @@ log = structlog.get_logger(__name__)
 
 State = oci_files.State
 _KIND = "ociregistrypull"
-_LOOK_SECONDS = 20.0
+LOOK_SECONDS = 20.0
+"""How long a pull is waited for before its row gives its turn to others."""
 _PAUSE_SECONDS = 3.0
 _QUICK_TRIALS = 6
 _SELDOM_SECONDS = 600.0
@@ -41,6 +42,7 @@ _PROBLEMS: Final[tuple[tuple[type[pve.ProxmoxError], str], ...]] = (
     (pve.ImageRefused, "registry_refuses"),
     (pve.RegistryUnreachable, "registry_unreachable"),
     (pve.StorageFull, "storage_full"),
+    (pve.TaskTimeout, "pull_too_slow"),
 )
 _NOT_ASKED: Final = {"asked_at": None, "upid": None}
 _RESTING: Final = {"fence": None, "attempts": 0}
@@ -120,12 +122,11 @@ class OciSteps:
                 await self._await_unknown(row)
                 problem = pve.OutcomeUnknown("a pull was asked for, and nobody saw its task")
             else:
-                await self._tasks.wait_until_finished(
-                    pve_tasks.Upid.parse(row.upid), limit_seconds=_LOOK_SECONDS
-                )
+                await self._wait(pve_tasks.Upid.parse(row.upid))
                 problem = pve.VolumeMissing("the task succeeded, but there is no file")
         except pve.TaskTimeout as error:
-            raise workflow.RetryLater("it is being pulled", after_seconds=_PAUSE_SECONDS) from error
+            await self._stop_overdue(row, error)
+            problem = error
         except pve.TaskMissing as error:
             problem = error
         except pve.TaskFailed as error:
@@ -136,11 +137,29 @@ class OciSteps:
         await self._fail(row, problem)
         return None
 
+    async def _stop_overdue(self, row: oci_files.OciFile, error: pve.TaskTimeout) -> None:
+        """Stop a pull that takes too long, and wait for its end. Raises RetryLater until then."""
+        began = row.asked_at or row.created_at
+        if await self._db.time() < began + oci_files.LONGEST_PULL:
+            raise workflow.RetryLater("it is being pulled", after_seconds=_PAUSE_SECONDS) from error
+        upid = pve_tasks.Upid.parse(error.upid)
+        await self._tasks.stop(upid)
+        try:
+            await self._wait(upid)
+        except pve.TaskTimeout:
+            raise workflow.RetryLater("it does not stop", after_seconds=_SELDOM_SECONDS) from error
+        except (pve.TaskFailed, pve.TaskMissing):
+            return
+
+    async def _wait(self, upid: pve_tasks.Upid) -> None:
+        await self._tasks.wait_until_finished(upid, limit_seconds=LOOK_SECONDS)
+
     async def _await_unknown(self, row: oci_files.OciFile) -> None:
         """Raise RetryLater while a pull whose task we do not know may be there."""
-        if await self._tasks.list_active_of(row.node, _KIND):
-            raise workflow.RetryLater("its node is pulling", after_seconds=_PAUSE_SECONDS)
         asked, now = row.asked_at or row.created_at, await self._db.time()
+        is_overdue = now >= asked + oci_files.LONGEST_PULL
+        if not is_overdue and await self._tasks.list_active_of(row.node, _KIND):
+            raise workflow.RetryLater("its node is pulling", after_seconds=_PAUSE_SECONDS)
         shows = asked + timedelta(seconds=self._settings.task_shows_seconds)
         if now < shows:
             raise workflow.retry_at(shows, now, "a pull's outcome is not known")

@@ -98,7 +98,7 @@ class OciTrials:
             (sku.disk_gb.least, name, sku)
             for name in names
             for sku in selling.skus.values()
-            if name in sku.images and (not sku.nodes or file.node in sku.nodes)
+            if name in sku.images and sku.is_sold_on(file.node)
         ]
         if not skus:
             raise workflow.RetryLater("no sku sells it here", after_seconds=_NO_ROOM_SECONDS)

@@ -11,7 +11,6 @@ from pve402.storage import database, queue, tables, transaction, updates
 
 DUE: Final = queue.DueRows(tables.oci_files)
 
-_LONGEST_TURN_SECONDS: Final = 3600.0
 _rows = tables.oci_files
 _State = oci_files.State
 
@@ -76,7 +75,7 @@ async def is_pulled_elsewhere(
     others = (_rows.c.volume == row.volume, _rows.c.file_id != row.file_id)
     pulling = (
         _rows.c.state == _State.PULLING.value,
-        _rows.c.asked_at > db.now(-_LONGEST_TURN_SECONDS),
+        _rows.c.asked_at > db.now(-oci_files.LONGEST_PULL.total_seconds()),
     )
     return await tx.scalar(sa.select(_rows.c.file_id).where(*others, *pulling).limit(1)) is not None
 

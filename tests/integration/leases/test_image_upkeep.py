@@ -1,7 +1,6 @@
 """Prepared images over time: what nobody clones any more goes, and what fails does not pile up."""
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from tests.support.installation import Installation, World, running, simulated_p
 
 from pve402.domain import lease
 from pve402.leases import machine
-from pve402.proxmox import resources
 from pve402.storage import creation_rows, drain_rows, tables
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
@@ -137,15 +135,7 @@ async def test_images_of_a_node_that_is_away_stay(
         running(url, cluster, chain, facilitator, pve402_catalogue=file) as shop,
     ):
         before = await support.prepared(shop, 2)
-        honest = shop.parts.nodes.cluster_resources
-
-        async def without() -> resources.ClusterResources:
-            seen = await honest()
-            away = [dataclasses.replace(row, available=row.node == "one") for row in seen.storages]
-            return dataclasses.replace(seen, storages=tuple(away))
-
-        shop.parts.nodes.cluster_resources = without  # type: ignore[method-assign]
-        await shop.parts.view.fresh(0.0)
+        await support.take_away(shop, "two")
         await shop.parts.image_keeper.run_once()
 
         assert {room.node for room in await shop.parts.view.rooms()} == {"one"}

@@ -1,6 +1,7 @@
 """OCI images on sale: pulled, tried, sold, refused with a cause."""
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,9 +11,9 @@ import pytest
 from tests.support import images, oci
 from tests.support.installation import Installation, World
 
-from pve402.domain import errors, lease
+from pve402.domain import errors, lease, oci_files
 from pve402.domain import oci as oci_reference
-from pve402.leases import oci_trials
+from pve402.leases import oci_steps, oci_trials
 from pve402.proxmox import errors as pve
 from pve402.proxmox import storage
 from pve402_devnet.chain import SimulatedChain
@@ -196,6 +197,25 @@ async def test_a_pull_that_fails_rests_longer_each_time(
         assert oci.pulls(shop) == 2
 
 
+async def test_a_pull_that_does_not_end_is_stopped_and_asked_for_again(
+    shop: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oci_steps, "LOOK_SECONDS", 0.01)
+    honest = shop.proxmox.world.latencies
+    shop.proxmox.world.latencies = dataclasses.replace(honest, pull=10**6)
+    await oci.until(shop, lambda row: row.last_error == "it is being pulled")
+
+    shop.pass_time(oci_files.LONGEST_PULL.total_seconds())
+    (stopped,) = await oci.failed(shop, "pull_too_slow")
+    shop.proxmox.world.latencies = honest
+    shop.pass_time(60)
+    (file,) = await oci.tried(shop)
+
+    assert not stopped.is_sellable
+    assert not any(task.running for task in shop.proxmox.world.tasks)
+    assert (file.problem, oci.pulls(shop)) == (None, 2)
+
+
 async def test_a_full_storage_is_told_and_asked_again(shop: Installation) -> None:
     disk = shop.proxmox.world.storages.require("local", "pve")
     disk.full = True
@@ -280,7 +300,7 @@ async def test_an_image_that_is_sold_no_more_is_forgotten(tmp_path: Path, oci_wo
         assert shop.runs(row.vmid)
 
 
-async def test_each_node_has_its_own_file_and_verdict(
+async def test_each_node_has_its_own_file_and_verdict_also_while_it_is_away(
     tmp_path: Path, chain: SimulatedChain, facilitator: SimulatedFacilitator
 ) -> None:
     oci.catalogue(tmp_path)
@@ -292,6 +312,17 @@ async def test_each_node_has_its_own_file_and_verdict(
 
         assert sorted(file.node for file in found) == ["one", "two"]
         assert sorted(row.node for row in shop.shells.asked) == ["one", "two"]
+
+        await images.take_away(shop, "two")
+        await shop.parts.image_keeper.run_once()
+
+        assert {room.node for room in await shop.parts.view.rooms()} == {"one"}
+        assert await oci.files(shop) == found
+
+        await images.take_away(shop, "two", for_good=True)
+        await shop.parts.image_keeper.run_once()
+
+        assert [file.node for file in await oci.files(shop)] == ["one"]
 
 
 async def test_a_guest_that_is_not_as_written_is_not_started(shop: Installation) -> None:

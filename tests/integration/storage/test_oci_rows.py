@@ -93,6 +93,7 @@ async def test_a_node_waits_for_the_pull_of_another_but_not_for_ever(
 ) -> None:
     await _want(db, "pve", "two")
     pulling, waiting = await _taken(db, limit=2)
+    longest_seconds = oci_files.LONGEST_PULL.total_seconds()
     async with db.single() as tx:
         await oci_rows.write(tx, pulling, state=State.PULLING, asked_at=db.now())
 
@@ -100,7 +101,7 @@ async def test_a_node_waits_for_the_pull_of_another_but_not_for_ever(
         waits = await oci_rows.is_pulled_elsewhere(db, tx, waiting)
         own = await oci_rows.is_pulled_elsewhere(db, tx, pulling)
     async with db.single() as tx:
-        await oci_rows.write(tx, pulling, asked_at=db.now(-3601))
+        await oci_rows.write(tx, pulling, asked_at=db.now(-1 - longest_seconds))
     async with db.read() as tx:
         later = await oci_rows.is_pulled_elsewhere(db, tx, waiting)
 

@@ -19,7 +19,7 @@ async def prepared(parts: bootstrap.Components) -> list[Finding]:
     found = []
     for room in await parts.view.rooms():
         for sku in skus:
-            if (not sku.nodes or room.node in sku.nodes) and room.storage in sku.storages:
+            if sku.is_sold_on(room.node) and room.storage in sku.storages:
                 found.append(_storage(parts, room.node, room.storage))
                 break
     return found + await _images(parts)
