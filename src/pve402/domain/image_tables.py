@@ -7,7 +7,7 @@ from typing import Any
 from pve402.domain import oci
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_STORAGE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*[A-Za-z0-9]")
+_STORAGE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,98}[A-Za-z0-9]")
 _USUAL_STORAGE = "local"  # each Proxmox VE has it
 _KEYS = {"template", "oci", "storage", "os", "description", "prepare"}
 _LONGEST = {"os": 64, "description": 256}

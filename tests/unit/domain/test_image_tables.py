@@ -89,6 +89,7 @@ def test_templates_come_before_images():
         ("", "[image.x]\noci = 1", "image.x.oci: must be an image as"),
         ("", f'{OCI}\ntemplate = "x"', "image.slim: has both"),
         ("", f'{OCI}\nstorage = "a/b"', "image.slim.storage"),
+        ("", f'{OCI}\nstorage = "{"a" * 101}"', "image.slim.storage"),
         ("", '[image.x]\ntemplate = "x"\nstorage = "local"', "image.x.storage: is for OCI"),
         ("", f'[image.x]\ntemplate = "{SLIM}"', "image.x.template: is the file of an OCI image"),
         ("", '[image."a b"]\ntemplate = "x"', "a name has"),
