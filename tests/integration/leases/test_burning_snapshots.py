@@ -20,11 +20,12 @@ from tests.support.snapshots import snapshot_proxmox, snapshot_world
 
 from pve402.domain import errors, lease, mark, meter, size_changes, snapshots
 from pve402.leases import moves
-from pve402.storage import tables
+from pve402.storage import snapshot_rows, tables
 from pve402_devnet.pve.faults import TaskFault
 
 __all__ = ["quiet_figures", "snapshot_proxmox", "snapshot_world"]
 
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 RATE = Fraction("0.00002")
 SIZE_USD = Fraction("0.00033")
 KEPT_USD = 8 * RATE
@@ -225,7 +226,12 @@ async def test_time_that_is_held_is_not_given_back_for_a_snapshot(shop: Installa
     (after,) = await support.rows(shop)
     assert before.burns_since is not None
     assert after.burns_since is not None
-    assert after.burns_since - before.burns_since >= timedelta(hours=1)
+    assert after.burns_since - before.burns_since >= HOUR
+    async with shop.parts.db.begin() as tx:  # only what is held after it was taken counts
+        for until in (after.burns_since + MINUTE, after.burns_since - MINUTE):
+            await snapshot_rows.hold(tx, row.lease_id, after.burns_since - HOUR, until)
+    (moved,) = await support.rows(shop)
+    assert moved.burns_since == after.burns_since + MINUTE
 
 
 @pytest.mark.parametrize("deletes", [True, False])
