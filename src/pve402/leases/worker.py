@@ -8,6 +8,7 @@ that polls takes them. No error ends the loop.
 import asyncio
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 
 import structlog
@@ -92,7 +93,8 @@ class Worker:
 
     def begin(self, row: order.Order) -> None:
         """Work on an order that this process has just written with its own fence."""
-        self._launch(order_rows.DUE, row.order_id, row.fence or "", self._run_order(row))
+        work = functools.partial(self._run_order, row)
+        self._launch(order_rows.DUE, row.order_id, row.fence or "", work)
 
     def wake(self) -> None:
         """Poll now: a row has become due."""
@@ -179,19 +181,22 @@ class Worker:
         return most - sum(held is rows for held, _ in self._held)
 
     def _launch_row(self, rows: queue.DueRows, row: queue.Row) -> None:
+        work: Callable[[], Awaitable[None]]
         if rows is order_rows.DUE:
             found = order.Order.from_row(row)
-            self._launch(rows, found.order_id, row["fence"], self._run_order(found))
+            key, work = found.order_id, functools.partial(self._run_order, found)
         elif rows is user_data_rows.DUE:
-            work = self._workflows.user_data(row)
-            self._launch(rows, row["order_id"], row["fence"], work)
+            key, work = row["order_id"], functools.partial(self._workflows.user_data, row)
         elif rows is oci_rows.DUE:
-            self._launch(rows, row["file_id"], row["fence"], self._workflows.oci_file(row))
+            key, work = row["file_id"], functools.partial(self._workflows.oci_file, row)
         else:
             due = lease.Lease.from_row(row)
-            self._launch(rows, due.lease_id, row["fence"], self._run_lease(due))
+            key, work = due.lease_id, functools.partial(self._run_lease, due)
+        self._launch(rows, key, row["fence"], work)
 
-    def _launch(self, rows: queue.DueRows, key: str, fence: str, work: Awaitable[None]) -> None:
+    def _launch(
+        self, rows: queue.DueRows, key: str, fence: str, work: Callable[[], Awaitable[None]]
+    ) -> None:
         self._held[rows, key] = fence
         task = asyncio.ensure_future(self._guarded(rows, key, fence, work))
         self._running.add(task)
@@ -205,12 +210,12 @@ class Worker:
             self._woken.set()
 
     async def _guarded(
-        self, rows: queue.DueRows, key: str, fence: str, work: Awaitable[None]
+        self, rows: queue.DueRows, key: str, fence: str, work: Callable[[], Awaitable[None]]
     ) -> None:
         """Run one row's workflow and record its outcome; never raises."""
         try:
             with structlog.contextvars.bound_contextvars(row=key):
-                await work
+                await work()
         except queue.FenceLostError:
             log.info("row_taken_over", row=key)
         except workflow.RetryLater as later:
