@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from pve402.domain import inbound, lease, meter, networks, power
 
-_LINE = re.compile(r"^pve402:v1:([A-Za-z0-9_-]{1,6000}):([0-9a-f]{64})\s*$", re.MULTILINE)
+_LINE = re.compile(r"^pve402:v1:([A-Za-z0-9_-]{1,8000}):([0-9a-f]{64})\s*$", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

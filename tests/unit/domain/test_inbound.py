@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from tests.unit.domain.test_mark import KEY, METERED, RECORD
 
-from pve402.domain import errors, inbound, mark
+from pve402.domain import errors, inbound, mark, meter, power
 
 
 @pytest.mark.parametrize(
@@ -48,13 +48,24 @@ def test_anything_else_is_refused(protocol: str, ports: Sequence[str], source: s
         inbound.Opening.checked(protocol, ports, source)
 
 
-def test_the_most_openings_fit_a_guests_description() -> None:
+def test_the_most_that_a_lease_may_have_fits_a_guests_description() -> None:
     ports = tuple(f"{60000 + n}-{60001 + n}" for n in range(inbound.MOST_PORTS))
     widest = inbound.Opening(
         protocol="tcp", ports=ports, source="2001:db8:" + "ffff:" * 5 + "0/128"
     )
     openings = (widest,) * inbound.MOST_OPENINGS
-    full = dataclasses.replace(RECORD, openings=openings, metered=METERED)
+    since = RECORD.expires_at
+    pause = meter.Pause(burn=10**30, since=since, until=since + power.LONGEST_PAUSE, is_idle=True)
+    full = dataclasses.replace(
+        RECORD,
+        openings=openings,
+        metered=dataclasses.replace(METERED, pause=pause),
+        suspension=power.Suspension(reason="\U0001f600" * 120, since=since, time_held=True),
+        network="n" * 63,
+        addresses={"ipv4": "255." * 4, "ipv6": "ffff:" * 8},
+        wake_on=tuple(use.value for use in power.Use),
+        idle_pause_minutes=1440,
+    )
 
     text = mark.describe(full, KEY)
 
