@@ -7,12 +7,15 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.support.images import SHIPPED
 from tests.support.installation import Installation, World, running
 
 from pve402.domain import oci, oci_files
 from pve402.leases import oci_guests
 from pve402.storage import oci_rows
+from pve402_devnet.chain import SimulatedChain
+from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve import options, simulator
 from pve402_devnet.pve.registries import REGISTRIES, Registry
 
@@ -21,6 +24,15 @@ FOREIGN = oci.Reference.parse("docker.io/arm64v8/busybox:1.36")
 SHELLLESS = oci.Reference.parse("registry.k8s.io/pause:3.10")
 SKU = "basic-lxc"  # the last of the shipped catalogue
 WISH: dict[str, Any] = {"sku": SKU, "template": "box"}
+
+
+@pytest.fixture
+async def oci_world(
+    chain: SimulatedChain, facilitator: SimulatedFacilitator
+) -> AsyncIterator[World]:
+    """A cluster of one node with the usual registries."""
+    async with proxmox() as cluster:
+        yield cluster, chain, facilitator
 
 
 def proxmox(

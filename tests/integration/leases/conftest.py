@@ -3,10 +3,11 @@
 import pytest
 from tests.support.chain import chain, facilitator
 from tests.support.installation import database_url, installation, proxmox, world
+from tests.support.oci import oci_world
 
 from pve402.leases import warm_guests
 
-__all__ = ["chain", "database_url", "facilitator", "installation", "proxmox", "world"]
+__all__ = ["chain", "database_url", "facilitator", "installation", "oci_world", "proxmox", "world"]
 
 
 @pytest.fixture(autouse=True)

@@ -30,15 +30,6 @@ ipv4 = { subnet = "10.7.0.0/24", gateway = "10.7.0.1", ranges = ["10.7.0.10-10.7
 
 
 @pytest.fixture
-async def oci_world(
-    chain: SimulatedChain, facilitator: SimulatedFacilitator
-) -> AsyncIterator[World]:
-    """A cluster of one node with the usual registries."""
-    async with oci.proxmox() as cluster:
-        yield cluster, chain, facilitator
-
-
-@pytest.fixture
 async def shop(tmp_path: Path, oci_world: World) -> AsyncIterator[Installation]:
     """An installation that sells a busybox."""
     oci.catalogue(tmp_path)

@@ -4,7 +4,6 @@ Nothing is pulled twice at once, no trial stays, and no guest is started that wo
 own program.
 """
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -29,15 +28,6 @@ TRYING = [*MAKING, (r"DELETE .*/lxc/ 1", "after")]
 WRITING = [(f"{way} {number}", "after") for way in dying.WRITES for number in (1, 2, 3, 4)]
 
 
-@pytest.fixture
-async def oci_world(
-    chain: SimulatedChain, facilitator: SimulatedFacilitator
-) -> AsyncIterator[World]:
-    """A cluster of one node with the usual registries."""
-    async with oci.proxmox() as cluster:
-        yield cluster, chain, facilitator
-
-
 async def _comes_to_an_end(tmp_path: Path, world: World) -> Installation:
     """Start another process, and check that it sells the image and leaves nothing behind."""
     async with oci.selling(tmp_path, world) as second:
@@ -53,7 +43,7 @@ async def _comes_to_an_end(tmp_path: Path, world: World) -> Installation:
         return second
 
 
-@pytest.mark.parametrize(("point", "when"), PULLING)
+@pytest.mark.parametrize(("point", "when"), [*PULLING, *WRITING])
 async def test_a_pull_survives_a_crash(
     tmp_path: Path, oci_world: World, point: str, when: str
 ) -> None:
@@ -77,19 +67,6 @@ async def test_a_trial_survives_a_crash(
         assert all(oci.lives(options) for _, options in started)
 
     await _comes_to_an_end(tmp_path, oci_world)
-
-
-@pytest.mark.parametrize(("point", "when"), WRITING)
-async def test_the_writes_of_a_pull_and_a_trial_survive_a_crash(
-    tmp_path: Path, oci_world: World, point: str, when: str
-) -> None:
-    oci.catalogue(tmp_path)
-    async with oci.selling(tmp_path, oci_world) as first:
-        await dying.die_at(first, point, when, oci.tried(first))
-
-    second = await _comes_to_an_end(tmp_path, oci_world)
-
-    assert oci.pulls(second) == 1
 
 
 @pytest.mark.parametrize(("point", "when"), MAKING)

@@ -9,17 +9,6 @@ from tests.support.installation import Installation, World, running
 
 from pve402.domain import errors
 from pve402.leases import oci_guests, oci_trials, workflow
-from pve402_devnet.chain import SimulatedChain
-from pve402_devnet.facilitator import SimulatedFacilitator
-
-
-@pytest.fixture
-async def oci_world(
-    chain: SimulatedChain, facilitator: SimulatedFacilitator
-) -> AsyncIterator[World]:
-    """A cluster of one node with the usual registries."""
-    async with oci.proxmox() as cluster:
-        yield cluster, chain, facilitator
 
 
 @pytest.fixture
