@@ -29,10 +29,10 @@ from pve402.domain import (
 )
 from pve402.leases import inbound as inbound_rules
 from pve402.leases import on_sale, prices, service
-from pve402.leases import power as power_rules
-from pve402.leases import reinstalls as lease_reinstalls
-from pve402.leases import size_changes as lease_size_changes
-from pve402.leases import snapshots as lease_snapshots
+from pve402.leases.alterations import power as power_rules
+from pve402.leases.alterations import reinstalls as lease_reinstalls
+from pve402.leases.alterations import size_changes as lease_size_changes
+from pve402.leases.alterations import snapshots as lease_snapshots
 from pve402.proxmox import past_figures, resources
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)

@@ -10,7 +10,8 @@ from tests.support.images import SHIPPED, SKU
 from tests.support.installation import Installation, World, creation, running
 
 from pve402.domain import lease, price, private_images, request
-from pve402.leases import outcome, saving_orders, service
+from pve402.leases import outcome, service
+from pve402.leases.images import saving_orders
 
 RATE = "0.00004"
 TINY = lease.Size(cores=1, memory_mb=256, disk_gb=2)

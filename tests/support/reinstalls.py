@@ -6,7 +6,7 @@ from typing import Any
 from tests.support.installation import Installation
 
 from pve402.domain import lease, mark, reinstalls
-from pve402.leases import reinstalls as use_cases
+from pve402.leases.alterations import reinstalls as use_cases
 from pve402.storage import tables
 
 OTHER_VOLUME = "local:vztmpl/fakedeb_1_amd64.tar.gz"

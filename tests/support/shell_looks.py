@@ -11,7 +11,7 @@ import pytest
 from pve402.domain import lease
 from pve402.guests import shell_looks
 from pve402.hub import errors
-from pve402.leases import oci_trials
+from pve402.leases.images import oci_trials
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -11,7 +11,7 @@ from tests.support.installation import Installation
 
 from pve402.domain import lease, meter, size_changes
 from pve402.leases import moves
-from pve402.leases import size_changes as use_cases
+from pve402.leases.alterations import size_changes as use_cases
 from pve402.proxmox.guests import GuestRef
 from pve402.storage import tables
 

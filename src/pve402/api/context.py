@@ -9,15 +9,8 @@ from starlette.requests import HTTPConnection
 from pve402.api import gate
 from pve402.guests import guest_work
 from pve402.jump import way
-from pve402.leases import (
-    access,
-    forks,
-    ports,
-    private_images,
-    redeeming,
-    request_rates,
-    service,
-)
+from pve402.leases import access, forks, ports, redeeming, request_rates, service
+from pve402.leases.images import private_images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

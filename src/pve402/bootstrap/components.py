@@ -18,25 +18,23 @@ from pve402.leases import (
     firewall_view,
     forks,
     guest_networks,
-    image_keeper,
     instance_name,
     key_check,
     machine,
     on_sale,
     options,
     preflight,
-    private_images,
     reconciler,
     redeeming,
     request_rates,
     sdn_ranges,
     service,
-    snapshot_calls,
-    trials,
     warm_pool,
     withdrawal,
     worker,
 )
+from pve402.leases.alterations import snapshot_calls
+from pve402.leases.images import image_keeper, private_images, trials
 from pve402.payments import chain_watch, settlement
 from pve402.payments import networks as chains
 from pve402.payments.facilitators import support

@@ -2,14 +2,8 @@
 
 from collections.abc import Sequence
 
-from pve402.leases import (
-    fork_admission,
-    forks,
-    machine,
-    private_images,
-    saving_orders,
-    service,
-)
+from pve402.leases import fork_admission, forks, machine, service
+from pve402.leases.images import private_images, saving_orders
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import snapshots as pve_snapshots
 

@@ -10,13 +10,15 @@ TooManyImages                                               429
 import re
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 from pve402.domain import errors, lease, price
 
 _NAME: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])")
 MOST_ALLOWED: Final = 1000
 """The most that an operator may allow for each wallet."""
+SAVED_FROM: Final = "savedFrom"
+"""The name in an image's metadata of the lease that it was saved from."""
 LEAST_MINUTES: Final = 60
 """How long an image is paid for at least, since the copy costs its node time."""
 CORES: Final = 1
@@ -67,6 +69,12 @@ class TooManyImages(errors.TooMany):
 
     detail = "No more private images can be saved now; delete one first. Nothing was charged."
     code = "too_many_images"
+
+
+def saved_from(image: lease.Lease) -> str | None:
+    """Return the lease that an image was saved from; None: not known, after a rebuild."""
+    found: Mapping[str, Any] = image.metadata
+    return found.get(SAVED_FROM)
 
 
 def check_name(name: str) -> str:

@@ -8,7 +8,8 @@ from pve402.guests import guest_work
 from pve402.hub import errors as hub_errors
 from pve402.hub import hub
 from pve402.hub.request import ExecRequest, ExecResult
-from pve402.leases import oci_trials, workflow
+from pve402.leases import workflow
+from pve402.leases.images import oci_trials
 from pve402.proxmox import errors as pve
 
 _LIMIT_SECONDS = 20.0

@@ -15,11 +15,12 @@ from pve402.domain import (
     request,
     snapshots,
 )
-from pve402.leases import admission, moves, options, purchases, reservation, saving_orders
+from pve402.leases import admission, moves, options, purchases, reservation
 from pve402.storage import (
     database,
     fork_rows,
     lease_rows,
+    private_image_rows,
     queue,
     snapshot_rows,
     transaction,
@@ -173,7 +174,7 @@ def check_source(row: lease.Lease, now: datetime) -> None:
 async def check_idle(tx: transaction.Transaction, row: lease.Lease) -> None:
     """Raise LeaseBusy while something else is done about a guest's disk."""
     await fork_rows.check_none(tx, row.lease_id)
-    await saving_orders.check_none(tx, row.lease_id)
+    await private_image_rows.check_none(tx, row.lease_id)
     found = await snapshot_rows.of_lease(tx, row.lease_id)
     left = [one for one in found if one.is_temporary and one.state is not snapshots.State.FAILED]
     if left or await unfinished_rows.of_lease(tx, row.lease_id):

@@ -24,8 +24,8 @@ from pve402.leases import (
     past_copies,
     purchases,
     service,
-    snapshot_calls,
 )
+from pve402.leases.alterations import snapshot_calls
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import snapshots as pve_snapshots

@@ -7,7 +7,8 @@ within ten seconds of that; open connections go on until the guest stops.
 from collections.abc import Sequence
 
 from pve402.domain import errors, inbound, lease, networks
-from pve402.leases import moves, on_sale, power, worker
+from pve402.leases import moves, on_sale, worker
+from pve402.leases.alterations import power
 from pve402.storage import database, queue
 
 

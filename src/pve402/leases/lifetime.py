@@ -27,18 +27,8 @@ from typing import Any
 import structlog
 
 from pve402.domain import lease, meter, power
-from pve402.leases import (
-    deals,
-    guest_networks,
-    machine,
-    metrics,
-    moves,
-    options,
-    reinstall_steps,
-    size_change_steps,
-    snapshot_steps,
-    workflow,
-)
+from pve402.leases import deals, guest_networks, machine, metrics, moves, options, workflow
+from pve402.leases.alterations import reinstall_steps, size_change_steps, snapshot_steps
 from pve402.proxmox import errors as pve
 from pve402.storage import (
     address_rows,

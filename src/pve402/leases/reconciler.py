@@ -38,7 +38,6 @@ from pve402.leases import (
     deals,
     fork_steps,
     guest_networks,
-    idling,
     machine,
     metrics,
     moves,
@@ -46,6 +45,7 @@ from pve402.leases import (
     warm_guests,
     workflow,
 )
+from pve402.leases.alterations import idling
 from pve402.proxmox import errors as pve
 from pve402.proxmox import resources
 from pve402.storage import (

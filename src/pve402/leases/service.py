@@ -21,22 +21,19 @@ from pve402.leases import (
     on_sale,
     options,
     outcome,
-    pausing,
     prices,
     private_choice,
     questions,
-    reinstalls,
     renewable,
     scripts,
     sdn_ranges,
-    size_changes,
-    snapshots,
     usage,
     views,
     warm_guests,
     warm_pool,
     worker,
 )
+from pve402.leases.alterations import pausing, reinstalls, size_changes, snapshots
 from pve402.leases.outcome import Answer
 from pve402.leases.purchases import Purchase
 from pve402.leases.views import LeaseView

@@ -22,12 +22,11 @@ from pve402.leases import (
     metrics,
     moves,
     options,
-    preparing,
     renewal,
-    trials,
     warm_pool,
     workflow,
 )
+from pve402.leases.images import preparing, trials
 from pve402.proxmox import errors as pve
 from pve402.storage import database, oci_rows, order_rows, queue, user_data_rows
 

@@ -15,7 +15,6 @@ from tests.support.images import image_proxmox, image_world
 from tests.support.installation import Installation, World, running, simulated_proxmox
 
 from pve402.domain import errors, forks, lease, order, private_images, size_changes, snapshots
-from pve402.leases import saving_orders
 from pve402.storage import lease_rows, tables
 from pve402_devnet.chain import SimulatedChain
 from pve402_devnet.facilitator import SimulatedFacilitator
@@ -277,7 +276,7 @@ async def test_refusals_come_before_money(shop: Installation) -> None:
 async def test_a_guest_that_is_being_saved_is_not_copied(shop: Installation) -> None:
     source = await support.source_of(shop)
     saved = private_images.owner_of(source.owner)
-    kept = {saving_orders.SAVED_FROM: source.lease_id}
+    kept = {private_images.SAVED_FROM: source.lease_id}
     image = source.evolve(
         lease_id=lease.new_lease_id(), owner=saved, vmid=source.vmid + 50, metadata=kept
     )

@@ -13,7 +13,7 @@ from tests.support.installation import Installation, World
 
 from pve402.domain import errors, lease, oci_files
 from pve402.domain import oci as oci_reference
-from pve402.leases import oci_steps, oci_trials
+from pve402.leases.images import oci_steps, oci_trials
 from pve402.proxmox import errors as pve
 from pve402.proxmox import storage
 from pve402_devnet.chain import SimulatedChain

@@ -8,7 +8,8 @@ from tests.support import images, oci
 from tests.support.installation import Installation, World, running
 
 from pve402.domain import errors
-from pve402.leases import oci_guests, oci_trials, workflow
+from pve402.leases import oci_guests, workflow
+from pve402.leases.images import oci_trials
 
 
 @pytest.fixture

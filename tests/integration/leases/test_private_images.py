@@ -10,8 +10,8 @@ from tests.support.installation import Installation, World, owner_of, running
 from tests.support.private_images import shop
 
 from pve402.domain import errors, lease, order, private_images
-from pve402.leases import private_images as use_cases
 from pve402.leases import service
+from pve402.leases.images import private_images as use_cases
 
 __all__ = ["image_proxmox", "image_world", "shop"]
 

@@ -13,7 +13,8 @@ from tests.support import images as support
 from tests.support.installation import TEMPLATE, Installation, World, running, simulated_proxmox
 
 from pve402.domain import lease, order
-from pve402.leases import image_keeper, machine
+from pve402.leases import machine
+from pve402.leases.images import image_keeper
 from pve402.ops import leases
 from pve402.ops.checks import images as checks
 from pve402.storage import drain_rows, tables

@@ -18,7 +18,8 @@ from tests.support.installation import Installation, running, settings
 from pve402 import bootstrap
 from pve402.domain import lease
 from pve402.guests.probes import Fate, Probe, Sent
-from pve402.leases import making_turns, trials, workflow
+from pve402.leases import making_turns, workflow
+from pve402.leases.images import trials
 from pve402.ops import doctor, rebuild, who
 from pve402.ops.checks import deep
 from pve402.storage import lease_rows, usage_rows

@@ -10,7 +10,8 @@ from pve402.domain import errors as domain_errors
 from pve402.domain import lease
 from pve402.guests import shell_looks
 from pve402.hub import errors, request
-from pve402.leases import oci_trials, trials, workflow
+from pve402.leases import workflow
+from pve402.leases.images import oci_trials, trials
 from pve402.proxmox import errors as pve
 
 

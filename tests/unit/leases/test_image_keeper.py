@@ -9,7 +9,7 @@ import pytest
 from typing_extensions import override
 
 from pve402.domain import errors
-from pve402.leases import image_keeper
+from pve402.leases.images import image_keeper
 
 
 class Keeper(image_keeper.ImageKeeper):

@@ -7,7 +7,7 @@ from pve402.api.messages import leases
 from pve402.domain import meter, price, private_images
 from pve402.domain.lease import Lease
 from pve402.domain.order import OrderStatus
-from pve402.leases import saving_orders, service
+from pve402.leases import service
 
 
 def answer(images: list[Lease], at_most: int) -> schemas.PrivateImagesAnswer:
@@ -50,7 +50,7 @@ def _facts(image: Lease) -> dict[str, Any]:
         "expires_at": image.expires_at,
         "deletes_at": image.deletes_at,
         "sku": image.sku,
-        "source_lease_id": saving_orders.saved_from(image),
+        "source_lease_id": private_images.saved_from(image),
         "source_template": image.metadata.get("template"),
         "end_reason": image.end_reason,
         "owner_wallet": leases.owner_wallet(image.account),

@@ -2,7 +2,7 @@
 
 from pve402 import schemas
 from pve402.domain import reinstalls, ssh_keys
-from pve402.leases.reinstalls import Outcome
+from pve402.leases.alterations.reinstalls import Outcome
 
 _WORDS = {
     reinstalls.State.STOPPING: "reinstalling",

@@ -5,7 +5,7 @@ from typing import Any
 from pve402 import schemas
 from pve402.api.messages import prices
 from pve402.domain import lease, meter, size_changes
-from pve402.leases.size_changes import Outcome, Plan
+from pve402.leases.alterations.size_changes import Outcome, Plan
 
 
 def quoted(plan: Plan) -> schemas.ChangeAnswer:

@@ -3,7 +3,7 @@
 from pve402 import schemas
 from pve402.api.messages import prices
 from pve402.domain import meter, snapshots
-from pve402.leases.snapshots import Listing
+from pve402.leases.alterations.snapshots import Listing
 
 
 def answer(listing: Listing) -> schemas.SnapshotsAnswer:

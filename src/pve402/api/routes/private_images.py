@@ -16,7 +16,7 @@ from pve402.api.openapi import operations
 from pve402.api.transport import body, routing
 from pve402.domain import lease
 from pve402.leases import service
-from pve402.leases.saving_orders import SaveRequest
+from pve402.leases.images.saving_orders import SaveRequest
 
 router = routing.Router("images")
 

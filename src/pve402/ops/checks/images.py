@@ -1,7 +1,8 @@
 """Where prepared images can be cloned."""
 
 from pve402 import bootstrap
-from pve402.leases import image_keeper, workflow
+from pve402.leases import workflow
+from pve402.leases.images import image_keeper
 from pve402.ops.checks import findings
 from pve402.ops.checks.findings import Finding
 from pve402.proxmox import errors as pve

@@ -7,7 +7,7 @@ from tests.unit.api.routes.test_lease import paid
 
 from pve402.domain import errors, lease, private_images
 from pve402.leases import service
-from pve402.leases.private_images import StopFirst
+from pve402.leases.images.private_images import StopFirst
 
 ALICE = f"{NETWORK}:{wallets.ALICE.address.lower()}"
 BOB = f"{NETWORK}:{wallets.BOB.address.lower()}"

@@ -18,16 +18,8 @@ from datetime import UTC, datetime
 import structlog
 
 from pve402.domain import errors, image_tables, lease, placement
-from pve402.leases import (
-    cluster,
-    moves,
-    oci_places,
-    on_sale,
-    options,
-    preparing,
-    reservation,
-    workflow,
-)
+from pve402.leases import cluster, moves, on_sale, options, reservation, workflow
+from pve402.leases.images import oci_places, preparing
 from pve402.storage import (
     database,
     drain_rows,

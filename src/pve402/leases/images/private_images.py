@@ -19,18 +19,10 @@ from pve402.domain import (
     private_images,
     snapshots,
 )
-from pve402.leases import (
-    admission,
-    on_sale,
-    options,
-    outcome,
-    power,
-    purchases,
-    saving_orders,
-    service,
-    snapshot_calls,
-)
-from pve402.leases.saving_orders import SaveRequest
+from pve402.leases import admission, on_sale, options, outcome, purchases, service
+from pve402.leases.alterations import power, snapshot_calls
+from pve402.leases.images import saving_orders
+from pve402.leases.images.saving_orders import SaveRequest
 from pve402.leases.service import Caller
 from pve402.payments import networks
 from pve402.proxmox import errors as pve

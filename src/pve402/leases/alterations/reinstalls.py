@@ -16,20 +16,13 @@ from typing import Final
 
 from pve402.domain import errors, lease, networks, placement, reinstalls, request, snapshots
 from pve402.domain import size_changes as changes
-from pve402.leases import (
-    cluster,
-    moves,
-    on_sale,
-    options,
-    power,
-    reinstall_steps,
-    saving_orders,
-    worker,
-)
+from pve402.leases import cluster, moves, on_sale, options, worker
+from pve402.leases.alterations import power, reinstall_steps
 from pve402.leases.moves import metering
 from pve402.storage import (
     database,
     environment_rows,
+    private_image_rows,
     queue,
     reinstall_rows,
     snapshot_rows,
@@ -163,7 +156,7 @@ class Reinstalls:
             raise errors.LeaseNotReady("The lease is paused; start it first.")
         if await unfinished_rows.of_lease(tx, row.lease_id):
             raise errors.LeaseBusy
-        await saving_orders.check_none(tx, row.lease_id)
+        await private_image_rows.check_none(tx, row.lease_id)
         await self._check_rest(tx, row, now)
         found = await snapshot_rows.of_lease(tx, row.lease_id)
         standing = [one for one in found if one.state is not snapshots.State.FAILED]

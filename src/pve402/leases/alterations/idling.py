@@ -16,7 +16,8 @@ from typing import Final
 import structlog
 
 from pve402.domain import idling, lease, mark, meter
-from pve402.leases import moves, pausing, workflow
+from pve402.leases import moves, workflow
+from pve402.leases.alterations import pausing
 from pve402.proxmox import resources
 from pve402.storage import database, look_rows
 

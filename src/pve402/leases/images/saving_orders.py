@@ -4,7 +4,7 @@ The image stands where its source does, so nothing is chosen but a vmid.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,8 +20,6 @@ from pve402.storage import (
 )
 
 SAVE_ROUTE = "POST /lease/{ctid}/image"
-SAVED_FROM = "savedFrom"
-"""The name in an image's metadata of the lease that it was saved from."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,7 +94,7 @@ class SavingOrders:
         kept = [row for row in standing if row.status is not lease.LeaseStatus.UNWINDING]
         if len(kept) >= self._settings.private_images:
             raise private_images.TooManyImages
-        _check_none_saved(standing, asked.lease_id)
+        await private_image_rows.check_none(tx, asked.lease_id)
         await fork_rows.check_none(tx, asked.lease_id)
         if await unfinished_rows.of_lease(tx, asked.lease_id):
             raise errors.LeaseBusy
@@ -137,26 +135,10 @@ def check_room(
     placement.choose_room(here, promises, disk, allowed=frozenset(), limits=limits)
 
 
-async def check_none(tx: transaction.Transaction, lease_id: str) -> None:
-    """Raise LeaseBusy while a lease's guest is saved as a private image."""
-    _check_none_saved(await private_image_rows.list_standing(tx), lease_id)
-
-
-def _check_none_saved(standing: Sequence[lease.Lease], lease_id: str) -> None:
-    if any(not row.handed_over and saved_from(row) == lease_id for row in standing):
-        raise errors.LeaseBusy("The container is being saved; try again in a moment.")
-
-
-def saved_from(image: lease.Lease) -> str | None:
-    """Return the lease that an image was saved from; None: not known, after a rebuild."""
-    found: Mapping[str, Any] = image.metadata
-    return found.get(SAVED_FROM)
-
-
 def _image(asked: SaveRequest, source: lease.Lease, rates: price.Rates, owner: str) -> lease.Lease:
     """Return the row of a private image; its vmid is not reserved yet."""
     kept = {
-        SAVED_FROM: source.lease_id,
+        private_images.SAVED_FROM: source.lease_id,
         "template": source.metadata.get("template"),
         "snapshot": asked.snapshot,
     }

@@ -22,15 +22,8 @@ import structlog
 
 from pve402.domain import lease, snapshots
 from pve402.domain import size_changes as changes
-from pve402.leases import (
-    guest_specs,
-    machine,
-    moves,
-    on_sale,
-    options,
-    snapshot_calls,
-    workflow,
-)
+from pve402.leases import guest_specs, machine, moves, on_sale, options, workflow
+from pve402.leases.alterations import snapshot_calls
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import tasks as pve_tasks

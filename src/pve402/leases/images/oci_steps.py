@@ -4,7 +4,7 @@
     WANTED      look; if it is there                              TRYING
                 else note that we ask, ask Proxmox VE for it      PULLING
     PULLING     wait for the task, stop it after hours; look      TRYING
-    TRYING      try it (pve402.leases.oci_trials)                 TRIED
+    TRYING      try it (pve402.leases.images.oci_trials)                 TRIED
     TRIED       nothing, until the file is another
 
 A pull that fails goes back to WANTED and rests, longer each time. One whose task nobody knows is
@@ -17,7 +17,8 @@ from typing import Any, Final
 import structlog
 
 from pve402.domain import oci, oci_files
-from pve402.leases import cluster, oci_trials, options, reservation, workflow
+from pve402.leases import cluster, options, reservation, workflow
+from pve402.leases.images import oci_trials
 from pve402.proxmox import errors as pve
 from pve402.proxmox import storage
 from pve402.proxmox import tasks as pve_tasks

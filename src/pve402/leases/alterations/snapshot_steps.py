@@ -17,7 +17,8 @@ from datetime import datetime, timedelta
 import structlog
 
 from pve402.domain import lease, snapshot_burns, snapshots
-from pve402.leases import rollback, snapshot_calls, workflow
+from pve402.leases import workflow
+from pve402.leases.alterations import rollback, snapshot_calls
 from pve402.proxmox import errors as pve
 from pve402.storage import database, snapshot_rows
 

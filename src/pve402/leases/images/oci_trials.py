@@ -2,8 +2,9 @@
 
 Neither the file nor Proxmox VE's list says for which architecture it is, whether it has a shell, or
 whose. So a guest without a card is made on the smallest disk that the image is sold with, completed
-as any lease's, started, asked, and destroyed: a trial like the doctor's (pve402.leases.trials). It
-is never sold and never cloned. If this process dies, a worker destroys the guest.
+as any lease's, started, asked, and destroyed: a trial like the doctor's
+(pve402.leases.images.trials). It is never sold and never cloned. If this process dies, a worker
+destroys the guest.
 """
 
 import asyncio
@@ -13,7 +14,8 @@ from typing import Final, Protocol
 import structlog
 
 from pve402.domain import catalogue, errors, lease, oci_files
-from pve402.leases import cluster, machine, on_sale, trials, workflow
+from pve402.leases import cluster, machine, on_sale, workflow
+from pve402.leases.images import trials
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import nodes as pve_nodes

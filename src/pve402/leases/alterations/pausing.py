@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 
 from pve402.domain import errors, idling, lease, meter, placement
 from pve402.domain import power as wishes
-from pve402.leases import cluster, moves, options, power, reservation, worker
+from pve402.leases import cluster, moves, options, reservation, worker
+from pve402.leases.alterations import power
 from pve402.storage import (
     database,
     lease_rows,

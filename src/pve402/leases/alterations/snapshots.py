@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from fractions import Fraction
 
 from pve402.domain import errors, lease, meter, networks, price, snapshot_burns, snapshots
-from pve402.leases import moves, on_sale, options, power, snapshot_calls, worker
+from pve402.leases import moves, on_sale, options, worker
+from pve402.leases.alterations import power, snapshot_calls
 from pve402.leases.moves import metering
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests

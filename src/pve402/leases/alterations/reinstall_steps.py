@@ -21,7 +21,8 @@ from typing import Any, Final
 import structlog
 
 from pve402.domain import lease, placement, power, reinstalls, snapshots
-from pve402.leases import cluster, machine, moves, reinstall_calls, snapshot_calls, workflow
+from pve402.leases import cluster, machine, moves, workflow
+from pve402.leases.alterations import reinstall_calls, snapshot_calls
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import storage as pve_storage

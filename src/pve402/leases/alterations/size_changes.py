@@ -12,17 +12,8 @@ from datetime import datetime, timedelta
 
 from pve402.domain import errors, lease, meter, placement, quota
 from pve402.domain import size_changes as changes
-from pve402.leases import (
-    cluster,
-    moves,
-    on_sale,
-    options,
-    power,
-    purchases,
-    quotas,
-    reservation,
-    worker,
-)
+from pve402.leases import cluster, moves, on_sale, options, purchases, quotas, reservation, worker
+from pve402.leases.alterations import power
 from pve402.leases.moves import metering
 from pve402.storage import (
     database,

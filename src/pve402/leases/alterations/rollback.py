@@ -19,7 +19,8 @@ from typing import Any, Final
 import structlog
 
 from pve402.domain import lease, power, snapshots
-from pve402.leases import guest_networks, machine, moves, snapshot_calls, workflow
+from pve402.leases import guest_networks, machine, moves, workflow
+from pve402.leases.alterations import snapshot_calls
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import snapshots as pve_snapshots

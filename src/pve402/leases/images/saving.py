@@ -17,18 +17,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from pve402.domain import errors, lease, mark, order
-from pve402.leases import (
-    clones,
-    deals,
-    machine,
-    moves,
-    options,
-    origins,
-    saving_orders,
-    settling,
-    workflow,
-)
+from pve402.domain import errors, lease, mark, order, private_images
+from pve402.leases import clones, deals, machine, moves, options, origins, settling, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.storage import snapshot_rows
@@ -131,7 +121,7 @@ class Saving:
 
     async def _origin_of(self, row: lease.Lease) -> origins.GuestOrigin:
         """Return what the image is a copy of. Raises GiveUp if a snapshot is gone."""
-        source = saving_orders.saved_from(row) or ""
+        source = private_images.saved_from(row) or ""
         name, snapshot = row.metadata.get("snapshot"), None
         if name is not None:
             async with self._deals.db.read() as tx:

@@ -1,0 +1,1 @@
+"""What is done to a lease while it lasts: power, pauses, snapshots, other sizes, reinstallation."""
