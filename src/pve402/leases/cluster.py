@@ -29,6 +29,8 @@ NOT_HERE = (pve.StorageMissing, pve.VolumeMissing, pve.StorageFull, pve.BridgeMi
 _UNFIT_SECONDS = 300.0
 _THICK = {"lvm", "iscsi", "iscsidirect"}
 """Storage types that allocate a disk's full size when it is created."""
+_OF_ONE_NODE = {"btrfs"}
+"""Storage types that can be marked as shared, though no two nodes can use one at once."""
 _STALE_SECONDS = 30.0
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _PROMISES_SECONDS = 2.0
@@ -162,25 +164,27 @@ class ClusterView:
 
         `/cluster/resources` shows storages only with Datastore.Audit, which we do without.
         """
-        seen, told = self._summary(node, name), self._told.get((node, name))
-        if seen is not None:
-            return seen.type
-        return None if told is None else told.type
+        found = self._summary(node, name) or self._told.get((node, name))
+        return None if found is None else found.type
 
     def is_shared(self, node: str, name: str) -> bool:
-        """Return whether Proxmox VE reports a node's storage as the same one on other nodes."""
-        seen, told = self._summary(node, name), self._told.get((node, name))
-        if seen is not None:
-            return seen.shared
-        return told is not None and told.shared
+        """Return whether Proxmox VE reports a node's storage as the same one on other nodes.
+
+        An administrator can mark what is not, such as a btrfs of each node; that is not believed.
+        """
+        found = self._summary(node, name) or self._told.get((node, name))
+        return found is not None and found.shared and found.type not in _OF_ONE_NODE
 
     def can_lend(self, node: str, other: str, name: str | None, template: str) -> bool:
         """Return whether another node's guests may be clones of an image on a node's storage.
 
         Clones are made on the image's node, which has to be up. Templates of one name on local
-        storages are the same one if they have one size.
+        storages are the same one if they have one size. Once a template is gone from the image's
+        node, nobody can tell.
         """
         if name is None or self.is_away(node, name) or not self.is_shared(other, name):
+            return False
+        if node in self._shown and self.template_on(node, template) is None:
             return False
         nodes = () if self._seen is None else self._seen.nodes
         shown = (self.template_on(each, template) for each in (node, other))
@@ -328,11 +332,12 @@ class ClusterView:
         free = disks.disk_total - disks.disk_used
         if disks.type in _THICK:
             return free // _GB, None
+        is_shared = self.is_shared(disks.node, disks.storage)
         ours = sum(
             guest.disk_used or 0
             for guest in seen.guests
             if self._tag in guest.tags
-            and (disks.shared or guest.node == disks.node)
+            and (is_shared or guest.node == disks.node)
             and self._stored.get(guest.vmid, disks.storage if is_only else "") == disks.storage
         )
         return free // _GB, min(disks.disk_total, free + ours) // _GB

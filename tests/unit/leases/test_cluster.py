@@ -59,29 +59,32 @@ async def test_a_nodes_cores_are_known_once_it_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "is_shared", "is_up", "lends"),
+    ("sizes", "storage", "status", "lends"),
     [
-        ((7, 7), True, True, True),
-        ((7, None), True, True, True),  # that node was not asked yet
-        ((7, 8), True, True, False),
-        ((7, 7), False, True, False),
-        ((7, 7), True, False, False),
+        ((7, 7), "shared rbd", "online", True),
+        ((7, None), "shared rbd", "online", True),  # that node was not asked yet
+        ((None, 7), "shared rbd", "online", True),
+        ((0, 7), "shared rbd", "online", False),  # the image's node has lost it: which was it?
+        ((7, 8), "shared rbd", "online", False),
+        ((7, 7), "local rbd", "online", False),
+        ((7, 7), "shared btrfs", "online", False),  # no two nodes can mount one
+        ((7, 7), "shared rbd", "offline", False),
     ],
 )
 async def test_an_image_serves_nodes_that_share_its_storage_and_show_its_template(
-    sizes: tuple[int | None, int | None], is_shared: bool, is_up: bool, lends: bool
+    sizes: tuple[int | None, int | None], storage: str, status: str, lends: bool
 ) -> None:
-    status = "online" if is_up else "offline"
+    marked, kind = storage.split()
     rows: list[dict[str, Any]] = [
         {"type": "node", "node": "one", "status": status},
         {"type": "node", "node": "two", "status": "online"},
     ]
     found = cast("pve_nodes.Nodes", Seen(resources.read(rows)))
     view = cluster.ClusterView(found, storages=lambda: {"disks": None}, fixed_node=None)
-    view.note_storage("two", told("disks", is_shared=is_shared))
+    view.note_storage("two", told("disks", kind, is_shared=marked == "shared"))
     for node, size in zip(("one", "two"), sizes, strict=True):
-        shown = [] if size is None else [shows(TEMPLATE, size)]
-        view.note_templates(node, frozenset(), shown)
+        if size is not None:
+            view.note_templates(node, frozenset(), [shows(TEMPLATE, size)] if size else [])
     await view.fresh()
 
     assert view.can_lend("one", "two", "disks", TEMPLATE) is lends
@@ -311,11 +314,11 @@ def a_view(
     )
 
 
-def told(name: str, *, is_shared: bool) -> pve_storage.StorageStatus:
+def told(name: str, kind: str, *, is_shared: bool) -> pve_storage.StorageStatus:
     """What a node says of one of its storages."""
     return pve_storage.StorageStatus(
         storage=name,
-        type="rbd",
+        type=kind,
         active=True,
         enabled=True,
         shared=is_shared,
