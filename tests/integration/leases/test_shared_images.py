@@ -135,6 +135,33 @@ async def test_a_node_that_is_down_is_replaced_and_the_older_image_goes_later(
     assert await support.unaccounted(shop) == []
 
 
+async def test_no_image_is_made_and_retired_in_turn_for_other_sizes(
+    tmp_path: Path, url: str, shared_world: World
+) -> None:
+    """The node `one` alone has the sku with the smallest disks, as long as it is up."""
+    sku = support.SHIPPED.partition(f"[sku.{support.SKU}]")[2]
+    smaller = f'[sku.smaller]{sku}\nimages = ["small"]\nnodes = ["one"]\n'
+    file = support.catalogue(tmp_path)
+    larger = file.read_text().replace("disk_gb = { min = 1", "disk_gb = { min = 2")
+    file.write_text(larger + smaller)
+    now = [0.0]
+    async with running(url, *shared_world, pve402_catalogue=file) as shop:
+        parts, seen = shop.parts, list[list[tuple[str, int]]]()
+        parts.image_keeper = image_keeper.ImageKeeper(
+            parts.db, parts.view, parts.lease_options, parts.on_sale, clock=lambda: now[0]
+        )
+        for away, count in ((set[str](), 1), ({"one"}, 2), (set[str](), 2)):
+            shop.proxmox.world.offline = away
+            await parts.view.fresh(0.0)
+            images = await support.prepared(shop, count)
+            seen.append([(image.node, image.size.disk_gb) for image in images])
+        now[0] = image_keeper.SURPLUS_SECONDS
+        (left,) = await support.prepared(shop, 1)
+
+    assert seen == [[("one", 1)], [("one", 1), ("two", 2)], [("one", 1), ("two", 2)]]
+    assert (left.node, left.size.disk_gb) == ("one", 1)
+
+
 async def test_an_image_of_a_drained_node_stays_while_copies_stand_elsewhere(
     shop: Installation,
 ) -> None:

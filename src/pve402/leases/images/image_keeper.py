@@ -60,12 +60,6 @@ class Place:
         """What tells places apart, as in `key_of`."""
         return self.image.template, self.room.node, self.room.storage or None
 
-    @property
-    def disk_key(self) -> tuple[str, str, str | None]:
-        """Whose images have disks of one size."""
-        template, node, storage = self.key
-        return template, "" if self.room.disk_shared else node, storage
-
     def is_met_by(self, row: lease.Lease) -> bool:
         """Whether an image is what it would be if it were made now; unless known, it is."""
         made = (row.made_of, row.size.disk_gb)
@@ -141,16 +135,14 @@ class ImageKeeper:
         return True
 
     def places(self, rooms: Sequence[placement.NodeRoom]) -> list[Place]:
-        """Return where images are to stand, each source once for a place."""
-        found = list(self._places(rooms))
-        least: dict[tuple[str, str, str | None], int] = {}
-        for place in found:
-            key = place.disk_key
-            least[key] = min(place.disk_gb, least.get(key, place.disk_gb))
-        by_key: dict[tuple[str, str, str | None], Place] = {}
-        for place in found:
-            by_key.setdefault(place.key, dataclasses.replace(place, disk_gb=least[place.disk_key]))
-        return list(by_key.values())
+        """Return where images are to stand, each source once for a place.
+
+        The smallest come first, as they serve the others too.
+        """
+        found: dict[tuple[str, str, str | None], Place] = {}
+        for place in sorted(self._places(rooms), key=lambda place: place.disk_gb):
+            found.setdefault(place.key, place)
+        return list(found.values())
 
     def _places(self, rooms: Sequence[placement.NodeRoom]) -> Iterator[Place]:
         selling = self._on_sale.now
@@ -172,21 +164,25 @@ class ImageKeeper:
             return False
         if place.is_met_by(row):
             return True
-        wanted = (place.image.template, place.room.storage or None, place.disk_gb)
-        source = self._view.source_on(row.node, row.template)
+        template, node, storage = place.key
         return (
-            (row.template, row.storage, row.size.disk_gb) == wanted
+            (row.template, row.storage) == (template, storage)
+            and row.size.disk_gb <= place.disk_gb
             and row.made_of is not None
-            and source in {None, row.made_of}
-            and row.node not in {place.room.node, *drained}
-            and self._view.can_lend(row.node, place.room.node, row.storage, row.template)
+            and row.node not in {node, *drained}
+            and self._view.source_on(row.node, template) in {None, row.made_of}
+            and self._view.can_lend(row.node, node, storage, template)
         )
 
     def _surplus(
         self, wanted: Sequence[Place], rows: Sequence[lease.Lease], drained: Collection[str]
     ) -> set[str]:
-        """Return the images that others made needless an hour ago; of each two the newer stays."""
+        """Return the images that others made needless an hour ago.
+
+        Of each two the smaller stays, which serves more, or else the newer.
+        """
         there = [row for row in rows if row.status is Status.STOPPED]
+        there.sort(key=lambda row: -row.size.disk_gb)
         needless = {
             row.lease_id
             for number, row in enumerate(there)
