@@ -99,6 +99,6 @@ class CloneSteps:
             reason = f"its shell is not ready: {workflow.reason_of(error)}"
             if deal.order.attempts < _TRIES:
                 raise workflow.RetryLater(reason) from error
-            self._clones.images.leave_alone(deal.lease.base)
+            self._clones.images.leave_alone(deal.lease.base, deal.lease.node)
             fault = pve.ProxmoxFault(reason)
             raise await self._failures.passing_or_final(deal, fault, "start_failed") from error

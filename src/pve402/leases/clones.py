@@ -37,6 +37,7 @@ from pve402.leases import (
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.proxmox import snapshots as pve_snapshots
+from pve402.proxmox import tasks as pve_tasks
 from pve402.storage import database, transaction
 
 log = structlog.get_logger(__name__)
@@ -45,6 +46,7 @@ Sight = machine.Sight
 Move = Callable[[deals.Move], Awaitable[lease.Lease]]
 _LOCKED_PAUSE_SECONDS = 0.3
 _MOST_LOCKED = 30  # looks of one order in a row; then the lock is one that nobody removes
+_LENT_PATIENCE = timedelta(seconds=15)  # longer than these looks; all nodes may want one image
 
 
 class ForeignError(Exception):
@@ -123,7 +125,7 @@ class Clones:
         try:
             await self._whole.make(found, planned_expiry, had_rules=origin.had_tenant)
         except whole_clones.StrangeError as error:
-            origin.leave_alone(found.base)
+            origin.leave_alone(found.base, found.node)
             raise pve.ProxmoxFault(str(error)) from error
         return found
 
@@ -139,7 +141,7 @@ class Clones:
             return row
         if sight in {Sight.FOREIGN, Sight.RUNNING}:
             raise ForeignError(f"a guest that is {sight.value} has the vmid")
-        making = await self._machines.find_task(row, machine.CREATING)
+        making = await self._find_task(row, sight)
         upid = row.upid or getattr(making, "text", None)
         if upid is not None:
             return await self._await(row, upid, move, origin)
@@ -151,6 +153,18 @@ class Clones:
         if sight is Sight.IN_MAKING and await self._machines.look(row) is sight:
             raise ForeignError("locked for creation without a task")
         return row
+
+    async def _find_task(self, row: lease.Lease, sight: Sight) -> pve_tasks.Upid | None:
+        """Return a task that may make the clone; none if its base's node does not tell.
+
+        Any node shows a clone from before its task begins, so there is no task without one.
+        """
+        try:
+            return await self._machines.find_task(row, machine.CREATING)
+        except (pve.Unreachable, pve.OutcomeUnknown):
+            if sight is not Sight.ABSENT:
+                raise
+            return None
 
     async def _ask(
         self, row: lease.Lease, planned_expiry: datetime, move: Move, origin: origins.Origin
@@ -166,7 +180,7 @@ class Clones:
         spec.parameters(row.vmid)  # raises if there can be no such guest
         try:
             async with self._machines.turn_to_write(base.row.node):
-                await origin.check(base, row)
+                await self._check(origin, base, row)
                 row = await move(functools.partial(self._note, base=base, origin=origin))
                 await self._networks.prepare(row)
                 upid = await self._guests.clone(
@@ -186,16 +200,42 @@ class Clones:
         except pve.ProxmoxError as error:
             if is_first and row.create_sent_at is not None:
                 await move(moves.forget_clone)
+            if is_first and await self._has_waited(row, base, error):
+                return None
             if self._is_passing(row, base, error, is_patient=origin.had_tenant):
                 raise
             log.warning("not_cloned", base=base.lease_id, error=workflow.reason_of(error))
-            origin.leave_alone(base.lease_id)
+            origin.leave_alone(base.lease_id, row.node)
             if is_first:
                 return None
             raise workflow.RetryLater("the base cannot be cloned") from error
         self._locked.pop(base.lease_id, None)
         row = await move(functools.partial(moves.note_clone, upid=upid.text))
         return await self._await(row, upid.text, move, origin)
+
+    async def _check(self, origin: origins.Origin, base: origins.Source, row: lease.Lease) -> None:
+        """Check the base. If it stands on another node, that one's silence concerns it alone.
+
+        That takes half a minute, so who waited for a turn meanwhile does not ask as well.
+        """
+        if base.row.node == row.node:
+            await origin.check(base, row)
+            return
+        found = await origin.find(row)
+        if found is None or found.lease_id != base.lease_id:
+            raise _GoneError
+        try:
+            await origin.check(base, row)
+        except (pve.Unreachable, pve.OutcomeUnknown) as error:
+            raise pve.ProxmoxFault(f"node {base.row.node} of the base does not answer") from error
+
+    async def _has_waited(
+        self, row: lease.Lease, base: origins.Source, error: pve.ProxmoxError
+    ) -> bool:
+        """Whether a lease waited long enough for another node's image, which others clone."""
+        if not isinstance(error, pve.GuestLocked) or base.row.node == row.node:
+            return False
+        return await self._db.time() > row.created_at + _LENT_PATIENCE
 
     def _is_passing(
         self,
@@ -247,7 +287,7 @@ class Clones:
             if isinstance(error, workflow.TRANSIENT):
                 raise workflow.RetryLater(workflow.reason_of(error)) from error
             log.warning("clone_failed", base=row.base, error=workflow.reason_of(error))
-            origin.leave_alone(row.base)
+            origin.leave_alone(row.base, row.node)
             return None
         return row
 

@@ -63,8 +63,8 @@ class Origin(Protocol):
     async def lock(self, tx: transaction.Transaction, source: Source) -> bool:
         """Return whether the source may still be cloned; it stays so for this transaction."""
 
-    def leave_alone(self, lease_id: str | None) -> None:
-        """Hear that a source could not be cloned."""
+    def leave_alone(self, lease_id: str | None, node: str) -> None:
+        """Hear that a source could not be cloned for a node."""
 
 
 class Images:
@@ -91,14 +91,14 @@ class Images:
         self._view = view
         self._instance = instance
         self._clock = clock
-        self._unfit: dict[str, float] = {}
+        self._unfit: dict[tuple[str, str], float] = {}  # by image, and the node of a lease
 
     async def find(self, row: lease.Lease) -> Source | None:
         """Return an image to clone: the one noted, or the newest."""
         async with self._db.read() as tx:
             usable = await image_rows.list_usable(tx, row)
         now = self._clock()
-        fit = [one for one in usable if self._unfit.get(one.lease_id, now) <= now]
+        fit = [one for one in usable if self._unfit.get((one.lease_id, row.node), now) <= now]
         fit = [one for one in fit if one.size.disk_gb <= row.size.disk_gb]
         named = [one for one in fit if row.base in {None, one.lease_id}]
         own = [one for one in named if one.node == row.node]
@@ -121,10 +121,10 @@ class Images:
         """Return whether the image was not retired; nobody retires it in this transaction."""
         return await image_rows.lock_usable(tx, source.lease_id)
 
-    def leave_alone(self, lease_id: str | None) -> None:
-        """Leave an image alone for some minutes."""
+    def leave_alone(self, lease_id: str | None, node: str) -> None:
+        """Leave an image alone for some minutes; other nodes still get clones of it."""
         if lease_id is not None:
-            self._unfit[lease_id] = self._clock() + _UNFIT_SECONDS
+            self._unfit[lease_id, node] = self._clock() + _UNFIT_SECONDS
 
 
 class GuestOrigin:
@@ -189,7 +189,7 @@ class GuestOrigin:
         found = await lease_rows.get_locked(tx, source.lease_id)
         return found is not None and _may_be_copied(found) and found.vmid == source.row.vmid
 
-    def leave_alone(self, lease_id: str | None) -> None:
+    def leave_alone(self, lease_id: str | None, node: str) -> None:
         """Nothing else could be copied instead."""
 
     async def _snapshot_config(self, source: Source, name: str) -> pve_guests.GuestConfig:

@@ -54,7 +54,7 @@ class PrivateOrigin:
         found = await lease_rows.get_locked(tx, source.lease_id)
         return found is not None and _may_be_copied(found) and found.vmid == source.row.vmid
 
-    def leave_alone(self, lease_id: str | None) -> None:
+    def leave_alone(self, lease_id: str | None, node: str) -> None:
         """Nothing else could be copied instead."""
 
 
