@@ -186,20 +186,25 @@ class ClusterView:
             return False
         if node in self._shown and self.template_on(node, template) is None:
             return False
-        nodes = () if self._seen is None else self._seen.nodes
         shown = (self.template_on(each, template) for each in (node, other))
         sizes = {found.size_bytes for found in shown if found is not None}
-        return len(sizes) <= 1 and any(one.online for one in nodes if one.node == node)
+        return len(sizes) <= 1 and bool(self._is_online(node))
+
+    def _is_online(self, node: str) -> bool | None:
+        """Return whether a node was up when last seen; None if it was not seen."""
+        nodes = () if self._seen is None else self._seen.nodes
+        return next((one.online for one in nodes if one.node == node), None)
 
     def _summary(self, node: str, name: str) -> resources.StorageSummary | None:
         seen = self._rooms_of.storages if self._rooms_of is not None else ()
         return next((row for row in seen if (row.node, row.storage) == (node, name)), None)
 
     def is_away(self, node: str, name: str | None) -> bool:
-        """Return whether a node had no way to a storage of its own, at the last look at rooms."""
-        seen = self._rooms_of.storages if self._rooms_of is not None else ()
-        here = [row for row in seen if (row.node, row.storage) == (node, name)]
-        return any(not row.available for row in here)
+        """Return whether a node is down, or had no way to a storage at the last look at rooms."""
+        if self._is_online(node) is False:
+            return True
+        found = None if name is None else self._summary(node, name)
+        return found is not None and not found.available
 
     async def rooms_for(self, template: str) -> list[placement.NodeRoom]:
         """Return the free room of the nodes that can make guests of a template.

@@ -47,6 +47,18 @@ async def test_a_storage_that_is_away_is_not_there() -> None:
     assert [room.node for room in await view.rooms()] == ["two"]
 
 
+async def test_a_node_that_is_down_is_away_though_no_storage_is_shown() -> None:
+    rows = [
+        {"type": "node", "node": "one", "status": "offline"},
+        {"type": "node", "node": "two", "status": "online"},
+    ]
+    found = cast("pve_nodes.Nodes", Seen(resources.read(rows)))
+    view = cluster.ClusterView(found, storages=lambda: {"disks": None}, fixed_node=None)
+    await view.rooms()
+
+    assert [view.is_away(node, "disks") for node in ("one", "two", "gone")] == [True, False, False]
+
+
 async def test_a_nodes_cores_are_known_once_it_is_seen() -> None:
     view = a_view([])
     before = view.cores_of("one")
