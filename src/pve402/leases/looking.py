@@ -65,8 +65,8 @@ class Looking:
                 return await self._look_there(row)
             if await self._is_in_making_at(listed, row):
                 return Sight.IN_MAKING
-        except pve.GuestMissing:
-            return Sight.ABSENT if listed.node == row.node else Sight.IN_MAKING
+        except pve.GuestMissing:  # it moves just now, and not all nodes know
+            return Sight.ABSENT if row.base is None else Sight.IN_MAKING
         return Sight.ABSENT
 
     async def find_task(self, row: lease.Lease, types: Collection[str]) -> pve_tasks.Upid | None:

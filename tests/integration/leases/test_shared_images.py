@@ -23,6 +23,7 @@ from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve.options import StorageOptions
 
 WISH: dict[str, Any] = {"sku": support.SKU, "template": "small"}
+MISSING = "Configuration file 'nodes/two/lxc/1.conf' does not exist"
 LARGE = lease.Size(cores=2, memory_mb=1024, disk_gb=4)
 CLONING = [  # what is done on one node alone has the same tests in test_image_crashes.py
     *(r"POST .*/clone$ 1", r"GET .*/tasks/.*vzclone.* 1"),
@@ -292,6 +293,17 @@ async def test_a_clone_that_never_moved_is_destroyed_with_its_order(
         assert (await image_of(second)).vmid in second.proxmox.world.guests
         assert left.vmid not in second.proxmox.world.guests
         assert second.earned == 0
+
+
+async def test_a_clone_that_its_node_does_not_know_yet_is_not_taken_for_gone(
+    shop: Installation,
+) -> None:
+    await new_guests_go_to(shop, "two")
+    row = (await shop.lease(**WISH)).lease
+    shop.fail_call(r"GET .*/two/.*/status/current$", text=MISSING, times=2)
+
+    assert await shop.parts.machines.look(row) is machine.Sight.IN_MAKING
+    assert await shop.parts.machines.look(row) is machine.Sight.RUNNING
 
 
 async def test_a_clone_in_the_making_elsewhere_is_waited_for(shop: Installation) -> None:
