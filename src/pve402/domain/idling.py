@@ -23,7 +23,15 @@ NOTED_EVERY: Final = timedelta(seconds=60)
 LOOK_GAP: Final = timedelta(minutes=3)
 """Longer than this without a look at the figures, and nobody knows what containers did."""
 
-_MARGIN: Final = timedelta(seconds=90)  # so long after it was written use may have ended
+MARGIN: Final = timedelta(seconds=90)
+"""So long after it was written use may have ended."""
+
+LEAST_LEFT: Final = timedelta(minutes=2)
+"""A lease that ends sooner is not paused: its guest could not be down before."""
+
+MINUTE: Final = timedelta(minutes=1)
+"""What tenants count idle time in."""
+
 _MOST_CORES: Final = 8192.0
 _MOST_BYTES: Final = 2**63
 
@@ -66,9 +74,9 @@ def is_quiet(now: Figures, before: Figures | None) -> bool | None:
 
 def is_over(minutes: int, active_at: datetime, figures: Figures) -> bool:
     """Return whether a container was idle for so long: since its last use, and since its start."""
-    limit = timedelta(minutes=minutes)
+    limit = minutes * MINUTE
     is_long_up = figures.uptime_seconds >= limit.total_seconds()
-    return is_long_up and figures.at - active_at >= limit + _MARGIN
+    return is_long_up and figures.at - active_at >= limit + MARGIN
 
 
 def is_noted(active_at: datetime | None, now: datetime) -> bool:

@@ -73,7 +73,7 @@ class Creation:
         cloning: clone_steps.CloneSteps,
         saving: Mapping[Status, workflow.Step[Deal]],  # of private images, which nothing starts
     ) -> None:
-        self._saving = saving
+        self.saving_steps = saving
         self._on_started = on_started
         self._ready = ready
         self._clones = cloning
@@ -108,7 +108,7 @@ class Creation:
 
     async def _run_or_refuse(self, row: order.Order) -> None:
         deal = await self._deals.open_deal(row)
-        steps = self._saving if deal.lease.is_private_image else self.steps
+        steps = self.saving_steps if deal.lease.is_private_image else self.steps
         try:
             await workflow.run(steps, deal, lambda deal: deal.lease.status)
         except workflow.GiveUp as end:

@@ -10,7 +10,7 @@ pauses the lease if its row is still the same.
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -26,7 +26,6 @@ log = structlog.get_logger(__name__)
 AT_ONCE: Final = 8
 """How many guests are asked in one look; the others have their turn in the next."""
 _ASK_SECONDS: Final = 10.0
-_LEAST_LEFT: Final = timedelta(minutes=2)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -135,7 +134,7 @@ class Idling:
 
 def _may_begin(row: lease.Lease, now: datetime) -> bool:
     """Return whether no renewal holds a lease, and it lasts until its guest is down."""
-    has_time = row.expires_at is not None and row.expires_at - now > _LEAST_LEFT
+    has_time = row.expires_at is not None and row.expires_at - now > idling.LEAST_LEFT
     return has_time and row.hold_order_id is None
 
 

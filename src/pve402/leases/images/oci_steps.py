@@ -34,7 +34,8 @@ _PAUSE_SECONDS = 3.0
 _QUICK_TRIALS = 6
 _SELDOM_SECONDS = 600.0
 _TOLD_LENGTH = 500
-_RESTS_SECONDS: Final = (30.0, 120.0, 600.0, 3600.0)
+RESTS_SECONDS: Final = (30.0, 120.0, 600.0, 3600.0)
+"""How long a file rests after each pull in a row that came to nothing."""
 _PROBLEMS: Final[tuple[tuple[type[pve.ProxmoxError], str], ...]] = (
     (pve.CallNotSupported, "proxmox_too_old"),
     (pve.PermissionDenied, "no_rights"),
@@ -211,7 +212,7 @@ class OciSteps:
         if isinstance(error, pve.OutcomeUnknown | pve.TaskMissing):
             problem = "outcome_unknown"
         reason = workflow.reason_of(error)
-        pause = _RESTS_SECONDS[min(row.failures, len(_RESTS_SECONDS) - 1)]
+        pause = RESTS_SECONDS[min(row.failures, len(RESTS_SECONDS) - 1)]
         facts = {"reference": row.reference, "node": row.node, "cause": problem}
         log.error("oci_image_not_pulled", **facts, reason=reason)
         rest = {**_RESTING, **_NOT_ASKED, "due_at": self._db.now(pause), "last_error": reason}
