@@ -1,148 +1,22 @@
-"""What must hold afterwards, read where it is: on the chain, on Proxmox, in the database.
+"""What must hold afterwards: of the chain, of Proxmox and of the database.
 
-Nothing here asks the service. The chain says what was paid, Proxmox what stands, the database what
-was promised, and the tenants what they signed; each is compared with the others.
+The chain says what was paid, Proxmox what stands, the database what was promised, and the tenants
+what they signed; each is compared with the others.
 """
 
-import asyncio
-import dataclasses
-import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.ext import asyncio as sa_asyncio
-from tests.chaos import keeping, meters, payments, running, stage
+from tests.chaos import copies, meters, running, standing
+from tests.chaos.evidence import Findings
 
 from pve402.domain import lease, mark, order, owed
-from pve402.payments import abi
-from pve402.payments.schemes.exact import eip3009
-from pve402.storage import tables
 
 _ROUNDING_SECONDS = 0.01
 _GUEST_OUGHT_TO_RUN = {lease.LeaseStatus.ACTIVE}
 _INSTANCE = "chaos"
-_DATABASE_RESTARTS_SECONDS = 30.0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Transfer:
-    """Money that came to the operator."""
-
-    transaction: str
-    payer: str
-    nonce: str
-    amount_atomic: int
-    block: int = 0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Findings:
-    """Everything that was read."""
-
-    transfers: Sequence[Transfer]
-    leases: Sequence[lease.Lease]
-    orders: Sequence[order.Order]
-    guests: Sequence[Mapping[str, Any]]
-    vmids: Sequence[Mapping[str, Any]]
-    owed: Sequence[owed.Owed]
-    signed: Sequence[payments.Signed]
-    minute_seconds: float
-    blocks_vanish: bool = False
-    runs: Sequence[running.Run] = ()
-    wishes: Sequence[running.Wish] = ()
-    kept: keeping.Kept = keeping.NOTHING
-    served: Sequence[running.Span] = ()
-    """When at least one server served."""
-    unpaid_seconds: float = 0.0
-    """How long a guest may run unpaid while a server serves."""
-
-
-async def read_rows(database_url: str, table: sa.Table) -> list[dict[str, Any]]:
-    """All rows of a table, read beside the servers; a database that restarts is waited for."""
-    give_up_at = time.monotonic() + _DATABASE_RESTARTS_SECONDS
-    while True:
-        try:
-            return await _read_once(database_url, table)
-        except (sa.exc.DBAPIError, OSError):
-            if time.monotonic() > give_up_at:
-                raise
-            await asyncio.sleep(0.5)
-
-
-async def _read_once(database_url: str, table: sa.Table) -> list[dict[str, Any]]:
-    url = sa.make_url(database_url)
-    driver = "sqlite+aiosqlite" if url.get_backend_name() == "sqlite" else "postgresql+asyncpg"
-    engine = sa_asyncio.create_async_engine(url.set(drivername=driver))
-    try:
-        async with engine.connect() as tx:
-            return [dict(row) for row in (await tx.execute(sa.select(table))).mappings()]
-    finally:
-        await engine.dispose()
-
-
-async def read(
-    where: stage.Stage,
-    signed: Sequence[payments.Signed],
-    minute_seconds: float,
-    *,
-    wishes: Sequence[running.Wish],
-    unpaid_seconds: float,
-    asked: Mapping[str, Collection[str]] = keeping.NOBODY,
-    blocks_vanish: bool = False,
-) -> Findings:
-    """Read everything."""
-    url = where.database_url
-    return Findings(
-        transfers=await read_transfers(where),
-        leases=[lease.Lease.from_row(row) for row in await read_rows(url, tables.leases)],
-        orders=[order.Order.from_row(row) for row in await read_rows(url, tables.orders)],
-        vmids=await read_rows(url, tables.vmids),
-        owed=[owed.Owed.from_row(row) for row in await read_rows(url, tables.owed)],
-        guests=await where.guests(),
-        kept=await read_kept(url, asked),
-        runs=running.read_runs(await where.runs()),
-        wishes=wishes,
-        served=running.merged(span for one in where.replicas for span in one.served()),
-        unpaid_seconds=unpaid_seconds,
-        signed=signed,
-        minute_seconds=minute_seconds,
-        blocks_vanish=blocks_vanish,
-    )
-
-
-async def read_kept(
-    url: str, asked: Mapping[str, Collection[str]] = keeping.NOBODY
-) -> keeping.Kept:
-    """What the tables say of snapshots and sizes."""
-    found = [await read_rows(url, table) for table in (tables.snapshots, tables.size_changes)]
-    return keeping.Kept.of_rows(*found, asked)
-
-
-async def read_transfers(where: stage.Stage) -> list[Transfer]:
-    """What the chain says was paid."""
-    used = await where.rpc(
-        "eth_getLogs",
-        {"fromBlock": "0x0", "toBlock": "latest", "topics": [eip3009.AUTHORIZATION_USED]},
-    )
-    to_us = [eip3009.TRANSFER, None, "0x" + abi.address_word(stage.PAY_TO)]
-    paid = await where.rpc(
-        "eth_getLogs", {"fromBlock": "0x0", "toBlock": "latest", "topics": to_us}
-    )
-    amounts = {log["transactionHash"]: int(log["data"], 16) for log in paid}
-    return [
-        Transfer(
-            transaction=log["transactionHash"],
-            payer="0x" + log["topics"][1][-40:],
-            nonce=log["topics"][2],
-            amount_atomic=amounts[log["transactionHash"]],
-            block=int(log["blockNumber"], 16),
-        )
-        for log in used
-        if log["transactionHash"] in amounts
-    ]
 
 
 def violations(findings: Findings) -> list[str]:
@@ -154,6 +28,8 @@ def violations(findings: Findings) -> list[str]:
         _guests,
         _running,
         _kept,
+        _copies,
+        _standing,
         _refused,
         _owed,
         _vmids,
@@ -190,7 +66,9 @@ def _money_and_orders(findings: Findings) -> Iterator[str]:
 
 def _settled_unpaid(findings: Findings, unpaid: Iterable[order.Order]) -> Iterator[str]:
     for left in unpaid:
-        if left.owed_id is not None:
+        if left.part_of is not None and left.status is order.OrderStatus.OWED:
+            yield from _owed_for(findings, left)
+        if left.owed_id is not None or left.part_of is not None:
             continue
         unpaid_fee = findings.blocks_vanish and left.kind is order.OrderKind.FEE
         if left.status is order.OrderStatus.SETTLED and not unpaid_fee:
@@ -201,7 +79,9 @@ def _owed_for(findings: Findings, paid: order.Order) -> Iterator[str]:
     debts = [debt for debt in findings.owed if debt.order_id == paid.order_id]
     if len(debts) != 1:
         yield f"order {paid.order_id} was paid and bought nothing, and {len(debts)} debts say so"
-    elif debts[0].amount_atomic != paid.amount_atomic:
+        return
+    is_all = debts[0].reason is owed.OwedReason.PAID_LATE  # nothing else was delivered
+    if debts[0].amount_atomic != (paid.amount_atomic if is_all else paid.share_atomic):
         yield f"{debts[0].amount_atomic} are owed for order {paid.order_id}"
 
 
@@ -252,10 +132,24 @@ def _minutes(findings: Findings) -> Iterator[str]:
     for row in findings.leases:
         yield from meters.end_of(row)
         settled = sorted(by_lease.get(row.lease_id, ()), key=lambda one: one.expires_at or 0)
+        stood_still = row.lease_id in findings.kept.reinstalled
         if row.is_paused or row.wakes or row.lease_id in findings.kept.changed:
-            yield from meters.value_of(row, settled, findings.minute_seconds)
+            yield from meters.value_of(
+                row, settled, findings.minute_seconds, stood_still=stood_still
+            )
+        elif stood_still:
+            still = _still_seconds(findings, row, settled)
+            yield from meters.stood_still(row, settled, findings.minute_seconds, still)
         else:
             yield from _minutes_of(row, settled, findings.minute_seconds)
+
+
+def _still_seconds(
+    findings: Findings, row: lease.Lease, settled: Sequence[order.Order]
+) -> tuple[float, float]:
+    since = min((one.settled_at for one in settled if one.settled_at), default=findings.read_at)
+    span = (since, findings.read_at)
+    return running.still_seconds(row, span, findings.runs, findings.absences)
 
 
 def _minutes_of(
@@ -309,11 +203,26 @@ def _running(findings: Findings) -> Iterator[str]:
         yield f"a guest ran unpaid for {unpaid_seconds:.1f} s"
     yield from running.strangers(findings.leases, findings.runs, findings.kept.resized)
     yield from running.undone_wishes(findings.leases, findings.runs, findings.wishes)
+    yield from running.idle_pauses(findings.leases)
 
 
 def _kept(findings: Findings) -> Iterator[str]:
     """Every snapshot has its row, and no guest ever started with another size or card."""
     yield from findings.kept.violations(findings.leases, findings.guests, findings.runs)
+
+
+def _copies(findings: Findings) -> Iterator[str]:
+    """Each copy was paid with its share, and opens for its tenant alone."""
+    yield from copies.shares(findings.orders, findings.owed, blocks_vanish=findings.blocks_vanish)
+    yield from copies.told(findings.orders, findings.leases, findings.signed)
+    yield from copies.other_keys(findings.leases, findings.orders, findings.guests)
+
+
+def _standing(findings: Findings) -> Iterator[str]:
+    """Everything on Proxmox has its row, and no image ever ran."""
+    yield from standing.unaccounted(findings.leases, findings.guests)
+    yield from findings.stored.unaccounted(findings.guests)
+    yield from standing.wrong_lives(findings.leases, findings.runs)
 
 
 def leftovers(findings: Findings) -> list[int]:
@@ -383,13 +292,14 @@ def _promises(findings: Findings) -> Iterator[str]:
             yield f"order {found.order_id} is for another lease than the tenant was told"
 
 
-def after_expiry(leases: Iterable[lease.Lease], guests: Sequence[Mapping[str, Any]]) -> list[str]:
+def after_expiry(
+    leases: Iterable[lease.Lease], guests: Sequence[Mapping[str, Any]], volumes: Iterable[str] = ()
+) -> list[str]:
     """What is left when all time is over: nothing."""
     wrong = [
         f"lease {row.lease_id} is {row.status.value} long after its end: {row.last_error}"
         for row in leases
         if row.status not in lease.OVER
     ]
-    tag = mark.instance_tag(_INSTANCE)
-    ours = [guest for guest in guests if tag in guest["tags"].split(";")]
-    return wrong + [f"guest {guest['vmid']} is there long after its end" for guest in ours]
+    wrong += [f"guest {guest['vmid']} is there long after its end" for guest in guests]
+    return wrong + [f"volume {name} is there long after its guest" for name in volumes]

@@ -33,11 +33,23 @@ SEAMS: Mapping[str, tuple[str, ...]] = {
         "moves.ask_pause",
         "moves.wake_paused",
         "moves.begin_size_change",
+        "moves.begin_reinstall",
+        "moves.pause_idle",
+        "forks.take",
+        "savings.take",
     ),
-    "create": ("guests.next_vmid", "deals.advance", "guests.create"),
+    "create": (
+        "guests.next_vmid",
+        "deals.advance",
+        "guests.create",
+        "guests.clone",
+        "guests.update_config",
+    ),
     "await": ("tasks.wait_until_finished", "deals.advance"),
     "start": ("guests.start", "tasks.wait_until_finished", "deals.advance"),
-    "settle": ("facilitator.settle", "settler.look", "deals.activate"),
+    "settle": ("facilitator.settle", "settler.look", "deals.note_paid", "deals.activate"),
+    "copy": ("guests.clone", "guests.update_config", "deals.advance"),
+    "make template": ("guests.make_template", "deals.advance"),
     "refuse": ("deals.refuse",),
     "wake": ("guests.status", "guests.start", "tasks.wait_until_finished", "deals.advance"),
     "settle renewal": (
@@ -75,6 +87,16 @@ SEAMS: Mapping[str, tuple[str, ...]] = {
         "moves.end_size_change",
         "moves.undo_size_change",
     ),
+    "reinstall": (
+        "moves.give_guest_up",
+        "guests.delete",
+        "guests.create",
+        "reinstall_calls.note",
+        "tasks.wait_until_finished",
+        "moves.end_reinstall",
+    ),
+    "end fork": ("moves.look_at_snapshots", _WHOLE),
+    "try file": ("guests.create", "guests.start", "guests.delete"),
     "unwind": ("guests.status", "guests.delete", "lifetime.finish"),
 }
 """The seams of each step; `settle` and `settle renewal` are the steps of that name."""
@@ -129,10 +151,13 @@ def install(parts: bootstrap.Components, fuse: Fuse) -> None:
         "lifetime": (flows.lifetime, "_"),
         "snapshots": (flows.lifetime._snapshots._calls.on_proxmox, ""),
         "snapshot_calls": (flows.lifetime._snapshots._calls, ""),
+        "reinstall_calls": (flows.lifetime._reinstalls._calls, ""),
         "moves": (moves, ""),
         "admissions": (parts.leases._parts.admissions, ""),
         "service": (parts.leases, ""),
         "redemptions": (parts.redeeming._redemptions, ""),
+        "forks": (parts.forks._accepting, ""),
+        "savings": (parts.private_images._orders, ""),
     }
     route = next(iter(parts.settler._routes.values()))
     owners |= {"facilitator": (route.facilitator, "")}
@@ -140,13 +165,17 @@ def install(parts: bootstrap.Components, fuse: Fuse) -> None:
         owner, method = seam.split(".")
         fuse.wrap(owners[owner][0], owners[owner][1] + method, seam)
     flows.creation.steps = _named(fuse, flows.creation.steps)
+    flows.creation.saving_steps = _named(fuse, flows.creation.saving_steps)
     flows.renewal.steps = _named(fuse, flows.renewal.steps, {"settle": "settle renewal"})
     flows.lifetime.steps = _named(fuse, flows.lifetime.steps)
     _name(fuse, flows.creation, "_refuse", "refuse")
     _name(fuse, flows.confirmation, "run", "confirm")
     _name(fuse, flows.lifetime._snapshots, "advance", "snapshot")
     _name(fuse, flows.lifetime._size_changes, "advance", "change size")
-    object.__setattr__(flows, "late", _in_step(fuse, "watch", flows.late))
+    _name(fuse, flows.lifetime._reinstalls, "advance", "reinstall")
+    _name(fuse, flows.fork_ends, "sweep", "end fork")
+    for step, part in (("watch", "late"), ("try file", "oci_file")):
+        object.__setattr__(flows, part, _in_step(fuse, step, getattr(flows, part)))
     _name(fuse, parts.leases._parts.fees, "settle", "fee")
 
 

@@ -1,7 +1,8 @@
-"""Tenants who take snapshots, roll back, and change sizes, and what must hold of all that.
+"""Tenants who take snapshots, roll back, change sizes and reinstall, and what must hold of that.
 
-Whatever breaks, every snapshot on Proxmox has its row in the end, a guest that was rolled back runs
-with the size and the card that it had before, and each guest has the size that its lease burns for.
+Whatever breaks, every snapshot on Proxmox has its row in the end, a guest that was rolled back or
+made anew runs with the size and the card that it had before, and each guest has the size that its
+lease burns for.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from typing import Any, Protocol, Self
 
 from tests.chaos import meters, running
 
-from pve402.domain import lease, size_changes, snapshots
+from pve402.domain import forks, lease, reinstalls, size_changes, snapshots
 
 _TRIES = 12
 _NAME = "kept"
@@ -23,6 +24,11 @@ _ASKS: Mapping[str, tuple[str, str, Mapping[str, Any] | None]] = {
     "grow": ("POST", "change", {"cores": 2, "memoryMB": 256}),
     "grow down": ("POST", "change", {"memoryMB": 256, "diskGB": 2, "allowRestart": True}),
     "shrink": ("POST", "change", {"cores": 1, "memoryMB": 128}),
+    "reinstall": (
+        "POST",
+        "reinstall",
+        {"password": "correct horse again", "deleteSnapshots": True},
+    ),
 }
 _CHANGES = {"grow", "grow down", "shrink"}
 _SEQUENCES = (
@@ -31,10 +37,13 @@ _SEQUENCES = (
     ("take", "roll back"),
     ("take", "delete"),
     ("take", "roll back", "delete", "take"),
+    *(("reinstall",), ("reinstall",), ("take", "reinstall"), ("reinstall", "take")),
 )
+_LETS_GO = {lease.LeaseStatus.ACTIVE, *lease.OVER}
+"""Leases that need not stay as they are once they were copied; others keep their snapshots."""
 NOBODY: Mapping[str, Collection[str]] = {}
 _DONE = {"snapshot_exists", "snapshot_not_found"}  # by a call whose answer was lost
-_OVER = {"lease_not_ready", "lease_not_found", "lease_over"}
+_OVER = {"lease_not_ready", "lease_not_found", "lease_over", "too_little_time_left"}
 
 
 class Unfinished(Protocol):
@@ -91,10 +100,12 @@ class Keeper:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kept:
-    """What the tables say of snapshots and sizes, and which leases' tenants asked for what."""
+    """What the tables say of leases' guests, and which leases' tenants asked for what."""
 
     taken: Sequence[snapshots.Snapshot] = ()
     changes: Sequence[size_changes.SizeChange] = ()
+    made_anew: Sequence[reinstalls.Reinstall] = ()
+    forking: Sequence[forks.Fork] = ()
     asked: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
 
     @classmethod
@@ -102,12 +113,16 @@ class Kept:
         cls,
         of_snapshots: Iterable[Mapping[str, Any]],
         of_changes: Iterable[Mapping[str, Any]],
+        of_reinstalls: Iterable[Mapping[str, Any]],
+        of_forks: Iterable[Mapping[str, Any]],
         asked: Mapping[str, Collection[str]],
     ) -> Self:
-        """Read the rows of both tables."""
+        """Read the rows of all tables."""
         return cls(
             taken=[snapshots.Snapshot.from_row(row) for row in of_snapshots],
             changes=[size_changes.SizeChange.from_row(row) for row in of_changes],
+            made_anew=[reinstalls.Reinstall.from_row(row) for row in of_reinstalls],
+            forking=[forks.Fork.from_row(row) for row in of_forks],
             asked=asked,
         )
 
@@ -121,13 +136,21 @@ class Kept:
         """Leases that may not always have burnt the same."""
         return self._asked_for({*_CHANGES, "take"})
 
+    @property
+    def reinstalled(self) -> Collection[str]:
+        """Leases whose guests may have been made anew."""
+        return self._asked_for({"reinstall"})
+
     def _asked_for(self, wishes: Collection[str]) -> Collection[str]:
         return {one for what, leases in self.asked.items() if what in wishes for one in leases}
 
     def are_open(self, rows: Iterable[lease.Lease]) -> bool:
         """Whether the service still has to do something about any of it."""
-        own: Sequence[Unfinished] = (*self.taken, *self.changes)
-        return any(_is_open(row, one) for row in list(rows) for one in own)
+        own: Sequence[Unfinished] = (*self.taken, *self.changes, *self.made_anew)
+        leases = {row.lease_id: row for row in rows}
+        return any(_is_open(leases[one.lease_id], one) for one in own) or any(
+            leases[one.lease_id].status in _LETS_GO for one in self.forking
+        )
 
     def violations(
         self,
@@ -141,7 +164,23 @@ class Kept:
         for row in leases:
             own = [one for one in self.taken if one.lease_id == row.lease_id]
             yield from meters.burn_of(row, own)
-        yield from _other_shapes(runs, self.resized)
+        yield from _other_shapes(runs, self.resized, self.reinstalled)
+        yield from self._left_open(leases)
+
+    def _left_open(self, leases: Sequence[lease.Lease]) -> Iterator[str]:
+        """Name what is still copied or made anew, and secrets that nobody needs any more."""
+        rows = {row.lease_id: row for row in leases}
+        for fork in self.forking:
+            if rows[fork.lease_id].status in _LETS_GO:
+                yield f"lease {fork.lease_id} is still being copied, for order {fork.order_id}"
+        for one in self.made_anew:
+            row = rows[one.lease_id]
+            if row.status in lease.OVER:
+                yield f"a reinstallation outlived its lease {row.lease_id}"
+            elif _is_open(row, one):
+                yield f"lease {row.lease_id} is left {one.state.value}: {one.problem}"
+            elif not one.is_unfinished and one.sealed_secrets is not None:
+                yield f"the reinstallation of lease {row.lease_id} still keeps its secrets"
 
 
 NOTHING = Kept()
@@ -196,16 +235,20 @@ def _other_sizes(
             yield f"guest {row.vmid} has {sizes[row.vmid]}, its lease {row.size}"
 
 
-def _other_shapes(runs: Sequence[running.Run], resized: Collection[str]) -> Iterator[str]:
+def _other_shapes(
+    runs: Sequence[running.Run], resized: Collection[str], reinstalled: Collection[str]
+) -> Iterator[str]:
     """Name the guests that did not always start with one card, and one size unless it was changed.
 
-    A paid lease whose guest could not be started gets another guest, on another vmid.
+    A paid lease whose guest could not be started gets another guest, on another vmid. One that was
+    reinstalled has another disk.
     """
+    has_other_shape = {*resized, *reinstalled}
     for lease_id, own in running.by_lease(runs).items():
         for vmid in {run.vmid for run in own}:
-            is_resized = lease_id in resized
+            has_other = lease_id in has_other_shape
             shapes = sorted(
-                {run.card if is_resized else run.shape for run in own if run.vmid == vmid}
+                {run.card if has_other else run.shape for run in own if run.vmid == vmid}
             )
             if len(shapes) > 1:
                 yield f"guest {vmid} of lease {lease_id} ran as {' and as '.join(shapes)}"

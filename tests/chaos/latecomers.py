@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from eth_account.messages import encode_defunct
-from tests.chaos import audit, payments, stage
+from tests.chaos import evidence, payments, stage
 from tests.support import chain as chain_support
 from tests.support import token as contract
 
@@ -82,7 +82,7 @@ class Latecomer:
         return bool(leases)
 
     async def _is_refused(self) -> bool:
-        rows = await audit.read_rows(self.where.database_url, tables.orders)
+        rows = await evidence.read_rows(self.where.database_url, tables.orders)
         return any(
             (row["payer"], row["nonce"]) == (self.signed.payment.payer, self.signed.nonce)
             and row["status"] == order.OrderStatus.REFUSED.value

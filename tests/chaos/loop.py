@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
-from tests.chaos import audit, nursery, reaper, rest, running, stage, tenants, weather
+from tests.chaos import audit, evidence, nursery, reaper, rest, running, stage, tenants, weather
 from tests.chaos.ledger import Ledger
 from tests.chaos.plan import Figures, Plan
 
-from pve402.domain import lease, order
+from pve402.domain import lease, oci, order, private_images
 from pve402.storage import tables
 
 _CLOCK_AHEAD_SECONDS = 7200.0
@@ -28,7 +28,7 @@ async def run(plan: Plan, folder: Path) -> Figures:
         ledger = await _load(plan, where, figures)
         figures.calm_seconds = await _come_to_rest(plan, where, figures)
         figures.exit_codes = [await one.end(signal.SIGTERM) for one in where.replicas]
-        found = await audit.read(
+        found = await evidence.read(
             where,
             ledger.signed,
             nursery.MINUTE_SECONDS,
@@ -126,8 +126,9 @@ async def _let_all_expire(plan: Plan, where: stage.Stage, figures: Figures) -> f
     await last.until_ready(where.session)
     wrong: list[str] = []
     while time.monotonic() - began < plan.settle_seconds:
-        rows = await audit.read_rows(where.database_url, tables.leases)
-        wrong = audit.after_expiry(map(lease.Lease.from_row, rows), await where.guests())
+        rows = await evidence.read_rows(where.database_url, tables.leases)
+        leases, volumes = map(lease.Lease.from_row, rows), (await where.stored())["volumes"]
+        wrong = audit.after_expiry(leases, await where.guests(), volumes)
         if not wrong:
             break
         await asyncio.sleep(0.5)
@@ -136,7 +137,7 @@ async def _let_all_expire(plan: Plan, where: stage.Stage, figures: Figures) -> f
     return time.monotonic() - began
 
 
-def _count(figures: Figures, ledger: Ledger, found: audit.Findings) -> None:
+def _count(figures: Figures, ledger: Ledger, found: evidence.Findings) -> None:
     settled = [one for one in found.orders if one.status is order.OrderStatus.SETTLED]
     figures.leases = sum(one.kind is order.OrderKind.CREATION for one in settled)
     figures.renewals = sum(one.kind is order.OrderKind.RENEWAL for one in settled)
@@ -145,6 +146,8 @@ def _count(figures: Figures, ledger: Ledger, found: audit.Findings) -> None:
     figures.leftovers = len(audit.leftovers(found))
     figures.answers = ledger.statuses
     figures.kept = ledger.kept
+    figures.lives = Counter(_kind_of(row) for row in found.leases if row.handed_over)
+    figures.lives["paused when idle"] = sum(map(running.pauses_by_itself, found.leases))
     figures.unpaid_seconds = running.longest_unpaid_seconds(found.orders, found.runs, found.served)
     figures.switched = Counter(
         f"{wish.wanted.value}, {'answered' if wish.answered_at else 'outcome unknown'}"
@@ -158,3 +161,13 @@ def _count(figures: Figures, ledger: Ledger, found: audit.Findings) -> None:
         if one.spoiled is not None:
             early = "in time" if one.spoiled_in_time else "too late"
             figures.spoiled[f"{one.kind}, {one.spoiled}, {early}: {fate}"] += 1
+
+
+def _kind_of(row: lease.Lease) -> str:
+    if row.is_private_image:
+        return "private image"
+    if row.forked_from is not None:
+        return "copy"
+    if private_images.chosen(row.template) is not None:
+        return "of a private image"
+    return "of an OCI image" if oci.is_file(row.template) else "unpacked"

@@ -1,7 +1,8 @@
 """What must hold of meters: they say when leases end, and no unit is made or lost on the way.
 
 Snapshots, pauses and sizes change what a lease burns. Whatever it did, it can have no more than its
-orders put in, and no less than if it had burnt the most that it ever may all the time.
+orders put in, and no less than if it had burnt the most that it ever may all the time. While it has
+no guest because that is made anew, its time stands still.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ LARGEST = lease.Size(cores=2, memory_mb=256, disk_gb=2)
 """What tenants of the loop make of their leases."""
 _MS = timedelta(milliseconds=1)
 _ROUNDING_MS = 10
+_SLACK_SECONDS = 0.05
 
 
 def end_of(row: lease.Lease) -> Iterator[str]:
@@ -54,6 +56,38 @@ def value_of(
     is_simple = len(settled) == 1 and not stood_still
     if is_simple and has_left and spent < (passed_ms - _ROUNDING_MS) * least_burn(row):
         yield f"lease {row.lease_id} burnt {spent} in {passed_ms} ms, less than it can"
+
+
+def stood_still(
+    row: lease.Lease,
+    settled: Sequence[order.Order],
+    minute_seconds: float,
+    still: tuple[float, float],
+) -> Iterator[str]:
+    """Compare how much later a lease ends than its orders say with the times without a guest.
+
+    `still` is for how long it had no guest, and for how long none that ran. Whoever renewed it
+    after its end has nothing left of a time that stood still before.
+    """
+    late_seconds, end, has_lapsed = 0.0, None, False
+    for one in settled:
+        if one.settled_at is None or one.expires_at is None:
+            yield f"order {one.order_id} is settled without its times"
+            return
+        has_lapsed |= end is not None and end < one.settled_at
+        begin = one.settled_at if end is None else max(end, one.settled_at)
+        bought = timedelta(seconds=one.minutes * minute_seconds)
+        late_seconds += (one.expires_at - begin - bought).total_seconds()
+        end = one.expires_at
+    if end is None or row.expires_at is None:
+        return
+    late_seconds += (row.expires_at - end).total_seconds()
+    absent, down = still
+    is_there = row.status is lease.LeaseStatus.ACTIVE and not has_lapsed
+    if is_there and late_seconds < absent - _SLACK_SECONDS:
+        yield f"lease {row.lease_id} had no guest for {absent:.1f} s, and {late_seconds:.1f} more"
+    if late_seconds > down + _SLACK_SECONDS or late_seconds < -_SLACK_SECONDS:
+        yield f"lease {row.lease_id} ends {late_seconds:.1f} s late, its guest was down {down:.1f}"
 
 
 def burn_of(row: lease.Lease, kept: Sequence[snapshots.Snapshot]) -> Iterator[str]:

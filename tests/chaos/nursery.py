@@ -16,18 +16,23 @@ import signal
 import sys
 import time
 import traceback
+from datetime import timedelta
 from pathlib import Path
 
-from tests.chaos import crash_points
+from tests.chaos import crash_points, world_shells
 
 from pve402 import bootstrap, config
 from pve402.api import server
-from pve402.domain import meter, size_changes
+from pve402.domain import forks, idling, meter, private_images, reinstalls, size_changes
 from pve402.leases import confirmation, options, reconciler, settling
+from pve402.leases.images import image_keeper, oci_steps, trials
 from pve402.storage import slots
 
 MINUTE_SECONDS = 4.0
 """How long a paid minute lasts in the loop."""
+
+IDLE_MINUTES = idling.LEAST_MINUTES
+"""After how many idle minutes containers are paused that are to; they take two seconds."""
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -42,7 +47,29 @@ class Start:
     armed: tuple[str, ...] = ()
     armed_after_seconds: float = 0.0
     clock_ahead_seconds: float = 0.0
+    hand_url: str = ""  # of the world
     minute_seconds: float = MINUTE_SECONDS
+
+
+_QUICK: tuple[tuple[object, str, object], ...] = (
+    (size_changes, "LEAST_MINUTES_LEFT", 0.05),  # of real ones
+    (forks, "LEAST_LEFT", timedelta(seconds=3)),
+    (reinstalls, "LEAST_LEFT", timedelta(seconds=3)),
+    (reinstalls, "REST", timedelta(seconds=1)),
+    (private_images, "LEAST_MINUTES", 1),
+    (idling, "MINUTE", timedelta(seconds=2) / IDLE_MINUTES),
+    (idling, "LEAST_LEFT", timedelta(seconds=2)),
+    (idling, "MARGIN", timedelta(seconds=0.5)),
+    (idling, "NOTED_EVERY", timedelta(seconds=0.5)),
+    (image_keeper, "INTERVAL_SECONDS", 2.0),
+    (oci_steps, "RESTS_SECONDS", (1.0,)),
+    (trials, "HOLD_SECONDS", 2.0),
+    (reconciler, "INTERVAL_SECONDS", 3.0),
+    (settling, "UNPAID_SECONDS", 5.0),
+    (settling, "LOOK_SECONDS", 2.0),
+    (confirmation, "LOOK_AGAIN_SECONDS", 1.0),
+    (slots, "HOLD_SECONDS", 1.5),
+)
 
 
 def main() -> None:
@@ -83,7 +110,7 @@ def _serve(start: Start) -> int:
     honest_build = bootstrap.build
 
     def build(settings: config.Settings) -> bootstrap.Components:
-        parts = honest_build(settings)
+        parts = shells.parts = honest_build(settings)
         parts.db.shift_seconds = start.clock_ahead_seconds
         fuse = crash_points.Fuse(
             armed=frozenset(start.armed),
@@ -94,6 +121,8 @@ def _serve(start: Start) -> int:
         return parts
 
     _hasten(start)
+    shells = world_shells.Shells(start.hand_url)
+    shells.install()
     bootstrap.build = build
     return server.serve(None)
 
@@ -101,12 +130,8 @@ def _serve(start: Start) -> int:
 def _hasten(start: Start) -> None:
     """Shorten every limit that the program waits out, and let minutes be seconds."""
     meter.MINUTE_MS = int(start.minute_seconds * 1000)
-    size_changes.LEAST_MINUTES_LEFT = 0.05  # type: ignore[assignment] # of real ones
-    reconciler.INTERVAL_SECONDS = 3.0
-    settling.UNPAID_SECONDS = 5.0
-    settling.LOOK_SECONDS = 2.0
-    confirmation.LOOK_AGAIN_SECONDS = 1.0
-    slots.HOLD_SECONDS = 1.5
+    for owner, name, limit in _QUICK:
+        setattr(owner, name, limit)
     quick_worker = functools.partial(
         options.WorkerOptions, hold_seconds=3.0, retry_least_seconds=0.2, retry_most_seconds=3.0
     )

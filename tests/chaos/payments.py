@@ -24,7 +24,9 @@ class Signed:
     header: dict[str, str] = dataclasses.field(repr=False)
     kind: str  # creation, renewal, fee
     minutes: int = 0
+    wish: Any = None  # the body of the request
     lease_id: str | None = None  # of a renewal; of a creation once it was told
+    copies: list[str] = dataclasses.field(default_factory=list)  # leases that a fork was told of
     spoiled: str | None = None  # how its sender made it worthless
     spoiled_in_time: bool = False
     told: list[tuple[int, str]] = dataclasses.field(default_factory=list)  # status, code

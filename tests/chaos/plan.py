@@ -47,7 +47,8 @@ class Figures:
     spoiled: Counter[str] = dataclasses.field(default_factory=Counter)
     contracts: Counter[str] = dataclasses.field(default_factory=Counter)
     switched: Counter[str] = dataclasses.field(default_factory=Counter)
-    kept: Mapping[str, int] = dataclasses.field(default_factory=dict)  # of snapshots
+    kept: Mapping[str, int] = dataclasses.field(default_factory=dict)  # what was done to leases
+    lives: Counter[str] = dataclasses.field(default_factory=Counter)  # of leases, by kind
     unpaid_seconds: float = 0.0  # of the guest that ran unpaid for longest
     kills: Counter[str] = dataclasses.field(default_factory=Counter)
     stalls: int = 0
@@ -90,7 +91,8 @@ class Figures:
             ("bad payments", self.spoiled),
             ("contracts' payments", self.contracts),
             ("power", self.switched),
-            ("snapshots", self.kept),
+            ("done to leases", self.kept),
+            ("kinds of leases", self.lives),
             ("refused orders", self.refused),
             ("weather", self.weather),
             ("answers", self.answers),

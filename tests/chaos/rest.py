@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.chaos import audit, stage
+from tests.chaos import evidence, stage
 
 from pve402.domain import lease, order
 from pve402.leases import anew
@@ -19,23 +19,26 @@ _BEING_MADE = {
 
 
 async def is_at_rest(where: stage.Stage) -> bool:
-    """Whether every order has come to its end, and every lease that was begun is there or gone.
+    """Whether every order has come to its end, and every lease is there as it should be, or gone.
 
     A refused order is watched until its payment is past; it rests once its transfer is owed.
     """
-    orders = await audit.read_rows(where.database_url, tables.orders)
-    paid = {(one.payer, one.nonce) for one in await audit.read_transfers(where)}
+    orders = await evidence.read_rows(where.database_url, tables.orders)
+    paid = {(one.payer, one.nonce) for one in await evidence.read_transfers(where)}
     for row in orders:
         watched = row["status"] == order.OrderStatus.REFUSED.value
         if row["due_at"] is not None and not (watched and (row["payer"], row["nonce"]) not in paid):
             return False
-    leases = await audit.read_rows(where.database_url, tables.leases)
-    kept = await audit.read_kept(where.database_url)
-    if kept.are_open([lease.Lease.from_row(row) for row in leases]):
+    rows = await evidence.read_rows(where.database_url, tables.leases)
+    leases, guests = [lease.Lease.from_row(row) for row in rows], await where.guests()
+    kept = await evidence.read_kept(where.database_url)
+    if kept.are_open(leases):
         return False
-    locked = {guest["vmid"] for guest in await where.guests() if guest["lock"] == "create"}
+    locked = {guest["vmid"] for guest in guests if guest["lock"] == "create"}
+    up = {guest["vmid"] for guest in guests if guest["running"]}
     return not any(
-        lease.LeaseStatus(row["status"]) in _BEING_MADE and row["vmid"] not in locked
+        (row.status in _BEING_MADE and row.vmid not in locked)
+        or (row.status is lease.LeaseStatus.ACTIVE and row.is_to_run is not (row.vmid in up))
         for row in leases
     )
 
@@ -44,8 +47,8 @@ async def waits_for_root(where: stage.Stage) -> bool:
     """Whether an order goes on as soon as root has helped, as the guide tells operators."""
     url = where.database_url
     return needs_root(
-        [order.Order.from_row(row) for row in await audit.read_rows(url, tables.orders)],
-        [lease.Lease.from_row(row) for row in await audit.read_rows(url, tables.leases)],
+        [order.Order.from_row(row) for row in await evidence.read_rows(url, tables.orders)],
+        [lease.Lease.from_row(row) for row in await evidence.read_rows(url, tables.leases)],
         await where.guests(),
     )
 
@@ -55,13 +58,13 @@ def needs_root(
     leases: Sequence[lease.Lease],
     guests: Sequence[Mapping[str, Any]],
 ) -> bool:
-    """Whether a paid order has had all its vmids, and a task that died locks its present one.
+    """Whether a task that died locks the vmid of a reinstallation, or the last one of an order.
 
-    The service asks for another vmid then, too, but hours later.
+    The service asks for another vmid then, too, but hours later. A reinstallation keeps its vmid.
     """
     vmids = {row.lease_id: row.vmid for row in leases}
     locked = {guest["vmid"] for guest in guests if guest["lock"] == "create"}
-    return any(
+    return any(row.is_emptied and row.vmid in locked for row in leases) or any(
         one.due_at is not None
         and one.is_paid
         and one.tries + 1 >= anew.MOST_VMIDS

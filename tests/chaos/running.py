@@ -15,6 +15,7 @@ from typing import Any
 from tests.chaos import payments
 
 from pve402.domain import lease, order, power
+from pve402.leases import oci_guests
 
 Span = tuple[datetime, datetime]
 
@@ -35,6 +36,16 @@ class Run:
     card: str = ""
     size: tuple[int, ...] = ()  # cores, MiB of memory, GiB of disk
     marks: int = 1  # how many leases its tags named
+    lives: bool = True  # not what its OCI image says
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Absence:
+    """A time in which no guest had a vmid that one had had before."""
+
+    vmid: int
+    began: datetime
+    ended: datetime
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,10 +71,35 @@ def read_runs(shown: Mapping[str, Any]) -> list[Run]:
             card=run["card"],
             size=tuple(run["size"]),
             marks=sum(tag.startswith(_TAG) for tag in run["tags"].split(";")),
+            lives=run["program"] in {None, oci_guests.ENTRYPOINT},
         )
         for run in shown["runs"]
         for tag in run["tags"].split(";")
         if tag.startswith(_TAG)
+    ]
+
+
+def idle_pauses(leases: Sequence[lease.Lease]) -> Iterator[str]:
+    """Name the leases that were paused though nobody wanted it."""
+    for row in leases:
+        is_by_service = row.is_paused and row.wanted_by is power.WantedBy.SERVICE
+        if is_by_service and row.idle_pause_minutes is None:
+            yield f"lease {row.lease_id} was paused by nobody's wish"
+
+
+def pauses_by_itself(row: lease.Lease) -> bool:
+    """Whether a lease is paused because it was idle for as long as its tenant chose."""
+    by_service = row.wanted_by is power.WantedBy.SERVICE
+    return row.is_paused and by_service and row.idle_pause_minutes is not None
+
+
+def read_absences(shown: Mapping[str, Any]) -> list[Absence]:
+    """What the world noted of guests that were destroyed."""
+    return [
+        Absence(
+            vmid=one["vmid"], began=_time(one["began"]), ended=_time(one["ended"] or shown["now"])
+        )
+        for one in shown["absences"]
     ]
 
 
@@ -151,6 +187,7 @@ def undone_wishes(
     for lease_id, asked in wishes_of.items():
         row, last = rows[lease_id], asked[-1]
         stands = row.status is lease.LeaseStatus.ACTIVE  # one that ended may have been rolling back
+        stands &= not pauses_by_itself(row)
         if stands and last.answered_at is not None and row.wanted is not last.wanted:
             yield f"lease {lease_id} should be {last.wanted.value}, its row says {row.wanted.value}"
         for wish, after in zip(asked, [*asked[1:], None], strict=True):
@@ -160,6 +197,17 @@ def undone_wishes(
                 late = after is None or run.began < after.asked_at
                 if wish.answered_at < run.began and late:
                     yield f"lease {lease_id} was stopped by its tenant, and started again"
+
+
+def still_seconds(
+    row: lease.Lease, span: Span, runs: Sequence[Run], absences: Sequence[Absence]
+) -> tuple[float, float]:
+    """For how long of a time, until its end, a lease had no guest, and none that ran."""
+    whole = (span[0], min(span[1], row.expires_at or span[1]))
+    gone = [(one.began, one.ended) for one in absences if one.vmid == row.vmid]
+    up = merged((run.began, run.ended) for run in runs if run.lease_id == row.lease_id)
+    length = max(0.0, (whole[1] - whole[0]).total_seconds())
+    return _seconds_within(whole, gone), length - _seconds_within(whole, up)
 
 
 def by_lease(things: Sequence[Any]) -> Mapping[str, list[Any]]:

@@ -25,7 +25,9 @@ SECRET = "chaos-" * 8
 PAY_TO = "0x00000000000000000000000000000000000a11ce"
 NETWORK = "eip155:84532"
 _START_SECONDS = 150.0
-_RATES = 'snapshot_gb_usd_minute = "0.000033"'
+_RATES = 'snapshot_gb_usd_minute = "0.000033"\nimage_gb_usd_minute = "0.000004"'
+OCI_SKU = "basic-lxc"  # the last of the shipped catalogue
+_OCI = 'images = ["box"]\n[image.box]\noci = "docker.io/library/busybox:1.36"\nos = "BusyBox"\n'
 
 
 class StageFailed(RuntimeError):
@@ -73,6 +75,7 @@ class Replica:
     settings: Mapping[str, str] = dataclasses.field(repr=False)
     nurse: Helper
     folder: Path
+    hand_url: str
     pid: int = 0
     starts: int = 0
     _ready_at: datetime | None = None
@@ -94,6 +97,7 @@ class Replica:
             settings=dict(self.settings),
             log=str(self.log),
             hits=str(self.folder / "hits"),
+            hand_url=self.hand_url,
             armed=armed,
             **how,
         )
@@ -220,6 +224,12 @@ class Stage:
             found: dict[str, Any] = await response.json()
         return found
 
+    async def stored(self) -> dict[str, Any]:
+        """Every volume and every pulled file."""
+        async with self.session.get(f"{self.addresses['hand']}/stored") as response:
+            found: dict[str, Any] = await response.json()
+        return found
+
     async def guests(self) -> list[dict[str, Any]]:
         """Every guest as its node knows it."""
         async with self.session.get(f"{self.addresses['hand']}/guests") as response:
@@ -261,10 +271,11 @@ async def open_stage(
         addresses = await world.ask()
         own = {
             **settings_of(addresses, database_url),
-            "PVE402_CATALOGUE": str(pausing.write_catalogue(folder, _RATES)),
+            "PVE402_CATALOGUE": str(pausing.write_catalogue(folder, _RATES, _OCI)),
             **settings,
         }
-        made = tuple(_replica(number, folder, nurse, own) for number in range(replicas))
+        hand = addresses["hand"]
+        made = tuple(_replica(number, folder, nurse, own, hand) for number in range(replicas))
         stack.push_async_callback(_end_all, made)
         yield Stage(
             addresses=addresses,
@@ -302,11 +313,17 @@ async def _end_all(replicas: tuple[Replica, ...]) -> None:
             await replica.end(signal.SIGKILL)
 
 
-def _replica(number: int, folder: Path, nurse: Helper, settings: Mapping[str, str]) -> Replica:
+def _replica(
+    number: int, folder: Path, nurse: Helper, settings: Mapping[str, str], hand_url: str
+) -> Replica:
     port = loopback.free_port()
-    own = {"PVE402_PORT": str(port)}
     return Replica(
-        name=f"serve-{number}", port=port, settings={**settings, **own}, nurse=nurse, folder=folder
+        name=f"serve-{number}",
+        port=port,
+        settings={**settings, "PVE402_PORT": str(port)},
+        nurse=nurse,
+        folder=folder,
+        hand_url=hand_url,
     )
 
 
@@ -327,6 +344,7 @@ def settings_of(addresses: Mapping[str, str], database_url: str) -> dict[str, st
         "PVE402_PUBLIC_URL": "http://127.0.0.1:4021",
         "PVE402_INSTANCE": "chaos",
         "PVE402_SNAPSHOTS": "2",
+        "PVE402_FORKS": "3",
         "PVE402_GRACE_HOURS": str(8 / 3600),
         "PVE402_MAX_UNSETTLED_PER_ADDRESS": "100000",
         "PVE402_CREATE_WAIT_SECONDS": "15",

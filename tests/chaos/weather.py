@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from tests.chaos import stage
 
 _CREATE = r"^POST /nodes/[^/]+/lxc$"
+_CLONE = r"^POST /nodes/[^/]+/lxc/\d+/clone$"
 _START = r"^POST .*/status/start$"
 _DOWN = r"^POST .*/status/(shutdown|stop)$"
 _DELETE = r"^DELETE /nodes/[^/]+/lxc/\d+$"
@@ -67,23 +68,24 @@ class Weather:
         await self._fault(pattern, "locked", text="backup", times=2)
 
     async def _lost_answer(self) -> None:
-        pattern = self.dice.choice((_CREATE, _START, _DOWN, _DELETE, _ANY))
+        pattern = self.dice.choice((_CREATE, _CLONE, _START, _DOWN, _DELETE, _ANY))
         await self._fault(pattern, "drop", executed=True)
 
     async def _lost_call(self) -> None:
-        pattern = self.dice.choice((_CREATE, _START, _DOWN, _DELETE, _ANY))
+        pattern = self.dice.choice((_CREATE, _CLONE, _START, _DOWN, _DELETE, _ANY))
         await self._fault(pattern, "drop")
 
     async def _gateway(self) -> None:
-        pattern = self.dice.choice((_CREATE, _CREATE, _START, _DELETE))
+        pattern = self.dice.choice((_CREATE, _CREATE, _CLONE, _START, _DELETE))
         await self._fault(pattern, "596", executed=self.dice.random() < 0.5)
 
     async def _slow(self) -> None:
         await self._fault(_ANY, "slow", seconds=self.dice.uniform(0.5, 2.0), times=3)
 
     async def _failing_task(self) -> None:
-        kind = self.dice.choice(("vzcreate", "vzstart", "vzshutdown", "vzdestroy"))
-        fault = {"type": kind, "text": "simulated failure", "executed": self.dice.random() < 0.4}
+        kind = self.dice.choice(("vzcreate", "vzclone", "vzstart", "vzshutdown", "vzdestroy"))
+        executed = kind == "vzclone" or self.dice.random() < 0.4  # else it leaves its source locked
+        fault = {"type": kind, "text": "simulated failure", "executed": executed}
         await self.where.control("/state", {"failTasks": [fault]})
 
     async def _killed_creation(self) -> None:

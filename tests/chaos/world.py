@@ -64,12 +64,34 @@ def _cluster(latency_scale: float) -> options.SimulatorOptions:
         nodes=tuple(
             options.NodeOptions(name=name, cpus=10_000, memory_bytes=_HUGE) for name in NODES
         ),
-        storages=(options.StorageOptions(total_bytes=_HUGE, used_bytes=0, snapshots=True),),
+        storages=(
+            options.StorageOptions(type="btrfs", total_bytes=_HUGE, used_bytes=0, snapshots=True),
+        ),
         latency_scale=latency_scale,
         publish_interval_seconds=0.5,
         proxy_timeout_seconds=5.0,
         auth_failure_seconds=0.0,
     )
+
+
+class _Guests(dict[int, cluster.Guest]):
+    """Guests by vmid; notes when a vmid is without the guest that it had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.absences: list[dict[str, Any]] = []
+
+    def __setitem__(self, vmid: int, guest: cluster.Guest) -> None:
+        super().__setitem__(vmid, guest)
+        for one in self.absences:
+            if one["vmid"] == vmid and one["ended"] is None:
+                one["ended"] = time.time()
+
+    def pop(self, vmid: int, *default: Any) -> Any:
+        """Remove a guest."""
+        if vmid in self:
+            self.absences.append({"vmid": vmid, "began": time.time(), "ended": None})
+        return super().pop(vmid, *default)
 
 
 class _Hand:
@@ -79,6 +101,8 @@ class _Hand:
         self._chain = chain
         self._proxmox = proxmox
         self._runs: list[dict[str, Any]] = []
+        self._keyed: dict[int, str] = {}  # whose secrets guests were given, in their shells
+        proxmox.world.guests = self._known = _Guests()
         self._note_runs(proxmox.world)
         app = web.Application(client_max_size=1 << 24)
         app.router.add_post("/transact", self._transact)
@@ -86,6 +110,8 @@ class _Hand:
         app.router.add_get("/runs", self._show_runs)
         app.router.add_get("/guests", self._guests)
         app.router.add_post("/guests", self._plant)
+        app.router.add_get("/stored", self._show_stored)
+        app.router.add_post("/keyed", self._note_keyed)
         app.router.add_delete("/locked", self._clear_locked)
         self._runner = web.AppRunner(app, access_log=None)
         self.url = ""
@@ -144,6 +170,7 @@ class _Hand:
             times = {"began": time.time(), "ended": None}
             started: dict[str, Any] = {"shape": _shape(guest), "card": guest.config.text("net0")}
             started["size"] = _size(guest)
+            started["program"] = guest.image and guest.config.text("entrypoint")
             self._runs.append({**began, **started, **times})
 
         @functools.wraps(honest_stop)
@@ -157,8 +184,27 @@ class _Hand:
         world.mark_stopped = mark_stopped  # type: ignore[method-assign]
 
     async def _show_runs(self, _: web.Request) -> web.Response:
-        """Show every time in which a guest ran, and what time it is now."""
-        return web.json_response({"now": time.time(), "runs": self._runs})
+        """Show every time in which a guest ran or a vmid had none, and what time it is now."""
+        absences = self._known.absences
+        return web.json_response({"now": time.time(), "runs": self._runs, "absences": absences})
+
+    async def _show_stored(self, _: web.Request) -> web.Response:
+        """Show every volume with its owner, and every file of an image that was pulled."""
+        stores = list(self._proxmox.world.storages)
+        volumes = {f"{s.name}:{one.name}": one.owner for s in stores for one in s.volumes.values()}
+        pulled = [
+            f"{s.name}:vztmpl/{one.name}"
+            for s in stores
+            for one in s.templates.values()
+            if one.image
+        ]
+        return web.json_response({"volumes": volumes, "files": pulled})
+
+    async def _note_keyed(self, request: web.Request) -> web.Response:
+        """Note that a guest was given its tenant's secrets."""
+        told = await request.json()
+        self._keyed[told["vmid"]] = told["lease"]
+        return web.json_response({})
 
     async def _guests(self, _: web.Request) -> web.Response:
         """Show every guest as its node knows it, now and not as of the last publication."""
@@ -172,6 +218,9 @@ class _Hand:
                 "running": guest.pid is not None,
                 "snapshots": sorted(guest.config.snapshots),
                 "size": _size(guest),
+                "template": bool(guest.config.options.get("template")),
+                "volumes": [one["volume"] for one in guest.config.volumes().values()],
+                "keyed": self._keyed.get(guest.vmid),
             }
             for guest in world.guests.values()
         ]
@@ -201,7 +250,8 @@ class _Hand:
             is_locked = guest.config.text("lock") == "create"
             is_made = bool(world.tasks.running("vzcreate", str(vmid)))
             if is_locked and not is_made and guest.created_at < made_before:
-                del world.guests[vmid]
+                world.guests.pop(vmid)
+                world.storages.free_all_of(vmid)
         return web.json_response({})
 
 

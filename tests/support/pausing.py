@@ -14,12 +14,15 @@ SLOWER = 10
 """How many times as much the container of `Installation.lease` burns if it is not paused."""
 
 
-def write_catalogue(folder: Path, more: str = "") -> Path:
-    """The catalogue that ships with the program, with a rate for pauses, and more for its sku."""
+def write_catalogue(folder: Path, more: str = "", end: str = "") -> Path:
+    """The catalogue that ships with the program, with a rate for pauses, and more for its sku.
+
+    What stands at the end is the last sku's, and tables.
+    """
     text = resources.files("pve402.domain").joinpath("default_catalogue.toml").read_text()
     first = "[sku.standard-lxc]\n"
     file = folder / "pausing.toml"
-    file.write_text(text.replace(first, f'{first}paused_usd_minute = "{RATE}"\n{more}\n'))
+    file.write_text(text.replace(first, f'{first}paused_usd_minute = "{RATE}"\n{more}\n') + end)
     return file
 
 
