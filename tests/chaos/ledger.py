@@ -47,7 +47,11 @@ class Ledger:
 
     def goes_on(self) -> bool:
         """Whether tenants should begin something new."""
-        return self.leases < self.leases_wanted and time.monotonic() < self.ends_at()
+        return self.leases < self.leases_wanted and not self.is_time_over()
+
+    def is_time_over(self) -> bool:
+        """Whether nothing more should be done to a lease, either."""
+        return time.monotonic() >= self.ends_at()
 
     def ends_at(self) -> float:
         """When nothing new is begun any more, as it looks now."""

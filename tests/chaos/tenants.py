@@ -64,7 +64,7 @@ class Tenant:
         ]
         self._dice.shuffle(things)
         for share, do in (*things, (0.35, self._end)):
-            if self._dice.random() < share:
+            if self._dice.random() < share and not self._ledger.is_time_over():
                 await do(*bought)
 
     async def _choose_payer(self) -> payers.Payer:
