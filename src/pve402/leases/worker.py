@@ -68,6 +68,7 @@ class Worker:
         self._is_full = False  # for some kind of row, we take no more until some are done
         self._listeners: dict[str, set[asyncio.Event]] = {}
         self._loops: list[asyncio.Task[None]] = []
+        self._taking: list[asyncio.Task[None]] = []  # the latest; it may be over
         self.recovered = False
 
     async def start(self) -> None:
@@ -84,6 +85,9 @@ class Worker:
     async def stop(self, limit_seconds: float = 20.0) -> None:
         """Take no new rows, let running workflows finish, hand the rest over."""
         await _cancel(self._loops[:1])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_seconds):
+                await asyncio.gather(*self._taking, return_exceptions=True)
         if self._running:
             await asyncio.wait(self._running, timeout=limit_seconds)
         unfinished = list(self._held.items())
@@ -157,16 +161,19 @@ class Worker:
         await asyncio.sleep(self._settings.hold_seconds / 3)
 
     async def _take_due(self) -> None:
+        """Take rows that are due; a stop does not cut that off, or others would wait for them."""
         for rows in _KINDS:
-            room = self._room(rows)
-            if room <= 0:
-                continue
-            async with self._db.single() as tx:
-                taken = await rows.claim(
-                    self._db, tx, limit=room, hold_seconds=self._settings.hold_seconds
-                )
-            for row in taken:
-                self._launch_row(rows, row)
+            if self._room(rows) > 0:
+                self._taking = [asyncio.create_task(self._take(rows))]
+                await asyncio.shield(self._taking[0])
+
+    async def _take(self, rows: queue.DueRows) -> None:
+        async with self._db.single() as tx:
+            taken = await rows.claim(
+                self._db, tx, limit=self._room(rows), hold_seconds=self._settings.hold_seconds
+            )
+        for row in taken:
+            self._launch_row(rows, row)
 
     def _room(self, rows: queue.DueRows) -> int:
         """Return how many more rows of a kind this process may take."""
