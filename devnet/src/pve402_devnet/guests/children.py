@@ -65,6 +65,16 @@ def signal_descendants(number: int) -> None:
             os.kill(pid, number)
 
 
+def catches(pid: int, number: int) -> bool:
+    """Whether a program handles a signal; as process 1 of a container it gets no other."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
 def kill_descendants(limit_seconds: float) -> None:
     """Kill all remaining processes; for process 1 the kernel does that anyway."""
     deadline = time.monotonic() + limit_seconds

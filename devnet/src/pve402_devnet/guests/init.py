@@ -156,6 +156,8 @@ class Init:
         name = order.get("order")
         if name == "shutdown":
             self.signals.append(signal.SIGPWR)
+            if self.entrypoint is not None and children.catches(self.entrypoint, signal.SIGTERM):
+                os.kill(self.entrypoint, signal.SIGTERM)
         elif name == "terminal":
             self._answer(order, lambda: children.open_terminal(order, self.limits))
         elif name == "run" and descriptor is not None:

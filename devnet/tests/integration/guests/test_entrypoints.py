@@ -33,6 +33,17 @@ async def test_it_ignores_the_request_to_end(runtime: NamespaceRuntime) -> None:
     assert not await runtime.is_running(101)
 
 
+async def test_one_that_catches_the_signal_ends_when_it_is_asked_to(
+    runtime: NamespaceRuntime,
+) -> None:
+    traps = "trap 'exit 0' 15; echo >/root/waits; while :; do sleep 1000 & wait $!; done"
+    await runtime.start(101, program(f'/bin/sh -c "{traps}"'))
+    await expect_soon((runtime.disk(101) / "root/waits").exists)
+
+    assert await runtime.shutdown(101, 10)
+    assert not await runtime.is_running(101)
+
+
 async def test_the_guest_ends_with_it(runtime: NamespaceRuntime) -> None:
     await runtime.start(101, program("/bin/true"))
 
