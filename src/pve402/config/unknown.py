@@ -13,6 +13,7 @@ from pve402.payments import networks
 
 _TENANTS_OWN: Final = frozenset(
     {"PVE402_URL", "PVE402_TOKEN", "PVE402_WALLET_KEY", "PVE402_MAX_USD", "PVE402_ROOT_PASSWORD"}
+    | {"PVE402_LEDGER", "PVE402_RPC_URL"}
 )
 _PREFIXES: Final = ("PVE_", "PVE402_", "RPC_URL_", "FACILITATOR_")
 _ALIKE: Final = 0.75

@@ -84,16 +84,25 @@ async def test_the_doctor_looks_for_the_templates_of_the_catalogue(
 ) -> None:
     shipped = resources_of.files("pve402.domain").joinpath("default_catalogue.toml").read_text()
     catalogue_file = tmp_path / "catalogue.toml"
-    catalogue_file.write_text(shipped + 'templates = { old = "local:vztmpl/old.tar.zst" }\n')
+    added = 'templates = { old = "local:vztmpl/old.tar.zst" }\nimages = ["new"]\n'
+    added += '[image.new]\ntemplate = "local:vztmpl/old.tar.zst"\nprepare = true\n'
+    catalogue_file.write_text(shipped + added)
     url = f"sqlite:///{tmp_path}/db.sqlite3"
     parts = bootstrap.build(
         settings(url, proxmox, chain, facilitator, pve402_catalogue=catalogue_file)
     )
+    whole = parts.nodes.cluster_resources
+
+    async def without_storages() -> Any:
+        return dataclasses.replace(await whole(), storages=())  # as without Datastore.Audit
+
+    parts.nodes.cluster_resources = without_storages  # type: ignore[method-assign]
 
     code, text = await examined(parts)
 
     assert code == 1
     assert "FAIL template on pve: there is no local:vztmpl/old.tar.zst" in text
+    assert "a storage of type dir makes no linked clones" in text
 
 
 async def test_the_doctor_makes_no_files(

@@ -264,7 +264,8 @@ def test_a_key_that_is_not_to_be_made_leaves_no_file(write, tmp_path):
 
 
 def test_variables_that_look_mistyped_are_found(write, monkeypatch):
-    monkeypatch.setenv("PVE402_WALLET_KEY", "a tenant's own")
+    for name in ("PVE402_WALLET_KEY", "PVE402_RPC_URL", "PVE402_LEDGER"):
+        monkeypatch.setenv(name, "a tenant's own")
     file = write(PVE402_PUBLIK_URL="https://x.example.com", RPC_URL_BASE="http://localhost:1")
 
     found = config.unknown_variables(file)

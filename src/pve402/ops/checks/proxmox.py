@@ -130,6 +130,7 @@ async def _disks(parts: bootstrap.Components, node: str, name: str) -> list[Find
         seen = [row.storage for row in await storages.list(node, content="rootdir")]
         mend = f"these hold containers: {', '.join(seen)}" if seen else "see `pvesm status`"
         return [findings.bad(what, _reason(error), variable=variable, mend=mend)]
+    parts.view.note_storage(node, disks)  # its type, for what is said of clones
     if "rootdir" not in disks.content:
         content = ",".join(sorted({*disks.content, "rootdir"}))
         mend = f"`pvesm set {name} --content {content}`, or use another storage"
