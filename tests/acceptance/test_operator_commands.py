@@ -68,3 +68,4 @@ def test_standard_output_has_the_answer_and_nothing_else(
     assert reconciled.stdout == "0 current leases, 0 guests with our tag\n"
     assert "certificate_not_verified" in reconciled.stderr
     assert "proxmox.call" not in reconciled.stderr
+    assert "catalogue_on_sale" not in reconciled.stderr

@@ -43,7 +43,9 @@ def run(
     """Run a command. One that may be the first makes the secret key, as the service would."""
     try:
         settings = config.load(env_file)
-        logs.configure(settings.pve402_log_level, settings.pve402_log_format)
+        level = settings.pve402_log_level
+        # What a service tells of its course is none of this command's.
+        logs.configure("warning" if level == "info" else level, settings.pve402_log_format)
         if needs_key and not config.is_key_kept(settings):
             raise config.SettingsError({"PVE402_SECRET_KEY": _NO_KEY})
         components = bootstrap.build(settings, makes_key=may_be_first and _is_new(settings))

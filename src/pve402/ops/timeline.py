@@ -107,7 +107,7 @@ def _of_lease(row: lease.Lease) -> Iterator[Event]:
     moments = (
         (row.created_at, f"reserved as {row.node}/{row.vmid}, {row.sku}"),
         (row.create_sent_at, "creation sent to Proxmox VE"),
-        (row.pooled_at, "cloned" if row.base is not None else "ready in the warm pool"),
+        (row.pooled_at, _made(row)),
         (row.rules_at, "its isolation rules stand"),
         (row.expires_at, "expires"),
         (row.deletes_at, "may be destroyed"),
@@ -116,6 +116,12 @@ def _of_lease(row: lease.Lease) -> Iterator[Event]:
     for at, what in moments:
         if at is not None:
             yield Event(at=at, about=f"lease {row.lease_id}", what=what)
+
+
+def _made(row: lease.Lease) -> str:
+    if row.forked_from is not None:
+        return f"copied from {row.forked_from}"
+    return "cloned" if row.base is not None else "ready in the warm pool"
 
 
 def _of_holding(held: address_rows.Holding) -> Iterator[Event]:

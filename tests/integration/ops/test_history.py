@@ -50,6 +50,17 @@ async def for_people(installation: Installation, subject: str) -> str:
     return file.getvalue()
 
 
+async def test_a_copy_is_told_from_what_it_was_made(installation: Installation) -> None:
+    bought = (await installation.lease()).lease
+    values = {"forked_from": "lsource", "pooled_at": bought.created_at}
+    await change(installation, tables.leases, **values)
+
+    told = await for_people(installation, bought.lease_id)
+
+    assert "copied from lsource" in told
+    assert "warm pool" not in told
+
+
 async def test_a_lease_is_told_from_its_payment_to_its_tasks(
     installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
