@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import typer
 
 from pve402 import client
-from pve402.cli import exit_codes, terminal
+from pve402.cli import exit_codes, hints, terminal
 
 Result = TypeVar("Result")
 Act = Callable[[client.Client], Awaitable[Result]]
@@ -37,6 +37,8 @@ def run(
         return asyncio.run(_until_stopped(caller, act))
     except client.ClientError as error:
         terminal.say(error)
+        if hint := hints.of(error):
+            terminal.say(hint)
         raise typer.Exit(code_of(error)) from None
     except Stopped as stopped:
         raise typer.Exit(exit_codes.SIGNALLED + stopped.number) from None

@@ -75,7 +75,10 @@ async def _agreed(
     )
     each = client.prices.offered_usd(await service.quote(quote))
     price_usd = each * wish.count
-    if not await terminal.confirm(f"Pay {price_usd:f} USD for {wish.count}?"):
+    what = "one copy" if wish.count == 1 else f"{wish.count} copies"
+    if not await terminal.confirm(
+        f"Pay {price_usd:f} USD for {what}, {wish.runtime_minutes} minutes each?"
+    ):
         raise typer.Exit(exit_codes.NOT_PAID)
     return price_usd
 
@@ -90,3 +93,4 @@ def _show(url: str, answer: schemas.ForkAnswer, *, as_json: bool) -> None:
         return
     rows = [(one.hostname, one.lease_id, one.ctid or "", one.status) for one in copies]
     terminal.show_columns([("name", "leaseId", "ctid", "status"), *rows])
+    terminal.say("next: `pve402 list`, and `pve402 shell`, `renew` or `end` with one of the names")

@@ -166,6 +166,6 @@ def _none(include_over: bool) -> str:
 
 
 def _row(item: schemas.LeaseItem) -> tuple[str, ...]:
-    until = f"{item.expires_at:%Y-%m-%d %H:%M:%S}Z" if item.expires_at else ""
+    until = terminal.moment(item.expires_at)
     guest = item.vm_status.status
     return (item.ctid or "", item.status, guest, until, item.lease_id, item.hostname)

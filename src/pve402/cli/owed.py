@@ -35,5 +35,5 @@ def _row(item: schemas.OwedItem) -> tuple[str, ...]:
     status: str = item.status
     if item.redeemable_at is not None:
         status = f"{status}, redeemable {item.redeemable_at:%Y-%m-%d %H:%M}Z"
-    since = f"{item.since:%Y-%m-%d %H:%M:%S}Z"
+    since = terminal.moment(item.since)
     return (item.owed_id or "", status, item.usd, item.network, since, item.reason)

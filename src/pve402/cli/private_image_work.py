@@ -14,7 +14,7 @@ _Buy = Callable[
     [Callable[[schemas.LeaseAnswer | None], None]],
     Awaitable[client.Bought[schemas.SavedImageAnswer]],
 ]
-_HEADS: Final = ("name", "status", "GB", "USD/minute", "expires", "template")
+_HEADS: Final = ("name", "status", "GiB", "USD per minute", "until", "template")
 
 
 def show(url: str, token: str | None, *, delete: str | None, as_json: bool) -> None:
@@ -53,7 +53,7 @@ def save(  # noqa: PLR0913 -- one option each
     async def buy(service: client.Client) -> schemas.SavedImageAnswer:
         ctid = await client.names.resolve(service, name)
         price = await client.private_images.saving_usd(service, ctid, minutes)
-        service.cap_usd = await _agreed(most, price)
+        service.cap_usd = await _agreed(most, price, minutes)
         with terminal.working("saving the container"):
             return await _paid(
                 lambda sent: client.private_images.save(
@@ -62,9 +62,14 @@ def save(  # noqa: PLR0913 -- one option each
             )
 
     answer = calls.run(credentials.buyer(url, token), buy)
-    terminal.show(answer, as_json=as_json)
-    if not as_json:
-        terminal.say(f"next: `pve402 lease --template {client.plain(answer.template, 64)}`")
+    if as_json:
+        terminal.show(answer, as_json=True)
+        return
+    terminal.show(answer.model_copy(update={"access_token": None}), as_json=False)
+    terminal.say(
+        f"next: `pve402 lease --hostname web --sku {answer.sku} --disk-gb {answer.disk_gb}"
+        f" --template {answer.template}`, `pve402 images`"
+    )
 
 
 def keep(
@@ -82,7 +87,7 @@ def keep(
     async def buy(service: client.Client) -> schemas.SavedImageAnswer:
         found = await client.private_images.find(service, name)
         price = client.private_images.price_usd(found.minute_usd, minutes)
-        service.cap_usd = await _agreed(most, price)
+        service.cap_usd = await _agreed(most, price, minutes)
         with terminal.working("renewing the image"):
             return await _paid(
                 lambda sent: client.private_images.renew(
@@ -107,18 +112,18 @@ async def _paid(buy: _Buy) -> schemas.SavedImageAnswer:
         raise
 
 
-async def _agreed(most: Decimal | None, price: Decimal | None) -> Decimal:
+async def _agreed(most: Decimal | None, price: Decimal | None, minutes: int) -> Decimal:
     """Return what may be paid: the cap, or the price if the user agrees to it now."""
     if most is not None:
         return most
     if price is None:
         return Decimal(0)  # the service refuses it, and says why
-    if not await terminal.confirm(f"Pay {price:f} USD?"):
+    if not await terminal.confirm(f"Pay {price:f} USD for {minutes} minutes?"):
         raise typer.Exit(exit_codes.NOT_PAID)
     return price
 
 
 def _row(item: schemas.PrivateImageItem) -> tuple[str, str, str, str, str, str]:
     ends = item.deletes_at or item.expires_at
-    until = ends.isoformat(timespec="seconds") if ends else ""
+    until = terminal.moment(ends)
     return item.name, item.status, str(item.disk_gb), item.minute_usd, until, item.template

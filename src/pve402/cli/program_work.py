@@ -112,6 +112,6 @@ def _row(item: schemas.ExecItem) -> tuple[str, ...]:
     code = "" if item.exit_code is None else str(item.exit_code)
     if item.timed_out:
         code = "timed out"
-    started = f"{item.started_at:%Y-%m-%d %H:%M:%S}Z"
+    started = terminal.moment(item.started_at)
     output = f"{item.stdout_bytes + item.stderr_bytes} bytes"
     return (item.exec_id, item.state, code, started, output)

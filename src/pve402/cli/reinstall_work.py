@@ -63,5 +63,5 @@ def _show(answer: schemas.ReinstallAnswer, *, as_json: bool) -> None:
         terminal.show(answer, as_json=True)
         return
     why = f": {answer.problem}" if answer.problem else ""
-    ends = "" if answer.expires_at is None else answer.expires_at.isoformat(timespec="seconds")
-    terminal.say(f"{answer.state}{why}; the lease ends {ends}")
+    state = "never reinstalled" if answer.state == "none" else answer.state
+    terminal.say(f"{state}{why}; the lease ends {terminal.moment(answer.expires_at)}")

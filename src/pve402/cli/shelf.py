@@ -6,6 +6,7 @@ from pve402 import client, schemas
 from pve402.cli import calls, terminal
 
 _HEADS = ("sku", "cores", "MiB", "GiB", "minutes", "USD per minute", "what it is")
+_ALSO_HEADS = ("USD per minute", "paused", "address", "GiB of snapshot", "GiB of private image")
 _IMAGE_HEADS = ("image", "OS", "tag", "MiB", "updated", "sold with", "what it is")
 
 
@@ -21,6 +22,9 @@ def show(url: str, *, as_json: bool) -> None:
 def tell(found: schemas.CatalogueAnswer) -> None:
     """Print skus and images as columns, and what to do next."""
     terminal.show_columns([_HEADS, *map(_row, found.skus)])
+    also = [row for row in map(_also, found.skus) if any(row[1:])]
+    if also:
+        terminal.show_columns([_ALSO_HEADS, *also])
     if found.images:
         terminal.show_columns([_IMAGE_HEADS, *(_image(one, found.skus) for one in found.images)])
     ways = ", ".join(f"{one.symbol} on {one.network}" for one in found.networks)
@@ -37,6 +41,17 @@ def _row(item: schemas.SkuItem) -> tuple[str, ...]:
         " to ".join(prices) or "see `pve402 quote`",
         item.description,
     )
+
+
+def _also(item: schemas.SkuItem) -> tuple[str, ...]:
+    """What a sku's minute costs beside or instead of its size."""
+    rates = (
+        item.paused_usd_minute,
+        item.address_usd_minute,
+        item.snapshot_gb_usd_minute,
+        item.image_gb_usd_minute,
+    )
+    return (item.sku, *(rate or "" for rate in rates))
 
 
 def _image(item: schemas.Image, skus: Sequence[schemas.SkuItem]) -> tuple[str, ...]:

@@ -42,9 +42,8 @@ def _show(answer: schemas.ChangeAnswer, *, as_json: bool) -> None:
     rows = (_row("before", answer.before), _row("after", answer.after))
     terminal.show_columns([heads, *rows])
     why = f": {answer.problem}" if answer.problem else ""
-    ends = "" if answer.expires_at is None else answer.expires_at.isoformat(timespec="seconds")
     verb = "would end" if answer.state == "quote" else "ends"
-    terminal.say(f"{answer.state}{why}; the lease {verb} {ends}")
+    terminal.say(f"{answer.state}{why}; the lease {verb} {terminal.moment(answer.expires_at)}")
 
 
 def _row(name: str, size: schemas.SizeAtPrice) -> tuple[str, ...]:

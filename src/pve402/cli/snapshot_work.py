@@ -5,7 +5,7 @@ from typing import Final
 from pve402 import client, schemas
 from pve402.cli import calls, credentials, holdings, terminal
 
-_HEADS: Final = ("name", "state", "created", "USD a minute", "problem")
+_HEADS: Final = ("name", "state", "created", "USD per minute", "problem")
 
 
 def show(url: str, token: str | None, name: str, *, delete: str | None, as_json: bool) -> None:
@@ -50,7 +50,7 @@ def roll_back(
 
 
 def _row(item: schemas.SnapshotItem) -> tuple[str, str, str, str, str]:
-    created = item.created_at.isoformat(timespec="seconds")
+    created = terminal.moment(item.created_at)
     return item.name, item.state, created, item.minute_usd, item.problem or ""
 
 
@@ -63,4 +63,4 @@ def _room(answer: schemas.SnapshotsAnswer) -> str:
     count = f"{len(standing)} of {answer.at_most} snapshots"
     if answer.next_minute_usd == "0" or not answer.possible:
         return count
-    return f"{count}; another one burns {answer.next_minute_usd} USD a minute"
+    return f"{count}; another one burns {answer.next_minute_usd} USD per minute"

@@ -82,9 +82,12 @@ def show(answer: BaseModel, *, as_json: bool) -> None:
         show_columns([*_rows("", facts)])
 
 
-def moment(seconds: int) -> str:
-    """A time as people read it, in UTC."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}Z"
+def moment(at: datetime | int | None) -> str:
+    """A time, or seconds since 1970, as people read it, in UTC."""
+    if at is None:
+        return ""
+    known = at if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC)
+    return f"{known:%Y-%m-%d %H:%M:%S}Z"
 
 
 def show_facts(facts: Mapping[str, Any]) -> None:

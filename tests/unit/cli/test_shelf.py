@@ -37,6 +37,20 @@ def test_images_are_shown_with_what_sells_them(capsys):
     assert shown["new"] == ["b"]
 
 
+def test_what_a_minute_costs_beside_the_size_is_shown_where_it_costs_something(capsys):
+    dear = sku("dear").model_copy(
+        update={"paused_usd_minute": "0.02", "image_gb_usd_minute": "0.000004"}
+    )
+    found = schemas.CatalogueAnswer(skus=[sku("plain"), dear], management_fee_usd="0", networks=[])
+
+    shelf.tell(found)
+
+    *_, heads, row = capsys.readouterr().out.splitlines()
+    assert heads.split("  ")[0] == "USD per minute"
+    assert row.split() == ["dear", "0.02", "0.000004"]
+    assert row.index("0.000004") == heads.index("GiB of private image")
+
+
 def test_without_images_there_is_no_table_of_them(capsys):
     found = schemas.CatalogueAnswer(skus=[sku("a", "own")], management_fee_usd="0", networks=[])
 

@@ -43,7 +43,7 @@ async def test_the_command_asks_for_what_was_typed():
     sent = {"template": "debian", "env": {"A": "1"}, "deleteSnapshots": True}
     sent["password"] = "a password"  # of PVE402_ROOT_PASSWORD there
     assert {name: body[name] for name in sent} == sent
-    assert "done; the lease ends 2026-11-21T13:00:00" in printed
+    assert "done; the lease ends 2026-11-21 13:00:00Z" in printed
 
 
 async def test_the_command_destroys_nothing_unasked():

@@ -49,7 +49,7 @@ async def test_the_commands_ask_for_what_was_typed(words: tuple[str, ...], asked
     ("listing", "said"),
     [
         ({}, "1 of 3 snapshots"),
-        ({"nextMinuteUsd": "0.00002"}, "snapshots; another one burns 0.00002 USD a minute"),
+        ({"nextMinuteUsd": "0.00002"}, "snapshots; another one burns 0.00002 USD per minute"),
         ({"snapshots": [{**ITEM, "state": "failed"}]}, "0 of 3 snapshots"),
         ({"snapshots": [{**ITEM, "problem": "container_locked"}]}, "  container_locked"),
         ({"snapshots": [], "atMost": 0}, "this service takes no snapshots"),
