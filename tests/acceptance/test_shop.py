@@ -24,7 +24,7 @@ SETTLED_MS = 60_000
 UNITS = """async (cases) => {
   const script = document.querySelector("script[src$='shop/main.js']").src;
   const { leaseUnits } = await import(script.replace("main.js", "money.js"));
-  return cases.map(([rates, size, decimals]) => String(leaseUnits(rates, size, decimals)));
+  return cases.map(([sku, size, decimals]) => String(leaseUnits(sku, size, decimals)));
 }"""
 
 OUTCOMES = {
@@ -51,6 +51,11 @@ IS_SIGN_IN = """async ([texts, nonce, account]) => {
   const script = document.querySelector("script[src$='shop/main.js']").src;
   const { isSignIn } = await import(script.replace("main.js", "signing_in.js"));
   return texts.map((text) => isSignIn(text, nonce, account));
+}"""
+
+STATUS_OF = """async (lease) => {
+  const script = document.querySelector("script[src$='shop/main.js']").src;
+  return (await import(script.replace("main.js", "words.js"))).statusOf(lease);
 }"""
 
 
@@ -80,10 +85,18 @@ def test_the_price_on_the_page_is_the_services(page: Page, wallet: BrowserWallet
     dice = random.Random(402)
     cases = [random_case(dice) for _ in range(200)]
 
-    computed = page.evaluate(UNITS, [[rates, size, decimals] for rates, size, decimals in cases])
+    computed = page.evaluate(UNITS, [list(case) for case in cases])
 
     assert [int(units) for units in computed] == [by_rule(*case) for case in cases]
     assert wallet.signed == []
+
+
+def test_a_paused_container_is_not_just_stopped(page: Page, wallet: BrowserWallet):
+    lease = {"status": "active", "vmStatus": {"status": "stopped"}}
+
+    told = [page.evaluate(STATUS_OF, {**lease, "paused": since}) for since in (None, {})]
+
+    assert told == ["stopped", "paused"]
 
 
 def test_only_what_is_certain_ends_an_open_payment(page: Page, wallet: BrowserWallet):
@@ -374,23 +387,34 @@ def asked_by_service(service: ServeProcess, **size: Any) -> dict[str, str]:
     return {"amount": first["maxAmountRequired"], "payTo": first["payTo"]}
 
 
-def by_rule(rates: dict[str, str], size: dict[str, int], decimals: int) -> int:
-    names = ("base_usd", "core_minute_usd", "memory_gb_minute_usd", "disk_gb_minute_usd")
-    known = price.Rates.from_strings(dict(zip(names, rates.values(), strict=True)))
+def by_rule(sku: dict[str, Any], size: dict[str, int], decimals: int) -> int:
+    names = {
+        "base_usd": "baseUsd",
+        "core_minute_usd": "coreMinuteUsd",
+        "memory_gb_minute_usd": "memoryGBMinuteUsd",
+        "disk_gb_minute_usd": "diskGBMinuteUsd",
+        "address_usd_minute": "addressUsdMinute",
+    }
+    rates = {ours: sku[name] for ours, name in names.items() if sku[name] is not None}
+    known = price.Rates.from_strings(rates)
     shape = leases.Size(cores=size["cores"], memory_mb=size["memoryMB"], disk_gb=size["diskGB"])
-    return price.atomic_units(price.lease_price_usd(known, shape, size["minutes"]), decimals)
+    usd = price.lease_price_usd(known, shape, size["minutes"], addresses=sku["addressCount"])
+    return price.atomic_units(usd, decimals)
 
 
-def random_case(dice: random.Random) -> tuple[dict[str, str], dict[str, int], int]:
-    names = ("baseUsd", "coreMinuteUsd", "memoryGBMinuteUsd", "diskGBMinuteUsd")
-    rates = {
+def random_case(dice: random.Random) -> tuple[dict[str, Any], dict[str, int], int]:
+    names = ("baseUsd", "coreMinuteUsd", "memoryGBMinuteUsd", "diskGBMinuteUsd", "addressUsdMinute")
+    sku: dict[str, Any] = {
         name: f"{dice.random() / 10 ** dice.randrange(6):.{dice.randrange(1, 18)}f}"
         for name in names
     }
+    sku["addressCount"] = dice.randrange(3)
+    if dice.random() < 0.2:
+        sku["addressUsdMinute"] = None
     size = {
         "cores": dice.randint(1, 64),
         "memoryMB": dice.randint(16, 300_000),
         "diskGB": dice.randint(1, 4000),
         "minutes": dice.randint(1, 600_000),
     }
-    return rates, size, dice.choice([2, 6, 18])
+    return sku, size, dice.choice([2, 6, 18])

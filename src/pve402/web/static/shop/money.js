@@ -6,8 +6,11 @@ const MB_PER_GB = 1024n;
 
 // The price of a size for some minutes, in atomic units of an asset worth one USD.
 export function leaseUnits(sku, size, decimals, { withBase = true } = {}) {
+  const addresses = scaled(sku.addressUsdMinute ?? "0") * BigInt(sku.addressCount ?? 0);
   const minute =
-    (scaled(sku.coreMinuteUsd) * BigInt(size.cores) + scaled(sku.diskGBMinuteUsd) * BigInt(size.diskGB)) *
+    (scaled(sku.coreMinuteUsd) * BigInt(size.cores) +
+      scaled(sku.diskGBMinuteUsd) * BigInt(size.diskGB) +
+      addresses) *
       MB_PER_GB +
     scaled(sku.memoryGBMinuteUsd) * BigInt(size.memoryMB);
   const base = withBase ? scaled(sku.baseUsd) * MB_PER_GB : 0n;

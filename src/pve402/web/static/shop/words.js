@@ -144,6 +144,7 @@ export const STATUS = {
 export const statusOf = (lease) => {
   if (lease.suspended) return "suspended by the operator";
   if (lease.status !== "active") return STATUS[lease.status] ?? lease.status;
+  if (lease.paused) return "paused";
   if (lease.networkStatus === "pending") return "running, network still starting";
   return { running: "running", stopped: "stopped", missing: "missing" }[lease.vmStatus.status] ?? "paid";
 };
