@@ -11,6 +11,7 @@ from pve402.leases import addresses, cluster, firewall_view, on_sale, options, s
 from pve402.storage import database, lease_rows
 
 _KEPT = 1024
+_NOT_HERE = "No node makes containers of this template right now; nothing was charged."
 
 
 class Fitting:
@@ -57,13 +58,14 @@ class Fitting:
             of_pools = await addresses.used_up(self._db, now)
             self._used_up = of_pools | await self._ranges.used_up(now)
         volume = sku.template_volume(template, self._settings.default_template)
-        usable = self._usable(await self._view.rooms_for(volume))
+        fit = await self._view.rooms_for(volume)
+        usable = self._usable(fit)
         places = frozenset((room.node, room.storage) for room in usable)
         known = self._known.get((sku.name, size, places))
         if known is None:
             known = self._known[sku.name, size, places] = self._fits(sku, size, usable)
         if not known and not await self._stands_ready(sku, size):
-            raise errors.NoCapacity
+            raise errors.NoCapacity(None if fit or not rooms else _NOT_HERE)
 
     async def check_beside(
         self,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import images, oci
+from tests.support import images, installation, oci
 from tests.support.installation import Installation, World
 
 from pve402.domain import errors, lease, oci_files
@@ -57,6 +57,11 @@ async def test_an_image_is_pulled_once_tried_once_and_sold(shop: Installation) -
 
 
 async def test_before_it_was_tried_nothing_is_sold(shop: Installation) -> None:
+    asked = installation.creation(**oci.WISH)
+    sku = asked.check(shop.leases.catalogue)
+
+    with pytest.raises(errors.NoCapacity, match="of this template"):
+        await shop.leases.check_room(sku, asked.size, asked.template)
     with pytest.raises(errors.NoCapacity):
         await shop.lease(**oci.WISH)
 
