@@ -7,6 +7,8 @@ async with client.Client("https://rent.example.com", token="...") as service:
 import gzip
 import io
 import itertools
+import os
+import shutil
 import tarfile
 import tempfile
 import zlib
@@ -120,17 +122,23 @@ def _unpack_members(archive: tarfile.TarFile, local: Path, most_bytes: int) -> N
                 f"the folder has more than {most_bytes} bytes or {MOST_FILES} files"
             )
         place = _place(local, member.name, may_be_link=member.issym())
+        if member.isdir():
+            place.mkdir(parents=True, exist_ok=True)
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
         if member.islnk():
             _link(place, _place(local, member.linkname))
+        elif member.issym():
+            _point(place, member)
         else:
-            archive.extract(member, local, filter="data")
+            _write(place, member, archive.extractfile(member))
 
 
 def _place(local: Path, name: str, *, may_be_link: bool = False) -> Path:
     """Return where a member goes, and refuse what a link may lead to.
 
     By itself, tarfile follows links that are too long for it to see where they lead, in all but its
-    newest releases (CVE-2025-4517).
+    newest releases (CVE-2025-4517), and in Debian 12's it has no filter for members.
     """
     parts = [part for part in name.split("/") if part not in {"", "."}]
     places = list(itertools.accumulate(parts, Path.joinpath, initial=local))
@@ -145,9 +153,33 @@ def _link(place: Path, target: Path) -> None:
     if not target.is_file():
         raise tarfile.ReadError("a hard link leads to no file")
     if not (place.exists() and place.samefile(target)):
-        place.parent.mkdir(parents=True, exist_ok=True)
         place.unlink(missing_ok=True)
         place.hardlink_to(target)
+
+
+def _point(place: Path, member: tarfile.TarInfo) -> None:
+    """Make a symbolic link that stays in the folder.
+
+    No folder above it is a link, and the target is normalized, so that no other link decides where
+    its `..` leads.
+    """
+    target = os.path.normpath(member.linkname)
+    led = os.path.normpath(Path(member.name).parent / target)
+    if Path(target).is_absolute() or led.split("/")[0] == "..":
+        raise tarfile.ReadError(f"{member.name[:100]!r} leads out of the folder")
+    place.unlink(missing_ok=True)
+    place.symlink_to(target)
+
+
+def _write(place: Path, member: tarfile.TarInfo, content: IO[bytes] | None) -> None:
+    """Write a file with its time and its mode; it stays readable and writable to its owner."""
+    if content is None:
+        raise tarfile.ReadError(f"{member.name[:100]!r} is neither a file nor a folder")
+    with content, place.open("wb") as written:
+        shutil.copyfileobj(content, written)
+    executable = 0o111 if member.mode & 0o100 else 0
+    place.chmod(member.mode & (0o644 | executable) | 0o600)
+    os.utime(place, (member.mtime, member.mtime))
 
 
 class _Plain(gzip.GzipFile):

@@ -80,8 +80,14 @@ async def test_a_folder_arrives_with_its_files_and_modes(tmp_path: Path):
         ),
         member("./a", type=tarfile.LNKTYPE, linkname="../../outside"),
         member("./a", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
+        member("./a", type=tarfile.FIFOTYPE),
+        member("./a", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
+        member("./b/a", type=tarfile.SYMTYPE, linkname="../../outside"),
     ],
-    ids=["parent", "absolute", "through a link", "hard link", "device"],
+    ids=[
+        *("parent", "absolute", "through a link", "hard link", "device", "pipe"),
+        *("link to the root", "link to the parent"),
+    ],
 )
 async def test_what_would_leave_the_folder_is_refused(tmp_path: Path, fill: Fill):
     with pytest.raises(client.FileDamaged):
@@ -191,6 +197,17 @@ async def test_a_file_is_not_written_through_a_link_that_was_there(tmp_path: Pat
         await get(packed(member("./a", b"theirs")), tmp_path / "site")
 
     assert not (tmp_path / "site" / "b").exists()
+
+
+async def test_no_link_decides_where_another_leads(tmp_path: Path):
+    fill = both(
+        member("./there", type=tarfile.SYMTYPE, linkname="here/../b"),
+        member("./here", type=tarfile.SYMTYPE, linkname="."),
+    )
+
+    await get(packed(fill), tmp_path / "site")
+
+    assert (tmp_path / "site" / "there").resolve() == tmp_path / "site" / "b"
 
 
 async def test_the_same_folder_arrives_twice(tmp_path: Path):
