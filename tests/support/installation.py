@@ -273,7 +273,7 @@ class Installation:
         await self.parts.filler.stop()
         await self.parts.image_keeper.stop()
         await self.parts.lease_reconciler.stop()
-        tasks = [*lease_worker._running, *lease_worker._loops]
+        tasks = [*lease_worker._running, *lease_worker._taking, *lease_worker._loops]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
