@@ -20,6 +20,7 @@ import aiohttp
 from dotenv import dotenv_values
 
 _START_LIMIT_SECONDS: Final = 90.0
+_REMOVALS: Final = 20
 _STOP_LIMIT_SECONDS: Final = 40.0
 _INTERRUPTED_STOP_LIMIT_SECONDS: Final = (
     0.8  # for either part: the server needs longer, to finish its requests
@@ -116,7 +117,16 @@ async def open_stage(say: Callable[[str], None]) -> AsyncIterator[Stage]:
     finally:
         for part in reversed(parts):
             await part.end(limit_seconds)
+        await asyncio.to_thread(_remove, folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder; who was interrupted while it started may write to it until it is gone."""
+    for _ in range(_REMOVALS):
         shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            break
+        time.sleep(0.1)
 
 
 def free_port() -> int:
