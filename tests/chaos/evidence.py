@@ -118,8 +118,9 @@ async def read_kept(
     url: str, asked: Mapping[str, Collection[str]] = keeping.NOBODY
 ) -> keeping.Kept:
     """What the tables say of snapshots, sizes, reinstallations and forks."""
-    names = (tables.snapshots, tables.size_changes, tables.reinstalls, tables.forks)
-    return keeping.Kept.of_rows(*[await read_rows(url, table) for table in names], asked)
+    forks = await read_rows(url, tables.forks)  # first: one that ends leaves a snapshot to delete
+    names = (tables.snapshots, tables.size_changes, tables.reinstalls)
+    return keeping.Kept.of_rows(*[await read_rows(url, table) for table in names], forks, asked)
 
 
 async def read_stored(where: stage.Stage) -> standing.Stored:
