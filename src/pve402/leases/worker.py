@@ -85,13 +85,10 @@ class Worker:
     async def stop(self, limit_seconds: float = 20.0) -> None:
         """Take no new rows, let running workflows finish, hand the rest over."""
         await _cancel(self._loops[:1])
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limit_seconds):
-                await asyncio.gather(*self._taking, return_exceptions=True)
-        if self._running:
-            await asyncio.wait(self._running, timeout=limit_seconds)
+        if under_way := [*self._taking, *self._running]:
+            await asyncio.wait(under_way, timeout=limit_seconds)
         unfinished = list(self._held.items())
-        await _cancel([*self._running, *self._loops[1:]])
+        await _cancel([*self._taking, *self._running, *self._loops[1:]])
         await self._hand_over(unfinished)
 
     def begin(self, row: order.Order) -> None:
