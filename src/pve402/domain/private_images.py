@@ -8,7 +8,7 @@ TooManyImages                                               429
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any, Final
 
@@ -75,6 +75,12 @@ def saved_from(image: lease.Lease) -> str | None:
     """Return the lease that an image was saved from; None: not known, after a rebuild."""
     found: Mapping[str, Any] = image.metadata
     return found.get(SAVED_FROM)
+
+
+def check_unsaved(images: Iterable[lease.Lease], lease_id: str) -> None:
+    """Raise LeaseBusy while a lease's guest is saved as one of some images."""
+    if any(not row.handed_over and saved_from(row) == lease_id for row in images):
+        raise errors.LeaseBusy("The container is being saved; try again in a moment.")
 
 
 def check_name(name: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from pve402.domain import errors, lease, private_images
+from pve402.domain import lease, private_images
 from pve402.storage import lease_rows, tables, transaction
 
 _leases = tables.leases.c
@@ -26,9 +26,7 @@ async def list_standing(tx: transaction.Transaction) -> list[lease.Lease]:
 
 async def check_none(tx: transaction.Transaction, lease_id: str) -> None:
     """Raise LeaseBusy while a lease's guest is saved as a private image."""
-    unsaved = [row for row in await list_standing(tx) if not row.handed_over]
-    if any(private_images.saved_from(row) == lease_id for row in unsaved):
-        raise errors.LeaseBusy("The container is being saved; try again in a moment.")
+    private_images.check_unsaved(await list_standing(tx), lease_id)
 
 
 async def count(tx: transaction.Transaction) -> int:

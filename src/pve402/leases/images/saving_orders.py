@@ -94,7 +94,7 @@ class SavingOrders:
         kept = [row for row in standing if row.status is not lease.LeaseStatus.UNWINDING]
         if len(kept) >= self._settings.private_images:
             raise private_images.TooManyImages
-        await private_image_rows.check_none(tx, asked.lease_id)
+        private_images.check_unsaved(standing, asked.lease_id)
         await fork_rows.check_none(tx, asked.lease_id)
         if await unfinished_rows.of_lease(tx, asked.lease_id):
             raise errors.LeaseBusy
