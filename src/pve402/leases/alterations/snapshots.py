@@ -213,8 +213,8 @@ class Snapshots:
 
     async def _check_usable(self, row: lease.Lease) -> None:
         power.check_running_time(row)
-        row.check_usable(await self._db.time())
         async with self._db.read() as tx:
+            row.check_usable(await self._db.time_in(tx))
             await _check_no_change(tx, row)
 
     async def _check_unlocked(self, row: lease.Lease) -> None:
