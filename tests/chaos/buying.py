@@ -79,6 +79,21 @@ class Buyer:
             await asyncio.sleep(0.2)
         return None
 
+    async def pay(
+        self,
+        signed: payments.Signed,
+        path: str,
+        body: Any,
+        headers: Mapping[str, str],
+        *,
+        spoil: bool,
+    ) -> Told | None:
+        """Send a payment, now and then twice; or spoil it, after which there is no answer."""
+        if spoil:
+            await self.spoil(signed, path, body, headers)
+            return None
+        return await self.buy(signed, path, body, headers, twice=self._dice.random() < 0.15)
+
     async def buy(
         self,
         signed: payments.Signed,

@@ -44,11 +44,7 @@ class Copier:
         if signed is None:
             return
         headers = {**signed.header, **holder}
-        if spoil:
-            await self._buyer.spoil(signed, path, wish, headers)
-            return
-        twice = self._dice.random() < 0.15
-        told = await self._buyer.buy(signed, path, wish, headers, twice=twice)
+        told = await self._buyer.pay(signed, path, wish, headers, spoil=spoil)
         if told is not None and told.status == 200:
             self._check_copies(signed, told.body, answer["leaseId"], count)
             self._ledger.leases += count

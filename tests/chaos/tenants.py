@@ -91,8 +91,7 @@ class Tenant:
             headers["Idempotency-Key"] = secrets.token_hex(16)
         if self._dice.random() < 0.2:
             headers["Prefer"] = "respond-async"
-        twice = self._dice.random() < 0.15
-        told = await self._buyer.buy(signed, "/lease/container", wish, headers, twice=twice)
+        told = await self._buyer.pay(signed, "/lease/container", wish, headers, spoil=False)
         if told is not None and told.code == "provisioning_failed" and not payer.kind.has_code:
             await self._pay_late(signed, wish)
         if told is None or told.status != 200:
@@ -134,11 +133,7 @@ class Tenant:
         if signed is None:
             return
         headers = {**signed.header, **token}
-        if spoil:
-            await self._buyer.spoil(signed, path, wish, headers)
-            return
-        twice = self._dice.random() < 0.15
-        told = await self._buyer.buy(signed, path, wish, headers, twice=twice)
+        told = await self._buyer.pay(signed, path, wish, headers, spoil=spoil)
         if told is not None and told.status == 200:
             self._ledger.renewals += 1
 
