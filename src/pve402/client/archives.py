@@ -138,7 +138,7 @@ def _place(local: Path, name: str, *, may_be_link: bool = False) -> Path:
     """Return where a member goes, and refuse what a link may lead to.
 
     By itself, tarfile follows links that are too long for it to see where they lead, in all but its
-    newest releases (CVE-2025-4517), and in Debian 12's it has no filter for members.
+    newest releases (CVE-2025-4517), and Debian 12's has no filters at all.
     """
     parts = [part for part in name.split("/") if part not in {"", "."}]
     places = list(itertools.accumulate(parts, Path.joinpath, initial=local))

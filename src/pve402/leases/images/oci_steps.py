@@ -4,7 +4,7 @@
     WANTED      look; if it is there                              TRYING
                 else note that we ask, ask Proxmox VE for it      PULLING
     PULLING     wait for the task, stop it after hours; look      TRYING
-    TRYING      try it (pve402.leases.images.oci_trials)                 TRIED
+    TRYING      try it (oci_trials.py)                            TRIED
     TRIED       nothing, until the file is another
 
 A pull that fails goes back to WANTED and rests, longer each time. One whose task nobody knows is
