@@ -129,7 +129,7 @@ def _unpack_members(archive: tarfile.TarFile, local: Path, most_bytes: int) -> N
         if member.islnk():
             _link(place, _place(local, member.linkname))
         elif member.issym():
-            _point(place, member)
+            _point(local, place, member.linkname)
         else:
             _write(place, member, archive.extractfile(member))
 
@@ -157,16 +157,16 @@ def _link(place: Path, target: Path) -> None:
         place.hardlink_to(target)
 
 
-def _point(place: Path, member: tarfile.TarInfo) -> None:
+def _point(local: Path, place: Path, linkname: str) -> None:
     """Make a symbolic link that stays in the folder.
 
     No folder above it is a link, and the target is normalized, so that no other link decides where
     its `..` leads.
     """
-    target = os.path.normpath(member.linkname)
-    led = os.path.normpath(Path(member.name).parent / target)
-    if Path(target).is_absolute() or led.split("/")[0] == "..":
-        raise tarfile.ReadError(f"{member.name[:100]!r} leads out of the folder")
+    target = os.path.normpath(linkname)
+    led = os.path.normpath(place.parent.relative_to(local) / target)
+    if led.split("/")[0] in {"", ".."}:
+        raise tarfile.ReadError(f"{place.name[:100]!r} leads out of the folder")
     place.unlink(missing_ok=True)
     place.symlink_to(target)
 

@@ -83,10 +83,11 @@ async def test_a_folder_arrives_with_its_files_and_modes(tmp_path: Path):
         member("./a", type=tarfile.FIFOTYPE),
         member("./a", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
         member("./b/a", type=tarfile.SYMTYPE, linkname="../../outside"),
+        member("/a", type=tarfile.SYMTYPE, linkname="../outside"),
     ],
     ids=[
         *("parent", "absolute", "through a link", "hard link", "device", "pipe"),
-        *("link to the root", "link to the parent"),
+        *("link to the root", "link to the parent", "absolute link to the parent"),
     ],
 )
 async def test_what_would_leave_the_folder_is_refused(tmp_path: Path, fill: Fill):
