@@ -40,7 +40,7 @@ class GuestRecord:
 
     @classmethod
     def of(cls, row: lease.Lease, expires_at: datetime) -> Self:
-        """Return what is to be said about a lease that ends then."""
+        """Return the record of a lease that ends at that time."""
         return cls(
             lease_id=row.lease_id,
             owner=row.owner,
@@ -86,9 +86,11 @@ def describe(record: GuestRecord, key: bytes) -> str:
         del facts["metered"]
     else:
         facts["metered"] = meter.to_words(record.metered)
-    for name in ("openings", "wake_on", "idle_pause_minutes"):
-        if getattr(record, name) in {None, ()}:
+    for name in ("openings", "idle_pause_minutes"):
+        if facts[name] is None:  # no openings at all are a choice, too
             del facts[name]
+    if not record.wake_on:
+        del facts["wake_on"]
     if record.suspension is None:
         del facts["suspension"]
     else:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pve402.domain import lease, mark, meter
+from pve402.domain import inbound, lease, mark, meter
 
 KEY = b"k" * 32
 RECORD = mark.GuestRecord(
@@ -47,6 +47,14 @@ def test_a_line_without_a_balance_is_that_of_earlier_versions() -> None:
 
 def test_how_a_lease_is_paused_and_woken_comes_back() -> None:
     record = dataclasses.replace(RECORD, wake_on=("command", "port"), idle_pause_minutes=1440)
+
+    assert mark.read_description(mark.describe(record, KEY), KEY) == record
+
+
+@pytest.mark.parametrize("openings", [None, (), (inbound.Opening(protocol="ping"),)])
+def test_what_a_tenant_lets_in_comes_back(openings: tuple[inbound.Opening, ...] | None) -> None:
+    """To let nothing in is another choice than the network's."""
+    record = dataclasses.replace(RECORD, openings=openings)
 
     assert mark.read_description(mark.describe(record, KEY), KEY) == record
 
