@@ -158,7 +158,7 @@ class Worker:
         await asyncio.sleep(self._settings.hold_seconds / 3)
 
     async def _take_due(self) -> None:
-        """Take rows that are due; a stop does not cut that off, or others would wait for them."""
+        """Take due rows. A stop lets this finish, so that no row waits for its time limit."""
         for rows in _KINDS:
             if self._room(rows) > 0:
                 self._taking = [asyncio.create_task(self._take(rows))]
@@ -166,8 +166,9 @@ class Worker:
 
     async def _take(self, rows: queue.DueRows) -> None:
         async with self._db.single() as tx:
+            room = max(0, self._room(rows))  # orders may have begun while this waited to write
             taken = await rows.claim(
-                self._db, tx, limit=self._room(rows), hold_seconds=self._settings.hold_seconds
+                self._db, tx, limit=room, hold_seconds=self._settings.hold_seconds
             )
         for row in taken:
             self._launch_row(rows, row)

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from tests.support.installation import Installation, World, running
 
-from pve402.domain import errors, lease
-from pve402.leases import machine, metrics, options, workflow
+from pve402.domain import errors, lease, order
+from pve402.leases import confirmation, machine, metrics, options, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox.upid import Upid
-from pve402.storage import queue, tables
+from pve402.storage import queue, tables, transaction
 from pve402_devnet.pve.faults import FaultKind
 
 SHUTDOWN = r"POST .*/status/shutdown$"
@@ -192,6 +192,45 @@ async def test_those_who_pay_wait_for_no_end(
 
     assert installation.runs(paying.vmid)
     assert metrics.BUSY._value.get() == 0
+
+
+@pytest.fixture
+def one_order_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that takes one order at a time."""
+    few = functools.partial(options.WorkerOptions, orders_at_once=1)
+    monkeypatch.setattr(options, "WorkerOptions", few)
+
+
+@pytest.mark.usefixtures("one_order_at_a_time")
+async def test_a_worker_that_fills_up_while_it_waits_to_write_takes_nothing(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = [(await installation.lease()).order for _ in range(3)]
+    lease_worker, honest = installation.parts.lease_worker, installation.parts.db.single
+    looked, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def held(_: confirmation.Confirmation, _row: order.Order) -> None:
+        await goes_on.wait()
+
+    @contextlib.asynccontextmanager
+    async def late() -> AsyncIterator[transaction.Transaction]:
+        async with honest() as tx:
+            while begun:  # others write before
+                lease_worker.begin(begun.pop())
+            yield tx
+        looked.set()
+
+    monkeypatch.setattr(confirmation.Confirmation, "run", held)
+    monkeypatch.setattr(installation.parts.db, "single", late)
+    installation.pass_time(60)  # the transfers of all are looked at again
+    lease_worker.wake()
+    await looked.wait()
+    busy_with = lease_worker.busy
+    left = await installation.orders_now()
+    goes_on.set()
+
+    assert busy_with == 3
+    assert [one.fence for one in left] == [None] * 3
 
 
 async def test_a_guest_that_changed_meanwhile_is_not_described(
