@@ -7,7 +7,7 @@ unreachable Proxmox delays only the requests that really need it.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -60,6 +60,7 @@ class ClusterView:
         self._rooms: list[placement.NodeRoom] = []
         self._rooms_of: resources.ClusterResources | None = None
         self._rooms_on: Mapping[str, float | None] = {}
+        self._storages_seen: Mapping[tuple[str, str], resources.StorageSummary] = {}  # by node
         self._stored: Mapping[int, str] = {}  # by vmid, the storages that leases name
         self._promised: list[placement.Promise] = []
         self._promised_at = float("-inf")
@@ -164,15 +165,15 @@ class ClusterView:
 
         `/cluster/resources` shows storages only with Datastore.Audit, which we do without.
         """
-        found = self._summary(node, name) or self._told.get((node, name))
+        found = self._storage(node, name)
         return None if found is None else found.type
 
     def is_shared(self, node: str, name: str) -> bool:
         """Return whether Proxmox VE reports a node's storage as the same one on other nodes.
 
-        An administrator can mark what is not, such as a btrfs of each node; that is not believed.
+        An administrator can mark one that is not, such as a btrfs on each node; we ignore that.
         """
-        found = self._summary(node, name) or self._told.get((node, name))
+        found = self._storage(node, name)
         return found is not None and found.shared and found.type not in _OF_ONE_NODE
 
     def can_lend(self, node: str, other: str, name: str | None, template: str) -> bool:
@@ -195,15 +196,16 @@ class ClusterView:
         nodes = () if self._seen is None else self._seen.nodes
         return next((one.online for one in nodes if one.node == node), None)
 
-    def _summary(self, node: str, name: str) -> resources.StorageSummary | None:
-        seen = self._rooms_of.storages if self._rooms_of is not None else ()
-        return next((row for row in seen if (row.node, row.storage) == (node, name)), None)
+    def _storage(
+        self, node: str, name: str
+    ) -> resources.StorageSummary | storage.StorageStatus | None:
+        return self._storages_seen.get((node, name)) or self._told.get((node, name))
 
     def is_away(self, node: str, name: str | None) -> bool:
         """Return whether a node is down, or had no way to a storage at the last look at rooms."""
         if self._is_online(node) is False:
             return True
-        found = None if name is None else self._summary(node, name)
+        found = None if name is None else self._storages_seen.get((node, name))
         return found is not None and not found.available
 
     async def rooms_for(self, template: str) -> list[placement.NodeRoom]:
@@ -216,8 +218,7 @@ class ClusterView:
         rooms = await self.rooms()
         if oci.is_file(template):
             rooms = [room for room in rooms if self.source_on(room.node, template) is not None]
-        seen = self._rooms_of.storages if self._rooms_of is not None else ()
-        having = _nodes_with(seen, template.partition(":")[0])
+        having = _nodes_with(self._storages_seen.values(), template.partition(":")[0])
         lacking = self._nodes_without(template, rooms)
         return [
             room
@@ -253,6 +254,7 @@ class ClusterView:
         wanted = self._storages()
         if seen is not self._rooms_of or wanted != self._rooms_on:
             self._rooms_of, self._rooms_on = seen, wanted
+            self._storages_seen = {(row.node, row.storage): row for row in seen.storages}
             self._rooms = self._rooms_in(seen, wanted)
         return self._rooms
 
@@ -303,9 +305,8 @@ class ClusterView:
         storage: str,
         factor: float | None,
     ) -> placement.NodeRoom:
-        here = [row for row in seen.storages if (row.node, row.storage) == (node.node, storage)]
-        is_only = len(self._rooms_on) == 1
-        free, ours = self._disks(here[0], seen, is_only=is_only) if here else (None, None)
+        here, is_only = self._storages_seen.get((node.node, storage)), len(self._rooms_on) == 1
+        free, ours = (None, None) if here is None else self._disks(here, seen, is_only=is_only)
         return placement.NodeRoom(
             node=node.node,
             storage=storage,
@@ -368,7 +369,7 @@ def _date_and_size(file: storage.Template) -> tuple[datetime, int]:
     return file.created_at or _NEVER, file.size_bytes
 
 
-def _nodes_with(storages: tuple[resources.StorageSummary, ...], name: str) -> frozenset[str] | None:
+def _nodes_with(storages: Iterable[resources.StorageSummary], name: str) -> frozenset[str] | None:
     """Return the nodes that have a storage; None (unknown) if no node shows it."""
     nodes = frozenset(row.node for row in storages if row.storage == name and row.available)
     return nodes or None
