@@ -160,10 +160,12 @@ class Forks:
         try:
             first = await self._service.answer(taken, purchase)
         except (errors.PaymentOwed, errors.DeliveryPending):
-            first = await self._answer(await self._parts.outcomes.read(taken.order.order_id))
             others = await self._others(taken, purchase, give_up_at)
             if not any(one.order.is_open or one.order.status is _SETTLED for one in others):
                 raise
+            now = await self._parts.outcomes.read(taken.order.order_id)  # delivered since, perhaps
+            may_see = await self._service.may_see_token(taken, purchase)
+            first = await self._answer(now, shows_token=may_see)
         else:
             others = await self._others(taken, purchase, give_up_at)
         return dataclasses.replace(first, others=others)
@@ -182,7 +184,7 @@ class Forks:
         may_see = await self._service.may_see_token(taken, purchase)
         return tuple([await self._answer(one, shows_token=may_see) for one in rows])
 
-    async def _answer(self, row: order.Order, *, shows_token: bool = False) -> outcome.Answer:
+    async def _answer(self, row: order.Order, *, shows_token: bool) -> outcome.Answer:
         """Return what became of one copy; its token only once it is delivered."""
         shows_token &= row.status is _SETTLED
         token = self._parts.secret_vault.lease_token(row.order_id) if shows_token else None

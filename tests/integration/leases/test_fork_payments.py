@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from tests.integration.leases.test_confirmation import lose_for_good, mine
@@ -121,6 +122,23 @@ async def test_a_paid_copy_that_cannot_be_rekeyed_is_its_tenants_as_it_is(
     made = await support.copies_of(shop, source)
     assert [(one.status, one.tries) for one, _ in made] == [(SETTLED, 0)] * 2
     assert await image_support.unaccounted(shop) == []
+
+
+async def test_a_first_copy_that_comes_up_just_after_the_wait_has_its_token(
+    shop: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, honest = await support.source_of(shop), shop.leases.answer
+
+    async def late(*asked: Any) -> NoReturn:
+        await honest(*asked)
+        raise errors.DeliveryPending
+
+    monkeypatch.setattr(shop.leases, "answer", late)
+
+    answer = await support.fork(shop, source, 2)
+
+    tokens = {one.access_token for one in (answer, *answer.others)}
+    assert len(tokens - {None}) == 2
 
 
 @pytest.mark.parametrize(("stops_again", "end"), [(True, SETTLED), (False, order.OrderStatus.OWED)])
