@@ -61,7 +61,7 @@ class Choosing:
             )
         if not lease.is_usable(image.status, image.expires_at, now):
             raise private_images.ImageEnded
-        await past_copies.check(self._db, image.account)
+        await past_copies.check(self._db, buyer.owner)
         return image
 
 

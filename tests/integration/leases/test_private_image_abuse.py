@@ -11,7 +11,8 @@ from tests.support.installation import Installation
 from tests.support.private_images import shop
 
 from pve402.domain import copies, errors, lease, order, private_images
-from pve402.leases import making_turns
+from pve402.leases import making_turns, purchases
+from pve402.storage import tables
 
 __all__ = ["image_proxmox", "image_world", "shop"]
 
@@ -27,6 +28,16 @@ async def test_copies_that_do_not_come_up_are_made_ever_more_seldom(shop: Instal
     with pytest.raises(copies.CopiesFailed):
         await shop.leases.create(wish, shop.buy(key, wish))
     assert shop.earned == before
+    elsewhere = purchases.Redeemer(
+        owner=f"eip155:1:{image.account.rpartition(':')[2]}", by_key=True, client_address=None
+    )
+    sku = shop.leases.catalogue.sku(wish.sku)
+    assert await shop.leases.check_choice(wish, sku, elsewhere) == image
+    failed = tables.leases.c.end_reason == "start_failed"
+    async with shop.parts.db.begin() as tx:
+        await tx.execute(tables.leases.update().where(failed).values(owner=elsewhere.owner))
+    with pytest.raises(copies.CopiesFailed):
+        await shop.leases.check_choice(wish, sku, elsewhere)
     shop.pass_time(61)
     made = await shop.leases.create(wish, shop.buy(key, wish))
 
