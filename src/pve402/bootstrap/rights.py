@@ -48,7 +48,7 @@ def templates(settings: config.Settings, catalogue: Catalogue, node: str | None)
 def _volumes(settings: config.Settings, catalogue: Catalogue, node: str | None) -> set[str]:
     wanted = {settings.pve_os_template}
     for sku in catalogue.skus.values():
-        if node is None or not sku.nodes or node in sku.nodes:
+        if node is None or sku.is_sold_on(node):
             wanted |= set(sku.templates.values())
     return wanted
 

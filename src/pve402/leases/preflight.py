@@ -111,7 +111,7 @@ class Preflight:
         """Report skus whose smallest guest has more cores or memory than any node they may use."""
         limits, found = self._settings.limits, list[Lack]()
         for sku in self._on_sale.now.skus.values():
-            usable = [node for node in nodes if not sku.nodes or node.node in sku.nodes]
+            usable = [node for node in nodes if sku.is_sold_on(node.node)]
             if usable and not any(_could_hold(node, sku.smallest, limits) for node in usable):
                 least = f"{sku.smallest.cores} cores and {sku.smallest.memory_mb} MB"
                 reason = f"no node can give sku {sku.name} its least, {least}"
@@ -202,7 +202,7 @@ class Preflight:
 
     def _skus(self, node: str) -> list[catalogue.Sku]:
         skus = self._on_sale.now.skus.values()
-        return [sku for sku in skus if not sku.nodes or node in sku.nodes]
+        return [sku for sku in skus if sku.is_sold_on(node)]
 
     def _conclude(self, lacks: list[Lack], known: set[str], allowed: Sequence[str]) -> None:
         for lack in lacks:

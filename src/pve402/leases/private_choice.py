@@ -67,7 +67,7 @@ class Choosing:
 
 def _check_fits(image: lease.Lease, size: lease.Size, sku: catalogue.Sku) -> None:
     allows = sku.name == image.sku or bool(sku.rates.image_gb_usd_minute)
-    on_node = not sku.nodes or image.node in sku.nodes
+    on_node = sku.is_sold_on(image.node)
     on_storage = not sku.storages or image.storage in {None, *sku.storages}
     if not (allows and on_node and on_storage):
         raise errors.UnknownTemplate("The sku has no containers where this image is kept.")

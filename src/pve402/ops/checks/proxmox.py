@@ -116,7 +116,7 @@ async def _pool(parts: bootstrap.Components) -> list[Finding]:
 def _storages_on(parts: bootstrap.Components, node: str) -> list[str]:
     """Return the storages for disks of the skus that are sold on a node."""
     skus = parts.leases.catalogue.skus.values()
-    sold = [sku for sku in skus if not sku.nodes or node in sku.nodes]
+    sold = [sku for sku in skus if sku.is_sold_on(node)]
     return list(dict.fromkeys(name for sku in sold for name in sku.storages))
 
 
@@ -178,7 +178,7 @@ def _missing_template(volume: str, node: str) -> Finding:
 async def _bridges(parts: bootstrap.Components, node: str) -> list[Finding]:
     """Check the bridges of the skus that are sold on a node."""
     sold, bridges = parts.leases.catalogue, await parts.nodes.bridges(node)
-    skus = [sku for sku in sold.skus.values() if not sku.nodes or node in sku.nodes]
+    skus = [sku for sku in sold.skus.values() if sku.is_sold_on(node)]
     wanted = {profile.name: profile for profile in map(sold.network_of, skus)}
     return [_bridge(profile, node, bridges) for profile in wanted.values()]
 
