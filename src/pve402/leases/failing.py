@@ -8,12 +8,12 @@
     our rights or parameters are wrong         is given up, since they are the same everywhere
 
 It only leaves a place where nothing was made, or where what was made is gone again. A paid one is
-made anew, wherever that is possible (pve402.leases.anew). One from a private image stays where that
-stands.
+made anew, wherever that is possible (pve402.leases.anew). A copy stays beside its source.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from pve402.domain import order
 from pve402.leases import anew, cluster, deals, options, workflow
 from pve402.proxmox import errors as pve
 
@@ -55,17 +55,22 @@ class Failures:
             if await self._anew.is_too_long(deal):
                 raise workflow.GiveUp("create_failed", "the paid container did not come up in time")
             return
-        now = await self._deals.db.time()
-        limit = timedelta(seconds=self._settings.creation_limit_seconds)
-        margin = timedelta(seconds=self._settings.settle_margin_seconds)
-        if now > deal.order.created_at + limit:
-            raise workflow.GiveUp("creation_timed_out", "the creation took too long")
-        if now > deal.order.valid_before - margin:
-            raise workflow.GiveUp("payment_expired", "the payment's window ends before settlement")
+        late = workflow.GiveUp("creation_timed_out", "the creation took too long")
+        check_unpaid_time(deal.order, await self._deals.db.time(), self._settings, late)
 
     async def make_anew(self, deal: deals.Deal, reason: str) -> None:
         """Start a paid lease over; always raises RetryLater."""
         await self._anew.make(deal, reason)
+
+
+def check_unpaid_time(
+    row: order.Order, now: datetime, settings: options.LeaseOptions, late: workflow.GiveUp
+) -> None:
+    """Raise `late` for an order that takes too long, GiveUp if it could not be settled in time."""
+    if now > row.created_at + timedelta(seconds=settings.creation_limit_seconds):
+        raise late
+    if now > row.valid_before - timedelta(seconds=settings.settle_margin_seconds):
+        raise workflow.GiveUp("payment_expired", "the payment's window ends before settlement")
 
 
 def _is_of_node(deal: deals.Deal, error: pve.ProxmoxError) -> bool:

@@ -9,6 +9,7 @@ reboot leaves a guest that is down but should run, so it is started again.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 import structlog
 
@@ -142,3 +143,14 @@ def check_running_time(row: lease.Lease) -> None:
         raise errors.LeaseNotReady
     if row.hold_order_id is not None:
         raise errors.LeaseBusy
+
+
+def check_changeable(row: lease.Lease, now: datetime) -> None:
+    """Check that a lease's guest can be given another size or disk now.
+
+    Raises as `check_running_time`, and LeaseNotReady if its time is over or it is paused.
+    """
+    check_running_time(row)
+    row.check_usable(now)
+    if not moves.is_changeable(row):
+        raise errors.LeaseNotReady("The lease is paused; start it first.")

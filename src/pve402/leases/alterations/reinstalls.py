@@ -150,10 +150,7 @@ class Reinstalls:
     async def _check_usable(
         self, tx: transaction.Transaction, row: lease.Lease, wish: reinstalls.Wish, now: datetime
     ) -> None:
-        power.check_running_time(row)
-        row.check_usable(now)
-        if not moves.is_changeable(row):
-            raise errors.LeaseNotReady("The lease is paused; start it first.")
+        power.check_changeable(row, now)
         if await unfinished_rows.of_lease(tx, row.lease_id):
             raise errors.LeaseBusy
         await private_image_rows.check_none(tx, row.lease_id)

@@ -165,10 +165,7 @@ class SizeChanges:
         rooms: Sequence[placement.NodeRoom],
         by_key: bool,
     ) -> Plan:
-        power.check_running_time(row)
-        row.check_usable(now)
-        if not moves.is_changeable(row):
-            raise errors.LeaseNotReady("The lease is paused; start it first.")
+        power.check_changeable(row, now)
         await _check_idle(tx, row, wish, now)
         plan = self._plan(row, wish, now)
         self._check_end(plan, now)

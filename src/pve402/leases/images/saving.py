@@ -13,12 +13,21 @@ fail after it, so a saving is never owed: the image is there.
 
 import contextlib
 import functools
-from datetime import datetime, timedelta
 
 import structlog
 
 from pve402.domain import errors, lease, mark, order, private_images
-from pve402.leases import clones, deals, machine, moves, options, origins, settling, workflow
+from pve402.leases import (
+    clones,
+    deals,
+    failing,
+    machine,
+    moves,
+    options,
+    origins,
+    settling,
+    workflow,
+)
 from pve402.proxmox import errors as pve
 from pve402.proxmox import guests as pve_guests
 from pve402.storage import snapshot_rows
@@ -133,13 +142,8 @@ class Saving:
 
     async def _check_time(self, deal: Deal) -> None:
         """Give up what took too long, or whose payment could not be settled in time."""
-        now: datetime = await self._deals.db.time()
-        limit = timedelta(seconds=self._settings.creation_limit_seconds)
-        margin = timedelta(seconds=self._settings.settle_margin_seconds)
-        if now > deal.order.created_at + limit:
-            raise workflow.GiveUp("saving_timed_out", "the copy took too long")
-        if now > deal.order.valid_before - margin:
-            raise workflow.GiveUp("payment_expired", "the payment's window ends before settlement")
+        late = workflow.GiveUp("saving_timed_out", "the copy took too long")
+        failing.check_unpaid_time(deal.order, await self._deals.db.time(), self._settings, late)
 
 
 def _passing_or_final(error: pve.ProxmoxError) -> Exception:
