@@ -51,7 +51,7 @@ async def test_a_node_that_is_up_and_does_not_answer_keeps_no_other_node_waiting
     to_two.parts.proxmox.request = request  # type: ignore[method-assign]
     to_two.parts.machines.turn_to_write = turn  # type: ignore[method-assign]
     leasing = [to_two.lease(**WISH) for _ in range(3)]
-    rows = [answer.lease for answer in await asyncio.wait_for(asyncio.gather(*leasing), 5)]
+    rows = [answer.lease for answer in await asyncio.wait_for(asyncio.gather(*leasing), 60)]
 
     assert {(row.node, row.base) for row in rows} == {("two", None)}
     assert len(asked) == 1
@@ -70,7 +70,7 @@ async def test_a_call_that_is_lost_with_its_node_is_waited_for(to_two: Installat
     await to_two.settled_down()
     (waiting,) = await to_two.orders_now()
     to_two.pass_time(80)
-    row = (await asyncio.wait_for(leasing, 5)).lease
+    row = (await asyncio.wait_for(leasing, 60)).lease
 
     assert waiting.status is order.OrderStatus.CLAIMED
     assert (row.node, row.base) == ("two", None)
@@ -87,7 +87,7 @@ async def test_an_order_does_not_wait_long_for_an_image_that_other_nodes_clone(
     await to_two.until(lambda row: not row.is_image)
     await asyncio.sleep(0)
     to_two.pass_time(16)
-    unpacked = (await asyncio.wait_for(leasing, 5)).lease
+    unpacked = (await asyncio.wait_for(leasing, 60)).lease
     del options["lock"]
     cloned = (await to_two.lease(**WISH)).lease
 
