@@ -121,7 +121,7 @@ async def open_stage(say: Callable[[str], None]) -> AsyncIterator[Stage]:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder; who was interrupted while it started may write to it until it is gone."""
+    """Remove a folder; a part that was interrupted during its start may still write to it."""
     for _ in range(_REMOVALS):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():

@@ -76,9 +76,8 @@ async def _agreed(
     each = client.prices.offered_usd(await service.quote(quote))
     price_usd = each * wish.count
     what = "one copy" if wish.count == 1 else f"{wish.count} copies"
-    if not await terminal.confirm(
-        f"Pay {price_usd:f} USD for {what}, {wish.runtime_minutes} minutes each?"
-    ):
+    question = f"Pay {price_usd:f} USD to run {what} for {wish.runtime_minutes} minutes?"
+    if not await terminal.confirm(question):
         raise typer.Exit(exit_codes.NOT_PAID)
     return price_usd
 

@@ -49,7 +49,7 @@ def note(book: ledger.Ledger, payment_id: int, reply: transport.Reply) -> None:
 def final(reply: transport.Reply, idempotency_key: str) -> transport.Reply:
     """The last answer, if it is one. Raises OutcomeUnknown for a promise: nothing is bought yet.
 
-    Of several copies some may be there while another is made again.
+    If some copies are there while another is being made again, that is an answer.
     """
     if reply.status != 202:
         return reply

@@ -10,7 +10,7 @@ class CopiesFailed(errors.TooMany):
     """Copies for the wallet did not come up lately."""
 
     detail = (
-        "Copies for this wallet did not come up lately; wait, and see that what is copied starts"
-        " with a shell. Nothing was charged."
+        "Copies for this wallet did not come up lately; wait, and make sure that what is copied"
+        " starts with a shell. Nothing was charged."
     )
     code = "copies_failed"

@@ -24,7 +24,7 @@ LOOK_GAP: Final = timedelta(minutes=3)
 """Longer than this without a look at the figures, and nobody knows what containers did."""
 
 MARGIN: Final = timedelta(seconds=90)
-"""So long after it was written use may have ended."""
+"""Use may have ended this long after it was last written."""
 
 LEAST_LEFT: Final = timedelta(minutes=2)
 """A lease that ends sooner is not paused: its guest could not be down before."""

@@ -133,7 +133,7 @@ class Meter:
     def paused(
         self, burn: int, moment: datetime, longest: timedelta, *, is_idle: bool = False
     ) -> Self:
-        """Burn that much a minute from a moment on, for so long at most; if it has not ended."""
+        """Burn that much a minute from a moment on, for so long at most. Not after the end."""
         settled = self.at(moment)
         if self.ends_at <= moment:
             return settled

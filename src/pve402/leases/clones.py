@@ -7,9 +7,9 @@
 All that happens while the lease is RESERVED, so nothing can start a guest that is not whole, and a
 process that takes over goes on from what it sees: `Sight.UNFINISHED` is a clone that was made for
 the lease. Only what is certainly not there is asked for again. The base is a prepared image, or
-what an origin of the caller's says: see `leases.origins`. It may stand on another node, where the
-clone is made then, and moves at the end. Where no image can be used, the guest is unpacked from its
-template as ever.
+what an origin of the caller's says: see `leases.origins`. If it is on another node, the clone is
+made there and moves at the end. Where no image can be used, the guest is unpacked from its
+template.
 
 Proxmox VE gives a clone no password and no keys; they are set as in a warm guest, which is why the
 row says since when it waits for them (`pooled_at`).
@@ -46,7 +46,7 @@ Sight = machine.Sight
 Move = Callable[[deals.Move], Awaitable[lease.Lease]]
 _LOCKED_PAUSE_SECONDS = 0.3
 _MOST_LOCKED = 30  # looks of one order in a row; then the lock is one that nobody removes
-_LENT_PATIENCE = timedelta(seconds=15)  # longer than these looks; all nodes may want one image
+_LENT_PATIENCE = timedelta(seconds=15)  # those looks take less; other nodes may want the image
 
 
 class ForeignError(Exception):
@@ -157,7 +157,7 @@ class Clones:
     async def _find_task(self, row: lease.Lease, sight: Sight) -> pve_tasks.Upid | None:
         """Return a task that may make the clone; none if its base's node does not tell.
 
-        Any node shows a clone from before its task begins, so there is no task without one.
+        Every node sees a clone before its task begins, so without a clone there is no task.
         """
         try:
             return await self._machines.find_task(row, machine.CREATING)
@@ -214,9 +214,10 @@ class Clones:
         return await self._await(row, upid.text, move, origin)
 
     async def _check(self, origin: origins.Origin, base: origins.Source, row: lease.Lease) -> None:
-        """Check the base. If it stands on another node, that one's silence concerns it alone.
+        """Check the base. If it is on another node that does not answer, only the base is given up.
 
-        That takes half a minute, so who waited for a turn meanwhile does not ask as well.
+        Noticing that takes half a minute. So an order that waited for its turn meanwhile first
+        looks whether the base was given up, and does not wait as long again.
         """
         if base.row.node == row.node:
             await origin.check(base, row)

@@ -139,7 +139,8 @@ class GuestNetworks:
     def awaits_rules(self, row: lease.Lease) -> bool:
         """Return whether a guest's card is down until its rules stand.
 
-        That of a copy is down without isolation, too. What network is gone may have been isolated.
+        A copy's card is down without isolation, too. A network that has left the catalogue may have
+        been isolated.
         """
         is_open = self._on_sale.network_of(row) is not None and not self._on_sale.isolation_of(row)
         return row.link is networks.Link.PENDING and not is_open

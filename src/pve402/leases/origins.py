@@ -64,7 +64,7 @@ class Origin(Protocol):
         """Return whether the source may still be cloned; it stays so for this transaction."""
 
     def leave_alone(self, lease_id: str | None, node: str) -> None:
-        """Hear that a source could not be cloned for a node."""
+        """Note that a source could not be cloned for a node."""
 
 
 class Images:

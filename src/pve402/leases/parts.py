@@ -52,7 +52,7 @@ class Parts:
     async def _are_up(self, row: order.Order) -> bool:
         async with self._deals.db.read() as tx:
             others = await order_rows.list_parts(tx, row.order_id)
-        if any(one.is_paid for one in others):  # by who has taken this order over
+        if any(one.is_paid for one in others):  # by the process that took this order over
             raise queue.FenceLostError
         lost = next((one for one in others if one.status in _LOST), None)
         if lost is not None:

@@ -277,7 +277,7 @@ class Filling:
         oci: oci_guests.OciGuests,
         on_made: Callable[[], None] = lambda: None,
     ) -> None:
-        """Keep the parts; `on_made` hears of each guest that keeps its node busy no longer."""
+        """Keep the parts; `on_made` is called when a guest no longer keeps its node busy."""
         self._db = db
         self._on_made = on_made
         self._clones = cloning

@@ -25,7 +25,7 @@ _REASON_LENGTH = 500
 _TEXT_LENGTH = 200
 _OFTEN_LOOKS = 10
 SELDOM_SECONDS = 2.0
-"""The pause of who has waited for long for something else of ours."""
+"""The pause between looks of a step that has waited for long for another of our workflows."""
 
 RowT = TypeVar("RowT")
 StateT = TypeVar("StateT", bound=Enum)
@@ -59,7 +59,7 @@ def retry_at(when: datetime, now: datetime, reason: str) -> RetryLater:
 
 
 def look_again(reason: str, looks: int, after_seconds: float) -> RetryLater:
-    """Return what ends a step that waits for another of ours: it looks often, and later seldom."""
+    """Return what ends a step that waits for another of our workflows: seldom after some looks."""
     return RetryLater(
         reason, after_seconds=after_seconds if looks < _OFTEN_LOOKS else SELDOM_SECONDS
     )

@@ -44,7 +44,7 @@ def run(
     try:
         settings = config.load(env_file)
         level = settings.pve402_log_level
-        # What a service tells of its course is none of this command's.
+        # What a running service reports about itself would only clutter this command's output.
         logs.configure("warning" if level == "info" else level, settings.pve402_log_format)
         if needs_key and not config.is_key_kept(settings):
             raise config.SettingsError({"PVE402_SECRET_KEY": _NO_KEY})

@@ -84,7 +84,7 @@ async def pay_parts(
 ) -> None:
     """Note that an order's payment has paid for its parts.
 
-    Whoever works on one sees it; the others are due.
+    Parts that nobody is working on fall due; a worker that holds one reads the payment itself.
     """
     due = sa.case((_orders.c.fence.is_(None), db.now()), else_=_orders.c.due_at)
     parts = _orders.update().where(_orders.c.part_of == order_id, *UNSETTLED)

@@ -177,9 +177,9 @@ class ImageKeeper:
     def _surplus(
         self, wanted: Sequence[Place], rows: Sequence[lease.Lease], drained: Collection[str]
     ) -> set[str]:
-        """Return the images that others made needless an hour ago.
+        """Return the images whose places others have served for an hour.
 
-        Of each two the smaller stays, which serves more, or else the newer.
+        Of two images the smaller one stays, as it serves more, or of equal ones the newer.
         """
         there = [row for row in rows if row.status is Status.STOPPED]
         there.sort(key=lambda row: -row.size.disk_gb)
