@@ -80,8 +80,9 @@ class Reinstalls:
         rooms = await self._rooms(row, wish)
         async with self._db.read() as tx:
             now = await self._db.time_in(tx)
-            if not self._is_same(await reinstall_rows.get(tx, row.lease_id), row, wish, now):
-                await self._new(tx, row, wish, now, rooms=rooms)
+            before = await reinstall_rows.get(tx, row.lease_id)
+            if not self._is_same(before, row, wish, now):
+                await self._new(tx, row, wish, now, before=before, rooms=rooms)
 
     async def reinstall(self, row: lease.Lease, wish: reinstalls.Wish) -> Outcome:
         """Reinstall a lease; waits a few seconds for it.
@@ -113,7 +114,7 @@ class Reinstalls:
                 before = await reinstall_rows.get(tx, row.lease_id)
                 if self._is_same(before, latest, wish, now):
                     return latest
-                new = await self._new(tx, latest, wish, now, rooms=rooms)
+                new = await self._new(tx, latest, wish, now, before=before, rooms=rooms)
                 if new.state is reinstalls.State.MAKING:
                     moved = await moves.look_at_begun(self._db, tx, latest)
                 else:
@@ -130,10 +131,10 @@ class Reinstalls:
         wish: reinstalls.Wish,
         now: datetime,
         *,
+        before: reinstalls.Reinstall | None,
         rooms: Sequence[placement.NodeRoom],
     ) -> reinstalls.Reinstall:
         """Return the row of a reinstallation that may begin now. Raises like `check`."""
-        before = await reinstall_rows.get(tx, row.lease_id)
         if before is not None and before.is_unfinished:
             if row.is_emptied:
                 row.check_not_suspended()
@@ -142,19 +143,25 @@ class Reinstalls:
             if not before.may_be_replaced:
                 raise errors.LeaseBusy
         else:
-            await self._check_usable(tx, row, wish, now)
+            await self._check_usable(tx, row, wish, now, before=before)
             before = None
         self._check_possible(row, rooms)
         return await self._sealed(tx, row, wish, before)
 
     async def _check_usable(
-        self, tx: transaction.Transaction, row: lease.Lease, wish: reinstalls.Wish, now: datetime
+        self,
+        tx: transaction.Transaction,
+        row: lease.Lease,
+        wish: reinstalls.Wish,
+        now: datetime,
+        *,
+        before: reinstalls.Reinstall | None,
     ) -> None:
         power.check_changeable(row, now)
         if await unfinished_rows.of_lease(tx, row.lease_id):
             raise errors.LeaseBusy
         await private_image_rows.check_none(tx, row.lease_id)
-        await self._check_rest(tx, row, now)
+        _check_rest(before, now)
         found = await snapshot_rows.of_lease(tx, row.lease_id)
         standing = [one for one in found if one.state is not snapshots.State.FAILED]
         if standing and not wish.delete_snapshots:
@@ -164,18 +171,6 @@ class Reinstalls:
             raise changes.TooLittleTimeLeft(
                 f"A lease that ends within {minutes:g} minutes is not reinstalled; renew it first."
                 " Nothing was changed."
-            )
-
-    async def _check_rest(
-        self, tx: transaction.Transaction, row: lease.Lease, now: datetime
-    ) -> None:
-        before = await reinstall_rows.get(tx, row.lease_id)
-        until = None if before is None else before.rests_until()
-        if until is not None and now < until:
-            seconds = math.ceil((until - now).total_seconds())
-            raise errors.LeaseBusy(
-                "The container has just been reinstalled; try again in a minute.",
-                retry_after_seconds=seconds,
             )
 
     def _check_possible(self, row: lease.Lease, rooms: Sequence[placement.NodeRoom]) -> None:
@@ -269,3 +264,14 @@ class Reinstalls:
                 "This container's sku is no longer on sale, so it is not reinstalled."
             )
         return wish.volume_for(sku, row.template, self._settings.default_template)
+
+
+def _check_rest(before: reinstalls.Reinstall | None, now: datetime) -> None:
+    """Raise LeaseBusy for a while after a lease was reinstalled."""
+    until = None if before is None else before.rests_until()
+    if until is not None and now < until:
+        seconds = math.ceil((until - now).total_seconds())
+        raise errors.LeaseBusy(
+            "The container has just been reinstalled; try again in a minute.",
+            retry_after_seconds=seconds,
+        )
