@@ -65,16 +65,7 @@ async def _agreed(
     """Return the amount that we may pay: the cap, or the price if the user agrees to it now."""
     if most is not None:
         return most
-    lease = await service.show(ctid)
-    quote = schemas.LeaseRequest(
-        sku=lease.sku,
-        runtime_minutes=wish.runtime_minutes,
-        cores=lease.cores,
-        memory_mb=lease.memory_mb,
-        disk_gb=lease.disk_gb,
-    )
-    each = client.prices.offered_usd(await service.quote(quote))
-    price_usd = each * wish.count
+    price_usd = await client.forks.price_usd(service, ctid, wish)
     what = "one copy" if wish.count == 1 else f"{wish.count} copies"
     question = f"Pay {price_usd:f} USD to run {what} for {wish.runtime_minutes} minutes?"
     if not await terminal.confirm(question):

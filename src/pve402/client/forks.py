@@ -9,7 +9,7 @@ from decimal import Decimal
 from urllib.parse import quote
 
 from pve402 import schemas
-from pve402.client import ledger, transport
+from pve402.client import ledger, prices, transport
 from pve402.client.buying import Bought, Progress
 from pve402.client.client import Client
 
@@ -22,6 +22,19 @@ async def offer(service: Client, ctid: str, snapshot: str | None = None) -> sche
     path = f"/lease/{ctid}/fork" + (f"?snapshot={quote(snapshot, safe='')}" if snapshot else "")
     async with service.opened("GET", path, ctid, timeout=transport.WHOLE) as answer:
         return transport.read(await transport.read_reply(answer), schemas.ForkOffer)
+
+
+async def price_usd(service: Client, ctid: str, wish: schemas.ForkRequest) -> Decimal:
+    """What all copies cost: as much as new leases of the container's size. Raises as `offer`."""
+    lease = await service.show(ctid)
+    each = schemas.LeaseRequest(
+        sku=lease.sku,
+        runtime_minutes=wish.runtime_minutes,
+        cores=lease.cores,
+        memory_mb=lease.memory_mb,
+        disk_gb=lease.disk_gb,
+    )
+    return prices.offered_usd(await service.quote(each)) * wish.count
 
 
 async def fork(

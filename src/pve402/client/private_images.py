@@ -104,9 +104,18 @@ async def find(service: Client, name: str) -> schemas.PrivateImageItem:
 
 
 def price_usd(minute_usd: str, minutes: int) -> Decimal:
-    """The price of some minutes, in whole millionths of a USD, rounded up."""
-    exact = Decimal(minute_usd) * minutes
-    return exact.quantize(Decimal("0.000001"), rounding="ROUND_CEILING")
+    """The price of some minutes, in whole millionths of a USD, rounded up.
+
+    Raises UnexpectedAnswer if the price of one is not a number.
+    """
+    try:
+        exact = Decimal(minute_usd) * minutes
+        price = exact.quantize(Decimal("0.000001"), rounding="ROUND_CEILING")
+    except ArithmeticError:
+        price = Decimal("NaN")
+    if not price.is_finite():
+        raise errors.UnexpectedAnswer("the price in the service's answer is not a number")
+    return price
 
 
 async def saving_usd(service: Client, ctid: str, minutes: int) -> Decimal | None:

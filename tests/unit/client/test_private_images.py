@@ -104,6 +104,12 @@ def test_an_image_that_is_still_being_saved_is_an_unknown_outcome():
     assert (raised.value.idempotency_key, raised.value.lease_id) == ("k" * 22, "")
 
 
+@pytest.mark.parametrize("text", ["", "much", "NaN", "Infinity", "1e999999", "9" * 40])
+def test_what_is_no_price_is_not_reckoned_with(text: str):
+    with pytest.raises(client.UnexpectedAnswer):
+        client.private_images.price_usd(text, 60)
+
+
 @pytest.mark.parametrize(
     ("rate", "minutes", "usd"),
     [("0.00004", 60, "0.0024"), ("0.0000001", 61, "0.000007"), ("0.001", 1, "0.001")],
