@@ -9,15 +9,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from tests.support import mcp_clients, pages, processes
+from tests.support import mcp_clients, pages, pausing, processes
 from tests.support.mcp_clients import Agent
-from tests.support.processes import ServeProcess
+from tests.support.processes import DevnetProcess, ServeProcess
 
 from pve402 import client, schemas
 from pve402.client import ledger, spending
@@ -29,6 +29,18 @@ GUIDE = Path("docs/how-to/mcp.md")
 def key(service: ServeProcess) -> str:
     """The key of a wallet with money."""
     return f"0x{service.devnet.wallet(1_000_000).key.hex()}"
+
+
+@pytest.fixture(scope="module")
+def offering(
+    devnet: DevnetProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServeProcess]:
+    """A server that copies and saves containers, and lets them pause."""
+    folder = tmp_path_factory.mktemp("offering")
+    catalogue = pausing.write_catalogue(folder, 'image_gb_usd_minute = "0.00004"')
+    settings = {"PVE402_CATALOGUE": str(catalogue), "PVE402_FORKS": "2", "PVE402_SNAPSHOTS": "2"}
+    with processes.serving(folder, devnet, **settings) as made:
+        yield made
 
 
 async def test_an_agent_rents_a_box_works_in_it_and_ends_it(
@@ -129,6 +141,69 @@ async def _check_files(agent: Agent) -> None:
     assert {one["path"]: one["mode"] for one in folder["from_container"]}["/srv/f"] == "0600"
     assert missing["error"] == "file_missing"
     assert "list_files" in missing["next"]
+
+
+async def test_a_box_is_changed_copied_saved_and_made_anew(
+    offering: ServeProcess, tmp_path: Path
+) -> None:
+    wallet = offering.devnet.wallet(1_000_000)
+    small = {"minutes": 10, "memory_mb": 256, "disk_gb": 2}
+    copies = {"lease": "first", "name": "copy", "minutes": 5, "count": 2}
+    async with mcp_clients.agent(offering.url, tmp_path, key=f"0x{wallet.key.hex()}") as agent:
+        await agent.call("lease", name="first", **small)
+        await agent.call("write_file", lease="first", path="/root/note", content="kept")
+        await _check_changes(agent)
+
+        dear = await agent.refused("fork", **copies, max_usd=0)
+        forked = await agent.call("fork", **copies)
+        repeated = await agent.refused("fork", **copies)
+        saved = await _when_idle(agent, "save_image", lease="first", name="tools", minutes=60)
+        template = saved["image"]["template"]
+        kept = await agent.call("renew", lease=template, minutes=60)
+        listed = await agent.call("list_images")
+        again = await agent.call("lease", name="again", template=template, **small)
+        deleted = await agent.call("delete_image", image="tools")
+
+        await _when_idle(agent, "power", lease="first", action="start")
+        anew = await _when_idle(agent, "reinstall", lease="first")
+        notes = {
+            name: (await agent.call("run", lease=name, command="cat /root/note"))["exit_code"]
+            for name in ("first", "copy", "copy-2", "again")
+        }
+        for name in notes:
+            ended = await agent.call("end", lease=name)
+
+    assert "the price is 0.00" in dear["message"]
+    assert [one["name"] for one in forked["copies"]] == ["copy", "copy-2"]
+    assert repeated["error"] == "name_taken"
+    assert [one["template"] for one in listed["images"]] == [template]
+    assert listed["images"][0]["expires_at"] > saved["image"]["expires_at"]
+    assert deleted["image"]["name"] == "tools"
+    assert anew["state"] == "done"
+    assert notes == {"first": 1, "copy": 0, "copy-2": 0, "again": 0}
+    assert all(float(one["paid_usd"]) > 0 for one in (forked, saved, kept, again))
+    paid = 1_000_000 - offering.devnet.usdc(wallet.address)
+    assert round(float(ended["spent"]["in_all_usd"]) * 1_000_000) == paid
+
+
+async def _check_changes(agent: Agent) -> None:
+    """What a box is, and what its storage cannot do; it is stopped afterwards."""
+    no_room = await agent.refused("take_snapshot", lease="first", snapshot="before")
+    none = await agent.call("list_snapshots", lease="first")
+    runs = await agent.refused("fork", lease="first", name="copy", minutes=5)
+    resized = await agent.call("resize", lease="first", cores=2)
+    paused = await agent.call("power", lease="first", action="pause")
+    asleep = await agent.refused("run", lease="first", command="true")
+    await agent.call("power", lease="first", action="start")
+    stopped = await agent.call("power", lease="first", action="stop")
+
+    assert (none["snapshots"], none["at_most"], none["possible"]) == ([], 2, False)
+    assert no_room["error"] == "snapshots_not_possible"
+    assert "Do not try again" in no_room["next"]
+    assert (runs["error"], "`power`" in runs["next"]) == ("fork_needs_stop", True)
+    assert (resized["state"], resized["after"]["cores"]) == ("done", 2)
+    assert [one["lease"]["guest"] for one in (paused, stopped)] == ["paused", "stopped"]
+    assert (asleep["error"], "`power`" in asleep["next"]) == ("guest_not_running", True)
 
 
 async def test_a_lease_outlives_its_agent_and_needs_no_wallet_then(
@@ -307,6 +382,17 @@ def _kill_servers() -> None:
     for child in psutil.Process().children(recursive=True):
         if "mcp" in child.cmdline():
             child.kill()
+
+
+async def _when_idle(agent: Agent, tool: str, **arguments: Any) -> dict[str, Any]:
+    """Call a tool once what was done before has let go of the box."""
+    for _ in range(300):
+        result = await agent.result(tool, **arguments)
+        if "lease_busy" not in result.model_dump_json():
+            break
+        await asyncio.sleep(0.2)
+    assert not result.is_error, result.content
+    return dict(result.structured_content or {})
 
 
 async def _until(is_true: Callable[[], bool]) -> None:

@@ -56,11 +56,15 @@ class Seller:
     script: Script
     price_atomic: int = 2000
     leases: list[Any] = field(default_factory=list)
+    #: What it answers to a GET, by path.
+    shown: dict[str, Any] = field(default_factory=dict)
     service: TenantService = field(init=False)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
-        if request.path.startswith("/lease/") and request.path != "/lease/quote":
+        if request.method == "GET" and request.path in self.shown:
+            return web.json_response(self.shown[request.path])
+        if request.path.startswith(("/lease/", "/images/")) and request.path != "/lease/quote":
             return await self.script.handle(request)
         documents = {
             "/management/list": self.leases,

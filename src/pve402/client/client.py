@@ -186,6 +186,11 @@ class Client:
         reply = await self._managed("GET", f"/lease/{ctid}", ctid, headers=wish)
         return transport.read(reply, schemas.LeaseItem)
 
+    async def details(self, ctid: str) -> schemas.LeaseDetails:
+        """One lease with the request that bought it, without secrets. Raises as `leases`."""
+        reply = await self._managed("GET", f"/lease/{ctid}", ctid)
+        return transport.read(reply, schemas.LeaseDetails)
+
     async def end(self, ctid: str) -> schemas.LeaseItem:
         """End a lease early; nothing is refunded. Raises as `leases`."""
         reply = await self._managed("DELETE", f"/lease/{ctid}", ctid)

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from pve402 import schemas
+
 Usd = str
 State = Literal["done", "in_progress"]
 
@@ -71,7 +73,9 @@ class Lease(BaseModel):
     lease_id: str
     name: str
     status: str = Field(description="`active` can be used; `ended` and `failed` are over.")
-    guest: str = Field(description="Whether the container runs.")
+    guest: str = Field(
+        description="Whether the container runs; `paused`: it is down, and its time lasts longer."
+    )
     network: str = Field(description="`pending`: no packet passes yet; wait some seconds.")
     expires_at: str | None = Field(description="End of the paid time, in UTC.")
     minutes_left: int | None
@@ -82,13 +86,28 @@ class Lease(BaseModel):
     addresses: list[str]
 
 
+class Image(BaseModel):
+    """A private image."""
+
+    name: str
+    template: str = Field(description="For `lease` and `renew`.")
+    status: str = Field(description="`active` can be leased from; `stopped` must be renewed first.")
+    sku: str = Field(description="Of the box that was saved.")
+    disk_gb: int
+    minute_usd: Usd
+    expires_at: str | None = Field(description="End of the paid time, in UTC.")
+    deletes_at: str | None
+
+
 class Bought(Answer):
-    """A lease or a renewal that was ordered."""
+    """What was ordered and is paid for."""
 
     state: State
     order_id: str = Field(description="For `check_order`.")
     paid_usd: Usd | None = Field(default=None, description="What this order cost, once done.")
-    lease: Lease | None = Field(default=None, description="Once done.")
+    lease: Lease | None = Field(default=None, description="Of `lease` and `renew`, once done.")
+    copies: list[Lease] = Field(default=[], description="Of `fork`, once done.")
+    image: Image | None = Field(default=None, description="What was saved or renewed, once done.")
     note: str = ""
 
 
@@ -190,3 +209,76 @@ class Commands(Answer):
     commands: list[str] = Field(
         description="`exec_id state exit_code`, one each; the code once it has ended."
     )
+
+
+class Snapshot(BaseModel):
+    """A snapshot of a box's disk."""
+
+    name: str
+    state: schemas.SnapshotState = Field(description="`there` once it can be rolled back to.")
+    problem: str | None = Field(description="Code of what last went wrong with it.")
+    created_at: str | None
+    minute_usd: Usd = Field(description="What it burns of the lease's paid time.")
+
+
+class TakenSnapshot(Answer):
+    """A snapshot that something was done with."""
+
+    snapshot: Snapshot
+
+
+class Snapshots(Answer):
+    """The snapshots of a box."""
+
+    snapshots: list[Snapshot]
+    left_out: int
+    at_most: int = Field(description="How many a box may have.")
+    possible: bool | None = Field(description="Whether its storage takes any; null if unknown.")
+    next_minute_usd: Usd = Field(description="What another one would burn.")
+
+
+class Images(Answer):
+    """The user's private images."""
+
+    images: list[Image]
+    left_out: int
+    at_most: int = Field(description="How many the user may have.")
+
+
+class DeletedImage(Answer):
+    """A private image that was deleted."""
+
+    image: Image
+
+
+class Powered(Answer):
+    """A box that was started, paused or stopped."""
+
+    lease: Lease
+
+
+class Size(BaseModel):
+    """A size, and what a minute of it burns of the paid time."""
+
+    cores: int
+    memory_mb: int
+    disk_gb: int
+    minute_usd: Usd
+
+
+class Resized(Answer):
+    """A change of a box's size."""
+
+    state: schemas.ChangeState
+    problem: str | None = Field(description="Code of what kept it from its size.")
+    before: Size
+    after: Size
+    expires_at: str | None = Field(description="New end of the paid time, in UTC.")
+
+
+class Reinstalled(Answer):
+    """A reinstallation of a box."""
+
+    state: schemas.ReinstallState = Field(description="`failed`: the box is as it was.")
+    problem: str | None = Field(description="Code of what kept it from being done.")
+    expires_at: str | None = Field(description="End of the paid time, in UTC.")

@@ -13,8 +13,8 @@ from pydantic import Field
 from pve402 import client, schemas
 from pve402.client import commands, detached, files
 from pve402.mcp_server import answers, running, texts
+from pve402.mcp_server.arguments import Name
 from pve402.mcp_server.desk import Desk
-from pve402.mcp_server.lease_tools import Name
 from pve402.mcp_server.problems import ToolFailed
 from pve402.sdk import wishes
 from pve402.sdk.files import AsyncFiles

@@ -1,57 +1,38 @@
 """Tools for leases: catalogue, quote, lease, renew, list, publish a port, end."""
 
 import re
-from datetime import datetime
 from typing import Annotated, Final
 
 from pydantic import Field
 
 from pve402 import client, schemas
 from pve402.client import errors
-from pve402.mcp_server import answers, orders, texts
+from pve402.mcp_server import answers, orders, showing, texts
+from pve402.mcp_server.arguments import (
+    PRIVATE,
+    Cores,
+    DiskGb,
+    Env,
+    MaxUsd,
+    MemoryMb,
+    Minutes,
+    Name,
+    NewName,
+    UserData,
+)
 from pve402.mcp_server.desk import Desk
 from pve402.sdk import wishes
 
-WAIT_SECONDS: Final = 38.0
 _MOST_SKUS: Final = 20
 _MOST_LEASES: Final = 50
-_MOST_WORDS: Final = 10
 _WEB: Final = re.compile(r"https?://[\x21-\x7e]{1,500}")
 
-Name = Annotated[
-    str, Field(description="Which lease: its name, lease_id or ctid.", min_length=1, max_length=253)
-]
-NewName = Annotated[
-    str,
-    Field(
-        description="Host name for the box. The same name again is the same order: it is never"
-        " paid twice.",
-        pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$",
-    ),
-]
-Minutes = Annotated[int, Field(description="Minutes to pay for.", ge=1, le=1_000_000)]
 Sku = Annotated[
     str | None, Field(description="From `catalogue`; by default the first.", max_length=255)
-]
-Cores = Annotated[int | None, Field(description="Processor cores.", ge=1, le=10_000)]
-MemoryMb = Annotated[int | None, Field(description="MiB of memory.", ge=1, le=2**31)]
-DiskGb = Annotated[int | None, Field(description="GiB of disk.", ge=1, le=2**31)]
-MaxUsd = Annotated[
-    float | None,
-    Field(
-        description="Refuse, and pay nothing, if it costs more USD than this, such as 0.05. The"
-        " user's own limits hold in any case.",
-        ge=0,
-        le=1_000_000,
-        allow_inf_nan=False,
-    ),
 ]
 Port = Annotated[
     int, Field(description="A port that a program in the box listens on.", ge=1, le=65535)
 ]
-ReadyToUse: Final = "Use it with `run`, `write_file` and `read_file`; `end` it when you are done."
-
-_OVER: Final = "It is over. `lease` orders a new box, also under this name."
 
 
 class LeaseTools:
@@ -68,7 +49,7 @@ class LeaseTools:
         return answers.Catalogue(
             service=self._desk.url,
             sold=[_sold(sku, found) for sku in found.skus[:_MOST_SKUS]],
-            networks=[texts.word(each.network) for each in found.networks[:_MOST_WORDS]],
+            networks=[texts.word(each.network) for each in found.networks[: showing.MOST_WORDS]],
             left_out=max(0, len(found.skus) - _MOST_SKUS),
             next="`quote` gives an exact price, `lease` rents.",
         )
@@ -129,19 +110,14 @@ class LeaseTools:
         memory_mb: MemoryMb = None,
         disk_gb: DiskGb = None,
         template: Annotated[
-            str | None, Field(description="One of the sku's templates.", max_length=255)
-        ] = None,
-        env: Annotated[
-            dict[str, str] | None,
-            Field(description="Environment variables of everything that `run` runs in it."),
-        ] = None,
-        user_data: Annotated[
             str | None,
             Field(
-                description="Shell script that root runs once in it, when its network is ready.",
-                max_length=65536,
+                description=f"One of the sku's templates, or the `{PRIVATE}...` of `list_images`.",
+                max_length=255,
             ),
         ] = None,
+        env: Env = None,
+        user_data: UserData = None,
         idle_pause_minutes: Annotated[
             int | None,
             Field(
@@ -173,19 +149,34 @@ class LeaseTools:
             wake_on=None if idle_pause_minutes is None else ["command", "port"],
             ssh_public_keys=[],
         )
-        return await self._told(placed, WAIT_SECONDS)
+        return await showing.order(placed, orders.WAIT_SECONDS)
 
-    async def renew(self, lease: Name, minutes: Minutes, max_usd: MaxUsd = None) -> answers.Bought:
-        """Buy more minutes for a lease with the user's wallet; they are added to its paid time."""
+    async def renew(
+        self,
+        lease: Annotated[
+            str,
+            Field(
+                description="Its name, lease_id or ctid; of a private image its template.",
+                min_length=1,
+                max_length=253,
+            ),
+        ],
+        minutes: Minutes,
+        max_usd: MaxUsd = None,
+    ) -> answers.Bought:
+        """Buy more minutes for a lease or a private image with the user's wallet.
+
+        They are added to its paid time.
+        """
         placed = await self._orders.renew(
             lease, minutes, orders.cap_usd(max_usd, self._desk.limits)
         )
-        return await self._told(placed, WAIT_SECONDS)
+        return await showing.order(placed, orders.WAIT_SECONDS)
 
     async def check_order(
         self,
         order_id: Annotated[
-            str, Field(description="From `lease`, `renew` or `list_leases`.", max_length=300)
+            str, Field(description="From what placed it, or `list_leases`.", max_length=300)
         ],
         wait_seconds: Annotated[
             int, Field(description="How long to wait for its end.", ge=0, le=38)
@@ -195,7 +186,7 @@ class LeaseTools:
 
         It never pays again: an order that was interrupted is asked for with the same payment.
         """
-        return await self._told(await self._orders.find(order_id), wait_seconds)
+        return await showing.order(await self._orders.find(order_id), wait_seconds)
 
     async def list_leases(self) -> answers.Leases:
         """List the user's leases that are not over, also those of earlier sessions. Free."""
@@ -204,10 +195,10 @@ class LeaseTools:
             found = await _leases(service)
             now = service.now()
         return answers.Leases(
-            leases=[_lease(one, now) for one in found[:_MOST_LEASES]],
+            leases=[showing.lease(one, now) for one in found[:_MOST_LEASES]],
             left_out=max(0, len(found) - _MOST_LEASES),
             open_orders=await self._orders.open(),
-            next=ReadyToUse if found else "`lease` rents a box.",
+            next=showing.READY_TO_USE if found else "`lease` rents a box.",
         )
 
     async def publish(
@@ -232,7 +223,7 @@ class LeaseTools:
             url=made.url,
             port=made.port,
             access=made.access,
-            expires_at=_moment(made.expires_at),
+            expires_at=showing.moment(made.expires_at),
             next="Anybody who knows the address can use it; `unpublish` takes it back."
             if public
             else f"The user opens it by `pve402 ports {errors.plain(lease, 64)} --login {port}`.",
@@ -253,24 +244,6 @@ class LeaseTools:
             ended = await service.end(found)
         await self._desk.forget(ended.lease_id)
         return answers.Ended(lease_id=texts.word(ended.lease_id), status=ended.status)
-
-    async def _told(self, placed: orders.Order, wait_seconds: float) -> answers.Bought:
-        done = await placed.wait(wait_seconds)
-        if done is None:
-            return answers.Bought(
-                state="in_progress",
-                order_id=placed.order_id,
-                note=placed.note,
-                next="It goes on by itself. `check_order` waits for it; do not order again.",
-            )
-        return answers.Bought(
-            state="done",
-            order_id=placed.order_id,
-            paid_usd=done.paid_usd,
-            lease=_bought(done.lease),
-            note=placed.note,
-            next=_OVER if done.lease.status in client.names.OVER else ReadyToUse,
-        )
 
 
 async def _leases(service: client.Client) -> list[schemas.LeaseItem]:
@@ -298,44 +271,10 @@ def _sold(sku: schemas.SkuItem, found: schemas.CatalogueAnswer) -> answers.Sold:
         minutes=_range(sku.runtime_minutes),
         smallest_usd_an_hour=hourly[0],
         largest_usd_an_hour=hourly[-1],
-        templates=[texts.word(one) for one in sku.templates[:_MOST_WORDS]],
+        templates=[texts.word(one) for one in sku.templates[: showing.MOST_WORDS]],
         network="" if profile is None else f"out: {profile.egress}, in: {profile.inbound}",
     )
 
 
 def _range(bounds: schemas.Bounds) -> str:
     return f"{bounds.min} to {bounds.max}"
-
-
-def _lease(one: schemas.LeaseItem, now: datetime) -> answers.Lease:
-    return _described(one, one.vm_status.status, now)
-
-
-def _bought(one: schemas.LeaseAnswer) -> answers.Lease:
-    return _described(one, "running" if one.status == "active" else "unknown", None)
-
-
-def _described(
-    one: schemas.LeaseItem | schemas.LeaseAnswer, guest: str, now: datetime | None
-) -> answers.Lease:
-    left = None
-    if now and one.expires_at and one.expires_at.tzinfo:
-        left = max(0, int((one.expires_at - now).total_seconds() // 60))
-    return answers.Lease(
-        lease_id=texts.word(one.lease_id),
-        name=texts.word(one.hostname),
-        status=one.status,
-        guest=guest,
-        network=one.network_status,
-        expires_at=_moment(one.expires_at),
-        minutes_left=left,
-        sku=texts.word(one.sku),
-        cores=one.cores,
-        memory_mb=one.memory_mb,
-        disk_gb=one.disk_gb,
-        addresses=[texts.word(each.address) for each in one.addresses[:_MOST_WORDS]],
-    )
-
-
-def _moment(at: datetime | None) -> str | None:
-    return None if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}"

@@ -1,5 +1,5 @@
-"""Leases and renewals as orders: each is paid once, whatever is interrupted, and may take longer
-than the call that placed it.
+"""What is paid for as orders: each is paid once, whatever is interrupted, and may take longer than
+the call that placed it.
 
     found --no--> intent kept --> signed (ledger) --> answered --> intent removed
       +--yes--> joined: in this process, or after a kill by the same key and payment
@@ -15,13 +15,17 @@ from decimal import Decimal
 from typing import Any, Final
 
 from pve402 import client, schemas
-from pve402.client import errors, spending, threads
-from pve402.mcp_server import texts
+from pve402.client import errors, private_images, refusals, spending, threads
+from pve402.mcp_server import purchases, texts
+from pve402.mcp_server.arguments import PRIVATE
 from pve402.mcp_server.desk import Desk
 from pve402.mcp_server.intents import Intent
 from pve402.mcp_server.problems import ToolFailed
 from pve402.sdk import paying, wishes
 
+WAIT_SECONDS: Final = 38.0
+"""How long a call waits for the end of the order that it placed."""
+MOST_COPIES: Final = 10
 _MOST_KEPT: Final = 200
 _NETWORK_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 1.0
@@ -30,14 +34,15 @@ _SIGNED_SECONDS: Final = 600
 _OTHER_WALLET: Final = (
     "That order is not done, and another wallet of the user paid for it. Choose another name."
 )
-_NO_ORDER: Final = "`list_leases` shows what there is; `lease` and `renew` place orders."
+_NO_ORDER: Final = "`list_leases` shows what there is, and which orders are open."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """What an order bought, and what it cost if that is known."""
+    """What an order bought, leases or a private image, and what it cost if that is known."""
 
-    lease: schemas.LeaseAnswer
+    leases: list[schemas.LeaseAnswer] = field(default_factory=list)
+    image: schemas.SavedImageAnswer | None = None
     paid_usd: str | None
 
 
@@ -49,6 +54,11 @@ class Order:
     note: str = ""
     is_told: bool = False
     task: "asyncio.Task[Done]" = field(repr=False)
+
+    @property
+    def kind(self) -> str:
+        """What it is an order of: lease, renew, fork or image."""
+        return self.order_id.partition(":")[0]
 
     async def wait(self, seconds: float) -> Done | None:
         """Wait for its end; None if it is not done by then. Raises what it failed with."""
@@ -73,28 +83,79 @@ class Orders:
         Raises OverCap if it costs more than `cap_usd`, and NameTaken as ToolFailed.
         """
 
-        async def place(service: client.Client, once: str) -> dict[str, Any]:
+        async def place(service: client.Client, once: str) -> purchases.Wish:
             await _check_free(service, name)
             key = await self._desk.key()
             wish = await wishes.lease(service, key, once, **wished, hostname=name, password=None)
-            _check_price(await service.quote(wish), cap_usd)
+            _check_price(client.prices.offered_usd(await service.quote(wish)), cap_usd)
             document = wish.model_dump(mode="json", exclude={"password"}, exclude_none=True)
             return {"lease": document, "cap_usd": str(cap_usd)}
 
         return await self._ordered(f"lease:{name.lower()}", cap_usd, place)
 
     async def renew(self, name: str, minutes: int, cap_usd: Decimal) -> Order:
-        """Order more minutes for a lease, or join the order that there is. Raises as `lease`."""
+        """Order more minutes for a lease, or for a private image that is named by its template.
+
+        Returns the order that there is, if there is one. Raises as `lease`.
+        """
+        if name.startswith(PRIVATE):
+            return await self._keep(name.removeprefix(PRIVATE), minutes, cap_usd)
         async with self._desk.box(name) as (service, found):
             lease_id = (await service.show(found)).lease_id
         client.names.check_lease_id(lease_id)
 
-        async def place(service: client.Client, _once: str) -> dict[str, Any]:
+        async def place(service: client.Client, _once: str) -> purchases.Wish:
             wish = schemas.RenewalQuoteRequest(ctid=lease_id, runtime_minutes=minutes)
-            _check_price(await service.quote(wish), cap_usd)
+            _check_price(client.prices.offered_usd(await service.quote(wish)), cap_usd)
             return {"renew": lease_id, "minutes": minutes, "cap_usd": str(cap_usd)}
 
         return await self._ordered(f"renew:{lease_id}", cap_usd, place)
+
+    async def fork(self, source: str, name: str, cap_usd: Decimal, **wished: Any) -> Order:
+        """Order copies of a lease, named `name`, `name-2` and so on. Raises and returns as `lease`.
+
+        What keeps the lease from being copied is said before its price.
+        """
+
+        async def place(service: client.Client, _once: str) -> purchases.Wish:
+            wish = wishes.checked(schemas.ForkRequest, hostname=name, **wished)
+            await _check_free(service, *(_copy_name(name, at) for at in range(wish.count)))
+            lease_id = await _lease_id(service, source)
+            offer = await client.forks.offer(service, lease_id, wish.snapshot)
+            if not offer.possible:
+                code = offer.problem or "fork_unsupported"
+                raise refusals.of(409, code, "It cannot be copied now; nothing was charged.")
+            _check_price(await client.forks.price_usd(service, lease_id, wish), cap_usd)
+            document = wish.model_dump(mode="json", exclude_none=True)
+            return {"fork": lease_id, "request": document, "cap_usd": str(cap_usd)}
+
+        return await self._ordered(f"fork:{name.lower()}", cap_usd, place)
+
+    async def save(
+        self, source: str, name: str, minutes: int, cap_usd: Decimal, *, snapshot: str | None
+    ) -> Order:
+        """Order a private image of a lease. Raises and returns as `lease`."""
+
+        async def place(service: client.Client, _once: str) -> purchases.Wish:
+            lease_id = await _lease_id(service, source)
+            price_usd = await private_images.saving_usd(service, lease_id, minutes)
+            if price_usd is not None:  # otherwise the service refuses, and says why
+                _check_price(price_usd, cap_usd)
+            image = {"name": name, "minutes": minutes, "snapshot": snapshot}
+            return {"save": lease_id, "image": image, "cap_usd": str(cap_usd)}
+
+        return await self._ordered(f"image:{name}", cap_usd, place)
+
+    async def _keep(self, image_id: str, minutes: int, cap_usd: Decimal) -> Order:
+        if not client.names.is_lease_id(image_id):
+            raise errors.NameUnknown("no private image has this template")
+
+        async def place(service: client.Client, _once: str) -> purchases.Wish:
+            image = await private_images.show(service, image_id)
+            _check_price(private_images.price_usd(image.minute_usd, minutes), cap_usd)
+            return {"keep": image_id, "minutes": minutes, "cap_usd": str(cap_usd)}
+
+        return await self._ordered(f"renew:{image_id}", cap_usd, place)
 
     async def find(self, order_id: str) -> Order:
         """Come back to an order, also to one of a process that was killed. Raises ToolFailed."""
@@ -116,7 +177,7 @@ class Orders:
         self,
         order_id: str,
         cap_usd: Decimal,
-        place: Callable[[client.Client, str], Awaitable[dict[str, Any]]],
+        place: Callable[[client.Client, str], Awaitable[purchases.Wish]],
     ) -> Order:
         async with self._placing:
             known = self._orders.get(order_id)
@@ -140,7 +201,8 @@ class Orders:
         if intent is None:
             return None
         once, url = intent.idempotency_key, self._desk.url
-        sent = await threads.run(self._desk.book.sent_for, once, url, _path(intent))
+        path = purchases.path(intent.wish)
+        sent = await threads.run(self._desk.book.sent_for, once, url, path)
         if sent is None:
             return None
         if sent.payer != await self._desk.payer():
@@ -178,37 +240,30 @@ class Orders:
 
     async def _bought(self, intent: Intent) -> Done:
         """Pay, or send an earlier payment again, and remove the intent once that is settled."""
+        once = intent.idempotency_key
         async with self._desk.service() as service:
             service.cap_usd = Decimal(intent.wish["cap_usd"])
-            buying = await self._buying(service, intent)
+            key = await self._desk.key()
+            buying = await purchases.prepared(service, key, once, intent.wish)
             try:
-                lease = await paying.settled(buying, intent.idempotency_key)
+                answer: purchases.Answer = await paying.settled(buying, once)
             except errors.OutcomeUnknown:
                 raise
             except client.ClientError:
                 await self._close(intent)
                 raise
-            await self._desk.keep(lease)
+            leases = _leases(answer)
+            for one in leases:
+                await self._desk.keep(one)
             await self._close(intent)
-            paid = await self._desk.paid_usd(intent.idempotency_key, _path(intent))
-            return Done(lease=await _connected(service, lease), paid_usd=paid)
+            paid = await self._desk.paid_usd(once, purchases.path(intent.wish))
+            connected = await asyncio.gather(*(_connected(service, one) for one in leases))
+            image = answer if isinstance(answer, schemas.SavedImageAnswer) else None
+            return Done(leases=connected, image=image, paid_usd=paid)
 
     async def _close(self, intent: Intent) -> None:
         with contextlib.suppress(errors.NotesUnusable):  # asked again, it has the same outcome
             await threads.run(self._desk.intents.remove, intent)
-
-    async def _buying(
-        self, service: client.Client, intent: Intent
-    ) -> paying.Buy[schemas.LeaseAnswer]:
-        once = intent.idempotency_key
-        if lease_id := intent.wish.get("renew"):
-            minutes = int(intent.wish["minutes"])
-            return lambda so_far: service.renew(
-                lease_id, minutes, idempotency_key=once, on_progress=so_far.note_sent
-            )
-        fields = {**schemas.LeaseRequest(**intent.wish["lease"]).model_dump(), "password": None}
-        wish = await wishes.lease(service, await self._desk.key(), once, **fields)
-        return lambda so_far: service.lease(wish, idempotency_key=once, on_progress=so_far.note)
 
 
 _JOINED: Final = "This order was placed earlier. Nothing was ordered or paid again."
@@ -219,30 +274,45 @@ _BEGUN: Final = "This order was already begun, perhaps by another agent. It is p
 _BEGINS: Final = "Call again in some seconds."
 
 
-def _path(intent: Intent) -> str:
-    lease_id = intent.wish.get("renew")
-    return f"/lease/{lease_id}/renew" if lease_id else "/lease/container"
-
-
 def _failure(task: "asyncio.Task[Done]") -> BaseException | None:
     return None if task.cancelled() else task.exception()
 
 
-async def _check_free(service: client.Client, name: str) -> None:
+async def _check_free(service: client.Client, *names: str) -> None:
     """Refuse a name that the user's lease has already: the order may have been repeated."""
-    taken = [one for one in await service.leases() if one.hostname.lower() == name.lower()]
+    wanted = {name.lower() for name in names}
+    taken = [one for one in await service.leases() if one.hostname.lower() in wanted]
     if taken:
+        name, lease_id = texts.word(taken[0].hostname), texts.word(taken[0].lease_id)
         raise ToolFailed(
             "name_taken",
-            f"there is a lease named {name} already: {texts.word(taken[0].lease_id)}",
+            f"there is a lease named {name} already: {lease_id}",
             "Use it, or choose another name for a second box.",
         )
 
 
-def _check_price(priced: schemas.Quote, cap_usd: Decimal) -> None:
-    price_usd = client.prices.offered_usd(priced)
+def _copy_name(name: str, at: int) -> str:
+    """The host name that the service gives to one of several copies."""
+    return f"{name}-{at + 1}" if at else name
+
+
+async def _lease_id(service: client.Client, name: str) -> str:
+    """The leaseId of a lease, which names it in the order for as long as that is open."""
+    lease_id = (await service.show(await client.names.resolve(service, name))).lease_id
+    client.names.check_lease_id(lease_id)
+    return lease_id
+
+
+def _check_price(price_usd: Decimal, cap_usd: Decimal) -> None:
     if price_usd > cap_usd:
         raise errors.OverCap(f"the price is {price_usd:f} USD, and at most {cap_usd:f} may be paid")
+
+
+def _leases(answer: purchases.Answer) -> list[schemas.LeaseAnswer]:
+    if isinstance(answer, schemas.SavedImageAnswer):
+        return []
+    others = answer.others if isinstance(answer, schemas.ForkAnswer) else []
+    return [answer, *others[: MOST_COPIES - 1]]
 
 
 async def _connected(service: client.Client, lease: schemas.LeaseAnswer) -> schemas.LeaseAnswer:

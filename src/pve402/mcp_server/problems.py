@@ -76,8 +76,8 @@ def _refused(error: errors.Refused) -> str:
 
 
 def _advice(error: Exception) -> str:
-    if isinstance(error, errors.Refused) and error.code in _NEXT_BY_CODE:
-        return _NEXT_BY_CODE[error.code]
+    if isinstance(error, errors.Refused) and error.code in NEXT_BY_CODE:
+        return NEXT_BY_CODE[error.code]
     return next(_NEXT[kind] for kind in type(error).__mro__ if kind in _NEXT)
 
 
@@ -90,28 +90,53 @@ _SLOW: Final = (
 )
 _ASK_USER: Final = "Tell the user: "
 _UNFORESEEN: Final = _ASK_USER + "what pve402 wrote to stderr says more."
-_NEXT_BY_CODE: Final = {
+#: What a service or a box does not offer, now or later.
+_NEVER: Final = (
+    *("address_not_kept", "copy_not_possible", "fork_unsupported", "forks_off", "image_needs_key"),
+    *("images_not_offered", "no_longer_sold", "pausing_off", "snapshots_not_possible"),
+    "snapshots_off",
+)
+_LEFT_TOO_SHORT: Final = "`renew` the lease first, and call again."
+NEXT_BY_CODE: Final = {
+    **dict.fromkeys(_NEVER, "Do not try again: this service or this box does not offer it."),
+    "copies_failed": "See by `run` that the box is in order, and try again later.",
     "file_refused": "Choose another path; `list_files` shows what there is.",
+    "fork_ends_too_soon": _LEFT_TOO_SHORT,
+    "fork_needs_stop": "Stop the box by `power`, call again, and start it once the copies are"
+    " there.",
+    "has_snapshots": "Call again with `delete_snapshots` if its snapshots may go.",
+    "image_ended": "`renew` the image by its template first.",
+    "image_exists": "`list_images` shows it. Use it, or choose another name.",
+    "image_not_found": "`list_images` shows the private images there are.",
+    "lease_not_ready": "If it is paused, start it by `power`; otherwise try again in some seconds.",
+    "needs_restart": "Call again with `allow_restart` if what runs in the box may end.",
     "out_of_bounds": "Correct the arguments and call again; `catalogue` has the bounds.",
+    "paid_too_far_ahead": "Choose fewer minutes, or a larger size.",
     "ports_off": "Do not try again. `run` reaches the port from inside the box; the user reaches it"
     " by `pve402 tunnel`.",
+    "snapshot_exists": "`list_snapshots` shows it. Use it, delete it, or choose another name.",
+    "snapshot_not_found": "`list_snapshots` shows the snapshots there are.",
+    "stop_first": "Name a snapshot (`take_snapshot`), or stop the box by `power` and call again.",
+    "too_little_time_left": _LEFT_TOO_SHORT,
+    "too_many_images": "`delete_image` makes room, if the user does not need one any more.",
+    "too_many_snapshots": "`delete_snapshot` makes room.",
 }
 _NEXT: Final[dict[type, str]] = {
     errors.ClientError: _ASK_USER + "see the message.",
     errors.ServiceUnreachable: "Nothing is known to be wrong with the box. Try again in a moment;"
-    " after `lease` or `renew`, call `check_order` first.",
+    " after an order, call `check_order` first.",
     errors.UnexpectedAnswer: _ASK_USER + "this address is not a pve402 service, or a proxy is in"
     " between. Do not repeat the call.",
     errors.RequestInvalid: "Correct the arguments and call again.",
-    errors.OverCap: "Nothing was paid. `quote` gives the price. Choose less, or call again with a"
-    " higher `max_usd` if the user agrees.",
+    errors.OverCap: "Nothing was paid. Choose less, or call again with a higher `max_usd` if the"
+    " user agrees.",
     errors.OverLimit: "Nothing was paid. The user set this limit; only the user can change it, by"
     " `pve402 wallet limits` or the options of `pve402 mcp`. Choose less, or ask the user.",
     errors.LedgerUnusable: _ASK_USER + "nothing is paid while the spend ledger cannot be used.",
     errors.KeyNeeded: _ASK_USER + "there is no wallet for this service; `pve402 login URL` in a"
     " terminal names one.",
-    errors.NameUnknown: "`list_leases` shows the leases there are.",
-    errors.NameAmbiguous: "Name the lease by its lease_id.",
+    errors.NameUnknown: "`list_leases` and `list_images` show what there is.",
+    errors.NameAmbiguous: "Name the lease by its lease_id, or the image by its template.",
     errors.CommandLost: "Its outcome cannot be known. Look at what it did, and run it again if"
     " that is harmless.",
     errors.FileTooLarge: "Read a part with `offset`, or cut it down with `run`.",
@@ -130,7 +155,7 @@ _NEXT: Final[dict[type, str]] = {
     refusals.LeaseOver: "The box is gone. `lease` gets a new one.",
     refusals.Conflict: "Look at the state with `list_leases`, and try again in some seconds.",
     refusals.NoCapacity: "Nothing was charged. Choose a smaller size or another sku, or try later.",
-    refusals.GuestNotRunning: "The box is stopped. `pve402 start LEASE` in a terminal starts it.",
+    refusals.GuestNotRunning: "The box is stopped or paused. `power` with start starts it.",
     refusals.TooMany: "Do less at a time, and try again later.",
     refusals.ServiceFailed: "The service failed at it. Try once more, then tell the user.",
     refusals.ProvisioningFailed: "Nothing was charged. Try once more, then tell the user.",

@@ -51,15 +51,15 @@ async def lease(
     if fields["sku"] is None or None in (fields[name] for name in _SIZES):
         fields = _completed(await service.catalogue(), fields)
     if fields["password"] is None and not fields["ssh_public_keys"]:
-        fields["password"] = _password(key, idempotency_key)
+        # without a key nothing can be paid
+        fields["password"] = root_password(key or secrets.token_hex(32), idempotency_key)
     return checked(schemas.LeaseRequest, **fields)
 
 
-def _password(key: str | None, idempotency_key: str) -> str:
-    if key is None:  # nothing can be paid
-        return secrets.token_hex(32)
+def root_password(key: str, of_what: str) -> str:
+    """A password of root that only this key can make again, for a lease or an order."""
     secret = key.strip().lower().removeprefix("0x").encode()
-    return hmac.new(secret, f"root {idempotency_key}".encode(), hashlib.sha256).hexdigest()
+    return hmac.new(secret, f"root {of_what}".encode(), hashlib.sha256).hexdigest()
 
 
 _SIZES: Final = ("cores", "memory_mb", "disk_gb")

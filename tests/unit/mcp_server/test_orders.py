@@ -43,7 +43,7 @@ async def test_an_order_is_paid_kept_and_closed() -> None:
         desk = mcp_seller.desk(seller)
         done = await bought(placing := orders.Orders(desk))
 
-        assert (done.lease.lease_id, done.paid_usd) == (LEASE_ID, "0.002")
+        assert (done.leases[0].lease_id, done.paid_usd) == (LEASE_ID, "0.002")
         assert len(seller.paid) == 1
         assert await placing.open() == []
         kept = client.held.Leases().of(seller.service.url)
@@ -59,7 +59,7 @@ async def test_an_order_whose_outcome_was_unknown_is_not_paid_again() -> None:
 
         done = await bought(placing)
 
-        assert done.lease.lease_id == LEASE_ID
+        assert done.leases[0].lease_id == LEASE_ID
         assert len(set(seller.paid)) == 1
         assert await placing.open() == []
 
@@ -70,7 +70,7 @@ async def test_two_processes_that_place_one_order_a_moment_apart_pay_once() -> N
         other = await orders.Orders(mcp_seller.desk(seller)).lease("box", CAP, **SIZE)
         done = [await each.wait(60) for each in (one, other)]
 
-        assert [each and each.lease.lease_id for each in done] == [LEASE_ID, LEASE_ID]
+        assert [each and each.leases[0].lease_id for each in done] == [LEASE_ID, LEASE_ID]
         assert len(set(seller.paid)) == 1
         assert "already begun" in other.note
 
@@ -107,7 +107,7 @@ async def test_a_killed_process_has_its_order_finished_by_the_next(by: str) -> N
         done = await order.wait(60)
 
         assert done
-        assert done.lease.lease_id == LEASE_ID
+        assert done.leases[0].lease_id == LEASE_ID
         assert "interrupted" in order.note
         assert len(seller.paid) == 2
         assert len(set(seller.paid)) == 1
@@ -136,7 +136,7 @@ async def test_an_order_that_was_killed_before_it_was_signed_is_placed_anew() ->
 
         done = await bought(orders.Orders(desk))
 
-        assert done.lease.lease_id == LEASE_ID
+        assert done.leases[0].lease_id == LEASE_ID
         assert len(seller.paid) == 1
 
 
@@ -246,5 +246,5 @@ async def test_a_call_that_is_given_up_leaves_its_order_alone() -> None:
         done = await bought(placing)
 
         assert waiting.cancelled()
-        assert done.lease.lease_id == LEASE_ID
+        assert done.leases[0].lease_id == LEASE_ID
         assert len(seller.paid) == 1

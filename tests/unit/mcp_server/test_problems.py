@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from tests.support import project
 
 from pve402 import client
 from pve402.client import refusals
@@ -66,6 +67,12 @@ def test_what_will_never_be_is_not_tried_again(code: str) -> None:
     following = problems.of(refusals.of(409, code, "no")).following
 
     assert "in some seconds" not in following
+
+
+def test_advice_is_for_codes_that_there_are() -> None:
+    page = (project.ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+
+    assert [code for code in problems.NEXT_BY_CODE if f"`{code}`" not in page] == []
 
 
 def test_bounds_are_in_the_catalogue_and_other_mistakes_are_not() -> None:

@@ -19,7 +19,7 @@ from pve402 import client
 from pve402.mcp_server import server
 from pve402.mcp_server.desk import Desk, Options
 
-PAYING = {"lease", "renew"}
+PAYING = {"lease", "renew", "fork", "save_image"}
 #: Half a character is no JSON, and refused as such.
 WORDS = {name: text for name, text in steering.TEXTS.items() if name != "half a character"}
 TOKEN = "held-token"
@@ -64,6 +64,7 @@ async def test_every_tool_and_argument_is_described(tools: list[Tool]) -> None:
     for tool in tools:
         assert re.fullmatch(r"[a-z]+(_[a-z]+)?", tool.name)
         assert tool.description
+        assert "\n " not in tool.description
         assert all("description" in one for one in _arguments(tool).values()), tool.name
 
 
@@ -81,8 +82,12 @@ async def test_hints_tell_what_a_tool_may_do(tools: list[Tool]) -> None:
     assert reading == {
         *("catalogue", "quote", "list_leases"),
         *("check_command", "list_commands", "read_file", "list_files"),
+        *("list_snapshots", "list_images"),
     }
-    assert destroying == {"run", "stop_command", "write_file", "end"}
+    assert destroying == {
+        *("run", "stop_command", "write_file", "end", "power", "resize", "reinstall"),
+        *("roll_back", "delete_snapshot", "delete_image"),
+    }
     assert {name for name in hints if "max_usd" in _arguments(_named(tools, name))} == PAYING
 
 

@@ -14,7 +14,7 @@ from tests.support.scripted_seller import DONE
 from tests.support.tenant_service import EXEC_ID, LEASE_ID
 
 from pve402 import client
-from pve402.mcp_server import lease_tools, server
+from pve402.mcp_server import orders, server
 from pve402.mcp_server.desk import Desk, Options
 
 OTHER_ID = "e" + "1" * 24
@@ -45,7 +45,7 @@ async def answer(asking: Client, tool: str, **arguments: Any) -> dict[str, Any]:
 async def test_an_order_that_takes_longer_than_a_call_is_come_back_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lease_tools, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(orders, "WAIT_SECONDS", 0.1)
     ready = asyncio.Event()
 
     async with mcp_seller.selling(DONE) as seller:
