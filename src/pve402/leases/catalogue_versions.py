@@ -20,7 +20,7 @@ import structlog
 
 from pve402.domain import catalogue, errors
 from pve402.leases import on_sale as sale
-from pve402.leases import workflow
+from pve402.leases import rounds
 from pve402.storage import catalogue_rows, database, transaction
 
 log = structlog.get_logger(__name__)
@@ -85,7 +85,7 @@ class Versions:
         self._stamp: object = None
         self._moving: object = None
         self._turn = asyncio.Lock()
-        self._loop: asyncio.Task[None] | None = None
+        self._rounds = rounds.Rounds("catalogue", self.look, INTERVAL_SECONDS)
 
     @property
     def problem(self) -> str | None:
@@ -121,13 +121,11 @@ class Versions:
 
     def start(self) -> None:
         """Look every two seconds."""
-        self._loop = asyncio.create_task(self._look_for_ever(), name="catalogue")
+        self._rounds.start(with_pause=True)
 
     async def stop(self) -> None:
         """Stop looking."""
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+        await self._rounds.stop()
 
     async def read(self) -> None:
         """Put the newest version on sale, if it can be used here."""
@@ -261,13 +259,3 @@ class Versions:
                 log.info("network", network=name, isolation=profile.isolation.value)
         self._digest, self._row_problem = newest.digest, None
         self._on_sale.replace(version, held)
-
-    async def _look_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(INTERVAL_SECONDS)
-            try:
-                await self.look()
-            except errors.DatabaseUnavailable as error:
-                log.warning("catalogue_not_read", error=workflow.reason_of(error))
-            except Exception:
-                log.exception("catalogue_failed")

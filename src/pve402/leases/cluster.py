@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import structlog
 
 from pve402.domain import errors, mark, oci, placement
-from pve402.leases import metrics, workflow
+from pve402.leases import metrics, rounds
 from pve402.proxmox import errors as pve
 from pve402.proxmox import nodes as pve_nodes
 from pve402.proxmox import resources, storage
@@ -71,15 +71,16 @@ class ClusterView:
         self._shown: dict[str, dict[str, storage.Template]] = {}  # by node, then by volume
         self._told: dict[tuple[str, str], storage.StorageStatus] = {}  # by node and storage
         self._sellable: Mapping[tuple[str, str], str] = {}  # by node and volume of an OCI image
-        self._loop: asyncio.Task[None] | None = None
+        self._rounds = rounds.Rounds("cluster-view", self._refresh, REFRESH_SECONDS)
 
     def start(self) -> None:
         """Start the background refresh."""
-        self._loop = asyncio.create_task(self._refresh_for_ever(), name="cluster-view")
+        self._rounds.start()
 
     async def stop(self) -> None:
         """Stop the background refresh."""
-        tasks = [task for task in (self._loop, self._asking, self._reading) if task is not None]
+        await self._rounds.stop()
+        tasks = [task for task in (self._asking, self._reading) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -353,16 +354,9 @@ class ClusterView:
         self._seen, self._seen_at = seen, self._clock()
         return seen
 
-    async def _refresh_for_ever(self) -> None:
-        while True:
-            metrics.PROXMOX_AGE.set(self.age_seconds)
-            try:
-                await self.fresh(REFRESH_SECONDS / 2)
-            except pve.ProxmoxError as error:
-                log.warning("proxmox_not_seen", error=workflow.reason_of(error))
-            except Exception:
-                log.exception("cluster_view_failed")
-            await asyncio.sleep(REFRESH_SECONDS)
+    async def _refresh(self) -> None:
+        metrics.PROXMOX_AGE.set(self.age_seconds)
+        await self.fresh(REFRESH_SECONDS / 2)
 
 
 def _date_and_size(file: storage.Template) -> tuple[datetime, int]:

@@ -7,8 +7,6 @@ A node that filters with nftables counts once the doctor saw packets stopped the
 program or its version changes.
 """
 
-import asyncio
-import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +16,7 @@ import sqlalchemy as sa
 import structlog
 
 from pve402.domain import errors, networks
-from pve402.leases import cluster, on_sale, workflow
+from pve402.leases import cluster, on_sale, rounds, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox import firewall
 from pve402.storage import database, proof_rows
@@ -59,8 +57,8 @@ class FirewallView:
         self._firewalls = firewalls
         self._clock = clock
         self._on_sale = selling
-        self._woken = asyncio.Event()
-        selling.when_replaced(self._woken.set)
+        self._rounds = rounds.Rounds("firewall-view", self._look_if_needed, _INTERVAL_SECONDS)
+        selling.when_replaced(self._rounds.wake)
         self._problem: str | None = _NOT_READ
         self._seen_at = float("-inf")
         self._of_nodes: dict[str, frozenset[str]] = {}
@@ -68,21 +66,14 @@ class FirewallView:
         self._members: frozenset[str] = frozenset()  # all nodes of the cluster
         self._unproven: frozenset[str] = frozenset()
         self._tried: str | None = None
-        self._loop: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Look once, for a few seconds at most, then go on in the background, if it is needed."""
-        if self._is_needed:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_FIRST_LOOK_SECONDS):
-                    await self.look()
-        self._loop = asyncio.create_task(self._look_for_ever(), name="firewall-view")
+        await self._rounds.start_after_one(_FIRST_LOOK_SECONDS)
 
     async def stop(self) -> None:
         """Stop looking."""
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+        await self._rounds.stop()
 
     @property
     def _is_needed(self) -> bool:
@@ -197,14 +188,6 @@ class FirewallView:
         now = await self.filter_of(node)
         return proof.program == now.program and now.version in {None, proof.version}
 
-    async def _look_for_ever(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_INTERVAL_SECONDS):
-                    await self._woken.wait()
-            self._woken.clear()
-            try:
-                if self._is_needed:
-                    await self.look()
-            except Exception:
-                log.exception("firewall_view_failed")
+    async def _look_if_needed(self) -> None:
+        if self._is_needed:
+            await self.look()

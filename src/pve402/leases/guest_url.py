@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from pve402.domain import networks
+from pve402.leases import rounds
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +40,7 @@ class GuestUrl:
         self._host = parts.hostname
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._resolve = resolve
-        self._loop: asyncio.Task[None] | None = None
+        self._rounds = rounds.Rounds("guest-url", self.look, _INTERVAL_SECONDS)
         self.allowed: tuple[networks.Allowed, ...] = ()
 
     @property
@@ -51,13 +52,11 @@ class GuestUrl:
         """Resolve it, then keep doing so in the background."""
         if self._host is not None:
             await self.look()
-            self._loop = asyncio.create_task(self._look_for_ever(), name="guest-url")
+            self._rounds.start(with_pause=True)
 
     async def stop(self) -> None:
         """Stop resolving."""
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+        await self._rounds.stop()
 
     async def look(self) -> None:
         """Resolve it once; never raises."""
@@ -84,8 +83,3 @@ class GuestUrl:
 
     def _rule(self, address: str) -> networks.Allowed:
         return networks.Allowed(subnet=ip_network(address), protocol="tcp", ports=str(self._port))
-
-    async def _look_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(_INTERVAL_SECONDS)
-            await self.look()

@@ -5,8 +5,6 @@ and the resource pool if one is set. We check each from time to time; what our t
 does not count as missing. The log reports each problem once, and `readyz` shows its kind.
 """
 
-import asyncio
-import contextlib
 import dataclasses
 from collections.abc import Sequence
 from enum import Enum
@@ -14,7 +12,7 @@ from enum import Enum
 import structlog
 
 from pve402.domain import catalogue, lease, placement
-from pve402.leases import cluster, options, workflow
+from pve402.leases import cluster, options, rounds, workflow
 from pve402.leases import on_sale as sale
 from pve402.proxmox import errors as pve
 from pve402.proxmox import nodes as pve_nodes
@@ -66,24 +64,18 @@ class Preflight:
         self._settings = settings
         self._pool = pool
         self._on_sale = on_sale
-        self._woken = asyncio.Event()
-        on_sale.when_replaced(self._woken.set)
-        self._loop: asyncio.Task[None] | None = None
+        self._rounds = rounds.Rounds("preflight", self.look, _INTERVAL_SECONDS)
+        on_sale.when_replaced(self._rounds.wake)
         self.lacks: tuple[Lack, ...] = ()
         self.unmet: frozenset[Need] = frozenset()
 
     async def start(self) -> None:
         """Check once, for a few seconds at most, then continue in the background."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_FIRST_LOOK_SECONDS):
-                await self._look_safely()
-        self._loop = asyncio.create_task(self._look_for_ever(), name="preflight")
+        await self._rounds.start_after_one(_FIRST_LOOK_SECONDS)
 
     async def stop(self) -> None:
         """Stop the background checks."""
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+        await self._rounds.stop()
 
     async def look(self) -> None:
         """Check each node that may hold guests. Raises ProxmoxError if the cluster is not seen."""
@@ -226,22 +218,6 @@ class Preflight:
         places = known if fixed is None else known & {fixed}
         skus = self._on_sale.now.skus.values()
         return bool(places) and any(not sku.nodes or sku.nodes & places for sku in skus)
-
-    async def _look_safely(self) -> None:
-        try:
-            await self.look()
-        except pve.ProxmoxError as error:
-            log.warning("nodes_not_looked_at", error=workflow.reason_of(error))
-        except Exception:
-            log.exception("preflight_failed")
-
-    async def _look_for_ever(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_INTERVAL_SECONDS):
-                    await self._woken.wait()
-            self._woken.clear()
-            await self._look_safely()
 
 
 def _could_hold(node: resources.NodeSummary, size: lease.Size, limits: placement.Limits) -> bool:

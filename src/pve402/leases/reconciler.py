@@ -42,6 +42,7 @@ from pve402.leases import (
     metrics,
     moves,
     options,
+    rounds,
     warm_guests,
     workflow,
 )
@@ -109,17 +110,18 @@ class Reconciler:
         self.idle = idle
         self._machines = machines
         self._settings = settings
-        self._loop: asyncio.Task[None] | None = None
+        self._rounds = rounds.Rounds("reconciler", self.run_once, INTERVAL_SECONDS)
         self._mending: dict[str, asyncio.Task[None]] = {}
         self.last_report: Report | None = None
 
     def start(self) -> None:
         """Start the background comparison."""
-        self._loop = asyncio.create_task(self._run_for_ever(), name="reconciler")
+        self._rounds.start(with_pause=True)
 
     async def stop(self) -> None:
         """Stop the background comparison and the tasks it started."""
-        tasks = [*self._mending.values(), *([self._loop] if self._loop is not None else [])]
+        await self._rounds.stop()
+        tasks = list(self._mending.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -196,16 +198,6 @@ class Reconciler:
         async with self._db.read() as tx:
             standing = await lease_rows.list_standing(tx)
         return standing, await self._view.fresh(0.0)
-
-    async def _run_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(INTERVAL_SECONDS)
-            try:
-                await self.run_once()
-            except pve.ProxmoxError as error:
-                log.warning("not_reconciled", error=workflow.reason_of(error))
-            except Exception:
-                log.exception("reconciler_failed")
 
     def _mended(self, lease_id: str, _: asyncio.Task[None]) -> None:
         del self._mending[lease_id]

@@ -5,7 +5,6 @@ others counted. So a party that asks several replicas at once gets at most a sec
 Nothing is counted unless the operator set a limit.
 """
 
-import asyncio
 import dataclasses
 import math
 import time
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from pve402.domain import account, errors
-from pve402.leases import new_wallets, purchases, workflow
+from pve402.leases import new_wallets, purchases, rounds
 from pve402.storage import database, rate_rows
 
 log = structlog.get_logger(__name__)
@@ -59,18 +58,16 @@ class RequestRates:
         self._ahead_seconds = 0.0  # of the database's clock
         self._minute = -1
         self._counts: dict[str, _Count] = {}
-        self._loop: asyncio.Task[None] | None = None
+        self._rounds = rounds.Rounds("request-rates", self._share, _INTERVAL_SECONDS)
 
     def start(self) -> None:
         """Share the counts with other replicas, if anything is counted."""
         if {self.of_address, self.of_wallet, self.of_new_wallets} != {None}:
-            self._loop = asyncio.create_task(self._share_for_ever(), name="request-rates")
+            self._rounds.start(with_pause=True)
 
     async def stop(self) -> None:
         """Stop sharing."""
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+        await self._rounds.stop()
 
     def count_address(self, address: str) -> None:
         """Count a request of an address or IPv6 subnet. Raises RateLimited."""
@@ -142,17 +139,9 @@ class RequestRates:
         for party, total in totals.items():
             self._counts[party].known = max(self._counts[party].known, total)
 
-    async def _share_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(_INTERVAL_SECONDS)
-            if not self._counts:
-                continue
-            try:
-                await self.share()
-            except errors.DatabaseUnavailable as error:
-                log.warning("request_rates_not_shared", error=workflow.reason_of(error))
-            except Exception:
-                log.exception("request_rates_failed")
+    async def _share(self) -> None:
+        if self._counts:
+            await self.share()
 
 
 def _batches(counts: dict[str, int]) -> Iterator[dict[str, int]]:

@@ -15,7 +15,6 @@ A guest that fails on the way is destroyed (UNWINDING, then FAILED) and never re
 waits, longer after each failure. See pve402.leases.warm_guests for what happens to a sold guest.
 """
 
-import asyncio
 import contextlib
 import dataclasses
 import functools
@@ -39,6 +38,7 @@ from pve402.leases import (
     on_sale,
     options,
     reservation,
+    rounds,
     warm_guests,
     workflow,
 )
@@ -94,10 +94,9 @@ class Filler:
         self._view = view
         self._settings = settings
         self._on_sale = selling
-        self._woken = asyncio.Event()
+        self._rounds = rounds.Rounds("warm-pool", self._run, _INTERVAL_SECONDS)
         self._on_ordered: Callable[[], None] = lambda: None
-        selling.when_replaced(self._woken.set)
-        self._loop: asyncio.Task[None] | None = None
+        selling.when_replaced(self._rounds.wake)
 
     def start(self, *, on_ordered: Callable[[], None]) -> None:
         """Start filling in the background; without a pool, just discard any leftover guests.
@@ -105,17 +104,15 @@ class Filler:
         `on_ordered` is called whenever guests may have been ordered.
         """
         self._on_ordered = on_ordered
-        self._loop = asyncio.create_task(self._run_for_ever(), name="warm-pool")
+        self._rounds.start()
 
     async def stop(self) -> None:
         """Stop the background filling; the worker continues with guests in creation."""
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+        await self._rounds.stop()
 
     def wake(self) -> None:
         """Check now: a guest may have been taken, or another one is ready."""
-        self._woken.set()
+        self._rounds.wake()
 
     async def run_once(self) -> None:
         """Add and discard guests to match what is wanted. Raises ProxmoxUnavailable."""
@@ -212,20 +209,10 @@ class Filler:
             self._db, tx, row, self._settings, rooms=rooms, how=kind.how, due=True
         )
 
-    async def _run_for_ever(self) -> None:
-        while True:
-            try:
-                await self.run_once()
-                if not self._settings.warm_kinds:
-                    return
-            except errors.Pve402Error as error:
-                log.warning("pool_not_filled", error=workflow.reason_of(error))
-            except Exception:
-                log.exception("pool_failed")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_INTERVAL_SECONDS):
-                    await self._woken.wait()
-            self._woken.clear()
+    async def _run(self) -> None:
+        await self.run_once()
+        if not self._settings.warm_kinds:
+            self._rounds.pause_seconds = None
 
 
 def _needs_change(

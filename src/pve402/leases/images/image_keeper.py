@@ -8,7 +8,6 @@ image of another source than today's, or for no place of today's, is cloned no m
 once no clone of it stands.
 """
 
-import asyncio
 import contextlib
 import dataclasses
 import time
@@ -18,7 +17,7 @@ from datetime import UTC, datetime
 import structlog
 
 from pve402.domain import errors, image_tables, lease, placement
-from pve402.leases import cluster, moves, on_sale, options, reservation, workflow
+from pve402.leases import cluster, moves, on_sale, options, reservation, rounds
 from pve402.leases.images import oci_places, preparing
 from pve402.storage import (
     database,
@@ -93,20 +92,17 @@ class ImageKeeper:
         self._surplus_since: dict[str, float] = {}  # by lease id of an image
         self._oci = oci_places.OciPlaces(db, view, selling)
         self._on_due: Callable[[], None] = lambda: None
-        self._woken = asyncio.Event()
-        selling.when_replaced(self._woken.set)
-        self._loop: asyncio.Task[None] | None = None
+        self._rounds = rounds.Rounds("images", self._run, INTERVAL_SECONDS)
+        selling.when_replaced(self._rounds.wake)
 
     def start(self, on_due: Callable[[], None] = lambda: None) -> None:
         """Start in the background; call `on_due` when a file of an OCI image is to be looked at."""
         self._on_due = on_due
-        self._loop = asyncio.create_task(self._run_for_ever(), name="images")
+        self._rounds.start()
 
     async def stop(self) -> None:
         """Stop the loop; the worker goes on with images in the making."""
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+        await self._rounds.stop()
 
     async def run_once(self) -> bool:
         """Order and retire what is to be; return whether there is anything to keep.
@@ -272,17 +268,7 @@ class ImageKeeper:
             return await reservation.reserve_image(self._db, tx, row, self._settings)
         return None
 
-    async def _run_for_ever(self) -> None:
-        while True:
-            seconds = INTERVAL_SECONDS
-            try:
-                if not await self.run_once():
-                    seconds = _REST_SECONDS
-            except errors.Pve402Error as error:
-                log.warning("images_not_kept", error=workflow.reason_of(error))
-            except Exception:
-                log.exception("images_failed")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._woken.wait()
-            self._woken.clear()
+    async def _run(self) -> None:
+        self._rounds.pause_seconds = INTERVAL_SECONDS
+        if not await self.run_once():
+            self._rounds.pause_seconds = _REST_SECONDS
