@@ -118,6 +118,6 @@ def _run(
 
 
 def _row(entry: schemas.EntryItem) -> tuple[str, ...]:
-    changed = f"{entry.modified_at:%Y-%m-%d %H:%M}" if entry.modified_at else "?"
+    changed = terminal.moment(entry.modified_at) or "?"
     owner = f"{entry.uid}:{entry.gid}"
     return (entry.mode, owner, str(entry.size_bytes), changed, entry.name + _SIGNS[entry.kind])

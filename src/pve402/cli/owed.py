@@ -34,6 +34,6 @@ def redeem(url: str, owed_id: str, wish: schemas.LeaseRequest, *, as_json: bool)
 def _row(item: schemas.OwedItem) -> tuple[str, ...]:
     status: str = item.status
     if item.redeemable_at is not None:
-        status = f"{status}, redeemable {item.redeemable_at:%Y-%m-%d %H:%M}Z"
+        status = f"{status}, redeemable {terminal.moment(item.redeemable_at)}"
     since = terminal.moment(item.since)
     return (item.owed_id or "", status, item.usd, item.network, since, item.reason)

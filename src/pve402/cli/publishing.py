@@ -90,7 +90,5 @@ def _show(items: Sequence[schemas.PortItem], *, as_json: bool) -> None:
 
 
 def _row(item: schemas.PortItem) -> tuple[str, str, str, str]:
-    until = "the end of the lease"
-    if item.expires_at is not None:
-        until = item.expires_at.isoformat(timespec="seconds")
+    until = terminal.moment(item.expires_at) or "the end of the lease"
     return str(item.port), item.access, until, item.url

@@ -75,11 +75,10 @@ async def confirm(question: str) -> bool:
 
 def show(answer: BaseModel, *, as_json: bool) -> None:
     """Print an answer, one fact per line."""
-    facts = answer.model_dump(by_alias=True, mode="json", exclude_none=True)
     if as_json:
-        show_facts(facts)
+        show_facts(answer.model_dump(by_alias=True, mode="json", exclude_none=True))
     else:
-        show_columns([*_rows("", facts)])
+        show_columns([*_rows("", answer.model_dump(by_alias=True, exclude_none=True))])
 
 
 def moment(at: datetime | int | None) -> str:
@@ -154,4 +153,6 @@ def _value(value: Any) -> str:
         return ", ".join(map(_value, value))
     if isinstance(value, dict):
         return " ".join(map(_value, value.values()))
+    if isinstance(value, datetime):
+        return moment(value)
     return value if isinstance(value, str) else json.dumps(value)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pve402 import schemas
-from pve402.cli import calls, private_image_work, reinstall_work
+from pve402.cli import calls, private_image_work, publishing, reinstall_work
 
 AT = datetime(2026, 12, 1, 12, 30, tzinfo=UTC)
 URL = "http://127.0.0.1:9"
@@ -64,3 +64,21 @@ def test_how_far_a_reinstallation_is(
     reinstall_work.show(URL, None, "web", as_json=False)
 
     assert capsys.readouterr().err == f"pve402: {word}; the lease ends 2026-12-01 12:30:00Z\n"
+
+
+def test_times_of_published_ports_are_told_as_all_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts: Any = {"port": 80, "access": "public", "url": "https://x.test/", "created_at": AT}
+    ends, lasts = (schemas.PortItem(**facts, expires_at=until) for until in (AT, None))
+
+    answers(monkeypatch, (ends, None))
+    publishing.publish(URL, None, "web", 80, public=True, expires_at=AT, as_json=False)
+    answers(monkeypatch, [ends, lasts])
+    publishing.show(URL, None, "web", as_json=False)
+
+    shown = capsys.readouterr().out
+    assert "expiresAt  2026-12-01 12:30:00Z\n" in shown
+    assert "80    public  2026-12-01 12:30:00Z  https" in shown
+    assert "80    public  the end of the lease  https" in shown
+    assert "T12:30" not in shown
