@@ -51,6 +51,8 @@ def test_a_paid_container_of_an_oci_image_runs_commands(shop: ServeProcess):
     _wait_for(shop, "oci_image_refused", 2)
     refused = [_wish(shop, name).status_code for name in ("foreign", "shellless")]
     assert 402 not in refused
+    listed = requests.get(f"{shop.url}/catalogue", timeout=30).json()
+    assert [image["name"] for image in listed["images"]] == ["python"]
     assert shop.process.said().count("no_shell") >= 2
 
 

@@ -283,6 +283,7 @@ class FakeLeases:
     guests_missing: bool = False
     pending: bool = False  # creations stay under work
     files: dict[str, Any] = dataclasses.field(default_factory=dict)  # of images
+    unsold: set[str] = dataclasses.field(default_factory=set)
 
     def isolation(self) -> dict[str, str]:
         """Nothing is isolated."""
@@ -290,7 +291,8 @@ class FakeLeases:
 
     def images(self) -> tuple[Any, ...]:
         """The images on sale, with the files that are known."""
-        return tuple((image, self.files.get(image.name)) for image in self.catalogue.images_on_sale)
+        images = [one for one in self.catalogue.images_on_sale if one.name not in self.unsold]
+        return tuple((image, self.files.get(image.name)) for image in images)
 
     limits = (quota.Quotas(), 30 * 86400.0)
 

@@ -70,7 +70,8 @@ class ClusterView:
         self._without: dict[str, frozenset[str]] = {}
         self._shown: dict[str, dict[str, storage.Template]] = {}  # by node, then by volume
         self._told: dict[tuple[str, str], storage.StorageStatus] = {}  # by node and storage
-        self._sellable: Mapping[tuple[str, str], str] = {}  # by node and volume of an OCI image
+        # By node and volume of an OCI image; None: not known yet.
+        self._sellable: Mapping[tuple[str, str], str] | None = None
         self._rounds = rounds.Rounds("cluster-view", self._refresh, REFRESH_SECONDS)
 
     def start(self) -> None:
@@ -154,8 +155,18 @@ class ClusterView:
         shown = self.template_on(node, volume)
         if shown is None:
             return None
-        tried = self._sellable.get((node, volume)) if oci.is_file(volume) else shown.digest
+        sellable = self._sellable or {}
+        tried = sellable.get((node, volume)) if oci.is_file(volume) else shown.digest
         return tried if tried == shown.digest else None
+
+    def may_sell(self, volume: str) -> bool:
+        """Return whether guests of a template may be sold, as far as is known.
+
+        Those of an OCI image are sold once its file has passed its trial on some node.
+        """
+        if self._sellable is None or not oci.is_file(volume):
+            return True
+        return any(volume == passed for _, passed in self._sellable)
 
     def lacks(self, node: str, volume: str) -> bool:
         """Return whether a node did not show a template at the last look."""

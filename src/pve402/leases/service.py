@@ -131,9 +131,13 @@ class LeaseService:
         return self._parts.on_sale.now
 
     def images(self) -> tuple[tuple[image_tables.Image, storage.Template | None], ...]:
-        """Return the images on sale, each with its file as nodes showed it in the last minute."""
-        shown = self._parts.view.template
-        return tuple((image, shown(image.template)) for image in self.catalogue.images_on_sale)
+        """Return the images on sale, each with its file as nodes showed it in the last minute.
+
+        An OCI image that no node may sell, refused or not tried yet, is not among them.
+        """
+        view, images = self._parts.view, self.catalogue.images_on_sale
+        may_be_chosen = [image for image in images if view.may_sell(image.template)]
+        return tuple((image, view.template(image.template)) for image in may_be_chosen)
 
     async def check_room(
         self, sku: catalogues.Sku, size: lease.Size, template: str | None = None

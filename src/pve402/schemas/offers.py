@@ -114,7 +114,9 @@ class SkuItem(Wire):
     memory_mb: Bounds
     disk_gb: Bounds
     runtime_minutes: Bounds
-    templates: list[str] = Field(description="What `template` may be: names of images, and others.")
+    templates: list[str] = Field(
+        description="What `template` may be now: names of images, and others."
+    )
     network_profile: ProfileName = "default"
     address_count: int = Field(
         0, description="How many addresses its network gives to each container alone."

@@ -45,6 +45,8 @@ async def test_an_image_is_pulled_once_tried_once_and_sold(shop: Installation) -
 
     trial, sold = started
     options = images.options_of(shop, row.vmid)
+    ((offered, _),) = shop.leases.images()
+    assert offered.name == oci.WISH["template"]
     assert oci.pulls(shop) == 1
     assert "net0" not in trial[1]
     assert oci.lives(trial[1])
@@ -95,6 +97,7 @@ async def test_an_image_that_cannot_be_sold_is_refused_with_a_cause(
 
         with pytest.raises(errors.NoCapacity):
             await shop.lease(**oci.WISH)
+        assert shop.leases.images() == ()
         assert again == file
         assert file.last_error
         assert shop.proxmox.world.guests == {}

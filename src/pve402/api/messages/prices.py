@@ -108,8 +108,8 @@ def _source(addressing: networks.Addressing) -> schemas.AddressWord:
     return addressing.value
 
 
-def sku_item(sku: catalogue.Sku, network_profile: str) -> schemas.SkuItem:
-    """Describe one shape on sale."""
+def sku_item(sku: catalogue.Sku, templates: Sequence[str], network_profile: str) -> schemas.SkuItem:
+    """Describe one shape on sale, and the templates that may be chosen now."""
     rates: dict[str, Any] = dict(sku.rates.to_strings())
     return schemas.SkuItem(
         sku=sku.name,
@@ -118,7 +118,7 @@ def sku_item(sku: catalogue.Sku, network_profile: str) -> schemas.SkuItem:
         memory_mb=_bounds(sku.memory_mb),
         disk_gb=_bounds(sku.disk_gb),
         runtime_minutes=_bounds(sku.runtime_minutes),
-        templates=sorted(sku.templates),
+        templates=sorted(templates),
         network_profile=network_profile,
         address_count=sku.address_count,
         prices=[_size_price(sku, size) for size in dict.fromkeys((sku.smallest, sku.largest))],

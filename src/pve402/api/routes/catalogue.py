@@ -1,6 +1,7 @@
 """The catalogue: what is on sale and how to pay for it."""
 
 import functools
+from collections.abc import Collection
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,9 +29,10 @@ async def show_catalogue(request: Request) -> Response:
 def _answer(app: context.Context, version: int, images: _Images) -> Response:
     """Build the answer once for each version of the catalogue, and when an image's file changed."""
     on_sale = app.leases.catalogue
+    choosable = {named.name for named, _ in images}
     fee = app.gate.price(on_sale.management_fee_usd, "/management/list", "Management fee")
     answer = schemas.CatalogueAnswer(
-        skus=[_item(on_sale, sku) for sku in on_sale.skus.values()],
+        skus=[_item(on_sale, sku, choosable) for sku in on_sale.skus.values()],
         management_fee_usd=prices.usd(on_sale.management_fee_usd),
         networks=[prices.network(terms) for terms in fee.offers],
         images=[prices.image(named, file) for named, file in images],
@@ -46,5 +48,10 @@ def _answer(app: context.Context, version: int, images: _Images) -> Response:
     return reply.respond(answer)
 
 
-def _item(on_sale: catalogue.Catalogue, sku: catalogue.Sku) -> schemas.SkuItem:
-    return prices.sku_item(sku, on_sale.network_of(sku).name)
+def _item(
+    on_sale: catalogue.Catalogue, sku: catalogue.Sku, choosable: Collection[str]
+) -> schemas.SkuItem:
+    """Describe a sku, without those of its images that nobody can choose now."""
+    away = {*sku.images}.difference(choosable)
+    templates = [name for name in sku.templates if name not in away]
+    return prices.sku_item(sku, templates, on_sale.network_of(sku).name)
