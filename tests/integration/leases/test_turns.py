@@ -127,6 +127,32 @@ async def test_a_guest_that_goes_down_slowly_holds_no_turn(
             assert await stopping is machine.Sight.STOPPED
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_shutdown_that_goes_on_is_not_asked_for_again(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    row = (await installation.lease()).lease
+    machines = installation.parts.machines
+    honest, awaited, waits = machines._tasks.wait_until_finished, list[str](), asyncio.Event()
+
+    async def noting(upid: Upid, **how: Any) -> Any:
+        awaited.append(upid.text)
+        waits.set()
+        return await honest(upid, **how)
+
+    monkeypatch.setattr(machines._tasks, "wait_until_finished", noting)
+    locked = installation.proxmox.world.locks.hold(row.vmid)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group, locked:
+        stops = [group.create_task(machines.ensure_stopped(row))]
+        await waits.wait()
+        waits.clear()
+        stops += [group.create_task(machines.ensure_stopped(row, at_once=at_once))]
+        await waits.wait()
+
+    assert [stop.result() for stop in stops] == [machine.Sight.STOPPED] * 2
+    assert len({*awaited}) == 1
+
+
 async def test_a_guest_that_comes_up_slowly_holds_no_turn(
     database_url: str, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
