@@ -72,8 +72,11 @@ class ForkEnds:
         self._db = db
         self._settings = settings
 
-    async def after_creation(self) -> bool:
-        """Look at once where forks are sold; elsewhere the reconciler sees to what is left."""
+    async def after_order(self) -> bool:
+        """Look at once where forks are sold; elsewhere the reconciler sees to what is left.
+
+        A creation may be a fork's, and a renewal may have held the lease when its fork was over.
+        """
         return self._settings.forks_at_once > 0 and await self.sweep()
 
     async def sweep(self) -> bool:

@@ -257,10 +257,12 @@ class Worker:
             await self._workflows.confirmation.run(row)
         elif row.kind is order.OrderKind.CREATION:
             await self._workflows.creation.run(row)
-            if await self._workflows.fork_ends.after_creation() or row.parts > 1:
+            if await self._workflows.fork_ends.after_order() or row.parts > 1:
                 self.wake()
         else:
             await self._workflows.renewal.run(row)
+            if await self._workflows.fork_ends.after_order():
+                self.wake()
 
     async def _run_lease(self, row: lease.Lease) -> None:
         if row.is_image and row.status in self._workflows.preparing.steps:

@@ -1,11 +1,15 @@
 """Letting go of leases whose copies are made, or will never be."""
 
+import asyncio
+
+from tests.integration.leases.test_no_row_is_stuck import delay_settlement
 from tests.support import forks as support
 from tests.support.forks import either_shop
 from tests.support.images import image_proxmox, image_world
 from tests.support.installation import Installation
 
 from pve402.domain import forks, snapshots
+from pve402.payments.facilitators import Outcome
 from pve402.storage import fork_rows, order_rows, snapshot_rows, tables
 
 __all__ = ["either_shop", "image_proxmox", "image_world"]
@@ -54,3 +58,26 @@ async def test_a_part_is_due_once_its_payment_is_made(either_shop: Installation)
         looked.append((now.is_paid, due))
 
     assert looked == [(True, True), (True, False), (False, False)]
+
+
+async def test_a_lease_that_is_renewed_meanwhile_is_let_go_after_that(
+    either_shop: Installation,
+) -> None:
+    shop, source = either_shop, await support.source_of(either_shop)
+    key = shop.tenants[-1]
+    async with shop.holding(r"POST .*/clone$"):
+        forking = asyncio.ensure_future(support.fork(shop, source))
+        await shop.until(lambda row: row.base == source.lease_id)
+        reached, go_on = delay_settlement(shop, Outcome.SETTLED)
+        paying = shop.leases.renew(source, 30, shop.renewal(key, source, 30))
+        renewing = asyncio.ensure_future(paying)
+        await reached.wait()
+    await forking
+    held = await shop.rows(tables.forks)
+    go_on.set()
+    await renewing
+    await shop.settled_down()
+
+    assert len(held) == 1
+    assert await shop.rows(tables.forks) == []
+    assert await shop.rows(tables.snapshots) == []
