@@ -244,6 +244,11 @@ class Lease:
         return self.forked_from is not None or self.template.startswith(PRIVATE_TEMPLATE)
 
     @property
+    def copies_disk(self) -> bool:
+        """Whether its guest is made by copying a tenant's disk: it is a copy or a private image."""
+        return self.is_copy or self.is_private_image
+
+    @property
     def account(self) -> str:
         """The account of its owner, also if it is a private image."""
         return self.owner.removeprefix(PRIVATE)

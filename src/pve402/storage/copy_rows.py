@@ -6,7 +6,7 @@ from pve402.domain import lease
 from pve402.storage import database, order_rows, tables, transaction
 
 _leases = tables.leases.c
-_IS_COPY = sa.or_(  # as `Lease.is_copy`
+IS_COPY = sa.or_(  # as `Lease.is_copy`
     _leases.forked_from.isnot(None), _leases.template.startswith(lease.PRIVATE_TEMPLATE)
 )
 _OVER = (lease.LeaseStatus.UNWINDING.value, lease.LeaseStatus.FAILED.value)
@@ -21,7 +21,7 @@ async def failed(
     query = sa.select(sa.func.count(), sa.func.max(_leases.created_at)).where(
         _leases.owner == account,
         created >= db.now(-for_seconds),
-        _IS_COPY,
+        IS_COPY,
         _leases.status.in_(_OVER),
         _leases.end_reason.in_(_NOT_UP),
         _leases.pooled_at.isnot(None),  # it was whole, and so was started

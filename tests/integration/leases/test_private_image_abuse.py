@@ -11,8 +11,8 @@ from tests.support.installation import Installation
 from tests.support.private_images import shop
 
 from pve402.domain import copies, errors, lease, order, private_images
-from pve402.leases import making_turns, purchases
-from pve402.storage import tables
+from pve402.leases import purchases
+from pve402.storage import lease_rows, tables
 
 __all__ = ["image_proxmox", "image_world", "shop"]
 
@@ -79,14 +79,26 @@ async def test_a_number_that_a_foreign_guest_has_is_passed_over(shop: Installati
     assert (image.vmid, image.status) == (row.vmid + 2, lease.LeaseStatus.ACTIVE)
 
 
-async def test_copies_leave_turns_to_other_containers(shop: Installation) -> None:
+async def test_a_saving_waits_for_its_turn_and_asks_proxmox_nothing(shop: Installation) -> None:
     key = shop.tenant()
-    image = (await private.save(shop, key, await private.source(shop, key))).lease
-    template = private_images.template_of(image.lease_id)
-    copy = image.evolve(owner=image.account, template=template, create_sent_at=None)
-    settings = shop.parts.lease_options
+    row = await private.source(shop, key)
+    copy = row.evolve(template=private_images.template_of("l1"), status=lease.LeaseStatus.RESERVED)
+    async with shop.parts.db.begin() as tx:
+        for number in (1, 2):
+            one = copy.evolve(lease_id=f"l{number}", vmid=copy.vmid + 100 + number)
+            await lease_rows.insert(shop.parts.db, tx, one, due=False)
+        copied = tables.leases.update().where(tables.leases.c.template == copy.template)
+        await tx.execute(copied.values(create_sent_at=shop.parts.db.now()))
+    asked = shop.record_proxmox_calls()
 
-    most = [making_turns.most(row, settings) for row in (copy, image, copy.evolve(template="x"))]
+    saving = asyncio.create_task(private.save(shop, key, row))
+    for _ in range(1000):
+        if "of its owner" in ((await shop.orders_now())[-1].last_error or ""):
+            break
+        await asyncio.sleep(0.005)
+    else:
+        pytest.fail("it does not wait")
+    waited = [call for call in asked if "nextid" in call or call.startswith("POST")]
+    saving.cancel()
 
-    every = settings.creates_per_node
-    assert most == [every // 2, every, every]
+    assert waited == []

@@ -1,9 +1,11 @@
 """Reinstallations beside what else becomes of a lease: its end, its renewal, other processes."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from tests.integration.leases.test_reinstalls import leased, shop
+from tests.integration.leases.test_turns import busy
 from tests.support import images
 from tests.support import reinstalls as support
 from tests.support.installation import Installation
@@ -11,7 +13,7 @@ from tests.support.snapshots import snapshot_proxmox, snapshot_world
 
 from pve402.domain import errors, lease, power, reinstalls, snapshots
 from pve402.leases import moves
-from pve402.storage import tables
+from pve402.storage import creation_rows, tables
 from pve402_devnet.pve.faults import FaultKind
 
 __all__ = ["shop", "snapshot_proxmox", "snapshot_world"]
@@ -193,3 +195,29 @@ async def test_secrets_that_cannot_be_read_cost_no_guest(shop: Installation) -> 
     assert isinstance(outcome, reinstalls.ReinstallFailed)
     assert shop.proxmox.world.guests[row.vmid] is guest
     assert shop.runs(row.vmid)
+
+
+async def test_it_has_a_turn_to_make_a_guest_and_holds_up_no_other_changes_of_its_node(
+    shop: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, machines, db = (await shop.lease()).lease, shop.parts.machines, shop.parts.db
+    honest, makes, goes_on = machines.wait_until_created, asyncio.Event(), asyncio.Event()
+
+    async def slowly(row: lease.Lease, upid: str) -> None:
+        if ":vzcreate:" in upid:
+            makes.set()
+            await goes_on.wait()
+        await honest(row, upid)
+
+    monkeypatch.setattr(machines, "wait_until_created", slowly)
+    reinstalling = asyncio.create_task(support.reinstall(shop, row, password="another password"))
+    async with asyncio.timeout(20):
+        await makes.wait()
+        async with db.read() as tx:
+            others = await creation_rows.count_others(db, tx, row.evolve(lease_id="l2"), 600)
+        async with busy(shop):
+            pass
+        goes_on.set()
+        await reinstalling
+
+    assert (others.making, others.own) == (1, 1)

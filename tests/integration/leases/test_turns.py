@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.storage.test_queue import new_lease
 from tests.support.installation import Installation, World, running
 
-from pve402.domain import errors, lease, order
-from pve402.leases import confirmation, machine, metrics, options, workflow
+from pve402.domain import errors, lease, order, private_images
+from pve402.leases import confirmation, machine, making_turns, metrics, options, workflow
 from pve402.proxmox import errors as pve
 from pve402.proxmox.upid import Upid
-from pve402.storage import queue, tables, transaction
+from pve402.storage import lease_rows, queue, tables, transaction
 from pve402_devnet.pve.faults import FaultKind
 
 SHUTDOWN = r"POST .*/status/shutdown$"
@@ -343,6 +344,22 @@ async def test_a_node_creates_only_so_many_at_once(
 
     assert max(seen) == 2
     assert len({answer.lease.vmid for answer in answers}) == 6
+
+
+async def test_one_wallets_copies_leave_turns_to_those_of_others(
+    installation: Installation,
+) -> None:
+    db, settings = installation.parts.db, installation.parts.lease_options
+    copy = new_lease(1).evolve(template=private_images.template_of("l1"))
+    async with db.begin() as tx:
+        for number in (2, 3):
+            one = copy.evolve(lease_id=f"l{number}", vmid=copy.vmid + number)
+            await lease_rows.insert(db, tx, one, due=False)
+        await tx.execute(tables.leases.update().values(create_sent_at=db.now()))
+
+    with pytest.raises(workflow.RetryLater, match="of its owner"):
+        await making_turns.check(db, copy, settings)
+    await making_turns.check(db, copy.evolve(owner=f"eip155:1:0x{'cd' * 20}"), settings)
 
 
 async def test_a_creation_that_gets_no_turn_in_time_is_refused_and_charged_nothing(

@@ -106,7 +106,7 @@ class ReinstallCalls:
 
         Raises NumberTakenError, RetryLater, and ProxmoxErrors, after which it may be made.
         """
-        row = row.evolve(template=one.template, base=None)
+        row = row.evolve(template=one.template, base=None, forked_from=None, create_sent_at=None)
         sight = await self._machines.look(row)
         if sight is Sight.ABSENT:
             one = await self._make_absent(row, one)
@@ -146,7 +146,7 @@ class ReinstallCalls:
                 await self._networks.prepare(row)
             except pve.GuestExists as error:
                 raise NumberTakenError(str(error)) from error
-            one = await self.note(row, one, asked_at=self._db.now())
+            one = await self._take_turn(row, one)
             try:
                 upid = await self._guests.create(_ref(row), spec)
             except pve.OutcomeUnknown:
@@ -157,7 +157,14 @@ class ReinstallCalls:
                     raise NumberTakenError(str(error)) from error
                 raise
             one = await self.note(row, one, upid=upid.text)
-            return await self._follow(row, one, upid.text)
+        return await self._follow(row, one, upid.text)
+
+    async def _take_turn(self, row: lease.Lease, one: reinstalls.Reinstall) -> reinstalls.Reinstall:
+        """Note that we are about to ask for the guest. Raises RetryLater, FenceLostError."""
+        async with self._db.begin() as tx:
+            await snapshot_rows.check_fence(tx, row)
+            await making_turns.claim(self._db, self._settings, tx, row)
+            return await reinstall_rows.update(tx, one, asked_at=self._db.now())
 
     async def _follow(
         self, row: lease.Lease, one: reinstalls.Reinstall, upid: str

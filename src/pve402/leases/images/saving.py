@@ -22,6 +22,7 @@ from pve402.leases import (
     deals,
     failing,
     machine,
+    making_turns,
     moves,
     options,
     origins,
@@ -70,8 +71,10 @@ class Saving:
         await self._check_time(deal)
         moved = deals.Moving(self._deals, deal)
         try:
-            if await self._is_vmid_taken(deal.lease):
-                return await self._take_other_vmid(deal)
+            if deal.lease.create_sent_at is None:
+                await making_turns.check(self._deals.db, deal.lease, self._settings)
+                if not await self._machines.is_vmid_free(deal.lease.vmid):  # somebody else's guest
+                    return await self._take_other_vmid(deal)
             origin = await self._origin_of(deal.lease)
             row = await self._clones.make(deal.lease, deal.planned_expiry, moved.move, origin)
         except clones.ForeignError as error:
@@ -82,10 +85,6 @@ class Saving:
             raise workflow.GiveUp(FAILED, "its container cannot be copied now")
         made = functools.partial(moves.begin_creating, upid=None)
         return await self._deals.advance(moved.deal, made, order_status=order.OrderStatus.WORKING)
-
-    async def _is_vmid_taken(self, row: lease.Lease) -> bool:
-        """Whether somebody else's guest has the vmid before the copy is asked for."""
-        return row.create_sent_at is None and not await self._machines.is_vmid_free(row.vmid)
 
     async def _take_other_vmid(self, deal: Deal) -> Deal:
         try:
