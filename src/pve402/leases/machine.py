@@ -30,7 +30,8 @@ log = structlog.get_logger(__name__)
 _TASK_LIMIT_SECONDS = 300.0
 CREATING = looking.CREATING
 STARTING = frozenset({"vzstart", "vzreboot"})
-_STOPPING = frozenset({"vzshutdown", "vzstop"})
+_STOPPING_AT_ONCE = frozenset({"vzstop"})
+_STOPPING = _STOPPING_AT_ONCE | {"vzshutdown"}
 # After waiting longer than this for a turn, check the lease's row again.
 STALE_SECONDS = 1.0
 # If the end of a lease gets no turn in time, it lets ends on other nodes and creations go first.
@@ -175,18 +176,18 @@ class Machines:
     async def ensure_stopped(self, row: lease.Lease, *, at_once: bool = False) -> Sight:
         """Shut the guest down, by force after the operator's time limit; return the new state.
 
-        With `at_once` by force, as when its disk is given up. A shutdown can take the whole limit,
-        but it does not block other write turns. While one that was asked for before goes on, it is
-        waited for: another would only wait for the guest's lock, and fail. Raises ProxmoxError if
-        the stop failed (the state is then unknown), RetryLater while the node is busy,
-        FenceLostError if the lease was taken over meanwhile.
+        With `at_once` by force, as when its disk is given up; that ends a shutdown that goes on. A
+        shutdown can take the whole limit, but it does not block other write turns. What was asked
+        for before and goes on is waited for: another would only wait for the guest's lock, and
+        fail. Raises ProxmoxError if the stop failed (the state is then unknown), RetryLater while
+        the node is busy, FenceLostError if the lease was taken over meanwhile.
         """
         with contextlib.suppress(pve.GuestNotRunning):
             async with self._turn(row, limit_seconds=TURN_LIMIT_SECONDS):
                 sight = await self.look(row)
                 if sight is not Sight.RUNNING:
                     return sight
-                upid = await self.find_task(row, _STOPPING)
+                upid = await self.find_task(row, _STOPPING_AT_ONCE if at_once else _STOPPING)
                 if upid is None and not at_once:
                     upid = await self._ask_to_shut_down(row)
             if upid is None or not await self._succeeded(row, upid):

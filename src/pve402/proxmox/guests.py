@@ -45,6 +45,7 @@ __all__ = [
 
 #: Extra time for a shutdown call, on top of the seconds it gives the guest.
 _DEFAULT_SHUTDOWN_SECONDS = 60
+_OVERRULE = "overrule-shutdown"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +84,19 @@ class Guests:
         return await self._start_task("POST", ref.path("status", "start"))
 
     async def stop(self, ref: GuestRef) -> Upid:
-        """Stop the guest at once. Raises GuestNotRunning, even for a missing guest."""
-        return await self._start_task("POST", ref.path("status", "stop"))
+        """Stop the guest at once, and end shutdowns that we asked for before.
+
+        Behind one that waits, a stop would fail after ten seconds. Proxmox VE refuses to end them
+        for a guest that HA manages, and before 8.2: then it just stops the guest. Raises
+        GuestNotRunning, even for a missing guest.
+        """
+        path = ref.path("status", "stop")
+        try:
+            return await self._start_task("POST", path, {_OVERRULE: True})
+        except errors.InvalidParameters as error:
+            if set(error.errors) != {_OVERRULE}:
+                raise
+        return await self._start_task("POST", path)
 
     async def shutdown(
         self,

@@ -129,7 +129,7 @@ async def test_a_guest_that_goes_down_slowly_holds_no_turn(
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-async def test_a_shutdown_that_goes_on_is_not_asked_for_again(
+async def test_a_shutdown_that_goes_on_is_asked_for_once_and_ended_by_a_stop(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
     row = (await installation.lease()).lease
@@ -150,8 +150,12 @@ async def test_a_shutdown_that_goes_on_is_not_asked_for_again(
         stops += [group.create_task(machines.ensure_stopped(row, at_once=at_once))]
         await waits.wait()
 
+    asked = [Upid.parse(text) for text in dict.fromkeys(awaited)]
+    shutdown = installation.proxmox.world.tasks.find(asked[0].text)
     assert [stop.result() for stop in stops] == [machine.Sight.STOPPED] * 2
-    assert len({*awaited}) == 1
+    assert [upid.type for upid in asked[:2]] == ["vzshutdown", "vzstop"][: 1 + at_once]
+    assert shutdown is not None
+    assert (shutdown.exit_status == "OK") is not at_once
 
 
 async def test_a_guest_that_comes_up_slowly_holds_no_turn(

@@ -27,7 +27,7 @@ def guests(client: ProxmoxClient) -> Guests:
     ("act", "method", "path", "sent"),
     [
         (lambda g: g.start(REF), "POST", f"{LXC}/status/start", {}),
-        (lambda g: g.stop(REF), "POST", f"{LXC}/status/stop", {}),
+        (lambda g: g.stop(REF), "POST", f"{LXC}/status/stop", {"overrule-shutdown": "1"}),
         (lambda g: g.shutdown(REF), "POST", f"{LXC}/status/shutdown", {"timeout": "60"}),
         (
             lambda g: g.shutdown(REF, limit_seconds=5, force_stop=True),
@@ -78,6 +78,37 @@ async def test_a_call_sends_no_more_than_it_needs(
     (request,) = server.requests
     assert (request.method, request.path) == (method, path)
     assert request.form | request.query == sent
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Not applicable for HA resources.",
+        "property is not defined in schema and the schema does not allow additional properties",
+    ],
+)
+async def test_a_stop_that_may_not_end_shutdowns_just_stops(
+    reason: str, server: ScriptedServer, guests: Guests
+) -> None:
+    refused = json.dumps({"data": None, "errors": {"overrule-shutdown": reason}}).encode()
+    failed = scripted_server.answer(400, "Parameter verification failed.", refused)
+    server.script = [failed, STARTED]
+
+    assert (await guests.stop(REF)).text == UPID
+    assert [request.form for request in server.requests] == [{"overrule-shutdown": "1"}, {}]
+
+
+async def test_a_stop_that_is_refused_for_another_reason_is_not_sent_again(
+    server: ScriptedServer, guests: Guests
+) -> None:
+    refused = json.dumps({"data": None, "errors": {"node": "bad", "overrule-shutdown": "x"}})
+    server.script = [
+        scripted_server.answer(400, "Parameter verification failed.", refused.encode())
+    ]
+
+    with pytest.raises(errors.InvalidParameters):
+        await guests.stop(REF)
+    assert len(server.requests) == 1
 
 
 async def test_a_write_that_answers_without_a_upid_has_an_unknown_outcome(
