@@ -10,8 +10,17 @@ import shutil
 import stat
 from pathlib import Path
 
+from pve402_devnet.guests import removal
+
 _AS_IT_IS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe's opening would wait for a writer
 _CHANGED_MEANWHILE = (errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.ENXIO)
+
+
+def replace_tree(source: Path, target: Path) -> None:
+    """Make `target` a copy of `source`, whatever it was; without a `source` it stays as it is."""
+    os.lstat(source)
+    removal.remove_tree(target)
+    copy_tree(source, target)
 
 
 def copy_tree(source: Path, target: Path) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,8 @@ class _Cpu:
 class NamespaceRuntime:
     """Every guest a real process tree: root inside, unprivileged outside (`pve.GuestRuntime`).
 
-    A guest's disk is the directory `<disks>/<vmid>`; it stays from `start` to `destroy`.
+    A guest's disk is the directory `<disks>/<vmid>`; it stays from `start` to `destroy`. Its
+    snapshots are copies, `<disks>/<vmid>.snapshots/<name>`.
     """
 
     def __init__(self, options: RuntimeOptions) -> None:
@@ -134,17 +135,33 @@ class NamespaceRuntime:
         return None if guest is None or self._isolated is False else guest.process.pid
 
     async def destroy(self, vmid: int) -> None:
-        """Kill the guest and remove its disk."""
+        """Kill the guest and remove its disk and its snapshots."""
         await self.stop(vmid)
-        async with self._lock(vmid):
-            await asyncio.to_thread(removal.remove_tree, self.disk(vmid))
+        for path in (self.disk(vmid), self._snapshots(vmid)):
+            await self._on_disk(vmid, removal.remove_tree, path)
         self._locks.pop(vmid, None)
         self._cpu.pop(vmid, None)
 
-    async def copy(self, source: int, target: int) -> None:
-        """Copy the disk of a guest, as it is now."""
-        async with self._lock(source):
-            await asyncio.to_thread(copying.copy_tree, self.disk(source), self.disk(target))
+    async def copy(self, source: int, target: int, *, snapshot: str = "") -> None:
+        """Copy the disk of a guest as it is now, or as a snapshot kept it."""
+        origin = self._snapshots(source) / snapshot if snapshot else self.disk(source)
+        await self._on_disk(source, copying.copy_tree, origin, self.disk(target))
+
+    async def take_snapshot(self, vmid: int, name: str) -> None:
+        """Copy the disk, for what a guest writes later must not reach its snapshots."""
+        disk, kept = self._prepare_disk(self.disk(vmid)), self._snapshots(vmid) / name
+        kept.parent.mkdir(exist_ok=True)
+        await self._on_disk(vmid, copying.replace_tree, disk, kept)
+
+    async def roll_back(self, vmid: int, name: str) -> None:
+        """Replace the disk by a copy of what the snapshot kept."""
+        await self.stop(vmid)
+        kept = self._snapshots(vmid) / name
+        await self._on_disk(vmid, copying.replace_tree, kept, self.disk(vmid))
+
+    async def delete_snapshot(self, vmid: int, name: str) -> None:
+        """Remove what a snapshot kept."""
+        await self._on_disk(vmid, removal.remove_tree, self._snapshots(vmid) / name)
 
     async def usage(self, vmid: int) -> pve.GuestUsage | None:
         """Measure memory, CPU time and disk; the guest has no network to count."""
@@ -233,12 +250,27 @@ class NamespaceRuntime:
         except RuntimeError as error:
             logger.warning("guest_reboot_failed", vmid=vmid, error=str(error))
 
+    async def _on_disk(self, vmid: int, work: Callable[..., None], *paths: Path) -> None:
+        """Work on a guest's files in a thread, which ends first even if the task is cancelled."""
+        async with self._lock(vmid):
+            working = asyncio.ensure_future(asyncio.to_thread(work, *paths))
+            try:
+                await asyncio.shield(working)
+            except asyncio.CancelledError:
+                await asyncio.wait([working])
+                raise
+            except OSError as error:
+                raise RuntimeError(str(error)) from error
+
     def _lock(self, vmid: int) -> asyncio.Lock:
         return self._locks.setdefault(vmid, asyncio.Lock())
 
     def disk(self, vmid: int) -> Path:
         """Name the directory that is, or would be, the guest's disk."""
         return Path(self._options.disks) / str(vmid)
+
+    def _snapshots(self, vmid: int) -> Path:
+        return Path(self._options.disks) / f"{vmid}.snapshots"
 
     def _prepare_disk(self, disk: Path) -> Path:
         if not disk.exists():

@@ -117,6 +117,7 @@ async def clone(
     task: tasks.Task,
     *,
     linked: bool,
+    snapshot: str,
 ) -> None:
     """Body of `vzclone`: copies or shares every volume; a failure removes the new guest again."""
     task.log(f"creating a clone of container {source.vmid} with ID {target.vmid}")
@@ -124,11 +125,12 @@ async def clone(
         for name, volume in source.config.volumes().items():
             copying = _link_volume if linked else _copy_volume
             await copying(world, target, name, volume, storage_name, task)
-        await world.runtime.copy(source.vmid, target.vmid)
-    except (errors.ApiError, asyncio.CancelledError) as problem:
+        await world.runtime.copy(source.vmid, target.vmid, snapshot=snapshot)
+    except (errors.ApiError, RuntimeError, asyncio.CancelledError) as problem:
+        await world.runtime.destroy(target.vmid)
         world.storages.free_all_of(target.vmid)
         world.guests.pop(target.vmid, None)
-        text = problem.text if isinstance(problem, errors.ApiError) else "interrupted by signal"
+        text = "interrupted by signal" if isinstance(problem, asyncio.CancelledError) else problem
         raise errors.Failure(f"clone failed: {text}") from None
     finally:
         source.config.options.pop("lock", None)

@@ -120,10 +120,19 @@ class GuestRuntime(Protocol):
         """Tell whether the first process of the guest is alive."""
 
     async def destroy(self, vmid: int) -> None:
-        """Remove the guest's files. An unknown guest is no error."""
+        """Remove the guest's files and its snapshots. An unknown guest is no error."""
 
-    async def copy(self, source: int, target: int) -> None:
-        """Give a guest that never ran the files of another, if that has any."""
+    async def copy(self, source: int, target: int, *, snapshot: str = "") -> None:
+        """Give a guest that never ran the files of another, or of a snapshot of it."""
+
+    async def take_snapshot(self, vmid: int, name: str) -> None:
+        """Keep the files that the guest has now."""
+
+    async def roll_back(self, vmid: int, name: str) -> None:
+        """Put a stopped guest's files back to what they were when the snapshot was taken."""
+
+    async def delete_snapshot(self, vmid: int, name: str) -> None:
+        """Remove what a snapshot kept. An unknown one is no error."""
 
     async def usage(self, vmid: int) -> GuestUsage | None:
         """Measure a running guest; None where the runtime cannot."""
@@ -169,7 +178,16 @@ class NullRuntime:
     async def destroy(self, vmid: int) -> None:
         self._running.pop(vmid, None)
 
-    async def copy(self, source: int, target: int) -> None:
+    async def copy(self, source: int, target: int, *, snapshot: str = "") -> None:
+        return None
+
+    async def take_snapshot(self, vmid: int, name: str) -> None:
+        return None
+
+    async def roll_back(self, vmid: int, name: str) -> None:
+        return None
+
+    async def delete_snapshot(self, vmid: int, name: str) -> None:
         return None
 
     async def usage(self, vmid: int) -> GuestUsage | None:

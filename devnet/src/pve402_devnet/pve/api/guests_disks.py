@@ -69,7 +69,8 @@ async def clone(call: rest.Call) -> rest.Json:
     linked = not _is_full(call, source)
 
     async def work(task: tasks.Task) -> None:
-        await disks.clone(world, source, target, call.text("storage"), task, linked=linked)
+        where, snapshot = call.text("storage"), call.text("snapname")
+        await disks.clone(world, source, target, where, task, linked=linked, snapshot=snapshot)
         if pool:
             world.access.pools[pool].guests.add(new_id)
         target.node = node_of_copy  # until then it is a guest of the source's node

@@ -38,7 +38,7 @@ async def index(call: rest.Call) -> rest.Json:
 
 
 async def create(call: rest.Call) -> rest.Json:
-    """Take a snapshot."""
+    """Take a snapshot; one that fails or is interrupted leaves nothing."""
     name = call.text("snapname")
     if name in _RESERVED:
         raise errors.Failure(f"unable to use snapshot name '{name}' (reserved name)")
@@ -47,7 +47,11 @@ async def create(call: rest.Call) -> rest.Json:
         async with call.world.locks.hold(call.vmid):
             section = _prepare(call, name)
         try:
+            await call.world.runtime.take_snapshot(call.vmid, name)
             await call.world.clock.sleep(call.world.latencies.snapshot)
+        except BaseException:
+            await call.world.runtime.delete_snapshot(call.vmid, name)
+            raise
         finally:
             call.guest.config.options.pop("lock", None)
         async with call.world.locks.hold(call.vmid):
@@ -62,10 +66,11 @@ async def delete(call: rest.Call) -> rest.Json:
     """Remove a snapshot."""
 
     async def work(_: tasks.Task) -> None:
-        conf = call.guest.config
-        gone = guests_config.snapshot_of(conf, call.text("snapname"))
-        conf.require_unlocked()
         async with call.world.locks.hold(call.vmid):
+            conf = call.guest.config
+            gone = guests_config.snapshot_of(conf, call.text("snapname"))
+            conf.require_unlocked()
+            await call.world.runtime.delete_snapshot(call.vmid, call.text("snapname"))
             del conf.snapshots[call.text("snapname")]
             if conf.options.get("parent") == call.text("snapname"):
                 conf.options.pop("parent")
@@ -77,12 +82,13 @@ async def delete(call: rest.Call) -> rest.Json:
 async def rollback(call: rest.Call) -> rest.Json:
     """Return to a snapshot, stopping a running guest first. Starting it is another task.
 
-    A worker that is killed in between leaves the lock (PVE/AbstractConfig.pm).
+    A worker that fails or is killed in between leaves the lock (PVE/AbstractConfig.pm).
     """
 
     async def work(_: tasks.Task) -> None:
         async with call.world.locks.hold(call.vmid):
             await _stop_and_lock(call)
+        await call.world.runtime.roll_back(call.vmid, call.text("snapname"))
         await call.world.clock.sleep(call.world.latencies.rollback)
         async with call.world.locks.hold(call.vmid):
             _go_back(call)
