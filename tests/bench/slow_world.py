@@ -23,7 +23,6 @@ TABLE = Path(__file__).with_name("latencies.toml")
 PACKETS = "DEVNET_PACKETS"
 """In the file of settings: whether guests have network cards."""
 
-_MORE_RIGHTS = {"VM.Snapshot"}
 _LET_IN = ("DNS", "Ping")
 
 
@@ -57,7 +56,6 @@ async def _start(with_packets: bool) -> Devnet:
 
 def _furnish(world: cluster.Cluster, *, links: bool) -> None:
     world.latencies = dataclasses.replace(world.latencies, **figures("proxmox"))
-    world.access.roles["R402CloneGuests"] |= _MORE_RIGHTS
     world.access.grant("/", proxmox.SERVICE_USER, "R402PullNode", propagate=False)
     world.firewalls.cluster.options["enable"] = 1
     for macro in _LET_IN:

@@ -21,17 +21,18 @@ SERVICE_USER = "pve402@pve"
 CONSOLE_USER = "console@pve"
 TOKEN_NAME = "devnet"  # noqa: S105 - a token's name, not its secret
 
-# The rights that docs/how-to/proxmox-rights.md asks operators for who sell OCI images and what a
-# directory storage copies, and no more.
+# The rights that docs/how-to/proxmox-rights.md asks operators for who sell OCI images, snapshots
+# and copies, and no more.
 ROLES = (
     (
-        "R402CloneGuests",
+        "R402CloneSnapshotGuests",
         (
             "VM.Allocate",
             "VM.Audit",
             "VM.Clone",
             "VM.Console",
             "VM.PowerMgmt",
+            "VM.Snapshot",
             "VM.Config.CPU",
             "VM.Config.Disk",
             "VM.Config.Memory",
@@ -46,7 +47,7 @@ ROLES = (
     ("R402Console", ("VM.Console",)),
 )
 GRANTS = (
-    ("/vms", SERVICE_USER, "R402CloneGuests"),
+    ("/vms", SERVICE_USER, "R402CloneSnapshotGuests"),
     (f"/storage/{STORAGE}", SERVICE_USER, "R402PullStorage"),
     (f"/storage/{options.LOCAL_LVM.name}", SERVICE_USER, "R402Storage"),
     ("/sdn/zones/localnetwork/vmbr0", SERVICE_USER, "R402Bridge"),
@@ -130,6 +131,7 @@ def _simulator_options(chosen: DevnetOptions, password: str) -> options.Simulato
         port=chosen.pve_port,
         latency_scale=chosen.latency_scale,
         exec_endpoint=chosen.exec_api,
+        storages=(options.StorageOptions(), options.LOCAL_LVM),
         templates=(options.DEBIAN, *options.TEMPLATES),
         access=options.AccessOptions(
             passwords=((CONSOLE_USER, password),),

@@ -45,11 +45,17 @@ async def test_the_settings_are_complete(devnet: Devnet) -> None:
     assert devnet.settings["NETWORK"] == "base-sepolia"
 
 
-async def test_the_template_is_there_for_the_token(devnet: Devnet) -> None:
+async def test_the_token_sees_both_storages_and_the_template(devnet: Devnet) -> None:
     storage = devnet.settings["PVE_STORAGE"]
 
+    storages = await proxmox(devnet, "/nodes/pve/storage")
     found = await proxmox(devnet, f"/nodes/pve/storage/{storage}/content?content=vztmpl")
 
+    assert isinstance(storages, list)
+    assert {one["storage"]: one["type"] for one in storages} == {
+        "local": "dir",
+        "local-lvm": "lvmthin",
+    }
     assert isinstance(found, list)
     assert devnet.settings["PVE_OS_TEMPLATE"] in {item["volid"] for item in found}
 
@@ -59,6 +65,7 @@ async def test_the_token_may_do_what_leases_need_and_no_more(devnet: Devnet) -> 
 
     assert isinstance(rights, dict)
     assert set(rights["/vms"]) >= {"VM.Allocate", "VM.Audit", "VM.PowerMgmt", "VM.Console"}
+    assert set(rights["/vms"]) >= {"VM.Clone", "VM.Snapshot"}
     granted = {privilege for path in rights.values() for privilege in path}
     assert not granted & {"Sys.Modify", "Permissions.Modify", "User.Modify", "Sys.PowerMgmt"}
 
