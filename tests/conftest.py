@@ -8,6 +8,7 @@ import signal
 import tempfile
 
 import pytest
+import structlog
 from hypothesis import settings
 from tests.support import compiled
 from tests.support.recursion import pytest_runtest_setup  # noqa: F401
@@ -35,7 +36,18 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = tempfile.mkdtemp(prefix="pve402-home-")
     config.stash[_FOLDERS] = folder
     compiled.keep_for_all_engines()
+    _log_plainly()
     os.environ |= {f"XDG_{kind}_HOME": f"{folder}/{kind}" for kind in ("CONFIG", "STATE")}
+
+
+def _log_plainly() -> None:
+    """Spare the time that structlog's usual tracebacks take, up to a second each."""
+    *others, console = structlog.get_config()["processors"]
+    assert isinstance(console, structlog.dev.ConsoleRenderer)
+    plain = structlog.dev.ConsoleRenderer(
+        colors=False, exception_formatter=structlog.dev.plain_traceback
+    )
+    structlog.configure(processors=[*others, plain])
 
 
 def pytest_collection_finish() -> None:

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from tests.support.console_pages import chromium, page, profile, shots
 from tests.support.port_names import named, naming
+from tests.support.preloaded import forks
 from tests.support.processes import ServeProcess, devnet, serve, service
 
-__all__ = ["chromium", "devnet", "named", "naming", "page", "profile", "serve", "service", "shots"]
+__all__ = ["chromium", "devnet", "forks", "named", "naming", "page", "profile", "serve", "service", "shots"]
 
 
 @pytest.fixture(scope="module")

@@ -95,8 +95,17 @@ class PostgresServer:
             self.postmaster.wait(timeout=START_LIMIT_SECONDS)
             self.postmaster = None
 
-    def run(self, program: str, *arguments: str) -> str:
-        """Run one of PostgreSQL's programs under the server's account; what it printed."""
+    def initialise(self) -> None:
+        """Make the files of an empty server, under its account."""
+        data = ("-D", str(self.folder / "data"), "--encoding", "UTF8", "--no-sync")
+        who = ("--username", SUPERUSER, "--auth", "trust")
+        self.run("initdb", *data, *who, **_rights_of(self.account))
+
+    def run(self, program: str, *arguments: str, **rights: Any) -> str:
+        """Run one of PostgreSQL's programs; what it printed.
+
+        Without rights of its own: Python copies its whole address space to take them.
+        """
         done = subprocess.run(
             [self.programs / program, *arguments],
             capture_output=True,
@@ -104,7 +113,7 @@ class PostgresServer:
             timeout=START_LIMIT_SECONDS,
             cwd=self.folder,
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-            **_rights_of(self.account),
+            **rights,
             check=False,
         )
         if done.returncode != 0:
@@ -121,8 +130,7 @@ def running_server() -> Iterator[PostgresServer]:
         server = PostgresServer(programs=programs, folder=folder, account=_account())
         if server.account:
             shutil.chown(folder, server.account)
-        data = ("-D", str(folder / "data"), "--encoding", "UTF8", "--no-sync")
-        server.run("initdb", *data, "--username", SUPERUSER, "--auth", "trust")
+        server.initialise()
         try:
             server.start()
             yield server

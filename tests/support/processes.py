@@ -23,6 +23,7 @@ import requests
 from dotenv import dotenv_values
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from tests.support import preloaded
 from tests.support.loopback import free_port
 from x402 import x402ClientSync
 from x402.http.clients.requests import x402_requests
@@ -38,7 +39,7 @@ _vmid_blocks = itertools.count(1)
 class Process:
     """One process of ours and its log."""
 
-    popen: subprocess.Popen[bytes]
+    popen: subprocess.Popen[bytes] | preloaded.Child
     log: Path
 
     def said(self) -> str:
@@ -153,11 +154,23 @@ def start(
     """Start `pve402`, or another program in Python, with these settings alone."""
     number = len(list(folder.glob("*.log")))
     log = folder / f"{[*arguments, Path(program[-1]).name][0]}-{number}.log"
-    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    environment = _environment(settings)
+    forks = (*program, python) == ("-m", "pve402", sys.executable) and preloaded.can_run(settings)
     with log.open("wb") as out:
+        if forks:
+            child = preloaded.start(
+                "pve402",
+                *arguments,
+                environment=environment,
+                folder=folder,
+                stdout=out,
+                stderr=out,
+                own_session=own_session,
+            )
+            return Process(popen=child, log=log)
         popen = subprocess.Popen(
             [python, *program, *arguments],
-            env={**environment, **settings},
+            env=environment,
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -169,16 +182,23 @@ def start(
 
 def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run a `pve402` command to its end."""
-    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    environment = _environment({"COLUMNS": "200", **settings})
+    if preloaded.can_run(settings):
+        return preloaded.run("pve402", *arguments, environment=environment, timeout=100)
     return subprocess.run(
         [sys.executable, "-m", "pve402", *arguments],
-        env={**environment, "COLUMNS": "200", **settings},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
         stdin=subprocess.DEVNULL,
     )
+
+
+def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return {**inherited, **settings}
 
 
 def wait_until(true: Callable[[], bool], process: Process, what: str) -> None:
