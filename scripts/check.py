@@ -64,7 +64,11 @@ LINT = (
 TYPES = (Section("types", ("mypy",), leaves_cores=True),)
 SHARED = (*SLOWEST, *IN_PARALLEL, *HANGING)
 UNIT = _pytest(
-    "unit", "tests/unit", "devnet/tests/unit", *SLOWEST, "-n", str(CORES), limit_seconds=1300
+    "unit",
+    "tests/unit",
+    "devnet/tests/unit",
+    *(*SLOWEST, "-n", str(CORES), "--dist", "worksteal"),
+    limit_seconds=1300,
 )
 INTEGRATION = _pytest(
     "integration", "tests/integration", "devnet/tests/integration", *SHARED, limit_seconds=2400

@@ -8,7 +8,18 @@ from tests.support.port_names import named, naming
 from tests.support.preloaded import forks
 from tests.support.processes import ServeProcess, devnet, serve, service
 
-__all__ = ["chromium", "devnet", "forks", "named", "naming", "page", "profile", "serve", "service", "shots"]
+__all__ = [
+    "chromium",
+    "devnet",
+    "forks",
+    "named",
+    "naming",
+    "page",
+    "profile",
+    "serve",
+    "service",
+    "shots",
+]
 
 
 @pytest.fixture(scope="module")

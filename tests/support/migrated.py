@@ -11,16 +11,20 @@ import atexit
 import functools
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from tests.support import postgres
 
 from pve402.storage import migrate, tables
+
+T = TypeVar("T")
 
 _SHAPE = """
     SELECT md5(string_agg(concat_ws(' ', relname, relkind, attnum, attname, atttypid, attnotnull),
@@ -53,10 +57,10 @@ class MigratedDatabase:
         """Take every row out of it, and whoever is still connected; the same one, or a new one."""
         emptying = "; ".join(f'DELETE FROM "{name}"' for name in tables.metadata.tables)
         try:
-            said = self.server.query(self.url, f"{_LEAVE}; {emptying}; {_SHAPE}")
-        except RuntimeError:  # a table is gone
-            said = ""
-        if said.endswith(self.shape):
+            shape = _apart(_ask(self.url, f"{_LEAVE}; {emptying}", _SHAPE))
+        except asyncpg.PostgresError:  # a table is gone
+            shape = ""
+        if shape == self.shape:
             return self
         self.server.drop_database(self.url)
         return self.made(self.server)
@@ -99,6 +103,23 @@ def _sqlite_file() -> Path:
 
 
 def _migrate(url: str) -> None:
-    """Migrate a database in a loop of its own; the test's may be running."""
-    with futures.ThreadPoolExecutor(1) as apart:
-        apart.submit(asyncio.run, migrate.upgrade(sa.make_url(url))).result()
+    _apart(migrate.upgrade(sa.make_url(url)))
+
+
+async def _ask(url: str, statements: str, question: str) -> str:
+    """Run statements in one transaction, then ask for one text."""
+    named = sa.make_url(url)
+    connection = await asyncpg.connect(
+        host=str(named.query["host"]), user=named.username, database=named.database
+    )
+    try:
+        await connection.execute(statements)
+        return str(await connection.fetchval(question))
+    finally:
+        await connection.close()
+
+
+def _apart(work: Coroutine[Any, Any, T]) -> T:
+    """Run something in a loop of its own; the test's may be running."""
+    with futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()

@@ -22,14 +22,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 from tests.support import project, recursion
 
-_PACKAGES = ("pve402", "pve402_devnet")
 _NOT_READ = ("__main__", "migrations")
 #: What an interpreter reads before any module, when a fork comes too late.
 _READ_AT_START = ("PYTHON", "LC_", "LANG")
@@ -79,7 +78,7 @@ class Child:
 
 
 def can_run(environment: Mapping[str, str]) -> bool:
-    """Whether programs are forked here, and this one's environment says nothing that is too late."""
+    """Whether programs are forked here, and nothing in an environment would come too late."""
     return _control is not None and not any(
         name.startswith(_READ_AT_START) and os.environ.get(name) != value
         for name, value in environment.items()
@@ -147,11 +146,22 @@ def _text(file: IO[bytes]) -> str:
 @pytest.fixture(scope="session", autouse=True)
 def forks() -> Iterator[None]:
     """Let programs be forked; import it into a conftest.py."""
-    global _control  # noqa: PLW0603 -- one a session
-    _control, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+    yield from _forking("pve402", "pve402_devnet", "eth_account")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tenant_forks() -> Iterator[None]:
+    """The same where only tenants' commands run."""
+    yield from _forking("pve402.cli", "pve402.client", "eth_account")
+
+
+def _forking(*packages: str) -> Iterator[None]:
+    """Have these packages read: of ours every module, for many are read only when needed."""
+    global _control  # noqa: PLW0603 -- one at a time
+    before, (_control, theirs) = _control, socket.socketpair(type=socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(theirs.fileno())],
+            [sys.executable, "-m", __name__, str(theirs.fileno()), *packages],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             cwd=project.ROOT,
@@ -159,17 +169,17 @@ def forks() -> Iterator[None]:
         )
     yield
     _control.close()
-    _control = None
+    _control = before
     process.wait()
 
 
-def _read_modules() -> None:
-    for package in _PACKAGES:
-        path = importlib.import_module(package).__path__
-        for found in pkgutil.walk_packages(path, f"{package}."):
+def _read_modules(packages: Sequence[str]) -> None:
+    for package in packages:
+        read = importlib.import_module(package)
+        ours = read.__path__ if package.startswith("pve402") else ()
+        for found in pkgutil.walk_packages(ours, f"{package}."):
             if not any(part in _NOT_READ for part in found.name.split(".")):
                 importlib.import_module(found.name)
-    gc.collect()
     gc.freeze()
 
 
@@ -242,13 +252,15 @@ def _become(order: dict[str, Any], streams: list[int]) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     sys.path[0] = order["folder"]
+    gc.enable()
     if order["words"][1:2] == ["serve"]:  # a server reads nothing that raises it
         sys.setrecursionlimit(recursion.RECURSION_LIMIT)
 
 
-def main(handle: int) -> None:
+def main(handle: int, *packages: str) -> None:
     """Fork for every order, and run in the child what it names."""
-    _read_modules()
+    gc.disable()
+    _read_modules(packages)
     words = _Forks(socket.socket(fileno=handle)).next_program()
     if words is not None:
         sys.argv[:] = words
@@ -256,4 +268,4 @@ def main(handle: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), *sys.argv[2:])

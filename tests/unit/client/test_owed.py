@@ -3,12 +3,13 @@
 import asyncio
 import json
 import os
-import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from tests.support import tenant_service
+from tests.support import preloaded, tenant_service
 from tests.support.tenant_service import KEY, LEASE, TenantService
 
 from pve402 import client, schemas
@@ -39,15 +40,18 @@ async def serve(request: web.Request) -> web.StreamResponse:
 
 async def command(service: TenantService, *words: str, **env: str) -> tuple[int, str]:
     """Run `pve402 WORDS` as the wallet; return its exit code and what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pve402", *words, "--url", service.url),
-        env={**os.environ, "PVE402_WALLET_KEY": KEY, "PVE402_ROOT_PASSWORD": "a password", **env},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        stdin=asyncio.subprocess.DEVNULL,
-    )
-    printed, _ = await process.communicate()
-    return process.returncode or 0, printed.decode()
+    own = {"PVE402_WALLET_KEY": KEY, "PVE402_ROOT_PASSWORD": "a password", **env}
+    with tempfile.TemporaryFile() as printed:
+        process = preloaded.start(
+            *("pve402", *words, "--url", service.url),
+            environment={**os.environ, **own},
+            folder=Path.cwd(),
+            stdout=printed,
+            stderr=printed,
+        )
+        code = await asyncio.to_thread(process.wait, 60)
+        printed.seek(0)
+        return code, printed.read().decode()
 
 
 async def test_what_is_owed_is_listed_by_signing_in() -> None:
