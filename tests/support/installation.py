@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import re
 import time
 from collections.abc import AsyncIterator, Callable
@@ -24,7 +25,7 @@ from tests.support import migrated, payments, rekeying, shell_looks
 
 from pve402 import bootstrap, config
 from pve402.domain import account, lease, mark, order, price, request
-from pve402.leases import service
+from pve402.leases import options, service
 from pve402.payments import protocol
 from pve402.storage import lease_rows, tables
 from pve402_devnet.chain import SimulatedChain
@@ -41,6 +42,9 @@ from pve402_devnet.pve.options import (
 PAY_TO = "0x00000000000000000000000000000000000a11ce"
 TEMPLATE = "local:vztmpl/busybox-alpine-3.22_1_amd64.tar.gz"
 NETWORK = "eip155:84532"
+
+#: What is tried again is tried again soon: nothing here takes as long as a real node.
+_IMPATIENT = functools.partial(options.WorkerOptions, retry_least_seconds=0.05)
 
 World = tuple[simulator.SimulatedProxmox, SimulatedChain, SimulatedFacilitator]
 
@@ -105,7 +109,12 @@ async def running(
 ) -> AsyncIterator[Installation]:
     """Start an installation on a database, with changed settings; a new file has its tables."""
     migrated.lay_sqlite(database_url)
-    with rekeying.installed() as fake, shell_looks.installed() as shells:
+    with (
+        rekeying.installed() as fake,
+        shell_looks.installed() as shells,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(options, "WorkerOptions", _IMPATIENT)
         parts = bootstrap.build(settings(database_url, proxmox, chain, facilitator, **changes))
     async with parts:
         made = Installation(
