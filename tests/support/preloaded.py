@@ -146,16 +146,19 @@ def _text(file: IO[bytes]) -> str:
 @pytest.fixture(scope="session", autouse=True)
 def forks() -> Iterator[None]:
     """Let programs be forked; import it into a conftest.py."""
-    yield from _forking("pve402", "pve402_devnet", "eth_account")
+    with forking("pve402", "pve402_devnet", "eth_account"):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
 def tenant_forks() -> Iterator[None]:
     """The same where only tenants' commands run."""
-    yield from _forking("pve402.cli", "pve402.client", "eth_account")
+    with forking("pve402.cli", "pve402.client", "eth_account"):
+        yield
 
 
-def _forking(*packages: str) -> Iterator[None]:
+@contextlib.contextmanager
+def forking(*packages: str) -> Iterator[None]:
     """Have these packages read: of ours every module, for many are read only when needed."""
     global _control  # noqa: PLW0603 -- one at a time
     before, (_control, theirs) = _control, socket.socketpair(type=socket.SOCK_SEQPACKET)
@@ -167,10 +170,12 @@ def _forking(*packages: str) -> Iterator[None]:
             cwd=project.ROOT,
             pass_fds=[theirs.fileno()],
         )
-    yield
-    _control.close()
-    _control = before
-    process.wait()
+    try:
+        yield
+    finally:
+        _control.close()
+        _control = before
+        process.wait()
 
 
 def _read_modules(packages: Sequence[str]) -> None:
@@ -224,17 +229,13 @@ class _Forks:
         return None
 
     def _report_end(self, end: int) -> None:
-        """Tell of an end before its process id may be another's."""
+        """Bury a child, and tell whoever started it."""
         self._waiting.unregister(end)
         pid, reports = self._running.pop(end)
-        found = os.waitid(os.P_PIDFD, end, os.WEXITED | os.WNOWAIT)
-        assert found is not None
-        code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
-        with contextlib.suppress(BrokenPipeError):  # nobody asks any more
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        with reports, contextlib.suppress(BrokenPipeError):  # nobody asks any more
             reports.send(str(code).encode())
-        os.waitpid(pid, 0)
         os.close(end)
-        reports.close()
 
     def _end_all(self) -> None:
         for pid, _ in self._running.values():
