@@ -176,7 +176,8 @@ async def test_a_warm_guest_is_connected_before_it_is_sold(
         "pve402_pool": "standard-lxc:1:512:8=1",
     }
     async with running(f"sqlite:///{tmp_path}/db", *walled, **changes) as made:
-        made.parts.db.shift_seconds += SETTLED
+        await made.until(lambda row: row.rules_at is not None)
+        made.pass_time(SETTLED)
         (ready,) = await made.pool_of(1)
 
         sold = (await made.lease()).lease

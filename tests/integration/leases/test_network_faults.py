@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.support.installation import Installation, World, running
 
-from pve402.domain import errors, lease
+from pve402.domain import errors, lease, networks
 
 SHIPPED = Path("src/pve402/domain/default_catalogue.toml").read_text()
 POOL = '{ subnet = "10.7.0.0/24", gateway = "10.7.0.1", ranges = ["10.7.0.10-10.7.0.99"] }'
@@ -60,6 +60,7 @@ async def test_a_fenced_guest_has_its_own_firewall_switched_on(
         if way == "rebooted":
             await made.leases.reboot(row)
         if way == "started again":
+            made.pass_time(networks.SETTLED_SECONDS)  # or the start waits for it
             await made.leases.start(await made.leases.stop(row))
         if way == "renewed in grace":
             made.pass_time(600 * 60 + 1)
