@@ -49,7 +49,11 @@ async def until_owed(shop: Installation, seconds: float) -> owed.Owed:
 
 
 async def redeem(
-    shop: Installation, key: LocalAccount, debt: owed.Owed, **changes: Any
+    shop: Installation,
+    key: LocalAccount,
+    debt: owed.Owed,
+    wait_seconds: float = 20.0,
+    **changes: Any,
 ) -> outcome.Answer:
     asked = creation(**changes)
     return await shop.parts.redeeming.redeem(
@@ -58,7 +62,7 @@ async def redeem(
         asked,
         idempotency_key=None,
         client_address=None,
-        wait_seconds=20.0,
+        wait_seconds=wait_seconds,
     )
 
 
@@ -266,9 +270,11 @@ async def test_two_redemptions_on_two_replicas_give_one_lease(
         debt = await owing(one, key)
         before = len(await one.leases_now())
 
-        answers = await asyncio.gather(
-            *(redeem(shop, key, debt, minutes=20) for shop in (one, other, one, other))
-        )
+        async with one.holding(START), other.holding(START):  # all come before it is delivered
+            answers = await asyncio.gather(
+                *(redeem(shop, key, debt, 0.0, minutes=20) for shop in (one, other, one, other))
+            )
+        await asyncio.gather(one.settled_down(), other.settled_down())
 
         assert len({answer.lease.lease_id for answer in answers}) == 1
         assert len(await one.leases_now()) == before + 1
