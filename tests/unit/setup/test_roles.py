@@ -83,5 +83,5 @@ def test_the_devnet_grants_the_same_roles() -> None:
     simulated = {name: frozenset(held) for name, held in devnet.ROLES}
 
     pulls = (roles.PULL_STORAGE, roles.PULL_NODE)
-    for role in (roles.CLONE_GUESTS, roles.STORAGE, roles.BRIDGE, *pulls):
+    for role in (roles.CLONE_SNAPSHOT_GUESTS, roles.STORAGE, roles.BRIDGE, *pulls):
         assert simulated[role.name] == role.privileges
