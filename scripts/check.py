@@ -26,9 +26,9 @@ BIN = Path(".venv/bin")
 REPORTS = Path(".cache/reports")
 SLOWEST = ("--durations=8", "--durations-min=2")
 CORES = os.cpu_count() or 2
-# Most tests spend half of their time and more waiting for processes and sockets: three workers per
-# core keep it busy. An idle worker takes tests from another, so that no long file delays the end.
-IN_PARALLEL = ("-n", str(3 * CORES), "--dist", "worksteal")
+# Most tests spend about half their time waiting for processes and sockets, so two workers per core
+# keep it busy. An idle worker takes tests from another, so that no long file delays the end.
+IN_PARALLEL = ("-n", str(2 * CORES), "--dist", "worksteal")
 # A test that its own time limit could not end shows its threads and costs its worker, not the run.
 HANGING = ("-o", "faulthandler_timeout=600", "-o", "faulthandler_exit_on_timeout=true")
 SOURCES = ("src", "devnet", "tests", "scripts")

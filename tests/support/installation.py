@@ -44,7 +44,7 @@ TEMPLATE = "local:vztmpl/busybox-alpine-3.22_1_amd64.tar.gz"
 NETWORK = "eip155:84532"
 
 #: What is tried again is tried again soon: nothing here takes as long as a real node.
-_IMPATIENT = functools.partial(options.WorkerOptions, retry_least_seconds=0.05)
+_RETRY_SECONDS = 0.05
 
 World = tuple[simulator.SimulatedProxmox, SimulatedChain, SimulatedFacilitator]
 
@@ -114,7 +114,8 @@ async def running(
         shell_looks.installed() as shells,
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setattr(options, "WorkerOptions", _IMPATIENT)
+        impatient = functools.partial(options.WorkerOptions, retry_least_seconds=_RETRY_SECONDS)
+        patch.setattr(options, "WorkerOptions", impatient)
         parts = bootstrap.build(settings(database_url, proxmox, chain, facilitator, **changes))
     async with parts:
         made = Installation(

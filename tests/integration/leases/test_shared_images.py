@@ -310,9 +310,9 @@ async def test_a_clone_in_the_making_elsewhere_is_waited_for(shop: Installation)
     world, goes_on = shop.proxmox.world, asyncio.Event()
     honest = world.runtime.copy
 
-    async def held(*vmids: int) -> None:
+    async def held(*vmids: int, snapshot: str | None) -> None:
         await goes_on.wait()
-        await honest(*vmids)
+        await honest(*vmids, snapshot=snapshot)
 
     world.runtime.copy = held  # type: ignore[method-assign]
     await new_guests_go_to(shop, "two")
