@@ -57,13 +57,13 @@ class Part:
             return
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(limit_seconds):
-                await self.process.wait()
-        except TimeoutError:
+        ended = asyncio.ensure_future(self.process.wait())
+        # Not `timeout`: before Python 3.11.3 it fails in a task that was cancelled.
+        await asyncio.wait({ended}, timeout=limit_seconds)
+        if not ended.done():
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
-            await self.process.wait()
+        await ended
 
 
 @dataclass(kw_only=True)
