@@ -5,6 +5,7 @@ async with client.Client("https://rent.example.com", key="0x...") as service:
     wish = schemas.LeaseRequest(..., template=saved.answer.template)
 """
 
+import contextlib
 from decimal import Decimal
 from typing import TypeVar
 from urllib.parse import quote
@@ -108,14 +109,11 @@ def price_usd(minute_usd: str, minutes: int) -> Decimal:
 
     Raises UnexpectedAnswer if the price of one is not a number.
     """
-    try:
+    with contextlib.suppress(ArithmeticError):
         exact = Decimal(minute_usd) * minutes
-        price = exact.quantize(Decimal("0.000001"), rounding="ROUND_CEILING")
-    except ArithmeticError:
-        price = Decimal("NaN")
-    if not price.is_finite():
-        raise errors.UnexpectedAnswer("the price in the service's answer is not a number")
-    return price
+        if exact.is_finite():
+            return exact.quantize(Decimal("0.000001"), rounding="ROUND_CEILING")
+    raise errors.UnexpectedAnswer("the price in the service's answer is not a number")
 
 
 async def saving_usd(service: Client, ctid: str, minutes: int) -> Decimal | None:
