@@ -176,11 +176,11 @@ class Machines:
     async def ensure_stopped(self, row: lease.Lease, *, at_once: bool = False) -> Sight:
         """Shut the guest down, by force after the operator's time limit; return the new state.
 
-        With `at_once` by force, as when its disk is given up; that ends a shutdown that goes on. A
-        shutdown can take the whole limit, but it does not block other write turns. What was asked
-        for before and goes on is waited for: another would only wait for the guest's lock, and
-        fail. Raises ProxmoxError if the stop failed (the state is then unknown), RetryLater while
-        the node is busy, FenceLostError if the lease was taken over meanwhile.
+        With `at_once` by force, as when its disk is given up; this also ends a shutdown that is
+        still running. A shutdown can take the whole limit, but it does not block other write turns.
+        If an earlier one is still running, we wait for it: another would only wait for the guest's
+        lock, and fail. Raises ProxmoxError if the stop failed (the state is then unknown),
+        RetryLater while the node is busy, FenceLostError if the lease was taken over meanwhile.
         """
         with contextlib.suppress(pve.GuestNotRunning):
             async with self._turn(row, limit_seconds=TURN_LIMIT_SECONDS):

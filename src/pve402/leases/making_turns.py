@@ -8,8 +8,8 @@ dies holds none that nobody gives back. A guest that was given up counts while i
     any other guest               takes seconds: one account may have all turns, and shares them
                                   with others that have one, or wait for one
 
-Who waits asks twice a second, and a turn is for who asks first. Where an account may have only one
-and others wait, only that one of its leases asks that has waited for longest, or the account with
+Leases that wait ask twice a second, and the first to ask gets a free turn. While an account may
+have only one turn and others wait, only its longest-waiting lease asks; otherwise the account with
 the most leases would win most turns.
 """
 

@@ -14,12 +14,12 @@ log = structlog.get_logger(__name__)
 
 
 class Rounds:
-    """Repeats one action. An error ends its round alone, and is logged."""
+    """Repeats one action. An error is logged, and ends only the round that it occurred in."""
 
     def __init__(
         self, name: str, action: Callable[[], Awaitable[object]], pause_seconds: float
     ) -> None:
-        """`action` may change `pause_seconds`: None for no other round until somebody wakes us."""
+        """`action` may change `pause_seconds`; None means no further round until it is woken."""
         self._name = name
         self._action = action
         self._woken = asyncio.Event()
@@ -31,14 +31,14 @@ class Rounds:
         self._task = asyncio.create_task(self._go_on(with_pause=with_pause), name=self._name)
 
     async def start_after_one(self, limit_seconds: float) -> None:
-        """Wait for a first round, for so many seconds at most, and go on with a pause."""
+        """Wait up to this many seconds for a first round, then go on with a pause."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_seconds):
                 await self._once()
         self.start(with_pause=True)
 
     async def stop(self) -> None:
-        """End, also in the middle of a round."""
+        """Stop, even in the middle of a round."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -99,16 +99,16 @@ _NEVER: Final = (
 _LEFT_TOO_SHORT: Final = "`renew` the lease first, and call again."
 NEXT_BY_CODE: Final = {
     **dict.fromkeys(_NEVER, "Do not try again: this service or this box does not offer it."),
-    "copies_failed": "See by `run` that the box is in order, and try again later.",
+    "copies_failed": "Check with `run` that the box works, and try again later.",
     "file_refused": "Choose another path; `list_files` shows what there is.",
     "fork_ends_too_soon": _LEFT_TOO_SHORT,
-    "fork_needs_stop": "Stop the box by `power`, call again, and start it once the copies are"
+    "fork_needs_stop": "Stop the box with `power`, call again, and start it once the copies are"
     " there.",
     "has_snapshots": "Call again with `delete_snapshots` if its snapshots may go.",
     "image_ended": "`renew` the image by its template first.",
     "image_exists": "`list_images` shows it. Use it, or choose another name.",
     "image_not_found": "`list_images` shows the private images there are.",
-    "lease_not_ready": "If it is paused, start it by `power`; otherwise try again in some seconds.",
+    "lease_not_ready": "If it is paused, start it with `power`; otherwise try again in seconds.",
     "needs_restart": "Call again with `allow_restart` if what runs in the box may end.",
     "out_of_bounds": "Correct the arguments and call again; `catalogue` has the bounds.",
     "paid_too_far_ahead": "Choose fewer minutes, or a larger size.",
@@ -116,9 +116,9 @@ NEXT_BY_CODE: Final = {
     " by `pve402 tunnel`.",
     "snapshot_exists": "`list_snapshots` shows it. Use it, delete it, or choose another name.",
     "snapshot_not_found": "`list_snapshots` shows the snapshots there are.",
-    "stop_first": "Name a snapshot (`take_snapshot`), or stop the box by `power` and call again.",
+    "stop_first": "Name a snapshot (`take_snapshot`), or stop the box with `power` and call again.",
     "too_little_time_left": _LEFT_TOO_SHORT,
-    "too_many_images": "`delete_image` makes room, if the user does not need one any more.",
+    "too_many_images": "`delete_image` makes room, if the user no longer needs one.",
     "too_many_snapshots": "`delete_snapshot` makes room.",
 }
 _NEXT: Final[dict[type, str]] = {
