@@ -112,7 +112,8 @@ class LeaseTools:
         template: Annotated[
             str | None,
             Field(
-                description=f"One of the sku's templates, or the `{PRIVATE}...` of `list_images`.",
+                description="One of the sku's templates, by default the first, or the"
+                f" `{PRIVATE}...` of `list_images`.",
                 max_length=255,
             ),
         ] = None,

@@ -115,7 +115,7 @@ class SkuItem(Wire):
     disk_gb: Bounds
     runtime_minutes: Bounds
     templates: list[str] = Field(
-        description="What `template` may be now: names of images, and others."
+        description="What `template` may be now, the usual one first: names of images, and others."
     )
     network_profile: ProfileName = "default"
     address_count: int = Field(

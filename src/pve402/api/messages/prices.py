@@ -118,7 +118,7 @@ def sku_item(sku: catalogue.Sku, templates: Sequence[str], network_profile: str)
         memory_mb=_bounds(sku.memory_mb),
         disk_gb=_bounds(sku.disk_gb),
         runtime_minutes=_bounds(sku.runtime_minutes),
-        templates=sorted(templates),
+        templates=list(templates),
         network_profile=network_profile,
         address_count=sku.address_count,
         prices=[_size_price(sku, size) for size in dict.fromkeys((sku.smallest, sku.largest))],

@@ -608,22 +608,23 @@ async def test_quote_402_and_catalogue_say_how_long_the_network_takes(
 async def test_the_catalogue_shows_images_as_their_files_are_now(api: Api):
     volume = "local:vztmpl/debian.tar.zst"
     image = f'[image.debian-12]\ntemplate = "{volume}"\nos = "Debian 12"\n'
+    other = '[image.alpine]\ntemplate = "local:vztmpl/alpine.tar.xz"\n'
     refused = '[image.box]\noci = "docker.io/library/busybox:1.36"\n'
-    text = f'{SHIPPED}\nimages = ["debian-12", "box"]\n{image}{refused}'
+    text = f'{SHIPPED}\nimages = ["debian-12", "box", "alpine"]\n{image}{other}{refused}'
     api.leases.catalogue = catalogue.parse(text).with_network(fake_leases.NETWORK)
     api.leases.unsold.add("box")
-    (unseen,) = (await api.client.get("/catalogue")).json()["images"]
+    unseen, _ = (await api.client.get("/catalogue")).json()["images"]
     api.leases.files["debian-12"] = storage.Template(
         volid=volume, size_bytes=5, created_at=datetime(2026, 1, 2, tzinfo=UTC)
     )
 
     shown = (await api.client.get("/catalogue")).json()
-    (seen,) = shown["images"]
+    seen, _ = shown["images"]
     asked = await api.client.post("/lease/quote", {**BODY, "template": volume})
 
     assert (unseen["name"], unseen["os"]) == ("debian-12", "Debian 12")
     assert (unseen["sizeBytes"], unseen["updatedAt"]) == (None, None)
     assert (seen["sizeBytes"], seen["updatedAt"]) == (5, "2026-01-02T00:00:00Z")
     assert volume not in str(seen)
-    assert shown["skus"][-1]["templates"] == ["debian-12"]
+    assert shown["skus"][-1]["templates"] == ["debian-12", "alpine"]  # the usual one first
     assert asked.json()["code"] == "unknown_template"
