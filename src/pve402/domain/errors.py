@@ -262,7 +262,7 @@ class PaymentRefused(Pve402Error):
 class TooMany(Pve402Error):
     detail = "Too many requests; try again later."
     code = "too_many_requests"
-    retry_after_seconds = 30
+    retry_after_seconds: int | None = 30
 
 
 class TooManyUnsettled(TooMany):

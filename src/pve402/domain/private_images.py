@@ -69,6 +69,7 @@ class TooManyImages(errors.TooMany):
 
     detail = "No more private images can be saved now; delete one first. Nothing was charged."
     code = "too_many_images"
+    retry_after_seconds = None
 
 
 def saved_from(image: lease.Lease) -> str | None:

@@ -37,6 +37,7 @@ class TooManyPorts(errors.TooMany):
 
     detail = "No more ports can be published; unpublish one first."
     code = "too_many_ports"
+    retry_after_seconds = None
 
 
 class LoginRefused(errors.Unauthenticated):

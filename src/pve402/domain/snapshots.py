@@ -70,6 +70,7 @@ class TooManySnapshots(errors.TooMany):
 
     detail = "This container has as many snapshots as it may have; delete one first."
     code = "too_many_snapshots"
+    retry_after_seconds = None
 
 
 class SnapshotFailed(errors.Pve402Error):

@@ -87,7 +87,7 @@ class Orders:
             await _check_free(service, name)
             key = await self._desk.key()
             wish = await wishes.lease(service, key, once, **wished, hostname=name, password=None)
-            _check_price(client.prices.offered_usd(await service.quote(wish)), cap_usd)
+            self._check_price(client.prices.offered_usd(await service.quote(wish)), cap_usd)
             document = wish.model_dump(mode="json", exclude={"password"}, exclude_none=True)
             return {"lease": document, "cap_usd": str(cap_usd)}
 
@@ -106,7 +106,7 @@ class Orders:
 
         async def place(service: client.Client, _once: str) -> purchases.Wish:
             wish = schemas.RenewalQuoteRequest(ctid=lease_id, runtime_minutes=minutes)
-            _check_price(client.prices.offered_usd(await service.quote(wish)), cap_usd)
+            self._check_price(client.prices.offered_usd(await service.quote(wish)), cap_usd)
             return {"renew": lease_id, "minutes": minutes, "cap_usd": str(cap_usd)}
 
         return await self._ordered(f"renew:{lease_id}", cap_usd, place)
@@ -124,8 +124,8 @@ class Orders:
             offer = await client.forks.offer(service, lease_id, wish.snapshot)
             if not offer.possible:
                 code = offer.problem or "fork_unsupported"
-                raise refusals.of(409, code, "It cannot be copied now; nothing was charged.")
-            _check_price(await client.forks.price_usd(service, lease_id, wish), cap_usd)
+                raise refusals.of(409, code, "Nothing was copied, and nothing was charged.")
+            self._check_price(await client.forks.price_usd(service, lease_id, wish), cap_usd)
             document = wish.model_dump(mode="json", exclude_none=True)
             return {"fork": lease_id, "request": document, "cap_usd": str(cap_usd)}
 
@@ -140,7 +140,7 @@ class Orders:
             lease_id = await _lease_id(service, source)
             price_usd = await private_images.saving_usd(service, lease_id, minutes)
             if price_usd is not None:  # otherwise the service refuses, and says why
-                _check_price(price_usd, cap_usd)
+                self._check_price(price_usd, cap_usd)
             image = {"name": name, "minutes": minutes, "snapshot": snapshot}
             return {"save": lease_id, "image": image, "cap_usd": str(cap_usd)}
 
@@ -152,7 +152,7 @@ class Orders:
 
         async def place(service: client.Client, _once: str) -> purchases.Wish:
             image = await private_images.show(service, image_id)
-            _check_price(private_images.price_usd(image.minute_usd, minutes), cap_usd)
+            self._check_price(private_images.price_usd(image.minute_usd, minutes), cap_usd)
             return {"keep": image_id, "minutes": minutes, "cap_usd": str(cap_usd)}
 
         return await self._ordered(f"renew:{image_id}", cap_usd, place)
@@ -172,6 +172,16 @@ class Orders:
     async def open(self) -> list[str]:
         """The names of the orders that are not done."""
         return [one.order_id for one in await threads.run(self._desk.intents.all)]
+
+    def _check_price(self, price_usd: Decimal, cap_usd: Decimal) -> None:
+        """Raises OverLimit if the user's limit forbids it, OverCap if only the agent's does."""
+        price, limit_usd = f"the price is {price_usd:f} USD", _per_payment_usd(self._desk.limits)
+        if limit_usd is not None and price_usd > limit_usd:
+            limit = f"{limit_usd.normalize():f}"
+            raise errors.OverLimit(f"{price}, and the user's limit for one payment is {limit} USD")
+        if price_usd > cap_usd:
+            cap = f"{cap_usd.normalize():f}"
+            raise errors.OverCap(f"{price}, and at most {cap} USD may be paid")
 
     async def _ordered(
         self,
@@ -303,11 +313,6 @@ async def _lease_id(service: client.Client, name: str) -> str:
     return lease_id
 
 
-def _check_price(price_usd: Decimal, cap_usd: Decimal) -> None:
-    if price_usd > cap_usd:
-        raise errors.OverCap(f"the price is {price_usd:f} USD, and at most {cap_usd:f} may be paid")
-
-
 def _leases(answer: purchases.Answer) -> list[schemas.LeaseAnswer]:
     if isinstance(answer, schemas.SavedImageAnswer):
         return []
@@ -334,6 +339,13 @@ async def _connected(service: client.Client, lease: schemas.LeaseAnswer) -> sche
 def cap_usd(max_usd: float | None, limits: spending.Limits) -> Decimal:
     """The most that an order may cost: what the agent says, within the user's limit."""
     caps = [] if max_usd is None else [Decimal(repr(max_usd))]
-    if limits.per_call_micro_usd is not None:
-        caps.append(Decimal(limits.per_call_micro_usd).scaleb(-6))
+    limit_usd = _per_payment_usd(limits)
+    if limit_usd is not None:
+        caps.append(limit_usd)
     return min(caps, default=client.DEFAULT_CAP_USD)
+
+
+def _per_payment_usd(limits: spending.Limits) -> Decimal | None:
+    """The user's limit for one payment."""
+    limit = limits.per_call_micro_usd
+    return None if limit is None else Decimal(limit).scaleb(-6)

@@ -119,7 +119,10 @@ NEXT_BY_CODE: Final = {
     "stop_first": "Name a snapshot (`take_snapshot`), or stop the box with `power` and call again.",
     "too_little_time_left": _LEFT_TOO_SHORT,
     "too_many_images": "`delete_image` makes room, if the user no longer needs one.",
+    "too_many_ports": "`unpublish` makes room, if the user no longer needs one.",
     "too_many_snapshots": "`delete_snapshot` makes room.",
+    "unknown_template": "Name it as `catalogue` does; a private image by its template in"
+    " `list_images`.",
 }
 _NEXT: Final[dict[type, str]] = {
     errors.ClientError: _ASK_USER + "see the message.",

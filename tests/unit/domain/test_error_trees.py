@@ -12,7 +12,7 @@ import pytest
 
 import pve402
 from pve402.api.transport import errors as statuses
-from pve402.domain import errors
+from pve402.domain import errors, private_images, published, snapshots
 
 _TREES = ("domain", "hub", "payments", "proxmox")
 _BRANCH = re.compile(r"^(?P<lead>[ │]*)[├└]── (?P<names>\w+(?:, \w+)*)")
@@ -111,6 +111,9 @@ def test_each_refusal_says_its_own_words() -> None:
         (errors.WalletMustWait, 30),
         (errors.ProxmoxUnavailable, 10),
         (errors.LeaseOver, None),
+        (snapshots.TooManySnapshots, None),  # these wait for the tenant, not for time
+        (private_images.TooManyImages, None),
+        (published.TooManyPorts, None),
     ],
 )
 def test_a_class_says_when_to_come_back(

@@ -174,14 +174,28 @@ async def test_a_name_that_a_lease_has_is_not_sold_again() -> None:
         assert seller.paid == []
 
 
-async def test_a_price_over_the_cap_is_not_paid() -> None:
+@pytest.mark.parametrize(
+    ("limit_micro_usd", "refusal", "said"),
+    [
+        (2_000_000, client.OverCap, "at most 1 USD may be paid"),
+        (1_000_000, client.OverLimit, "the user's limit for one payment is 1 USD"),
+    ],
+)
+async def test_a_price_over_the_cap_is_not_paid(
+    limit_micro_usd: int, refusal: type[client.OverCap], said: str
+) -> None:
+    limits = spending.Limits(per_call_micro_usd=limit_micro_usd)
     async with mcp_seller.selling() as seller:
         seller.price_atomic = 1_000_001
-        placing = orders.Orders(mcp_seller.desk(seller))
+        placing = orders.Orders(mcp_seller.desk(seller, limits=limits))
 
-        with pytest.raises(client.OverCap, match=r"the price is 1\.000001 USD, and at most 1 may"):
+        with pytest.raises(client.OverCap) as caught:
             await bought(placing)
 
+        assert (type(caught.value), str(caught.value)) == (
+            refusal,
+            f"the price is 1.000001 USD, and {said}",
+        )
         assert await placing.open() == []
 
 

@@ -75,6 +75,13 @@ def test_advice_is_for_codes_that_there_are() -> None:
     assert [code for code in problems.NEXT_BY_CODE if f"`{code}`" not in page] == []
 
 
+def test_a_name_of_no_template_leads_to_the_lists_of_names() -> None:
+    following = problems.of(refusals.of(422, "unknown_template", "no")).following
+
+    assert "`catalogue`" in following
+    assert "`list_images`" in following
+
+
 def test_bounds_are_in_the_catalogue_and_other_mistakes_are_not() -> None:
     bounds, path = (refusals.of(400, code, "no") for code in ("out_of_bounds", "invalid_request"))
 
