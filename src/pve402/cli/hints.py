@@ -9,6 +9,7 @@ _BY_CODE: Final = {
     "fork_needs_stop": "`pve402 stop` stops it, `pve402 start` starts it again",
     "guest_not_running": "`pve402 start` starts it, or wakes it if it is paused",
     "has_snapshots": "--delete-snapshots deletes them with it",
+    "lease_not_ready": "`pve402 show` says how it is, `pve402 renew` brings it back after its end",
     "needs_restart": "--allow-restart lets the service restart it",
     "stop_first": "`pve402 stop` stops it, --snapshot NAME saves one of its snapshots",
 }

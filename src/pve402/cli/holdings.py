@@ -167,5 +167,5 @@ def _none(include_over: bool) -> str:
 
 def _row(item: schemas.LeaseItem) -> tuple[str, ...]:
     until = terminal.moment(item.expires_at)
-    guest = item.vm_status.status
+    guest = client.names.guest_state(item)
     return (item.ctid or "", item.status, guest, until, item.lease_id, item.hostname)

@@ -1,4 +1,6 @@
-"""How tenants name a lease: by its ctid, its leaseId, or the host name of exactly one lease."""
+"""What tenants call a lease (its ctid, its leaseId, or the host name of exactly one lease), and how
+its container is.
+"""
 
 import contextlib
 import re
@@ -32,6 +34,13 @@ def check_lease_id(text: str) -> None:
 def is_host_name(text: str) -> bool:
     """Whether the text is a host name, which is safe in a command line or a configuration."""
     return _HOST_NAME.fullmatch(text) is not None
+
+
+def guest_state(item: schemas.LeaseItem) -> str:
+    """How a lease's container is; one that is paused or suspended is not just stopped."""
+    if item.suspended is not None:
+        return "suspended"
+    return item.vm_status.status if item.paused is None else "paused"
 
 
 async def resolve(service: Client, name: str) -> str:

@@ -74,7 +74,8 @@ class Lease(BaseModel):
     name: str
     status: str = Field(description="`active` can be used; `ended` and `failed` are over.")
     guest: str = Field(
-        description="Whether the container runs; `paused`: it is down, and its time lasts longer."
+        description="Whether the container runs; `paused`: it is down, and its time lasts longer;"
+        " `suspended`: the operator stopped it."
     )
     network: str = Field(description="`pending`: no packet passes yet; wait some seconds.")
     expires_at: str | None = Field(description="End of the paid time, in UTC.")

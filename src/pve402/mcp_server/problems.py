@@ -108,7 +108,10 @@ NEXT_BY_CODE: Final = {
     "image_ended": "`renew` the image by its template first.",
     "image_exists": "`list_images` shows it. Use it, or choose another name.",
     "image_not_found": "`list_images` shows the private images there are.",
-    "lease_not_ready": "If it is paused, start it with `power`; otherwise try again in seconds.",
+    "lease_not_ready": "`list_leases` shows how it is. If it is paused, start it with `power`; if"
+    " its time is over, `renew` it; if it is not listed, it is gone. Otherwise try again soon.",
+    "lease_suspended": _ASK_USER + "the operator stopped this box, and only the operator can resume"
+    " it.",
     "needs_restart": "Call again with `allow_restart` if what runs in the box may end.",
     "out_of_bounds": "Correct the arguments and call again; `catalogue` has the bounds.",
     "paid_too_far_ahead": "Choose fewer minutes, or a larger size.",

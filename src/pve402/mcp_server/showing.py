@@ -50,8 +50,7 @@ def _following(done: orders.Done, *, is_fork: bool) -> str:
 
 def lease(one: schemas.LeaseItem, now: datetime) -> answers.Lease:
     """A lease as it is."""
-    guest = one.vm_status.status if one.paused is None else "paused"
-    return _described(one, guest, now)
+    return _described(one, client.names.guest_state(one), now)
 
 
 def _bought(one: schemas.LeaseAnswer, *, is_new: bool) -> answers.Lease:

@@ -49,6 +49,10 @@ def test_a_hint_names_an_option_of_the_command(code: str, command: str) -> None:
     assert "--" in hint
 
 
+def test_a_lease_whose_time_is_over_can_be_renewed() -> None:
+    assert "`pve402 renew`" in (hints.of(_refused("lease_not_ready")) or "")
+
+
 def test_other_refusals_stand_alone() -> None:
     assert hints.of(_refused("no_capacity")) is None
     assert hints.of(client.ServiceUnreachable("away")) is None

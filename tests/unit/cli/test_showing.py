@@ -1,15 +1,20 @@
 """What commands show people of what they did."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from tests.support.tenant_service import ITEM
 
 from pve402 import schemas
-from pve402.cli import calls, private_image_work, publishing, reinstall_work
+from pve402.cli import calls, holdings, private_image_work, publishing, reinstall_work
 
 AT = datetime(2026, 12, 1, 12, 30, tzinfo=UTC)
 URL = "http://127.0.0.1:9"
+STOPPED = {**ITEM, "vmStatus": {"status": "stopped"}}
+PAUSED = {**STOPPED, "paused": {"since": AT, "until": AT, "minuteUsd": "0.00002"}}
+SUSPENDED = {**PAUSED, "suspended": {"reason": "mail", "since": AT, "timeRunsOn": True}}
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, answer: object) -> None:
@@ -82,3 +87,21 @@ def test_times_of_published_ports_are_told_as_all_others(
     assert "80    public  2026-12-01 12:30:00Z  https" in shown
     assert "80    public  the end of the lease  https" in shown
     assert "T12:30" not in shown
+
+
+def test_a_list_tells_what_is_paused_or_suspended_from_what_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Service:
+        can_sign_in = True
+
+        async def leases(self, *, include_over: bool) -> list[schemas.LeaseItem]:
+            found = (ITEM, STOPPED, PAUSED, SUSPENDED)
+            return [schemas.LeaseItem.model_validate(one) for one in found]
+
+    monkeypatch.setattr(calls, "run", lambda _, listed: asyncio.run(listed(Service())))
+
+    holdings.show_all(URL, "t" * 20, include_over=False, as_json=False)
+
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert [row.split()[2] for row in rows] == ["running", "stopped", "paused", "suspended"]

@@ -62,11 +62,17 @@ def test_silence_is_no_failure() -> None:
     assert "may or may not" in problems.of(TimeoutError()).following
 
 
-@pytest.mark.parametrize("code", ["file_refused", "ports_off"])
+@pytest.mark.parametrize("code", ["file_refused", "lease_suspended", "ports_off"])
 def test_what_will_never_be_is_not_tried_again(code: str) -> None:
     following = problems.of(refusals.of(409, code, "no")).following
 
     assert "in some seconds" not in following
+
+
+def test_a_lease_that_cannot_be_used_is_renewed_if_its_time_is_over() -> None:
+    following = problems.of(refusals.of(409, "lease_not_ready", "no")).following
+
+    assert all(f"`{tool}`" in following for tool in ("list_leases", "power", "renew"))
 
 
 def test_advice_is_for_codes_that_there_are() -> None:

@@ -30,6 +30,7 @@ CHANGED = {**STANDING, "state": "done", "before": SIZE, "after": {**SIZE, "cores
 DETAILS = {**ITEM, **dict.fromkeys(("template", "requester", "payload")), "sshPublicKeys": []}
 PAUSED = {**ITEM, "wanted": "paused", "vmStatus": {"status": "stopped"}}
 PAUSED |= {"paused": {"since": AT, "until": AT, "minuteUsd": "0.00002"}}
+SUSPENDED = {**PAUSED, "suspended": {"reason": "mail", "since": AT, "timeRunsOn": True}}
 LEASE_PATH = f"/lease/{LEASE_ID}"
 
 
@@ -113,7 +114,12 @@ async def test_a_snapshot_that_takes_long_is_come_back_to(tool: str) -> None:
 
 @pytest.mark.parametrize(
     ("action", "item", "guest"),
-    [("start", ITEM, "running"), ("pause", PAUSED, "paused"), ("stop", PAUSED, "paused")],
+    [
+        ("start", ITEM, "running"),
+        ("pause", PAUSED, "paused"),
+        ("stop", PAUSED, "paused"),
+        ("stop", SUSPENDED, "suspended"),
+    ],
 )
 async def test_power_is_switched_and_shown(action: str, item: dict[str, Any], guest: str) -> None:
     call = f"POST {LEASE_PATH}/{action}"
