@@ -117,7 +117,11 @@ class TerminalRekeying:
 
     async def _run(self, row: lease.Lease, command: str, stdin: bytes | None = None) -> int:
         wish = ExecRequest(
-            command=command, stdin=stdin, timeout_seconds=_LIMIT_SECONDS, has_variables=False
+            command=command,
+            stdin=stdin,
+            timeout_seconds=_LIMIT_SECONDS,
+            has_variables=False,
+            is_ours=True,
         )
         async with asyncio.timeout(2 * _LIMIT_SECONDS):
             return (await self._hub.exec(guest_work.ref(row), wish)).exit_code

@@ -121,7 +121,7 @@ def _of_lease(row: lease.Lease) -> Iterator[Event]:
 def _made(row: lease.Lease) -> str:
     if row.forked_from is not None:
         return f"copied from {row.forked_from}"
-    return "cloned" if row.base is not None else "ready in the warm pool"
+    return "cloned" if row.base is not None else "ready to be handed over"
 
 
 def _of_holding(held: address_rows.Holding) -> Iterator[Event]:

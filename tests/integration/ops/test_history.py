@@ -50,14 +50,23 @@ async def for_people(installation: Installation, subject: str) -> str:
     return file.getvalue()
 
 
-async def test_a_copy_is_told_from_what_it_was_made(installation: Installation) -> None:
+@pytest.mark.parametrize(
+    ("origin", "said"),
+    [
+        ({"forked_from": "lsource"}, "copied from lsource"),
+        ({"base": "limage"}, "cloned"),
+        ({"base": None}, "ready to be handed over"),  # a clone that was reinstalled since
+    ],
+)
+async def test_a_copy_is_told_from_what_it_was_made(
+    installation: Installation, origin: dict[str, str | None], said: str
+) -> None:
     bought = (await installation.lease()).lease
-    values = {"forked_from": "lsource", "pooled_at": bought.created_at}
-    await change(installation, tables.leases, **values)
+    await change(installation, tables.leases, **origin, pooled_at=bought.created_at)
 
     told = await for_people(installation, bought.lease_id)
 
-    assert "copied from lsource" in told
+    assert said in told
     assert "warm pool" not in told
 
 

@@ -20,11 +20,13 @@ class Shell:
 
     def __init__(self, renewal_ends: int = 0) -> None:
         self.ran: list[str] = []
+        self.listed: list[Any] = []
         self.told: list[bytes | None] = []
         self._renewal_ends = renewal_ends
 
     async def exec(self, _ref: Any, wish: Any) -> Any:
         self.ran.append(wish.command)
+        self.listed += [wish] if not wish.is_ours else []
         self.told.append(wish.stdin)
         return SimpleNamespace(exit_code=self._renewal_ends if wish.command == RENEWAL else 0)
 
@@ -40,6 +42,7 @@ async def test_a_clone_gets_host_keys_of_its_own_before_and_at_the_hand_over() -
     before = list(shell.ran)
     await rekeyer(shell).rekey(row, SECRETS)
 
+    assert shell.listed == [], "a tenant's list of commands shows only the tenant's own"
     assert before.count(RENEWAL) == 1
     assert shell.ran.count(RENEWAL) == 2
     assert len(shell.ran) == 4
