@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pve402 import bootstrap
-from pve402.ops import screen
+from pve402.ops import leases, screen
 from pve402.storage import drain_rows, lease_rows
 
 EXIT_REFUSED: Final = 1
@@ -42,10 +42,10 @@ async def _show_held(parts: bootstrap.Components, console: Console, node: str) -
     if not rows:
         console.print(f"{node} is drained and holds no lease")
         return
-    table = Table("leaseId", "ctid", "status", "expires", box=None)
+    table = Table("leaseId", "ctid", "status", "owner", "until", box=None)
     for row in sorted(rows, key=lambda row: (row.expires_at is not None, row.expires_at)):
         until = row.expires_at.strftime("%Y-%m-%d %H:%M:%S") if row.expires_at else "-"
-        table.add_row(row.lease_id, row.ctid, row.status.value, until)
+        table.add_row(row.lease_id, row.ctid, leases.standing(row), leases.whose(row), until)
     screen.print_whole(console, table)
-    words = "Migrate these guests with Proxmox, or wait until they end."
-    console.print(f"{node} is drained and still holds {len(rows)} leases. {words}")
+    words = "Migrate them with Proxmox VE, or wait until their leases end."
+    console.print(f"{node} is drained and still holds {len(rows)} of our guests. {words}")

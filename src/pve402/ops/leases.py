@@ -28,13 +28,20 @@ async def show(parts: bootstrap.Components, console: Console, *, as_json: bool =
     for row in found:
         until = row.expires_at.strftime("%Y-%m-%d %H:%M:%S") if row.expires_at else "-"
         guest = f"{row.node}/{row.vmid}"
-        facts = (row.lease_id, row.status.value, guest, _whose(row), until)
+        facts = (row.lease_id, standing(row), guest, whose(row), until)
         table.add_row(*facts, str(row.attempts), screen.plain(row.last_error or ""))
     screen.print_whole(console, table)
     return 0
 
 
-def _whose(row: lease.Lease) -> str:
+def standing(row: lease.Lease) -> str:
+    """Return the state of a lease, and whether it is paused or suspended."""
+    if row.suspension is not None:
+        return f"{row.status.value}, suspended"
+    return f"{row.status.value}, paused" if row.is_paused else row.status.value
+
+
+def whose(row: lease.Lease) -> str:
     """Return the account, or which image it is."""
     if row.is_private_image:
         return f"private image {screen.plain(row.hostname)} of {row.account}"
@@ -43,10 +50,12 @@ def _whose(row: lease.Lease) -> str:
     return f"image {screen.plain(row.sku)}" + (", replaced" if row.end_reason else "")
 
 
-def _facts(row: lease.Lease) -> dict[str, str | int | None]:
+def _facts(row: lease.Lease) -> dict[str, str | int | bool | None]:
     return {
         "leaseId": row.lease_id,
         "status": row.status.value,
+        "paused": row.is_paused,
+        "suspended": row.suspension is not None,
         "node": row.node,
         "vmid": row.vmid,
         "owner": row.owner,

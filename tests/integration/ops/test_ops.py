@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+from datetime import UTC, datetime
 from importlib import resources as resources_of
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tests.support.installation import Installation, World, creation, running, s
 from pve402 import bootstrap, config
 from pve402.domain import lease
 from pve402.leases import reconciler
-from pve402.ops import doctor, leases, rebuild, reconcile, revenue
+from pve402.ops import doctor, draining, leases, rebuild, reconcile, revenue
 from pve402.proxmox import resources
 from pve402.storage import lease_rows, tables
 from pve402_devnet.chain import SimulatedChain
@@ -25,6 +26,7 @@ from pve402_devnet.facilitator import SimulatedFacilitator
 from pve402_devnet.pve.simulator import SimulatedProxmox
 
 ORPHAN = "l" + "0" * 25
+AT = datetime(2026, 12, 1, tzinfo=UTC)
 
 
 class Screen:
@@ -136,14 +138,29 @@ async def test_revenue_lists_every_settled_order(
     assert float(row["amount"]) * 10**6 == installation.price_of(creation())
 
 
-async def test_the_list_names_what_went_wrong(installation: Installation) -> None:
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"last_error": None}, "active "),
+        ({"paused_at": AT}, "active, paused "),
+        ({"paused_at": AT, "suspended_at": AT}, "active, suspended "),
+    ],
+)
+async def test_the_list_names_what_became_of_a_lease(
+    installation: Installation, values: dict[str, datetime | None], said: str
+) -> None:
     row = (await installation.lease()).lease
-    screen = Screen()
+    async with installation.parts.db.begin() as tx:
+        await tx.execute(tables.leases.update().values(**values))
+    screen, drained = Screen(), Screen()
 
     await leases.show(installation.parts, screen.console)
+    await draining.drain(installation.parts, drained.console, node=row.node)
 
-    assert row.lease_id in screen.text
-    assert "active" in screen.text
+    for text in (screen.text, drained.text):
+        assert row.lease_id in text
+        assert row.owner in text
+        assert said in text
 
 
 async def test_an_empty_table_is_told_in_words(installation: Installation) -> None:
