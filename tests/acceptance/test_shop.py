@@ -55,7 +55,9 @@ IS_SIGN_IN = """async ([texts, nonce, account]) => {
 
 STATUS_OF = """async (lease) => {
   const script = document.querySelector("script[src$='shop/main.js']").src;
-  return (await import(script.replace("main.js", "words.js"))).statusOf(lease);
+  const { statusOf } = await import(script.replace("main.js", "words.js"));
+  const { isRenewable } = await import(script.replace("main.js", "lease.js"));
+  return [statusOf(lease), isRenewable(lease)];
 }"""
 
 
@@ -91,12 +93,13 @@ def test_the_price_on_the_page_is_the_services(page: Page, wallet: BrowserWallet
     assert wallet.signed == []
 
 
-def test_a_paused_container_is_not_just_stopped(page: Page, wallet: BrowserWallet):
+def test_a_paused_or_suspended_container_is_not_just_stopped(page: Page, wallet: BrowserWallet):
     lease = {"status": "active", "vmStatus": {"status": "stopped"}}
+    states: list[dict[str, Any]] = [{}, {"paused": {}}, {"suspended": {}}]
 
-    told = [page.evaluate(STATUS_OF, {**lease, "paused": since}) for since in (None, {})]
+    told = [page.evaluate(STATUS_OF, {**lease, **state}) for state in states]
 
-    assert told == ["stopped", "paused"]
+    assert told == [["stopped", True], ["paused", True], ["suspended by the operator", False]]
 
 
 def test_only_what_is_certain_ends_an_open_payment(page: Page, wallet: BrowserWallet):

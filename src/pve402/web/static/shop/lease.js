@@ -15,6 +15,10 @@ import * as words from "./words.js";
 const SOON_MS = 3_000;
 const USUAL_MS = 20_000;
 const CHANGING = new Set(["provisioning", "stopping"]);
+const STANDING = ["active", "stopped"];
+
+// The service takes no money for a lease that its operator has suspended.
+export const isRenewable = (lease) => STANDING.includes(lease.status) && !lease.suspended;
 
 export class LeaseView {
   constructor() {
@@ -84,10 +88,10 @@ export class LeaseView {
     element("power").hidden = !isActive;
     element("power").textContent = isRunning ? words.STOP : words.START;
     element("renew").href = `/console/renew#${lease.leaseId}`;
-    element("renew").hidden = !["active", "stopped"].includes(lease.status);
-    element("end").hidden = !["active", "stopped"].includes(lease.status);
+    element("renew").hidden = !isRenewable(lease);
+    element("end").hidden = !STANDING.includes(lease.status);
     for (const id of ["files", "ports"]) element(id).hidden = !isRunning;
-    element("usage").hidden = !["active", "stopped"].includes(lease.status);
+    element("usage").hidden = !STANDING.includes(lease.status);
     element("lease-shown").hidden = false;
     this.showTimeLeft();
   }
