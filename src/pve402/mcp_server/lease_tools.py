@@ -195,11 +195,13 @@ class LeaseTools:
         async with self._desk.service() as service:
             found = await _leases(service)
             now = service.now()
+        going = await self._orders.open()
+        following = showing.READY_TO_USE if found else "`lease` rents a box."
         return answers.Leases(
             leases=[showing.lease(one, now) for one in found[:_MOST_LEASES]],
             left_out=max(0, len(found) - _MOST_LEASES),
-            open_orders=await self._orders.open(),
-            next=showing.READY_TO_USE if found else "`lease` rents a box.",
+            open_orders=going,
+            next=f"`check_order` waits for an open order. {following}" if going else following,
         )
 
     async def publish(

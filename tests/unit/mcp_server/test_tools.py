@@ -58,12 +58,14 @@ async def test_an_order_that_takes_longer_than_a_call_is_come_back_to(
         seller.service.handler = slow
         async with Client(server.build(mcp_seller.desk(seller, patience_seconds=60.0))) as asking:
             placed = await answer(asking, "lease", name="box", minutes=5)
+            listed = await answer(asking, "list_leases")
             again = await answer(asking, "lease", name="box", minutes=5)
             looked = await answer(asking, "check_order", order_id="lease:box", wait_seconds=0)
             ready.set()
             done = await answer(asking, "check_order", order_id="lease:box")
 
     assert (placed["state"], placed["order_id"]) == ("in_progress", "lease:box")
+    assert (listed["open_orders"], "`check_order`" in listed["next"]) == (["lease:box"], True)
     assert again["state"] == looked["state"] == "in_progress"
     assert "Nothing was ordered" in again["note"]
     assert (done["state"], done["lease"]["lease_id"]) == ("done", LEASE_ID)
