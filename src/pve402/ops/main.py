@@ -307,7 +307,7 @@ def rebuild(env_file: running.EnvFile = None, apply: Apply = False) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run one of the commands and return its exit code."""
     try:
-        result = app(args=list(arguments), standalone_mode=False)
+        result = app(args=list(arguments), prog_name="pve402 ops", standalone_mode=False)
     except typer.Exit as end:
         return end.exit_code
     except typer.Abort:

@@ -71,7 +71,7 @@ class AuthenticationFailed(ProxmoxError):
 
 
 class PermissionDenied(ProxmoxError):
-    message = "We are known but lack a privilege (403)."
+    message = "Proxmox says that we lack a privilege (403)."
 
     @property
     def path(self) -> str:

@@ -30,6 +30,13 @@ def test_without_the_devnet_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     assert said == "pve402: the devnet is a separate package: pip install pve402-devnet\n"
 
 
+@pytest.mark.parametrize("options", [("--help",), ("--no-such",)])
+def test_a_command_of_operators_is_not_called_as_a_tenants(options: tuple[str, ...]) -> None:
+    _, said = _run("ops", "end", *options)
+
+    assert "Usage: pve402 ops end " in said
+
+
 def test_the_demo_is_in_a_checkout() -> None:
     code, said = _run("demo", "--keep")
 

@@ -34,7 +34,7 @@ async def _pull(script: list[bytes]) -> int:
         (
             403,
             "Permission check failed (/nodes/pve, Sys.AccessNetwork)",
-            "We are known but lack a privilege (403): Permission check failed (/nodes/pve,",
+            "Proxmox says that we lack a privilege (403): Permission check failed (/nodes/pve,",
         ),
         (500, "Install 'skopeo' to pull OCI images from registries.", "Install 'skopeo'"),
     ],
