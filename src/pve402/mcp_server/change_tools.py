@@ -63,8 +63,9 @@ class ChangeTools:
         """
         async with self._desk.box(lease) as (service, found):
             item = await _SWITCHES[action](service, found)
-            now = service.now()
-        return answers.Powered(lease=showing.lease(item, now), next=_POWERED[action])
+            shown = showing.lease(item, service.now())
+        done = "pause" if shown.guest == "paused" else action  # a stop leaves it paused
+        return answers.Powered(lease=shown, next=_POWERED[done])
 
     async def resize(
         self,

@@ -34,6 +34,10 @@ _SIGNED_SECONDS: Final = 600
 _OTHER_WALLET: Final = (
     "That order is not done, and another wallet of the user paid for it. Choose another name."
 )
+_TAKEN: Final = {
+    "stopped": "`renew` it, for its time is over",
+    "stopping": "It ends just now: wait some seconds and call again",
+}
 _NO_ORDER: Final = "`list_leases` shows what there is, and which orders are open."
 
 
@@ -297,7 +301,7 @@ async def _check_free(service: client.Client, *names: str) -> None:
         raise ToolFailed(
             "name_taken",
             f"there is a lease named {name} already: {lease_id}",
-            "Use it, or choose another name for a second box.",
+            f"{_TAKEN.get(taken[0].status, 'Use it')}, or choose another name for a second box.",
         )
 
 

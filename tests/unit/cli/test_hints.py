@@ -49,8 +49,11 @@ def test_a_hint_names_an_option_of_the_command(code: str, command: str) -> None:
     assert "--" in hint
 
 
-def test_a_lease_whose_time_is_over_can_be_renewed() -> None:
-    assert "`pve402 renew`" in (hints.of(_refused("lease_not_ready")) or "")
+@pytest.mark.parametrize(
+    ("code", "command"), [("lease_not_ready", "renew"), ("unknown_template", "images")]
+)
+def test_a_hint_names_a_command(code: str, command: str) -> None:
+    assert f"`pve402 {command}`" in (hints.of(_refused(code)) or "")
 
 
 def test_other_refusals_stand_alone() -> None:

@@ -164,13 +164,17 @@ async def test_a_repeated_call_joins_the_order_that_nobody_was_told_of() -> None
         assert len(seller.paid) == 1
 
 
-async def test_a_name_that_a_lease_has_is_not_sold_again() -> None:
+@pytest.mark.parametrize(
+    ("status", "said"), [("active", "Use it"), ("stopped", "`renew`"), ("stopping", "call again")]
+)
+async def test_a_name_that_a_lease_has_is_not_sold_again(status: str, said: str) -> None:
     async with mcp_seller.selling() as seller:
-        seller.leases = [{**ITEM, "hostname": "Box"}]
+        seller.leases = [{**ITEM, "hostname": "Box", "status": status}]
 
-        with pytest.raises(problems.ToolFailed, match=f"already: {LEASE_ID}"):
+        with pytest.raises(problems.ToolFailed, match=f"already: {LEASE_ID}") as caught:
             await bought(orders.Orders(mcp_seller.desk(seller)))
 
+        assert said in caught.value.following
         assert seller.paid == []
 
 

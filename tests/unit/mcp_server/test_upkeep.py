@@ -130,6 +130,7 @@ async def test_power_is_switched_and_shown(action: str, item: dict[str, Any], gu
     assert scripted.seen == [(call, None)]
     assert shown["lease"]["guest"] == guest
     assert shown["next"]
+    assert ("lower rate" in shown["next"]) == (guest == "paused")
 
 
 async def test_another_size_is_quoted_without_being_changed() -> None:
