@@ -64,10 +64,21 @@ async def test_an_order_whose_outcome_was_unknown_is_not_paid_again() -> None:
         assert await placing.open() == []
 
 
-async def test_two_processes_that_place_one_order_a_moment_apart_pay_once() -> None:
+async def test_two_processes_that_place_one_order_a_moment_apart_pay_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with mcp_seller.selling(DONE, DONE) as seller:
-        one = await orders.Orders(mcp_seller.desk(seller)).lease("box", CAP, **SIZE)
+        desk, both_placed = mcp_seller.desk(seller), asyncio.Event()
+        one = await orders.Orders(desk).lease("box", CAP, **SIZE)
+        read_key = desk.key
+
+        async def key_once_both_are_placed() -> Any:
+            await both_placed.wait()
+            return await read_key()
+
+        monkeypatch.setattr(desk, "key", key_once_both_are_placed)
         other = await orders.Orders(mcp_seller.desk(seller)).lease("box", CAP, **SIZE)
+        both_placed.set()
         done = [await each.wait(60) for each in (one, other)]
 
         assert [each and each.leases[0].lease_id for each in done] == [LEASE_ID, LEASE_ID]
