@@ -24,6 +24,7 @@ from pve402.mcp_server.desk import Desk
 from pve402.sdk import wishes
 
 _MOST_SKUS: Final = 20
+_MOST_IMAGES: Final = 20
 _MOST_LEASES: Final = 50
 _WEB: Final = re.compile(r"https?://[\x21-\x7e]{1,500}")
 
@@ -49,6 +50,8 @@ class LeaseTools:
         return answers.Catalogue(
             service=self._desk.url,
             sold=[_sold(sku, found) for sku in found.skus[:_MOST_SKUS]],
+            images=[_image(one) for one in found.images[:_MOST_IMAGES]],
+            images_left_out=max(0, len(found.images) - _MOST_IMAGES),
             networks=[texts.word(each.network) for each in found.networks[: showing.MOST_WORDS]],
             left_out=max(0, len(found.skus) - _MOST_SKUS),
             next="`quote` gives an exact price, `lease` rents.",
@@ -274,9 +277,26 @@ def _sold(sku: schemas.SkuItem, found: schemas.CatalogueAnswer) -> answers.Sold:
         minutes=_range(sku.runtime_minutes),
         smallest_usd_an_hour=hourly[0],
         largest_usd_an_hour=hourly[-1],
+        paused_usd_minute=_rate(sku.paused_usd_minute),
+        snapshot_gb_usd_minute=_rate(sku.snapshot_gb_usd_minute),
+        image_gb_usd_minute=_rate(sku.image_gb_usd_minute),
         templates=[texts.word(one) for one in sku.templates[: showing.MOST_WORDS]],
+        templates_left_out=max(0, len(sku.templates) - showing.MOST_WORDS),
         network="" if profile is None else f"out: {profile.egress}, in: {profile.inbound}",
     )
+
+
+def _image(one: schemas.Image) -> answers.SoldImage:
+    return answers.SoldImage(
+        name=texts.word(one.name),
+        os_from_service=errors.told(one.os, 60),
+        tag=None if one.tag is None else texts.word(one.tag),
+        updated_at=showing.moment(one.updated_at),
+    )
+
+
+def _rate(usd: str | None) -> str | None:
+    return None if usd is None else texts.word(usd)
 
 
 def _range(bounds: schemas.Bounds) -> str:

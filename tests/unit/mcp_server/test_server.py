@@ -23,6 +23,14 @@ PAYING = {"lease", "renew", "fork", "save_image"}
 #: Half a character is no JSON, and refused as such.
 WORDS = {name: text for name, text in steering.TEXTS.items() if name != "half a character"}
 TOKEN = "held-token"
+IMAGE: dict[str, Any] = {
+    "name": "python",
+    "os": "Debian 13",
+    "description": "Python",
+    "sizeBytes": None,
+    "updatedAt": "2026-11-01T10:00:00Z",
+    "tag": "3.13-slim",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -136,10 +144,17 @@ async def test_without_a_wallet_nothing_is_leased() -> None:
 @pytest.mark.parametrize("text", WORDS.values(), ids=WORDS)
 async def test_a_service_puts_no_words_into_facts(text: str) -> None:
     item = {**ITEM, "hostname": text, "sku": text, "leaseId": text}
-    sold = {**mcp_seller.CATALOGUE["skus"][0], "sku": text, "description": text * 100}
+    sold = {
+        **mcp_seller.CATALOGUE["skus"][0],
+        "sku": text,
+        "description": text * 100,
+        "templates": [text] * 100,
+        **dict.fromkeys(("pausedUsdMinute", "snapshotGBUsdMinute", "imageGBUsdMinute"), text),
+    }
+    image = {**IMAGE, "name": text, "os": text * 100, "tag": text}
 
     async def lying(request: web.Request) -> web.StreamResponse:
-        catalogue = {**mcp_seller.CATALOGUE, "skus": [sold] * 100}
+        catalogue = {**mcp_seller.CATALOGUE, "skus": [sold] * 100, "images": [image] * 100}
         return web.json_response(catalogue if request.path == "/catalogue" else [item] * 500)
 
     async with tenant_service.serving(lying) as service:
@@ -152,8 +167,40 @@ async def test_a_service_puts_no_words_into_facts(text: str) -> None:
     assert shown
     assert {one["name"] for one in listed["leases"]} == {"?"}
     assert (listed["left_out"], shown["left_out"]) == (450, 80)
+    assert (shown["images_left_out"], shown["sold"][0]["templates_left_out"]) == (80, 90)
     assert all(one["from_service"].isprintable() for one in shown["sold"])
+    assert all(one["os_from_service"].isprintable() for one in shown["images"])
+    facts = (*shown["sold"], *shown["images"])
+    assert {one[key] for one in facts for key in one if key.endswith(("minute", "tag"))} == {"?"}
     assert len(json.dumps(listed)) + len(json.dumps(shown)) < 50_000
+
+
+async def test_the_catalogue_tells_what_a_template_is_and_what_later_steps_cost() -> None:
+    sku = {
+        **mcp_seller.CATALOGUE["skus"][0],
+        "templates": ["python", "debian-12"],
+        "pausedUsdMinute": "0.0001",
+        "imageGBUsdMinute": "0.00004",
+    }
+    async with mcp_seller.selling() as seller:
+        catalogue = {**mcp_seller.CATALOGUE, "skus": [sku], "images": [IMAGE]}
+        seller.shown = {"/catalogue": catalogue}
+        async with agent(mcp_seller.desk(seller)) as asking:
+            shown = (await asking.call_tool("catalogue", {})).structured_content
+
+    assert shown
+    (sold,) = shown["sold"]
+    assert (sold["templates"], sold["templates_left_out"]) == (["python", "debian-12"], 0)
+    assert sold["paused_usd_minute"] == "0.0001"
+    assert (sold["snapshot_gb_usd_minute"], sold["image_gb_usd_minute"]) == (None, "0.00004")
+    assert shown["images"] == [
+        {
+            "name": "python",
+            "os_from_service": "Debian 13",
+            "tag": "3.13-slim",
+            "updated_at": "2026-11-01T10:00:00Z",
+        }
+    ]
 
 
 @pytest.mark.parametrize(
