@@ -351,17 +351,19 @@ class Installation:
         done = await self.parts.settler._routes[NETWORK].facilitator.settle(other, terms)
         assert done.outcome.value == "settled"
 
-    def record_proxmox_calls(self) -> list[str]:
+    def record_proxmox_calls(self, *, early_shells: bool = False) -> list[str]:
         """Write down every call made to Proxmox from now on, as `METHOD path`.
 
-        The preflight's are left out: it looks each minute, and at no test's bidding.
+        Left out are the preflight's, which looks each minute, at no test's bidding, and unless
+        asked for those that open a new guest's shell, which may come after its lease is sold.
         """
+        left_out = {"preflight"} if early_shells else {"preflight", "early-shell"}
         asked: list[str] = []
         honest = self.parts.proxmox.request
 
         async def recording(method: str, path: str, *rest: Any, **named: Any) -> Any:
             task = asyncio.current_task()
-            if task is None or task.get_name() != "preflight":
+            if task is None or task.get_name() not in left_out:
                 asked.append(f"{method} {path}")
             return await honest(method, path, *rest, **named)
 

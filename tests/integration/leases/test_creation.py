@@ -219,7 +219,7 @@ async def test_the_payment_and_the_password_are_erased_when_they_are_done_with(
 
 
 async def test_a_creation_makes_no_call_that_need_not_be(installation: Installation) -> None:
-    asked = installation.record_proxmox_calls()
+    asked = installation.record_proxmox_calls(early_shells=True)
 
     await installation.lease()
 

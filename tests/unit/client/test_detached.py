@@ -21,24 +21,31 @@ def event(kind: str, data: Any, number: int) -> bytes:
     return f"event: {kind}\nid: {EXEC_ID}:{number}\ndata: {text}\n\n".encode()
 
 
-def sends(*events: bytes, breaks: bool = False) -> tenant_service.Handler:
-    """Answer with these events, and cut the connection off or end it."""
+def sends(*events: bytes, breaks: asyncio.Event | None = None) -> tenant_service.Handler:
+    """Answer with these events, and end the connection, or cut it off once this is set."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
         for each in events:
             await answer.write(each)
-        if breaks and request.transport is not None:
+        if breaks is not None and request.transport is not None:
+            await breaks.wait()
             request.transport.close()
         return answer
 
     return handle
 
 
-async def followed(service: TenantService) -> list[Any]:
+async def followed(service: TenantService, read: asyncio.Event | None = None) -> list[Any]:
+    """All that is told; sets `read` with the first of it."""
+    told = []
     async with client.Client(service.url, token="t" * 20) as caller:
-        return [told async for told in detached.follow(caller, "10000", EXEC_ID)]
+        async for each in detached.follow(caller, "10000", EXEC_ID):
+            told.append(each)
+            if read is not None:
+                read.set()
+    return told
 
 
 @pytest.fixture(autouse=True)
@@ -50,12 +57,13 @@ def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_command_is_followed_over_a_break() -> None:
+    read = asyncio.Event()  # before it, a break loses what the client has not read
     begins = sends(
-        event("start", {}, 0), b": still here\n\n", event("stdout", b"one", 1), breaks=True
+        event("start", {}, 0), b": still here\n\n", event("stdout", b"one", 1), breaks=read
     )
     goes_on = sends(event("stderr", b"two", 2), event("exit", EXIT, 2))
     async with tenant_service.serving(tenant_service.answers(begins, goes_on)) as service:
-        told = await followed(service)
+        told = await followed(service, read)
 
     assert told == [
         commands.Output(stream="stdout", data=b"one"),
