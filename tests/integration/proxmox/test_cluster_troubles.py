@@ -67,7 +67,7 @@ async def test_a_backup_that_runs_is_waited_out(
 async def test_a_guest_that_is_migrated_is_missing_here_and_listed_there(
     pve: Scenarios, guests: Guests, tasks: Tasks
 ) -> None:
-    pve("migrate", 200, OTHER_NODE, secs=1)
+    pve("migrate", 200, OTHER_NODE, secs=50)
     (moving,) = await tasks.list_active(NODE, 200)
     await finish(tasks, moving)
 
