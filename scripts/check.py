@@ -70,14 +70,11 @@ UNIT = _pytest(
     *(*SLOWEST, "-n", str(CORES), "--dist", "worksteal"),
     limit_seconds=1300,
 )
-# One run, so that short tests fill the time in which long ones wait. The kill loop begins first; it
-# waits for half of its time, above all for the last leases to end.
-INTEGRATION_AND_ACCEPTANCE = _pytest(
-    "integration-and-acceptance",
-    *("tests/chaos", "tests/acceptance", "tests/integration", "devnet/tests/integration"),
-    *SHARED,
-    limit_seconds=4800,
+INTEGRATION = _pytest(
+    "integration", "tests/integration", "devnet/tests/integration", *SHARED, limit_seconds=2400
 )
+# The kill loop begins first, and waits for half of its time, above all for the last leases to end.
+ACCEPTANCE = _pytest("acceptance", "tests/chaos", "tests/acceptance", *SHARED, limit_seconds=2400)
 
 CONFORMANCE = (
     "devnet/tests/integration/pve/test_recordings.py",
@@ -104,7 +101,7 @@ CHECKS: dict[str, tuple[Section, ...]] = {
     "lint": LINT,
     "types": TYPES,
     "fast": (*LINT, *TYPES, UNIT),
-    "all": (*LINT, *TYPES, UNIT, INTEGRATION_AND_ACCEPTANCE),
+    "all": (*LINT, *TYPES, UNIT, INTEGRATION, ACCEPTANCE),
     "bench": (
         Section("table", ("python", "-m", "tests.bench"), limit_seconds=1800),
         _pytest("bench", "tests/bench", "-s", limit_seconds=1800),
@@ -223,7 +220,7 @@ def _show(outcomes: Iterable[Outcome]) -> None:
     print("\n== summary")
     for outcome in outcomes:
         word = "ok" if outcome.ok else "FAILED"
-        print(f"{outcome.section.title:<28} {word:<7} {outcome.seconds:6.0f} s")
+        print(f"{outcome.section.title:<12} {word:<7} {outcome.seconds:6.0f} s")
     runs = [outcome.section for outcome in outcomes if outcome.section.tests]
     for section in runs:
         for name, why in _failures(section):  # said again: often only the end is kept
