@@ -124,7 +124,6 @@ async def _renew_if_due(
         once = keeping.idempotency_key = keeping.idempotency_key or secrets.token_urlsafe(24)
         try:
             await renew(keeping.minutes, keeping.max_usd, once, book)
-            keeping.renewals += 1
         except errors.OutcomeUnknown:
             raise
         except errors.ClientError:
@@ -133,6 +132,7 @@ async def _renew_if_due(
         finally:
             spent = await threads.run(book.spent, purse=book.purse)
             keeping.spent_usd = spent.in_all_micro_usd / _MICRO
+        keeping.renewals += 1  # after what it cost: whoever sees the renewal sees its price
     keeping.problem, keeping.idempotency_key = None, ""
 
 

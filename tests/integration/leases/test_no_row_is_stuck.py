@@ -47,13 +47,13 @@ async def test_a_renewal_whose_lease_is_over_is_not_charged(installation: Instal
     tenant = installation.tenant()
     first = (await installation.lease(tenant, minutes=10)).lease
     before = installation.earned
-    installation.facilitator.faults.add(
-        Fault(kind=FaultKind.UNAVAILABLE, endpoint=Endpoint.SETTLE, times=1)
-    )
+    away = Fault(kind=FaultKind.UNAVAILABLE, endpoint=Endpoint.SETTLE, times=None)
+    installation.facilitator.faults.add(away)
     purchase = installation.renewal(tenant, first, 30, wait_seconds=0.0)
     await installation.leases.renew(first, 30, purchase)
     await installation.settled_down()
     await end_as_expiry_does(installation, first)
+    installation.facilitator.faults.clear()
     installation.pass_time(60)
     await installation.settled_down()
     still_open = (await installation.orders_now())[-1]

@@ -92,6 +92,27 @@ async def test_renewals_stop_where_the_budget_ends(tmp_path, monkeypatch) -> Non
     assert len(set(box.keys)) == 3
 
 
+async def test_a_renewal_is_counted_once_its_price_is_known(tmp_path, monkeypatch) -> None:
+    box, keeping = Kept(True), paying.Keeping(minutes=1, max_usd=Decimal("0.01"))
+    honest, counted = ledger.Ledger.spent, []
+
+    def spent(book: ledger.Ledger, **purse: Any) -> Any:
+        counted.append(keeping.renewals)
+        return honest(book, **purse)
+
+    async def ends(_seconds: float) -> None:
+        raise Gone
+
+    monkeypatch.setattr(ledger.Ledger, "spent", spent)
+    monkeypatch.setattr(asyncio, "sleep", ends)
+    book = ledger.Ledger(tmp_path / "book", purse="ci", limits=spending.Limits())
+    with pytest.raises(Gone):
+        await paying.keep_alive(box, box.renew, keeping, book, now=lambda: datetime.now(UTC))
+
+    assert (counted, keeping.renewals) == ([0], 1)
+    assert keeping.spent_usd == Decimal("0.004")
+
+
 @pytest.mark.parametrize(
     "limits", [{"in_all_micro_usd": 7999}, {"per_hour_micro_usd": 4000}, {"per_call_micro_usd": 1}]
 )
