@@ -10,6 +10,7 @@ from pve402.payments import errors as payment_errors
 from pve402.storage import order_rows, owed_rows, queue
 
 _HOLD_SECONDS = 60.0
+_LOOKS = 5
 _ERROR = "the operator pays it back"
 
 
@@ -31,13 +32,15 @@ class Withdrawal:
         transaction that reserves the debt. Reserving twice is harmless. Raises NotWithdrawn,
         ChainUnavailable.
         """
-        try:
-            trying = await self._free_or_trying(name)
-            if trying is not None:
-                await self._stop_trying(trying)
-        except queue.FenceLostError:
-            raise NotWithdrawn("it has just changed; look at it again") from None
-        return await self._reserved(name)
+        for _ in range(_LOOKS):
+            try:
+                trying = await self._free_or_trying(name)
+                if trying is not None:
+                    await self._stop_trying(trying)
+            except queue.FenceLostError:  # its worker was quicker
+                continue
+            return await self._reserved(name)
+        raise NotWithdrawn("it changes all the time; try again")
 
     async def release(self, owed_id: str) -> owed.Owed:
         """Make a reserved debt redeemable again. Raises NotWithdrawn."""

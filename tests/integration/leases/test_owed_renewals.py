@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration.leases.test_crashes import died_at
@@ -13,7 +14,8 @@ from tests.support import contract_payers, debts
 from tests.support.installation import Installation, World, creation, running
 
 from pve402.domain import account, errors, lease, order, owed
-from pve402.leases import service
+from pve402.leases import service, withdrawal
+from pve402.storage import order_rows, queue
 from pve402_devnet.facilitator import Endpoint, Fault, FaultKind
 
 WHEN = ["before", "after"]
@@ -139,13 +141,25 @@ async def test_a_renewal_that_settled_slowly_and_does_not_start_again_is_owed(
     await check_owed_once(shop, row, earned)
 
 
-async def test_a_paid_renewal_that_is_still_tried_is_reserved(installation: Installation) -> None:
+async def test_a_paid_renewal_that_is_still_tried_is_reserved(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shop = installation
     row, paying = await paid_in_vain(shop)
     earned = shop.earned - paying.payment.amount_atomic
     debts.mine(shop)
+    tried = await renewal_of(shop)
+    honest, quicker = order_rows.take_over, iter([True] * 7)
 
-    debt = await shop.parts.withdrawal.reserve((await renewal_of(shop)).order_id)
+    async def take_over(*asked: Any) -> order.Order:
+        if next(quicker, False):  # its worker was quicker
+            raise queue.FenceLostError
+        return await honest(*asked)
+
+    monkeypatch.setattr(order_rows, "take_over", take_over)
+    with pytest.raises(withdrawal.NotWithdrawn, match="changes all the time"):
+        await shop.parts.withdrawal.reserve(tried.order_id)
+    debt = await shop.parts.withdrawal.reserve(tried.order_id)
 
     assert debt.status is owed.OwedStatus.PAYING_BACK
     await check_owed_once(shop, row, earned)

@@ -198,7 +198,10 @@ async def test_it_waits_for_the_network_unless_it_need_not(
     row = (await shop.lease(user_data=SCRIPT, user_data_skips_network=skips)).lease
     await set_link(shop, row, networks.Link.PENDING)
     await begin_again(shop, guests)
-    await asyncio.sleep(1.3)
+    if skips:
+        await until(shop, row, lambda found: found.state is user_data.State.RUNNING)
+    else:
+        await asyncio.sleep(1.3)
     before = len(guests.begun)
     await set_link(shop, row, networks.Link.READY)
     guests.standing = Standing.EXITED
