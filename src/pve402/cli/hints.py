@@ -12,7 +12,7 @@ _BY_CODE: Final = {
     "lease_not_ready": "`pve402 show` says how it is, `pve402 renew` brings it back after its end",
     "needs_restart": "--allow-restart lets the service restart it",
     "stop_first": "`pve402 stop` stops it, --snapshot NAME saves one of its snapshots",
-    "unknown_template": "`pve402 catalogue` lists images, `pve402 images` your own by template",
+    "unknown_template": "`pve402 catalogue` lists the images on sale, `pve402 images` your own",
 }
 
 
