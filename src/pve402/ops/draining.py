@@ -44,8 +44,8 @@ async def _show_held(parts: bootstrap.Components, console: Console, node: str) -
         return
     table = Table("leaseId", "ctid", "status", "owner", "until", box=None)
     for row in sorted(rows, key=lambda row: (row.expires_at is not None, row.expires_at)):
-        until = row.expires_at.strftime("%Y-%m-%d %H:%M:%S") if row.expires_at else "-"
-        table.add_row(row.lease_id, row.ctid, leases.standing(row), leases.whose(row), until)
+        facts = (row.lease_id, row.ctid, leases.standing(row), leases.whose(row))
+        table.add_row(*facts, leases.until(row))
     screen.print_whole(console, table)
     words = "Migrate them with Proxmox VE, or wait until their leases end."
     console.print(f"{node} is drained and still holds {len(rows)} of our guests. {words}")

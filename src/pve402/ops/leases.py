@@ -26,12 +26,16 @@ async def show(parts: bootstrap.Components, console: Console, *, as_json: bool =
         return 0
     table = Table(*_COLUMNS, box=None)
     for row in found:
-        until = row.expires_at.strftime("%Y-%m-%d %H:%M:%S") if row.expires_at else "-"
         guest = f"{row.node}/{row.vmid}"
-        facts = (row.lease_id, standing(row), guest, whose(row), until)
+        facts = (row.lease_id, standing(row), guest, whose(row), until(row))
         table.add_row(*facts, str(row.attempts), screen.plain(row.last_error or ""))
     screen.print_whole(console, table)
     return 0
+
+
+def until(row: lease.Lease) -> str:
+    """Return the end of the paid time."""
+    return row.expires_at.strftime("%Y-%m-%d %H:%M:%S") if row.expires_at else "-"
 
 
 def standing(row: lease.Lease) -> str:
